@@ -1,0 +1,4 @@
+from jarvis_recorder.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The composition root: opens everything, runs it, closes it in reverse."""
+
+import asyncio
+import contextlib
+import time
+from typing import Final
+
+import structlog
+
+from jarvis_recorder.broker.session import Session, open_session, redacted, supervise
+from jarvis_recorder.config import Loaded, sqlite_path
+from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
+from jarvis_recorder.ingest.dead_letters import DeadLetters
+from jarvis_recorder.ingest.intake import Intake
+from jarvis_recorder.ingest.lane import Lane
+from jarvis_recorder.ingest.progress import Progress, State
+from jarvis_recorder.ingest.recorder import Recorder
+from jarvis_recorder.ports import Consumer
+from jarvis_recorder.storage.repository import SqliteRepository, open_repository
+from jarvis_recorder.wire.topics import TOPICS, Kind
+
+log = structlog.get_logger(__name__)
+
+_SUMMARY_SECONDS: Final = 10.0
+_DRAIN_SECONDS: Final = 3.0
+_PROBE_SECONDS: Final = 2.0
+# One snapshot may be as large as four thousand events.
+_SNAPSHOT_PREFETCH: Final = 100
+
+
+def now() -> int:
+    """The present moment in microseconds since the epoch."""
+    return time.time_ns() // 1_000
+
+
+class App:
+    """The recorder of one database and one broker."""
+
+    def __init__(self, loaded: Loaded, stop: asyncio.Event) -> None:
+        self._settings = loaded.settings
+        self._broker_origin = loaded.origins["broker.url"]
+        self._stop = stop
+        self.progress = Progress()
+
+    async def run(self) -> None:
+        """
+        Record until `stop` is set.
+
+        Raises:
+            RecorderError: What ends the process; its `exit_code` says how.
+        """
+        url = self._settings.broker.url.get_secret_value()
+        async with open_repository(sqlite_path(self._settings)) as repository:
+            reporter = asyncio.create_task(self._report())
+            try:
+                await supervise(
+                    lambda: self._attempt(repository),
+                    address=redacted(url),
+                    origin=self._broker_origin,
+                    stop=self._stop,
+                )
+            finally:
+                reporter.cancel()
+        log.info("stopped", **self._summary())
+
+    async def _attempt(self, repository: SqliteRepository) -> None:
+        try:
+            await self._until_storage_is_back(repository)
+            await self._record(repository)
+        except StorageUnavailable as error:
+            # The session is over and the broker has its messages back, once.
+            log.warning("storage_unavailable", error=str(error), waiting=0)
+
+    async def _record(self, repository: SqliteRepository) -> None:
+        """Record on one session, from connecting until it is lost or the process stops."""
+        self.progress.state = State.CONNECTING
+        broker = self._settings.broker
+        async with open_session(
+            broker.url.get_secret_value(), broker.topology, heartbeat=broker.heartbeat
+        ) as session:
+            intake = Intake(session.flow, now)
+            dead_letters = DeadLetters(session.publisher, self.progress, now)
+            recorder = Recorder(
+                intake=intake,
+                repository=repository,
+                dead_letters=dead_letters,
+                progress=self.progress,
+                clock=now,
+            )
+            consumers = await self._attach(session, intake)
+            self.progress.state = State.RECORDING
+            log.info("recording", queues=[topic.queue for topic in TOPICS])
+            working = asyncio.create_task(recorder.run())
+            try:
+                await self._until_lost_or_stopped(session, working)
+                if self._stop.is_set():
+                    await self._drain(session, consumers, intake, working)
+                    await dead_letters.drain(_DRAIN_SECONDS / 3)
+                    for consumer in consumers:
+                        await consumer.close()
+                else:
+                    await _raise_first(working, session.lost)
+            finally:
+                intake.abandon()
+                await self._leave(working, dead_letters)
+
+    async def _attach(self, session: Session, intake: Intake) -> list[Consumer]:
+        consumers = []
+        for topic in TOPICS:
+            prefetch = self._settings.ingest.prefetch
+            if topic.kind is Kind.SNAPSHOT:
+                prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
+            consumer = await session.consumer(topic.queue, prefetch)
+            await consumer.start(intake.sink(Lane(topic, consumer)))
+            consumers.append(consumer)
+        return consumers
+
+    async def _until_lost_or_stopped(self, session: Session, working: asyncio.Task[None]) -> None:
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait(
+                {stopping, working, session.lost}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stopping.cancel()
+
+    async def _drain(
+        self,
+        session: Session,
+        consumers: list[Consumer],
+        intake: Intake,
+        working: asyncio.Task[None],
+    ) -> None:
+        """Take no more, and finish what is held."""
+        self.progress.state = State.STOPPING
+        for consumer in consumers:
+            await consumer.cancel()
+        intake.close()
+        await asyncio.wait(
+            {working, session.lost},
+            timeout=_DRAIN_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        await _raise_first(working, session.lost)
+
+    async def _leave(self, working: asyncio.Task[None], dead_letters: DeadLetters) -> None:
+        """End what belongs to the session, giving a commit under way the time to finish."""
+        if not self._stop.is_set():
+            await asyncio.wait({working}, timeout=_DRAIN_SECONDS)
+        working.cancel()
+        (outcome,) = await asyncio.gather(working, return_exceptions=True)
+        await dead_letters.drain(0)
+        if isinstance(outcome, StorageUncertain | StorageDamaged):
+            raise outcome
+
+    async def _until_storage_is_back(self, repository: SqliteRepository) -> None:
+        while not self._stop.is_set():
+            try:
+                await repository.probe()
+            except StorageUnavailable as error:
+                self.progress.state = State.STORAGE_UNAVAILABLE
+                log.warning("storage_unavailable", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), _PROBE_SECONDS)
+            else:
+                return
+
+    async def _report(self) -> None:
+        while True:
+            before = self.progress.stored
+            await asyncio.sleep(_SUMMARY_SECONDS)
+            rate = (self.progress.stored - before) / _SUMMARY_SECONDS
+            log.info("summary", per_second=round(rate, 1), **self._summary())
+
+    def _summary(self) -> dict[str, object]:
+        progress = self.progress
+        return {
+            "state": progress.state.value,
+            "stored": progress.stored,
+            "duplicates": progress.duplicates,
+            "dead_lettered": progress.dead_letters.total(),
+            "batches": progress.batches,
+        }
+
+
+async def _raise_first(*futures: asyncio.Future[None]) -> None:
+    for future in futures:
+        if future.done():
+            await future

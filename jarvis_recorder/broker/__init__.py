@@ -1,0 +1,1 @@
+"""RabbitMQ, and nothing of what its messages mean. The only room that knows aio-pika."""

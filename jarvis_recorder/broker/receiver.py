@@ -1,0 +1,185 @@
+"""
+Deliveries taken straight from the stream, at the speed of the socket.
+
+aiormq decodes every frame in three awaits and makes a task of every message, and one header
+it cannot decode ends the connection. This reader stands where aiormq's stream reader would.
+It walks whole frames (AMQP 0-9-1, section 4.2.3: type, channel, size, payload, end octet);
+the three frames that make a delivery, on a channel that asked for it, become one `Delivery`
+and go to that channel's sink. Every other byte goes on to aiormq as it came.
+"""
+
+import asyncio
+from collections.abc import Callable
+from struct import Struct
+from typing import Final, cast
+
+from jarvis_recorder.ports import Sink
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.properties import body_size
+
+_FRAME_HEAD: Final = Struct(">BHI").unpack_from
+_TAG: Final = Struct(">Q").unpack_from
+_OVERHEAD: Final = 8
+_METHOD: Final = 1
+_HEADER: Final = 2
+_BODY: Final = 3
+_DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60 (deliver)
+_RETURN: Final = b"\x00\x3c\x00\x32"  # class 60 (basic), method 50 (return)
+_HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+_PROTOCOL_HEADER: Final = b"AMQP"
+
+
+_Complete = Callable[[bytes, bytes, bytes], None]
+
+
+class _Assembly:
+    """A channel's message in the making: its method first, then its header, then its body."""
+
+    __slots__ = ("body_left", "complete", "header", "method", "parts", "wanted")
+
+    def __init__(self, wanted: bytes, complete: _Complete) -> None:
+        self.wanted = wanted
+        self.complete = complete
+        self.method = b""
+        self.header = b""
+        self.body_left = 0
+        self.parts: list[bytes] = []
+
+
+class DeliveryReader(asyncio.StreamReader):
+    """
+    A stream reader that keeps deliveries and passes everything else on.
+
+    `last_seen` is the loop's time when bytes last came, whatever they were.
+    """
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._now: Callable[[], float] = loop.time
+        self._connection: asyncio.Transport | None = None
+        self._assemblies: dict[int, _Assembly] = {}
+        self._tail = b""
+        self._blind = False
+        self._passed_heartbeat_at = 0.0
+        self.last_seen = loop.time()
+
+    def deliver_to(self, channel: int, sink: Sink) -> None:
+        """Hand the deliveries of a channel to `sink` from now on, complete and in order."""
+
+        def complete(method: bytes, header: bytes, body: bytes) -> None:
+            sink(_delivery(method, header, body))
+
+        self._assemblies[channel] = _Assembly(_DELIVER, complete)
+
+    def return_to(self, channel: int, returned: Callable[[], None]) -> None:
+        """Call `returned` for each message published on a channel that no queue took."""
+        self._assemblies[channel] = _Assembly(_RETURN, lambda *_: returned())
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        super().set_transport(transport)
+        # uvloop's transports have its methods without being its subclasses.
+        self._connection = cast(asyncio.Transport, transport)
+
+    def pause(self) -> None:
+        """Leave what comes in the socket; the broker stops sending when that is full."""
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the connection without a word, as when the other side is gone."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def feed_data(self, data: bytes) -> None:
+        self.last_seen = self._now()
+        if self._blind or data.startswith(_PROTOCOL_HEADER):
+            # The broker speaks another protocol version, or no frames at all: aiormq says so.
+            self._blind = True
+            super().feed_data(data)
+            return
+        if self._tail:
+            data = self._tail + data
+        self._tail = data[self._walk(data) :]
+
+    def _walk(self, data: bytes) -> int:
+        """Take every whole frame of `data`; return where the first one begins that is not."""
+        assemblies = self._assemblies
+        position = passed = 0
+        end = len(data)
+        delivered = False
+        while end - position >= _OVERHEAD:
+            kind, channel, size = _FRAME_HEAD(data, position)
+            stop = position + size + _OVERHEAD
+            if stop > end:
+                break
+            assembly = assemblies.get(channel)
+            if assembly is not None and (
+                data[position + 7 : position + 11] == assembly.wanted
+                if kind == _METHOD
+                else assembly.method
+            ):
+                if position > passed:
+                    super().feed_data(data[passed:position])
+                passed = stop
+                delivered = True
+                self._assemble(assembly, kind, data[position + 7 : stop - 1])
+            position = stop
+        if position > passed:
+            super().feed_data(data[passed:position])
+        if delivered:
+            self._keep_alive()
+        return position
+
+    @staticmethod
+    def _assemble(assembly: _Assembly, kind: int, payload: bytes) -> None:
+        if kind == _METHOD:
+            assembly.method = payload
+            return
+        if kind == _HEADER:
+            assembly.header = payload
+            assembly.body_left = body_size(payload)
+            if assembly.body_left:
+                return
+            body = b""
+        elif len(payload) == assembly.body_left and not assembly.parts:
+            body = payload
+        else:
+            assembly.parts.append(payload)
+            assembly.body_left -= len(payload)
+            if assembly.body_left > 0:
+                return
+            body = b"".join(assembly.parts)
+            assembly.parts = []
+        method = assembly.method
+        assembly.method = b""
+        assembly.complete(method, assembly.header, body)
+
+    def _keep_alive(self) -> None:
+        """
+        Show aiormq a heartbeat, at most every second, while deliveries flow.
+
+        It never sees those deliveries, and would take a busy connection for a dead one.
+        """
+        if self.last_seen - self._passed_heartbeat_at >= 1.0:
+            self._passed_heartbeat_at = self.last_seen
+            super().feed_data(_HEARTBEAT)
+
+
+def _delivery(method: bytes, header: bytes, body: bytes) -> Delivery:
+    """Build from Basic.Deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
+    tag_at = 5 + method[4]
+    exchange_at = tag_at + 10
+    key_at = exchange_at + method[exchange_at - 1] + 1
+    return Delivery(
+        _TAG(method, tag_at)[0],
+        method[tag_at + 8] == 1,
+        method[exchange_at : key_at - 1],
+        method[key_at:],
+        header,
+        body,
+    )

@@ -1,0 +1,50 @@
+"""The command line, one file a command group."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from jarvis_recorder import __version__
+from jarvis_recorder.errors import RecorderError
+
+application = typer.Typer(
+    name="jarvis-recorder",
+    help="Record what a cluster says on RabbitMQ into SQLite: every message, once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"jarvis-recorder {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a failure made on purpose is one line and its exit code."""
+    from jarvis_recorder.cli import config, database, demo, run, schema
+
+    run.register(application)
+    demo.register(application)
+    application.add_typer(database.commands, name="db")
+    application.add_typer(schema.commands, name="schema")
+    application.add_typer(config.commands, name="config")
+    try:
+        application()
+    except RecorderError as error:
+        typer.echo(f"jarvis-recorder: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,52 @@
+"""`run`: the recorder itself."""
+
+import asyncio
+import contextlib
+from typing import Annotated
+
+import typer
+
+from jarvis_recorder import lifecycle
+from jarvis_recorder.cli.settings import ConfigFile, Overrides, loaded
+
+
+def register(application: typer.Typer) -> None:
+    application.command()(run)
+
+
+def run(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    private_broker: Annotated[
+        bool,
+        typer.Option(
+            "--private-broker",
+            help="Start an empty RabbitMQ node for this run alone, to try things out.",
+        ),
+    ] = False,
+) -> None:
+    """
+    Record until told to stop (Ctrl-C or SIGTERM).
+
+    Connects to RabbitMQ, declares its queues, and has every message committed in the
+    database before it is acknowledged.
+    """
+    from jarvis_recorder import log
+    from jarvis_recorder.app import App
+    from jarvis_recorder.demo.node import private_node
+
+    with contextlib.ExitStack() as stack:
+        overrides = list(set_ or ())
+        if private_broker:
+            node = stack.enter_context(private_node())
+            typer.echo(f"private broker at {node.url}", err=True)
+            overrides.append(f"broker.url={node.url}")
+        settings = loaded(config, overrides)
+        log.configure(settings.settings.log.level, settings.settings.log.format)
+
+        async def main() -> None:
+            stop = asyncio.Event()
+            lifecycle.stop_on_signals(stop)
+            await App(settings, stop).run()
+
+        lifecycle.run(main())

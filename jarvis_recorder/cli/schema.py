@@ -1,0 +1,7 @@
+import typer
+
+commands = typer.Typer()
+
+
+def register(a):
+    pass

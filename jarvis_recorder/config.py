@@ -1,0 +1,269 @@
+"""
+The settings, where each came from, and what to do about a wrong one.
+
+Order: command line, environment, credentials directory, TOML file, default. The first source
+that names a setting wins. A name that is not a setting is an error, in every source.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from yarl import URL
+
+from jarvis_recorder.errors import ConfigurationError
+
+PREFIX: Final = "JARVIS_RECORDER_"
+DELIMITER: Final = "__"
+SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerSettings(_Section):
+    """Where RabbitMQ is."""
+
+    url: SecretStr = Field(
+        SecretStr("amqp://guest:guest@localhost:5672/"),
+        description="amqp:// or amqps:// address of the broker, with user and virtual host",
+    )
+    topology: Literal["declare", "passive"] = Field(
+        "declare",
+        description="declare exchanges and queues on start, or only check that they are there",
+    )
+    heartbeat: Annotated[int, Field(ge=1, le=60)] = Field(
+        10, description="seconds; a connection silent for three of them is given up"
+    )
+
+
+class StoreSettings(_Section):
+    """Where records are kept."""
+
+    url: str = Field("", description="sqlite:///path; by default recorder.db in a state directory")
+
+
+class IngestSettings(_Section):
+    """How much is taken at once."""
+
+    prefetch: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        8_000, description="messages of one queue that may be under way unsettled"
+    )
+
+
+class LogSettings(_Section):
+    """What is said."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level")
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto is console on a terminal and json elsewhere"
+    )
+
+
+class HttpSettings(_Section):
+    """Where health and metrics are served."""
+
+    listen: str = Field("127.0.0.1:9464", description="address and port")
+
+
+class Settings(BaseSettings):
+    """All settings, valid and frozen."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
+        nested_model_default_partial_update=True,
+    )
+
+    broker: BrokerSettings = BrokerSettings()
+    store: StoreSettings = StoreSettings()
+    ingest: IngestSettings = IngestSettings()
+    log: LogSettings = LogSettings()
+    http: HttpSettings = HttpSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The layers are merged in `load`, which has to know where each value came from.
+        return (sources["init_settings"],)
+
+
+NAMES: Final = tuple(
+    f"{section}.{name}"
+    for section, field in Settings.model_fields.items()
+    for name in (field.annotation.model_fields if field.annotation else ())
+)
+_SECRET: Final = frozenset(("broker.url",))
+
+
+class Loaded(NamedTuple):
+    """The settings, and for each name where its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+class _Layer(NamedTuple):
+    """The values of one source by their dotted names; `where` says how a name is spelt there."""
+
+    values: Mapping[str, Any]
+    where: Mapping[str, str]
+
+
+def load(
+    overrides: Mapping[str, Any],
+    environ: Mapping[str, str],
+    config_file: Path | None = None,
+) -> Loaded:
+    """
+    Merge the sources and return valid settings.
+
+    Raises:
+        ConfigurationError: A name that is no setting, a value that is not allowed, a file that
+            cannot be read; says where and what to do.
+    """
+    layers = (
+        _Layer(overrides, {name: f"command line (--{name})" for name in overrides}),
+        _from_environment(environ),
+        _from_credentials(environ.get("CREDENTIALS_DIRECTORY")),
+        _from_file(config_file),
+    )
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(NAMES, "default")
+    for layer in reversed(layers):
+        for name, value in layer.values.items():
+            values[name] = value
+            origins[name] = layer.where[name]
+    settings = _validated(values, origins)
+    if not settings.store.url:
+        path = _default_path(environ)
+        settings = _validated({**values, "store.url": f"sqlite:///{path}"}, origins)
+    return Loaded(settings, origins)
+
+
+def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+    nested: dict[str, dict[str, Any]] = {}
+    for dotted, value in values.items():
+        section, _, name = dotted.partition(".")
+        nested.setdefault(section, {})[name] = value
+    try:
+        return Settings(**nested)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in first["loc"][:2])
+        raise ConfigurationError(f"{name}: {first['msg']}; set in {origins[name]}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> _Layer:
+    values = {}
+    where = {}
+    for variable, value in environ.items():
+        if variable.startswith(PREFIX):
+            name = variable.removeprefix(PREFIX).lower().replace(DELIMITER, ".")
+            _require_known(name, f"environment variable {variable}", _variables())
+            values[name] = value
+            where[name] = f"environment ({variable})"
+    return _Layer(values, where)
+
+
+def _variables() -> dict[str, str]:
+    return {name: PREFIX + name.upper().replace(".", DELIMITER) for name in NAMES}
+
+
+def _from_credentials(directory: str | None) -> _Layer:
+    """Read `broker.url` and the like, one file a setting, as systemd's LoadCredential makes them."""
+    values: dict[str, Any] = {}
+    where: dict[str, str] = {}
+    for name in NAMES if directory else ():
+        path = Path(directory or "") / name
+        if path.is_file():
+            values[name] = _read(path).strip()
+            where[name] = f"credential ({path})"
+    return _Layer(values, where)
+
+
+def _from_file(given: Path | None) -> _Layer:
+    path = given or SYSTEM_FILE
+    if given is None and not path.is_file():
+        return _Layer({}, {})
+    try:
+        document = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}") from None
+    values = dict(_dotted(document, path))
+    return _Layer(values, {name: str(path) for name in values})
+
+
+def _dotted(document: Mapping[str, Any], path: Path) -> Iterable[tuple[str, Any]]:
+    sections = {name.partition(".")[0]: name.partition(".")[0] for name in NAMES}
+    for section, content in document.items():
+        _require_known(section, f"section [{section}] in {path}", sections)
+        if not isinstance(content, dict):
+            raise ConfigurationError(f"{path}: {section} must be a section: [{section}]")
+        for name, value in content.items():
+            _require_known(
+                f"{section}.{name}", f"{section}.{name} in {path}", {name: name for name in NAMES}
+            )
+            yield f"{section}.{name}", value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
+
+
+def _require_known(name: str, what: str, known: Mapping[str, str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+        hint = f"; did you mean {known[near[0]]}?" if near else ""
+        raise ConfigurationError(f"{what} is not a setting{hint}")
+
+
+def _default_path(environ: Mapping[str, str]) -> Path:
+    if state := environ.get("STATE_DIRECTORY"):
+        return Path(state.partition(":")[0]) / "recorder.db"
+    if state := environ.get("XDG_STATE_HOME"):
+        return Path(state) / "jarvis-recorder" / "recorder.db"
+    return Path.home() / ".local" / "state" / "jarvis-recorder" / "recorder.db"
+
+
+def sqlite_path(settings: Settings) -> Path:
+    """
+    Return the path of the database file.
+
+    Raises:
+        ConfigurationError: `store.url` names none.
+    """
+    try:
+        url = make_url(settings.store.url)
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername != "sqlite" or not url.database or url.host:
+        raise ConfigurationError(
+            "store.url must be sqlite:///relative/path or sqlite:////absolute/path"
+        )
+    return Path(url.database).absolute()
+
+
+def redacted(name: str, settings: Settings) -> str:
+    """Return the value of a setting as it may be shown."""
+    section, _, field = name.partition(".")
+    value = getattr(getattr(settings, section), field)
+    if name in _SECRET:
+        url = URL(value.get_secret_value()).with_query(None)
+        return str(url.with_password("***") if url.password else url)
+    return str(value)

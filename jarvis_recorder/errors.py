@@ -1,0 +1,63 @@
+"""Everything that can go wrong, named by who acts next."""
+
+from typing import ClassVar
+
+
+class RecorderError(Exception):
+    """The root of all errors raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigurationError(RecorderError):
+    """Somebody has to change a setting, a file or a right; trying again cannot help."""
+
+    exit_code = 78
+
+
+class BrokerUnavailable(RecorderError):
+    """The broker cannot be reached or has gone away; connect again later."""
+
+    exit_code = 69
+
+
+class NotConfirmed(RecorderError):
+    """The broker did not take a message over; publish it again later."""
+
+    exit_code = 69
+
+
+class MessageTooLarge(RecorderError):
+    """The message with its added headers does not fit what the broker takes."""
+
+
+class AnotherRecorder(RecorderError):
+    """Another process holds the database; the message says which."""
+
+    exit_code = 75
+
+
+class StorageUnavailable(RecorderError):
+    """
+    The database cannot take anything now: locked, full, read-only, an I/O error.
+
+    Nothing of the failed call is stored. Try the same records again later.
+    """
+
+    exit_code = 69
+
+
+class StorageUncertain(RecorderError):
+    """
+    A sync to disk failed: whether the transaction is stored cannot be known.
+
+    Ack nothing, end the process, and let a new one insert the same rows again.
+    """
+
+
+class StorageDamaged(RecorderError):
+    """The database file is corrupt; only a person can decide what to do with it."""
+
+
+class RecordRefused(RecorderError):
+    """The database refuses a record among those given; split and try the halves."""

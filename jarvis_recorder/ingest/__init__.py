@@ -1,0 +1,1 @@
+"""From deliveries to committed records, and what to do with the rest."""

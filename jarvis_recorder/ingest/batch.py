@@ -1,0 +1,55 @@
+"""What has arrived since the last commit, and whom it belongs to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jarvis_recorder.ingest.lane import Lane
+from jarvis_recorder.wire.codec import Decoded
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.refusal import Refusal
+
+
+class Origin(NamedTuple):
+    """The delivery that a record or a refusal came in, and the lane it came by."""
+
+    lane: Lane
+    delivery: Delivery
+
+
+@dataclass(slots=True)
+class Batch:
+    """
+    Decoded deliveries that will be committed and settled together.
+
+    `origins` runs beside `records`. `last_tags` holds the newest delivery of each lane:
+    deliveries come in order, so all of a lane up to that tag are in this batch or before it.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    refusals: list[tuple[Origin, Refusal]] = field(default_factory=list)
+    last_tags: dict[Lane, int] = field(default_factory=dict)
+    body_bytes: int = 0
+
+    def add(self, lane: Lane, delivery: Delivery, decoded: Decoded) -> None:
+        """Take in a delivery with what was decoded from it."""
+        origin = Origin(lane, delivery)
+        self.last_tags[lane] = delivery.tag
+        self.body_bytes += len(delivery.body)
+        self.records += decoded.records
+        self.origins += [origin] * len(decoded.records)
+        for refusal in decoded.refusals:
+            self.refusals.append((origin, refusal))
+
+    def __bool__(self) -> bool:
+        return bool(self.last_tags)
+
+    def refused_deliveries(self) -> Iterator[tuple[Origin, list[Refusal]]]:
+        """Yield each delivery that has something refused, with all of that."""
+        found: dict[tuple[int, int], tuple[Origin, list[Refusal]]] = {}
+        for origin, refusal in self.refusals:
+            key = (id(origin.lane), origin.delivery.tag)
+            found.setdefault(key, (origin, []))[1].append(refusal)
+        yield from found.values()

@@ -1,0 +1,50 @@
+"""The settlement of one consumer's deliveries."""
+
+from jarvis_recorder.ports import Consumer
+from jarvis_recorder.wire.topics import Topic
+
+
+class Lane:
+    """
+    One topic's consumer and what of its deliveries is settled.
+
+    A delivery that waits for its dead letter to be confirmed is held. It must not keep its
+    successors from being acked: in a memory alarm the broker confirms nothing for hours.
+    """
+
+    def __init__(self, topic: Topic, consumer: Consumer) -> None:
+        self.topic = topic
+        self._consumer = consumer
+        self._held: set[int] = set()
+        self._settled_to = 0
+
+    def hold(self, tag: int) -> None:
+        """Leave this delivery unsettled until it is released."""
+        self._held.add(tag)
+
+    async def settle(self, last: int) -> None:
+        """
+        Ack every delivery up to `last` but the held ones, in one frame where none is.
+
+        Acking a tag a second time, or one already covered by `multiple`, would close the
+        channel and requeue everything on it, so each tag is named exactly once.
+        """
+        first = self._settled_to + 1
+        self._settled_to = last
+        barrier = min(self._held, default=last + 1)
+        if barrier > first:
+            await self._consumer.ack(min(barrier - 1, last), multiple=True)
+        for tag in range(max(first, barrier), last + 1):
+            if tag not in self._held:
+                await self._consumer.ack(tag)
+
+    async def release(self, tag: int) -> None:
+        """Settle a held delivery: its dead letters are confirmed."""
+        self._held.discard(tag)
+        if tag <= self._settled_to:
+            await self._consumer.ack(tag)
+
+    async def reject(self, tag: int) -> None:
+        """Settle a held delivery by having the broker dead-letter it whole."""
+        # It stays held: settle must not name this tag again.
+        await self._consumer.reject(tag)

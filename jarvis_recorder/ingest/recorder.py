@@ -1,0 +1,119 @@
+"""The loop: take what has arrived, commit it, settle it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from jarvis_recorder.errors import BrokerUnavailable, StorageUnavailable
+from jarvis_recorder.ingest.batch import Batch
+from jarvis_recorder.ingest.dead_letters import DeadLetters
+from jarvis_recorder.ingest.intake import Intake
+from jarvis_recorder.ingest.progress import Progress, State
+from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository
+from jarvis_recorder.wire.codec import element_of
+from jarvis_recorder.wire.refusal import Refusal
+
+log = structlog.get_logger(__name__)
+
+# Well below the broker's consumer timeout of 30 minutes, after which it would take the
+# deliveries back by itself and count them as failed.
+HOLD_SECONDS: Final = 600.0
+_FIRST_RETRY_SECONDS: Final = 0.1
+_LONGEST_RETRY_SECONDS: Final = 2.0
+
+
+class Recorder:
+    """Commits batch after batch; a delivery is acked only when all of it is safe."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        repository: Repository,
+        dead_letters: DeadLetters,
+        progress: Progress,
+        clock: Clock,
+    ) -> None:
+        self._intake = intake
+        self._repository = repository
+        self._dead_letters = dead_letters
+        self._progress = progress
+        self._clock = clock
+
+    async def run(self) -> None:
+        """
+        Record deliveries until the intake is closed and empty.
+
+        No timer: what arrives during one commit is the next batch, so a quiet queue commits
+        at once and a busy one in thousands.
+
+        Raises:
+            StorageUnavailable: The database took nothing for so long that the broker had
+                better have its messages back.
+            StorageUncertain, StorageDamaged: As `Repository.append`.
+        """
+        while batch := await self._intake.take():
+            began = time.monotonic()
+            appended = await self._append(batch)
+            self._refuse(batch, appended.refused)
+            await self._settle(batch)
+            self._progress.count_batch(appended.stored, appended.duplicates)
+            log.debug(
+                "batch_committed",
+                records=len(batch.records),
+                stored=appended.stored,
+                duplicates=appended.duplicates,
+                refused=len(batch.refusals),
+                seconds=round(time.monotonic() - began, 4),
+            )
+
+    async def _append(self, batch: Batch) -> Appended:
+        """Store the batch, however long the database is away; see `HOLD_SECONDS`."""
+        if not batch.records:
+            return Appended(0, 0, ())
+        delay = _FIRST_RETRY_SECONDS
+        began = time.monotonic()
+        while True:
+            try:
+                appended = await self._repository.append(batch.records, self._clock())
+            except StorageUnavailable as error:
+                self._report_outage(error, len(batch.records), time.monotonic() - began)
+                if self._intake.is_full or time.monotonic() - began > HOLD_SECONDS:
+                    raise
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
+            else:
+                self._report_recovery(time.monotonic() - began)
+                return appended
+
+    def _report_outage(self, error: StorageUnavailable, waiting: int, seconds: float) -> None:
+        self._progress.state = State.STORAGE_UNAVAILABLE
+        log.warning(
+            "storage_unavailable", error=str(error), waiting=waiting, seconds=round(seconds, 1)
+        )
+
+    def _report_recovery(self, seconds: float) -> None:
+        if self._progress.state is State.STORAGE_UNAVAILABLE:
+            self._progress.state = State.RECORDING
+            log.info("storage_available", seconds=round(seconds, 1))
+
+    def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
+        for record in refused:
+            origin = batch.origins[record.index]
+            element = element_of(origin.delivery, origin.lane.topic, batch.records[record.index])
+            batch.refusals.append((origin, Refusal(record.reason, record.error, element)))
+        for origin, refusals in batch.refused_deliveries():
+            self._dead_letters.send(origin, refusals)
+
+    @staticmethod
+    async def _settle(batch: Batch) -> None:
+        for lane, tag in batch.last_tags.items():
+            try:
+                await lane.settle(tag)
+            except BrokerUnavailable as error:
+                # The channel is gone and its tags mean nothing now. RabbitMQ delivers these
+                # again, and `append` skips what it has stored.
+                log.warning("ack_lost", queue=lane.topic.queue, error=str(error))

@@ -1,0 +1,114 @@
+"""
+The interfaces between the parts. Read this first.
+
+`broker` hands deliveries to a `Sink` and settles them through a `Consumer`; `ingest`
+decodes, batches and drives; `storage` is a `Repository`. None of them knows another.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.refusal import Reason
+
+Sink = Callable[[Delivery], None]
+"""Takes a delivery the moment it has arrived. Must not block and must not raise."""
+
+Clock = Callable[[], int]
+"""The present moment, in microseconds since the epoch."""
+
+
+class Consumer(Protocol):
+    """One queue being consumed on one channel; delivery tags mean something here only."""
+
+    async def start(self, sink: Sink) -> None:
+        """
+        Hand every delivery to `sink` from now on.
+
+        Raises:
+            ConfigurationError: The queue is missing, or the right to read it.
+            BrokerUnavailable: The connection went away.
+        """
+
+    async def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """
+        Settle a delivery as done, with `multiple` every unsettled one up to it.
+
+        Raises:
+            BrokerUnavailable: The channel is gone; the broker will deliver them again.
+        """
+
+    async def reject(self, tag: int) -> None:
+        """Have the broker dead-letter a delivery whole; raises as `ack` does."""
+
+    async def cancel(self) -> None:
+        """Return once no further delivery can arrive; raises as `ack` does."""
+
+    async def close(self) -> None:
+        """Return once the broker has read every ack, and the channel is closed."""
+
+
+class Publisher(Protocol):
+    """Publishes on a connection of its own, so that an alarm cannot stop consuming."""
+
+    async def publish(
+        self, exchange: str, routing_key: str, properties: bytes, body: bytes
+    ) -> None:
+        """
+        Return once the broker has taken responsibility for the message.
+
+        Raises:
+            NotConfirmed: The broker refused or returned it; try again later.
+            MessageTooLarge: It never will; the properties do not fit one frame.
+            BrokerUnavailable: The connection is gone; it may or may not have arrived.
+        """
+
+
+class Flow(Protocol):
+    """The tap on the consuming connection: closed, the broker's bytes wait in the socket."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class RefusedRecord(NamedTuple):
+    """The position of a record in what was given to `append`, and why it is not stored."""
+
+    index: int
+    reason: Reason
+    error: str
+
+
+class Appended(NamedTuple):
+    """
+    What became of the records given to `append`.
+
+    All are stored now except the refused; `duplicates` were stored already.
+    """
+
+    stored: int
+    duplicates: int
+    refused: Sequence[RefusedRecord]
+
+
+class Repository(Protocol):
+    """The one writer of the database."""
+
+    async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
+        """
+        Store the records durably, each once, and return what became of each.
+
+        A record that is there already is skipped, so a redelivered batch is harmless;
+        one that differs from what is stored under its identity is refused, and so is one
+        that the database will not hold. The others are stored all the same.
+
+        Raises:
+            StorageUnavailable: Nothing was stored. Try the same records again later.
+            StorageUncertain: Whether they are stored is unknown. End the process.
+            StorageDamaged: The file is corrupt.
+        """
+
+    async def probe(self) -> None:
+        """Write something and take it back; raises as `append` does."""

@@ -1,0 +1,142 @@
+"""Records as rows, ready to bind."""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Table, bindparam
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert
+
+from jarvis_recorder.storage.tables import (
+    cluster_snapshots,
+    compress,
+    conversations,
+    events,
+)
+from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
+from jarvis_recorder.wire.strict_json import dump
+from jarvis_recorder.wire.topics import Kind
+
+Row = tuple[Any, ...]
+
+
+def _event_row(record: Record, recorded_at: int) -> Row:
+    _, message_id, timestamp, stamped, event, extra, _ = record
+    assert isinstance(event, Event)
+    return (
+        message_id,
+        timestamp,
+        stamped,
+        event.type,
+        event.severity,
+        event.source,
+        event.node,
+        event.summary,
+        _json(event.details),
+        _json(extra),
+        recorded_at,
+    )
+
+
+def _turn_row(record: Record, recorded_at: int) -> Row:
+    turn = record.body
+    assert isinstance(turn, Turn)
+    return (
+        record.message_id,
+        record.timestamp,
+        record.stamped,
+        turn.session_id,
+        turn.role,
+        turn.content,
+        turn.model,
+        turn.tokens_used,
+        turn.input_tokens,
+        turn.output_tokens,
+        None if turn.cost_usd is None else format(turn.cost_usd, "f"),
+        _json(turn.tool_calls),
+        _json(record.extra),
+        recorded_at,
+    )
+
+
+def _snapshot_row(record: Record, recorded_at: int) -> Row:
+    body = record.body
+    assert isinstance(body, Snapshot)
+    text = dump(body.snapshot)
+    return (
+        record.message_id,
+        record.timestamp,
+        record.stamped,
+        body.cluster,
+        compress(text),
+        len(text.encode()),
+        _json(record.extra),
+        recorded_at,
+    )
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else dump(value)
+
+
+class RowShape(NamedTuple):
+    """How records of one kind become rows: the columns, in the order that `make` fills them."""
+
+    table: Table
+    columns: tuple[str, ...]
+    make: Callable[[Record, int], Row]
+
+    @property
+    def width(self) -> int:
+        return len(self.columns)
+
+
+_IDENTITY: Final = ("message_id", "timestamp", "stamped")
+
+SHAPES: Final = {
+    Kind.EVENT: RowShape(
+        events,
+        (
+            *_IDENTITY,
+            *("type", "severity", "source", "node", "summary", "details"),
+            *("extra", "recorded_at"),
+        ),
+        _event_row,
+    ),
+    Kind.TURN: RowShape(
+        conversations,
+        (
+            *_IDENTITY,
+            *("session_id", "role", "content", "model", "tokens_used"),
+            *("input_tokens", "output_tokens", "cost_usd", "tool_calls"),
+            *("extra", "recorded_at"),
+        ),
+        _turn_row,
+    ),
+    Kind.SNAPSHOT: RowShape(
+        cluster_snapshots,
+        (*_IDENTITY, "cluster", "snapshot", "size_bytes", "extra", "recorded_at"),
+        _snapshot_row,
+    ),
+}
+
+
+def insert_statement(shape: RowShape, rows: int) -> str:
+    """
+    Return SQLite's statement that inserts so many rows and skips those that are there.
+
+    Many rows in one statement, because SQLite then works through them without the
+    interpreter: row by row, each must win Python's lock back from the receiving side.
+    """
+    values = [
+        {column: bindparam(f"{column}_{number}") for column in shape.columns}
+        for number in range(rows)
+    ]
+    statement = insert(shape.table).values(values).on_conflict_do_nothing()
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+def flat(rows: list[Row]) -> Row:
+    """Return the parameters of many rows as one."""
+    return tuple(chain.from_iterable(rows))

@@ -1,0 +1,195 @@
+"""SQLite files: who may open them, how they are opened, and what their errors mean."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from jarvis_recorder.errors import (
+    AnotherRecorder,
+    ConfigurationError,
+    RecorderError,
+    RecordRefused,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
+
+# From 3.7.0 to 3.51.2 a WAL database can be corrupted when one connection commits while
+# another checkpoints. The recorder writes and checkpoints on one connection only.
+FIRST_SAFE_VERSION: Final = (3, 51, 3)
+
+_BUSY_SECONDS: Final = 2.0
+READERS: Final = 4
+_WRITER_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA cache_size = -16000",
+    "PRAGMA secure_delete = ON",
+)
+
+_IOERR_SYNCS: Final = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
+_DAMAGED: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+_REFUSED: Final = frozenset(
+    (
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_RANGE,
+    )
+)
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file for its owner only, in a directory likewise, where there is none."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """
+    Hold the database file for this process alone; ends with the process, however it ends.
+
+    Raises:
+        AnotherRecorder: Another process holds it; the message says which.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AnotherRecorder(
+                f"{path} is held by another recorder ({_holder(file.read())}); stop that one first"
+            ) from None
+        file.truncate(0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        json.dump({"pid": os.getpid(), "since": since}, file)
+        file.flush()
+        yield
+
+
+def _holder(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f"process {holder['pid']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "unknown process"
+
+
+@contextlib.asynccontextmanager
+async def writer_engine(path: Path) -> AsyncIterator[AsyncEngine]:
+    """Open the file to write: every transaction takes the write lock when it begins."""
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        pool_size=1,
+        max_overflow=0,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in _WRITER_PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    async with disposing(engine):
+        yield engine
+
+
+@contextlib.asynccontextmanager
+async def reader_engine(path: Path) -> AsyncIterator[AsyncEngine]:
+    """Open the file to read; each transaction sees one snapshot and cannot write."""
+    engine = create_async_engine(
+        URL.create(
+            "sqlite+aiosqlite",
+            database=f"file:{path}",
+            query={"mode": "ro", "uri": "true"},
+        ),
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        pool_size=READERS,
+        max_overflow=0,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    async with disposing(engine):
+        yield engine
+
+
+@contextlib.asynccontextmanager
+async def disposing(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Close the engine's connections at the end, whatever happens: they hold threads."""
+    try:
+        yield
+    finally:
+        await asyncio.shield(engine.dispose())
+
+
+@contextlib.contextmanager
+def translated_errors(path: Path) -> Iterator[None]:
+    """Raise what a driver error means for whoever asked; see `errors`."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translate(error.orig, path) from error
+    except sqlite3.Error as error:
+        raise _translate(error, path) from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise RecordRefused(f"a value cannot be bound: {type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def readable_errors(path: Path) -> Iterator[None]:
+    """Say which file it was that the operating system would not let us have."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}: set store.url to a file in a directory of one's own"
+        ) from error
+
+
+def _translate(error: BaseException | None, path: Path) -> RecorderError:
+    code = getattr(error, "sqlite_errorcode", None)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    what = f"{path}: {name}: {error}"
+    if code is None:
+        # No code of SQLite's own: the driver could not bind a value.
+        bound = isinstance(error, sqlite3.InterfaceError | sqlite3.DataError)
+        return RecordRefused(what) if bound else StorageUnavailable(what)
+    primary = code & 0xFF
+    if code in _IOERR_SYNCS:
+        return StorageUncertain(f"{what}: whether the last commit is on disk is unknown")
+    if primary in _DAMAGED:
+        return StorageDamaged(f"{what}: restore a backup, or move the file aside")
+    if primary in _REFUSED:
+        return RecordRefused(what)
+    return StorageUnavailable(what)

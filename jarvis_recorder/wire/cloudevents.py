@@ -1,0 +1,93 @@
+"""
+CloudEvents 1.0 in its three modes over AMQP.
+
+Source: CloudEvents 1.0.2 core, JSON format and AMQP protocol binding. The binding is written
+for AMQP 1.0 properties; over 0-9-1 its attributes travel as headers, and as `ce-` by habit.
+"""
+
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from jarvis_recorder.wire.refusal import Reason, Refused
+from jarvis_recorder.wire.times import parse_rfc3339
+
+STRUCTURED: Final = "application/cloudevents+json"
+BATCH: Final = "application/cloudevents-batch+json"
+_PREFIXES: Final = ("ce-", "cloudEvents:", "cloudEvents_")
+_ENVELOPE: Final = frozenset(("specversion", "datacontenttype", "time", "data", "data_base64"))
+
+
+class CloudEvent(NamedTuple):
+    """The data of a CloudEvent with what its attributes say; `time` is in microseconds."""
+
+    identity: str
+    time: int | None
+    data: Any
+    attributes: dict[str, Any]
+
+
+def binary_attributes(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the attributes that headers carry, empty where the message is no CloudEvent."""
+    return {
+        key[len(prefix) :]: value
+        for key, value in headers.items()
+        for prefix in _PREFIXES
+        if key.startswith(prefix)
+    }
+
+
+def from_binary(attributes: dict[str, Any], data: Any) -> CloudEvent:
+    """
+    Return the CloudEvent of binary mode: attributes from headers, data from the body.
+
+    Raises:
+        Refused: `invalid`, naming the attribute.
+    """
+    for name in ("id", "source", "type"):
+        if not (isinstance(attributes.get(name), str) and attributes[name]):
+            raise _invalid(f"CloudEvent attribute {name} must be a text that is not empty")
+    if attributes.get("specversion") != "1.0":
+        raise _invalid("CloudEvent attribute specversion must be 1.0")
+    return CloudEvent(
+        f"{attributes['source']}#{attributes['id']}",
+        _time(attributes.get("time")),
+        data,
+        {name: value for name, value in attributes.items() if name not in _ENVELOPE},
+    )
+
+
+def from_structured(event: Any, parse: Callable[[bytes], Any]) -> CloudEvent:
+    """
+    Return the CloudEvent that a JSON object describes; `parse` reads data given as base64.
+
+    Raises:
+        Refused: `invalid`, naming the attribute.
+    """
+    if not isinstance(event, dict):
+        raise _invalid("a CloudEvent must be a JSON object")
+    data = event.get("data")
+    if data is None and "data_base64" in event:
+        data = _from_base64(event["data_base64"], parse)
+    return from_binary(event, data)
+
+
+def _from_base64(text: Any, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        raw = b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        raise _invalid("data_base64 must be base64") from None
+    return parse(raw)
+
+
+def _time(value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        return parse_rfc3339(value)
+    except (ValueError, TypeError):
+        raise _invalid("CloudEvent attribute time must be RFC 3339 with an offset") from None
+
+
+def _invalid(error: str) -> Refused:
+    return Refused(Reason.INVALID, error)

@@ -1,0 +1,287 @@
+"""A delivery in, records and refusals out."""
+
+import json
+import zlib
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from jarvis_recorder.wire import cloudevents, properties
+from jarvis_recorder.wire.cloudevents import CloudEvent
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.records import BODIES, Record
+from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
+from jarvis_recorder.wire.strict_json import parse, parse_decimals, split_array
+from jarvis_recorder.wire.topics import Kind, Topic
+
+MAX_BATCH: Final = 10_000
+_MAX_IDENTITY: Final = 1_024
+_VALIDATE: Final = {
+    kind: (rules.adapter.validator.validate_python, rules.fields) for kind, rules in BODIES.items()
+}
+_JSON: Final = "application/json"
+_WHITE: Final = b" \t\r\n"
+
+
+class Decoded(NamedTuple):
+    """
+    What one delivery holds.
+
+    Both lists are filled for a batch with bad elements; one of them otherwise.
+    """
+
+    records: list[Record]
+    refusals: list[Refusal]
+
+
+class _Envelope(NamedTuple):
+    """What a body inherits from around it; of the identities the first that is there counts."""
+
+    topic: Topic
+    received_at: int
+    property_time: int | None
+    outer_id: str | None
+    event: CloudEvent | None = None
+    position: int | None = None
+    positional_id: str | None = None
+
+
+def decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
+    """
+    Return the records that a delivery carries, and what of it has to be refused.
+
+    Never raises: whatever the bytes are, they are a record or a refusal.
+    """
+    try:
+        return _decode(delivery, topic, received_at)
+    except Refused as refused:
+        return Decoded([], [Refusal(refused.reason, refused.error)])
+    except Exception as error:  # the edge of a message: a fault of ours must not stop the queue
+        fault = f"the recorder failed on it: {type(error).__name__}"
+        return Decoded([], [Refusal(Reason.INTERNAL, fault)])
+
+
+def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
+    known = properties.decode(delivery.header)
+    if not delivery.routing_key.isascii():
+        _check_utf8(delivery.routing_key)
+    body = delivery.body
+    if known.content_encoding is not None or len(body) > topic.max_bytes:
+        body = _unpacked(body, known.content_encoding, topic.max_bytes)
+    envelope = _Envelope(topic, received_at, known.timestamp, known.message_id)
+    content_type = _media_type(known.content_type)
+    attributes = cloudevents.binary_attributes(known.headers) if known.headers else None
+    if attributes:
+        _require(content_type == _JSON, "the data of a CloudEvent must be application/json")
+        event = cloudevents.from_binary(attributes, _parse(body, topic.kind))
+        return Decoded([_record(event.data, envelope._replace(event=event))], [])
+    if content_type == cloudevents.STRUCTURED:
+        return Decoded([_record_of_event(_parse(body, topic.kind), envelope)], [])
+    if content_type == cloudevents.BATCH:
+        return _batch(body, envelope, _record_of_event)
+    if content_type != _JSON:
+        raise Refused(
+            Reason.UNSUPPORTED_ENCODING,
+            "property content_type must be application/json, application/cloudevents+json "
+            "or application/cloudevents-batch+json",
+        )
+    if body.lstrip(_WHITE)[:1] == b"[":
+        return _batch(body, envelope, _record)
+    return Decoded([_record(_parse(body, topic.kind), envelope)], [])
+
+
+def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | None:
+    """Return the element of a batch message that a record was decoded from, None for no batch."""
+    if record.position is None:
+        return None
+    known = properties.decode(delivery.header)
+    body = _unpacked(delivery.body, known.content_encoding, topic.max_bytes)
+    piece = split_array(body)[record.position]
+    if _media_type(known.content_type) == cloudevents.BATCH:
+        return Element(piece, None, cloudevents.STRUCTURED)
+    return Element(piece, record.message_id, _JSON)
+
+
+def _check_utf8(routing_key: bytes) -> None:
+    try:
+        routing_key.decode()
+    except UnicodeDecodeError:
+        raise Refused(Reason.UNDECODABLE, "the routing key is not UTF-8") from None
+
+
+def _require(condition: bool, error: str) -> None:
+    if not condition:
+        raise Refused(Reason.INVALID, error)
+
+
+@lru_cache(maxsize=256)
+def _media_type(content_type: str | None) -> str:
+    """Return the media type without parameters; JSON is UTF-8 whatever they say (RFC 8259, 8.1)."""
+    if content_type is None:
+        return _JSON
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
+    """Return the body without its content encoding, never unpacking more than is allowed."""
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    if encoding is None or encoding.lower() == "identity":
+        return body
+    if encoding.lower() != "gzip":
+        raise Refused(
+            Reason.UNSUPPORTED_ENCODING, "property content_encoding must be gzip or identity"
+        )
+    try:
+        return _gunzip(body, max_bytes)
+    except zlib.error:
+        raise Refused(Reason.UNDECODABLE, "the body is not gzip") from None
+
+
+def _gunzip(body: bytes, max_bytes: int) -> bytes:
+    """Unpack every member of a gzip file (RFC 1952, 2.2) until the limit is passed."""
+    unpacked = bytearray()
+    while body:
+        member = zlib.decompressobj(wbits=31)
+        unpacked += member.decompress(body, max_bytes + 1 - len(unpacked))
+        if len(unpacked) > max_bytes:
+            raise _too_large(max_bytes)
+        if not member.eof:
+            raise Refused(Reason.UNDECODABLE, "the gzip body is cut short")
+        body = member.unused_data
+    return bytes(unpacked)
+
+
+def _too_large(max_bytes: int) -> Refused:
+    return Refused(Reason.TOO_LARGE, f"the body is larger than {max_bytes} bytes")
+
+
+def _parse(text: bytes, kind: Kind) -> Any:
+    document = parse(text)
+    if kind is Kind.TURN:
+        _keep_costs(document, parse_decimals(text))
+    return document
+
+
+def _keep_costs(document: Any, exact: Any) -> None:
+    """Put each `cost_usd` back as it was written: a double would round it."""
+    if isinstance(document, list):
+        for element, exact_element in zip(document, exact, strict=True):
+            _keep_costs(element, exact_element)
+    elif isinstance(document, dict):
+        if isinstance(document.get("cost_usd"), float):
+            document["cost_usd"] = exact["cost_usd"]
+        if isinstance(document.get("data"), dict):
+            _keep_costs(document["data"], exact["data"])
+
+
+def _record_of_event(document: Any, envelope: _Envelope) -> Record:
+    event = cloudevents.from_structured(document, partial(_parse, kind=envelope.topic.kind))
+    return _record(event.data, envelope._replace(event=event))
+
+
+def _record(document: Any, envelope: _Envelope) -> Record:
+    if not isinstance(document, dict):
+        raise Refused(Reason.INVALID, "the body must be a JSON object")
+    topic, received_at, property_time, _, event, position, _ = envelope
+    validate, known = _VALIDATE[topic.kind]
+    try:
+        body = validate(document)
+    except ValidationError as error:
+        raise Refused(Reason.INVALID, _explain(error)) from None
+    time = body.timestamp
+    extra = None
+    if not document.keys() <= known:
+        extra = {name: value for name, value in document.items() if name not in known}
+    if event is not None:
+        time = event.time if time is None else time
+        extra = {**(extra or {}), "cloudevent": event.attributes}
+    stamped = time is None
+    if time is None:
+        time = received_at if property_time is None else property_time
+    return Record(topic.kind, _identity(envelope, body.id), time, stamped, body, extra, position)
+
+
+def _identity(envelope: _Envelope, body_id: str | None) -> str | None:
+    event_id = envelope.event.identity if envelope.event else None
+    identity = envelope.outer_id or event_id or body_id or envelope.positional_id
+    if identity is not None and (len(identity) > _MAX_IDENTITY or "\0" in identity):
+        raise Refused(
+            Reason.INVALID,
+            f"the identity holds a NUL character or more than {_MAX_IDENTITY} characters",
+        )
+    return identity
+
+
+def _explain(error: ValidationError) -> str:
+    """Return where and what, without the input that pydantic would repeat."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+_DecodeOne = Callable[[Any, _Envelope], Record]
+
+
+def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
+    """Decode an array as a whole where it is sound, and one by one where it is not."""
+    try:
+        elements = _parse(text, envelope.topic.kind)
+        _check_length(elements)
+        return Decoded(
+            [
+                decode_one(element, _element_envelope(envelope, index))
+                for index, element in enumerate(elements)
+            ],
+            [],
+        )
+    except Refused:
+        return _broken_batch(text, envelope, decode_one)
+
+
+def _check_length(elements: Any) -> None:
+    _require(isinstance(elements, list), "a batch must be a JSON array")
+    _require(len(elements) > 0, "the batch is empty")
+    if len(elements) > MAX_BATCH:
+        raise Refused(Reason.TOO_LARGE, f"the batch has more than {MAX_BATCH} elements")
+
+
+def _element_envelope(envelope: _Envelope, index: int) -> _Envelope:
+    positional = None if envelope.outer_id is None else f"{envelope.outer_id}/{index}"
+    return envelope._replace(outer_id=None, position=index, positional_id=positional)
+
+
+def _broken_batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
+    pieces = split_array(text)
+    _check_length(pieces)
+    decoded = Decoded([], [])
+    for index, piece in enumerate(pieces):
+        inner = _element_envelope(envelope, index)
+        try:
+            element = _parse(piece, envelope.topic.kind)
+            decoded.records.append(decode_one(element, inner))
+        except Refused as refused:
+            error = f"element {index}: {refused.error}"
+            decoded.refusals.append(
+                Refusal(refused.reason, error, _as_message(piece, inner, decode_one))
+            )
+    return decoded
+
+
+def _as_message(piece: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Element:
+    """Return the element as a message that would be decoded to the same identity."""
+    if decode_one is _record_of_event:
+        return Element(piece, None, cloudevents.STRUCTURED)
+    return Element(piece, _own_id(piece) or envelope.positional_id, _JSON)
+
+
+def _own_id(piece: bytes) -> str | None:
+    """Return the identity that an element gives itself, as far as it can be read."""
+    try:
+        element = json.loads(piece)
+    except (ValueError, RecursionError):
+        return None
+    own = element.get("id") if isinstance(element, dict) else None
+    return own if isinstance(own, str) and 0 < len(own.encode("utf-8", "replace")) <= 255 else None

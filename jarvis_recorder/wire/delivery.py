@@ -1,0 +1,19 @@
+"""One message as the broker handed it over, still in its bytes."""
+
+from typing import NamedTuple
+
+
+class Delivery(NamedTuple):
+    """
+    A message that is not settled yet.
+
+    `header` is the payload of its AMQP content header frame, undecoded: one
+    malformed property must cost this message and not the connection.
+    """
+
+    tag: int
+    redelivered: bool
+    exchange: bytes
+    routing_key: bytes
+    header: bytes
+    body: bytes

@@ -1,0 +1,263 @@
+"""
+The properties of an AMQP 0-9-1 message, decoded where nothing can break but the message.
+
+A content header is class, weight, body size, two bytes of flags, then the fields whose flag
+is set, in the order of `_FIELDS` (AMQP 0-9-1, sections 2.3.5.2 and 4.2.6.1; the types inside
+a table as RabbitMQ writes them). Everything here works on that payload's bytes, so what
+cannot be decoded can still be passed on unchanged.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from struct import Struct, error as struct_error
+from typing import Final, NamedTuple
+
+from jarvis_recorder.wire.refusal import Reason, Refused
+from jarvis_recorder.wire.times import LATEST
+
+_SHORT: Final = Struct(">H").unpack_from
+_LONG: Final = Struct(">I").unpack_from
+_LONG_LONG: Final = Struct(">Q").unpack_from
+_PACK_LONG: Final = Struct(">I").pack
+_PACK_SHORT: Final = Struct(">H").pack
+_FLAGS_AT: Final = 12
+_FIELDS_AT: Final = 14
+_MAX_TABLE_DEPTH: Final = 100
+
+# name, flag, and how its length is found: s a short string, t a table, else bytes.
+_FIELDS: Final = (
+    ("content_type", 1 << 15, "s"),
+    ("content_encoding", 1 << 14, "s"),
+    ("headers", 1 << 13, "t"),
+    ("delivery_mode", 1 << 12, 1),
+    ("priority", 1 << 11, 1),
+    ("correlation_id", 1 << 10, "s"),
+    ("reply_to", 1 << 9, "s"),
+    ("expiration", 1 << 8, "s"),
+    ("message_id", 1 << 7, "s"),
+    ("timestamp", 1 << 6, 8),
+    ("type", 1 << 5, "s"),
+    ("user_id", 1 << 4, "s"),
+    ("app_id", 1 << 3, "s"),
+    ("cluster_id", 1 << 2, "s"),
+)
+_FLAG_OF: Final = {name: flag for name, flag, _ in _FIELDS}
+
+# How many bytes a value of each type takes; S and x, A, F carry their own length.
+_FIXED: Final = {
+    **dict.fromkeys(b"tbB", 1),
+    **dict.fromkeys(b"su", 2),
+    **dict.fromkeys(b"Iif", 4),
+    **dict.fromkeys(b"lLdT", 8),
+    ord("D"): 5,
+    ord("V"): 0,
+}
+
+
+class Properties(NamedTuple):
+    """What the recorder reads of a message's properties; `timestamp` is in microseconds."""
+
+    content_type: str | None
+    content_encoding: str | None
+    message_id: str | None
+    timestamp: int | None
+    headers: Mapping[str, str]
+
+
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+def decode(header: bytes) -> Properties:
+    """
+    Return the properties of a content header payload.
+
+    `headers` holds the text values only; the whole table is checked all the same.
+
+    Raises:
+        Refused: `undecodable`, naming the property.
+    """
+    fields = _slices(header)
+    table = fields.get("headers")
+    return Properties(
+        _short_text(fields, "content_type"),
+        _short_text(fields, "content_encoding"),
+        _short_text(fields, "message_id"),
+        _instant(fields.get("timestamp")),
+        _NO_HEADERS if table is None or len(table) == 4 else _text_headers(table),
+    )
+
+
+def body_size(header: bytes) -> int:
+    """Return the number of body bytes that a content header payload announces."""
+    size: int = _LONG_LONG(header, 4)[0]
+    return size
+
+
+def with_headers(
+    header: bytes, added: Mapping[str, bytes], replaced: Mapping[str, str | None] | None = None
+) -> bytes:
+    """
+    Return the properties part of `header` with headers added, everything else as it was.
+
+    `replaced` gives short string properties a new value, or takes them away. Headers of the same name are replaced. Two properties would not survive a second
+    publishing and become headers instead: `user_id`, which the broker accepts from that
+    user only, as `x-recorder-user-id`; `expiration`, by which the message would vanish,
+    as `x-recorder-expiration`.
+
+    Raises:
+        Refused: `undecodable`: the fields cannot even be told apart.
+    """
+    fields = _slices(header)
+    added = dict(added)
+    for name in ("user_id", "expiration"):
+        if (value := fields.pop(name, None)) is not None:
+            added[f"x-recorder-{name.replace('_', '-')}"] = value[1:]
+    for name, text in (replaced or {}).items():
+        fields.pop(name, None)
+        if text is not None:
+            raw = text.encode()
+            fields[name] = bytes([len(raw)]) + raw
+    kept = [
+        entry
+        for key, entry in _entries(fields.get("headers", b"\0\0\0\0"))
+        if key.decode("utf-8", "replace") not in added
+    ]
+    table = b"".join([*kept, *(_text_entry(name, value) for name, value in added.items())])
+    fields["headers"] = _PACK_LONG(len(table)) + table
+    flags = 0
+    for name in fields:
+        flags |= _FLAG_OF[name]
+    return _PACK_SHORT(flags) + b"".join(fields[name] for name, _, _ in _FIELDS if name in fields)
+
+
+@lru_cache(maxsize=256)
+def _layout(flags: int) -> tuple[tuple[str, str | int], ...]:
+    """Return name and size of the fields that these flags announce; a publisher sends few sets."""
+    return tuple((name, size) for name, flag, size in _FIELDS if flags & flag)
+
+
+def _slices(header: bytes) -> dict[str, bytes]:
+    """Return the bytes of each field that is there, lengths included."""
+    try:
+        flags: int = _SHORT(header, _FLAGS_AT)[0]
+        position = _FIELDS_AT
+        fields: dict[str, bytes] = {}
+        for name, size in _layout(flags):
+            if size == "s":
+                end = position + 1 + header[position]
+            elif size == "t":
+                end = position + 4 + _LONG(header, position)[0]
+            else:
+                end = position + int(size)
+            fields[name] = header[position:end]
+            position = end
+    except (struct_error, IndexError):
+        raise _undecodable("the properties are cut short") from None
+    if flags & 0b11 or position != len(header):
+        raise _undecodable("the properties do not fill their frame")
+    return fields
+
+
+def _undecodable(error: str) -> Refused:
+    return Refused(Reason.UNDECODABLE, error)
+
+
+def _short_text(fields: Mapping[str, bytes], name: str) -> str | None:
+    """Return a short string, None where it is absent or empty."""
+    field = fields.get(name)
+    if field is None or len(field) == 1:
+        return None
+    try:
+        return field[1:].decode()
+    except UnicodeDecodeError:
+        raise _undecodable(f"property {name} is not UTF-8") from None
+
+
+def _text(raw: bytes, what: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise _undecodable(f"{what} is not UTF-8") from None
+
+
+def _instant(field: bytes | None) -> int | None:
+    if field is None:
+        return None
+    micros: int = _LONG_LONG(field)[0] * 1_000_000
+    if micros > LATEST:
+        raise _undecodable("property timestamp lies beyond the year 9999")
+    return micros
+
+
+def _text_headers(table: bytes) -> Mapping[str, str]:
+    _check_tables(table)
+    headers = {}
+    for key, entry in _entries(table):
+        value = entry[1 + len(key) :]
+        if value[:1] == b"S":
+            headers[_text(key, "a header key")] = value[5:].decode("utf-8", "replace")
+    return headers
+
+
+def _check_tables(table: bytes) -> None:
+    """Check the keys and the nesting of a table, level by level."""
+    tables = [(ord("F"), table)]
+    for _ in range(_MAX_TABLE_DEPTH):
+        deeper: list[tuple[int, bytes]] = []
+        for kind, content in tables:
+            values = _items(content) if kind == ord("A") else _checked_values(content)
+            deeper.extend((value[0], value[1:]) for value in values if value[0] in b"AF")
+        if not deeper:
+            return
+        tables = deeper
+    raise _undecodable(f"headers are nested deeper than {_MAX_TABLE_DEPTH} levels")
+
+
+def _checked_values(table: bytes) -> Iterator[bytes]:
+    for key, entry in _entries(table):
+        _text(key, "a header key")
+        yield entry[1 + len(key) :]
+
+
+def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield key and whole entry of each field of a table that starts with its length."""
+    position = 4
+    while position < len(table):
+        key_end = position + 1 + table[position]
+        end = _value_end(table, key_end)
+        yield table[position + 1 : key_end], table[position:end]
+        position = end
+
+
+def _items(array: bytes) -> Iterator[bytes]:
+    """Yield each value of an array that starts with its length, its type in front."""
+    position = 4
+    while position < len(array):
+        end = _value_end(array, position)
+        yield array[position:end]
+        position = end
+
+
+def _value_end(data: bytes, position: int) -> int:
+    """Return where the value whose type stands at `position` ends."""
+    try:
+        kind = data[position]
+        size = _FIXED[kind] if kind in _FIXED else _variable_size(kind, data, position + 1)
+    except (struct_error, IndexError):
+        raise _undecodable("a header is cut short") from None
+    end = position + 1 + size
+    if end > len(data):
+        raise _undecodable("a header is cut short")
+    return end
+
+
+def _variable_size(kind: int, data: bytes, position: int) -> int:
+    if kind not in b"SxAF":
+        raise _undecodable("a header is of an unknown type")
+    size: int = _LONG(data, position)[0]
+    return 4 + size
+
+
+def _text_entry(name: str, text: bytes) -> bytes:
+    key = name.encode()
+    return bytes([len(key)]) + key + b"S" + _PACK_LONG(len(text)) + text

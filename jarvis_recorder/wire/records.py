@@ -1,0 +1,145 @@
+"""
+What is recorded: the bodies that publishers send, and the record that is stored.
+
+The classes are the single source of the rules for a body: they validate it and they
+make the JSON Schemas in `schemas/`.
+"""
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
+from pydantic.dataclasses import dataclass
+
+from jarvis_recorder.wire.times import parse_rfc3339
+from jarvis_recorder.wire.topics import Kind
+
+
+def _instant(value: Any) -> Any:
+    return parse_rfc3339(value) if isinstance(value, str) else value
+
+
+def _decimal(value: Any) -> Any:
+    """Accept a number or its text; a magnitude nobody means is refused before it is written out."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return value
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise ValueError("must be a decimal number") from None
+    if number.is_finite() and not -30 <= number.adjusted() <= 30:
+        raise ValueError("must be a decimal number below 1e30 with at most 30 places")
+    return number
+
+
+Instant = Annotated[
+    int,
+    BeforeValidator(_instant),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset"}
+    ),
+]
+Identity = Annotated[str, Field(min_length=1, max_length=255)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Cost = Annotated[
+    Decimal,
+    BeforeValidator(_decimal),
+    Field(ge=0, max_digits=60),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^\+?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$"},
+            ]
+        }
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Body:
+    """
+    What all bodies share.
+
+    Dataclasses with slots, because thousands are alive at once: as models they took twice
+    the time to make and most of the memory.
+    """
+
+    id: Identity | None = Field(
+        None, description="identity, where the message itself has no `message_id`"
+    )
+    timestamp: Instant | None = Field(None, description="when it happened")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(_Body):
+    """Something that happened in the cluster."""
+
+    type: Literal["alert", "action", "status", "metric"]
+    severity: Literal["info", "warning", "error", "critical"] = "info"
+    source: Literal["monitor", "user", "jarvis", "system"]
+    summary: Annotated[str, Field(min_length=1, max_length=8192)]
+    node: Annotated[str, Field(max_length=255)] | None = None
+    details: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(_Body):
+    """The whole state of a cluster at one moment."""
+
+    snapshot: dict[str, Any]
+    cluster: Annotated[str, Field(max_length=255)] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn(_Body):
+    """One turn of a conversation with the assistant."""
+
+    session_id: Identity
+    role: Literal["user", "assistant", "system", "tool"]
+    content: str
+    model: Annotated[str, Field(max_length=255)] | None = None
+    tokens_used: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cost_usd: Cost | None = None
+    tool_calls: Any = None
+
+
+Body = Event | Snapshot | Turn
+
+
+class BodyRules(NamedTuple):
+    """The validator of one kind of body, and the names of its fields: others are extra."""
+
+    adapter: TypeAdapter[Any]
+    fields: frozenset[str]
+
+
+def _rules(body: type[Event] | type[Snapshot] | type[Turn]) -> BodyRules:
+    return BodyRules(TypeAdapter(body), frozenset(body.__pydantic_fields__))
+
+
+BODIES: Final = {
+    Kind.EVENT: _rules(Event),
+    Kind.SNAPSHOT: _rules(Snapshot),
+    Kind.TURN: _rules(Turn),
+}
+
+
+class Record(NamedTuple):
+    """
+    A body with the envelope that all kinds share.
+
+    `timestamp` is in microseconds since the epoch. It is `stamped` when the body named no
+    time of its own: then identity alone tells two messages apart. `extra` holds what the
+    sender added to the fields known here. `position` is its place in a batch message.
+    """
+
+    kind: Kind
+    message_id: str | None
+    timestamp: int
+    stamped: bool
+    body: Body
+    extra: dict[str, Any] | None
+    position: int | None = None

@@ -1,0 +1,47 @@
+"""Why a message cannot be recorded."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Reason(StrEnum):
+    """The `x-recorder-reason` of a dead letter."""
+
+    NOT_JSON = "not_json"
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    UNDECODABLE = "undecodable"
+    ID_COLLISION = "id_collision"
+    REFUSED_BY_STORAGE = "refused_by_storage"
+    INTERNAL = "internal"
+
+
+class Element(NamedTuple):
+    """One element of a batch as a message of its own; its `message_id` keeps its identity."""
+
+    body: bytes
+    message_id: str | None
+    content_type: str
+
+
+class Refusal(NamedTuple):
+    """
+    One thing that cannot be recorded, and why.
+
+    `error` is for people: it says where, and never repeats a value of the message.
+    Without an `element` the whole message is refused.
+    """
+
+    reason: Reason
+    error: str
+    element: Element | None = None
+
+
+class Refused(Exception):
+    """Carries the reason from where it is found to where the refusal is made."""
+
+    def __init__(self, reason: Reason, error: str) -> None:
+        super().__init__(error)
+        self.reason = reason
+        self.error = error

@@ -1,0 +1,181 @@
+"""
+JSON as strict as a database needs it.
+
+RFC 8259 leaves much to the reader: which of two equal keys wins, how large an integer
+may be, what a lone surrogate means. Readers differ (Python keeps the last of two keys,
+SQLite the first), so whatever they could differ on is refused, as RFC 7493 (I-JSON) advises.
+"""
+
+import json
+from collections.abc import Iterator
+from math import inf
+from typing import Any, Final
+
+import jiter
+from pydantic_core import to_json
+
+from jarvis_recorder.wire.refusal import Reason, Refused
+
+MAX_DEPTH: Final = 100
+_MAX_INTEGER: Final = 2**63 - 1
+_MIN_INTEGER: Final = -(2**63)
+
+
+def parse(text: bytes) -> Any:
+    """
+    Return the value of a JSON text.
+
+    Refuses duplicate keys, NaN, Infinity, lone surrogates, NUL characters, integers
+    beyond 64 bits, numbers too large for a double and nesting beyond 100 levels.
+
+    Raises:
+        Refused: `not_json` where the text is no JSON at all, else `invalid`.
+    """
+    try:
+        value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError as error:
+        raise _refused(text, str(error)) from None
+    # A NUL is always written as an escape, so most texts need no look at their strings.
+    _check(value, strings=b"\\" in text and b"\\u0000" in text)
+    return value
+
+
+def parse_decimals(text: bytes) -> Any:
+    """Return the value of a JSON text that `parse` accepted, its fractions as exact decimals."""
+    return jiter.from_json(text, float_mode="decimal")
+
+
+def dump(value: Any) -> str:
+    """Return the value as compact JSON text, keys in their order."""
+    return to_json(value).decode()
+
+
+def _check(value: Any, *, strings: bool) -> None:
+    """Walk level by level, so that no depth of nesting can exhaust the stack."""
+    level = [value]
+    depth = 0
+    while level:
+        deeper: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is str:
+                if strings and "\0" in item:
+                    raise _unstorable(value, "a NUL character")
+            elif kind is dict:
+                if strings:
+                    deeper += item
+                deeper += item.values()
+            elif kind is list:
+                deeper += item
+            elif kind is int:
+                if not _MIN_INTEGER <= item <= _MAX_INTEGER:
+                    raise _unstorable(value, "an integer beyond 64 bits")
+            elif kind is float and (item == inf or item == -inf):
+                raise _unstorable(value, "a number too large for a double")
+        depth += 1
+        if deeper and depth > MAX_DEPTH:
+            raise Refused(Reason.INVALID, f"nested deeper than {MAX_DEPTH} levels")
+        level = deeper
+
+
+def _unstorable(document: Any, what: str) -> Refused:
+    where = next((path for path, leaf in _leaves(document, "") if _bad(leaf)), "")
+    return Refused(Reason.INVALID, f"{where or 'the message'}: {what}")
+
+
+def _bad(leaf: Any) -> bool:
+    match leaf:
+        case str():
+            return "\0" in leaf
+        case int():
+            return not _MIN_INTEGER <= leaf <= _MAX_INTEGER
+        case float():
+            return leaf in (inf, -inf)
+    return False
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for number, (key, item) in enumerate(value.items()):
+            if _bad(key):
+                yield f"{path}(key {number})", key
+            # A key is named only as a plain word: whatever else it holds is the sender's.
+            name = key if key.isidentifier() else f"(key {number})"
+            yield from _leaves(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{number}]")
+    else:
+        yield path, value
+
+
+def _refused(text: bytes, parser_error: str) -> Refused:
+    at = parser_error[parser_error.rfind(" at line ") :]
+    if "duplicate key" in parser_error:
+        return Refused(Reason.INVALID, f"a key stands twice{at}")
+    if _is_grammatical(text):
+        return Refused(Reason.INVALID, f"JSON that readers do not agree on{at}")
+    return Refused(Reason.NOT_JSON, f"not JSON: {parser_error}")
+
+
+def _is_grammatical(text: bytes) -> bool:
+    """Whether the text is JSON by its grammar, however deep, large or ambiguous."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        json.loads(text, parse_constant=refuse, parse_int=len, parse_float=len)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def split_array(text: bytes) -> list[bytes]:
+    """
+    Return the bytes of each element of a JSON array, read leniently.
+
+    For a batch that does not parse as a whole: each element is then judged by itself.
+
+    Raises:
+        Refused: The text is no array, or no JSON even leniently read.
+    """
+    try:
+        source = text.decode("utf-8", "surrogateescape")
+        return [piece.encode("utf-8", "surrogateescape") for piece in _elements(source)]
+    except RecursionError:
+        raise Refused(Reason.INVALID, f"nested deeper than {MAX_DEPTH} levels") from None
+    except (ValueError, IndexError):
+        raise Refused(Reason.NOT_JSON, "not a JSON array") from None
+
+
+_WHITE: Final = " \t\n\r"
+_LENIENT: Final = json.JSONDecoder(parse_int=len, parse_float=len, strict=False)
+
+
+def _elements(source: str) -> Iterator[str]:
+    position = _skip_white(source, 0)
+    if source[position] != "[":
+        raise ValueError
+    position = _skip_white(source, position + 1)
+    if source[position] == "]":
+        return
+    while True:
+        _, end = _LENIENT.raw_decode(source, position)
+        yield source[position:end]
+        position = _skip_white(source, end)
+        if source[position] == "]":
+            break
+        if source[position] != ",":
+            raise ValueError
+        position = _skip_white(source, position + 1)
+    if source[position + 1 :].strip(_WHITE):
+        raise ValueError
+
+
+def _skip_white(source: str, position: int) -> int:
+    while source[position] in _WHITE:
+        position += 1
+    return position
