@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -117,10 +117,9 @@ class App:
 
     async def _until_lost_or_stopped(self, session: Session, working: asyncio.Task[None]) -> None:
         stopping = asyncio.create_task(self._stop.wait())
+        ends: set[asyncio.Future[Any]] = {stopping, working, session.lost}
         try:
-            await asyncio.wait(
-                {stopping, working, session.lost}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
 
@@ -136,8 +135,9 @@ class App:
         for consumer in consumers:
             await consumer.cancel()
         intake.close()
+        ends: set[asyncio.Future[None]] = {working, session.lost}
         await asyncio.wait(
-            {working, session.lost},
+            ends,
             timeout=_DRAIN_SECONDS,
             return_when=asyncio.FIRST_COMPLETED,
         )

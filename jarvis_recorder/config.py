@@ -6,7 +6,6 @@ that names a setting wins. A name that is not a setting is an error, in every so
 """
 
 import difflib
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,10 +92,14 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The layers are merged in `load`, which has to know where each value came from.
-        return (sources["init_settings"],)
+        return (init_settings,)
 
 
 NAMES: Final = tuple(
@@ -158,7 +161,7 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
         section, _, name = dotted.partition(".")
         nested.setdefault(section, {})[name] = value
     try:
-        return Settings(**nested)
+        return Settings.model_validate(nested)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"][:2])

@@ -76,7 +76,7 @@ class Flow(Protocol):
 class RefusedRecord(NamedTuple):
     """The position of a record in what was given to `append`, and why it is not stored."""
 
-    index: int
+    position: int
     reason: Reason
     error: str
 

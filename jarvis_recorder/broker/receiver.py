@@ -9,9 +9,9 @@ and go to that channel's sink. Every other byte goes on to aiormq as it came.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import Struct
-from typing import Final, cast
+from typing import Final, SupportsIndex, cast
 
 from jarvis_recorder.ports import Sink
 from jarvis_recorder.wire.delivery import Delivery
@@ -95,7 +95,9 @@ class DeliveryReader(asyncio.StreamReader):
         if self._connection is not None:
             self._connection.abort()
 
-    def feed_data(self, data: bytes) -> None:
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        # Every event loop hands over bytes; the base class merely allows for more.
+        assert isinstance(data, bytes)
         self.last_seen = self._now()
         if self._blind or data.startswith(_PROTOCOL_HEADER):
             # The broker speaks another protocol version, or no frames at all: aiormq says so.

@@ -61,7 +61,7 @@ class _Transport(aiormq.connection.TransportFactory):
         self.reader = reader = DeliveryReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await loop.create_connection(
-            lambda: protocol, url.host, url.port, ssl=secure
+            lambda: protocol, url.host or "localhost", url.port or 0, ssl=secure
         )
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
@@ -212,8 +212,12 @@ async def _connect(
 async def _watch_silence(reader: DeliveryReader, heartbeat: int) -> None:
     """Drop a connection on which nothing comes: RabbitMQ sends two heartbeats an interval."""
     loop = asyncio.get_running_loop()
-    while loop.time() - reader.last_seen < _DEAD_AFTER_HEARTBEATS * heartbeat:
-        await asyncio.sleep(1)
+    patience = _DEAD_AFTER_HEARTBEATS * heartbeat
+    while True:
+        silent = loop.time() - reader.last_seen
+        if silent >= patience:
+            break
+        await asyncio.sleep(patience - silent)
     reader.abort()
 
 
@@ -343,7 +347,7 @@ async def supervise(
         except BrokerUnavailable as error:
             if loop.time() - began > _HELD_SECONDS:
                 delay = _FIRST_DELAY_SECONDS
-            pause = random.uniform(0, delay)
+            pause = random.uniform(0, delay)  # noqa: S311 - jitter, no secret
             log.warning(
                 "broker_unavailable",
                 url=address,

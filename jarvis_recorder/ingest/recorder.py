@@ -102,8 +102,8 @@ class Recorder:
 
     def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
         for record in refused:
-            origin = batch.origins[record.index]
-            element = element_of(origin.delivery, origin.lane.topic, batch.records[record.index])
+            origin = batch.origins[record.position]
+            element = element_of(origin.delivery, origin.lane.topic, batch.records[record.position])
             batch.refusals.append((origin, Refusal(record.reason, record.error, element)))
         for origin, refusals in batch.refused_deliveries():
             self._dead_letters.send(origin, refusals)

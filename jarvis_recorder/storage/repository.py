@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Integer, Select, and_, func, or_, select, tuple_, type_coerce
-from sqlalchemy.types import NullType
+from sqlalchemy import Executable, Integer, and_, func, or_, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.types import NullType
 
 from jarvis_recorder.errors import RecordRefused
 from jarvis_recorder.ports import Appended, RefusedRecord
@@ -179,22 +179,23 @@ async def _collisions(
     return [
         position
         for position, (record, row) in enumerate(zip(records, rows, strict=True))
-        if (
-            taken := [
-                found for found in stored.get(record.message_id, ()) if _is_for(found, record)
-            ]
-        )
-        and not any(_same(shape, found, row) for found in taken)
+        if _is_taken(shape, stored.get(record.message_id, []), record, row)
     ]
 
 
-def _is_for(stored: Row, record: Record) -> bool:
-    """Whether a row stands where the record belongs; rows begin with id, time and stamped."""
-    _, timestamp, stamped, *_ = stored
-    return bool(timestamp == record.timestamp or (record.stamped and stamped))
+def _is_taken(shape: RowShape, stored: list[Row], record: Record, row: Row) -> bool:
+    """Whether the record's place is held by rows of which none says the same."""
+    timestamp_at = shape.columns.index("timestamp")
+    stamped_at = shape.columns.index("stamped")
+    in_its_place = [
+        found
+        for found in stored
+        if found[timestamp_at] == record.timestamp or (record.stamped and found[stamped_at])
+    ]
+    return bool(in_its_place) and not any(_same(shape, found, row) for found in in_its_place)
 
 
-def _stored_under(shape: RowShape, records: Sequence[Record]) -> Select[Any]:
+def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
     """Select the rows that stand under the records' identities, raw."""
     table = shape.table
     keys = [(record.timestamp, record.message_id) for record in records if record.message_id]

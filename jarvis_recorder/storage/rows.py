@@ -44,9 +44,9 @@ def _turn_row(record: Record, recorded_at: int) -> Row:
     assert isinstance(turn, Turn)
     return (
         record.message_id,
+        turn.session_id,
         record.timestamp,
         record.stamped,
-        turn.session_id,
         turn.role,
         turn.content,
         turn.model,
@@ -66,9 +66,9 @@ def _snapshot_row(record: Record, recorded_at: int) -> Row:
     text = dump(body.snapshot)
     return (
         record.message_id,
+        body.cluster,
         record.timestamp,
         record.stamped,
-        body.cluster,
         compress(text),
         len(text.encode()),
         _json(record.extra),
@@ -81,44 +81,24 @@ def _json(value: Any) -> str | None:
 
 
 class RowShape(NamedTuple):
-    """How records of one kind become rows: the columns, in the order that `make` fills them."""
+    """How records of one kind become rows: the columns that `make` fills, in its order."""
 
     table: Table
     columns: tuple[str, ...]
     make: Callable[[Record, int], Row]
 
-    @property
-    def width(self) -> int:
-        return len(self.columns)
 
+def _columns(table: Table, left_out: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the columns in the table's order, which is the one an INSERT is compiled in."""
+    return tuple(column.name for column in table.columns if column.name not in ("id", *left_out))
 
-_IDENTITY: Final = ("message_id", "timestamp", "stamped")
 
 SHAPES: Final = {
     Kind.EVENT: RowShape(
-        events,
-        (
-            *_IDENTITY,
-            *("type", "severity", "source", "node", "summary", "details"),
-            *("extra", "recorded_at"),
-        ),
-        _event_row,
+        events, _columns(events, ("resolved", "resolved_at", "resolved_by")), _event_row
     ),
-    Kind.TURN: RowShape(
-        conversations,
-        (
-            *_IDENTITY,
-            *("session_id", "role", "content", "model", "tokens_used"),
-            *("input_tokens", "output_tokens", "cost_usd", "tool_calls"),
-            *("extra", "recorded_at"),
-        ),
-        _turn_row,
-    ),
-    Kind.SNAPSHOT: RowShape(
-        cluster_snapshots,
-        (*_IDENTITY, "cluster", "snapshot", "size_bytes", "extra", "recorded_at"),
-        _snapshot_row,
-    ),
+    Kind.TURN: RowShape(conversations, _columns(conversations), _turn_row),
+    Kind.SNAPSHOT: RowShape(cluster_snapshots, _columns(cluster_snapshots), _snapshot_row),
 }
 
 
@@ -129,7 +109,7 @@ def insert_statement(shape: RowShape, rows: int) -> str:
     Many rows in one statement, because SQLite then works through them without the
     interpreter: row by row, each must win Python's lock back from the receiving side.
     """
-    values = [
+    values: list[dict[str, Any]] = [
         {column: bindparam(f"{column}_{number}") for column in shape.columns}
         for number in range(rows)
     ]

@@ -47,10 +47,8 @@ class Instant(TypeDecorator[datetime]):
             return value
         return to_micros(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return to_datetime(value)
+    def process_result_value(self, value: int | datetime | None, _: Dialect) -> datetime | None:
+        return to_datetime(value) if isinstance(value, int) else value
 
 
 class CompressedText(TypeDecorator[str]):

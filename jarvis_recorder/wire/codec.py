@@ -58,7 +58,7 @@ def decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
         return _decode(delivery, topic, received_at)
     except Refused as refused:
         return Decoded([], [Refusal(refused.reason, refused.error)])
-    except Exception as error:  # the edge of a message: a fault of ours must not stop the queue
+    except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
         fault = f"the recorder failed on it: {type(error).__name__}"
         return Decoded([], [Refusal(Reason.INTERNAL, fault)])
 

@@ -9,7 +9,8 @@ cannot be decoded can still be passed on unchanged.
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from struct import Struct, error as struct_error
+from struct import Struct
+from struct import error as struct_error
 from typing import Final, NamedTuple
 
 from jarvis_recorder.wire.refusal import Reason, Refused

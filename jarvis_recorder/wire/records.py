@@ -5,6 +5,7 @@ The classes are the single source of the rules for a body: they validate it and 
 make the JSON Schemas in `schemas/`.
 """
 
+from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -117,7 +118,7 @@ class BodyRules(NamedTuple):
 
 
 def _rules(body: type[Event] | type[Snapshot] | type[Turn]) -> BodyRules:
-    return BodyRules(TypeAdapter(body), frozenset(body.__pydantic_fields__))
+    return BodyRules(TypeAdapter(body), frozenset(field.name for field in fields(body)))
 
 
 BODIES: Final = {

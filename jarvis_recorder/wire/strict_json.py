@@ -50,7 +50,7 @@ def dump(value: Any) -> str:
     return to_json(value).decode()
 
 
-def _check(value: Any, *, strings: bool) -> None:
+def _check(value: Any, *, strings: bool) -> None:  # noqa: C901 - one walk, not five
     """Walk level by level, so that no depth of nesting can exhaust the stack."""
     level = [value]
     depth = 0
@@ -70,7 +70,7 @@ def _check(value: Any, *, strings: bool) -> None:
             elif kind is int:
                 if not _MIN_INTEGER <= item <= _MAX_INTEGER:
                     raise _unstorable(value, "an integer beyond 64 bits")
-            elif kind is float and (item == inf or item == -inf):
+            elif kind is float and item in (inf, -inf):
                 raise _unstorable(value, "a number too large for a double")
         depth += 1
         if deeper and depth > MAX_DEPTH:

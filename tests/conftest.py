@@ -1,0 +1,61 @@
+"""The broker that the tests share, and a recorder in front of it."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from jarvis_recorder.broker.topology import QUEUES
+from jarvis_recorder.demo.node import private_node
+from tests.support.recorder import RecorderProcess
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """The URL of a broker that may be filled with anything."""
+    if url := os.environ.get("JARVIS_TEST_AMQP_URL"):
+        yield url
+        return
+    with private_node() as node:
+        yield node.url
+
+
+@pytest.fixture
+async def amqp_url(broker_url: str) -> str:
+    """The broker without any queue of the recorder's."""
+    await delete_queues(broker_url)
+    return broker_url
+
+
+async def delete_queues(url: str) -> None:
+    connection = await aio_pika.connect(url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        for queue in QUEUES:
+            await channel.queue_delete(queue.name)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "recorder.db"
+
+
+@pytest.fixture
+def start_recorder(database: Path) -> Iterator[Callable[..., RecorderProcess]]:
+    """Start recorders on the test's database; those still running are killed at the end."""
+    database.parent.mkdir(mode=0o700, exist_ok=True)
+    started: list[RecorderProcess] = []
+
+    def start(url: str, *settings: str, path: Path = database) -> RecorderProcess:
+        recorder = RecorderProcess(url, path, *settings)
+        started.append(recorder)
+        return recorder
+
+    yield start
+    for recorder in started:
+        if recorder.process.poll() is None:
+            recorder.kill()
+
+

@@ -1,0 +1,102 @@
+"""The recorder as its users run it: a process, a database file, log lines."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+DEADLINE_SECONDS = 30.0
+
+
+def wait_until(
+    condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS
+) -> Any:
+    """Return the first true answer of `condition`; fail, saying what, after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+    return answer
+
+
+class RecorderProcess:
+    """One `jarvis-recorder run`; its log is read as JSON lines."""
+
+    def __init__(self, url: str, database: Path, *settings: str) -> None:
+        self.database = database
+        self._log_path = database.with_name(f"{database.stem}-{time.monotonic_ns()}.log")
+        options = [
+            f"broker.url={url}",
+            f"store.url=sqlite:///{database}",
+            "log.format=json",
+            *settings,
+        ]
+        with self._log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "jarvis_recorder",
+                    "run",
+                    *(part for option in options for part in ("--set", option)),
+                ],
+                stderr=log,
+                stdout=log,
+                env=os.environ | {"COVERAGE_PROCESS_START": ""},
+            )
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield what it has logged so far."""
+        for line in self._log_path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                yield {"event": "text", "text": line}
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line.get("event") == event]
+
+    def wait_for(self, event: str, seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
+        """Return the newest line of that event once there is one, if the process still runs."""
+
+        def found() -> Any:
+            if lines := self.logged(event):
+                return lines[-1]
+            assert self.process.poll() is None, self._log_path.read_text()[-2000:]
+            return None
+
+        return wait_until(found, f"log line {event}", seconds)
+
+    def stop(self, seconds: float = 10.0) -> int:
+        """Send SIGTERM and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Read the database from outside; empty as long as there is none."""
+        return rows(self.database, query, *parameters)
+
+    def count(self, table: str = "events") -> int:
+        found = self.rows(f"SELECT count(*) FROM {table}")
+        return int(found[0][0]) if found else 0
+
+
+def rows(database: Path, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, parameters).fetchall()
+    except sqlite3.OperationalError:
+        return []
