@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -31,6 +31,14 @@ _SNAPSHOT_PREFETCH: Final = 100
 def now() -> int:
     """The present moment in microseconds since the epoch."""
     return time.time_ns() // 1_000
+
+
+class _Pipeline(NamedTuple):
+    """What works on the deliveries of one session."""
+
+    intake: Intake
+    dead_letters: DeadLetters
+    recorder: Recorder
 
 
 class App:
@@ -78,31 +86,33 @@ class App:
         async with open_session(
             broker.url.get_secret_value(), broker.topology, heartbeat=broker.heartbeat
         ) as session:
-            intake = Intake(session.flow, now)
-            dead_letters = DeadLetters(session.publisher, self.progress, now)
-            recorder = Recorder(
-                intake=intake,
-                repository=repository,
-                dead_letters=dead_letters,
-                progress=self.progress,
-                clock=now,
-            )
-            consumers = await self._attach(session, intake)
+            pipeline = self._pipeline(session, repository)
+            consumers = await self._attach(session, pipeline.intake)
             self.progress.state = State.RECORDING
             log.info("recording", queues=[topic.queue for topic in TOPICS])
-            working = asyncio.create_task(recorder.run())
+            working = asyncio.create_task(pipeline.recorder.run())
             try:
                 await self._until_lost_or_stopped(session, working)
                 if self._stop.is_set():
-                    await self._drain(session, consumers, intake, working)
-                    await dead_letters.drain(_DRAIN_SECONDS / 3)
-                    for consumer in consumers:
-                        await consumer.close()
+                    await self._drain(session, consumers, pipeline, working)
+                    await self._sweep(session, repository)
                 else:
                     await _raise_first(working, session.lost)
             finally:
-                intake.abandon()
-                await self._leave(working, dead_letters)
+                pipeline.intake.abandon()
+                await self._leave(working, pipeline.dead_letters)
+
+    def _pipeline(self, session: Session, repository: SqliteRepository) -> _Pipeline:
+        intake = Intake(session.flow, now)
+        dead_letters = DeadLetters(session.publisher, self.progress, now)
+        recorder = Recorder(
+            intake=intake,
+            repository=repository,
+            dead_letters=dead_letters,
+            progress=self.progress,
+            clock=now,
+        )
+        return _Pipeline(intake, dead_letters, recorder)
 
     async def _attach(self, session: Session, intake: Intake) -> list[Consumer]:
         consumers = []
@@ -127,21 +137,34 @@ class App:
         self,
         session: Session,
         consumers: list[Consumer],
-        intake: Intake,
+        pipeline: _Pipeline,
         working: asyncio.Task[None],
     ) -> None:
-        """Take no more, and finish what is held."""
+        """Take no more, finish what is held, and leave once the broker has read every ack."""
         self.progress.state = State.STOPPING
         for consumer in consumers:
             await consumer.cancel()
-        intake.close()
+        pipeline.intake.close()
         ends: set[asyncio.Future[None]] = {working, session.lost}
-        await asyncio.wait(
-            ends,
-            timeout=_DRAIN_SECONDS,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        await asyncio.wait(ends, timeout=_DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         await _raise_first(working, session.lost)
+        await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
+        for consumer in consumers:
+            await consumer.close()
+
+    async def _sweep(self, session: Session, repository: SqliteRepository) -> None:
+        """Record what cancelling has left marked as redelivered; see `Consumer.sweep`."""
+        pipeline = self._pipeline(session, repository)
+        consumers = []
+        for topic in TOPICS:
+            consumer = await session.consumer(topic.queue, 0)
+            await consumer.sweep(pipeline.intake.sink(Lane(topic, consumer)))
+            consumers.append(consumer)
+        pipeline.intake.close()
+        await pipeline.recorder.run()
+        await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
+        for consumer in consumers:
+            await consumer.close()
 
     async def _leave(self, working: asyncio.Task[None], dead_letters: DeadLetters) -> None:
         """End what belongs to the session, giving a commit under way the time to finish."""

@@ -24,6 +24,7 @@ from jarvis_recorder.broker.receiver import DeliveryReader
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES, Queue
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
 from jarvis_recorder.ports import Consumer, Flow, Publisher, Sink
+from jarvis_recorder.wire.delivery import Delivery
 
 log = structlog.get_logger(__name__)
 
@@ -109,9 +110,29 @@ class _QueueConsumer:
         with _broker_errors():
             await self._underlay.basic_cancel(self._consumer_tag, timeout=CONNECT_SECONDS)
 
+    async def sweep(self, sink: Sink) -> None:
+        with _broker_errors():
+            redelivered = True
+            while redelivered:
+                message = await self._underlay.basic_get(self._queue, timeout=_CLOSE_SECONDS)
+                got = message.delivery
+                if not isinstance(got, aiormq.spec.Basic.GetOk):
+                    return
+                redelivered = bool(got.redelivered)
+                sink(
+                    Delivery(
+                        got.delivery_tag,
+                        redelivered,
+                        got.exchange.encode(),
+                        got.routing_key.encode(),
+                        message.header.marshal(),
+                        message.body,
+                    )
+                )
+
     async def close(self) -> None:
         with _broker_errors():
-            # Acks have no answer. One synchronous call behind them proves they were read.
+            # Acks have no answer; one to a call behind them proves that they were read.
             await self._underlay.basic_qos(prefetch_count=1, timeout=_CLOSE_SECONDS)
             await self._channel.close()
 

@@ -1,0 +1,164 @@
+"""What the broker can do to a recorder."""
+
+import asyncio
+import time
+
+import aio_pika
+import pytest
+
+from jarvis_recorder.demo.node import PrivateNode, private_node
+from tests.support.proxy import SwallowingProxy
+from tests.support.publisher import EVENT_KEY, Oracle, event, publish
+from tests.support.recorder import wait_until
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(scope="module")
+def node():
+    with private_node() as node:
+        yield node
+
+
+async def test_it_records_again_soon_after_the_broker_is_back(node: PrivateNode, start_recorder):
+    recorder = start_recorder(node.url)
+    recorder.wait_for("recording")
+
+    node.kill()
+    recorder.wait_for("broker_unavailable")
+    node.start()
+    opened = time.monotonic()
+    wait_until(lambda: len(recorder.logged("recording")) == 2, "it is recording again")
+
+    assert time.monotonic() - opened < 5.0
+    await publish(node.url, (EVENT_KEY, event(1), {"message_id": "after"}))
+    wait_until(lambda: recorder.count() == 1, "it records")
+    attempt = recorder.logged("broker_unavailable")[-1]
+    assert "guest:guest" not in str(attempt)
+    assert attempt["configured_in"] == "command line (--broker.url)"
+    assert recorder.stop() == 0
+
+
+@pytest.mark.slow
+async def test_a_half_open_connection_is_noticed(node: PrivateNode, start_recorder):
+    proxy = SwallowingProxy(node.port)
+    async with proxy as port:
+        recorder = start_recorder(f"amqp://guest:guest@127.0.0.1:{port}/")
+        await asyncio.to_thread(recorder.wait_for, "recording")
+        proxy.swallowing = True
+        began = time.monotonic()
+        await asyncio.to_thread(recorder.wait_for, "broker_unavailable", 40.0)
+        assert time.monotonic() - began < 35.0
+        recorder.kill()
+
+
+async def test_a_busy_connection_is_not_taken_for_a_dead_one(node: PrivateNode, start_recorder):
+    recorder = start_recorder(node.url, "broker.heartbeat=2")
+    await asyncio.to_thread(recorder.wait_for, "recording")
+    oracle = Oracle(node.url)
+    publishing = asyncio.create_task(oracle.run())
+
+    began = time.monotonic()
+    await asyncio.to_thread(
+        wait_until, lambda: time.monotonic() - began > 13.0, "four heartbeats and more", 20.0
+    )
+    oracle.stop()
+    await publishing
+    await asyncio.to_thread(
+        wait_until, lambda: recorder.count() >= len(oracle.confirmed), "all is recorded"
+    )
+
+    assert not recorder.logged("broker_unavailable")
+    assert len(recorder.logged("recording")) == 1
+    assert recorder.stop() == 0
+
+
+async def test_recording_goes_on_in_a_memory_alarm(node: PrivateNode, start_recorder):
+    recorder = start_recorder(node.url, "ingest.prefetch=10")
+    recorder.wait_for("recording")
+    recorder.stop()
+    before = recorder.count()
+    junk = (EVENT_KEY, b"junk", {"message_id": "junk"})
+    good = [(EVENT_KEY, event(number), {"message_id": f"alarm-{number}"}) for number in range(100)]
+    await publish(node.url, junk, *good)
+    node.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        recorder = start_recorder(node.url, "ingest.prefetch=10")
+        wait_until(lambda: recorder.count() == before + 100, "all good ones are recorded")
+        assert not recorder.logged("dead_lettered"), "the broker confirms nothing now"
+    finally:
+        node.ctl("set_vm_memory_high_watermark", "0.6")
+    recorder.wait_for("dead_lettered")
+    assert recorder.stop() == 0
+
+
+async def test_a_deleted_queue_is_declared_anew(node: PrivateNode, start_recorder):
+    recorder = start_recorder(node.url)
+    recorder.wait_for("recording")
+    before = recorder.count()
+
+    connection = await aio_pika.connect(node.url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        await channel.queue_delete("jarvis.recorder.events")
+    wait_until(lambda: len(recorder.logged("recording")) == 2, "it is attached again")
+    await publish(node.url, (EVENT_KEY, event(1), {"message_id": "again"}))
+
+    wait_until(lambda: recorder.count() == before + 1, "it records")
+    assert recorder.stop() == 0
+
+
+async def test_a_queue_with_other_arguments_is_a_clear_refusal(node: PrivateNode, start_recorder):
+    connection = await aio_pika.connect(node.url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        await channel.queue_delete("jarvis.recorder.turns")
+        await channel.declare_queue("jarvis.recorder.turns", durable=True)
+
+        recorder = start_recorder(node.url)
+        code = await asyncio.to_thread(recorder.process.wait, 10)
+        await channel.queue_delete("jarvis.recorder.turns")
+
+    (line,) = [line["text"] for line in recorder.logged("text")]
+    assert code == 78
+    assert "x-queue-type" in line
+    assert "jarvis.recorder.turns" in line
+    assert "drain and delete it" in line
+
+
+def test_a_wrong_password_is_a_clear_refusal(node: PrivateNode, start_recorder):
+    recorder = start_recorder(node.url.replace("guest:guest", "guest:wrong-secret"))
+
+    assert recorder.process.wait(15) == 78
+    (line,) = [line["text"] for line in recorder.logged("text")]
+    assert "wrong user or password" in line
+    assert "wrong-secret" not in str(list(recorder.lines()))
+
+
+def test_a_missing_virtual_host_is_a_clear_refusal(node: PrivateNode, start_recorder):
+    recorder = start_recorder(f"{node.url}nowhere")
+
+    assert recorder.process.wait(15) == 78
+    (line,) = [line["text"] for line in recorder.logged("text")]
+    assert "nowhere" in line
+
+
+def test_a_missing_queue_is_a_clear_refusal_where_nothing_is_declared(
+    node: PrivateNode, start_recorder
+):
+    node.ctl("delete_queue", "jarvis.recorder.snapshots")
+    recorder = start_recorder(node.url, "broker.topology=passive")
+
+    assert recorder.process.wait(15) == 78
+    (line,) = [line["text"] for line in recorder.logged("text")]
+    assert "jarvis.recorder.snapshots" in line
+    assert "declare" in line
+
+
+def test_an_absent_broker_is_tried_again_and_again(start_recorder):
+    recorder = start_recorder("amqp://guest:secret@127.0.0.1:1/")
+
+    wait_until(lambda: len(recorder.logged("broker_unavailable")) >= 3, "three attempts")
+
+    assert recorder.logged("broker_unavailable")[0]["url"] == "amqp://guest:***@127.0.0.1:1/"
+    assert recorder.stop() == 0

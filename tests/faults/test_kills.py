@@ -1,0 +1,71 @@
+"""Whatever is killed: what the broker confirmed is in the database, exactly once."""
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+
+from jarvis_recorder.demo.node import private_node
+from tests.support.publisher import Oracle
+from tests.support.recorder import RecorderProcess, wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+
+async def until(condition, what: str, seconds: float = 60.0) -> None:
+    """Wait without stopping the oracle, which shares this loop."""
+    await asyncio.to_thread(wait_until, condition, what, seconds)
+
+
+async def assert_exactly_once(oracle: Oracle, recorder: RecorderProcess) -> None:
+    def recorded() -> set[str]:
+        return {identity for (identity,) in recorder.rows("SELECT message_id FROM events")}
+
+    await until(lambda: oracle.confirmed <= recorded(), "every confirmed message is recorded")
+    counts = Counter(identity for (identity,) in recorder.rows("SELECT message_id FROM events"))
+    assert set(counts.values()) == {1}
+    assert set(counts) <= oracle.attempted
+    assert recorder.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_the_recorder_is_killed_twenty_times_under_load(amqp_url, start_recorder):
+    chance = random.Random(20261123)
+    first = start_recorder(amqp_url)
+    await asyncio.to_thread(first.wait_for, "recording")
+    oracle = Oracle(amqp_url)
+    publishing = asyncio.create_task(oracle.run())
+    first.kill()
+    for _ in range(20):
+        recorder = start_recorder(amqp_url)
+        await asyncio.to_thread(recorder.wait_for, "recording")
+        await asyncio.sleep(chance.uniform(0.0, 0.6))
+        recorder.kill()
+    oracle.stop()
+    await publishing
+
+    recorder = start_recorder(amqp_url)
+    await assert_exactly_once(oracle, recorder)
+
+    assert len(oracle.confirmed) > 2_000
+    assert recorder.stop() == 0
+
+
+async def test_the_broker_is_killed_five_times_under_load(start_recorder):
+    chance = random.Random(20261123)
+    with private_node() as node:
+        recorder = start_recorder(node.url)
+        await asyncio.to_thread(recorder.wait_for, "recording")
+        oracle = Oracle(node.url)
+        publishing = asyncio.create_task(oracle.run())
+        for _ in range(5):
+            before = len(oracle.confirmed)
+            await until(lambda at=before: len(oracle.confirmed) > at + 100, "messages are confirmed")
+            await asyncio.sleep(chance.uniform(0.0, 0.5))
+            node.kill()
+            await asyncio.to_thread(node.start)
+        oracle.stop()
+        await publishing
+
+        await assert_exactly_once(oracle, recorder)
+        assert recorder.stop() == 0

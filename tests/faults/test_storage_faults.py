@@ -1,0 +1,109 @@
+"""A failure of the storage dead-letters nothing and loses nothing."""
+
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.publisher import EVENT_KEY, event, publish
+from tests.support.recorder import wait_until
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB. Mounting needs root, in CI as in a container."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+async def test_a_full_disk_stops_recording_until_there_is_room(
+    amqp_url, start_recorder, small_disk
+):
+    recorder = start_recorder(amqp_url, path=small_disk / "recorder.db")
+    recorder.wait_for("recording")
+    ballast = small_disk / "ballast"
+    free = os.statvfs(small_disk)
+    ballast.write_bytes(b"x" * (free.f_bavail * free.f_frsize - 100_000))
+    messages = [
+        (EVENT_KEY, event(number, details="x" * 1_000), {"message_id": f"full-{number}"})
+        for number in range(500)
+    ]
+    await publish(amqp_url, *messages)
+    outage = recorder.wait_for("storage_unavailable")
+
+    ballast.unlink()
+    room = time.monotonic()
+    wait_until(lambda: recorder.count() == len(messages), "all are recorded")
+
+    assert time.monotonic() - room < 10.0
+    assert "SQLITE_FULL" in outage["error"]
+    recorder.wait_for("storage_available")
+    assert recorder.stop() == 0
+    assert not recorder.logged("dead_lettered")
+    assert recorder.rows("SELECT count(DISTINCT message_id) FROM events") == [(len(messages),)]
+
+
+@pytest.mark.slow
+async def test_a_database_locked_from_outside_only_delays(amqp_url, start_recorder, database):
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("recording")
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        locked = time.monotonic()
+        await publish(
+            amqp_url, *((EVENT_KEY, event(n), {"message_id": f"locked-{n}"}) for n in range(50))
+        )
+        recorder.wait_for("storage_unavailable")
+        wait_until(lambda: time.monotonic() - locked > 20.0, "20 s have passed")
+        assert recorder.count() == 0
+        other.execute("ROLLBACK")
+    released = time.monotonic()
+    wait_until(lambda: recorder.count() == 50, "all are recorded")
+
+    assert time.monotonic() - released < 10.0
+    assert recorder.stop() == 0
+    assert not recorder.logged("dead_lettered")
+    assert len(recorder.logged("recording")) == 1, "the broker was not troubled"
+
+
+async def test_a_failed_sync_ends_the_process(amqp_url, start_recorder, tmp_path):
+    """What a sync that failed has written cannot be known, so nothing may be acked."""
+    library = tmp_path / "nosync.so"
+    source = tmp_path / "nosync.c"
+    source.write_text(
+        "#include <errno.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
+        "static int fail(void) { if (access(getenv(\"FAIL_SYNC\"), F_OK) == 0) "
+        "{ errno = EIO; return -1; } return 0; }\n"
+        "int fsync(int fd) { return fail(); }\nint fdatasync(int fd) { return fail(); }\n"
+    )
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    switch = tmp_path / "fail"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_PRELOAD", str(library))
+        patch.setenv("FAIL_SYNC", str(switch))
+        recorder = start_recorder(amqp_url)
+    recorder.wait_for("recording")
+    switch.touch()
+    await publish(amqp_url, (EVENT_KEY, event(1), {"message_id": "unsure"}))
+
+    assert recorder.process.wait(10) == 1
+    assert "SQLITE_IOERR_FSYNC" in str(list(recorder.lines()))
+
+    again = start_recorder(amqp_url)
+    again.wait_for("recording")
+    assert again.stop() == 0
+    assert again.count() == 1

@@ -1,0 +1,147 @@
+"""Which files are opened, how, and which are left alone."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
+from jarvis_recorder.storage import schema
+from jarvis_recorder.storage.repository import open_repository
+from jarvis_recorder.storage.sqlite import writer_engine
+from jarvis_recorder.storage.tables import metadata
+
+ORIGINAL = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
+
+
+async def make(path: Path) -> None:
+    async with open_repository(path):
+        pass
+
+
+async def test_a_new_database_is_for_its_owner_only(tmp_path):
+    path = tmp_path / "state" / "recorder.db"
+
+    await make(path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_the_migrations_build_exactly_the_tables(tmp_path):
+    path = tmp_path / "recorder.db"
+    await make(path)
+
+    async with writer_engine(path) as engine, engine.connect() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
+        )
+
+    assert differences == []
+
+
+def test_the_head_named_in_the_code_is_the_newest_migration():
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+
+    assert script.get_heads() == [schema.HEAD]
+    assert {revision.revision for revision in script.walk_revisions()} == set(schema.REVISIONS)
+
+
+async def test_a_second_recorder_is_refused(tmp_path):
+    path = tmp_path / "recorder.db"
+    async with open_repository(path):
+        with pytest.raises(AnotherRecorder, match=r"recorder\.db is held by .*process \d+ since"):
+            await make(path)
+
+
+async def test_a_newer_database_is_left_alone(tmp_path):
+    path = tmp_path / "recorder.db"
+    await make(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(ConfigurationError, match="revision 9999, which this version does not know"):
+        await make(path)
+
+
+async def test_a_database_of_the_original_system_is_left_alone(tmp_path):
+    path = tmp_path / "jarvis.db"
+    shutil.copy(ORIGINAL, path)
+    tables = "SELECT sql FROM sqlite_master ORDER BY name"
+    with closing(sqlite3.connect(path)) as connection:
+        before = connection.execute(tables).fetchall()
+
+    with pytest.raises(ConfigurationError, match="jarvis-recorder import"):
+        await make(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(tables).fetchall() == before
+
+
+async def test_a_database_of_something_else_is_left_alone(tmp_path):
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+
+    with pytest.raises(ConfigurationError, match="other tables"):
+        await make(path)
+
+
+async def test_a_file_that_is_no_database_is_a_clear_error(tmp_path):
+    path = tmp_path / "recorder.db"
+    path.write_bytes(b"this is not a database, but long enough to look like one" * 20)
+
+    with pytest.raises(Exception, match="SQLITE_NOTADB"):
+        await make(path)
+
+
+@pytest.fixture
+def older(monkeypatch):
+    """Pretend that a revision has been added since the database was made."""
+    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(schema, "HEAD", "0002")
+
+    def migrate(connection):
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+
+    monkeypatch.setattr(schema, "_run_migrations", migrate)
+
+
+async def test_the_database_is_copied_before_an_upgrade(tmp_path, request):
+    path = tmp_path / "recorder.db"
+    await make(path)
+    request.getfixturevalue("older")
+
+    await make(path)
+
+    copy = tmp_path / "recorder.db.before-0002"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    version = "SELECT version_num FROM alembic_version"
+    with closing(sqlite3.connect(copy)) as kept, closing(sqlite3.connect(path)) as upgraded:
+        assert kept.execute(version).fetchone() == ("0001",)
+        assert upgraded.execute(version).fetchone() == ("0002",)
+
+
+async def test_no_upgrade_begins_without_room_for_the_copy(tmp_path, request, monkeypatch):
+    path = tmp_path / "recorder.db"
+    await make(path)
+    request.getfixturevalue("older")
+    usage = shutil._ntuple_diskusage(total=1, used=1, free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    with pytest.raises(StorageUnavailable, match="make room"):
+        await make(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
