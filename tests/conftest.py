@@ -57,5 +57,3 @@ def start_recorder(database: Path) -> Iterator[Callable[..., RecorderProcess]]:
     for recorder in started:
         if recorder.process.poll() is None:
             recorder.kill()
-
-

@@ -25,6 +25,7 @@ _HEADER: Final = 2
 _BODY: Final = 3
 _DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60 (deliver)
 _RETURN: Final = b"\x00\x3c\x00\x32"  # class 60 (basic), method 50 (return)
+_CLOSE: Final = b"\x00\x0a\x00\x32"  # class 10 (connection), method 50 (close)
 _HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 _PROTOCOL_HEADER: Final = b"AMQP"
 
@@ -50,7 +51,9 @@ class DeliveryReader(asyncio.StreamReader):
     """
     A stream reader that keeps deliveries and passes everything else on.
 
-    `last_seen` is the loop's time when bytes last came, whatever they were.
+    `last_seen` is the loop's time when bytes last came, whatever they were. `close_reason`
+    is the code and text of the broker's Connection.Close, if it sent one: aiormq keeps them to
+    itself while a connection is being opened.
     """
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
@@ -62,6 +65,7 @@ class DeliveryReader(asyncio.StreamReader):
         self._blind = False
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
+        self.close_reason: tuple[int, str] | None = None
 
     def deliver_to(self, channel: int, sink: Sink) -> None:
         """Hand the deliveries of a channel to `sink` from now on, complete and in order."""
@@ -130,6 +134,8 @@ class DeliveryReader(asyncio.StreamReader):
                 passed = stop
                 delivered = True
                 self._assemble(assembly, kind, data[position + 7 : stop - 1])
+            elif channel == 0 and data[position + 7 : position + 11] == _CLOSE:
+                self.close_reason = _close_reason(data[position + 11 : stop - 1])
             position = stop
         if position > passed:
             super().feed_data(data[passed:position])
@@ -170,6 +176,12 @@ class DeliveryReader(asyncio.StreamReader):
         if self.last_seen - self._passed_heartbeat_at >= 1.0:
             self._passed_heartbeat_at = self.last_seen
             super().feed_data(_HEARTBEAT)
+
+
+def _close_reason(arguments: bytes) -> tuple[int, str]:
+    """Read reply code and reply text of Connection.Close."""
+    text = arguments[3 : 3 + arguments[2]]
+    return int.from_bytes(arguments[:2], "big"), text.decode("utf-8", "replace")
 
 
 def _delivery(method: bytes, header: bytes, body: bytes) -> Delivery:

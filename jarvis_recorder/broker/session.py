@@ -33,8 +33,11 @@ HEARTBEAT_SECONDS: Final = 10
 _CLOSE_SECONDS: Final = 2.0
 _DEAD_AFTER_HEARTBEATS: Final = 3
 _FIRST_DELAY_SECONDS: Final = 0.2
-_LONGEST_DELAY_SECONDS: Final = 10.0
+_LONGEST_DELAY_SECONDS: Final = 4.0
 _HELD_SECONDS: Final = 60.0
+
+# AMQP 0-9-1: access refused, and not allowed (no such virtual host, or no right to it).
+_REFUSED_FOR_GOOD: Final = (403, 530)
 
 TopologyMode = Literal["declare", "passive"]
 
@@ -119,16 +122,7 @@ class _QueueConsumer:
                 if not isinstance(got, aiormq.spec.Basic.GetOk):
                     return
                 redelivered = bool(got.redelivered)
-                sink(
-                    Delivery(
-                        got.delivery_tag,
-                        redelivered,
-                        got.exchange.encode(),
-                        got.routing_key.encode(),
-                        message.header.marshal(),
-                        message.body,
-                    )
-                )
+                sink(_delivery(got, message))
 
     async def close(self) -> None:
         with _broker_errors():
@@ -166,6 +160,17 @@ class Session:
             _watch_channel(underlay, self.lost)
             await underlay.basic_qos(prefetch_count=prefetch)
         return _QueueConsumer(queue, self._reader, channel, underlay)
+
+
+def _delivery(got: aiormq.spec.Basic.GetOk, message: aiormq.abc.DeliveredMessage) -> Delivery:
+    return Delivery(
+        got.delivery_tag or 0,
+        bool(got.redelivered),
+        (got.exchange or "").encode(),
+        (got.routing_key or "").encode(),
+        message.header.marshal(),
+        message.body,
+    )
 
 
 async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:
@@ -220,8 +225,15 @@ async def _connect(
     factory = _Transport()
     address = URL(url).update_query(heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}")
     connection = _Connection(address, transport_factory=factory)
-    with _refusals("the broker refuses the connection"):
-        await connection.connect(timeout=CONNECT_SECONDS)
+    try:
+        with _refusals("the broker refuses the connection"):
+            await connection.connect(timeout=CONNECT_SECONDS)
+    except BrokerUnavailable as error:
+        if factory.reader is not None and factory.reader.close_reason is not None:
+            code, text = factory.reader.close_reason
+            if code in _REFUSED_FOR_GOOD:
+                raise ConfigurationError(f"the broker refuses the connection: {text}") from error
+        raise
     reader = factory.reader
     assert reader is not None
     connection.close_callbacks.add(lambda _, error: _lose(lost, f"{purpose} connection", error))
@@ -331,15 +343,8 @@ def _refusals(what: str) -> Any:
         raise ConfigurationError(
             f'{what}: {_text(error)}: create it, or set broker.topology = "declare"'
         ) from error
-    except aiormq.exceptions.ConnectionClosed as error:
-        if _NOT_ALLOWED in str(error):
-            raise ConfigurationError(f"{what}: {_text(error)}") from error
-        raise BrokerUnavailable(_text(error)) from error
     except (TimeoutError, OSError, *_GONE) as error:
         raise BrokerUnavailable(_text(error)) from error
-
-
-_NOT_ALLOWED: Final = "NOT_ALLOWED"
 
 
 async def supervise(
@@ -352,7 +357,7 @@ async def supervise(
     """
     Run `attempt` until `stop` is set, again after every loss, and pause between failures.
 
-    The pause is full jitter (a random part of a delay that doubles from 0.2 s to 10 s), so
+    The pause is full jitter (a random part of a delay that doubles from 0.2 s to 4 s), so
     that many clients do not come back to a broker at the same moment. After an attempt that
     held for a minute it begins again at the shortest.
 

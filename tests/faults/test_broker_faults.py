@@ -20,25 +20,6 @@ def node():
         yield node
 
 
-async def test_it_records_again_soon_after_the_broker_is_back(node: PrivateNode, start_recorder):
-    recorder = start_recorder(node.url)
-    recorder.wait_for("recording")
-
-    node.kill()
-    recorder.wait_for("broker_unavailable")
-    node.start()
-    opened = time.monotonic()
-    wait_until(lambda: len(recorder.logged("recording")) == 2, "it is recording again")
-
-    assert time.monotonic() - opened < 5.0
-    await publish(node.url, (EVENT_KEY, event(1), {"message_id": "after"}))
-    wait_until(lambda: recorder.count() == 1, "it records")
-    attempt = recorder.logged("broker_unavailable")[-1]
-    assert "guest:guest" not in str(attempt)
-    assert attempt["configured_in"] == "command line (--broker.url)"
-    assert recorder.stop() == 0
-
-
 @pytest.mark.slow
 async def test_a_half_open_connection_is_noticed(node: PrivateNode, start_recorder):
     proxy = SwallowingProxy(node.port)
@@ -121,7 +102,7 @@ async def test_a_queue_with_other_arguments_is_a_clear_refusal(node: PrivateNode
 
     (line,) = [line["text"] for line in recorder.logged("text")]
     assert code == 78
-    assert "x-queue-type" in line
+    assert "inequivalent arg" in line
     assert "jarvis.recorder.turns" in line
     assert "drain and delete it" in line
 
@@ -161,4 +142,30 @@ def test_an_absent_broker_is_tried_again_and_again(start_recorder):
     wait_until(lambda: len(recorder.logged("broker_unavailable")) >= 3, "three attempts")
 
     assert recorder.logged("broker_unavailable")[0]["url"] == "amqp://guest:***@127.0.0.1:1/"
+    assert recorder.stop() == 0
+
+
+async def test_it_records_again_soon_after_the_broker_is_back(start_recorder):
+    # A node of its own: RabbitMQ 3.10.8 killed at a bad moment may confirm nothing any more for
+    # the quorum queue it wrote to last, until that queue is consumed.
+    with private_node() as node:
+        await records_again(node, start_recorder)
+
+
+async def records_again(node: PrivateNode, start_recorder) -> None:
+    recorder = start_recorder(node.url)
+    recorder.wait_for("recording")
+
+    node.kill()
+    recorder.wait_for("broker_unavailable")
+    node.start()
+    opened = time.monotonic()
+    wait_until(lambda: len(recorder.logged("recording")) == 2, "it is recording again")
+
+    assert time.monotonic() - opened < 5.0
+    await publish(node.url, (EVENT_KEY, event(1), {"message_id": "after"}))
+    wait_until(lambda: recorder.count() == 1, "it records")
+    attempt = recorder.logged("broker_unavailable")[-1]
+    assert "guest:guest" not in str(attempt)
+    assert attempt["configured_in"] == "command line (--broker.url)"
     assert recorder.stop() == 0

@@ -60,7 +60,9 @@ async def test_the_broker_is_killed_five_times_under_load(start_recorder):
         publishing = asyncio.create_task(oracle.run())
         for _ in range(5):
             before = len(oracle.confirmed)
-            await until(lambda at=before: len(oracle.confirmed) > at + 100, "messages are confirmed")
+            await until(
+                lambda at=before: len(oracle.confirmed) > at + 100, "messages are confirmed"
+            )
             await asyncio.sleep(chance.uniform(0.0, 0.5))
             node.kill()
             await asyncio.to_thread(node.start)

@@ -86,7 +86,7 @@ async def test_a_failed_sync_ends_the_process(amqp_url, start_recorder, tmp_path
     source = tmp_path / "nosync.c"
     source.write_text(
         "#include <errno.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
-        "static int fail(void) { if (access(getenv(\"FAIL_SYNC\"), F_OK) == 0) "
+        'static int fail(void) { if (access(getenv("FAIL_SYNC"), F_OK) == 0) '
         "{ errno = EIO; return -1; } return 0; }\n"
         "int fsync(int fd) { return fail(); }\nint fdatasync(int fd) { return fail(); }\n"
     )

@@ -74,9 +74,7 @@ async def test_a_snapshot_is_stored_compressed(amqp_url, start_recorder):
     recorder.wait_for("recording")
     state = {"nodes": [{"name": f"pve{number}", "cpu": 0.5} for number in range(50)]}
 
-    await publish(
-        amqp_url, ("cluster.snapshot.home", {"snapshot": state, "cluster": "home"}, {})
-    )
+    await publish(amqp_url, ("cluster.snapshot.home", {"snapshot": state, "cluster": "home"}, {}))
     wait_until(lambda: recorder.count("cluster_snapshots"), "the snapshot is recorded")
 
     ((cluster, snapshot, size),) = recorder.rows(

@@ -15,9 +15,7 @@ from typing import Any
 DEADLINE_SECONDS = 30.0
 
 
-def wait_until(
-    condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS
-) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
     """Return the first true answer of `condition`; fail, saying what, after the deadline."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
