@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -73,26 +74,30 @@ class App:
 
     async def _attempt(self, repository: SqliteRepository) -> None:
         try:
-            await self._until_storage_is_back(repository)
             await self._record(repository)
-        except StorageUnavailable as error:
-            # The session is over and the broker has its messages back, once.
-            log.warning("storage_unavailable", error=str(error), waiting=0)
+        except StorageUnavailable:
+            # The session is over: the broker has its messages back, and counts one failed
+            # delivery of each, not one for every attempt.
+            await self._until_storage_is_back(repository)
 
     async def _record(self, repository: SqliteRepository) -> None:
         """Record on one session, from connecting until it is lost or the process stops."""
         self.progress.state = State.CONNECTING
         broker = self._settings.broker
-        async with open_session(
-            broker.url.get_secret_value(), broker.topology, heartbeat=broker.heartbeat
-        ) as session:
+        async with contextlib.AsyncExitStack() as stack:
+            opening = open_session(
+                broker.url.get_secret_value(), broker.topology, heartbeat=broker.heartbeat
+            )
+            session = await self._unless_stopped(stack.enter_async_context(opening))
+            if session is None:
+                return
             pipeline = self._pipeline(session, repository)
             consumers = await self._attach(session, pipeline.intake)
             self.progress.state = State.RECORDING
             log.info("recording", queues=[topic.queue for topic in TOPICS])
             working = asyncio.create_task(pipeline.recorder.run())
             try:
-                await self._until_lost_or_stopped(session, working)
+                await self._first_of(working, session.lost)
                 if self._stop.is_set():
                     await self._drain(session, consumers, pipeline, working)
                     await self._sweep(session, repository)
@@ -125,11 +130,21 @@ class App:
             consumers.append(consumer)
         return consumers
 
-    async def _until_lost_or_stopped(self, session: Session, working: asyncio.Task[None]) -> None:
+    async def _unless_stopped(self, opening: Coroutine[Any, Any, Session]) -> Session | None:
+        """Return what opens, or None where the process is told to stop before it has."""
+        task = asyncio.create_task(opening)
+        await self._first_of(task)
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return None
+        return await task
+
+    async def _first_of(self, *futures: asyncio.Future[Any]) -> None:
+        """Return when one of these is done, or the process is told to stop."""
         stopping = asyncio.create_task(self._stop.wait())
-        ends: set[asyncio.Future[Any]] = {stopping, working, session.lost}
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, *futures}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
 

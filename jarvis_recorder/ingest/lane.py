@@ -16,6 +16,7 @@ class Lane:
         self.topic = topic
         self._consumer = consumer
         self._held: set[int] = set()
+        self._rejected: set[int] = set()
         self._settled_to = 0
 
     def hold(self, tag: int) -> None:
@@ -31,11 +32,13 @@ class Lane:
         """
         first = self._settled_to + 1
         self._settled_to = last
-        barrier = min(self._held, default=last + 1)
+        left_out = self._held | self._rejected
+        self._rejected.clear()
+        barrier = min(left_out, default=last + 1)
         if barrier > first:
             await self._consumer.ack(min(barrier - 1, last), multiple=True)
         for tag in range(max(first, barrier), last + 1):
-            if tag not in self._held:
+            if tag not in left_out:
                 await self._consumer.ack(tag)
 
     async def release(self, tag: int) -> None:
@@ -46,5 +49,7 @@ class Lane:
 
     async def reject(self, tag: int) -> None:
         """Settle a held delivery by having the broker dead-letter it whole."""
-        # It stays held: settle must not name this tag again.
+        self._held.discard(tag)
+        if tag > self._settled_to:
+            self._rejected.add(tag)
         await self._consumer.reject(tag)

@@ -68,7 +68,8 @@ def locked(path: Path) -> Iterator[None]:
         AnotherRecorder: Another process holds it; the message says which.
     """
     lock = path.with_name(f"{path.name}.lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    with readable_errors(lock):
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
