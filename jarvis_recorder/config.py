@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 from yarl import URL
 
 from jarvis_recorder.errors import ConfigurationError
@@ -42,6 +40,18 @@ class BrokerSettings(_Section):
     heartbeat: Annotated[int, Field(ge=1, le=60)] = Field(
         10, description="seconds; a connection silent for three of them is given up"
     )
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_broker(cls, url: SecretStr) -> SecretStr:
+        try:
+            address = URL(url.get_secret_value())
+            named = address.scheme in ("amqp", "amqps") and bool(address.host)
+        except ValueError:
+            named = False
+        if not named:
+            raise ValueError("must be amqp://user:password@host:port/vhost, or amqps://…")
+        return url
 
 
 class StoreSettings(_Section):
@@ -137,7 +147,7 @@ def load(
             cannot be read; says where and what to do.
     """
     layers = (
-        _Layer(overrides, {name: f"command line (--{name})" for name in overrides}),
+        _from_command_line(overrides),
         _from_environment(environ),
         _from_credentials(environ.get("CREDENTIALS_DIRECTORY")),
         _from_file(config_file),
@@ -166,6 +176,12 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"][:2])
         raise ConfigurationError(f"{name}: {first['msg']}; set in {origins[name]}") from None
+
+
+def _from_command_line(overrides: Mapping[str, Any]) -> _Layer:
+    for name in overrides:
+        _require_known(name, f"--set {name}", {known: known for known in NAMES})
+    return _Layer(overrides, {name: f"command line (--set {name})" for name in overrides})
 
 
 def _from_environment(environ: Mapping[str, str]) -> _Layer:
@@ -251,15 +267,12 @@ def sqlite_path(settings: Settings) -> Path:
     Raises:
         ConfigurationError: `store.url` names none.
     """
-    try:
-        url = make_url(settings.store.url)
-    except ArgumentError:
-        url = None
-    if url is None or url.drivername != "sqlite" or not url.database or url.host:
+    scheme, separator, path = settings.store.url.partition(":///")
+    if scheme != "sqlite" or not separator or not path or "?" in path or "#" in path:
         raise ConfigurationError(
-            "store.url must be sqlite:///relative/path or sqlite:////absolute/path"
+            "store.url must be sqlite:///relative/path or sqlite:////absolute/path, without ? or #"
         )
-    return Path(url.database).absolute()
+    return Path(path).absolute()
 
 
 def redacted(name: str, settings: Settings) -> str:

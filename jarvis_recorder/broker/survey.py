@@ -7,7 +7,7 @@ import aiormq
 
 from jarvis_recorder.broker.session import CONNECT_SECONDS
 from jarvis_recorder.broker.topology import QUEUES
-from jarvis_recorder.errors import BrokerUnavailable
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
 
 
 class Standing(NamedTuple):
@@ -23,18 +23,21 @@ async def survey(url: str) -> list[Standing]:
     Return how each of the recorder's queues stands that is there, without declaring any.
 
     Raises:
-        BrokerUnavailable: The broker cannot be reached, or refuses the user.
+        BrokerUnavailable: The broker cannot be reached.
+        ConfigurationError: It refuses the user.
     """
-    standings = []
     try:
         connection = await aio_pika.connect(url, timeout=CONNECT_SECONDS)
         async with connection:
-            for queue in QUEUES:
-                if (found := await _look(connection, queue.name)) is not None:
-                    standings.append(found)
+            found = [await _look(connection, queue.name) for queue in QUEUES]
+    except (
+        aiormq.exceptions.ProbableAuthenticationError,
+        aiormq.exceptions.AuthenticationError,
+    ) as error:
+        raise ConfigurationError("the broker knows no such user, or another password") from error
     except (TimeoutError, OSError, aiormq.exceptions.AMQPError) as error:
         raise BrokerUnavailable(f"the broker cannot be reached: {error}") from error
-    return standings
+    return [standing for standing in found if standing is not None]
 
 
 async def _look(connection: aio_pika.abc.AbstractConnection, queue: str) -> Standing | None:

@@ -11,6 +11,10 @@ from jarvis_recorder.errors import RecorderError
 application = typer.Typer(
     name="jarvis-recorder",
     help="Record what a cluster says on RabbitMQ into SQLite: every message, once.",
+    epilog="To see it at work: `jarvis-recorder demo`. Exit codes: 0 done, 1 failed, "
+    "2 wrong usage, 69 broker or database unreachable, 75 another recorder holds the database, "
+    "78 the configuration is wrong.",
+    rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -28,7 +32,9 @@ def _print_version(wanted: bool) -> None:
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show and exit."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from typing import Annotated
 
 import typer
@@ -11,7 +12,9 @@ from jarvis_recorder.cli.settings import ConfigFile, Overrides, loaded
 
 
 def register(application: typer.Typer) -> None:
-    application.command()(run)
+    application.command(
+        epilog="Example: `jarvis-recorder run --set broker.url=amqp://jarvis:…@broker/`"
+    )(run)
 
 
 def run(
@@ -38,6 +41,8 @@ def run(
     with contextlib.ExitStack() as stack:
         overrides = list(set_ or ())
         if private_broker:
+            # Until the recorder takes over the signals: leave no node behind.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             node = stack.enter_context(private_node())
             typer.echo(f"private broker at {node.url}", err=True)
             overrides.append(f"broker.url={node.url}")

@@ -1,7 +1,53 @@
+"""`schema`: the JSON Schemas of what publishers send."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
-commands = typer.Typer()
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Show or write the JSON Schemas of messages and dead letters.",
+)
 
 
-def register(a):
-    pass
+@commands.command(epilog="Example: `jarvis-recorder schema export /srv/schemas`")
+def export(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")
+    ] = Path("schemas"),
+) -> None:
+    """Write every schema as NAME.json into a directory, over what is there."""
+    from jarvis_recorder.errors import ConfigurationError
+    from jarvis_recorder.wire.schemas import documents
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, document in documents().items():
+            path = directory / f"{name}.json"
+            path.write_text(_text(document), encoding="utf-8")
+            typer.echo(path)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}: name another directory") from None
+
+
+@commands.command(epilog="Example: `jarvis-recorder schema show event`")
+def show(
+    name: Annotated[str, typer.Argument(help="event, turn-batch, dead-letter and so on.")],
+) -> None:
+    """Print one schema."""
+    from jarvis_recorder.wire.schemas import documents
+
+    known = documents()
+    if name not in known:
+        (near,) = difflib.get_close_matches(name, known, n=1, cutoff=0)
+        raise typer.BadParameter(
+            f"no schema {name!r}; did you mean {near}? There are {', '.join(known)}."
+        )
+    typer.echo(_text(known[name]), nl=False)
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -20,6 +20,7 @@ from jarvis_recorder.wire.topics import DEAD_EXCHANGE, Topic
 
 log = structlog.get_logger(__name__)
 
+_FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 10.0
 _MAX_ERROR_BYTES: Final = 1_024
 
@@ -84,7 +85,7 @@ class DeadLetters:
     async def _publish(self, delivery: Delivery, topic: Topic, refusal: Refusal) -> None:
         letter = _properties(delivery, topic, refusal, self._clock())
         body = delivery.body if refusal.element is None else refusal.element.body
-        delay = 0.5
+        delay = _FIRST_DELAY_SECONDS
         while True:
             try:
                 await self._publisher.publish(DEAD_EXCHANGE, topic.queue, letter, body)

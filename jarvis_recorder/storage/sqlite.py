@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import URL, event
 from sqlalchemy.exc import DBAPIError
@@ -123,7 +124,7 @@ async def reader_engine(path: Path) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(
         URL.create(
             "sqlite+aiosqlite",
-            database=f"file:{path}",
+            database=f"file:{quote(str(path))}",
             query={"mode": "ro", "uri": "true"},
         ),
         connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},

@@ -219,7 +219,8 @@ def _explain(error: ValidationError) -> str:
     """Return where and what, without the input that pydantic would repeat."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 _DecodeOne = Callable[[Any, _Envelope], Record]
@@ -281,7 +282,7 @@ def _own_id(piece: bytes) -> str | None:
     """Return the identity that an element gives itself, as far as it can be read."""
     try:
         element = json.loads(piece)
+        own = element.get("id") if isinstance(element, dict) else None
+        return own if isinstance(own, str) and 0 < len(own.encode()) <= 255 else None
     except (ValueError, RecursionError):
         return None
-    own = element.get("id") if isinstance(element, dict) else None
-    return own if isinstance(own, str) and 0 < len(own.encode("utf-8", "replace")) <= 255 else None

@@ -5,8 +5,9 @@ The classes are the single source of the rules for a body: they validate it and 
 make the JSON Schemas in `schemas/`.
 """
 
+import re
 from dataclasses import fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
@@ -15,20 +16,24 @@ from pydantic.dataclasses import dataclass
 from jarvis_recorder.wire.times import parse_rfc3339
 from jarvis_recorder.wire.topics import Kind
 
+_COST: Final = r"^[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
+_DECIMAL: Final = re.compile(_COST, re.ASCII).fullmatch
+
 
 def _instant(value: Any) -> Any:
-    return parse_rfc3339(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z")  # noqa: TRY004
+    return parse_rfc3339(value)
 
 
 def _decimal(value: Any) -> Any:
     """Accept a number or its text; a magnitude nobody means is refused before it is written out."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return value
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise ValueError("must be a decimal number") from None
-    if number.is_finite() and not -30 <= number.adjusted() <= 30:
+    if isinstance(value, str) and _DECIMAL(value) is None:
+        raise ValueError("must be a decimal number from 0")
+    number = Decimal(value)
+    if not -30 <= number.adjusted() <= 30:
         raise ValueError("must be a decimal number below 1e30 with at most 30 places")
     return number
 
@@ -50,7 +55,7 @@ Cost = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0},
-                {"type": "string", "pattern": r"^\+?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$"},
+                {"type": "string", "pattern": _COST},
             ]
         }
     ),

@@ -125,7 +125,8 @@ def _is_grammatical(text: bytes) -> bool:
         raise ValueError(constant)
 
     try:
-        json.loads(text, parse_constant=refuse, parse_int=len, parse_float=len)
+        # As text: from bytes it would also take UTF-16 and a byte order mark.
+        json.loads(text.decode(), parse_constant=refuse, parse_int=len, parse_float=len)
     except RecursionError:
         return True
     except ValueError:

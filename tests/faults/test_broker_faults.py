@@ -167,5 +167,5 @@ async def records_again(node: PrivateNode, start_recorder) -> None:
     wait_until(lambda: recorder.count() == 1, "it records")
     attempt = recorder.logged("broker_unavailable")[-1]
     assert "guest:guest" not in str(attempt)
-    assert attempt["configured_in"] == "command line (--broker.url)"
+    assert attempt["configured_in"] == "command line (--set broker.url)"
     assert recorder.stop() == 0

@@ -1,0 +1,1 @@
+"""The recorder measured beside its peers; see README.md."""

@@ -1,0 +1,137 @@
+"""`make bench`: the options, and the order in which things are measured."""
+
+import contextlib
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import report
+from bench.contenders import CONTENDERS, HERE, Contender, NotHere
+from bench.measure import Bench, Failed, Throughput
+from jarvis_recorder import log
+from jarvis_recorder.demo.node import private_node
+from jarvis_recorder.errors import RecorderError
+
+KEYS: Final = tuple(dict.fromkeys(contender.key for contender in CONTENDERS))
+_LATENCY_SECONDS: Final = 30
+_LATENCY_PER_SECOND: Final = 100
+_PIPE_WIDTH: Final = 100
+
+
+def main(
+    *,
+    events: Annotated[int, typer.Option(min=1, help="Events for each contender.")] = 200_000,
+    only: Annotated[
+        str, typer.Option(help=f"Some contenders, such as recorder,b; of {', '.join(KEYS)}.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 3,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Instead: memory while a backlog is drained.")
+    ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Instead: publish to readable, and start time.")
+    ] = False,
+    backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
+    output: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
+    ] = None,
+) -> None:
+    """Measure the recorder beside its peers, on a private RabbitMQ node."""
+    log.configure("warning", "auto")
+    contenders = _chosen(only)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    tables = []
+    failed = False
+    with _bench(console) as (bench, machine):
+        found: dict[str, Any] = {"machine": machine}
+        if memory:
+            drained = bench.memory(backlog)
+            found["memory"] = drained._asdict()
+            tables.append(report.memory(drained))
+        if latency:
+            took = bench.latency(_LATENCY_SECONDS, _LATENCY_PER_SECOND)
+            found["latency"] = took._asdict()
+            tables.append(report.latency(took))
+        if not (memory or latency):
+            runs, reasons = _throughput(bench, contenders, events, rounds)
+            found["throughput"] = {
+                name: [run._asdict() for run in taken] for name, taken in runs.items()
+            }
+            found["not_measured"] = reasons
+            failed = any(reason.startswith("failed") for reason in reasons.values())
+            tables.append(report.throughput(contenders, runs, reasons))
+    for table in (report.facts(machine), *tables):
+        console.print(table)
+    if output is not None:
+        output.write_text(json.dumps(found, indent=2) + "\n")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _chosen(only: str) -> list[Contender]:
+    keys = only.split(",") if only else KEYS
+    for key in keys:
+        if key not in KEYS:
+            raise typer.BadParameter(f"{key!r} is none of {', '.join(KEYS)}", param_hint="--only")
+    return [contender for contender in CONTENDERS if contender.key in keys]
+
+
+@contextlib.contextmanager
+def _bench(console: Console) -> Iterator[tuple[Bench, dict[str, str]]]:
+    """Run a node, show progress on a terminal, and leave no file behind."""
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        private_node() as node,
+        tempfile.TemporaryDirectory(dir=results) as name,
+        Progress(
+            *columns,
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as progress,
+    ):
+        task = progress.add_task("")
+
+        def show(doing: str, done: int, total: int) -> None:
+            progress.update(task, description=doing, completed=done, total=total or None)
+
+        directory = Path(name)
+        yield Bench(node, directory, show), report.machine(node.url, directory)
+
+
+def _throughput(
+    bench: Bench, contenders: list[Contender], events: int, rounds: int
+) -> tuple[dict[str, list[Throughput]], dict[str, str]]:
+    """Measure each in turn, every second round backwards; say why some could not be."""
+    runs: dict[str, list[Throughput]] = defaultdict(list)
+    reasons: dict[str, str] = {}
+    for number in range(rounds):
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            if contender.name in reasons:
+                continue
+            try:
+                run = bench.throughput(contender, max(1, round(events * contender.share)))
+            except NotHere as error:
+                reasons[contender.name] = f"not here: {error}"
+            except Failed as error:
+                reasons[contender.name] = f"failed: {error}"
+            else:
+                runs[contender.name].append(run)
+    return runs, reasons
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except RecorderError as error:
+        sys.exit(f"bench: {error}")

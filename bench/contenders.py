@@ -1,0 +1,186 @@
+"""Who is measured: how each is installed, started, and told what to do."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from jarvis_recorder.storage.rows import SHAPES, insert_statement
+from jarvis_recorder.wire.topics import Kind
+
+HERE: Final = Path(__file__).parent
+PEERS: Final = HERE / "peers"
+BATCH: Final = 2_000
+PREFETCH: Final = 8_000
+
+# The recorder's own durability, and as much room before a checkpoint and in the cache.
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA cache_size = -16000",
+)
+
+
+class NotHere(Exception):
+    """A contender's tools are missing; the text says which."""
+
+
+class Job(NamedTuple):
+    """What a contender is to take from where, and the file to put it into."""
+
+    url: str
+    queue: str
+    messages: int
+    database: Path
+
+
+class Contender(NamedTuple):
+    """
+    One who is measured, with `in_one` events a message.
+
+    A `share` of the events is enough for one who is slow.
+
+    `command` installs what is missing and returns what to run.
+
+    Raises (`command`):
+        NotHere: It cannot be run on this machine.
+    """
+
+    key: str
+    name: str
+    command: Callable[[Job], list[str]]
+    stores: bool = True
+    in_one: int = 1
+    share: float = 1
+
+
+def recorder_command(job: Job, *settings: str) -> list[str]:
+    """Return how the recorder is run on a job, as any operator would run it."""
+    pairs = (
+        f"broker.url={job.url}",
+        f"store.url=sqlite:///{job.database}",
+        "http.listen=127.0.0.1:0",
+        *settings,
+    )
+    executable = Path(sys.executable).with_name("jarvis-recorder")
+    return [str(executable), "run", *(word for pair in pairs for word in ("--set", pair))]
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without settings of the recorder."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("JARVIS_RECORDER_")
+    }
+
+
+def _described(job: Job) -> str:
+    return json.dumps(
+        {
+            "url": job.url,
+            "queue": job.queue,
+            "count": job.messages,
+            "database": str(job.database),
+            "batch": BATCH,
+            "prefetch": PREFETCH,
+            "pragmas": _PRAGMAS,
+            "insert": insert_statement(SHAPES[Kind.EVENT], 1),
+        }
+    )
+
+
+def _python(script: str) -> Callable[[Job], list[str]]:
+    return lambda job: [str(_python_peers()), str(PEERS / script), _described(job)]
+
+
+def _node(job: Job) -> list[str]:
+    return [_node_peers(), str(PEERS / "writer.js"), _described(job)]
+
+
+def _c(job: Job) -> list[str]:
+    numbers = (str(number) for number in (job.messages, BATCH, PREFETCH))
+    return [str(_c_peer()), job.url, job.queue, *numbers]
+
+
+@cache
+def _python_peers() -> Path:
+    """Return the Python of `bench/.venv`, made when its requirements are not the ones here."""
+    environment_directory = HERE / ".venv"
+    python = environment_directory / "bin" / "python"
+    requirements = PEERS / "requirements.txt"
+    ready = environment_directory / "ready"
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    if not ready.exists() or ready.read_text() != wanted:
+        _install([sys.executable, "-m", "venv", "--clear", str(environment_directory)])
+        _install(
+            [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)]
+        )
+        ready.write_text(wanted)
+    return python
+
+
+@cache
+def _node_peers() -> str:
+    """Return the Node.js to run, its packages installed as the lock file has them."""
+    node, npm = _tool("node"), _tool("npm")
+    installed = PEERS / "node_modules" / ".package-lock.json"
+    lock = PEERS / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        # Where no ready-made binary can be had, better-sqlite3 is compiled: with the headers
+        # that came with this Node.js, if they did, since those cannot be had either.
+        prefix = Path(node).resolve().parents[1]
+        headers = (prefix / "include" / "node" / "node.h").exists()
+        settings = {"npm_config_nodedir": str(prefix)} if headers else {}
+        _install([npm, "ci", "--no-audit", "--no-fund"], **settings)
+    _install([node, "-e", "new (require('better-sqlite3'))(':memory:')"])
+    return node
+
+
+@cache
+def _c_peer() -> Path:
+    """Return the C consumer, compiled."""
+    compiler = shutil.which("cc") or _tool("gcc")
+    program = HERE / "results" / "consume"
+    program.parent.mkdir(exist_ok=True)
+    source = str(PEERS / "consume.c")
+    _install([compiler, "-O2", "-Wall", "-o", str(program), source, "-lrabbitmq"])
+    return program
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise NotHere(f"{name} is not installed")
+    return path
+
+
+def _install(command: list[str], **settings: str) -> None:
+    done = subprocess.run(
+        command,
+        cwd=PEERS,
+        env={**environment(), **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        reason = errors[0].strip() if errors else f"exit code {done.returncode}"
+        raise NotHere(f"{Path(command[0]).name}: {reason}")
+
+
+CONTENDERS: Final = (
+    Contender("recorder", "jarvis-recorder", recorder_command),
+    Contender("batched", "the same, 100 a message", recorder_command, in_one=100),
+    Contender("a", "FastStream + aiosqlite", _python("faststream_writer.py"), share=0.05),
+    Contender("b", "pika + sqlite3", _python("pika_writer.py")),
+    Contender("c", "amqplib + better-sqlite3", _node),
+    Contender("d", "aio-pika alone", _python("aio_pika_consumer.py"), stores=False),
+    Contender("d", "librabbitmq alone", _c, stores=False),
+)

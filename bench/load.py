@@ -1,0 +1,201 @@
+"""The messages, and what puts them into the queue: a publisher fast enough not to be waited for."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any, Final, NamedTuple, Self
+from uuid import uuid4
+
+from pamqp import commands, frame
+from yarl import URL
+
+from jarvis_recorder.broker.session import open_session
+from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, Kind
+
+QUEUE: Final = next(topic.queue for topic in TOPICS if topic.kind is Kind.EVENT)
+FIRST_EVENT: Final = datetime(2026, 1, 31, tzinfo=UTC)
+BETWEEN_EVENTS: Final = timedelta(milliseconds=10)
+
+_ROUTING_KEY: Final = "cluster.event.metric"
+_CHANNEL: Final = 1
+_WINDOW: Final = 4_000
+_AT_ONCE: Final = 250
+
+_METHOD, _HEADER, _BODY = 1, 2, 3
+_FRAME: Final = Struct(">BHI")
+# Class basic, weight, body size, and which properties follow: content type, delivery mode, id.
+_CONTENT: Final = Struct(">HHQH")
+_PROPERTIES: Final = 1 << 15 | 1 << 12 | 1 << 7
+_JSON: Final = b"\x10application/json"
+_PERSISTENT: Final = b"\x02"
+
+
+class Message(NamedTuple):
+    """What is published."""
+
+    message_id: str
+    body: bytes
+
+
+def _event(number: int) -> bytes:
+    """Return the body of one event, about 260 bytes; each is 10 ms of cluster time later."""
+    timestamp = (FIRST_EVENT + number * BETWEEN_EVENTS).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    node = f"node-{number % 12:02}"
+    cpu, memory = number * 7 % 101, number * 13 % 97
+    return (
+        f'{{"type":"metric","severity":"info","source":"monitor","timestamp":"{timestamp}",'
+        f'"node":"{node}","summary":"{node} cpu at {cpu} %, memory at {memory} %",'
+        f'"details":{{"cpu_percent":{cpu},"memory_percent":{memory},"pods":{number % 40},'
+        f'"interface":"eth0"}}}}'
+    ).encode()
+
+
+def messages(events: int, in_one: int = 1) -> Iterator[Message]:
+    """Yield so many events, one a message or several in an array."""
+    for start in range(0, events, in_one):
+        bodies = [_event(number) for number in range(start, min(start + in_one, events))]
+        body = bodies[0] if in_one == 1 else b"[" + b",".join(bodies) + b"]"
+        yield Message(str(uuid4()), body)
+
+
+class Publisher:
+    """
+    One blocking connection that publishes with confirms and asks about queues.
+
+    aiormq makes a future of every publish; here a confirm costs no more than reading it.
+    """
+
+    def __init__(self, connection: socket.socket, virtual_host: str, user: str, word: str) -> None:
+        self._connection = connection
+        self._incoming = connection.makefile("rb")
+        connection.sendall(b"AMQP\x00\x00\x09\x01")
+        start: Any = self._read()
+        self.broker_version = _text(start.server_properties["version"])
+        self._send(commands.Connection.StartOk({}, "PLAIN", f"\0{user}\0{word}"), channel=0)
+        self._read()
+        self._send(commands.Connection.TuneOk(2047, 131_072, 0), channel=0)
+        self._send(commands.Connection.Open(virtual_host), channel=0)
+        self._read()
+        self._call(commands.Channel.Open())
+        self._call(commands.Confirm.Select())
+        publish = commands.Basic.Publish(exchange=EXCHANGE, routing_key=_ROUTING_KEY)
+        self._publish = frame.marshal(publish, _CHANNEL)
+        self._published = 0
+        self._unconfirmed: set[int] = set()
+
+    @classmethod
+    @contextlib.contextmanager
+    def connected(cls, url: str) -> Iterator[Self]:
+        """Connect for a while."""
+        address = URL(url)
+        with socket.create_connection((address.host, address.port), timeout=60) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield cls(connection, "/", address.user or "", address.password or "")
+
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Send messages; at most a window of them is unconfirmed afterwards."""
+        parts: list[bytes] = []
+        for message in messages:
+            parts += self._frames(message)
+            self._published += 1
+            self._unconfirmed.add(self._published)
+        self._connection.sendall(b"".join(parts))
+        self.confirm(_WINDOW)
+
+    def confirm(self, left: int = 0) -> None:
+        """Wait until no more than so many messages are unconfirmed."""
+        while len(self._unconfirmed) > left:
+            answer = self._read()
+            if not isinstance(answer, commands.Basic.Ack):
+                raise ConnectionError(f"the broker answers a publish with {answer}")
+            if answer.multiple:
+                self._unconfirmed = {tag for tag in self._unconfirmed if tag > answer.delivery_tag}
+            else:
+                self._unconfirmed.discard(answer.delivery_tag)
+
+    def ready(self) -> int:
+        """Return how many messages lie in the queue that no consumer holds."""
+        declared: Any = self._call(commands.Queue.Declare(queue=QUEUE, passive=True))
+        return int(declared.message_count)
+
+    def delete_queue(self) -> None:
+        """Delete the queue with whatever is in it."""
+        self._call(commands.Queue.Delete(queue=QUEUE))
+
+    @staticmethod
+    def _frame(kind: int, payload: bytes) -> bytes:
+        return _FRAME.pack(kind, _CHANNEL, len(payload)) + payload + b"\xce"
+
+    def _frames(self, message: Message) -> tuple[bytes, bytes, bytes]:
+        message_id = message.message_id.encode()
+        header = b"".join(
+            (
+                _CONTENT.pack(60, 0, len(message.body), _PROPERTIES),
+                _JSON,
+                _PERSISTENT,
+                bytes((len(message_id),)),
+                message_id,
+            )
+        )
+        return self._publish, self._frame(_HEADER, header), self._frame(_BODY, message.body)
+
+    def _call(self, method: Any) -> Any:
+        self._send(method, channel=_CHANNEL)
+        return self._read()
+
+    def _send(self, method: Any, *, channel: int) -> None:
+        self._connection.sendall(frame.marshal(method, channel))
+
+    def _read(self) -> Any:
+        head = self._incoming.read(_FRAME.size)
+        if len(head) < _FRAME.size:
+            raise ConnectionError("the broker closed the connection")
+        data = head + self._incoming.read(_FRAME.unpack(head)[2] + 1)
+        method = frame.unmarshal(data)[2]
+        if isinstance(method, commands.Connection.Close | commands.Channel.Close):
+            raise ConnectionError(method.reply_text)
+        return method
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def declare(url: str) -> None:
+    """Declare what the recorder declares, the way it does."""
+
+    async def once() -> None:
+        async with open_session(url, "declare"):
+            pass
+
+    asyncio.run(once())
+
+
+def fill(url: str, messages: Iterable[Message]) -> Iterator[int]:
+    """
+    Put messages into a queue made anew, yielding how many are published so far.
+
+    At the end every one is confirmed and in the queue.
+    """
+    declare(url)
+    with Publisher.connected(url) as publisher:
+        publisher.delete_queue()
+        declare(url)
+        count = 0
+        chunk: list[Message] = []
+        for message in messages:
+            chunk.append(message)
+            if len(chunk) == _AT_ONCE:
+                publisher.publish(chunk)
+                count += len(chunk)
+                chunk.clear()
+                yield count
+        publisher.publish(chunk)
+        count += len(chunk)
+        publisher.confirm()
+        if publisher.ready() != count:
+            raise ConnectionError(f"{publisher.ready()} of {count} messages are in the queue")
+        yield count

@@ -1,0 +1,300 @@
+"""What is measured, seen from outside: rows in the file, messages in the queue, pages in memory."""
+
+import asyncio
+import contextlib
+import json
+import math
+import sqlite3
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.contenders import Contender, Job, environment, recorder_command
+from bench.load import BETWEEN_EVENTS, FIRST_EVENT, QUEUE, Publisher, declare, fill, messages
+from jarvis_recorder.demo.node import PrivateNode
+from jarvis_recorder.storage.schema import upgrade
+from jarvis_recorder.storage.sqlite import create_file, writer_engine
+from jarvis_recorder.wire.times import to_micros
+
+_STALLED_SECONDS: Final = 60.0
+_GLANCE_SECONDS: Final = 0.005
+_SETTLE_SECONDS: Final = 2.0
+_STARTS: Final = 5
+_LATENCY_GLANCE_SECONDS: Final = 0.0005
+
+Report = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is."""
+
+
+class Failed(Exception):
+    """A contender did not do what it was there for; the text says what."""
+
+
+class Throughput(NamedTuple):
+    """Events a second between the first commit seen and the last."""
+
+    events: int
+    seconds: float
+    per_second: float
+
+
+class Memory(NamedTuple):
+    """Resident megabytes: at rest, and at most while a backlog was drained."""
+
+    events: int
+    idle_mb: float
+    peak_mb: float
+    seconds: float
+
+
+class Latency(NamedTuple):
+    """Milliseconds from publishing to being readable in the file, and to being ready to record."""
+
+    events: int
+    median_ms: float
+    p99_ms: float
+    most_ms: float
+    start_ms: float
+
+
+class Bench:
+    """One private node and one directory, in which everything is measured."""
+
+    def __init__(self, node: PrivateNode, directory: Path, report: Report) -> None:
+        self._node = node
+        self._directory = directory
+        self._report = report
+        self._files = 0
+
+    def throughput(self, contender: Contender, events: int) -> Throughput:
+        """
+        Fill the queue and measure how fast a contender empties it.
+
+        Raises:
+            NotHere: Its tools are missing.
+            Failed: It stopped, stalled, or left something out.
+        """
+        job = self._job(math.ceil(events / contender.in_one))
+        command = contender.command(job)
+        self._fill(contender.name, events, contender.in_one)
+        if contender.stores:
+            result = self._of_writer(contender.name, command, job, events)
+        else:
+            result = self._of_consumer(contender.name, command, job)
+        with Publisher.connected(self._node.url) as publisher:
+            if left := publisher.ready():
+                raise Failed(f"{left} messages are still in the queue")
+        return result
+
+    def memory(self, events: int) -> Memory:
+        """Measure the recorder at rest, then draining a backlog."""
+        job = self._job(events)
+        command = recorder_command(job, "log.format=json")
+        declare(self._node.url)
+        with self._running(command) as process:
+            self._wait_until_recording(process)
+            time.sleep(_SETTLE_SECONDS)
+            idle = _resident(process.pid, "VmRSS")
+        self._fill("memory", events)
+        with self._running(command) as process:
+            taken = self._watch("memory", process, job, events)
+            peak = _resident(process.pid, "VmHWM")
+        return Memory(events, idle, peak, taken.seconds)
+
+    def latency(self, seconds: int, per_second: int) -> Latency:
+        """Publish at a steady rate, and look for each event in the file at every half millisecond."""
+        job = self._job(0)
+        declare(self._node.url)
+        with Publisher.connected(self._node.url) as publisher:
+            publisher.delete_queue()
+        command = recorder_command(job, "log.format=json")
+        starts = [self._start_seconds(command) for _ in range(_STARTS)]
+        with self._running(command) as process:
+            self._wait_until_recording(process)
+            waited = self._steadily(job.database, seconds * per_second, 1 / per_second)
+        return Latency(
+            len(waited),
+            statistics.median(waited) * 1_000,
+            statistics.quantiles(waited, n=100)[98] * 1_000,
+            max(waited) * 1_000,
+            statistics.median(starts) * 1_000,
+        )
+
+    def _job(self, messages: int) -> Job:
+        """Return a job with a new database, which has the tables and nothing in them."""
+        self._files += 1
+        database = self._directory / f"{self._files}.db"
+        create_file(database)
+
+        async def migrate() -> None:
+            async with writer_engine(database) as engine:
+                await upgrade(engine, database)
+
+        asyncio.run(migrate())
+        return Job(self._node.url, QUEUE, messages, database)
+
+    def _fill(self, name: str, events: int, in_one: int = 1) -> None:
+        for count in fill(self._node.url, messages(events, in_one)):
+            self._report(f"{name}: filling", count * in_one, events)
+        # What the broker still writes and collects of the filling is no one's to pay for.
+        time.sleep(_SETTLE_SECONDS)
+
+    def _of_writer(self, name: str, command: list[str], job: Job, events: int) -> Throughput:
+        with self._running(command) as process:
+            result = self._watch(name, process, job, events)
+            self._wait_until_acked()
+        _check(job.database, events)
+        for file in self._directory.glob(f"{job.database.name}*"):
+            file.unlink()
+        return result
+
+    def _of_consumer(self, name: str, command: list[str], job: Job) -> Throughput:
+        self._report(f"{name}: taking", 0, 0)
+        with self._running(command, stdout=subprocess.PIPE) as process:
+            try:
+                output, _ = process.communicate(timeout=_STALLED_SECONDS * 10)
+            except subprocess.TimeoutExpired:
+                raise Failed("it did not end") from None
+        if process.returncode:
+            raise Failed(self._last_words())
+        seconds = json.loads(output)["seconds"]
+        return Throughput(job.messages, seconds, job.messages / seconds)
+
+    def _watch(
+        self, name: str, process: subprocess.Popen[bytes], job: Job, events: int
+    ) -> Throughput:
+        """Return how fast rows appeared; those of the first commit seen are not counted in."""
+        with closing(_reading(job.database)) as connection:
+            rows = first_rows = 0
+            began = seen = time.perf_counter()
+            while rows < events:
+                time.sleep(_GLANCE_SECONDS)
+                (now_rows,) = connection.execute(
+                    "SELECT coalesce(max(id), 0) FROM events"
+                ).fetchone()
+                now = time.perf_counter()
+                if now_rows > rows:
+                    rows, seen = now_rows, now
+                    self._report(f"{name}: recording", rows, events)
+                if not first_rows:
+                    began, first_rows = now, rows
+                if process.poll() is not None:
+                    raise Failed(self._last_words())
+                if now - seen > _STALLED_SECONDS:
+                    raise Failed(f"{rows} of {events} events, then nothing")
+        seconds = seen - began
+        # Few events may all come with the first commit.
+        return Throughput(events, seconds, (events - first_rows) / seconds if seconds else 0.0)
+
+    def _wait_until_acked(self) -> None:
+        deadline = time.monotonic() + _STALLED_SECONDS
+        while time.monotonic() < deadline:
+            lines = self._node.ctl("list_queues", "name", "messages").splitlines()
+            if [QUEUE, "0"] in (line.split() for line in lines):
+                return
+            time.sleep(1)
+        raise Failed("all is committed, and not all acked")
+
+    def _steadily(self, database: Path, events: int, interval: float) -> list[float]:
+        """Publish an event at each interval; return the seconds each took to be readable."""
+        sent: dict[str, float] = {}
+        waited: list[float] = []
+        last = 0
+        coming = messages(events)
+        began = time.perf_counter()
+        with (
+            closing(_reading(database)) as connection,
+            Publisher.connected(self._node.url) as publisher,
+        ):
+            while len(waited) < events:
+                now = time.perf_counter()
+                if len(sent) < events and now >= began + len(sent) * interval:
+                    message = next(coming)
+                    sent[message.message_id] = time.perf_counter()
+                    publisher.publish([message])
+                    self._report("latency", len(sent), events)
+                rows = connection.execute(
+                    "SELECT id, message_id FROM events WHERE id > ? ORDER BY id", (last,)
+                ).fetchall()
+                now = time.perf_counter()
+                waited += (now - sent[message_id] for _, message_id in rows)
+                last = rows[-1][0] if rows else last
+                if now > began + events * interval + _STALLED_SECONDS:
+                    raise Failed(f"{len(waited)} of {events} events, then nothing")
+                time.sleep(_LATENCY_GLANCE_SECONDS)
+            publisher.confirm()
+        return waited
+
+    def _start_seconds(self, command: list[str]) -> float:
+        began = time.perf_counter()
+        with self._running(command) as process:
+            self._wait_until_recording(process)
+            return time.perf_counter() - began
+
+    def _wait_until_recording(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _STALLED_SECONDS
+        while b'"event": "recording"' not in self._log.read_bytes():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Failed(self._last_words())
+            time.sleep(0.001)
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "contender.log"
+
+    def _last_words(self) -> str:
+        words = self._log.read_text(errors="replace").strip().splitlines()
+        return f"it ended: {words[-1] if words else 'without a word'}"
+
+    @contextlib.contextmanager
+    def _running(
+        self, command: list[str], stdout: int | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a contender, and end it when it is no longer watched."""
+        with (
+            self._log.open("wb") as log,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log if stdout is None else stdout,
+                stderr=log,
+                env=environment(),
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _reading(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
+
+
+def _check(database: Path, events: int) -> None:
+    """Hold what was stored against what was published."""
+    first = to_micros(FIRST_EVENT)
+    last = to_micros(FIRST_EVENT + (events - 1) * BETWEEN_EVENTS)
+    with closing(_reading(database)) as connection:
+        found = connection.execute(
+            "SELECT count(*), count(DISTINCT message_id), count(DISTINCT timestamp),"
+            " min(timestamp), max(timestamp), count(details), sum(stamped) FROM events"
+        ).fetchone()
+    if found != (events, events, events, first, last, events, 0):
+        raise Failed(f"what it stored is not what was sent: {found}")
+
+
+def _resident(pid: int, name: str) -> float:
+    """Return a figure of a process's memory in megabytes, as the kernel counts it."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise Failed(f"the kernel tells no {name} of process {pid}")

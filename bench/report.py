@@ -1,0 +1,115 @@
+"""The tables at the end, and the machine they hold for."""
+
+import os
+import platform
+import sqlite3
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from bench.contenders import CONTENDERS, Contender
+from bench.load import Publisher
+from bench.measure import Latency, Memory, Throughput
+
+
+def machine(url: str, directory: Path) -> dict[str, str]:
+    """Return what the figures depend on."""
+    with Publisher.connected(url) as publisher:
+        broker = publisher.broker_version
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "rabbitmq": broker,
+        "fsync": f"{_fsync_seconds(directory) * 1_000:.2f} ms",
+        "load": f"{os.getloadavg()[0]:.2f}",
+    }
+
+
+def _fsync_seconds(directory: Path) -> float:
+    """Return how long the disk takes to keep four kilobytes: what a commit a message pays."""
+    took = []
+    with (directory / "fsync").open("wb", buffering=0) as file:
+        for _ in range(100):
+            file.write(bytes(4096))
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def facts(named: Mapping[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in named.items():
+        table.add_row(name, value)
+    return table
+
+
+def throughput(
+    contenders: Iterable[Contender],
+    runs: Mapping[str, Sequence[Throughput]],
+    reasons: Mapping[str, str],
+) -> Table:
+    """Return a row for each contender, with why one was not measured below."""
+    medians = {
+        name: statistics.median(run.per_second for run in taken) for name, taken in runs.items()
+    }
+    recorder = medians.get(CONTENDERS[0].name)
+    table = _table("Events a second, median of the rounds", "", "Contender")
+    for heading in ("Events", "Per second", "Range, k", "Ratio"):
+        table.add_column(heading, justify="right")
+    for contender in contenders:
+        name = contender.name
+        if name in reasons:
+            table.add_row(contender.key, name, "-", "-", "-", reasons[name].partition(":")[0])
+            continue
+        rates = [run.per_second for run in runs[name]]
+        ratio = f"{recorder / medians[name]:.2f} x" if recorder and medians[name] else "-"
+        table.add_row(
+            contender.key,
+            name,
+            f"{runs[name][0].events:,}",
+            f"{medians[name]:,.0f}",
+            f"{min(rates) / 1e3:.3g} to {max(rates) / 1e3:.3g}",
+            ratio,
+        )
+    table.caption = "\n".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
+    return table
+
+
+def memory(found: Memory) -> Table:
+    table = _table(f"Memory, backlog of {found.events:,}", "At rest", "At most", "Seconds")
+    table.add_row(f"{found.idle_mb:.1f} MB", f"{found.peak_mb:.1f} MB", f"{found.seconds:.1f}")
+    return table
+
+
+def latency(found: Latency) -> Table:
+    table = _table(
+        f"Published to readable, {found.events:,} events",
+        "Median",
+        "99th percentile",
+        "Most",
+        "Start to recording",
+    )
+    table.add_row(
+        f"{found.median_ms:.2f} ms",
+        f"{found.p99_ms:.2f} ms",
+        f"{found.most_ms:.2f} ms",
+        f"{found.start_ms:.0f} ms",
+    )
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    return Table(*headings, title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)

@@ -1,0 +1,514 @@
+"""
+Half an hour in the life of a cluster, as the messages its publishers send.
+
+A node goes down and comes back, the assistant is asked about it, state is published every
+half minute. Some messages are sent twice, as a publisher does whose confirm was lost; some
+are broken. Each message says what is to become of it, so that the outcome can be checked.
+"""
+
+import gzip
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from random import Random
+from struct import pack
+from typing import Any, Final, NamedTuple
+
+from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.times import format_rfc3339
+from jarvis_recorder.wire.topics import MIB, Kind
+
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+LENGTH: Final = 30 * MINUTE
+CLUSTER: Final = "home"
+
+_DOWN: Final = 11 * MINUTE + 12 * SECOND
+_UP: Final = 17 * MINUTE + 40 * SECOND
+_RETRY: Final = 20 * SECOND
+
+_NODES: Final = ("Home", "pve", "agent1", "agent", "vault")
+_VMS: Final = (
+    "media", "dns", "proxy", "git", "ci", "wiki", "mail", "photos", "backup", "metrics",
+    "logs", "chat", "db1", "db2", "cache", "queue", "vpn", "lab1", "lab2", "games",
+)  # fmt: skip
+_FIRST_VMID: Final = 101
+_GIB: Final = 1024**3
+
+
+class Letter(NamedTuple):
+    """A dead letter to come: by reason and body it is told from the others."""
+
+    what: str
+    reason: Reason
+    sha256: str
+
+
+class Message(NamedTuple):
+    """
+    One message with the records that are to come of it, by identity, and the dead letters.
+
+    `sent_before` means that all its records are stored already and will be recognised.
+    """
+
+    at: int
+    kind: Kind
+    routing_key: str
+    properties: bytes
+    body: bytes
+    what: str = ""
+    identities: tuple[str, ...] = ()
+    letters: tuple[Letter, ...] = ()
+    sent_before: bool = False
+
+
+class Expected(NamedTuple):
+    """What is to become of a story: rows by kind, records recognised, dead letters."""
+
+    rows: Mapping[Kind, int]
+    duplicates: int
+    letters: Sequence[Letter]
+
+
+def expected(messages: Iterable[Message]) -> Expected:
+    rows: Counter[Kind] = Counter()
+    duplicates = 0
+    letters: list[Letter] = []
+    for message in messages:
+        if message.sent_before:
+            duplicates += len(message.identities)
+        else:
+            rows[message.kind] += len(message.identities)
+        letters += message.letters
+    return Expected(rows, duplicates, letters)
+
+
+def tell(began: int, draw: Random) -> list[Message]:
+    """Return the messages of the half hour that began then, in the order they are sent."""
+    story = _Story(began, draw)
+    life = [
+        *story.heartbeats(),
+        *story.outage(),
+        *story.thresholds(),
+        *story.metrics(),
+        *story.snapshots(),
+        *story.conversations(),
+    ]
+    again = [_again(message, story) for message in life if message.what]
+    return sorted([*life, *again, *story.broken()], key=lambda message: message.at)
+
+
+def _again(message: Message, story: "_Story") -> Message:
+    """Return the message as its publisher repeats it, half a minute on."""
+    properties = message.properties
+    if message.what == _UNTIMED:
+        # Without a time in the body, a retry may well bring another property.
+        (identity,) = message.identities
+        properties = encode(message_id=identity, timestamp=story.began + message.at + _RETRY)
+    return message._replace(at=message.at + _RETRY, properties=properties, sent_before=True)
+
+
+_UNTIMED: Final = "heartbeat without a time"
+
+
+class _Story:
+    """Makes messages; times are in microseconds since the beginning."""
+
+    def __init__(self, began: int, draw: Random) -> None:
+        self.began = began
+        self._draw = draw
+
+    def heartbeats(self) -> Iterator[Message]:
+        nominal = "[Monitor] Systems Nominal: All 5 nodes online -- cluster healthy"
+        for minute in (0, 5, 10, 20, 25):
+            at = minute * MINUTE
+            body = self._body(at, type="status", source="monitor", summary=nominal)
+            yield self._one(at, "cluster.event.status.info", body)
+        at = 29 * MINUTE
+        body = {"type": "status", "source": "monitor", "summary": nominal}
+        yield self._one(at, "cluster.event.status.info", body, what=_UNTIMED)
+
+    def outage(self) -> Iterator[Message]:
+        yield self._about_pve(
+            _DOWN, "alert.critical", "[Monitor] NODE_DOWN: pve changed from online to offline",
+            {"previousState": "online", "currentState": "offline"}, what="node down, critical",
+        )  # fmt: skip
+        yield self._vm_alerts(_DOWN + 3 * SECOND)
+        yield self._about_pve(
+            13 * MINUTE, "action.warning", "[Jarvis] wake_node: magic packet sent to pve",
+            {"tool": "wake_node", "args": {"node": "pve"}, "tier": "yellow", "source": "chat",
+             "durationMs": 214, "isError": False},
+        )  # fmt: skip
+        yield self._about_pve(
+            _UP, "status.info", "[Monitor] NODE_UP: pve changed from offline to online",
+            {"previousState": "offline", "currentState": "online"},
+        )  # fmt: skip
+        for number, vmid in enumerate(_vmids_on("pve"), start=1):
+            yield self._about_pve(
+                _UP + number * 9 * SECOND, "action.warning", f"[Jarvis] start_vm: VM {vmid} started",
+                {"tool": "start_vm", "args": {"vmid": vmid}, "tier": "yellow", "source": "chat",
+                 "durationMs": 812 + number, "isError": False},
+            )  # fmt: skip
+
+    def thresholds(self) -> Iterator[Message]:
+        """Two alerts as CloudEvents: the first in structured mode, the second in binary."""
+        at = 6 * MINUTE
+        data = self._body(
+            at, type="alert", severity="warning", source="monitor", node="pve",
+            summary="[Monitor] THRESHOLD: cpu of pve above 90 %",
+            details={"metric": "cpu", "value": 0.93, "threshold": 0.9},
+        )  # fmt: skip
+        event = self._cloud_event(at, data)
+        yield self._message(
+            at, "cluster.event.alert.warning", _json(event),
+            (f"/monitor#{event['id']}",), "threshold as a CloudEvent",
+            content_type="application/cloudevents+json",
+        )  # fmt: skip
+        at = 22 * MINUTE
+        data = self._body(
+            at, type="alert", severity="error", source="monitor", node="vault",
+            summary="[Monitor] THRESHOLD: disk of vault above 95 %",
+            details={"metric": "disk", "value": 0.957, "threshold": 0.95},
+        )  # fmt: skip
+        event = self._cloud_event(at, data)
+        attributes = {f"ce-{name}": text for name, text in event.items() if name != "data"}
+        yield self._message(
+            at, "cluster.event.alert.error", _json(data), (f"/monitor#{event['id']}",),
+            content_type="application/json", headers=attributes,
+        )  # fmt: skip
+
+    def metrics(self) -> Iterator[Message]:
+        """The load of every node once a minute, as a batch."""
+        for minute in range(30):
+            at = minute * MINUTE + 2 * SECOND
+            batch = [
+                self._body(
+                    at, type="metric", source="system", node=node,
+                    summary=f"cpu {_load(number, at):.2f}",
+                    details={"cpu": _load(number, at)},
+                )
+                for number, node in enumerate(_NODES)
+                if not _is_down(node, at)
+            ]  # fmt: skip
+            what = "batch of five metrics" if minute == 8 else ""
+            yield self._batch(at, "cluster.event.metric.info", batch, what)
+
+    def snapshots(self) -> Iterator[Message]:
+        for number in range(60):
+            at = number * 30 * SECOND
+            body = self._body(at, snapshot=_state(at), cluster=CLUSTER)
+            what = "snapshot of the cluster" if number in (21, 41) else ""
+            if number == 30:
+                identity = self._identity(at)
+                yield self._message(
+                    at, f"cluster.snapshot.{CLUSTER}", gzip.compress(_json(body)), (identity,),
+                    "snapshot, gzip", message_id=identity, content_encoding="gzip",
+                )  # fmt: skip
+            else:
+                yield self._one(at, f"cluster.snapshot.{CLUSTER}", body, what=what)
+
+    def conversations(self) -> Iterator[Message]:
+        yield from self._conversation(12 * MINUTE, "claude", _ABOUT_THE_OUTAGE)
+        yield from self._conversation(25 * MINUTE, "qwen", _IN_GERMAN)
+
+    def broken(self) -> Iterator[Message]:
+        """What cannot be recorded, each between two messages that can."""
+        at = 3 * MINUTE
+        good = self._body(
+            at, type="alert", severity="warning", source="monitor", summary="[Monitor] sound"
+        )
+        text = _json(good)
+        deep = text[:-1] + b', "details": ' + b"[" * 150 + b"]" * 150 + b"}"
+        twice = text[:-1] + b', "node": "pve", "node": "vault"}'
+        without_offset = format_rfc3339(self.began + at).removesuffix("Z")
+        turn = {"session_id": "a", "role": "user", "content": "?", "timestamp": without_offset}
+        bomb = gzip.compress(b" " * (64 * MIB))
+        alert, asked, state = "cluster.event.alert.warning", "chat.turn.user", "cluster.snapshot"
+        cases = (
+            ("not JSON", Reason.NOT_JSON, alert, b"{type: alert, node: pve}", None),
+            ("an unknown type", Reason.INVALID, alert, _json(dict(good, type="rumour")), None),
+            ("a time without an offset", Reason.INVALID, asked, _json(turn), None),
+            ("150 arrays in each other", Reason.INVALID, alert, deep, None),
+            ("two values for a key", Reason.INVALID, alert, twice, None),
+            ("64 MiB in 64 KiB of gzip", Reason.TOO_LARGE, state, bomb, "gzip"),
+            ("gzip cut short", Reason.UNDECODABLE, alert, gzip.compress(text)[:-9], "gzip"),
+            ("an unknown encoding", Reason.UNSUPPORTED_ENCODING, alert, text, "br"),
+        )  # fmt: skip
+        for number, (what, reason, key, body, encoding) in enumerate(cases):
+            moment = at + number * 3 * MINUTE
+            yield self._message(
+                moment, key, body, (),
+                message_id=self._identity(moment), content_encoding=encoding,
+                letters=(_letter(what, reason, body),),
+            )  # fmt: skip
+        yield from self._collision(27 * MINUTE)
+        at = 28 * MINUTE + 10 * SECOND
+        batch = [
+            self._body(at, type="metric", source="system", node=node, summary="uptime 86400")
+            for node in _NODES
+        ]
+        batch[2]["severity"] = "dreadful"
+        yield self._batch(at, "cluster.event.metric.info", batch, broken=2)
+
+    def _collision(self, at: int) -> Iterator[Message]:
+        """One identity and one time, two stories: the second must not vanish as a repetition."""
+        first = self._body(
+            at, type="action", severity="warning", source="jarvis", node="agent1",
+            summary="[Jarvis] restart_vm: VM 104 restarted",
+        )  # fmt: skip
+        second = dict(first, summary="[Jarvis] restart_vm: VM 114 restarted")
+        identity = self._identity(at)
+        key = "cluster.event.action.warning"
+        yield self._message(at, key, _json(first), (identity,), message_id=identity)
+        yield self._message(
+            at + SECOND, key, _json(second), (), message_id=identity,
+            letters=(_letter("another body, same identity", Reason.ID_COLLISION, _json(second)),),
+        )  # fmt: skip
+
+    def _conversation(
+        self, at: int, model: str, turns: Sequence[tuple[str, str, str | None]]
+    ) -> Iterator[Message]:
+        session = str(uuid.UUID(int=self._draw.getrandbits(128), version=4))
+        read = 1_180
+        for number, (role, content, tool) in enumerate(turns):
+            moment = at + number * 7 * SECOND
+            body = self._body(moment, session_id=session, role=role, content=content)
+            if role == "assistant":
+                written = 12 + len(content) // 4
+                body |= {
+                    "model": model,
+                    "tokens_used": read + written,
+                    "input_tokens": read,
+                    "output_tokens": written,
+                    "cost_usd": (read * 3 + written * 15) / 1e6 if model == "claude" else 0,
+                }
+            if tool is not None:
+                body["tool_calls"] = [{"name": tool, "input": {"node": "pve"}}]
+            read += 40 + len(content) // 4
+            what = f"turn of the {role}" if number == 3 else ""
+            yield self._one(moment, f"chat.turn.{role}", body, what=what)
+
+    def _vm_alerts(self, at: int) -> Message:
+        """The machines that went with the node, as a batch of CloudEvents."""
+        events = [
+            self._cloud_event(
+                at,
+                self._body(
+                    at, type="alert", severity="error", source="monitor", node="pve",
+                    summary=f"[Monitor] VM_CRASHED: {_VMS[vmid - _FIRST_VMID]} ({vmid}) is gone",
+                    details={"vmid": vmid, "currentState": "stopped"},
+                ),
+            )
+            for vmid in _vmids_on("pve")
+        ]  # fmt: skip
+        return self._message(
+            at, "cluster.event.alert.error", _json(events),
+            tuple(f"/monitor#{event['id']}" for event in events),
+            content_type="application/cloudevents-batch+json",
+        )  # fmt: skip
+
+    def _about_pve(
+        self, at: int, key: str, summary: str, details: Mapping[str, Any], *, what: str = ""
+    ) -> Message:
+        kind, _, severity = key.partition(".")
+        source = "jarvis" if kind == "action" else "monitor"
+        body = self._body(
+            at, type=kind, severity=severity, source=source, node="pve", summary=summary,
+            details=details,
+        )  # fmt: skip
+        return self._one(at, f"cluster.event.{key}", body, what=what)
+
+    def _one(self, at: int, key: str, body: Mapping[str, Any], *, what: str = "") -> Message:
+        identity = self._identity(at)
+        return self._message(
+            at, key, _json(body), (identity,), what,
+            content_type="application/json", message_id=identity,
+            timestamp=self.began + at, app_id="chat" if key.startswith("chat") else "monitor",
+        )  # fmt: skip
+
+    def _batch(
+        self,
+        at: int,
+        key: str,
+        batch: Sequence[Mapping[str, Any]],
+        what: str = "",
+        broken: int | None = None,
+    ) -> Message:
+        """Return a batch; its element `broken` is to be dead-lettered by itself."""
+        identity = self._identity(at)
+        identities = tuple(f"{identity}/{index}" for index in range(len(batch)) if index != broken)
+        letters: tuple[Letter, ...] = ()
+        if broken is not None:
+            letters = (
+                _letter("one element of a batch of five", Reason.INVALID, _json(batch[broken])),
+            )
+        return self._message(
+            at, key, _json(batch), identities, what, letters=letters, message_id=identity
+        )
+
+    def _message(
+        self,
+        at: int,
+        key: str,
+        body: bytes,
+        identities: tuple[str, ...],
+        what: str = "",
+        *,
+        letters: tuple[Letter, ...] = (),
+        **properties: Any,
+    ) -> Message:
+        return Message(at, _kind(key), key, encode(**properties), body, what, identities, letters)
+
+    def _body(self, at: int, **fields: Any) -> dict[str, Any]:
+        return {**fields, "timestamp": format_rfc3339(self.began + at)}
+
+    def _cloud_event(self, at: int, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "specversion": "1.0",
+            "id": self._identity(at),
+            "source": "/monitor",
+            "type": "jarvis.cluster.event",
+            "time": format_rfc3339(self.began + at),
+            "data": data,
+        }
+
+    def _identity(self, at: int) -> str:
+        """Return a UUID of version 7 (RFC 9562): the time, then chance."""
+        milliseconds = (self.began + at) // 1_000
+        chance = self._draw.getrandbits(74)
+        high, low = chance >> 62, chance & (1 << 62) - 1
+        return str(uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+_ABOUT_THE_OUTAGE: Final = (
+    ("system", "You are JARVIS. Act only with consent.", None),
+    ("user", "What happened to pve?", None),
+    ("assistant", "Let me look.", "get_node_status"),
+    ("tool", '{"node": "pve", "status": "offline", "quorate": true}', None),
+    ("assistant", "pve went silent a minute ago and took four machines along. Shall I wake it?",
+     None),
+    ("user", "Yes, please.", None),
+    ("assistant", "Sending a magic packet.", "wake_node"),
+    ("tool", '{"sent": true}', None),
+    ("assistant", "Done. It usually takes four minutes; I shall start its machines then.", None),
+)  # fmt: skip
+_IN_GERMAN: Final = (
+    ("user", "Wie läuft pve jetzt? 🖥️", None),
+    ("assistant", "Ich sehe nach.", "get_node_status"),
+    ("tool", '{"node": "pve", "status": "online", "cpu": 0.31}', None),
+    ("assistant", "pve läuft seit acht Minuten wieder; CPU 31 %, alle vier Maschinen an.", None),
+)
+
+
+def _kind(routing_key: str) -> Kind:
+    if routing_key.startswith("chat."):
+        return Kind.TURN
+    return Kind.SNAPSHOT if routing_key.startswith("cluster.snapshot") else Kind.EVENT
+
+
+def _letter(what: str, reason: Reason, body: bytes) -> Letter:
+    return Letter(what, reason, sha256(body).hexdigest())
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _is_down(node: str, at: int) -> bool:
+    return node == "pve" and _DOWN <= at < _UP
+
+
+def _vmids_on(node: str) -> list[int]:
+    place = _NODES.index(node)
+    return [_FIRST_VMID + number for number in range(place, len(_VMS), len(_NODES))]
+
+
+def _load(number: int, at: int) -> float:
+    """Return a load that wanders: a triangle of 5 to 10 minutes, another for each number."""
+    period = (5 + number % 6) * MINUTE
+    phase = (at + number * 37 * SECOND) % period / period
+    return round(0.08 + 0.05 * (number % 5) + 0.4 * abs(2 * phase - 1), 3)
+
+
+def _state(at: int) -> dict[str, Any]:
+    """Return the state of the whole cluster as its monitor reads it from the nodes."""
+    nodes = [_node_state(number, node, at) for number, node in enumerate(_NODES)]
+    online = sum(node["status"] == "online" for node in nodes)
+    return {
+        "nodes": nodes,
+        "vms": [_vm_state(number, name, at) for number, name in enumerate(_VMS)],
+        "quorum": {"quorate": online > len(_NODES) // 2, "nodes": online, "expected": len(_NODES)},
+    }
+
+
+def _node_state(number: int, name: str, at: int) -> dict[str, Any]:
+    down = _is_down(name, at)
+    return {
+        "name": name,
+        "host": f"192.168.1.{50 + number}",
+        "status": "offline" if down else "online",
+        "cpu": 0 if down else _load(number, at),
+        "maxcpu": 8,
+        "mem": 0 if down else 4 * _GIB + at % 65_521 * 4_096,
+        "maxmem": 16 * _GIB,
+        "disk": 50 * _GIB + number * _GIB,
+        "maxdisk": 500 * _GIB,
+        "uptime": 0 if down else 86_400 + at // SECOND,
+    }
+
+
+def _vm_state(number: int, name: str, at: int) -> dict[str, Any]:
+    node = _NODES[number % len(_NODES)]
+    down = _is_down(node, at)
+    return {
+        "vmid": _FIRST_VMID + number,
+        "name": name,
+        "type": "lxc" if number % 3 else "qemu",
+        "status": "stopped" if down else "running",
+        "node": node,
+        "cpu": 0 if down else _load(number + 3, at),
+        "maxcpu": 4,
+        "mem": 0 if down else _GIB + (at + number) % 32_749 * 4_096,
+        "maxmem": 4 * _GIB,
+        "disk": 0,
+        "maxdisk": 32 * _GIB,
+        "uptime": 0 if down else 86_400 + at // SECOND,
+    }
+
+
+def encode(
+    *,
+    content_type: str | None = None,
+    content_encoding: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    message_id: str | None = None,
+    timestamp: int | None = None,
+    app_id: str | None = None,
+) -> bytes:
+    """Return an AMQP 0-9-1 property list (4.2.6.1), persistent; `timestamp` in microseconds."""
+    fields = (
+        (1 << 15, None if content_type is None else _short(content_type)),
+        (1 << 14, None if content_encoding is None else _short(content_encoding)),
+        (1 << 13, None if headers is None else _table(headers)),
+        (1 << 12, b"\x02"),
+        (1 << 7, None if message_id is None else _short(message_id)),
+        (1 << 6, None if timestamp is None else pack(">Q", timestamp // SECOND)),
+        (1 << 3, None if app_id is None else _short(app_id)),
+    )
+    flags = sum(flag for flag, value in fields if value is not None)
+    return pack(">H", flags) + b"".join(value for _, value in fields if value is not None)
+
+
+def _short(text: str) -> bytes:
+    raw = text.encode()
+    return bytes([len(raw)]) + raw
+
+
+def _table(headers: Mapping[str, str]) -> bytes:
+    entries = b"".join(
+        _short(name) + b"S" + pack(">I", len(raw := text.encode())) + raw
+        for name, text in headers.items()
+    )
+    return pack(">I", len(entries)) + entries

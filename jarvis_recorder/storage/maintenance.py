@@ -1,0 +1,88 @@
+"""Looking after a database file while no recorder, or while one, has it open."""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sqlalchemy import text
+
+from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.storage import schema, sqlite
+
+_MAX_PROBLEMS: Final = 20
+
+
+class State(NamedTuple):
+    """What a database file is; `revision` is None where it holds no tables yet."""
+
+    revision: str | None
+    size_bytes: int
+
+
+async def upgrade(path: Path) -> str | None:
+    """
+    Make or migrate the file, which no recorder may hold, and return the revision it had.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        StorageUnavailable: It is locked, or there is no room for the copy.
+    """
+    with sqlite.readable_errors(path):
+        sqlite.create_file(path)
+    with sqlite.locked(path):
+        async with sqlite.writer_engine(path) as writer:
+            return await schema.upgrade(writer, path)
+
+
+async def state(path: Path) -> State:
+    """
+    Return what the file is, without changing it.
+
+    Raises:
+        ConfigurationError: It is no database of the recorder's.
+        StorageUnavailable: There is no such file, or it cannot be read.
+    """
+    _require(path)
+    with sqlite.translated_errors(path):
+        async with sqlite.reader_engine(path) as reader:
+            revision = await schema.current_revision(reader)
+    return State(revision, _size(path))
+
+
+async def problems(path: Path) -> list[str]:
+    """
+    Return what is wrong with the file, nothing if it is sound and at the newest revision.
+
+    Reads the whole file in one transaction; a recorder may go on meanwhile.
+
+    Raises:
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        StorageUnavailable: There is no such file, or it cannot be read.
+        StorageDamaged: It is so broken that it cannot be read at all.
+    """
+    _require(path)
+    with sqlite.translated_errors(path):
+        async with sqlite.reader_engine(path) as reader:
+            async with reader.begin() as connection:
+                check = text(f"PRAGMA integrity_check({_MAX_PROBLEMS})")
+                lines = [str(line) for line in (await connection.execute(check)).scalars()]
+            revision = await schema.current_revision(reader)
+    found = [] if lines == ["ok"] else lines
+    if schema.judge(revision) is not schema.Found.CURRENT:
+        found.append(
+            f"the schema is at revision {revision or 'none'}, not {schema.HEAD}: "
+            "run `jarvis-recorder db upgrade`"
+        )
+    return found
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise StorageUnavailable(
+            f"{path}: no such database: `jarvis-recorder run` or `jarvis-recorder db upgrade` "
+            "makes it; store.url names another"
+        )

@@ -1,0 +1,115 @@
+"""Stand-ins where time or failure must be steered."""
+
+import asyncio
+from collections.abc import Sequence
+
+from jarvis_recorder.errors import BrokerUnavailable, StorageUnavailable
+from jarvis_recorder.ports import Appended, RefusedRecord, Sink
+from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.refusal import Reason
+
+
+class FakeConsumer:
+    """A channel that keeps RabbitMQ's rules: a tag is settled once, and must be outstanding."""
+
+    def __init__(self, effects: list[str] | None = None) -> None:
+        self.effects = [] if effects is None else effects
+        self.outstanding: set[int] = set()
+        self.settled: list[int] = []
+        self.gone = False
+
+    def hand_over(self, tag: int) -> None:
+        self.outstanding.add(tag)
+
+    async def start(self, sink: Sink) -> None: ...
+
+    async def sweep(self, sink: Sink) -> None: ...
+
+    async def cancel(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def ack(self, tag: int, *, multiple: bool = False) -> None:
+        self._settle(tag, multiple)
+        self.effects.append(f"ack {'to ' if multiple else ''}{tag}")
+
+    async def reject(self, tag: int) -> None:
+        self._settle(tag, multiple=False)
+        self.effects.append(f"reject {tag}")
+
+    def _settle(self, tag: int, multiple: bool) -> None:
+        if self.gone:
+            raise BrokerUnavailable("the channel is gone")
+        assert tag in self.outstanding, f"406 unknown delivery tag {tag}"
+        tags = {other for other in self.outstanding if other <= tag} if multiple else {tag}
+        self.outstanding -= tags
+        self.settled += sorted(tags)
+
+
+class FakePublisher:
+    """Confirms, unless told to hold back or given failures to raise first."""
+
+    def __init__(self, effects: list[str] | None = None) -> None:
+        self.effects = [] if effects is None else effects
+        self.published: list[tuple[str, str, bytes, bytes]] = []
+        self.failures: list[Exception] = []
+        self.confirming = asyncio.Event()
+        self.confirming.set()
+
+    async def publish(
+        self, exchange: str, routing_key: str, properties: bytes, body: bytes
+    ) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        await self.confirming.wait()
+        self.published.append((exchange, routing_key, properties, body))
+        self.effects.append(f"dead-letter {body.decode('utf-8', 'replace')}")
+
+
+class FakeRepository:
+    """Keeps records in memory by the rules of `ports.Repository`."""
+
+    def __init__(self, effects: list[str] | None = None) -> None:
+        self.effects = [] if effects is None else effects
+        self.stored: list[Record] = []
+        self.failures = 0
+
+    async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
+        if self.failures:
+            self.failures -= 1
+            raise StorageUnavailable("database is locked")
+        stored = duplicates = 0
+        refused = []
+        for position, record in enumerate(records):
+            twins = [other for other in self.stored if _same_identity(other, record)]
+            if not twins:
+                self.stored.append(record)
+                stored += 1
+            elif any(other.body == record.body for other in twins):
+                duplicates += 1
+            else:
+                refused.append(RefusedRecord(position, Reason.ID_COLLISION, "taken"))
+        self.effects.append(f"commit {','.join(str(record.message_id) for record in records)}")
+        return Appended(stored, duplicates, refused)
+
+    async def probe(self) -> None: ...
+
+
+def _same_identity(stored: Record, record: Record) -> bool:
+    return (
+        record.message_id is not None
+        and stored.message_id == record.message_id
+        and stored.kind is record.kind
+        and (stored.timestamp == record.timestamp or (stored.stamped and record.stamped))
+    )
+
+
+class FakeFlow:
+    def __init__(self) -> None:
+        self.effects: list[str] = []
+
+    def pause(self) -> None:
+        self.effects.append("pause")
+
+    def resume(self) -> None:
+        self.effects.append("resume")

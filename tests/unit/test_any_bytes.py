@@ -1,0 +1,64 @@
+"""For any bytes at all, decoding returns a record or a refusal, never another exception."""
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jarvis_recorder.wire.codec import Decoded, decode
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.topics import TOPICS
+from tests.support.amqp_bytes import content_header
+from tests.support.publisher import event
+
+CONTENT_TYPES = (
+    None,
+    "application/json",
+    "application/cloudevents+json",
+    "application/cloudevents-batch+json",
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    | st.sampled_from(["alert", "info", "2026-11-23T05:00:00Z", "1.0", "user"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from([*event(), "id", "data", "specversion", "cost_usd", "snapshot"])
+        | st.text(max_size=5), inner, max_size=6,
+    ),
+    max_leaves=15,
+)  # fmt: skip
+
+
+def sound(decoded: Decoded) -> None:
+    assert decoded.records or decoded.refusals
+    assert all(refused.reason is not Reason.INTERNAL for refused in decoded.refusals)
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=20))
+def test_any_header_any_body_any_routing_key(header, body, routing_key):
+    for topic in TOPICS:
+        sound(decode(Delivery(1, False, b"", routing_key, header, body), topic, 0))
+
+
+@settings(max_examples=500)
+@given(anything, st.sampled_from(CONTENT_TYPES), st.sampled_from(TOPICS))
+def test_any_json(document: Any, content_type, topic):
+    body = json.dumps(document).encode()
+    header = content_header(content_type=content_type) if content_type else content_header()
+    sound(decode(Delivery(1, False, b"", b"", header, body), topic, 0))
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.tuples(st.integers(0, 1_000), st.binary(max_size=4)), max_size=5),
+    st.sampled_from(TOPICS),
+    st.booleans(),
+)
+def test_a_good_message_with_any_damage(damage, topic, batched):
+    body = bytearray(json.dumps([event(id="x")] if batched else event(id="x")).encode())
+    for position, piece in damage:
+        at = position % len(body)
+        body[at : at + 1] = piece or b" "
+    sound(decode(Delivery(1, False, b"", b"", content_header(), bytes(body)), topic, 0))

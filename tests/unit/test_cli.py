@@ -1,0 +1,303 @@
+"""The command line as its users meet it: a process, its output, its exit code."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from jarvis_recorder import __version__, cli
+from jarvis_recorder.config import NAMES
+from jarvis_recorder.demo import show, story
+from jarvis_recorder.storage.overview import Overview
+from jarvis_recorder.storage.sqlite import create_file, locked
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+SECRET = "amqp://jarvis:geheim@localhost:1/"
+
+
+class Answer(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def jarvis(monkeypatch, capsys):
+    """Run a command within this process, which spares its start; not for one that logs."""
+    for name in os.environ:
+        if name.startswith("JARVIS_RECORDER"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments, **environment):
+        monkeypatch.setattr(sys, "argv", ["jarvis-recorder", *map(str, arguments)])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Answer(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def process(*arguments, **environment):
+    """Run a command as a process, without settings from outside."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("JARVIS_RECORDER")
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "jarvis_recorder", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=inherited | {"COLUMNS": "100", "NO_COLOR": "1"} | environment,
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    """The option that names a database which is not there yet."""
+    return f"--set=store.url=sqlite:///{tmp_path / 'state' / 'recorder.db'}"
+
+
+def test_it_says_which_version_it_is():
+    answer = process("--version")
+
+    assert (answer.returncode, answer.stdout) == (0, f"jarvis-recorder {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "mentioned"),
+    [
+        ([], ["run", "demo", "db", "schema", "config"]),
+        (["run"], ["--config", "--set", "--private-broker"]),
+        (["demo"], ["--broker", "--keep", "--json"]),
+        (["db"], ["upgrade", "current", "check"]),
+        (["db", "check"], ["--json", "Example"]),
+        (["schema"], ["export", "show"]),
+        (["config"], ["show", "check"]),
+        (["config", "show"], ["--json", "environment"]),
+    ],
+)
+def test_every_command_explains_itself(jarvis, command, mentioned):
+    answer = jarvis(*command, "--help")
+
+    assert answer.returncode == 0
+    assert answer.stderr == ""
+    assert [word for word in mentioned if word not in answer.stdout] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dance"],
+        ["run", "--loudly"],
+        ["config", "show", "--set", "log.level"],
+        ["schema", "show", "evnt"],
+        ["schema", "show"],
+    ],
+)
+def test_wrong_usage_ends_with_2(jarvis, arguments):
+    answer = jarvis(*arguments)
+
+    assert answer.returncode == 2
+    assert "Usage:" in answer.stderr
+
+
+def test_a_wrong_configuration_ends_with_78_and_one_line(jarvis):
+    for command in (["config", "check"], ["config", "show"], ["db", "current"], ["run"]):
+        answer = jarvis(*command, JARVIS_RECORDER_LOG__LEVEL="loud")
+
+        assert answer.returncode == 78
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith("jarvis-recorder: log.level: ")
+        assert line.endswith("set in environment (JARVIS_RECORDER_LOG__LEVEL)")
+
+
+def test_a_right_configuration_is_said_to_be(jarvis, store):
+    answer = jarvis("config", "check", store)
+
+    assert answer.returncode == 0
+    assert answer.stdout == f"the configuration is valid: 1 of {len(NAMES)} settings given\n"
+
+
+def test_a_store_that_cannot_be_is_found_by_the_check(jarvis):
+    answer = jarvis("config", "check", "--set=store.url=mysql://h/db")
+
+    assert answer.returncode == 78
+    assert "store.url must be sqlite:///" in answer.stderr
+
+
+def test_the_settings_are_shown_with_their_origin_and_without_their_secrets(jarvis):
+    answer = jarvis("config", "show", "--json", JARVIS_RECORDER_BROKER__URL=SECRET)
+
+    assert answer.returncode == 0
+    assert "geheim" not in answer.stdout
+    settings = {one.pop("name"): one for one in json.loads(answer.stdout)}
+    assert tuple(settings) == NAMES
+    assert settings["broker.url"]["value"] == "amqp://jarvis:***@localhost:1/"
+    assert settings["broker.url"]["origin"] == "environment (JARVIS_RECORDER_BROKER__URL)"
+    assert settings["log.level"]["origin"] == "default"
+    assert all(one["description"] for one in settings.values())
+
+
+def test_the_settings_are_shown_as_a_table(jarvis):
+    answer = jarvis("config", "show", JARVIS_RECORDER_BROKER__URL=SECRET)
+
+    assert answer.returncode == 0
+    assert [name for name in NAMES if name not in answer.stdout] == []
+    assert "geheim" not in answer.stdout
+
+
+@pytest.mark.parametrize("command", ["current", "check"])
+def test_a_database_that_is_not_there_ends_with_69_and_is_not_made(store, tmp_path, command):
+    answer = process("db", command, store)
+
+    assert answer.returncode == 69
+    assert "recorder.db: no such database" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_is_made_once(store, tmp_path):
+    first = process("db", "upgrade", store)
+    second = process("db", "upgrade", store)
+
+    path = tmp_path / "state" / "recorder.db"
+    assert (first.returncode, first.stdout) == (0, f"{path}: revision none → 0001\n")
+    assert (second.returncode, second.stdout) == (0, f"{path}: already at revision 0001\n")
+    assert first.stderr == second.stderr == ""
+
+
+def test_a_sound_database_is_said_to_be(store, tmp_path):
+    process("db", "upgrade", store)
+
+    current = json.loads(process("db", "current", store, "--json").stdout)
+    check = process("db", "check", store, "--json")
+
+    path = tmp_path / "state" / "recorder.db"
+    assert current == {
+        "path": str(path),
+        "revision": "0001",
+        "head": "0001",
+        "size_bytes": path.stat().st_size,
+    }
+    assert check.returncode == 0
+    assert json.loads(check.stdout) == {"path": str(path), "sound": True, "problems": []}
+
+
+def test_a_damaged_database_ends_with_1(store, tmp_path):
+    process("db", "upgrade", store)
+    path = tmp_path / "state" / "recorder.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET rootpage = 2 WHERE name = 'events'")
+        connection.commit()
+
+    answer = process("db", "check", store)
+
+    assert answer.returncode == 1
+    assert "recorder.db" in answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_file_that_is_no_database_ends_with_1(store, tmp_path):
+    path = tmp_path / "state" / "recorder.db"
+    path.parent.mkdir()
+    path.write_bytes(b"this is a letter to my aunt, and a rather long one " * 100)
+
+    answer = process("db", "check", store)
+
+    assert answer.returncode == 1
+    assert "SQLITE_NOTADB" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def test_a_database_without_tables_is_not_at_the_newest_schema(store, tmp_path):
+    path = tmp_path / "state" / "recorder.db"
+    path.parent.mkdir()
+    path.touch()
+
+    answer = process("db", "check", store, "--json")
+
+    assert answer.returncode == 1
+    (problem,) = json.loads(answer.stdout)["problems"]
+    assert "db upgrade" in problem
+
+
+def test_a_database_that_is_held_ends_with_75(store, tmp_path):
+    path = tmp_path / "state" / "recorder.db"
+    create_file(path)
+    with locked(path):
+        answer = process("db", "upgrade", store)
+
+    assert answer.returncode == 75
+    assert f"process {os.getpid()}" in answer.stderr
+
+
+def test_the_schemas_are_exported_as_they_are_kept(jarvis, tmp_path):
+    answer = jarvis("schema", "export", tmp_path / "new" / "schemas")
+
+    assert answer.returncode == 0
+    written = {path.name: path.read_text() for path in (tmp_path / "new" / "schemas").iterdir()}
+    assert written == {name: (SCHEMAS / name).read_text() for name in written}
+    assert len(written) == len(answer.stdout.splitlines()) == 7
+
+
+def test_one_schema_is_shown(jarvis):
+    answer = jarvis("schema", "show", "turn-batch")
+
+    assert answer.returncode == 0
+    assert json.loads(answer.stdout)["$id"] == "urn:jarvis-recorder:schema:turn-batch"
+
+
+def test_a_broker_that_is_not_there_ends_the_demo_with_69():
+    answer = process("demo", "--broker", "amqp://localhost:1/")
+
+    assert answer.returncode == 69
+    assert "the broker cannot be reached" in answer.stderr
+
+
+def test_the_demo_leaves_a_database_that_is_there_alone(tmp_path):
+    (tmp_path / "recorder.db").touch()
+
+    answer = process("demo", "--broker", "amqp://localhost:1/", "--keep", tmp_path)
+
+    assert answer.returncode == 2
+    assert "name a new directory" in " ".join(answer.stderr.replace("│", " ").split())
+
+
+def test_the_demo_says_what_is_not_as_expected(capsys):
+    """One row too few, one too many under an identity, no dead letters: each is a line."""
+    messages = story.tell(0, Random(1))
+    rows = {"events": 167, "conversations": 13, "cluster_snapshots": 60}
+    copies = {one: 1 for message in messages for one in message.identities}
+    twice = messages[0].identities[0]
+    outcome = show.Outcome(
+        messages=messages,
+        publish_seconds=0.1,
+        settle_seconds=0.1,
+        duplicates=13,
+        letters=[show.DeadLetter({}, None)],
+        overview=Overview(rows, [], [], [], 0, 0, copies | {twice: 2}),
+        kept=None,
+    )
+
+    mismatches = outcome.mismatches()
+    show.present(outcome)
+
+    assert "events: 167 rows instead of 168" in mismatches
+    assert f"2 rows instead of 1: identity {twice}" in mismatches
+    assert "0 dead letters instead of 1: not JSON, as not_json" in mismatches
+    assert "a dead letter nobody expected: by the broker" in mismatches
+    assert len(mismatches) == 3 + 10
+    assert "Not as expected" in capsys.readouterr().out
+    assert show.as_json(outcome)["as_expected"] is False

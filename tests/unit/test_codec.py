@@ -1,0 +1,406 @@
+"""Bytes in, records or a refusal out: CONTRACT, section 2."""
+
+import gzip
+import json
+from base64 import b64encode
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from jarvis_recorder.wire.codec import decode, element_of
+from jarvis_recorder.wire.records import Record, Snapshot, Turn
+from jarvis_recorder.wire.refusal import Reason, Refusal
+from jarvis_recorder.wire.times import parse_rfc3339
+from jarvis_recorder.wire.topics import TOPICS
+from tests.support.amqp_bytes import delivery
+from tests.support.publisher import event
+
+EVENTS, SNAPSHOTS, TURNS = TOPICS
+RECEIVED = 1_000_000
+SECRET = "hunter2"
+
+
+def raw(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def record(body: Any, topic=EVENTS, **properties: Any) -> Record:
+    decoded = decode(delivery(raw(body), **properties), topic, RECEIVED)
+    assert decoded.refusals == []
+    (only,) = decoded.records
+    return only
+
+
+def refusal(body: Any, topic=EVENTS, **properties: Any) -> Refusal:
+    decoded = decode(delivery(raw(body), **properties), topic, RECEIVED)
+    assert decoded.records == []
+    (only,) = decoded.refusals
+    assert SECRET not in only.error
+    return only
+
+
+def cloud_event(data: Any, **attributes: Any) -> dict[str, Any]:
+    plain = {"specversion": "1.0", "id": "1", "source": "/monitor", "type": "x"}
+    return plain | attributes | {"data": data}
+
+
+def turn(**changes: Any) -> dict[str, Any]:
+    return {"session_id": "s", "role": "user", "content": "hi"} | changes
+
+
+def test_severity_is_info_unless_told():
+    assert record(event(severity=None)).body.severity == "info"
+
+
+def test_unknown_fields_are_kept():
+    assert record(event(weight=3, tags=["a"])).extra == {"weight": 3, "tags": ["a"]}
+    assert record(event()).extra is None
+
+
+def test_an_empty_reply_to_the_question_what_is_json_is_no():
+    assert refusal(b"").reason is Reason.NOT_JSON
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"type": SECRET}, "type"),
+        ({"severity": SECRET}, "severity"),
+        ({"source": SECRET}, "source"),
+        ({"summary": ""}, "summary"),
+        ({"summary": SECRET + "x" * 8_192}, "summary"),
+        ({"summary": 7}, "summary"),
+        ({"node": SECRET * 40}, "node"),
+        ({"id": ""}, "id"),
+        ({"timestamp": "2026-01-26 08:00:37"}, "timestamp"),
+        ({"timestamp": 1_700_000_000}, "timestamp"),
+        ({"timestamp": SECRET}, "timestamp"),
+    ],
+)
+def test_a_bad_field_is_named_and_its_value_is_not(changes, where):
+    refused = refusal(event(**changes))
+
+    assert refused.reason is Reason.INVALID
+    assert refused.error.startswith(f"{where}: ")
+
+
+def test_a_missing_field_is_named():
+    assert refusal(event(summary=None)).error == "summary: Field required"
+
+
+@pytest.mark.parametrize("tokens", [True, 1.5, "12", -1, 2**63])
+def test_tokens_are_integers_from_zero(tokens):
+    assert refusal(turn(tokens_used=tokens), TURNS).reason is Reason.INVALID
+
+
+@pytest.mark.parametrize(
+    ("cost", "exact"),
+    [
+        (b"0.12345678901234567890", "0.12345678901234567890"),
+        (b'"0.10"', "0.10"),
+        (b"3", "3"),
+        (b"1e-7", "1E-7"),
+    ],
+)
+def test_costs_are_kept_exactly(cost, exact):
+    body = json.dumps(turn()).encode()[:-1] + b', "cost_usd": ' + cost + b"}"
+
+    stored = record(body, TURNS).body
+
+    assert isinstance(stored, Turn)
+    assert stored.cost_usd == Decimal(exact)
+    assert str(stored.cost_usd) == exact
+
+
+def test_costs_are_exact_in_every_wrapping():
+    text = b'{"session_id":"s","role":"user","content":"hi","cost_usd":0.1000000000000000000001}'
+    exact = Decimal("0.1000000000000000000001")
+    structured = json.dumps(cloud_event(None)).encode().replace(b"null", text)
+
+    for body, content_type in (
+        (b"[" + text + b"]", "application/json"),
+        (structured, "application/cloudevents+json"),
+        (b"[" + structured + b"]", "application/cloudevents-batch+json"),
+        (
+            raw(cloud_event(None, data_base64=b64encode(text).decode())),
+            "application/cloudevents+json",
+        ),
+    ):
+        stored = record(body, TURNS, content_type=content_type).body
+        assert isinstance(stored, Turn)
+        assert stored.cost_usd == exact
+
+
+@pytest.mark.parametrize("cost", ["-1", "NaN", "lots", "1e999999999", True, [1], -0.5])
+def test_costs_that_are_none_are_refused(cost):
+    assert refusal(turn(cost_usd=cost), TURNS).reason is Reason.INVALID
+
+
+def test_a_snapshot_needs_an_object():
+    kept = record({"snapshot": {"nodes": []}, "cluster": "home"}, SNAPSHOTS).body
+
+    assert isinstance(kept, Snapshot)
+    assert kept.cluster == "home"
+    assert refusal({"snapshot": [1]}, SNAPSHOTS).reason is Reason.INVALID
+    assert refusal([], SNAPSHOTS).error == "the batch is empty"
+
+
+# Time and identity
+
+
+def test_the_body_s_own_time_comes_first():
+    at = "2026-11-23T06:00:00+01:00"
+    found = record(event(timestamp=at), timestamp=_aware())
+
+    assert (found.timestamp, found.stamped) == (parse_rfc3339(at), False)
+
+
+def _aware():
+    from datetime import UTC, datetime
+
+    return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_then_the_cloud_event_s_then_the_property_s_then_the_receipt():
+    body = event(timestamp=None)
+    wrapped = cloud_event(body, time="2026-11-23T05:00:00Z")
+    structured = {"content_type": "application/cloudevents+json"}
+
+    of_event = record(wrapped, timestamp=_aware(), **structured)
+    of_property = record(body, timestamp=_aware())
+    of_receipt = record(body)
+
+    assert (of_event.timestamp, of_event.stamped) == (
+        parse_rfc3339("2026-11-23T05:00:00Z"),
+        False,
+    )
+    assert (of_property.timestamp, of_property.stamped) == (
+        parse_rfc3339("2026-01-01T00:00:00Z"),
+        True,
+    )
+    assert (of_receipt.timestamp, of_receipt.stamped) == (RECEIVED, True)
+
+
+def test_identity_is_the_message_s_then_the_cloud_event_s_then_the_body_s():
+    body = event(id="body")
+    structured = {"content_type": "application/cloudevents+json"}
+
+    assert record(body, message_id="amqp").message_id == "amqp"
+    assert record(cloud_event(body), message_id="amqp", **structured).message_id == "amqp"
+    assert record(cloud_event(body), **structured).message_id == "/monitor#1"
+    assert record(body).message_id == "body"
+    assert record(event()).message_id is None
+
+
+def test_in_a_batch_each_has_its_own_identity_or_its_place():
+    batch = [event(id="own"), event()]
+
+    named = decode(delivery(raw(batch), message_id="m"), EVENTS, RECEIVED).records
+    nameless = decode(delivery(raw(batch)), EVENTS, RECEIVED).records
+
+    assert [found.message_id for found in named] == ["own", "m/1"]
+    assert [found.message_id for found in nameless] == ["own", None]
+    assert [found.position for found in named] == [0, 1]
+
+
+def test_an_identity_that_cannot_be_stored_is_refused():
+    assert refusal(cloud_event(event(), id="x" * 1_100), content_type=STRUCTURED).reason
+    assert refusal(event(), message_id="a\0b").reason is Reason.INVALID
+
+
+# CloudEvents
+
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+
+
+@pytest.mark.parametrize("prefix", ["ce-", "cloudEvents:", "cloudEvents_"])
+def test_binary_mode_takes_its_attributes_from_headers(prefix):
+    attributes = {
+        "specversion": "1.0", "id": "7", "source": "/m", "type": "t",
+        "time": "2026-11-23T05:00:00Z", "subject": "pve1",
+    }  # fmt: skip
+    headers = {f"{prefix}{name}": value for name, value in attributes.items()}
+
+    found = record(event(timestamp=None), headers=headers | {"other": "x", "n": 5})
+
+    assert found.message_id == "/m#7"
+    assert not found.stamped
+    assert found.extra == {
+        "cloudevent": {"id": "7", "source": "/m", "type": "t", "subject": "pve1"}
+    }
+
+
+def test_structured_mode_keeps_extensions_beside_unknown_fields():
+    found = record(cloud_event(event(weight=1), traceparent="00-ab"), content_type=STRUCTURED)
+
+    assert found.extra == {
+        "weight": 1,
+        "cloudevent": {"id": "1", "source": "/monitor", "type": "x", "traceparent": "00-ab"},
+    }
+
+
+def test_a_batch_of_cloud_events():
+    batch = [cloud_event(event(n), id=str(n)) for n in range(3)]
+
+    found = decode(delivery(raw(batch), content_type=BATCH, message_id="m"), EVENTS, RECEIVED)
+
+    assert [kept.message_id for kept in found.records] == [f"/monitor#{n}" for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        cloud_event(event(), id=""),
+        cloud_event(event(), id=5),
+        cloud_event(event(), source=None),
+        cloud_event(event(), specversion="0.3"),
+        cloud_event(event(), time="yesterday"),
+        cloud_event(event(), time=7),
+        cloud_event(SECRET),
+        cloud_event(None),
+        cloud_event(None, data_base64="!"),
+        cloud_event(None, data_base64=7),
+        [cloud_event(event())],
+        SECRET,
+    ],
+)
+def test_a_cloud_event_that_is_none_is_refused(bad):
+    assert refusal(bad, content_type=STRUCTURED).reason is Reason.INVALID
+
+
+def test_binary_mode_is_json_and_no_batch():
+    headers = {"ce-id": "1", "ce-source": "s", "ce-type": "t", "ce-specversion": "1.0"}
+
+    assert refusal([event()], headers=headers).reason is Reason.INVALID
+    assert refusal(event(), headers=headers, content_type="text/plain").reason is Reason.INVALID
+
+
+# Encodings and limits
+
+
+def test_gzip_is_unpacked_member_by_member():
+    text = raw(event())
+    packed = gzip.compress(text[:50]) + gzip.compress(text[50:])
+
+    assert record(packed, content_encoding="gzip").body.summary == event()["summary"]
+    assert record(text, content_encoding="identity").body.type == "alert"
+
+
+def test_a_bomb_is_refused_by_what_it_would_become():
+    bomb = gzip.compress(b" " * (64 * 2**20))
+
+    assert refusal(bomb, content_encoding="gzip").reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("size", [4 * 2**20, 4 * 2**20 + 1])
+def test_a_message_is_at_most_four_mebibytes(size):
+    body = raw(event(details=""))
+    padded = body[:-1] + b" " * (size - len(body)) + b"}"
+    assert len(padded) == size
+
+    decoded = decode(delivery(padded), EVENTS, RECEIVED)
+
+    assert bool(decoded.records) is (size == 4 * 2**20)
+    assert bool(decode(delivery(padded), SNAPSHOTS, RECEIVED).refusals[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("body", "properties", "reason"),
+    [
+        (b"x", {"content_encoding": "gzip"}, Reason.UNDECODABLE),
+        (gzip.compress(b"{}")[:-5], {"content_encoding": "gzip"}, Reason.UNDECODABLE),
+        (b"{}", {"content_encoding": "br"}, Reason.UNSUPPORTED_ENCODING),
+        (b"{}", {"content_type": "text/xml"}, Reason.UNSUPPORTED_ENCODING),
+    ],
+)
+def test_what_cannot_be_unpacked_is_refused(body, properties, reason):
+    assert refusal(body, **properties).reason is reason
+
+
+def test_parameters_of_the_content_type_do_not_matter():
+    assert record(event(), content_type="application/json; charset=utf-8").body.type == "alert"
+
+
+# Batches
+
+
+def test_ten_thousand_elements_are_a_batch_and_one_more_is_not():
+    one = json.dumps(event())
+
+    fits = decode(delivery(f"[{','.join([one] * 10_000)}]".encode()), EVENTS, RECEIVED)
+    too_many = refusal(f"[{','.join([one] * 10_001)}]".encode())
+
+    assert len(fits.records) == 10_000
+    assert too_many.reason is Reason.TOO_LARGE
+
+
+def test_bad_elements_are_refused_one_by_one():
+    good = json.dumps(event(id="good"))
+    pieces = [
+        good,
+        '{"id": "dup", "type": "alert", "type": "alert"}',
+        "NaN",
+        '{"id": "\\ud800"}',
+        str(2**64),
+        " " + good,
+    ]
+    message = delivery(f"[{', '.join(pieces)}]".encode(), message_id="m")
+
+    decoded = decode(message, EVENTS, RECEIVED)
+
+    assert [kept.position for kept in decoded.records] == [0, 5]
+    assert [
+        (bad.reason, bad.element.body.decode(), bad.element.message_id) for bad in decoded.refusals
+    ] == [
+        (Reason.INVALID, pieces[1], "dup"),
+        (Reason.NOT_JSON, "NaN", "m/2"),
+        (Reason.INVALID, pieces[3], "m/3"),
+        (Reason.INVALID, pieces[4], "m/4"),
+    ]
+    assert decoded.refusals[0].error.startswith("element 1: ")
+
+
+def test_bad_elements_of_a_cloud_event_batch_stay_cloud_events():
+    batch = [cloud_event(event(), id="a"), cloud_event({"type": SECRET}, id="b")]
+
+    decoded = decode(delivery(raw(batch), content_type=BATCH), EVENTS, RECEIVED)
+
+    assert len(decoded.records) == 1
+    (bad,) = decoded.refusals
+    assert bad.element.content_type == STRUCTURED
+    assert refusal(bad.element.body, content_type=STRUCTURED).reason is Reason.INVALID
+
+
+def test_an_array_cut_short_is_refused_whole():
+    assert refusal(b"[1, 2").reason is Reason.NOT_JSON
+    assert refusal(b"[1 2]").reason is Reason.NOT_JSON
+    assert refusal(b"[1] 2").reason is Reason.NOT_JSON
+    assert refusal(b"[" * 100_000).reason is Reason.INVALID
+    assert refusal(b"{}", content_type=BATCH).reason is Reason.NOT_JSON
+
+
+def test_a_record_of_a_batch_can_be_told_from_it_again():
+    batch = raw([event(0, id="zero"), event(1, id="one")])
+    message = delivery(gzip.compress(batch), content_encoding="gzip")
+    kept = decode(message, EVENTS, RECEIVED).records[1]
+
+    element = element_of(message, EVENTS, kept)
+
+    assert json.loads(element.body) == event(1, id="one")
+    assert element.message_id == "one"
+    assert element_of(delivery(raw(event())), EVENTS, record(event())) is None
+
+    events = delivery(raw([cloud_event(event())]), content_type=BATCH)
+    kept = decode(events, EVENTS, RECEIVED).records[0]
+    assert element_of(events, EVENTS, kept).content_type == STRUCTURED
+
+
+def test_a_fault_of_ours_is_a_refusal_too(monkeypatch):
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("jarvis_recorder.wire.codec._record", fail)
+
+    assert refusal(event()).reason is Reason.INTERNAL

@@ -1,0 +1,211 @@
+"""Where settings come from, and what is said of wrong ones."""
+
+import pytest
+
+from jarvis_recorder.config import NAMES, load, redacted, sqlite_path
+from jarvis_recorder.errors import ConfigurationError
+
+LEVEL = "JARVIS_RECORDER_LOG__LEVEL"
+
+
+@pytest.fixture
+def toml(tmp_path):
+    """Write a TOML file and return its path."""
+
+    def write(text):
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def credentials(tmp_path):
+    """Write credentials as systemd does and return the environment that names them."""
+
+    def write(**values):
+        directory = tmp_path / "credentials"
+        directory.mkdir()
+        for name, value in values.items():
+            (directory / name.replace("__", ".")).write_text(value)
+        return {"CREDENTIALS_DIRECTORY": str(directory)}
+
+    return write
+
+
+def test_without_any_source_everything_has_its_default():
+    settings, origins = load({}, {"XDG_STATE_HOME": "/state"})
+
+    assert settings.broker.url.get_secret_value() == "amqp://guest:guest@localhost:5672/"
+    assert settings.store.url == "sqlite:////state/jarvis-recorder/recorder.db"
+    assert settings.http.listen == "127.0.0.1:9464"
+    assert settings.log.level == "info"
+    assert origins == dict.fromkeys(NAMES, "default")
+
+
+def test_the_first_source_that_names_a_setting_wins(toml, credentials):
+    """Command line, environment, credentials directory, TOML file, default."""
+    file = toml('[log]\nlevel = "error"\n')
+    directory = credentials(log__level="warning\n")
+    environment = directory | {LEVEL: "debug"}
+
+    assert load({}, {}).settings.log.level == "info"
+    assert load({}, {}, file).settings.log.level == "error"
+    assert load({}, directory, file).settings.log.level == "warning"
+    assert load({}, environment, file).settings.log.level == "debug"
+    assert load({"log.level": "info"}, environment, file).settings.log.level == "info"
+
+
+def test_every_setting_says_where_it_came_from(toml, credentials):
+    file = toml("[ingest]\nprefetch = 100\n")
+    environment = credentials(broker__url="amqp://h/") | {LEVEL: "debug"}
+
+    origins = load({"log.format": "json"}, environment, file).origins
+
+    assert origins["ingest.prefetch"] == str(file)
+    assert origins["broker.url"].startswith("credential (")
+    assert origins["broker.url"].endswith("/broker.url)")
+    assert origins["log.level"] == f"environment ({LEVEL})"
+    assert origins["log.format"].startswith("command line")
+    assert origins["store.url"] == "default"
+
+
+def test_sections_of_a_file_mix_with_other_sources(toml):
+    file = toml('[log]\nlevel = "error"\nformat = "json"\n')
+
+    settings = load({}, {LEVEL: "debug"}, file).settings
+
+    assert (settings.log.level, settings.log.format) == ("debug", "json")
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("JARVIS_RECORDER_BROKR__URL", "JARVIS_RECORDER_BROKER__URL"),
+        ("JARVIS_RECORDER_LOG__LEVLE", LEVEL),
+        ("JARVIS_RECORDER_BROKER_URL", "JARVIS_RECORDER_BROKER__URL"),
+        ("JARVIS_RECORDER_STORE__URI", "JARVIS_RECORDER_STORE__URL"),
+    ],
+)
+def test_a_misspelt_variable_is_an_error_with_the_nearest_right_one(variable, meant):
+    with pytest.raises(ConfigurationError, match=f"{variable} is not .*did you mean {meant}"):
+        load({}, {variable: "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "meant"),
+    [
+        ('[brokr]\nurl = "amqp://h/"\n', r"section \[brokr\]", "broker"),
+        ('[broker]\nurll = "amqp://h/"\n', r"broker\.urll", "broker.url"),
+        ('[log]\nlvl = "info"\n', r"log\.lvl", "log.level"),
+    ],
+)
+def test_a_misspelt_name_in_a_file_is_an_error_with_the_nearest_right_one(toml, text, wrong, meant):
+    file = toml(text)
+
+    with pytest.raises(ConfigurationError, match=rf"{wrong} in {file} is not .*mean {meant}\?"):
+        load({}, {}, file)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("brokr.url", "broker.url"), ("log.levle", "log.level"), ("foo", "")]
+)
+def test_a_misspelt_name_on_the_command_line_is_an_error_with_the_nearest_right_one(name, meant):
+    with pytest.raises(ConfigurationError, match=f"{name}.* is not .*did you mean {meant}"):
+        load({name: "x"}, {})
+
+
+def test_other_variables_are_none_of_our_business():
+    load({}, {"JARVIS_TEST_AMQP_URL": "x", "RECORDER_LOG__LEVEL": "x"})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environment", "text", "origin"),
+    [
+        ({"log.level": "loud"}, {}, "", "command line"),
+        ({}, {LEVEL: "loud"}, "", rf"environment \({LEVEL}\)"),
+        ({}, {}, '[log]\nlevel = "loud"\n', r"config\.toml"),
+    ],
+)
+def test_a_wrong_value_names_its_origin(toml, overrides, environment, text, origin):
+    with pytest.raises(ConfigurationError, match=rf"log\.level: .*set in .*{origin}"):
+        load(overrides, environment, toml(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ingest.prefetch", "0"), ("ingest.prefetch", "65536"), ("broker.heartbeat", "soon")],
+)
+def test_a_number_has_to_be_one_that_works(name, value):
+    with pytest.raises(ConfigurationError, match=name):
+        load({name: value}, {})
+
+
+@pytest.mark.parametrize("text", ["[log\n", "log = 1\n", "\0"])
+def test_a_file_that_is_no_configuration_is_named(toml, text):
+    file = toml(text)
+
+    with pytest.raises(ConfigurationError, match=str(file)):
+        load({}, {}, file)
+
+
+def test_a_file_that_is_asked_for_has_to_be_there(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"gone\.toml: cannot be read: No such file"):
+        load({}, {}, tmp_path / "gone.toml")
+
+
+SECRET = "amqp://jarvis:geheim@broker:5672/v?password=geheim"
+
+
+def test_a_secret_is_never_shown():
+    settings = load({"broker.url": SECRET}, {}).settings
+
+    assert redacted("broker.url", settings) == "amqp://jarvis:***@broker:5672/v"
+    assert all("geheim" not in redacted(name, settings) for name in NAMES)
+    assert "geheim" not in repr(settings)
+    assert "geheim" not in settings.model_dump_json()
+
+
+def test_a_wrong_value_is_not_repeated():
+    """It might be a secret in the wrong place."""
+    with pytest.raises(ConfigurationError) as caught:
+        load({"broker.heartbeat": SECRET}, {})
+
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "path"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "XDG_STATE_HOME": "/x"}, "/var/lib/a"),
+        ({"XDG_STATE_HOME": "/x"}, "/x/jarvis-recorder"),
+    ],
+)
+def test_the_database_stands_in_the_state_directory(environment, path):
+    settings = load({}, environment).settings
+
+    assert str(sqlite_path(settings)) == f"{path}/recorder.db"
+
+
+def test_a_relative_path_counts_from_where_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = load({"store.url": "sqlite:///run/recorder.db"}, {}).settings
+
+    assert sqlite_path(settings) == tmp_path / "run" / "recorder.db"
+
+
+@pytest.mark.parametrize("url", ["", "foo", "http://h/", "amqp://", "amqp://[h", "amqp://h:99999/"])
+def test_a_broker_that_is_no_address_is_an_error(url):
+    with pytest.raises(ConfigurationError, match=r"broker\.url: "):
+        load({"broker.url": url}, {})
+
+
+@pytest.mark.parametrize(
+    "url", ["recorder.db", "sqlite://", "sqlite://host/path", "mysql://h/db", "::", "sqlite:///"]
+)
+def test_a_store_that_is_no_file_is_an_error_that_says_what_is(url):
+    settings = load({"store.url": url}, {}).settings
+
+    with pytest.raises(ConfigurationError, match=r"store\.url must be sqlite:///"):
+        sqlite_path(settings)

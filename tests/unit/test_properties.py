@@ -1,0 +1,146 @@
+"""Properties, decoded where nothing can break but the message."""
+
+import struct
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pamqp import commands, header
+
+from jarvis_recorder.wire import properties
+from jarvis_recorder.wire.refusal import Reason, Refused
+from tests.support.amqp_bytes import content_header
+
+FULL = {
+    "content_type": "application/json",
+    "content_encoding": "gzip",
+    "headers": {
+        "text": "a", "number": 7, "list": [1, "b", {"c": 2}], "table": {"d": {"e": True}},
+        "nothing": None, "when": datetime(2026, 1, 1, tzinfo=UTC), "bytes": bytearray(b"\xff"),
+        "float": 1.5,
+    },
+    "delivery_mode": 2,
+    "priority": 3,
+    "correlation_id": "c",
+    "reply_to": "r",
+    "expiration": "60000",
+    "message_id": "m",
+    "timestamp": datetime(2026, 1, 26, 8, 0, 37, tzinfo=UTC),
+    "message_type": "t",
+    "user_id": "monitor",
+    "app_id": "a",
+}  # fmt: skip
+
+
+def decoded_by_pamqp(raw: bytes) -> commands.Basic.Properties:
+    parsed = header.ContentHeader()
+    parsed.unmarshal(struct.pack(">HHQ", 60, 0, 0) + raw)
+    return parsed.properties
+
+
+def test_what_the_recorder_reads():
+    found = properties.decode(content_header(**FULL))
+
+    assert found == properties.Properties(
+        "application/json", "gzip", "m", 1_769_414_437_000_000, {"text": "a"}
+    )
+
+
+def test_absent_and_empty_are_alike():
+    assert properties.decode(content_header()) == (None, None, None, None, {})
+    empty = properties.decode(content_header(message_id="", headers={}))
+    assert empty == (None, None, None, None, {})
+
+
+def test_a_dead_letter_keeps_every_property_but_two():
+    letter = properties.with_headers(content_header(**FULL), {"x-recorder-reason": b"invalid"})
+
+    found = decoded_by_pamqp(letter)
+    original = decoded_by_pamqp(content_header(**FULL)[12:])
+    for name in ("content_type", "content_encoding", "delivery_mode", "priority", "message_id",
+                 "correlation_id", "reply_to", "timestamp", "message_type", "app_id"):  # fmt: skip
+        assert getattr(found, name) == getattr(original, name)
+    assert found.user_id in (None, "")
+    assert found.expiration in (None, "")
+    assert found.headers == original.headers | {
+        "x-recorder-reason": "invalid",
+        "x-recorder-user-id": "monitor",
+        "x-recorder-expiration": "60000",
+    }
+
+
+def test_headers_of_an_earlier_dead_letter_are_replaced():
+    header_ = content_header(headers={"x-recorder-reason": "old", "kept": "yes"})
+
+    letter = decoded_by_pamqp(properties.with_headers(header_, {"x-recorder-reason": b"new"}))
+
+    assert letter.headers == {"kept": "yes", "x-recorder-reason": "new"}
+
+
+def test_properties_can_be_given_and_taken():
+    letter = properties.with_headers(
+        content_header(message_id="old", content_encoding="gzip"),
+        {},
+        {"message_id": "new", "content_encoding": None, "content_type": "application/json"},
+    )
+
+    found = decoded_by_pamqp(letter)
+    assert (found.message_id, found.content_type) == ("new", "application/json")
+    assert found.content_encoding in (None, "")
+
+
+def raw(flags: int, fields: bytes) -> bytes:
+    return struct.pack(">HHQH", 60, 0, 0, flags) + fields
+
+
+def table(content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + content
+
+
+@pytest.mark.parametrize(
+    ("header_", "error"),
+    [
+        (b"", "cut short"),
+        (raw(1 << 15, b""), "cut short"),
+        (raw(1 << 15, b"\x05ab"), "do not fill"),
+        (raw(0, b"more"), "do not fill"),
+        (raw(1, b""), "do not fill"),
+        (raw(1 << 7, b"\x01\xff"), "message_id is not UTF-8"),
+        (raw(1 << 6, b"\xff" * 8), "beyond the year 9999"),
+        (raw(1 << 13, table(b"\x01a")), "cut short"),
+        (raw(1 << 13, table(b"\x01aS\0\0")), "cut short"),
+        (raw(1 << 13, table(b"\x01aI\0")), "cut short"),
+        (raw(1 << 13, table(b"\x01a?")), "unknown type"),
+        (raw(1 << 13, table(b"\x01\xffV")), "header key is not UTF-8"),
+        (raw(1 << 13, table(b"\x01aA" + table(b"F" + table(b"\x01\xffV")))), "not UTF-8"),
+    ],
+)
+def test_what_cannot_be_decoded_says_what(header_, error):
+    with pytest.raises(Refused, match=error) as refused:
+        properties.decode(header_)
+    assert refused.value.reason is Reason.UNDECODABLE
+
+
+@pytest.mark.parametrize(("levels", "fine"), [(98, True), (101, False), (5_000, False)])
+def test_headers_nest_a_hundred_levels_deep(levels, fine):
+    inner = table(b"")
+    for _ in range(levels):
+        inner = table(b"\x01aF" + inner)
+    header_ = raw(1 << 13, inner)
+
+    if fine:
+        properties.decode(header_)
+    else:
+        with pytest.raises(Refused, match="deeper than 100"):
+            properties.decode(header_)
+
+
+@given(st.binary(max_size=200))
+@example(raw(1 << 13, table(b"\x00A" + table(b"A"))))
+def test_any_bytes_are_properties_or_refused(header_):
+    for read in (properties.decode, lambda given: properties.with_headers(given, {"x": b"y"})):
+        try:
+            read(header_)
+        except Refused as refused:
+            assert refused.reason is Reason.UNDECODABLE  # noqa: PT017 - either is fine

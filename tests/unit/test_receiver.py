@@ -1,0 +1,151 @@
+"""Deliveries out of the stream, every other byte passed on."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pamqp import commands, frame
+
+from jarvis_recorder.broker.receiver import DeliveryReader
+from jarvis_recorder.wire import properties
+from tests.support.amqp_bytes import content_header, frames
+
+QOS_OK = frame.marshal(commands.Basic.QosOk(), 1)
+ELSEWHERE = frame.marshal(commands.Channel.OpenOk(), 7)
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+STREAM = (
+    ELSEWHERE
+    + frames(b"first", 1, message_id="m-1")
+    + QOS_OK
+    + frames(b"", 2)
+    + frames(b"x" * 250, 3, chunk=100)
+    + frames(b"not ours", 1, channel=9)
+    + ELSEWHERE
+    + frames(b"last", 4)
+)
+PASSED_ON = ELSEWHERE + QOS_OK + frames(b"not ours", 1, channel=9) + ELSEWHERE
+
+
+class Loop:
+    """The part of an event loop that a reader asks: the time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+async def read(chunks: list[bytes]) -> tuple[list[tuple[int, bytes]], bytes]:
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.deliver_to(1, lambda delivery: taken.append((delivery.tag, delivery.body)))
+    for chunk in chunks:
+        reader.feed_data(chunk)
+    reader.feed_eof()
+    return taken, (await reader.read()).replace(HEARTBEAT, b"")
+
+
+TAKEN = [(1, b"first"), (2, b""), (3, b"x" * 250), (4, b"last")]
+
+
+async def test_wherever_the_stream_is_cut():
+    for at in range(len(STREAM)):
+        assert await read([STREAM[:at], STREAM[at:]]) == (TAKEN, PASSED_ON)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 40), min_size=1))
+def test_in_whatever_pieces_it_comes(sizes):
+    pieces, at, turn = [], 0, 0
+    while at < len(STREAM):
+        pieces.append(STREAM[at : at + sizes[turn % len(sizes)]])
+        at += sizes[turn % len(sizes)]
+        turn += 1
+
+    assert asyncio.run(read(pieces)) == (TAKEN, PASSED_ON)
+
+
+async def test_a_delivery_says_where_it_came_from():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.deliver_to(1, taken.append)
+    reader.feed_data(frames(b"{}", 77, message_id="m"))
+
+    (delivery,) = taken
+    assert (delivery.exchange, delivery.routing_key) == (b"jarvis", b"some.key")
+    assert delivery.header == content_header(2, message_id="m")
+    assert properties.decode(delivery.header).message_id == "m"
+    assert not delivery.redelivered
+
+
+async def test_channels_may_interleave():
+    one, two = frames(b"a" * 30, 1, 1, chunk=10), frames(b"b" * 30, 1, 2, chunk=10)
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    for channel in (1, 2):
+        reader.deliver_to(channel, lambda delivery, at=channel: taken.append((at, delivery.body)))
+
+    # Frames are whole; the last body frame of channel 1 comes after all of channel 2.
+    last = one.rindex(b"\x03\x00\x01")
+    reader.feed_data(one[:last] + two + one[last:])
+
+    assert taken == [(2, b"b" * 30), (1, b"a" * 30)]
+
+
+async def test_returned_messages_are_counted_and_kept_from_aiormq():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    returned = []
+    reader.return_to(1, lambda: returned.append(1))
+    method = frame.marshal(commands.Basic.Return(312, "NO_ROUTE", "jarvis.dead", "q"), 1)
+    ack = frame.marshal(commands.Basic.Ack(1), 1)
+
+    content = frames(b"body")
+    reader.feed_data(method + content[content.index(b"\x02\x00\x01") :] + ack)
+    reader.feed_eof()
+
+    assert returned == [1]
+    assert (await reader.read()).replace(HEARTBEAT, b"") == ack
+
+
+async def test_a_heartbeat_is_shown_once_a_second_while_deliveries_flow(monkeypatch):
+    loop = Loop()
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    monkeypatch.setattr(reader, "_now", loop.time)
+    reader.deliver_to(1, lambda _: None)
+
+    for _ in range(30):
+        reader.feed_data(frames(b"x"))
+        loop.now += 0.1
+    reader.feed_eof()
+
+    assert await reader.read() == HEARTBEAT * 3
+    assert reader.last_seen == pytest.approx(loop.now - 0.1)
+
+
+async def test_another_protocol_is_passed_through():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    reader.feed_data(b"AMQP\x00\x01\x00\x00")
+    reader.feed_data(frames(b"x"))
+    reader.feed_eof()
+
+    assert await reader.read() == b"AMQP\x00\x01\x00\x00" + frames(b"x")
+
+
+async def test_the_broker_s_reason_to_close_is_kept():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    close = frame.marshal(commands.Connection.Close(530, "NOT_ALLOWED - vhost x", 10, 40), 0)
+    reader.feed_data(close)
+    reader.feed_eof()
+
+    assert reader.close_reason == (530, "NOT_ALLOWED - vhost x")
+    assert await reader.read() == close
+
+
+async def test_without_a_connection_there_is_nothing_to_pause():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+
+    reader.pause()
+    reader.resume()
+    reader.abort()

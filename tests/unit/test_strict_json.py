@@ -1,0 +1,64 @@
+"""JSON that every reader reads alike."""
+
+import json
+
+import pytest
+
+from jarvis_recorder.wire.refusal import Reason, Refused
+from jarvis_recorder.wire.strict_json import dump, parse
+
+
+def nested(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"9223372036854775807",
+        b"-9223372036854775808",
+        b'{"a":[1,2.5,null,true,"\xc3\xbc"]}',
+        b'"\\u00e4\\ud83d\\ude00"',
+        b'{"a":"\\\\u0000"}',
+        b"1e308",
+        nested(99),
+        b"[[],[]]" + b" " * 10,
+    ],
+)
+def test_plain_json_is_read_as_python_reads_it(text):
+    assert parse(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "error"),
+    [
+        (b"9223372036854775808", Reason.INVALID, "the message: an integer beyond 64 bits"),
+        (b'{"a":{"b":[0,-9223372036854775809]}}', Reason.INVALID, "a.b[1]: an integer"),
+        (b'{"a b":1e999}', Reason.INVALID, "(key 0): a number too large"),
+        (b"[-1e999]", Reason.INVALID, "[0]: a number too large"),
+        (b'{"a":"\\u0000"}', Reason.INVALID, "a: a NUL"),
+        (b'{"x\\u0000":1}', Reason.INVALID, "(key 0): a NUL"),
+        (b'{"a":1,"a":2}', Reason.INVALID, "a key stands twice at line 1"),
+        (b'{"a":"\\ud800"}', Reason.INVALID, "readers do not agree"),
+        (nested(101), Reason.INVALID, "deeper than 100"),
+        (nested(250), Reason.INVALID, "readers do not agree"),
+        (b"[" * 100_000, Reason.INVALID, "readers do not agree"),
+        (b"NaN", Reason.NOT_JSON, "not JSON"),
+        (b"[Infinity]", Reason.NOT_JSON, "not JSON"),
+        (b"", Reason.NOT_JSON, "not JSON"),
+        (b"{}x", Reason.NOT_JSON, "not JSON"),
+        (b'"\xff"', Reason.NOT_JSON, "not JSON"),
+        (b"\xef\xbb\xbf{}", Reason.NOT_JSON, "not JSON"),
+        (b"9" * 5_000, Reason.INVALID, ""),
+    ],
+)
+def test_what_readers_could_differ_on_is_refused(text, reason, error):
+    with pytest.raises(Refused) as refused:
+        parse(text)
+
+    assert refused.value.reason is reason
+    assert error in refused.value.error
+
+
+def test_json_is_written_compact_and_in_order():
+    assert dump({"b": 1, "a": [1.5, None, "ü"]}) == '{"b":1,"a":[1.5,null,"ü"]}'
