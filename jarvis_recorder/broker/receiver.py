@@ -20,6 +20,9 @@ from jarvis_recorder.wire.properties import body_size
 _FRAME_HEAD: Final = Struct(">BHI").unpack_from
 _TAG: Final = Struct(">Q").unpack_from
 _OVERHEAD: Final = 8
+# How much is taken in one turn of the event loop. A loop reads up to 256 KiB at once; whoever
+# else waits for it, such as a commit that has ended, would wait for all of that to be decoded.
+_TURN_BYTES: Final = 24 * 1024
 _METHOD: Final = 1
 _HEADER: Final = 2
 _BODY: Final = 3
@@ -58,10 +61,13 @@ class DeliveryReader(asyncio.StreamReader):
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
+        self._event_loop = loop
         self._now: Callable[[], float] = loop.time
         self._connection: asyncio.Transport | None = None
         self._assemblies: dict[int, _Assembly] = {}
-        self._tail = b""
+        self._waiting = b""
+        self._turn_is_due = False
+        self._paused = False
         self._blind = False
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
@@ -86,12 +92,14 @@ class DeliveryReader(asyncio.StreamReader):
 
     def pause(self) -> None:
         """Leave what comes in the socket; the broker stops sending when that is full."""
+        self._paused = True
         if self._connection is not None:
             self._connection.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        if self._connection is not None:
+        self._paused = False
+        if self._connection is not None and not self._turn_is_due:
             self._connection.resume_reading()
 
     def abort(self) -> None:
@@ -108,17 +116,39 @@ class DeliveryReader(asyncio.StreamReader):
             self._blind = True
             super().feed_data(data)
             return
-        if self._tail:
-            data = self._tail + data
-        self._tail = data[self._walk(data) :]
+        self._waiting += data
+        if not self._turn_is_due:
+            self._take_turn()
+
+    def feed_eof(self) -> None:
+        while self._waiting and self._walk_waiting():
+            pass
+        super().feed_eof()
+
+    def _take_turn(self) -> None:
+        """Take some of what waits, and leave the rest to the next turn of the loop."""
+        was_due = self._turn_is_due
+        self._turn_is_due = self._walk_waiting()
+        if self._turn_is_due:
+            self._event_loop.call_soon(self._take_turn)
+            if not was_due and self._connection is not None:
+                self._connection.pause_reading()
+        elif was_due and not self._paused and self._connection is not None:
+            self._connection.resume_reading()
+
+    def _walk_waiting(self) -> bool:
+        """Take whole frames for one turn; return whether there may be more of them."""
+        taken = self._walk(self._waiting)
+        self._waiting = self._waiting[taken:]
+        return taken >= _TURN_BYTES and bool(self._waiting)
 
     def _walk(self, data: bytes) -> int:
-        """Take every whole frame of `data`; return where the first one begins that is not."""
+        """Take whole frames from `data` for one turn; return where the next one begins."""
         assemblies = self._assemblies
         position = passed = 0
         end = len(data)
         delivered = False
-        while end - position >= _OVERHEAD:
+        while end - position >= _OVERHEAD and position < _TURN_BYTES:
             kind, channel, size = _FRAME_HEAD(data, position)
             stop = position + size + _OVERHEAD
             if stop > end:

@@ -80,6 +80,7 @@ class SqliteRepository:
     async def probe(self) -> None:
         """Write something and take it back; see `ports.Repository`."""
         async with self._transaction() as connection:
+            await sqlite.begin_immediate(connection)
             await connection.exec_driver_sql("CREATE TABLE probe AS SELECT zeroblob(65536)")
             await connection.exec_driver_sql("DROP TABLE probe")
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
-from jarvis_recorder.storage.sqlite import translated_errors
+from jarvis_recorder.storage.sqlite import begin_immediate, translated_errors
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +94,7 @@ async def upgrade(engine: AsyncEngine, path: Path) -> str | None:
         if found is Found.OLDER:
             _copy_aside(path, f"{path.name}.before-{HEAD}")
         async with engine.begin() as connection:
+            await begin_immediate(connection)
             await connection.run_sync(_run_migrations)
     log.info("database_upgraded", path=str(path), before=revision, now=HEAD)
     return revision

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from jarvis_recorder.errors import (
     AnotherRecorder,
@@ -95,12 +95,19 @@ def _holder(text: str) -> str:
 
 @contextlib.asynccontextmanager
 async def writer_engine(path: Path) -> AsyncIterator[AsyncEngine]:
-    """Open the file to write: every transaction takes the write lock when it begins."""
+    """
+    Open the file to write; a transaction takes the write lock with its first INSERT.
+
+    The driver then begins it in the same call. An explicit BEGIN would be three more turns
+    between the event loop and SQLite's thread, and under load each turn waits for milliseconds.
+    What begins with another statement calls `begin_immediate`.
+    """
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": "IMMEDIATE"},
         pool_size=1,
         max_overflow=0,
+        pool_reset_on_return=None,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -110,12 +117,13 @@ async def writer_engine(path: Path) -> AsyncIterator[AsyncEngine]:
             cursor.execute(pragma)
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
     async with disposing(engine):
         yield engine
+
+
+async def begin_immediate(connection: AsyncConnection) -> None:
+    """Take the write lock at once, for a transaction that does not begin with an INSERT."""
+    await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextlib.asynccontextmanager
