@@ -97,12 +97,18 @@ class DeadLetters:
                 return
 
 
+def _cut(error: str) -> bytes:
+    """Return the error as UTF-8, cut between two characters where it is long."""
+    raw = error.encode("utf-8", "replace")[:_MAX_ERROR_BYTES]
+    return raw.decode("utf-8", "ignore").encode()
+
+
 def _properties(delivery: Delivery, topic: Topic, refusal: Refusal, now: int) -> bytes:
     element = refusal.element
     body = delivery.body if element is None else element.body
     added = {
         "x-recorder-reason": refusal.reason.value.encode(),
-        "x-recorder-error": refusal.error.encode("utf-8", "replace")[:_MAX_ERROR_BYTES],
+        "x-recorder-error": _cut(refusal.error),
         "x-recorder-queue": topic.queue.encode(),
         "x-recorder-exchange": delivery.exchange,
         "x-recorder-routing-key": delivery.routing_key,

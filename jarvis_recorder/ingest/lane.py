@@ -33,7 +33,7 @@ class Lane:
         first = self._settled_to + 1
         self._settled_to = last
         left_out = self._held | self._rejected
-        self._rejected.clear()
+        self._rejected = {tag for tag in self._rejected if tag > last}
         barrier = min(left_out, default=last + 1)
         if barrier > first:
             await self._consumer.ack(min(barrier - 1, last), multiple=True)

@@ -18,6 +18,8 @@ from jarvis_recorder.wire.topics import Kind, Topic
 
 MAX_BATCH: Final = 10_000
 _MAX_IDENTITY: Final = 1_024
+_MAX_PROPERTY: Final = 255
+_GZIP_WINDOW: Final = 4_096
 _VALIDATE: Final = {
     kind: (rules.adapter.validator.validate_python, rules.fields) for kind, rules in BODIES.items()
 }
@@ -97,11 +99,24 @@ def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | No
     if record.position is None:
         return None
     known = properties.decode(delivery.header)
-    body = _unpacked(delivery.body, known.content_encoding, topic.max_bytes)
-    piece = split_array(body)[record.position]
+    pieces = _pieces(delivery.body, known.content_encoding, topic.max_bytes)
+    piece = pieces[record.position]
     if _media_type(known.content_type) == cloudevents.BATCH:
         return Element(piece, None, cloudevents.STRUCTURED)
-    return Element(piece, record.message_id, _JSON)
+    return Element(piece, _as_property(record.message_id), _JSON)
+
+
+# A batch may be refused element by element: taken apart anew for each of ten thousand it
+# would keep everybody waiting for minutes.
+@lru_cache(maxsize=1)
+def _pieces(body: bytes, encoding: str | None, max_bytes: int) -> list[bytes]:
+    return split_array(_unpacked(body, encoding, max_bytes))
+
+
+def _as_property(identity: str | None) -> str | None:
+    """Return an identity that fits a short string; a longer one is in the body, or is lost."""
+    fits = identity is not None and len(identity.encode()) <= _MAX_PROPERTY
+    return identity if fits else None
 
 
 def _check_utf8(routing_key: bytes) -> None:
@@ -141,16 +156,25 @@ def _unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
 
 
 def _gunzip(body: bytes, max_bytes: int) -> bytes:
-    """Unpack every member of a gzip file (RFC 1952, 2.2) until the limit is passed."""
+    """
+    Unpack every member of a gzip file (RFC 1952, 2.2) until the limit is passed.
+
+    In windows, because each member hands back a copy of what follows it: a body of empty
+    members would be copied as often as it has any.
+    """
     unpacked = bytearray()
-    while body:
-        member = zlib.decompressobj(wbits=31)
-        unpacked += member.decompress(body, max_bytes + 1 - len(unpacked))
+    member = zlib.decompressobj(wbits=31)
+    position = 0
+    while position < len(body):
+        if member.eof:
+            member = zlib.decompressobj(wbits=31)
+        window = body[position : position + _GZIP_WINDOW]
+        unpacked += member.decompress(window, max_bytes + 1 - len(unpacked))
         if len(unpacked) > max_bytes:
             raise _too_large(max_bytes)
-        if not member.eof:
-            raise Refused(Reason.UNDECODABLE, "the gzip body is cut short")
-        body = member.unused_data
+        position += len(window) - len(member.unused_data)
+    if body and not member.eof:
+        raise Refused(Reason.UNDECODABLE, "the gzip body is cut short")
     return bytes(unpacked)
 
 
@@ -173,7 +197,7 @@ def _keep_costs(document: Any, exact: Any) -> None:
     elif isinstance(document, dict):
         if isinstance(document.get("cost_usd"), float):
             document["cost_usd"] = exact["cost_usd"]
-        if isinstance(document.get("data"), dict):
+        if "specversion" in document and isinstance(document.get("data"), dict):
             _keep_costs(document["data"], exact["data"])
 
 
@@ -230,7 +254,10 @@ def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
     """Decode an array as a whole where it is sound, and one by one where it is not."""
     try:
         elements = _parse(text, envelope.topic.kind)
-        _check_length(elements)
+    except Refused:
+        return _broken_batch(text, envelope, decode_one)
+    _check_length(elements)
+    try:
         return Decoded(
             [
                 decode_one(element, _element_envelope(envelope, index))
@@ -275,7 +302,7 @@ def _as_message(piece: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> El
     """Return the element as a message that would be decoded to the same identity."""
     if decode_one is _record_of_event:
         return Element(piece, None, cloudevents.STRUCTURED)
-    return Element(piece, _own_id(piece) or envelope.positional_id, _JSON)
+    return Element(piece, _own_id(piece) or _as_property(envelope.positional_id), _JSON)
 
 
 def _own_id(piece: bytes) -> str | None:

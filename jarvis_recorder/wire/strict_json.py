@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from jarvis_recorder.wire.refusal import Reason, Refused
 
 MAX_DEPTH: Final = 100
+_LONGEST_NAME: Final = 64
 _MAX_INTEGER: Final = 2**63 - 1
 _MIN_INTEGER: Final = -(2**63)
 
@@ -73,14 +74,13 @@ def _check(value: Any, *, strings: bool) -> None:  # noqa: C901 - one walk, not 
             elif kind is float and item in (inf, -inf):
                 raise _unstorable(value, "a number too large for a double")
         depth += 1
-        if deeper and depth > MAX_DEPTH:
+        if depth > MAX_DEPTH and any(type(item) in (dict, list) for item in level):
             raise Refused(Reason.INVALID, f"nested deeper than {MAX_DEPTH} levels")
         level = deeper
 
 
 def _unstorable(document: Any, what: str) -> Refused:
-    where = next((path for path, leaf in _leaves(document, "") if _bad(leaf)), "")
-    return Refused(Reason.INVALID, f"{where or 'the message'}: {what}")
+    return Refused(Reason.INVALID, f"{_path_to_bad(document) or 'the message'}: {what}")
 
 
 def _bad(leaf: Any) -> bool:
@@ -94,19 +94,39 @@ def _bad(leaf: Any) -> bool:
     return False
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for number, (key, item) in enumerate(value.items()):
-            if _bad(key):
-                yield f"{path}(key {number})", key
-            # A key is named only as a plain word: whatever else it holds is the sender's.
-            name = key if key.isidentifier() else f"(key {number})"
-            yield from _leaves(item, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
+def _path_to_bad(document: Any) -> str:
+    """
+    Return where the first bad key or value is, depth first.
+
+    Only the way down is kept while searching: a path written out for each of a few million
+    values would keep everybody else waiting for seconds.
+    """
+    way: list[Iterator[tuple[str, Any]]] = [_parts(document)]
+    names: list[str] = []
+    while way:
+        name, item = next(way[-1], (None, None))
+        if name is None:
+            way.pop()
+            del names[-1:]
+        elif _bad(item):
+            return "".join([*names, name]).removeprefix(".")
+        elif isinstance(item, dict | list):
+            way.append(_parts(item))
+            names.append(name)
+    return ""
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a value holds, each with the last part of its path."""
+    if isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{number}]")
-    else:
-        yield path, value
+            yield f"[{number}]", item
+    elif isinstance(value, dict):
+        for number, (key, item) in enumerate(value.items()):
+            yield f"(key {number})", key
+            # A key is named only as a plain word: whatever else it holds is the sender's.
+            plain = len(key) <= _LONGEST_NAME and key.isidentifier()
+            yield f".{key}" if plain else f".(key {number})", item
 
 
 def _refused(text: bytes, parser_error: str) -> Refused:

@@ -10,7 +10,7 @@ LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 # RFC 3339, section 5.6; `datetime.fromisoformat` alone takes much of ISO 8601 besides.
 _DATE_TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
-_WITH_OFFSET: Final = re.compile(_DATE_TIME + r"(?:Z|[+-][0-9]{2}:[0-9]{2})").fullmatch
+_WITH_OFFSET: Final = re.compile(_DATE_TIME + r"(?:Z|[+-][0-9]{2}:[0-5][0-9])").fullmatch
 _WITHOUT_OFFSET: Final = re.compile(_DATE_TIME).fullmatch
 _ONE_SECOND: Final = 1_000_000
 

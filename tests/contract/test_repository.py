@@ -1,22 +1,32 @@
 """What a repository promises, kept by SQLite and by the fake that stands in for it."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
+from itertools import count
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.ports import Appended
 from jarvis_recorder.storage.repository import open_repository
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.times import parse_rfc3339
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
 from tests.support.fakes import FakeRepository
 from tests.support.publisher import event
 
 EVENTS, SNAPSHOTS, TURNS = TOPICS
+REFUSE_BAD = (
+    "CREATE TRIGGER no_bad BEFORE INSERT ON events WHEN new.summary = 'bad'"
+    " BEGIN SELECT RAISE(ABORT, 'no'); END"
+)
 
 
 def record(body, topic=EVENTS, received_at=5) -> Record:
@@ -98,6 +108,46 @@ async def test_where_the_body_has_no_time_identity_alone_decides(repository):
     assert [refused.reason for refused in other.refused] == [Reason.ID_COLLISION]
 
 
+async def test_a_stamped_record_and_a_dated_one_may_be_the_same(repository):
+    """The identity came from a property once and from the body the other time."""
+    dated = record(event(1, id="a"))
+    stamped = record(event(1, id="a", timestamp=None), received_at=dated.timestamp)
+
+    appended = await repository.append([stamped, dated], 7)
+
+    assert (appended.stored, appended.duplicates, list(appended.refused)) == (1, 1, [])
+
+
+@pytest.mark.parametrize("changes", [{"weight": 1}, {"details": {"metric": 1}}, {"node": None}])
+async def test_any_difference_is_a_difference(repository, changes):
+    await repository.append([record(event(1, id="a"))], 7)
+
+    appended = await repository.append([record(event(1, id="a", **changes))], 8)
+
+    assert [refused.reason for refused in appended.refused] == [Reason.ID_COLLISION]
+
+
+async def test_collisions_are_found_in_every_kind(repository):
+    at = event(1)["timestamp"]
+    turn = {"id": "a", "session_id": "s", "role": "user", "content": "hi", "timestamp": at}
+    snapshot = {"id": "a", "snapshot": {"n": 1}, "timestamp": at}
+    await repository.append([record(turn, TURNS), record(snapshot, SNAPSHOTS)], 7)
+
+    appended = await repository.append(
+        [
+            record(snapshot | {"cluster": "other"}, SNAPSHOTS),
+            record(turn | {"cost_usd": "0.1"}, TURNS),
+            record(snapshot, SNAPSHOTS),
+            record(snapshot | {"snapshot": {"n": 2}}, SNAPSHOTS),
+            record(turn, TURNS),
+        ],
+        8,
+    )
+
+    assert (appended.stored, appended.duplicates) == (0, 2)
+    assert sorted(refused.position for refused in appended.refused) == [0, 1, 3]
+
+
 async def test_without_identity_each_is_stored(repository):
     nameless = record(event(1))
 
@@ -118,13 +168,29 @@ async def test_kinds_do_not_collide(repository):
     assert (await repository.append(kinds, 8)).duplicates == 4
 
 
-@pytest.mark.parametrize("count", [1, 19, 20, 121, 500, 1_621])
+@pytest.mark.parametrize("count", [1, 19, 20, 121, 499, 500, 501, 1_621, 5_000])
 async def test_however_many_there_are(repository, count):
     many = [record(event(number, id=f"id-{number}")) for number in range(count)]
+    other = record(event(count - 1, id=f"id-{count - 1}", summary="other"))
 
     assert (await repository.append(many, 7)).stored == count
-    again = await repository.append([*many, record(event(0, id="new"))], 8)
+    again = await repository.append([*many, record(event(0, id="new")), other], 8)
     assert (again.stored, again.duplicates) == (1, count)
+    assert [refused.position for refused in again.refused] == [count + 1]
+
+
+@pytest.mark.parametrize("nameless", [1, 600])
+async def test_duplicates_are_found_among_many_without_identity(repository, nameless):
+    named = record(event(1, id="a"))
+    batch = [record(event(1))] * nameless + [named, named]
+
+    appended = await repository.append(batch, 7)
+
+    assert (appended.stored, appended.duplicates) == (nameless + 1, 1)
+
+
+async def test_nothing_at_all_can_be_appended(repository):
+    assert summary(await repository.append([], 7)) == (0, 0, [])
 
 
 async def test_snapshots_are_compressed_and_read_back(sqlite, path):
@@ -146,37 +212,151 @@ async def test_snapshots_are_compressed_and_read_back(sqlite, path):
     assert stored < size
 
 
-async def test_the_record_that_the_database_refuses_is_found(sqlite, path):
+@pytest.fixture
+def unwilling(repository, path):
+    """A repository that will hold no event with the summary `bad`."""
+    if isinstance(repository, FakeRepository):
+        repository.unwanted = {"bad"}
+        return repository
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(
-            "CREATE TRIGGER no_bad BEFORE INSERT ON events WHEN new.summary = 'bad'"
-            " BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
-    batch = [record(event(number, id=f"id-{number}")) for number in range(37)]
-    for bad in (5, 30):
-        batch[bad] = record(event(bad, id=f"id-{bad}", summary="bad"))
+        connection.execute(REFUSE_BAD)
+    return repository
 
-    appended = await sqlite.append(batch, 7)
 
-    assert appended.stored == 35
-    assert [(refused.position, refused.reason) for refused in appended.refused] == [
-        (5, Reason.REFUSED_BY_STORAGE),
-        (30, Reason.REFUSED_BY_STORAGE),
+@pytest.mark.parametrize(
+    ("count", "bad"), [(1, [0]), (2, [1]), (37, [5, 30]), (40, []), (700, [0, 499, 500, 699])]
+)
+async def test_the_records_that_the_database_refuses_are_found(unwilling, count, bad):
+    batch = [record(event(number, id=f"id-{number}")) for number in range(count)]
+    for at in bad:
+        batch[at] = record(event(at, id=f"id-{at}", summary="bad"))
+
+    appended = await unwilling.append(batch, 7)
+    again = await unwilling.append(batch, 8)
+
+    refused = [(at, Reason.REFUSED_BY_STORAGE) for at in bad]
+    assert (appended.stored, appended.duplicates) == (count - len(bad), 0)
+    assert [(found.position, found.reason) for found in appended.refused] == refused
+    assert (again.stored, again.duplicates) == (0, count - len(bad))
+    assert [(found.position, found.reason) for found in again.refused] == refused
+
+
+async def test_a_refused_record_keeps_no_collision_from_being_found(unwilling):
+    appended = await unwilling.append(
+        [
+            record(event(1, id="a")),
+            record(event(2, id="b", summary="bad")),
+            record(event(1, id="a", node="x")),
+            record(event(1, id="a")),
+        ],
+        7,
+    )
+
+    assert (appended.stored, appended.duplicates) == (1, 1)
+    assert [(found.position, found.reason) for found in appended.refused] == [
+        (1, Reason.REFUSED_BY_STORAGE),
+        (2, Reason.ID_COLLISION),
     ]
-    assert (await sqlite.counts())["events"] == 35
 
 
-async def test_a_locked_database_stores_nothing_and_works_again(sqlite, path, monkeypatch):
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
-            await sqlite.append([record(event(1, id="a"))], 7)
-        with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
-            await sqlite.probe()
-        other.execute("ROLLBACK")
+small_events = st.builds(
+    lambda name, summary, at, received_at, details: record(
+        {"type": "alert", "source": "user", "id": name, "summary": summary}
+        | ({"timestamp": f"2026-01-01T00:00:0{at}Z"} if at else {})
+        | ({"details": details} if details is not None else {}),
+        received_at=received_at,
+    ),
+    st.sampled_from("abc"),
+    st.sampled_from(["x", "y", "bad"]),
+    st.integers(0, 2),
+    st.sampled_from([1, parse_rfc3339("2026-01-01T00:00:01Z")]),
+    st.sampled_from([None, 1, 1.0, True]),
+)
 
-    await sqlite.probe()
-    assert (await sqlite.append([record(event(1, id="a"))], 7)).stored == 1
+
+def test_sqlite_and_the_fake_agree_on_everything(path):
+    """Any batches of records that are alike in part: the same counts, the same refusals."""
+    examples = count()
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.lists(small_events, max_size=6), max_size=4))
+    def agree(batches):
+        fake, example = FakeRepository(), next(examples)
+        fake.unwanted = {"bad"}
+        for batch in batches:
+            named = [found._replace(message_id=f"{example}-{found.message_id}") for found in batch]
+            outcomes = [runner.run(repository.append(named, 7)) for repository in (real, fake)]
+            assert summary(outcomes[0]) == summary(outcomes[1])
+
+    with asyncio.Runner() as runner:
+        opened = open_repository(path)
+        real = runner.run(opened.__aenter__())
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(REFUSE_BAD)
+        try:
+            agree()
+        finally:
+            runner.run(opened.__aexit__(None, None, None))
+
+
+def summary(appended: Appended) -> tuple[int, int, list[tuple[int, Reason]]]:
+    refused = sorted((found.position, found.reason) for found in appended.refused)
+    return appended.stored, appended.duplicates, refused
+
+
+async def test_what_is_stored_is_exactly_what_came(sqlite, path):
+    text = (
+        b'{"session_id": "s", "role": "tool", "content": "\\u00fc \xf0\x9f\x90\x8e", "id": "t",'
+        b' "cost_usd": 0.12345678901234567890, "tokens_used": 9223372036854775807,'
+        b' "tool_calls": [1.0, 1, true, null, "\xc3\xbc"], "weight": {"b": 1, "a": 2}}'
+    )
+    turn = decode(delivery(text), TURNS, 5).records[0]
+    alert = record(event(1, id="e", details=[], node=None), received_at=6)
+
+    await sqlite.append([turn, alert], 7)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM conversations").fetchall() == [
+            (
+                1, "t", "s", 5, 1, "tool", "\u00fc \N{HORSE}", None, 2**63 - 1, None, None,
+                "0.12345678901234567890", '[1.0,1,true,null,"\u00fc"]',
+                '{"weight":{"b":1,"a":2}}', 7,
+            )
+        ]  # fmt: skip
+        assert connection.execute("SELECT * FROM events").fetchall() == [
+            (
+                1, "e", alert.timestamp, 0, "alert", "warning", "monitor", None,
+                event(1)["summary"], "[]", 0, None, None, None, 7,
+            )
+        ]  # fmt: skip
+
+
+async def test_whoever_stops_waiting_stops_no_transaction(sqlite):
+    """SQLite's thread goes on: only the answer would be lost, and the next in line is served."""
+    waiting = asyncio.create_task(sqlite.append([record(event(1, id="a"))], 7))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    again = await sqlite.append([record(event(1, id="a"))], 8)
+
+    assert (again.stored, again.duplicates) == (0, 1)
+
+
+async def test_a_locked_database_stores_nothing_and_works_again(path, monkeypatch):
+    monkeypatch.setattr("jarvis_recorder.storage.sqlite._BUSY_SECONDS", 0.01)
+    async with open_repository(path) as repository:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
+                await repository.append([record(event(1, id="a"))], 7)
+            with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
+                await repository.probe()
+            other.execute("ROLLBACK")
+
+        await repository.probe()
+        assert (await repository.append([record(event(1, id="a"))], 7)).stored == 1
 
 
 async def test_readers_cannot_write(sqlite):

@@ -18,13 +18,28 @@ def delivery(content: bytes, tag: int = 1, **properties: Any) -> Delivery:
 
 
 def frames(
-    content: bytes, tag: int = 1, channel: int = 1, chunk: int = 100, **properties: Any
+    content: bytes,
+    tag: int = 1,
+    channel: int = 1,
+    chunk: int = 100,
+    *,
+    redelivered: bool = False,
+    **properties: Any,
 ) -> bytes:
     """Return the frames of one delivery, its body in chunks."""
-    method = commands.Basic.Deliver("ctag", tag, False, "jarvis", "some.key")
+    method = commands.Basic.Deliver("ctag", tag, redelivered, "jarvis", "some.key")
+    return frame.marshal(method, channel) + _content(content, channel, chunk, properties)
+
+
+def returned(content: bytes, channel: int = 1, chunk: int = 100) -> bytes:
+    """Return the frames of a message that came back because no queue took it."""
+    method = commands.Basic.Return(312, "NO_ROUTE", "jarvis.dead", "q")
+    return frame.marshal(method, channel) + _content(content, channel, chunk, {})
+
+
+def _content(content: bytes, channel: int, chunk: int, properties: dict[str, Any]) -> bytes:
     head = header.ContentHeader(0, len(content), commands.Basic.Properties(**properties))
     parts = [content[at : at + chunk] for at in range(0, len(content), chunk)]
     return b"".join(
-        frame.marshal(part, channel)
-        for part in (method, head, *(body.ContentBody(part) for part in parts))
+        frame.marshal(part, channel) for part in (head, *(body.ContentBody(part) for part in parts))
     )

@@ -1,7 +1,9 @@
 """Stand-ins where time or failure must be steered."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jarvis_recorder.errors import BrokerUnavailable, StorageUnavailable
 from jarvis_recorder.ports import Appended, RefusedRecord, Sink
@@ -67,12 +69,19 @@ class FakePublisher:
 
 
 class FakeRepository:
-    """Keeps records in memory by the rules of `ports.Repository`."""
+    """
+    Keeps records in memory by the rules of `ports.Repository`.
+
+    It is unavailable for so many calls as `failures` says, and refuses events with a summary
+    in `unwanted` as a database may refuse a row.
+    """
 
     def __init__(self, effects: list[str] | None = None) -> None:
         self.effects = [] if effects is None else effects
         self.stored: list[Record] = []
         self.failures = 0
+        self.unwanted: set[str] = set()
+        self._by_identity: dict[str | None, list[Record]] = defaultdict(list)
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
         if self.failures:
@@ -81,11 +90,16 @@ class FakeRepository:
         stored = duplicates = 0
         refused = []
         for position, record in enumerate(records):
-            twins = [other for other in self.stored if _same_identity(other, record)]
+            if getattr(record.body, "summary", None) in self.unwanted:
+                refused.append(RefusedRecord(position, Reason.REFUSED_BY_STORAGE, "unwanted"))
+                continue
+            namesakes = self._by_identity[record.message_id]
+            twins = [other for other in namesakes if _same_identity(other, record)]
             if not twins:
                 self.stored.append(record)
+                namesakes.append(record)
                 stored += 1
-            elif any(other.body == record.body for other in twins):
+            elif any(_content(other) == _content(record) for other in twins):
                 duplicates += 1
             else:
                 refused.append(RefusedRecord(position, Reason.ID_COLLISION, "taken"))
@@ -102,6 +116,11 @@ def _same_identity(stored: Record, record: Record) -> bool:
         and stored.kind is record.kind
         and (stored.timestamp == record.timestamp or (stored.stamped and record.stamped))
     )
+
+
+def _content(record: Record) -> str:
+    """Return what is stored of a record beside its place; `repr` tells 1, 1.0 and True apart."""
+    return repr((replace(record.body, id=None, timestamp=None), record.extra))
 
 
 class FakeFlow:

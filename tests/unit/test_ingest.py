@@ -1,13 +1,17 @@
 """From deliveries to committed records: what happens in which order."""
 
 import asyncio
+import gzip
 import json
+from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pamqp import commands, header
 from structlog.testing import capture_logs
 
+from jarvis_recorder import __version__
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     MessageTooLarge,
@@ -22,7 +26,7 @@ from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.ingest.recorder import Recorder
 from jarvis_recorder.wire.topics import TOPICS
-from tests.support.amqp_bytes import delivery
+from tests.support.amqp_bytes import content_header, delivery
 from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher, FakeRepository
 from tests.support.publisher import event
 
@@ -53,11 +57,15 @@ class Pipeline:
     def receive(self, *messages: str, header: bytes | None = None) -> None:
         """Deliver events with these names; a name that begins with `junk` is the whole body."""
         for name in messages:
-            self._tag += 1
-            self.consumer.hand_over(self._tag)
             body = name if name.startswith("junk") else json.dumps(event(id=name))
-            message = delivery(body.encode(), self._tag)
-            self._sink(message if header is None else message._replace(header=header))
+            self.deliver(body.encode(), header)
+
+    def deliver(self, body: bytes, header: bytes | None = None, **properties: str) -> None:
+        """Deliver a message with this body, and with this header where there is one."""
+        self._tag += 1
+        self.consumer.hand_over(self._tag)
+        message = delivery(body, self._tag, **properties)
+        self._sink(message if header is None else message._replace(header=header))
 
     async def run(self) -> list[str]:
         """Record all that was received; return what happened."""
@@ -70,6 +78,12 @@ class Pipeline:
 @pytest.fixture
 async def pipeline():
     return Pipeline()
+
+
+def unmarshalled(letter: bytes) -> commands.Basic.Properties:
+    parsed = header.ContentHeader()
+    parsed.unmarshal(content_header()[:12] + letter)
+    return parsed.properties
 
 
 async def test_records_are_committed_before_they_are_acknowledged(pipeline):
@@ -113,6 +127,71 @@ async def test_what_waits_for_its_dead_letter_holds_up_nobody(pipeline):
 
     assert not pipeline.consumer.outstanding
     assert pipeline.effects.index("dead-letter junk") < pipeline.effects.index("ack 1")
+
+
+async def test_a_dead_letter_says_why_and_whence(pipeline):
+    head = content_header(message_id="m", user_id="monitor", headers={"kept": "yes"})
+    pipeline.receive("junk", header=head)
+
+    await pipeline.run()
+
+    ((exchange, routing_key, letter, body),) = pipeline.publisher.published
+    assert (exchange, routing_key, body) == ("jarvis.dead", "jarvis.recorder.events", b"junk")
+    found = unmarshalled(letter)
+    assert found.message_id == "m"
+    assert found.user_id is None
+    assert found.headers == {
+        "kept": "yes",
+        "x-recorder-reason": "not_json",
+        "x-recorder-error": "not JSON: expected value at line 1 column 1",
+        "x-recorder-queue": "jarvis.recorder.events",
+        "x-recorder-exchange": "jarvis",
+        "x-recorder-routing-key": "cluster.event.alert.info",
+        "x-recorder-received-at": "1970-01-01T00:00:00.000000Z",
+        "x-recorder-version": __version__,
+        "x-recorder-sha256": sha256(b"junk").hexdigest(),
+        "x-recorder-user-id": "monitor",
+    }
+
+
+async def test_the_dead_letter_of_an_element_is_a_message_of_its_own(pipeline):
+    batch = gzip.compress(b'[{"id": "own"}, 7]')
+    pipeline.deliver(batch, message_id="m" * 10, content_encoding="gzip")
+
+    await pipeline.run()
+
+    (_, _, first, one), (_, _, second, two) = pipeline.publisher.published
+    assert (one, two) == (b'{"id": "own"}', b"7")
+    assert unmarshalled(first).headers["x-recorder-sha256"] == sha256(one).hexdigest()
+    for letter, identity in ((first, "own"), (second, "m" * 10 + "/1")):
+        found = unmarshalled(letter)
+        assert found.message_id == identity
+        assert found.content_type == "application/json"
+        assert found.content_encoding is None
+
+
+async def test_an_identity_that_fits_no_property_keeps_nothing_from_being_settled(pipeline):
+    pipeline.deliver(b"[7]", message_id="m" * 255)
+    umlauts = {"id": "\u00fc" * 255}
+    pipeline.deliver(json.dumps([event(**umlauts), event(**umlauts, summary="x")]).encode())
+
+    effects = await pipeline.run()
+
+    assert effects[0].startswith("commit")
+    assert {"ack 1", "ack 2"} <= set(effects)
+    assert len(pipeline.publisher.published) == 2
+
+
+async def test_a_long_error_is_cut_between_characters(pipeline):
+    key = "x" + "\u00fc" * 30
+    pipeline.deliver(b'{"%s":' % key.encode() * 40 + b"1e999" + b"}" * 40)
+
+    await pipeline.run()
+
+    ((_, _, letter, _),) = pipeline.publisher.published
+    error = unmarshalled(letter).headers["x-recorder-error"]
+    assert isinstance(error, str)
+    assert len(error.encode()) <= 1_024
 
 
 async def test_what_is_not_confirmed_stays_with_the_broker(pipeline):
@@ -165,11 +244,9 @@ async def test_a_reject_on_a_lost_channel_is_no_matter(pipeline):
 
 
 async def test_a_collision_is_dead_lettered_and_its_neighbours_are_not(pipeline):
-    pipeline.receive("a")
-    pipeline.consumer.hand_over(2)
     other = json.dumps(event(id="a", summary="other"))
-    pipeline.intake.sink(pipeline.lane)(delivery(other.encode(), 2))
-    pipeline._tag = 2
+    pipeline.receive("a")
+    pipeline.deliver(other.encode())
     pipeline.receive("b")
 
     effects = await pipeline.run()
@@ -180,8 +257,7 @@ async def test_a_collision_is_dead_lettered_and_its_neighbours_are_not(pipeline)
 
 async def test_a_batch_message_with_two_bad_elements_is_settled_once(pipeline):
     good = json.dumps(event(id="good"))
-    pipeline.consumer.hand_over(1)
-    pipeline.intake.sink(pipeline.lane)(delivery(f"[{good}, 1, 2]".encode(), 1))
+    pipeline.deliver(f"[{good}, 1, 2]".encode())
 
     effects = await pipeline.run()
 
@@ -200,6 +276,72 @@ async def test_an_unavailable_database_only_delays(pipeline, monkeypatch):
     assert [line["event"] for line in logs].count("storage_unavailable") == 3
     assert [line["event"] for line in logs].count("storage_available") == 1
     assert pipeline.progress.state is State.RECORDING
+
+
+async def test_what_the_database_refuses_is_dead_lettered_alone(pipeline):
+    pipeline.repository.unwanted = {"bad"}
+    bad = json.dumps(event(id="b", summary="bad"))
+    pipeline.receive("a")
+    pipeline.deliver(f"[{bad}, {json.dumps(event(id='c'))}]".encode())
+
+    effects = await pipeline.run()
+
+    assert effects == ["commit a,b,c", "ack to 1", f"dead-letter {bad}", "ack 2"]
+    assert pipeline.progress.dead_letters == {"refused_by_storage": 1}
+
+
+async def test_nothing_is_settled_while_the_database_is_away(pipeline, monkeypatch):
+    monkeypatch.setattr(recorder_module, "_FIRST_RETRY_SECONDS", 0)
+    pipeline.repository.failures = 10**9
+    pipeline.receive("a", "junk", "b")
+    working = asyncio.create_task(pipeline.recorder.run())
+    while pipeline.progress.state is not State.STORAGE_UNAVAILABLE:
+        await asyncio.sleep(0)
+    await turns_of_the_loop(20)
+
+    assert pipeline.effects == []
+    assert pipeline.consumer.outstanding == {1, 2, 3}
+
+    pipeline.repository.failures = 0
+    pipeline.intake.close()
+    await working
+    await pipeline.dead_letters.drain(5)
+
+    assert pipeline.effects == ["commit a,b", "ack to 1", "ack 3", "dead-letter junk", "ack 2"]
+
+
+async def test_an_outage_with_a_full_intake_gives_the_messages_back(pipeline, monkeypatch):
+    """While the flow is paused nothing can be answered, not even the broker's heartbeats."""
+    monkeypatch.setattr(intake_module, "MAX_BATCH_RECORDS", 1)
+    monkeypatch.setattr(intake_module, "MAX_HELD_RECORDS", 2)
+    pipeline.repository.failures = 10**9
+    pipeline.receive("a", "b", "c")
+
+    with pytest.raises(StorageUnavailable):
+        await pipeline.run()
+
+    assert pipeline.consumer.outstanding == {1, 2, 3}
+
+
+async def turns_of_the_loop(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_each_lane_is_settled_by_its_own_tags(pipeline):
+    effects: list[str] = []
+    other = FakeConsumer(effects)
+    sink = pipeline.intake.sink(Lane(TOPICS[1], other))
+    pipeline.receive("a", "b")
+    for tag, body in ((1, b'{"snapshot": {}}'), (2, b"junk"), (3, b'{"snapshot": {}}')):
+        other.hand_over(tag)
+        sink(delivery(body, tag))
+
+    await pipeline.run()
+
+    assert pipeline.effects[:2] == ["commit a,b,None,None", "ack to 2"]
+    assert effects == ["ack to 1", "ack 3", "ack 2"]
+    assert pipeline.publisher.published[0][1] == "jarvis.recorder.snapshots"
 
 
 async def test_after_a_long_outage_the_broker_has_its_messages_back(pipeline, monkeypatch):
@@ -261,29 +403,54 @@ async def test_taking_waits_for_something_to_arrive(pipeline):
     assert [record.message_id for record in batch.records] == ["a"]
 
 
-@given(st.lists(st.sampled_from(["good", "hold", "settle", "release", "reject"]), max_size=40))
+STEPS = ["good", "hold", "settle", "release", "reject", "ahead"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=40))
 def test_every_tag_is_settled_exactly_once(steps):
     """The fake channel raises as RabbitMQ would for a tag that is settled already."""
 
     async def play() -> None:
         consumer = FakeConsumer()
         lane = Lane(TOPICS[0], consumer)
-        tag, held = 0, []
-        for step in steps:
+        arrived = taken = settled = 0
+        held: list[int] = []
+        for step, which in steps:
+            if step == "ahead" or (step in ("good", "hold") and taken == arrived):
+                arrived += 1
+                consumer.hand_over(arrived)
             if step in ("good", "hold"):
-                tag += 1
-                consumer.hand_over(tag)
+                taken += 1
                 if step == "hold":
-                    lane.hold(tag)
-                    held.append(tag)
-            elif step == "settle":
-                await lane.settle(tag)
-            elif held:
-                await (lane.release if step == "release" else lane.reject)(held.pop(0))
+                    lane.hold(taken)
+                    held.append(taken)
+            elif step == "settle" and taken > settled:
+                settled = taken
+                await lane.settle(taken)
+            elif step in ("release", "reject") and held:
+                settle = lane.release if step == "release" else lane.reject
+                await settle(held.pop(which % len(held)))
         for left in held:
             await lane.release(left)
-        await lane.settle(tag)
-        assert sorted(consumer.settled) == list(range(1, tag + 1))
+        if arrived > settled:
+            await lane.settle(arrived)
+        assert sorted(consumer.settled) == list(range(1, arrived + 1))
         assert not consumer.outstanding
 
     asyncio.run(play())
+
+
+async def test_a_rejected_delivery_is_remembered_until_its_own_batch_is_settled():
+
+    consumer = FakeConsumer()
+    lane = Lane(TOPICS[0], consumer)
+    consumer.hand_over(1)
+    consumer.hand_over(2)
+    lane.hold(2)
+    await lane.reject(2)
+
+    await lane.settle(1)
+    await lane.settle(2)
+
+    assert consumer.settled == [2, 1]

@@ -4,7 +4,7 @@ import struct
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pamqp import commands, header
 
@@ -68,6 +68,54 @@ def test_a_dead_letter_keeps_every_property_but_two():
         "x-recorder-user-id": "monitor",
         "x-recorder-expiration": "60000",
     }
+
+
+short = st.text(max_size=60)
+instants = st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=20)
+    | st.binary(max_size=20).map(bytearray) | st.floats(allow_nan=False, width=32)
+    | st.decimals(-1_000, 1_000, places=2)
+    | instants,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(short, inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+property_sets = st.fixed_dictionaries(
+    {},
+    optional={
+        "headers": st.dictionaries(short, values, max_size=4),
+        "delivery_mode": st.integers(1, 2),
+        "priority": st.integers(0, 9),
+        "timestamp": instants,
+    } | dict.fromkeys(
+        ("content_type", "content_encoding", "correlation_id", "reply_to", "expiration",
+         "message_id", "message_type", "user_id", "app_id"), short
+    ),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(property_sets, st.dictionaries(st.from_regex(r"\Ax-[a-z]{1,9}\Z"), short, max_size=3))
+def test_a_header_with_more_in_it_is_otherwise_the_same(given_, added):
+    header_ = content_header(**given_)
+    letter = properties.with_headers(header_, {key: text.encode() for key, text in added.items()})
+
+    original, found = decoded_by_pamqp(header_[12:]), decoded_by_pamqp(letter)
+
+    moved = {
+        f"x-recorder-{name.replace('_', '-')}": getattr(original, name)
+        for name in ("user_id", "expiration")
+        if getattr(original, name) is not None
+    }
+    assert found.headers == (original.headers or {}) | added | moved
+    for name in commands.Basic.Properties.attributes():
+        if name not in ("headers", "user_id", "expiration"):
+            assert getattr(found, name) == getattr(original, name)
+    read = properties.decode(header_)
+    assert (read.message_id or "") == given_.get("message_id", "")
+    assert (read.content_type or "") == given_.get("content_type", "")
+    if "timestamp" in given_:
+        assert read.timestamp == int(given_["timestamp"].timestamp()) * 1_000_000
 
 
 def test_headers_of_an_earlier_dead_letter_are_replaced():

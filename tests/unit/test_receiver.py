@@ -1,6 +1,7 @@
 """Deliveries out of the stream, every other byte passed on."""
 
 import asyncio
+from itertools import cycle
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from pamqp import commands, frame
 
 from jarvis_recorder.broker.receiver import DeliveryReader
 from jarvis_recorder.wire import properties
-from tests.support.amqp_bytes import content_header, frames
+from tests.support.amqp_bytes import content_header, frames, returned
 
 QOS_OK = frame.marshal(commands.Basic.QosOk(), 1)
 ELSEWHERE = frame.marshal(commands.Channel.OpenOk(), 7)
@@ -55,16 +56,71 @@ async def test_wherever_the_stream_is_cut():
         assert await read([STREAM[:at], STREAM[at:]]) == (TAKEN, PASSED_ON)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1))
 def test_in_whatever_pieces_it_comes(sizes):
-    pieces, at, turn = [], 0, 0
-    while at < len(STREAM):
-        pieces.append(STREAM[at : at + sizes[turn % len(sizes)]])
-        at += sizes[turn % len(sizes)]
-        turn += 1
+    assert asyncio.run(read(pieces_of(STREAM, sizes))) == (TAKEN, PASSED_ON)
 
-    assert asyncio.run(read(pieces)) == (TAKEN, PASSED_ON)
+
+def pieces_of(data: bytes, sizes: list[int]) -> list[bytes]:
+    """Cut into pieces of these sizes, over and over."""
+    pieces, at = [], 0
+    for size in cycle(sizes):
+        if at >= len(data):
+            return pieces
+        pieces.append(data[at : at + size])
+        at += size
+    return pieces
+
+
+KINDS = {
+    "consumed": lambda body, chunk: frames(body, channel=1, chunk=chunk),
+    "returned": lambda body, chunk: returned(body, channel=2, chunk=chunk),
+    "elsewhere": lambda body, chunk: frames(body, channel=9, chunk=chunk),
+    "method": lambda *_: QOS_OK,
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*KINDS]), st.binary(max_size=60), st.integers(1, 70)),
+        max_size=8,
+    ),
+    st.lists(st.integers(1, 50), min_size=1),
+)
+def test_whatever_the_stream_holds(stream, sizes):
+    """Channel 1 consumes, channel 2 publishes, channel 9 belongs to somebody else."""
+    sent = [(kind, body, KINDS[kind](body, chunk)) for kind, body, chunk in stream]
+    data = b"".join(piece for *_, piece in sent)
+
+    async def play() -> None:
+        reader = DeliveryReader(loop=asyncio.get_running_loop())
+        taken: list[bytes] = []
+        count: list[int] = []
+        reader.deliver_to(1, lambda delivery: taken.append(delivery.body))
+        reader.return_to(2, lambda: count.append(1))
+        for piece in pieces_of(data, sizes):
+            reader.feed_data(piece)
+        reader.feed_eof()
+
+        assert taken == [body for kind, body, _ in sent if kind == "consumed"]
+        assert len(count) == [kind for kind, *_ in sent].count("returned")
+        assert (await reader.read()).replace(HEARTBEAT, b"") == b"".join(
+            piece for kind, _, piece in sent if kind in ("elsewhere", "method")
+        )
+
+    asyncio.run(play())
+
+
+async def test_a_redelivered_message_says_so():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.deliver_to(1, taken.append)
+
+    reader.feed_data(frames(b"x") + frames(b"x", redelivered=True))
+
+    assert [delivery.redelivered for delivery in taken] == [False, True]
 
 
 async def test_a_delivery_says_where_it_came_from():
@@ -96,16 +152,14 @@ async def test_channels_may_interleave():
 
 async def test_returned_messages_are_counted_and_kept_from_aiormq():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
-    returned = []
-    reader.return_to(1, lambda: returned.append(1))
-    method = frame.marshal(commands.Basic.Return(312, "NO_ROUTE", "jarvis.dead", "q"), 1)
+    count = []
+    reader.return_to(1, lambda: count.append(1))
     ack = frame.marshal(commands.Basic.Ack(1), 1)
 
-    content = frames(b"body")
-    reader.feed_data(method + content[content.index(b"\x02\x00\x01") :] + ack)
+    reader.feed_data(returned(b"body") + returned(b"") + ack)
     reader.feed_eof()
 
-    assert returned == [1]
+    assert count == [1, 1]
     assert (await reader.read()).replace(HEARTBEAT, b"") == ack
 
 
@@ -141,6 +195,35 @@ async def test_the_broker_s_reason_to_close_is_kept():
 
     assert reader.close_reason == (530, "NOT_ALLOWED - vhost x")
     assert await reader.read() == close
+
+
+class Transport(asyncio.Transport):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def pause_reading(self) -> None:
+        self.told.append("pause")
+
+    def resume_reading(self) -> None:
+        self.told.append("resume")
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+
+async def test_the_tap_is_on_the_connection_itself():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    transport = Transport()
+    reader.set_transport(transport)
+
+    reader.pause()
+    reader.resume()
+    reader.abort()
+
+    assert transport.told == ["pause", "resume", "abort"]
 
 
 async def test_without_a_connection_there_is_nothing_to_pause():

@@ -1,6 +1,7 @@
 """JSON that every reader reads alike."""
 
 import json
+from time import process_time
 
 import pytest
 
@@ -21,7 +22,8 @@ def nested(levels: int) -> bytes:
         b'"\\u00e4\\ud83d\\ude00"',
         b'{"a":"\\\\u0000"}',
         b"1e308",
-        nested(99),
+        nested(100),
+        b"[" * 100 + b"]" * 100,
         b"[[],[]]" + b" " * 10,
     ],
 )
@@ -41,6 +43,11 @@ def test_plain_json_is_read_as_python_reads_it(text):
         (b'{"a":1,"a":2}', Reason.INVALID, "a key stands twice at line 1"),
         (b'{"a":"\\ud800"}', Reason.INVALID, "readers do not agree"),
         (nested(101), Reason.INVALID, "deeper than 100"),
+        (b"[" * 101 + b"]" * 101, Reason.INVALID, "deeper than 100"),
+        (b'[{"a":[0,{"b":[[2],[9223372036854775808]]}]}]', Reason.INVALID, "[0].a[1].b[1][0]: "),
+        (b'{"' + b"k" * 65 + b'":1e999}', Reason.INVALID, "(key 0): a number"),
+        (b'{"a":{"hunter2 ":"\\u0000"}}', Reason.INVALID, "a.(key 0): a NUL"),
+        (b'{"x at line ":1,"x at line ":2}', Reason.INVALID, "twice at line 1 column"),
         (nested(250), Reason.INVALID, "readers do not agree"),
         (b"[" * 100_000, Reason.INVALID, "readers do not agree"),
         (b"NaN", Reason.NOT_JSON, "not JSON"),
@@ -58,6 +65,28 @@ def test_what_readers_could_differ_on_is_refused(text, reason, error):
 
     assert refused.value.reason is reason
     assert error in refused.value.error
+
+
+def test_the_place_of_a_fault_is_found_in_one_walk():
+    """Paths written out for each of a million values took longer than a heartbeat may."""
+    wide = b"0," * 100_000 + b"9223372036854775808"
+
+    shallow = seconds(b"[" + wide + b"]")
+    deep = seconds(b"[" * 98 + wide + b"]" * 98)
+
+    assert deep < 4 * shallow
+
+
+def seconds(text: bytes) -> float:
+    """Return the processor time that refusing a text takes, the best of three."""
+
+    def once() -> float:
+        began = process_time()
+        with pytest.raises(Refused, match="beyond 64 bits"):
+            parse(text)
+        return process_time() - began
+
+    return min(once() for _ in range(3))
 
 
 def test_json_is_written_compact_and_in_order():
