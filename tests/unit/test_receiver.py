@@ -232,3 +232,67 @@ async def test_without_a_connection_there_is_nothing_to_pause():
     reader.pause()
     reader.resume()
     reader.abort()
+
+
+class Tap:
+    """The part of a transport that a reader turns on and off."""
+
+    def __init__(self) -> None:
+        self.effects: list[str] = []
+
+    def pause_reading(self) -> None:
+        self.effects.append("pause")
+
+    def resume_reading(self) -> None:
+        self.effects.append("resume")
+
+    def abort(self) -> None:
+        self.effects.append("abort")
+
+
+async def test_a_large_read_is_taken_in_turns_with_the_rest_of_the_loop():
+    tap = Tap()
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    reader.set_transport(tap)
+    taken = []
+    reader.deliver_to(1, lambda delivery: taken.append(delivery.tag))
+
+    reader.feed_data(b"".join(frames(b"x" * 90, tag) for tag in range(1, 1_001)))
+    after_one_turn = len(taken)
+    while len(taken) < 1_000:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert 0 < after_one_turn < 1_000
+    assert taken == list(range(1, 1_001))
+    assert tap.effects == ["pause", "resume"]
+
+
+async def test_who_paused_the_flow_resumes_it():
+    tap = Tap()
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    reader.set_transport(tap)
+    taken = []
+    reader.deliver_to(1, lambda delivery: taken.append(delivery.tag))
+
+    reader.feed_data(b"".join(frames(b"x" * 90, tag) for tag in range(1, 501)))
+    reader.pause()
+    while len(taken) < 500:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert tap.effects == ["pause", "pause"]
+    reader.resume()
+    reader.abort()
+
+    assert tap.effects == ["pause", "pause", "resume", "abort"]
+
+
+async def test_what_waits_at_the_end_is_taken_all_the_same():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.deliver_to(1, lambda delivery: taken.append(delivery.tag))
+
+    reader.feed_data(b"".join(frames(b"x" * 90, tag) for tag in range(1, 501)))
+    reader.feed_eof()
+
+    assert taken == list(range(1, 501))
