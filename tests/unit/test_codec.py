@@ -91,6 +91,23 @@ def test_a_bad_field_is_named_and_its_value_is_not(changes, where):
     assert refused.error.startswith(f"{where}: ")
 
 
+@pytest.mark.parametrize(
+    ("topic", "field", "longest"),
+    [
+        (EVENTS, "summary", 8_192),
+        (EVENTS, "node", 255),
+        (EVENTS, "id", 255),
+        (SNAPSHOTS, "cluster", 255),
+        (TURNS, "session_id", 255),
+    ],
+)
+def test_texts_are_measured_in_characters(topic, field, longest):
+    whole = event() | turn() | {"snapshot": {}}
+
+    assert getattr(record(whole | {field: "\u00fc" * longest}, topic).body, field)
+    assert refusal(whole | {field: "x" * (longest + 1)}, topic).error.startswith(f"{field}: ")
+
+
 def test_a_missing_field_is_named():
     assert refusal(event(summary=None)).error == "summary: Field required"
 

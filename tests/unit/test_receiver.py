@@ -180,11 +180,28 @@ async def test_a_heartbeat_is_shown_once_a_second_while_deliveries_flow(monkeypa
 
 async def test_another_protocol_is_passed_through():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
+    reader.deliver_to(1, lambda _: None)
     reader.feed_data(b"AMQP\x00\x01\x00\x00")
     reader.feed_data(frames(b"x"))
     reader.feed_eof()
 
     assert await reader.read() == b"AMQP\x00\x01\x00\x00" + frames(b"x")
+
+
+async def test_what_was_asked_for_singly_goes_to_who_asked():
+    """A channel may fetch with Basic.Get besides: its answers look like deliveries but for one."""
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.deliver_to(1, lambda delivery: taken.append(delivery.body))
+    delivered = frames(b"fetched")
+    get_ok = frame.marshal(commands.Basic.GetOk(2, False, "jarvis", "some.key", 0), 1)
+    answer = get_ok + delivered[delivered.index(b"\x02\x00\x01") :]
+
+    reader.feed_data(frames(b"first") + answer + frames(b"last"))
+    reader.feed_eof()
+
+    assert taken == [b"first", b"last"]
+    assert (await reader.read()).replace(HEARTBEAT, b"") == answer
 
 
 async def test_the_broker_s_reason_to_close_is_kept():
