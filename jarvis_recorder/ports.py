@@ -114,7 +114,8 @@ class Repository(Protocol):
         that the database will not hold. The others are stored all the same.
 
         Raises:
-            StorageUnavailable: Nothing was stored. Try the same records again later.
+            StorageUnavailable: Try the same records again later. None is stored, unless one
+                had been refused before: then some of the others may be.
             StorageUncertain: Whether they are stored is unknown. End the process.
             StorageDamaged: The file is corrupt.
         """

@@ -68,7 +68,7 @@ class DeliveryReader(asyncio.StreamReader):
         self._waiting = b""
         self._turn_is_due = False
         self._paused = False
-        self._blind = False
+        self._blind: bool | None = None
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
         self.close_reason: tuple[int, str] | None = None
@@ -93,14 +93,12 @@ class DeliveryReader(asyncio.StreamReader):
     def pause(self) -> None:
         """Leave what comes in the socket; the broker stops sending when that is full."""
         self._paused = True
-        if self._connection is not None:
-            self._connection.pause_reading()
+        self._stop_reading()
 
     def resume(self) -> None:
         """Read again."""
         self._paused = False
-        if self._connection is not None and not self._turn_is_due:
-            self._connection.resume_reading()
+        self._read_again()
 
     def abort(self) -> None:
         """Drop the connection without a word, as when the other side is gone."""
@@ -111,9 +109,11 @@ class DeliveryReader(asyncio.StreamReader):
         # Every event loop hands over bytes; the base class merely allows for more.
         assert isinstance(data, bytes)
         self.last_seen = self._now()
-        if self._blind or data.startswith(_PROTOCOL_HEADER):
+        if self._blind is None:
+            # Only the very first bytes tell: a body may hold these letters anywhere.
+            self._blind = data.startswith(_PROTOCOL_HEADER)
+        if self._blind:
             # The broker speaks another protocol version, or no frames at all: aiormq says so.
-            self._blind = True
             super().feed_data(data)
             return
         self._waiting += data
@@ -131,9 +131,20 @@ class DeliveryReader(asyncio.StreamReader):
         self._turn_is_due = self._walk_waiting()
         if self._turn_is_due:
             self._event_loop.call_soon(self._take_turn)
-            if not was_due and self._connection is not None:
-                self._connection.pause_reading()
-        elif was_due and not self._paused and self._connection is not None:
+            if not was_due:
+                self._stop_reading()
+        elif was_due:
+            self._read_again()
+
+    def _stop_reading(self) -> None:
+        if self._connection is not None and not self._connection.is_closing():
+            self._connection.pause_reading()
+
+    def _read_again(self) -> None:
+        """Read on, unless the flow is paused or a turn is due; either resumes it in its time."""
+        if self._paused or self._turn_is_due:
+            return
+        if self._connection is not None and not self._connection.is_closing():
             self._connection.resume_reading()
 
     def _walk_waiting(self) -> bool:

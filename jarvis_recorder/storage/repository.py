@@ -119,8 +119,6 @@ class SqliteRepository:
                 try:
                     async with connection.begin():
                         yield connection
-                except sqlite3.Error:
-                    raise
                 except BaseException:
                     # What state the connection is in is not known: the next begins with a new one.
                     await connection.invalidate()

@@ -214,35 +214,6 @@ async def test_the_broker_s_reason_to_close_is_kept():
     assert await reader.read() == close
 
 
-class Transport(asyncio.Transport):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-
-    def pause_reading(self) -> None:
-        self.told.append("pause")
-
-    def resume_reading(self) -> None:
-        self.told.append("resume")
-
-    def abort(self) -> None:
-        self.told.append("abort")
-
-
-async def test_the_tap_is_on_the_connection_itself():
-    reader = DeliveryReader(loop=asyncio.get_running_loop())
-    transport = Transport()
-    reader.set_transport(transport)
-
-    reader.pause()
-    reader.resume()
-    reader.abort()
-
-    assert transport.told == ["pause", "resume", "abort"]
-
-
 async def test_without_a_connection_there_is_nothing_to_pause():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
 
@@ -256,6 +227,11 @@ class Tap:
 
     def __init__(self) -> None:
         self.effects: list[str] = []
+
+    closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
 
     def pause_reading(self) -> None:
         self.effects.append("pause")
@@ -313,3 +289,22 @@ async def test_what_waits_at_the_end_is_taken_all_the_same():
     reader.feed_eof()
 
     assert taken == list(range(1, 501))
+
+
+async def test_letters_of_the_protocol_header_in_a_body_mean_nothing():
+    stream = frames(b"x", 1) + frames(b"AMQP", 2) + frames(b"y", 3)
+    cut = stream.index(b"AMQP")
+
+    assert await read([stream[:cut], stream[cut:]]) == ([(1, b"x"), (2, b"AMQP"), (3, b"y")], b"")
+
+
+async def test_a_closed_connection_is_left_alone():
+    tap = Tap()
+    tap.closing = True
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    reader.set_transport(tap)
+
+    reader.pause()
+    reader.resume()
+
+    assert tap.effects == []

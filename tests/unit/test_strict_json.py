@@ -1,7 +1,6 @@
 """JSON that every reader reads alike."""
 
 import json
-from time import process_time
 
 import pytest
 
@@ -65,28 +64,6 @@ def test_what_readers_could_differ_on_is_refused(text, reason, error):
 
     assert refused.value.reason is reason
     assert error in refused.value.error
-
-
-def test_the_place_of_a_fault_is_found_in_one_walk():
-    """Paths written out for each of a million values took longer than a heartbeat may."""
-    wide = b"0," * 100_000 + b"9223372036854775808"
-
-    shallow = seconds(b"[" + wide + b"]")
-    deep = seconds(b"[" * 98 + wide + b"]" * 98)
-
-    assert deep < 4 * shallow
-
-
-def seconds(text: bytes) -> float:
-    """Return the processor time that refusing a text takes, the best of three."""
-
-    def once() -> float:
-        began = process_time()
-        with pytest.raises(Refused, match="beyond 64 bits"):
-            parse(text)
-        return process_time() - began
-
-    return min(once() for _ in range(3))
 
 
 def test_json_is_written_compact_and_in_order():
