@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import aiosqlite
 import structlog
 from sqlalchemy import Executable, Integer, and_, func, or_, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -146,11 +147,13 @@ async def _insert_all(
     """Insert in chunks; return how many rows were new, and the positions of collisions."""
     rows = [shape.make(record, recorded_at) for record in records]
     stored = 0
+    # Straight to the driver: through SQLAlchemy each INSERT is three calls to SQLite's thread,
+    # and under load each of them waits for its turn of the event loop.
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, aiosqlite.Connection)
     for size, chunks in _chunks(rows):
-        result = await connection.exec_driver_sql(
-            _insert(shape, size), [flat(chunk) for chunk in chunks]
-        )
-        stored += result.rowcount
+        cursor = await driver.executemany(_insert(shape, size), [flat(chunk) for chunk in chunks])
+        stored += cursor.rowcount
     if stored == len(rows):
         return stored, []
     return stored, await _collisions(connection, shape, records, rows)
