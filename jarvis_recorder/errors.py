@@ -61,3 +61,31 @@ class StorageDamaged(RecorderError):
 
 class RecordRefused(RecorderError):
     """The database refuses a record among those given; split and try the halves."""
+
+
+class NotFound(RecorderError):
+    """What was asked for is not there; the message says what."""
+
+
+class Conflict(RecorderError):
+    """
+    Something else is stored than the asker took for granted; the message says what.
+
+    Nothing is changed. Read it again and decide anew.
+    """
+
+
+class InvalidParameter(RecorderError):
+    """A parameter that only the storage can judge is wrong: a cursor of another question."""
+
+    def __init__(self, path: str, error: str) -> None:
+        super().__init__(error)
+        self.path = path
+
+
+class DeadlineExceeded(RecorderError):
+    """
+    The answer would have come too late; the work on it has ended.
+
+    A change that was asked for has not been made.
+    """

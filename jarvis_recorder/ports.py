@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.questions import AnswerT, Question
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
 
@@ -122,3 +123,44 @@ class Repository(Protocol):
 
     async def probe(self) -> None:
         """Write something and take it back; raises as `append` does."""
+
+
+class Archive(Protocol):
+    """What is recorded, to those who ask and those who change it."""
+
+    async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
+        """
+        Answer a question from one consistent snapshot of the database.
+
+        A question that changes something is in the database, synced, when this returns.
+        `until` is a time of the event loop's clock. What still runs then is interrupted; a
+        change that has begun is finished instead, and one that has not is not made.
+
+        Raises:
+            NotFound, Conflict, InvalidParameter: What the asker has to hear.
+            DeadlineExceeded: It took too long; nothing is changed.
+            StorageUnavailable: Try again later; nothing is changed.
+            StorageUncertain, StorageDamaged: As `Repository.append`.
+        """
+
+
+class Announcement(NamedTuple):
+    """A change to be told on the exchange `jarvis`; every time with the same `message_id`."""
+
+    id: int
+    routing_key: str
+    message_id: str
+    body: str
+
+
+class Outbox(Protocol):
+    """The changes that are committed but not yet announced, in the order they were made."""
+
+    async def wait(self) -> None:
+        """Return once there may be something in it; at once the first time."""
+
+    async def waiting(self, limit: int) -> Sequence[Announcement]:
+        """Return the oldest announcements; raises as `Archive.answer` does."""
+
+    async def announced(self, last: int) -> None:
+        """Take out all announcements up to this id; raises as `Archive.answer` does."""

@@ -46,6 +46,12 @@ Instant = Annotated[
     ),
 ]
 Identity = Annotated[str, Field(min_length=1, max_length=255)]
+EventType = Literal["alert", "action", "status", "metric"]
+Severity = Literal["info", "warning", "error", "critical"]
+Source = Literal["monitor", "user", "jarvis", "system"]
+Summary = Annotated[str, Field(min_length=1, max_length=8192)]
+NodeName = Annotated[str, Field(max_length=255)]
+ClusterName = Annotated[str, Field(max_length=255)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Cost = Annotated[
     Decimal,
@@ -71,21 +77,21 @@ class _Body:
     the time to make and most of the memory.
     """
 
-    id: Identity | None = Field(
-        None, description="identity, where the message itself has no `message_id`"
-    )
-    timestamp: Instant | None = Field(None, description="when it happened")
+    id: Annotated[
+        Identity | None, Field(description="identity, where the message itself has no `message_id`")
+    ] = None
+    timestamp: Annotated[Instant | None, Field(description="when it happened")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(_Body):
     """Something that happened in the cluster."""
 
-    type: Literal["alert", "action", "status", "metric"]
-    severity: Literal["info", "warning", "error", "critical"] = "info"
-    source: Literal["monitor", "user", "jarvis", "system"]
-    summary: Annotated[str, Field(min_length=1, max_length=8192)]
-    node: Annotated[str, Field(max_length=255)] | None = None
+    type: EventType
+    severity: Severity = "info"
+    source: Source
+    summary: Summary
+    node: NodeName | None = None
     details: Any = None
 
 
@@ -94,7 +100,7 @@ class Snapshot(_Body):
     """The whole state of a cluster at one moment."""
 
     snapshot: dict[str, Any]
-    cluster: Annotated[str, Field(max_length=255)] = ""
+    cluster: ClusterName = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,297 @@
+"""
+What is answered: the results of the methods, as the recorder sends and clients read them.
+
+Plain dataclasses: whoever answers makes them by the thousand and need not validate what the
+database holds; whoever asked validates what came over the wire, with the same classes.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer
+
+from jarvis_recorder.wire.moments import Moment
+
+Exact = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str)]
+"""A decimal that goes out as a text, because a JSON number would be read as a double."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it is recorded; `stamped` says that its own body named no time."""
+
+    id: int
+    message_id: str | None
+    timestamp: Moment
+    stamped: bool
+    type: str
+    severity: str
+    source: str
+    node: str | None
+    summary: str
+    details: Any
+    resolved: bool
+    resolved_at: Moment | None
+    resolved_by: str | None
+    extra: dict[str, Any] | None
+    recorded_at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class OneEvent:
+    """One event."""
+
+    event: StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """
+    A page of events, newest first.
+
+    It may hold fewer than `limit`, or none, though there are more: a question looks through
+    so many events at a time. Only a `next_cursor` of null says that this was the last page.
+    """
+
+    events: list[StoredEvent]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The events from `start` to the next bucket; `by` counts them by the value asked for."""
+
+    start: Moment
+    count: int
+    by: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Every bucket from `since` to `until`, empty ones too, oldest first."""
+
+    bucket_seconds: int
+    buckets: list[Bucket]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One conversation."""
+
+    session_id: str
+    first_at: Moment
+    last_at: Moment
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """A page of conversations, the latest first."""
+
+    sessions: list[Session]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn as it is recorded."""
+
+    id: int
+    message_id: str | None
+    session_id: str
+    timestamp: Moment
+    stamped: bool
+    role: str
+    content: str
+    model: str | None
+    tokens_used: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: Exact | None
+    tool_calls: Any
+    extra: dict[str, Any] | None
+    recorded_at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPage:
+    """A page of turns, oldest first."""
+
+    turns: list[StoredTurn]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTurn:
+    """
+    A turn that a search found.
+
+    `snippet` is the part of its content that matches best; `highlights` are the places of
+    the words found in it, each as the first character and the one behind the last.
+    """
+
+    turn: StoredTurn
+    snippet: str
+    highlights: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTurns:
+    """What a search found, best first."""
+
+    turns: list[FoundTurn]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Turns, tokens and cost of one model, day or session; `key` is null where none is named."""
+
+    key: str | None
+    turns: int
+    tokens_used: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Exact
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """What was used, by the value asked for, and altogether."""
+
+    usage: list[Usage]
+    total: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How many rows are gone."""
+
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """A snapshot as it is recorded; `size_bytes` is its length as JSON."""
+
+    id: int
+    message_id: str | None
+    cluster: str
+    timestamp: Moment
+    stamped: bool
+    snapshot: dict[str, Any]
+    size_bytes: int
+    extra: dict[str, Any] | None
+    recorded_at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class OneSnapshot:
+    """One snapshot."""
+
+    snapshot: StoredSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHead:
+    """A snapshot without its body."""
+
+    id: int
+    cluster: str
+    timestamp: Moment
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPage:
+    """A page of snapshots without their bodies, newest first."""
+
+    snapshots: list[SnapshotHead]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """
+    The cluster around a moment: what was in force, what happened, what was said.
+
+    Events and turns are those of the window in order, oldest first; `truncated` says that it
+    held more than are shown, which are then the nearest to the moment.
+    """
+
+    timestamp: Moment
+    since: Moment
+    until: Moment
+    snapshot: StoredSnapshot | None
+    events: list[StoredEvent]
+    turns: list[StoredTurn]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A preference; `version` is 1 at first and grows by one with each change."""
+
+    key: str
+    value: str
+    updated_at: Moment
+    updated_by: str | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnePreference:
+    """One preference."""
+
+    preference: Preference
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePage:
+    """A page of preferences in the order of their keys."""
+
+    preferences: list[Preference]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many rows of a kind there are, and the times of the oldest and the newest."""
+
+    count: int
+    oldest: Moment | None
+    newest: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the database holds; sizes in bytes."""
+
+    events: Extent
+    conversations: Extent
+    cluster_snapshots: Extent
+    preferences: int
+    database_bytes: int
+    wal_bytes: int
+    schema_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What the running recorder does: counts since it was started, rates of the last seconds."""
+
+    version: str
+    state: str
+    started_at: Moment
+    stored: int
+    duplicates: int
+    dead_lettered: int
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What there is, and what goes on."""
+
+    holdings: Holdings
+    activity: Activity
