@@ -8,7 +8,9 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from jarvis_recorder.broker.session import Session, open_session, redacted, supervise
+from jarvis_recorder.broker.connection import redacted
+from jarvis_recorder.broker.session import Session, open_session
+from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
 from jarvis_recorder.ingest.dead_letters import DeadLetters

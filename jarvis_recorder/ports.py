@@ -59,17 +59,38 @@ class Consumer(Protocol):
         """Return once the broker has read every ack, and the channel is closed."""
 
 
+class Requests(Consumer, Protocol):
+    """The queue of requests, and the way back to whoever asked."""
+
+    async def reply(self, to: str, properties: bytes, body: bytes) -> None:
+        """
+        Send a reply to a queue through the default exchange; where that is gone, so is it.
+
+        An `ack` that follows reaches the broker after the reply.
+
+        Raises:
+            BrokerUnavailable: The channel is gone; the request will be delivered again.
+        """
+
+
 class Publisher(Protocol):
     """Publishes on a connection of its own, so that an alarm cannot stop consuming."""
 
     async def publish(
-        self, exchange: str, routing_key: str, properties: bytes, body: bytes
+        self,
+        exchange: str,
+        routing_key: str,
+        properties: bytes,
+        body: bytes,
+        *,
+        mandatory: bool = True,
     ) -> None:
         """
         Return once the broker has taken responsibility for the message.
 
         Raises:
-            NotConfirmed: The broker refused or returned it; try again later.
+            NotConfirmed: The broker refused it, or returned it because it is `mandatory` and
+                no queue takes it; try again later.
             MessageTooLarge: It never will; the properties do not fit one frame.
             BrokerUnavailable: The connection is gone; it may or may not have arrived.
         """

@@ -11,7 +11,7 @@ from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfir
 _HEADER_FRAME_OVERHEAD: Final = 8 + 12
 
 
-class _RawProperties(commands.Basic.Properties):
+class RawProperties(commands.Basic.Properties):
     """Properties that are sent as the bytes they came in, whatever those bytes are."""
 
     def __init__(self, raw: bytes) -> None:
@@ -40,7 +40,13 @@ class ConfirmingPublisher:
         self._returned += 1
 
     async def publish(
-        self, exchange: str, routing_key: str, properties: bytes, body: bytes
+        self,
+        exchange: str,
+        routing_key: str,
+        properties: bytes,
+        body: bytes,
+        *,
+        mandatory: bool = True,
     ) -> None:
         """Return once the broker has confirmed; see `ports.Publisher`."""
         if len(properties) + _HEADER_FRAME_OVERHEAD > self._frame_max:
@@ -51,12 +57,12 @@ class ConfirmingPublisher:
                 body,
                 exchange=exchange,
                 routing_key=routing_key,
-                properties=_RawProperties(properties),
-                mandatory=True,
+                properties=RawProperties(properties),
+                mandatory=mandatory,
             )
         except aiormq.exceptions.DeliveryError as error:
             raise NotConfirmed("the broker refused the message: is the queue full?") from error
         except (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError) as error:
             raise BrokerUnavailable("the publishing channel is gone") from error
-        if self._returned != returned_before:
+        if mandatory and self._returned != returned_before:
             raise NotConfirmed(f"no queue is bound to {exchange}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import aio_pika
 import aiormq
 
-from jarvis_recorder.broker.session import CONNECT_SECONDS
+from jarvis_recorder.broker.connection import CONNECT_SECONDS
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
 

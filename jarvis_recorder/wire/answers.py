@@ -16,6 +16,9 @@ from jarvis_recorder.wire.moments import Moment
 Exact = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str)]
 """A decimal that goes out as a text, because a JSON number would be read as a double."""
 
+Document = dict[str, Any]
+"""A JSON document that describes itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:

@@ -309,3 +309,13 @@ class DeletePreference(Question[answers.Deleted]):
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ReadHoldings(Question[answers.Holdings]):
     """What the database holds: the part of `recorder.stats` that the storage knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReadStats(Question[answers.Stats]):
+    """What there is, and what goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Discover(Question[answers.Document]):
+    """The OpenRPC document: every method with its parameters and results."""

@@ -59,7 +59,13 @@ class FakePublisher:
         self.confirming.set()
 
     async def publish(
-        self, exchange: str, routing_key: str, properties: bytes, body: bytes
+        self,
+        exchange: str,
+        routing_key: str,
+        properties: bytes,
+        body: bytes,
+        *,
+        mandatory: bool = True,
     ) -> None:
         if self.failures:
             raise self.failures.pop(0)

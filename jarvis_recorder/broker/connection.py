@@ -1,0 +1,238 @@
+"""
+One connection to the broker, its reader ours, from opening to loss.
+
+Nothing of a connection outlives it: `Link.lost` is done when it or any channel on it is gone,
+and whoever holds the link opens another.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import aio_pika
+import aiormq
+from aio_pika.abc import ConnectionParameter
+from yarl import URL
+
+from jarvis_recorder.broker.receiver import DeliveryReader
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
+
+CONNECT_SECONDS: Final = 10.0
+HEARTBEAT_SECONDS: Final = 10
+CLOSE_SECONDS: Final = 2.0
+_DEAD_AFTER_HEARTBEATS: Final = 3
+
+# AMQP 0-9-1: access refused, and not allowed (no such virtual host, or no right to it).
+_REFUSED_FOR_GOOD: Final = (403, 530)
+
+GONE: Final = (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError)
+"""What aiormq raises when the other side is not there any more."""
+
+
+def redacted(url: str) -> str:
+    """Return a broker URL without its password and its query, fit for a log."""
+    address = URL(url).with_query(None)
+    return str(address.with_password("***") if address.password else address)
+
+
+class _Transport(aiormq.connection.TransportFactory):
+    """Opens a socket whose reader is ours; see `receiver`."""
+
+    def __init__(self) -> None:
+        self.reader: DeliveryReader | None = None
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        context = kwargs.pop("ssl_context_provider")
+        secure = await context.get_context() if url.scheme == "amqps" else None
+        loop = asyncio.get_running_loop()
+        self.reader = reader = DeliveryReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(
+            lambda: protocol, url.host or "localhost", url.port or 0, ssl=secure
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class _Connection(aio_pika.Connection):
+    PARAMETERS = (
+        *aio_pika.Connection.PARAMETERS,
+        ConnectionParameter("transport_factory", parser=lambda value: value, is_kwarg=True),
+    )
+
+
+class Link:
+    """
+    An open connection; `lost` is done, with the cause, when it or a channel of it is gone.
+
+    Several links may share one `lost`: then they live and die together.
+    """
+
+    def __init__(
+        self, connection: _Connection, reader: DeliveryReader, lost: asyncio.Future[None]
+    ) -> None:
+        self.connection: aio_pika.Connection = connection
+        self.reader = reader
+        self.lost = lost
+
+    @property
+    def frame_max(self) -> int:
+        """The most bytes that one frame may have."""
+        assert self.connection.transport is not None
+        tune = self.connection.transport.connection.connection_tune
+        return tune.frame_max or 131_072
+
+    async def channel(
+        self, *, confirms: bool = False, prefetch: int = 0
+    ) -> aiormq.abc.AbstractChannel:
+        """
+        Open a channel, with `prefetch` bounding its unsettled deliveries where it is not 0.
+
+        Raises:
+            BrokerUnavailable: The connection went away.
+        """
+        with refusals("the broker opens no channel"):
+            channel = await self.connection.channel(publisher_confirms=confirms)
+            underlay = await channel.get_underlay_channel()
+            _watch_channel(underlay, self.lost)
+            if prefetch:
+                await underlay.basic_qos(prefetch_count=prefetch)
+        return underlay
+
+
+@contextlib.asynccontextmanager
+async def open_link(
+    url: str,
+    purpose: str,
+    *,
+    heartbeat: int = HEARTBEAT_SECONDS,
+    lost: asyncio.Future[None] | None = None,
+) -> AsyncIterator[Link]:
+    """
+    Open a connection, named for its purpose on the broker, and close it at the end.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached; try again later.
+        ConfigurationError: It refuses what is asked of it, and will again.
+    """
+    lost = lost or asyncio.get_running_loop().create_future()
+    lost.add_done_callback(_retrieve)
+    factory = _Transport()
+    address = URL(url).update_query(heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}")
+    connection = _Connection(address, transport_factory=factory)
+    try:
+        with refusals("the broker refuses the connection"):
+            await connection.connect(timeout=CONNECT_SECONDS)
+    except BrokerUnavailable as error:
+        raise _refused_for_good(factory.reader) or error from error
+    reader = factory.reader
+    assert reader is not None
+    connection.close_callbacks.add(lambda _, error: _lose(lost, f"{purpose} connection", error))
+    watch = asyncio.create_task(_watch_silence(reader, heartbeat))
+    try:
+        yield Link(connection, reader, lost)
+    finally:
+        await _close(connection, reader, watch)
+
+
+def _refused_for_good(reader: DeliveryReader | None) -> ConfigurationError | None:
+    """Return what the broker said before it hung up, where it will say so again."""
+    if reader is None or reader.close_reason is None:
+        return None
+    code, text = reader.close_reason
+    if code not in _REFUSED_FOR_GOOD:
+        return None
+    return ConfigurationError(f"the broker refuses the connection: {text}")
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+async def _watch_silence(reader: DeliveryReader, heartbeat: int) -> None:
+    """Drop a connection on which nothing comes: RabbitMQ sends two heartbeats an interval."""
+    loop = asyncio.get_running_loop()
+    patience = _DEAD_AFTER_HEARTBEATS * heartbeat
+    while True:
+        silent = loop.time() - reader.last_seen
+        if silent >= patience:
+            break
+        await asyncio.sleep(patience - silent)
+    reader.abort()
+
+
+async def _close(
+    connection: _Connection, reader: DeliveryReader, watch: asyncio.Task[None]
+) -> None:
+    watch.cancel()
+    with contextlib.suppress(TimeoutError, *GONE):
+        await asyncio.wait_for(connection.close(), CLOSE_SECONDS)
+    reader.abort()
+
+
+def _watch_channel(channel: aiormq.abc.AbstractChannel, lost: asyncio.Future[None]) -> None:
+    def closed(closing: asyncio.Future[Any]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        _lose(lost, "channel", error)
+
+    channel.closing.add_done_callback(closed)
+    channel.on_consumer_cancel_callbacks.add(
+        lambda frame: _lose(lost, "consumer", RecorderError("cancelled by the broker"))
+    )
+
+
+def _lose(lost: asyncio.Future[None], what: str, error: BaseException | None) -> None:
+    if not lost.done():
+        lost.set_exception(BrokerUnavailable(f"{what} lost: {_text(error)}"))
+
+
+def _text(error: BaseException | None) -> str:
+    if error is None:
+        return "closed"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_SECONDS:.0f} s"
+    return str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def broker_errors() -> Iterator[None]:
+    try:
+        yield
+    except (TimeoutError, *GONE) as error:
+        raise BrokerUnavailable(_text(error)) from error
+
+
+@contextlib.contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Tell what the broker will refuse again from what may be gone in a second."""
+    try:
+        yield
+    except (ssl.SSLError, ssl.CertificateError) as error:
+        raise ConfigurationError(f"{what}: TLS: {_text(error)}") from error
+    except (
+        aiormq.exceptions.ProbableAuthenticationError,
+        aiormq.exceptions.AuthenticationError,
+    ) as error:
+        raise ConfigurationError(
+            f"{what}: wrong user or password: set broker.url to a user that RabbitMQ knows"
+        ) from error
+    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        raise ConfigurationError(
+            f"{what}: {_text(error)}. It exists with other arguments: drain and delete it, or "
+            'set broker.topology = "passive" to take it as it is'
+        ) from error
+    except (
+        aiormq.exceptions.ChannelAccessRefused,
+        aiormq.exceptions.ConnectionNotAllowed,
+    ) as error:
+        raise ConfigurationError(f"{what}: {_text(error)}") from error
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        raise ConfigurationError(
+            f'{what}: {_text(error)}: create it, or set broker.topology = "declare"'
+        ) from error
+    except (TimeoutError, OSError, *GONE) as error:
+        raise BrokerUnavailable(_text(error)) from error
