@@ -6,8 +6,10 @@ that names a setting wins. A name that is not a setting is an error, in every so
 """
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -16,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from yarl import URL
 
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.wire.methods import BY_NAME
 
 PREFIX: Final = "JARVIS_RECORDER_"
 DELIMITER: Final = "__"
@@ -68,6 +71,38 @@ class IngestSettings(_Section):
     )
 
 
+class RpcSettings(_Section):
+    """Who may ask, and how much at once."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        64, description="requests that may be under way together"
+    )
+    permissions: dict[str, list[str]] = Field(
+        {},
+        description="for each user the methods it may call, with * as in events.*; empty: all may all",
+    )
+
+    @field_validator("permissions", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        """Read JSON where the source knows only text: the environment, the command line."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError('must be JSON, such as {"dashboard": ["events.*"]}') from None
+
+    @field_validator("permissions")
+    @classmethod
+    def _names_methods(cls, permissions: dict[str, list[str]]) -> dict[str, list[str]]:
+        for user, patterns in permissions.items():
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in BY_NAME):
+                    raise ValueError(f"{pattern!r} of user {user!r} fits no method")
+        return permissions
+
+
 class LogSettings(_Section):
     """What is said."""
 
@@ -97,6 +132,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
     ingest: IngestSettings = IngestSettings()
+    rpc: RpcSettings = RpcSettings()
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
 

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 # How long a thread that wants Python's lock waits before it asks the running one for it. The
 # loop decodes while SQLite's thread commits; at the default of 5 ms each hand-over costs more
@@ -53,3 +55,30 @@ def stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, received, signum)
+
+
+async def first_of(stop: asyncio.Event, *futures: asyncio.Future[Any]) -> None:
+    """Return when one of these is done, or the process is told to stop."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({stopping, *futures}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+
+
+async def unless_stopped(stop: asyncio.Event, opening: Coroutine[Any, Any, T]) -> T | None:
+    """Return what opens, or None where the process is told to stop before it has."""
+    task = asyncio.create_task(opening)
+    await first_of(stop, task)
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return None
+    return await task
+
+
+async def raise_first(*futures: asyncio.Future[Any]) -> None:
+    """Raise what any of these that are done has ended with."""
+    for future in futures:
+        if future.done():
+            await future

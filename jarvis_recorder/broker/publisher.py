@@ -5,6 +5,7 @@ from typing import Final
 import aiormq
 from pamqp import commands
 
+from jarvis_recorder.broker.connection import Link
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed
 
 # One header frame has to hold the properties; this much of it is not properties.
@@ -66,3 +67,16 @@ class ConfirmingPublisher:
             raise BrokerUnavailable("the publishing channel is gone") from error
         if mandatory and self._returned != returned_before:
             raise NotConfirmed(f"no queue is bound to {exchange}")
+
+
+async def open_publisher(link: Link) -> ConfirmingPublisher:
+    """
+    Open a channel in confirm mode to publish on.
+
+    Raises:
+        BrokerUnavailable: The connection went away.
+    """
+    channel = await link.channel(confirms=True)
+    publisher = ConfirmingPublisher(channel, link.frame_max)
+    link.reader.return_to(channel.number, publisher.note_return)
+    return publisher

@@ -20,6 +20,7 @@ _HELD_SECONDS: Final = 60.0
 async def supervise(
     attempt: Callable[[], Awaitable[None]],
     *,
+    part: str,
     address: str,
     origin: str,
     stop: asyncio.Event,
@@ -46,6 +47,7 @@ async def supervise(
             pause = random.uniform(0, delay)  # noqa: S311 - jitter, no secret
             log.warning(
                 "broker_unavailable",
+                part=part,
                 url=address,
                 configured_in=origin,
                 error=str(error),

@@ -8,6 +8,7 @@ from jarvis_recorder.wire.topics import (
     DEAD_QUEUE,
     EXCHANGE,
     RPC_EXCHANGE,
+    RPC_KEY,
     RPC_QUEUE,
     TOPICS,
 )
@@ -70,7 +71,7 @@ QUEUES: Final = (
     Queue(
         RPC_QUEUE,
         RPC_EXCHANGE,
-        "recorder",
+        RPC_KEY,
         {
             "x-queue-type": "classic",
             "x-message-ttl": 30_000,

@@ -7,6 +7,7 @@ a table as RabbitMQ writes them). Everything here works on that payload's bytes,
 cannot be decoded can still be passed on unchanged.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from struct import Struct
@@ -20,7 +21,9 @@ _SHORT: Final = Struct(">H").unpack_from
 _LONG: Final = Struct(">I").unpack_from
 _LONG_LONG: Final = Struct(">Q").unpack_from
 _PACK_LONG: Final = Struct(">I").pack
+_PACK_LONG_LONG: Final = Struct(">Q").pack
 _PACK_SHORT: Final = Struct(">H").pack
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
 _FLAGS_AT: Final = 12
 _FIELDS_AT: Final = 14
 _MAX_TABLE_DEPTH: Final = 100
@@ -65,6 +68,21 @@ class Properties(NamedTuple):
     headers: Mapping[str, str]
 
 
+class RequestProperties(NamedTuple):
+    """
+    What a request says about its reply and its asker.
+
+    `correlation_id` is the field as it came, length included: it goes back as it is.
+    `user_id` is who the broker has let publish it. `expiration_ms` is None where the request
+    has none, or one that no broker would have let in.
+    """
+
+    reply_to: str | None
+    correlation_id: bytes | None
+    expiration_ms: int | None
+    user_id: str | None
+
+
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -85,6 +103,44 @@ def decode(header: bytes) -> Properties:
         _short_text(fields, "message_id"),
         _instant(fields.get("timestamp")),
         _NO_HEADERS if table is None or len(table) == 4 else _text_headers(table),
+    )
+
+
+def decode_request(header: bytes) -> RequestProperties:
+    """
+    Return what the content header payload of a request says.
+
+    Raises:
+        Refused: `undecodable`, naming the property.
+    """
+    fields = _slices(header)
+    expiration = _short_text(fields, "expiration")
+    return RequestProperties(
+        _short_text(fields, "reply_to"),
+        fields.get("correlation_id"),
+        int(expiration) if expiration and _MILLISECONDS(expiration) else None,
+        _short_text(fields, "user_id"),
+    )
+
+
+def encode_reply(correlation_id: bytes | None, expiration_ms: int) -> bytes:
+    """Return the properties of a reply in JSON; `correlation_id` is a field as it came."""
+    fields = _CONTENT_TYPE_JSON | {"expiration": _short(str(expiration_ms))}
+    return _joined(
+        fields if correlation_id is None else fields | {"correlation_id": correlation_id}
+    )
+
+
+def encode_message(message_id: str, timestamp: int) -> bytes:
+    """Return the properties of a durable message in JSON; `timestamp` is in microseconds."""
+    return _joined(
+        _CONTENT_TYPE_JSON
+        | {
+            "delivery_mode": b"\x02",
+            "message_id": _short(message_id),
+            "timestamp": _PACK_LONG_LONG(timestamp // 1_000_000),
+            "app_id": _short("jarvis-recorder"),
+        }
     )
 
 
@@ -116,8 +172,7 @@ def with_headers(
     for name, text in (replaced or {}).items():
         fields.pop(name, None)
         if text is not None:
-            raw = text.encode()
-            fields[name] = bytes([len(raw)]) + raw
+            fields[name] = _short(text)
     kept = [
         entry
         for key, entry in _entries(fields.get("headers", b"\0\0\0\0"))
@@ -125,10 +180,23 @@ def with_headers(
     ]
     table = b"".join([*kept, *(_text_entry(name, value) for name, value in added.items())])
     fields["headers"] = _PACK_LONG(len(table)) + table
+    return _joined(fields)
+
+
+def _joined(fields: Mapping[str, bytes]) -> bytes:
+    """Return flags and fields in the order of the specification."""
     flags = 0
     for name in fields:
         flags |= _FLAG_OF[name]
     return _PACK_SHORT(flags) + b"".join(fields[name] for name, _, _ in _FIELDS if name in fields)
+
+
+def _short(text: str) -> bytes:
+    raw = text.encode()
+    return bytes([len(raw)]) + raw
+
+
+_CONTENT_TYPE_JSON: Final = {"content_type": _short("application/json")}
 
 
 @lru_cache(maxsize=256)

@@ -86,6 +86,12 @@ def parse_calls(body: bytes) -> Calls:
     return Calls([_call(element) for element in document], is_batch=True)
 
 
+def wants_no_reply(body: bytes) -> bool:
+    """Whether all that a body holds are notifications."""
+    calls = parse_calls(body).calls
+    return all(isinstance(call, Call) and call.is_notification for call in calls)
+
+
 def _unparsable(refused: Refused) -> Fault:
     if refused.reason is Reason.NOT_JSON:
         return Fault(Code.PARSE_ERROR, refused.error, hint="send one JSON text in UTF-8")

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 EXCHANGE: Final = "jarvis"
 RPC_EXCHANGE: Final = "jarvis.rpc"
+RPC_KEY: Final = "recorder"
 DEAD_EXCHANGE: Final = "jarvis.dead"
 DEAD_QUEUE: Final = "jarvis.recorder.dead"
 RPC_QUEUE: Final = "jarvis.recorder.rpc"

@@ -1,0 +1,81 @@
+"""Answering on one connection after another: attach, answer and announce, drain, leave."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import structlog
+
+from jarvis_recorder.broker.answering import Answering as Connected
+from jarvis_recorder.broker.answering import open_answering
+from jarvis_recorder.config import Settings
+from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
+from jarvis_recorder.ports import Clock, Outbox
+from jarvis_recorder.query.announcer import Announcer
+from jarvis_recorder.query.dispatcher import Dispatcher
+from jarvis_recorder.query.responder import Responder
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS: Final = 3.0
+
+
+class Answering:
+    """What answers from one archive; each attempt lasts as long as its connection."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        outbox: Outbox,
+        clock: Clock,
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._outbox = outbox
+        self._clock = clock
+        self._stop = stop
+
+    async def attempt(self) -> None:
+        """
+        Answer and announce until the process is told to stop.
+
+        Raises:
+            BrokerUnavailable: The connection is lost; try again.
+            RecorderError: What ends the process.
+        """
+        broker = self._settings.broker
+        async with contextlib.AsyncExitStack() as stack:
+            opening = open_answering(
+                broker.url.get_secret_value(),
+                broker.topology,
+                self._settings.rpc.concurrency,
+                heartbeat=broker.heartbeat,
+            )
+            connected = await unless_stopped(self._stop, stack.enter_async_context(opening))
+            if connected is not None:
+                await self._answer(connected)
+
+    async def _answer(self, connected: Connected) -> None:
+        responder = Responder(connected.requests, self._dispatcher)
+        announcer = Announcer(self._outbox, connected.publisher, self._clock)
+        await connected.requests.start(responder.take)
+        log.info("answering", concurrency=self._settings.rpc.concurrency)
+        announcing = asyncio.create_task(announcer.run())
+        ends = (connected.link.lost, self._dispatcher.failed, announcing)
+        try:
+            await first_of(self._stop, *ends)
+            await raise_first(*ends)
+            await self._drain(connected, responder)
+        finally:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
+            await responder.drain(0)
+
+    @staticmethod
+    async def _drain(connected: Connected, responder: Responder) -> None:
+        """Take no more, answer what is held, and leave once the broker has read every ack."""
+        await connected.requests.cancel()
+        await responder.drain(_DRAIN_SECONDS)
+        await connected.requests.close()

@@ -1,0 +1,82 @@
+"""A queue being consumed, its deliveries taken by our reader and settled through aiormq."""
+
+import uuid
+
+import aiormq
+
+from jarvis_recorder.broker.connection import (
+    CLOSE_SECONDS,
+    CONNECT_SECONDS,
+    Link,
+    broker_errors,
+    refusals,
+)
+from jarvis_recorder.ports import Sink
+from jarvis_recorder.wire.delivery import Delivery
+
+
+class QueueConsumer:
+    """A queue consumed on a channel of its own; implements `ports.Consumer`."""
+
+    def __init__(
+        self,
+        queue: str,
+        link: Link,
+        channel: aiormq.abc.AbstractChannel,
+    ) -> None:
+        self._queue = queue
+        self._link = link
+        self._channel = channel
+        # A new tag each time: quorum queues confuse one that is used again.
+        self._consumer_tag = f"jarvis-recorder.{uuid.uuid4().hex}"
+
+    async def start(self, sink: Sink) -> None:
+        self._link.reader.deliver_to(self._channel.number, sink)
+        with refusals(f"queue {self._queue} cannot be consumed"):
+            await self._channel.basic_consume(
+                self._queue, _unreachable, consumer_tag=self._consumer_tag
+            )
+
+    async def ack(self, tag: int, *, multiple: bool = False) -> None:
+        with broker_errors():
+            await self._channel.basic_ack(tag, multiple=multiple, wait=False)
+
+    async def reject(self, tag: int) -> None:
+        with broker_errors():
+            await self._channel.basic_reject(tag, requeue=False, wait=False)
+
+    async def cancel(self) -> None:
+        with broker_errors():
+            await self._channel.basic_cancel(self._consumer_tag, timeout=CONNECT_SECONDS)
+
+    async def sweep(self, sink: Sink) -> None:
+        with broker_errors():
+            redelivered = True
+            while redelivered:
+                message = await self._channel.basic_get(self._queue, timeout=CLOSE_SECONDS)
+                got = message.delivery
+                if not isinstance(got, aiormq.spec.Basic.GetOk):
+                    return
+                redelivered = bool(got.redelivered)
+                sink(_delivery(got, message))
+
+    async def close(self) -> None:
+        with broker_errors():
+            # Acks have no answer; one to a call behind them proves that they were read.
+            await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
+            await self._channel.close()
+
+
+def _delivery(got: aiormq.spec.Basic.GetOk, message: aiormq.abc.DeliveredMessage) -> Delivery:
+    return Delivery(
+        got.delivery_tag or 0,
+        bool(got.redelivered),
+        (got.exchange or "").encode(),
+        (got.routing_key or "").encode(),
+        message.header.marshal(),
+        message.body,
+    )
+
+
+async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:
+    raise AssertionError("the reader keeps every delivery of a consumed channel")

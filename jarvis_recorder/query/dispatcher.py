@@ -1,0 +1,158 @@
+"""A request's bytes in, the reply's bytes out: one well-formed answer to each call."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import structlog
+
+from jarvis_recorder.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidParameter,
+    NotFound,
+    RecordRefused,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
+from jarvis_recorder.ports import Archive
+from jarvis_recorder.query.permissions import Permissions
+from jarvis_recorder.wire import rpc
+from jarvis_recorder.wire.answers import Activity, Document, Stats
+from jarvis_recorder.wire.methods import Method
+from jarvis_recorder.wire.questions import Discover, Question, ReadHoldings, ReadStats
+from jarvis_recorder.wire.rpc import Call, Code, Fault, Malformed
+
+log = structlog.get_logger(__name__)
+
+_TRY_LATER: Final = "ask again in a few seconds"
+
+
+class Dispatcher:
+    """
+    Answers calls from the archive, and those about the recorder itself.
+
+    `failed` is done, with the cause, once the archive must not be used any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        archive: Archive,
+        permissions: Permissions,
+        activity: Callable[[], Activity],
+        document: Callable[[], Document],
+    ) -> None:
+        self._archive = archive
+        self._permissions = permissions
+        self._activity = activity
+        self._document = document
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def dispatch(self, body: bytes, user: str | None, until: float) -> bytes | None:
+        """
+        Return the reply to a body, None where all of it are notifications.
+
+        The calls of a batch are worked through in their order, and what they change is in the
+        database when this returns. `until` is the deadline by the event loop's clock.
+        """
+        calls, is_batch = rpc.parse_calls(body)
+        room = rpc.MAX_REPLY_BYTES
+        replies: list[bytes] = []
+        for call in calls:
+            reply = await self._reply(call, user, until, room)
+            if reply is not None:
+                replies.append(reply)
+                room -= len(reply)
+        if not is_batch:
+            return replies[0] if replies else None
+        return b"[%b]" % b",".join(replies) if replies else None
+
+    async def _reply(
+        self, call: Call | Malformed, user: str | None, until: float, room: int
+    ) -> bytes | None:
+        if isinstance(call, Malformed):
+            return rpc.error_response(call.id, call.fault)
+        try:
+            result = await self._result(call, user, until)
+            if len(result) > room:
+                raise _too_large()
+        except Fault as fault:
+            return None if call.is_notification else rpc.error_response(call.id, fault)
+        return None if call.is_notification else rpc.response(call.id, result)
+
+    async def _result(self, call: Call, user: str | None, until: float) -> bytes:
+        method = rpc.find_method(call.method)
+        self._permissions.check(user, method.name)
+        question = _named(method, rpc.read_params(method, call.params), user)
+        return rpc.write_answer(method, await self._answer(method, question, until))
+
+    async def _answer(self, method: Method, question: Question[Any], until: float) -> Any:
+        try:
+            match question:
+                case Discover():
+                    return self._document()
+                case ReadStats():
+                    holdings = await self._archive.answer(ReadHoldings(), until)
+                    return Stats(holdings, self._activity())
+            return await self._archive.answer(question, until)
+        except (StorageUncertain, StorageDamaged) as error:
+            if not self.failed.done():
+                self.failed.set_exception(error)
+            raise Fault(
+                Code.UNAVAILABLE, "the database has failed", hint="an operator has to look"
+            ) from error
+        except Exception as error:
+            raise _fault(error, method) from error
+
+
+def _named(method: Method, question: Question[Any], user: str | None) -> Question[Any]:
+    """Put the asker's name where the question leaves it out."""
+    if method.asker is None or getattr(question, method.asker) is not None:
+        return question
+    if user is None and method.name == "events.resolve":
+        raise Fault(
+            Code.INVALID_PARAMS,
+            "Field required",
+            path=method.asker,
+            hint="or set the property user_id",
+        )
+    named: Question[Any] = replace(question, **{method.asker: user})  # type: ignore[type-var]
+    return named
+
+
+def _fault(error: Exception, method: Method) -> Fault:
+    """Return what an asker hears of an error: nothing that only concerns the recorder."""
+    match error:
+        case NotFound():
+            return Fault(Code.NOT_FOUND, str(error))
+        case Conflict():
+            return Fault(Code.CONFLICT, str(error), hint="read it again and decide anew")
+        case InvalidParameter():
+            return Fault(Code.INVALID_PARAMS, str(error), path=error.path)
+        case DeadlineExceeded():
+            return Fault(
+                Code.DEADLINE_EXCEEDED,
+                "there was no answer in time, and nothing is changed",
+                hint="ask for less, or allow more in the property expiration",
+            )
+        case RecordRefused():
+            return Fault(Code.INVALID_PARAMS, "the database cannot hold one of the values")
+        case StorageUnavailable():
+            return Fault(Code.UNAVAILABLE, "the database cannot be used now", hint=_TRY_LATER)
+    log.error("request_failed", method=method.name, error=type(error).__name__)
+    return Fault(
+        Code.INTERNAL_ERROR,
+        "the recorder failed on it",
+        hint="its log says more; report it as a bug",
+    )
+
+
+def _too_large() -> Fault:
+    return Fault(
+        Code.RESULT_TOO_LARGE,
+        f"the reply would be larger than {rpc.MAX_REPLY_BYTES} bytes",
+        hint="ask for less: a smaller limit, and the rest by cursor; a shorter window",
+    )
