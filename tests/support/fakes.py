@@ -4,9 +4,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from jarvis_recorder.errors import BrokerUnavailable, StorageUnavailable
-from jarvis_recorder.ports import Appended, RefusedRecord, Sink
+from jarvis_recorder.ports import Announcement, Appended, RefusedRecord, Sink
+from jarvis_recorder.wire.questions import AnswerT, Question
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
 
@@ -138,3 +140,58 @@ class FakeFlow:
 
     def resume(self) -> None:
         self.effects.append("resume")
+
+
+class CannedArchive:
+    """Answers each class of question as it was told to, with an error where that is one."""
+
+    def __init__(self) -> None:
+        self.answers: dict[type, Any] = {}
+        self.asked: list[Question[Any]] = []
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
+        self.asked.append(question)
+        await self.answering.wait()
+        answer = self.answers[type(question)]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class FakeRequests(FakeConsumer):
+    """A queue of requests without a broker: keeps the replies and what was settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replies: list[tuple[str, bytes, bytes]] = []
+
+    async def reply(self, to: str, properties: bytes, body: bytes) -> None:
+        if self.gone:
+            raise BrokerUnavailable("the channel is gone")
+        self.replies.append((to, properties, body))
+        self.effects.append("reply")
+
+
+class FakeOutbox:
+    """Keeps announcements in memory by the rules of `ports.Outbox`."""
+
+    def __init__(self) -> None:
+        self.announcements: list[Announcement] = []
+        self._something = asyncio.Event()
+        self._something.set()
+
+    def put(self, *announcements: Announcement) -> None:
+        self.announcements += announcements
+        self._something.set()
+
+    async def wait(self) -> None:
+        await self._something.wait()
+        self._something.clear()
+
+    async def waiting(self, limit: int) -> list[Announcement]:
+        return self.announcements[:limit]
+
+    async def announced(self, last: int) -> None:
+        self.announcements = [kept for kept in self.announcements if kept.id > last]

@@ -1,0 +1,83 @@
+"""A change is announced after its commit, at least once, in order."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from jarvis_recorder.errors import BrokerUnavailable, NotConfirmed
+from jarvis_recorder.ports import Announcement
+from jarvis_recorder.query import announcer
+from jarvis_recorder.query.announcer import Announcer
+from tests.support.fakes import FakeOutbox, FakePublisher
+
+
+def change(number: int) -> Announcement:
+    return Announcement(number, "recorder.preference.changed", f"m-{number}", f'{{"n":{number}}}')
+
+
+@contextlib.asynccontextmanager
+async def announcing(outbox: FakeOutbox, publisher: FakePublisher):
+    task = asyncio.create_task(Announcer(outbox, publisher, lambda: 0).run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_what_was_left_by_the_last_process_is_announced_first():
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    outbox.put(change(1), change(2))
+
+    async with announcing(outbox, publisher):
+        await until(lambda: not outbox.announcements)
+        outbox.put(change(3))
+        await until(lambda: not outbox.announcements)
+
+    assert [body for _, _, _, body in publisher.published] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
+    assert {exchange for exchange, _, _, _ in publisher.published} == {"jarvis"}
+
+
+async def test_nothing_leaves_the_outbox_before_it_is_confirmed():
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    publisher.confirming.clear()
+    outbox.put(change(1))
+
+    async with announcing(outbox, publisher):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert outbox.announcements == [change(1)]
+        publisher.confirming.set()
+        await until(lambda: not outbox.announcements)
+
+
+async def test_a_refused_announcement_is_tried_again(monkeypatch):
+    monkeypatch.setattr(announcer, "_RETRY_SECONDS", 0.0)
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    publisher.failures = [NotConfirmed("queue full")]
+    outbox.put(change(1))
+
+    async with announcing(outbox, publisher):
+        await until(lambda: not outbox.announcements)
+
+    assert len(publisher.published) == 1
+
+
+async def test_a_lost_connection_ends_it_and_keeps_the_rest():
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    publisher.failures = [BrokerUnavailable("gone")]
+    outbox.put(change(1))
+
+    async with announcing(outbox, publisher) as task:
+        with pytest.raises(BrokerUnavailable):
+            await task
+
+    assert outbox.announcements == [change(1)]

@@ -1,0 +1,173 @@
+"""Delivery, dispatch, reply, ack: whoever can hear an answer gets one."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import structlog
+from pamqp import header
+
+from jarvis_recorder.query.dispatcher import Dispatcher
+from jarvis_recorder.query.permissions import Permissions
+from jarvis_recorder.query.responder import Responder
+from jarvis_recorder.wire import answers, questions
+from tests.support.amqp_bytes import delivery
+from tests.support.fakes import CannedArchive, FakeRequests
+
+THEME = answers.Preference("theme", "dark", datetime(2026, 11, 23, tzinfo=UTC), None, 1)
+QUESTION = {
+    "jsonrpc": "2.0",
+    "method": "preferences.get",
+    "params": {"key": "theme"},
+    "id": 1,
+}
+REPLY_TO = "amq.rabbitmq.reply-to.g1h2"
+
+
+class Desk:
+    """A responder with everything around it that a test looks at."""
+
+    def __init__(self) -> None:
+        self.archive = CannedArchive()
+        self.archive.answers[questions.GetPreference] = answers.OnePreference(THEME)
+        self.archive.answers[questions.SetPreference] = answers.OnePreference(THEME)
+        self.requests = FakeRequests()
+        dispatcher = Dispatcher(
+            archive=self.archive,
+            permissions=Permissions({}),
+            activity=lambda: answers.Activity("1", "recording", THEME.updated_at, 0, 0, 0, 0.0),
+            document=dict,
+        )
+        self.responder = Responder(self.requests, dispatcher)
+
+    def take(self, tag: int = 1, question: Any = QUESTION, **properties: Any) -> None:
+        self.requests.hand_over(tag)
+        body = question if isinstance(question, bytes) else json.dumps(question).encode()
+        self.responder.take(delivery(body, tag, **properties))
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
+def properties_of(raw: bytes) -> Any:
+    """Decode with the client library's own decoder: what others will see."""
+    head = b"\0\x3c\0\0" + bytes(8) + raw
+    _, decoded = header.ContentHeader(), header.ContentHeader()
+    decoded.unmarshal(head)
+    return decoded.properties
+
+
+async def test_the_reply_leaves_before_the_ack(desk):
+    desk.take(reply_to=REPLY_TO, correlation_id="c-1")
+    await desk.responder.drain(1)
+
+    assert desk.requests.effects == ["reply", "ack 1"]
+    to, properties, body = desk.requests.replies[0]
+    assert to == REPLY_TO
+    assert properties_of(properties).correlation_id == "c-1"
+    assert json.loads(body)["result"]["preference"]["value"] == "dark"
+
+
+async def test_a_reply_vanishes_when_nobody_waits_for_it_any_more(desk):
+    desk.take(1, reply_to=REPLY_TO, expiration="2000")
+    desk.take(2, reply_to=REPLY_TO)
+    await desk.responder.drain(1)
+
+    expirations = [int(properties_of(raw).expiration) for _, raw, _ in desk.requests.replies]
+    assert 1_000 < expirations[0] <= 2_000
+    assert expirations[1] == 60_000
+
+
+async def test_requests_are_answered_side_by_side(desk):
+    desk.archive.answering.clear()
+    for tag in range(1, 11):
+        desk.take(tag, reply_to=REPLY_TO)
+    while len(desk.archive.asked) < 10:
+        await asyncio.sleep(0)
+    desk.archive.answering.set()
+    await desk.responder.drain(1)
+
+    assert sorted(desk.requests.settled) == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    "reply_to",
+    ["jarvis.recorder.events", "jarvis.recorder.rpc", "orders", "amq.rabbitmq.log", "jarvis.reply"],
+)
+async def test_nothing_is_sent_to_a_queue_that_is_no_reply_queue(desk, reply_to):
+    with structlog.testing.capture_logs() as logs:
+        desk.take(reply_to=reply_to)
+        await desk.responder.drain(1)
+
+    assert desk.archive.asked == []
+    assert desk.requests.effects == ["ack 1"]
+    assert [line["event"] for line in logs] == ["request_dropped"]
+    assert reply_to not in str(logs)
+
+
+@pytest.mark.parametrize("reply_to", [REPLY_TO, "amq.gen-Xa2", "jarvis.reply.ada.1"])
+async def test_reply_queues_are_answered(desk, reply_to):
+    desk.take(reply_to=reply_to)
+    await desk.responder.drain(1)
+
+    assert [reply[0] for reply in desk.requests.replies] == [reply_to]
+
+
+async def test_a_question_that_nobody_can_hear_the_answer_to_is_not_executed(desk):
+    change = QUESTION | {"method": "preferences.set", "params": {"key": "a", "value": "b"}}
+    desk.take(question=change)
+    await desk.responder.drain(1)
+
+    assert desk.archive.asked == []
+    assert desk.requests.effects == ["ack 1"]
+
+
+async def test_a_notification_needs_no_reply_address(desk):
+    change = {"jsonrpc": "2.0", "method": "preferences.set", "params": {"key": "a", "value": "b"}}
+    desk.take(question=change)
+    await desk.responder.drain(1)
+
+    assert desk.archive.asked == [questions.SetPreference(key="a", value="b")]
+    assert desk.requests.effects == ["ack 1"]
+
+
+async def test_properties_that_cannot_be_decoded_cost_the_request_alone(desk):
+    broken = delivery(json.dumps(QUESTION).encode(), 1, reply_to=REPLY_TO)
+    broken = broken._replace(header=broken.header.replace(b"reply-to", b"reply\xff\xfeo"))
+    desk.requests.hand_over(1)
+    desk.responder.take(broken)
+    desk.take(2, reply_to=REPLY_TO)
+    await desk.responder.drain(1)
+
+    assert sorted(desk.requests.settled) == [1, 2]
+    assert len(desk.requests.replies) == 1
+
+
+async def test_a_correlation_id_goes_back_as_it_came_whatever_its_bytes(desk):
+    asked = delivery(json.dumps(QUESTION).encode(), 1, reply_to=REPLY_TO, correlation_id="c--x")
+    desk.requests.hand_over(1)
+    desk.responder.take(asked._replace(header=asked.header.replace(b"c--x", b"c\xff\xfex")))
+    await desk.responder.drain(1)
+
+    assert b"\x04c\xff\xfex" in desk.requests.replies[0][1]
+
+
+async def test_a_request_whose_channel_is_gone_is_left_to_the_next(desk):
+    desk.requests.gone = True
+    desk.take(reply_to=REPLY_TO)
+    await desk.responder.drain(1)
+
+    assert desk.requests.effects == []
+    assert desk.responder.answered == 0
+
+
+async def test_what_takes_too_long_is_given_up_at_the_end_and_not_acked(desk):
+    desk.archive.answering.clear()
+    desk.take(reply_to=REPLY_TO)
+    await desk.responder.drain(0.01)
+
+    assert desk.requests.effects == []
