@@ -39,6 +39,9 @@ def main(
     latency: Annotated[
         bool, typer.Option("--latency", help="Instead: publish to readable, and start time.")
     ] = False,
+    asking: Annotated[
+        bool, typer.Option("--asking", help="Instead: questions there and back, beside a peer.")
+    ] = False,
     backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
     output: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
@@ -60,7 +63,15 @@ def main(
             took = bench.latency(_LATENCY_SECONDS, _LATENCY_PER_SECOND)
             found["latency"] = took._asdict()
             tables.append(report.latency(took))
-        if not (memory or latency):
+        if asking:
+            quiet, peer, busy = bench.asking(events)
+            found["asking"] = {
+                "quiet": quiet._asdict(),
+                "peer": peer if isinstance(peer, str) else peer._asdict(),
+                "busy": busy._asdict(),
+            }
+            tables.append(report.asking(quiet, peer, busy))
+        if not (memory or latency or asking):
             runs, reasons = _throughput(bench, contenders, events, rounds)
             found["throughput"] = {
                 name: [run._asdict() for run in taken] for name, taken in runs.items()

@@ -96,7 +96,7 @@ def _described(job: Job) -> str:
 
 
 def _python(script: str) -> Callable[[Job], list[str]]:
-    return lambda job: [str(_python_peers()), str(PEERS / script), _described(job)]
+    return lambda job: [str(python_peers()), str(PEERS / script), _described(job)]
 
 
 def _node(job: Job) -> list[str]:
@@ -109,7 +109,7 @@ def _c(job: Job) -> list[str]:
 
 
 @cache
-def _python_peers() -> Path:
+def python_peers() -> Path:
     """Return the Python of `bench/.venv`, made when its requirements are not the ones here."""
     environment_directory = HERE / ".venv"
     python = environment_directory / "bin" / "python"

@@ -13,7 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.contenders import Contender, Job, environment, recorder_command
+from bench.asking import Asked, Busy, ask_busy_recorder, ask_peer, ask_recorder
+from bench.contenders import Contender, Job, NotHere, environment, recorder_command
 from bench.load import BETWEEN_EVENTS, FIRST_EVENT, QUEUE, Publisher, declare, fill, messages
 from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.storage.schema import upgrade
@@ -123,6 +124,31 @@ class Bench:
             max(waited) * 1_000,
             statistics.median(starts) * 1_000,
         )
+
+    def asking(self, backlog: int) -> tuple[Asked, Asked | str, Busy]:
+        """Ask a quiet recorder, a peer's echo (or say why not), and a recorder that drains."""
+        job = self._job(0)
+        command = recorder_command(job, "log.format=json")
+        self._report("asking a quiet recorder", 0, 0)
+        with self._running(command) as process:
+            self._wait_until(b'"event": "answering"', process)
+            quiet = ask_recorder(self._node.url)
+        self._report("asking the peer", 0, 0)
+        try:
+            peer: Asked | str = ask_peer(self._node.url)
+        except NotHere as error:
+            peer = str(error)
+        self._fill("asking", backlog)
+        with self._running(command) as process, closing(_reading(job.database)) as connection:
+            self._wait_until(b'"event": "answering"', process)
+
+            def is_busy() -> bool:
+                (rows,) = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
+                self._report("asking a busy recorder", rows, backlog)
+                return int(rows) < backlog
+
+            busy = ask_busy_recorder(self._node.url, is_busy)
+        return quiet, peer, busy
 
     def _job(self, messages: int) -> Job:
         """Return a job with a new database, which has the tables and nothing in them."""
@@ -236,8 +262,11 @@ class Bench:
             return time.perf_counter() - began
 
     def _wait_until_recording(self, process: subprocess.Popen[bytes]) -> None:
+        self._wait_until(b'"event": "recording"', process)
+
+    def _wait_until(self, logged: bytes, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _STALLED_SECONDS
-        while b'"event": "recording"' not in self._log.read_bytes():
+        while logged not in self._log.read_bytes():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Failed(self._last_words())
             time.sleep(0.001)

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from bench.asking import Asked, Busy
 from bench.contenders import CONTENDERS, Contender
 from bench.load import Publisher
 from bench.measure import Latency, Memory, Throughput
@@ -109,6 +110,27 @@ def latency(found: Latency) -> Table:
         f"{found.start_ms:.0f} ms",
     )
     return table
+
+
+def asking(quiet: Asked, peer: Asked | str, busy: Busy) -> Table:
+    """Return a row for each who was asked."""
+    table = _table("preferences.get, there and back", "", "Median", "99th percentile", "64 askers")
+    table.add_row("jarvis-recorder", *_asked(quiet))
+    if isinstance(peer, str):
+        table.add_row("echo through aio_pika.patterns.RPC", "-", "-", peer)
+    else:
+        table.add_row("echo through aio_pika.patterns.RPC", *_asked(peer))
+    table.add_row(
+        "jarvis-recorder, draining a backlog",
+        f"{busy.median_ms:.2f} ms",
+        f"{busy.p99_ms:.2f} ms",
+        "",
+    )
+    return table
+
+
+def _asked(asked: Asked) -> tuple[str, str, str]:
+    return f"{asked.median_ms:.2f} ms", f"{asked.p99_ms:.2f} ms", f"{asked.per_second:,.0f}/s"
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -5,7 +5,11 @@ import contextlib
 
 
 class SwallowingProxy:
-    """Forwards to a port until told to swallow; connections stay open all the while."""
+    """
+    Forwards to a port until told to swallow; connections stay open all the while.
+
+    `muted` swallows only what the connecting side says: it goes on to hear.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -13,6 +17,7 @@ class SwallowingProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self.swallowing = False
+        self.muted = False
 
     async def __aenter__(self) -> int:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -33,14 +38,16 @@ class SwallowingProxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers += (writer, back)
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._forward(source, sink))
+        for source, sink, spoken in ((reader, back, True), (there, writer, False)):
+            task = asyncio.create_task(self._forward(source, sink, spoken=spoken))
             self._tasks.add(task)
 
-    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, spoken: bool
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65_536):
-                if not self.swallowing:
+                if not (self.swallowing or (self.muted and spoken)):
                     sink.write(data)
                     await sink.drain()
         if not self.swallowing:

@@ -1,0 +1,120 @@
+"""How long a question takes: alone, beside a backlog that drains, and among 64 askers."""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, NamedTuple, TypeVar
+
+import uvloop
+from jarvis_recorder.client import RecorderClient
+
+from bench.contenders import PEERS, environment, python_peers
+from jarvis_recorder.wire.questions import GetPreference
+
+ONE_ASKER: Final = 2_000
+ASKERS: Final = 64
+TOGETHER: Final = 10_000
+_KEY: Final = "theme"
+
+T = TypeVar("T")
+Ask = Callable[[], Awaitable[object]]
+
+
+class Asked(NamedTuple):
+    """Milliseconds that one asker waited, and questions a second that 64 got answered."""
+
+    median_ms: float
+    p99_ms: float
+    per_second: float
+
+
+class Busy(NamedTuple):
+    """Milliseconds that one asker waited while a backlog was drained."""
+
+    questions: int
+    median_ms: float
+    p99_ms: float
+
+
+def ask_recorder(url: str) -> Asked:
+    """Ask a quiet recorder."""
+
+    async def main() -> Asked:
+        async with RecorderClient(url) as client:
+            await client.preferences.set(_KEY, "dark")
+
+            async def ask() -> None:
+                await client.ask(GetPreference(key=_KEY))
+
+            waited = [await _milliseconds(ask) for _ in range(ONE_ASKER)]
+            return Asked(*_typical(waited), await _together(ask))
+
+    return _run(main())
+
+
+def ask_busy_recorder(url: str, is_busy: Callable[[], bool]) -> Busy:
+    """Ask one question after the other for as long as the recorder is busy."""
+
+    async def main() -> Busy:
+        async with RecorderClient(url) as client:
+            await client.preferences.set(_KEY, "dark")
+
+            async def ask() -> None:
+                await client.ask(GetPreference(key=_KEY))
+
+            waited = []
+            while is_busy():
+                waited.append(await _milliseconds(ask))
+            return Busy(len(waited), *_typical(waited))
+
+    return _run(main())
+
+
+def ask_peer(url: str) -> Asked:
+    """
+    Ask an echo through `aio_pika.patterns.RPC`, which looks nothing up.
+
+    Raises:
+        NotHere: Its packages cannot be installed.
+    """
+    command = [str(python_peers()), str(PEERS / "aio_pika_rpc.py")]
+    with subprocess.Popen(
+        [*command, "serve", url], stdout=subprocess.PIPE, env=environment()
+    ) as server:
+        try:
+            assert server.stdout is not None
+            server.stdout.readline()
+            asked = subprocess.run(
+                [*command, "ask", url], env=environment(), capture_output=True, check=True
+            )
+        finally:
+            server.terminate()
+    return Asked(**json.loads(asked.stdout))
+
+
+async def _milliseconds(ask: Ask) -> float:
+    began = time.perf_counter()
+    await ask()
+    return (time.perf_counter() - began) * 1_000
+
+
+async def _together(ask: Ask) -> float:
+    async def asker() -> None:
+        for _ in range(TOGETHER // ASKERS):
+            await ask()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(asker() for _ in range(ASKERS)))
+    return TOGETHER // ASKERS * ASKERS / (time.perf_counter() - began)
+
+
+def _typical(waited: list[float]) -> tuple[float, float]:
+    return statistics.median(waited), statistics.quantiles(waited, n=100)[98]
+
+
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

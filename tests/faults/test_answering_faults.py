@@ -1,0 +1,162 @@
+"""What a kill, a lie or a slow statement does to those who ask."""
+
+import asyncio
+import json
+from typing import Any
+
+import aio_pika
+import aiormq
+import pytest
+
+from jarvis_recorder.demo.node import PrivateNode, private_node
+from tests.support.asker import Asker
+from tests.support.proxy import SwallowingProxy
+from tests.support.recorder import RecorderProcess, rows, wait_until
+
+pytestmark = pytest.mark.broker
+
+EVENT = {"type": "action", "source": "user", "summary": "pve1 restarted", "message_id": "e-1"}
+
+
+@pytest.fixture(scope="module")
+def node():
+    with private_node() as node:
+        yield node
+
+
+@pytest.fixture
+async def listener(node: PrivateNode):
+    """A queue that hears all that the recorder announces."""
+    connection = await aio_pika.connect(node.url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        await channel.declare_exchange("jarvis", "topic", durable=True)
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind("jarvis", "recorder.#")
+        yield queue
+
+
+async def heard(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomingMessage:
+    async with asyncio.timeout(15):
+        while (message := await queue.get(no_ack=True, fail=False)) is None:
+            await asyncio.sleep(0.02)
+    return message
+
+
+async def killed_before_it_could_speak(
+    node: PrivateNode, start_recorder: Any, asker: Asker, request: dict[str, Any], table: str
+) -> tuple[RecorderProcess, asyncio.Task[bytes]]:
+    """Have a change committed by a recorder that nobody hears, then kill it."""
+    proxy = SwallowingProxy(node.port)
+    async with proxy as port:
+        recorder = start_recorder(f"amqp://guest:guest@127.0.0.1:{port}/")
+        await asyncio.to_thread(recorder.wait_for, "answering")
+        proxy.muted = True
+        asking = asyncio.create_task(asker.ask(json.dumps(request).encode()))
+        query = f"SELECT count(*) FROM {table}"
+        await asyncio.to_thread(
+            wait_until,
+            lambda: rows(recorder.database, query) == [(1,)],
+            "the change is committed",
+        )
+        recorder.kill()
+    return recorder, asking
+
+
+def call(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
+
+
+@pytest.fixture
+async def asker(node: PrivateNode):
+    connection = await aio_pika.connect(node.url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        await channel.declare_exchange("jarvis.rpc", "direct", durable=True)
+        asker = Asker(connection)
+        await asker.open()
+        yield asker
+
+
+async def test_an_event_is_stored_once_though_the_recorder_died_before_its_reply(
+    node, start_recorder, asker
+):
+    recorder, asking = await killed_before_it_could_speak(
+        node, start_recorder, asker, call("events.record", EVENT), "events"
+    )
+    start_recorder(node.url)
+
+    # The request was never acked: the next recorder gets it and answers.
+    first = json.loads(await asking)["result"]["event"]
+    again = (await asker.call("events.record", EVENT))["result"]["event"]
+
+    assert first == again
+    assert rows(recorder.database, "SELECT count(*) FROM events") == [(1,)]
+
+
+async def test_a_change_is_announced_though_the_recorder_died_before_it_could(
+    node, start_recorder, asker, listener
+):
+    change = call("preferences.set", {"key": "theme", "value": "dark", "expected_version": 0})
+    _, asking = await killed_before_it_could_speak(
+        node, start_recorder, asker, change, "preferences"
+    )
+    start_recorder(node.url)
+
+    message = await heard(listener)
+    assert message.routing_key == "recorder.preference.changed"
+    assert json.loads(message.body)["preference"]["value"] == "dark"
+    asking.cancel()
+
+
+async def test_a_resolution_is_announced_once_committed(node, start_recorder, asker, listener):
+    start_recorder(node.url).wait_for("answering")
+    event = (await asker.call("events.record", EVENT))["result"]["event"]
+
+    for resolver in ("ada", "bob"):
+        await asker.call("events.resolve", {"id": event["id"], "resolved_by": resolver})
+
+    message = await heard(listener)
+    assert message.routing_key == "recorder.event.resolved"
+    assert json.loads(message.body)["event"]["resolved_by"] == "ada"
+    assert await listener.get(no_ack=True, fail=False) is None
+
+
+@pytest.fixture
+def users(node: PrivateNode):
+    for name in ("dashboard", "chat"):
+        node.ctl("add_user", name, "secret")
+        node.ctl("set_permissions", name, ".*", ".*", ".*")
+    yield
+    for name in ("dashboard", "chat"):
+        node.ctl("delete_user", name)
+
+
+async def asked_as(node: PrivateNode, user: str, claimed: str | None, method: str) -> Any:
+    url = node.url.replace("guest:guest", f"{user}:secret")
+    async with await aio_pika.connect(url, timeout=10) as connection:
+        asker = Asker(connection)
+        await asker.open()
+        properties = {} if claimed is None else {"user_id": claimed}
+        return await asker.call(method, **properties)
+
+
+async def test_permissions_hold_against_who_lies_and_who_says_nothing(node, start_recorder, users):
+    rules = json.dumps({"dashboard": ["events.*"], "chat": ["conversations.*"]})
+    start_recorder(node.url, f"rpc.permissions={rules}").wait_for("answering")
+
+    allowed = await asked_as(node, "dashboard", "dashboard", "events.list")
+    other = await asked_as(node, "chat", "chat", "events.list")
+    anonymous = await asked_as(node, "chat", None, "events.list")
+
+    assert "result" in allowed
+    assert other["error"]["code"] == anonymous["error"]["code"] == -32003
+    with pytest.raises(aiormq.exceptions.ChannelPreconditionFailed):
+        await asked_as(node, "chat", "dashboard", "events.list")
+
+
+async def test_start_says_that_everyone_may_ask(node, start_recorder):
+    recorder = start_recorder(node.url)
+    recorder.wait_for("answering")
+
+    assert len(recorder.logged("everyone_may_ask_everything")) == 1
