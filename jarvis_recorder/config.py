@@ -50,10 +50,13 @@ class BrokerSettings(_Section):
         try:
             address = URL(url.get_secret_value())
             named = address.scheme in ("amqp", "amqps") and bool(address.host)
+            torn = "@" in address.path + address.fragment
         except ValueError:
             named = False
         if not named:
             raise ValueError("must be amqp://user:password@host:port/vhost, or amqps://…")
+        if torn:
+            raise ValueError("has a / or # in its password: write them as %2F and %23")
         return url
 
 
@@ -67,7 +70,8 @@ class IngestSettings(_Section):
     """How much is taken at once."""
 
     prefetch: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        8_000, description="messages of one queue that may be under way unsettled"
+        8_000,
+        description="messages of one queue that may be under way unsettled; of snapshots at most 100",
     )
 
 
@@ -242,7 +246,7 @@ def _from_credentials(directory: str | None) -> _Layer:
     where: dict[str, str] = {}
     for name in NAMES if directory else ():
         path = Path(directory or "") / name
-        if path.is_file():
+        if _is_file(path):
             values[name] = _read(path).strip()
             where[name] = f"credential ({path})"
     return _Layer(values, where)
@@ -250,7 +254,7 @@ def _from_credentials(directory: str | None) -> _Layer:
 
 def _from_file(given: Path | None) -> _Layer:
     path = given or SYSTEM_FILE
-    if given is None and not path.is_file():
+    if given is None and not _is_file(path):
         return _Layer({}, {})
     try:
         document = tomllib.loads(_read(path))
@@ -271,6 +275,13 @@ def _dotted(document: Mapping[str, Any], path: Path) -> Iterable[tuple[str, Any]
                 f"{section}.{name}", f"{section}.{name} in {path}", {name: name for name in NAMES}
             )
             yield f"{section}.{name}", value
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path) -> str:
@@ -316,6 +327,6 @@ def redacted(name: str, settings: Settings) -> str:
     section, _, field = name.partition(".")
     value = getattr(getattr(settings, section), field)
     if name in _SECRET:
-        url = URL(value.get_secret_value()).with_query(None)
+        url = URL(value.get_secret_value()).with_query(None).with_fragment(None)
         return str(url.with_password("***") if url.password else url)
     return str(value)

@@ -142,9 +142,6 @@ class Repository(Protocol):
             StorageDamaged: The file is corrupt.
         """
 
-    async def probe(self) -> None:
-        """Write something and take it back; raises as `append` does."""
-
 
 class Archive(Protocol):
     """What is recorded, to those who ask and those who change it."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -13,15 +14,16 @@ from jarvis_recorder.ingest.dead_letters import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.progress import Progress, State
-from jarvis_recorder.ingest.recorder import Recorder
+from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
 from jarvis_recorder.ports import Clock, Consumer, Repository
+from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.topics import TOPICS, Kind
 
 log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 3.0
-_PROBE_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 2.0
 # One snapshot may be as large as four thousand events.
 _SNAPSHOT_PREFETCH: Final = 100
 
@@ -61,10 +63,11 @@ class Recording:
         """
         try:
             await self._record()
-        except StorageUnavailable:
+        except OutageTooLong as outage:
             # The session is over: the broker has its messages back, and counts one failed
-            # delivery of each, not one for every attempt.
-            await self._until_storage_is_back()
+            # delivery of each. So there is no other session before these can be stored, or a
+            # disk that is all but full would count the messages up to their limit.
+            await self._until_stored(outage.records)
 
     async def _record(self) -> None:
         """Record on one session, from connecting until it is lost or the process stops."""
@@ -78,24 +81,36 @@ class Recording:
             if session is None:
                 return
             pipeline = self._pipeline(session)
-            consumers = await self._attach(session, pipeline.intake)
-            self.progress.state = State.RECORDING
-            log.info("recording", queues=[topic.queue for topic in TOPICS])
             working = asyncio.create_task(pipeline.recorder.run())
             try:
-                await first_of(self._stop, working, session.lost)
-                if self._stop.is_set():
-                    await self._drain(session, consumers, pipeline, working)
-                    await self._sweep(session)
-                else:
-                    await raise_first(working, session.lost)
+                await self._work(session, pipeline, working)
             finally:
                 pipeline.intake.abandon()
                 await self._leave(working, pipeline.dead_letters)
 
+    async def _work(
+        self, session: Session, pipeline: _Pipeline, working: asyncio.Task[None]
+    ) -> None:
+        # The recorder works already: the first queue may fill the intake, and a flow that is
+        # paused would hold back the answers that attaching to the others waits for.
+        attaching = asyncio.create_task(self._attach(session, pipeline.intake))
+        try:
+            ends: set[asyncio.Future[Any]] = {attaching, working, session.lost}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await raise_first(session.lost, working)
+            consumers = await attaching
+        finally:
+            attaching.cancel()
+        self.progress.state = State.RECORDING
+        log.info("recording", queues=[topic.queue for topic in TOPICS])
+        await first_of(self._stop, working, session.lost)
+        await raise_first(working, session.lost)
+        if await self._drain(session, consumers, pipeline, working):
+            await self._sweep(session)
+
     def _pipeline(self, session: Session) -> _Pipeline:
         intake = Intake(session.flow, self._clock)
-        dead_letters = DeadLetters(session.publisher, self.progress, self._clock)
+        dead_letters = DeadLetters(session.publisher, self.progress)
         recorder = Recorder(
             intake=intake,
             repository=self._repository,
@@ -122,8 +137,12 @@ class Recording:
         consumers: list[Consumer],
         pipeline: _Pipeline,
         working: asyncio.Task[None],
-    ) -> None:
-        """Take no more, finish what is held, and leave once the broker has read every ack."""
+    ) -> bool:
+        """
+        Take no more, finish what is held, and leave once the broker has read every ack.
+
+        Return False where the storage is away: then what is held goes back to the broker.
+        """
         self.progress.state = State.STOPPING
         for consumer in consumers:
             await consumer.cancel()
@@ -131,9 +150,13 @@ class Recording:
         ends: set[asyncio.Future[None]] = {working, session.lost}
         await asyncio.wait(ends, timeout=_DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         await raise_first(working, session.lost)
+        if not working.done():
+            log.warning("stopped_without_storage")
+            return False
         await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
         for consumer in consumers:
             await consumer.close()
+        return True
 
     async def _sweep(self, session: Session) -> None:
         """Record what cancelling has left marked as redelivered; see `Consumer.sweep`."""
@@ -144,7 +167,8 @@ class Recording:
             await consumer.sweep(pipeline.intake.sink(Lane(topic, consumer)))
             consumers.append(consumer)
         pipeline.intake.close()
-        await pipeline.recorder.run()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(pipeline.recorder.run(), _DRAIN_SECONDS)
         await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
         for consumer in consumers:
             await consumer.close()
@@ -159,14 +183,15 @@ class Recording:
         if isinstance(outcome, StorageUncertain | StorageDamaged):
             raise outcome
 
-    async def _until_storage_is_back(self) -> None:
+    async def _until_stored(self, records: Sequence[Record]) -> None:
+        """Store what could not be stored; it comes again from the broker, as a duplicate."""
         while not self._stop.is_set():
             try:
-                await self._repository.probe()
+                await self._repository.append(records, self._clock())
             except StorageUnavailable as error:
                 self.progress.state = State.STORAGE_UNAVAILABLE
                 log.warning("storage_unavailable", error=str(error))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), _PROBE_SECONDS)
+                    await asyncio.wait_for(self._stop.wait(), _RETRY_SECONDS)
             else:
                 return

@@ -33,7 +33,7 @@ GONE: Final = (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError)
 
 def redacted(url: str) -> str:
     """Return a broker URL without its password and its query, fit for a log."""
-    address = URL(url).with_query(None)
+    address = URL(url).with_query(None).with_fragment(None)
     return str(address.with_password("***") if address.password else address)
 
 
@@ -143,7 +143,8 @@ def _refused_for_good(reader: DeliveryReader | None) -> ConfigurationError | Non
     if reader is None or reader.close_reason is None:
         return None
     code, text = reader.close_reason
-    if code not in _REFUSED_FOR_GOOD:
+    # The broker says 530 also where it has too many connections, which will pass.
+    if code not in _REFUSED_FOR_GOOD or "limit" in text:
         return None
     return ConfigurationError(f"the broker refuses the connection: {text}")
 
@@ -213,6 +214,10 @@ def refusals(what: str) -> Iterator[None]:
         yield
     except (ssl.SSLError, ssl.CertificateError) as error:
         raise ConfigurationError(f"{what}: TLS: {_text(error)}") from error
+    except (FileNotFoundError, PermissionError) as error:
+        raise ConfigurationError(
+            f"{what}: {error.filename}: {error.strerror}: name another file in broker.url"
+        ) from error
     except (
         aiormq.exceptions.ProbableAuthenticationError,
         aiormq.exceptions.AuthenticationError,

@@ -50,32 +50,23 @@ class QueueConsumer:
             await self._channel.basic_cancel(self._consumer_tag, timeout=CONNECT_SECONDS)
 
     async def sweep(self, sink: Sink) -> None:
+        fetched: list[Delivery] = []
+        self._link.reader.fetch_to(self._channel.number, fetched.append)
         with broker_errors():
-            redelivered = True
-            while redelivered:
-                message = await self._channel.basic_get(self._queue, timeout=CLOSE_SECONDS)
-                got = message.delivery
-                if not isinstance(got, aiormq.spec.Basic.GetOk):
+            while True:
+                await self._channel.basic_get(self._queue, timeout=CLOSE_SECONDS)
+                if not fetched:
                     return
-                redelivered = bool(got.redelivered)
-                sink(_delivery(got, message))
+                delivery = fetched.pop()
+                sink(delivery)
+                if not delivery.redelivered:
+                    return
 
     async def close(self) -> None:
         with broker_errors():
             # Acks have no answer; one to a call behind them proves that they were read.
             await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
             await self._channel.close()
-
-
-def _delivery(got: aiormq.spec.Basic.GetOk, message: aiormq.abc.DeliveredMessage) -> Delivery:
-    return Delivery(
-        got.delivery_tag or 0,
-        bool(got.redelivered),
-        (got.exchange or "").encode(),
-        (got.routing_key or "").encode(),
-        message.header.marshal(),
-        message.body,
-    )
 
 
 async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:

@@ -17,6 +17,7 @@ from jarvis_recorder.ports import Sink
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.properties import body_size
 
+_FRAME: Final = Struct(">BHI").pack
 _FRAME_HEAD: Final = Struct(">BHI").unpack_from
 _TAG: Final = Struct(">Q").unpack_from
 _OVERHEAD: Final = 8
@@ -27,6 +28,8 @@ _METHOD: Final = 1
 _HEADER: Final = 2
 _BODY: Final = 3
 _DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60 (deliver)
+_GET_OK: Final = b"\x00\x3c\x00\x47"  # class 60 (basic), method 71 (get-ok)
+_GET_EMPTY: Final = b"\x00\x3c\x00\x48\x00"  # class 60 (basic), method 72, an empty string
 _RETURN: Final = b"\x00\x3c\x00\x32"  # class 60 (basic), method 50 (return)
 _CLOSE: Final = b"\x00\x0a\x00\x32"  # class 10 (connection), method 50 (close)
 _HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -67,7 +70,8 @@ class DeliveryReader(asyncio.StreamReader):
         self._assemblies: dict[int, _Assembly] = {}
         self._waiting = b""
         self._turn_is_due = False
-        self._paused = False
+        # Not `_paused`: that is the base class's own, by which it resumes reading.
+        self._flow_is_paused = False
         self._blind: bool | None = None
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
@@ -81,6 +85,16 @@ class DeliveryReader(asyncio.StreamReader):
 
         self._assemblies[channel] = _Assembly(_DELIVER, complete)
 
+    def fetch_to(self, channel: int, sink: Sink) -> None:
+        """Hand what `basic.get` fetches on a channel to `sink`; aiormq sees an empty queue."""
+        empty = _FRAME(_METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
+
+        def complete(method: bytes, header: bytes, body: bytes) -> None:
+            sink(_fetched(method, header, body))
+            super(DeliveryReader, self).feed_data(empty)
+
+        self._assemblies[channel] = _Assembly(_GET_OK, complete)
+
     def return_to(self, channel: int, returned: Callable[[], None]) -> None:
         """Call `returned` for each message published on a channel that no queue took."""
         self._assemblies[channel] = _Assembly(_RETURN, lambda *_: returned())
@@ -92,12 +106,12 @@ class DeliveryReader(asyncio.StreamReader):
 
     def pause(self) -> None:
         """Leave what comes in the socket; the broker stops sending when that is full."""
-        self._paused = True
+        self._flow_is_paused = True
         self._stop_reading()
 
     def resume(self) -> None:
         """Read again."""
-        self._paused = False
+        self._flow_is_paused = False
         self._read_again()
 
     def abort(self) -> None:
@@ -142,7 +156,7 @@ class DeliveryReader(asyncio.StreamReader):
 
     def _read_again(self) -> None:
         """Read on, unless the flow is paused or a turn is due; either resumes it in its time."""
-        if self._paused or self._turn_is_due:
+        if self._flow_is_paused or self._turn_is_due:
             return
         if self._connection is not None and not self._connection.is_closing():
             self._connection.resume_reading()
@@ -227,14 +241,22 @@ def _close_reason(arguments: bytes) -> tuple[int, str]:
 
 def _delivery(method: bytes, header: bytes, body: bytes) -> Delivery:
     """Build from Basic.Deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
-    tag_at = 5 + method[4]
+    return _from_tag_on(method, 5 + method[4], len(method), header, body)
+
+
+def _fetched(method: bytes, header: bytes, body: bytes) -> Delivery:
+    """Build from Basic.GetOk: delivery tag, redelivered, exchange, routing key, message count."""
+    return _from_tag_on(method, 4, len(method) - 4, header, body)
+
+
+def _from_tag_on(method: bytes, tag_at: int, end: int, header: bytes, body: bytes) -> Delivery:
     exchange_at = tag_at + 10
     key_at = exchange_at + method[exchange_at - 1] + 1
     return Delivery(
         _TAG(method, tag_at)[0],
         method[tag_at + 8] == 1,
         method[exchange_at : key_at - 1],
-        method[key_at:],
+        method[key_at:end],
         header,
         body,
     )

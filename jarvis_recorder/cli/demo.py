@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -65,7 +64,7 @@ def demo(
         if broker is None:
             say("Starting a private RabbitMQ node …")
         url = stack.enter_context(private_node()).url if broker is None else broker
-        overrides = {"broker.url": url, "store.url": f"sqlite:///{quote(str(path))}"}
+        overrides = {"broker.url": url, "store.url": f"sqlite:///{path}"}
         # Of this machine's settings none takes part: a demo is the same everywhere.
         settings = load(overrides, {}, _NO_FILE)
         log.configure("error", "auto")
@@ -109,6 +108,10 @@ def _database(directory: Path | None) -> Iterator[Path]:
             yield Path(temporary) / "recorder.db"
         return
     path = directory.absolute() / "recorder.db"
-    if path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}: name another directory") from None
+    if is_there:
         raise typer.BadParameter(f"{path} is there already: name a new directory")
     yield path

@@ -12,10 +12,11 @@ from jarvis_recorder.wire.refusal import Refusal
 
 
 class Origin(NamedTuple):
-    """The delivery that a record or a refusal came in, and the lane it came by."""
+    """The delivery that a record or a refusal came in, by which lane, and when (microseconds)."""
 
     lane: Lane
     delivery: Delivery
+    received_at: int
 
 
 @dataclass(slots=True)
@@ -31,13 +32,13 @@ class Batch:
     origins: list[Origin] = field(default_factory=list)
     refusals: list[tuple[Origin, Refusal]] = field(default_factory=list)
     last_tags: dict[Lane, int] = field(default_factory=dict)
-    body_bytes: int = 0
+    size: int = 0
 
-    def add(self, lane: Lane, delivery: Delivery, decoded: Decoded) -> None:
+    def add(self, origin: Origin, decoded: Decoded) -> None:
         """Take in a delivery with what was decoded from it."""
-        origin = Origin(lane, delivery)
+        lane, delivery, _ = origin
         self.last_tags[lane] = delivery.tag
-        self.body_bytes += len(delivery.body)
+        self.size += decoded.size
         self.records += decoded.records
         self.origins += [origin] * len(decoded.records)
         for refusal in decoded.refusals:

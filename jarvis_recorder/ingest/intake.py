@@ -5,7 +5,7 @@ from collections import deque
 from functools import partial
 from typing import Final
 
-from jarvis_recorder.ingest.batch import Batch
+from jarvis_recorder.ingest.batch import Batch, Origin
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ports import Clock, Flow, Sink
 from jarvis_recorder.wire.codec import decode
@@ -41,13 +41,14 @@ class Intake:
         return partial(self._take_in, lane)
 
     def _take_in(self, lane: Lane, delivery: Delivery) -> None:
-        decoded = decode(delivery, lane.topic, self._clock())
+        received_at = self._clock()
+        decoded = decode(delivery, lane.topic, received_at)
         batch = self._batches[-1]
-        batch.add(lane, delivery, decoded)
+        batch.add(Origin(lane, delivery, received_at), decoded)
         if len(batch.records) >= MAX_BATCH_RECORDS:
             self._batches.append(Batch())
         self._held_records += len(decoded.records)
-        self._held_bytes += len(delivery.body)
+        self._held_bytes += decoded.size
         self._something.set()
         if not self._paused and self.is_full:
             self._paused = True
@@ -69,7 +70,7 @@ class Intake:
         if not self._batches:
             self._batches.append(Batch())
         self._held_records -= len(batch.records)
-        self._held_bytes -= batch.body_bytes
+        self._held_bytes -= batch.size
         if self._paused and not self.is_full:
             self._paused = False
             self._flow.resume()

@@ -7,13 +7,14 @@ from typing import Final
 
 import structlog
 
-from jarvis_recorder.errors import BrokerUnavailable, StorageUnavailable
+from jarvis_recorder.errors import BrokerUnavailable, RecorderError, StorageUnavailable
 from jarvis_recorder.ingest.batch import Batch
 from jarvis_recorder.ingest.dead_letters import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository
 from jarvis_recorder.wire.codec import element_of
+from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Refusal
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,14 @@ log = structlog.get_logger(__name__)
 HOLD_SECONDS: Final = 600.0
 _FIRST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 2.0
+
+
+class OutageTooLong(RecorderError):
+    """The database took nothing for so long that the broker had better have its messages back."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        super().__init__("the database has been away for too long")
+        self.records = records
 
 
 class Recorder:
@@ -51,8 +60,7 @@ class Recorder:
         at once and a busy one in thousands.
 
         Raises:
-            StorageUnavailable: The database took nothing for so long that the broker had
-                better have its messages back.
+            OutageTooLong: The database took nothing for `HOLD_SECONDS`, or no more fits in.
             StorageUncertain, StorageDamaged: As `Repository.append`.
         """
         while batch := await self._intake.take():
@@ -82,7 +90,7 @@ class Recorder:
             except StorageUnavailable as error:
                 self._report_outage(error, len(batch.records), time.monotonic() - began)
                 if self._intake.is_full or time.monotonic() - began > HOLD_SECONDS:
-                    raise
+                    raise OutageTooLong(batch.records) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
             else:

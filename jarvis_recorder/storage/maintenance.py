@@ -81,7 +81,9 @@ def _size(path: Path) -> int:
 
 
 def _require(path: Path) -> None:
-    if not path.is_file():
+    with sqlite.readable_errors(path):
+        is_there = path.is_file()
+    if not is_there:
         raise StorageUnavailable(
             f"{path}: no such database: `jarvis-recorder run` or `jarvis-recorder db upgrade` "
             "makes it; store.url names another"

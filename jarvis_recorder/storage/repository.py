@@ -78,13 +78,6 @@ class SqliteRepository:
             [*left.refused, *right.refused],
         )
 
-    async def probe(self) -> None:
-        """Write something and take it back; see `ports.Repository`."""
-        async with self._transaction() as connection:
-            await sqlite.begin_immediate(connection)
-            await connection.exec_driver_sql("CREATE TABLE probe AS SELECT zeroblob(65536)")
-            await connection.exec_driver_sql("DROP TABLE probe")
-
     async def counts(self) -> dict[str, int]:
         """Return the number of rows of each table."""
         with sqlite.translated_errors(self._path):

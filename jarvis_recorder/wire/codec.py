@@ -31,11 +31,13 @@ class Decoded(NamedTuple):
     """
     What one delivery holds.
 
-    Both lists are filled for a batch with bad elements; one of them otherwise.
+    Both lists are filled for a batch with bad elements; one of them otherwise. `size` is the
+    length of the body unpacked: the records take up more the longer it is.
     """
 
     records: list[Record]
     refusals: list[Refusal]
+    size: int
 
 
 class _Envelope(NamedTuple):
@@ -59,10 +61,10 @@ def decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     try:
         return _decode(delivery, topic, received_at)
     except Refused as refused:
-        return Decoded([], [Refusal(refused.reason, refused.error)])
+        return Decoded([], [Refusal(refused.reason, refused.error)], len(delivery.body))
     except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
         fault = f"the recorder failed on it: {type(error).__name__}"
-        return Decoded([], [Refusal(Reason.INTERNAL, fault)])
+        return Decoded([], [Refusal(Reason.INTERNAL, fault)], len(delivery.body))
 
 
 def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
@@ -78,9 +80,9 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     if attributes:
         _require(content_type == _JSON, "the data of a CloudEvent must be application/json")
         event = cloudevents.from_binary(attributes, _parse(body, topic.kind))
-        return Decoded([_record(event.data, envelope._replace(event=event))], [])
+        return Decoded([_record(event.data, envelope._replace(event=event))], [], len(body))
     if content_type == cloudevents.STRUCTURED:
-        return Decoded([_record_of_event(_parse(body, topic.kind), envelope)], [])
+        return Decoded([_record_of_event(_parse(body, topic.kind), envelope)], [], len(body))
     if content_type == cloudevents.BATCH:
         return _batch(body, envelope, _record_of_event)
     if content_type != _JSON:
@@ -91,7 +93,7 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
         )
     if body.lstrip(_WHITE)[:1] == b"[":
         return _batch(body, envelope, _record)
-    return Decoded([_record(_parse(body, topic.kind), envelope)], [])
+    return Decoded([_record(_parse(body, topic.kind), envelope)], [], len(body))
 
 
 def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | None:
@@ -264,6 +266,7 @@ def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
                 for index, element in enumerate(elements)
             ],
             [],
+            len(text),
         )
     except Refused:
         return _broken_batch(text, envelope, decode_one)
@@ -284,7 +287,7 @@ def _element_envelope(envelope: _Envelope, index: int) -> _Envelope:
 def _broken_batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
     pieces = split_array(text)
     _check_length(pieces)
-    decoded = Decoded([], [])
+    decoded = Decoded([], [], len(text))
     for index, piece in enumerate(pieces):
         inner = _element_envelope(envelope, index)
         try:

@@ -57,6 +57,38 @@ async def test_a_full_disk_stops_recording_until_there_is_room(
     assert recorder.rows("SELECT count(DISTINCT message_id) FROM events") == [(len(messages),)]
 
 
+async def test_a_disk_that_stays_full_does_not_use_up_the_deliveries(
+    amqp_url, start_recorder, small_disk
+):
+    """More than the intake holds waits: the messages go back once, and not again and again."""
+    recorder = start_recorder(amqp_url, path=small_disk / "recorder.db")
+    recorder.wait_for("recording")
+    large = [event(number, details="x" * 100) for number in range(10_000)]
+    await publish(
+        amqp_url, *((EVENT_KEY, large, {"message_id": f"large-{number}"}) for number in range(5))
+    )
+    recorder.wait_for("storage_unavailable")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 15.0, "some time with a full disk", 20.0)
+
+    assert len(recorder.logged("recording")) <= 2
+    assert not recorder.logged("dead_lettered")
+    recorder.kill()
+
+
+async def test_a_stop_does_not_wait_for_a_database_that_is_away(amqp_url, start_recorder, database):
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("recording")
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await publish(amqp_url, (EVENT_KEY, event(1), {"message_id": "waiting"}))
+        recorder.wait_for("storage_unavailable")
+        assert recorder.stop(10.0) == 0
+
+    again = start_recorder(amqp_url)
+    wait_until(lambda: again.count() == 1, "it came again, and is recorded")
+
+
 @pytest.mark.slow
 async def test_a_database_locked_from_outside_only_delays(amqp_url, start_recorder, database):
     recorder = start_recorder(amqp_url)

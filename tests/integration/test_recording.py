@@ -152,3 +152,23 @@ async def test_a_collision_inside_a_batch_is_dead_lettered_by_itself(amqp_url, s
 
     assert json.loads(letter.body) == second
     assert letter.headers["x-recorder-reason"] == "id_collision"
+
+
+async def test_a_backlog_larger_than_the_intake_does_not_keep_it_from_starting(
+    amqp_url, start_recorder
+):
+    """The first queue fills the intake before the others are even attached."""
+    first = start_recorder(amqp_url)
+    first.wait_for("recording")
+    assert first.stop() == 0
+    batches = (
+        (EVENT_KEY, [event(n * 10_000 + at) for at in range(10_000)], {"message_id": f"b-{n}"})
+        for n in range(5)
+    )
+    await publish(amqp_url, *batches)
+
+    recorder = start_recorder(amqp_url, "broker.heartbeat=2")
+    recorder.wait_for("recording")
+    wait_until(lambda: recorder.count() == 50_000, "all are recorded")
+
+    assert not recorder.logged("broker_unavailable")

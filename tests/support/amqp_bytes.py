@@ -37,6 +37,12 @@ def returned(content: bytes, channel: int = 1, chunk: int = 100) -> bytes:
     return frame.marshal(method, channel) + _content(content, channel, chunk, {})
 
 
+def got(content: bytes, tag: int, channel: int = 1, *, redelivered: bool = False) -> bytes:
+    """Return the frames that answer `basic.get`."""
+    method = commands.Basic.GetOk(tag, redelivered, "jarvis", "some.key", 4)
+    return frame.marshal(method, channel) + _content(content, channel, 100, {})
+
+
 def _content(content: bytes, channel: int, chunk: int, properties: dict[str, Any]) -> bytes:
     head = header.ContentHeader(0, len(content), commands.Basic.Properties(**properties))
     parts = [content[at : at + chunk] for at in range(0, len(content), chunk)]

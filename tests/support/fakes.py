@@ -114,8 +114,6 @@ class FakeRepository:
         self.effects.append(f"commit {','.join(str(record.message_id) for record in records)}")
         return Appended(stored, duplicates, refused)
 
-    async def probe(self) -> None: ...
-
 
 def _same_identity(stored: Record, record: Record) -> bool:
     return (

@@ -16,15 +16,15 @@ from jarvis_recorder.errors import (
     BrokerUnavailable,
     MessageTooLarge,
     NotConfirmed,
-    StorageUnavailable,
 )
+from jarvis_recorder.ingest import dead_letters as dead_letters_module
 from jarvis_recorder.ingest import intake as intake_module
 from jarvis_recorder.ingest import recorder as recorder_module
 from jarvis_recorder.ingest.dead_letters import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.progress import Progress, State
-from jarvis_recorder.ingest.recorder import Recorder
+from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header, delivery
 from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher, FakeRepository
@@ -43,7 +43,7 @@ class Pipeline:
         self.progress = Progress()
         self.intake = Intake(self.flow, lambda: 0)
         self.lane = Lane(TOPICS[0], self.consumer)
-        self.dead_letters = DeadLetters(self.publisher, self.progress, lambda: 0)
+        self.dead_letters = DeadLetters(self.publisher, self.progress)
         self.recorder = Recorder(
             intake=self.intake,
             repository=self.repository,
@@ -317,10 +317,39 @@ async def test_an_outage_with_a_full_intake_gives_the_messages_back(pipeline, mo
     pipeline.repository.failures = 10**9
     pipeline.receive("a", "b", "c")
 
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(OutageTooLong) as outage:
         await pipeline.run()
 
     assert pipeline.consumer.outstanding == {1, 2, 3}
+    assert [record.message_id for record in outage.value.records] == ["a"]
+
+
+async def test_dead_letters_that_nobody_confirms_do_not_fill_the_memory(pipeline, monkeypatch):
+    """Beyond the bound the broker buries them whole, for which it needs nothing from us."""
+    monkeypatch.setattr(dead_letters_module, "MAX_HELD_BYTES", 12)
+    pipeline.publisher.confirming.clear()
+    pipeline.receive("junk-1", "junk-2", "junk-3")
+    pipeline.intake.close()
+
+    await pipeline.recorder.run()
+    await turns_of_the_loop(10)
+
+    assert pipeline.effects == ["reject 3"]
+    assert pipeline.consumer.outstanding == {1, 2}
+    pipeline.publisher.confirming.set()
+    await pipeline.dead_letters.drain(5)
+    assert pipeline.consumer.outstanding == set()
+
+
+async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):
+    monkeypatch.setattr(intake_module, "MAX_HELD_BYTES", 50_000)
+    body = json.dumps(event(details="x" * 60_000)).encode()
+    packed = gzip.compress(body)
+
+    pipeline.intake.sink(pipeline.lane)(delivery(packed, 1, content_encoding="gzip"))
+
+    assert len(packed) < 1_000
+    assert pipeline.flow.effects == ["pause"]
 
 
 async def turns_of_the_loop(count: int) -> None:
@@ -349,7 +378,7 @@ async def test_after_a_long_outage_the_broker_has_its_messages_back(pipeline, mo
     pipeline.repository.failures = 10**6
     pipeline.receive("a")
 
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(OutageTooLong):
         await pipeline.run()
     assert pipeline.effects == []
     assert pipeline.consumer.outstanding == {1}

@@ -10,7 +10,7 @@ from pamqp import commands, frame
 
 from jarvis_recorder.broker.receiver import DeliveryReader
 from jarvis_recorder.wire import properties
-from tests.support.amqp_bytes import content_header, frames, returned
+from tests.support.amqp_bytes import content_header, frames, got, returned
 
 QOS_OK = frame.marshal(commands.Basic.QosOk(), 1)
 ELSEWHERE = frame.marshal(commands.Channel.OpenOk(), 7)
@@ -308,3 +308,33 @@ async def test_a_closed_connection_is_left_alone():
     reader.resume()
 
     assert tap.effects == []
+
+
+async def test_the_flow_stays_paused_while_others_read_on():
+    """The base class resumes a transport that it takes to have paused itself."""
+    tap = Tap()
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    reader.set_transport(tap)
+    reading = asyncio.create_task(reader.readexactly(8))
+    await asyncio.sleep(0)
+
+    reader.pause()
+    reader.feed_data(HEARTBEAT)
+    await reading
+
+    assert tap.effects == ["pause"]
+
+
+async def test_what_is_fetched_goes_to_its_sink_and_the_client_sees_an_empty_queue():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    fetched = []
+    reader.fetch_to(3, fetched.append)
+
+    reader.feed_data(got(b"body", 9, channel=3, redelivered=True))
+
+    (delivery,) = fetched
+    assert (delivery.tag, delivery.redelivered) == (9, True)
+    assert (delivery.exchange, delivery.routing_key) == (b"jarvis", b"some.key")
+    assert delivery.body == b"body"
+    empty = frame.marshal(commands.Basic.GetEmpty(), 3)
+    assert await reader.readexactly(len(empty)) == empty
