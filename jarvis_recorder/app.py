@@ -14,10 +14,11 @@ from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.ingest.progress import Progress
+from jarvis_recorder.ports import Archive
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.recording import Recording
-from jarvis_recorder.storage.repository import SqliteRepository, open_repository
+from jarvis_recorder.storage.store import Store, open_store
 from jarvis_recorder.wire.answers import Activity
 from jarvis_recorder.wire.openrpc import document
 from jarvis_recorder.wire.times import to_datetime
@@ -52,19 +53,19 @@ class App:
         """
         if not self._settings.rpc.permissions:
             log.info("everyone_may_ask_everything", setting="rpc.permissions")
-        async with open_repository(sqlite_path(self._settings), now) as repository:
+        async with open_store(sqlite_path(self._settings), now) as store:
             reporter = asyncio.create_task(self._report())
             try:
-                await self._run_parts(repository)
+                await self._run_parts(store)
             finally:
                 reporter.cancel()
         log.info("stopped", **self._summary())
 
-    async def _run_parts(self, repository: SqliteRepository) -> None:
+    async def _run_parts(self, store: Store) -> None:
         """Run both parts side by side; what ends the process in one of them ends the other."""
-        recording = Recording(self._settings, repository, self.progress, now, self._stop)
+        recording = Recording(self._settings, store.repository, self.progress, now, self._stop)
         answering = Answering(
-            self._settings, self._dispatcher(repository), repository, now, self._stop
+            self._settings, self._dispatcher(store.archive), store.outbox, now, self._stop
         )
         try:
             async with asyncio.TaskGroup() as parts:
@@ -73,9 +74,9 @@ class App:
         except* RecorderError as errors:
             raise errors.exceptions[0] from None
 
-    def _dispatcher(self, repository: SqliteRepository) -> Dispatcher:
+    def _dispatcher(self, archive: Archive) -> Dispatcher:
         return Dispatcher(
-            archive=repository,
+            archive=archive,
             permissions=Permissions(self._settings.rpc.permissions),
             activity=self._activity,
             document=document,

@@ -16,10 +16,10 @@ from jarvis_recorder.storage.sqlite import begin_immediate, translated_errors
 
 log = structlog.get_logger(__name__)
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The revision this code works with. A test holds it against the migrations."""
 
-REVISIONS: Final = (HEAD,)
+REVISIONS: Final = ("0001", HEAD)
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 

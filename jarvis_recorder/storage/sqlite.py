@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -53,11 +53,17 @@ _REFUSED: Final = frozenset(
 )
 
 
-def create_file(path: Path) -> None:
-    """Make an empty file for its owner only, in a directory likewise, where there is none."""
+def create_file(path: Path) -> Path:
+    """
+    Make an empty file for its owner only, in a directory likewise, where there is none.
+
+    Return its one true path: a file with two names would have two locks and two logs.
+    """
+    path = path.resolve()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return path
 
 
 @contextlib.contextmanager
@@ -140,18 +146,44 @@ async def reader_engine(path: Path) -> AsyncIterator[AsyncEngine]:
         max_overflow=0,
     )
 
-    @event.listens_for(engine.sync_engine, "connect")
+    _only_read(engine.sync_engine)
+
+    async with disposing(engine):
+        yield engine
+
+
+def _only_read(engine: Engine) -> None:
+    """Let each transaction see one snapshot, and write nothing."""
+
+    @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN")
 
-    async with disposing(engine):
-        yield engine
+
+def read_only_engine(path: Path) -> Engine:
+    """Return what opens the file to read, in whichever thread it is asked to."""
+    engine = create_engine(
+        URL.create(
+            "sqlite",
+            database=f"file:{quote(str(path))}",
+            query={"mode": "ro", "uri": "true"},
+        ),
+        connect_args={
+            "timeout": _BUSY_SECONDS,
+            "isolation_level": None,
+            "check_same_thread": False,
+        },
+        pool_size=READERS,
+        max_overflow=0,
+    )
+    _only_read(engine)
+    return engine
 
 
 @contextlib.asynccontextmanager

@@ -143,6 +143,17 @@ preferences: Final = Table(
     Column("version", BigInteger, nullable=False),
 )
 
+# What is committed but not yet announced; in the same transaction as what it tells of.
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("routing_key", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
 for _table in (events, conversations, cluster_snapshots):
     # Time leads: a unique index on random ids alone costs four times the insert rate, since
     # every insert touches another page. A redelivered message brings its time along.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import zlib
 from contextlib import closing
 from itertools import count
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
 from jarvis_recorder.ports import Appended
-from jarvis_recorder.storage.repository import open_repository
+from jarvis_recorder.storage.store import open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
@@ -41,8 +42,8 @@ def path(tmp_path):
 
 @pytest.fixture
 async def sqlite(path):
-    async with open_repository(path) as repository:
-        yield repository
+    async with open_store(path, lambda: 0) as store:
+        yield store.repository
 
 
 @pytest.fixture(params=["sqlite", "fake"])
@@ -199,17 +200,14 @@ async def test_snapshots_are_compressed_and_read_back(sqlite, path):
 
     await sqlite.append([snapshot], 7)
 
-    assert json.loads(await sqlite.latest_snapshot("home")) == state
-    assert await sqlite.latest_snapshot("elsewhere") is None
     again = await sqlite.append([snapshot], 8)
     other = snapshot._replace(body=record({"snapshot": {}, "cluster": "home"}, SNAPSHOTS).body)
     assert again.duplicates == 1
     assert (await sqlite.append([other], 8)).refused[0].reason is Reason.ID_COLLISION
     with closing(sqlite3.connect(path)) as connection:
-        ((stored, size),) = connection.execute(
-            "SELECT length(snapshot), size_bytes FROM cluster_snapshots"
-        )
-    assert stored < size
+        ((stored, size),) = connection.execute("SELECT snapshot, size_bytes FROM cluster_snapshots")
+    assert json.loads(zlib.decompress(stored)) == state
+    assert len(stored) < size
 
 
 @pytest.fixture
@@ -289,8 +287,8 @@ def test_sqlite_and_the_fake_agree_on_everything(path):
             assert summary(outcomes[0]) == summary(outcomes[1])
 
     with asyncio.Runner() as runner:
-        opened = open_repository(path)
-        real = runner.run(opened.__aenter__())
+        opened = open_store(path, lambda: 0)
+        real = runner.run(opened.__aenter__()).repository
         with closing(sqlite3.connect(path)) as connection:
             connection.execute(REFUSE_BAD)
         try:
@@ -346,7 +344,7 @@ async def test_whoever_stops_waiting_stops_no_transaction(sqlite):
 
 async def test_a_locked_database_stores_nothing_and_works_again(path, monkeypatch):
     monkeypatch.setattr("jarvis_recorder.storage.sqlite._BUSY_SECONDS", 0.01)
-    async with open_repository(path) as repository:
+    async with open_store(path, lambda: 0) as (repository, _, _):
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
@@ -356,7 +354,28 @@ async def test_a_locked_database_stores_nothing_and_works_again(path, monkeypatc
         assert (await repository.append([record(event(1, id="a"))], 7)).stored == 1
 
 
-async def test_readers_cannot_write(sqlite):
-    async with sqlite._reader.connect() as connection:
-        with pytest.raises(Exception, match="readonly"):
-            await connection.exec_driver_sql("DELETE FROM events")
+async def test_a_file_that_was_replaced_takes_nothing_that_would_be_acked(sqlite, path):
+    """A file that is deleted while it is open goes on taking commits that nobody will find."""
+    await sqlite.append([record(event(1, id="a"))], 7)
+    path.rename(path.with_name("moved.db"))
+
+    for _ in range(2):
+        with pytest.raises(StorageDamaged, match="moved, replaced or deleted"):
+            await sqlite.append([record(event(2, id="b"))], 7)
+
+
+async def test_every_commit_is_synced(sqlite):
+    """A kill would not show it, a power cut would: WAL and synchronous=FULL, always."""
+    async with sqlite._writer.transaction() as connection:
+        for pragma, wanted in (("synchronous", 2), ("journal_mode", "wal")):
+            found = await connection.exec_driver_sql(f"PRAGMA {pragma}")
+            assert found.scalar_one() == wanted
+
+
+async def test_after_an_outcome_that_is_unknown_nothing_is_taken_any_more(sqlite):
+    with pytest.raises(StorageUncertain):
+        async with sqlite._writer.transaction():
+            raise StorageUncertain("the sync failed")
+
+    with pytest.raises(StorageUncertain):
+        await sqlite.append([record(event(1, id="a"))], 7)

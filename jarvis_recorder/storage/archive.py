@@ -1,0 +1,110 @@
+"""The archive and the outbox: what is asked, what is changed, what is to be announced."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, select
+
+from jarvis_recorder.ports import Announcement, Clock
+from jarvis_recorder.storage import conversations, events, preferences, snapshots, sqlite
+from jarvis_recorder.storage.changes import CHANGES, Change
+from jarvis_recorder.storage.holdings import holdings
+from jarvis_recorder.storage.readers import Readers
+from jarvis_recorder.storage.tables import outbox
+from jarvis_recorder.storage.timeline import timeline_around
+from jarvis_recorder.storage.writer import Writer
+from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.questions import AnswerT, DeleteConversation, Question
+
+READS: Final[dict[type, Callable[[Connection, Any], Any]]] = {
+    questions.ListEvents: events.list_events,
+    questions.UnresolvedEvents: events.unresolved_events,
+    questions.GetEvent: events.get_event,
+    questions.EventHistogram: events.histogram,
+    questions.ListSessions: conversations.list_sessions,
+    questions.ListTurns: conversations.list_turns,
+    questions.SearchTurns: conversations.search_turns,
+    questions.ReportUsage: conversations.report_usage,
+    questions.LatestSnapshot: snapshots.latest_snapshot,
+    questions.SnapshotAt: snapshots.snapshot_at,
+    questions.ListSnapshots: snapshots.list_snapshots,
+    questions.TimelineAround: timeline_around,
+    questions.GetPreference: preferences.get_preference,
+    questions.ListPreferences: preferences.list_preferences,
+}
+
+
+class SqliteArchive:
+    """Implements `ports.Archive` on one SQLite file."""
+
+    def __init__(self, path: Path, writer: Writer, readers: Readers, clock: Clock) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+        self._reads = READS | {questions.ReadHoldings: partial(holdings, path)}
+        self.changed = asyncio.Event()
+        """Set after each change: it may have left something to announce."""
+
+    async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
+        """Answer a question; see `ports.Archive`."""
+        answer: AnswerT
+        if change := CHANGES.get(type(question)):
+            # A cancelled await would not stop SQLite's thread, only lose the answer.
+            answer = await asyncio.shield(self._change(change, question, until))
+        else:
+            read = self._reads[type(question)]
+            answer = await self._readers.run(lambda connection: read(connection, question), until)
+        return answer
+
+    async def _change(self, change: Change, question: Question[Any], until: float) -> Any:
+        async with self._writer.transaction(until) as connection:
+            await sqlite.begin_immediate(connection)
+            answer = await change(connection, question, self._clock())
+        self.changed.set()
+        if isinstance(question, DeleteConversation):
+            await self._writer.forget_deleted()
+        return answer
+
+
+class SqliteOutbox:
+    """Implements `ports.Outbox` on the same file."""
+
+    def __init__(self, writer: Writer, readers: Readers, changed: asyncio.Event) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._changed = changed
+        # What the process before has left.
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Return once there may be something in it; see `ports.Outbox`."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def waiting(self, limit: int) -> Sequence[Announcement]:
+        """Return the oldest announcements."""
+        oldest_first = (
+            select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+
+        def read(connection: Connection) -> list[Announcement]:
+            return [Announcement(*row) for row in connection.execute(oldest_first)]
+
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        return await self._readers.run(read, until)
+
+    async def announced(self, last: int) -> None:
+        """Take out all announcements up to this id."""
+        await asyncio.shield(self._forget(last))
+
+    async def _forget(self, last: int) -> None:
+        async with self._writer.transaction() as connection:
+            await connection.execute(delete(outbox).where(outbox.c.id <= last))
+
+
+_PATIENCE_SECONDS: Final = 5.0

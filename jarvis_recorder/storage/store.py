@@ -1,0 +1,51 @@
+"""One database file, opened whole."""
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage import schema, sqlite
+from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
+from jarvis_recorder.storage.readers import open_readers
+from jarvis_recorder.storage.repository import SqliteRepository
+from jarvis_recorder.storage.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+
+class Store(NamedTuple):
+    """What one file is to those who record, who ask, and who announce."""
+
+    repository: SqliteRepository
+    archive: SqliteArchive
+    outbox: SqliteOutbox
+
+
+@contextlib.asynccontextmanager
+async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
+    """
+    Open the database file for this process alone, made and migrated where needed.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        StorageUnavailable: It is locked, or cannot be read or written.
+    """
+    with sqlite.readable_errors(path):
+        path = sqlite.create_file(path)
+    with sqlite.locked(path):
+        if sqlite3.sqlite_version_info < sqlite.FIRST_SAFE_VERSION:
+            log.warning("sqlite_version_has_wal_bug", version=sqlite3.sqlite_version)
+        async with sqlite.writer_engine(path) as engine, open_readers(path) as readers:
+            await schema.upgrade(engine, path)
+            writer = Writer(path, engine)
+            archive = SqliteArchive(path, writer, readers, clock)
+            yield Store(
+                SqliteRepository(writer), archive, SqliteOutbox(writer, readers, archive.changed)
+            )
+            await writer.drain()

@@ -1,0 +1,589 @@
+"""What an archive promises to those who ask and those who change."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from jarvis_recorder.errors import Conflict, DeadlineExceeded, InvalidParameter, NotFound
+from jarvis_recorder.storage import events as events_module
+from jarvis_recorder.storage.store import Store, open_store
+from jarvis_recorder.wire.codec import decode
+from jarvis_recorder.wire.moments import format_moment
+from jarvis_recorder.wire.questions import (
+    DeleteConversation,
+    DeletePreference,
+    EventHistogram,
+    GetEvent,
+    GetPreference,
+    LatestSnapshot,
+    ListEvents,
+    ListPreferences,
+    ListSessions,
+    ListSnapshots,
+    ListTurns,
+    Question,
+    ReadHoldings,
+    RecordEvent,
+    ReportUsage,
+    ResolveEvent,
+    SearchTurns,
+    SetPreference,
+    SnapshotAt,
+    TimelineAround,
+    UnresolvedEvents,
+)
+from jarvis_recorder.wire.topics import TOPICS, Topic
+from tests.support.amqp_bytes import delivery
+
+EVENTS, SNAPSHOTS, TURNS = TOPICS
+START = datetime(2026, 11, 23, 8, tzinfo=UTC)
+NOW = 1_795_420_000_000_000
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "recorder.db"
+
+
+@pytest.fixture
+async def store(path):
+    async with open_store(path, lambda: NOW) as store:
+        yield store
+
+
+async def ask(store: Store, question: Question[Any], seconds: float = 10.0) -> Any:
+    return await store.archive.answer(question, asyncio.get_running_loop().time() + seconds)
+
+
+async def put(store: Store, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:
+    records = []
+    for body in bodies:
+        (record,) = decode(delivery(json.dumps(body).encode()), topic, NOW).records
+        records.append(record)
+    await store.repository.append(records, NOW)
+
+
+def event(seconds: float = 0, **changes: Any) -> dict[str, Any]:
+    return {
+        "type": "status",
+        "severity": "info",
+        "source": "monitor",
+        "summary": "all is well",
+        "timestamp": format_moment(at(seconds)),
+    } | changes
+
+
+def turn(seconds: float = 0, **changes: Any) -> dict[str, Any]:
+    return {
+        "session_id": "s",
+        "role": "user",
+        "content": "hello",
+        "timestamp": format_moment(at(seconds)),
+    } | changes
+
+
+async def all_pages(store: Store, kind: type, **params: Any) -> list[Any]:
+    """Follow the cursors to the end; return the rows of all pages."""
+    rows: list[Any] = []
+    cursor = None
+    while True:
+        page = await ask(store, kind(**params, cursor=cursor))
+        rows += next(value for value in vars_of(page) if isinstance(value, list))
+        if (cursor := page.next_cursor) is None:
+            return rows
+
+
+def vars_of(page: Any) -> list[Any]:
+    return [getattr(page, name) for name in page.__dataclass_fields__]
+
+
+async def test_events_come_newest_first_and_filters_combine(store):
+    await put(
+        store,
+        event(1, node="pve1", type="alert", severity="critical", summary="pve1 is down"),
+        event(2, node="pve2", type="alert", severity="critical", summary="pve2 is down"),
+        event(3, node="pve1", type="alert", severity="info", summary="pve1 is back"),
+        event(4, node="pve1"),
+    )
+
+    found = await ask(store, ListEvents(node="pve1", type="alert"))
+    assert [e.summary for e in found.events] == ["pve1 is back", "pve1 is down"]
+    found = await ask(store, ListEvents(text="IS DOWN", severity="critical"))
+    assert [e.node for e in found.events] == ["pve2", "pve1"]
+    assert (await ask(store, ListEvents(text="100%"))).events == []
+    found = await ask(store, ListEvents(since=at(2), until=at(4)))
+    assert [e.timestamp for e in found.events] == [at(3), at(2)]
+    assert found.next_cursor is None
+
+
+@st.composite
+def some_events(draw):
+    return [
+        event(
+            draw(st.integers(0, 5)),
+            type=draw(st.sampled_from(["alert", "status"])),
+            severity=draw(st.sampled_from(["info", "critical"])),
+            node=draw(st.sampled_from(["pve1", "pve2"])),
+            summary=draw(st.sampled_from(["a_b", "A%B", "axb"])),
+            id=f"{number}",
+        )
+        for number in range(draw(st.integers(0, 25)))
+    ]
+
+
+FILTERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["alert", "status"]),
+        "severity": st.sampled_from(["info", "critical"]),
+        "node": st.sampled_from(["pve1", "pve3"]),
+        "resolved": st.booleans(),
+        "text": st.sampled_from(["a_b", "%", "AX"]),
+        "since": st.integers(0, 5).map(at),
+        "until": st.integers(0, 5).map(at),
+    },
+)
+
+
+def matches(row: Any, filters: dict[str, Any]) -> bool:
+    wanted = dict(filters)
+    since, until = wanted.pop("since", at(-1)), wanted.pop("until", at(99))
+    words = wanted.pop("text", "")
+    return (
+        since <= row.timestamp < until
+        and words.lower() in row.summary.lower()
+        and all(getattr(row, name) == value for name, value in wanted.items())
+    )
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(some_events(), FILTERS, st.integers(1, 7), st.integers(1, 5))
+def test_the_pages_together_are_what_the_filters_choose(tmp_path, bodies, filters, limit, bound):
+    """However small the pages, and however few events one call looks through."""
+    path = tmp_path / f"{time.monotonic_ns()}.db"
+
+    async def agree() -> None:
+        async with open_store(path, lambda: NOW) as store:
+            await put(store, *bodies)
+            for number in range(1, len(bodies) + 1, 3):
+                await ask(store, ResolveEvent(id=number, resolved_by="ada"))
+            everything = await all_pages(store, ListEvents, limit=1000)
+            assert len(everything) == len(bodies)
+            found = await all_pages(store, ListEvents, limit=limit, **filters)
+            assert found == [row for row in everything if matches(row, filters)]
+            unresolved = await all_pages(store, UnresolvedEvents, limit=limit)
+            assert unresolved == [row for row in everything if not row.resolved]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events_module, "MAX_LOOKED_THROUGH", bound)
+        asyncio.run(agree())
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAA", "====", "ü", "bm90aGluZw"])
+async def test_a_cursor_that_is_none_of_ours_is_refused(store, cursor):
+    with pytest.raises(InvalidParameter, match="begin again without a cursor") as refused:
+        await ask(store, ListEvents(cursor=cursor))
+    assert refused.value.path == "cursor"
+
+
+async def test_a_cursor_belongs_to_its_question(store):
+    await put(store, *(event(number) for number in range(4)))
+    cursor = (await ask(store, ListEvents(limit=2))).next_cursor
+
+    assert len((await ask(store, ListEvents(limit=1, cursor=cursor))).events) == 1
+    for other in (ListEvents(node="pve1", cursor=cursor), UnresolvedEvents(cursor=cursor)):
+        with pytest.raises(InvalidParameter):
+            await ask(store, other)
+
+
+async def test_one_event_is_found_by_its_id(store):
+    await put(store, event(1, details={"a": [1, 2.5, None]}, weight=3))
+
+    found = (await ask(store, GetEvent(id=1))).event
+
+    assert found.details == {"a": [1, 2.5, None]}
+    assert found.extra == {"weight": 3}
+    with pytest.raises(NotFound, match="no event 2"):
+        await ask(store, GetEvent(id=2))
+
+
+async def test_a_histogram_counts_every_event_once(store):
+    await put(
+        store,
+        *(event(number, severity="critical" if number % 3 == 0 else "info") for number in range(9)),
+    )
+
+    found = await ask(
+        store, EventHistogram(since=at(-1), until=at(8), bucket_seconds=4, by="severity")
+    )
+
+    assert [bucket.start for bucket in found.buckets] == [at(-4), at(0), at(4)]
+    assert [bucket.count for bucket in found.buckets] == [0, 4, 4]
+    assert found.buckets[1].by == {"critical": 2, "info": 2}
+    usual = await ask(store, EventHistogram(since=at(0), until=at(86_400), node="nowhere"))
+    assert (usual.bucket_seconds, len(usual.buckets)) == (1_800, 48)
+
+
+async def test_a_histogram_before_1970_has_its_buckets_too(store):
+    await put(store, event(timestamp="1969-12-31T23:59:59Z"))
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+
+    found = await ask(
+        store,
+        EventHistogram(since=epoch - timedelta(minutes=1), until=epoch, bucket_seconds=60),
+    )
+
+    assert [bucket.count for bucket in found.buckets] == [1]
+
+
+async def test_an_event_is_recorded_once_for_each_identity(store):
+    new = RecordEvent(type="action", source="user", summary="restarted", message_id="e-1")
+
+    first = await ask(store, new)
+    again = await ask(store, new)
+
+    assert first == again
+    assert first.event.message_id == "e-1"
+    with pytest.raises(Conflict, match="choose a new one"):
+        await ask(store, RecordEvent(type="alert", source="user", summary="x", message_id="e-1"))
+    nameless = RecordEvent(type="action", source="user", summary="restarted")
+    assert (await ask(store, nameless)).event.id != (await ask(store, nameless)).event.id
+
+
+async def test_the_first_resolution_is_kept(store):
+    await put(store, event(1))
+
+    first = await ask(store, ResolveEvent(id=1, resolved_by="ada"))
+    second = await ask(store, ResolveEvent(id=1, resolved_by="bob"))
+
+    assert first == second
+    assert (first.event.resolved, first.event.resolved_by) == (True, "ada")
+    assert [told.routing_key for told in await store.outbox.waiting(9)] == [
+        "recorder.event.resolved"
+    ]
+    with pytest.raises(NotFound):
+        await ask(store, ResolveEvent(id=7, resolved_by="ada"))
+
+
+async def test_a_conversation_is_read_in_order(store):
+    await put(
+        store,
+        turn(2, content="second", cost_usd="0.10"),
+        turn(1, content="first", tool_calls=[{"name": "restart"}]),
+        turn(3, session_id="other"),
+        topic=TURNS,
+    )
+
+    turns = await all_pages(store, ListTurns, session_id="s", limit=1)
+    sessions = await all_pages(store, ListSessions, limit=1)
+
+    assert [t.content for t in turns] == ["first", "second"]
+    assert turns[0].tool_calls == [{"name": "restart"}]
+    assert str(turns[1].cost_usd) == "0.10"
+    assert [(s.session_id, s.first_at, s.last_at, s.turns) for s in sessions] == [
+        ("other", at(3), at(3), 1),
+        ("s", at(1), at(2), 2),
+    ]
+    assert len((await ask(store, ListSessions(since=at(3)))).sessions) == 1
+
+
+async def test_a_search_finds_all_words_best_first_and_shows_where(store):
+    await put(
+        store,
+        turn(1, content="The power supply of pve1 has failed, power is gone"),
+        turn(2, content="Power? Which Énergie?", session_id="other"),
+        turn(3, content="nothing of it"),
+        topic=TURNS,
+    )
+
+    found = (await ask(store, SearchTurns(query="POWER failed"))).turns
+    assert [f.turn.id for f in found] == [1]
+    assert [found[0].snippet[begin:end] for begin, end in found[0].highlights] == [
+        "power",
+        "failed",
+        "power",
+    ]
+    assert len((await ask(store, SearchTurns(query="power"))).turns) == 2
+    assert len((await ask(store, SearchTurns(query="energie", session_id="other"))).turns) == 1
+    assert (await ask(store, SearchTurns(query="power", session_id="x"))).turns == []
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(words=st.text(min_size=1, max_size=40) | st.text('"*()^:-+NEARANDOR ', min_size=1))
+def test_any_text_can_be_searched_for(searchable, words):
+    """A user's text is text: no operator, no error."""
+    runner, store = searchable
+    runner.run(ask(store, SearchTurns(query=words)))
+
+
+@pytest.fixture
+def searchable(path):
+    with asyncio.Runner() as runner:
+        opened = open_store(path, lambda: NOW)
+        store = runner.run(opened.__aenter__())
+        runner.run(put(store, turn(content="NEAR the AND of it"), topic=TURNS))
+        yield runner, store
+        runner.run(opened.__aexit__(None, None, None))
+
+
+async def test_usage_is_added_exactly(store):
+    await put(
+        store,
+        turn(1, model="a", tokens_used=3, cost_usd="0.1"),
+        turn(2, model="a", tokens_used=4, cost_usd="0.2"),
+        turn(86_400, model="b", input_tokens=5, cost_usd="0.00000000000000000001"),
+        topic=TURNS,
+    )
+
+    by_model = await ask(store, ReportUsage(since=at(0), by="model"))
+    by_day = await ask(store, ReportUsage(since=at(0), by="day"))
+
+    assert [(u.key, u.turns, str(u.cost_usd)) for u in by_model.usage] == [
+        ("a", 2, "0.3"),
+        ("b", 1, "1E-20"),
+    ]
+    assert format(by_model.total.cost_usd, "f") == "0.30000000000000000001"
+    assert [u.key for u in by_day.usage] == ["2026-11-23", "2026-11-24"]
+
+
+async def test_an_erased_conversation_leaves_no_trace_in_the_files(store, path):
+    await put(
+        store,
+        *(turn(n, content=f"the password is xyzzy{n} plugh") for n in range(50)),
+        turn(99, session_id="kept", content="harmless"),
+        topic=TURNS,
+    )
+
+    assert (await ask(store, DeleteConversation(session_id="s"))).deleted == 50
+
+    assert (await ask(store, SearchTurns(query="plugh"))).turns == []
+    assert len((await ask(store, SearchTurns(query="harmless"))).turns) == 1
+    for file in path.parent.glob("recorder.db*"):
+        content = file.read_bytes()
+        assert b"plugh" not in content, file
+        assert b"xyzzy" not in content, file
+    assert (await ask(store, DeleteConversation(session_id="s"))).deleted == 0
+
+
+async def test_the_snapshot_in_force_is_the_newest_before_the_moment(store):
+    await put(
+        store,
+        {"snapshot": {"n": 1}, "cluster": "home", "timestamp": format_moment(at(0))},
+        {"snapshot": {"n": 2}, "cluster": "home", "timestamp": format_moment(at(60))},
+        topic=SNAPSHOTS,
+    )
+
+    assert (await ask(store, LatestSnapshot(cluster="home"))).snapshot.snapshot == {"n": 2}
+    found = await ask(store, SnapshotAt(timestamp=at(59), cluster="home"))
+    assert found.snapshot.snapshot == {"n": 1}
+    heads = await all_pages(store, ListSnapshots, limit=1)
+    assert [head.timestamp for head in heads] == [at(60), at(0)]
+    for missing in (LatestSnapshot(), SnapshotAt(timestamp=at(-1), cluster="home")):
+        with pytest.raises(NotFound):
+            await ask(store, missing)
+
+
+async def test_a_timeline_shows_what_was_around_a_moment_in_order(store):
+    await put(store, {"snapshot": {"n": 1}, "timestamp": format_moment(at(-500))}, topic=SNAPSHOTS)
+    await put(store, *(event(n, node=f"pve{n % 2}") for n in range(-40, 41, 10)))
+    await put(store, turn(5), topic=TURNS)
+
+    found = await ask(store, TimelineAround(timestamp=at(0), window_seconds=60))
+
+    assert [e.timestamp for e in found.events] == [at(n) for n in range(-30, 30, 10)]
+    assert len(found.turns) == 1
+    assert found.snapshot.snapshot == {"n": 1}
+    assert (found.since, found.until, found.truncated) == (at(-30), at(30), False)
+    of_node = await ask(store, TimelineAround(timestamp=at(0), window_seconds=60, node="pve1"))
+    assert of_node.events == []
+
+
+async def test_preferences_count_their_versions(store):
+    with pytest.raises(NotFound):
+        await ask(store, GetPreference(key="theme"))
+
+    for value in ("dark", "light"):
+        await ask(store, SetPreference(key="theme", value=value, updated_by="ada"))
+
+    found = (await ask(store, GetPreference(key="theme"))).preference
+    assert (found.value, found.version, found.updated_by) == ("light", 2, "ada")
+    with pytest.raises(Conflict, match="stands at version 2"):
+        await ask(store, SetPreference(key="theme", value="x", expected_version=1))
+    with pytest.raises(Conflict, match="version 2"):
+        await ask(store, SetPreference(key="theme", value="x", expected_version=0))
+    assert (await ask(store, DeletePreference(key="theme"))).deleted == 1
+    assert (await ask(store, DeletePreference(key="theme"))).deleted == 0
+    bodies = [json.loads(told.body)["preference"] for told in await store.outbox.waiting(9)]
+    assert [body.get("version") for body in bodies] == [1, 2, None]
+    assert bodies[2] == {"key": "theme", "deleted": True}
+
+
+async def test_preferences_are_listed_by_prefix(store):
+    for key in ("ui.theme", "ui.Zoom", "uj", "u", "ui.ünit"):
+        await ask(store, SetPreference(key=key, value="1"))
+
+    found = await all_pages(store, ListPreferences, prefix="ui.", limit=1)
+
+    assert [p.key for p in found] == ["ui.Zoom", "ui.theme", "ui.ünit"]
+
+
+async def test_of_many_who_expect_the_same_version_one_wins(store):
+    await ask(store, SetPreference(key="k", value="0"))
+
+    outcomes = await asyncio.gather(
+        *(ask(store, SetPreference(key="k", value=str(n), expected_version=1)) for n in range(10)),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 9
+
+
+async def test_holdings_tell_what_there_is(store):
+    await put(store, event(1), event(9))
+
+    found = await ask(store, ReadHoldings())
+
+    assert (found.events.count, found.events.oldest, found.events.newest) == (2, at(1), at(9))
+    assert found.conversations.count == 0
+    assert found.database_bytes + found.wal_bytes > 0
+
+
+async def test_the_outbox_is_emptied_in_order_and_survives(path):
+    async with open_store(path, lambda: NOW) as store:
+        for number in range(3):
+            await ask(store, SetPreference(key=f"k{number}", value="1"))
+        first = await store.outbox.waiting(1)
+        await store.outbox.announced(first[0].id)
+
+    async with open_store(path, lambda: NOW) as store:
+        await asyncio.wait_for(store.outbox.wait(), 1)
+        left = await store.outbox.waiting(10)
+        assert [json.loads(told.body)["preference"]["key"] for told in left] == ["k1", "k2"]
+        assert len({told.message_id for told in [*first, *left]}) == 3
+
+
+ENDLESS = text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+)
+
+
+async def test_a_slow_statement_is_interrupted_in_the_database(store):
+    loop = asyncio.get_running_loop()
+    readers = store.archive._readers
+    began = loop.time()
+
+    slow = [
+        readers.run(lambda connection: connection.execute(ENDLESS).scalar(), began + 0.2)
+        for _ in range(8)
+    ]
+    outcomes = await asyncio.gather(*slow, return_exceptions=True)
+
+    assert all(isinstance(outcome, DeadlineExceeded) for outcome in outcomes)
+    assert loop.time() - began < 1.0
+    assert readers._threads._work_queue.empty()
+    for _ in range(8):
+        assert (await ask(store, ListEvents())).events == []
+
+
+async def test_who_stops_waiting_stops_the_statement(store):
+    loop = asyncio.get_running_loop()
+    readers = store.archive._readers
+    asking = [
+        asyncio.create_task(
+            readers.run(lambda connection: connection.execute(ENDLESS).scalar(), loop.time() + 60)
+        )
+        for _ in range(8)
+    ]
+    await asyncio.sleep(0.05)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+    assert (await ask(store, ListEvents(), 1.0)).events == []
+
+
+async def test_a_change_whose_turn_comes_too_late_is_not_made(store, path):
+    async with store.repository._writer.transaction():
+        with pytest.raises(DeadlineExceeded):
+            await ask(store, SetPreference(key="k", value="1"), 0.05)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM preferences").fetchone() == (0,)
+
+
+async def test_questions_are_answered_while_somebody_writes(store):
+    async with store.repository._writer.transaction() as connection:
+        await connection.exec_driver_sql("INSERT INTO outbox VALUES (1, 'a', 'b', 'c', 0)")
+        assert (await ask(store, ListEvents(), 1.0)).events == []
+        assert await store.outbox.waiting(1) == []
+
+
+async def test_readers_cannot_write(store):
+    with pytest.raises(Exception, match="readonly"):
+        await store.archive._readers.run(
+            lambda connection: connection.execute(text("DELETE FROM events")),
+            asyncio.get_running_loop().time() + 5,
+        )
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"node": "pve1"},
+        {"type": "metric"},
+        {"type": "alert", "resolved": False},
+        {"type": "alert", "node": "pve1", "severity": "critical", "text": "x"},
+        {"severity": "critical", "source": "user", "since": START, "until": at(9)},
+    ],
+)
+async def test_no_list_reads_the_whole_table(store, filters):
+    """Every statement goes along an index, and none is sorted but where times are equal."""
+    plans = await plans_of(store, lambda c: events_module.list_events(c, ListEvents(**filters)))
+
+    assert all("USING" in step for step in plans if step.startswith(("SCAN", "SEARCH"))), plans
+    assert not any(step == "USE TEMP B-TREE FOR ORDER BY" for step in plans), plans
+
+
+async def plans_of(store: Store, read: Any) -> list[str]:
+    """Return the steps of every statement's plan."""
+
+    def planned(connection: Any) -> list[str]:
+        statements: list[tuple[str, Any]] = []
+        execute = connection.execute
+
+        def noting(statement: Any) -> Any:
+            compiled = statement.compile(connection.engine)
+            values = compiled.construct_params()
+            bound = compiled._process_parameters_for_postcompile(values)
+            statements.append((bound.statement, bound))
+            return execute(statement)
+
+        connection.execute = noting
+        read(connection)
+        steps: list[str] = []
+        for statement, _ in statements:
+            explained = connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?")
+            )
+            steps += [row[3] for row in explained]
+        return steps
+
+    return await store.archive._readers.run(planned, asyncio.get_running_loop().time() + 10)
