@@ -125,4 +125,4 @@ def _run_migrations(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     attributes: dict[str, Any] = config.attributes
     attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, HEAD)

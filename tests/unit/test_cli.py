@@ -15,6 +15,7 @@ import pytest
 from jarvis_recorder import __version__, cli
 from jarvis_recorder.config import NAMES
 from jarvis_recorder.demo import show, story
+from jarvis_recorder.storage import schema
 from jarvis_recorder.storage.overview import Overview
 from jarvis_recorder.storage.sqlite import create_file, locked
 
@@ -172,8 +173,8 @@ def test_a_database_is_made_once(store, tmp_path):
     second = process("db", "upgrade", store)
 
     path = tmp_path / "state" / "recorder.db"
-    assert (first.returncode, first.stdout) == (0, f"{path}: revision none → 0001\n")
-    assert (second.returncode, second.stdout) == (0, f"{path}: already at revision 0001\n")
+    assert (first.returncode, first.stdout) == (0, f"{path}: revision none → {schema.HEAD}\n")
+    assert (second.returncode, second.stdout) == (0, f"{path}: already at revision {schema.HEAD}\n")
     assert first.stderr == second.stderr == ""
 
 
@@ -186,8 +187,8 @@ def test_a_sound_database_is_said_to_be(store, tmp_path):
     path = tmp_path / "state" / "recorder.db"
     assert current == {
         "path": str(path),
-        "revision": "0001",
-        "head": "0001",
+        "revision": schema.HEAD,
+        "head": schema.HEAD,
         "size_bytes": path.stat().st_size,
     }
     assert check.returncode == 0

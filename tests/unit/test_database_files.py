@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
 from jarvis_recorder.storage import schema
-from jarvis_recorder.storage.sqlite import writer_engine
+from jarvis_recorder.storage.sqlite import create_file, writer_engine
 from jarvis_recorder.storage.store import open_store
 from jarvis_recorder.storage.tables import metadata
 
@@ -113,22 +113,33 @@ async def test_a_file_that_is_no_database_is_a_clear_error(tmp_path):
         await make(path)
 
 
-@pytest.fixture
-def older(monkeypatch):
-    """Pretend that a revision has been added since the database was made."""
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(schema, "HEAD", "0002")
+async def make_older(path: Path) -> None:
+    """Make a database as the first version did, with a turn in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "HEAD", "0001")
+        async with writer_engine(create_file(path)) as engine:
+            await schema.upgrade(engine, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"
+            " recorded_at) VALUES ('s', 0, 0, 'user', 'where is the old penguin?', 0)"
+        )
 
-    def migrate(connection):
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
 
-    monkeypatch.setattr(schema, "_run_migrations", migrate)
-
-
-async def test_the_database_is_copied_before_an_upgrade(tmp_path, request):
+async def test_what_was_recorded_before_the_search_is_found_by_it(tmp_path):
     path = tmp_path / "recorder.db"
+    await make_older(path)
+
     await make(path)
-    request.getfixturevalue("older")
+
+    with closing(sqlite3.connect(path)) as connection:
+        found = "SELECT rowid FROM conversations_fts WHERE conversations_fts MATCH 'penguin'"
+        assert connection.execute(found).fetchall() == [(1,)]
+
+
+async def test_the_database_is_copied_before_an_upgrade(tmp_path):
+    path = tmp_path / "recorder.db"
+    await make_older(path)
 
     await make(path)
 
@@ -140,10 +151,9 @@ async def test_the_database_is_copied_before_an_upgrade(tmp_path, request):
         assert upgraded.execute(version).fetchone() == ("0002",)
 
 
-async def test_no_upgrade_begins_without_room_for_the_copy(tmp_path, request, monkeypatch):
+async def test_no_upgrade_begins_without_room_for_the_copy(tmp_path, monkeypatch):
     path = tmp_path / "recorder.db"
-    await make(path)
-    request.getfixturevalue("older")
+    await make_older(path)
     usage = shutil._ntuple_diskusage(total=1, used=1, free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
