@@ -4,9 +4,17 @@ from typing import ClassVar
 
 
 class RecorderError(Exception):
-    """The root of all errors raised on purpose; `exit_code` is what the command line ends with."""
+    """
+    The root of all errors raised on purpose; `exit_code` is what the command line ends with.
+
+    `code`, `path` and `hint` are those of a recorder's answer, where the error came as one:
+    the JSON-RPC code, the parameter it lies in, and what to do.
+    """
 
     exit_code: ClassVar[int] = 1
+    code: int | None = None
+    path: str = ""
+    hint: str = ""
 
 
 class ConfigurationError(RecorderError):
@@ -76,7 +84,7 @@ class Conflict(RecorderError):
 
 
 class InvalidParameter(RecorderError):
-    """A parameter that only the storage can judge is wrong: a cursor of another question."""
+    """A parameter is wrong, and `path` names it; ask something else."""
 
     def __init__(self, path: str, error: str) -> None:
         super().__init__(error)
@@ -89,3 +97,35 @@ class DeadlineExceeded(RecorderError):
 
     A change that was asked for has not been made.
     """
+
+
+class Forbidden(RecorderError):
+    """The broker's user may not ask this; an administrator of the recorder can allow it."""
+
+
+class ResultTooLarge(RecorderError):
+    """The answer would not fit one message; ask for less, and the rest by its cursor."""
+
+
+class RecorderUnavailable(RecorderError):
+    """
+    The broker is there but no recorder that could answer or record; ask or publish again later.
+
+    Nothing is changed, and nothing is recorded.
+    """
+
+    exit_code = 69
+
+
+class NoAnswer(RecorderError):
+    """
+    No answer came in time.
+
+    Whether a change that was asked for has been made is unknown: read before asking again.
+    """
+
+    exit_code = 69
+
+
+class NotAnswered(RecorderError):
+    """Recorder and client do not understand each other: a defect, or versions that do not fit."""

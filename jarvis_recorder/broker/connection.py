@@ -123,11 +123,7 @@ async def open_link(
     factory = _Transport()
     address = URL(url).update_query(heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}")
     connection = _Connection(address, transport_factory=factory)
-    try:
-        with refusals("the broker refuses the connection"):
-            await connection.connect(timeout=CONNECT_SECONDS)
-    except BrokerUnavailable as error:
-        raise _refused_for_good(factory.reader) or error from error
+    await _connect(connection, factory)
     reader = factory.reader
     assert reader is not None
     connection.close_callbacks.add(lambda _, error: _lose(lost, f"{purpose} connection", error))
@@ -136,6 +132,18 @@ async def open_link(
         yield Link(connection, reader, lost)
     finally:
         await _close(connection, reader, watch)
+
+
+async def _connect(connection: _Connection, factory: _Transport) -> None:
+    try:
+        with refusals("the broker refuses the connection"):
+            await connection.connect(timeout=CONNECT_SECONDS)
+    except BrokerUnavailable as error:
+        raise _refused_for_good(factory.reader) or error from error
+    finally:
+        if connection.transport is None:
+            # Or it would try to close itself whenever it is collected.
+            await connection.close()
 
 
 def _refused_for_good(reader: DeliveryReader | None) -> ConfigurationError | None:

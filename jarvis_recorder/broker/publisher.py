@@ -31,7 +31,7 @@ class ConfirmingPublisher:
         self._frame_max = frame_max
         self._returned = 0
 
-    def note_return(self) -> None:
+    def note_return(self, _header: bytes) -> None:
         """
         Count a message that no queue took; its confirm follows (RabbitMQ returns first).
 

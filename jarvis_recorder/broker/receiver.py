@@ -40,13 +40,16 @@ _Complete = Callable[[bytes, bytes, bytes], None]
 
 
 class _Assembly:
-    """A channel's message in the making: its method first, then its header, then its body."""
+    """
+    A channel's message in the making: its method first, then its header, then its body.
 
-    __slots__ = ("body_left", "complete", "header", "method", "parts", "wanted")
+    `wanted` says who gets it complete, by the method's number.
+    """
 
-    def __init__(self, wanted: bytes, complete: _Complete) -> None:
-        self.wanted = wanted
-        self.complete = complete
+    __slots__ = ("body_left", "header", "method", "parts", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: dict[bytes, _Complete] = {}
         self.method = b""
         self.header = b""
         self.body_left = 0
@@ -83,7 +86,7 @@ class DeliveryReader(asyncio.StreamReader):
         def complete(method: bytes, header: bytes, body: bytes) -> None:
             sink(_delivery(method, header, body))
 
-        self._assemblies[channel] = _Assembly(_DELIVER, complete)
+        self._assembly(channel).wanted[_DELIVER] = complete
 
     def fetch_to(self, channel: int, sink: Sink) -> None:
         """Hand what `basic.get` fetches on a channel to `sink`; aiormq sees an empty queue."""
@@ -93,11 +96,14 @@ class DeliveryReader(asyncio.StreamReader):
             sink(_fetched(method, header, body))
             super(DeliveryReader, self).feed_data(empty)
 
-        self._assemblies[channel] = _Assembly(_GET_OK, complete)
+        self._assembly(channel).wanted[_GET_OK] = complete
 
-    def return_to(self, channel: int, returned: Callable[[], None]) -> None:
-        """Call `returned` for each message published on a channel that no queue took."""
-        self._assemblies[channel] = _Assembly(_RETURN, lambda *_: returned())
+    def return_to(self, channel: int, returned: Callable[[bytes], None]) -> None:
+        """Hand `returned` the header of each message of a channel that no queue took."""
+        self._assembly(channel).wanted[_RETURN] = lambda _, header, __: returned(header)
+
+    def _assembly(self, channel: int) -> _Assembly:
+        return self._assemblies.setdefault(channel, _Assembly())
 
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
         super().set_transport(transport)
@@ -180,7 +186,7 @@ class DeliveryReader(asyncio.StreamReader):
                 break
             assembly = assemblies.get(channel)
             if assembly is not None and (
-                data[position + 7 : position + 11] == assembly.wanted
+                data[position + 7 : position + 11] in assembly.wanted
                 if kind == _METHOD
                 else assembly.method
             ):
@@ -220,7 +226,7 @@ class DeliveryReader(asyncio.StreamReader):
             assembly.parts = []
         method = assembly.method
         assembly.method = b""
-        assembly.complete(method, assembly.header, body)
+        assembly.wanted[method[:4]](method, assembly.header, body)
 
     def _keep_alive(self) -> None:
         """

@@ -131,7 +131,20 @@ def encode_reply(correlation_id: bytes | None, expiration_ms: int) -> bytes:
     )
 
 
-def encode_message(message_id: str, timestamp: int) -> bytes:
+def encode_request(
+    *, reply_to: str, correlation_id: str, expiration_ms: int, app_id: str, user_id: str | None
+) -> bytes:
+    """Return the properties of a request in JSON, as `decode_request` reads them."""
+    fields = _CONTENT_TYPE_JSON | {
+        "correlation_id": _short(correlation_id),
+        "reply_to": _short(reply_to),
+        "expiration": _short(str(expiration_ms)),
+        "app_id": _short(app_id),
+    }
+    return _joined(fields if user_id is None else fields | {"user_id": _short(user_id)})
+
+
+def encode_message(message_id: str, timestamp: int, app_id: str = "jarvis-recorder") -> bytes:
     """Return the properties of a durable message in JSON; `timestamp` is in microseconds."""
     return _joined(
         _CONTENT_TYPE_JSON
@@ -139,7 +152,7 @@ def encode_message(message_id: str, timestamp: int) -> bytes:
             "delivery_mode": b"\x02",
             "message_id": _short(message_id),
             "timestamp": _PACK_LONG_LONG(timestamp // 1_000_000),
-            "app_id": _short("jarvis-recorder"),
+            "app_id": _short(app_id),
         }
     )
 

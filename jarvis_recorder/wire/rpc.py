@@ -211,7 +211,7 @@ def read_response(question: Question[Any], body: bytes) -> Any:
         if "error" in document:
             raise _fault(document["error"])
         return adapter(BY_QUESTION[type(question)].answer).validate_python(document["result"])
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Fault(
             Code.INTERNAL_ERROR,
             "the reply is no answer to what was asked",

@@ -35,6 +35,12 @@ class SwallowingProxy:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
+    def cut(self) -> None:
+        """Drop every connection, as a network does that comes back at once."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers += (writer, back)

@@ -192,3 +192,17 @@ def test_any_bytes_are_properties_or_refused(header_):
             read(header_)
         except Refused as refused:
             assert refused.reason is Reason.UNDECODABLE  # noqa: PT017 - either is fine
+
+
+def test_a_request_is_read_as_it_was_written():
+    raw = properties.encode_request(
+        reply_to="amq.rabbitmq.reply-to",
+        correlation_id="17",
+        expiration_ms=4_200,
+        app_id="dashboard",
+        user_id="guest",
+    )
+
+    request = properties.decode_request(b"\0\x3c\0\0" + bytes(8) + raw)
+
+    assert request == ("amq.rabbitmq.reply-to", b"\x0217", 4_200, "guest")

@@ -1,0 +1,39 @@
+"""
+The client of a recorder: what the monitor, the chat service and dashboards in Python use.
+
+    import asyncio
+    from jarvis_recorder.client import RecorderClient
+
+    async def main() -> None:
+        async with RecorderClient("amqp://guest:guest@localhost:5672/") as client:
+            await client.publish_event(
+                type="alert", severity="critical", source="monitor",
+                node="pve1", summary="pve1 changed from online to offline",
+            )
+            async for event in client.events.iter(severity="critical"):
+                print(event.timestamp, event.node, event.summary)
+            async for record in client.tail(severity="warning"):
+                print(record.body)
+
+    asyncio.run(main())
+"""
+
+from jarvis_recorder.client.reading import (
+    EventResolved,
+    Notification,
+    PreferenceChanged,
+    PreferenceDeleted,
+)
+from jarvis_recorder.client.recorder_client import RecorderClient
+from jarvis_recorder.client.records import new_event, new_snapshot, new_turn
+
+__all__ = [
+    "EventResolved",
+    "Notification",
+    "PreferenceChanged",
+    "PreferenceDeleted",
+    "RecorderClient",
+    "new_event",
+    "new_snapshot",
+    "new_turn",
+]

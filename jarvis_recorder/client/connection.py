@@ -1,0 +1,152 @@
+"""One connection at a time, opened anew after every loss, for whoever asks or publishes."""
+
+import asyncio
+import random
+from typing import Final, NamedTuple, Self
+
+from yarl import URL
+
+from jarvis_recorder.broker.connection import Link, open_link, redacted
+from jarvis_recorder.client.asking import Asker, open_asker
+from jarvis_recorder.client.publishing import RecordPublisher, open_record_publisher
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
+
+_FIRST_DELAY_SECONDS: Final = 0.2
+_LONGEST_DELAY_SECONDS: Final = 4.0
+_HELD_SECONDS: Final = 60.0
+
+
+class Pauses:
+    """
+    The pauses between attempts to connect: full jitter, a random part of a growing delay.
+
+    So many clients do not come back to a broker at the same moment.
+    """
+
+    def __init__(self) -> None:
+        self._delay = _FIRST_DELAY_SECONDS
+
+    async def next(self) -> None:
+        """Sleep the next, on average longer one."""
+        await asyncio.sleep(random.uniform(0, self._delay))  # noqa: S311 - jitter, no secret
+        self._delay = min(self._delay * 2, _LONGEST_DELAY_SECONDS)
+
+
+class Connected(NamedTuple):
+    """What is open on one connection; gone, all of it, when `link.lost` is done."""
+
+    link: Link
+    asker: Asker
+    publisher: RecordPublisher
+
+
+def check_url(url: str) -> str:
+    """
+    Return the URL.
+
+    Raises:
+        ConfigurationError: It is none of a broker.
+    """
+    try:
+        scheme = URL(url).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in ("amqp", "amqps"):
+        raise ConfigurationError("a broker's URL begins with amqp:// or amqps://")
+    return url
+
+
+class Lifeline:
+    """
+    Keeps a connection open from entering to leaving.
+
+    Entering waits for the first one and fails as it fails. A later one that the broker refuses
+    for good, because the password was changed, is the last: all who wait hear of it.
+    """
+
+    def __init__(self, url: str, app_id: str) -> None:
+        self._url = check_url(url)
+        self._app_id = app_id
+        self._state: asyncio.Future[Connected]
+        self._task: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._renew()
+        self._task = asyncio.create_task(self._keep())
+        try:
+            await self._state
+        except BaseException as error:
+            await self._end()
+            if isinstance(error, BrokerUnavailable):
+                raise BrokerUnavailable(
+                    f"no broker at {redacted(self._url)}: {error}; is RabbitMQ running there?"
+                ) from error
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+        self._renew()
+        self._fail(RecorderError("the client is closed"))
+
+    async def connected(self) -> Connected:
+        """
+        Return what is open, as soon as it is.
+
+        Raises:
+            ConfigurationError: The broker refuses this client for good.
+            RecorderError: The client is closed.
+        """
+        while True:
+            connected = await asyncio.shield(self._state)
+            if not connected.link.lost.done():
+                return connected
+            self._renew(connected)
+
+    def _renew(self, past: Connected | None = None) -> None:
+        """Let everybody wait for the next connection, unless it is waited for already."""
+        if past is None or (self._state.done() and self._state.result() is past):
+            self._state = asyncio.get_running_loop().create_future()
+            self._state.add_done_callback(_retrieve)
+
+    def _fail(self, error: RecorderError) -> None:
+        if not self._state.done():
+            self._state.set_exception(error)
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        first = True
+        pauses = Pauses()
+        while True:
+            began = loop.time()
+            try:
+                await self._hold()
+            except BrokerUnavailable as error:
+                if first:
+                    self._fail(error)
+                    return
+            except RecorderError as error:
+                self._fail(error)
+                return
+            first = False
+            if loop.time() - began > _HELD_SECONDS:
+                pauses = Pauses()
+            await pauses.next()
+
+    async def _hold(self) -> None:
+        """Open a connection, and return when it is lost."""
+        async with open_link(self._url, "client") as link:
+            asker = await open_asker(link, self._app_id, URL(self._url).user)
+            connected = Connected(link, asker, await open_record_publisher(link))
+            self._state.set_result(connected)
+            await asyncio.wait({link.lost})
+            self._renew(connected)
+
+    async def _end(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _retrieve(future: asyncio.Future[Connected]) -> None:
+    if not future.cancelled():
+        future.exception()

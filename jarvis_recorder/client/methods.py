@@ -1,0 +1,141 @@
+"""
+The methods of the recorder as coroutines, grouped as their names are.
+
+Each takes, by keyword, exactly the parameters of its question and returns its answer:
+`client.events.list(severity="critical", limit=10)` asks `ListEvents(severity="critical",
+limit=10)` and returns an `EventPage`. The classes in `wire.questions` and `wire.answers` say
+what they are; nothing of it is repeated here.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from jarvis_recorder.client.failures import invalid
+from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.questions import AnswerT, Question
+
+P = ParamSpec("P")
+Item = TypeVar("Item")
+
+
+class Ask(Protocol):
+    """Asks a question and returns its answer."""
+
+    async def __call__(self, question: Question[AnswerT]) -> AnswerT: ...
+
+
+class Group:
+    """Methods whose names begin alike."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+
+
+def asks(
+    question: Callable[P, Question[AnswerT]],
+) -> Callable[Concatenate[Group, P], Coroutine[Any, Any, AnswerT]]:
+    """Return a method that takes the parameters of a question, asks it, returns the answer."""
+
+    async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> AnswerT:
+        return await self.ask(_make(question, *args, **kwargs))
+
+    return _described(method, question)
+
+
+def pages(
+    question: Callable[P, Question[AnswerT]], items: Callable[[AnswerT], Sequence[Item]]
+) -> Callable[Concatenate[Group, P], AsyncIterator[Item]]:
+    """
+    Return a method that iterates over the items of every page of a question.
+
+    `limit` is the size of a page. A page may be short, or empty, and not be the last.
+    """
+
+    async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Item]:
+        page_question: Any = _make(question, *args, **kwargs)
+        while page_question is not None:
+            page = await self.ask(page_question)
+            for item in items(page):
+                yield item
+            page_question = _next(page_question, page)
+
+    return _described(method, question)
+
+
+def _next(question: Any, page: Any) -> Any:
+    return page.next_cursor and replace(question, cursor=page.next_cursor)
+
+
+def _make(
+    question: Callable[P, Question[AnswerT]], *args: P.args, **kwargs: P.kwargs
+) -> Question[AnswerT]:
+    try:
+        return question(*args, **kwargs)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _described(method: Method, question: Callable[..., Any]) -> Method:
+    """Give a method the signature and the words of its question, for `help` and for notebooks."""
+    parameters = inspect.signature(question).parameters.values()
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    method.__doc__ = question.__doc__
+    method.__signature__ = inspect.Signature([itself, *parameters])  # type: ignore[attr-defined]
+    return method
+
+
+class Events(Group):
+    """What happened in the cluster."""
+
+    list = asks(questions.ListEvents)
+    unresolved = asks(questions.UnresolvedEvents)
+    get = asks(questions.GetEvent)
+    record = asks(questions.RecordEvent)
+    resolve = asks(questions.ResolveEvent)
+    histogram = asks(questions.EventHistogram)
+    iter = pages(questions.ListEvents, lambda page: page.events)
+    iter_unresolved = pages(questions.UnresolvedEvents, lambda page: page.events)
+
+
+class Conversations(Group):
+    """What was said."""
+
+    sessions = asks(questions.ListSessions)
+    turns = asks(questions.ListTurns)
+    search = asks(questions.SearchTurns)
+    usage = asks(questions.ReportUsage)
+    delete = asks(questions.DeleteConversation)
+    iter_sessions = pages(questions.ListSessions, lambda page: page.sessions)
+    iter_turns = pages(questions.ListTurns, lambda page: page.turns)
+
+
+class Snapshots(Group):
+    """What state the cluster was in."""
+
+    latest = asks(questions.LatestSnapshot)
+    at = asks(questions.SnapshotAt)
+    list = asks(questions.ListSnapshots)
+    iter = pages(questions.ListSnapshots, lambda page: page.snapshots)
+
+
+class TimelineMethods(Group):
+    """All of it around one moment."""
+
+    around = asks(questions.TimelineAround)
+
+
+class Preferences(Group):
+    """What the assistant was told to remember."""
+
+    get = asks(questions.GetPreference)
+    list = asks(questions.ListPreferences)
+    set = asks(questions.SetPreference)
+    delete = asks(questions.DeletePreference)
+    iter = pages(questions.ListPreferences, lambda page: page.preferences)

@@ -1,0 +1,327 @@
+"""The client as its users see it."""
+
+import asyncio
+import time
+import weakref
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Self, TypeVar
+
+from jarvis_recorder.client import reading
+from jarvis_recorder.client.connection import Connected, Lifeline
+from jarvis_recorder.client.failures import refused
+from jarvis_recorder.client.methods import (
+    Conversations,
+    Events,
+    Preferences,
+    Snapshots,
+    TimelineMethods,
+)
+from jarvis_recorder.client.reading import Notification, RecordReader
+from jarvis_recorder.client.records import (
+    Extra,
+    Role,
+    new_event,
+    new_snapshot,
+    new_turn,
+    to_message,
+)
+from jarvis_recorder.client.subscription import Subscription
+from jarvis_recorder.errors import BrokerUnavailable, NoAnswer
+from jarvis_recorder.wire import rpc
+from jarvis_recorder.wire.answers import Document, Stats
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.methods import BY_QUESTION
+from jarvis_recorder.wire.questions import AnswerT, Discover, Question, ReadStats
+from jarvis_recorder.wire.records import EventType, Record, Severity, Source
+from jarvis_recorder.wire.rpc import Fault
+from jarvis_recorder.wire.topics import Kind
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+_WINDOW: Final = 500
+_ALL_KINDS: Final = frozenset(Kind)
+
+
+class RecorderClient:
+    """
+    Asks a recorder, publishes what it is to record, and listens to what is published.
+
+    Everything works from many tasks at once. It holds one connection, and opens another when
+    that is lost; a call waits for it as long as its `timeout` allows. Every error is a
+    `RecorderError` of `jarvis_recorder.errors`, named for what to do about it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        app_id: str = "jarvis-recorder-client",
+    ) -> None:
+        """`timeout` is for each call, in seconds; `app_id` goes out with every message."""
+        self._url = url
+        self._timeout = timeout
+        self._app_id = app_id
+        self._lifeline = Lifeline(url, app_id)
+        self._subscriptions: weakref.WeakSet[Subscription[Any]] = weakref.WeakSet()
+        self.events = Events(self.ask)
+        self.conversations = Conversations(self.ask)
+        self.snapshots = Snapshots(self.ask)
+        self.timeline = TimelineMethods(self.ask)
+        self.preferences = Preferences(self.ask)
+
+    async def __aenter__(self) -> Self:
+        """
+        Connect.
+
+        Raises:
+            BrokerUnavailable: The broker cannot be reached.
+            ConfigurationError: It refuses the user, the password or the virtual host.
+        """
+        await self._lifeline.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for subscription in list(self._subscriptions):
+            await subscription.aclose()
+        await self._lifeline.__aexit__()
+
+    async def ask(self, question: Question[AnswerT], *, timeout: float | None = None) -> AnswerT:
+        """
+        Return the answer to a question of `jarvis_recorder.wire.questions`.
+
+        One that changes nothing is asked again by itself where the connection is lost
+        meanwhile.
+
+        Raises:
+            NotFound, Conflict, Forbidden, InvalidParameter, ResultTooLarge: Ask otherwise.
+            DeadlineExceeded: The recorder gave up in time; nothing is changed.
+            NoAnswer: None came in time; whether something is changed is unknown.
+            RecorderUnavailable: There is no recorder, or it cannot answer now.
+            BrokerUnavailable: The broker cannot be reached, or went away meanwhile.
+        """
+        method = BY_QUESTION[type(question)]
+        seconds = self._timeout if timeout is None else timeout
+        until = asyncio.get_running_loop().time() + seconds
+        request = rpc.request(question, 1)
+        while True:
+            connected = await self._connected(until)
+            try:
+                reply = await connected.asker.ask(request, until)
+            except TimeoutError:
+                raise _no_answer(method.name, seconds, changes=method.changes) from None
+            except BrokerUnavailable as error:
+                if method.changes:
+                    raise BrokerUnavailable(
+                        f"{method.name}: {error}; whether the change was made is unknown"
+                    ) from error
+                continue
+            try:
+                answer: AnswerT = rpc.read_response(question, reply)
+            except Fault as fault:
+                raise refused(fault, method.name) from None
+            return answer
+
+    async def stats(self) -> Stats:
+        """Return what the recorder holds and does."""
+        return await self.ask(ReadStats())
+
+    async def discover(self) -> Document:
+        """Return the OpenRPC document: every method, described."""
+        return await self.ask(Discover())
+
+    async def publish(self, record: Record) -> str:
+        """
+        Return the `message_id` of a record once the broker has taken it over, on its disk.
+
+        From then on it will be recorded, though no recorder runs now. The same record may be
+        published again, whatever became of it: it is recorded once.
+
+        Raises:
+            RecorderUnavailable: No queue takes it: no recorder has ever run on this broker.
+            NotConfirmed: The broker refuses it, because the queue is full.
+            InvalidParameter, MessageTooLarge: The recorder would refuse it.
+            BrokerUnavailable: It may or may not have arrived; publish it again.
+        """
+        message = to_message(record, self._app_id)
+        until = asyncio.get_running_loop().time() + self._timeout
+        connected = await self._connected(until)
+        unknown = f"message {message.message_id} may or may not be recorded: publish it again"
+        try:
+            async with asyncio.timeout_at(until):
+                await connected.publisher.publish(message)
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"no confirm within {self._timeout:g} s: is the broker short of memory or disk? "
+                f"{unknown}"
+            ) from None
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"{error}; {unknown}") from error
+        return message.message_id
+
+    async def publish_many(self, records: Iterable[Record] | AsyncIterable[Record]) -> int:
+        """
+        Publish records, many under way together, and return how many: all are confirmed then.
+
+        Raises:
+            RecorderError: Whatever `publish` raises, for the first that was not confirmed. All
+                before it are; of those behind it some may be. Publishing all again is safe.
+        """
+        confirmed = 0
+        under_way: deque[asyncio.Task[str]] = deque()
+        try:
+            async for record in _each(records):
+                while under_way and (len(under_way) >= _WINDOW or under_way[0].done()):
+                    await under_way.popleft()
+                    confirmed += 1
+                under_way.append(asyncio.create_task(self.publish(record)))
+            while under_way:
+                await under_way.popleft()
+                confirmed += 1
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        return confirmed
+
+    async def publish_event(
+        self,
+        *,
+        type: EventType,
+        source: Source,
+        summary: str,
+        severity: Severity = "info",
+        node: str | None = None,
+        details: Any = None,
+        timestamp: datetime | None = None,
+        message_id: str | None = None,
+        extra: Extra | None = None,
+    ) -> str:
+        """Publish what `new_event` makes of these, as `publish` does."""
+        return await self.publish(
+            new_event(
+                type=type,
+                source=source,
+                summary=summary,
+                severity=severity,
+                node=node,
+                details=details,
+                timestamp=timestamp,
+                message_id=message_id,
+                extra=extra,
+            )
+        )
+
+    async def publish_snapshot(
+        self,
+        snapshot: dict[str, Any],
+        *,
+        cluster: str = "",
+        timestamp: datetime | None = None,
+        message_id: str | None = None,
+        extra: Extra | None = None,
+    ) -> str:
+        """Publish what `new_snapshot` makes of these, as `publish` does."""
+        return await self.publish(
+            new_snapshot(
+                snapshot,
+                cluster=cluster,
+                timestamp=timestamp,
+                message_id=message_id,
+                extra=extra,
+            )
+        )
+
+    async def publish_turn(
+        self,
+        *,
+        session_id: str,
+        role: Role,
+        content: str,
+        model: str | None = None,
+        tokens_used: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost_usd: Decimal | int | str | None = None,
+        tool_calls: Any = None,
+        timestamp: datetime | None = None,
+        message_id: str | None = None,
+        extra: Extra | None = None,
+    ) -> str:
+        """Publish what `new_turn` makes of these, as `publish` does."""
+        return await self.publish(
+            new_turn(
+                session_id=session_id,
+                role=role,
+                content=content,
+                model=model,
+                tokens_used=tokens_used,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost_usd=cost_usd,
+                tool_calls=tool_calls,
+                timestamp=timestamp,
+                message_id=message_id,
+                extra=extra,
+            )
+        )
+
+    def tail(
+        self,
+        kinds: Collection[Kind] = _ALL_KINDS,
+        *,
+        severity: Severity | None = None,
+        node: str | None = None,
+    ) -> Subscription[Record]:
+        """
+        Return the records of these kinds as they are published, whoever publishes them.
+
+        `severity` lets through events at least as severe, `node` those of one node; either
+        keeps back what has none, such as turns.
+        """
+        reader = RecordReader(severity=severity, node=node, now=_now)
+        return self._subscribed(reading.bindings(kinds), reader)
+
+    def notifications(self) -> Subscription[Notification]:
+        """Return what the recorder announces: resolved events, changed preferences."""
+        return self._subscribed([reading.NOTIFICATIONS], reading.read_notification)
+
+    def _subscribed(
+        self, bindings: Sequence[str], read: Callable[[Delivery], Iterable[T]]
+    ) -> Subscription[T]:
+        subscription = Subscription(self._url, bindings, read)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    async def _connected(self, until: float) -> Connected:
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._lifeline.connected()
+        except TimeoutError:
+            raise BrokerUnavailable(
+                "the connection to the broker is lost and has not come back in time"
+            ) from None
+
+
+def _no_answer(method: str, seconds: float, *, changes: bool) -> NoAnswer:
+    unknown = "; whether the change was made is unknown" if changes else ""
+    return NoAnswer(
+        f"{method}: no answer within {seconds:g} s{unknown}: does a recorder run on this broker?"
+    )
+
+
+async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
+    if isinstance(records, AsyncIterable):
+        async for record in records:
+            yield record
+    else:
+        for record in records:
+            yield record
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000

@@ -1,0 +1,174 @@
+"""Listening to what is published: a live view, not the record."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Generic, Self, TypeVar
+
+import aiormq
+
+from jarvis_recorder.broker.connection import Link, open_link, refusals
+from jarvis_recorder.client.connection import Pauses
+from jarvis_recorder.client.failures import NO_RECORDER
+from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.topics import EXCHANGE
+
+T = TypeVar("T")
+
+# What the broker keeps for a reader that is slow, and no more: the oldest go first.
+_QUEUE_LIMITS: Final[dict[str, int | str]] = {
+    "x-max-length": 10_000,
+    "x-max-length-bytes": 64 * 1024 * 1024,
+    "x-overflow": "drop-head",
+}
+_PREFETCH: Final = 200
+_ACK_EVERY: Final = 100
+
+
+class Subscription(Generic[T]):
+    """
+    What is published from now on, read one by one with `async for`.
+
+    It has a connection of its own, so that a flood of messages keeps no question waiting, and
+    comes back by itself after a loss. What is published meanwhile is missed, and so is the
+    oldest of more than 10 000 messages or 64 MiB that wait for a slow reader: nobody else is
+    hurt by one, and the record itself misses nothing. A reader that takes nothing for half an
+    hour is disconnected by the broker, and comes back too.
+
+    `skipped` counts the messages that could not be read. It is subscribed once `async with` is entered;
+    without that, when the first message is asked for.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        bindings: Sequence[str],
+        read: Callable[[Delivery], Iterable[T]],
+    ) -> None:
+        self._url = url
+        self._bindings = bindings
+        self._read = read
+        self._stack = contextlib.AsyncExitStack()
+        self._channel: aiormq.abc.AbstractChannel | None = None
+        self._arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
+        self._unread: list[T] = []
+        self._taken = 0
+        self._was_subscribed = False
+        self._closed = False
+        self.skipped = 0
+
+    async def __aenter__(self) -> Self:
+        """
+        Subscribe.
+
+        Raises:
+            BrokerUnavailable: The broker cannot be reached.
+            RecorderUnavailable: There is no exchange to listen to.
+            ConfigurationError: The broker refuses this user.
+        """
+        await self._subscribe()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Listen no more; whoever waits for the next message is told that there is none."""
+        self._closed = True
+        self._arrived.put_nowait(None)
+        await self._leave()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._unread:
+            self._unread = list(self._values(await self._next()))[::-1]
+        return self._unread.pop()
+
+    def _values(self, delivery: Delivery) -> Iterable[T]:
+        try:
+            return self._read(delivery)
+        except (Refused, ValueError):
+            self.skipped += 1
+            return ()
+
+    async def _next(self) -> Delivery:
+        while not self._closed:
+            if self._channel is None:
+                await self._subscribe_again()
+                continue
+            delivery = await self._arrived.get()
+            if delivery is None:
+                await self._leave()
+                continue
+            await self._ack(delivery.tag, self._channel)
+            return delivery
+        raise StopAsyncIteration
+
+    async def _ack(self, tag: int, channel: aiormq.abc.AbstractChannel | None) -> None:
+        """Let the broker send more: now and then, and whenever nothing is left to read."""
+        self._taken += 1
+        if channel is None or not (self._arrived.empty() or self._taken % _ACK_EVERY == 0):
+            return
+        # A channel that is gone says so by itself.
+        with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError, ConnectionError):
+            await channel.basic_ack(tag, multiple=True, wait=False)
+
+    async def _subscribe_again(self) -> None:
+        """Subscribe; after the first time for as long as it takes."""
+        pauses = Pauses()
+        while True:
+            try:
+                return await self._subscribe()
+            except BrokerUnavailable:
+                if not self._was_subscribed or self._closed:
+                    raise
+                await pauses.next()
+
+    async def _subscribe(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            link = await stack.enter_async_context(open_link(self._url, "client subscription"))
+            # Each connection has its own queue of arrivals: tags of a past one mean nothing.
+            arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
+            channel = await _consume(link, self._bindings, arrived)
+            link.lost.add_done_callback(lambda _: arrived.put_nowait(None))
+            self._stack = stack.pop_all()
+        self._channel, self._arrived = channel, arrived
+        self._was_subscribed = True
+
+    async def _leave(self) -> None:
+        self._channel = None
+        await self._stack.aclose()
+
+
+async def _consume(
+    link: Link, bindings: Sequence[str], arrived: asyncio.Queue[Delivery | None]
+) -> aiormq.abc.AbstractChannel:
+    """Consume a queue that only this connection has, and that ends with it."""
+    channel = await link.channel(prefetch=_PREFETCH)
+    link.reader.deliver_to(channel.number, arrived.put_nowait)
+    try:
+        with refusals("a subscription is refused"):
+            await _declare_and_consume(channel, bindings)
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        raise RecorderUnavailable(NO_RECORDER) from error
+    return channel
+
+
+async def _declare_and_consume(
+    channel: aiormq.abc.AbstractChannel, bindings: Sequence[str]
+) -> None:
+    declared = await channel.queue_declare(
+        "", exclusive=True, auto_delete=True, arguments={**_QUEUE_LIMITS}
+    )
+    queue = declared.queue or ""
+    for binding in bindings:
+        await channel.queue_bind(queue, EXCHANGE, binding)
+    await channel.basic_consume(queue, _unreachable, exclusive=True)
+
+
+async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:
+    raise AssertionError("the reader keeps every delivery of a consumed channel")
