@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
 import uvloop
-from jarvis_recorder.client import RecorderClient
 
 from bench.contenders import PEERS, environment, python_peers
+from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.wire.questions import GetPreference
 
 ONE_ASKER: Final = 2_000
@@ -44,7 +44,7 @@ def ask_recorder(url: str) -> Asked:
 
     async def main() -> Asked:
         async with RecorderClient(url) as client:
-            await client.preferences.set(_KEY, "dark")
+            await client.preferences.set(key=_KEY, value="dark")
 
             async def ask() -> None:
                 await client.ask(GetPreference(key=_KEY))
@@ -60,7 +60,7 @@ def ask_busy_recorder(url: str, is_busy: Callable[[], bool]) -> Busy:
 
     async def main() -> Busy:
         async with RecorderClient(url) as client:
-            await client.preferences.set(_KEY, "dark")
+            await client.preferences.set(key=_KEY, value="dark")
 
             async def ask() -> None:
                 await client.ask(GetPreference(key=_KEY))

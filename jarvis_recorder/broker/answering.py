@@ -10,10 +10,10 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, Link, broker_errors, open_link
+from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, Link, open_link
 from jarvis_recorder.broker.consumer import QueueConsumer
 from jarvis_recorder.broker.declaration import TopologyMode, declare
-from jarvis_recorder.broker.publisher import RawProperties, open_publisher
+from jarvis_recorder.broker.publisher import open_publisher, post
 from jarvis_recorder.ports import Publisher, Requests
 from jarvis_recorder.wire.topics import RPC_QUEUE
 
@@ -53,8 +53,5 @@ class _RequestConsumer(QueueConsumer):
     """
 
     async def reply(self, to: str, properties: bytes, body: bytes) -> None:
-        with broker_errors():
-            # Not mandatory: the broker would return what goes to a direct reply-to.
-            await self._channel.basic_publish(
-                body, routing_key=to, properties=RawProperties(properties), mandatory=False
-            )
+        # Not mandatory: the broker would return what goes to a direct reply-to.
+        await post(self._channel, "", to, properties, body, mandatory=False)

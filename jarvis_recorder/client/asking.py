@@ -11,9 +11,9 @@ from typing import Final
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, refusals
-from jarvis_recorder.broker.publisher import RawProperties
+from jarvis_recorder.broker.publisher import post
 from jarvis_recorder.client.failures import NO_RECORDER, lost
-from jarvis_recorder.errors import RecorderUnavailable
+from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.properties import decode_request, encode_request
 from jarvis_recorder.wire.refusal import Refused
@@ -89,14 +89,8 @@ class Asker:
 
     async def _publish(self, request: bytes, properties: bytes) -> None:
         try:
-            await self._channel.basic_publish(
-                request,
-                exchange=RPC_EXCHANGE,
-                routing_key=RPC_KEY,
-                properties=RawProperties(properties),
-                mandatory=True,
-            )
-        except (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError) as error:
+            await post(self._channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
+        except BrokerUnavailable as error:
             raise lost(self._channel) from error
 
     def _take(self, delivery: Delivery) -> None:

@@ -163,7 +163,8 @@ def _only_read(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN")
+        # Past SQLAlchemy, for which this would be a statement like any other.
+        connection.connection.cursor().execute("BEGIN")
 
 
 def read_only_engine(path: Path) -> Engine:

@@ -101,7 +101,7 @@ async def test_many_are_published_and_iterated_over(client, recorder):
 
 
 async def test_errors_say_what_to_do(client):
-    with pytest.raises(NotFound, match="preferences.get: there is no preference"):
+    with pytest.raises(NotFound, match=r"preferences\.get: there is no preference"):
         await client.preferences.get(key="theme")
     await client.preferences.set(key="theme", value="dark")
     with pytest.raises(Conflict, match="version 1"):
