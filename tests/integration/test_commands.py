@@ -61,13 +61,11 @@ async def test_what_was_recorded_is_shown_and_changed(amqp_url, recorder):
 
 async def test_tail_shows_what_is_published_until_it_is_stopped(amqp_url, recorder):
     process = start(amqp_url, "tail", "--json")
+    reading = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
     async with asyncio.timeout(20):
-        while recorder.process.poll() is None:
+        while not reading.done():
             await publish(amqp_url, scenario.FILL[1])
-            reading = asyncio.create_task(asyncio.to_thread(process.stdout.readline))
-            done, _ = await asyncio.wait({reading}, timeout=2)
-            if done:
-                break
+            await asyncio.wait({reading}, timeout=0.5)
     assert json.loads(await reading)["node"] == "pve1"
 
     process.send_signal(signal.SIGINT)

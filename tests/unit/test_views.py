@@ -64,7 +64,7 @@ def test_a_histogram_draws_each_bucket_in_proportion():
 
     lines = printed(*views.histogram(out, answers.Histogram(60, buckets))).splitlines()
 
-    assert [line.count("█") for line in lines[1:4]] == [75, 38, 0]
+    assert [line.count("█") for line in lines[1:4]] == [74, 37, 0]
     assert "■ critical  ■ info" in lines[-1]
 
 
