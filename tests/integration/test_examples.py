@@ -1,0 +1,73 @@
+"""Every example does what it says, against a running recorder."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.broker
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def npm_ci() -> None:
+    """Install what the examples in Node.js need, where it is not there."""
+    if not (EXAMPLES / "node_modules" / "amqplib").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=EXAMPLES, check=True)
+
+
+def test_the_examples_are_tried(tmp_path):
+    """A new example has to be named below."""
+    names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".mjs", ".sh")}
+    assert names == {
+        "python_client.py", "aio_pika_plain.py", "node_amqplib.mjs", "shell_amqp_tools.sh",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "needs"),
+    [
+        ((sys.executable, "python_client.py"), None),
+        ((sys.executable, "aio_pika_plain.py"), None),
+        pytest.param(
+            ("node", "node_amqplib.mjs"),
+            npm_ci,
+            marks=pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed"),
+        ),
+        pytest.param(
+            ("./shell_amqp_tools.sh",),
+            None,
+            marks=pytest.mark.skipif(
+                shutil.which("amqp-publish") is None, reason="amqp-tools is not installed"
+            ),
+        ),
+    ],
+)
+async def test_an_example_publishes_and_asks(amqp_url, start_recorder, command, needs):
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("answering")
+    recorder.wait_for("recording")
+    if needs:
+        needs()
+
+    async def printed() -> str:
+        """Run it; its question may be quicker than its event is recorded."""
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [*command, amqp_url],
+            cwd=EXAMPLES,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    async with asyncio.timeout(60):
+        while "pve1 changed from online to offline" not in await printed():
+            pass
+    assert recorder.count() >= 1
