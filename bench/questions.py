@@ -105,7 +105,8 @@ def _questions(events: int) -> dict[str, list[Callable[[], Question[Any]]]]:
         for size in range(len(_FILTERS) + 1)
         for names in itertools.combinations(_FILTERS, size)
     ]
-    day = {"since": deep - timedelta(days=1), "until": deep}
+    # The last day, which is whole also where there are few events.
+    day = {"since": end - timedelta(days=1), "until": end}
 
     def lists(**more: Any) -> list[Callable[[], Question[Any]]]:
         return [lambda f=filters: ListEvents(**f, **more) for filters in combinations]

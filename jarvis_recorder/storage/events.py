@@ -28,7 +28,7 @@ from jarvis_recorder.wire.times import to_datetime, to_micros
 
 # How many events one call looks through: a filter that fits hardly any would otherwise read
 # the whole table. The page then is short, and its cursor goes on from where looking ended.
-MAX_LOOKED_THROUGH: Final = 4_000
+MAX_LOOKED_THROUGH: Final = 2_000
 
 _Condition = ColumnElement[bool]
 _Filters = ListEvents | EventHistogram
