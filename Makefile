@@ -15,7 +15,7 @@ run: .venv/ready rabbitmq  ## Run the recorder with a private broker, until Ctrl
 test: .venv/ready rabbitmq  ## Everything, with coverage.
 	$(BIN)/python -m pytest --cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
-		--include='*/ingest/*,*/wire/*,*/broker/receiver.py'
+		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
 
 test-fast: .venv/ready  ## What needs no broker: seconds.
 	$(BIN)/python -m pytest -m "not broker and not slow"

@@ -42,6 +42,9 @@ def main(
     asking: Annotated[
         bool, typer.Option("--asking", help="Instead: questions there and back, beside a peer.")
     ] = False,
+    questions: Annotated[
+        bool, typer.Option("--questions", help="Instead: questions on many events; see --events.")
+    ] = False,
     backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
     output: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
@@ -71,7 +74,11 @@ def main(
                 "busy": busy._asdict(),
             }
             tables.append(report.asking(quiet, peer, busy))
-        if not (memory or latency or asking):
+        if questions:
+            few, many = bench.questions(events)
+            found["questions"] = [asked._asdict() for asked in many]
+            tables.append(report.questions(few, many, events))
+        if not (memory or latency or asking or questions):
             runs, reasons = _throughput(bench, contenders, events, rounds)
             found["throughput"] = {
                 name: [run._asdict() for run in taken] for name, taken in runs.items()

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench import questions
 from bench.asking import Asked, Busy, ask_busy_recorder, ask_peer, ask_recorder
 from bench.contenders import Contender, Job, NotHere, environment, recorder_command
 from bench.load import BETWEEN_EVENTS, FIRST_EVENT, QUEUE, Publisher, declare, fill, messages
@@ -149,6 +150,19 @@ class Bench:
 
             busy = ask_busy_recorder(self._node.url, is_busy)
         return quiet, peer, busy
+
+    def questions(self, events: int) -> tuple[list[questions.Asked], list[questions.Asked]]:
+        """Ask a database of few events, and one of many."""
+        found = []
+        for count in (min(questions.FEW, events), events):
+            database = self._job(0).database
+            for done in questions.fill(database, count):
+                self._report(f"generating {count:,} events", done, count)
+            self._report(f"asking about {count:,} events", 0, 0)
+            found.append(questions.measure(database, count))
+            database.unlink()
+        few, many = found
+        return few, many
 
     def _job(self, messages: int) -> Job:
         """Return a job with a new database, which has the tables and nothing in them."""

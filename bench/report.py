@@ -15,6 +15,8 @@ from bench.asking import Asked, Busy
 from bench.contenders import CONTENDERS, Contender
 from bench.load import Publisher
 from bench.measure import Latency, Memory, Throughput
+from bench.questions import FEW
+from bench.questions import Asked as Answered
 
 
 def machine(url: str, directory: Path) -> dict[str, str]:
@@ -126,6 +128,23 @@ def asking(quiet: Asked, peer: Asked | str, busy: Busy) -> Table:
         f"{busy.p99_ms:.2f} ms",
         "",
     )
+    return table
+
+
+def questions(few: Sequence[Answered], many: Sequence[Answered], events: int) -> Table:
+    """Return a row for each kind of question."""
+    table = _table(f"Questions on {events:,} events", "", "Variants", "Median", "99th percentile")
+    table.add_column(f"on {FEW:,}", justify="right")
+    table.add_column("Ratio", justify="right")
+    for small, large in zip(few, many, strict=True):
+        table.add_row(
+            large.name,
+            str(large.variants),
+            f"{large.median_ms:.2f} ms",
+            f"{large.p99_ms:.2f} ms",
+            f"{small.p99_ms:.2f} ms",
+            f"{large.p99_ms / small.p99_ms:.2f} x",
+        )
     return table
 
 

@@ -1,36 +1,19 @@
 #!/bin/sh
-# Publish an event and ask a question from a shell, with amqp-tools (apt install amqp-tools).
-#
-#     examples/shell_amqp_tools.sh [amqp://user:password@host:5672]
+# The same from the shell with amqp-tools: `shell_amqp_tools.sh amqp://localhost/`.
 set -eu
+# A slash at the end would name a virtual host of no name.
+url=${1%/}
 
-url=${1:-${AMQP_URL:-amqp://guest:guest@localhost:5672}}
-url=${url%/} # librabbitmq takes a slash at the end for a virtual host without a name
+# An event. The tools set no message_id, so the body gives itself an identity.
+amqp-publish --url="$url" -e jarvis -r cluster.event.alert.critical -C application/json -p \
+    -b '{"id":"shell-1","type":"alert","severity":"critical","source":"monitor","node":"pve1",
+         "summary":"pve1 changed from online to offline","timestamp":"2026-11-23T08:00:00Z"}'
 
-# amqp-publish sets no message_id, so the event carries its identity itself. Nor does it wait for
-# a confirm: its success means "sent". What must not be lost wants a client that confirms.
-id=$(cat /proc/sys/kernel/random/uuid)
-now=$(date --utc +%Y-%m-%dT%H:%M:%S.%6NZ)
-amqp-publish --url="$url" --exchange=jarvis --routing-key=cluster.event.alert.warning \
-    --persistent --content-type=application/json --body="{
-  \"id\": \"$id\", \"timestamp\": \"$now\", \"type\": \"alert\", \"severity\": \"warning\",
-  \"source\": \"monitor\", \"node\": \"pve1\", \"summary\": \"cpu of pve1 above 90 %\"
-}"
-echo "published $id"
-
-# Direct reply-to wants one channel for question and reply, and these tools open one each: so the
-# reply goes to a queue of our own. The recorder replies only to names that begin like this one.
-reply_to=jarvis.reply.$(cat /proc/sys/kernel/random/uuid)
-amqp-declare-queue --url="$url" --queue="$reply_to" --durable >/dev/null
-trap 'amqp-delete-queue --url="$url" --queue="$reply_to" >/dev/null' EXIT
-
-# There is no correlation_id here either: nobody else's reply comes to this queue.
-amqp-publish --url="$url" --exchange=jarvis.rpc --routing-key=recorder \
-    --content-type=application/json --reply-to="$reply_to" --body='{
-  "jsonrpc": "2.0", "id": 1, "method": "events.list", "params": {"node": "pve1", "limit": 5}
-}'
-timeout 5 amqp-consume --url="$url" --queue="$reply_to" --count=1 cat || {
-    echo "no answer: does a recorder run on this broker?" >&2
-    exit 69
-}
+# A question: a reply queue of one's own, whose name begins with jarvis.reply.
+replies=jarvis.reply.shell.$$
+amqp-declare-queue --url="$url" -q "$replies" >/dev/null
+amqp-publish --url="$url" -e jarvis.rpc -r recorder -t "$replies" \
+    -b '{"jsonrpc":"2.0","method":"events.list","params":{"node":"pve1"},"id":1}'
+amqp-consume --url="$url" -q "$replies" -c 1 cat
 echo
+amqp-delete-queue --url="$url" -q "$replies" >/dev/null

@@ -69,12 +69,14 @@ async def first_of(stop: asyncio.Event, *futures: asyncio.Future[Any]) -> None:
 async def unless_stopped(stop: asyncio.Event, opening: Coroutine[Any, Any, T]) -> T | None:
     """Return what opens, or None where the process is told to stop before it has."""
     task = asyncio.create_task(opening)
-    await first_of(stop, task)
-    if not task.done():
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return None
-    return await task
+    try:
+        await first_of(stop, task)
+    finally:
+        # Also where this itself is cancelled: nothing may go on opening behind our back.
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    return None if task.cancelled() else await task
 
 
 async def raise_first(*futures: asyncio.Future[Any]) -> None:

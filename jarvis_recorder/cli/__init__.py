@@ -42,10 +42,13 @@ def options(
 
 def main() -> None:
     """Run the command line; a failure made on purpose is one line and its exit code."""
-    from jarvis_recorder.cli import config, database, demo, run, schema
+    from jarvis_recorder.cli import config, database, demo, live, preferences, query, run, schema
 
     run.register(application)
     demo.register(application)
+    application.add_typer(query.commands, name="query")
+    application.add_typer(preferences.commands, name="prefs")
+    live.register(application)
     application.add_typer(database.commands, name="db")
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")

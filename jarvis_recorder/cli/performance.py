@@ -11,6 +11,7 @@ from jarvis_recorder.app import App, now
 from jarvis_recorder.broker.session import Session, open_session
 from jarvis_recorder.broker.survey import survey
 from jarvis_recorder.config import Loaded
+from jarvis_recorder.demo.questions import ask_around
 from jarvis_recorder.demo.show import SHOWN, DeadLetter, Outcome
 from jarvis_recorder.demo.story import LENGTH, Expected, Message, expected, tell
 from jarvis_recorder.errors import ConfigurationError, RecorderError
@@ -60,6 +61,7 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
             published = time.monotonic()
             letters = await _settled(session, app, recording, expected(messages))
             settled = time.monotonic()
+            asked = await ask_around(broker.url.get_secret_value())
     finally:
         stop.set()
         await recording
@@ -72,6 +74,7 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
         letters=letters,
         overview=await overview(database, identities, SHOWN),
         kept=database if keep else None,
+        asked=asked,
     )
 
 

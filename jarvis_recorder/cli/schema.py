@@ -1,4 +1,4 @@
-"""`schema`: the JSON Schemas of what publishers send."""
+"""`schema`: what is published about the recorder's messages and methods."""
 
 import difflib
 import json
@@ -9,7 +9,7 @@ import typer
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Show or write the JSON Schemas of messages and dead letters.",
+    help="Show or write the JSON Schemas of messages and methods, AsyncAPI and OpenRPC.",
 )
 
 
@@ -19,7 +19,7 @@ def export(
         Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")
     ] = Path("schemas"),
 ) -> None:
-    """Write every schema as NAME.json into a directory, over what is there."""
+    """Write every document as NAME.json into a directory, over what is there."""
     from jarvis_recorder.errors import ConfigurationError
     from jarvis_recorder.wire.schemas import documents
 
@@ -27,7 +27,8 @@ def export(
         directory.mkdir(parents=True, exist_ok=True)
         for name, document in documents().items():
             path = directory / f"{name}.json"
-            path.write_text(_text(document), encoding="utf-8")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text(document), encoding="utf-8")
             typer.echo(path)
     except OSError as error:
         raise ConfigurationError(f"{directory}: {error.strerror}: name another directory") from None
@@ -35,19 +36,22 @@ def export(
 
 @commands.command(epilog="Example: `jarvis-recorder schema show event`")
 def show(
-    name: Annotated[str, typer.Argument(help="event, turn-batch, dead-letter and so on.")],
+    name: Annotated[
+        str, typer.Argument(help="event, dead-letter, rpc/events.list.params, openrpc and so on.")
+    ],
 ) -> None:
-    """Print one schema."""
+    """Print one document."""
     from jarvis_recorder.wire.schemas import documents
 
     known = documents()
     if name not in known:
         (near,) = difflib.get_close_matches(name, known, n=1, cutoff=0)
         raise typer.BadParameter(
-            f"no schema {name!r}; did you mean {near}? There are {', '.join(known)}."
+            f"nothing is called {name!r}; did you mean {near}? There are {', '.join(known)}."
         )
-    typer.echo(_text(known[name]), nl=False)
+    typer.echo(text(known[name]), nl=False)
 
 
-def _text(document: dict[str, Any]) -> str:
+def text(document: dict[str, Any]) -> str:
+    """Return a document as it is written: the same text whenever the code says the same."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -15,7 +15,8 @@ from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
 
 NOTIFICATIONS: Final = "recorder.#"
-SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
+SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
+"""From the least to the most severe."""
 _ONE_EVENT: Final = TypeAdapter(OneEvent)
 _ONE_PREFERENCE: Final = TypeAdapter(OnePreference)
 

@@ -13,6 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from jarvis_recorder.demo.questions import Asked
 from jarvis_recorder.demo.story import Message, expected
 from jarvis_recorder.storage.overview import Overview
 from jarvis_recorder.storage.rows import SHAPES
@@ -52,6 +53,7 @@ class Outcome(NamedTuple):
     overview: Overview
     kept: Path | None
     """The database, where it is still there afterwards."""
+    asked: Sequence[Asked] = ()
 
     def mismatches(self) -> list[str]:
         """Return what is otherwise than the story expects, nothing if all is well."""
@@ -133,6 +135,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             {"what": what, "message_id": letter.message_id, "headers": dict(letter.headers)}
             for letter, what in outcome.explained()
         ],
+        "asked": [asked._asdict() for asked in outcome.asked],
         "events": [_plain(line) for line in overview.events],
         "sessions": [_plain(line) for line in overview.sessions],
         "snapshots": {
@@ -183,6 +186,12 @@ def _parts(outcome: Outcome) -> Iterator[Any]:
     yield _repeats_table(outcome)
     yield _heading(f"Dead-lettered: {len(outcome.letters)} messages that cannot be recorded", "red")
     yield _letters_table(outcome)
+    yield _paragraph(
+        "Read from jarvis.recorder.dead: each as it was published, the reason in its headers."
+    )
+    if outcome.asked:
+        yield _heading(f"Asked: {len(outcome.asked)} questions, over a reply queue", "blue")
+        yield _asked_table(outcome)
     yield from _ending(outcome)
 
 
@@ -299,10 +308,18 @@ def _letters_table(outcome: Outcome) -> Table:
     return table
 
 
+def _asked_table(outcome: Outcome) -> Table:
+    table = _table()
+    table.add_column("method", style="cyan", no_wrap=True)
+    table.add_column("what was asked, and what came back")
+    table.add_column("ms", justify="right", no_wrap=True)
+    for asked in outcome.asked:
+        said = Text.assemble((asked.params, "dim"), "\n", (asked.answer, "bold"))
+        table.add_row(asked.method, said, f"{asked.milliseconds:.1f}")
+    return table
+
+
 def _ending(outcome: Outcome) -> Iterable[Any]:
-    yield _paragraph(
-        "Read from jarvis.recorder.dead: each as it was published, the reason in its headers."
-    )
     if mismatches := outcome.mismatches():
         yield _heading("Not as expected", "red")
         yield _paragraph(Text("\n".join(f"✗ {line}" for line in mismatches), style="red"))
@@ -312,6 +329,7 @@ def _ending(outcome: Outcome) -> Iterable[Any]:
     if outcome.kept is not None:
         lines.insert(0, (f"sqlite3 '{outcome.kept}'", "what was recorded, to look around"))
     lines += [
+        ("jarvis-recorder query --help", "what can be asked"),
         ("jarvis-recorder config show", "its settings, and where each comes from"),
         ("README.md", "how to publish to it, and what it promises"),
     ]

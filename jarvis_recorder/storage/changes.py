@@ -14,6 +14,12 @@ from jarvis_recorder.storage.insertion import insert_all
 from jarvis_recorder.storage.preferences import find_preference
 from jarvis_recorder.storage.rows import SHAPES
 from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
+from jarvis_recorder.wire.announcements import (
+    EVENT_RESOLVED,
+    PREFERENCE_CHANGED,
+    ChangedPreference,
+    DeletedPreference,
+)
 from jarvis_recorder.wire.answers import Deleted, OneEvent, OnePreference, Preference
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import (
@@ -24,9 +30,8 @@ from jarvis_recorder.wire.questions import (
     SetPreference,
 )
 from jarvis_recorder.wire.records import Record
-from jarvis_recorder.wire.strict_json import dump
 from jarvis_recorder.wire.times import to_datetime
-from jarvis_recorder.wire.topics import EVENT_RESOLVED, PREFERENCE_CHANGED, Kind
+from jarvis_recorder.wire.topics import Kind
 
 Change = Callable[[AsyncConnection, Any, int], Awaitable[Any]]
 """Makes a change in a transaction that has begun, at a moment in microseconds."""
@@ -108,7 +113,8 @@ async def delete_preference(
     of_key = preferences.c.key == question.key
     gone = await connection.execute(delete(preferences).where(of_key))
     if gone.rowcount:
-        body = dump({"preference": {"key": question.key, "deleted": True}}).encode()
+        gone_now = ChangedPreference(DeletedPreference(question.key, deleted=True))
+        body = adapter(ChangedPreference).dump_json(gone_now)
         await _announce(connection, PREFERENCE_CHANGED, body, now)
     return Deleted(gone.rowcount)
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.storage.cursors import read_cursor, write_cursor
@@ -33,8 +33,11 @@ def get_preference(connection: Connection, question: GetPreference) -> OnePrefer
     return OnePreference(found)
 
 
+_BY_KEY: Final = select(*IN_ORDER).where(_columns.key == bindparam("key"))
+
+
 def find_preference(connection: Connection, key: str) -> Preference | None:
-    row = connection.execute(select(*IN_ORDER).where(_columns.key == key)).first()
+    row = connection.execute(_BY_KEY, {"key": key}).first()
     return None if row is None else Preference(*row)
 
 

@@ -5,7 +5,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -43,20 +43,18 @@ class Readers:
                 statement has been interrupted, or was never begun.
             StorageUnavailable, StorageDamaged: The file cannot be read.
         """
-        loop = asyncio.get_running_loop()
         reading = _Reading(self._engine, read)
         job = self._threads.submit(reading.run)
-        future = asyncio.wrap_future(job)
         try:
-            await asyncio.wait({future}, timeout=max(0.0, until - loop.time()))
-            if not future.done():
-                raise DeadlineExceeded("the answer was not found in time")
+            async with asyncio.timeout_at(until):
+                with sqlite.translated_errors(self._path):
+                    return await asyncio.wrap_future(job)
+        except TimeoutError:
+            raise DeadlineExceeded("the answer was not found in time") from None
         finally:
             # What has not begun yet is taken back; what has is interrupted.
-            if not (future.done() or job.cancel()):
-                await asyncio.shield(_interrupted(reading, future))
-        with sqlite.translated_errors(self._path):
-            return future.result()
+            if not (job.done() or job.cancel()):
+                await asyncio.shield(_interrupted(reading, job))
 
     async def close(self) -> None:
         """Return once every thread has ended and every connection is closed."""
@@ -64,12 +62,11 @@ class Readers:
         self._engine.dispose()
 
 
-async def _interrupted(reading: "_Reading[T]", future: asyncio.Future[T]) -> None:
+async def _interrupted(reading: "_Reading[T]", job: Future[T]) -> None:
     """Interrupt until it has ended: between two statements there is nothing to interrupt."""
-    while not future.done():
+    while not job.done():
         reading.interrupt()
-        await asyncio.wait({future}, timeout=_INTERRUPT_AGAIN_SECONDS)
-    future.exception()
+        await asyncio.sleep(_INTERRUPT_AGAIN_SECONDS)
 
 
 class _Reading(Generic[T]):

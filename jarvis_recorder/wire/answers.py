@@ -9,15 +9,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import PlainSerializer
+from pydantic import Field, PlainSerializer, WithJsonSchema
 
 from jarvis_recorder.wire.moments import Moment
 
 Exact = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str)]
 """A decimal that goes out as a text, because a JSON number would be read as a double."""
 
-Document = dict[str, Any]
-"""A JSON document that describes itself."""
+Place = Annotated[
+    tuple[int, int],
+    # Not as pydantic has it: `prefixItems` is unknown to drafts before 2020-12, which OpenRPC uses.
+    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
+]
+"""Where something stands in a text: its first character and the one behind its last."""
+
+Document = Annotated[dict[str, Any], Field(title="Document", description="An OpenRPC document.")]
+"""What describes the methods, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ class FoundTurn:
 
     turn: StoredTurn
     snippet: str
-    highlights: list[tuple[int, int]]
+    highlights: list[Place]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
 
@@ -27,8 +27,6 @@ Moment = Annotated[
     datetime,
     BeforeValidator(_moment),
     PlainSerializer(format_moment, when_used="json"),
-    WithJsonSchema(
-        {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset"}
-    ),
+    Field(description="RFC 3339, with an offset", json_schema_extra={"format": "date-time"}),
 ]
 """A moment in time; microseconds count, and it always goes out in UTC."""

@@ -3,7 +3,7 @@ What may be asked: the parameters of each method, and the answer that each leads
 
 A question is valid once it is made: whoever asks hears of a wrong value before anything is
 sent, and the recorder after decoding, from the same rules. The order of the fields is the
-order of parameters given by position.
+order of parameters given by position, so those that must be given come first.
 """
 
 from dataclasses import fields
@@ -16,6 +16,7 @@ from jarvis_recorder.wire import answers
 from jarvis_recorder.wire.moments import Moment
 from jarvis_recorder.wire.records import (
     ClusterName,
+    Details,
     Event,
     EventType,
     Identity,
@@ -42,18 +43,35 @@ MAX_LIMIT: Final = 1_000
 MAX_BUCKETS: Final = 1_000
 MAX_VALUE_BYTES: Final = 65_536
 _STRICT: Final = ConfigDict(extra="forbid")
+# What a class sorts away by itself before it is validated is allowed by its schema.
+_OPEN: Final = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="the most to return")]
 Cursor = Annotated[
     str,
     Field(min_length=1, max_length=1_024, description="`next_cursor` of the page before"),
 ]
-RowNumber = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
+RowNumber = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True, description="its number")]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
-PreferenceValue = Annotated[str, AfterValidator(_at_most_64_kib)]
+SessionId = Annotated[Name, Field(description="the conversation")]
+Key = Annotated[Name, Field(description="the name of the preference")]
+PreferenceValue = Annotated[
+    str,
+    AfterValidator(_at_most_64_kib),
+    # No more than so many characters fit so many bytes.
+    Field(description="at most 64 KiB in UTF-8", json_schema_extra={"maxLength": MAX_VALUE_BYTES}),
+]
 Words = Annotated[str, Field(min_length=1, max_length=1_024)]
 Since = Annotated[Moment, Field(description="from this moment on")]
 Until = Annotated[Moment, Field(description="before this moment")]
+OfType = Annotated[EventType, Field(description="only events of this type")]
+OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
+OfSource = Annotated[Source, Field(description="only events from this source")]
+OnNode = Annotated[NodeName, Field(description="only events of this node")]
+Resolved = Annotated[
+    bool, Field(strict=True, description="only resolved events, or only unresolved ones")
+]
+WithText = Annotated[Words, Field(description="a part of the summary")]
 
 
 class Question(Generic[AnswerT_co]):
@@ -66,14 +84,14 @@ class Question(Generic[AnswerT_co]):
 class ListEvents(Question[answers.EventPage]):
     """Events that match every filter given, newest first; `text` is part of the summary."""
 
-    type: EventType | None = None
-    severity: Severity | None = None
-    source: Source | None = None
-    node: NodeName | None = None
-    resolved: bool | None = None
+    type: OfType | None = None
+    severity: OfSeverity | None = None
+    source: OfSource | None = None
+    node: OnNode | None = None
+    resolved: Resolved | None = None
     since: Since | None = None
     until: Until | None = None
-    text: Words | None = None
+    text: WithText | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -93,7 +111,7 @@ class GetEvent(Question[answers.OneEvent]):
     id: RowNumber
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_OPEN)
 class RecordEvent(Question[answers.OneEvent]):
     """
     Record an event now, once for each `message_id`, and return it as it is stored.
@@ -102,15 +120,23 @@ class RecordEvent(Question[answers.OneEvent]):
     """
 
     type: EventType
-    severity: Severity = "info"
     source: Source
     summary: Summary
+    severity: Severity = "info"
     node: NodeName | None = None
-    details: Any = None
-    timestamp: Moment | None = None
-    id: Identity | None = None
-    message_id: Identity | None = None
-    extra: dict[str, Any] | None = None
+    details: Details = None
+    timestamp: Annotated[
+        Moment | None, Field(description="when it happened; now where it is not given")
+    ] = None
+    id: Annotated[
+        Identity | None, Field(description="its identity, where there is no `message_id`")
+    ] = None
+    message_id: Annotated[
+        Identity | None, Field(description="its identity: one that is stored is not stored again")
+    ] = None
+    extra: Annotated[
+        dict[str, Any] | None, Field(description="more fields, kept beside those known here")
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -167,13 +193,16 @@ class EventHistogram(Question[answers.Histogram]):
         int | None,
         Field(ge=1, le=31_536_000, strict=True, description="about sixty buckets by default"),
     ] = None
-    by: Literal["type", "severity", "source", "node"] | None = None
-    type: EventType | None = None
-    severity: Severity | None = None
-    source: Source | None = None
-    node: NodeName | None = None
-    resolved: bool | None = None
-    text: Words | None = None
+    by: Annotated[
+        Literal["type", "severity", "source", "node"] | None,
+        Field(description="count each bucket by this besides"),
+    ] = None
+    type: OfType | None = None
+    severity: OfSeverity | None = None
+    source: OfSource | None = None
+    node: OnNode | None = None
+    resolved: Resolved | None = None
+    text: WithText | None = None
 
     @model_validator(mode="after")
     def _few_buckets(self) -> Self:
@@ -199,7 +228,7 @@ class ListSessions(Question[answers.SessionPage]):
 class ListTurns(Question[answers.TurnPage]):
     """The turns of a conversation, oldest first."""
 
-    session_id: Name
+    session_id: SessionId
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -208,8 +237,8 @@ class ListTurns(Question[answers.TurnPage]):
 class SearchTurns(Question[answers.FoundTurns]):
     """Turns that hold every word of the query, best first; it has no operators."""
 
-    query: Words
-    session_id: Name | None = None
+    query: Annotated[Words, Field(description="the words to look for, in any order")]
+    session_id: Annotated[SessionId | None, Field(description="search this one only")] = None
     limit: Limit = 50
 
 
@@ -219,14 +248,17 @@ class ReportUsage(Question[answers.UsageReport]):
 
     since: Since
     until: Until | None = None
-    by: Literal["model", "day", "session"] | None = None
+    by: Annotated[
+        Literal["model", "day", "session"] | None,
+        Field(description="a line for each of these, besides the total"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class DeleteConversation(Question[answers.Deleted]):
     """Erase a conversation: its turns and their search entries, and overwrite the space."""
 
-    session_id: Name
+    session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -240,7 +272,7 @@ class LatestSnapshot(Question[answers.OneSnapshot]):
 class SnapshotAt(Question[answers.OneSnapshot]):
     """The snapshot that was in force: the newest one at or before the moment."""
 
-    timestamp: Moment
+    timestamp: Annotated[Moment, Field(description="the moment asked about")]
     cluster: ClusterName = ""
 
 
@@ -248,7 +280,7 @@ class SnapshotAt(Question[answers.OneSnapshot]):
 class ListSnapshots(Question[answers.SnapshotPage]):
     """Snapshots without their bodies, newest first; of every cluster where none is named."""
 
-    cluster: ClusterName | None = None
+    cluster: Annotated[ClusterName | None, Field(description="of this cluster only")] = None
     since: Since | None = None
     until: Until | None = None
     limit: Limit = 50
@@ -259,26 +291,28 @@ class ListSnapshots(Question[answers.SnapshotPage]):
 class TimelineAround(Question[answers.Timeline]):
     """What the cluster was like when something happened."""
 
-    timestamp: Moment
+    timestamp: Annotated[Moment, Field(description="the moment it happened")]
     window_seconds: Annotated[
         int,
         Field(ge=1, le=86_400, strict=True, description="before and after the moment together"),
     ] = 600
-    node: Annotated[NodeName | None, Field(description="the events of this node only")] = None
+    node: OnNode | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class GetPreference(Question[answers.OnePreference]):
     """One preference by its key."""
 
-    key: Name
+    key: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ListPreferences(Question[answers.PreferencePage]):
     """Preferences whose keys begin with `prefix`, in the order of their keys."""
 
-    prefix: Annotated[str, Field(max_length=255)] = ""
+    prefix: Annotated[
+        str, Field(max_length=255, description="what the keys begin with; all where it is empty")
+    ] = ""
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -291,9 +325,12 @@ class SetPreference(Question[answers.OnePreference]):
     With `expected_version` only where it stands at that version (0: where there is none).
     """
 
-    key: Name
+    key: Key
     value: PreferenceValue
-    expected_version: Annotated[int | None, Field(ge=0, le=2**63 - 1, strict=True)] = None
+    expected_version: Annotated[
+        int | None,
+        Field(ge=0, le=2**63 - 1, strict=True, description="the version it must stand at"),
+    ] = None
     updated_by: Annotated[
         Name | None, Field(description="the asker's user, where it is not given")
     ] = None
@@ -303,7 +340,7 @@ class SetPreference(Question[answers.OnePreference]):
 class DeletePreference(Question[answers.Deleted]):
     """Delete a preference; one that is not there is no error."""
 
-    key: Name
+    key: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

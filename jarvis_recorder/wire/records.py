@@ -46,12 +46,21 @@ Instant = Annotated[
     ),
 ]
 Identity = Annotated[str, Field(min_length=1, max_length=255)]
-EventType = Literal["alert", "action", "status", "metric"]
-Severity = Literal["info", "warning", "error", "critical"]
-Source = Literal["monitor", "user", "jarvis", "system"]
-Summary = Annotated[str, Field(min_length=1, max_length=8192)]
-NodeName = Annotated[str, Field(max_length=255)]
-ClusterName = Annotated[str, Field(max_length=255)]
+EventType = Annotated[
+    Literal["alert", "action", "status", "metric"], Field(description="what kind of event")
+]
+Severity = Annotated[
+    Literal["info", "warning", "error", "critical"], Field(description="how bad it is")
+]
+Source = Annotated[Literal["monitor", "user", "jarvis", "system"], Field(description="who says so")]
+Summary = Annotated[
+    str, Field(min_length=1, max_length=8192, description="what happened, for people")
+]
+NodeName = Annotated[str, Field(max_length=255, description="the node it is about")]
+ClusterName = Annotated[
+    str, Field(max_length=255, description="the cluster, where there are several")
+]
+Details = Annotated[Any, Field(description="more about it, any JSON")]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 Cost = Annotated[
     Decimal,
@@ -92,7 +101,7 @@ class Event(_Body):
     source: Source
     summary: Summary
     node: NodeName | None = None
-    details: Any = None
+    details: Details = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

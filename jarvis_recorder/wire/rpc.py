@@ -165,7 +165,7 @@ def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
         raise Fault(
             Code.INVALID_PARAMS,
             f"at most {len(names)} parameters by position",
-            hint="give them by name: " + ", ".join(names),
+            hint=f"see {method.name} in rpc.discover",
         )
     return dict(zip(names, params, strict=False))
 
@@ -219,8 +219,13 @@ def read_response(question: Question[Any], body: bytes) -> Any:
         ) from error
 
 
-def _fault(error: dict[str, Any]) -> Fault:
-    data = error.get("data") or {}
-    return Fault(
-        error["code"], error["message"], path=data.get("path", ""), hint=data.get("hint", "")
-    )
+def _fault(error: Any) -> Fault:
+    """Return the fault that an error object describes; what `data` holds is each server's own."""
+    match error:
+        case {"code": int(code), "message": str(message), "data": {**data}}:
+            told = {name: data.get(name) for name in ("path", "hint")}
+            texts = {name: text for name, text in told.items() if isinstance(text, str)}
+            return Fault(code, message, **texts)
+        case {"code": int(code), "message": str(message)}:
+            return Fault(code, message)
+    raise ValueError("no error object")

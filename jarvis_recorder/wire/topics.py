@@ -6,9 +6,6 @@ from typing import Final, NamedTuple
 EXCHANGE: Final = "jarvis"
 RPC_EXCHANGE: Final = "jarvis.rpc"
 RPC_KEY: Final = "recorder"
-
-EVENT_RESOLVED: Final = "recorder.event.resolved"
-PREFERENCE_CHANGED: Final = "recorder.preference.changed"
 DEAD_EXCHANGE: Final = "jarvis.dead"
 DEAD_QUEUE: Final = "jarvis.recorder.dead"
 RPC_QUEUE: Final = "jarvis.recorder.rpc"

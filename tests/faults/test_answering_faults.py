@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
+import time
+from contextlib import closing
 from typing import Any
 
 import aio_pika
@@ -160,3 +163,28 @@ async def test_start_says_that_everyone_may_ask(node, start_recorder):
     recorder.wait_for("answering")
 
     assert len(recorder.logged("everyone_may_ask_everything")) == 1
+
+
+async def test_a_slow_statement_is_given_up_in_time_and_harms_nobody(
+    node, start_recorder, asker, database
+):
+    """It is interrupted in the database, and the asker hears of it before the deadline."""
+    first = start_recorder(node.url)
+    first.wait_for("answering")
+    assert first.stop() == 0
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500000)"
+            " INSERT INTO events (timestamp, stamped, type, severity, source, summary,"
+            " recorded_at) SELECT i, 0, 'metric', 'info', 'monitor', 'event ' || i, 0 FROM n"
+        )
+    start_recorder(node.url).wait_for("answering")
+    slow = {"since": "1970-01-01T00:00:00Z", "until": "1970-01-01T00:01:00Z", "text": "nothing"}
+
+    response = await asker.call("events.histogram", slow, expiration=0.3)
+
+    assert response["error"]["code"] == -32004
+    began = time.monotonic()
+    assert "result" in await asker.call("events.list", {"limit": 1})
+    assert time.monotonic() - began < 0.3, "nothing is left running that others wait for"
+    assert "result" in await asker.call("events.histogram", slow)

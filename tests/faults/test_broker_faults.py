@@ -127,6 +127,9 @@ def test_a_missing_virtual_host_is_a_clear_refusal(node: PrivateNode, start_reco
 def test_a_missing_queue_is_a_clear_refusal_where_nothing_is_declared(
     node: PrivateNode, start_recorder
 ):
+    first = start_recorder(node.url)
+    first.wait_for("recording")
+    assert first.stop() == 0
     node.ctl("delete_queue", "jarvis.recorder.snapshots")
     recorder = start_recorder(node.url, "broker.topology=passive")
 

@@ -10,6 +10,7 @@ import aio_pika
 import pika
 import pytest
 
+from tests.integration.test_examples import EXAMPLES, npm_ci
 from tests.support import scenario
 from tests.support.asker import Asker
 from tests.support.publisher import publish
@@ -18,7 +19,6 @@ from tests.support.recorder import RecorderProcess, rows, wait_until
 pytestmark = pytest.mark.broker
 
 SUPPORT = Path(__file__).parents[1] / "support"
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -77,8 +77,7 @@ def ask_with_pika(url: str, requests: list[bytes]) -> list[bytes]:
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="Node.js is not installed")
 async def test_every_method_answers_amqplib(filled, amqp_url):
-    if not (EXAMPLES / "node_modules" / "amqplib").exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=EXAMPLES, check=True)
+    npm_ci()
     asked = await asyncio.to_thread(
         subprocess.run,
         ["node", str(SUPPORT / "ask.mjs"), amqp_url, str(EXAMPLES)],

@@ -97,17 +97,22 @@ class FakeRepository:
             raise StorageUnavailable("database is locked")
         stored = duplicates = 0
         refused = []
+        skipped = []
         for position, record in enumerate(records):
             if getattr(record.body, "summary", None) in self.unwanted:
                 refused.append(RefusedRecord(position, Reason.REFUSED_BY_STORAGE, "unwanted"))
                 continue
             namesakes = self._by_identity[record.message_id]
-            twins = [other for other in namesakes if _same_identity(other, record)]
-            if not twins:
+            if any(_same_identity(other, record) for other in namesakes):
+                skipped.append((position, record))
+            else:
                 self.stored.append(record)
                 namesakes.append(record)
                 stored += 1
-            elif any(_content(other) == _content(record) for other in twins):
+        # Judged when all are in: a later one of the batch may say what this one says.
+        for position, record in skipped:
+            twins = (t for t in self._by_identity[record.message_id] if _same_identity(t, record))
+            if any(_content(twin) == _content(record) for twin in twins):
                 duplicates += 1
             else:
                 refused.append(RefusedRecord(position, Reason.ID_COLLISION, "taken"))

@@ -248,9 +248,20 @@ def test_the_schemas_are_exported_as_they_are_kept(jarvis, tmp_path):
     answer = jarvis("schema", "export", tmp_path / "new" / "schemas")
 
     assert answer.returncode == 0
-    written = {path.name: path.read_text() for path in (tmp_path / "new" / "schemas").iterdir()}
-    assert written == {name: (SCHEMAS / name).read_text() for name in written}
-    assert len(written) == len(answer.stdout.splitlines()) == 7
+    written = files(tmp_path / "new" / "schemas")
+    assert written == files(SCHEMAS)
+    assert len(written) == len(answer.stdout.splitlines())
+
+
+def files(directory):
+    return {
+        path.relative_to(directory): path.read_text("utf-8") for path in directory.rglob("*.json")
+    }
+
+
+@pytest.mark.parametrize("name", ["asyncapi", "openrpc", "rpc/events.list.params"])
+def test_every_document_is_shown_as_it_is_kept(jarvis, name):
+    assert jarvis("schema", "show", name).stdout == (SCHEMAS / f"{name}.json").read_text("utf-8")
 
 
 def test_one_schema_is_shown(jarvis):

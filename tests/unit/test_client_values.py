@@ -9,16 +9,13 @@ import pytest
 from pydantic_core import to_json
 
 from jarvis_recorder.client import (
-    EventResolved,
-    PreferenceChanged,
-    PreferenceDeleted,
     methods,
     new_event,
     new_snapshot,
     new_turn,
 )
 from jarvis_recorder.client.failures import refused
-from jarvis_recorder.client.reading import RecordReader, read_notification
+from jarvis_recorder.client.reading import read_notification
 from jarvis_recorder.client.records import to_message
 from jarvis_recorder.errors import (
     Conflict,
@@ -31,10 +28,9 @@ from jarvis_recorder.errors import (
     RecorderUnavailable,
     ResultTooLarge,
 )
-from jarvis_recorder.wire.answers import Preference, StoredEvent
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.methods import BY_NAME, METHODS, adapter
+from jarvis_recorder.wire.methods import BY_NAME, METHODS
 from jarvis_recorder.wire.rpc import Code, Fault
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import TOPICS
@@ -196,53 +192,6 @@ def test_no_method_was_forgotten():
     ungrouped = {method.name for method in METHODS if method.name.split(".")[0] not in GROUPS}
 
     assert ungrouped == {"recorder.stats", "rpc.discover"}
-
-
-def summaries(records, **filters) -> list[str]:
-    reader = RecordReader(now=lambda: 0, **{"severity": None, "node": None} | filters)
-    return [read.body.summary for record in records for read in reader(as_delivered(record))]
-
-
-def test_a_severity_lets_through_what_is_at_least_as_severe():
-    records = [
-        new_event(**EVENT | {"summary": severity}, severity=severity)
-        for severity in ("info", "warning", "error", "critical")
-    ]
-
-    assert summaries(records, severity="error") == ["error", "critical"]
-    assert summaries(records, severity="info") == ["info", "warning", "error", "critical"]
-
-
-def test_a_filter_keeps_back_what_has_nothing_to_be_filtered_by():
-    records = [new_turn(**TURN), new_snapshot({}), new_event(**EVENT, node="pve1")]
-
-    assert summaries(records, node="pve1") == ["all is well"]
-    assert summaries(records, severity="info") == ["all is well"]
-
-
-def stored_event() -> StoredEvent:
-    return StoredEvent(
-        7, "m", MOMENT, False, "alert", "error", "monitor", None, "x", None, True, MOMENT, "ada",
-        None, MOMENT,
-    )  # fmt: skip
-
-
-def test_notifications_are_read_as_what_they_announce():
-    event = adapter(StoredEvent).dump_python(stored_event(), mode="json")
-    preference = Preference("theme", "dark", MOMENT, "ada", 2)
-    changed = adapter(Preference).dump_python(preference, mode="json")
-    deleted = {"key": "theme", "deleted": True}
-
-    assert read_notification(delivered("recorder.event.resolved", {"event": event})) == [
-        EventResolved(stored_event())
-    ]
-    key = "recorder.preference.changed"
-    assert read_notification(delivered(key, {"preference": changed})) == [
-        PreferenceChanged(preference)
-    ]
-    assert read_notification(delivered(key, {"preference": deleted})) == [
-        PreferenceDeleted("theme")
-    ]
 
 
 def test_a_notification_of_a_newer_recorder_is_passed_over():

@@ -209,3 +209,26 @@ def test_a_store_that_is_no_file_is_an_error_that_says_what_is(url):
 
     with pytest.raises(ConfigurationError, match=r"store\.url must be sqlite:///"):
         sqlite_path(settings)
+
+
+def test_permissions_are_json_where_a_source_knows_only_text():
+    rules = '{"dashboard": ["events.*"]}'
+    settings = load({}, {"JARVIS_RECORDER_RPC__PERMISSIONS": rules}).settings
+
+    assert settings.rpc.permissions == {"dashboard": ["events.*"]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "hint"),
+    [("{", "must be JSON, such as"), ('{"dashboard": ["event.*"]}', "fits no method")],
+)
+def test_permissions_that_allow_nothing_are_an_error(rules, hint):
+    with pytest.raises(ConfigurationError, match=hint):
+        load({"rpc.permissions": rules}, {})
+
+
+@pytest.mark.parametrize("secret", ["12/secret", "12#secret"])
+def test_a_password_that_tears_the_url_apart_is_not_shown(secret):
+    with pytest.raises(ConfigurationError, match="%2F") as refused:
+        load({"broker.url": f"amqp://user:{secret}@host/"}, {})
+    assert "secret" not in str(refused.value)

@@ -2,20 +2,27 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from jarvis_recorder.cli.schema import text
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.records import BODIES
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.schemas import documents
 from jarvis_recorder.wire.topics import TOPICS, Kind
+from tests.support.validation import admits
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-ANNOTATIONS = {"$schema", "$id", "$defs", "title", "description", "default", "format"}
+README = Path(__file__).parents[2] / "README.md"
+JSON_SCHEMAS = {
+    name: document for name, document in documents().items() if name not in ("asyncapi", "openrpc")
+}
 
 NODE_DOWN = {
     "type": "alert",
@@ -55,46 +62,6 @@ WRONG = [
     (Kind.TURN, ANSWER | {"id": "x" * 256}),
 ]
 
-IS_OF_TYPE = {
-    "object": lambda value: isinstance(value, dict),
-    "array": lambda value: isinstance(value, list),
-    "string": lambda value: isinstance(value, str),
-    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "null": lambda value: value is None,
-}
-
-
-def admits(schema: dict[str, Any], value: Any, root: dict[str, Any] | None = None) -> bool:
-    """
-    Whether a JSON Schema admits a value: the keywords that the documents use, no others.
-
-    A validator from PyPI would be one more dependency for twelve keywords.
-    """
-    root = schema if root is None else root
-    rules = {
-        "$ref": lambda path: admits(root["$defs"][path.removeprefix("#/$defs/")], value, root),
-        "anyOf": lambda options: any(admits(option, value, root) for option in options),
-        "enum": lambda options: value in options,
-        "type": lambda name: IS_OF_TYPE[name](value),
-        "required": lambda names: all(name in value for name in names),
-        "properties": lambda fields: all(
-            admits(fields[name], item, root) for name, item in value.items() if name in fields
-        ),
-        "additionalProperties": lambda allowed: allowed is True,
-        "items": lambda each: all(admits(each, item, root) for item in value),
-        "minItems": lambda least: len(value) >= least,
-        "maxItems": lambda most: len(value) <= most,
-        "minLength": lambda least: len(value) >= least,
-        "maxLength": lambda most: len(value) <= most,
-        "minimum": lambda least: value >= least,
-        "maximum": lambda most: value <= most,
-        "pattern": lambda pattern: re.search(pattern, value) is not None,
-    }
-    if "type" in schema and not rules["type"](schema["type"]):
-        return False
-    return all(rules[key](rule) for key, rule in schema.items() if key not in ANNOTATIONS)
-
 
 def is_recorded(kind: Kind, body: Any) -> bool:
     (topic,) = (topic for topic in TOPICS if topic.kind is kind)
@@ -105,17 +72,42 @@ def is_recorded(kind: Kind, body: Any) -> bool:
 
 def test_the_files_are_what_the_code_says():
     """`make schemas` writes them anew."""
-    written = {path.stem: json.loads(path.read_text("utf-8")) for path in SCHEMAS.glob("*.json")}
+    written = {
+        path.relative_to(SCHEMAS).as_posix(): path.read_text("utf-8")
+        for path in SCHEMAS.rglob("*.json")
+    }
 
-    assert documents().items() <= written.items()
+    assert {f"{name}.json": text(document) for name, document in documents().items()} == written
 
 
-@pytest.mark.parametrize(("name", "document"), documents().items())
+@pytest.mark.parametrize(("name", "document"), JSON_SCHEMAS.items())
 def test_each_schema_says_what_it_is(name, document):
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert document["$id"] == f"urn:jarvis-recorder:schema:{name}"
     assert document["title"]
     assert document["description"]
+    Draft202012Validator.check_schema(document)
+
+
+@pytest.mark.parametrize("document", documents().values(), ids=documents())
+def test_every_reference_leads_somewhere(document):
+    for reference in references(document):
+        there = document
+        for part in reference.removeprefix("#/").split("/"):
+            there = there[part]
+        assert there
+
+
+def references(document: Any) -> Iterator[str]:
+    match document:
+        case {"$ref": str(reference)}:
+            yield reference
+        case dict():
+            for part in document.values():
+                yield from references(part)
+        case list():
+            for part in document:
+                yield from references(part)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -161,3 +153,11 @@ def test_a_time_is_text(timestamp):
 
     assert not admits(documents()[Kind.EVENT], body)
     assert not is_recorded(Kind.EVENT, body)
+
+
+def test_the_message_of_the_readme_is_admitted_and_recorded():
+    (example,) = re.findall(r"```json\n(.+?)```", README.read_text("utf-8"), re.DOTALL)
+    body = json.loads(example)
+
+    assert admits(documents()["event"], body)
+    assert is_recorded(Kind.EVENT, body)

@@ -1,0 +1,137 @@
+"""How long questions take on many events, and on few."""
+
+import asyncio
+import itertools
+import random
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from jarvis_recorder import lifecycle
+from jarvis_recorder.storage.rows import SHAPES, insert_statement
+from jarvis_recorder.storage.store import Store, open_store
+from jarvis_recorder.wire.questions import (
+    EventHistogram,
+    ListEvents,
+    Question,
+    TimelineAround,
+    UnresolvedEvents,
+)
+from jarvis_recorder.wire.times import to_micros
+from jarvis_recorder.wire.topics import Kind
+
+FEW: Final = 100_000
+_BEGAN: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_IN_ONE: Final = 500
+_TIMES: Final = 5
+_DEEP: Final = 0.5
+
+_FILTERS: Final[dict[str, Any]] = {
+    "type": "alert",
+    "severity": "critical",
+    "source": "user",
+    "node": "pve7",
+    "resolved": True,
+    "text": "above 95",
+}
+
+
+class Asked(NamedTuple):
+    """Milliseconds of one kind of question, over all its variants."""
+
+    name: str
+    variants: int
+    median_ms: float
+    p99_ms: float
+
+
+def fill(path: Path, events: int) -> Iterator[int]:
+    """Insert events, one a second, as a cluster of 25 nodes makes them; yield how many there are."""
+    statement = insert_statement(SHAPES[Kind.EVENT], _IN_ONE)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        rows = _rows(events)
+        for done in range(0, events, 100 * _IN_ONE):
+            connection.execute("BEGIN")
+            for _ in range(min(100, (events - done) // _IN_ONE)):
+                chunk = itertools.chain.from_iterable(itertools.islice(rows, _IN_ONE))
+                connection.execute(statement, tuple(chunk))
+            connection.execute("COMMIT")
+            yield min(done + 100 * _IN_ONE, events)
+        connection.execute("UPDATE events SET resolved = 1 WHERE type = 'alert' AND id % 50 <> 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _rows(events: int) -> Iterator[tuple[Any, ...]]:
+    chance = random.Random(1)
+    began = to_micros(_BEGAN)
+    for number in range(events):
+        kind = chance.choices(("metric", "status", "action", "alert"), (80, 15, 4, 1))[0]
+        severity = chance.choices(("info", "warning", "error", "critical"), (90, 7, 2, 1))[0]
+        at = began + number * 1_000_000
+        yield (
+            f"{chance.getrandbits(128):032x}", at, 0, kind, severity,
+            chance.choices(("monitor", "jarvis", "system", "user"), (90, 5, 4, 1))[0],
+            f"pve{chance.randrange(25)}",
+            f"[Monitor] cpu of the node above {chance.randrange(100)} percent",
+            '{"metric":"cpu","value":0.93}', None, at,
+        )  # fmt: skip
+
+
+def measure(path: Path, events: int) -> list[Asked]:
+    """Ask everything on a filled database."""
+
+    found: list[Asked] = []
+
+    async def main() -> None:
+        async with open_store(path, lambda: 0) as store:
+            for name, questions in _questions(events).items():
+                found.append(await _asked(store, name, questions))
+
+    lifecycle.run(main())
+    return found
+
+
+def _questions(events: int) -> dict[str, list[Callable[[], Question[Any]]]]:
+    end = _BEGAN + timedelta(seconds=events)
+    deep = _BEGAN + timedelta(seconds=events * _DEEP)
+    combinations = [
+        {name: _FILTERS[name] for name in names}
+        for size in range(len(_FILTERS) + 1)
+        for names in itertools.combinations(_FILTERS, size)
+    ]
+    day = {"since": deep - timedelta(days=1), "until": deep}
+
+    def lists(**more: Any) -> list[Callable[[], Question[Any]]]:
+        return [lambda f=filters: ListEvents(**f, **more) for filters in combinations]
+
+    return {
+        "events.list, first page": lists(),
+        "events.list, a page deep inside": lists(until=deep),
+        "events.list, between two times": lists(since=deep - timedelta(hours=6), until=deep),
+        "events.unresolved": [UnresolvedEvents],
+        "timeline.around": [
+            lambda at=at: TimelineAround(timestamp=at) for at in (deep, end - timedelta(hours=1))
+        ],
+        "events.histogram, a day": [
+            lambda by=by: EventHistogram(**day, by=by) for by in (None, "severity", "node")
+        ],
+    }
+
+
+async def _asked(store: Store, name: str, questions: list[Callable[[], Question[Any]]]) -> Asked:
+    loop = asyncio.get_running_loop()
+    took = []
+    for _ in range(max(_TIMES, 100 // len(questions))):
+        for question in questions:
+            made = question()
+            began = time.perf_counter()
+            await store.archive.answer(made, loop.time() + 60)
+            took.append((time.perf_counter() - began) * 1_000)
+    p99 = statistics.quantiles(took, n=100)[98]
+    return Asked(name, len(questions), statistics.median(took), p99)

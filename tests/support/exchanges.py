@@ -1,0 +1,102 @@
+"""Any question that is valid, and any answer that could be given."""
+
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from hypothesis import assume
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from jarvis_recorder.wire.methods import METHODS
+
+SAFE_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.floats(allow_nan=False, allow_infinity=False)
+    | SAFE_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SAFE_TEXT, inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+_NAMES = SAFE_TEXT.filter(bool).map(lambda name: name[:255])
+_ROWS = st.integers(1, 2**63 - 1)
+_TYPES = st.sampled_from(["alert", "action", "status", "metric"])
+_SEVERITIES = st.sampled_from(["info", "warning", "error", "critical"])
+_SOURCES = st.sampled_from(["monitor", "user", "jarvis", "system"])
+_GIVEN = {
+    "type": _TYPES, "severity": _SEVERITIES, "source": _SOURCES, "node": _NAMES, "id": _ROWS,
+    "resolved": st.booleans(), "since": MOMENTS, "until": MOMENTS, "timestamp": MOMENTS,
+    "text": _NAMES, "query": _NAMES, "cursor": _NAMES, "limit": st.integers(1, 1_000),
+    "summary": _NAMES, "details": JSON, "message_id": _NAMES, "key": _NAMES, "prefix": _NAMES,
+    "extra": st.dictionaries(SAFE_TEXT, JSON, max_size=3), "resolved_by": _NAMES, "value": _NAMES,
+    "updated_by": _NAMES, "expected_version": st.integers(0, 2**63 - 1), "session_id": _NAMES,
+    "cluster": _NAMES, "window_seconds": st.integers(1, 86_400),
+    "bucket_seconds": st.integers(1, 31_536_000),
+}  # fmt: skip
+_SPECIAL = {
+    "events.record": {"id": _NAMES},
+    "events.histogram": {"by": st.sampled_from(["type", "severity", "source", "node"])},
+    "conversations.usage": {"by": st.sampled_from(["model", "day", "session"])},
+}
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Any:
+    """Any question; what must be given is, and the rest sometimes."""
+    method = draw(st.sampled_from(METHODS))
+    strategies = _GIVEN | _SPECIAL.get(method.name, {})
+    needed = [field.name for field in fields(method.question) if field.default is MISSING]
+    params = {field.name: strategies[field.name] for field in fields(method.question)}
+    required = {name: params.pop(name) for name in needed}
+    try:
+        return method.question(**draw(st.fixed_dictionaries(required, optional=params)))
+    except ValidationError as error:
+        # What two parameters must be to each other is not drawn but tried.
+        assume("Value error" not in str(error))
+        raise
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Any:
+    """A method other than `rpc.discover`, and what it might answer."""
+    method = draw(st.sampled_from([each for each in METHODS if is_dataclass(each.answer)]))
+    return method, draw(value_of(method.answer))
+
+
+_LEAVES = {
+    Any: JSON,
+    bool: st.booleans(),
+    int: NUMBERS,
+    str: SAFE_TEXT,
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    datetime: MOMENTS,
+    Decimal: st.decimals(0, 10**12, places=9),
+    NoneType: st.none(),
+}
+
+
+def value_of(shape: Any) -> st.SearchStrategy[Any]:
+    """Any value of a type that answers are made of."""
+    if is_dataclass(shape):
+        hints = get_type_hints(shape, include_extras=True)
+        return st.builds(shape, **{name: value_of(hint) for name, hint in hints.items()})
+    if shape in _LEAVES:
+        return _LEAVES[shape]
+    parts = get_args(shape)
+    match get_origin(shape):
+        case origin if origin is Annotated:
+            return value_of(parts[0])
+        case origin if origin in (Union, UnionType):
+            return st.one_of(*map(value_of, parts))
+        case origin if origin is Literal:
+            return st.sampled_from(parts)
+        case origin if origin is list:
+            return st.lists(value_of(parts[0]), max_size=2)
+        case origin if origin is tuple:
+            return st.tuples(*map(value_of, parts))
+        case origin if origin is dict:
+            return st.dictionaries(SAFE_TEXT, value_of(parts[1]), max_size=2)
+    raise TypeError(shape)

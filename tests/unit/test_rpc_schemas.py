@@ -1,0 +1,98 @@
+"""What goes over the wire is what the published schemas admit, whatever is asked or answered."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jarvis_recorder.wire import rpc
+from jarvis_recorder.wire.methods import BY_NAME, BY_QUESTION
+from jarvis_recorder.wire.rpc import Fault
+from jarvis_recorder.wire.schemas import documents
+from tests.support.exchanges import answers, questions
+from tests.support.validation import admits, objection
+
+SCHEMAS = documents()
+thorough = settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+)
+
+
+@thorough
+@given(questions())
+def test_every_question_is_admitted_and_arrives_as_it_was_asked(question):
+    method = BY_QUESTION[type(question)]
+    (call,) = rpc.parse_calls(rpc.request(question, 1)).calls
+
+    assert call.method == method.name
+    assert objection(SCHEMAS[f"rpc/{method.name}.params"], call.params) == ""
+    assert rpc.read_params(method, call.params) == question
+
+
+@thorough
+@given(answers(), st.uuids().map(str) | st.integers(-(2**63), 2**63 - 1))
+def test_every_answer_is_admitted_and_arrives_as_it_was_given(exchange, identity):
+    method, answer = exchange
+    response = rpc.response(identity, rpc.write_answer(method, answer))
+    question = object.__new__(method.question)
+
+    result = json.loads(response)["result"]
+    assert objection(SCHEMAS[f"rpc/{method.name}.result"], result) == ""
+    assert json.loads(response)["id"] == identity
+    assert rpc.read_response(question, response) == answer
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("events.list", {"limit": 0}),
+        ("events.list", {"limit": 1_001}),
+        ("events.list", {"limit": "50"}),
+        ("events.list", {"limit": True}),
+        ("events.list", {"resolved": "yes"}),
+        ("events.list", {"resolved": 1}),
+        ("events.list", {"type": "rumour"}),
+        ("events.list", {"since": "2026-01-26T08:00:00"}),
+        ("events.list", {"since": 5}),
+        ("events.list", {"order": "asc"}),
+        ("events.list", {"text": ""}),
+        ("events.get", {}),
+        ("events.get", {"id": 0}),
+        ("events.get", {"id": "1"}),
+        ("events.record", {"type": "alert", "source": "monitor"}),
+        ("events.record", {"type": "alert", "source": "monitor", "summary": "s", "extra": 1}),
+        ("events.histogram", {"since": "2026-01-26T08:00:00Z"}),
+        ("conversations.turns", {"session_id": "x" * 256}),
+        ("conversations.usage", {"since": "2026-01-26T08:00:00Z", "by": "hour"}),
+        ("timeline.around", {"timestamp": "2026-01-26T08:00:00Z", "window_seconds": 0}),
+        ("preferences.set", {"key": "theme"}),
+        ("preferences.set", {"key": "theme", "value": None}),
+        ("preferences.set", {"key": "theme", "value": "x" * 65_537}),
+        ("preferences.set", {"key": "theme", "value": "dark", "expected_version": -1}),
+        ("recorder.stats", {"verbose": True}),
+        ("rpc.discover", {"method": "events.list"}),
+    ],
+)
+def test_wrong_parameters_are_neither_admitted_nor_accepted(method, params):
+    assert not admits(SCHEMAS[f"rpc/{method}.params"], params)
+    with pytest.raises(Fault) as refused:
+        rpc.read_params(BY_NAME[method], params)
+    assert refused.value.code == rpc.Code.INVALID_PARAMS
+
+
+def test_an_event_may_carry_fields_that_nobody_knows_yet():
+    params = {"type": "alert", "source": "monitor", "summary": "s", "rack": 3, "extra": {"u": 1}}
+
+    assert admits(SCHEMAS["rpc/events.record.params"], params)
+    question = rpc.read_params(BY_NAME["events.record"], params)
+    assert question.extra == {"rack": 3, "u": 1}
+
+
+def test_null_stands_for_what_is_not_given():
+    params = dict.fromkeys(("type", "since", "until", "text", "cursor", "resolved"))
+
+    assert admits(SCHEMAS["rpc/events.list.params"], params)
+    assert rpc.read_params(BY_NAME["events.list"], params) == rpc.read_params(
+        BY_NAME["events.list"], {}
+    )
