@@ -179,7 +179,9 @@ async def _close(
 ) -> None:
     watch.cancel()
     with contextlib.suppress(TimeoutError, *GONE):
-        await asyncio.wait_for(connection.close(), CLOSE_SECONDS)
+        # Not `wait_for`: on Python 3.11 it swallows a cancellation that comes as it ends.
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.close()
     reader.abort()
 
 

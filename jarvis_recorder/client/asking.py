@@ -12,7 +12,7 @@ import aiormq
 
 from jarvis_recorder.broker.connection import Link, refusals
 from jarvis_recorder.broker.publisher import post
-from jarvis_recorder.client.failures import NO_RECORDER, lost
+from jarvis_recorder.client.failures import NO_RECORDER, lost, unsent
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.properties import decode_request, encode_request
@@ -62,11 +62,12 @@ class Asker:
         Raises:
             TimeoutError: None came until then.
             RecorderUnavailable: There is no queue that would take the request.
-            BrokerUnavailable: The connection is gone, and the reply with it.
+            BrokerUnavailable: The connection is gone, and the reply with it; as `NotSent` if
+                it was gone before the request went out.
             ConfigurationError: The broker does not let this user ask.
         """
         if self._link.lost.done():
-            raise lost(self._channel)
+            raise unsent(self._channel)
         self._asked += 1
         correlation_id = str(self._asked)
         properties = encode_request(
@@ -91,7 +92,7 @@ class Asker:
         try:
             await post(self._channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
         except BrokerUnavailable as error:
-            raise lost(self._channel) from error
+            raise unsent(self._channel) from error
 
     def _take(self, delivery: Delivery) -> None:
         reply = self._of(delivery.header)

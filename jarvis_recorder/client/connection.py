@@ -68,9 +68,11 @@ class Lifeline:
         self._url = check_url(url)
         self._app_id = app_id
         self._state: asyncio.Future[Connected]
+        self._leaving: asyncio.Future[None]
         self._task: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
+        self._leaving = asyncio.get_running_loop().create_future()
         self._renew()
         self._task = asyncio.create_task(self._keep())
         try:
@@ -103,6 +105,10 @@ class Lifeline:
                 return connected
             self._renew(connected)
 
+    def drop(self, connected: Connected) -> None:
+        """Let everybody wait for the next connection instead of this one, which has failed."""
+        self._renew(connected)
+
     def _renew(self, past: Connected | None = None) -> None:
         """Let everybody wait for the next connection, unless it is waited for already."""
         if past is None or (self._state.done() and self._state.result() is past):
@@ -117,7 +123,7 @@ class Lifeline:
         loop = asyncio.get_running_loop()
         first = True
         pauses = Pauses()
-        while True:
+        while not self._leaving.done():
             began = loop.time()
             try:
                 await self._hold()
@@ -134,15 +140,17 @@ class Lifeline:
             await pauses.next()
 
     async def _hold(self) -> None:
-        """Open a connection, and return when it is lost."""
+        """Open a connection, and return when it is lost or not wanted any more."""
         async with open_link(self._url, "client") as link:
             asker = await open_asker(link, self._app_id, URL(self._url).user)
             connected = Connected(link, asker, await open_record_publisher(link))
             self._state.set_result(connected)
-            await asyncio.wait({link.lost})
+            await asyncio.wait({link.lost, self._leaving}, return_when=asyncio.FIRST_COMPLETED)
             self._renew(connected)
 
     async def _end(self) -> None:
+        # A library may swallow a cancellation while it connects; this is seen nevertheless.
+        self._leaving.set_result(None)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

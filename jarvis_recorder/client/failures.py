@@ -25,6 +25,11 @@ NO_RECORDER: Final = (
     "or look whether the URL names the right virtual host"
 )
 
+
+class NotSent(BrokerUnavailable):
+    """The connection was gone before anything went out on it; send it on the next one."""
+
+
 _BY_CODE: Final[dict[int, type[RecorderError]]] = {
     Code.NOT_FOUND: NotFound,
     Code.CONFLICT: Conflict,
@@ -70,3 +75,9 @@ def lost(channel: aiormq.abc.AbstractChannel) -> RecorderError:
         case aiormq.exceptions.ChannelPreconditionFailed():
             return ConfigurationError(f"the broker refuses the message: {cause}")
     return BrokerUnavailable("the connection to the broker was lost")
+
+
+def unsent(channel: aiormq.abc.AbstractChannel) -> RecorderError:
+    """Return what `lost` does, for what never went out on the channel."""
+    error = lost(channel)
+    return NotSent(*error.args) if isinstance(error, BrokerUnavailable) else error

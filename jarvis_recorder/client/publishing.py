@@ -1,5 +1,10 @@
 """Publishing with confirms, each message's fate told to the one who published it."""
 
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Final
+
 import aiormq
 
 from jarvis_recorder.broker.connection import Link
@@ -8,7 +13,10 @@ from jarvis_recorder.client.failures import lost
 from jarvis_recorder.client.records import Message
 from jarvis_recorder.errors import InvalidParameter, NotConfirmed, RecorderUnavailable
 from jarvis_recorder.wire import properties
+from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.topics import EXCHANGE
+
+_WINDOW: Final = 500
 
 
 class RecordPublisher:
@@ -87,3 +95,39 @@ async def open_record_publisher(link: Link) -> RecordPublisher:
     publisher = RecordPublisher(link, channel)
     link.reader.return_to(channel.number, publisher.note_return)
     return publisher
+
+
+async def publish_all(
+    publish: Callable[[Record], Awaitable[str]],
+    records: Iterable[Record] | AsyncIterable[Record],
+) -> int:
+    """
+    Publish records, a window of them under way together; return how many, all confirmed.
+
+    Whatever `publish` raises is raised for the first record that was not confirmed.
+    """
+    confirmed = 0
+    under_way: deque[asyncio.Future[str]] = deque()
+    try:
+        async for record in _each(records):
+            while under_way and (len(under_way) >= _WINDOW or under_way[0].done()):
+                await under_way.popleft()
+                confirmed += 1
+            under_way.append(asyncio.ensure_future(publish(record)))
+        while under_way:
+            await under_way.popleft()
+            confirmed += 1
+    finally:
+        for one in under_way:
+            one.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+    return confirmed
+
+
+async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
+    if isinstance(records, AsyncIterable):
+        async for record in records:
+            yield record
+    else:
+        for record in records:
+            yield record

@@ -3,15 +3,14 @@
 import asyncio
 import time
 import weakref
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Self, TypeVar
 
 from jarvis_recorder.client import reading
 from jarvis_recorder.client.connection import Connected, Lifeline
-from jarvis_recorder.client.failures import refused
+from jarvis_recorder.client.failures import NotSent, refused
 from jarvis_recorder.client.methods import (
     Conversations,
     Events,
@@ -19,9 +18,11 @@ from jarvis_recorder.client.methods import (
     Snapshots,
     TimelineMethods,
 )
+from jarvis_recorder.client.publishing import publish_all
 from jarvis_recorder.client.reading import Notification, RecordReader
 from jarvis_recorder.client.records import (
     Extra,
+    Message,
     Role,
     new_event,
     new_snapshot,
@@ -42,7 +43,6 @@ from jarvis_recorder.wire.topics import Kind
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
-_WINDOW: Final = 500
 _ALL_KINDS: Final = frozenset(Kind)
 
 
@@ -102,29 +102,33 @@ class RecorderClient:
             DeadlineExceeded: The recorder gave up in time; nothing is changed.
             NoAnswer: None came in time; whether something is changed is unknown.
             RecorderUnavailable: There is no recorder, or it cannot answer now.
-            BrokerUnavailable: The broker cannot be reached, or went away meanwhile.
+            BrokerUnavailable: The broker cannot be reached. Or it went away meanwhile, and
+                whether something is changed is unknown.
         """
         method = BY_QUESTION[type(question)]
         seconds = self._timeout if timeout is None else timeout
         until = asyncio.get_running_loop().time() + seconds
-        request = rpc.request(question, 1)
+        try:
+            reply = await self._reply(rpc.request(question, 1), until, changes=method.changes)
+            answer: AnswerT = rpc.read_response(question, reply)
+        except TimeoutError:
+            raise _no_answer(method.name, seconds, changes=method.changes) from None
+        except Fault as fault:
+            raise refused(fault, method.name) from None
+        return answer
+
+    async def _reply(self, request: bytes, until: float, *, changes: bool) -> bytes:
+        """Return the reply to a request, sent again after a loss unless it may change twice."""
         while True:
             connected = await self._connected(until)
             try:
-                reply = await connected.asker.ask(request, until)
-            except TimeoutError:
-                raise _no_answer(method.name, seconds, changes=method.changes) from None
+                return await connected.asker.ask(request, until)
             except BrokerUnavailable as error:
-                if method.changes:
+                if changes and not isinstance(error, NotSent):
                     raise BrokerUnavailable(
-                        f"{method.name}: {error}; whether the change was made is unknown"
+                        f"{error}; whether the change was made is unknown"
                     ) from error
-                continue
-            try:
-                answer: AnswerT = rpc.read_response(question, reply)
-            except Fault as fault:
-                raise refused(fault, method.name) from None
-            return answer
+                self._lifeline.drop(connected)
 
     async def stats(self) -> Stats:
         """Return what the recorder holds and does."""
@@ -138,8 +142,9 @@ class RecorderClient:
         """
         Return the `message_id` of a record once the broker has taken it over, on its disk.
 
-        From then on it will be recorded, though no recorder runs now. The same record may be
-        published again, whatever became of it: it is recorded once.
+        From then on it will be recorded, though no recorder runs now. Where the connection is
+        lost meanwhile it is published again by itself; you may do so too, whatever became of
+        it: the same record is recorded once.
 
         Raises:
             RecorderUnavailable: No queue takes it: no recorder has ever run on this broker.
@@ -149,19 +154,28 @@ class RecorderClient:
         """
         message = to_message(record, self._app_id)
         until = asyncio.get_running_loop().time() + self._timeout
-        connected = await self._connected(until)
-        unknown = f"message {message.message_id} may or may not be recorded: publish it again"
         try:
-            async with asyncio.timeout_at(until):
-                await connected.publisher.publish(message)
-        except TimeoutError:
-            raise BrokerUnavailable(
-                f"no confirm within {self._timeout:g} s: is the broker short of memory or disk? "
-                f"{unknown}"
-            ) from None
+            await self._deliver(message, until)
         except BrokerUnavailable as error:
-            raise BrokerUnavailable(f"{error}; {unknown}") from error
+            raise BrokerUnavailable(
+                f"{error}; message {message.message_id} may or may not be recorded: "
+                "publish the same again"
+            ) from error
         return message.message_id
+
+    async def _deliver(self, message: Message, until: float) -> None:
+        """Publish a message, after a loss again: what arrives twice is recorded once."""
+        while True:
+            connected = await self._connected(until)
+            try:
+                async with asyncio.timeout_at(until):
+                    return await connected.publisher.publish(message)
+            except TimeoutError:
+                raise BrokerUnavailable(
+                    f"no confirm within {self._timeout:g} s: is the broker short of memory or disk?"
+                ) from None
+            except BrokerUnavailable:
+                self._lifeline.drop(connected)
 
     async def publish_many(self, records: Iterable[Record] | AsyncIterable[Record]) -> int:
         """
@@ -171,22 +185,7 @@ class RecorderClient:
             RecorderError: Whatever `publish` raises, for the first that was not confirmed. All
                 before it are; of those behind it some may be. Publishing all again is safe.
         """
-        confirmed = 0
-        under_way: deque[asyncio.Task[str]] = deque()
-        try:
-            async for record in _each(records):
-                while under_way and (len(under_way) >= _WINDOW or under_way[0].done()):
-                    await under_way.popleft()
-                    confirmed += 1
-                under_way.append(asyncio.create_task(self.publish(record)))
-            while under_way:
-                await under_way.popleft()
-                confirmed += 1
-        finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-        return confirmed
+        return await publish_all(self.publish, records)
 
     async def publish_event(
         self,
@@ -312,15 +311,6 @@ def _no_answer(method: str, seconds: float, *, changes: bool) -> NoAnswer:
     return NoAnswer(
         f"{method}: no answer within {seconds:g} s{unknown}: does a recorder run on this broker?"
     )
-
-
-async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
-    if isinstance(records, AsyncIterable):
-        async for record in records:
-            yield record
-    else:
-        for record in records:
-            yield record
 
 
 def _now() -> int:

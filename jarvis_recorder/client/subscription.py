@@ -37,8 +37,8 @@ class Subscription(Generic[T]):
     hurt by one, and the record itself misses nothing. A reader that takes nothing for half an
     hour is disconnected by the broker, and comes back too.
 
-    `skipped` counts the messages that could not be read. It is subscribed once `async with` is entered;
-    without that, when the first message is asked for.
+    `skipped` counts the messages that could not be read. It is subscribed once `async with` is
+    entered; without that, when the first message is asked for.
     """
 
     def __init__(
@@ -106,6 +106,8 @@ class Subscription(Generic[T]):
                 continue
             await self._ack(delivery.tag, self._channel)
             return delivery
+        # It may have been closed while it was subscribing again.
+        await self._leave()
         raise StopAsyncIteration
 
     async def _ack(self, tag: int, channel: aiormq.abc.AbstractChannel | None) -> None:
@@ -120,11 +122,11 @@ class Subscription(Generic[T]):
     async def _subscribe_again(self) -> None:
         """Subscribe; after the first time for as long as it takes."""
         pauses = Pauses()
-        while True:
+        while self._channel is None and not self._closed:
             try:
-                return await self._subscribe()
+                await self._subscribe()
             except BrokerUnavailable:
-                if not self._was_subscribed or self._closed:
+                if not self._was_subscribed:
                     raise
                 await pauses.next()
 
@@ -150,11 +152,11 @@ async def _consume(
     """Consume a queue that only this connection has, and that ends with it."""
     channel = await link.channel(prefetch=_PREFETCH)
     link.reader.deliver_to(channel.number, arrived.put_nowait)
-    try:
-        with refusals("a subscription is refused"):
+    with refusals("a subscription is refused"):
+        try:
             await _declare_and_consume(channel, bindings)
-    except aiormq.exceptions.ChannelNotFoundEntity as error:
-        raise RecorderUnavailable(NO_RECORDER) from error
+        except aiormq.exceptions.ChannelNotFoundEntity as error:
+            raise RecorderUnavailable(NO_RECORDER) from error
     return channel
 
 

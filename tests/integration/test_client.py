@@ -1,7 +1,7 @@
 """The client library in front of a real recorder."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import aio_pika
@@ -23,12 +23,15 @@ from jarvis_recorder.errors import (
     NotFound,
     RecorderUnavailable,
 )
+from jarvis_recorder.wire.methods import BY_NAME, adapter
 from jarvis_recorder.wire.questions import GetPreference
 from jarvis_recorder.wire.topics import Kind
 from tests.support.proxy import SwallowingProxy
 from tests.support.recorder import wait_until
 
 pytestmark = pytest.mark.broker
+
+MOMENT = datetime(2026, 11, 23, 5, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -188,3 +191,53 @@ async def test_a_time_without_an_offset_is_refused_before_anything_is_sent(clien
     naive = datetime(2026, 11, 23, tzinfo=UTC).replace(tzinfo=None)
     with pytest.raises(InvalidParameter, match="names no instant"):
         await client.publish_event(type="alert", source="user", summary="x", timestamp=naive)
+
+
+async def test_every_method_can_be_asked(client, recorder):
+    """Each is called by its name, and its answer is read as the class that the table names."""
+    recorded = await client.events.record(
+        type="alert", severity="error", source="monitor", summary="pve1 is down", timestamp=MOMENT
+    )
+    await client.publish_turn(session_id="s", role="user", content="is it down?", timestamp=MOMENT)
+    await client.publish_snapshot({"nodes": ["pve1"]}, cluster="home", timestamp=MOMENT)
+    await asyncio.to_thread(
+        wait_until,
+        lambda: recorder.count("conversations") and recorder.count("cluster_snapshots"),
+        "both are recorded",
+    )
+    later = MOMENT + timedelta(hours=1)
+    asked = {
+        "events.record": recorded,
+        "events.get": await client.events.get(id=recorded.event.id),
+        "events.unresolved": await client.events.unresolved(),
+        "events.resolve": await client.events.resolve(id=recorded.event.id),
+        "events.list": await client.events.list(resolved=True),
+        "events.histogram": await client.events.histogram(since=MOMENT, until=later),
+        "conversations.sessions": await client.conversations.sessions(),
+        "conversations.turns": await client.conversations.turns(session_id="s"),
+        "conversations.search": await client.conversations.search(query="down"),
+        "conversations.usage": await client.conversations.usage(since=MOMENT, until=later),
+        "snapshots.latest": await client.snapshots.latest(cluster="home"),
+        "snapshots.at": await client.snapshots.at(timestamp=later, cluster="home"),
+        "snapshots.list": await client.snapshots.list(),
+        "timeline.around": await client.timeline.around(timestamp=MOMENT),
+        "preferences.set": await client.preferences.set(key="theme", value="dark"),
+        "preferences.get": await client.preferences.get(key="theme"),
+        "preferences.list": await client.preferences.list(prefix="the"),
+        "preferences.delete": await client.preferences.delete(key="theme"),
+        "conversations.delete": await client.conversations.delete(session_id="s"),
+        "recorder.stats": await client.stats(),
+        "rpc.discover": await client.discover(),
+    }
+
+    assert asked.keys() == BY_NAME.keys()
+    for name, answer in asked.items():
+        assert adapter(BY_NAME[name].answer).validate_python(answer) == answer
+    assert asked["events.get"] == recorded
+    assert asked["events.resolve"].event.resolved_by == "guest"
+    assert [event.id for event in asked["events.list"].events] == [recorded.event.id]
+    assert asked["snapshots.at"].snapshot.snapshot == {"nodes": ["pve1"]}
+    assert asked["conversations.search"].turns[0].turn.content == "is it down?"
+    assert asked["conversations.delete"].deleted == 1
+    assert [session.session_id async for session in client.conversations.iter_sessions()] == []
+    assert [head.cluster async for head in client.snapshots.iter()] == ["home"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aio_pika
 import pytest
 
 pytestmark = pytest.mark.broker
@@ -71,3 +72,29 @@ async def test_an_example_publishes_and_asks(amqp_url, start_recorder, command, 
         while "pve1 changed from online to offline" not in await printed():
             pass
     assert recorder.count() >= 1
+
+
+@pytest.mark.skipif(shutil.which("amqp-publish") is None, reason="amqp-tools is not installed")
+async def test_the_shell_example_gives_up_and_leaves_no_queue_behind(amqp_url, start_recorder):
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("answering")
+    assert recorder.stop() == 0
+
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["sh", "-x", "shell_amqp_tools.sh", amqp_url],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 69
+    assert "does a recorder run" in done.stderr
+    words = (word.partition("=") for word in done.stderr.split())
+    queue = next(value for name, _, value in words if name == "replies")
+    async with await aio_pika.connect(amqp_url, timeout=10) as connection:
+        channel = await connection.channel()
+        with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+            await channel.get_queue(queue, ensure=True)

@@ -1,0 +1,79 @@
+"""What the broker can do to a client."""
+
+import asyncio
+
+import pytest
+
+from jarvis_recorder.client import RecorderClient, new_event
+from jarvis_recorder.demo.node import PrivateNode, private_node
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
+from tests.support.responder import steered_responder
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(scope="module")
+def node():
+    with private_node() as node:
+        yield node
+
+
+def unanswerable(_question):
+    raise AssertionError
+
+
+def an_event():
+    return new_event(type="status", source="monitor", summary="an event")
+
+
+async def test_a_right_that_is_missing_is_named(node: PrivateNode):
+    node.ctl("add_user", "guest2", "secret")
+    node.ctl("set_permissions", "guest2", "", "", "")
+    async with (
+        steered_responder(node.url, unanswerable),
+        RecorderClient(node.url.replace("guest:guest", "guest2:secret")) as client,
+    ):
+        with pytest.raises(ConfigurationError, match=r"exchange 'jarvis\.rpc'"):
+            await client.stats()
+        with pytest.raises(ConfigurationError, match="exchange 'jarvis'"):
+            await client.publish(an_event())
+        with pytest.raises(ConfigurationError, match="subscription"):
+            await anext(client.tail())
+
+
+async def test_what_the_broker_cannot_take_in_an_alarm_may_be_published_again(node: PrivateNode):
+    record = an_event()
+    async with steered_responder(node.url, unanswerable):
+        node.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+        try:
+            client = await RecorderClient(node.url, timeout=1).__aenter__()
+            with pytest.raises(BrokerUnavailable, match=r"no confirm within 1 s.*again"):
+                await client.publish(record)
+            # Leaving does not wait for the alarm to end.
+            await asyncio.wait_for(client.__aexit__(), 5)
+        finally:
+            node.ctl("set_vm_memory_high_watermark", "0.6")
+        async with RecorderClient(node.url) as client:
+            assert await client.publish(record) == record.message_id
+
+
+async def test_a_password_that_changes_meanwhile_is_heard_of(node: PrivateNode):
+    node.ctl("add_user", "monitor", "old")
+    node.ctl("set_permissions", "monitor", ".*", ".*", ".*")
+    async with RecorderClient(node.url.replace("guest:guest", "monitor:old")) as client:
+        node.ctl("change_password", "monitor", "new")
+        node.ctl("close_all_user_connections", "monitor", "test")
+
+        with pytest.raises(ConfigurationError, match="wrong user or password"):
+            await client.publish(an_event())
+
+
+async def test_a_client_comes_back_with_the_broker(node: PrivateNode):
+    record = an_event()
+    async with steered_responder(node.url, unanswerable):
+        pass
+    async with RecorderClient(node.url, timeout=30) as client:
+        node.kill()
+        starting = asyncio.create_task(asyncio.to_thread(node.start))
+        assert await client.publish(record) == record.message_id
+        await starting

@@ -1,0 +1,73 @@
+"""Something that answers as a recorder does, but only what a test tells it to."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from jarvis_recorder.broker.answering import Answering, open_answering
+from jarvis_recorder.wire import rpc
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.methods import BY_NAME
+from jarvis_recorder.wire.properties import RequestProperties, decode_request, encode_reply
+from jarvis_recorder.wire.questions import Question
+
+Answer = Callable[[Question[Any]], Any]
+
+
+class SteeredResponder:
+    """
+    Answers each question with what `answer` returns for it, or the `Fault` that it raises.
+
+    `held` keeps replies back until it is set; `asked` are the questions that arrived, and
+    `properties` what they said about themselves.
+    """
+
+    def __init__(self, answering: Answering, answer: Answer) -> None:
+        self._answering = answering
+        self._answer = answer
+        self.held = asyncio.Event()
+        self.held.set()
+        self.asked: list[Question[Any]] = []
+        self.properties: list[RequestProperties] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, delivery: Delivery) -> None:
+        properties = decode_request(delivery.header)
+        (call,) = rpc.parse_calls(delivery.body).calls
+        question = rpc.read_params(BY_NAME[call.method], call.params)
+        self.asked.append(question)
+        self.properties.append(properties)
+        task = asyncio.create_task(self._reply(delivery.tag, properties, call, question))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reply(
+        self, tag: int, properties: RequestProperties, call: rpc.Call, question: Question[Any]
+    ) -> None:
+        await self.held.wait()
+        try:
+            result = rpc.write_answer(BY_NAME[call.method], self._answer(question))
+            body = rpc.response(call.id, result)
+        except rpc.Fault as fault:
+            body = rpc.error_response(call.id, fault)
+        reply = encode_reply(properties.correlation_id, 5_000)
+        await self._answering.requests.reply(properties.reply_to, reply, body)
+        await self._answering.requests.ack(tag)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def steered_responder(url: str, answer: Answer) -> AsyncIterator[SteeredResponder]:
+    """Answer on a broker whose topology is declared as a recorder would."""
+    async with open_answering(url, "declare", 256) as answering:
+        responder = SteeredResponder(answering, answer)
+        await answering.requests.start(responder.take)
+        try:
+            yield responder
+        finally:
+            await responder.stop()
