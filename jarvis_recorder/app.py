@@ -8,8 +8,8 @@ from typing import Final
 import structlog
 
 from jarvis_recorder import __version__
+from jarvis_recorder.address import redacted
 from jarvis_recorder.answering import Answering
-from jarvis_recorder.broker.connection import redacted
 from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
 from jarvis_recorder.errors import RecorderError

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from yarl import URL
 
+from jarvis_recorder import address
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.wire.methods import BY_NAME
 
@@ -47,16 +47,7 @@ class BrokerSettings(_Section):
     @field_validator("url")
     @classmethod
     def _names_a_broker(cls, url: SecretStr) -> SecretStr:
-        try:
-            address = URL(url.get_secret_value())
-            named = address.scheme in ("amqp", "amqps") and bool(address.host)
-            torn = "@" in address.path + address.fragment
-        except ValueError:
-            named = False
-        if not named:
-            raise ValueError("must be amqp://user:password@host:port/vhost, or amqps://…")
-        if torn:
-            raise ValueError("has a / or # in its password: write them as %2F and %23")
+        address.check(url.get_secret_value())
         return url
 
 
@@ -327,6 +318,5 @@ def redacted(name: str, settings: Settings) -> str:
     section, _, field = name.partition(".")
     value = getattr(getattr(settings, section), field)
     if name in _SECRET:
-        url = URL(value.get_secret_value()).with_query(None).with_fragment(None)
-        return str(url.with_password("***") if url.password else url)
+        return address.redacted(value.get_secret_value())
     return str(value)

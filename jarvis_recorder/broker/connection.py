@@ -31,12 +31,6 @@ GONE: Final = (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError)
 """What aiormq raises when the other side is not there any more."""
 
 
-def redacted(url: str) -> str:
-    """Return a broker URL without its password and its query, fit for a log."""
-    address = URL(url).with_query(None).with_fragment(None)
-    return str(address.with_password("***") if address.password else address)
-
-
 class _Transport(aiormq.connection.TransportFactory):
     """Opens a socket whose reader is ours; see `receiver`."""
 

@@ -17,6 +17,26 @@ _LONGEST_DELAY_SECONDS: Final = 4.0
 _HELD_SECONDS: Final = 60.0
 
 
+class Backoff:
+    """
+    The pauses between attempts to connect: full jitter, a random part of a growing delay.
+
+    It doubles from 0.2 s to 4 s; many clients then do not come back to a broker at the same
+    moment. After an attempt that held for a minute it begins again at the shortest.
+    """
+
+    def __init__(self) -> None:
+        self._delay = _FIRST_DELAY_SECONDS
+
+    def seconds(self, held: float = 0.0) -> float:
+        """Return the pause after an attempt that held for so many seconds."""
+        if held > _HELD_SECONDS:
+            self._delay = _FIRST_DELAY_SECONDS
+        pause = random.uniform(0, self._delay)  # noqa: S311 - jitter, no secret
+        self._delay = min(self._delay * 2, _LONGEST_DELAY_SECONDS)
+        return pause
+
+
 async def supervise(
     attempt: Callable[[], Awaitable[None]],
     *,
@@ -26,25 +46,19 @@ async def supervise(
     stop: asyncio.Event,
 ) -> None:
     """
-    Run `attempt` until `stop` is set, again after every loss, and pause between failures.
-
-    The pause is full jitter (a random part of a delay that doubles from 0.2 s to 4 s), so
-    that many clients do not come back to a broker at the same moment. After an attempt that
-    held for a minute it begins again at the shortest.
+    Run `attempt` until `stop` is set, again after every loss, with a `Backoff` between.
 
     Raises:
         RecorderError: Whatever an attempt raises besides BrokerUnavailable.
     """
     loop = asyncio.get_running_loop()
-    delay = _FIRST_DELAY_SECONDS
+    backoff = Backoff()
     while not stop.is_set():
         began = loop.time()
         try:
             await attempt()
         except BrokerUnavailable as error:
-            if loop.time() - began > _HELD_SECONDS:
-                delay = _FIRST_DELAY_SECONDS
-            pause = random.uniform(0, delay)  # noqa: S311 - jitter, no secret
+            pause = backoff.seconds(loop.time() - began)
             log.warning(
                 "broker_unavailable",
                 part=part,
@@ -55,4 +69,3 @@ async def supervise(
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
-            delay = min(delay * 2, _LONGEST_DELAY_SECONDS)

@@ -39,7 +39,7 @@ def current(config: ConfigFile = None, set_: Overrides = None, as_json: Json = F
     from jarvis_recorder.storage import maintenance, schema
 
     path = _path(config, set_)
-    revision, size_bytes = asyncio.run(maintenance.state(path))
+    revision, size_bytes = maintenance.state(path)
     if as_json:
         facts = {
             "path": str(path),
@@ -63,7 +63,7 @@ def check(config: ConfigFile = None, set_: Overrides = None, as_json: Json = Fal
     from jarvis_recorder.storage import maintenance
 
     path = _path(config, set_)
-    problems = asyncio.run(maintenance.problems(path))
+    problems = maintenance.problems(path)
     if as_json:
         facts = {"path": str(path), "sound": not problems, "problems": problems}
         typer.echo(json.dumps(facts))

@@ -72,7 +72,7 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
         settle_seconds=settled - published,
         duplicates=app.progress.duplicates,
         letters=letters,
-        overview=await overview(database, identities, SHOWN),
+        overview=overview(database, identities, SHOWN),
         kept=database if keep else None,
         asked=asked,
     )

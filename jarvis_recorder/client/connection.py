@@ -1,35 +1,16 @@
 """One connection at a time, opened anew after every loss, for whoever asks or publishes."""
 
 import asyncio
-import random
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from yarl import URL
 
-from jarvis_recorder.broker.connection import Link, open_link, redacted
+from jarvis_recorder import address
+from jarvis_recorder.broker.connection import Link, open_link
+from jarvis_recorder.broker.supervision import Backoff
 from jarvis_recorder.client.asking import Asker, open_asker
 from jarvis_recorder.client.publishing import RecordPublisher, open_record_publisher
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
-
-_FIRST_DELAY_SECONDS: Final = 0.2
-_LONGEST_DELAY_SECONDS: Final = 4.0
-_HELD_SECONDS: Final = 60.0
-
-
-class Pauses:
-    """
-    The pauses between attempts to connect: full jitter, a random part of a growing delay.
-
-    So many clients do not come back to a broker at the same moment.
-    """
-
-    def __init__(self) -> None:
-        self._delay = _FIRST_DELAY_SECONDS
-
-    async def next(self) -> None:
-        """Sleep the next, on average longer one."""
-        await asyncio.sleep(random.uniform(0, self._delay))  # noqa: S311 - jitter, no secret
-        self._delay = min(self._delay * 2, _LONGEST_DELAY_SECONDS)
 
 
 class Connected(NamedTuple):
@@ -38,22 +19,6 @@ class Connected(NamedTuple):
     link: Link
     asker: Asker
     publisher: RecordPublisher
-
-
-def check_url(url: str) -> str:
-    """
-    Return the URL.
-
-    Raises:
-        ConfigurationError: It is none of a broker.
-    """
-    try:
-        scheme = URL(url).scheme
-    except ValueError:
-        scheme = ""
-    if scheme not in ("amqp", "amqps"):
-        raise ConfigurationError("a broker's URL begins with amqp:// or amqps://")
-    return url
 
 
 class Lifeline:
@@ -65,7 +30,11 @@ class Lifeline:
     """
 
     def __init__(self, url: str, app_id: str) -> None:
-        self._url = check_url(url)
+        try:
+            address.check(url)
+        except ValueError as error:
+            raise ConfigurationError(f"the broker's URL {error}") from None
+        self._url = url
         self._app_id = app_id
         self._state: asyncio.Future[Connected]
         self._leaving: asyncio.Future[None]
@@ -81,7 +50,7 @@ class Lifeline:
             await self._end()
             if isinstance(error, BrokerUnavailable):
                 raise BrokerUnavailable(
-                    f"no broker at {redacted(self._url)}: {error}; is RabbitMQ running there?"
+                    f"no broker at {address.redacted(self._url)}: {error}; is RabbitMQ running there?"
                 ) from error
             raise
         return self
@@ -122,7 +91,7 @@ class Lifeline:
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         first = True
-        pauses = Pauses()
+        backoff = Backoff()
         while not self._leaving.done():
             began = loop.time()
             try:
@@ -135,9 +104,7 @@ class Lifeline:
                 self._fail(error)
                 return
             first = False
-            if loop.time() - began > _HELD_SECONDS:
-                pauses = Pauses()
-            await pauses.next()
+            await asyncio.sleep(backoff.seconds(loop.time() - began))
 
     async def _hold(self) -> None:
         """Open a connection, and return when it is lost or not wanted any more."""

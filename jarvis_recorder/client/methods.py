@@ -43,7 +43,7 @@ def asks(
     async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> AnswerT:
         return await self.ask(_make(question, *args, **kwargs))
 
-    return _described(method, question)
+    return described(method, question)
 
 
 def pages(
@@ -63,7 +63,7 @@ def pages(
                 yield item
             page_question = _next(page_question, page)
 
-    return _described(method, question)
+    return described(method, question)
 
 
 def _next(question: Any, page: Any) -> Any:
@@ -82,11 +82,11 @@ def _make(
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _described(method: Method, question: Callable[..., Any]) -> Method:
-    """Give a method the signature and the words of its question, for `help` and for notebooks."""
-    parameters = inspect.signature(question).parameters.values()
+def described(method: Method, like: Callable[..., Any]) -> Method:
+    """Give a method the signature and the words of another, for `help` and for notebooks."""
+    parameters = inspect.signature(like).parameters.values()
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    method.__doc__ = question.__doc__
+    method.__doc__ = like.__doc__
     method.__signature__ = inspect.Signature([itself, *parameters])  # type: ignore[attr-defined]
     return method
 

@@ -3,10 +3,8 @@
 import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
-from datetime import datetime
-from decimal import Decimal
-from typing import Any, Final, Self, TypeVar
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from jarvis_recorder.client import reading
 from jarvis_recorder.client.connection import Connected, Lifeline
@@ -17,13 +15,12 @@ from jarvis_recorder.client.methods import (
     Preferences,
     Snapshots,
     TimelineMethods,
+    described,
 )
 from jarvis_recorder.client.publishing import publish_all
 from jarvis_recorder.client.reading import Notification, RecordReader
 from jarvis_recorder.client.records import (
-    Extra,
     Message,
-    Role,
     new_event,
     new_snapshot,
     new_turn,
@@ -36,14 +33,26 @@ from jarvis_recorder.wire.answers import Document, Stats
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.methods import BY_QUESTION
 from jarvis_recorder.wire.questions import AnswerT, Discover, Question, ReadStats
-from jarvis_recorder.wire.records import EventType, Record, Severity, Source
+from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.rpc import Fault
 from jarvis_recorder.wire.topics import Kind
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 _ALL_KINDS: Final = frozenset(Kind)
+
+
+def _publishes(
+    make: Callable[P, Record],
+) -> Callable[Concatenate["RecorderClient", P], Coroutine[Any, Any, str]]:
+    """Return a method that takes what makes a record, and publishes it as `publish` does."""
+
+    async def method(self: "RecorderClient", /, *args: P.args, **kwargs: P.kwargs) -> str:
+        return await self.publish(make(*args, **kwargs))
+
+    return described(method, make)
 
 
 class RecorderClient:
@@ -187,87 +196,9 @@ class RecorderClient:
         """
         return await publish_all(self.publish, records)
 
-    async def publish_event(
-        self,
-        *,
-        type: EventType,
-        source: Source,
-        summary: str,
-        severity: Severity = "info",
-        node: str | None = None,
-        details: Any = None,
-        timestamp: datetime | None = None,
-        message_id: str | None = None,
-        extra: Extra | None = None,
-    ) -> str:
-        """Publish what `new_event` makes of these, as `publish` does."""
-        return await self.publish(
-            new_event(
-                type=type,
-                source=source,
-                summary=summary,
-                severity=severity,
-                node=node,
-                details=details,
-                timestamp=timestamp,
-                message_id=message_id,
-                extra=extra,
-            )
-        )
-
-    async def publish_snapshot(
-        self,
-        snapshot: dict[str, Any],
-        *,
-        cluster: str = "",
-        timestamp: datetime | None = None,
-        message_id: str | None = None,
-        extra: Extra | None = None,
-    ) -> str:
-        """Publish what `new_snapshot` makes of these, as `publish` does."""
-        return await self.publish(
-            new_snapshot(
-                snapshot,
-                cluster=cluster,
-                timestamp=timestamp,
-                message_id=message_id,
-                extra=extra,
-            )
-        )
-
-    async def publish_turn(
-        self,
-        *,
-        session_id: str,
-        role: Role,
-        content: str,
-        model: str | None = None,
-        tokens_used: int | None = None,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        cost_usd: Decimal | int | str | None = None,
-        tool_calls: Any = None,
-        timestamp: datetime | None = None,
-        message_id: str | None = None,
-        extra: Extra | None = None,
-    ) -> str:
-        """Publish what `new_turn` makes of these, as `publish` does."""
-        return await self.publish(
-            new_turn(
-                session_id=session_id,
-                role=role,
-                content=content,
-                model=model,
-                tokens_used=tokens_used,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cost_usd=cost_usd,
-                tool_calls=tool_calls,
-                timestamp=timestamp,
-                message_id=message_id,
-                extra=extra,
-            )
-        )
+    publish_event = _publishes(new_event)
+    publish_snapshot = _publishes(new_snapshot)
+    publish_turn = _publishes(new_turn)
 
     def tail(
         self,

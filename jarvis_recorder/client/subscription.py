@@ -8,7 +8,7 @@ from typing import Final, Generic, Self, TypeVar
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, open_link, refusals
-from jarvis_recorder.client.connection import Pauses
+from jarvis_recorder.broker.supervision import Backoff
 from jarvis_recorder.client.failures import NO_RECORDER
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
 from jarvis_recorder.wire.delivery import Delivery
@@ -121,14 +121,14 @@ class Subscription(Generic[T]):
 
     async def _subscribe_again(self) -> None:
         """Subscribe; after the first time for as long as it takes."""
-        pauses = Pauses()
+        backoff = Backoff()
         while self._channel is None and not self._closed:
             try:
                 await self._subscribe()
             except BrokerUnavailable:
                 if not self._was_subscribed:
                     raise
-                await pauses.next()
+                await asyncio.sleep(backoff.seconds())
 
     async def _subscribe(self) -> None:
         async with contextlib.AsyncExitStack() as stack:

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from jarvis_recorder.errors import NotConfirmed, StorageUnavailable
+from jarvis_recorder.errors import DeadlineExceeded, NotConfirmed, StorageUnavailable
 from jarvis_recorder.ports import Announcement, Clock, Outbox, Publisher
 from jarvis_recorder.wire.properties import encode_message
 from jarvis_recorder.wire.topics import EXCHANGE
@@ -40,7 +40,7 @@ class Announcer:
         """Announce the oldest; return False once nothing is left to announce."""
         try:
             return await self._announce_oldest()
-        except (NotConfirmed, StorageUnavailable) as error:
+        except (NotConfirmed, StorageUnavailable, DeadlineExceeded) as error:
             log.warning("announcement_delayed", error=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
             return True

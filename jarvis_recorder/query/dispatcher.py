@@ -87,17 +87,8 @@ class Dispatcher:
         method = rpc.find_method(call.method)
         self._permissions.check(user, method.name)
         question = _named(method, rpc.read_params(method, call.params), user)
-        return rpc.write_answer(method, await self._answer(method, question, until))
-
-    async def _answer(self, method: Method, question: Question[Any], until: float) -> Any:
         try:
-            match question:
-                case Discover():
-                    return self._document()
-                case ReadStats():
-                    holdings = await self._archive.answer(ReadHoldings(), until)
-                    return Stats(holdings, self._activity())
-            return await self._archive.answer(question, until)
+            return rpc.write_answer(method, await self._answer(question, until))
         except (StorageUncertain, StorageDamaged) as error:
             if not self.failed.done():
                 self.failed.set_exception(error)
@@ -107,12 +98,21 @@ class Dispatcher:
         except Exception as error:
             raise _fault(error, method) from error
 
+    async def _answer(self, question: Question[Any], until: float) -> Any:
+        match question:
+            case Discover():
+                return self._document()
+            case ReadStats():
+                holdings = await self._archive.answer(ReadHoldings(), until)
+                return Stats(holdings, self._activity())
+        return await self._archive.answer(question, until)
+
 
 def _named(method: Method, question: Question[Any], user: str | None) -> Question[Any]:
     """Put the asker's name where the question leaves it out."""
     if method.asker is None or getattr(question, method.asker) is not None:
         return question
-    if user is None and method.name == "events.resolve":
+    if user is None and method.needs_asker:
         raise Fault(
             Code.INVALID_PARAMS,
             "Field required",

@@ -43,7 +43,6 @@ class Responder:
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._under_way: set[asyncio.Task[None]] = set()
-        self.answered = 0
 
     def take(self, delivery: Delivery) -> None:
         """Begin to answer a request; see `ports.Sink`."""
@@ -63,7 +62,6 @@ class Responder:
         try:
             await self._reply(delivery, received)
             await self._requests.ack(delivery.tag)
-            self.answered += 1
         except BrokerUnavailable:
             # The channel is gone: the broker will deliver the request again.
             log.debug("reply_lost")

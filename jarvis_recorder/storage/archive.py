@@ -19,6 +19,8 @@ from jarvis_recorder.storage.writer import Writer
 from jarvis_recorder.wire import questions
 from jarvis_recorder.wire.questions import AnswerT, DeleteConversation, Question
 
+_PATIENCE_SECONDS: Final = 5.0
+
 READS: Final[dict[type, Callable[[Connection, Any], Any]]] = {
     questions.ListEvents: events.list_events,
     questions.UnresolvedEvents: events.unresolved_events,
@@ -105,6 +107,3 @@ class SqliteOutbox:
     async def _forget(self, last: int) -> None:
         async with self._writer.transaction() as connection:
             await connection.execute(delete(outbox).where(outbox.c.id <= last))
-
-
-_PATIENCE_SECONDS: Final = 5.0

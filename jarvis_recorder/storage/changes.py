@@ -33,6 +33,9 @@ from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.times import to_datetime
 from jarvis_recorder.wire.topics import Kind
 
+# Deleted words stay in the segments of the search's index until these are merged into one.
+_FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
+
 Change = Callable[[AsyncConnection, Any, int], Awaitable[Any]]
 """Makes a change in a transaction that has begun, at a moment in microseconds."""
 
@@ -126,7 +129,7 @@ async def delete_conversation(
     of_session = conversations.c.session_id == question.session_id
     gone = await connection.execute(delete(conversations).where(of_session))
     if gone.rowcount:
-        await connection.execute(text(FORGET_WORDS))
+        await connection.execute(text(_FORGET_WORDS))
     return Deleted(gone.rowcount)
 
 
@@ -140,9 +143,6 @@ async def _announce(connection: AsyncConnection, routing_key: str, body: bytes, 
         )
     )
 
-
-# Deleted words stay in the segments of the search's index until these are merged into one.
-FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
 
 CHANGES: Final[dict[type, Change]] = {
     RecordEvent: record_event,

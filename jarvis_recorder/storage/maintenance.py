@@ -28,13 +28,13 @@ async def upgrade(path: Path) -> str | None:
         StorageUnavailable: It is locked, or there is no room for the copy.
     """
     with sqlite.readable_errors(path):
-        sqlite.create_file(path)
+        path = sqlite.create_file(path)
     with sqlite.locked(path):
         async with sqlite.writer_engine(path) as writer:
             return await schema.upgrade(writer, path)
 
 
-async def state(path: Path) -> State:
+def state(path: Path) -> State:
     """
     Return what the file is, without changing it.
 
@@ -43,13 +43,12 @@ async def state(path: Path) -> State:
         StorageUnavailable: There is no such file, or it cannot be read.
     """
     _require(path)
-    with sqlite.translated_errors(path):
-        async with sqlite.reader_engine(path) as reader:
-            revision = await schema.current_revision(reader)
+    with sqlite.reading(path) as connection:
+        revision = schema.current_revision(connection)
     return State(revision, _size(path))
 
 
-async def problems(path: Path) -> list[str]:
+def problems(path: Path) -> list[str]:
     """
     Return what is wrong with the file, nothing if it is sound and at the newest revision.
 
@@ -61,12 +60,10 @@ async def problems(path: Path) -> list[str]:
         StorageDamaged: It is so broken that it cannot be read at all.
     """
     _require(path)
-    with sqlite.translated_errors(path):
-        async with sqlite.reader_engine(path) as reader:
-            async with reader.begin() as connection:
-                check = text(f"PRAGMA integrity_check({_MAX_PROBLEMS})")
-                lines = [str(line) for line in (await connection.execute(check)).scalars()]
-            revision = await schema.current_revision(reader)
+    with sqlite.reading(path) as connection:
+        check = text(f"PRAGMA integrity_check({_MAX_PROBLEMS})")
+        lines = [str(line) for line in connection.execute(check).scalars()]
+        revision = schema.current_revision(connection)
     found = [] if lines == ["ok"] else lines
     if schema.judge(revision) is not schema.Found.CURRENT:
         found.append(

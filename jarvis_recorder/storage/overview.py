@@ -7,8 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqlalchemy import Integer, func, literal, select, type_coerce
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Integer, func, literal, select, type_coerce
 
 from jarvis_recorder.storage import sqlite
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
@@ -63,35 +62,34 @@ class Overview(NamedTuple):
     copies: Mapping[str, int]
 
 
-async def overview(path: Path, identities: Iterable[str], limit: int) -> Overview:
+def overview(path: Path, identities: Iterable[str], limit: int) -> Overview:
     """
     Return what the file holds, at most `limit` lines of each, newest first.
 
     Raises:
         StorageUnavailable: It cannot be read.
     """
-    with sqlite.translated_errors(path):
-        async with sqlite.reader_engine(path) as reader, reader.begin() as connection:
-            size, stored = await _snapshot_bytes(connection)
-            return Overview(
-                await _rows(connection),
-                await _newest_alerts_and_actions(connection, limit),
-                await _sessions(connection, limit),
-                await _newest_snapshots(connection, limit),
-                size,
-                stored,
-                await _copies(connection, list(identities)),
-            )
+    with sqlite.reading(path) as connection:
+        size, stored = _snapshot_bytes(connection)
+        return Overview(
+            _rows(connection),
+            _newest_alerts_and_actions(connection, limit),
+            _sessions(connection, limit),
+            _newest_snapshots(connection, limit),
+            size,
+            stored,
+            _copies(connection, list(identities)),
+        )
 
 
-async def _rows(connection: AsyncConnection) -> dict[str, int]:
+def _rows(connection: Connection) -> dict[str, int]:
     return {
-        table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
         for table in _TABLES
     }
 
 
-async def _newest_alerts_and_actions(connection: AsyncConnection, limit: int) -> list[EventLine]:
+def _newest_alerts_and_actions(connection: Connection, limit: int) -> list[EventLine]:
     columns = events.c
     newest_first = (
         select(columns.timestamp, columns.type, columns.severity, columns.node, columns.summary)
@@ -99,10 +97,10 @@ async def _newest_alerts_and_actions(connection: AsyncConnection, limit: int) ->
         .order_by(columns.timestamp.desc(), columns.id.desc())
         .limit(limit)
     )
-    return [EventLine(*row) for row in await connection.execute(newest_first)]
+    return [EventLine(*row) for row in connection.execute(newest_first)]
 
 
-async def _sessions(connection: AsyncConnection, limit: int) -> list[SessionLine]:
+def _sessions(connection: Connection, limit: int) -> list[SessionLine]:
     columns = conversations.c
     latest_first = (
         select(
@@ -116,14 +114,14 @@ async def _sessions(connection: AsyncConnection, limit: int) -> list[SessionLine
         .order_by(func.max(columns.timestamp).desc())
         .limit(limit)
     )
-    sessions = (await connection.execute(latest_first)).all()
+    sessions = connection.execute(latest_first).all()
     priced = select(columns.session_id, columns.cost_usd).where(
         columns.session_id.in_([session[0] for session in sessions]),
         columns.cost_usd.is_not(None),
     )
     # SQLite would add them up as doubles.
     costs: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for session_id, cost in await connection.execute(priced):
+    for session_id, cost in connection.execute(priced):
         costs[session_id] += Decimal(cost)
     return [
         SessionLine(session_id, began, ended, turns, tokens, costs[session_id])
@@ -136,31 +134,31 @@ _STORED_BYTES: Final = func.length(
 )
 
 
-async def _newest_snapshots(connection: AsyncConnection, limit: int) -> list[SnapshotLine]:
+def _newest_snapshots(connection: Connection, limit: int) -> list[SnapshotLine]:
     columns = cluster_snapshots.c
     newest_first = (
         select(columns.timestamp, columns.cluster, columns.size_bytes, _STORED_BYTES)
         .order_by(columns.timestamp.desc(), columns.id.desc())
         .limit(limit)
     )
-    return [SnapshotLine(*row) for row in await connection.execute(newest_first)]
+    return [SnapshotLine(*row) for row in connection.execute(newest_first)]
 
 
-async def _snapshot_bytes(connection: AsyncConnection) -> tuple[int, int]:
+def _snapshot_bytes(connection: Connection) -> tuple[int, int]:
     """Return how large the snapshots are and how much room they take."""
     sizes = select(
         func.coalesce(func.sum(cluster_snapshots.c.size_bytes), literal(0, Integer)),
         func.coalesce(func.sum(_STORED_BYTES), literal(0, Integer)),
     )
-    size, stored = (await connection.execute(sizes)).one()
+    size, stored = connection.execute(sizes).one()
     return size, stored
 
 
-async def _copies(connection: AsyncConnection, identities: Sequence[str]) -> Mapping[str, int]:
+def _copies(connection: Connection, identities: Sequence[str]) -> Mapping[str, int]:
     copies: Counter[str] = Counter()
     for start in range(0, len(identities), _IDS_IN_ONE_QUERY):
         some = identities[start : start + _IDS_IN_ONE_QUERY]
         for table in _TABLES:
             stored_under = select(table.c.message_id).where(table.c.message_id.in_(some))
-            copies.update((await connection.execute(stored_under)).scalars())
+            copies.update(connection.execute(stored_under).scalars())
     return copies

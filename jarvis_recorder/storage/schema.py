@@ -31,18 +31,13 @@ class Found(StrEnum):
     OLDER = "older"
 
 
-async def current_revision(engine: AsyncEngine) -> str | None:
+def current_revision(connection: Connection) -> str | None:
     """
     Return the revision a database is at, None for an empty one.
 
     Raises:
         ConfigurationError: It is not the recorder's, or of the system before the recorder.
     """
-    async with engine.connect() as connection:
-        return await connection.run_sync(_revision)
-
-
-def _revision(connection: Connection) -> str | None:
     tables = set(inspect(connection).get_table_names())
     if "alembic_version" in tables:
         row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
@@ -87,7 +82,8 @@ async def upgrade(engine: AsyncEngine, path: Path) -> str | None:
         StorageUnavailable: There is no room for the copy, or the database is locked.
     """
     with translated_errors(path):
-        revision = await current_revision(engine)
+        async with engine.connect() as connection:
+            revision = await connection.run_sync(current_revision)
         found = judge(revision)
         if found is Found.CURRENT:
             return revision

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -132,43 +132,8 @@ async def begin_immediate(connection: AsyncConnection) -> None:
     await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-@contextlib.asynccontextmanager
-async def reader_engine(path: Path) -> AsyncIterator[AsyncEngine]:
-    """Open the file to read; each transaction sees one snapshot and cannot write."""
-    engine = create_async_engine(
-        URL.create(
-            "sqlite+aiosqlite",
-            database=f"file:{quote(str(path))}",
-            query={"mode": "ro", "uri": "true"},
-        ),
-        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
-        pool_size=READERS,
-        max_overflow=0,
-    )
-
-    _only_read(engine.sync_engine)
-
-    async with disposing(engine):
-        yield engine
-
-
-def _only_read(engine: Engine) -> None:
-    """Let each transaction see one snapshot, and write nothing."""
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA query_only = ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        # Past SQLAlchemy, for which this would be a statement like any other.
-        connection.connection.cursor().execute("BEGIN")
-
-
 def read_only_engine(path: Path) -> Engine:
-    """Return what opens the file to read, in whichever thread it is asked to."""
+    """Return what opens the file to read, in any thread; each transaction sees one snapshot."""
     engine = create_engine(
         URL.create(
             "sqlite",
@@ -183,8 +148,30 @@ def read_only_engine(path: Path) -> Engine:
         pool_size=READERS,
         max_overflow=0,
     )
-    _only_read(engine)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        # Past SQLAlchemy, for which this would be a statement like any other.
+        connection.connection.cursor().execute("BEGIN")
+
     return engine
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Connection]:
+    """Give a connection that sees one snapshot of the file, for whoever reads but once."""
+    engine = read_only_engine(path)
+    try:
+        with translated_errors(path), engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from jarvis_recorder.errors import DeadlineExceeded, StorageDamaged, StorageUncertain
+from jarvis_recorder.errors import (
+    DeadlineExceeded,
+    RecorderError,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
 from jarvis_recorder.storage import sqlite
 
 
@@ -53,9 +59,13 @@ class Writer:
             self._turn.release()
 
     async def forget_deleted(self) -> None:
-        """Empty the write-ahead log, as far as nobody reads from it, of what is overwritten."""
+        """
+        Empty the write-ahead log of what is overwritten, unless somebody reads from it.
+
+        What is deleted stays deleted either way, so that it failed is nobody's error.
+        """
         async with self._turn:
-            with sqlite.translated_errors(self._path):
+            with contextlib.suppress(StorageUnavailable), sqlite.translated_errors(self._path):
                 async with self._engine.connect() as connection:
                     await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -77,6 +87,9 @@ class Writer:
             try:
                 async with connection.begin():
                     yield connection
+            except RecorderError:
+                # Somebody's answer, such as that there is a conflict: it is rolled back.
+                raise
             except BaseException:
                 # What state the connection is in is not known: the next begins with a new one.
                 await connection.invalidate()

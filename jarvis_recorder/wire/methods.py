@@ -13,7 +13,7 @@ class Method(NamedTuple):
     A method of the recorder.
 
     `changes` says that it writes. `asker` names the parameter that is the asker's own user
-    where it is left out.
+    where it is left out; with `needs_asker` it is not answered where both are missing.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Method(NamedTuple):
     answer: type[Any]
     changes: bool = False
     asker: str | None = None
+    needs_asker: bool = False
 
 
 METHODS: Final = (
@@ -34,6 +35,7 @@ METHODS: Final = (
         answers.OneEvent,
         changes=True,
         asker="resolved_by",
+        needs_asker=True,
     ),
     Method("events.histogram", questions.EventHistogram, answers.Histogram),
     Method("conversations.sessions", questions.ListSessions, answers.SessionPage),

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy import event as sqlalchemy_event
 
 from jarvis_recorder.errors import Conflict, DeadlineExceeded, InvalidParameter, NotFound
 from jarvis_recorder.storage import events as events_module
+from jarvis_recorder.storage import sqlite as sqlite_module
 from jarvis_recorder.storage.store import Store, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
@@ -505,18 +507,39 @@ async def test_a_slow_statement_is_interrupted_in_the_database(store):
 async def test_who_stops_waiting_stops_the_statement(store):
     loop = asyncio.get_running_loop()
     readers = store.archive._readers
-    asking = [
-        asyncio.create_task(
-            readers.run(lambda connection: connection.execute(ENDLESS).scalar(), loop.time() + 60)
-        )
-        for _ in range(8)
-    ]
-    await asyncio.sleep(0.05)
+    begun = asyncio.Semaphore(0)
+
+    def endless(connection: Connection) -> None:
+        loop.call_soon_threadsafe(begun.release)
+        connection.execute(ENDLESS)
+
+    asking = [asyncio.create_task(readers.run(endless, loop.time() + 60)) for _ in range(8)]
+    for _ in range(sqlite_module.READERS):
+        await asyncio.wait_for(begun.acquire(), 10)
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
 
     assert (await ask(store, ListEvents(), 1.0)).events == []
+
+
+async def test_an_answer_that_is_an_error_costs_no_connection(store):
+    """A conflict is rolled back; what else goes wrong leaves a connection nobody can trust."""
+    made: list[Any] = []
+    engine = store.repository._writer._engine.sync_engine
+    sqlalchemy_event.listen(engine, "connect", lambda connection, _: made.append(connection))
+
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            await ask(store, ResolveEvent(id=1, resolved_by="ada"))
+    await ask(store, SetPreference(key="k", value="1"))
+    assert made == []
+
+    with pytest.raises(ZeroDivisionError):
+        async with store.repository._writer.transaction():
+            _ = 1 / 0
+    await ask(store, SetPreference(key="k", value="2"))
+    assert len(made) == 1
 
 
 async def test_a_change_whose_turn_comes_too_late_is_not_made(store, path):
@@ -563,27 +586,20 @@ async def test_no_list_reads_the_whole_table(store, filters):
 
 
 async def plans_of(store: Store, read: Any) -> list[str]:
-    """Return the steps of every statement's plan."""
+    """Return the steps of the plan of every statement that a question runs."""
+    ran: list[tuple[str, Any]] = []
+    readers = store.archive._readers
 
-    def planned(connection: Any) -> list[str]:
-        statements: list[tuple[str, Any]] = []
-        execute = connection.execute
+    def note(connection, cursor, statement, parameters, context, executemany):
+        ran.append((statement, parameters))
 
-        def noting(statement: Any) -> Any:
-            compiled = statement.compile(connection.engine)
-            values = compiled.construct_params()
-            bound = compiled._process_parameters_for_postcompile(values)
-            statements.append((bound.statement, bound))
-            return execute(statement)
-
-        connection.execute = noting
+    def planned(connection: Connection) -> list[str]:
         read(connection)
-        steps: list[str] = []
-        for statement, _ in statements:
-            explained = connection.exec_driver_sql(
-                f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?")
-            )
-            steps += [row[3] for row in explained]
-        return steps
+        return [
+            row[3]
+            for statement, parameters in list(ran)
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
 
-    return await store.archive._readers.run(planned, asyncio.get_running_loop().time() + 10)
+    sqlalchemy_event.listen(readers._engine, "before_cursor_execute", note)
+    return await readers.run(planned, asyncio.get_running_loop().time() + 10)

@@ -20,7 +20,7 @@ def npm_ci() -> None:
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=EXAMPLES, check=True)
 
 
-def test_the_examples_are_tried(tmp_path):
+def test_the_examples_are_tried():
     """A new example has to be named below."""
     names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".mjs", ".sh")}
     assert names == {

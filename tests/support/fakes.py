@@ -182,6 +182,7 @@ class FakeOutbox:
 
     def __init__(self) -> None:
         self.announcements: list[Announcement] = []
+        self.failures: list[Exception] = []
         self._something = asyncio.Event()
         self._something.set()
 
@@ -194,6 +195,8 @@ class FakeOutbox:
         self._something.clear()
 
     async def waiting(self, limit: int) -> list[Announcement]:
+        if self.failures:
+            raise self.failures.pop(0)
         return self.announcements[:limit]
 
     async def announced(self, last: int) -> None:

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from jarvis_recorder.errors import BrokerUnavailable, NotConfirmed
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    NotConfirmed,
+    StorageUnavailable,
+)
 from jarvis_recorder.ports import Announcement
 from jarvis_recorder.query import announcer
 from jarvis_recorder.query.announcer import Announcer
@@ -57,6 +62,19 @@ async def test_nothing_leaves_the_outbox_before_it_is_confirmed():
         assert outbox.announcements == [change(1)]
         publisher.confirming.set()
         await until(lambda: not outbox.announcements)
+
+
+async def test_an_outbox_that_cannot_be_read_in_time_is_read_again(monkeypatch):
+    """Slow questions may keep every reader busy; that must not end the answering."""
+    monkeypatch.setattr(announcer, "_RETRY_SECONDS", 0.0)
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    outbox.failures = [DeadlineExceeded("busy"), StorageUnavailable("locked")]
+    outbox.put(change(1))
+
+    async with announcing(outbox, publisher):
+        await until(lambda: not outbox.announcements)
+
+    assert len(publisher.published) == 1
 
 
 async def test_a_refused_announcement_is_tried_again(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from pydantic_core import to_json
 
 from jarvis_recorder.client import (
+    RecorderClient,
     methods,
     new_event,
     new_snapshot,
@@ -18,6 +19,7 @@ from jarvis_recorder.client.failures import refused
 from jarvis_recorder.client.reading import read_notification
 from jarvis_recorder.client.records import to_message
 from jarvis_recorder.errors import (
+    ConfigurationError,
     Conflict,
     DeadlineExceeded,
     Forbidden,
@@ -202,3 +204,10 @@ def test_a_notification_of_a_newer_recorder_is_passed_over():
 def test_a_notification_that_is_none_is_an_error_of_its_own(document):
     with pytest.raises(ValueError, match="validation error"):
         read_notification(delivered("recorder.preference.changed", document))
+
+
+@pytest.mark.parametrize("url", ["http://host/", "amqp://", "amqp://ada:12/secret@host/"])
+def test_a_url_that_names_no_broker_is_refused_without_being_repeated(url):
+    with pytest.raises(ConfigurationError, match="the broker's URL") as refused:
+        RecorderClient(url)
+    assert "secret" not in str(refused.value)

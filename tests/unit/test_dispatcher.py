@@ -134,6 +134,12 @@ async def test_an_error_is_answered_with_its_code(archive, error, code):
     assert "result" not in reply
 
 
+async def test_an_answer_that_cannot_be_written_is_answered_all_the_same(archive):
+    archive.answers[questions.GetPreference] = object()
+
+    assert (await ask(archive, call()))["error"]["code"] == rpc.Code.INTERNAL_ERROR
+
+
 async def test_an_error_of_parameters_names_the_field_and_not_the_value(archive):
     reply = await ask(archive, call("preferences.set", {"key": "k", "value": 5, "owner": "hidden"}))
 
