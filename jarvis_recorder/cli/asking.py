@@ -1,8 +1,9 @@
 """A running recorder, asked by a command: one question or page after page."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeVar
@@ -11,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from jarvis_recorder.cli.settings import loaded
+from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import MAX_LIMIT, Question
 
@@ -23,6 +25,26 @@ AnswerT = TypeVar("AnswerT")
 
 DEFAULT_LIMIT: Final = 50
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+
+_COMMANDS: Final = {
+    "events.list": "query events",
+    "events.get": "query event",
+    "events.histogram": "query histogram",
+    "events.resolve": "resolve",
+    "conversations.sessions": "query sessions",
+    "conversations.turns": "query turns",
+    "conversations.search": "query search",
+    "conversations.usage": "query usage",
+    "snapshots.latest": "query snapshot",
+    "snapshots.at": "query snapshot",
+    "snapshots.list": "query snapshots",
+    "timeline.around": "query timeline",
+    "recorder.stats": "query stats",
+    "preferences.list": "prefs list",
+    "preferences.get": "prefs get",
+    "preferences.set": "prefs set",
+    "preferences.delete": "prefs delete",
+}
 
 Timeout = Annotated[
     float,
@@ -66,23 +88,38 @@ def made(question: Callable[..., Q], **parameters: Any) -> Q:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        what = first["msg"].removeprefix("Value error, ")
+        what = first["msg"].removeprefix("Value error, ").replace("bucket_seconds", "--bucket")
         raise typer.BadParameter(f"{where}: {what}" if where else what) from None
 
 
-def client(whom: Asking) -> "RecorderClient":
-    """Return a client for it, not yet connected."""
+@asynccontextmanager
+async def connected(whom: Asking) -> AsyncIterator["RecorderClient"]:
+    """Give a client; what goes wrong with it speaks of commands and not of methods."""
     from jarvis_recorder.client import RecorderClient
 
-    return RecorderClient(whom.url, timeout=whom.timeout, app_id="jarvis-recorder-cli")
+    try:
+        async with RecorderClient(
+            whom.url, timeout=whom.timeout, app_id="jarvis-recorder-cli"
+        ) as client:
+            yield client
+    except RecorderError as error:
+        error.args = (in_words_of_commands(str(error)),)
+        raise
+
+
+def in_words_of_commands(text: str) -> str:
+    """Return a message with the names of methods replaced by those of our commands."""
+    for method, command in _COMMANDS.items():
+        text = text.replace(method, command)
+    return text
 
 
 def ask(whom: Asking, question: Question[AnswerT]) -> AnswerT:
     """Return the answer to one question."""
 
     async def main() -> AnswerT:
-        async with client(whom) as recorder:
-            return await recorder.ask(question)
+        async with connected(whom) as client:
+            return await client.ask(question)
 
     return asyncio.run(main())
 
@@ -108,7 +145,7 @@ def print_json(answer: Any) -> None:
 def _json(shape: Any, value: Any) -> str:
     from jarvis_recorder.cli.views.harmless import harmless_json
 
-    return harmless_json(adapter(shape).dump_json(value).decode())
+    return harmless_json(adapter(shape).dump_json(value).decode(), sys.stdout.encoding)
 
 
 class ListView(Protocol):
@@ -143,11 +180,11 @@ def show_pages(whom: Asking, listing: Listing, most: int | None) -> None:
 async def _show_pages(whom: Asking, listing: Listing, most: int | None) -> None:
     output: _AsJson | _AsTable = _AsJson(listing) if whom.as_json else _AsTable(listing)
     question, shown = listing.question, 0
-    async with client(whom) as recorder:
+    async with connected(whom) as client:
         with _progress(listing.field) as say:
             while True:
                 size = MAX_LIMIT if most is None else min(most - shown, MAX_LIMIT)
-                page: Any = await recorder.ask(replace(question, limit=size))
+                page: Any = await client.ask(replace(question, limit=size))
                 items = getattr(page, listing.field)
                 shown += len(items)
                 output.add(items)
@@ -199,8 +236,6 @@ class _AsTable:
 @contextmanager
 def _progress(things: str) -> Iterator[Callable[[int], None]]:
     """Give a function that says how many there are so far, where that disturbs no output."""
-    import sys
-
     if sys.stdout.isatty() or not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,12 +1,14 @@
 """`resolve`: an event is dealt with."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Timeout, asking, made, show
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 from jarvis_recorder.wire import answers, questions
+
+_SUMMARY: Final = 200
 
 
 def register(application: typer.Typer) -> None:
@@ -32,13 +34,14 @@ def resolve(
 
     One that is resolved already stays as it is, and is shown as such.
     """
+    from jarvis_recorder.cli.views.harmless import cut
     from jarvis_recorder.cli.views.screen import Screen
 
     def view(screen: Screen, answer: answers.OneEvent) -> None:
         event = answer.event
         when = screen.clock([event.resolved_at]).named(event.resolved_at)
-        screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: ",
-                    event.summary)  # fmt: skip
+        summary = cut(event.summary, _SUMMARY)
+        screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
 
     question = made(questions.ResolveEvent, id=number, resolved_by=by)
     show(asking(config, set_, timeout, as_json=as_json), question, view)

@@ -1,12 +1,13 @@
 """`tail`: what is published, as it comes."""
 
 import asyncio
+import sys
 from typing import Annotated
 
 import typer
 
 from jarvis_recorder import lifecycle
-from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Asking, Timeout, asking, client
+from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Asking, Timeout, asking, connected
 from jarvis_recorder.cli.settings import ConfigFile, Overrides
 from jarvis_recorder.wire.records import Severity
 from jarvis_recorder.wire.topics import Kind
@@ -66,14 +67,14 @@ async def _follow(
     from jarvis_recorder.cli.views.screen import open_screen
 
     screen = open_screen()
-    async with client(whom) as recorder, recorder.tail(
+    async with connected(whom) as client, client.tail(
         kinds, severity=severity, node=node
     ) as records:  # fmt: skip
         if screen.is_terminal and not whom.as_json:
             screen.note("Listening; Ctrl-C ends.")
         async for record in records:
             if whom.as_json:
-                typer.echo(record_json(record))
+                typer.echo(record_json(record, sys.stdout.encoding))
                 screen.flush()
             else:
                 show_record(screen, record)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from jarvis_recorder.cli.views.harmless import cut
 from jarvis_recorder.cli.views.measures import ago, counted, duration, size
 from jarvis_recorder.cli.views.screen import Column, Screen
-from jarvis_recorder.wire.answers import Extent, OneSnapshot, Stats, StoredSnapshot
+from jarvis_recorder.wire.answers import Extent, OneSnapshot, SnapshotHead, Stats, StoredSnapshot
 
 # In bytes, in the states that Proxmox reports; other numbers are shown as they are.
 _BYTES: Final = frozenset(("mem", "maxmem", "disk", "maxdisk", "swap", "maxswap"))
@@ -136,11 +136,29 @@ def _show_extents(screen: Screen, extents: Mapping[str, Extent]) -> None:
     columns = (
         Column("kept", "cyan"),
         Column("rows", justify="right"),
-        Column(f"oldest, {clock.heading}"),
-        Column("newest"),
+        Column(clock.heading("oldest")),
+        Column(clock.heading("newest")),
     )
     rows = [
         (name, f"{extent.count:,}", clock.text(extent.oldest), clock.text(extent.newest))
         for name, extent in extents.items()
     ]
     screen.table(columns, rows)
+
+
+def show_snapshots(
+    screen: Screen, snapshots: Sequence[SnapshotHead], *, continued: bool = False
+) -> None:
+    """Show which snapshots there are."""
+    clock = screen.clock(one.timestamp for one in snapshots)
+    columns = (
+        Column("id", "dim", "right"),
+        Column(clock.heading()),
+        Column("size", justify="right"),
+        Column("cluster", "cyan", wraps=True),
+    )
+    rows = [
+        (str(one.id), clock.text(one.timestamp), size(one.size_bytes), one.cluster or "-")
+        for one in snapshots
+    ]
+    screen.table(columns, rows, continued=continued)

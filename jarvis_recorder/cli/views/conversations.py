@@ -26,7 +26,7 @@ def show_sessions(screen: Screen, sessions: Sequence[Session], *, continued: boo
     clock = screen.clock(moment for one in sessions for moment in (one.first_at, one.last_at))
     columns = (
         Column("session", "cyan", wraps=True),
-        Column("last " + clock.heading),
+        Column(clock.heading("last")),
         Column("lasted", justify="right"),
         Column("turns", justify="right"),
     )

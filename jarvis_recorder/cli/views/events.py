@@ -7,7 +7,7 @@ from typing import Final
 from rich.text import Text
 
 from jarvis_recorder.cli.views.measures import ago
-from jarvis_recorder.cli.views.screen import SEVERITY, Column, Screen
+from jarvis_recorder.cli.views.screen import NODE, SEVERITY, Column, Screen
 from jarvis_recorder.wire.answers import OneEvent, StoredEvent
 
 _MEDIUM: Final = 100
@@ -19,12 +19,12 @@ def show_events(screen: Screen, events: Sequence[StoredEvent], *, continued: boo
     clock = screen.clock(event.timestamp for event in events)
     columns = (
         Column("id", "dim", "right"),
-        Column(clock.heading),
+        Column(clock.heading()),
         Column("severity"),
         Column("type", from_width=_MEDIUM),
         Column("source", from_width=_WIDE),
-        Column("node", "cyan"),
-        Column("resolved by", "green", from_width=_WIDE),
+        Column("node", "cyan", most=NODE),
+        Column("resolved by", "green", most=NODE, from_width=_WIDE),
         Column("summary", wraps=True),
     )
     rows = [

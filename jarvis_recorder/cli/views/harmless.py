@@ -52,17 +52,27 @@ def harmless_lines(text: str) -> list[str]:
     return [harmless(line) for line in lines]
 
 
-_RAW: Final = re.compile(r"[^ -~\u00a1-\u00ac\u00ae-\u05ff]").sub
+_NOT_ASCII: Final = re.compile(r"[^ -~]").sub
+_RAW: Final = re.compile(r"[^ -~\u00a1-\u00ac\u00ae-\u02ff]").sub
 
 
-def harmless_json(text: str) -> str:
-    """Return the same JSON, with escapes for whatever a terminal might act on."""
-    return _RAW(lambda found: _escaped(found[0]), text)
+def harmless_json(text: str, encoding: str = "utf-8") -> str:
+    """
+    Return the same JSON, with escapes for whatever a terminal might act on.
+
+    Where the encoding is not one of Unicode, for whatever is not ASCII.
+    """
+    if not encoding.lower().startswith("utf"):
+        return _NOT_ASCII(lambda found: _escaped(found[0]), text)
+    return _RAW(lambda found: _unless_shown(found[0]), text)
+
+
+def _unless_shown(character: str) -> str:
+    shown = _TABLE[ord(character)] == ord(character)
+    return character if shown else _escaped(character)
 
 
 def _escaped(character: str) -> str:
-    if _TABLE[ord(character)] == ord(character):
-        return character
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
 

@@ -20,6 +20,7 @@ _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 _ACROSS: Final = " ▏▎▍▌▋▊▉█"
 _ROWS: Final = 10
 _BAR: Final = 40
+_BAR_BESIDE_NUMBERS: Final = 24
 _WIDEST: Final = 8
 
 
@@ -88,18 +89,19 @@ def _bars(answer: Histogram, series: Sequence[_Series], clock: Clock) -> Iterato
     """Yield a line for each bucket: when, how many, a bar, and of what."""
     highest = max(bucket.count for bucket in answer.buckets) or 1
     width = len(f"{highest:,}")
+    longest = _BAR if len(series) == 1 else _BAR_BESIDE_NUMBERS
     for bucket in answer.buckets:
-        bar = _bar(bucket.count, highest)
+        bar = _bar(bucket.count / highest, longest)
         counts = zip(series, _counts([bucket], series), strict=True)
         parts = ", ".join(f"{one.label} {count:,}" for one, count in counts if count and one.label)
         line = f"{clock.text(bucket.start)}  {bucket.count:>{width},}  {bar}  {parts}"
         yield Text(line.rstrip())
 
 
-def _bar(count: int, highest: int) -> str:
-    eighths = max(round(count / highest * _BAR * 8), 1) if count else 0
+def _bar(share: float, longest: int) -> str:
+    eighths = max(round(share * longest * 8), 1) if share else 0
     bar = "█" * (eighths // 8) + _ACROSS[eighths % 8].strip()
-    return f"{bar:<{_BAR}}"
+    return f"{bar:<{longest}}"
 
 
 class _Chart:
@@ -137,7 +139,7 @@ class _Chart:
             labels[_ROWS // 2 - 1] = f"{self._highest / 2:,.4g}"
         for row in range(_ROWS - 1, -1, -1):
             tick = "┤" if labels.get(row) else "│"
-            line = Text(f"{labels.get(row, ''):>{self._margin}}{tick}", "dim")
+            line = Text.assemble((f"{labels.get(row, ''):>{self._margin}}{tick}", "dim"))
             for column in tops:
                 line.append_text(self._cell(column, row * 8))
             yield line

@@ -19,13 +19,16 @@ class Clock:
         self._zone = zone
         names = {self._local(moment).tzname() or "" for moment in moments if moment}
         self._name = names.pop() if len(names) == 1 else ""
-        self.heading = f"time ({self._name})" if self._name else "local time"
 
     def _local(self, moment: datetime) -> datetime:
         try:
             return moment.astimezone(self._zone)
         except OverflowError:  # the first and the last day of the calendar
             return moment
+
+    def heading(self, what: str = "time") -> str:
+        """Return what stands above a column of moments."""
+        return f"{what} ({self._name or 'local'})"
 
     def text(self, moment: datetime | None, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
         """Return a moment to the second, or as `pattern` has it."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jarvis_recorder.cli.views.harmless import harmless_lines
 from jarvis_recorder.cli.views.measures import ago
-from jarvis_recorder.cli.views.screen import Column, Screen
+from jarvis_recorder.cli.views.screen import NODE, Column, Screen
 from jarvis_recorder.wire.answers import OnePreference, Preference
 
 
@@ -16,8 +16,8 @@ def show_preferences(
     columns = (
         Column("key", "cyan", wraps=True),
         Column("version", justify="right"),
-        Column("set at, " + clock.heading),
-        Column("by", from_width=100),
+        Column(clock.heading("set")),
+        Column("by", most=NODE, from_width=100),
         Column("value", wraps=True),
     )
     rows = [

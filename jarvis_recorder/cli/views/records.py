@@ -48,7 +48,7 @@ def _outline(snapshot: dict[str, Any]) -> Text:
     return Text(", ".join(parts) or "empty", "dim")
 
 
-def record_json(record: Record) -> str:
+def record_json(record: Record, encoding: str) -> str:
     """Return a record as one line of JSON: kind, identity, time, the fields of its body."""
     body = asdict(record.body)
     for envelope in ("id", "timestamp"):
@@ -63,4 +63,4 @@ def record_json(record: Record) -> str:
         **body,
         "extra": record.extra,
     }
-    return harmless_json(to_json(document).decode())
+    return harmless_json(to_json(document).decode(), encoding)

@@ -22,22 +22,23 @@ ROLE: Final = {"user": "cyan", "assistant": "magenta", "system": "dim", "tool": 
 _PROSE: Final = 100
 """Lines of prose are no longer than this: the eye finds the next one."""
 
-_CELL: Final = 280
-"""As many characters of one cell are shown on a terminal; a pipe gets all."""
+NODE: Final = 16
+"""As many characters of a name are shown where there are more important columns."""
 
 
 class Column(NamedTuple):
     """
     A column of a table.
 
-    One that wraps takes what room the others leave; they are never cut. `from_width` is how
-    wide a terminal must be for the column to be worth its room.
+    One that wraps takes what room the others leave. A terminal shows no more than `most`
+    characters of the others, and only from `from_width` on is a column worth its room.
     """
 
     heading: str
     style: str = ""
     justify: Literal["left", "right"] = "left"
     wraps: bool = False
+    most: int = 0
     from_width: int = 0
 
 
@@ -82,15 +83,19 @@ class Screen:
             self._plain_table(columns, plain, headings=not continued)
             return
         shown = [at for at, column in enumerate(columns) if self.width >= column.from_width]
-        table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=True)
+        table = Table(box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1, 0, 0))
         for at in shown:
             _add_column(table, columns[at])
         for row in rows:
-            table.add_row(*(_text(row[at], _CELL) for at in shown))
+            table.add_row(*(_text(row[at], self._most(columns[at])) for at in shown))
         if total:
             table.add_section()
             table.add_row(*(_text(total[at]) for at in shown), style="bold")
         self._console.print(table)
+
+    def _most(self, column: Column) -> int:
+        """Return how many characters of a cell are shown: some lines of it, where it wraps."""
+        return max(2 * self.width - 40, 60) if column.wraps else column.most
 
     def _plain_table(
         self, columns: Sequence[Column], rows: Sequence[Sequence[Text]], *, headings: bool
@@ -171,7 +176,7 @@ class Screen:
 def open_screen() -> Screen:
     """Return the screen of this process."""
     for stream in (sys.stdout, sys.stderr):
-        _spell_out_what_is_not_encodable(stream)
+        _show_what_is_encodable(stream)
     return Screen(
         Console(highlight=False, emoji=False, markup=False),
         Console(highlight=False, emoji=False, markup=False, stderr=True),
@@ -179,11 +184,11 @@ def open_screen() -> Screen:
     )
 
 
-def _spell_out_what_is_not_encodable(stream: TextIO) -> None:
-    """Have a terminal that is not of UTF-8 get what it can show, and no failure."""
+def _show_what_is_encodable(stream: TextIO) -> None:
+    """Have a terminal that is not of Unicode get question marks, and no failure."""
     reconfigure: Any = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+        reconfigure(errors="replace" if stream.isatty() else "backslashreplace")
 
 
 def _add_column(table: Table, column: Column) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 from jarvis_recorder.cli.views.cluster import describe
 from jarvis_recorder.cli.views.events import severity
 from jarvis_recorder.cli.views.measures import Clock, duration
-from jarvis_recorder.cli.views.screen import ROLE, Column, Screen
+from jarvis_recorder.cli.views.screen import NODE, ROLE, Column, Screen
 from jarvis_recorder.wire.answers import StoredEvent, StoredTurn, Timeline
 
 _CLOCK = "%H:%M:%S"
@@ -32,11 +32,11 @@ def show_timeline(screen: Screen, answer: Timeline) -> None:
     screen.line(f"{clock.text(answer.since)} to {clock.text(answer.until)}, {window}")
     screen.line(_in_force(answer, clock))
     columns = (
-        Column(clock.heading),
+        Column(clock.heading()),
         Column("from it", "dim", "right"),
         Column("what"),
-        Column("node or session", "cyan"),
-        Column("summary or words", wraps=True),
+        Column("where", "cyan", most=NODE),
+        Column("summary, words", wraps=True),
     )
     pattern = _CLOCK if _is_one_day(answer, clock) else "%Y-%m-%d %H:%M:%S"
     rows = [
