@@ -230,7 +230,7 @@ class _AsTable:
         if not shown:
             self._screen.note(self._listing.nothing)
         elif cursor is not None:
-            self._screen.note(f"{shown:,} {self._listing.field}; there may be more: --limit, --all")
+            self._screen.note(f"{shown:,} shown; there may be more: --limit, --all")
 
 
 @contextmanager

@@ -43,8 +43,11 @@ def tail(
     This listens beside the recorder and takes nothing away from it. After a loss of the
     broker it comes back by itself; what was published meanwhile is in `query`.
     """
+    kinds = frozenset(kind or Kind)
+    if Kind.EVENT not in kinds and (severity or node):
+        raise typer.BadParameter("--severity and --node are of events: add --kind event")
     whom = asking(config, set_, timeout, as_json=as_json)
-    asyncio.run(_until_stopped(whom, frozenset(kind or Kind), severity, node))
+    asyncio.run(_until_stopped(whom, kinds, severity, node))
 
 
 async def _until_stopped(

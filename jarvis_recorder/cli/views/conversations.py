@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.text import Text
 
-from jarvis_recorder.cli.views.harmless import cut
+from jarvis_recorder.cli.views.harmless import cut, harmless
 from jarvis_recorder.cli.views.measures import counted, duration
 from jarvis_recorder.cli.views.screen import ROLE, Column, Screen
 from jarvis_recorder.wire.answers import (
@@ -87,13 +87,10 @@ def show_found(screen: Screen, answer: FoundTurns) -> None:
 
 
 def _highlighted(found: FoundTurn) -> Text:
-    text = Text()
-    # Not made in one go: rich leaves some characters out, and the places would be others.
-    marked = {at for start, end in found.highlights for at in range(max(start, 0), end)}
-    for at, character in enumerate(found.snippet):
-        text.append(
-            " " if character in "\r\n" else character, "bold yellow" if at in marked else ""
-        )
+    # Character for character: places in it stay the same.
+    text = Text(harmless(found.snippet.replace("\n", " ")))
+    for start, end in found.highlights:
+        text.stylize("bold yellow", max(start, 0), max(end, 0))
     return text
 
 

@@ -48,7 +48,9 @@ def show_histogram(screen: Screen, answer: Histogram, by: str | None) -> None:
     screen.heading(
         f"{counted(total, 'event')}, {clock.text(buckets[0].start)} to {clock.named(end)}"
     )
-    if screen.is_terminal and (screen.has_colours or by is None):
+    if not total:
+        screen.note("No event fits. Try an earlier --since, or fewer filters.")
+    elif screen.is_terminal and (screen.has_colours or by is None):
         _Chart(screen, answer, series, clock).show()
     else:
         screen.drawing(_bars(answer, series, clock))

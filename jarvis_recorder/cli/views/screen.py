@@ -102,7 +102,7 @@ class Screen:
     ) -> None:
         lines = [[cell.plain for cell in row] for row in rows]
         if headings:
-            lines.insert(0, [column.heading.upper() for column in columns])
+            lines.insert(0, [harmless(column.heading.upper()) for column in columns])
         widths = [max(map(cell_len, cells), default=0) for cells in zip(*lines, strict=True)]
         for line in lines:
             padded = (
@@ -193,7 +193,7 @@ def _show_what_is_encodable(stream: TextIO) -> None:
 
 def _add_column(table: Table, column: Column) -> None:
     table.add_column(
-        column.heading,
+        Text(harmless(column.heading)),
         style=column.style,
         justify=column.justify,
         no_wrap=not column.wraps,
