@@ -117,6 +117,14 @@ pve1 changed to offline
     assert len(lines[3]) > 8_000
 
 
+def test_a_terminal_too_narrow_for_a_table_gets_whole_lines():
+    screen = Seen(40)
+
+    show_events(screen, [EVENT])
+
+    assert screen.text.endswith("[Monitor] NODE_DOWN: pve1 changed to offline")
+
+
 def test_one_event_with_all_that_is_known():
     screen = Seen(80)
 

@@ -137,8 +137,8 @@ class _Chart:
     def _rows(self) -> Iterator[Text]:
         tops = [self._tops(counts) for counts in self._columns]
         labels = {_ROWS - 1: f"{self._highest:,}", 0: ""}
-        if self._highest >= 4:
-            labels[_ROWS // 2 - 1] = f"{self._highest / 2:,.4g}"
+        if self._highest >= 4 and self._highest % 2 == 0:
+            labels[_ROWS // 2 - 1] = f"{self._highest / 2:,.0f}"
         for row in range(_ROWS - 1, -1, -1):
             tick = "┤" if labels.get(row) else "│"
             line = Text.assemble((f"{labels.get(row, ''):>{self._margin}}{tick}", "dim"))

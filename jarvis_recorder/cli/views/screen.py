@@ -22,6 +22,9 @@ ROLE: Final = {"user": "cyan", "assistant": "magenta", "system": "dim", "tool": 
 _PROSE: Final = 100
 """Lines of prose are no longer than this: the eye finds the next one."""
 
+_NARROWEST: Final = 60
+"""A narrower terminal has no room for a table: it breaks the lines of a pipe as it can."""
+
 NODE: Final = 16
 """As many characters of a name are shown where there are more important columns."""
 
@@ -78,7 +81,7 @@ class Screen:
         continued: bool = False,
     ) -> None:
         """Show a table; a `continued` one goes on below one with the same columns."""
-        if not self.is_terminal:
+        if not self.is_terminal or self.width < _NARROWEST:
             plain = [[_text(cell) for cell in row] for row in (*rows, *([total] if total else []))]
             self._plain_table(columns, plain, headings=not continued)
             return
