@@ -42,18 +42,21 @@ def options(
 
 def main() -> None:
     """Run the command line; a failure made on purpose is one line and its exit code."""
-    from jarvis_recorder.cli import config, database, demo, live, preferences, query, run, schema
+    from jarvis_recorder.cli import config, database, demo, prefs, query, resolve, run, schema, tail
+    from jarvis_recorder.cli.views.harmless import harmless
 
     run.register(application)
     demo.register(application)
     application.add_typer(query.commands, name="query")
-    application.add_typer(preferences.commands, name="prefs")
-    live.register(application)
+    application.add_typer(prefs.commands, name="prefs")
+    resolve.register(application)
+    tail.register(application)
     application.add_typer(database.commands, name="db")
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
     try:
         application()
     except RecorderError as error:
-        typer.echo(f"jarvis-recorder: {error}", err=True)
+        # It may quote what was recorded, or what some broker answered.
+        typer.echo(f"jarvis-recorder: {harmless(str(error))}", err=True)
         sys.exit(error.exit_code)

@@ -50,10 +50,10 @@ def demo(
     not as it should be.
     """
     from jarvis_recorder import log
-    from jarvis_recorder.cli.performance import perform, require_unused
     from jarvis_recorder.config import load
     from jarvis_recorder.demo import show
     from jarvis_recorder.demo.node import private_node
+    from jarvis_recorder.demo.perform import perform, require_unused
 
     outcomes: list[show.Outcome] = []
     # Told to end while the node starts, it still takes the node and its directory away.

@@ -23,8 +23,11 @@ from jarvis_recorder.wire.records import (
     NodeName,
     Record,
     Severity,
+    SeverityField,
     Source,
+    SourceField,
     Summary,
+    TypeField,
 )
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import Kind
@@ -119,10 +122,10 @@ class RecordEvent(Question[answers.OneEvent]):
     Fields that are not named here are kept in `extra`, as those of a message are.
     """
 
-    type: EventType
-    source: Source
+    type: TypeField
+    source: SourceField
     summary: Summary
-    severity: Severity = "info"
+    severity: SeverityField = "info"
     node: NodeName | None = None
     details: Details = None
     timestamp: Annotated[

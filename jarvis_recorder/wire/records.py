@@ -46,13 +46,12 @@ Instant = Annotated[
     ),
 ]
 Identity = Annotated[str, Field(min_length=1, max_length=255)]
-EventType = Annotated[
-    Literal["alert", "action", "status", "metric"], Field(description="what kind of event")
-]
-Severity = Annotated[
-    Literal["info", "warning", "error", "critical"], Field(description="how bad it is")
-]
-Source = Annotated[Literal["monitor", "user", "jarvis", "system"], Field(description="who says so")]
+EventType = Literal["alert", "action", "status", "metric"]
+Severity = Literal["info", "warning", "error", "critical"]
+Source = Literal["monitor", "user", "jarvis", "system"]
+TypeField = Annotated[EventType, Field(description="what kind of event")]
+SeverityField = Annotated[Severity, Field(description="how bad it is")]
+SourceField = Annotated[Source, Field(description="who says so")]
 Summary = Annotated[
     str, Field(min_length=1, max_length=8192, description="what happened, for people")
 ]
@@ -96,9 +95,9 @@ class _Body:
 class Event(_Body):
     """Something that happened in the cluster."""
 
-    type: EventType
-    severity: Severity = "info"
-    source: Source
+    type: TypeField
+    severity: SeverityField = "info"
+    source: SourceField
     summary: Summary
     node: NodeName | None = None
     details: Details = None

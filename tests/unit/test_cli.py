@@ -70,6 +70,14 @@ def store(tmp_path):
     return f"--set=store.url=sqlite:///{tmp_path / 'state' / 'recorder.db'}"
 
 
+@pytest.mark.parametrize("command", [["query", "events"], ["query", "histogram"], ["tail"]])
+def test_help_names_the_values_there_are_and_no_types_of_python(jarvis, command):
+    text = jarvis(*command, "--help", COLUMNS="200").stdout
+
+    assert "<info|warning|error|critical>" in text
+    assert "Annotated" not in text
+
+
 def test_it_says_which_version_it_is():
     answer = process("--version")
 
@@ -79,7 +87,13 @@ def test_it_says_which_version_it_is():
 @pytest.mark.parametrize(
     ("command", "mentioned"),
     [
-        ([], ["run", "demo", "db", "schema", "config"]),
+        ([], ["run", "demo", "query", "prefs", "resolve", "tail", "db", "schema", "config"]),
+        (["query"], ["events", "turns", "sessions", "search", "snapshot", "timeline", "stats"]),
+        (["query", "events"], ["--severity", "--since", "30m, 2h or 7d", "Example"]),
+        (["query", "histogram"], ["--bucket", "--by", "Example"]),
+        (["prefs"], ["list", "get", "set", "delete"]),
+        (["prefs", "set"], ["--expected-version", "Example"]),
+        (["tail"], ["--kind", "--severity", "--json", "Example"]),
         (["run"], ["--config", "--set", "--private-broker"]),
         (["demo"], ["--broker", "--keep", "--json"]),
         (["db"], ["upgrade", "current", "check"]),
@@ -115,7 +129,10 @@ def test_wrong_usage_ends_with_2(jarvis, arguments):
 
 
 def test_a_wrong_configuration_ends_with_78_and_one_line(jarvis):
-    for command in (["config", "check"], ["config", "show"], ["db", "current"], ["run"]):
+    for command in (
+        ["config", "check"], ["config", "show"], ["db", "current"], ["run"], ["query", "stats"],
+        ["prefs", "list"], ["tail"],
+    ):  # fmt: skip
         answer = jarvis(*command, JARVIS_RECORDER_LOG__LEVEL="loud")
 
         assert answer.returncode == 78

@@ -1,0 +1,135 @@
+"""`prefs`: what the assistant was told to remember."""
+
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from jarvis_recorder.cli.asking import (
+    DEFAULT_TIMEOUT_SECONDS,
+    All,
+    Limit,
+    Listing,
+    Timeout,
+    ask,
+    asking,
+    made,
+    print_json,
+    show,
+    show_pages,
+    wanted,
+)
+from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
+from jarvis_recorder.wire import answers, questions
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Read and change the preferences that a running recorder keeps.",
+)
+_EXAMPLE: Final = "Example: `jarvis-recorder prefs {}`"
+_Key = Annotated[str, typer.Argument(metavar="KEY", help="1 to 255 characters.")]
+
+
+@commands.command(name="list", epilog=_EXAMPLE.format("list --prefix voice."))
+def list_(
+    *,
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="TEXT", help="Only keys that begin with this.")
+    ] = "",
+    limit: Limit = None,
+    everything: All = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """List preferences in the order of their keys."""
+    from jarvis_recorder.cli.views.preferences import show_preferences
+
+    most = wanted(limit, everything)
+    question = made(questions.ListPreferences, prefix=prefix)
+    nothing = f"No preference begins with {prefix!r}." if prefix else (
+        "There are no preferences yet: `jarvis-recorder prefs set KEY VALUE` makes one."
+    )  # fmt: skip
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_pages(whom, Listing(question, "preferences", show_preferences, nothing), most)
+
+
+@commands.command(epilog=_EXAMPLE.format("get voice.language"))
+def get(
+    key: _Key,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """
+    Print the value of a preference. Exit code 1 if there is none.
+
+    In a pipe it is the value alone, as it was set, and a line break.
+    """
+    from jarvis_recorder.cli.views.preferences import show_preference
+    from jarvis_recorder.cli.views.screen import Screen
+
+    def view(screen: Screen, answer: answers.OnePreference) -> None:
+        if screen.is_terminal:
+            show_preference(screen, answer)
+        else:
+            typer.echo(answer.preference.value)
+
+    question = made(questions.GetPreference, key=key)
+    show(asking(config, set_, timeout, as_json=as_json), question, view)
+
+
+@commands.command(name="set", epilog=_EXAMPLE.format("set voice.language de --expected-version 3"))
+def set_value(
+    key: _Key,
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="Up to 64 KiB; - reads standard input.")
+    ],
+    *,
+    expected_version: Annotated[
+        int | None,
+        typer.Option(
+            "--expected-version",
+            metavar="N",
+            help="Only where it stands at this version; 0: only where there is none.",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Set a preference. Exit code 1 if it stands at another version than expected."""
+    from jarvis_recorder.cli.views.harmless import harmless
+
+    if value == "-":
+        value = sys.stdin.read().removesuffix("\n")
+    question = made(
+        questions.SetPreference, key=key, value=value, expected_version=expected_version
+    )
+    answer = ask(asking(config, set_, timeout), question)
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(f"{harmless(key)} is set, version {answer.preference.version}")
+
+
+@commands.command(epilog=_EXAMPLE.format("delete voice.language"))
+def delete(
+    key: _Key,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Delete a preference; that there is none is no failure."""
+    from jarvis_recorder.cli.views.harmless import harmless
+
+    answer = ask(asking(config, set_, timeout), made(questions.DeletePreference, key=key))
+    if as_json:
+        print_json(answer)
+    else:
+        what = "is deleted" if answer.deleted else "was not set"
+        typer.echo(f"{harmless(key)} {what}")

@@ -1,0 +1,15 @@
+"""`query`: questions to a running recorder, a file a subject."""
+
+import typer
+
+from jarvis_recorder.cli.moments import HOW_TO_WRITE
+from jarvis_recorder.cli.query import cluster, conversations, events
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Ask a running recorder: what happened, what was said, what state the cluster was in.",
+    epilog="A recorder (`jarvis-recorder run`) must be running; the broker that both use is the "
+    f"setting broker.url. Times are shown in local time, with --json in UTC. {HOW_TO_WRITE}",
+)
+for subject in (events, conversations, cluster):
+    subject.register(commands)

@@ -1,0 +1,117 @@
+"""`query snapshot`, `query snapshots`, `query timeline` and `query stats`."""
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from jarvis_recorder.cli.asking import (
+    DEFAULT_TIMEOUT_SECONDS,
+    All,
+    Limit,
+    Listing,
+    Timeout,
+    asking,
+    made,
+    show,
+    show_pages,
+    wanted,
+)
+from jarvis_recorder.cli.moments import HOW_TO_WRITE, At, Moment, Since, Until, Window
+from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
+from jarvis_recorder.wire import answers, questions
+
+_Cluster = Annotated[
+    str, typer.Option("--cluster", metavar="NAME", help="Of this cluster, not the unnamed one.")
+]
+_NO_SNAPSHOT: Final = "No snapshot fits. Try an earlier --since, or no --cluster."
+_Node = Annotated[
+    str | None, typer.Option("--node", metavar="NAME", help="Only the events of this node.")
+]
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command(
+        epilog="Example: `jarvis-recorder query snapshot --at 2h --cluster home`. " + HOW_TO_WRITE
+    )(snapshot)
+    commands.command(
+        epilog="Example: `jarvis-recorder query snapshots --since 1d`. " + HOW_TO_WRITE
+    )(snapshots)
+    commands.command(
+        epilog="Example: `jarvis-recorder query timeline '2026-11-23 08:00' --window 30m`. "
+        + HOW_TO_WRITE
+    )(timeline)
+    commands.command(epilog="Example: `jarvis-recorder query stats --json`")(stats)
+
+
+def snapshot(
+    *,
+    at: At = None,
+    cluster: _Cluster = "",
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Show the newest state of the cluster, or the one in force at a time."""
+    from jarvis_recorder.cli.views.cluster import show_snapshot
+
+    question: questions.Question[answers.OneSnapshot]
+    if at is None:
+        question = made(questions.LatestSnapshot, cluster=cluster)
+    else:
+        question = made(questions.SnapshotAt, timestamp=at, cluster=cluster)
+    show(asking(config, set_, timeout, as_json=as_json), question, show_snapshot)
+
+
+def snapshots(
+    *,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="NAME", help="Only of this cluster.")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    everything: All = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """List snapshots without what is in them, newest first."""
+    from jarvis_recorder.cli.views.cluster import show_snapshots
+
+    most = wanted(limit, everything)
+    question = made(questions.ListSnapshots, cluster=cluster, since=since, until=until)
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_pages(whom, Listing(question, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
+
+
+def timeline(
+    moment: Moment,
+    *,
+    window: Window = None,
+    node: _Node = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Show what was in force, what happened and what was said around a time, in order."""
+    from jarvis_recorder.cli.views.timeline import show_timeline
+
+    width: dict[str, Any] = {} if window is None else {"window_seconds": window}
+    question = made(questions.TimelineAround, timestamp=moment, node=node, **width)
+    show(asking(config, set_, timeout, as_json=as_json), question, show_timeline)
+
+
+def stats(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Show what the recorder holds and what it does now."""
+    from jarvis_recorder.cli.views.cluster import show_stats
+
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show(whom, questions.ReadStats(), show_stats)

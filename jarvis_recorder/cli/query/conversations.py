@@ -1,0 +1,137 @@
+"""`query sessions`, `query turns`, `query search` and `query usage`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
+
+import typer
+
+from jarvis_recorder.cli.asking import (
+    DEFAULT_LIMIT,
+    DEFAULT_TIMEOUT_SECONDS,
+    All,
+    Limit,
+    Listing,
+    Timeout,
+    asking,
+    made,
+    show,
+    show_pages,
+    wanted,
+)
+from jarvis_recorder.cli.moments import HOW_TO_WRITE, Since, Until
+from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
+from jarvis_recorder.wire import answers, questions
+
+_NO_SESSION: Final = "No conversation fits. Try an earlier --since, or none."
+_NO_TURN: Final = (
+    "No turn of such a session. `jarvis-recorder query sessions` lists those there are."
+)
+_NOT_FOUND: Final = "No turn holds all of these words. Try fewer of them."
+_MONTH: Final = timedelta(days=30)
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command(
+        epilog="Example: `jarvis-recorder query sessions --since 7d`. " + HOW_TO_WRITE
+    )(sessions)
+    commands.command(epilog="Example: `jarvis-recorder query turns 0190f3a2-session --all`")(turns)
+    commands.command(epilog="Example: `jarvis-recorder query search power supply`")(search)
+    commands.command(
+        epilog="Example: `jarvis-recorder query usage --since 7d --by day`. " + HOW_TO_WRITE
+    )(usage)
+
+
+def sessions(
+    *,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    everything: All = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """List conversations that have a turn in the time given, the latest first."""
+    from jarvis_recorder.cli.views.conversations import show_sessions
+
+    most = wanted(limit, everything)
+    question = made(questions.ListSessions, since=since, until=until)
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_pages(whom, Listing(question, "sessions", show_sessions, _NO_SESSION), most)
+
+
+def turns(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="As `sessions` lists it.")],
+    *,
+    limit: Limit = None,
+    everything: All = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Show what was said in one conversation, from its beginning."""
+    from jarvis_recorder.cli.views.conversations import show_turns
+
+    most = wanted(limit, everything)
+    question = made(questions.ListTurns, session_id=session)
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_pages(whom, Listing(question, "turns", show_turns, _NO_TURN), most)
+
+
+def search(
+    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be in a turn.")],
+    *,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="SESSION", help="Only in this conversation.")
+    ] = None,
+    limit: Limit = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Search what was said, the best finds first."""
+    from jarvis_recorder.cli.views.conversations import show_found
+    from jarvis_recorder.cli.views.screen import Screen
+
+    def view(screen: Screen, answer: answers.FoundTurns) -> None:
+        show_found(screen, answer)
+        if not answer.turns:
+            screen.note(_NOT_FOUND)
+
+    question = made(
+        questions.SearchTurns,
+        query=" ".join(words),
+        session_id=session,
+        limit=limit or DEFAULT_LIMIT,
+    )
+    show(asking(config, set_, timeout, as_json=as_json), question, view)
+
+
+def usage(
+    *,
+    since: Since = None,
+    until: Until = None,
+    by: Annotated[
+        Literal["model", "day", "session"],
+        typer.Option("--by", help="What to tell apart; a day is one of UTC."),
+    ] = "model",
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Add up turns, tokens and cost; of the last thirty days, unless told otherwise."""
+    from jarvis_recorder.cli.views.conversations import show_usage
+    from jarvis_recorder.cli.views.screen import Screen
+
+    def view(screen: Screen, answer: answers.UsageReport) -> None:
+        show_usage(screen, answer, by)
+        if not answer.usage:
+            screen.note("No turns in that time. Try an earlier --since.")
+
+    begin = since or (until or datetime.now(UTC)) - _MONTH
+    question = made(questions.ReportUsage, since=begin, until=until, by=by)
+    show(asking(config, set_, timeout, as_json=as_json), question, view)

@@ -1,0 +1,151 @@
+"""`query events`, `query event` and `query histogram`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
+
+import typer
+
+from jarvis_recorder.cli.asking import (
+    DEFAULT_TIMEOUT_SECONDS,
+    All,
+    Limit,
+    Listing,
+    Timeout,
+    asking,
+    made,
+    show,
+    show_pages,
+    wanted,
+)
+from jarvis_recorder.cli.moments import HOW_TO_WRITE, Bucket, Since, Until
+from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
+from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.records import EventType, Severity, Source
+
+_Type = Annotated[EventType | None, typer.Option("--type", help="Only of this type.")]
+_Severity = Annotated[
+    Severity | None, typer.Option("--severity", help="Only of exactly this severity.")
+]
+_Source = Annotated[Source | None, typer.Option("--source", help="Only from this source.")]
+_Node = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Only of this node.")]
+_Resolved = Annotated[
+    bool | None,
+    typer.Option("--resolved/--unresolved", help="Only those resolved, or those not.",
+                 show_default=False),
+]  # fmt: skip
+_Text = Annotated[
+    str | None, typer.Option("--text", metavar="WORDS", help="Only with this in the summary.")
+]
+_By = Annotated[
+    Literal["severity", "type", "source", "node"] | None,
+    typer.Option("--by", help="What to tell apart, by colour and in numbers."),
+]
+
+_NOTHING: Final = (
+    "No event fits. Try fewer filters or an earlier --since; `query stats` says what there is."
+)
+_DAY: Final = timedelta(days=1)
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command(
+        epilog="Example: `jarvis-recorder query events --severity critical --since 7d`. "
+        + HOW_TO_WRITE
+    )(events)
+    commands.command(epilog="Example: `jarvis-recorder query event 1204`")(event)
+    commands.command(
+        epilog="Example: `jarvis-recorder query histogram --since 2h --by severity`. "
+        + HOW_TO_WRITE
+    )(histogram)
+
+
+def events(
+    *,
+    type_: _Type = None,
+    severity: _Severity = None,
+    source: _Source = None,
+    node: _Node = None,
+    resolved: _Resolved = None,
+    since: Since = None,
+    until: Until = None,
+    text: _Text = None,
+    limit: Limit = None,
+    everything: All = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """List events, newest first. All filters given must fit."""
+    from jarvis_recorder.cli.views.events import show_events
+
+    most = wanted(limit, everything)
+    question = made(
+        questions.ListEvents,
+        type=type_,
+        severity=severity,
+        source=source,
+        node=node,
+        resolved=resolved,
+        since=since,
+        until=until,
+        text=text,
+    )
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_pages(whom, Listing(question, "events", show_events, _NOTHING), most)
+
+
+def event(
+    number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `events` lists it.")],
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Show one event with everything that is known of it. Exit code 1 if there is none."""
+    from jarvis_recorder.cli.views.events import show_event
+
+    question = made(questions.GetEvent, id=number)
+    show(asking(config, set_, timeout, as_json=as_json), question, show_event)
+
+
+def histogram(
+    *,
+    since: Since = None,
+    until: Until = None,
+    by: _By = None,
+    bucket: Bucket = None,
+    type_: _Type = None,
+    severity: _Severity = None,
+    source: _Source = None,
+    node: _Node = None,
+    resolved: _Resolved = None,
+    text: _Text = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """
+    Draw how many events there were and when; of the last day, unless told otherwise.
+
+    On a terminal as columns that fit its width, in a pipe as a bar a line.
+    """
+    from jarvis_recorder.cli.views.histogram import show_histogram
+
+    end = until or datetime.now(UTC)
+    question = made(
+        questions.EventHistogram,
+        since=since or end - _DAY,
+        until=end,
+        bucket_seconds=bucket,
+        by=by,
+        type=type_,
+        severity=severity,
+        source=source,
+        node=node,
+        resolved=resolved,
+        text=text,
+    )
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show(whom, question, lambda screen, answer: show_histogram(screen, answer, by))

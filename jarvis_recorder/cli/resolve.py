@@ -1,0 +1,47 @@
+"""`resolve`: an event is dealt with."""
+
+from typing import Annotated, Final
+
+import typer
+
+from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Timeout, asking, made, show
+from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
+from jarvis_recorder.wire import answers, questions
+
+_SUMMARY: Final = 200
+
+
+def register(application: typer.Typer) -> None:
+    application.command(epilog="Example: `jarvis-recorder resolve 1204 --by alice`")(resolve)
+
+
+def resolve(
+    number: Annotated[
+        int, typer.Argument(metavar="ID", help="Its id, as `query events` lists it.")
+    ],
+    *,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="NAME", help="Who did it; the broker's user by default."),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """
+    Mark an event as resolved. Exit code 1 if there is none with that id.
+
+    One that is resolved already stays as it is, and is shown as such.
+    """
+    from jarvis_recorder.cli.views.harmless import cut
+    from jarvis_recorder.cli.views.screen import Screen
+
+    def view(screen: Screen, answer: answers.OneEvent) -> None:
+        event = answer.event
+        when = screen.clock([event.resolved_at]).named(event.resolved_at)
+        summary = cut(event.summary, _SUMMARY)
+        screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
+
+    question = made(questions.ResolveEvent, id=number, resolved_by=by)
+    show(asking(config, set_, timeout, as_json=as_json), question, view)

@@ -1,0 +1,83 @@
+"""`tail`: what is published, as it comes."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from jarvis_recorder import lifecycle
+from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Asking, Timeout, asking, connected
+from jarvis_recorder.cli.settings import ConfigFile, Overrides
+from jarvis_recorder.wire.records import Severity
+from jarvis_recorder.wire.topics import Kind
+
+
+def register(application: typer.Typer) -> None:
+    application.command(epilog="Example: `jarvis-recorder tail --severity warning`")(tail)
+
+
+def tail(
+    *,
+    kind: Annotated[
+        list[Kind] | None,
+        typer.Option("--kind", help="Only records of this kind. May be repeated."),
+    ] = None,
+    severity: Annotated[
+        Severity | None,
+        typer.Option("--severity", help="Only events at least as severe as this."),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="NAME", help="Only events of this node.")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each record.")
+    ] = False,
+) -> None:
+    """
+    Show records as they are published, a line each, until Ctrl-C.
+
+    This listens beside the recorder and takes nothing away from it. After a loss of the
+    broker it comes back by itself; what was published meanwhile is in `query`.
+    """
+    kinds = frozenset(kind or Kind)
+    if Kind.EVENT not in kinds and (severity or node):
+        raise typer.BadParameter("--severity and --node are of events: add --kind event")
+    whom = asking(config, set_, timeout, as_json=as_json)
+    asyncio.run(_until_stopped(whom, kinds, severity, node))
+
+
+async def _until_stopped(
+    whom: Asking, kinds: frozenset[Kind], severity: Severity | None, node: str | None
+) -> None:
+    stop = asyncio.Event()
+    lifecycle.stop_on_signals(stop)
+    following = asyncio.create_task(_follow(whom, kinds, severity, node))
+    await lifecycle.first_of(stop, following)
+    if following.done():
+        await following
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def _follow(
+    whom: Asking, kinds: frozenset[Kind], severity: Severity | None, node: str | None
+) -> None:
+    from jarvis_recorder.cli.views.records import record_json, show_record
+    from jarvis_recorder.cli.views.screen import open_screen
+
+    screen = open_screen()
+    async with connected(whom) as client, client.tail(
+        kinds, severity=severity, node=node
+    ) as records:  # fmt: skip
+        if screen.is_terminal and not whom.as_json:
+            screen.note("Listening; Ctrl-C ends.")
+        async for record in records:
+            if whom.as_json:
+                typer.echo(record_json(record, sys.stdout.encoding))
+                screen.flush()
+            else:
+                show_record(screen, record)

@@ -1,0 +1,246 @@
+"""The commands in front of a real recorder: processes, their output, their exit codes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.support.publisher import EVENT_KEY, event, publish
+from tests.support.recorder import wait_until
+from tests.support.scenario import FILL
+
+pytestmark = pytest.mark.broker
+
+
+def environment(url, **more):
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("JARVIS_RECORDER")
+    }
+    return inherited | {"JARVIS_RECORDER_BROKER__URL": url, "TZ": "Europe/Berlin"} | more
+
+
+@pytest.fixture
+async def jarvis(amqp_url, start_recorder):
+    """Run a command against a recorder that holds what `FILL` has."""
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("recording")
+    recorder.wait_for("answering")
+    await publish(amqp_url, *FILL)
+    wait_until(lambda: recorder.count("events") == 1, "the event is recorded")
+    wait_until(lambda: recorder.count("conversations") == 2, "the turns are recorded")
+    wait_until(lambda: recorder.count("cluster_snapshots") == 1, "the snapshot is recorded")
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "jarvis_recorder", *map(str, arguments)],
+            check=False, capture_output=True, text=True, timeout=30, env=environment(amqp_url),
+        )  # fmt: skip
+
+    return run
+
+
+def answer(ended):
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return json.loads(ended.stdout)
+
+
+def test_what_was_recorded_is_found(jarvis):
+    (found,) = answer(jarvis("query", "events", "--severity", "critical", "--json"))["events"]
+    assert found["timestamp"] == "2026-11-23T08:00:00.000000Z"
+
+    shown = jarvis("query", "events", "--since", "2026-11-23 08:59", "--until", "2026-11-24")
+    one = jarvis("query", "event", found["id"])
+    sessions = jarvis("query", "sessions")
+    turns = jarvis("query", "turns", "s-1")
+    search = jarvis("query", "search", "power")
+    usage = answer(jarvis("query", "usage", "--since", "2026-11-23", "--json"))
+
+    assert "2026-11-23 09:00:00  critical  alert  monitor  pve1" in shown.stdout
+    assert "offline" in one.stdout
+    assert "s-1" in sessions.stdout
+    assert turns.stdout.splitlines()[1] == "  Why did pve1 go down?"
+    assert "Its power supply failed." in search.stdout
+    assert usage["total"]["cost_usd"] == "0.00012"
+
+
+def test_the_state_of_the_cluster_is_found(jarvis):
+    at = jarvis("query", "snapshot", "--cluster", "home", "--at", "2026-11-23 09:00")
+    timeline = jarvis("query", "timeline", "2026-11-23T08:00:00Z")
+    listed = answer(jarvis("query", "snapshots", "--json"))["snapshots"]
+    stats = jarvis("query", "stats")
+    nothing = jarvis("query", "snapshot", "--cluster", "nowhere")
+
+    assert "pve1  online" in at.stdout
+    lines = timeline.stdout.splitlines()
+    assert [line for line in lines if "the moment" in line or "NODE_DOWN" in line] == lines[4:6]
+    assert [one["cluster"] for one in listed] == ["home"]
+    assert "recording" in stats.stdout
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "query snapshots tells which there are" in nothing.stderr
+
+
+def test_a_histogram_counts(jarvis):
+    drawn = jarvis(
+        "query", "histogram", "--since", "2026-11-23T07:00:00Z", "--until", "2026-11-23T09:00:00Z",
+        "--bucket", "1h", "--by", "severity",
+    )  # fmt: skip
+
+    assert drawn.stdout.splitlines()[1:] == [
+        "2026-11-23 08:00:00  0",
+        f"2026-11-23 09:00:00  1  {'█' * 40}  critical 1",
+    ]
+
+
+def test_preferences_are_kept(jarvis):
+    assert jarvis("prefs", "set", "voice", "de", "--expected-version", 0).stdout == (
+        "voice is set, version 1\n"
+    )
+    conflict = jarvis("prefs", "set", "voice", "en", "--expected-version", 0)
+    assert jarvis("prefs", "get", "voice").stdout == "de\n"
+    listed = answer(jarvis("prefs", "list", "--json"))["preferences"]
+    deleted = jarvis("prefs", "delete", "voice")
+    missing = jarvis("prefs", "get", "voice")
+
+    assert conflict.returncode == missing.returncode == 1
+    assert "stands at version 1" in conflict.stderr
+    assert [(one["key"], one["updated_by"]) for one in listed] == [("voice", "guest")]
+    assert deleted.stdout == "voice is deleted\n"
+    assert "prefs list tells which there are" in missing.stderr
+
+
+def test_an_event_is_resolved_once(jarvis):
+    (found,) = answer(jarvis("query", "events", "--json"))["events"]
+
+    by_user = jarvis("resolve", found["id"])
+    again = jarvis("resolve", found["id"], "--by", "alice")
+    missing = jarvis("resolve", 999)
+
+    assert "is resolved by guest since" in by_user.stdout
+    assert again.stdout == by_user.stdout
+    assert missing.returncode == 1
+    assert answer(jarvis("query", "events", "--unresolved", "--json"))["events"] == []
+
+
+async def test_all_events_are_listed_page_by_page(jarvis, amqp_url, database):
+    batch = [event(number, id=f"e-{number}") for number in range(2_500)]
+    await publish(amqp_url, (EVENT_KEY, batch, {"message_id": "batch"}))
+    wait_until(lambda: "2501" in jarvis("query", "events", "--all").stdout, "all are recorded")
+
+    table = jarvis("query", "events", "--all")
+    document = answer(jarvis("query", "events", "--all", "--json"))
+
+    assert len(table.stdout.splitlines()) == 1 + 2_501
+    assert len({one["id"] for one in document["events"]}) == 2_501
+
+
+class Tail:
+    """One `jarvis-recorder tail`; its lines as they come."""
+
+    def __init__(self, url, *options):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jarvis_recorder", "tail", "--kind", "event", *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(url),
+        )  # fmt: skip
+        self.lines = []
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.lines.append(line)
+
+    def end(self, signum):
+        self._process.send_signal(signum)
+        code, errors = self._process.wait(10), self._process.stderr.read()
+        self._reading.join(10)
+        self._process.stdout.close()
+        self._process.stderr.close()
+        return code, errors
+
+
+@contextlib.contextmanager
+def tails(*started):
+    try:
+        yield started
+    finally:
+        for one in started:
+            one._process.kill()
+
+
+async def test_what_is_published_is_seen_as_it_comes(jarvis, amqp_url):
+    severe = {"severity": "critical", "summary": "\x1b[2J severe\nsecond"}
+    with tails(Tail(amqp_url, "--severity=error"), Tail(amqp_url, "--json")) as (people, script):
+        await heard(amqp_url, people, script)
+        await publish(
+            amqp_url,
+            (EVENT_KEY, event(1), {"message_id": "1"}),
+            (EVENT_KEY, event(2, **severe), {"message_id": "2"}),
+            ("chat.turn.user", FILL[2][1], {"message_id": "3"}),
+            (EVENT_KEY, event(4, severity="error", summary="last"), {"message_id": "4"}),
+        )
+        wait_until(lambda: "last" in people.lines[-1], "the last is seen by people")
+        wait_until(lambda: "last" in script.lines[-1], "the last is seen by the script")
+
+        assert people.end(signal.SIGINT) == script.end(signal.SIGTERM) == (0, "")
+
+    assert people.lines[-2].endswith("critical  pve2       ␛[2J severe↵second\n")
+    documents = [json.loads(line) for line in script.lines[-3:]]
+    assert [one["message_id"] for one in documents] == ["1", "2", "4"]
+    assert documents[1]["summary"] == severe["summary"]
+
+
+async def heard(url, *tails):
+    """Publish until all have heard something: from then on they miss nothing."""
+    for number in range(200):
+        body = event(0, severity="error", summary="anybody there?")
+        await publish(url, (EVENT_KEY, body, {"message_id": f"try-{number}"}))
+        if all(one.lines for one in tails):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("nobody listens")
+
+
+def test_on_a_terminal_there_are_colours_and_nothing_recorded_acts(jarvis, amqp_url):
+    jarvis("prefs", "set", "nasty", "\x1b]0;title\x07 \u202e")
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "jarvis_recorder", "prefs", "get", "nasty"],
+        stdout=follower, stderr=follower, env=environment(amqp_url, TERM="xterm-256color"),
+    ) as process:  # fmt: skip
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while chunk := os.read(leader, 4_096):
+                shown += chunk
+        os.close(leader)
+        assert process.wait(10) == 0
+
+    text = shown.decode()
+    assert "␛]0;title␇ �" in text
+    assert "\x1b]0;" not in text
+    assert "\x1b[2mversion 1" in text
+
+
+def test_a_recorder_that_is_not_there_ends_with_69(broker_url, amqp_url):
+    def run(url, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "jarvis_recorder", *arguments],
+            check=False, capture_output=True, text=True, timeout=30, env=environment(url),
+        )  # fmt: skip
+
+    for command in (["query", "stats"], ["tail"]):
+        no_broker = run("amqp://localhost:1/", *command)
+        assert no_broker.returncode == 69
+        assert len(no_broker.stderr.splitlines()) == 1
+        assert "RabbitMQ" in no_broker.stderr
+    no_answer = run(amqp_url, "query", "stats", "--timeout", "0.5")
+
+    assert no_answer.returncode == 69
+    assert len(no_answer.stderr.splitlines()) == 1

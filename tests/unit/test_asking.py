@@ -1,0 +1,319 @@
+"""What the options of a command make of a question, and what becomes of the answer."""
+
+import json
+import sys
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import pytest
+
+from jarvis_recorder import cli, log
+from jarvis_recorder.cli import asking
+from jarvis_recorder.cli.asking import in_words_of_commands
+from jarvis_recorder.errors import Conflict, NoAnswer, NotFound
+from jarvis_recorder.wire import answers, questions
+from jarvis_recorder.wire.methods import METHODS
+from tests.unit.test_views import AT, EVENT, RESOLVED, SNAPSHOT, TURN
+
+URL = "--set=broker.url=amqp://monitor:geheim@broker/"
+
+
+class Ended(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Recorder:
+    """Answers every question with the next of `answers`, and remembers what was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.answers = []
+
+    async def ask(self, question):
+        self.asked.append(question)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    recorder = Recorder()
+
+    @asynccontextmanager
+    async def connected(whom):
+        recorder.whom = whom
+        yield recorder
+
+    monkeypatch.setattr(asking, "connected", connected)
+    # It is the whole process's, and other tests read what is logged.
+    monkeypatch.setattr(log, "configure", lambda *_: None)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield recorder
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def jarvis(recorder, monkeypatch, capsys):
+    def run(*arguments, answer=()):
+        recorder.answers[:] = answer if isinstance(answer, list) else [answer]
+        monkeypatch.setattr(sys, "argv", ["jarvis-recorder", *map(str, arguments), URL])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Ended(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+NO_EVENTS = answers.EventPage([], None)
+NO_TIMELINE = answers.Timeline(AT, AT, AT, None, [], [], truncated=False)
+
+
+def test_options_become_a_question(jarvis, recorder):
+    ended = jarvis(
+        "query", "events", "--type=alert", "--severity=critical", "--source=monitor",
+        "--node=pve1", "--unresolved", "--since=2026-11-23T08:00:00Z", "--until=2026-11-24",
+        "--text=NODE_DOWN", "--limit=7", "--timeout=1.5", answer=NO_EVENTS,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    (asked,) = recorder.asked
+    assert asked.until.astimezone().isoformat().startswith("2026-11-24T00:00:00")
+    assert asked == questions.ListEvents(
+        type="alert", severity="critical", source="monitor", node="pve1", resolved=False,
+        since=datetime(2026, 11, 23, 8, tzinfo=UTC), until=asked.until, text="NODE_DOWN", limit=7,
+    )  # fmt: skip
+    assert recorder.whom == asking.Asking("amqp://monitor:geheim@broker/", 1.5, as_json=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "question", "answer"),
+    [
+        (
+            "query histogram --since 2026-11-23 --until 2026-11-24 --bucket 5m --type alert",
+            questions.EventHistogram(
+                since=AT.replace(hour=0),
+                until=AT.replace(hour=0) + timedelta(days=1),
+                bucket_seconds=300,
+                type="alert",
+            ),
+            answers.Histogram(300, [answers.Bucket(AT, 1, {})]),
+        ),
+        ("query event 12", questions.GetEvent(id=12), answers.OneEvent(EVENT)),
+        ("query events --resolved", questions.ListEvents(resolved=True), NO_EVENTS),
+        ("query turns s-1", questions.ListTurns(session_id="s-1"), answers.TurnPage([TURN], None)),
+        (
+            "query search power supply --session s-1 --limit 3",
+            questions.SearchTurns(query="power supply", session_id="s-1", limit=3),
+            answers.FoundTurns([]),
+        ),
+        ("query snapshot", questions.LatestSnapshot(), answers.OneSnapshot(SNAPSHOT)),
+        (
+            "query snapshot --at 2026-11-23T08:00:00Z --cluster home",
+            questions.SnapshotAt(timestamp=AT, cluster="home"),
+            answers.OneSnapshot(SNAPSHOT),
+        ),
+        (
+            "query timeline 2026-11-23T08:00:00Z --window 30m --node pve1",
+            questions.TimelineAround(timestamp=AT, window_seconds=1_800, node="pve1"),
+            NO_TIMELINE,
+        ),
+        (
+            "query histogram --since 2026-11-23T08:00:00Z --until 2026-11-23T09:00:00Z --by=node",
+            questions.EventHistogram(since=AT, until=AT + timedelta(hours=1), by="node"),
+            answers.Histogram(300, [answers.Bucket(AT, 1, {"pve1": 1})]),
+        ),
+        (
+            "query usage --since 2026-11-23T08:00:00Z --by day",
+            questions.ReportUsage(since=AT, by="day"),
+            answers.UsageReport([], answers.Usage(None, 0, 0, 0, 0, 0)),
+        ),
+        (
+            "prefs list --prefix voice.",
+            questions.ListPreferences(prefix="voice."),
+            answers.PreferencePage([], None),
+        ),
+        (
+            "prefs set a b --expected-version 0",
+            questions.SetPreference(key="a", value="b", expected_version=0),
+            answers.OnePreference(answers.Preference("a", "b", AT, None, 1)),
+        ),
+        ("prefs delete a", questions.DeletePreference(key="a"), answers.Deleted(1)),
+        (
+            "resolve 77 --by alice",
+            questions.ResolveEvent(id=77, resolved_by="alice"),
+            answers.OneEvent(RESOLVED),
+        ),
+        ("resolve 77", questions.ResolveEvent(id=77), answers.OneEvent(RESOLVED)),
+    ],
+)
+def test_every_command_asks_its_question(jarvis, recorder, command, question, answer):
+    ended = jarvis(*command.split(), answer=answer)
+
+    assert (ended.returncode, recorder.asked) == (0, [question])
+    assert ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "query events --severity dreadful",
+        "query events --limit 0",
+        "query events --limit 5 --all",
+        "query events --since 2x",
+        "query events --text=",
+        "query event 0",
+        "query event first",
+        "query timeline",
+        "query timeline soon",
+        "query timeline now --window 2d",
+        "query histogram --since 5m --until 10m",
+        "query histogram --since 30d --bucket 1s",
+        "query search",
+        "query usage --by week",
+        "query events --timeout 0",
+        "prefs set key",
+        "prefs get",
+        "resolve",
+        "tail --kind rumour",
+        "tail --kind turn --severity error",
+    ],
+)
+def test_wrong_usage_ends_with_2_and_asks_nothing(jarvis, recorder, command):
+    ended = jarvis(*command.split())
+
+    assert ended.returncode == 2
+    assert "Usage:" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert recorder.asked == []
+
+
+def test_more_than_a_page_is_asked_for_page_by_page(jarvis, recorder):
+    pages = [
+        answers.EventPage([EVENT] * 1_000, "one"),
+        answers.EventPage([], "two"),
+        answers.EventPage([EVENT] * 200, "three"),
+    ]
+
+    ended = jarvis("query", "events", "--limit=1200", answer=pages)
+
+    assert [(one.limit, one.cursor) for one in recorder.asked] == [
+        (1_000, None), (200, "one"), (200, "two"),
+    ]  # fmt: skip
+    assert len(ended.stdout.splitlines()) == 1 + 1_200
+    assert "1,200 shown; there may be more: --limit, --all" in ended.stderr
+
+
+def test_all_pages_are_one_json_document(jarvis, recorder):
+    pages = [
+        answers.EventPage([], "one"),
+        answers.EventPage([EVENT], "two"),
+        answers.EventPage([RESOLVED], None),
+    ]
+
+    ended = jarvis("query", "events", "--all", "--json", answer=pages)
+
+    document = json.loads(ended.stdout)
+    assert [one["id"] for one in document["events"]] == [1204, 77]
+    assert document["next_cursor"] is None
+    assert [one.limit for one in recorder.asked] == [1_000] * 3
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "tried"),
+    [
+        ("query events", NO_EVENTS, "earlier --since"),
+        ("query sessions", answers.SessionPage([], None), "earlier --since"),
+        ("query turns s-9", answers.TurnPage([], None), "query sessions"),
+        ("query search x", answers.FoundTurns([]), "fewer of them"),
+        ("query snapshots", answers.SnapshotPage([], None), "earlier --since"),
+        ("prefs list", answers.PreferencePage([], None), "prefs set KEY VALUE"),
+        ("prefs list --prefix x", answers.PreferencePage([], None), "begins with 'x'"),
+    ],
+)
+def test_nothing_is_said_to_be_nothing_and_what_to_try(jarvis, command, answer, tried):
+    ended = jarvis(*command.split(), answer=answer)
+    document = jarvis(*command.split(), "--json", answer=answer)
+
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert tried in ended.stderr
+    (items,) = (value for value in json.loads(document.stdout).values() if value is not None)
+    assert items == []
+    assert document.stderr == ""
+
+
+def test_json_is_the_answer_and_nothing_else(jarvis):
+    nasty = answers.Preference("k", "\x1b[2J \u202e \x9b ä\n", AT, None, 3)
+
+    ended = jarvis("prefs", "get", "k", "--json", answer=answers.OnePreference(nasty))
+
+    assert json.loads(ended.stdout) == {
+        "preference": {
+            "key": "k", "value": "\x1b[2J \u202e \x9b ä\n", "updated_by": None, "version": 3,
+            "updated_at": "2026-11-23T08:00:00.000000Z",
+        }
+    }  # fmt: skip
+    assert "\x9b" not in ended.stdout
+    assert "\u202e" not in ended.stdout
+    assert "ä" in ended.stdout
+
+
+def test_a_preference_in_a_pipe_is_its_value(jarvis):
+    one = answers.Preference("k", "first\n\tsecond", AT, None, 3)
+
+    assert jarvis("prefs", "get", "k", answer=answers.OnePreference(one)).stdout == (
+        "first\n\tsecond\n"
+    )
+
+
+def test_a_preference_is_read_from_standard_input(jarvis, recorder, monkeypatch, tmp_path):
+    (tmp_path / "value").write_text("first\nsecond\n")
+    stored = answers.OnePreference(answers.Preference("k", "", AT, None, 1))
+    with (tmp_path / "value").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        ended = jarvis("prefs", "set", "k", "-", answer=stored)
+
+    assert ended.stdout == "k is set, version 1\n"
+    assert recorder.asked == [questions.SetPreference(key="k", value="first\nsecond")]
+
+
+def test_deleting_what_is_not_there_is_said_and_no_failure(jarvis):
+    ended = jarvis("prefs", "delete", "k", answer=answers.Deleted(0))
+
+    assert (ended.returncode, ended.stdout) == (0, "k was not set\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(NotFound("there is no event 9"), 1), (Conflict("version 3"), 1), (NoAnswer("late"), 69)],
+)
+def test_a_failure_is_one_line_and_its_exit_code(jarvis, error, code):
+    ended = jarvis("query", "event", "9", answer=error)
+
+    assert ended.returncode == code
+    assert ended.stderr == f"jarvis-recorder: {error}\n"
+
+
+def test_a_failure_that_quotes_what_was_recorded_is_harmless(jarvis):
+    ended = jarvis("query", "event", "9", answer=NotFound("no \x1b[2J\nevent"))
+
+    assert ended.stderr == "jarvis-recorder: no ␛[2J↵event\n"
+
+
+def test_failures_speak_of_commands():
+    assert in_words_of_commands("snapshots.at: none: snapshots.list tells which there are") == (
+        "query snapshot: none: query snapshots tells which there are"
+    )
+
+
+def test_every_method_that_a_command_asks_has_its_words():
+    known = {method.name for method in METHODS}
+
+    assert set(asking._COMMANDS) <= known
