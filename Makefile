@@ -36,7 +36,7 @@ lock: .venv/ready  ## Resolve requirements.lock anew.
 	$(BIN)/pip install --quiet "uv>=0.9"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header \
-		--extra uvloop --group dev --output-file requirements.lock pyproject.toml
+		--extra uvloop --extra gateway --group dev --output-file requirements.lock pyproject.toml
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -29,6 +29,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _parsed(value: Any, example: str) -> Any:
+    """Read JSON where the source knows only text: the environment, the command line."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError(f"must be JSON, such as {example}") from None
+
+
 class BrokerSettings(_Section):
     """Where RabbitMQ is."""
 
@@ -80,13 +90,7 @@ class RpcSettings(_Section):
     @field_validator("permissions", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
-        """Read JSON where the source knows only text: the environment, the command line."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError('must be JSON, such as {"dashboard": ["events.*"]}') from None
+        return _parsed(value, '{"dashboard": ["events.*"]}')
 
     @field_validator("permissions")
     @classmethod
@@ -113,6 +117,37 @@ class HttpSettings(_Section):
     listen: str = Field("127.0.0.1:9464", description="address and port")
 
 
+class GatewaySettings(_Section):
+    """The HTTP gateway: where it is served, and who may use it."""
+
+    listen: str = Field("127.0.0.1:8080", description="address and port of page and REST")
+    password_hash: SecretStr = Field(
+        SecretStr(""), description="the operator's password; `gateway passwd` makes it"
+    )
+    reader_password_hash: SecretStr = Field(
+        SecretStr(""), description="the password of those who may only read, where there is one"
+    )
+    token_secret: SecretStr = Field(
+        SecretStr(""), description="signs the tokens; `gateway passwd` makes it"
+    )
+    token_days: Annotated[int, Field(ge=1, le=365)] = Field(
+        7, description="how long a token is good for"
+    )
+    issuer: str = Field("jarvis-recorder", min_length=1, description="`iss` that tokens name")
+    audience: str = Field("jarvis-recorder", min_length=1, description="`aud` that tokens name")
+    jwks_file: str = Field(
+        "", description="public keys of another issuer (JWKS), whose tokens are taken instead"
+    )
+    cors_origins: list[str] = Field(
+        [], description="origins whose pages may call the gateway, as a JSON array"
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        return _parsed(value, '["https://home.example"]')
+
+
 class Settings(BaseSettings):
     """All settings, valid and frozen."""
 
@@ -130,6 +165,7 @@ class Settings(BaseSettings):
     rpc: RpcSettings = RpcSettings()
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @classmethod
     def settings_customise_sources(
@@ -148,7 +184,6 @@ NAMES: Final = tuple(
     for section, field in Settings.model_fields.items()
     for name in (field.annotation.model_fields if field.annotation else ())
 )
-_SECRET: Final = frozenset(("broker.url",))
 
 
 class Loaded(NamedTuple):
@@ -317,6 +352,6 @@ def redacted(name: str, settings: Settings) -> str:
     """Return the value of a setting as it may be shown."""
     section, _, field = name.partition(".")
     value = getattr(getattr(settings, section), field)
-    if name in _SECRET:
+    if name == "broker.url":
         return address.redacted(value.get_secret_value())
     return str(value)

@@ -41,7 +41,7 @@ def asks(
     """Return a method that takes the parameters of a question, asks it, returns the answer."""
 
     async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> AnswerT:
-        return await self.ask(_make(question, *args, **kwargs))
+        return await self.ask(made(question, *args, **kwargs))
 
     return described(method, question)
 
@@ -56,7 +56,7 @@ def pages(
     """
 
     async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Item]:
-        page_question: Any = _make(question, *args, **kwargs)
+        page_question: Any = made(question, *args, **kwargs)
         while page_question is not None:
             page = await self.ask(page_question)
             for item in items(page):
@@ -70,9 +70,15 @@ def _next(question: Any, page: Any) -> Any:
     return page.next_cursor and replace(question, cursor=page.next_cursor)
 
 
-def _make(
+def made(
     question: Callable[P, Question[AnswerT]], *args: P.args, **kwargs: P.kwargs
 ) -> Question[AnswerT]:
+    """
+    Return a question.
+
+    Raises:
+        InvalidParameter: The rules refuse a value; it is not repeated.
+    """
     try:
         return question(*args, **kwargs)
     except ValidationError as error:

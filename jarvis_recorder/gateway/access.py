@@ -1,0 +1,247 @@
+"""Who calls, and what they may do: passwords, tokens, two roles."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.gateway.problems import Problem
+
+LONGEST_TOKEN: Final = 8_192
+LONGEST_PASSWORD: Final = 1_024
+SHORTEST_SECRET: Final = 32
+"""Bytes; as long as the hash of HS256, as RFC 7518, section 3.2, requires."""
+
+_REQUIRED: Final = ["exp", "iat", "aud", "iss"]
+# Asymmetric only: with a public key, an algorithm of shared secrets would let anybody sign.
+_PUBLIC_ALGORITHMS: Final = frozenset(
+    ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+)
+_WINDOW_SECONDS: Final = 60.0
+_WRONG_OF_ONE: Final = 5
+_WRONG_OF_ALL: Final = 30
+
+
+class Role(StrEnum):
+    """What a caller may do: read, or also change."""
+
+    READER = "reader"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a token speaks for."""
+
+    name: str
+    role: Role
+
+
+class Tokens(Protocol):
+    """Reads tokens."""
+
+    def read(self, token: str) -> Caller:
+        """
+        Return the caller that a token speaks for.
+
+        Raises:
+            Problem: It is not valid, or not any more (401).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What every token has to name."""
+
+    issuer: str
+    audience: str
+
+
+class OwnTokens:
+    """Tokens that the gateway gives out itself, signed with its secret by HS256."""
+
+    def __init__(self, secret: str, claims: Claims, days: int) -> None:
+        self._secret = secret
+        self._claims = claims
+        self.days = days
+
+    def give(self, role: Role) -> str:
+        """Return a token for a role, good for `days` from now."""
+        now = int(time.time())
+        claims = {
+            "sub": role.value,
+            "role": role.value,
+            "iat": now,
+            "exp": now + self.days * 86_400,
+            "iss": self._claims.issuer,
+            "aud": self._claims.audience,
+        }
+        return jwt.encode(claims, self._secret, algorithm="HS256")
+
+    def read(self, token: str) -> Caller:
+        return _caller(token, self._secret, "HS256", self._claims)
+
+
+class TokensOfAnother:
+    """Tokens of another issuer, whose public keys are in a JWKS file."""
+
+    def __init__(self, keys: Mapping[str | None, jwt.PyJWK], claims: Claims) -> None:
+        self._keys = keys
+        self._claims = claims
+
+    def read(self, token: str) -> Caller:
+        try:
+            kid = jwt.get_unverified_header(token[: LONGEST_TOKEN + 1]).get("kid")
+        except jwt.PyJWTError:
+            raise _not_valid() from None
+        key = self._keys.get(kid)
+        if key is None:
+            raise _not_valid()
+        return _caller(token, key.key, str(key.algorithm_name), self._claims)
+
+
+def read_jwks(path: Path, claims: Claims) -> TokensOfAnother:
+    """
+    Return what reads the tokens signed with the keys of a file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or holds a key that is none or not public.
+    """
+    try:
+        keys = jwt.PyJWKSet.from_dict(json.loads(path.read_text(encoding="utf-8"))).keys
+    except (OSError, ValueError, jwt.PyJWTError, AttributeError, TypeError) as error:
+        raise ConfigurationError(
+            f"gateway.jwks_file: {path} is no JSON Web Key Set: {error}"
+        ) from None
+    for key in keys:
+        if key.algorithm_name not in _PUBLIC_ALGORITHMS:
+            raise ConfigurationError(
+                f"gateway.jwks_file: key {key.key_id} in {path} is of {key.algorithm_name}, "
+                "which is not signed with a private key: name an RSA, EC or Ed25519 key"
+            )
+    return TokensOfAnother({key.key_id: key for key in keys}, claims)
+
+
+def _caller(token: str, key: Any, algorithm: str, claims: Claims) -> Caller:
+    if len(token) > LONGEST_TOKEN:
+        raise _not_valid()
+    try:
+        found = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=claims.audience,
+            issuer=claims.issuer,
+            options={"require": _REQUIRED},
+        )
+        return Caller(str(found.get("sub") or found["role"]), Role(found["role"]))
+    except (jwt.PyJWTError, ValueError, KeyError):
+        raise _not_valid() from None
+
+
+def _not_valid() -> Problem:
+    return unauthenticated("Invalid or expired token")
+
+
+def unauthenticated(error: str) -> Problem:
+    """Return the problem of a caller who has not said who they are (RFC 6750)."""
+    return Problem(HTTPStatus.UNAUTHORIZED, error, {"WWW-Authenticate": "Bearer"})
+
+
+class Passwords:
+    """The passwords of the roles, as argon2 hashes."""
+
+    def __init__(self, hashes: Mapping[Role, str]) -> None:
+        """
+        Take the hashes.
+
+        Raises:
+            ConfigurationError: One is no argon2 hash.
+        """
+        self._hasher = PasswordHasher()
+        self._hashes = dict(hashes)
+        # Each check takes 64 MiB and tens of milliseconds on purpose: one at a time.
+        self._one_at_a_time = asyncio.Lock()
+        for role, hashed in self._hashes.items():
+            try:
+                self._hasher.check_needs_rehash(hashed)
+            except InvalidHashError:
+                raise ConfigurationError(
+                    f"the password hash of the {role} is no argon2 hash: "
+                    "`jarvis-recorder gateway passwd` makes one"
+                ) from None
+
+    async def role_of(self, password: str) -> Role | None:
+        """Return the role that a password is of, None where it is of none."""
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._role_of, password)
+
+    def _role_of(self, password: str) -> Role | None:
+        for role, hashed in self._hashes.items():
+            try:
+                if self._hasher.verify(hashed, password):
+                    return role
+            except VerificationError:
+                continue
+        return None
+
+
+class Attempts:
+    """
+    Counts wrong passwords, of each address and of all together, over a minute.
+
+    All together because addresses are cheap; that somebody who guesses can keep the operator
+    from logging in for a minute is the lesser evil, and tokens given out go on working.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wrong: list[Attempt] = []
+
+    def begin(self, address: str) -> "Attempt":
+        """
+        Count an attempt as wrong until `succeeded` takes that back: many may begin at once.
+
+        Raises:
+            Problem: There were too many wrong ones (429).
+        """
+        now = self._clock()
+        self._wrong = [one for one in self._wrong if one.at > now - _WINDOW_SECONDS]
+        of_one = [one for one in self._wrong if one.address == address]
+        for attempts, most in ((of_one, _WRONG_OF_ONE), (self._wrong, _WRONG_OF_ALL)):
+            if len(attempts) >= most:
+                raise _too_many(attempts[0].at + _WINDOW_SECONDS - now)
+        attempt = Attempt(now, address)
+        self._wrong.append(attempt)
+        return attempt
+
+    def succeeded(self, attempt: "Attempt") -> None:
+        """Count it no more."""
+        self._wrong = [one for one in self._wrong if one is not attempt]
+
+
+class Attempt(NamedTuple):
+    """An attempt to log in."""
+
+    at: float
+    address: str
+
+
+def _too_many(seconds: float) -> Problem:
+    wait = max(1, round(seconds))
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        f"too many wrong passwords: try again in {wait} s",
+        {"Retry-After": str(wait)},
+    )

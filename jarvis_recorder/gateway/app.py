@@ -1,0 +1,106 @@
+"""The gateway put together: methods, stream, page, and what all of them pass."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from jarvis_recorder import __version__
+from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.config import GatewaySettings
+from jarvis_recorder.errors import ConfigurationError, RecorderError
+from jarvis_recorder.gateway.access import (
+    SHORTEST_SECRET,
+    Attempts,
+    Claims,
+    OwnTokens,
+    Passwords,
+    Role,
+    Tokens,
+    read_jwks,
+)
+from jarvis_recorder.gateway.live import Live
+from jarvis_recorder.gateway.problems import Problem, answer_problem
+from jarvis_recorder.gateway.requests import Reading
+from jarvis_recorder.gateway.routes import cluster, conversations, events, login, memory
+from jarvis_recorder.gateway.routes.parameters import router
+from jarvis_recorder.gateway.shield import Shield
+
+_STATIC: Final = Path(__file__).parent / "static"
+_HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put it"
+
+
+def create(client: RecorderClient, settings: GatewaySettings) -> FastAPI:
+    """
+    Return the gateway of a client that is connected.
+
+    Raises:
+        ConfigurationError: There is no password, no secret or no key to let anybody in by.
+    """
+    application = FastAPI(
+        title="jarvis_recorder",
+        version=__version__,
+        description="Events, conversations, snapshots and preferences of a recorder.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    application.state.client = client
+    application.state.live = Live(client)
+    application.state.tokens = _tokens(settings)
+    application.state.passwords = _passwords(settings)
+    application.state.attempts = Attempts()
+    for part in (login, memory, events, conversations, cluster):
+        application.include_router(part.routes)
+    application.include_router(_stream)
+    for error in (Problem, RecorderError, RequestValidationError, HTTPException):
+        application.add_exception_handler(error, answer_problem)
+    if settings.cors_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer"],
+        )
+    application.add_middleware(Shield)
+    application.mount("/", StaticFiles(directory=_STATIC, html=True))
+    return application
+
+
+_stream = router(tag="live")
+
+
+@_stream.get(
+    "/live",
+    response_model=None,
+    responses={200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
+)
+async def live(request: Request, _: Reading) -> Any:
+    """Records as they are published, resolutions, changed preferences: server-sent events."""
+    stream: Live = request.app.state.live
+    return stream.page()
+
+
+def _tokens(settings: GatewaySettings) -> Tokens:
+    claims = Claims(settings.issuer, settings.audience)
+    if settings.jwks_file:
+        return read_jwks(Path(settings.jwks_file), claims)
+    secret = settings.token_secret.get_secret_value()
+    if len(secret.encode()) < SHORTEST_SECRET:
+        what = "is shorter than 32 bytes" if secret else "is not set"
+        raise ConfigurationError(f"gateway.token_secret {what}: {_HOW}")
+    return OwnTokens(secret, claims, settings.token_days)
+
+
+def _passwords(settings: GatewaySettings) -> Passwords:
+    hashes = {
+        Role.OPERATOR: settings.password_hash.get_secret_value(),
+        Role.READER: settings.reader_password_hash.get_secret_value(),
+    }
+    if not settings.jwks_file and not hashes[Role.OPERATOR]:
+        raise ConfigurationError(f"gateway.password_hash is not set: {_HOW}")
+    return Passwords({role: hashed for role, hashed in hashes.items() if hashed})

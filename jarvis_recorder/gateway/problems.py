@@ -1,0 +1,101 @@
+"""
+What went wrong, as the caller of a REST method reads it.
+
+Source: RFC 9457, problem details for HTTP. The member `error` is what the original system
+answered with, and what its frontend shows.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from jarvis_recorder import errors
+
+MEDIA_TYPE: Final = "application/problem+json"
+_RETRY_SECONDS: Final = 2
+
+_STATUS: Final[dict[type[errors.RecorderError], HTTPStatus]] = {
+    errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
+    errors.ResultTooLarge: HTTPStatus.BAD_REQUEST,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.MessageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    # What the broker or the recorder does not let the gateway do is not the caller's fault.
+    errors.Forbidden: HTTPStatus.BAD_GATEWAY,
+    errors.ConfigurationError: HTTPStatus.BAD_GATEWAY,
+    errors.NotAnswered: HTTPStatus.BAD_GATEWAY,
+    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.NoAnswer: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RecorderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NotConfirmed: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class ProblemDetails(BaseModel):
+    """A problem as it goes out."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    error: str
+
+
+class Problem(Exception):
+    """A request that is answered with a problem; `error` is for people."""
+
+    def __init__(
+        self, status: HTTPStatus, error: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        details = ProblemDetails(
+            title=self.status.phrase, status=self.status.value, error=self.error
+        )
+        return Response(
+            to_json(details), self.status.value, headers=self.headers, media_type=MEDIA_TYPE
+        )
+
+
+def problem_of(error: errors.RecorderError) -> Problem:
+    """Return the problem that an error of the client is to the caller."""
+    status = next(
+        (_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS),
+        HTTPStatus.BAD_GATEWAY,
+    )
+    away = status is HTTPStatus.SERVICE_UNAVAILABLE
+    return Problem(status, str(error), {"Retry-After": str(_RETRY_SECONDS)} if away else None)
+
+
+async def answer_problem(_: Request, error: Exception) -> Response:
+    """Answer whatever a request may raise on purpose; for `add_exception_handler`."""
+    match error:
+        case Problem():
+            return error.response()
+        case errors.RecorderError():
+            return problem_of(error).response()
+        case RequestValidationError():
+            return Problem(HTTPStatus.BAD_REQUEST, _first(error.errors())).response()
+        case HTTPException():
+            status = HTTPStatus(error.status_code)
+            return Problem(status, str(error.detail), error.headers).response()
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "the gateway failed on it; its log says more"
+    ).response()
+
+
+def _first(found: Any) -> str:
+    """Return the first thing that is wrong with a request, without the value itself."""
+    where = ".".join(str(part) for part in found[0]["loc"][1:])
+    what = str(found[0]["msg"]).removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what

@@ -1,0 +1,106 @@
+"""What handlers ask of a request: its JSON, its times, its deadline, its caller."""
+
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Query, Request
+from fastapi.routing import APIRoute
+from pydantic import BeforeValidator
+from starlette.responses import Response
+
+from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client.methods import Ask
+from jarvis_recorder.gateway.access import Caller, Role, Tokens, unauthenticated
+from jarvis_recorder.gateway.problems import Problem
+from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.questions import AnswerT, Question
+from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
+
+LONGEST_WAIT: Final = 60.0
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])").search
+
+
+class StrictRequest(Request):
+    """A request whose JSON means one thing only; what does not is the caller's mistake."""
+
+    async def json(self) -> Any:
+        try:
+            return strict_json.parse(await self.body())
+        except Refused as refused:
+            raise Problem(HTTPStatus.BAD_REQUEST, f"the body: {refused.error}") from None
+
+
+class StrictRoute(APIRoute):
+    """A route whose handler reads its JSON strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def _moment(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    # The original takes a day; it is one of UTC, as all its times are.
+    return to_datetime(parse_rfc3339(f"{text}T00:00:00Z" if _DAY(text) else text))
+
+
+When = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    Query(description="RFC 3339 with an offset, or a day of UTC"),
+]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _client(request: Request) -> RecorderClient:
+    client: RecorderClient = request.app.state.client
+    return client
+
+
+async def _caller(request: Request) -> Caller:
+    """Return who calls; the token is the one thing looked at before anything else."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise unauthenticated("Authentication required")
+    tokens: Tokens = request.app.state.tokens
+    return tokens.read(token.strip())
+
+
+Reading = Annotated[Caller, Depends(_caller)]
+
+
+async def _operator(caller: Reading) -> Caller:
+    if caller.role is not Role.OPERATOR:
+        raise Problem(HTTPStatus.FORBIDDEN, f"{caller.name} may read, and change nothing")
+    return caller
+
+
+Operating = Annotated[Caller, Depends(_operator)]
+
+
+async def _asking(request: Request, client: Annotated[RecorderClient, Depends(_client)]) -> Ask:
+    """Return what asks the recorder within the time that the caller would wait (RFC 7240)."""
+    wait = _WAIT(request.headers.get("prefer", ""))
+    seconds = min(max(float(wait[1]), 0.1), LONGEST_WAIT) if wait else None
+
+    async def ask(question: Question[AnswerT]) -> AnswerT:
+        return await client.ask(question, timeout=seconds)
+
+    return ask
+
+
+Client = Annotated[RecorderClient, Depends(_client)]
+Asking = Annotated[Ask, Depends(_asking)]

@@ -1,0 +1,1 @@
+"""The REST methods, a file a subject."""

@@ -1,0 +1,96 @@
+"""The state of the cluster, what it was around a moment, and the recorder's own."""
+
+from typing import Annotated, Final
+
+from fastapi import Query, Response
+
+from jarvis_recorder import __version__
+from jarvis_recorder.client.methods import made
+from jarvis_recorder.errors import NotFound, RecorderError
+from jarvis_recorder.gateway.problems import problem_of
+from jarvis_recorder.gateway.requests import Asking, Reading, When
+from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
+from jarvis_recorder.gateway.shapes import (
+    Health,
+    OneSnapshot,
+    SnapshotPage,
+    Stats,
+    Timeline,
+    reply,
+)
+from jarvis_recorder.wire import questions
+
+routes = router(tag="cluster")
+
+_ANY_KEY: Final = "gateway.health"
+"""Reading it costs next to nothing, whether it is there or not."""
+
+
+@routes.get("/snapshots", response_model=SnapshotPage)
+async def list_snapshots(
+    _: Reading,
+    ask: Asking,
+    *,
+    cluster: str | None = None,
+    since: When | None = None,
+    until: When | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Snapshots without their bodies, newest first; of every cluster where none is named."""
+    question = made(
+        questions.ListSnapshots,
+        cluster=cluster,
+        since=since,
+        until=until,
+        limit=limit,
+        cursor=cursor,
+    )
+    return reply(SnapshotPage, await ask(question))
+
+
+@routes.get("/snapshots/latest", response_model=OneSnapshot)
+async def latest_snapshot(_: Reading, ask: Asking, cluster: str = "") -> Response:
+    """The newest snapshot of a cluster."""
+    return reply(OneSnapshot, await ask(made(questions.LatestSnapshot, cluster=cluster)))
+
+
+@routes.get("/snapshots/at", response_model=OneSnapshot)
+async def snapshot_at(_: Reading, ask: Asking, timestamp: When, cluster: str = "") -> Response:
+    """The snapshot that was in force: the newest one at or before the moment."""
+    question = made(questions.SnapshotAt, timestamp=timestamp, cluster=cluster)
+    return reply(OneSnapshot, await ask(question))
+
+
+@routes.get("/timeline", response_model=Timeline)
+async def timeline(
+    _: Reading,
+    ask: Asking,
+    timestamp: When,
+    window_seconds: Annotated[int, Query(alias="windowSeconds", ge=1, le=86_400)] = 600,
+    node: str | None = None,
+) -> Response:
+    """What the cluster was like around a moment: snapshot in force, events, turns."""
+    question = made(
+        questions.TimelineAround, timestamp=timestamp, window_seconds=window_seconds, node=node
+    )
+    return reply(Timeline, await ask(question))
+
+
+@routes.get("/stats", response_model=Stats)
+async def stats(_: Reading, ask: Asking) -> Response:
+    """What the recorder holds, and what it does."""
+    return reply(Stats, await ask(made(questions.ReadStats)))
+
+
+@routes.get("/health", response_model=Health)
+async def health(ask: Asking) -> Response:
+    """Whether the recorder behind the gateway answers; asked without a token."""
+    try:
+        await ask(made(questions.GetPreference, key=_ANY_KEY))
+    except NotFound:
+        pass
+    except RecorderError as error:
+        away = Health(status="unavailable", version=__version__, recorder=str(error))
+        return reply(Health, away, problem_of(error).status)
+    return reply(Health, Health(status="ok", version=__version__, recorder="answers"))

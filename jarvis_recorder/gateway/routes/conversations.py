@@ -1,0 +1,84 @@
+"""What was said, and what it cost."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query, Response
+
+from jarvis_recorder.client.methods import made
+from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
+from jarvis_recorder.gateway.shapes import (
+    Deleted,
+    FoundTurns,
+    SessionPage,
+    TurnPage,
+    UsageReport,
+    reply,
+)
+from jarvis_recorder.wire import questions
+
+routes = router(tag="conversations")
+
+
+@routes.get("/conversations", response_model=SessionPage)
+async def list_sessions(
+    _: Reading,
+    ask: Asking,
+    since: When | None = None,
+    until: When | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Conversations that have a turn in the time given, the latest first."""
+    question = made(questions.ListSessions, since=since, until=until, limit=limit, cursor=cursor)
+    return reply(SessionPage, await ask(question))
+
+
+@routes.get("/conversations/search", response_model=FoundTurns)
+async def search_turns(
+    _: Reading,
+    ask: Asking,
+    q: Annotated[str, Query(description="the words to look for, all of them, in any order")],
+    session_id: Annotated[
+        str | None, Query(alias="sessionId", description="search this one only")
+    ] = None,
+    limit: Limit = 50,
+) -> Response:
+    """Turns that hold every word, best first."""
+    question = made(questions.SearchTurns, query=q, session_id=session_id, limit=limit)
+    return reply(FoundTurns, await ask(question))
+
+
+@routes.get("/conversations/usage", response_model=UsageReport)
+async def report_usage(
+    _: Reading,
+    ask: Asking,
+    since: When,
+    until: When | None = None,
+    by: Annotated[
+        Literal["model", "day", "session"] | None, Query(description="a line for each of these")
+    ] = None,
+) -> Response:
+    """Tokens and cost of the turns in the time given; a day is one of UTC."""
+    return reply(
+        UsageReport, await ask(made(questions.ReportUsage, since=since, until=until, by=by))
+    )
+
+
+@routes.get("/conversations/{session_id:path}/turns", response_model=TurnPage)
+async def list_turns(
+    _: Reading,
+    ask: Asking,
+    session_id: str,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """The turns of a conversation, oldest first."""
+    question = made(questions.ListTurns, session_id=session_id, limit=limit, cursor=cursor)
+    return reply(TurnPage, await ask(question))
+
+
+@routes.delete("/conversations/{session_id:path}", response_model=Deleted)
+async def delete_conversation(_: Operating, ask: Asking, session_id: str) -> Response:
+    """Erase a conversation: its turns and their search entries, and overwrite the space."""
+    return reply(Deleted, await ask(made(questions.DeleteConversation, session_id=session_id)))

@@ -1,0 +1,69 @@
+"""One event, its resolution, and how many there were over time."""
+
+from typing import Annotated, Literal
+
+from fastapi import Path, Query, Response
+
+from jarvis_recorder.client.methods import made
+from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.routes.parameters import Resolved, router
+from jarvis_recorder.gateway.shapes import Histogram, OneEvent, reply
+from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.records import EventType, Severity, Source
+
+routes = router(tag="events")
+
+EventId = Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")]
+
+
+@routes.get("/events/histogram", response_model=Histogram)
+async def histogram(
+    _: Reading,
+    ask: Asking,
+    *,
+    since: When,
+    until: When,
+    bucket_seconds: Annotated[
+        int | None, Query(alias="bucketSeconds", ge=1, description="about sixty buckets by default")
+    ] = None,
+    by: Annotated[
+        Literal["type", "severity", "source", "node"] | None,
+        Query(description="count each bucket by this besides"),
+    ] = None,
+    type: EventType | None = None,  # noqa: A002 - the parameter's public name
+    severity: Severity | None = None,
+    source: Source | None = None,
+    node: str | None = None,
+    resolved: Resolved = None,
+    text: str | None = None,
+) -> Response:
+    """How many events there were in each stretch of time, empty stretches too."""
+    answer = await ask(
+        made(
+            questions.EventHistogram,
+            since=since,
+            until=until,
+            bucket_seconds=bucket_seconds,
+            by=by,
+            type=type,
+            severity=severity,
+            source=source,
+            node=node,
+            resolved=resolved,
+            text=text,
+        )
+    )
+    return reply(Histogram, answer)
+
+
+@routes.get("/events/{id}", response_model=OneEvent)
+async def get_event(_: Reading, ask: Asking, id: EventId) -> Response:  # noqa: A002
+    """One event."""
+    return reply(OneEvent, await ask(made(questions.GetEvent, id=id)))
+
+
+@routes.post("/events/{id}/resolve", response_model=OneEvent)
+async def resolve_event(caller: Operating, ask: Asking, id: EventId) -> Response:  # noqa: A002
+    """Mark an event as resolved by the caller; one that is keeps its first resolution."""
+    answer = await ask(made(questions.ResolveEvent, id=id, resolved_by=caller.name))
+    return reply(OneEvent, answer)

@@ -1,0 +1,36 @@
+"""Logging in, and whether there is a recorder behind."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+
+from jarvis_recorder.gateway.access import LONGEST_PASSWORD, Attempts, OwnTokens, Passwords
+from jarvis_recorder.gateway.problems import Problem
+from jarvis_recorder.gateway.routes.parameters import router
+from jarvis_recorder.gateway.shapes import LoginReply, reply
+
+routes = router(tag="access")
+
+
+class Login(BaseModel):
+    """What is typed to log in."""
+
+    password: Annotated[str, Field(max_length=LONGEST_PASSWORD)]
+
+
+@routes.post("/auth/login", response_model=LoginReply)
+async def login(request: Request, body: Login) -> Response:
+    """Return a token for the password of the operator, or of those who may read."""
+    tokens = request.app.state.tokens
+    if not isinstance(tokens, OwnTokens):
+        raise Problem(HTTPStatus.NOT_FOUND, "tokens come from another issuer: log in there")
+    passwords: Passwords = request.app.state.passwords
+    attempts: Attempts = request.app.state.attempts
+    attempt = attempts.begin(request.client.host if request.client else "")
+    role = await passwords.role_of(body.password)
+    if role is None:
+        raise Problem(HTTPStatus.UNAUTHORIZED, "Invalid password")
+    attempts.succeeded(attempt)
+    return reply(LoginReply, LoginReply(token=tokens.give(role), expires_in=f"{tokens.days}d"))

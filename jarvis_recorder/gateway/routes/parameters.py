@@ -1,0 +1,31 @@
+"""Query parameters that several methods take."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+
+from jarvis_recorder.gateway.problems import ProblemDetails
+from jarvis_recorder.gateway.requests import StrictRoute
+from jarvis_recorder.wire.questions import MAX_LIMIT
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
+Cursor = Annotated[
+    str | None,
+    Query(min_length=1, max_length=1_024, description="`nextCursor` of the page before"),
+]
+Resolved = Annotated[
+    bool | None, Query(description="only resolved events, or only unresolved ones")
+]
+
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {
+        "description": "A problem (RFC 9457); `error` says what happened and what to do.",
+        "model": ProblemDetails,
+        "content": {"application/problem+json": {}},
+    }
+}
+
+
+def router(*, tag: str) -> APIRouter:
+    """Return a router whose methods read strictly and answer with problems."""
+    return APIRouter(prefix="/api", tags=[tag], route_class=StrictRoute, responses=_PROBLEMS)

@@ -1,0 +1,76 @@
+"""What every request and every answer passes: a bound on the body, headers for the browser."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from jarvis_recorder.gateway.problems import Problem
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGI = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+"""What JSON-RPC carries to the recorder has to fit a message; this is plenty for an event."""
+
+_POLICY: Final = (
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
+# The vendored API browser writes styles and small pictures into itself.
+_DOCS_POLICY: Final = _POLICY + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_DOCS: Final = "/api/docs"
+_HEADERS: Final = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+
+
+class Shield:
+    """Wraps an application; a body that is too large is refused while it comes."""
+
+    def __init__(self, application: ASGI) -> None:
+        self._application = application
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        policy = _DOCS_POLICY if scope["path"].startswith(_DOCS) else _POLICY
+        headers = [*_HEADERS, (b"content-security-policy", policy.encode())]
+        # What the API answers is of one caller and of one moment.
+        if scope["path"].startswith("/api/") and not scope["path"].startswith(_DOCS):
+            headers.append((b"cache-control", b"no-store"))
+
+        async def shielded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in headers if header[0] not in sent),
+                ]
+            await send(message)
+
+        await self._application(scope, _bounded(receive), shielded)
+
+
+def _bounded(receive: Receive) -> Receive:
+    taken = 0
+
+    async def bounded() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY_BYTES:
+            raise Problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body is larger than {MAX_BODY_BYTES} bytes",
+                {"Connection": "close"},
+            )
+        return message
+
+    return bounded
