@@ -24,7 +24,7 @@ from jarvis_recorder.gateway.access import (
     read_jwks,
 )
 from jarvis_recorder.gateway.live import Live
-from jarvis_recorder.gateway.problems import Problem, answer_problem
+from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.requests import Reading
 from jarvis_recorder.gateway.routes import cluster, conversations, events, login, memory
 from jarvis_recorder.gateway.routes.parameters import router
@@ -57,7 +57,7 @@ def create(client: RecorderClient, settings: GatewaySettings) -> FastAPI:
     for part in (login, memory, events, conversations, cluster):
         application.include_router(part.routes)
     application.include_router(_stream)
-    for error in (Problem, RecorderError, RequestValidationError, HTTPException):
+    for error in (HTTPException, RecorderError, RequestValidationError, Exception):
         application.add_exception_handler(error, answer_problem)
     if settings.cors_origins:
         application.add_middleware(

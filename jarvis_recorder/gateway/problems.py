@@ -47,24 +47,19 @@ class ProblemDetails(BaseModel):
     error: str
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """A request that is answered with a problem; `error` is for people."""
 
     def __init__(
         self, status: HTTPStatus, error: str, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(error)
-        self.status = status
-        self.error = error
-        self.headers = dict(headers or {})
+        super().__init__(status.value, error, headers)
 
-    def response(self) -> Response:
-        details = ProblemDetails(
-            title=self.status.phrase, status=self.status.value, error=self.error
-        )
-        return Response(
-            to_json(details), self.status.value, headers=self.headers, media_type=MEDIA_TYPE
-        )
+
+def _response(problem: HTTPException) -> Response:
+    status = HTTPStatus(problem.status_code)
+    details = ProblemDetails(title=status.phrase, status=status.value, error=problem.detail)
+    return Response(to_json(details), status.value, problem.headers, MEDIA_TYPE)
 
 
 def problem_of(error: errors.RecorderError) -> Problem:
@@ -80,18 +75,14 @@ def problem_of(error: errors.RecorderError) -> Problem:
 async def answer_problem(_: Request, error: Exception) -> Response:
     """Answer whatever a request may raise on purpose; for `add_exception_handler`."""
     match error:
-        case Problem():
-            return error.response()
-        case errors.RecorderError():
-            return problem_of(error).response()
-        case RequestValidationError():
-            return Problem(HTTPStatus.BAD_REQUEST, _first(error.errors())).response()
         case HTTPException():
-            status = HTTPStatus(error.status_code)
-            return Problem(status, str(error.detail), error.headers).response()
-    return Problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "the gateway failed on it; its log says more"
-    ).response()
+            return _response(error)
+        case errors.RecorderError():
+            return _response(problem_of(error))
+        case RequestValidationError():
+            return _response(Problem(HTTPStatus.BAD_REQUEST, _first(error.errors())))
+    failed = "the gateway failed on it; its log says more"
+    return _response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, failed))
 
 
 def _first(found: Any) -> str:

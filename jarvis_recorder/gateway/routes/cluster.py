@@ -92,5 +92,5 @@ async def health(ask: Asking) -> Response:
         pass
     except RecorderError as error:
         away = Health(status="unavailable", version=__version__, recorder=str(error))
-        return reply(Health, away, problem_of(error).status)
+        return reply(Health, away, problem_of(error).status_code)
     return reply(Health, Health(status="ok", version=__version__, recorder="answers"))

@@ -1,0 +1,331 @@
+"""The gateway over HTTP, in front of a running recorder."""
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support import scenario
+from tests.support.gateway import PASSWORD, READER_PASSWORD, Gateway
+from tests.support.publisher import publish
+from tests.support.recorder import wait_until
+
+pytestmark = pytest.mark.broker
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+EXCHANGES = [json.loads(line) for line in (SAMPLES / "origin-rest.jsonl").read_text().splitlines()]
+ALERT = {"type": "alert", "severity": "critical", "source": "monitor", "summary": "NODE_DOWN"}
+
+
+@pytest.fixture
+def recorder(amqp_url, start_recorder):
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("answering")
+    recorder.wait_for("recording")
+    return recorder
+
+
+@pytest.fixture
+def gateway(amqp_url, recorder, tmp_path):
+    gateway = Gateway(amqp_url, tmp_path)
+    yield gateway
+    gateway.kill()
+
+
+@pytest.fixture
+def operator(gateway):
+    with gateway.client() as client:
+        yield client
+
+
+def shape(value, path="body"):
+    """Return each path in a value with the types found there; of a list all elements alike."""
+    found = {(path, type(value).__name__)}
+    match value:
+        case dict():
+            for name, inner in value.items():
+                found |= shape(inner, f"{path}.{name}")
+        case list():
+            for inner in value:
+                found |= shape(inner, f"{path}[]")
+    return found
+
+
+def replayed(client, token, request):
+    headers = dict(request.get("headers", {}))
+    if request.get("authenticated"):
+        headers["Authorization"] = f"Bearer {token}"
+    content = {}
+    if "raw_body" in request:
+        content = {"content": request["raw_body"]}
+        headers["Content-Type"] = "application/json"
+    elif "body" in request:
+        right = request["body"].get("password") == "jarvis"
+        content = {"json": {"password": PASSWORD} if right else request["body"]}
+    return client.request(request["method"], request["path"], headers=headers, **content)
+
+
+def test_what_the_original_answered_is_answered_again(gateway):
+    token = None
+    with gateway.client(None) as client:
+        for exchange in EXCHANGES:
+            request, expected = exchange["request"], exchange["response"]
+            answer = replayed(client, token, request)
+            where = f"{request['method']} {request['path']}"
+
+            assert answer.status_code == expected["status"], (where, answer.text)
+            body = answer.json()
+            if "_text" not in expected["body"]:
+                assert shape(expected["body"]) <= shape(body), where
+            token = body.get("token", token)
+
+
+def test_times_go_out_in_utc_and_details_as_text(operator):
+    details = '{"previousState": "online"}'
+
+    event = operator.post("/api/memory/events", json={**ALERT, "details": details}).json()["event"]
+
+    assert event["timestamp"].endswith("Z")
+    assert abs(datetime.fromisoformat(event["timestamp"]) - datetime.now(UTC)).seconds < 60
+    assert json.loads(event["details"]) == {"previousState": "online"}
+
+
+def test_filters_combine(operator):
+    for node in ("pve1", "pve2"):
+        for severity in ("info", "error"):
+            operator.post("/api/memory/events", json={**ALERT, "node": node, "severity": severity})
+
+    found = operator.get("/api/memory/events", params={"node": "pve1", "severity": "error"})
+
+    assert [(one["node"], one["severity"]) for one in found.json()["events"]] == [("pve1", "error")]
+
+
+def test_an_idempotency_key_records_once(operator):
+    answers = [
+        operator.post("/api/memory/events", json=ALERT, headers={"Idempotency-Key": "k-1"})
+        for _ in range(2)
+    ]
+
+    assert answers[0].json() == answers[1].json()
+    assert len(operator.get("/api/memory/events").json()["events"]) == 1
+
+
+def test_pages_go_on_by_cursor(operator):
+    for number in range(5):
+        operator.post("/api/memory/events", json={**ALERT, "summary": f"event {number}"})
+
+    seen, cursor = [], None
+    while True:
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = operator.get("/api/memory/events", params=params).json()
+        seen += [one["summary"] for one in page["events"]]
+        cursor = page["nextCursor"]
+        if cursor is None:
+            break
+
+    assert seen == [f"event {number}" for number in (4, 3, 2, 1, 0)]
+
+
+async def test_everything_recorded_can_be_seen(amqp_url, recorder, operator):
+    await publish(amqp_url, *scenario.FILL)
+    await asyncio.to_thread(wait_until, lambda: recorder.count("conversations") == 2, "recorded")
+
+    def get(path, **params):
+        answer = operator.get(f"/api/{path}", params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    (session,) = get("conversations")["sessions"]
+    turns = get(f"conversations/{session['sessionId']}/turns")["turns"]
+    found = get("conversations/search", q="power supply")["turns"]
+    usage = get("conversations/usage", since="2026-01-01", by="model")
+    snapshot = get("snapshots/latest", cluster=get("snapshots")["snapshots"][0]["cluster"])
+    event = get("memory/events")["events"][0]
+    around = get("timeline", timestamp=event["timestamp"])
+    buckets = get("events/histogram", since="2026-11-23", until="2026-11-24", by="severity")
+
+    assert len(turns) == 2
+    assert found[0]["highlights"]
+    assert usage["total"]["turns"] == 2
+    assert snapshot["snapshot"]["snapshot"]
+    assert event["id"] in [one["id"] for one in around["events"]]
+    assert sum(bucket["count"] for bucket in buckets["buckets"]) == 1
+    assert get("stats")["holdings"]["conversations"]["count"] == 2
+
+
+def test_an_event_is_resolved_by_the_caller(operator):
+    number = operator.post("/api/memory/events", json=ALERT).json()["event"]["id"]
+
+    resolved = operator.post(f"/api/events/{number}/resolve").json()["event"]
+
+    assert (resolved["resolved"], resolved["resolvedBy"]) == (True, "operator")
+    assert operator.get(f"/api/events/{number}").json()["event"] == resolved
+    assert operator.get("/api/memory/events/unresolved").json()["events"] == []
+
+
+def test_a_newer_preference_is_not_overwritten(operator):
+    path = "/api/memory/preferences/ui.theme"
+    operator.put(path, json={"value": "dark"})
+
+    conflict = operator.put(path, json={"value": "light", "expectedVersion": 7})
+
+    assert conflict.status_code == 409
+    assert conflict.headers["content-type"] == "application/problem+json"
+    assert operator.get(path).json()["preference"]["value"] == "dark"
+    assert operator.delete(path).json() == {"deleted": 1}
+    assert operator.get(path).status_code == 404
+
+
+def test_a_reader_reads_and_changes_nothing(gateway):
+    with gateway.client(READER_PASSWORD) as reader:
+        assert reader.get("/api/memory/events").status_code == 200
+        for method, path, body in (
+            ("POST", "/api/memory/events", ALERT),
+            ("POST", "/api/events/1/resolve", {}),
+            ("PUT", "/api/memory/preferences/a", {"value": "b"}),
+            ("DELETE", "/api/memory/preferences/a", None),
+            ("DELETE", "/api/conversations/s-1", None),
+        ):
+            assert reader.request(method, path, json=body).status_code == 403, path
+
+
+def test_twenty_wrong_logins_are_limited(gateway):
+    with gateway.client(None) as client:
+        codes = [
+            client.post("/api/auth/login", json={"password": f"wrong-{number}"}).status_code
+            for number in range(20)
+        ]
+        limited = client.post("/api/auth/login", json={"password": PASSWORD})
+
+    assert codes == [401] * 5 + [429] * 15
+    assert limited.status_code == 429
+    assert int(limited.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{not json", b"[]", b'"text"', b"", b'{"type":"alert","type":"alert"}', b"\xff",
+        b'{"type":"alert","source":"monitor","summary":"x","details":NaN}',
+        b'{"type":"alert","source":"monitor","summary":"a\\u0000b"}',
+        b'{"type":"alert","source":"monitor","summary":""}',
+        b'{"type":"alert","source":"monitor","summary":"x","details":' + b"[" * 9_000,
+    ],
+)  # fmt: skip
+def test_a_bad_body_is_the_callers_mistake(operator, body):
+    answer = operator.post(
+        "/api/memory/events", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+def test_a_body_that_is_too_large_is_refused(operator):
+    answer = operator.post("/api/memory/events", json={**ALERT, "details": "x" * 1_100_000})
+
+    assert answer.status_code == 413
+
+
+def test_answers_tell_browsers_to_be_careful(gateway):
+    with gateway.client(None) as client:
+        answer = client.get("/api/memory/events")
+
+    assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_recorder_that_is_away_is_said_and_comes_back(
+    amqp_url, start_recorder, recorder, operator
+):
+    recorder.kill()
+    away = operator.get("/api/memory/events", headers={"Prefer": "wait=1"})
+    health = operator.get("/api/health", headers={"Prefer": "wait=1"})
+
+    start_recorder(amqp_url).wait_for("answering")
+    back = operator.get("/api/memory/events")
+
+    assert (away.status_code, health.status_code) == (503, 503)
+    assert int(away.headers["retry-after"]) > 0
+    assert "recorder" in away.json()["error"]
+    assert back.status_code == 200
+
+
+def events_of(stream, most):
+    """Read server-sent events until there are enough."""
+    found = []
+    name = None
+    for line in stream.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            found.append((name, json.loads(line.removeprefix("data: "))))
+            if len(found) == most:
+                return found
+    raise AssertionError(f"the stream ended after {found}")
+
+
+async def test_what_goes_on_is_streamed(amqp_url, gateway, operator):
+    def listen():
+        with operator.stream("GET", "/api/live") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            listening.set_result(None)
+            return events_of(stream, 4)
+
+    loop = asyncio.get_running_loop()
+    listening = _ThreadsafeFuture(loop)
+    heard = asyncio.create_task(asyncio.to_thread(listen))
+    await listening.future
+    await publish(amqp_url, scenario.FILL[1])
+    with gateway.client() as other:
+        number = other.post("/api/memory/events", json=ALERT).json()["event"]["id"]
+        other.post(f"/api/events/{number}/resolve")
+        other.put("/api/memory/preferences/ui.theme", json={"value": "dark"})
+    kinds = [kind for kind, _ in await asyncio.wait_for(heard, 20)]
+
+    assert sorted(kinds) == ["event", "event", "preference", "resolved"]
+
+
+class _ThreadsafeFuture:
+    """A future that a thread may finish."""
+
+    def __init__(self, loop):
+        self.future = loop.create_future()
+        self._loop = loop
+
+    def set_result(self, value):
+        self._loop.call_soon_threadsafe(self.future.set_result, value)
+
+
+def test_the_stream_wants_a_token_too(gateway):
+    with gateway.client(None) as client:
+        assert client.get("/api/live").status_code == 401
+
+
+async def test_a_page_that_stops_reading_is_dropped_and_nobody_waits_for_it(amqp_url, gateway):
+    with gateway.client() as stalled, stalled.stream("GET", "/api/live") as stream:
+        assert stream.status_code == 200
+        body = {**scenario.FILL[1][1], "summary": "x" * 8_000}
+        began = time.monotonic()
+        while not any("page_dropped" in line for line in gateway.log.read_text().splitlines()):
+            assert time.monotonic() - began < 60
+            await publish(
+                amqp_url,
+                *(
+                    (scenario.FILL[1][0], body, {"message_id": f"m-{n}-{time.time_ns()}"})
+                    for n in range(200)
+                ),
+            )
+        with gateway.client() as other:
+            assert other.get("/api/memory/events").status_code == 200
+
+
+def test_it_stops_when_told_though_a_page_looks(gateway, operator):
+    with operator.stream("GET", "/api/live") as stream:
+        assert stream.status_code == 200
+        assert gateway.stop() == 0
