@@ -42,7 +42,18 @@ def options(
 
 def main() -> None:
     """Run the command line; a failure made on purpose is one line and its exit code."""
-    from jarvis_recorder.cli import config, database, demo, prefs, query, resolve, run, schema, tail
+    from jarvis_recorder.cli import (
+        config,
+        database,
+        dead,
+        demo,
+        prefs,
+        query,
+        resolve,
+        run,
+        schema,
+        tail,
+    )
     from jarvis_recorder.cli.views.harmless import harmless
 
     run.register(application)
@@ -51,6 +62,7 @@ def main() -> None:
     application.add_typer(prefs.commands, name="prefs")
     resolve.register(application)
     tail.register(application)
+    application.add_typer(dead.commands, name="dead")
     application.add_typer(database.commands, name="db")
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
