@@ -47,6 +47,7 @@ def main() -> None:
         database,
         dead,
         demo,
+        importing,
         prefs,
         query,
         resolve,
@@ -64,6 +65,7 @@ def main() -> None:
     tail.register(application)
     application.add_typer(dead.commands, name="dead")
     application.add_typer(database.commands, name="db")
+    importing.register(application)
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
     try:
