@@ -91,7 +91,11 @@ class SqliteOutbox:
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         return await self._readers.run(read, until)
 
-    async def announced(self, last: int) -> None:
-        """Take out all announcements up to this id."""
-        forget = delete(outbox).where(outbox.c.id <= last)
+    async def announced(self, announcements: Sequence[Announcement]) -> None:
+        """Take out these announcements and no others."""
+        # An id alone names none: those of an outbox that was emptied are given out again.
+        forget = delete(outbox).where(
+            outbox.c.id.in_([one.id for one in announcements]),
+            outbox.c.message_id.in_([one.message_id for one in announcements]),
+        )
         await self._writer.run(lambda connection: connection.execute(forget))

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 import time
+from base64 import urlsafe_b64encode
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from jarvis_recorder.errors import (
     NotFound,
     StorageUnavailable,
 )
+from jarvis_recorder.storage import cursors as cursors_module
 from jarvis_recorder.storage import events as events_module
 from jarvis_recorder.storage import sqlite as sqlite_module
 from jarvis_recorder.storage.sqlite import driver_of
@@ -211,6 +213,14 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(store, cursor):
     with pytest.raises(InvalidParameter, match="begin again without a cursor") as refused:
         await ask(store, ListEvents(cursor=cursor))
     assert refused.value.path == "cursor"
+
+
+@pytest.mark.parametrize("position", [b"5", b"{}", b"null", b'[1,"2"]', b"[1]"])
+async def test_a_cursor_that_somebody_made_up_is_refused(store, position):
+    """The digest keeps no secret: whoever reads the code can make a cursor that fits it."""
+    made_up = urlsafe_b64encode(cursors_module._digest(ListEvents(), position) + position).decode()
+    with pytest.raises(InvalidParameter, match="begin again without a cursor"):
+        await ask(store, ListEvents(cursor=made_up.rstrip("=")))
 
 
 async def test_a_cursor_belongs_to_its_question(store):
@@ -482,7 +492,7 @@ async def test_the_outbox_is_emptied_in_order_and_survives(path):
         for number in range(3):
             await ask(store, SetPreference(key=f"k{number}", value="1"))
         first = await store.outbox.waiting(1)
-        await store.outbox.announced(first[0].id)
+        await store.outbox.announced(first)
 
     async with open_store(path, lambda: NOW) as store:
         await asyncio.wait_for(store.outbox.wait(), 1)
@@ -685,3 +695,17 @@ async def plans_of(store: Store, read: Any) -> list[str]:
 
     sqlalchemy_event.listen(readers._engine, "before_cursor_execute", note)
     return await readers.run(planned, asyncio.get_running_loop().time() + 10)
+
+
+async def test_taking_out_what_was_announced_twice_takes_nothing_else(store):
+    """The ids of an empty outbox begin again: a second announcer must not take what is new."""
+    await ask(store, SetPreference(key="a", value="1"))
+    announced = await store.outbox.waiting(9)
+    await store.outbox.announced(announced)
+    await ask(store, SetPreference(key="b", value="1"))
+
+    await store.outbox.announced(announced)
+
+    assert [json.loads(one.body)["preference"]["key"] for one in await store.outbox.waiting(9)] == [
+        "b"
+    ]
