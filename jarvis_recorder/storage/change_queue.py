@@ -10,7 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from jarvis_recorder.errors import Conflict, DeadlineExceeded, NotFound, RecordRefused
+from jarvis_recorder.errors import (
+    DeadlineExceeded,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage import sqlite
 from jarvis_recorder.storage.changes import CHANGES
@@ -98,13 +103,15 @@ def _make_all(
 
 
 def _make(question: Question[Any], now: int, path: Path, connection: Connection) -> Outcome:
-    """Return the answer, or why it is refused; what concerns all of the group is raised."""
+    """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
     change = CHANGES[type(question)]
     try:
         with sqlite.translated_errors(path), connection.begin_nested():
             return change(connection, question, now)
-    except (NotFound, Conflict, RecordRefused) as refusal:
-        return refusal
+    except (StorageUnavailable, StorageUncertain, StorageDamaged):
+        raise
+    except Exception as error:  # noqa: BLE001 - it is its asker's, and nobody else's
+        return error
 
 
 def _settle(future: asyncio.Future[Any], outcome: Outcome) -> None:
