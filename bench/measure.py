@@ -19,7 +19,8 @@ from bench.contenders import Contender, Job, NotHere, environment, recorder_comm
 from bench.load import BETWEEN_EVENTS, FIRST_EVENT, QUEUE, Publisher, declare, fill, messages
 from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.storage.schema import upgrade
-from jarvis_recorder.storage.sqlite import create_file, writer_engine
+from jarvis_recorder.storage.sqlite import create_file
+from jarvis_recorder.storage.writer import open_writer
 from jarvis_recorder.wire.times import to_micros
 
 _STALLED_SECONDS: Final = 60.0
@@ -171,8 +172,8 @@ class Bench:
         create_file(database)
 
         async def migrate() -> None:
-            async with writer_engine(database) as engine:
-                await upgrade(engine, database)
+            async with open_writer(database) as writer:
+                await upgrade(writer, database)
 
         asyncio.run(migrate())
         return Job(self._node.url, QUEUE, messages, database)

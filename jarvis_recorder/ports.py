@@ -180,5 +180,5 @@ class Outbox(Protocol):
     async def waiting(self, limit: int) -> Sequence[Announcement]:
         """Return the oldest announcements; raises as `Archive.answer` does."""
 
-    async def announced(self, last: int) -> None:
-        """Take out all announcements up to this id; raises as `Archive.answer` does."""
+    async def announced(self, announcements: Sequence[Announcement]) -> None:
+        """Take out these announcements and no others; raises as `Archive.answer` does."""

@@ -45,8 +45,10 @@ def main() -> None:
     from jarvis_recorder.cli import (
         config,
         database,
+        dead,
         demo,
         gateway,
+        importing,
         prefs,
         query,
         resolve,
@@ -62,8 +64,10 @@ def main() -> None:
     application.add_typer(prefs.commands, name="prefs")
     resolve.register(application)
     tail.register(application)
+    application.add_typer(dead.commands, name="dead")
     application.add_typer(gateway.commands, name="gateway")
     application.add_typer(database.commands, name="db")
+    importing.register(application)
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
     try:

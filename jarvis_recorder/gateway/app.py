@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client.dead_letters import DeadLetters
 from jarvis_recorder.config import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway.access import (
@@ -26,7 +27,14 @@ from jarvis_recorder.gateway.access import (
 from jarvis_recorder.gateway.live import Live
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.requests import Reading
-from jarvis_recorder.gateway.routes import cluster, conversations, events, login, memory
+from jarvis_recorder.gateway.routes import (
+    cluster,
+    conversations,
+    dead_letters,
+    events,
+    login,
+    memory,
+)
 from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.shield import Shield
 
@@ -34,7 +42,7 @@ _STATIC: Final = Path(__file__).parent / "static"
 _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put it"
 
 
-def create(client: RecorderClient, settings: GatewaySettings) -> FastAPI:
+def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettings) -> FastAPI:
     """
     Return the gateway of a client that is connected.
 
@@ -50,11 +58,12 @@ def create(client: RecorderClient, settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
     )
     application.state.client = client
+    application.state.dead_letters = letters
     application.state.live = Live(client)
     application.state.tokens = _tokens(settings)
     application.state.passwords = _passwords(settings)
     application.state.attempts = Attempts()
-    for part in (login, memory, events, conversations, cluster):
+    for part in (login, memory, events, conversations, cluster, dead_letters):
         application.include_router(part.routes)
     application.include_router(_stream)
     for error in (HTTPException, RecorderError, RequestValidationError, Exception):

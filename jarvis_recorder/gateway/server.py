@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 
 from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client.dead_letters import DeadLetters
 from jarvis_recorder.config import Settings
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway.app import create
@@ -21,7 +22,7 @@ _BACKLOG: Final = 512
 _DRAIN_SECONDS: Final = 3
 # A page that takes nothing for so long is gone, whatever still lies in the buffers for it.
 _STALLED_MILLISECONDS: Final = 30_000
-_STATIC_APP_ID: Final = "jarvis-recorder-gateway"
+_APP_ID: Final = "jarvis-recorder-gateway"
 
 
 class _Server(uvicorn.Server):
@@ -40,10 +41,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ConfigurationError: A password or secret is missing, or the address cannot be had.
         BrokerUnavailable: The broker cannot be reached at the start.
     """
-    async with RecorderClient(
-        settings.broker.url.get_secret_value(), app_id=_STATIC_APP_ID
-    ) as client:
-        application = create(client, settings.gateway)
+    url = settings.broker.url.get_secret_value()
+    async with RecorderClient(url, app_id=_APP_ID) as client:
+        application = create(client, DeadLetters(url), settings.gateway)
         with _listening(settings.gateway.listen) as listener:
             server = _Server(
                 uvicorn.Config(

@@ -232,3 +232,45 @@ class Health(Shape):
     status: str
     version: str
     recorder: str
+
+
+class DeadLetter(Shape):
+    """What could not be recorded, and why; `replays` counts how often it came back."""
+
+    id: str
+    reason: str
+    error: str
+    queue: str
+    exchange: str
+    routing_key: str
+    received_at: Moment | None
+    message_id: str | None
+    size_bytes: int
+    replays: int
+
+
+class DeadLetterPage(Shape):
+    letters: list[DeadLetter]
+    counts: dict[str, int]
+    total: int
+
+
+class WholeDeadLetter(DeadLetter):
+    """`body` is text, or hexadecimal where it is none; `bodyIsWhole` says that it is not cut."""
+
+    headers: dict[str, str]
+    properties: dict[str, str]
+    body: str
+    body_is_text: bool
+    body_is_whole: bool
+
+
+class OneDeadLetter(Shape):
+    letter: WholeDeadLetter
+
+
+class Replayed(Shape):
+    """How many went out again, and how many could not and stay."""
+
+    replayed: int
+    left: int

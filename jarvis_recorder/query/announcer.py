@@ -50,7 +50,7 @@ class Announcer:
         if not announcements:
             return False
         await asyncio.gather(*(self._publish(announcement) for announcement in announcements))
-        await self._outbox.announced(announcements[-1].id)
+        await self._outbox.announced(announcements)
         return True
 
     async def _publish(self, announcement: Announcement) -> None:

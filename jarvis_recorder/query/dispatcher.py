@@ -78,7 +78,7 @@ class Dispatcher:
         try:
             result = await self._result(call, user, until)
             if len(result) > room:
-                raise _too_large()
+                raise _too_large(call.method)
         except Fault as fault:
             return None if call.is_notification else rpc.error_response(call.id, fault)
         return None if call.is_notification else rpc.response(call.id, result)
@@ -150,7 +150,13 @@ def _fault(error: Exception, method: Method) -> Fault:
     )
 
 
-def _too_large() -> Fault:
+def _too_large(method: str) -> Fault:
+    if rpc.find_method(method).changes:
+        return Fault(
+            Code.RESULT_TOO_LARGE,
+            f"the change is made, but the reply would be larger than {rpc.MAX_REPLY_BYTES} bytes",
+            hint="do not repeat it; put fewer calls into a batch",
+        )
     return Fault(
         Code.RESULT_TOO_LARGE,
         f"the reply would be larger than {rpc.MAX_REPLY_BYTES} bytes",

@@ -9,15 +9,16 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, select
 
 from jarvis_recorder.ports import Announcement, Clock
-from jarvis_recorder.storage import conversations, events, preferences, snapshots, sqlite
-from jarvis_recorder.storage.changes import CHANGES, Change
+from jarvis_recorder.storage import conversations, events, preferences, snapshots
+from jarvis_recorder.storage.change_queue import ChangeQueue
+from jarvis_recorder.storage.changes import CHANGES
 from jarvis_recorder.storage.holdings import holdings
 from jarvis_recorder.storage.readers import Readers
 from jarvis_recorder.storage.tables import outbox
 from jarvis_recorder.storage.timeline import timeline_around
 from jarvis_recorder.storage.writer import Writer
 from jarvis_recorder.wire import questions
-from jarvis_recorder.wire.questions import AnswerT, DeleteConversation, Question
+from jarvis_recorder.wire.questions import AnswerT, Question
 
 _PATIENCE_SECONDS: Final = 5.0
 
@@ -43,31 +44,21 @@ class SqliteArchive:
     """Implements `ports.Archive` on one SQLite file."""
 
     def __init__(self, path: Path, writer: Writer, readers: Readers, clock: Clock) -> None:
-        self._writer = writer
         self._readers = readers
-        self._clock = clock
         self._reads = READS | {questions.ReadHoldings: partial(holdings, path)}
         self.changed = asyncio.Event()
         """Set after each change: it may have left something to announce."""
+        self._changes = ChangeQueue(path, writer, clock, self.changed)
 
     async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
         """Answer a question; see `ports.Archive`."""
-        answer: AnswerT
-        if change := CHANGES.get(type(question)):
-            # A cancelled await would not stop SQLite's thread, only lose the answer.
-            answer = await asyncio.shield(self._change(change, question, until))
-        else:
-            read = self._reads[type(question)]
-            answer = await self._readers.run(lambda connection: read(connection, question), until)
-        return answer
-
-    async def _change(self, change: Change, question: Question[Any], until: float) -> Any:
-        async with self._writer.transaction(until) as connection:
-            await sqlite.begin_immediate(connection)
-            answer = await change(connection, question, self._clock())
-        self.changed.set()
-        if isinstance(question, DeleteConversation):
-            await self._writer.forget_deleted()
+        if type(question) in CHANGES:
+            changed: AnswerT = await self._changes.make(question, until)
+            return changed
+        read = self._reads[type(question)]
+        answer: AnswerT = await self._readers.run(
+            lambda connection: read(connection, question), until
+        )
         return answer
 
 
@@ -100,10 +91,11 @@ class SqliteOutbox:
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         return await self._readers.run(read, until)
 
-    async def announced(self, last: int) -> None:
-        """Take out all announcements up to this id."""
-        await asyncio.shield(self._forget(last))
-
-    async def _forget(self, last: int) -> None:
-        async with self._writer.transaction() as connection:
-            await connection.execute(delete(outbox).where(outbox.c.id <= last))
+    async def announced(self, announcements: Sequence[Announcement]) -> None:
+        """Take out these announcements and no others."""
+        # An id alone names none: those of an outbox that was emptied are given out again.
+        forget = delete(outbox).where(
+            outbox.c.id.in_([one.id for one in announcements]),
+            outbox.c.message_id.in_([one.message_id for one in announcements]),
+        )
+        await self._writer.run(lambda connection: connection.execute(forget))

@@ -39,7 +39,7 @@ def read_cursor(question: Any, *kinds: type[int] | type[str]) -> Position | None
         position = json.loads(raw) if digest == _digest(question, raw) else None
     except ValueError:
         position = None
-    if position is None or [type(part) for part in position] != list(kinds):
+    if not isinstance(position, list) or [type(part) for part in position] != list(kinds):
         raise InvalidParameter(
             "cursor", "of another question, or damaged: begin again without a cursor"
         )

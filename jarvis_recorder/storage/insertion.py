@@ -1,49 +1,71 @@
 """Many rows in few statements, and what of them was there already."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import aiosqlite
-from sqlalchemy import Executable, Integer, and_, or_, select, tuple_, type_coerce
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Executable, Integer, and_, or_, select, tuple_, type_coerce
 from sqlalchemy.types import NullType
 
-from jarvis_recorder.storage.rows import Row, RowShape, flat, insert_statement
-from jarvis_recorder.storage.tables import cluster_snapshots, decompress
+from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, flat, insert_statement
+from jarvis_recorder.storage.sqlite import driver_of
+from jarvis_recorder.storage.tables import decompress
 from jarvis_recorder.wire.records import Record
 
 # Rows in one INSERT, largest first: few statements for many rows, none compiled for each count.
 _CHUNKS: Final = (500, 100, 20, 1)
 
-_insert = cache(insert_statement)
+_insert: Final = cache(insert_statement)
 
 
-async def insert_all(
-    connection: AsyncConnection, shape: RowShape, records: Sequence[Record], recorded_at: int
-) -> tuple[int, list[int]]:
+class Rows(NamedTuple):
+    """Records of one kind as rows, and where they stood among those of all kinds."""
+
+    shape: RowShape
+    positions: Sequence[int]
+    records: Sequence[Record]
+    rows: list[Row]
+
+
+def rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:
+    """Return the records as rows, one element for each kind there is."""
+    return [
+        Rows(shape, positions, chosen, [shape.make(record, recorded_at) for record in chosen])
+        for shape, positions, chosen in _by_shape(records)
+    ]
+
+
+def _by_shape(
+    records: Sequence[Record],
+) -> Iterator[tuple[RowShape, Sequence[int], Sequence[Record]]]:
+    kinds = {record.kind for record in records}
+    for kind in kinds:
+        if len(kinds) == 1:
+            yield SHAPES[kind], range(len(records)), records
+        else:
+            positions = [at for at, record in enumerate(records) if record.kind is kind]
+            yield SHAPES[kind], positions, [records[at] for at in positions]
+
+
+def insert_all(connection: Connection, parts: Sequence[Rows]) -> tuple[int, list[int]]:
     """Insert in chunks; return how many rows were new, and the positions of collisions."""
-    rows = await _rows(shape, records, recorded_at)
     stored = 0
-    # Straight to the driver: through SQLAlchemy each INSERT is three calls to SQLite's thread,
-    # and under load each of them waits for its turn of the event loop.
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, aiosqlite.Connection)
-    for size, chunks in _chunks(rows):
-        cursor = await driver.executemany(_insert(shape, size), [flat(chunk) for chunk in chunks])
-        stored += cursor.rowcount
-    if stored == len(rows):
-        return stored, []
-    return stored, await _collisions(connection, shape, records, rows)
+    collisions: list[int] = []
+    for part in parts:
+        inserted = _insert_rows(connection, part)
+        stored += inserted
+        if inserted < len(part.rows):
+            collisions += (part.positions[at] for at in _collisions(connection, part))
+    return stored, collisions
 
 
-async def _rows(shape: RowShape, records: Sequence[Record], recorded_at: int) -> list[Row]:
-    def make() -> list[Row]:
-        return [shape.make(record, recorded_at) for record in records]
-
-    # Compressing a large snapshot takes a good part of a second, in which others want a turn.
-    return await asyncio.to_thread(make) if shape.table is cluster_snapshots else make()
+def _insert_rows(connection: Connection, part: Rows) -> int:
+    driver = driver_of(connection)
+    inserted = 0
+    for size, chunks in _chunks(part.rows):
+        statement = _insert(part.shape, size)
+        inserted += driver.executemany(statement, [flat(chunk) for chunk in chunks]).rowcount
+    return inserted
 
 
 def _chunks(rows: list[Row]) -> Iterator[tuple[int, list[list[Row]]]]:
@@ -56,18 +78,17 @@ def _chunks(rows: list[Row]) -> Iterator[tuple[int, list[list[Row]]]]:
         start = end
 
 
-async def _collisions(
-    connection: AsyncConnection, shape: RowShape, records: Sequence[Record], rows: list[Row]
-) -> list[int]:
-    """Return the positions of those whose identity is taken by a row with another content."""
+def _collisions(connection: Connection, part: Rows) -> list[int]:
+    """Return which of the rows found their identity taken by a row with another content."""
+    shape, _, records, rows = part
     stored: dict[str | None, list[Row]] = {}
     for start in range(0, len(records), _CHUNKS[0]):
         lookup = _stored_under(shape, records[start : start + _CHUNKS[0]])
-        for found in (await connection.execute(lookup)).all():
+        for found in connection.execute(lookup):
             stored.setdefault(found[0], []).append(tuple(found))
     return [
-        position
-        for position, (record, row) in enumerate(zip(records, rows, strict=True))
+        index
+        for index, (record, row) in enumerate(zip(records, rows, strict=True))
         if _is_taken(shape, stored.get(record.message_id, []), record, row)
     ]
 

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage import schema, sqlite
+from jarvis_recorder.storage.writer import open_writer
 
 _MAX_PROBLEMS: Final = 20
 
@@ -30,7 +31,7 @@ async def upgrade(path: Path) -> str | None:
     with sqlite.readable_errors(path):
         path = sqlite.create_file(path)
     with sqlite.locked(path):
-        async with sqlite.writer_engine(path) as writer:
+        async with open_writer(path) as writer:
             return await schema.upgrade(writer, path)
 
 

@@ -1,17 +1,18 @@
 """The repository: records in, each stored once."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
 from jarvis_recorder.errors import RecordRefused
 from jarvis_recorder.ports import Appended, RefusedRecord
-from jarvis_recorder.storage.insertion import insert_all
-from jarvis_recorder.storage.rows import SHAPES, RowShape
+from jarvis_recorder.storage.insertion import Rows, insert_all, rows_of
 from jarvis_recorder.storage.writer import Writer
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.topics import Kind
 
 log = structlog.get_logger(__name__)
 
@@ -24,23 +25,16 @@ class SqliteRepository:
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
-        # A cancelled await would not stop SQLite's thread, only lose the answer.
-        return await asyncio.shield(self._append(records, 0, recorded_at))
+        return await self._append(records, 0, recorded_at)
 
     async def _append(self, records: Sequence[Record], first: int, recorded_at: int) -> Appended:
         """Store records whose indexes begin at `first`."""
-        stored = 0
-        collisions: list[RefusedRecord] = []
+        parts = await _rows_of(records, recorded_at)
         try:
-            async with self._writer.transaction() as connection:
-                for shape, positions in _by_shape(records):
-                    inserted, collided = await insert_all(
-                        connection, shape, [records[at] for at in positions], recorded_at
-                    )
-                    stored += inserted
-                    collisions += (_collision(first + positions[at]) for at in collided)
+            stored, collided = await self._writer.run(partial(insert_all, parts=parts))
         except RecordRefused as error:
             return await self._append_halves(records, first, recorded_at, error)
+        collisions = [_collision(first + position) for position in collided]
         return Appended(stored, len(records) - stored - len(collisions), collisions)
 
     async def _append_halves(
@@ -61,14 +55,16 @@ class SqliteRepository:
         )
 
 
-def _by_shape(records: Sequence[Record]) -> Iterator[tuple[RowShape, Sequence[int]]]:
-    """Yield each shape that is needed with the positions of its records."""
-    kinds = {record.kind for record in records}
-    for kind in kinds:
-        if len(kinds) == 1:
-            yield SHAPES[kind], range(len(records))
-        else:
-            yield SHAPES[kind], [at for at, record in enumerate(records) if record.kind is kind]
+async def _rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:
+    """
+    Return the records as rows.
+
+    Made on the loop: in SQLite's thread each would have to win Python's lock back from the
+    receiving side. But compressing a large snapshot takes a good part of a second.
+    """
+    if any(record.kind is Kind.SNAPSHOT for record in records):
+        return await asyncio.to_thread(rows_of, records, recorded_at)
+    return rows_of(records, recorded_at)
 
 
 def _collision(index: int) -> RefusedRecord:

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
-from jarvis_recorder.storage.sqlite import begin_immediate, translated_errors
+from jarvis_recorder.storage.sqlite import translated_errors
+from jarvis_recorder.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ def judge(revision: str | None) -> Found:
     return Found.CURRENT if revision == HEAD else Found.OLDER
 
 
-async def upgrade(engine: AsyncEngine, path: Path) -> str | None:
+async def upgrade(writer: Writer, path: Path) -> str | None:
     """
     Bring the database to the newest revision and return the one it had.
 
@@ -81,17 +81,14 @@ async def upgrade(engine: AsyncEngine, path: Path) -> str | None:
         ConfigurationError: See `current_revision` and `judge`.
         StorageUnavailable: There is no room for the copy, or the database is locked.
     """
-    with translated_errors(path):
-        async with engine.connect() as connection:
-            revision = await connection.run_sync(current_revision)
-        found = judge(revision)
-        if found is Found.CURRENT:
-            return revision
-        if found is Found.OLDER:
+    revision = await writer.run(current_revision)
+    found = judge(revision)
+    if found is Found.CURRENT:
+        return revision
+    if found is Found.OLDER:
+        with translated_errors(path):
             _copy_aside(path, f"{path.name}.before-{HEAD}")
-        async with engine.begin() as connection:
-            await begin_immediate(connection)
-            await connection.run_sync(_run_migrations)
+    await writer.run(_run_migrations)
     log.info("database_upgraded", path=str(path), before=revision, now=HEAD)
     return revision
 

@@ -1,20 +1,20 @@
 """SQLite files: who may open them, how they are opened, and what their errors mean."""
 
-import asyncio
 import contextlib
 import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+import aiosqlite
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from jarvis_recorder.errors import (
     AnotherRecorder,
@@ -25,6 +25,8 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
+
+T = TypeVar("T")
 
 # From 3.7.0 to 3.51.2 a WAL database can be corrupted when one connection commits while
 # another checkpoints. The recorder writes and checkpoints on one connection only.
@@ -99,37 +101,72 @@ def _holder(text: str) -> str:
         return "unknown process"
 
 
-@contextlib.asynccontextmanager
-async def writer_engine(path: Path) -> AsyncIterator[AsyncEngine]:
-    """
-    Open the file to write; a transaction takes the write lock with its first INSERT.
+class WritingConnection(aiosqlite.Connection):
+    """A connection of aiosqlite's, in whose thread whole functions run."""
 
-    The driver then begins it in the same call. An explicit BEGIN would be three more turns
-    between the event loop and SQLite's thread, and under load each turn waits for milliseconds.
-    What begins with another statement calls `begin_immediate`.
-    """
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": "IMMEDIATE"},
-        pool_size=1,
-        max_overflow=0,
-        pool_reset_on_return=None,
+    def __init__(self, path: Path) -> None:
+        super().__init__(partial(_connect_to_write, path), iter_chunk_size=1)
+        self._sqlalchemy: Connection | None = None
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what a function returns that is called in SQLite's thread."""
+        answer: T = await self._execute(self._run, work)  # type: ignore[no-untyped-call]
+        return answer
+
+    async def close(self) -> None:
+        """Close the file; what of a transaction is not committed is rolled back."""
+        # In its thread, too: SQLAlchemy would do it when it is collected, in any.
+        with contextlib.suppress(DBAPIError):
+            await self.run(Connection.close)
+        await super().close()
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        if self._sqlalchemy is None:
+            self._sqlalchemy = _writing_engine(self._conn).connect()
+        return work(self._sqlalchemy)
+
+
+async def open_to_write(path: Path) -> WritingConnection:
+    """Open a file that exists; each transaction takes the write lock as it begins."""
+    connection = WritingConnection(path)
+    await connection
+    return connection
+
+
+def _connect_to_write(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        for pragma in _WRITER_PRAGMAS:
+            connection.execute(pragma).close()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _writing_engine(connection: sqlite3.Connection) -> Engine:
+    engine = create_engine(
+        "sqlite://", creator=lambda: connection, poolclass=StaticPool, pool_reset_on_return=None
     )
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        cursor = connection.cursor()
-        for pragma in _WRITER_PRAGMAS:
-            cursor.execute(pragma)
-        cursor.close()
+    @event.listens_for(engine, "begin")
+    def begin(_: Connection) -> None:
+        # A read that turned into a write later would fail where somebody else has written.
+        connection.execute("BEGIN IMMEDIATE")
 
-    async with disposing(engine):
-        yield engine
+    return engine
 
 
-async def begin_immediate(connection: AsyncConnection) -> None:
-    """Take the write lock at once, for a transaction that does not begin with an INSERT."""
-    await connection.exec_driver_sql("BEGIN IMMEDIATE")
+def truncate_log(connection: Connection) -> None:
+    """Empty the write-ahead log; outside of a transaction."""
+    driver_of(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """Return the connection of Python's own module, past SQLAlchemy."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 def read_only_engine(path: Path) -> Engine:
@@ -172,15 +209,6 @@ def reading(path: Path) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
-
-
-@contextlib.asynccontextmanager
-async def disposing(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Close the engine's connections at the end, whatever happens: they hold threads."""
-    try:
-        yield
-    finally:
-        await asyncio.shield(engine.dispose())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from jarvis_recorder.storage import schema, sqlite
 from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
 from jarvis_recorder.storage.readers import open_readers
 from jarvis_recorder.storage.repository import SqliteRepository
-from jarvis_recorder.storage.writer import Writer
+from jarvis_recorder.storage.writer import open_writer
 
 log = structlog.get_logger(__name__)
 
@@ -41,11 +41,9 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
     with sqlite.locked(path):
         if sqlite3.sqlite_version_info < sqlite.FIRST_SAFE_VERSION:
             log.warning("sqlite_version_has_wal_bug", version=sqlite3.sqlite_version)
-        async with sqlite.writer_engine(path) as engine, open_readers(path) as readers:
-            await schema.upgrade(engine, path)
-            writer = Writer(path, engine)
+        async with open_writer(path) as writer, open_readers(path) as readers:
+            await schema.upgrade(writer, path)
             archive = SqliteArchive(path, writer, readers, clock)
             yield Store(
                 SqliteRepository(writer), archive, SqliteOutbox(writer, readers, archive.changed)
             )
-            await writer.drain()

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection
 
 from jarvis_recorder.errors import (
     DeadlineExceeded,
@@ -16,47 +18,47 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.storage import sqlite
 
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+"""Reads and writes in a transaction that has begun; called in SQLite's thread."""
+
 
 class Writer:
     """
     Runs one transaction after the other, in the order they were asked for.
 
+    A transaction is one call to SQLite's thread, from BEGIN to COMMIT: were each statement a
+    call, it would wait each time for its turn of the event loop, milliseconds under load.
+
     After an outcome that is unknown there is none any more: the next would take for stored
     what may not be.
     """
 
-    def __init__(self, path: Path, engine: AsyncEngine) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._engine = engine
         self._file = path.stat().st_ino
+        self._connection: sqlite.WritingConnection | None = None
         # Held through a whole transaction: a caller that was cancelled has left it running.
         self._turn = asyncio.Lock()
         self._failed: StorageUncertain | StorageDamaged | None = None
 
-    @contextlib.asynccontextmanager
-    async def transaction(self, until: float | None = None) -> AsyncIterator[AsyncConnection]:
+    async def run(self, work: Work[T], until: float | None = None) -> T:
         """
-        Give a connection whose work is committed, synced and in the file at the end.
+        Return what `work` returns, once all it wrote is committed, synced and in the file.
 
-        On an error nothing of it is. Whoever may be cancelled has to shield it.
+        On an error nothing of it is. A caller that is cancelled leaves it running.
 
         Raises:
             DeadlineExceeded: Its turn had not come at `until`, by the event loop's clock.
             StorageUnavailable, StorageUncertain, StorageDamaged, RecordRefused: See `errors`.
         """
+        return await self.run_gathered(lambda: work, until)
+
+    async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
+        """Do as `run` does with the work that `gather` returns when its turn has come."""
         await self._wait_for_turn(until)
-        try:
-            if self._failed is not None:
-                raise self._failed
-            with sqlite.translated_errors(self._path):
-                async with self._begun() as connection:
-                    yield connection
-                self._require_same_file()
-        except (StorageUncertain, StorageDamaged) as error:
-            self._failed = error
-            raise
-        finally:
-            self._turn.release()
+        # A cancelled await would not stop SQLite's thread, only lose the answer.
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(gather())))
 
     async def forget_deleted(self) -> None:
         """
@@ -66,13 +68,13 @@ class Writer:
         """
         async with self._turn:
             with contextlib.suppress(StorageUnavailable), sqlite.translated_errors(self._path):
-                async with self._engine.connect() as connection:
-                    await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection = await self._open()
+                await connection.run(sqlite.truncate_log)
 
-    async def drain(self) -> None:
-        """Return once no transaction is under way."""
+    async def close(self) -> None:
+        """Return once no transaction is under way and the file is closed."""
         async with self._turn:
-            pass
+            await self._drop()
 
     async def _wait_for_turn(self, until: float | None) -> None:
         try:
@@ -81,19 +83,41 @@ class Writer:
         except TimeoutError:
             raise DeadlineExceeded("others were writing until it was too late") from None
 
-    @contextlib.asynccontextmanager
-    async def _begun(self) -> AsyncIterator[AsyncConnection]:
-        async with self._engine.connect() as connection:
-            try:
-                async with connection.begin():
-                    yield connection
-            except RecorderError:
-                # Somebody's answer, such as that there is a conflict: it is rolled back.
-                raise
-            except BaseException:
-                # What state the connection is in is not known: the next begins with a new one.
-                await connection.invalidate()
-                raise
+    async def _in_turn(self, work: Work[T]) -> T:
+        try:
+            if self._failed is not None:
+                raise self._failed
+            with sqlite.translated_errors(self._path):
+                answer = await self._transaction(work)
+            self._require_same_file()
+        except (StorageUncertain, StorageDamaged) as error:
+            self._failed = error
+            raise
+        finally:
+            self._turn.release()
+        return answer
+
+    async def _transaction(self, work: Work[T]) -> T:
+        connection = await self._open()
+        try:
+            return await connection.run(partial(_transact, work))
+        except RecorderError:
+            # Somebody's answer, such as that there is a conflict: it is rolled back.
+            raise
+        except BaseException:
+            # What state the connection is in is not known: the next begins with a new one.
+            await self._drop()
+            raise
+
+    async def _open(self) -> sqlite.WritingConnection:
+        if self._connection is None:
+            self._connection = await sqlite.open_to_write(self._path)
+        return self._connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     def _require_same_file(self) -> None:
         """A file that was renamed or deleted goes on taking commits that nobody will find."""
@@ -106,3 +130,18 @@ class Writer:
                 f"{self._path}: the file was moved, replaced or deleted while it was recorded "
                 "into: put it back, or start again with a new one"
             )
+
+
+def _transact(work: Work[T], connection: Connection) -> T:
+    with connection.begin():
+        return work(connection)
+
+
+@contextlib.asynccontextmanager
+async def open_writer(path: Path) -> AsyncIterator[Writer]:
+    """Give the writer of a file that exists; the file is closed at the end."""
+    writer = Writer(path)
+    try:
+        yield writer
+    finally:
+        await asyncio.shield(writer.close())

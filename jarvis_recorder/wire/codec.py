@@ -73,7 +73,7 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
         _check_utf8(delivery.routing_key)
     body = delivery.body
     if known.content_encoding is not None or len(body) > topic.max_bytes:
-        body = _unpacked(body, known.content_encoding, topic.max_bytes)
+        body = unpacked(body, known.content_encoding, topic.max_bytes)
     envelope = _Envelope(topic, received_at, known.timestamp, known.message_id)
     content_type = _media_type(known.content_type)
     attributes = cloudevents.binary_attributes(known.headers) if known.headers else None
@@ -112,7 +112,7 @@ def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | No
 # would keep everybody waiting for minutes.
 @lru_cache(maxsize=1)
 def _pieces(body: bytes, encoding: str | None, max_bytes: int) -> list[bytes]:
-    return split_array(_unpacked(body, encoding, max_bytes))
+    return split_array(unpacked(body, encoding, max_bytes))
 
 
 def _as_property(identity: str | None) -> str | None:
@@ -141,8 +141,13 @@ def _media_type(content_type: str | None) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
-    """Return the body without its content encoding, never unpacking more than is allowed."""
+def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
+    """
+    Return the body without its content encoding, never unpacking more than is allowed.
+
+    Raises:
+        Refused: `too_large`, `unsupported_encoding` or `undecodable`.
+    """
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     if encoding is None or encoding.lower() == "identity":
@@ -164,20 +169,20 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
     In windows, because each member hands back a copy of what follows it: a body of empty
     members would be copied as often as it has any.
     """
-    unpacked = bytearray()
+    whole = bytearray()
     member = zlib.decompressobj(wbits=31)
     position = 0
     while position < len(body):
         if member.eof:
             member = zlib.decompressobj(wbits=31)
         window = body[position : position + _GZIP_WINDOW]
-        unpacked += member.decompress(window, max_bytes + 1 - len(unpacked))
-        if len(unpacked) > max_bytes:
+        whole += member.decompress(window, max_bytes + 1 - len(whole))
+        if len(whole) > max_bytes:
             raise _too_large(max_bytes)
         position += len(window) - len(member.unused_data)
     if body and not member.eof:
         raise Refused(Reason.UNDECODABLE, "the gzip body is cut short")
-    return bytes(unpacked)
+    return bytes(whole)
 
 
 def _too_large(max_bytes: int) -> Refused:

@@ -8,7 +8,7 @@ cannot be decoded can still be passed on unchanged.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
@@ -163,13 +163,22 @@ def body_size(header: bytes) -> int:
     return size
 
 
+def unchanged(header: bytes) -> bytes:
+    """Return the properties part of `header`, whatever it holds."""
+    return header[_FLAGS_AT:]
+
+
 def with_headers(
-    header: bytes, added: Mapping[str, bytes], replaced: Mapping[str, str | None] | None = None
+    header: bytes,
+    added: Mapping[str, bytes],
+    replaced: Mapping[str, str | None] | None = None,
+    dropped: Callable[[str], bool] = lambda _: False,
 ) -> bytes:
     """
     Return the properties part of `header` with headers added, everything else as it was.
 
-    `replaced` gives short string properties a new value, or takes them away. Headers of the same name are replaced. Two properties would not survive a second
+    `replaced` gives short string properties a new value, or takes them away; `dropped` says
+    which headers go. Headers of the same name are replaced. Two properties would not survive a second
     publishing and become headers instead: `user_id`, which the broker accepts from that
     user only, as `x-recorder-user-id`; `expiration`, by which the message would vanish,
     as `x-recorder-expiration`.
@@ -189,11 +198,71 @@ def with_headers(
     kept = [
         entry
         for key, entry in _entries(fields.get("headers", b"\0\0\0\0"))
-        if key.decode("utf-8", "replace") not in added
+        if (name := key.decode("utf-8", "replace")) not in added and not dropped(name)
     ]
     table = b"".join([*kept, *(_text_entry(name, value) for name, value in added.items())])
     fields["headers"] = _PACK_LONG(len(table)) + table
     return _joined(fields)
+
+
+def headers(header: bytes) -> dict[str, str | int | None]:
+    """
+    Return every header, as far as it is text or a whole number; None stands for the rest.
+
+    Raises:
+        Refused: `undecodable`: they cannot be told apart.
+    """
+    table = _slices(header).get("headers", b"\0\0\0\0")
+    return {key.decode("utf-8", "replace"): _readable(value) for key, value in _values(table)}
+
+
+def _readable(value: bytes) -> str | int | None:
+    if value[:1] == b"S":
+        return value[5:].decode("utf-8", "replace")
+    if value[:1] in (b"t", b"b", b"s", b"I", b"l", b"L"):
+        return int.from_bytes(value[1:], "big", signed=True)
+    return None
+
+
+def others(header: bytes) -> dict[str, str]:
+    """
+    Return every property but the headers, as text for people.
+
+    Raises:
+        Refused: `undecodable`: they cannot be told apart.
+    """
+    found = {}
+    for name, field in _slices(header).items():
+        if name in ("delivery_mode", "priority", "timestamp"):
+            found[name] = str(int.from_bytes(field, "big"))
+        elif name != "headers":
+            found[name] = field[1:].decode("utf-8", "replace")
+    return found
+
+
+def first_routing_key(header: bytes) -> bytes | None:
+    """
+    Return the routing key that a message had before the broker dead-lettered it first.
+
+    Source: RabbitMQ's header `x-death`, an array of tables with `routing-keys`, newest first.
+
+    Raises:
+        Refused: `undecodable`: the headers cannot be told apart.
+    """
+    table = _slices(header).get("headers", b"\0\0\0\0")
+    deaths = [value for key, value in _values(table) if key == b"x-death" and value[:1] == b"A"]
+    for death in reversed([item for value in deaths for item in _items(value[1:])]):
+        for key, keys in _values(death[1:]) if death[:1] == b"F" else ():
+            if key == b"routing-keys" and keys[:1] == b"A":
+                for found in _items(keys[1:]):
+                    return found[5:]
+    return None
+
+
+def _values(table: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield key and value of each field, the type in front of the value."""
+    for key, entry in _entries(table):
+        yield key, entry[1 + len(key) :]
 
 
 def _joined(fields: Mapping[str, bytes]) -> bytes:
@@ -273,12 +342,11 @@ def _instant(field: bytes | None) -> int | None:
 
 def _text_headers(table: bytes) -> Mapping[str, str]:
     _check_tables(table)
-    headers = {}
-    for key, entry in _entries(table):
-        value = entry[1 + len(key) :]
+    found = {}
+    for key, value in _values(table):
         if value[:1] == b"S":
-            headers[_text(key, "a header key")] = value[5:].decode("utf-8", "replace")
-    return headers
+            found[_text(key, "a header key")] = value[5:].decode("utf-8", "replace")
+    return found
 
 
 def _check_tables(table: bytes) -> None:
@@ -296,9 +364,9 @@ def _check_tables(table: bytes) -> None:
 
 
 def _checked_values(table: bytes) -> Iterator[bytes]:
-    for key, entry in _entries(table):
+    for key, value in _values(table):
         _text(key, "a header key")
-        yield entry[1 + len(key) :]
+        yield value
 
 
 def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,9 +1,12 @@
 """What an archive promises to those who ask and those who change."""
 
 import asyncio
+import contextlib
 import json
 import sqlite3
+import threading
 import time
+from base64 import urlsafe_b64encode
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +17,19 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy import event as sqlalchemy_event
 
-from jarvis_recorder.errors import Conflict, DeadlineExceeded, InvalidParameter, NotFound
+from jarvis_recorder.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidParameter,
+    NotFound,
+    StorageUnavailable,
+)
+from jarvis_recorder.storage import cursors as cursors_module
 from jarvis_recorder.storage import events as events_module
 from jarvis_recorder.storage import sqlite as sqlite_module
+from jarvis_recorder.storage.sqlite import driver_of
 from jarvis_recorder.storage.store import Store, open_store
+from jarvis_recorder.wire.answers import OneEvent, OnePreference
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.questions import (
@@ -201,6 +213,14 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(store, cursor):
     with pytest.raises(InvalidParameter, match="begin again without a cursor") as refused:
         await ask(store, ListEvents(cursor=cursor))
     assert refused.value.path == "cursor"
+
+
+@pytest.mark.parametrize("position", [b"5", b"{}", b"null", b'[1,"2"]', b"[1]"])
+async def test_a_cursor_that_somebody_made_up_is_refused(store, position):
+    """The digest keeps no secret: whoever reads the code can make a cursor that fits it."""
+    made_up = urlsafe_b64encode(cursors_module._digest(ListEvents(), position) + position).decode()
+    with pytest.raises(InvalidParameter, match="begin again without a cursor"):
+        await ask(store, ListEvents(cursor=made_up.rstrip("=")))
 
 
 async def test_a_cursor_belongs_to_its_question(store):
@@ -472,7 +492,7 @@ async def test_the_outbox_is_emptied_in_order_and_survives(path):
         for number in range(3):
             await ask(store, SetPreference(key=f"k{number}", value="1"))
         first = await store.outbox.waiting(1)
-        await store.outbox.announced(first[0].id)
+        await store.outbox.announced(first)
 
     async with open_store(path, lambda: NOW) as store:
         await asyncio.wait_for(store.outbox.wait(), 1)
@@ -525,35 +545,107 @@ async def test_who_stops_waiting_stops_the_statement(store):
 
 async def test_an_answer_that_is_an_error_costs_no_connection(store):
     """A conflict is rolled back; what else goes wrong leaves a connection nobody can trust."""
-    made: list[Any] = []
-    engine = store.repository._writer._engine.sync_engine
-    sqlalchemy_event.listen(engine, "connect", lambda connection, _: made.append(connection))
+    writer = store.repository._writer
+    before = await writer.run(driver_of)
 
     for _ in range(3):
         with pytest.raises(NotFound):
             await ask(store, ResolveEvent(id=1, resolved_by="ada"))
     await ask(store, SetPreference(key="k", value="1"))
-    assert made == []
+    assert await writer.run(driver_of) is before
 
     with pytest.raises(ZeroDivisionError):
-        async with store.repository._writer.transaction():
-            _ = 1 / 0
+        await writer.run(lambda _: 1 // 0)
     await ask(store, SetPreference(key="k", value="2"))
-    assert len(made) == 1
+    assert await writer.run(driver_of) is not before
+
+
+@contextlib.asynccontextmanager
+async def writing(store, statement="SELECT 1"):
+    """Hold a transaction open that has run a statement."""
+    begun, over = threading.Event(), threading.Event()
+
+    def work(connection):
+        connection.exec_driver_sql(statement)
+        begun.set()
+        assert over.wait(30)
+
+    under_way = asyncio.create_task(store.repository._writer.run(work))
+    await asyncio.to_thread(begun.wait, 30)
+    try:
+        yield
+    finally:
+        over.set()
+        await under_way
 
 
 async def test_a_change_whose_turn_comes_too_late_is_not_made(store, path):
-    async with store.repository._writer.transaction():
+    async with writing(store):
         with pytest.raises(DeadlineExceeded):
             await ask(store, SetPreference(key="k", value="1"), 0.05)
+    await ask(store, SetPreference(key="other", value="1"))
 
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM preferences").fetchone() == (0,)
+        assert connection.execute("SELECT key FROM preferences").fetchall() == [("other",)]
+
+
+async def test_a_change_whose_asker_has_left_before_its_turn_is_not_made(store, path):
+    async with writing(store):
+        asking = asyncio.create_task(ask(store, SetPreference(key="k", value="1"), 30))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    await ask(store, SetPreference(key="other", value="1"))
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT key FROM preferences").fetchall() == [("other",)]
+
+
+async def test_changes_that_wait_share_a_transaction_and_one_refused_costs_itself(store):
+    ran: list[str] = []
+    await store.repository._writer.run(
+        lambda connection: driver_of(connection).set_trace_callback(ran.append)
+    )
+    async with writing(store):
+        ran.clear()
+        asking = [
+            asyncio.create_task(ask(store, question, 30))
+            for question in (
+                SetPreference(key="a", value="1"),
+                SetPreference(key="a", value="2", expected_version=1),
+                SetPreference(key="a", value="3", expected_version=1),
+                ResolveEvent(id=99, resolved_by="ada"),
+                RecordEvent(type="alert", source="monitor", summary="x", message_id="m"),
+                RecordEvent(type="alert", source="monitor", summary="y", message_id="m"),
+                SetPreference(key="b", value="4"),
+            )
+        ]
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [
+        OnePreference, OnePreference, Conflict, NotFound, OneEvent, Conflict, OnePreference,
+    ]  # fmt: skip
+    assert outcomes[1].preference.version == 2
+    assert ran.count("BEGIN IMMEDIATE") == 1
+    assert [one.routing_key for one in await store.outbox.waiting(9)] == [
+        "recorder.preference.changed"
+    ] * 3
+
+
+async def test_a_group_that_cannot_be_committed_is_nobodys(store, path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asking = [ask(store, SetPreference(key=key, value="1"), 30) for key in "abc"]
+        outcomes = await asyncio.gather(*asking, return_exceptions=True)
+        other.execute("ROLLBACK")
+
+    assert [type(outcome) for outcome in outcomes] == [StorageUnavailable] * 3
+    assert (await ask(store, SetPreference(key="a", value="1"))).preference.version == 1
 
 
 async def test_questions_are_answered_while_somebody_writes(store):
-    async with store.repository._writer.transaction() as connection:
-        await connection.exec_driver_sql("INSERT INTO outbox VALUES (1, 'a', 'b', 'c', 0)")
+    async with writing(store, "INSERT INTO outbox VALUES (1, 'a', 'b', 'c', 0)"):
         assert (await ask(store, ListEvents(), 1.0)).events == []
         assert await store.outbox.waiting(1) == []
 
@@ -603,3 +695,17 @@ async def plans_of(store: Store, read: Any) -> list[str]:
 
     sqlalchemy_event.listen(readers._engine, "before_cursor_execute", note)
     return await readers.run(planned, asyncio.get_running_loop().time() + 10)
+
+
+async def test_taking_out_what_was_announced_twice_takes_nothing_else(store):
+    """The ids of an empty outbox begin again: a second announcer must not take what is new."""
+    await ask(store, SetPreference(key="a", value="1"))
+    announced = await store.outbox.waiting(9)
+    await store.outbox.announced(announced)
+    await ask(store, SetPreference(key="b", value="1"))
+
+    await store.outbox.announced(announced)
+
+    assert [json.loads(one.body)["preference"]["key"] for one in await store.outbox.waiting(9)] == [
+        "b"
+    ]

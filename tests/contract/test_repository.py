@@ -366,16 +366,21 @@ async def test_a_file_that_was_replaced_takes_nothing_that_would_be_acked(sqlite
 
 async def test_every_commit_is_synced(sqlite):
     """A kill would not show it, a power cut would: WAL and synchronous=FULL, always."""
-    async with sqlite._writer.transaction() as connection:
-        for pragma, wanted in (("synchronous", 2), ("journal_mode", "wal")):
-            found = await connection.exec_driver_sql(f"PRAGMA {pragma}")
-            assert found.scalar_one() == wanted
+    for pragma, wanted in (("synchronous", 2), ("journal_mode", "wal")):
+        found = await sqlite._writer.run(
+            lambda connection, pragma=pragma: connection.exec_driver_sql(
+                f"PRAGMA {pragma}"
+            ).scalar()
+        )
+        assert found == wanted
 
 
 async def test_after_an_outcome_that_is_unknown_nothing_is_taken_any_more(sqlite):
+    def fail(_):
+        raise StorageUncertain("the sync failed")
+
     with pytest.raises(StorageUncertain):
-        async with sqlite._writer.transaction():
-            raise StorageUncertain("the sync failed")
+        await sqlite._writer.run(fail)
 
     with pytest.raises(StorageUncertain):
         await sqlite.append([record(event(1, id="a"))], 7)

@@ -192,6 +192,35 @@ def test_a_reader_reads_and_changes_nothing(gateway):
             assert reader.request(method, path, json=body).status_code == 403, path
 
 
+async def test_dead_letters_are_seen_and_replayed(amqp_url, gateway, operator):
+    await publish(amqp_url, *((scenario.FILL[1][0], b"{bad %d" % n, {}) for n in range(3)))
+
+    def listed():
+        answer = operator.get("/api/dead-letters", params={"limit": 2})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    await asyncio.to_thread(wait_until, lambda: listed()["total"] == 3, "all are dead")
+    page = listed()
+    letter = operator.get(f"/api/dead-letters/{page['letters'][0]['id']}").json()["letter"]
+    nothing = operator.post("/api/dead-letters/replay", json={})
+    replayed = operator.post("/api/dead-letters/replay", json={"reason": "not_json"})
+    with gateway.client(READER_PASSWORD) as reader:
+        refused = reader.post("/api/dead-letters/replay", json={"all": True})
+
+    assert page["counts"] == {"not_json": 3}
+    assert len(page["letters"]) == 2
+    assert (letter["body"], letter["bodyIsText"]) == ("{bad 2", True)
+    assert letter["headers"]["x-recorder-reason"] == "not_json"
+    assert nothing.json() == {"replayed": 0, "left": 0}
+    assert replayed.json() == {"replayed": 3, "left": 0}
+    assert refused.status_code == 403
+    assert operator.get("/api/dead-letters/000000000000").status_code == 404
+    await asyncio.to_thread(
+        wait_until, lambda: {one["replays"] for one in listed()["letters"]} == {1}, "came back"
+    )
+
+
 def test_twenty_wrong_logins_are_limited(gateway):
     with gateway.client(None) as client:
         codes = [

@@ -199,5 +199,5 @@ class FakeOutbox:
             raise self.failures.pop(0)
         return self.announcements[:limit]
 
-    async def announced(self, last: int) -> None:
-        self.announcements = [kept for kept in self.announcements if kept.id > last]
+    async def announced(self, announcements: Sequence[Announcement]) -> None:
+        self.announcements = [kept for kept in self.announcements if kept not in announcements]

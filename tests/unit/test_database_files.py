@@ -13,9 +13,10 @@ from alembic.script import ScriptDirectory
 
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
 from jarvis_recorder.storage import schema
-from jarvis_recorder.storage.sqlite import create_file, writer_engine
+from jarvis_recorder.storage.sqlite import create_file, reading
 from jarvis_recorder.storage.store import open_store
 from jarvis_recorder.storage.tables import metadata
+from jarvis_recorder.storage.writer import open_writer
 
 ORIGINAL = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
 
@@ -45,11 +46,9 @@ async def test_the_migrations_build_exactly_the_tables(tmp_path):
     path = tmp_path / "recorder.db"
     await make(path)
 
-    async with writer_engine(path) as engine, engine.connect() as connection:
-        differences = await connection.run_sync(
-            lambda sync: compare_metadata(
-                MigrationContext.configure(sync, opts={"include_name": _is_described}), metadata
-            )
+    with reading(path) as connection:
+        differences = compare_metadata(
+            MigrationContext.configure(connection, opts={"include_name": _is_described}), metadata
         )
 
     assert differences == []
@@ -117,8 +116,8 @@ async def make_older(path: Path) -> None:
     """Make a database as the first version did, with a turn in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "HEAD", "0001")
-        async with writer_engine(create_file(path)) as engine:
-            await schema.upgrade(engine, path)
+        async with open_writer(create_file(path)) as writer:
+            await schema.upgrade(writer, path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"

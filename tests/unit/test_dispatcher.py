@@ -173,6 +173,16 @@ async def test_the_replies_of_a_batch_share_the_room(archive):
     assert ["result" in reply for reply in replies] == [True, False, True]
 
 
+async def test_a_change_whose_reply_is_too_large_is_not_told_as_undone(archive):
+    large = answers.Preference("k", "x" * rpc.MAX_REPLY_BYTES, MOMENT, None, 1)
+    archive.answers[questions.SetPreference] = answers.OnePreference(large)
+
+    reply = await ask(archive, call("preferences.set", {"key": "k", "value": "v"}))
+
+    assert reply["error"]["code"] == rpc.Code.RESULT_TOO_LARGE
+    assert reply["error"]["message"].startswith("the change is made")
+
+
 async def test_statistics_join_what_there_is_with_what_goes_on(archive):
     nothing = answers.Extent(0, None, None)
     archive.answers[questions.ReadHoldings] = answers.Holdings(

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client.dead_letters import DeadLetters
 from jarvis_recorder.config import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway.access import (
@@ -28,11 +29,12 @@ from jarvis_recorder.gateway.access import (
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.problems import Problem
 
+URL = "amqp://localhost/"
 SECRET = "0123456789abcdef0123456789abcdef"
 CLAIMS = Claims("jarvis-recorder", "jarvis-recorder")
 NOW = int(time.time())
 GOOD = {
-    "sub": "ada", "role": "operator", "iat": NOW, "exp": NOW + 60,
+    "sub": "ada", "role": "operator", "iat": NOW, "exp": NOW + 3_600,
     "iss": CLAIMS.issuer, "aud": CLAIMS.audience,
 }  # fmt: skip
 
@@ -195,4 +197,4 @@ def test_a_right_password_is_no_attempt():
 )
 def test_without_password_or_secret_nobody_is_served(settings, missing):
     with pytest.raises(ConfigurationError, match=missing):
-        create(RecorderClient("amqp://localhost/"), GatewaySettings(**settings))
+        create(RecorderClient(URL), DeadLetters(URL), GatewaySettings(**settings))

@@ -1,0 +1,28 @@
+"""Text, edited by a person in an editor of their choice."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jarvis_recorder.errors import RecorderError
+
+
+def edited(text: str, name: str) -> str:
+    """
+    Return the text as it was left in $VISUAL, $EDITOR or vi, in a file of this name.
+
+    Raises:
+        RecorderError: There is no such editor, or it failed; nothing has happened.
+    """
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    # The directory is its owner's only, and so is what is in it.
+    with TemporaryDirectory(prefix="jarvis-recorder-") as directory:
+        file = Path(directory, name)
+        file.write_text(text, encoding="utf-8")
+        try:
+            subprocess.run([*shlex.split(editor), str(file)], check=True)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            raise RecorderError(f"{editor}: {error}: set EDITOR to one that works") from None
+        return file.read_text(encoding="utf-8")

@@ -1,0 +1,200 @@
+"""What an operator does with dead letters: look, mend, replay, drop."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from jarvis_recorder.broker.dead_queue import DeadQueue, open_dead_queue
+from jarvis_recorder.errors import MessageTooLarge, NotConfirmed, NotFound
+from jarvis_recorder.wire.dead_letters import (
+    Letter,
+    judged,
+    read_letter,
+    revived,
+    topic_of,
+)
+from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.topics import EXCHANGE
+
+_UNDER_WAY: Final = 64
+_UNDER_WAY_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which letters are meant; those that fit everything given."""
+
+    ids: Collection[str] = ()
+    reasons: Collection[str] = ()
+    queue: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def fits(self, letter: Letter) -> bool:
+        if self.ids and letter.id not in self.ids:
+            return False
+        if self.reasons and letter.reason not in self.reasons:
+            return False
+        if self.queue and letter.queue != self.queue:
+            return False
+        return self._fits_in_time(letter.received_at)
+
+    def _fits_in_time(self, moment: datetime | None) -> bool:
+        if self.since is None and self.until is None:
+            return True
+        # What names no time was buried by the broker: it does not say when.
+        if moment is None or (self.since is not None and moment < self.since):
+            return False
+        return self.until is None or moment < self.until
+
+
+class Outcome(StrEnum):
+    """What became of a letter that was to be replayed."""
+
+    REPLAYED = "replayed"
+    NOT_CONFIRMED = "not_confirmed"
+    NO_TOPIC = "no_topic"
+
+
+class Found(NamedTuple):
+    """A letter, and the delivery that holds its body."""
+
+    letter: Letter
+    delivery: Delivery
+
+
+Progress = Callable[[int, int], None]
+"""Told how many letters were looked at, and of how many."""
+
+
+def _silent(_: int, __: int) -> None:
+    pass
+
+
+class DeadLetters:
+    """
+    The dead letters on a broker, for a user who may read and write their queue.
+
+    Each call looks through the whole queue once, and leaves in it what it does not name. Two
+    who look at once see a part each. It bounds what it holds, whatever the queue holds.
+    """
+
+    def __init__(self, url: str, progress: Progress = _silent) -> None:
+        self._url = url
+        self._progress = progress
+
+    async def iterate(self, wanted: Filter) -> AsyncIterator[Found]:
+        """Yield the letters that fit, oldest first; all stay in the queue."""
+        async with self._queue() as queue:
+            async for found in self._found(queue, wanted):
+                yield found
+
+    async def get(self, identity: str) -> Found:
+        """
+        Return one letter.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        async with self._queue() as queue:
+            async for found in self._found(queue, Filter(ids=(identity,))):
+                return found
+        raise NotFound(f"there is no dead letter {identity}: was it replayed or dropped?")
+
+    async def drop(self, wanted: Filter) -> int:
+        """Take the letters that fit out of the queue for good, and return how many."""
+        dropped = 0
+        async with self._queue() as queue:
+            async for found in self._found(queue, wanted):
+                await queue.remove(found.delivery)
+                dropped += 1
+        return dropped
+
+    async def replay(self, wanted: Filter, body: bytes | None = None) -> dict[Outcome, int]:
+        """
+        Publish the letters that fit as the messages they were, and return what became of them.
+
+        Each leaves the queue once the broker has confirmed the message, so one that is replayed
+        as this is killed may be published twice, and is recorded once. What fails again comes
+        back with a count, and is not replayed by the same call. `body` takes the place of
+        each letter's own.
+        """
+        outcomes = dict.fromkeys(Outcome, 0)
+        async with self._queue() as queue:
+            replaying = _Replaying(queue, body, outcomes)
+            async with asyncio.TaskGroup() as group:
+                async for found in self._found(queue, wanted):
+                    await replaying.begin(group, found.delivery)
+        return outcomes
+
+    @asynccontextmanager
+    async def _queue(self) -> AsyncIterator[DeadQueue]:
+        async with open_dead_queue(self._url) as queue:
+            yield queue
+
+    async def _found(self, queue: DeadQueue, wanted: Filter) -> AsyncIterator[Found]:
+        looked_at = 0
+        async for delivery in queue.letters():
+            looked_at += 1
+            self._progress(looked_at, queue.waiting)
+            letter = read_letter(delivery)
+            if wanted.fits(letter):
+                yield Found(letter, delivery)
+
+
+class _Replaying:
+    """Replays that are under way together, bounded in number and in bytes."""
+
+    def __init__(self, queue: DeadQueue, body: bytes | None, outcomes: dict[Outcome, int]) -> None:
+        self._queue = queue
+        self._body = body
+        self._outcomes = outcomes
+        self._room = asyncio.Condition()
+        self._count = self._bytes = 0
+
+    async def begin(self, group: asyncio.TaskGroup, delivery: Delivery) -> None:
+        size = len(delivery.body)
+        async with self._room:
+            await self._room.wait_for(
+                lambda: (
+                    self._count < _UNDER_WAY
+                    and (self._bytes + size <= _UNDER_WAY_BYTES or not self._count)
+                )
+            )
+            self._count += 1
+            self._bytes += size
+        group.create_task(self._run(delivery, size))
+
+    async def _run(self, delivery: Delivery, size: int) -> None:
+        self._outcomes[await self._replay(delivery)] += 1
+        async with self._room:
+            self._count -= 1
+            self._bytes -= size
+            self._room.notify()
+
+    async def _replay(self, delivery: Delivery) -> Outcome:
+        topic = topic_of(delivery)
+        if topic is None:
+            return Outcome.NO_TOPIC
+        message = revived(delivery, topic, self._body)
+        try:
+            await self._queue.publish(EXCHANGE, *message)
+        except (NotConfirmed, MessageTooLarge):
+            return Outcome.NOT_CONFIRMED
+        await self._queue.remove(delivery)
+        return Outcome.REPLAYED
+
+
+def what_is_wrong(found: Found, body: bytes) -> str | None:
+    """Return why a letter with this body would be refused again, None where it would not be."""
+    topic = topic_of(found.delivery)
+    if topic is None:
+        return f"{found.letter.queue} is no queue that is recorded from"
+    message = revived(found.delivery, topic, body)
+    decoded = judged(found.delivery, topic, message, time.time_ns() // 1_000)
+    return decoded.refusals[0].error if decoded.refusals else None

@@ -1,0 +1,102 @@
+"""What could not be recorded: looked at, and replayed."""
+
+from collections import Counter, deque
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+
+from jarvis_recorder.client.dead_letters import DeadLetters, Filter, Found, Outcome
+from jarvis_recorder.gateway.requests import Operating, Reading
+from jarvis_recorder.gateway.routes.parameters import Limit, router
+from jarvis_recorder.gateway.shapes import (
+    DeadLetter,
+    DeadLetterPage,
+    OneDeadLetter,
+    Replayed,
+    WholeDeadLetter,
+    reply,
+)
+from jarvis_recorder.wire import properties
+from jarvis_recorder.wire.dead_letters import Letter, readable_body
+from jarvis_recorder.wire.refusal import Refused
+
+routes = router(tag="dead letters")
+
+_MOST_BODY: int = 256 * 1024
+
+
+class Replay(BaseModel):
+    """Which to replay: those named, or all of a reason."""
+
+    ids: Annotated[list[str], Field(max_length=1_000)] = []
+    reason: str | None = None
+    all: bool = False
+
+
+def _letters(request: Request) -> DeadLetters:
+    letters: DeadLetters = request.app.state.dead_letters
+    return letters
+
+
+@routes.get("/dead-letters", response_model=DeadLetterPage)
+async def list_dead_letters(
+    request: Request,
+    _: Reading,
+    reason: Annotated[str | None, Query(description="only those of this reason")] = None,
+    limit: Limit = 50,
+) -> Response:
+    """How many there are of each reason, and the newest of them; all stay where they are."""
+    counts: Counter[str] = Counter()
+    newest: deque[Letter] = deque(maxlen=limit)
+    async for found in _letters(request).iterate(Filter()):
+        counts[found.letter.reason] += 1
+        if reason in (None, found.letter.reason):
+            newest.append(found.letter)
+    page = {"letters": list(newest)[::-1], "counts": counts, "total": counts.total()}
+    return reply(DeadLetterPage, page)
+
+
+@routes.get("/dead-letters/{id}", response_model=OneDeadLetter)
+async def get_dead_letter(request: Request, _: Reading, id: str) -> Response:  # noqa: A002
+    """One of them, with its properties and its body."""
+    return reply(OneDeadLetter, {"letter": _whole(await _letters(request).get(id))})
+
+
+@routes.post("/dead-letters/replay", response_model=Replayed)
+async def replay_dead_letters(request: Request, _: Operating, body: Replay) -> Response:
+    """
+    Publish them as the messages they were; what fails again comes back with a count.
+
+    Nothing is replayed where nothing is named; `all` names all.
+    """
+    if not (body.ids or body.reason or body.all):
+        return reply(Replayed, {"replayed": 0, "left": 0})
+    wanted = Filter(ids=body.ids, reasons=(body.reason,) if body.reason else ())
+    outcomes = await _letters(request).replay(wanted)
+    replayed = outcomes.pop(Outcome.REPLAYED)
+    return reply(Replayed, {"replayed": replayed, "left": sum(outcomes.values())})
+
+
+def _whole(found: Found) -> WholeDeadLetter:
+    letter, delivery = found
+    try:
+        headers = {name: str(value) for name, value in properties.headers(delivery.header).items()}
+        others = properties.others(delivery.header)
+    except Refused:
+        headers, others = {}, {}
+    body = readable_body(delivery, 16 * 1024 * 1024)
+    shown = body[:_MOST_BODY]
+    try:
+        text, is_text = shown.decode("utf-8", "strict" if shown == body else "ignore"), True
+    except UnicodeDecodeError:
+        text, is_text = shown.hex(" "), False
+    known = DeadLetter.model_validate(letter).model_dump()
+    return WholeDeadLetter(
+        **known,
+        headers=headers,
+        properties=others,
+        body=text,
+        body_is_text=is_text,
+        body_is_whole=shown == body,
+    )
