@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -12,12 +13,13 @@ from jarvis_recorder.address import redacted
 from jarvis_recorder.answering import Answering
 from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
-from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.errors import RecorderError, StorageDamaged
 from jarvis_recorder.ingest.progress import Progress
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.recording import Recording
+from jarvis_recorder.storage.damage import set_aside
 from jarvis_recorder.storage.store import Store, open_store
 from jarvis_recorder.wire.answers import Activity
 from jarvis_recorder.wire.openrpc import document
@@ -26,6 +28,7 @@ from jarvis_recorder.wire.times import to_datetime
 log = structlog.get_logger(__name__)
 
 _SUMMARY_SECONDS: Final = 10.0
+_ACKNOWLEDGE: Final = "jarvis-recorder db acknowledge"
 
 
 def now() -> int:
@@ -53,13 +56,28 @@ class App:
         """
         if not self._settings.rpc.permissions:
             log.info("everyone_may_ask_everything", setting="rpc.permissions")
-        async with open_store(sqlite_path(self._settings), now) as store:
+        path = sqlite_path(self._settings)
+        while True:
+            try:
+                await self._run_on(path)
+            except StorageDamaged as error:
+                if self._settings.store.on_corruption == "stop":
+                    raise
+                # What was not committed comes again from the broker, into a new file.
+                set_aside(path, error)
+            else:
+                break
+        log.info("stopped", **self._summary())
+
+    async def _run_on(self, path: Path) -> None:
+        async with open_store(path, now) as store:
+            if store.quarantined:
+                log.error("quarantine_waits", path=str(store.quarantined), command=_ACKNOWLEDGE)
             reporter = asyncio.create_task(self._report())
             try:
                 await self._run_parts(store)
             finally:
                 reporter.cancel()
-        log.info("stopped", **self._summary())
 
     async def _run_parts(self, store: Store) -> None:
         """Run both parts side by side; what ends the process in one of them ends the other."""

@@ -65,6 +65,10 @@ class StoreSettings(_Section):
     """Where records are kept."""
 
     url: str = Field("", description="sqlite:///path; by default recorder.db in a state directory")
+    on_corruption: Literal["stop", "quarantine"] = Field(
+        "stop",
+        description="a damaged file: stop, or move it aside, begin a new one, and go on",
+    )
 
 
 class IngestSettings(_Section):

@@ -67,6 +67,18 @@ class StorageDamaged(RecorderError):
     """The database file is corrupt; only a person can decide what to do with it."""
 
 
+class StorageMoved(StorageDamaged):
+    """The database file was moved or replaced while it was recorded into; as good as corrupt."""
+
+
+class NoRoom(RecorderError):
+    """A disk has too little room for what was asked; everything is as it was."""
+
+
+class NoCopy(RecorderError):
+    """The copy could not be made, or is not what it should be; the database is as it was."""
+
+
 class RecordRefused(RecorderError):
     """The database refuses a record among those given; split and try the halves."""
 

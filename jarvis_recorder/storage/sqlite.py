@@ -105,7 +105,7 @@ class WritingConnection(aiosqlite.Connection):
     """A connection of aiosqlite's, in whose thread whole functions run."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(partial(_connect_to_write, path), iter_chunk_size=1)
+        super().__init__(partial(writable, path), iter_chunk_size=1)
         self._sqlalchemy: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -133,7 +133,8 @@ async def open_to_write(path: Path) -> WritingConnection:
     return connection
 
 
-def _connect_to_write(path: Path) -> sqlite3.Connection:
+def writable(path: Path) -> sqlite3.Connection:
+    """Return a connection that may write the file, for whoever holds its lock."""
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
     try:
         for pragma in _WRITER_PRAGMAS:
@@ -167,6 +168,13 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """Return a connection that cannot write, and so neither checkpoints; transactions are explicit."""
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
+    )
 
 
 def read_only_engine(path: Path) -> Engine:
@@ -235,6 +243,14 @@ def readable_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def damaged(path: Path, what: str) -> StorageDamaged:
+    """Return the error that says of a file that it is corrupt, and what to do about it."""
+    return StorageDamaged(
+        f"{path}: {what}: stop the recorder and put a backup in its place with "
+        "`jarvis-recorder db restore`, or set store.on_corruption=quarantine to begin a new one"
+    )
+
+
 def _translate(error: BaseException | None, path: Path) -> RecorderError:
     code = getattr(error, "sqlite_errorcode", None)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
@@ -247,7 +263,7 @@ def _translate(error: BaseException | None, path: Path) -> RecorderError:
     if code in _IOERR_SYNCS:
         return StorageUncertain(f"{what}: whether the last commit is on disk is unknown")
     if primary in _DAMAGED:
-        return StorageDamaged(f"{what}: restore a backup, or move the file aside")
+        return damaged(path, f"{name}: {error}")
     if primary in _REFUSED:
         return RecordRefused(what)
     return StorageUnavailable(what)

@@ -1,5 +1,6 @@
 """One database file, opened whole."""
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage import schema, sqlite
+from jarvis_recorder.storage import damage, schema, sqlite
 from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
 from jarvis_recorder.storage.readers import open_readers
 from jarvis_recorder.storage.repository import SqliteRepository
@@ -24,6 +25,12 @@ class Store(NamedTuple):
     repository: SqliteRepository
     archive: SqliteArchive
     outbox: SqliteOutbox
+    path: Path
+
+    @property
+    def quarantined(self) -> Path | None:
+        """Where a damaged file lies that nobody has looked at yet, if one does."""
+        return damage.quarantined(self.path)
 
 
 @contextlib.asynccontextmanager
@@ -35,15 +42,21 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
         AnotherRecorder: Another process holds it.
         ConfigurationError: It is no database of the recorder's, or a newer one.
         StorageUnavailable: It is locked, or cannot be read or written.
+        StorageDamaged: It is corrupt; every later call says so too, until another file is in
+            its place or `damage.acknowledge` is called.
     """
     with sqlite.readable_errors(path):
         path = sqlite.create_file(path)
-    with sqlite.locked(path):
+    with sqlite.locked(path), damage.remembered(path):
         if sqlite3.sqlite_version_info < sqlite.FIRST_SAFE_VERSION:
             log.warning("sqlite_version_has_wal_bug", version=sqlite3.sqlite_version)
+        await asyncio.to_thread(damage.look, path)
         async with open_writer(path) as writer, open_readers(path) as readers:
             await schema.upgrade(writer, path)
             archive = SqliteArchive(path, writer, readers, clock)
             yield Store(
-                SqliteRepository(writer), archive, SqliteOutbox(writer, readers, archive.changed)
+                SqliteRepository(writer),
+                archive,
+                SqliteOutbox(writer, readers, archive.changed),
+                path,
             )

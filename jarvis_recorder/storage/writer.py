@@ -13,6 +13,7 @@ from jarvis_recorder.errors import (
     DeadlineExceeded,
     RecorderError,
     StorageDamaged,
+    StorageMoved,
     StorageUnavailable,
     StorageUncertain,
 )
@@ -126,7 +127,7 @@ class Writer:
         except OSError:
             same = False
         if not same:
-            raise StorageDamaged(
+            raise StorageMoved(
                 f"{self._path}: the file was moved, replaced or deleted while it was recorded "
                 "into: put it back, or start again with a new one"
             )
