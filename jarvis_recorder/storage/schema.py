@@ -71,11 +71,12 @@ def judge(revision: str | None) -> Found:
     return Found.CURRENT if revision == HEAD else Found.OLDER
 
 
-async def upgrade(writer: Writer, path: Path) -> str | None:
+async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str | None:
     """
     Bring the database to the newest revision and return the one it had.
 
-    Before an upgrade that changes something the whole database is copied beside it.
+    Before an upgrade that changes something the whole database is copied beside it, unless
+    the caller has such a copy already.
 
     Raises:
         ConfigurationError: See `current_revision` and `judge`.
@@ -85,7 +86,7 @@ async def upgrade(writer: Writer, path: Path) -> str | None:
     found = judge(revision)
     if found is Found.CURRENT:
         return revision
-    if found is Found.OLDER:
+    if found is Found.OLDER and copy_aside:
         with translated_errors(path):
             _copy_aside(path, f"{path.name}.before-{HEAD}")
     await writer.run(_run_migrations)

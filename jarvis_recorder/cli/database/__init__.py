@@ -1,0 +1,13 @@
+"""`db`: the database file, a file a subject."""
+
+import typer
+
+from jarvis_recorder.cli.database import backups, checks, room, schema
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Look after the database file that `store.url` names: back it up, restore, check it.",
+    epilog="Where a command says that the recorder must be stopped, it ends with 75 otherwise.",
+)
+for subject in (backups, checks, room, schema):
+    subject.register(commands)

@@ -1,0 +1,98 @@
+"""`db backup` and `db restore`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from jarvis_recorder.cli.database.common import EXAMPLE, database, progress
+from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
+
+# The recorder, and the broker beside it, go first.
+_NICENESS: Final = 10
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command(epilog="Example: `jarvis-recorder db backup --to /srv/backup --keep 14`")(
+        backup
+    )
+    commands.command(epilog=EXAMPLE.format("restore /srv/backup/recorder-….db"))(restore)
+
+
+def backup(
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to",
+            metavar="DIRECTORY",
+            help="Where backups are kept, best on another disk; made where there is none.",
+        ),
+    ],
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep", metavar="N", min=1, help="Remove older backups there beyond so many."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Back the database up while the recorder records.
+
+    The backup is one file, `recorder-TIME.db`, that holds everything committed before the
+    command began. It gets this name when it has been verified and is on disk. Only then
+    are older ones removed, and never a file of another name.
+    """
+    from jarvis_recorder.cli.views.measures import counted, size
+    from jarvis_recorder.storage.backup import backup as back_up
+
+    path = database(config, set_)
+    os.nice(_NICENESS)
+    with progress() as report:
+        made = back_up(path, to.absolute(), keep, report)
+    if as_json:
+        facts = {
+            "path": str(made.path),
+            "size_bytes": made.size_bytes,
+            "rows": made.rows,
+            "seconds": round(made.seconds, 3),
+            "removed": [str(each) for each in made.removed],
+        }
+        typer.echo(json.dumps(facts))
+        return
+    rows = counted(sum(made.rows.values()), "row")
+    typer.echo(f"{made.path}: {size(made.size_bytes)}, {rows}, verified, {made.seconds:.1f} s")
+    for each in made.removed:
+        typer.echo(f"{each}: removed")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Put a backup in the place of the database. The recorder must be stopped.
+
+    The backup is verified first, and brought to the newest schema. The database before it is
+    kept beside it, as `recorder.db.replaced-TIME`; nothing is deleted. Whenever this is
+    interrupted, either the old database is in place or the new one.
+    """
+    from jarvis_recorder.storage.restore import restore as put_back
+
+    path = database(config, set_)
+    with progress() as report:
+        restored = put_back(path, file.absolute(), report)
+    kept = None if restored.kept is None else str(restored.kept)
+    if as_json:
+        facts = {"path": str(path), "backup": str(file.absolute()), "kept": kept}
+        typer.echo(json.dumps(facts | {"revision": restored.revision}))
+        return
+    typer.echo(f"{path}: restored from {file}")
+    if kept:
+        typer.echo(f"{kept}: the database before; delete it when you no longer need it")

@@ -1,0 +1,125 @@
+"""Backups: copies that were verified before they got the name of one."""
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from jarvis_recorder.errors import ConfigurationError, NoCopy, StorageDamaged
+from jarvis_recorder.storage import copying, files, verification
+from jarvis_recorder.storage.files import Report
+
+_UNFINISHED: Final = ".recorder-"
+_NAME: Final = re.compile(rf"recorder-{files.MOMENT.pattern}\.db")
+
+
+class Backup(NamedTuple):
+    """A backup that is on disk and sound, and the older ones that were removed for it."""
+
+    path: Path
+    size_bytes: int
+    rows: Mapping[str, int]
+    seconds: float
+    removed: Sequence[Path]
+
+
+def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Backup:
+    """
+    Back a database up into a directory, which is made where there is none.
+
+    It holds everything that was committed before the call; see `copying.copy` for what a
+    recorder feels of it. It gets its name only when it has been verified, and only then are
+    the oldest ones beyond `keep` removed. On an error there is no new backup, and the old ones
+    are as they were.
+
+    Raises:
+        NoRoom: It does not fit.
+        NoCopy: Another backup is being made there, or the copy was not sound.
+        ConfigurationError: The directory cannot be written.
+        StorageUnavailable, StorageDamaged: The database cannot be read.
+    """
+    files.require_file(path)
+    with _directory_errors(directory):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        with _alone(directory):
+            return _backup(path, directory, keep, report)
+
+
+def _backup(path: Path, directory: Path, keep: int | None, report: Report) -> Backup:
+    began = time.monotonic()
+    name = f"recorder-{files.moment()}.db"
+    unfinished = directory / f".{name}.unfinished"
+    _discard_unfinished(directory)
+    copying.copy(path, unfinished, report)
+    try:
+        verification.require_sound(unfinished, verification.COPIED, report)
+        rows = verification.counts(unfinished)
+        finished = unfinished.rename(directory / name)
+    except StorageDamaged as error:
+        copying.discard(unfinished)
+        raise NoCopy(
+            f"the copy is not sound, and is no backup: {error}: "
+            "check the database with `jarvis-recorder db verify`"
+        ) from error
+    except BaseException:
+        copying.discard(unfinished)
+        raise
+    files.sync(directory)
+    removed = [] if keep is None else _remove_oldest(directory, finished, path, keep)
+    size = files.size(finished)
+    return Backup(finished, size, rows, time.monotonic() - began, removed)
+
+
+def backups(directory: Path) -> list[Path]:
+    """Return the backups in a directory, newest first; files of other names are not ours."""
+    return sorted(
+        (
+            path
+            for path in directory.iterdir()
+            if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        ),
+        reverse=True,
+    )
+
+
+def _remove_oldest(directory: Path, finished: Path, live: Path, keep: int) -> list[Path]:
+    """Remove all but the `keep` newest; the one just made stays, whatever the clock says."""
+    others = [path for path in backups(directory) if path != finished and not path.samefile(live)]
+    removed = others[keep - 1 :]
+    for path in removed:
+        path.unlink()
+    if removed:
+        files.sync(directory)
+    return removed
+
+
+def _discard_unfinished(directory: Path) -> None:
+    """Remove what a backup that was killed has left; whoever is here is alone here."""
+    for path in directory.glob(f"{_UNFINISHED}*.unfinished"):
+        copying.discard(path)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise NoCopy(f"{directory}: another backup is being made here: wait for it") from None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _directory_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory}: {error.strerror}: name a directory that can be written"
+        ) from error

@@ -1,0 +1,89 @@
+"""What changes a database file as a whole, while no recorder has it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.storage import files, schema, sqlite
+from jarvis_recorder.storage.files import Report
+from jarvis_recorder.storage.writer import open_writer
+
+
+class Vacuumed(NamedTuple):
+    """How large the file was, and is."""
+
+    before_bytes: int
+    after_bytes: int
+
+
+async def upgrade(path: Path) -> str | None:
+    """
+    Make or migrate the file, which no recorder may hold, and return the revision it had.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        StorageUnavailable: It is locked, or there is no room for the copy.
+    """
+    with sqlite.readable_errors(path):
+        path = sqlite.create_file(path)
+    with sqlite.locked(path):
+        async with open_writer(path) as writer:
+            return await schema.upgrade(writer, path)
+
+
+def vacuum(path: Path, report: Report) -> Vacuumed:
+    """
+    Write the file anew without what is free in it; no recorder may hold it.
+
+    Killed at any moment, it is as it was before.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        NoRoom: It needs the room of the database twice.
+        StorageUnavailable, StorageDamaged: It cannot be read or written.
+    """
+    files.require_file(path)
+    path = path.resolve()
+    with sqlite.locked(path):
+        with sqlite.reading(path) as connection:
+            schema.judge(schema.current_revision(connection))
+            pages, free, page_size = (
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        # Once in a file of SQLite's own, then in the write-ahead log.
+        files.require_room(path.parent, 2 * (pages - free) * page_size, "vacuuming")
+        before = files.size(path) + files.size(files.companions(path)[0])
+        report("vacuuming", 0, 0)
+        with sqlite.translated_errors(path), _temporary_files_in(path.parent):
+            _vacuum(path)
+        return Vacuumed(before, files.size(path))
+
+
+def _vacuum(path: Path) -> None:
+    with contextlib.closing(sqlite.writable(path)) as connection:
+        connection.execute("VACUUM")
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StorageUnavailable(
+            f"{path}: vacuumed, but another program reads it, so that it is not smaller yet"
+        )
+
+
+@contextlib.contextmanager
+def _temporary_files_in(directory: Path) -> Iterator[None]:
+    """Have SQLite's own files where room was looked for: /tmp may be small, or be memory."""
+    before = os.environ.get("SQLITE_TMPDIR")
+    os.environ["SQLITE_TMPDIR"] = str(directory)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SQLITE_TMPDIR"]
+        else:
+            os.environ["SQLITE_TMPDIR"] = before

@@ -1,0 +1,110 @@
+"""A backup put in place of the database, which is kept."""
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from jarvis_recorder.errors import (
+    ConfigurationError,
+    StorageDamaged,
+    StorageUnavailable,
+)
+from jarvis_recorder.storage import copying, damage, files, schema, sqlite, verification
+from jarvis_recorder.storage.files import Report
+from jarvis_recorder.storage.writer import open_writer
+
+
+class Restored(NamedTuple):
+    """What was put in place: the revision it had, and where the database before it is now."""
+
+    revision: str
+    kept: Path | None
+
+
+def restore(path: Path, backup: Path, report: Report) -> Restored:
+    """
+    Put a copy of a backup in the place of the database, which no recorder may hold.
+
+    The database before it is kept beside it under another name. Killed at any moment, either
+    it is still in place or the restored one is; both are whole.
+
+    Raises:
+        AnotherRecorder: A recorder holds the database.
+        ConfigurationError: The backup is none of the recorder's, or a newer one.
+        StorageDamaged: The backup is not sound.
+        StorageUnavailable: There is no such backup, or somebody else has the database open.
+        NoRoom: It does not fit beside the database.
+    """
+    files.require_file(backup)
+    with sqlite.readable_errors(path):
+        path = path.resolve()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and path.samefile(backup):
+            raise ConfigurationError(f"{backup} is the database itself: name a backup of it")
+        with sqlite.locked(path):
+            return _restore(path, backup, report)
+
+
+def _restore(path: Path, backup: Path, report: Report) -> Restored:
+    with sqlite.reading(backup) as connection:
+        revision = schema.current_revision(connection)
+    if revision is None or schema.judge(revision) is schema.Found.NOTHING:
+        raise ConfigurationError(f"{backup}: holds no tables: name a backup of the recorder's")
+    verification.require_sound(backup, verification.RESTORABLE, report)
+    new = files.beside(path, ".restoring")
+    # Of a restore that was killed.
+    copying.discard(new)
+    copying.copy(backup, new, report)
+    try:
+        if schema.judge(revision) is schema.Found.OLDER:
+            report("migrating", 0, 0)
+            asyncio.run(_migrate(new))
+        verification.require_sound(new, verification.RESTORABLE, report)
+        files.sync(new)
+        kept = _keep(path) if path.exists() else None
+        new.rename(path)
+    except BaseException:
+        copying.discard(new)
+        raise
+    damage.forget(path)
+    files.sync(path.parent)
+    return Restored(revision, kept)
+
+
+async def _migrate(path: Path) -> None:
+    async with open_writer(path) as writer:
+        # The backup itself is the copy that an upgrade makes before it changes something.
+        await schema.upgrade(writer, path, copy_aside=False)
+    # One file again, which can change its name.
+    with sqlite.translated_errors(path), contextlib.closing(sqlite.writable(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+
+
+def _keep(path: Path) -> Path:
+    """
+    Give the database a second name, and leave it without a write-ahead log.
+
+    A log that stayed would be replayed into the file that comes into its place.
+    """
+    kept = files.beside(path, f".replaced-{files.moment()}")
+    # One that is corrupt is kept as it is: its log may hold what can still be saved.
+    with contextlib.suppress(StorageDamaged):
+        _empty_log(path)
+    for file in (path, *files.companions(path)):
+        if file.exists():
+            os.link(file, kept.with_name(kept.name + file.name.removeprefix(path.name)))
+    files.sync(path.parent)
+    for file in files.companions(path):
+        file.unlink(missing_ok=True)
+    return kept
+
+
+def _empty_log(path: Path) -> None:
+    with sqlite.translated_errors(path), contextlib.closing(sqlite.writable(path)) as connection:
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StorageUnavailable(
+            f"{path}: another program has the database open: end it (`fuser {path}` names it)"
+        )

@@ -1,0 +1,136 @@
+"""The commands around the database file: what they print, and what they end with."""
+
+import json
+import os
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from jarvis_recorder import cli
+from tests.support.files import ids, make, overwrite
+
+
+class Shell:
+    """Runs `jarvis-recorder db …` within this process on one database."""
+
+    def __init__(self, database: Path, monkeypatch, capsys) -> None:
+        self.database = database
+        self._patch = monkeypatch
+        self._captured = capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        words = ["db", *map(str, arguments), f"--set=store.url=sqlite:///{self.database}"]
+        self._patch.setattr(sys, "argv", ["jarvis-recorder", *words])
+        self._captured.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (ended.value.code or 0, *self._captured.readouterr())
+
+    def json(self, *arguments: object) -> dict:
+        return json.loads(self(*arguments, "--json")[1])
+
+
+@pytest.fixture
+def db(tmp_path, monkeypatch, capsys) -> Shell:
+    for name in os.environ:
+        if name.startswith("JARVIS_RECORDER"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    # What it set up would outlive the output that this test captures.
+    monkeypatch.setattr("jarvis_recorder.log.configure", lambda *_: None)
+    monkeypatch.setenv("COLUMNS", "80")
+    return Shell(make(tmp_path / "state" / "recorder.db", 10), monkeypatch, capsys)
+
+
+def test_a_backup_is_made_and_restored(db, tmp_path):
+    to = tmp_path / "backups"
+    code, out, err = db("backup", "--to", to)
+    assert (code, err) == (0, "")
+    (first,) = to.iterdir()
+    assert out.startswith(f"{first}: ")
+    assert "10 rows, verified" in out
+
+    made = db.json("backup", "--to", to, "--keep", 1)
+    assert made["removed"] == [str(first)]
+    assert made["rows"]["events"] == 10
+
+    code, out, err = db("restore", made["path"])
+    (kept,) = db.database.parent.glob("*.replaced-*Z")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{db.database}: restored from {made['path']}",
+        f"{kept}: the database before; delete it when you no longer need it",
+    ]
+    assert ids(db.database) == ids(kept)
+
+    assert db.json("restore", made["path"])["revision"] == "0002"
+
+
+def test_a_backup_needs_a_directory_and_keeps_one_at_least(db, tmp_path):
+    assert db("backup")[0] == 2
+    assert db("backup", "--to", tmp_path, "--keep", 0)[0] == 2
+    code, _, err = db("backup", "--to", tmp_path / "no" / "such")
+    assert (code, len(err.splitlines())) == (78, 1)
+
+
+def test_a_sound_file_is_said_to_be(db):
+    code, out, err = db("verify")
+
+    assert (code, err) == (0, "")
+    assert "structure" in out
+    assert "damaged" not in out
+    found = db.json("verify")
+    assert found["sound"] is True
+    assert {check["name"] for check in found["checks"]} >= {"structure", "search", "json", "times"}
+
+
+def test_a_damaged_file_ends_with_1_and_every_line_is_harmless(db):
+    with closing(sqlite3.connect(db.database)) as connection, connection:
+        connection.execute("UPDATE events SET details = '{' WHERE id = 3")
+
+    code, out, err = db("verify", db.database)
+
+    assert (code, err) == (1, "")
+    assert "events.details: 1 row, the first 3" in out
+    assert db.json("verify")["sound"] is False
+
+
+def test_a_file_that_is_no_database_ends_with_1(db):
+    overwrite(db.database, 0, 100)
+
+    code, out, err = db("verify")
+
+    assert (code, err) == (1, "")
+    assert "SQLITE_NOTADB" in out
+    assert db("stats")[0] == 1
+
+
+def test_the_figures_are_shown_and_told(db):
+    code, out, err = db("stats")
+    assert (code, err) == (0, "")
+    assert "≈ 10" in out
+    assert "≈" not in db("stats", "--exact")[1]
+    found = db.json("stats", "--exact")
+    (events,) = (each for each in found["tables"] if each["name"] == "events")
+    assert (events["rows"], events["oldest"]) == (10, "1970-01-01T00:00:00+00:00")
+
+
+def test_vacuuming_says_what_it_brought(db):
+    code, out, err = db("vacuum")
+    assert (code, err) == (0, "")
+    assert " → " in out
+    assert db.json("vacuum")["after_bytes"] == db.database.stat().st_size
+
+
+def test_what_was_damaged_is_acknowledged(db):
+    assert "nothing was found damaged" in db("acknowledge")[1]
+    quarantine = db.database.with_name("recorder.db.quarantine-20261123T000000.000000Z")
+    quarantine.mkdir()
+
+    code, out, err = db("acknowledge")
+
+    assert (code, out, err) == (0, f"{quarantine}: acknowledged\n", "")
+    assert db.json("acknowledge")["acknowledged"] == []
