@@ -45,6 +45,9 @@ def main(
     questions: Annotated[
         bool, typer.Option("--questions", help="Instead: questions on many events; see --events.")
     ] = False,
+    backup: Annotated[
+        bool, typer.Option("--backup", help="Instead: with a backup every second; see --events.")
+    ] = False,
     backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
     output: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
@@ -78,7 +81,11 @@ def main(
             few, many = bench.questions(events)
             found["questions"] = [asked._asdict() for asked in many]
             tables.append(report.questions(few, many, events))
-        if not (memory or latency or asking or questions):
+        if backup:
+            made = bench.backups(CONTENDERS[0], events, rounds)
+            found["backups"] = made._asdict() | {"made": [each._asdict() for each in made.made]}
+            tables.append(report.backups(made))
+        if not (memory or latency or asking or questions or backup):
             runs, reasons = _throughput(bench, contenders, events, rounds)
             found["throughput"] = {
                 name: [run._asdict() for run in taken] for name, taken in runs.items()

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from bench import questions
 from bench.asking import Asked, Busy, ask_busy_recorder, ask_peer, ask_recorder
+from bench.backups import Backups, Made, backing_up
 from bench.contenders import Contender, Job, NotHere, environment, recorder_command
 from bench.load import BETWEEN_EVENTS, FIRST_EVENT, QUEUE, Publisher, declare, fill, messages
 from jarvis_recorder.demo.node import PrivateNode
@@ -31,6 +32,9 @@ _LATENCY_GLANCE_SECONDS: Final = 0.0005
 
 Report = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is."""
+
+Beside = Callable[[Path], contextlib.AbstractContextManager[None]]
+"""What goes on around a database while it is recorded into."""
 
 
 class Failed(Exception):
@@ -73,9 +77,11 @@ class Bench:
         self._report = report
         self._files = 0
 
-    def throughput(self, contender: Contender, events: int) -> Throughput:
+    def throughput(
+        self, contender: Contender, events: int, beside: Beside = contextlib.nullcontext
+    ) -> Throughput:
         """
-        Fill the queue and measure how fast a contender empties it.
+        Fill the queue and measure how fast a contender empties it, with something beside it.
 
         Raises:
             NotHere: Its tools are missing.
@@ -85,13 +91,37 @@ class Bench:
         command = contender.command(job)
         self._fill(contender.name, events, contender.in_one)
         if contender.stores:
-            result = self._of_writer(contender.name, command, job, events)
+            result = self._of_writer(contender.name, command, job, events, beside)
         else:
             result = self._of_consumer(contender.name, command, job)
         with Publisher.connected(self._node.url) as publisher:
             if left := publisher.ready():
                 raise Failed(f"{left} messages are still in the queue")
         return result
+
+    def backups(self, contender: Contender, events: int, rounds: int) -> Backups:
+        """Measure the recorder with a backup every second, and without, a pair a round."""
+        made: list[Made] = []
+        wal_bytes = [0]
+
+        def beside(database: Path) -> contextlib.AbstractContextManager[None]:
+            return backing_up(database, made, wal_bytes)
+
+        pairs = []
+        for number in range(rounds):
+            order: list[Beside] = [contextlib.nullcontext, beside]
+            runs = {
+                each: self.throughput(contender, events, each).per_second
+                for each in (order if number % 2 == 0 else reversed(order))
+            }
+            pairs.append((runs[order[0]], runs[order[1]]))
+        return Backups(
+            [without for without, _ in pairs],
+            [with_them for _, with_them in pairs],
+            statistics.median(1 - with_them / without for without, with_them in pairs),
+            made,
+            max(wal_bytes),
+        )
 
     def memory(self, events: int) -> Memory:
         """Measure the recorder at rest, then draining a backlog."""
@@ -184,8 +214,10 @@ class Bench:
         # What the broker still writes and collects of the filling is no one's to pay for.
         time.sleep(_SETTLE_SECONDS)
 
-    def _of_writer(self, name: str, command: list[str], job: Job, events: int) -> Throughput:
-        with self._running(command) as process:
+    def _of_writer(
+        self, name: str, command: list[str], job: Job, events: int, beside: Beside
+    ) -> Throughput:
+        with self._running(command) as process, beside(job.database):
             result = self._watch(name, process, job, events)
             self._wait_until_acked()
         _check(job.database, events)

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.asking import Asked, Busy
+from bench.backups import Backups
 from bench.contenders import CONTENDERS, Contender
 from bench.load import Publisher
 from bench.measure import Latency, Memory, Throughput
@@ -88,6 +89,28 @@ def throughput(
             ratio,
         )
     table.caption = "\n".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
+    return table
+
+
+def backups(found: Backups) -> Table:
+    table = _table(
+        f"A backup every second, {len(found.made)} of them",
+        "Without, a second",
+        "With",
+        "Slower",
+        "A backup takes",
+        "Largest",
+        "Write-ahead log",
+    )
+    took = [made.seconds for made in found.made]
+    table.add_row(
+        f"{statistics.median(found.without):,.0f}",
+        f"{statistics.median(found.beside):,.0f}",
+        f"{found.slower:.1%}",
+        f"{min(took):.1f} to {max(took):.1f} s",
+        f"{max(made.size_bytes for made in found.made) / 1e6:,.0f} MB",
+        f"{found.most_wal_bytes / 1e6:,.0f} MB",
+    )
     return table
 
 

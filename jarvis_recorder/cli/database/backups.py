@@ -10,8 +10,8 @@ import typer
 from jarvis_recorder.cli.database.common import EXAMPLE, database, progress
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 
-# The recorder, and the broker beside it, go first.
-_NICENESS: Final = 10
+# The recorder, and the broker beside it, go first: verifying takes as long as it takes.
+_NICENESS: Final = 19
 
 
 def register(commands: typer.Typer) -> None:
@@ -47,11 +47,11 @@ def backup(
     command began. It gets this name when it has been verified and is on disk. Only then
     are older ones removed, and never a file of another name.
     """
+    os.nice(_NICENESS)
     from jarvis_recorder.cli.views.measures import counted, size
     from jarvis_recorder.storage.backup import backup as back_up
 
     path = database(config, set_)
-    os.nice(_NICENESS)
     with progress() as report:
         made = back_up(path, to.absolute(), keep, report)
     if as_json:
