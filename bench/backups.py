@@ -2,9 +2,10 @@
 
 import contextlib
 import json
-import shutil
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.contenders import environment
+from jarvis_recorder.storage.backup import backup
 
 _EVERY_SECONDS: Final = 1.0
 _KEPT: Final = 3
+# As the command has it.
+_NICENESS: Final = 19
 
 
 class Made(NamedTuple):
-    """One backup: how long the command took, how large it is, how many events it holds."""
+    """One backup: how long it took, how large it is, how many events it holds."""
 
     seconds: float
     size_bytes: int
@@ -41,19 +45,8 @@ class Backups(NamedTuple):
 
 @contextlib.contextmanager
 def backing_up(database: Path, made: list[Made], wal_bytes: list[int]) -> Iterator[None]:
-    """Make backups until the end, each by the command that an operator's timer runs."""
-    to = database.with_name(f"{database.stem}-backups")
+    """Make backups until the end, in a process that stays: its start is not what is measured."""
     done = threading.Event()
-    failed: list[str] = []
-
-    def run() -> None:
-        while not done.is_set() and not failed:
-            began = time.monotonic()
-            try:
-                made.append(_back_up(database, to))
-            except subprocess.CalledProcessError as error:
-                failed.append(error.stderr.strip())
-            done.wait(began + _EVERY_SECONDS - time.monotonic())
 
     def watch() -> None:
         wal = database.with_name(f"{database.name}-wal")
@@ -61,32 +54,37 @@ def backing_up(database: Path, made: list[Made], wal_bytes: list[int]) -> Iterat
             if wal.exists():
                 wal_bytes.append(wal.stat().st_size)
 
-    threads = [threading.Thread(target=run), threading.Thread(target=watch)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-        shutil.rmtree(to, ignore_errors=True)
+    watching = threading.Thread(target=watch)
+    with (
+        tempfile.TemporaryDirectory(dir=database.parent) as to,
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.backups", database, to],
+            stdout=subprocess.PIPE,
+            env=environment(),
+        ) as process,
+    ):
+        watching.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watching.join()
+            failed = process.poll()
+            process.terminate()
+            output, _ = process.communicate()
+            made += (Made(*json.loads(line)) for line in output.splitlines())
     if failed:
-        raise RuntimeError(f"a backup failed: {failed[0]}")
+        raise RuntimeError("a backup failed")
 
 
-def _back_up(database: Path, to: Path) -> Made:
-    executable = Path(sys.executable).with_name("jarvis-recorder")
-    began = time.monotonic()
-    output = subprocess.run(
-        [
-            *(str(executable), "db", "backup", "--to", str(to), "--keep", str(_KEPT), "--json"),
-            f"--set=store.url=sqlite:///{database}",
-        ],
-        env=environment(),
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    facts = json.loads(output)
-    return Made(time.monotonic() - began, facts["size_bytes"], facts["rows"]["events"])
+def _back_up_for_ever(database: Path, to: Path) -> None:
+    os.nice(_NICENESS)
+    while True:
+        began = time.monotonic()
+        made = backup(database, to, _KEPT, lambda *_: None)
+        print(json.dumps(Made(made.seconds, made.size_bytes, made.rows["events"])), flush=True)
+        time.sleep(max(0.0, began + _EVERY_SECONDS - time.monotonic()))
+
+
+if __name__ == "__main__":
+    _back_up_for_ever(Path(sys.argv[1]), Path(sys.argv[2]))
