@@ -89,8 +89,10 @@ def _keep(path: Path) -> Path:
     A log that stayed would be replayed into the file that comes into its place.
     """
     kept = files.beside(path, f".replaced-{files.moment()}")
-    # One that is corrupt is kept as it is: its log may hold what can still be saved.
+    # One that is corrupt is kept as it is: its log may hold what can still be saved, and would
+    # be deleted by whoever opens it to write.
     with contextlib.suppress(StorageDamaged):
+        damage.look(path)
         _empty_log(path)
     for file in (path, *files.companions(path)):
         if file.exists():
