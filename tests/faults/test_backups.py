@@ -16,7 +16,7 @@ from tests.support.recorder import RecorderProcess, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-_BACKUPS = 5
+_BACKUPS = 3
 
 
 def back_up(recorder: RecorderProcess, to: Path) -> Path:
@@ -54,11 +54,10 @@ async def test_every_backup_holds_all_that_was_acked_before_it_began(
     made = []
     for _ in range(_BACKUPS):
         await asyncio.sleep(1.0)
-        confirmed = set(oracle.confirmed)
         before = await asyncio.to_thread(acked, recorder)
         recorded = {one for (one,) in recorder.rows("SELECT message_id FROM events")}
         path = await asyncio.to_thread(back_up, recorder, tmp_path / "backups")
-        made.append((path, before, recorded, confirmed))
+        made.append((path, before, recorded))
     oracle.stop()
     await publishing
 
@@ -70,7 +69,7 @@ async def test_every_backup_holds_all_that_was_acked_before_it_began(
     await asyncio.to_thread(wait_until, all_recorded, "every confirmed message is recorded")
     assert recorder.stop() == 0
     held = []
-    for path, before, recorded, _ in made:
+    for path, before, recorded in made:
         restored = tmp_path / "restored" / path.stem / "recorder.db"
         await asyncio.to_thread(restore, restored, path, nothing)
         held.append(ids(restored))
