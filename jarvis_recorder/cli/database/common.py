@@ -36,8 +36,14 @@ def progress() -> "Iterator[Report]":
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task("", total=None)
+        showing = ""
 
         def report(doing: str, done: int, total: int) -> None:
-            bar.update(task, description=doing, completed=done, total=total or None)
+            nonlocal task, showing
+            if doing != showing:
+                # Anew each time: a total that is known once cannot become unknown again.
+                bar.remove_task(task)
+                task, showing = bar.add_task(doing, total=total or None), doing
+            bar.update(task, completed=done)
 
         yield report

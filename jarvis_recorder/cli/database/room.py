@@ -1,7 +1,7 @@
 """`db stats` and `db vacuum`."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -10,6 +10,9 @@ from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 
 if TYPE_CHECKING:
     from jarvis_recorder.storage.inspection import Stats
+
+_DAY: Final = "%Y-%m-%d"
+_MINUTE: Final = "%Y-%m-%d %H:%M"
 
 
 def register(commands: typer.Typer) -> None:
@@ -61,24 +64,22 @@ def _show(found: "Stats") -> None:
     screen = open_screen()
     moments = [moment for each in found.tables for moment in (each.oldest, each.newest)]
     clock = screen.clock(moments)
-    about_rows = "" if found.exact_rows else "≈ "
-    about_bytes = "" if found.exact_bytes else "≈ "
     screen.heading(str(found.path))
     screen.table(
         (
             Column("table"),
-            Column("rows", justify="right"),
-            Column("size", justify="right"),
+            Column("rows" if found.exact_rows else "≈ rows", justify="right"),
+            Column("size" if found.exact_bytes else "≈ size", justify="right"),
             Column(clock.heading("oldest")),
             Column("newest"),
         ),
         [
             (
                 each.name,
-                f"{about_rows}{each.rows:,}",
-                f"{about_bytes}{size(each.size_bytes)}",
-                clock.text(each.oldest),
-                clock.text(each.newest),
+                f"{each.rows:,}",
+                size(each.size_bytes),
+                clock.text(each.oldest, _DAY),
+                clock.text(each.newest, _MINUTE),
             )
             for each in found.tables
         ],
