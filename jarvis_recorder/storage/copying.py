@@ -1,6 +1,7 @@
 """One snapshot of a database, copied into a file of its own."""
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from jarvis_recorder.storage.files import Report
 # Written out as often as this, so that a commit of the recorder's never waits on its own sync
 # for hundreds of megabytes that are not its own.
 _PAGES_AT_ONCE: Final = 2_000
+_NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 def copy(source: Path, target: Path, report: Report) -> None:
@@ -28,9 +30,9 @@ def copy(source: Path, target: Path, report: Report) -> None:
         NoRoom: The copy does not fit.
         StorageUnavailable, StorageDamaged: The source cannot be read.
     """
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         with sqlite.translated_errors(source), _told_when_full(target):
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             _copy_pages(source, target, report)
     except BaseException:
         discard(target)
@@ -74,7 +76,12 @@ def _copy_pages(source: Path, target: Path, report: Report) -> None:
 def _told_when_full(target: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    except (sqlite3.Error, OSError) as error:
+        full = error.errno in _NO_ROOM if isinstance(error, OSError) else _is_full(error)
+        if full:
             raise NoRoom(f"{target.parent}: no room for a copy: make some") from error
         raise
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

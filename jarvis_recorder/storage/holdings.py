@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
-from jarvis_recorder.storage import schema
+from jarvis_recorder.storage import files, schema
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
     conversations,
@@ -25,8 +25,8 @@ def holdings(path: Path, connection: Connection, _: Any) -> Holdings:
         extent(conversations),
         extent(cluster_snapshots),
         kept,
-        _size(path),
-        _size(path.with_name(f"{path.name}-wal")),
+        files.size(path),
+        files.size(files.companions(path)[0]),
         schema.HEAD,
     )
 
@@ -37,7 +37,3 @@ def _extent(connection: Connection, table: Table) -> Extent:
     oldest = connection.execute(select(func.min(table.c.timestamp))).scalar_one()
     newest = connection.execute(select(func.max(table.c.timestamp))).scalar_one()
     return Extent(count, oldest, newest)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

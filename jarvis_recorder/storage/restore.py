@@ -62,6 +62,8 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
             report("migrating", 0, 0)
             asyncio.run(_migrate(new))
         verification.require_sound(new, verification.RESTORABLE, report)
+        for file in (new, files.beside(path, ".lock")):
+            files.give_to_owner(file)
         files.sync(new)
         kept = _keep(path) if path.exists() else None
         new.rename(path)

@@ -1,6 +1,7 @@
 """A restore puts a whole database in place, or leaves the one before it there."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -60,6 +61,18 @@ def test_a_lost_database_is_restored_into_a_new_directory(tmp_path, saved):
     assert restore(path, saved, nothing).kept is None
 
     assert ids(path) == NEW
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for another user")
+def test_what_root_restores_belongs_to_the_recorder(tmp_path, saved):
+    path = tmp_path / "state" / "recorder.db"
+    path.parent.mkdir()
+    os.chown(path.parent, 4711, 4712)
+
+    restore(path, saved, nothing)
+
+    for file in (path, path.with_name("recorder.db.lock")):
+        assert (file.stat().st_uid, file.stat().st_gid) == (4711, 4712)
 
 
 def test_a_damaged_database_is_replaced_and_kept_with_its_log(database, saved):
