@@ -48,6 +48,7 @@ def main() -> None:
         dead,
         demo,
         prefs,
+        provision,
         query,
         resolve,
         run,
@@ -66,6 +67,7 @@ def main() -> None:
     application.add_typer(database.commands, name="db")
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
+    application.add_typer(provision.commands, name="provision")
     try:
         application()
     except RecorderError as error:
