@@ -1,6 +1,7 @@
 """The composition root: opens everything, runs it, closes it in reverse."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,7 +15,9 @@ from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.ingest.progress import Progress
+from jarvis_recorder.notify import ServiceManager
 from jarvis_recorder.ports import Archive
+from jarvis_recorder.pulse import Pulse
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.recording import Recording
@@ -53,10 +56,12 @@ class App:
         """
         if not self._settings.rpc.permissions:
             log.info("everyone_may_ask_everything", setting="rpc.permissions")
-        async with open_store(sqlite_path(self._settings), now) as store:
+        pulse = Pulse(ServiceManager(os.environ), self.progress, now, self._stop)
+        async with pulse, open_store(sqlite_path(self._settings), now) as store:
             reporter = asyncio.create_task(self._report())
             try:
-                await self._run_parts(store)
+                with pulse.watching(store.writer.answers):
+                    await self._run_parts(store)
             finally:
                 reporter.cancel()
         log.info("stopped", **self._summary())
@@ -65,7 +70,12 @@ class App:
         """Run both parts side by side; what ends the process in one of them ends the other."""
         recording = Recording(self._settings, store.repository, self.progress, now, self._stop)
         answering = Answering(
-            self._settings, self._dispatcher(store.archive), store.outbox, now, self._stop
+            settings=self._settings,
+            dispatcher=self._dispatcher(store.archive),
+            outbox=store.outbox,
+            progress=self.progress,
+            clock=now,
+            stop=self._stop,
         )
         try:
             async with asyncio.TaskGroup() as parts:

@@ -13,7 +13,7 @@ from jarvis_recorder.storage import schema, sqlite
 from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
 from jarvis_recorder.storage.readers import open_readers
 from jarvis_recorder.storage.repository import SqliteRepository
-from jarvis_recorder.storage.writer import open_writer
+from jarvis_recorder.storage.writer import Writer, open_writer
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +24,7 @@ class Store(NamedTuple):
     repository: SqliteRepository
     archive: SqliteArchive
     outbox: SqliteOutbox
+    writer: Writer
 
 
 @contextlib.asynccontextmanager
@@ -44,6 +45,5 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
         async with open_writer(path) as writer, open_readers(path) as readers:
             await schema.upgrade(writer, path)
             archive = SqliteArchive(path, writer, readers, clock)
-            yield Store(
-                SqliteRepository(writer), archive, SqliteOutbox(writer, readers, archive.changed)
-            )
+            outbox = SqliteOutbox(writer, readers, archive.changed)
+            yield Store(SqliteRepository(writer), archive, outbox, writer)
