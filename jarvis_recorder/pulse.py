@@ -10,7 +10,7 @@ from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.notify import ServiceManager
 from jarvis_recorder.ports import Clock
 
-Answers = Callable[[], Coroutine[Any, Any, None]]
+Answers = Callable[[], Coroutine[Any, Any, object]]
 """Returns once whoever is asked has answered."""
 
 _BEAT_SECONDS: Final = 2.0
@@ -46,7 +46,7 @@ class Pulse:
         self._stop = stop
         self._ready = False
         self._ask: Answers | None = None
-        self._answer: asyncio.Task[None] | None = None
+        self._answer: asyncio.Task[object] | None = None
         self._answered_at = self._beat_at = 0.0
         self._stored = 0
         self._beat_seconds = _BEAT_SECONDS

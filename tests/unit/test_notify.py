@@ -124,7 +124,7 @@ async def test_without_an_answer_the_watchdog_is_not_fed(pulse, systemd, progres
     progress.state, progress.answering = State.RECORDING, True
     back = asyncio.Event()
     async with pulse:
-        with pulse.watching(lambda: back.wait()):
+        with pulse.watching(back.wait):
             await until(systemd, "STATUS", "has not answered")
             fed = len(systemd.all("WATCHDOG"))
             await asyncio.sleep(0.2)
