@@ -29,13 +29,14 @@ def configure(
     """
     out = stream or sys.stderr
     console = form == "console" or (form == "auto" and out.isatty())
-    renderers: list[Any] = [
-        structlog.dev.ConsoleRenderer(colors=out.isatty())
+    renderers: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
         if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    ]
-    if not console and _is_journal(out):
-        renderers.append(_with_priority)
+        else [
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+            lambda _, level, line: f"{priority(level, out)}{line}",
+        ]
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -51,14 +52,18 @@ def configure(
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _with_priority(_: Any, level: str, line: str) -> str:
-    return f"<{_PRIORITIES.get(level, _ERROR)}>{line}"
+def priority(level: str, stream: TextIO) -> str:
+    """Return what the journal takes a line's priority from; nothing where it does not read."""
+    return f"<{_PRIORITIES.get(level, _ERROR)}>" if _is_journal(stream) else ""
 
 
 def _is_journal(stream: TextIO) -> bool:
     """Whether systemd connects this stream with the journal; see systemd.exec(5)."""
+    journal = os.environ.get("JOURNAL_STREAM")
+    if not journal:
+        return False
     try:
         file = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return os.environ.get("JOURNAL_STREAM") == f"{file.st_dev}:{file.st_ino}"
+    return journal == f"{file.st_dev}:{file.st_ino}"

@@ -30,7 +30,7 @@ class ServiceManager:
         """
         if not self._address:
             return False
-        text = "\n".join(f"{name}={' '.join(str(fact).split())}" for name, fact in facts.items())
+        text = "\n".join(f"{name}={_printable(str(fact))}" for name, fact in facts.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(text.encode("utf-8", "replace"), self._address)
@@ -46,6 +46,11 @@ class ServiceManager:
 def _address(name: str) -> str:
     """Return what a socket can send to; `@` stands for the NUL of the abstract namespace."""
     return f"\0{name[1:]}" if name.startswith("@") else name
+
+
+def _printable(text: str) -> str:
+    """Return one line that no terminal acts on: it may quote what some broker answered."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:

@@ -16,7 +16,7 @@ Answers = Callable[[], Coroutine[Any, Any, object]]
 _BEAT_SECONDS: Final = 2.0
 _BEATS_IN_WATCHDOG: Final = 4
 # Until it is ready somebody waits for it, perhaps at a terminal.
-_STARTING_SECONDS: Final = 0.2
+_STARTING_SECONDS: Final = 0.5
 # Longer than anything but a hang keeps the event loop from turning.
 _EXTENSION_MICROSECONDS: Final = 60_000_000
 

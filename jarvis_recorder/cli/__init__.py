@@ -71,6 +71,9 @@ def main() -> None:
     try:
         application()
     except RecorderError as error:
+        from jarvis_recorder.log import priority
+
         # It may quote what was recorded, or what some broker answered.
-        typer.echo(f"jarvis-recorder: {harmless(str(error))}", err=True)
+        said = f"jarvis-recorder: {harmless(str(error))}"
+        typer.echo(f"{priority('error', sys.stderr)}{said}", err=True)
         sys.exit(error.exit_code)

@@ -1,6 +1,7 @@
 """What the recorder tells systemd, heard on the socket it would be told on."""
 
 import asyncio
+import signal
 import sqlite3
 import subprocess
 import time
@@ -174,3 +175,17 @@ async def test_the_watchdog_is_silent_while_the_writer_hangs(
     systemd.wait_for("WATCHDOG", after=back)
     wait_until(lambda: recorder.count() == 1, "what hung is recorded")
     assert recorder.stop() == 0
+
+
+async def test_the_journal_learns_where_a_process_hung_that_the_watchdog_ends(
+    amqp_url, start_recorder, systemd
+):
+    recorder = start_recorder(amqp_url)
+    systemd.wait_for("READY")
+
+    recorder.process.send_signal(signal.SIGABRT)
+
+    assert recorder.process.wait(10) == -signal.SIGABRT
+    text = str(list(recorder.lines()))
+    assert "Fatal Python error: Aborted" in text
+    assert "aiosqlite" in text, "all threads, the writer's with them"

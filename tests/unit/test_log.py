@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -34,6 +36,19 @@ def test_the_journal_gets_json_with_the_priority_in_front(said, form):
 
     assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<3>"]
     assert [json.loads(line[3:])["text"] for line in lines] == ["two\nlines"] * 5
+
+
+def test_what_ends_a_command_is_an_error_to_the_journal(tmp_path):
+    with (tmp_path / "log").open("w") as stream:
+        file = os.fstat(stream.fileno())
+        subprocess.run(
+            [sys.executable, "-m", "jarvis_recorder", "run", "--set", "log.level=loud"],
+            check=False,
+            stderr=stream,
+            env=os.environ | {"JOURNAL_STREAM": f"{file.st_dev}:{file.st_ino}"},
+        )
+
+    assert (tmp_path / "log").read_text().startswith("<3>jarvis-recorder: log.level: ")
 
 
 def test_a_stream_that_is_not_the_journal_gets_plain_json(said):

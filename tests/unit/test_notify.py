@@ -18,10 +18,10 @@ from tests.support.service_manager import notify_socket
 
 def test_what_is_said_arrives_as_one_message_in_one_line_each():
     with notify_socket() as systemd:
-        assert ServiceManager(systemd.environment).tell(READY=1, STATUS="one\nSTOPPING=1")
+        assert ServiceManager(systemd.environment).tell(READY=1, STATUS="one\nSTOPPING=1\x1b[2J")
         systemd.wait_for("READY")
 
-    assert systemd.heard[0].facts == {"READY": "1", "STATUS": "one STOPPING=1"}
+    assert systemd.heard[0].facts == {"READY": "1", "STATUS": "one STOPPING=1 [2J"}
 
 
 def test_a_socket_may_have_a_path():
