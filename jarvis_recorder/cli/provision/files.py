@@ -113,9 +113,7 @@ def readable_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         todo = "run it as root" if isinstance(error, PermissionError) else "see to that first"
-        raise ConfigurationError(
-            f"{path}: {error.strerror}: {todo}; --dry-run shows what would be done"
-        ) from None
+        raise ConfigurationError(f"{path}: {error.strerror}: {todo}") from None
 
 
 def _digest(text: str) -> str:

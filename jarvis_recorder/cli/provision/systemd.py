@@ -103,7 +103,8 @@ def provision(
     if dry_run:
         for file, standing in standings.items():
             typer.echo(f"{file.path}: {_TO_DO[standing]}")
-        kept = "is there already" if credential.exists() else "would be asked for and written"
+        with readable_errors(credential):
+            kept = "is there already" if credential.exists() else "would be asked for and written"
         typer.echo(f"{credential}: {kept}")
         return
     if not force:
