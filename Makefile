@@ -12,12 +12,12 @@ demo: .venv/ready rabbitmq  ## Play a stretch of cluster life and show what was 
 run: .venv/ready rabbitmq  ## Run the recorder with a private broker, until Ctrl-C.
 	$(BIN)/jarvis-recorder run --private-broker --set store.url=sqlite:///.run/recorder.db
 
-test: .venv/ready rabbitmq  ## Everything, with coverage.
+test: .venv/ready rabbitmq systemd  ## Everything, with coverage.
 	$(BIN)/python -m pytest --cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
 
-test-fast: .venv/ready  ## What needs no broker: seconds.
+test-fast: .venv/ready systemd  ## What needs no broker: seconds.
 	$(BIN)/python -m pytest -m "not broker and not slow"
 
 lint: .venv/ready  ## Format, lint, types, import contracts.
@@ -47,9 +47,9 @@ lock: .venv/ready  ## Resolve requirements.lock anew.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: rabbitmq
-rabbitmq:
-	@tools/get-rabbitmq
+.PHONY: rabbitmq systemd
+rabbitmq systemd:
+	@tools/get-$@
 
 clean:
 	rm -rf .venv .run .coverage* htmlcov

@@ -9,6 +9,7 @@ import structlog
 from jarvis_recorder.broker.answering import Answering as Connected
 from jarvis_recorder.broker.answering import open_answering
 from jarvis_recorder.config import Settings
+from jarvis_recorder.ingest.progress import Progress
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
 from jarvis_recorder.ports import Clock, Outbox
 from jarvis_recorder.query.announcer import Announcer
@@ -25,15 +26,18 @@ class Answering:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         dispatcher: Dispatcher,
         outbox: Outbox,
+        progress: Progress,
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._outbox = outbox
+        self._progress = progress
         self._clock = clock
         self._stop = stop
 
@@ -62,6 +66,7 @@ class Answering:
         announcer = Announcer(self._outbox, connected.publisher, self._clock)
         await connected.requests.start(responder.take)
         log.info("answering", concurrency=self._settings.rpc.concurrency)
+        self._progress.answering = True
         announcing = asyncio.create_task(announcer.run())
         ends = (connected.link.lost, self._dispatcher.failed, announcing)
         try:
@@ -69,6 +74,7 @@ class Answering:
             await raise_first(*ends)
             await self._drain(connected, responder)
         finally:
+            self._progress.answering = False
             announcing.cancel()
             await asyncio.gather(announcing, return_exceptions=True)
             await responder.drain(0)

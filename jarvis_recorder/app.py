@@ -1,6 +1,7 @@
 """The composition root: opens everything, runs it, closes it in reverse."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
 from jarvis_recorder.errors import RecorderError, StorageDamaged
 from jarvis_recorder.ingest.progress import Progress
+from jarvis_recorder.notify import ServiceManager
 from jarvis_recorder.ports import Archive
+from jarvis_recorder.pulse import Pulse
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.recording import Recording
@@ -57,25 +60,27 @@ class App:
         if not self._settings.rpc.permissions:
             log.info("everyone_may_ask_everything", setting="rpc.permissions")
         path = sqlite_path(self._settings)
-        while True:
-            try:
-                await self._run_on(path)
-            except StorageDamaged as error:
-                if self._settings.store.on_corruption == "stop":
-                    raise
-                # What was not committed comes again from the broker, into a new file.
-                set_aside(path, error)
-            else:
-                break
+        async with Pulse(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
+            while True:
+                try:
+                    await self._run_on(path, pulse)
+                except StorageDamaged as error:
+                    if self._settings.store.on_corruption == "stop":
+                        raise
+                    # What was not committed comes again from the broker, into a new file.
+                    set_aside(path, error)
+                else:
+                    break
         log.info("stopped", **self._summary())
 
-    async def _run_on(self, path: Path) -> None:
+    async def _run_on(self, path: Path, pulse: Pulse) -> None:
         async with open_store(path, now) as store:
             if store.quarantined:
                 log.error("quarantine_waits", path=str(store.quarantined), command=_ACKNOWLEDGE)
             reporter = asyncio.create_task(self._report())
             try:
-                await self._run_parts(store)
+                with pulse.watching(store.writer.answers):
+                    await self._run_parts(store)
             finally:
                 reporter.cancel()
 
@@ -83,7 +88,12 @@ class App:
         """Run both parts side by side; what ends the process in one of them ends the other."""
         recording = Recording(self._settings, store.repository, self.progress, now, self._stop)
         answering = Answering(
-            self._settings, self._dispatcher(store.archive), store.outbox, now, self._stop
+            settings=self._settings,
+            dispatcher=self._dispatcher(store.archive),
+            outbox=store.outbox,
+            progress=self.progress,
+            clock=now,
+            stop=self._stop,
         )
         try:
             async with asyncio.TaskGroup() as parts:

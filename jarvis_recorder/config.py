@@ -7,6 +7,7 @@ that names a setting wins. A name that is not a setting is an error, in every so
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -188,6 +189,7 @@ NAMES: Final = tuple(
     for section, field in Settings.model_fields.items()
     for name in (field.annotation.model_fields if field.annotation else ())
 )
+_NAME: Final = re.compile(r"[\w.-]+")
 
 
 class Loaded(NamedTuple):
@@ -250,7 +252,9 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
 
 def _from_command_line(overrides: Mapping[str, Any]) -> _Layer:
     for name in overrides:
-        _require_known(name, f"--set {name}", {known: known for known in NAMES})
+        # What is no name is not repeated: a URL with a = in it would be, with its password.
+        shown = name if _NAME.fullmatch(name) else "…"
+        _require_known(name, f"--set {shown}", {known: known for known in NAMES})
     return _Layer(overrides, {name: f"command line (--set {name})" for name in overrides})
 
 

@@ -1,6 +1,7 @@
 """Beginning and end of the process: which loop runs it, and what stops it."""
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -26,6 +27,8 @@ _COLLECT_AFTER_ALLOCATIONS: Final = 50_000
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run the process's main coroutine, on uvloop where that is installed."""
+    # systemd's watchdog ends a process that hangs with SIGABRT: say where it hung.
+    faulthandler.enable()
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER_ALLOCATIONS, 50, 100)

@@ -1,6 +1,7 @@
 """Logging: for people on a terminal, as JSON lines anywhere else."""
 
 import logging
+import os
 import sys
 from typing import Any, Final, Literal, TextIO
 
@@ -11,25 +12,37 @@ import structlog
 _SILENCED: Final = ("aiormq", "aio_pika", "asyncio", "aiosqlite", "sqlalchemy", "alembic")
 
 
+# Those of syslog; see sd-daemon(3).
+_PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4}
+_ERROR: Final = 3
+
+
 def configure(
     level: Literal["debug", "info", "warning", "error"],
     form: Literal["auto", "console", "json"],
     stream: TextIO | None = None,
 ) -> None:
-    """Send log lines of this level and above to `stream`, standard error by default."""
+    """
+    Send log lines of this level and above to `stream`, standard error by default.
+
+    Where that is the journal, JSON lines carry their priority in front.
+    """
     out = stream or sys.stderr
     console = form == "console" or (form == "auto" and out.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty())
+    renderers: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
         if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        else [
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+            lambda _, level, line: f"{priority(level, out)}{line}",
+        ]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(out),
@@ -37,3 +50,20 @@ def configure(
     )
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def priority(level: str, stream: TextIO) -> str:
+    """Return what the journal takes a line's priority from; nothing where it does not read."""
+    return f"<{_PRIORITIES.get(level, _ERROR)}>" if _is_journal(stream) else ""
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether systemd connects this stream with the journal; see systemd.exec(5)."""
+    journal = os.environ.get("JOURNAL_STREAM")
+    if not journal:
+        return False
+    try:
+        file = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return journal == f"{file.st_dev}:{file.st_ino}"

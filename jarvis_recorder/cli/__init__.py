@@ -50,6 +50,7 @@ def main() -> None:
         gateway,
         importing,
         prefs,
+        provision,
         query,
         resolve,
         run,
@@ -70,9 +71,13 @@ def main() -> None:
     importing.register(application)
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
+    application.add_typer(provision.commands, name="provision")
     try:
         application()
     except RecorderError as error:
+        from jarvis_recorder.log import priority
+
         # It may quote what was recorded, or what some broker answered.
-        typer.echo(f"jarvis-recorder: {harmless(str(error))}", err=True)
+        said = f"jarvis-recorder: {harmless(str(error))}"
+        typer.echo(f"{priority('error', sys.stderr)}{said}", err=True)
         sys.exit(error.exit_code)

@@ -33,6 +33,7 @@ def loaded(config_file: Path | None, overrides: list[str] | None) -> Loaded:
     for override in overrides or ():
         name, equals, value = override.partition("=")
         if not equals:
-            raise typer.BadParameter(f"--set needs NAME=VALUE, got {name!r}")
+            # Not repeated: it may be a URL with its password.
+            raise typer.BadParameter("--set needs NAME=VALUE, such as log.level=debug")
         pairs[name] = value
     return load(pairs, os.environ, config_file)

@@ -1,6 +1,8 @@
 """What the recorder has done so far and how it is."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -21,10 +23,22 @@ class Progress:
     """Counts since the process began. The recorder writes them; whoever reports reads them."""
 
     state: State = State.CONNECTING
+    answering: bool = False
+    oldest: int | None = None
+    """When the oldest delivery of the batch under way arrived (microseconds); None between two."""
     batches: int = 0
     stored: int = 0
     duplicates: int = 0
     dead_letters: Counter[Reason] = field(default_factory=Counter)
+
+    @contextlib.contextmanager
+    def under_way(self, oldest: int | None) -> Iterator[None]:
+        """Show how old the batch is that is being committed and settled."""
+        self.oldest = oldest
+        try:
+            yield
+        finally:
+            self.oldest = None
 
     def count_batch(self, stored: int, duplicates: int) -> None:
         self.batches += 1

@@ -65,9 +65,10 @@ class Recorder:
         """
         while batch := await self._intake.take():
             began = time.monotonic()
-            appended = await self._append(batch)
-            self._refuse(batch, appended.refused)
-            await self._settle(batch)
+            with self._progress.under_way(batch.oldest):
+                appended = await self._append(batch)
+                self._refuse(batch, appended.refused)
+                await self._settle(batch)
             self._progress.count_batch(appended.stored, appended.duplicates)
             log.debug(
                 "batch_committed",

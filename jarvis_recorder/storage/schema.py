@@ -1,5 +1,6 @@
 """The schema of a database file: which it has, and how it gets the newest."""
 
+import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
@@ -88,7 +89,8 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
         return revision
     if found is Found.OLDER and copy_aside:
         with translated_errors(path):
-            _copy_aside(path, f"{path.name}.before-{HEAD}")
+            # Beside the event loop: a large copy takes minutes.
+            await asyncio.to_thread(_copy_aside, path, f"{path.name}.before-{HEAD}")
     await writer.run(_run_migrations)
     log.info("database_upgraded", path=str(path), before=revision, now=HEAD)
     return revision

@@ -14,7 +14,7 @@ from jarvis_recorder.storage import damage, schema, sqlite
 from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
 from jarvis_recorder.storage.readers import open_readers
 from jarvis_recorder.storage.repository import SqliteRepository
-from jarvis_recorder.storage.writer import open_writer
+from jarvis_recorder.storage.writer import Writer, open_writer
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,7 @@ class Store(NamedTuple):
     repository: SqliteRepository
     archive: SqliteArchive
     outbox: SqliteOutbox
+    writer: Writer
     path: Path
 
     @property
@@ -54,9 +55,5 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
         async with open_writer(path) as writer, open_readers(path) as readers:
             await schema.upgrade(writer, path)
             archive = SqliteArchive(path, writer, readers, clock)
-            yield Store(
-                SqliteRepository(writer),
-                archive,
-                SqliteOutbox(writer, readers, archive.changed),
-                path,
-            )
+            outbox = SqliteOutbox(writer, readers, archive.changed)
+            yield Store(SqliteRepository(writer), archive, outbox, writer, path)

@@ -72,6 +72,17 @@ class Writer:
                 connection = await self._open()
                 await connection.run(sqlite.truncate_log)
 
+    async def answers(self) -> None:
+        """
+        Return once the connection's thread has answered, whether it can write or not.
+
+        It waits for its turn: where a commit hangs, so does this.
+        """
+        async with self._turn:
+            with contextlib.suppress(RecorderError), sqlite.translated_errors(self._path):
+                connection = await self._open()
+                await connection.run(lambda _: None)
+
     async def close(self) -> None:
         """Return once no transaction is under way and the file is closed."""
         async with self._turn:

@@ -344,14 +344,15 @@ async def test_whoever_stops_waiting_stops_no_transaction(sqlite):
 
 async def test_a_locked_database_stores_nothing_and_works_again(path, monkeypatch):
     monkeypatch.setattr("jarvis_recorder.storage.sqlite._BUSY_SECONDS", 0.01)
-    async with open_store(path, lambda: 0) as (repository, *_):
+    async with open_store(path, lambda: 0) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
-                await repository.append([record(event(1, id="a"))], 7)
+                await store.repository.append([record(event(1, id="a"))], 7)
+            await store.writer.answers()
             other.execute("ROLLBACK")
 
-        assert (await repository.append([record(event(1, id="a"))], 7)).stored == 1
+        assert (await store.repository.append([record(event(1, id="a"))], 7)).stored == 1
 
 
 async def test_a_file_that_was_replaced_takes_nothing_that_would_be_acked(sqlite, path):

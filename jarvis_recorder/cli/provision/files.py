@@ -1,0 +1,120 @@
+"""Files that the recorder installs, and how they stand to those that are there."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from jarvis_recorder import __version__
+from jarvis_recorder.errors import ConfigurationError
+
+_MARK: Final = re.compile(r"# Written by jarvis-recorder \S+, sha256 ([0-9a-f]{64})\n")
+
+
+class Standing(StrEnum):
+    """What is there where a file is to be installed."""
+
+    ABSENT = "absent"
+    SAME = "same"
+    OURS = "ours"
+    CHANGED = "changed"
+
+
+class Installation(NamedTuple):
+    """A file to be installed: where, and what it says."""
+
+    path: Path
+    text: str
+
+    @property
+    def marked(self) -> str:
+        """The text below a line by which a later version knows whether somebody changed it."""
+        return (
+            f"# Written by jarvis-recorder {__version__}, sha256 {_digest(self.text)}\n{self.text}"
+        )
+
+    def standing(self) -> Standing:
+        """
+        Say whether it is there, as it would be written or as another version wrote it.
+
+        Raises:
+            ConfigurationError: What is there cannot be read.
+        """
+        with readable_errors(self.path):
+            try:
+                found = self.path.read_text(encoding="utf-8", errors="replace")
+            except FileNotFoundError:
+                return Standing.ABSENT
+        if found == self.marked:
+            return Standing.SAME
+        mark = _MARK.match(found)
+        untouched = mark is not None and mark[1] == _digest(found[mark.end() :])
+        return Standing.OURS if untouched else Standing.CHANGED
+
+    def install(self) -> None:
+        """Write the file whole, for everyone to read; on failure what was there stays."""
+        with readable_errors(self.path):
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_new(self.path, self.marked, 0o644)
+
+
+def template(part: str, name: str) -> str:
+    """Return a file of `deploy/`, which lies in the package wherever that is installed."""
+    return resources.files("jarvis_recorder").joinpath("deploy", part, name).read_text("utf-8")
+
+
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Replace the file, or make it, in one step and with this mode from the beginning."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, mode)
+        file.write(text)
+    beside.replace(path)
+
+
+def require_untouched(changed: Sequence[Path]) -> None:
+    """
+    Let nothing be overwritten that somebody changed.
+
+    Raises:
+        ConfigurationError: There is such a file; nothing has been written.
+    """
+    if changed:
+        raise ConfigurationError(
+            f"changed by somebody, and left alone: {', '.join(map(str, changed))}; nothing was "
+            "written. Move the changes to a drop-in (systemctl edit), or replace all with --force"
+        )
+
+
+def require_writable(path: Path) -> None:
+    """
+    Find out whether a file could be written before anything is asked or done.
+
+    Raises:
+        ConfigurationError: It could not.
+    """
+    with readable_errors(path):
+        there = next(parent for parent in path.parents if parent.exists())
+        if not os.access(there, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(there))
+
+
+@contextlib.contextmanager
+def readable_errors(path: Path) -> Iterator[None]:
+    """Say which file the operating system would not let us have, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        todo = "run it as root" if isinstance(error, PermissionError) else "see to that first"
+        raise ConfigurationError(f"{path}: {error.strerror}: {todo}") from None
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,179 @@
+"""`provision systemd`: the recorder as a service."""
+
+import re
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import jarvis_recorder
+from jarvis_recorder import address
+from jarvis_recorder.cli.provision.files import (
+    Installation,
+    Standing,
+    readable_errors,
+    require_untouched,
+    require_writable,
+    template,
+    write_new,
+)
+from jarvis_recorder.errors import ConfigurationError
+
+_UNITS: Final = (
+    "jarvis-recorder.service",
+    "jarvis-recorder-backup.service",
+    "jarvis-recorder-backup.timer",
+)
+_PLACES: Final = {
+    **{f"etc/systemd/system/{unit}": unit for unit in _UNITS},
+    "etc/sysusers.d/jarvis-recorder.conf": "jarvis-recorder.sysusers",
+    "etc/tmpfiles.d/jarvis-recorder.conf": "jarvis-recorder.tmpfiles",
+}
+_CREDENTIAL: Final = "etc/jarvis-recorder/credentials/broker.url"
+_EXECUTABLE_IN_TEMPLATES: Final = "/usr/local/bin/jarvis-recorder"
+# What ProtectHome= and PrivateTmp= of the unit hide from it.
+_HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
+
+_DONE: Final = {
+    Standing.ABSENT: "written",
+    Standing.SAME: "is there already",
+    Standing.OURS: "replaced, an older one",
+    Standing.CHANGED: "replaced, with its changes",
+}
+_TO_DO: Final = {
+    Standing.ABSENT: "would be written",
+    Standing.SAME: "is there already",
+    Standing.OURS: "would be replaced, an older one",
+    Standing.CHANGED: "was changed: only --force would replace it",
+}
+_NEXT: Final = """
+Next, as root:
+  systemd-sysusers
+  systemd-tmpfiles --create
+  systemctl daemon-reload
+  systemctl enable --now jarvis-recorder.service jarvis-recorder-backup.timer
+
+After an upgrade: systemctl daemon-reload && systemctl restart jarvis-recorder
+To see how it is: systemctl status jarvis-recorder; journalctl -u jarvis-recorder -f\
+"""
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command(
+        "systemd",
+        epilog="Example: `sudo jarvis-recorder provision systemd < url.txt`, where `url.txt` holds "
+        "`amqp://user:password@broker/`.",
+    )(provision)
+
+
+def provision(
+    root: Annotated[
+        Path, typer.Option("--root", metavar="DIR", help="Install below this directory.")
+    ] = Path("/"),
+    executable: Annotated[
+        Path | None,
+        typer.Option(
+            "--executable", metavar="FILE", help="What the units start, instead of this command."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace also what somebody has changed.")
+    ] = False,
+) -> None:
+    """
+    Install the recorder as a service of systemd, with a daily backup.
+
+    Writes the units, what makes their user and directories, and the broker's URL as a
+    credential that only root can read: it is asked for, or read from standard input, and kept
+    where there is one. Nothing is started; what to type next is shown at the end.
+    """
+    program = _executable(executable, root)
+    planned = [
+        Installation(root / place, template("systemd", name).replace(
+            _EXECUTABLE_IN_TEMPLATES, str(program)))
+        for place, name in _PLACES.items()
+    ]  # fmt: skip
+    standings = {file: file.standing() for file in planned}
+    credential = root / _CREDENTIAL
+    if dry_run:
+        for file, standing in standings.items():
+            typer.echo(f"{file.path}: {_TO_DO[standing]}")
+        with readable_errors(credential):
+            kept = "is there already" if credential.exists() else "would be asked for and written"
+        typer.echo(f"{credential}: {kept}")
+        return
+    if not force:
+        require_untouched(
+            [file.path for file, standing in standings.items() if standing is Standing.CHANGED]
+        )
+    _install(standings, credential)
+    typer.echo(_NEXT)
+
+
+def _install(standings: dict[Installation, Standing], credential: Path) -> None:
+    for path in (*(file.path for file in standings), credential):
+        require_writable(path)
+    with readable_errors(credential):
+        url = None if credential.exists() else _asked_url()
+    for file, standing in standings.items():
+        if standing is not Standing.SAME:
+            file.install()
+        typer.echo(f"{file.path}: {_DONE[standing]}")
+    if url is None:
+        typer.echo(f"{credential}: is there already, and kept")
+        return
+    with readable_errors(credential):
+        credential.parent.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        credential.parent.mkdir(mode=0o700, exist_ok=True)
+        write_new(credential, url + "\n", 0o600)
+    typer.echo(f"{credential}: written, for root only")
+
+
+def _asked_url() -> str:
+    """Ask for the broker's URL without showing it, or read it where nobody sits."""
+    if sys.stdin.isatty():
+        typer.echo("The broker's URL, such as amqp://user:password@broker/; it is not shown.")
+        url = typer.prompt("broker.url", hide_input=True)
+    else:
+        url = sys.stdin.readline()
+    try:
+        address.check(url.strip())
+    except ValueError as error:
+        raise ConfigurationError(
+            f"standard input: the broker's URL {error}; nothing was written"
+        ) from None
+    return str(url.strip())
+
+
+def _executable(given: Path | None, root: Path) -> Path:
+    """
+    Return what the units are to start.
+
+    Raises:
+        ConfigurationError: It is not there, or where the service could not see it.
+    """
+    program = given or Path(sysconfig.get_path("scripts")) / "jarvis-recorder"
+    if not re.fullmatch(r"/[\w./+-]+", str(program)):
+        raise ConfigurationError(
+            f"--executable {str(program)!r}: must be an absolute path of letters, digits, . _ + -"
+        )
+    if root != Path("/"):
+        return program
+    if not program.is_file():
+        raise ConfigurationError(f"{program}: no such command: name it with --executable")
+    parts = [program.resolve()]
+    if given is None:
+        parts += [Path(sys.executable).resolve(), Path(jarvis_recorder.__file__).resolve()]
+    for part in parts:
+        if any(part.is_relative_to(hidden) for hidden in _HIDDEN):
+            raise ConfigurationError(
+                f"{part}: the service has no access to home directories: install it for all "
+                "users (PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install "
+                "jarvis-recorder), or name another command with --executable"
+            )
+    return program

@@ -1,0 +1,56 @@
+"""How a log line looks to whoever reads it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import structlog
+
+from jarvis_recorder import log
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch):
+    """Log a line of each level to a file; return the lines."""
+
+    def run(*, journal, form="auto"):
+        with (tmp_path / "log").open("w+") as stream:
+            file = os.fstat(stream.fileno())
+            monkeypatch.setenv("JOURNAL_STREAM", f"{file.st_dev}:{file.st_ino + (not journal)}")
+            log.configure("debug", form, stream)
+            logger = structlog.get_logger()
+            for level in ("debug", "info", "warning", "error", "critical"):
+                getattr(logger, level)("happened", text="two\nlines")
+            stream.seek(0)
+            return stream.read().splitlines()
+
+    yield run
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("form", ["auto", "json"])
+def test_the_journal_gets_json_with_the_priority_in_front(said, form):
+    lines = said(journal=True, form=form)
+
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<3>"]
+    assert [json.loads(line[3:])["text"] for line in lines] == ["two\nlines"] * 5
+
+
+def test_what_ends_a_command_is_an_error_to_the_journal(tmp_path):
+    with (tmp_path / "log").open("w") as stream:
+        file = os.fstat(stream.fileno())
+        subprocess.run(
+            [sys.executable, "-m", "jarvis_recorder", "run", "--set", "log.level=loud"],
+            check=False,
+            stderr=stream,
+            env=os.environ | {"JOURNAL_STREAM": f"{file.st_dev}:{file.st_ino}"},
+        )
+
+    assert (tmp_path / "log").read_text().startswith("<3>jarvis-recorder: log.level: ")
+
+
+def test_a_stream_that_is_not_the_journal_gets_plain_json(said):
+    """The variable is inherited; whoever redirects a stream has it nevertheless."""
+    assert [json.loads(line)["level"] for line in said(journal=False)][:2] == ["debug", "info"]
