@@ -49,6 +49,7 @@ def main() -> None:
         demo,
         importing,
         prefs,
+        provision,
         query,
         resolve,
         run,
@@ -68,6 +69,7 @@ def main() -> None:
     importing.register(application)
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
+    application.add_typer(provision.commands, name="provision")
     try:
         application()
     except RecorderError as error:

@@ -1,0 +1,16 @@
+"""`provision`: makes a machine ready for the recorder, one file a part of it."""
+
+import typer
+
+from jarvis_recorder.cli.provision import rabbitmq
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Make a machine ready for the recorder.",
+)
+rabbitmq.register(commands)
+
+
+@commands.callback()
+def options() -> None:
+    pass
