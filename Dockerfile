@@ -10,6 +10,7 @@ RUN python -m venv /build \
     && /opt/jarvis-recorder/bin/pip install --no-cache-dir --require-hashes \
         -r requirements-run.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY deploy ./deploy
 COPY jarvis_recorder ./jarvis_recorder
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
     && /opt/jarvis-recorder/bin/pip install --no-cache-dir --no-deps /wheel/*.whl \

@@ -16,7 +16,13 @@ _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
 _OTHER_NAME: Final = (62, 63, 64)
 
-_MEANINGS: Final = {
+_PASSING: Final[dict[int | str, str]] = {
+    _EXPIRED: "the broker's certificate has expired: renew it on the broker",
+    _NOT_YET_VALID: "the broker's certificate is not valid yet: is this machine's clock right?",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the client certificate has expired: renew cert_file",
+}
+
+_LASTING: Final = {
     "WRONG_VERSION_NUMBER": "no TLS is spoken at that port: RabbitMQ's TLS port is mostly 5671",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate: set cert_file "
     "and key_file",
@@ -48,15 +54,23 @@ def tls_failure(error: BaseException, where: str) -> RecorderError | None:
         cause = cause.__cause__
     if cause is None:
         return None
+    code = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else 0
+    if passing := _PASSING.get(code) or _PASSING.get(cause.reason or ""):
+        return BrokerUnavailable(f"TLS: {passing}")
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return _unverified(cause, where)
-    if cause.reason == "SSLV3_ALERT_CERTIFICATE_EXPIRED":
-        return BrokerUnavailable(
-            f"{where}: TLS: the client certificate has expired: renew cert_file"
-        )
-    if meaning := _MEANINGS.get(cause.reason or ""):
+        return ConfigurationError(f"{where}: TLS: the broker's certificate is {_doubt(cause)}")
+    if meaning := _LASTING.get(cause.reason or ""):
         return ConfigurationError(f"{where}: TLS: {meaning}")
-    return BrokerUnavailable(f"{where}: TLS: {cause.reason or 'the handshake was not finished'}")
+    return BrokerUnavailable(f"TLS: {cause.reason or 'the handshake was not finished'}")
+
+
+def _doubt(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _OTHER_NAME:
+        return (
+            "for another host name: write the one it is for into the URL, or give the broker one "
+            "for this host"
+        )
+    return f"not trusted ({error.verify_message}): set ca_file to the authority that signed it"
 
 
 async def late_refusal(url: URL, context: ssl.SSLContext) -> ssl.SSLError | None:
@@ -81,24 +95,3 @@ async def late_refusal(url: URL, context: ssl.SSLContext) -> ssl.SSLError | None
     except OSError:
         return None
     return None
-
-
-def _unverified(error: ssl.SSLCertVerificationError, where: str) -> RecorderError:
-    match error.verify_code:
-        case code if code == _EXPIRED:
-            return BrokerUnavailable(
-                f"{where}: TLS: the broker's certificate has expired: renew it on the broker"
-            )
-        case code if code == _NOT_YET_VALID:
-            return BrokerUnavailable(
-                f"{where}: TLS: the broker's certificate is not valid yet: is this machine's clock right?"
-            )
-        case code if code in _OTHER_NAME:
-            return ConfigurationError(
-                f"{where}: TLS: the broker's certificate is for another host name: write the one it is for "
-                "into the URL, or give the broker one for this host"
-            )
-    return ConfigurationError(
-        f"{where}: TLS: the broker's certificate is not trusted ({error.verify_message}): set ca_file to "
-        "the authority that signed it"
-    )

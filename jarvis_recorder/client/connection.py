@@ -51,8 +51,9 @@ class Lifeline:
         except BaseException as error:
             await self._end()
             if isinstance(error, BrokerUnavailable):
+                hint = "" if str(error).startswith("TLS") else "; is RabbitMQ running there?"
                 raise BrokerUnavailable(
-                    f"no broker at {address.redacted(self._url)}: {error}; is RabbitMQ running there?"
+                    f"no broker at {address.redacted(self._url)}: {error}{hint}"
                 ) from error
             raise
         return self

@@ -89,6 +89,14 @@ async def test_mutual_tls_records_and_answers(strict_node, papers, start_recorde
         assert (await asyncio.wait_for(anext(tail), 10)).body.summary == "fine"
 
 
+def test_plain_text_to_another_host_is_a_warning(start_recorder):
+    recorder = start_recorder("amqp://recorder:geheim@192.0.2.1/")
+
+    line = recorder.wait_for("broker_connection_not_encrypted")
+    assert (line["level"], line["url"]) == ("warning", "amqp://recorder:***@192.0.2.1/")
+    assert len(recorder.logged("broker_connection_not_encrypted")) == 1
+
+
 def ends_with_78(recorder):
     """Return the one line that it says."""
     assert recorder.process.wait(20) == 78
