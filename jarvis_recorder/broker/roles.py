@@ -95,8 +95,9 @@ ROLES: Final = (
     Role(
         "admin",
         configure=_any(_SERVER_NAMED, _replies("admin")),
-        # Replays dead letters through the front door, which wants the right to any key recorded.
-        write=_any(_named(EXCHANGE), _named(RPC_EXCHANGE), _SERVER_NAMED),
+        # Replays dead letters through the front door, which wants the right to any key recorded,
+        # and puts them anew into their queue.
+        write=_any(_named(EXCHANGE), _named(RPC_EXCHANGE), _named(DEAD_EXCHANGE), _SERVER_NAMED),
         read=_any(
             _named(EXCHANGE), _named(DEAD_QUEUE), _SERVER_NAMED, _replies("admin")
         ),

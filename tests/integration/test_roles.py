@@ -13,6 +13,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
 from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client.dead_letters import DeadLetters, Filter
 from jarvis_recorder.errors import ConfigurationError, Forbidden
 from tests.support.recorder import wait_until
 from tests.support.secure_broker import Papers, secure_node
@@ -151,17 +152,19 @@ async def test_every_role_does_its_work(urls, recorder):
     assert recorder.stop() == 0
 
 
-async def test_a_dead_letter_of_another_user_reaches_the_admin(urls, recorder):
-    """The recorder may not publish in the monitor's name, and does not try to."""
+async def test_a_dead_letter_of_another_user_is_mended_by_the_admin(urls, recorder):
+    """The recorder may not publish in the monitor's name, and does not try to; nor the admin."""
     async with channel_of(urls["monitor"]) as channel:
-        await publishing("jarvis", "cluster.event.x", user_id="monitor")(channel)
+        await publishing("jarvis", "cluster.event.x", user_id="monitor", message_id="bad")(channel)
+    letters = DeadLetters(urls["admin"])
+    await asyncio.to_thread(recorder.wait_for, "dead_lettered")
 
-    async with channel_of(urls["admin"]) as channel:
-        found = None
-        async with asyncio.timeout(15):
-            while not isinstance(getattr(found, "delivery", None), aiormq.spec.Basic.GetOk):
-                found = await channel.basic_get("jarvis.recorder.dead")
-    assert found.header.properties.headers["x-recorder-reason"] == "invalid"
+    (found,) = [found async for found in letters.iterate(Filter())]
+    body = b'{"type": "status", "source": "monitor", "summary": "mended"}'
+    await letters.replay(Filter(ids=(found.letter.id,)), body)
+
+    wait_until(lambda: recorder.count() == 1, "the mended event is recorded")
+    assert [found async for found in letters.iterate(Filter())] == []
 
 
 async def test_a_recorder_that_only_checks_the_topology_records_too(urls, start_recorder):
@@ -198,8 +201,9 @@ ASKERS = ("chat", "dashboard", "admin")
 async def test_nobody_publishes_what_is_not_his(urls, role):
     for key in FOREIGN_KEYS[role]:
         assert await refused(urls[role], publishing("jarvis", key)), key
-    if role != "recorder":
+    if role not in ("recorder", "admin"):
         assert await refused(urls[role], publishing("jarvis.dead", "x"))
+    if role != "recorder":
         for queue in QUEUE_NAMES:
             assert await refused(urls[role], publishing("", queue)), queue
     if role not in ASKERS:
