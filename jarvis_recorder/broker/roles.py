@@ -68,11 +68,14 @@ ROLES: Final = (
     ),
     Role(
         "chat",
-        configure=_any(_SERVER_NAMED, _replies("chat")),
-        write=_any(_named(EXCHANGE), _named(RPC_EXCHANGE), _SERVER_NAMED),
-        read=_any(_named(EXCHANGE), _SERVER_NAMED, _replies("chat")),
+        # It asks by direct reply-to, which takes no rights. With a queue of its own, bound to
+        # `jarvis` and dead-lettering to it, it could publish by any key: there RabbitMQ asks for
+        # no topic permission.
+        configure=_NOTHING,
+        write=_any(_named(EXCHANGE), _named(RPC_EXCHANGE)),
+        read=_NOTHING,
         publishes=r"^chat\.turn(\.|$)",
-        tails=_TAILED,
+        tails=_NOTHING,
         methods=(
             "events.*", "conversations.*", "snapshots.*", "timeline.*", "preferences.*",
             "recorder.stats", "rpc.discover",

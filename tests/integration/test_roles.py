@@ -176,14 +176,31 @@ async def test_a_recorder_that_only_checks_the_topology_records_too(urls, start_
 
 
 async def test_a_reply_queue_of_ones_own_is_for_its_asker_alone(urls):
-    async with channel_of(urls["chat"]) as channel:
-        await channel.queue_declare("jarvis.reply.chat.1", auto_delete=True)
-        await channel.basic_consume("jarvis.reply.chat.1", ignore)
+    name = "jarvis.reply.dashboard.1"
 
     async def takes(channel):
-        await channel.queue_declare("jarvis.reply.chat.1", auto_delete=True)
+        await channel.queue_declare(name, auto_delete=True)
 
-    assert await refused(urls["dashboard"], takes)
+    async with channel_of(urls["dashboard"]) as channel:
+        await takes(channel)
+        await channel.basic_consume(name, ignore)
+    for role in ("monitor", "chat", "admin"):
+        assert await refused(urls[role], takes), role
+
+
+@pytest.mark.parametrize("role", ["monitor", "chat", "dashboard"])
+async def test_no_queue_of_ones_own_publishes_by_a_foreign_key(urls, role):
+    """What a queue dead-letters is published without asking for a topic permission."""
+
+    async def declares(channel):
+        arguments = {
+            "x-dead-letter-exchange": "jarvis",
+            "x-dead-letter-routing-key": "recorder.event.resolved",
+            "x-message-ttl": 0,
+        }
+        await channel.queue_declare("", exclusive=True, arguments=arguments)
+
+    assert await refused(urls[role], declares)
 
 
 QUEUE_NAMES = [queue.name for queue in QUEUES]
@@ -249,10 +266,11 @@ async def test_a_tail_hears_only_what_is_recorded_and_announced(urls):
         queue = (await channel.queue_declare("", exclusive=True)).queue
         await channel.queue_bind(queue, "jarvis", key)
 
-    for role in ASKERS:
+    for role in ("dashboard", "admin"):
         assert await refused(urls[role], lambda channel: binds(channel, "secret.#"))
         assert not await refused(urls[role], lambda channel: binds(channel, "recorder.#"))
-    assert await refused(urls["monitor"], lambda channel: binds(channel, "chat.turn.#"))
+    for role in ("monitor", "chat"):
+        assert await refused(urls[role], lambda channel: binds(channel, "chat.turn.#"))
 
 
 async def test_nobody_takes_anothers_name(urls):
