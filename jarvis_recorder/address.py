@@ -1,11 +1,28 @@
 """The broker's address: what is one, and how it may be shown."""
 
+import ipaddress
+from typing import Final
+
 from yarl import URL
+
+_AUTH: Final = ("plain", "external")
+_INSTEAD: Final = {
+    "cafile": "set ca_file",
+    "capath": "set ca_file",
+    "cadata": "set ca_file",
+    "certfile": "set cert_file",
+    "keyfile": "set key_file",
+    "cacertfile": "set ca_file",
+    "heartbeat": "set broker.heartbeat",
+    "no_verify_ssl": "a broker that is not checked may be anyone: set ca_file to its authority",
+    "verify": "a broker that is not checked may be anyone: set ca_file to its authority",
+    "verify_ssl": "a broker that is not checked may be anyone: set ca_file to its authority",
+}
 
 
 def check(url: str) -> None:
     """
-    Let pass what names a broker.
+    Let pass what names a broker, and says nothing that nobody would heed.
 
     Raises:
         ValueError: It does not, or its password tears it apart; never repeats it.
@@ -13,12 +30,49 @@ def check(url: str) -> None:
     try:
         address = URL(url)
         named = address.scheme in ("amqp", "amqps") and bool(address.host)
+        port = address.port
     except ValueError:
         named = False
-    if not named:
+        port = None
+    if not named or port == 0:
         raise ValueError("must be amqp://user:password@host:port/vhost, or amqps://…")
-    if "@" in address.path + address.fragment:
-        raise ValueError("has a / or # in its password: write them as %2F and %23")
+    if "@" in address.path + address.fragment + address.query_string:
+        raise ValueError("has a /, ? or # in its password: write them as %2F, %3F and %23")
+    for name, value in address.query.items():
+        _check_option(name, value)
+
+
+def _check_option(name: str, value: str) -> None:
+    """Refuse what would weaken the connection, and what would silently have no effect."""
+    if name != "auth":
+        shown = name if name.isidentifier() and len(name) <= 32 else "its option"
+        raise ValueError(f"takes no {shown}: {_INSTEAD.get(name, 'leave it out')}")
+    if value not in _AUTH:
+        raise ValueError("takes auth=plain or auth=external only")
+
+
+def authenticated(url: str, *, by_certificate: bool) -> str:
+    """
+    Return the address with the way to log in that fits it.
+
+    Who shows a certificate and has no password is who the certificate says (SASL EXTERNAL).
+    """
+    address = URL(url)
+    if "auth" in address.query or address.password or not by_certificate:
+        return url
+    return str(address.update_query(auth="external"))
+
+
+def is_exposed(url: str) -> bool:
+    """Whether what goes to an address that passed `check` can be read on the way."""
+    address = URL(url)
+    host = address.host or ""
+    if address.scheme == "amqps" or host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def redacted(url: str) -> str:

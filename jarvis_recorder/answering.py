@@ -55,6 +55,7 @@ class Answering:
                 broker.url.get_secret_value(),
                 broker.topology,
                 self._settings.rpc.concurrency,
+                tls=broker.tls,
                 heartbeat=broker.heartbeat,
             )
             connected = await unless_stopped(self._stop, stack.enter_async_context(opening))

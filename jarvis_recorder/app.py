@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from jarvis_recorder import __version__
-from jarvis_recorder.address import redacted
+from jarvis_recorder.address import is_exposed, redacted
 from jarvis_recorder.answering import Answering
 from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
@@ -59,6 +59,9 @@ class App:
         """
         if not self._settings.rpc.permissions:
             log.info("everyone_may_ask_everything", setting="rpc.permissions")
+        url = self._settings.broker.url.get_secret_value()
+        if is_exposed(url):
+            log.warning("broker_connection_not_encrypted", url=redacted(url), use="amqps://")
         path = sqlite_path(self._settings)
         async with Pulse(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
             while True:

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from jarvis_recorder import address
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.methods import BY_NAME
 
 PREFIX: Final = "JARVIS_RECORDER_"
@@ -54,6 +55,15 @@ class BrokerSettings(_Section):
     heartbeat: Annotated[int, Field(ge=1, le=60)] = Field(
         10, description="seconds; a connection silent for three of them is given up"
     )
+    ca_file: Path | None = Field(
+        None, description="PEM; whom to trust by amqps://, and not the system's authorities"
+    )
+    cert_file: Path | None = Field(None, description="PEM; the client certificate to show")
+    key_file: Path | None = Field(None, description="PEM; its key, where not in cert_file")
+
+    @property
+    def tls(self) -> Tls:
+        return Tls(self.ca_file, self.cert_file, self.key_file)
 
     @field_validator("url")
     @classmethod
@@ -362,4 +372,4 @@ def redacted(name: str, settings: Settings) -> str:
     value = getattr(getattr(settings, section), field)
     if name == "broker.url":
         return address.redacted(value.get_secret_value())
-    return str(value)
+    return "" if value is None else str(value)

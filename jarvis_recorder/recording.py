@@ -75,7 +75,10 @@ class Recording:
         broker = self._settings.broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_session(
-                broker.url.get_secret_value(), broker.topology, heartbeat=broker.heartbeat
+                broker.url.get_secret_value(),
+                broker.topology,
+                tls=broker.tls,
+                heartbeat=broker.heartbeat,
             )
             session = await unless_stopped(self._stop, stack.enter_async_context(opening))
             if session is None:

@@ -10,11 +10,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, Link, open_link
+from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, SYSTEM_TLS, Link, open_link
 from jarvis_recorder.broker.consumer import QueueConsumer
 from jarvis_recorder.broker.declaration import TopologyMode, declare
 from jarvis_recorder.broker.publisher import open_publisher, post
 from jarvis_recorder.ports import Publisher, Requests
+from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.topics import RPC_QUEUE
 
 
@@ -28,7 +29,12 @@ class Answering(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def open_answering(
-    url: str, topology: TopologyMode, concurrency: int, *, heartbeat: int = HEARTBEAT_SECONDS
+    url: str,
+    topology: TopologyMode,
+    concurrency: int,
+    *,
+    tls: Tls = SYSTEM_TLS,
+    heartbeat: int = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[Answering]:
     """
     Open the connection, at most `concurrency` requests unsettled; close it at the end.
@@ -37,7 +43,7 @@ async def open_answering(
         BrokerUnavailable: The broker cannot be reached; try again later.
         ConfigurationError: It refuses what is asked of it, and will again.
     """
-    async with open_link(url, "answer", heartbeat=heartbeat) as link:
+    async with open_link(url, "answer", tls=tls, heartbeat=heartbeat) as link:
         await declare(link, topology)
         channel = await link.channel(prefetch=concurrency)
         requests = _RequestConsumer(RPC_QUEUE, link, channel)

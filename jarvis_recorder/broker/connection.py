@@ -16,11 +16,15 @@ import aiormq
 from aio_pika.abc import ConnectionParameter
 from yarl import URL
 
+from jarvis_recorder import address
+from jarvis_recorder.broker.handshake import late_refusal, tls_failure
 from jarvis_recorder.broker.receiver import DeliveryReader
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
+from jarvis_recorder.tls import Tls
 
 CONNECT_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 10
+SYSTEM_TLS: Final = Tls()
 CLOSE_SECONDS: Final = 2.0
 _DEAD_AFTER_HEARTBEATS: Final = 3
 
@@ -102,6 +106,7 @@ async def open_link(
     url: str,
     purpose: str,
     *,
+    tls: Tls = SYSTEM_TLS,
     heartbeat: int = HEARTBEAT_SECONDS,
     lost: asyncio.Future[None] | None = None,
 ) -> AsyncIterator[Link]:
@@ -115,9 +120,12 @@ async def open_link(
     lost = lost or asyncio.get_running_loop().create_future()
     lost.add_done_callback(_retrieve)
     factory = _Transport()
-    address = URL(url).update_query(heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}")
-    connection = _Connection(address, transport_factory=factory)
-    await _connect(connection, factory)
+    context = await asyncio.to_thread(_context, URL(url), tls)
+    target = URL(address.authenticated(url, by_certificate=tls.cert_file is not None)).update_query(
+        heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}"
+    )
+    connection = _Connection(target, ssl_context=context, transport_factory=factory)
+    await _connect(connection, factory, context)
     reader = factory.reader
     assert reader is not None
     connection.close_callbacks.add(lambda _, error: _lose(lost, f"{purpose} connection", error))
@@ -128,16 +136,42 @@ async def open_link(
         await _close(connection, reader, watch)
 
 
-async def _connect(connection: _Connection, factory: _Transport) -> None:
+def _context(url: URL, tls: Tls) -> ssl.SSLContext | None:
+    if url.scheme == "amqps":
+        return tls.context()
+    if tls != SYSTEM_TLS:
+        raise ConfigurationError(
+            "there are files for TLS but the broker's URL begins with amqp://, which has none: "
+            "write amqps://, or leave ca_file, cert_file and key_file out"
+        )
+    return None
+
+
+async def _connect(
+    connection: _Connection, factory: _Transport, context: ssl.SSLContext | None
+) -> None:
     try:
         with refusals("the broker refuses the connection"):
             await connection.connect(timeout=CONNECT_SECONDS)
     except BrokerUnavailable as error:
-        raise _refused_for_good(factory.reader) or error from error
+        refusal: RecorderError | None = _refused_for_good(factory.reader)
+        if refusal is None and context is not None:
+            refusal = await _tls_refusal(connection.url, context, error)
+        raise refusal or error from error
     finally:
         if connection.transport is None:
             # Or it would try to close itself whenever it is collected.
             await connection.close()
+
+
+async def _tls_refusal(
+    url: URL, context: ssl.SSLContext, error: BrokerUnavailable
+) -> RecorderError | None:
+    where = address.redacted(str(url))
+    if failure := tls_failure(error, where):
+        return failure
+    late = await late_refusal(url, context)
+    return None if late is None else tls_failure(late, where)
 
 
 def _refused_for_good(reader: DeliveryReader | None) -> ConfigurationError | None:
@@ -203,6 +237,17 @@ def _text(error: BaseException | None) -> str:
     return str(error) or type(error).__name__
 
 
+def _login(error: Exception) -> str:
+    if isinstance(error, aiormq.exceptions.AuthenticationError):
+        return (
+            "it does not let us log in by the way that the URL says: for auth=external it needs the "
+            "plugin rabbitmq_auth_mechanism_ssl and auth_mechanisms.1 = EXTERNAL"
+        )
+    if "EXTERNAL" in str(error):
+        return "it knows no user by the name in the client certificate: add that user to RabbitMQ"
+    return "wrong user or password: set broker.url to a user that RabbitMQ knows"
+
+
 @contextlib.contextmanager
 def broker_errors() -> Iterator[None]:
     try:
@@ -216,19 +261,11 @@ def refusals(what: str) -> Iterator[None]:
     """Tell what the broker will refuse again from what may be gone in a second."""
     try:
         yield
-    except (ssl.SSLError, ssl.CertificateError) as error:
-        raise ConfigurationError(f"{what}: TLS: {_text(error)}") from error
-    except (FileNotFoundError, PermissionError) as error:
-        raise ConfigurationError(
-            f"{what}: {error.filename}: {error.strerror}: name another file in broker.url"
-        ) from error
     except (
         aiormq.exceptions.ProbableAuthenticationError,
         aiormq.exceptions.AuthenticationError,
     ) as error:
-        raise ConfigurationError(
-            f"{what}: wrong user or password: set broker.url to a user that RabbitMQ knows"
-        ) from error
+        raise ConfigurationError(f"{what}: {_login(error)}") from error
     except aiormq.exceptions.ChannelPreconditionFailed as error:
         raise ConfigurationError(
             f"{what}: {_text(error)}. It exists with other arguments: drain and delete it, or "

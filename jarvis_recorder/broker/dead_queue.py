@@ -8,12 +8,14 @@ import aiormq
 
 from jarvis_recorder.broker.connection import (
     CLOSE_SECONDS,
+    SYSTEM_TLS,
     Link,
     broker_errors,
     open_link,
     refusals,
 )
 from jarvis_recorder.broker.publisher import ConfirmingPublisher, open_publisher
+from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.dead_letters import renewed, times_returned
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE
@@ -95,7 +97,7 @@ class DeadQueue:
 
 
 @contextlib.asynccontextmanager
-async def open_dead_queue(url: str) -> AsyncIterator[DeadQueue]:
+async def open_dead_queue(url: str, *, tls: Tls = SYSTEM_TLS) -> AsyncIterator[DeadQueue]:
     """
     Open the queue of dead letters to look through it.
 
@@ -104,8 +106,8 @@ async def open_dead_queue(url: str) -> AsyncIterator[DeadQueue]:
         ConfigurationError: There is no such queue, or this user may not read it.
     """
     async with (
-        open_link(url, "dead letters") as link,
-        open_link(url, "dead letters again", lost=link.lost) as publishing,
+        open_link(url, "dead letters", tls=tls) as link,
+        open_link(url, "dead letters again", tls=tls, lost=link.lost) as publishing,
     ):
         channel = await link.channel()
         with refusals(f"queue {DEAD_QUEUE} cannot be read"):

@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, Link, open_link
+from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, SYSTEM_TLS, Link, open_link
 from jarvis_recorder.broker.consumer import QueueConsumer
 from jarvis_recorder.broker.declaration import TopologyMode, declare
 from jarvis_recorder.broker.publisher import open_publisher
 from jarvis_recorder.ports import Consumer, Flow, Publisher
+from jarvis_recorder.tls import Tls
 
 
 class Session:
@@ -38,7 +39,11 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    url: str, topology: TopologyMode, *, heartbeat: int = HEARTBEAT_SECONDS
+    url: str,
+    topology: TopologyMode,
+    *,
+    tls: Tls = SYSTEM_TLS,
+    heartbeat: int = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[Session]:
     """
     Open two connections, declare or check the topology, and close all of it at the end.
@@ -49,8 +54,8 @@ async def open_session(
     """
     lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     async with (
-        open_link(url, "consume", heartbeat=heartbeat, lost=lost) as consuming,
-        open_link(url, "publish", heartbeat=heartbeat, lost=lost) as publishing,
+        open_link(url, "consume", tls=tls, heartbeat=heartbeat, lost=lost) as consuming,
+        open_link(url, "publish", tls=tls, heartbeat=heartbeat, lost=lost) as publishing,
     ):
         await declare(consuming, topology)
         publisher = await open_publisher(publishing)

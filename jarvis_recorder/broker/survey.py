@@ -5,9 +5,9 @@ from typing import NamedTuple
 import aio_pika
 import aiormq
 
-from jarvis_recorder.broker.connection import CONNECT_SECONDS
+from jarvis_recorder.broker.connection import open_link, refusals
 from jarvis_recorder.broker.topology import QUEUES
-from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
+from jarvis_recorder.errors import BrokerUnavailable
 
 
 class Standing(NamedTuple):
@@ -27,15 +27,10 @@ async def survey(url: str) -> list[Standing]:
         ConfigurationError: It refuses the user.
     """
     try:
-        connection = await aio_pika.connect(url, timeout=CONNECT_SECONDS)
-        async with connection:
-            found = [await _look(connection, queue.name) for queue in QUEUES]
-    except (
-        aiormq.exceptions.ProbableAuthenticationError,
-        aiormq.exceptions.AuthenticationError,
-    ) as error:
-        raise ConfigurationError("the broker knows no such user, or another password") from error
-    except (TimeoutError, OSError, aiormq.exceptions.AMQPError) as error:
+        async with open_link(url, "survey") as link:
+            with refusals("the queues cannot be looked at"):
+                found = [await _look(link.connection, queue.name) for queue in QUEUES]
+    except BrokerUnavailable as error:
         raise BrokerUnavailable(f"the broker cannot be reached: {error}") from error
     return [standing for standing in found if standing is not None]
 

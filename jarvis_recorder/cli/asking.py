@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from jarvis_recorder.cli.settings import loaded
 from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import MAX_LIMIT, Question
 
@@ -67,6 +68,7 @@ class Asking(NamedTuple):
     url: str
     timeout: float
     as_json: bool
+    tls: Tls = Tls()
 
 
 def asking(
@@ -78,7 +80,8 @@ def asking(
     settings = loaded(config, overrides).settings
     # What goes wrong is said once, by the command itself.
     log.configure("error", settings.log.format)
-    return Asking(settings.broker.url.get_secret_value(), timeout, as_json)
+    broker = settings.broker
+    return Asking(broker.url.get_secret_value(), timeout, as_json, broker.tls)
 
 
 def made(question: Callable[..., Q], **parameters: Any) -> Q:
@@ -99,7 +102,7 @@ async def connected(whom: Asking) -> AsyncIterator["RecorderClient"]:
 
     try:
         async with RecorderClient(
-            whom.url, timeout=whom.timeout, app_id="jarvis-recorder-cli"
+            whom.url, timeout=whom.timeout, app_id="jarvis-recorder-cli", tls=whom.tls
         ) as client:
             yield client
     except RecorderError as error:

@@ -48,6 +48,7 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
     settings, origins = loaded(config, set_)
     sqlite_path(settings)
+    settings.broker.tls.context()
     given = sum(origins[name] != "default" for name in NAMES)
     typer.echo(f"the configuration is valid: {given} of {len(NAMES)} settings given")
 

@@ -233,10 +233,10 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
 
     settings = loaded(config, overrides).settings
     log.configure("error", settings.log.format)
-    url = settings.broker.url.get_secret_value()
+    url, tls = settings.broker.url.get_secret_value(), settings.broker.tls
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield DeadLetters(url)
+        yield DeadLetters(url, tls=tls)
         return
     columns = (TextColumn("Looking through"), BarColumn(), MofNCompleteColumn())
     bar = Progress(*columns, console=console, transient=True)
@@ -250,7 +250,7 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
             bar.stop()
 
     try:
-        yield DeadLetters(url, progress)
+        yield DeadLetters(url, progress, tls=tls)
     finally:
         bar.stop()
 

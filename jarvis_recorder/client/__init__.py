@@ -26,6 +26,7 @@ from jarvis_recorder.client.reading import (
 )
 from jarvis_recorder.client.recorder_client import RecorderClient
 from jarvis_recorder.client.records import new_event, new_snapshot, new_turn
+from jarvis_recorder.tls import Tls
 
 __all__ = [
     "EventResolved",
@@ -33,6 +34,7 @@ __all__ = [
     "PreferenceChanged",
     "PreferenceDeleted",
     "RecorderClient",
+    "Tls",
     "new_event",
     "new_snapshot",
     "new_turn",

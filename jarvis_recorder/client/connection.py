@@ -11,6 +11,7 @@ from jarvis_recorder.broker.supervision import Backoff
 from jarvis_recorder.client.asking import Asker, open_asker
 from jarvis_recorder.client.publishing import RecordPublisher, open_record_publisher
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
+from jarvis_recorder.tls import Tls
 
 
 class Connected(NamedTuple):
@@ -29,13 +30,14 @@ class Lifeline:
     for good, because the password was changed, is the last: all who wait hear of it.
     """
 
-    def __init__(self, url: str, app_id: str) -> None:
+    def __init__(self, url: str, app_id: str, tls: Tls) -> None:
         try:
             address.check(url)
         except ValueError as error:
             raise ConfigurationError(f"the broker's URL {error}") from None
         self._url = url
         self._app_id = app_id
+        self._tls = tls
         self._state: asyncio.Future[Connected]
         self._leaving: asyncio.Future[None]
         self._task: asyncio.Task[None]
@@ -49,8 +51,9 @@ class Lifeline:
         except BaseException as error:
             await self._end()
             if isinstance(error, BrokerUnavailable):
+                hint = "" if str(error).startswith("TLS") else "; is RabbitMQ running there?"
                 raise BrokerUnavailable(
-                    f"no broker at {address.redacted(self._url)}: {error}; is RabbitMQ running there?"
+                    f"no broker at {address.redacted(self._url)}: {error}{hint}"
                 ) from error
             raise
         return self
@@ -108,7 +111,7 @@ class Lifeline:
 
     async def _hold(self) -> None:
         """Open a connection, and return when it is lost or not wanted any more."""
-        async with open_link(self._url, "client") as link:
+        async with open_link(self._url, "client", tls=self._tls) as link:
             asker = await open_asker(link, self._app_id, URL(self._url).user)
             connected = Connected(link, asker, await open_record_publisher(link))
             self._state.set_result(connected)

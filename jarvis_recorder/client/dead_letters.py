@@ -9,8 +9,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.broker.dead_queue import DeadQueue, open_dead_queue
 from jarvis_recorder.errors import MessageTooLarge, NotConfirmed, NotFound
+from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.dead_letters import (
     Letter,
     judged,
@@ -84,8 +86,9 @@ class DeadLetters:
     who look at once see a part each. It bounds what it holds, whatever the queue holds.
     """
 
-    def __init__(self, url: str, progress: Progress = _silent) -> None:
+    def __init__(self, url: str, progress: Progress = _silent, *, tls: Tls = SYSTEM_TLS) -> None:
         self._url = url
+        self._tls = tls
         self._progress = progress
 
     async def iterate(self, wanted: Filter) -> AsyncIterator[Found]:
@@ -134,7 +137,7 @@ class DeadLetters:
 
     @asynccontextmanager
     async def _queue(self) -> AsyncIterator[DeadQueue]:
-        async with open_dead_queue(self._url) as queue:
+        async with open_dead_queue(self._url, tls=self._tls) as queue:
             yield queue
 
     async def _found(self, queue: DeadQueue, wanted: Filter) -> AsyncIterator[Found]:

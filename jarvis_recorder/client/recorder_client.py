@@ -6,6 +6,7 @@ import weakref
 from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
+from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.client import reading
 from jarvis_recorder.client.connection import Connected, Lifeline
 from jarvis_recorder.client.failures import NotSent, refused
@@ -28,6 +29,7 @@ from jarvis_recorder.client.records import (
 )
 from jarvis_recorder.client.subscription import Subscription
 from jarvis_recorder.errors import BrokerUnavailable, NoAnswer
+from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire import rpc
 from jarvis_recorder.wire.answers import Document, Stats
 from jarvis_recorder.wire.delivery import Delivery
@@ -70,12 +72,18 @@ class RecorderClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         app_id: str = "jarvis-recorder-client",
+        tls: Tls = SYSTEM_TLS,
     ) -> None:
-        """`timeout` is for each call, in seconds; `app_id` goes out with every message."""
+        """
+        `timeout` is for each call, in seconds; `app_id` goes out with every message.
+
+        With a certificate in `tls` and no password in the URL, who this is says the certificate.
+        """
         self._url = url
         self._timeout = timeout
         self._app_id = app_id
-        self._lifeline = Lifeline(url, app_id)
+        self._tls = tls
+        self._lifeline = Lifeline(url, app_id, tls)
         self._subscriptions: weakref.WeakSet[Subscription[Any]] = weakref.WeakSet()
         self.events = Events(self.ask)
         self.conversations = Conversations(self.ask)
@@ -223,7 +231,7 @@ class RecorderClient:
     def _subscribed(
         self, bindings: Sequence[str], read: Callable[[Delivery], Iterable[T]]
     ) -> Subscription[T]:
-        subscription = Subscription(self._url, bindings, read)
+        subscription = Subscription(self._url, bindings, read, self._tls)
         self._subscriptions.add(subscription)
         return subscription
 

@@ -11,6 +11,7 @@ from jarvis_recorder.broker.connection import Link, open_link, refusals
 from jarvis_recorder.broker.supervision import Backoff
 from jarvis_recorder.client.failures import NO_RECORDER
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
+from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import EXCHANGE
@@ -46,8 +47,10 @@ class Subscription(Generic[T]):
         url: str,
         bindings: Sequence[str],
         read: Callable[[Delivery], Iterable[T]],
+        tls: Tls,
     ) -> None:
         self._url = url
+        self._tls = tls
         self._bindings = bindings
         self._read = read
         self._stack = contextlib.AsyncExitStack()
@@ -132,7 +135,9 @@ class Subscription(Generic[T]):
 
     async def _subscribe(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            link = await stack.enter_async_context(open_link(self._url, "client subscription"))
+            link = await stack.enter_async_context(
+                open_link(self._url, "client subscription", tls=self._tls)
+            )
             # Each connection has its own queue of arrivals: tags of a past one mean nothing.
             arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
             channel = await _consume(link, self._bindings, arrived)

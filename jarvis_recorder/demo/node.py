@@ -35,7 +35,14 @@ kill -KILL 0
 class PrivateNode:
     """One RabbitMQ node on the loopback interface, empty at first."""
 
-    def __init__(self, directory: Path, *, vm_memory_high_watermark: str = "0.6") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        vm_memory_high_watermark: str = "0.6",
+        configuration: str = "",
+        plugins: str = "",
+    ) -> None:
         self.directory = directory
         self.port, epmd_port, distribution_port = _free_ports(3)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
@@ -47,9 +54,9 @@ class PrivateNode:
             f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
             f"vm_memory_high_watermark.relative = {vm_memory_high_watermark}\n"
             "disk_free_limit.absolute = 50MB\n"
-            "log.console = false\n"
+            f"log.console = false\n{configuration}"
         )
-        (directory / "enabled_plugins").write_text("[].\n")
+        (directory / "enabled_plugins").write_text(f"[{plugins}].\n")
         self._environment = {
             "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",

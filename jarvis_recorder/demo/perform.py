@@ -54,7 +54,9 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
     recording = asyncio.create_task(app.run())
     try:
         broker = loaded.settings.broker
-        async with open_session(broker.url.get_secret_value(), broker.topology) as session:
+        async with open_session(
+            broker.url.get_secret_value(), broker.topology, tls=broker.tls
+        ) as session:
             messages = tell(now() - LENGTH, Random(now()))  # noqa: S311 - a story, no secret
             began = time.monotonic()
             await _publish(session.publisher, messages)

@@ -155,7 +155,7 @@ def test_a_file_that_is_asked_for_has_to_be_there(tmp_path):
         load({}, {}, tmp_path / "gone.toml")
 
 
-SECRET = "amqp://jarvis:geheim@broker:5672/v?password=geheim"
+SECRET = "amqp://jarvis:geheim@broker:5672/v"
 
 
 def test_a_secret_is_never_shown():

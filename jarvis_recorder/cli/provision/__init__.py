@@ -2,10 +2,11 @@
 
 import typer
 
-from jarvis_recorder.cli.provision import systemd
+from jarvis_recorder.cli.provision import rabbitmq, systemd
 
 commands = typer.Typer(
     no_args_is_help=True,
     help="Make a machine ready for the recorder.",
 )
-systemd.register(commands)
+for part in (rabbitmq, systemd):
+    part.register(commands)

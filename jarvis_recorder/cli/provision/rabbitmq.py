@@ -1,0 +1,140 @@
+"""`provision rabbitmq`: users with the rights of their role, and the topology."""
+
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import typer
+from yarl import URL
+
+from jarvis_recorder.errors import ConfigurationError
+
+_DEFINITIONS: Final = "definitions.json"
+_URL: Final = "broker.url"
+_PERMISSIONS: Final = "rpc.permissions"
+_RECORDER: Final = "recorder"
+_HOST: Final = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command(
+        "rabbitmq",
+        epilog="Example: `jarvis-recorder provision rabbitmq /root/jarvis --host broker.lan --tls`",
+    )(provision)
+
+
+def provision(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to write; made if it is not there.")
+    ],
+    host: Annotated[
+        str, typer.Option("--host", metavar="HOST[:PORT]", help="How the broker is reached.")
+    ] = "localhost",
+    vhost: Annotated[str, typer.Option("--vhost", metavar="NAME", help="The virtual host.")] = "/",
+    tls: Annotated[bool, typer.Option("--tls", help="Write amqps:// URLs.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there: every password changes.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Where it is there already, leave it and succeed.")
+    ] = False,
+    show_urls: Annotated[
+        bool, typer.Option("--show-urls", help="Print the URLs too, with their passwords.")
+    ] = False,
+) -> None:
+    """
+    Write RabbitMQ's definitions with one user a role and fresh passwords.
+
+    `definitions.json` is for the broker: users, their rights, exchanges, queues, bindings; of the
+    passwords it has only salted hashes. Each role has a directory with its `broker.url`, the
+    recorder's also `rpc.permissions`; it is a credentials directory as systemd makes them. All
+    files are for you alone (mode 0600). Nothing on any broker is changed: what to type next is
+    shown at the end.
+    """
+    _require_host(host)
+    scheme = "amqps" if tls else "amqp"
+    written = _files(f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}", vhost)
+    there = [name for name in written if (directory / name).exists()]
+    if dry_run:
+        for name in written:
+            kept = (
+                "is there: only --force would replace it" if name in there else "would be written"
+            )
+            typer.echo(f"{directory / name}: {kept}")
+        return
+    # Written last: without it nobody can have taken these passwords into use.
+    if keep and _DEFINITIONS in there:
+        typer.echo(f"{directory / _DEFINITIONS}: is there already; all is kept")
+        return
+    if there and not force and not keep:
+        raise ConfigurationError(
+            f"{directory / there[0]}: is there already; nothing was written. Its passwords may be "
+            "in use: name another directory, or replace all of it with --force"
+        )
+    for name, text in written.items():
+        _write(directory / name, text)
+    _tell(directory, written, show_urls=show_urls)
+
+
+def _files(url: str, vhost: str) -> dict[str, str]:
+    """Return what to write, by path, with fresh passwords."""
+    from jarvis_recorder.broker.definitions import definitions, password_hash
+    from jarvis_recorder.broker.roles import ROLES, permissions
+
+    passwords = {role.name: secrets.token_urlsafe(24) for role in ROLES}
+    hashes = {
+        name: password_hash(password, secrets.token_bytes(4))
+        for name, password in passwords.items()
+    }
+    files = {f"{_RECORDER}/{_PERMISSIONS}": json.dumps(permissions(), indent=2) + "\n"}
+    for name, password in passwords.items():
+        files[f"{name}/{_URL}"] = url.format(f"{name}:{password}") + "\n"
+    files[_DEFINITIONS] = json.dumps(definitions(vhost, hashes), indent=2) + "\n"
+    return files
+
+
+def _require_host(host: str) -> None:
+    try:
+        is_one = _HOST.fullmatch(host) is not None and URL(f"amqp://{host}").port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise typer.BadParameter("--host must be a host name or address, with :PORT where needed")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        beside.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _tell(directory: Path, written: dict[str, str], *, show_urls: bool) -> None:
+    for name, text in written.items():
+        shown = f": {text.strip()}" if show_urls and name.endswith(_URL) else ""
+        typer.echo(f"{directory / name}: written, for its owner only{shown}")
+    typer.echo(
+        f"""
+Next, on the broker, as root:
+  rabbitmqctl import_definitions {directory / _DEFINITIONS}
+  rabbitmqctl delete_user guest
+
+Then the recorder, and whoever asks it:
+  CREDENTIALS_DIRECTORY={directory / _RECORDER} jarvis-recorder run
+  CREDENTIALS_DIRECTORY={directory / "dashboard"} jarvis-recorder tail\
+"""
+    )

@@ -1,0 +1,127 @@
+"""The image and the compose file, read as Docker would read them: no Docker is needed."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema.validators import validator_for
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+
+
+def test_the_compose_file_is_one():
+    schema = json.loads((ROOT / "tests/specifications/compose-spec.json").read_text())
+    validator = validator_for(schema)
+    validator.check_schema(schema)
+
+    validator(schema).validate(COMPOSE)
+
+
+def test_the_linter_has_nothing_to_say_about_the_image():
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], check=False, capture_output=True)
+
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+@pytest.mark.parametrize("name", ["provision", "recorder"])
+def test_ours_run_with_no_more_than_they_need(name):
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "user" not in service, "the image's own user, which is not root"
+
+
+def test_ports_are_open_to_this_machine_alone():
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_one_waits_for_the_other():
+    """Whoever ends by himself is waited for by another, or `up --wait` would call it a failure."""
+    conditions = {
+        (name, other): what["condition"]
+        for name, service in SERVICES.items()
+        for other, what in service.get("depends_on", {}).items()
+    }
+    assert conditions == {
+        ("rabbitmq", "provision"): "service_completed_successfully",
+        ("recorder", "rabbitmq"): "service_healthy",
+    }
+
+
+def test_what_is_to_stay_is_in_volumes_that_are_declared():
+    mounts = [mount for service in SERVICES.values() for mount in service["volumes"]]
+    named = {mount.split(":")[0] for mount in mounts if not mount.startswith(".")}
+
+    assert named == set(COMPOSE["volumes"])
+    for mount in mounts:
+        if mount.startswith("."):
+            assert (ROOT / mount.split(":")[0]).is_file()
+
+
+def test_no_password_is_written_in_it():
+    text = (ROOT / "docker-compose.yml").read_text() + (ROOT / "Dockerfile").read_text()
+
+    assert re.search(r"(?i)password\s*[:=]|_PASS\b|guest|://[^/\s]*:[^/\s]*@", text) is None
+
+
+def test_the_arguments_of_provision_are_understood(tmp_path):
+    """The very arguments of the compose file, twice: a second start keeps what the first made."""
+    arguments = [
+        str(tmp_path / "p") if argument == "/provisioned" else argument
+        for argument in SERVICES["provision"]["command"]
+    ]
+
+    def files():
+        subprocess.run([sys.executable, "-m", "jarvis_recorder", *arguments], check=True)
+        return {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+
+    first = files()
+    assert first == files()
+    url = first[tmp_path / "p" / "recorder" / "broker.url"]
+    assert re.fullmatch(r"amqp://recorder:[\w-]{32}@rabbitmq/%2F\n", url)
+    assert tmp_path / "p" / "definitions.json" in first
+
+
+def test_what_is_copied_into_the_image_is_let_through():
+    allowed = {
+        line[1:].rstrip("/")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    copied = {
+        source.removeprefix("./")
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in copied)
+
+
+@pytest.mark.parametrize("name", ["requirements-run.lock", "requirements-build.lock"])
+def test_the_image_has_what_was_tested(name):
+    """The same versions, with the same hashes, as the lock that the tests run with."""
+    locked = packages(ROOT / "requirements.lock")
+
+    assert packages(ROOT / name).items() <= locked.items()
+
+
+def packages(path):
+    """Return each requirement with its hashes, without its markers."""
+    found = {}
+    for block in re.split(r"\n(?=[a-z])", path.read_text()):
+        name = re.match(r"[\w.-]+(\[\w+\])?==[\w.]+", block)
+        found[name[0]] = frozenset(re.findall(r"sha256:[0-9a-f]{64}", block))
+    return found

@@ -1,0 +1,134 @@
+"""What `provision rabbitmq` writes, and what it leaves alone."""
+
+import base64
+import hashlib
+import json
+import stat
+import subprocess
+import sys
+
+import pytest
+from yarl import URL
+
+from jarvis_recorder.broker.definitions import definitions
+from jarvis_recorder.broker.roles import ROLES, permissions
+from jarvis_recorder.config import load
+
+
+def provision(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "jarvis_recorder", "provision", "rabbitmq", *map(str, arguments)],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path):
+    directory = tmp_path / "made" / "by it"
+    done = provision(directory, "--host", "broker.lan:5671", "--vhost", "a/b", "--tls")
+    assert (done.returncode, done.stderr) == (0, "")
+    return directory, done.stdout
+
+
+def everything(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_each_role_has_a_url_whose_password_is_in_the_definitions_as_a_hash(written):
+    directory, said = written
+    users = {
+        user["name"]: user
+        for user in json.loads((directory / "definitions.json").read_text())["users"]
+    }
+    passwords = set()
+    for role in ROLES:
+        url = URL((directory / role.name / "broker.url").read_text().strip())
+        assert (url.scheme, url.host, url.port) == ("amqps", "broker.lan", 5671)
+        assert (url.user, url.raw_path) == (role.name, "/a%2Fb")
+        kept = base64.b64decode(users[role.name]["password_hash"])
+        salt, digest = kept[:4], kept[4:]
+        assert hashlib.sha256(salt + url.password.encode()).digest() == digest
+        assert url.password not in said
+        passwords.add(url.password)
+    assert len(passwords) == len(users) == len(ROLES)
+
+
+def test_only_the_owner_may_read(written):
+    directory, _ = written
+    for path in directory.rglob("*"):
+        mode = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_the_directory_of_the_recorder_is_a_credentials_directory(written):
+    directory, _ = written
+    settings = load({}, {"CREDENTIALS_DIRECTORY": str(directory / "recorder")}).settings
+
+    assert settings.rpc.permissions == permissions()
+    assert settings.broker.url.get_secret_value().startswith("amqps://recorder:")
+
+
+def test_what_is_there_is_kept_unless_forced(written):
+    directory, _ = written
+    before = everything(directory)
+
+    again = provision(directory)
+    assert again.returncode == 78
+    assert "nothing was written" in again.stderr
+    assert provision(directory, "--keep").returncode == 0
+    assert everything(directory) == before
+    assert provision(directory, "--force").returncode == 0
+    assert all(before[path] != text for path, text in everything(directory).items()
+               if path.name != "rpc.permissions")  # fmt: skip
+
+
+def test_half_of_it_is_made_whole(written):
+    """The definitions come last: without them no broker has heard of these passwords."""
+    directory, _ = written
+    (directory / "definitions.json").unlink()
+    before = everything(directory)
+
+    assert provision(directory, "--keep").returncode == 0
+    assert (directory / "definitions.json").exists()
+    assert (
+        everything(directory)[directory / "chat" / "broker.url"]
+        != (before[directory / "chat" / "broker.url"])
+    )
+
+
+def test_a_dry_run_writes_nothing(tmp_path):
+    done = provision(tmp_path / "new", "--dry-run")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "new/chat/broker.url: would be written" in done.stdout
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_urls_are_shown_to_who_asks_for_them(tmp_path):
+    done = provision(tmp_path, "--show-urls")
+
+    assert (tmp_path / "chat" / "broker.url").read_text().strip() in done.stdout
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a/b", "user:x@host", "host?x=1", "host:0"])
+def test_what_is_no_host_is_wrong_usage(tmp_path, host):
+    assert provision(tmp_path, "--host", host).returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    done = provision(tmp_path / "file" / "below")
+
+    assert done.returncode == 78
+    assert "cannot be written: Not a directory" in done.stderr
+
+
+def test_every_role_is_held_to_keys_on_the_exchange():
+    """Without a topic permission RabbitMQ lets any key through."""
+    made = definitions("/", {})
+
+    assert {(held["user"], held["exchange"]) for held in made["topic_permissions"]} == {
+        (role.name, "jarvis") for role in ROLES
+    }
+    assert not any("administrator" in user["tags"] for user in made["users"])
