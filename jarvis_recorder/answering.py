@@ -9,7 +9,9 @@ import structlog
 from jarvis_recorder.broker.answering import Answering as Connected
 from jarvis_recorder.broker.answering import open_answering
 from jarvis_recorder.config import Settings
+from jarvis_recorder.ingest.progress import Progress
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
+from jarvis_recorder.measures import MeasuredPublisher
 from jarvis_recorder.ports import Clock, Outbox
 from jarvis_recorder.query.announcer import Announcer
 from jarvis_recorder.query.dispatcher import Dispatcher
@@ -25,15 +27,18 @@ class Answering:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         dispatcher: Dispatcher,
         outbox: Outbox,
+        progress: Progress,
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._outbox = outbox
+        self._progress = progress
         self._clock = clock
         self._stop = stop
 
@@ -59,9 +64,12 @@ class Answering:
 
     async def _answer(self, connected: Connected) -> None:
         responder = Responder(connected.requests, self._dispatcher)
-        announcer = Announcer(self._outbox, connected.publisher, self._clock)
+        announcer = Announcer(
+            self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
+        )
         await connected.requests.start(responder.take)
         log.info("answering", concurrency=self._settings.rpc.concurrency)
+        self._progress.answering = True
         announcing = asyncio.create_task(announcer.run())
         ends = (connected.link.lost, self._dispatcher.failed, announcing)
         try:
@@ -69,6 +77,7 @@ class Answering:
             await raise_first(*ends)
             await self._drain(connected, responder)
         finally:
+            self._progress.answering = False
             announcing.cancel()
             await asyncio.gather(announcing, return_exceptions=True)
             await responder.drain(0)

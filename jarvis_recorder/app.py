@@ -14,6 +14,8 @@ from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.ingest.progress import Progress
+from jarvis_recorder.measures import Calls
+from jarvis_recorder.monitoring import monitored
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
@@ -42,6 +44,7 @@ class App:
         self._stop = stop
         self._started_at = to_datetime(now())
         self._per_second = 0.0
+        self._calls = Calls()
         self.progress = Progress()
 
     async def run(self) -> None:
@@ -56,7 +59,10 @@ class App:
         async with open_store(sqlite_path(self._settings), now) as store:
             reporter = asyncio.create_task(self._report())
             try:
-                await self._run_parts(store)
+                async with monitored(
+                    self._settings.http.listen, self.progress, self._calls, store.probe, now
+                ):
+                    await self._run_parts(store)
             finally:
                 reporter.cancel()
         log.info("stopped", **self._summary())
@@ -65,7 +71,12 @@ class App:
         """Run both parts side by side; what ends the process in one of them ends the other."""
         recording = Recording(self._settings, store.repository, self.progress, now, self._stop)
         answering = Answering(
-            self._settings, self._dispatcher(store.archive), store.outbox, now, self._stop
+            settings=self._settings,
+            dispatcher=self._dispatcher(store.archive),
+            outbox=store.outbox,
+            progress=self.progress,
+            clock=now,
+            stop=self._stop,
         )
         try:
             async with asyncio.TaskGroup() as parts:
@@ -80,6 +91,7 @@ class App:
             permissions=Permissions(self._settings.rpc.permissions),
             activity=self._activity,
             document=document,
+            calls=self._calls,
         )
 
     async def _supervised(self, part: str, attempt: Callable[[], Awaitable[None]]) -> None:

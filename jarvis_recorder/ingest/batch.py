@@ -44,6 +44,12 @@ class Batch:
         for refusal in decoded.refusals:
             self.refusals.append((origin, refusal))
 
+    @property
+    def oldest(self) -> int | None:
+        """When the first of its deliveries arrived; None where they held nothing."""
+        first = (*self.origins[:1], *(origin for origin, _ in self.refusals[:1]))
+        return min((origin.received_at for origin in first), default=None)
+
     def __bool__(self) -> bool:
         return bool(self.last_tags)
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import structlog
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage import schema, sqlite
 from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
+from jarvis_recorder.storage.probe import Condition, condition
 from jarvis_recorder.storage.readers import open_readers
 from jarvis_recorder.storage.repository import SqliteRepository
 from jarvis_recorder.storage.writer import open_writer
@@ -24,6 +26,8 @@ class Store(NamedTuple):
     repository: SqliteRepository
     archive: SqliteArchive
     outbox: SqliteOutbox
+    probe: Callable[[], Awaitable[Condition]]
+    """Return how the database is if it would take a record now; else raises as `append` does."""
 
 
 @contextlib.asynccontextmanager
@@ -45,5 +49,8 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
             await schema.upgrade(writer, path)
             archive = SqliteArchive(path, writer, readers, clock)
             yield Store(
-                SqliteRepository(writer), archive, SqliteOutbox(writer, readers, archive.changed)
+                SqliteRepository(writer),
+                archive,
+                SqliteOutbox(writer, readers, archive.changed),
+                partial(writer.run, partial(condition, path)),
             )
