@@ -95,7 +95,8 @@ def test_an_address_is_read(listen, parts, asked_at):
 
 
 @pytest.mark.parametrize(
-    "listen", ["9464", ":9464", "::1:9464", "host:", "host:x", "h:65536", "h:-1", "h:\u0661", "[]:1"]
+    "listen",
+    ["9464", ":9464", "::1:9464", "host:", "host:x", "h:65536", "h:-1", "h:\u0661", "[]:1"],
 )
 def test_what_is_no_address_is_refused(listen):
     with pytest.raises(ValueError, match="HOST:PORT"):
