@@ -57,6 +57,8 @@ class Progress:
     def detach(self) -> None:
         """Show at once that the session is gone: the next may be long in coming."""
         self.connected = self.attached = False
+        if self.state is State.RECORDING:
+            self.state = State.CONNECTING
 
     def count_batch(self, stored: int, duplicates: int) -> None:
         self.batches += 1

@@ -17,8 +17,11 @@ class StorageWatch:
     `refusal` is None while it takes something, `answered_at` a time of the event loop's clock.
     """
 
-    def __init__(self, probe: Callable[[], Awaitable[Condition]]) -> None:
+    def __init__(
+        self, probe: Callable[[], Awaitable[Condition]], pause_seconds: float = _PAUSE_SECONDS
+    ) -> None:
         self._probe = probe
+        self._pause_seconds = pause_seconds
         self._loop = asyncio.get_running_loop()
         self.condition: Condition | None = None
         self.refusal: str | None = None
@@ -27,7 +30,7 @@ class StorageWatch:
     @property
     def silent_seconds(self) -> float:
         """For how long it has said nothing: each answer is followed by a question."""
-        return max(0.0, self._loop.time() - self.answered_at - _PAUSE_SECONDS)
+        return max(0.0, self._loop.time() - self.answered_at - self._pause_seconds)
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -38,4 +41,4 @@ class StorageWatch:
             except (StorageUnavailable, StorageUncertain, StorageDamaged) as error:
                 self.refusal = str(error)
             self.answered_at = self._loop.time()
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(self._pause_seconds)

@@ -42,6 +42,7 @@ def test_a_session_that_is_gone_is_told_at_once():
     progress = at_work()
     progress.detach()
     assert failed(progress) == {"broker", "consumers"}
+    assert progress.state is State.CONNECTING
 
 
 def test_what_stops_is_not_ready_while_it_finishes():
