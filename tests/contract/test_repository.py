@@ -344,7 +344,7 @@ async def test_whoever_stops_waiting_stops_no_transaction(sqlite):
 
 async def test_a_locked_database_stores_nothing_and_works_again(path, monkeypatch):
     monkeypatch.setattr("jarvis_recorder.storage.sqlite._BUSY_SECONDS", 0.01)
-    async with open_store(path, lambda: 0) as (repository, _, _):
+    async with open_store(path, lambda: 0) as (repository, *_):
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
