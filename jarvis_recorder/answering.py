@@ -11,6 +11,7 @@ from jarvis_recorder.broker.answering import open_answering
 from jarvis_recorder.config import Settings
 from jarvis_recorder.ingest.progress import Progress
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
+from jarvis_recorder.measures import MeasuredPublisher
 from jarvis_recorder.ports import Clock, Outbox
 from jarvis_recorder.query.announcer import Announcer
 from jarvis_recorder.query.dispatcher import Dispatcher
@@ -64,7 +65,9 @@ class Answering:
 
     async def _answer(self, connected: Connected) -> None:
         responder = Responder(connected.requests, self._dispatcher)
-        announcer = Announcer(self._outbox, connected.publisher, self._clock)
+        announcer = Announcer(
+            self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
+        )
         await connected.requests.start(responder.take)
         log.info("answering", concurrency=self._settings.rpc.concurrency)
         self._progress.answering = True

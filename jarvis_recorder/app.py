@@ -16,6 +16,8 @@ from jarvis_recorder.broker.supervision import supervise
 from jarvis_recorder.config import Loaded, sqlite_path
 from jarvis_recorder.errors import RecorderError, StorageDamaged
 from jarvis_recorder.ingest.progress import Progress
+from jarvis_recorder.measures import Calls
+from jarvis_recorder.monitoring import monitored
 from jarvis_recorder.notify import ServiceManager
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.pulse import Pulse
@@ -48,6 +50,7 @@ class App:
         self._stop = stop
         self._started_at = to_datetime(now())
         self._per_second = 0.0
+        self._calls = Calls()
         self.progress = Progress()
 
     async def run(self) -> None:
@@ -83,9 +86,14 @@ class App:
             reporter = asyncio.create_task(self._report())
             try:
                 with pulse.watching(store.writer.answers):
-                    await self._run_parts(store)
+                    await self._run_monitored(store)
             finally:
                 reporter.cancel()
+
+    async def _run_monitored(self, store: Store) -> None:
+        listen = self._settings.http.listen
+        async with monitored(listen, self.progress, self._calls, store.probe, now):
+            await self._run_parts(store)
 
     async def _run_parts(self, store: Store) -> None:
         """Run both parts side by side; what ends the process in one of them ends the other."""
@@ -111,6 +119,7 @@ class App:
             permissions=Permissions(self._settings.rpc.permissions),
             activity=self._activity,
             document=document,
+            calls=self._calls,
         )
 
     async def _supervised(self, part: str, attempt: Callable[[], Awaitable[None]]) -> None:

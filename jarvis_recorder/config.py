@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jarvis_recorder import address
+from jarvis_recorder.endpoint import host_and_port
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.methods import BY_NAME
@@ -129,7 +130,14 @@ class LogSettings(_Section):
 class HttpSettings(_Section):
     """Where health and metrics are served."""
 
-    listen: str = Field("127.0.0.1:9464", description="address and port")
+    listen: str = Field("127.0.0.1:9464", description="address and port; empty: nowhere")
+
+    @field_validator("listen")
+    @classmethod
+    def _names_an_address(cls, listen: str) -> str:
+        if listen:
+            host_and_port(listen)
+        return listen
 
 
 class GatewaySettings(_Section):

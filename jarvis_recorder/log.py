@@ -9,7 +9,15 @@ import structlog
 
 # aiormq logs whole frames at debug, payloads and passwords included, and reports by itself
 # what reaches us as an exception anyway.
-_SILENCED: Final = ("aiormq", "aio_pika", "asyncio", "aiosqlite", "sqlalchemy", "alembic")
+_SILENCED: Final = (
+    "aiormq",
+    "aio_pika",
+    "asyncio",
+    "aiosqlite",
+    "sqlalchemy",
+    "alembic",
+    "uvicorn",
+)
 
 
 # Those of syslog; see sd-daemon(3).

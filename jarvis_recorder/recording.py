@@ -16,6 +16,7 @@ from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
+from jarvis_recorder.measures import MeasuredPublisher
 from jarvis_recorder.ports import Clock, Consumer, Repository
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.topics import TOPICS, Kind
@@ -83,11 +84,13 @@ class Recording:
             session = await unless_stopped(self._stop, stack.enter_async_context(opening))
             if session is None:
                 return
+            self.progress.connected = True
             pipeline = self._pipeline(session)
             working = asyncio.create_task(pipeline.recorder.run())
             try:
                 await self._work(session, pipeline, working)
             finally:
+                self.progress.detach()
                 pipeline.intake.abandon()
                 await self._leave(working, pipeline.dead_letters)
 
@@ -104,7 +107,7 @@ class Recording:
             consumers = await attaching
         finally:
             attaching.cancel()
-        self.progress.state = State.RECORDING
+        self.progress.attach()
         log.info("recording", queues=[topic.queue for topic in TOPICS])
         await first_of(self._stop, working, session.lost)
         await raise_first(working, session.lost)
@@ -113,7 +116,9 @@ class Recording:
 
     def _pipeline(self, session: Session) -> _Pipeline:
         intake = Intake(session.flow, self._clock)
-        dead_letters = DeadLetters(session.publisher, self.progress)
+        dead_letters = DeadLetters(
+            MeasuredPublisher(session.publisher, self.progress.sent), self.progress
+        )
         recorder = Recorder(
             intake=intake,
             repository=self._repository,

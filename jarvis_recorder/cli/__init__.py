@@ -48,6 +48,7 @@ def main() -> None:
         dead,
         demo,
         gateway,
+        health,
         importing,
         prefs,
         provision,
@@ -61,6 +62,7 @@ def main() -> None:
 
     run.register(application)
     demo.register(application)
+    health.register(application)
     application.add_typer(query.commands, name="query")
     application.add_typer(prefs.commands, name="prefs")
     resolve.register(application)

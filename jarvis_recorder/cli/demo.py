@@ -64,7 +64,7 @@ def demo(
         if broker is None:
             say("Starting a private RabbitMQ node …")
         url = stack.enter_context(private_node()).url if broker is None else broker
-        overrides = {"broker.url": url, "store.url": f"sqlite:///{path}"}
+        overrides = {"broker.url": url, "store.url": f"sqlite:///{path}", "http.listen": ""}
         # Of this machine's settings none takes part: a demo is the same everywhere.
         settings = load(overrides, {}, _NO_FILE)
         log.configure("error", "auto")

@@ -23,6 +23,10 @@ class Lane:
         """Leave this delivery unsettled until it is released."""
         self._held.add(tag)
 
+    def unsettled(self, last: int) -> int:
+        """Return how many deliveries `settle` would settle or leave held."""
+        return last - self._settled_to
+
     async def settle(self, last: int) -> None:
         """
         Ack every delivery up to `last` but the held ones, in one frame where none is.

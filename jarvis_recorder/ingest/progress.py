@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from jarvis_recorder.measures import Batches, Sent
 from jarvis_recorder.wire.refusal import Reason
 
 
@@ -23,13 +24,21 @@ class Progress:
     """Counts since the process began. The recorder writes them; whoever reports reads them."""
 
     state: State = State.CONNECTING
+    connected: bool = False
+    attached: bool = False
+    """Whether every queue is consumed."""
     answering: bool = False
+    attachments: int = 0
     oldest: int | None = None
     """When the oldest delivery of the batch under way arrived (microseconds); None between two."""
+    settled: Counter[str] = field(default_factory=Counter)
+    """Deliveries of each queue, those that came again included."""
     batches: int = 0
     stored: int = 0
     duplicates: int = 0
     dead_letters: Counter[Reason] = field(default_factory=Counter)
+    measured: Batches = field(default_factory=Batches)
+    sent: Sent = field(default_factory=Sent)
 
     @contextlib.contextmanager
     def under_way(self, oldest: int | None) -> Iterator[None]:
@@ -39,6 +48,17 @@ class Progress:
             yield
         finally:
             self.oldest = None
+
+    def attach(self) -> None:
+        self.attached = True
+        self.attachments += 1
+        self.state = State.RECORDING
+
+    def detach(self) -> None:
+        """Show at once that the session is gone: the next may be long in coming."""
+        self.connected = self.attached = False
+        if self.state is State.RECORDING:
+            self.state = State.CONNECTING
 
     def count_batch(self, stored: int, duplicates: int) -> None:
         self.batches += 1

@@ -12,6 +12,7 @@ from jarvis_recorder.ingest.batch import Batch
 from jarvis_recorder.ingest.dead_letters import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.progress import Progress, State
+from jarvis_recorder.measures import SYSTEM
 from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository
 from jarvis_recorder.wire.codec import element_of
 from jarvis_recorder.wire.records import Record
@@ -70,6 +71,7 @@ class Recorder:
                 self._refuse(batch, appended.refused)
                 await self._settle(batch)
             self._progress.count_batch(appended.stored, appended.duplicates)
+            self._measure(batch, time.monotonic() - began)
             log.debug(
                 "batch_committed",
                 records=len(batch.records),
@@ -96,6 +98,7 @@ class Recorder:
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
             else:
                 self._report_recovery(time.monotonic() - began)
+                self._progress.measured.commit_seconds.observe(time.monotonic() - began)
                 return appended
 
     def _report_outage(self, error: StorageUnavailable, waiting: int, seconds: float) -> None:
@@ -117,9 +120,17 @@ class Recorder:
         for origin, refusals in batch.refused_deliveries():
             self._dead_letters.send(origin, refusals)
 
-    @staticmethod
-    async def _settle(batch: Batch) -> None:
+    def _measure(self, batch: Batch, seconds: float) -> None:
+        measured = self._progress.measured
+        if batch.records:
+            measured.records.observe(len(batch.records))
+        for lane in batch.last_tags:
+            queue = lane.topic.queue
+            measured.process_seconds.labels(SYSTEM, "process", queue).observe(seconds)
+
+    async def _settle(self, batch: Batch) -> None:
         for lane, tag in batch.last_tags.items():
+            self._progress.settled[lane.topic.queue] += lane.unsettled(tag)
             try:
                 await lane.settle(tag)
             except BrokerUnavailable as error:

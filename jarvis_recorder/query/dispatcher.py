@@ -1,6 +1,7 @@
 """A request's bytes in, the reply's bytes out: one well-formed answer to each call."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -17,11 +18,12 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
+from jarvis_recorder.measures import Calls
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.wire import rpc
 from jarvis_recorder.wire.answers import Activity, Document, Stats
-from jarvis_recorder.wire.methods import Method
+from jarvis_recorder.wire.methods import BY_NAME, Method
 from jarvis_recorder.wire.questions import Discover, Question, ReadHoldings, ReadStats
 from jarvis_recorder.wire.rpc import Call, Code, Fault, Malformed
 
@@ -44,11 +46,13 @@ class Dispatcher:
         permissions: Permissions,
         activity: Callable[[], Activity],
         document: Callable[[], Document],
+        calls: Calls,
     ) -> None:
         self._archive = archive
         self._permissions = permissions
         self._activity = activity
         self._document = document
+        self._calls = calls
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def dispatch(self, body: bytes, user: str | None, until: float) -> bytes | None:
@@ -75,12 +79,19 @@ class Dispatcher:
     ) -> bytes | None:
         if isinstance(call, Malformed):
             return rpc.error_response(call.id, call.fault)
+        began = time.monotonic()
+        code: int | None = None
         try:
             result = await self._result(call, user, until)
             if len(result) > room:
                 raise _too_large(call.method)
         except Fault as fault:
+            code = fault.code
             return None if call.is_notification else rpc.error_response(call.id, fault)
+        finally:
+            # Any other name would be a measure of its own.
+            name = call.method if call.method in BY_NAME else "_OTHER"
+            self._calls.answered(name, code, time.monotonic() - began)
         return None if call.is_notification else rpc.response(call.id, result)
 
     async def _result(self, call: Call, user: str | None, until: float) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import structlog
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage import damage, schema, sqlite
 from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
+from jarvis_recorder.storage.probe import Condition, condition
 from jarvis_recorder.storage.readers import open_readers
 from jarvis_recorder.storage.repository import SqliteRepository
 from jarvis_recorder.storage.writer import Writer, open_writer
@@ -27,6 +29,10 @@ class Store(NamedTuple):
     outbox: SqliteOutbox
     writer: Writer
     path: Path
+
+    async def probe(self) -> Condition:
+        """Return how the database is if it would take a record now; else raise as `append`."""
+        return await self.writer.run(partial(condition, self.path))
 
     @property
     def quarantined(self) -> Path | None:

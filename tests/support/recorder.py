@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class RecorderProcess:
             f"broker.url={url}",
             f"store.url=sqlite:///{database}",
             "log.format=json",
+            "http.listen=127.0.0.1:0",
             *settings,
         ]
         with self._log_path.open("wb") as log:
@@ -72,6 +74,23 @@ class RecorderProcess:
             return None
 
         return wait_until(found, f"log line {event}", seconds)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and body of what it serves beside."""
+        served = self.wait_for("health_served")
+        connection = HTTPConnection(served["host"], served["port"], timeout=10)
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def readiness(self) -> dict[str, Any]:
+        """Return what `/readyz` says, and under `failed` which of its checks."""
+        status, body = self.get("/readyz")
+        found: dict[str, Any] = json.loads(body)
+        assert (status == 200) is found["ready"]
+        failed = {check["name"] for check in found["checks"] if not check["ok"]}
+        return found | {"failed": failed}
 
     def stop(self, seconds: float = 10.0) -> int:
         """Send SIGTERM and return the exit code."""

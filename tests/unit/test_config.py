@@ -232,3 +232,10 @@ def test_a_password_that_tears_the_url_apart_is_not_shown(secret):
     with pytest.raises(ConfigurationError, match="%2F") as refused:
         load({"broker.url": f"amqp://user:{secret}@host/"}, {})
     assert "secret" not in str(refused.value)
+
+
+def test_an_address_to_listen_on_is_one_or_none():
+    assert load({"http.listen": ""}, {}).settings.http.listen == ""
+    assert load({"http.listen": "[::1]:0"}, {}).settings.http.listen == "[::1]:0"
+    with pytest.raises(ConfigurationError, match=r"http\.listen: .*must be HOST:PORT"):
+        load({"http.listen": "9464"}, {})

@@ -18,6 +18,7 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
+from jarvis_recorder.measures import Calls
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.wire import answers, questions, rpc
@@ -35,6 +36,7 @@ def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None
         permissions=Permissions(rules or {}),
         activity=lambda: answers.Activity("1.0", "recording", MOMENT, 5, 1, 0, 0.5),
         document=lambda: {"openrpc": "1.3.2"},
+        calls=Calls(),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import structlog
 from pamqp import header
 
+from jarvis_recorder.measures import Calls
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.query.responder import Responder
@@ -39,6 +40,7 @@ class Desk:
             permissions=Permissions({}),
             activity=lambda: answers.Activity("1", "recording", THEME.updated_at, 0, 0, 0, 0.0),
             document=dict,
+            calls=Calls(),
         )
         self.responder = Responder(self.requests, dispatcher)
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jarvis_recorder.errors import NotFound
+from jarvis_recorder.measures import Calls
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.wire import rpc
@@ -55,7 +56,7 @@ def shelf() -> Shelf:
 async def ask(shelf):
     """Send a text, return what the reply says; None where there is none."""
     dispatcher = Dispatcher(
-        archive=shelf, permissions=Permissions({}), activity=None, document=dict
+        archive=shelf, permissions=Permissions({}), activity=None, document=dict, calls=Calls()
     )
 
     async def send(text: Any) -> Any:

@@ -1,0 +1,51 @@
+"""How the recorder is, for those who watch over it: health and metrics, over HTTP."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from jarvis_recorder.ingest.progress import Progress
+from jarvis_recorder.measures import Calls
+from jarvis_recorder.monitoring.health import Check, Storage, judge
+from jarvis_recorder.monitoring.metrics import Facts, registry
+from jarvis_recorder.monitoring.server import application, serving
+from jarvis_recorder.monitoring.watch import StorageWatch
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.probe import Condition
+
+
+@contextlib.asynccontextmanager
+async def monitored(
+    listen: str,
+    progress: Progress,
+    calls: Calls,
+    probe: Callable[[], Awaitable[Condition]],
+    clock: Clock,
+) -> AsyncIterator[None]:
+    """
+    Watch the storage and serve health and metrics on this address while entered.
+
+    Where it is empty nobody asks, and nothing is watched.
+
+    Raises:
+        ConfigurationError: The address cannot be had.
+    """
+    if not listen:
+        yield
+        return
+    watch = StorageWatch(probe)
+
+    def checks() -> Sequence[Check]:
+        found = watch.condition
+        room = (found.free_bytes, found.quarantined) if found else (None, None)
+        storage = Storage(watch.refusal, watch.silent_seconds, *room)
+        return judge(progress, storage, clock())
+
+    facts = Facts(progress=progress, condition=lambda: watch.condition, checks=checks, clock=clock)
+    watching = asyncio.create_task(watch.run())
+    try:
+        async with serving(listen, application(checks, registry(progress, calls, facts))):
+            yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

@@ -1,0 +1,102 @@
+"""Health and metrics over HTTP, beside the recording and never in its way."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Final
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from jarvis_recorder import __version__
+from jarvis_recorder.endpoint import host_and_port
+from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.monitoring.health import Check, is_ready
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS: Final = 1
+_MOST_CONNECTIONS: Final = 32
+
+
+def application(checks: Callable[[], Sequence[Check]], measures: CollectorRegistry) -> Starlette:
+    """Return what answers `/livez`, `/readyz` and `/metrics`."""
+
+    async def live(_: Request) -> Response:
+        # That it is answered at all says that the event loop turns.
+        return JSONResponse({"alive": True, "version": __version__})
+
+    async def ready(_: Request) -> Response:
+        found = checks()
+        ok = is_ready(found)
+        body = {"ready": ok, "checks": [check._asdict() for check in found]}
+        return JSONResponse(body, 200 if ok else 503, {"Cache-Control": "no-store"})
+
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(measures), headers={"Content-Type": content_type})
+
+    return Starlette(
+        routes=[Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)]
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
+    """
+    Serve on this address while entered.
+
+    Raises:
+        ConfigurationError: The address cannot be had.
+    """
+    with _listening(listen) as listener:
+        config = uvicorn.Config(
+            answering,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        host, port = listener.getsockname()[:2]
+        log.info("health_served", host=host, port=port)
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _listening(listen: str) -> Iterator[socket.socket]:
+    host, port = host_and_port(listen)
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address, family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"http.listen: cannot listen on {listen}: {error.strerror or error}: name another "
+            'HOST:PORT, or "" for no health and metrics over HTTP'
+        ) from None
+    with listener:
+        yield listener

@@ -1,0 +1,104 @@
+"""What is judged to be well, and what is said where it is not."""
+
+import pytest
+
+from jarvis_recorder.endpoint import host_and_port, reachable_at
+from jarvis_recorder.ingest.progress import Progress, State
+from jarvis_recorder.monitoring.health import (
+    LEAST_FREE_BYTES,
+    LONGEST_LAG_SECONDS,
+    LONGEST_SILENCE_SECONDS,
+    Storage,
+    is_ready,
+    judge,
+)
+
+NOW = 1_800_000_000_000_000
+WELL = Storage(None, 0.0, LEAST_FREE_BYTES)
+
+
+def at_work() -> Progress:
+    progress = Progress(connected=True, answering=True)
+    progress.attach()
+    return progress
+
+
+def failed(progress: Progress, storage: Storage = WELL) -> set[str]:
+    checks = judge(progress, storage, NOW)
+    assert all(check.remedy for check in checks if not check.ok), "each says what to do"
+    assert is_ready(checks) is all(check.ok for check in checks)
+    return {check.name for check in checks if not check.ok}
+
+
+def test_what_records_and_answers_is_ready():
+    assert failed(at_work()) == set()
+
+
+def test_what_has_just_begun_is_not_ready():
+    assert failed(Progress()) == {"broker", "consumers", "answering"}
+
+
+def test_a_session_that_is_gone_is_told_at_once():
+    progress = at_work()
+    progress.detach()
+    assert failed(progress) == {"broker", "consumers"}
+    assert progress.state is State.CONNECTING
+
+
+def test_what_stops_is_not_ready_while_it_finishes():
+    progress = at_work()
+    progress.state = State.STOPPING
+    assert failed(progress) == {"consumers"}
+
+
+@pytest.mark.parametrize(
+    ("storage", "check"),
+    [
+        (Storage("the database is locked", 0.0, LEAST_FREE_BYTES), "storage"),
+        (Storage(None, LONGEST_SILENCE_SECONDS + 0.1, LEAST_FREE_BYTES), "storage"),
+        (Storage(None, 0.0, LEAST_FREE_BYTES - 1), "disk"),
+    ],
+)
+def test_a_storage_that_refuses_hangs_or_is_full_is_told(storage, check):
+    assert failed(at_work(), storage) == {check}
+
+
+def test_a_storage_that_did_not_take_the_last_batch_is_told():
+    progress = at_work()
+    progress.state = State.STORAGE_UNAVAILABLE
+    assert failed(progress) == {"storage"}
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [(-60.0, set()), (LONGEST_LAG_SECONDS, set()), (LONGEST_LAG_SECONDS + 1, {"commits"})],
+)
+def test_messages_that_wait_without_a_commit_are_told(age, expected):
+    """A clock that was set back makes nobody ill."""
+    progress = at_work()
+    with progress.under_way(NOW - round(age * 1e6)):
+        assert failed(progress) == expected
+    assert failed(progress) == set()
+
+
+@pytest.mark.parametrize(
+    ("listen", "parts", "asked_at"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464), ("127.0.0.1", 9464)),
+        ("0.0.0.0:80", ("0.0.0.0", 80), ("127.0.0.1", 80)),
+        ("[::]:80", ("::", 80), ("::1", 80)),
+        ("pve.lan:0", ("pve.lan", 0), ("pve.lan", 0)),
+    ],
+)
+def test_an_address_is_read(listen, parts, asked_at):
+    assert host_and_port(listen) == parts
+    assert reachable_at(listen) == asked_at
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["9464", ":9464", "::1:9464", "host:", "host:x", "h:65536", "h:-1", "h:\u0661", "[]:1"],
+)
+def test_what_is_no_address_is_refused(listen):
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        host_and_port(listen)

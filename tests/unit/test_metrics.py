@@ -1,0 +1,124 @@
+"""What Prometheus reads, and that dashboard and alerts ask for nothing else."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from jarvis_recorder.errors import NotConfirmed
+from jarvis_recorder.ingest.progress import Progress
+from jarvis_recorder.measures import Calls, MeasuredPublisher
+from jarvis_recorder.monitoring.health import Storage, judge
+from jarvis_recorder.monitoring.metrics import Facts, registry
+from jarvis_recorder.storage.probe import Condition
+from jarvis_recorder.wire.refusal import Reason
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+NOW = 1_800_000_000_000_000
+
+
+def of(progress: Progress, calls: Calls | None = None) -> CollectorRegistry:
+    facts = Facts(
+        progress=progress,
+        condition=lambda: Condition(3, 4096, 8192, 1_000_000_000),
+        checks=lambda: judge(progress, Storage(None, 0.0, 1_000_000_000), NOW),
+        clock=lambda: NOW,
+    )
+    return registry(progress, calls or Calls(), facts)
+
+
+def test_each_reader_sees_what_was_counted():
+    progress = Progress(connected=True, answering=True, stored=7, duplicates=2)
+    progress.attach()
+    progress.settled["jarvis.recorder.events"] += 9
+    progress.count_dead_letter(Reason.NOT_JSON)
+    progress.oldest = NOW - 1_500_000
+    read = of(progress).get_sample_value
+
+    events = {
+        "messaging_system": "rabbitmq",
+        "messaging_operation_name": "process",
+        "messaging_destination_name": "jarvis.recorder.events",
+    }
+    assert read("messaging_client_consumed_messages_total", events) == 9
+    assert read("jarvis_recorder_stored_total") == 7
+    assert read("jarvis_recorder_duplicates_total") == 2
+    assert read("jarvis_recorder_dead_lettered_total", {"reason": "not_json"}) == 1
+    assert read("jarvis_recorder_dead_lettered_total", {"reason": "invalid"}) == 0
+    assert read("jarvis_recorder_oldest_unacked_seconds") == 1.5
+    assert read("jarvis_recorder_state", {"state": "recording"}) == 1
+    assert read("jarvis_recorder_ready") == 1
+    assert read("jarvis_recorder_wal_bytes") == 8192
+    assert read("jarvis_recorder_announcements_waiting") == 3
+
+
+class Refusing:
+    async def publish(self, *_, mandatory=True):
+        raise NotConfirmed("the queue is full")
+
+
+async def test_a_publication_that_fails_is_counted_as_such():
+    progress = Progress()
+    with pytest.raises(NotConfirmed):
+        await MeasuredPublisher(Refusing(), progress.sent).publish("jarvis.dead", "key", b"", b"")
+
+    labels = {
+        "messaging_system": "rabbitmq",
+        "messaging_operation_name": "send",
+        "messaging_destination_name": "jarvis.dead",
+        "error_type": "NotConfirmed",
+    }
+    read = of(progress).get_sample_value
+    assert read("messaging_client_sent_messages_total", labels) == 1
+    assert read("messaging_client_operation_duration_seconds_count", labels) == 1
+
+
+def test_two_recorders_of_one_process_share_no_measure():
+    one, other = Progress(), Progress()
+    one.measured.records.observe(5)
+    assert of(one).get_sample_value("jarvis_recorder_batch_records_count") == 1
+    assert of(other).get_sample_value("jarvis_recorder_batch_records_count") == 0
+
+
+def exported() -> set[str]:
+    progress, calls = Progress(), Calls()
+    for measure in (progress.measured.process_seconds, progress.sent.seconds):
+        measure.labels(*measure._labelnames)
+    progress.sent.messages.labels(*progress.sent.messages._labelnames)
+    calls.answered("events.list", None, 0.1)
+    text = generate_latest(of(progress, calls)).decode()
+    return {
+        sample.name for family in text_string_to_metric_families(text) for sample in family.samples
+    }
+
+
+_NAME = re.compile(r"\b(?:jarvis_recorder|messaging|rpc|process)_[a-z_]+\b(?!\s*=)")
+
+
+def named_in(expression: str) -> set[str]:
+    return set(_NAME.findall(re.sub(r"\{[^}]*\}|by\s*\([^)]*\)", "", expression)))
+
+
+def test_the_dashboard_asks_for_nothing_that_is_not_exported():
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
+    expressions = [
+        target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())
+    ]
+    assert len(expressions) > 10
+    assert set().union(*map(named_in, expressions)) <= exported()
+    identifiers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_the_alerts_ask_for_nothing_that_is_not_exported():
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules) > 6
+    for rule in rules:
+        assert named_in(rule["expr"]) <= exported(), rule["alert"]
+        assert {"summary", "description"} <= rule["annotations"].keys()
+        assert rule["labels"]["severity"] in ("warning", "critical")
