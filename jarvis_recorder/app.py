@@ -24,6 +24,7 @@ from jarvis_recorder.pulse import Pulse
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.recording import Recording
+from jarvis_recorder.retention import Retention
 from jarvis_recorder.storage.damage import set_aside
 from jarvis_recorder.storage.store import Store, open_store
 from jarvis_recorder.wire.answers import Activity
@@ -108,10 +109,15 @@ class App:
         )
         try:
             async with asyncio.TaskGroup() as parts:
+                parts.create_task(self._retention(store).run(self._stop))
                 parts.create_task(self._supervised("recording", recording.attempt))
                 parts.create_task(self._supervised("answering", answering.attempt))
         except* RecorderError as errors:
             raise errors.exceptions[0] from None
+
+    def _retention(self, store: Store) -> Retention:
+        settings = self._settings
+        return Retention(settings.retention, settings.store, store.path, store.writer, now)
 
     def _dispatcher(self, archive: Archive) -> Dispatcher:
         return Dispatcher(

@@ -14,7 +14,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jarvis_recorder import address
@@ -81,6 +89,35 @@ class StoreSettings(_Section):
         "stop",
         description="a damaged file: stop, or move it aside, begin a new one, and go on",
     )
+    budget: ByteSize = Field(
+        ByteSize(0),
+        description="the most the database may take, such as 20GiB; 0: no bound. What is least "
+        "missed goes before it is used up",
+    )
+    keep_free: ByteSize = Field(
+        ByteSize(0),
+        description="room that is left free on its disk in the same way, such as 1GiB; 0: none",
+    )
+
+
+_Days = Annotated[int, Field(ge=0, le=36_500)]
+
+
+class RetentionSettings(_Section):
+    """For how many days what is kept; 0 is for ever. Unresolved alerts stay in any case."""
+
+    info: _Days = Field(0, description="events of severity info")
+    warning: _Days = Field(0, description="events of severity warning")
+    error: _Days = Field(0, description="events of severity error")
+    critical: _Days = Field(0, description="events of severity critical")
+    snapshots_hourly_after: _Days = Field(
+        0, description="older snapshots are thinned to the last of each hour"
+    )
+    snapshots_daily_after: _Days = Field(
+        0, description="older snapshots are thinned to the last of each day"
+    )
+    snapshots: _Days = Field(0, description="snapshots; the newest of a cluster stays")
+    turns: _Days = Field(0, description="turns of conversations, and what search knows of them")
 
 
 class IngestSettings(_Section):
@@ -184,6 +221,7 @@ class Settings(BaseSettings):
 
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
+    retention: RetentionSettings = RetentionSettings()
     ingest: IngestSettings = IngestSettings()
     rpc: RpcSettings = RpcSettings()
     log: LogSettings = LogSettings()

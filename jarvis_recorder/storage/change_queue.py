@@ -20,7 +20,7 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage import sqlite
 from jarvis_recorder.storage.changes import CHANGES
 from jarvis_recorder.storage.writer import Work, Writer
-from jarvis_recorder.wire.questions import DeleteConversation, Question
+from jarvis_recorder.wire.questions import DeleteConversation, Question, RecordEvent, SetPreference
 
 Outcome = Any | Exception
 
@@ -58,6 +58,8 @@ class ChangeQueue:
             DeadlineExceeded: Its turn had not come at `until`: nothing is changed.
             RecorderError: It is refused, or nothing of its group could be committed.
         """
+        if isinstance(question, RecordEvent | SetPreference):
+            self._writer.require_room()
         waiting = _Waiting(question, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._working is None or self._working.done():

@@ -25,6 +25,7 @@ class SqliteRepository:
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
+        self._writer.require_room()
         return await self._append(records, 0, recorded_at)
 
     async def _append(self, records: Sequence[Record], first: int, recorded_at: int) -> Appended:

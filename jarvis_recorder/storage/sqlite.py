@@ -35,6 +35,8 @@ FIRST_SAFE_VERSION: Final = (3, 51, 3)
 _BUSY_SECONDS: Final = 2.0
 READERS: Final = 4
 _WRITER_PRAGMAS: Final = (
+    # Of a new file only; of another from its next `db vacuum` on.
+    "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 4000",

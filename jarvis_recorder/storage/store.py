@@ -32,6 +32,7 @@ class Store(NamedTuple):
 
     async def probe(self) -> Condition:
         """Return how the database is if it would take a record now; else raise as `append`."""
+        self.writer.require_room()
         return await self.writer.run(partial(condition, self.path))
 
     @property

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
 from sqlalchemy import Connection
 
 from jarvis_recorder.errors import (
@@ -18,6 +19,8 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 from jarvis_recorder.storage import sqlite
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -42,6 +45,29 @@ class Writer:
         # Held through a whole transaction: a caller that was cancelled has left it running.
         self._turn = asyncio.Lock()
         self._failed: StorageUncertain | StorageDamaged | None = None
+        self._refusal: str | None = None
+
+    def refuse(self, why: str) -> None:
+        """Have `require_room` say why there is none, from now on."""
+        if self._refusal is None:
+            log.error("intake_stopped", reason=why)
+        self._refusal = why
+
+    def admit(self) -> None:
+        """Have `require_room` find some again."""
+        if self._refusal is not None:
+            log.info("intake_goes_on")
+        self._refusal = None
+
+    def require_room(self) -> None:
+        """
+        Let pass whoever would take more room; it is theirs to ask.
+
+        Raises:
+            StorageUnavailable: There is none; the message says what to do.
+        """
+        if self._refusal is not None:
+            raise StorageUnavailable(self._refusal)
 
     async def run(self, work: Work[T], until: float | None = None) -> T:
         """

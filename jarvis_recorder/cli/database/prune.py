@@ -1,0 +1,63 @@
+"""`db prune`."""
+
+import asyncio
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from jarvis_recorder.cli.database.common import EXAMPLE, progress
+from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.errors import ConfigurationError
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command(epilog=EXAMPLE.format("prune --dry-run --set retention.info=30"))(prune)
+
+
+def prune(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what would go; a recorder may run.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Take out for good what `retention` does not keep, and give the room back.
+
+    The recorder must be stopped; one that runs does the same by itself, every hour.
+    Unresolved alerts stay, and so does the newest snapshot of each cluster.
+    """
+    from jarvis_recorder import log
+    from jarvis_recorder.config import sqlite_path
+    from jarvis_recorder.retention import count_now, keeping_of, prune_now
+
+    settings = loaded(config, set_).settings
+    log.configure("warning", settings.log.format)
+    path, keeping = sqlite_path(settings), keeping_of(settings.retention)
+    if keeping.keeps_everything:
+        raise ConfigurationError(
+            "retention keeps everything: set retention.info and the like to a number of days"
+        )
+    counts = count_now(path, keeping)
+    if not dry_run and counts:
+        if not yes:
+            _ask(sum(counts.values()))
+        with progress() as report:
+            counts = asyncio.run(prune_now(path, keeping, report))
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), "dry_run": dry_run, "gone": dict(counts)}))
+        return
+    verb = "would go" if dry_run else "are gone"
+    parts = [f"{count:,} of {table}" for table, count in sorted(counts.items())]
+    typer.echo(f"{path}: {', '.join(parts)} {verb}" if parts else f"{path}: nothing to prune")
+
+
+def _ask(rows: int) -> None:
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("there is nobody to ask: --yes prunes without asking")
+    typer.confirm(f"Take out {rows:,} rows for good?", abort=True, err=True)

@@ -1,0 +1,87 @@
+"""What is kept for how long, against a second telling of the same rules."""
+
+from itertools import groupby
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jarvis_recorder.storage.keeping import (
+    DAY,
+    HOUR,
+    EventFacts,
+    Keeping,
+    SnapshotFacts,
+    events_to_go,
+    sacrifices,
+    snapshots_to_go,
+)
+
+NOW = 1_000 * DAY
+SEVERITIES = ("info", "warning", "error", "critical")
+days = st.integers(0, 40)
+moments = st.integers(NOW - 50 * DAY, NOW)
+keepings = st.builds(
+    Keeping,
+    events=st.fixed_dictionaries(dict.fromkeys(SEVERITIES, days)),
+    snapshots_hourly_after=days,
+    snapshots_daily_after=days,
+    snapshots=days,
+    turns=days,
+)
+
+
+@given(
+    st.lists(st.tuples(moments, st.sampled_from(SEVERITIES), st.booleans()), max_size=30), keepings
+)
+def test_events_go_by_their_severity_and_open_alerts_never(rows, keeping):
+    events = [EventFacts(number, *row) for number, row in enumerate(rows)]
+
+    gone = set(events_to_go(events, keeping, NOW))
+
+    for event in events:
+        allowed = keeping.events[event.severity]
+        too_old = allowed > 0 and NOW - event.timestamp > allowed * DAY
+        assert (event.id in gone) == (too_old and not event.is_open_alert)
+        if event.id in gone:
+            assert event.timestamp < keeping.event_horizon(NOW)
+
+
+@given(st.lists(st.integers(NOW - 50 * DAY, NOW), max_size=60, unique=True), keepings)
+def test_snapshots_are_thinned_and_the_newest_stays(times, keeping):
+    snapshots = [SnapshotFacts(at, at) for at in sorted(times)]
+
+    gone = set(snapshots_to_go(snapshots, keeping, NOW))
+
+    def older_than(at, limit):
+        return limit > 0 and NOW - at > limit * DAY
+
+    last_of_day = {max(group) for _, group in groupby(sorted(times), lambda at: at // DAY)}
+    last_of_hour = {max(group) for _, group in groupby(sorted(times), lambda at: at // HOUR)}
+    for at in times:
+        expected = (
+            older_than(at, keeping.snapshots)
+            or (older_than(at, keeping.snapshots_daily_after) and at not in last_of_day)
+            or (older_than(at, keeping.snapshots_hourly_after) and at not in last_of_hour)
+        ) and at != max(times)
+        assert (at in gone) == expected
+
+
+def test_each_sacrifice_keeps_less_than_the_one_before_and_all_keep_the_last_day():
+    yesterday = NOW - DAY + 1
+    for one, following in zip(sacrifices(), sacrifices()[1:], strict=False):
+        assert one != following
+        for severity in SEVERITIES:
+            before = one.events.get(severity, 0)
+            assert not before or 0 < following.events[severity] <= before
+    for keeping in sacrifices():
+        event = EventFacts(1, yesterday, "info", False)
+        assert events_to_go([event], keeping, NOW) == []
+        pair = [SnapshotFacts(1, yesterday), SnapshotFacts(2, yesterday + 1)]
+        assert snapshots_to_go(pair, keeping, NOW) == []
+
+
+def test_nothing_is_taken_unasked():
+    assert Keeping().keeps_everything
+    assert Keeping(events=dict.fromkeys(SEVERITIES, 0)).keeps_everything
+    assert not Keeping(turns=1).keeps_everything
+    assert Keeping().event_horizon(NOW) is None
