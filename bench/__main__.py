@@ -48,6 +48,9 @@ def main(
     backup: Annotated[
         bool, typer.Option("--backup", help="Instead: with a backup every second; see --events.")
     ] = False,
+    retention: Annotated[
+        bool, typer.Option("--retention", help="Instead: pruning beside recording; see --events.")
+    ] = False,
     backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
     output: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
@@ -85,7 +88,11 @@ def main(
             made = bench.backups(CONTENDERS[0], events, rounds)
             found["backups"] = made._asdict() | {"made": [each._asdict() for each in made.made]}
             tables.append(report.backups(made))
-        if not (memory or latency or asking or questions or backup):
+        if retention:
+            pruned = bench.retention(events, _LATENCY_PER_SECOND)
+            found["retention"] = pruned._asdict()
+            tables.append(report.retention(pruned))
+        if not (memory or latency or asking or questions or backup or retention):
             runs, reasons = _throughput(bench, contenders, events, rounds)
             found["throughput"] = {
                 name: [run._asdict() for run in taken] for name, taken in runs.items()

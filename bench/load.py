@@ -53,6 +53,16 @@ def _event(number: int) -> bytes:
     ).encode()
 
 
+def messages_of_now() -> Iterator[Message]:
+    """Yield events for ever, each of the moment it is taken."""
+    while True:
+        body = (
+            f'{{"type":"metric","severity":"info","source":"monitor","node":"node-1",'
+            f'"timestamp":"{datetime.now(UTC).isoformat()}","summary":"cpu at 40 %"}}'
+        )
+        yield Message(uuid4().hex, body.encode())
+
+
 def messages(events: int, in_one: int = 1) -> Iterator[Message]:
     """Yield so many events, one a message or several in an array."""
     for start in range(0, events, in_one):

@@ -17,13 +17,25 @@ from bench import questions
 from bench.asking import Asked, Busy, ask_busy_recorder, ask_peer, ask_recorder
 from bench.backups import Backups, Made, backing_up
 from bench.contenders import Contender, Job, NotHere, environment, recorder_command
-from bench.load import BETWEEN_EVENTS, FIRST_EVENT, QUEUE, Publisher, declare, fill, messages
+from bench.load import (
+    BETWEEN_EVENTS,
+    FIRST_EVENT,
+    QUEUE,
+    Message,
+    Publisher,
+    declare,
+    fill,
+    messages,
+    messages_of_now,
+)
 from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.storage.schema import upgrade
 from jarvis_recorder.storage.sqlite import create_file
 from jarvis_recorder.storage.writer import open_writer
 from jarvis_recorder.wire.times import to_micros
 
+_KEPT_DAYS: Final = 30
+_SEVERITIES: Final = ("info", "warning", "error", "critical")
 _STALLED_SECONDS: Final = 60.0
 _GLANCE_SECONDS: Final = 0.005
 _SETTLE_SECONDS: Final = 2.0
@@ -66,6 +78,20 @@ class Latency(NamedTuple):
     p99_ms: float
     most_ms: float
     start_ms: float
+
+
+class Pruned(NamedTuple):
+    """What recording saw while so many rows were pruned, and what became of the file."""
+
+    rows: int
+    seconds: float
+    events: int
+    median_ms: float
+    p99_ms: float
+    most_ms: float
+    open_alerts_lost: int
+    before_bytes: int
+    after_bytes: int
 
 
 class Bench:
@@ -148,13 +174,46 @@ class Bench:
         starts = [self._start_seconds(command) for _ in range(_STARTS)]
         with self._running(command) as process:
             self._wait_until_recording(process)
-            waited = self._steadily(job.database, seconds * per_second, 1 / per_second)
+            waited = self._steadily(
+                job.database, messages(seconds * per_second), seconds * per_second, 1 / per_second
+            )
         return Latency(
             len(waited),
             statistics.median(waited) * 1_000,
             statistics.quantiles(waited, n=100)[98] * 1_000,
             max(waited) * 1_000,
             statistics.median(starts) * 1_000,
+        )
+
+    def retention(self, rows: int, per_second: int) -> Pruned:
+        """Record at a steady rate while all but the open alerts of so many rows is pruned."""
+        job = self._job(0)
+        for done in questions.fill(job.database, rows):
+            self._report("filling", done, rows)
+        open_alerts, before = _open_alerts(job.database), job.database.stat().st_size
+        limits = (f"retention.{severity}={_KEPT_DAYS}" for severity in _SEVERITIES)
+        command = recorder_command(job, "log.format=json", *limits)
+        declare(self._node.url)
+        with Publisher.connected(self._node.url) as publisher:
+            publisher.delete_queue()
+        waited: list[float] = []
+        fresh = messages_of_now()
+        with self._running(command) as process:
+            self._wait_until_recording(process)
+            began = time.perf_counter()
+            while b'"event": "pruned"' not in self._log.read_bytes():
+                waited += self._steadily(job.database, fresh, 10 * per_second, 1 / per_second)
+            seconds = time.perf_counter() - began
+        return Pruned(
+            rows,
+            seconds,
+            len(waited),
+            statistics.median(waited) * 1_000,
+            statistics.quantiles(waited, n=100)[98] * 1_000,
+            max(waited) * 1_000,
+            open_alerts - _open_alerts(job.database),
+            before,
+            job.database.stat().st_size,
         )
 
     def asking(self, backlog: int) -> tuple[Asked, Asked | str, Busy]:
@@ -272,17 +331,18 @@ class Bench:
             time.sleep(1)
         raise Failed("all is committed, and not all acked")
 
-    def _steadily(self, database: Path, events: int, interval: float) -> list[float]:
+    def _steadily(
+        self, database: Path, coming: Iterator[Message], events: int, interval: float
+    ) -> list[float]:
         """Publish an event at each interval; return the seconds each took to be readable."""
         sent: dict[str, float] = {}
         waited: list[float] = []
-        last = 0
-        coming = messages(events)
         began = time.perf_counter()
         with (
             closing(_reading(database)) as connection,
             Publisher.connected(self._node.url) as publisher,
         ):
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
             while len(waited) < events:
                 now = time.perf_counter()
                 if len(sent) < events and now >= began + len(sent) * interval:
@@ -374,3 +434,12 @@ def _resident(pid: int, name: str) -> float:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     raise Failed(f"the kernel tells no {name} of process {pid}")
+
+
+def _open_alerts(database: Path) -> int:
+    with closing(_reading(database)) as connection:
+        (count,) = connection.execute(
+            "SELECT count(*) FROM events WHERE type = 'alert' AND NOT resolved"
+            " AND timestamp < 1780000000000000"
+        ).fetchone()
+    return int(count)

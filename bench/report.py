@@ -15,7 +15,7 @@ from bench.asking import Asked, Busy
 from bench.backups import Backups
 from bench.contenders import CONTENDERS, Contender
 from bench.load import Publisher
-from bench.measure import Latency, Memory, Throughput
+from bench.measure import Latency, Memory, Pruned, Throughput
 from bench.questions import FEW
 from bench.questions import Asked as Answered
 
@@ -133,6 +133,28 @@ def latency(found: Latency) -> Table:
         f"{found.p99_ms:.2f} ms",
         f"{found.most_ms:.2f} ms",
         f"{found.start_ms:.0f} ms",
+    )
+    return table
+
+
+def retention(found: Pruned) -> Table:
+    table = _table(
+        f"Recording while {found.rows:,} rows are pruned, {found.events:,} events",
+        "Median",
+        "99th percentile",
+        "Most",
+        "Took",
+        "Open alerts lost",
+        "File",
+    )
+    mib = 1024 * 1024
+    table.add_row(
+        f"{found.median_ms:.2f} ms",
+        f"{found.p99_ms:.2f} ms",
+        f"{found.most_ms:.2f} ms",
+        f"{found.seconds:.0f} s",
+        f"{found.open_alerts_lost}",
+        f"{found.before_bytes // mib:,} to {found.after_bytes // mib:,} MiB",
     )
     return table
 

@@ -21,7 +21,7 @@ from jarvis_recorder.storage.writer import Writer, open_writer
 
 log = structlog.get_logger(__name__)
 
-_FIRST_AFTER_SECONDS: Final = 60.0
+_FIRST_AFTER_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 3_600.0
 _LOOK_SECONDS: Final = 2.0
 # Of what it may take: where pruning begins, and how far it goes.
