@@ -47,6 +47,7 @@ def main() -> None:
         database,
         dead,
         demo,
+        doctor,
         gateway,
         health,
         importing,
@@ -62,6 +63,7 @@ def main() -> None:
 
     run.register(application)
     demo.register(application)
+    doctor.register(application)
     health.register(application)
     application.add_typer(query.commands, name="query")
     application.add_typer(prefs.commands, name="prefs")

@@ -1,0 +1,48 @@
+"""Everything looked at that has to be well for a recorder, each by itself."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from jarvis_recorder.broker import examination as broker
+from jarvis_recorder.config import Loaded, sqlite_path
+from jarvis_recorder.errors import BrokerUnavailable, RecorderError
+from jarvis_recorder.findings import Finding, Light, green, red
+from jarvis_recorder.storage import examination as storage
+
+_LONGEST_SECONDS: Final = 12.0
+
+
+async def examine(loaded: Loaded) -> list[Finding]:
+    """Return all findings within some seconds, whatever hangs; nothing is changed."""
+    settings = loaded.settings
+    found = [green("settings", "valid")]
+    url = settings.broker.url.get_secret_value()
+    try:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            found += await broker.examine(url, settings.broker.tls, settings.broker.topology)
+    except TimeoutError:
+        text = f"has not answered within {_LONGEST_SECONDS:.0f} s"
+        remedy = "rabbitmq-diagnostics status, on its machine"
+        found.append(red("broker", text, remedy, BrokerUnavailable.exit_code))
+    at_work = any(one.name == "consumers" and one.light is Light.GREEN for one in found)
+    try:
+        path = sqlite_path(settings)
+    except RecorderError as error:
+        return [*found, red("database", str(error), "see store.url", error.exit_code)]
+    secrets = secret_files(loaded.origins)
+    found += await asyncio.to_thread(storage.examine, path, secrets, recorder_is_at_work=at_work)
+    return found
+
+
+def secret_files(origins: Mapping[str, str]) -> Sequence[Path]:
+    """Return the files that the broker's address, or a key to it, was read from."""
+    origin = origins["broker.url"]
+    name = origin.removeprefix("credential (").removesuffix(")")
+    return [Path(name)] if name.startswith("/") else []
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Return 0 where nothing is red, else that of the first that is."""
+    return next((one.exit_code for one in findings if one.light is Light.RED), 0)

@@ -1,0 +1,34 @@
+"""What an examination finds."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Light(StrEnum):
+    """How it stands: well; works, but look at it; does not work."""
+
+    GREEN = "green"
+    YELLOW = "yellow"
+    RED = "red"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at; `remedy` is what to type or do, `exit_code` says of what kind."""
+
+    name: str
+    light: Light
+    detail: str
+    remedy: str = ""
+    exit_code: int = 0
+
+
+def green(name: str, detail: str) -> Finding:
+    return Finding(name, Light.GREEN, detail)
+
+
+def yellow(name: str, detail: str, remedy: str = "") -> Finding:
+    return Finding(name, Light.YELLOW, detail, remedy)
+
+
+def red(name: str, detail: str, remedy: str, exit_code: int) -> Finding:
+    return Finding(name, Light.RED, detail, remedy, exit_code)
