@@ -29,8 +29,9 @@ lint: .venv/ready  ## Format, lint, types, import contracts.
 bench: .venv/ready rabbitmq  ## The recorder beside its peers.
 	$(BIN)/python -m bench
 
-schemas: .venv/ready  ## Write schemas/ anew from the code.
+schemas: .venv/ready  ## Write schemas/ and the docs made from the code anew.
 	$(BIN)/jarvis-recorder schema export schemas
+	$(BIN)/python tools/make-docs
 
 lock: .venv/ready  ## Resolve requirements.lock anew.
 	$(BIN)/pip install --quiet "uv>=0.9"

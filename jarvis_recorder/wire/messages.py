@@ -36,8 +36,11 @@ _HEADERS: Final = {
     "x-recorder-sha256": "of the body, in hexadecimal",
     "x-recorder-user-id": "the property user_id, which only that user may publish again",
     "x-recorder-expiration": "the property expiration, by which the letter would vanish",
+    "x-recorder-replays": "how often it was replayed before",
 }
-_MAY_BE_ABSENT: Final = frozenset(("x-recorder-user-id", "x-recorder-expiration"))
+_MAY_BE_ABSENT: Final = frozenset(
+    ("x-recorder-user-id", "x-recorder-expiration", "x-recorder-replays")
+)
 _RULES: Final[dict[str, dict[str, Any]]] = {
     "x-recorder-reason": {"enum": [reason.value for reason in Reason]},
     "x-recorder-queue": {"enum": [topic.queue for topic in TOPICS]},
