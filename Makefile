@@ -37,7 +37,7 @@ lock: .venv/ready  ## Resolve requirements.lock anew.
 	$(BIN)/pip install --quiet "uv>=0.9"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header \
-		--extra uvloop --extra gateway --group dev --output-file requirements.lock pyproject.toml
+		--extra uvloop --extra gateway --extra otel --group dev --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --constraint requirements.lock \
 		--extra uvloop --extra gateway --output-file requirements-run.lock pyproject.toml

@@ -12,7 +12,7 @@ from jarvis_recorder.config import Settings
 from jarvis_recorder.ingest.progress import Progress
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
 from jarvis_recorder.measures import MeasuredPublisher
-from jarvis_recorder.ports import Clock, Outbox
+from jarvis_recorder.ports import Clock, Outbox, Tracer
 from jarvis_recorder.query.announcer import Announcer
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.responder import Responder
@@ -32,6 +32,7 @@ class Answering:
         dispatcher: Dispatcher,
         outbox: Outbox,
         progress: Progress,
+        tracer: Tracer,
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
@@ -39,6 +40,7 @@ class Answering:
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._progress = progress
+        self._tracer = tracer
         self._clock = clock
         self._stop = stop
 
@@ -64,7 +66,7 @@ class Answering:
                 await self._answer(connected)
 
     async def _answer(self, connected: Connected) -> None:
-        responder = Responder(connected.requests, self._dispatcher)
+        responder = Responder(connected.requests, self._dispatcher, self._tracer)
         announcer = Announcer(
             self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
         )

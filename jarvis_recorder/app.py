@@ -27,6 +27,7 @@ from jarvis_recorder.recording import Recording
 from jarvis_recorder.retention import Retention
 from jarvis_recorder.storage.damage import set_aside
 from jarvis_recorder.storage.store import Store, open_store
+from jarvis_recorder.tracing import open_tracer
 from jarvis_recorder.wire.answers import Activity
 from jarvis_recorder.wire.openrpc import document
 from jarvis_recorder.wire.times import to_datetime
@@ -52,6 +53,7 @@ class App:
         self._started_at = to_datetime(now())
         self._per_second = 0.0
         self._calls = Calls()
+        self._tracer = open_tracer(os.environ)
         self.progress = Progress()
 
     async def run(self) -> None:
@@ -78,6 +80,7 @@ class App:
                     set_aside(path, error)
                 else:
                     break
+        await asyncio.to_thread(self._tracer.close)
         log.info("stopped", **self._summary())
 
     async def _run_on(self, path: Path, pulse: Pulse) -> None:
@@ -98,12 +101,20 @@ class App:
 
     async def _run_parts(self, store: Store) -> None:
         """Run both parts side by side; what ends the process in one of them ends the other."""
-        recording = Recording(self._settings, store.repository, self.progress, now, self._stop)
+        recording = Recording(
+            settings=self._settings,
+            repository=store.repository,
+            progress=self.progress,
+            tracer=self._tracer,
+            clock=now,
+            stop=self._stop,
+        )
         answering = Answering(
             settings=self._settings,
             dispatcher=self._dispatcher(store.archive),
             outbox=store.outbox,
             progress=self.progress,
+            tracer=self._tracer,
             clock=now,
             stop=self._stop,
         )

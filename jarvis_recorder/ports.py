@@ -5,7 +5,8 @@ The interfaces between the parts. Read this first.
 decodes, batches and drives; `storage` is a `Repository`. None of them knows another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from jarvis_recorder.wire.delivery import Delivery
@@ -102,6 +103,19 @@ class Flow(Protocol):
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
+
+
+class Tracer(Protocol):
+    """Tells what is done to whoever follows a message through several programs."""
+
+    def batch(self, deliveries: Iterable[Delivery], records: int) -> AbstractContextManager[None]:
+        """Span the recording of a batch, linked to where its deliveries came from."""
+
+    def request(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
+        """Span the answering of a request; give the headers that its reply carries on."""
+
+    def close(self) -> None:
+        """Send what has gathered."""
 
 
 class RefusedRecord(NamedTuple):

@@ -17,7 +17,7 @@ from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
 from jarvis_recorder.measures import MeasuredPublisher
-from jarvis_recorder.ports import Clock, Consumer, Repository
+from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.topics import TOPICS, Kind
 
@@ -42,14 +42,17 @@ class Recording:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         repository: Repository,
         progress: Progress,
+        tracer: Tracer,
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._repository = repository
+        self._tracer = tracer
         self._clock = clock
         self._stop = stop
         self.progress = progress
@@ -125,6 +128,7 @@ class Recording:
             dead_letters=dead_letters,
             progress=self.progress,
             clock=self._clock,
+            tracer=self._tracer,
         )
         return _Pipeline(intake, dead_letters, recorder)
 

@@ -1,4 +1,4 @@
-"""`gateway`: REST and the page, and the passwords for them."""
+"""`gateway`: REST, and the passwords for it."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from jarvis_recorder.cli.settings import ConfigFile, Overrides, loaded
 from jarvis_recorder.errors import ConfigurationError
 
 commands = typer.Typer(
-    help="Serve REST and the dashboard page, as a client of a running recorder.",
+    help="Serve REST over HTTP, as a client of a running recorder.",
     epilog="First `jarvis-recorder gateway passwd`, then `jarvis-recorder gateway`. It needs the "
     "extra: `pip install 'jarvis-recorder[gateway]'`.",
     invoke_without_command=True,
@@ -22,7 +22,7 @@ _SHORTEST_PASSWORD = 8
 
 @commands.callback()
 def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides = None) -> None:
-    """Serve REST and the dashboard page until told to stop (Ctrl-C or SIGTERM)."""
+    """Serve REST over HTTP until told to stop (Ctrl-C or SIGTERM)."""
     if context.invoked_subcommand is not None:
         return
     _require_extra()

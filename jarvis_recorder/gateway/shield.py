@@ -18,15 +18,15 @@ _POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'"
 )
-# The vendored API browser writes styles and small pictures into itself.
-_DOCS_POLICY: Final = _POLICY + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-_DOCS: Final = "/api/docs"
 _HEADERS: Final = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"content-security-policy", _POLICY.encode()),
+    # What the API answers is of one caller and of one moment.
+    (b"cache-control", b"no-store"),
 ]
 
 
@@ -40,18 +40,13 @@ class Shield:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        policy = _DOCS_POLICY if scope["path"].startswith(_DOCS) else _POLICY
-        headers = [*_HEADERS, (b"content-security-policy", policy.encode())]
-        # What the API answers is of one caller and of one moment.
-        if scope["path"].startswith("/api/") and not scope["path"].startswith(_DOCS):
-            headers.append((b"cache-control", b"no-store"))
 
         async def shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *(header for header in headers if header[0] not in sent),
+                    *(header for header in _HEADERS if header[0] not in sent),
                 ]
             await send(message)
 

@@ -13,7 +13,7 @@ from jarvis_recorder.ingest.dead_letters import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.measures import SYSTEM
-from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository
+from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository, Tracer
 from jarvis_recorder.wire.codec import element_of
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Refusal
@@ -46,12 +46,14 @@ class Recorder:
         dead_letters: DeadLetters,
         progress: Progress,
         clock: Clock,
+        tracer: Tracer,
     ) -> None:
         self._intake = intake
         self._repository = repository
         self._dead_letters = dead_letters
         self._progress = progress
         self._clock = clock
+        self._tracer = tracer
 
     async def run(self) -> None:
         """
@@ -66,7 +68,11 @@ class Recorder:
         """
         while batch := await self._intake.take():
             began = time.monotonic()
-            with self._progress.under_way(batch.oldest):
+            deliveries = (origin.delivery for origin in batch.origins)
+            with (
+                self._progress.under_way(batch.oldest),
+                self._tracer.batch(deliveries, len(batch.records)),
+            ):
                 appended = await self._append(batch)
                 self._refuse(batch, appended.refused)
                 await self._settle(batch)

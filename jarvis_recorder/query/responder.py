@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
 
 from jarvis_recorder.errors import BrokerUnavailable
-from jarvis_recorder.ports import Requests
+from jarvis_recorder.ports import Requests, Tracer
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.wire import properties, rpc
 from jarvis_recorder.wire.delivery import Delivery
@@ -38,9 +39,10 @@ class Responder:
     reply is on the way, so one that dies with the process is delivered and answered again.
     """
 
-    def __init__(self, requests: Requests, dispatcher: Dispatcher) -> None:
+    def __init__(self, requests: Requests, dispatcher: Dispatcher, tracer: Tracer) -> None:
         self._requests = requests
         self._dispatcher = dispatcher
+        self._tracer = tracer
         self._loop = asyncio.get_running_loop()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -80,17 +82,20 @@ class Responder:
             log.warning("request_dropped", error="it has no reply_to", user=asked.user_id)
             return
         until = received + _seconds_to_answer(asked)
-        reply = await self._dispatcher.dispatch(delivery.body, asked.user_id, until)
+        with self._tracer.request(delivery) as carried:
+            reply = await self._dispatcher.dispatch(delivery.body, asked.user_id, until)
         if reply is not None and asked.reply_to is not None:
-            answer_properties = self._reply_properties(asked, received)
+            answer_properties = self._reply_properties(asked, received, carried)
             await self._requests.reply(asked.reply_to, answer_properties, reply)
 
-    def _reply_properties(self, asked: RequestProperties, received: float) -> bytes:
+    def _reply_properties(
+        self, asked: RequestProperties, received: float, carried: Mapping[str, str]
+    ) -> bytes:
         """Let the reply vanish when nobody waits for it any more."""
         keep = _KEEP_REPLY_SECONDS
         if asked.expiration_ms is not None:
             keep = max(0.001, received + asked.expiration_ms / 1_000 - self._loop.time())
-        return properties.encode_reply(asked.correlation_id, round(keep * 1_000))
+        return properties.encode_reply(asked.correlation_id, round(keep * 1_000), carried)
 
 
 def _seconds_to_answer(asked: RequestProperties) -> float:

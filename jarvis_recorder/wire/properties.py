@@ -123,9 +123,14 @@ def decode_request(header: bytes) -> RequestProperties:
     )
 
 
-def encode_reply(correlation_id: bytes | None, expiration_ms: int) -> bytes:
+def encode_reply(
+    correlation_id: bytes | None, expiration_ms: int, headers: Mapping[str, str] = _NO_HEADERS
+) -> bytes:
     """Return the properties of a reply in JSON; `correlation_id` is a field as it came."""
     fields = _CONTENT_TYPE_JSON | {"expiration": _short(str(expiration_ms))}
+    if headers:
+        table = b"".join(_text_entry(name, text.encode()) for name, text in headers.items())
+        fields["headers"] = _PACK_LONG(len(table)) + table
     return _joined(
         fields if correlation_id is None else fields | {"correlation_id": correlation_id}
     )

@@ -25,6 +25,7 @@ from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
+from jarvis_recorder.tracing import Silent
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header, delivery
 from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher, FakeRepository
@@ -45,6 +46,7 @@ class Pipeline:
         self.lane = Lane(TOPICS[0], self.consumer)
         self.dead_letters = DeadLetters(self.publisher, self.progress)
         self.recorder = Recorder(
+            tracer=Silent(),
             intake=self.intake,
             repository=self.repository,
             dead_letters=self.dead_letters,

@@ -13,6 +13,7 @@ from jarvis_recorder.measures import Calls
 from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.query.responder import Responder
+from jarvis_recorder.tracing import Silent
 from jarvis_recorder.wire import answers, questions
 from tests.support.amqp_bytes import delivery
 from tests.support.fakes import CannedArchive, FakeRequests
@@ -42,7 +43,7 @@ class Desk:
             document=dict,
             calls=Calls(),
         )
-        self.responder = Responder(self.requests, dispatcher)
+        self.responder = Responder(self.requests, dispatcher, Silent())
 
     def take(self, tag: int = 1, question: Any = QUESTION, **properties: Any) -> None:
         self.requests.hand_over(tag)
