@@ -1,12 +1,14 @@
 """A recorder and its clients write no password, whatever happens to them."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import traceback
 
 import aio_pika
+import httpx
 import pytest
 
 from jarvis_recorder.client import RecorderClient
@@ -52,7 +54,11 @@ class Process:
                 stdout=output,
                 stderr=output,
                 env=inherited
-                | {"STATE_DIRECTORY": str(self.state), "JARVIS_RECORDER_LOG__LEVEL": "debug"}
+                | {
+                    "STATE_DIRECTORY": str(self.state),
+                    "JARVIS_RECORDER_LOG__LEVEL": "debug",
+                    "JARVIS_RECORDER_HTTP__LISTEN": "127.0.0.1:0",
+                }
                 | more
                 | environment,
             )
@@ -60,6 +66,11 @@ class Process:
     @property
     def text(self):
         return self._output.read_text()
+
+    def logged(self, event):
+        """Return the newest line of that event."""
+        lines = (json.loads(line) for line in self.text.splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == event][-1]
 
     async def says(self, what, times=1):
         def said():
@@ -106,6 +117,9 @@ async def test_a_recorder_at_work_writes_no_password(node: PrivateNode, start):
             await recorder.says("dead_lettered", 2)
             await recorder.says("batch_committed")
             answers = await wrong_questions(node)
+            served = recorder.logged("health_served")["port"]
+            for path in ("livez", "readyz", "metrics"):
+                answers.append(httpx.get(f"http://127.0.0.1:{served}/{path}").text)
             proxy.cut()
             await recorder.says("recording", 2)
             await recorder.says("answering", 2)
@@ -114,6 +128,7 @@ async def test_a_recorder_at_work_writes_no_password(node: PrivateNode, start):
     letters = await dead_letters(node)
 
     assert len(letters) == 2
+    assert "jarvis_recorder_stored_total" in answers[-1]
     assert_no_secret(recorder.text, *answers, *letters, str(systemd.heard))
     for file in recorder.state.iterdir():
         assert_no_secret(file.read_bytes().decode("latin-1"))
