@@ -55,7 +55,11 @@ def look(path: Path) -> None:
         forget(path)
     if not files.size(path):
         return
-    with sqlite.translated_errors(path), contextlib.closing(sqlite.read_only(path)) as connection:
+    with (
+        sqlite.translated_errors(path),
+        contextlib.ExitStack() as later,
+        contextlib.closing(sqlite.read_only(path)) as connection,
+    ):
         try:
             connection.execute("BEGIN")
             (page_size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -65,7 +69,7 @@ def look(path: Path) -> None:
                 # Something has to be rolled back first, which only a writer can.
                 return
             raise
-        if lost := wal.lost_commits(path, page_size):
+        if lost := wal.lost_commits(path, page_size, later):
             raise sqlite.damaged(path, f"its write-ahead log has lost {lost} commits")
         for line in _quick_check(connection):
             raise sqlite.damaged(path, line)

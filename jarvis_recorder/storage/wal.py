@@ -5,6 +5,7 @@ A damaged frame ends the log for SQLite, as one half written in a power cut woul
 committed and synced behind it is gone without a word, and `integrity_check` finds nothing.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,17 +22,20 @@ _MAGIC: Final = (0x377F0682, _BIG_ENDIAN_MAGIC)
 _ACCEPTED_FRAMES: Final = struct.Struct("=16xI")
 
 
-def lost_commits(path: Path, page_size: int) -> int:
+def lost_commits(path: Path, page_size: int, later: contextlib.ExitStack) -> int:
     """
     Return how many synced commits lie in the log behind the last frame that SQLite accepts.
 
     Call it while a connection to the database, and nobody else, has a transaction open: it has
-    read the log to its end, and nothing is added to that.
+    read the log to its end, and nothing is added to that. `later` is to be left only when that
+    connection is closed: closing a file takes away every lock of the process on it (POSIX), and
+    the index is what SQLite's readers lock.
     """
     log, index = files.companions(path)
     if files.size(log) <= _HEADER.size:
         return 0
-    (accepted,) = _ACCEPTED_FRAMES.unpack(index.read_bytes()[: _ACCEPTED_FRAMES.size])
+    head = later.enter_context(index.open("rb")).read(_ACCEPTED_FRAMES.size)
+    (accepted,) = _ACCEPTED_FRAMES.unpack(head)
     with log.open("rb") as file:
         commits = sum(_commits_behind(file, accepted, page_size))
     # The last may be what a power cut has left of a commit whose sync never returned. The one

@@ -248,6 +248,8 @@ def test_a_last_commit_of_which_only_a_part_reached_the_disk_is_no_damage(databa
 def test_what_an_older_log_has_left_behind_is_no_damage(database):
     """A log begins anew at its front, over frames that were checkpointed long ago."""
     import sqlite3
+import sys
+import subprocess
     from contextlib import closing
 
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
@@ -272,3 +274,31 @@ def test_a_large_file_is_looked_at_for_a_bounded_time(database, monkeypatch):
     monkeypatch.setattr(damage, "_LOOK_EVERY_OPERATIONS", 1)
 
     damage.look(database)
+
+
+def test_looking_keeps_its_own_snapshot(tmp_path, monkeypatch):
+    """Closing a file drops every lock of the process on it, those of SQLite's readers too."""
+    path = tmp_path / "recorder.db"
+    killed = (
+        "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "db.execute('PRAGMA journal_mode = WAL'); db.execute('CREATE TABLE t (a)');"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", killed, path], check=True)
+    checkpoint = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=0);"
+        "print(db.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()[0])"
+    )
+    busy = []
+
+    def meanwhile(_):
+        ran = subprocess.run(
+            [sys.executable, "-c", checkpoint, path], check=True, capture_output=True, text=True
+        )
+        busy.append(ran.stdout)
+        return []
+
+    monkeypatch.setattr(damage, "_quick_check", meanwhile)
+    damage.look(path)
+
+    assert busy == ["1\n"]

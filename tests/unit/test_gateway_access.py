@@ -73,7 +73,7 @@ BAD = {
     "expired": signed({**GOOD, "exp": NOW - 60}),
     "of another audience": signed({**GOOD, "aud": "another"}),
     "of another issuer": signed({**GOOD, "iss": "another"}),
-    "not yet valid": signed({**GOOD, "iat": NOW + 600}),
+    "not yet valid": signed({**GOOD, "iat": NOW + 86_400, "exp": NOW + 2 * 86_400}),
     "of no role": signed(without("role")),
     "of an unknown role": signed({**GOOD, "role": "root"}),
     "without exp": signed(without("exp")),
