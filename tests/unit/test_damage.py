@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,8 +250,6 @@ def test_a_last_commit_of_which_only_a_part_reached_the_disk_is_no_damage(databa
 def test_what_an_older_log_has_left_behind_is_no_damage(database):
     """A log begins anew at its front, over frames that were checkpointed long ago."""
     import sqlite3
-import sys
-import subprocess
     from contextlib import closing
 
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
