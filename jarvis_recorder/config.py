@@ -202,6 +202,12 @@ class GatewaySettings(_Section):
         [], description="origins whose pages may call the gateway, as a JSON array"
     )
 
+    @field_validator("listen")
+    @classmethod
+    def _names_an_address(cls, listen: str) -> str:
+        host_and_port(listen)
+        return listen
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:

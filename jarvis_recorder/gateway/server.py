@@ -1,9 +1,7 @@
 """The gateway served: one process, until it is told to stop."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Iterator
 from typing import Final
 
 import structlog
@@ -12,25 +10,16 @@ import uvicorn
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.dead_letters import DeadLetters
 from jarvis_recorder.config import Settings
-from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.lifecycle import first_of, raise_first
+from jarvis_recorder.serving import Server, listening
 
 log = structlog.get_logger(__name__)
 
-_BACKLOG: Final = 512
 _DRAIN_SECONDS: Final = 3
 # A page that takes nothing for so long is gone, whatever still lies in the buffers for it.
 _STALLED_MILLISECONDS: Final = 30_000
 _APP_ID: Final = "jarvis-recorder-gateway"
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -41,11 +30,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ConfigurationError: A password or secret is missing, or the address cannot be had.
         BrokerUnavailable: The broker cannot be reached at the start.
     """
-    url = settings.broker.url.get_secret_value()
-    async with RecorderClient(url, app_id=_APP_ID) as client:
-        application = create(client, DeadLetters(url), settings.gateway)
-        with _listening(settings.gateway.listen) as listener:
-            server = _Server(
+    url, tls = settings.broker.url.get_secret_value(), settings.broker.tls
+    async with RecorderClient(url, app_id=_APP_ID, tls=tls) as client:
+        application = create(client, DeadLetters(url, tls=tls), settings.gateway)
+        with listening("gateway.listen", settings.gateway.listen) as listener:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
+            server = Server(
                 uvicorn.Config(
                     application,
                     http="httptools",
@@ -68,18 +58,3 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 server.should_exit = True
                 await asyncio.gather(live, serving, return_exceptions=True)
     log.info("stopped")
-
-
-@contextlib.contextmanager
-def _listening(address: str) -> Iterator[socket.socket]:
-    host, _, port = address.rpartition(":")
-    try:
-        found = socket.getaddrinfo(host.strip("[]") or None, int(port), type=socket.SOCK_STREAM)
-        listener = socket.create_server(found[0][4][:2], family=found[0][0], backlog=_BACKLOG)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigurationError(
-            f"gateway.listen: cannot listen on {address}: {error}; name another HOST:PORT"
-        ) from None
-    with listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
-        yield listener

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -16,13 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from jarvis_recorder import __version__
-from jarvis_recorder.endpoint import host_and_port
-from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.monitoring.health import Check, is_ready
+from jarvis_recorder.serving import Server, listening
 
 log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 1
+_HINT: Final = 'name another HOST:PORT, or "" for no health and metrics over HTTP'
 _MOST_CONNECTIONS: Final = 32
 
 
@@ -48,14 +47,6 @@ def application(checks: Callable[[], Sequence[Check]], measures: CollectorRegist
     )
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.asynccontextmanager
 async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
     """
@@ -64,7 +55,7 @@ async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
     Raises:
         ConfigurationError: The address cannot be had.
     """
-    with _listening(listen) as listener:
+    with listening("http.listen", listen, _HINT) as listener:
         config = uvicorn.Config(
             answering,
             http="h11",
@@ -76,7 +67,7 @@ async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
-        server = _Server(config)
+        server = Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         host, port = listener.getsockname()[:2]
         log.info("health_served", host=host, port=port)
@@ -85,18 +76,3 @@ async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
         finally:
             server.should_exit = True
             await asyncio.gather(task, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _listening(listen: str) -> Iterator[socket.socket]:
-    host, port = host_and_port(listen)
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address, family=family)
-    except OSError as error:
-        raise ConfigurationError(
-            f"http.listen: cannot listen on {listen}: {error.strerror or error}: name another "
-            'HOST:PORT, or "" for no health and metrics over HTTP'
-        ) from None
-    with listener:
-        yield listener
