@@ -1,4 +1,4 @@
-"""The gateway put together: methods, stream, and what all of them pass."""
+"""The gateway put together: methods, stream, page, and what all of them pass."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client import RecorderClient
@@ -37,6 +38,7 @@ from jarvis_recorder.gateway.routes import (
 from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.shield import Shield
 
+_STATIC: Final = Path(__file__).parent / "static"
 _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put it"
 
 
@@ -74,6 +76,7 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer"],
         )
     application.add_middleware(Shield)
+    application.mount("/", StaticFiles(directory=_STATIC, html=True))
     return application
 
 

@@ -1,0 +1,116 @@
+/** Events over time, stacked by severity; a stretch that is dragged over is chosen. */
+
+import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { h } from "./dom.js";
+import { SEVERITIES } from "./format.js";
+import { theme } from "./theme.js";
+
+const HEIGHT = 160;
+
+/**
+ * @param {HTMLElement} place @param {AbortSignal} over
+ * @param {(since: number, until: number) => void} zoomed seconds since 1970
+ */
+export function chart(place, over, zoomed) {
+  let plot = null;
+  let shown = null;
+
+  /** A canvas knows no variables of a style sheet, nor which of two colours holds. */
+  function colour(name) {
+    place.style.color = `var(--${name})`;
+    return getComputedStyle(place).color;
+  }
+
+  function draw() {
+    plot?.destroy();
+    plot = null;
+    if (!shown || over.aborted) return;
+    const { buckets, bucketSeconds } = shown;
+    const starts = buckets.map(({ start }) => Date.parse(start) / 1000);
+    let below = buckets.map(() => 0);
+    // The lowest of the stack is the worst; what is higher is drawn first, the others over it.
+    const sums = SEVERITIES.map((name) => {
+      below = below.map((sum, index) => sum + (buckets[index].by[name] ?? 0));
+      return below;
+    }).reverse();
+    const names = [...SEVERITIES].reverse();
+    const axis = {
+      stroke: colour("muted"),
+      grid: { stroke: colour("line"), width: 1 },
+      ticks: { stroke: colour("line") },
+      font: "12px system-ui, sans-serif",
+    };
+    plot = new uPlot(
+      {
+        width: Math.max(place.clientWidth, 200),
+        height: HEIGHT,
+        legend: { show: false },
+        cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { show: false } },
+        scales: {
+          x: { range: () => [starts[0], starts.at(-1) + bucketSeconds] },
+          y: { range: (_, __, most) => [0, Math.max(most, 4)] },
+        },
+        axes: [
+          axis,
+          {
+            ...axis,
+            size: 44,
+            incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 5e4, 1e5, 1e6],
+          },
+        ],
+        series: [
+          {},
+          ...names.map((name) => ({
+            label: name,
+            fill: colour(name),
+            stroke: colour(name),
+            width: 0,
+            paths: uPlot.paths.bars({ align: 1, size: [0.9, 100] }),
+            points: { show: false },
+          })),
+        ],
+        hooks: {
+          setSelect: [
+            (self) => {
+              if (self.select.width < 4) return;
+              zoomed(
+                self.posToVal(self.select.left, "x"),
+                self.posToVal(self.select.left + self.select.width, "x"),
+              );
+            },
+          ],
+        },
+      },
+      [starts, ...sums],
+      place,
+    );
+  }
+
+  const seen = new ResizeObserver(() =>
+    plot?.setSize({ width: Math.max(place.clientWidth, 200), height: HEIGHT }),
+  );
+  seen.observe(place);
+  theme.addEventListener("change", draw, { signal: over });
+  over.addEventListener("abort", () => {
+    seen.disconnect();
+    plot?.destroy();
+  });
+
+  return (histogram) => {
+    shown = histogram.buckets.length ? histogram : null;
+    const total = histogram.buckets.reduce((sum, { count }) => sum + count, 0);
+    place.setAttribute("aria-label", `${total} events over time, by severity`);
+    draw();
+    return total;
+  };
+}
+
+export function legend() {
+  return h(
+    "ul",
+    { class: "legend" },
+    SEVERITIES.map((name) =>
+      h("li", {}, h("span", { class: `swatch ${name}`, "aria-hidden": "true" }), name),
+    ),
+  );
+}

@@ -1,0 +1,174 @@
+/** Nodes and virtual machines of a snapshot; its shape is its publisher's, so nothing is assumed. */
+
+import { h, svg } from "./dom.js";
+import { bytes } from "./format.js";
+
+const LEVELS = [
+  [0.9, "high"],
+  [0.75, "raised"],
+];
+
+function list(value) {
+  return Array.isArray(value) ? value.filter((one) => one && typeof one === "object") : [];
+}
+
+function share(used, whole) {
+  return typeof used === "number" && typeof whole === "number" && whole > 0
+    ? Math.min(Math.max(used / whole, 0), 1)
+    : null;
+}
+
+const MEASURES = [
+  ["CPU", (one) => share(one.cpu, 1), (one) => `of ${one.maxcpu ?? "?"} cores`],
+  [
+    "Memory",
+    (one) => share(one.mem, one.maxmem),
+    (one) => `${bytes(one.mem)} of ${bytes(one.maxmem)}`,
+  ],
+  [
+    "Disk",
+    (one) => share(one.disk, one.maxdisk),
+    (one) => `${bytes(one.disk)} of ${bytes(one.maxdisk)}`,
+  ],
+];
+
+/** @param {any} snapshot */
+export function machines(snapshot) {
+  const body = snapshot?.snapshot ?? {};
+  const named = (kind, key) =>
+    list(body[kind]).map((one) => ({
+      kind,
+      key: `${kind} ${one[key] ?? one.name ?? "?"}`,
+      name: String(one.name ?? one[key] ?? "?"),
+      one,
+    }));
+  return { nodes: named("nodes", "name"), vms: named("vms", "vmid") };
+}
+
+function meter(name, value, words, past) {
+  if (value === null)
+    return h("div", { class: "meter" }, h("span", {}, name), h("span", { class: "muted" }, "–"));
+  const level = LEVELS.find(([from]) => value >= from)?.[1] ?? "";
+  const fill = h("span", { class: `fill ${level}` });
+  fill.style.inlineSize = `${(value * 100).toFixed(1)}%`;
+  const text = `${Math.round(value * 100)} %`;
+  return h(
+    "div",
+    { class: "meter", title: words },
+    h("span", {}, name),
+    h(
+      "span",
+      {
+        class: "bar",
+        role: "meter",
+        "aria-label": name,
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuenow": Math.round(value * 100),
+        "aria-valuetext": `${text}, ${words}`,
+      },
+      fill,
+    ),
+    h("span", { class: "number" }, text),
+    past ? sparkline(past) : null,
+  );
+}
+
+/** @param {Array<number|null>} values shares, oldest first */
+function sparkline(values) {
+  const known = values.filter((value) => value !== null);
+  if (known.length < 2) return null;
+  const step = 60 / (values.length - 1);
+  let pen = "M";
+  const path = values
+    .map((value, index) => {
+      if (value === null) {
+        pen = "M";
+        return "";
+      }
+      const point = `${pen}${(index * step).toFixed(1)} ${(15 - value * 14).toFixed(1)}`;
+      pen = "L";
+      return point;
+    })
+    .join("");
+  return svg(
+    "svg",
+    { class: "spark", viewBox: "0 0 60 16", "aria-hidden": "true" },
+    svg("path", { d: path }),
+  );
+}
+
+function machine({ kind, key, name, one }, history) {
+  const status = String(one.status ?? "unknown");
+  const up = ["online", "running"].includes(status);
+  const past = (measure) =>
+    history.length > 1 && history.map((of) => (of.has(key) ? measure(of.get(key)) : null));
+  return h(
+    "li",
+    { class: `machine ${up ? "" : "down"}` },
+    h(
+      "p",
+      { class: "name" },
+      h("strong", {}, name),
+      h("span", { class: up ? "muted" : "severity error" }, up ? status : `◆ ${status}`),
+      kind === "vms" &&
+        h(
+          "span",
+          { class: "muted" },
+          [one.type, one.node && `on ${one.node}`].filter(Boolean).join(" "),
+        ),
+    ),
+    MEASURES.map(([title, measure, words]) =>
+      meter(title, measure(one), words(one), past(measure)),
+    ),
+  );
+}
+
+/**
+ * @param {any} snapshot @param {any[]} [earlier] snapshots of the last hours, oldest first
+ * @param {{folded?: boolean}} [options]
+ */
+export function clusterView(snapshot, earlier = [], { folded = false } = {}) {
+  const { nodes, vms } = machines(snapshot);
+  const history = earlier.map((one) => {
+    const known = machines(one);
+    return new Map([...known.nodes, ...known.vms].map(({ key, one: of }) => [key, of]));
+  });
+  const quorum = snapshot.snapshot?.quorum;
+  const down = (many) =>
+    many.filter(({ one }) => !["online", "running"].includes(String(one.status))).length;
+  const title = (word, many) =>
+    `${word}: ${many.length}${down(many) ? `, ${down(many)} down` : ""}`;
+  const cards = (many) =>
+    h(
+      "ul",
+      { class: "machines" },
+      many.map((one) => machine(one, history)),
+    );
+  return [
+    quorum &&
+      typeof quorum === "object" &&
+      h(
+        "p",
+        { class: quorum.quorate ? "muted" : "severity critical" },
+        quorum.quorate
+          ? `Quorate, ${quorum.nodes ?? "?"} of ${quorum.expected ?? "?"} nodes`
+          : `■ No quorum: ${quorum.nodes ?? "?"} of ${quorum.expected ?? "?"} nodes`,
+      ),
+    nodes.length > 0 && [h("h3", {}, title("Nodes", nodes)), cards(nodes)],
+    vms.length > 0 &&
+      h(
+        "details",
+        { "data-key": "vms", open: !folded && down(vms) > 0 },
+        h("summary", { "data-key": "vms-summary" }, title("Machines", vms)),
+        cards(vms),
+      ),
+    !nodes.length &&
+      !vms.length &&
+      h(
+        "pre",
+        { tabindex: "0", "aria-label": "Snapshot" },
+        JSON.stringify(snapshot.snapshot, null, 2),
+      ),
+  ];
+}

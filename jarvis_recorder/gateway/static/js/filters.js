@@ -1,0 +1,131 @@
+/** Which events are meant: in the address, in a form, in a question. */
+
+import { h } from "./dom.js";
+import { fromInput, SEVERITIES, SOURCES, toInput, TYPES } from "./format.js";
+import { go } from "./router.js";
+
+const RANGES = [
+  ["1", "Last hour"],
+  ["6", "Last 6 hours"],
+  ["24", "Last 24 hours"],
+  ["168", "Last 7 days"],
+  ["720", "Last 30 days"],
+  ["", "From … to"],
+];
+const FILTERS = ["type", "severity", "source", "node", "resolved", "text"];
+
+export function iso(seconds) {
+  return new Date(seconds * 1000).toISOString();
+}
+
+export function read(params) {
+  const found = Object.fromEntries(FILTERS.map((name) => [name, params.get(name) ?? ""]));
+  const [since, until] = [params.get("since") ?? "", params.get("until") ?? ""];
+  const fixed = Date.parse(since) < Date.parse(until);
+  const range = RANGES.some(([hours]) => hours && hours === params.get("range"))
+    ? params.get("range")
+    : "24";
+  return { ...found, since, until, range: fixed ? "" : range };
+}
+
+export function written({ range, since, until, ...rest }) {
+  return { ...rest, ...(range ? { range } : { since, until }) };
+}
+
+export function asked(filters) {
+  return Object.fromEntries(FILTERS.map((name) => [name, filters[name]]));
+}
+
+export function bounds({ range, since, until }) {
+  return range
+    ? [iso(Date.now() / 1000 - range * 3600), iso(Date.now() / 1000 + 1)]
+    : [since, until];
+}
+
+/** @param {(changed: object) => void} choose */
+export function filterForm(choose) {
+  const fields = {};
+  const labelled = (name, title, field) => {
+    fields[name] = field;
+    return h("label", {}, title, field);
+  };
+  const select = (name, title, options) =>
+    labelled(
+      name,
+      title,
+      h(
+        "select",
+        {
+          onchange: ({ target }) => choose({ [name]: target.value }),
+        },
+        options.map(([value, text]) => h("option", { value }, text)),
+      ),
+    );
+  const text = (name, title, attributes) =>
+    labelled(
+      name,
+      title,
+      h("input", {
+        ...attributes,
+        onchange: ({ target }) => choose({ [name]: target.value.trim() }),
+      }),
+    );
+  const any = (names) => [["", "any"], ...names.map((name) => [name, name])];
+  const time = (name, title) =>
+    labelled(
+      name,
+      title,
+      h("input", {
+        type: "datetime-local",
+        step: 1,
+        onchange: () => {
+          const [since, until] = [fromInput(fields.since.value), fromInput(fields.until.value)];
+          if (since && until && since < until) choose({ range: "", since, until });
+        },
+      }),
+    );
+  const element = h(
+    "form",
+    {
+      class: "filters panel",
+      "aria-label": "Filters",
+      onsubmit: (event) => event.preventDefault(),
+    },
+    labelled(
+      "range",
+      "Time",
+      h(
+        "select",
+        {
+          onchange: ({ target }) => {
+            if (target.value) choose({ range: target.value });
+            else fields.since.focus();
+          },
+        },
+        RANGES.map(([value, title]) => h("option", { value }, title)),
+      ),
+    ),
+    time("since", "From"),
+    time("until", "To"),
+    select("severity", "Severity", any(SEVERITIES)),
+    select("type", "Type", any(TYPES)),
+    select("source", "Source", any(SOURCES)),
+    text("node", "Node", { type: "text" }),
+    select("resolved", "Resolved", [
+      ["", "any"],
+      ["false", "no"],
+      ["true", "yes"],
+    ]),
+    text("text", "Words", { type: "search" }),
+    h("button", { type: "button", class: "quiet", onclick: () => go("events", {}) }, "Clear"),
+  );
+  return {
+    element,
+    show(filters) {
+      for (const [name, field] of Object.entries(fields)) field.value = filters[name];
+      const [since, until] = bounds(filters);
+      fields.since.value = toInput(since);
+      fields.until.value = toInput(until);
+    },
+  };
+}

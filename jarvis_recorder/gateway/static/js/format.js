@@ -1,0 +1,96 @@
+/** Times, sizes and numbers as people read them; times are local, the title has the exact UTC. */
+
+import { h } from "./dom.js";
+
+export const SEVERITIES = ["critical", "error", "warning", "info"];
+export const TYPES = ["alert", "action", "status", "metric"];
+export const SOURCES = ["monitor", "user", "jarvis", "system"];
+
+const SIGNS = { critical: "■", error: "◆", warning: "▲", info: "○" };
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const dayClock = new Intl.DateTimeFormat(undefined, {
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
+const yearClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const number = new Intl.NumberFormat();
+
+export function when(moment) {
+  if (!moment) return h("span", { class: "muted" }, "–");
+  const at = new Date(moment);
+  const now = new Date();
+  const style =
+    at.toDateString() === now.toDateString()
+      ? clock
+      : at.getFullYear() === now.getFullYear()
+        ? dayClock
+        : yearClock;
+  return h("time", { datetime: moment, title: String(moment) }, style.format(at));
+}
+
+/** Seconds as the two largest units: "3 h 12 min". */
+export function span(seconds) {
+  const left = Math.max(0, Math.round(seconds));
+  if (left < 60) return `${left} s`;
+  if (left < 3600) return `${Math.floor(left / 60)} min ${left % 60} s`;
+  if (left < 86400) return `${Math.floor(left / 3600)} h ${Math.floor((left % 3600) / 60)} min`;
+  return `${Math.floor(left / 86400)} d ${Math.floor((left % 86400) / 3600)} h`;
+}
+
+export function ago(moment) {
+  if (!moment) return h("span", { class: "muted" }, "none yet");
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(moment)) / 1000));
+  const minutes = Math.floor(seconds / 60);
+  const text = `${minutes > 0 && minutes < 60 ? `${minutes} min` : span(seconds)} ago`;
+  return h("time", { datetime: moment, title: String(moment) }, text);
+}
+
+export function count(value) {
+  return typeof value === "number" ? number.format(value) : "–";
+}
+
+export function bytes(value) {
+  if (typeof value !== "number") return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  let left = value;
+  while (left >= 1024 && unit < units.length - 1) {
+    left /= 1024;
+    unit += 1;
+  }
+  return `${left >= 100 || unit === 0 ? Math.round(left) : left.toFixed(1)} ${units[unit]}`;
+}
+
+export function severity(name) {
+  return h(
+    "span",
+    { class: `severity ${SIGNS[name] ? name : "info"}` },
+    h("span", { "aria-hidden": "true" }, SIGNS[name] ?? "○"),
+    ` ${name}`,
+  );
+}
+
+/** JSON laid out for reading, where nothing is lost by it (a large number would be); else as it is. */
+export function laidOut(value) {
+  if (typeof value !== "string") return JSON.stringify(value, null, 2);
+  try {
+    const read = JSON.parse(value);
+    return JSON.stringify(read) === value ? JSON.stringify(read, null, 2) : value;
+  } catch {
+    return value;
+  }
+}
+
+/** What `<input type="datetime-local">` shows for a moment, and back. */
+export function toInput(moment) {
+  const at = new Date(moment);
+  if (Number.isNaN(at.getTime())) return "";
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+}
+export function fromInput(text) {
+  const at = new Date(text);
+  return Number.isNaN(at.getTime()) ? "" : at.toISOString();
+}

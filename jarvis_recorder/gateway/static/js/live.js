@@ -1,0 +1,101 @@
+/** What goes on, as it goes on: server-sent events by fetch, which can send the token. */
+
+import { loginNeeded, token } from "./api.js";
+
+/** Dispatches a CustomEvent by the name of each server-sent event, and "state". */
+export const live = new EventTarget();
+
+const SILENCE = 40_000; // the gateway says something every 15 s
+const LONGEST_WAIT = 15_000;
+
+let running = null;
+let now = "";
+
+function say(state) {
+  now = state;
+  live.dispatchEvent(new CustomEvent("state", { detail: state }));
+}
+
+export function start() {
+  stop();
+  say("connecting");
+  running = new AbortController();
+  follow(running.signal);
+}
+
+export function stop() {
+  running?.abort();
+  running = null;
+}
+
+async function follow(over) {
+  let wait = 500;
+  while (!over.aborted) {
+    try {
+      await read(over, () => {
+        wait = 500;
+      });
+    } catch {
+      /* said below, tried again */
+    }
+    if (over.aborted) return;
+    say("reconnecting");
+    await new Promise((done) => {
+      setTimeout(done, wait * (0.75 + Math.random() / 2));
+    });
+    wait = Math.min(wait * 2, LONGEST_WAIT);
+  }
+}
+
+async function read(over, worked) {
+  const silent = new AbortController();
+  const end = () => silent.abort();
+  over.addEventListener("abort", end);
+  let timer = setTimeout(end, SILENCE);
+  try {
+    const used = token.get();
+    const answer = await fetch("/api/live", {
+      headers: { Authorization: `Bearer ${used}` },
+      signal: silent.signal,
+    });
+    if (answer.status === 401 && used === token.get()) loginNeeded();
+    if (!answer.ok) throw new Error(`answered ${answer.status}`);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const parse = parser();
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      clearTimeout(timer);
+      timer = setTimeout(end, SILENCE);
+      if (now !== "live") {
+        worked();
+        say("live");
+      }
+      parse(value);
+    }
+  } finally {
+    clearTimeout(timer);
+    over.removeEventListener("abort", end);
+    silent.abort();
+  }
+}
+
+/** Return what takes pieces of a stream and dispatches its events (HTML standard, 9.2). */
+function parser() {
+  let rest = "";
+  return (piece) => {
+    const blocks = (rest + piece).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      let name = "message";
+      const data = [];
+      for (const line of block.split("\n")) {
+        if (line.startsWith("event: ")) name = line.slice(7);
+        else if (line.startsWith("data: ")) data.push(line.slice(6));
+      }
+      if (data.length) {
+        live.dispatchEvent(new CustomEvent(name, { detail: JSON.parse(data.join("\n")) }));
+      }
+    }
+  };
+}

@@ -1,0 +1,58 @@
+/** A region that holds the pages of a list, as many as were asked for. */
+
+import { h, refill } from "./dom.js";
+import { keep } from "./load.js";
+
+/** A list with a button for its next page; it begins anew when it is loaded anew. */
+export function paged(region, view, fetch, name, render) {
+  const over = new AbortController();
+  view.addEventListener("abort", () => over.abort());
+  let all = [];
+  let pages = 1;
+  let cursor = null;
+  const kept = keep(
+    region,
+    over.signal,
+    async (signal) => {
+      const found = [];
+      cursor = null;
+      for (let page = 0; page < pages; page += 1) {
+        const answer = await fetch(cursor, signal);
+        found.push(...answer[name]);
+        cursor = answer.nextCursor;
+        if (!cursor) break;
+      }
+      return found;
+    },
+    (found) => {
+      all = found;
+      return lines();
+    },
+  );
+  function lines() {
+    return [
+      render(all),
+      cursor &&
+        h(
+          "button",
+          { type: "button", class: "quiet", "data-key": `more-${name}`, onclick: more },
+          "Show more",
+        ),
+    ];
+  }
+  async function more({ currentTarget: button }) {
+    button.disabled = true;
+    try {
+      const answer = await fetch(cursor, over.signal);
+      all = [...all, ...answer[name]];
+      cursor = answer.nextCursor;
+      pages += 1;
+      refill(kept.content, lines());
+    } catch (error) {
+      button.disabled = false;
+      if (!over.signal.aborted)
+        button.after(h("span", { class: "failed", role: "alert" }, error.message));
+    }
+  }
+  return { load: kept.load, over };
+}

@@ -1,0 +1,29 @@
+/** Light, dark, or as the system says. */
+
+const ORDER = ["system", "light", "dark"];
+
+/** Says "change" when the colours did. */
+export const theme = new EventTarget();
+
+export function themeSwitch(button) {
+  const root = document.documentElement;
+  const say = () => {
+    button.textContent = `Theme: ${root.dataset.theme ?? "system"}`;
+  };
+  button.addEventListener("click", () => {
+    const next = ORDER[(ORDER.indexOf(root.dataset.theme ?? "system") + 1) % ORDER.length];
+    if (next === "system") {
+      delete root.dataset.theme;
+      localStorage.removeItem("jarvis.theme");
+    } else {
+      root.dataset.theme = next;
+      localStorage.setItem("jarvis.theme", next);
+    }
+    say();
+    theme.dispatchEvent(new Event("change"));
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+    theme.dispatchEvent(new Event("change")),
+  );
+  say();
+}

@@ -1,0 +1,192 @@
+/** What the cluster was like when something happened: its state, events and talk side by side. */
+
+import { get } from "../api.js";
+import { clusterView } from "../cluster.js";
+import { empty, h, panel } from "../dom.js";
+import { fromInput, severity, span, toInput, when } from "../format.js";
+import { keep } from "../load.js";
+import { go, link } from "../router.js";
+
+const WINDOWS = [
+  ["120", "1 minute"],
+  ["600", "5 minutes"],
+  ["3600", "30 minutes"],
+  ["14400", "2 hours"],
+];
+
+/** @param {HTMLElement} root @param {URLSearchParams} params @param {AbortSignal} over */
+export function moment(root, params, over) {
+  let asked = read(params);
+  const time = h("input", { type: "datetime-local", step: 1 });
+  const around = h(
+    "select",
+    {},
+    WINDOWS.map(([value, text]) => h("option", { value }, text)),
+  );
+  const node = h("input", { type: "text" });
+  const choose = () => {
+    const at = fromInput(time.value);
+    const same = toInput(asked.at) === time.value;
+    go("moment", {
+      event: same ? asked.event : "",
+      at: same ? asked.at : at,
+      window: around.value,
+      node: node.value.trim(),
+    });
+  };
+  for (const field of [time, around, node]) field.addEventListener("change", choose);
+  const step = (direction) =>
+    go("moment", {
+      at: new Date(Date.parse(asked.at) + direction * asked.window * 500).toISOString(),
+      window: asked.window,
+      node: asked.node,
+    });
+  const region = h("section", { "aria-label": "The moment" });
+  root.append(
+    h(
+      "form",
+      {
+        class: "filters panel",
+        "aria-label": "Moment",
+        onsubmit: (event) => {
+          event.preventDefault();
+          choose();
+        },
+      },
+      h("label", {}, "Time", time),
+      h("label", {}, "Before and after", around),
+      h("label", {}, "Node", node),
+      h("button", { type: "button", class: "quiet", onclick: () => step(-1) }, "Earlier"),
+      h("button", { type: "button", class: "quiet", onclick: () => step(1) }, "Later"),
+    ),
+    region,
+  );
+
+  const shown = keep(
+    region,
+    over,
+    async (signal) => {
+      const mine = asked;
+      const event =
+        mine.event &&
+        (await get(`/api/events/${encodeURIComponent(mine.event)}`, {}, signal)).event;
+      const at = mine.at || event.timestamp;
+      const timeline = await get(
+        "/api/timeline",
+        { timestamp: at, windowSeconds: mine.window, node: mine.node },
+        signal,
+      );
+      if (mine === asked) asked = { ...mine, at };
+      return { event, at, timeline };
+    },
+    ({ event, at, timeline }) => {
+      fill();
+      return sides(event, at, timeline);
+    },
+  );
+
+  function fill() {
+    time.value = toInput(asked.at);
+    around.value = asked.window;
+    node.value = asked.node;
+  }
+  fill();
+  return (next) => {
+    asked = read(next);
+    fill();
+    shown.load();
+  };
+}
+
+function read(params) {
+  const event = params.get("event") ?? "";
+  const given = params.get("at") ?? "";
+  const window = WINDOWS.some(([value]) => value === params.get("window"))
+    ? params.get("window")
+    : "600";
+  const at = Number.isNaN(Date.parse(given)) ? "" : given;
+  return {
+    event,
+    at: at || (event ? "" : new Date().toISOString()),
+    window,
+    node: params.get("node") ?? "",
+  };
+}
+
+function away(timestamp, at) {
+  const seconds = (Date.parse(timestamp) - Date.parse(at)) / 1000;
+  return h(
+    "time",
+    { class: "offset", datetime: timestamp, title: timestamp },
+    Math.abs(seconds) < 0.5 ? "then" : `${seconds < 0 ? "−" : "+"}${span(Math.abs(seconds))}`,
+  );
+}
+
+function sides(event, at, { snapshot, events, turns, truncated }) {
+  return [
+    h("p", {}, when(at), event && [" – ", severity(event.severity), " ", event.summary]),
+    truncated &&
+      h("p", { class: "problem" }, "There is more than is shown: choose a shorter time."),
+    h(
+      "div",
+      { class: "sides" },
+      panel(
+        "Cluster",
+        snapshot
+          ? [
+              h("p", { class: "muted" }, "snapshot of ", when(snapshot.timestamp)),
+              clusterView(snapshot, [], { folded: true }),
+            ]
+          : empty("No snapshot was in force."),
+      ),
+      panel(
+        "Events",
+        events.length
+          ? h(
+              "ol",
+              { class: "around" },
+              events.map((one) =>
+                h(
+                  "li",
+                  {
+                    class: event && one.id === event.id ? "chosen" : "",
+                    "aria-current": event && one.id === event.id && "true",
+                  },
+                  away(one.timestamp, at),
+                  severity(one.severity),
+                  h("a", { href: link("moment", { event: one.id }) }, one.summary),
+                ),
+              ),
+            )
+          : empty("No event around it."),
+      ),
+      panel(
+        "Conversation",
+        turns.length
+          ? h(
+              "ol",
+              { class: "around" },
+              turns.map((turn, index) => [
+                turn.sessionId !== turns[index - 1]?.sessionId && conversationLink(turn.sessionId),
+                h(
+                  "li",
+                  {},
+                  away(turn.timestamp, at),
+                  h("strong", {}, turn.role),
+                  h("p", { class: "said" }, turn.content),
+                ),
+              ]),
+            )
+          : empty("Nobody said anything."),
+      ),
+    ),
+  ];
+}
+
+function conversationLink(session) {
+  return h(
+    "li",
+    {},
+    h("a", { class: "whole", href: link("conversations", { session }) }, "Whole conversation"),
+  );
+}

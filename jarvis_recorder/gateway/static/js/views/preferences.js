@@ -1,0 +1,193 @@
+/** Preferences; a change that another one overtook is shown beside it, not lost. */
+
+import { get, mayChange, put, remove } from "../api.js";
+import { confirmed, empty, h, panel } from "../dom.js";
+import { when } from "../format.js";
+import { live } from "../live.js";
+import { act, keep, soon } from "../load.js";
+
+const path = (key) => `/api/memory/preferences/${encodeURIComponent(key)}`;
+
+/** @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over */
+export function preferences(root, _, over) {
+  const list = panel("All");
+  /** Editors stay over a refreshment, so that nothing typed is lost. @type {Map<string, HTMLElement>} */
+  const editors = new Map();
+  const filter = h("input", { type: "search", oninput: () => shown.load() });
+  const name = h("input", { type: "text", required: true });
+  root.append(
+    h(
+      "div",
+      { class: "filters panel" },
+      h("label", {}, "Find", filter),
+      mayChange() &&
+        h(
+          "form",
+          {
+            class: "row",
+            onsubmit: (event) => {
+              event.preventDefault();
+              const key = name.value.trim();
+              if (!key) return;
+              edit({ key, value: "", version: 0 });
+              name.value = "";
+            },
+          },
+          h("label", {}, "New preference", name),
+          h("button", {}, "Add"),
+        ),
+    ),
+    list,
+  );
+  const shown = keep(list, over, all, render);
+  live.addEventListener(
+    "preference",
+    soon(() => shown.load(), over),
+    { signal: over },
+  );
+
+  async function all(signal) {
+    const found = [];
+    let cursor = null;
+    do {
+      const page = await get("/api/memory/preferences", { cursor }, signal);
+      found.push(...page.preferences);
+      cursor = page.nextCursor;
+    } while (cursor && found.length < 5_000);
+    return found;
+  }
+
+  function render(found) {
+    const wanted = found.filter(({ key }) => key.includes(filter.value.trim()));
+    const known = new Set(found.map(({ key }) => key));
+    const fresh = [...editors]
+      .filter(([key]) => !known.has(key))
+      .map(([, editor]) => h("li", {}, editor));
+    if (!wanted.length && !fresh.length)
+      return empty(found.length ? "None is called so." : "There are no preferences.");
+    return h("ul", { class: "plain preferences" }, fresh, wanted.map(line));
+  }
+
+  function line(preference) {
+    const editor = editors.get(preference.key);
+    return h(
+      "li",
+      {},
+      h(
+        "p",
+        { class: "row" },
+        h("strong", {}, preference.key),
+        h(
+          "span",
+          { class: "muted" },
+          `version ${preference.version}, `,
+          when(preference.updatedAt),
+          preference.updatedBy && ` by ${preference.updatedBy}`,
+        ),
+      ),
+      editor ?? [
+        h("pre", { tabindex: "0", "aria-label": `Value of ${preference.key}` }, preference.value),
+        mayChange() &&
+          h(
+            "p",
+            { class: "row" },
+            h(
+              "button",
+              {
+                type: "button",
+                "data-key": `edit-${preference.key}`,
+                "aria-label": `Edit ${preference.key}`,
+                onclick: () => edit(preference),
+              },
+              "Edit",
+            ),
+            act(
+              h(
+                "button",
+                { type: "button", class: "quiet", "aria-label": `Delete ${preference.key}` },
+                "Delete",
+              ),
+              async () => {
+                if (!(await confirmed(`Delete ${preference.key}?`, "Delete"))) return;
+                await remove(path(preference.key));
+                shown.load();
+              },
+            ),
+          ),
+      ],
+    );
+  }
+
+  async function edit(preference) {
+    const form = editorOf(preference, () => {
+      editors.delete(preference.key);
+      shown.load();
+    });
+    editors.set(preference.key, form);
+    await shown.load();
+    form.querySelector("textarea").focus();
+  }
+}
+
+/** @param {any} preference @param {() => void} done */
+function editorOf(preference, done) {
+  let version = preference.version;
+  const field = h("textarea", {
+    rows: 4,
+    value: preference.value,
+    "aria-label": `Value of ${preference.key}`,
+    "data-key": `value-${preference.key}`,
+  });
+  const conflict = h("div", { class: "conflict", role: "alert", hidden: true });
+  const save = act(h("button", { type: "button" }, "Save"), async () => {
+    try {
+      await put(path(preference.key), { value: field.value, expectedVersion: version });
+      done();
+    } catch (error) {
+      if (error.status !== 409) throw error;
+      await showConflict();
+    }
+  });
+
+  async function showConflict() {
+    let theirs = null;
+    try {
+      theirs = (await get(path(preference.key))).preference;
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
+    version = theirs?.version ?? 0;
+    conflict.hidden = false;
+    conflict.replaceChildren(
+      h(
+        "p",
+        {},
+        theirs
+          ? `Changed meanwhile${theirs.updatedBy ? ` by ${theirs.updatedBy}` : ""}. Theirs, version ${theirs.version}:`
+          : "Deleted meanwhile.",
+      ),
+      theirs ? h("pre", { tabindex: "0", "aria-label": "Their value" }, theirs.value) : "",
+      h("p", {}, "Yours is in the field above."),
+      h(
+        "p",
+        { class: "row" },
+        h("button", { type: "button", class: "quiet", onclick: done }, "Keep theirs"),
+        h("button", { type: "button", onclick: () => save.click() }, "Save mine over it"),
+      ),
+    );
+  }
+
+  return h(
+    "div",
+    { class: "editor" },
+    preference.version === 0 && h("strong", {}, preference.key),
+    field,
+    h(
+      "p",
+      { class: "row" },
+      save,
+      h("button", { type: "button", class: "quiet", onclick: done }, "Cancel"),
+    ),
+    conflict,
+  );
+}
