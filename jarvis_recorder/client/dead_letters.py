@@ -82,14 +82,16 @@ class DeadLetters:
     """
     The dead letters on a broker, for a user who may read and write their queue.
 
-    Each call looks through the whole queue once, and leaves in it what it does not name. Two
-    who look at once see a part each. It bounds what it holds, whatever the queue holds.
+    Each call looks through the whole queue once, and leaves in it what it does not name. Calls
+    wait for each other; two DeadLetters that look at once see a part each. It bounds what it
+    holds, whatever the queue holds.
     """
 
     def __init__(self, url: str, progress: Progress = _silent, *, tls: Tls = SYSTEM_TLS) -> None:
         self._url = url
         self._tls = tls
         self._progress = progress
+        self._looking = asyncio.Lock()
 
     async def iterate(self, wanted: Filter) -> AsyncIterator[Found]:
         """Yield the letters that fit, oldest first; all stay in the queue."""
@@ -137,7 +139,7 @@ class DeadLetters:
 
     @asynccontextmanager
     async def _queue(self) -> AsyncIterator[DeadQueue]:
-        async with open_dead_queue(self._url, tls=self._tls) as queue:
+        async with self._looking, open_dead_queue(self._url, tls=self._tls) as queue:
             yield queue
 
     async def _found(self, queue: DeadQueue, wanted: Filter) -> AsyncIterator[Found]:
