@@ -158,6 +158,7 @@ class App:
             progress.duplicates,
             progress.dead_letters.total(),
             self._per_second,
+            round(progress.lag_seconds(now()), 3),
         )
 
     async def _report(self) -> None:

@@ -212,6 +212,7 @@ class Activity(Shape):
     duplicates: int
     dead_lettered: int
     per_second: float
+    lag_seconds: float
 
 
 class Stats(Shape):

@@ -49,6 +49,10 @@ class Progress:
         finally:
             self.oldest = None
 
+    def lag_seconds(self, now: int) -> float:
+        """Return how long the oldest delivery has waited for its commit; `now` in microseconds."""
+        return 0.0 if self.oldest is None else max(0.0, (now - self.oldest) / 1e6)
+
     def attach(self) -> None:
         self.attached = True
         self.attachments += 1

@@ -86,7 +86,7 @@ def _answering(progress: Progress) -> Check:
 def _commits(progress: Progress, now: int) -> Check:
     if progress.oldest is None:
         return Check("commits", True, "nothing waits")
-    lag = max(0.0, (now - progress.oldest) / 1e6)
+    lag = progress.lag_seconds(now)
     if lag <= LONGEST_LAG_SECONDS:
         return Check("commits", True, f"the oldest message has waited {lag:.1f} s")
     return Check(

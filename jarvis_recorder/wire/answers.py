@@ -288,7 +288,11 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the running recorder does: counts since it was started, rates of the last seconds."""
+    """
+    What the running recorder does: counts since it was started, rates of the last seconds.
+
+    `lag_seconds` is how long the oldest message of the batch under way has waited, 0 between two.
+    """
 
     version: str
     state: str
@@ -297,6 +301,7 @@ class Activity:
     duplicates: int
     dead_lettered: int
     per_second: float
+    lag_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

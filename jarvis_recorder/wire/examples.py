@@ -199,6 +199,7 @@ EXCHANGES: Final[tuple[tuple[Question[Any], Any], ...]] = (
                 duplicates=1,
                 dead_lettered=0,
                 per_second=0.1,
+                lag_seconds=0.0,
             ),
         ),
     ),

@@ -115,6 +115,7 @@ def show_stats(screen: Screen, answer: Stats) -> None:
             ("sent twice", f"{activity.duplicates:,} recognised and stored once"),
             ("dead letters", f"{activity.dead_lettered:,}"),
             ("at present", f"{activity.per_second:,.1f} records/s"),
+            ("lag", f"{activity.lag_seconds:,.1f} s"),
             ("database", f"{size(holdings.database_bytes)}, journal {size(holdings.wal_bytes)}"),
             ("schema", holdings.schema_version),
             ("preferences", f"{holdings.preferences:,}"),
