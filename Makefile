@@ -12,7 +12,7 @@ demo: .venv/ready rabbitmq  ## Play a stretch of cluster life and show what was 
 run: .venv/ready rabbitmq  ## Run the recorder with a private broker, until Ctrl-C.
 	$(BIN)/jarvis-recorder run --private-broker --set store.url=sqlite:///.run/recorder.db
 
-test: .venv/ready rabbitmq systemd  ## Everything, with coverage.
+test: .venv/ready rabbitmq systemd chromium  ## Everything, with coverage.
 	$(BIN)/python -m pytest --cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
@@ -54,8 +54,8 @@ lock: .venv/ready  ## Resolve requirements.lock anew.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: rabbitmq systemd
-rabbitmq systemd:
+.PHONY: rabbitmq systemd chromium
+rabbitmq systemd chromium:
 	@tools/get-$@
 
 clean:

@@ -1,0 +1,93 @@
+"""A browser before the page, behind it a gateway and a recorder with half an hour of cluster life."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from playwright.async_api import async_playwright
+
+from jarvis_recorder.broker.session import open_session
+from jarvis_recorder.config import load
+from jarvis_recorder.demo.story import LENGTH, tell
+from jarvis_recorder.wire.topics import EXCHANGE
+from tests.support.gateway import PASSWORD, Gateway
+
+CHROMIUM = "/usr/bin/chromium"
+ARTEFACTS = Path(__file__).parents[2] / ".artefacts"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+async def tell_story(url):
+    broker = load({"broker.url": url}, {}, Path("/dev/null")).settings.broker
+    messages = tell(time.time_ns() // 1000 - LENGTH, random.Random(5))
+    async with open_session(url, broker.topology, tls=broker.tls) as session:
+        for message in messages:
+            await session.publisher.publish(
+                EXCHANGE, message.routing_key, message.properties, message.body
+            )
+
+
+@pytest.fixture
+def recorder(amqp_url, start_recorder):
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("answering")
+    recorder.wait_for("recording")
+    return recorder
+
+
+@pytest.fixture
+def gateway(amqp_url, recorder, tmp_path):
+    gateway = Gateway(amqp_url, tmp_path)
+    yield gateway
+    gateway.kill()
+
+
+@pytest.fixture
+async def browser():
+    async with async_playwright() as started:
+        browser = await started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+class Seen:
+    """What a page complained of, and whom it asked."""
+
+    def __init__(self, page, own):
+        self.errors = []
+        self.strangers = []
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._asked(request.url, own))
+
+    def _said(self, message):
+        # The browser itself notes each answer that is no success; the page shows those.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            self.errors.append(message.text)
+
+    def _asked(self, url, own):
+        if not url.startswith((own, "blob:", "data:")):
+            self.strangers.append(url)
+
+
+@pytest.fixture
+async def page(browser, gateway):
+    context = await browser.new_context(viewport={"width": 1280, "height": 900})
+    page = await context.new_page()
+    page.set_default_timeout(10_000)
+    page.seen = Seen(page, gateway.url)
+    await page.goto(gateway.url)
+    yield page
+    assert page.seen.errors == []
+    assert page.seen.strangers == []
+    await context.close()
+
+
+async def log_in(page, password=PASSWORD):
+    await page.get_by_label("Password").fill(password)
+    await page.keyboard.press("Enter")
+    await page.get_by_role("heading", name="Unresolved alerts").wait_for()

@@ -1,0 +1,249 @@
+"""The page as people use it, in a real browser."""
+
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ARTEFACTS, log_in, tell_story
+from tests.support.gateway import READER_PASSWORD
+from tests.support.publisher import EVENT_KEY, event, publish
+from tests.support.recorder import wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.browser]
+
+VIEWS = ["now", "events", "moment", "conversations", "preferences", "dead-letters"]
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+
+
+def just_now(summary, **changes):
+    moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return event(summary=summary, timestamp=moment, **changes)
+
+
+async def told(amqp_url, recorder):
+    await tell_story(amqp_url)
+    wait_until(lambda: recorder.count("cluster_snapshots") >= 60, "the story is recorded")
+
+
+async def test_a_wrong_password_is_said_and_the_right_one_lets_in(page):
+    await page.get_by_label("Password").fill("wrong wrong")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("Invalid password").wait_for()
+
+    await log_in(page)
+    await page.get_by_text("live", exact=True).wait_for()
+
+
+async def test_a_token_that_is_not_good_leads_to_login_and_back_to_the_same_view(page):
+    await log_in(page)
+    await page.get_by_role("link", name="Preferences").click()
+    await page.get_by_text("There are no preferences.").wait_for()
+    await page.evaluate("localStorage.setItem('jarvis.token', 'a.b.c')")
+    await page.reload()
+
+    await page.get_by_label("Password").fill("correct horse")
+    await page.keyboard.press("Enter")
+
+    await page.get_by_role("heading", name="Preferences").wait_for()
+
+
+async def test_an_alert_appears_without_reload_and_is_resolved(
+    page, amqp_url, recorder, record_property
+):
+    await log_in(page)
+    await page.get_by_text("Nothing is wrong").wait_for()
+    await page.get_by_text("live", exact=True).wait_for()
+
+    began = time.monotonic()
+    await publish(amqp_url, (EVENT_KEY, just_now("<b>pve</b> is down"), {}))
+    await page.get_by_text("<b>pve</b> is down").wait_for()
+    record_property("alert_seconds", round(time.monotonic() - began, 3))
+
+    await page.get_by_role("button", name="Resolve").click()
+    await page.get_by_text("Nothing is wrong").wait_for()
+    assert recorder.rows("SELECT resolved FROM events") == [(1,)]
+
+
+async def test_a_resolution_that_fails_is_said(page, amqp_url, recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("too hot"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    await log_in(page)
+    await page.route(
+        "**/resolve", lambda route: route.fulfill(status=502, json={"error": "no luck"})
+    )
+
+    await page.get_by_role("button", name="Resolve").click()
+
+    await page.get_by_role("alert").get_by_text("no luck").wait_for()
+    assert await page.get_by_role("button", name="Resolve").is_enabled()
+
+
+async def test_filters_are_in_the_address_and_a_drag_zooms(page, amqp_url, recorder):
+    await told(amqp_url, recorder)
+    await log_in(page)
+    await page.get_by_role("link", name="Events").click()
+    await page.get_by_role("combobox", name="Severity").select_option("critical")
+    await page.get_by_text("NODE_DOWN").wait_for()
+    assert "severity=critical" in page.url
+    await page.get_by_label("Words").fill("nothing like it")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("No event fits").wait_for()
+    await page.go_back()
+    await page.get_by_text("NODE_DOWN").wait_for()
+    await page.reload()
+    assert await page.get_by_role("combobox", name="Severity").input_value() == "critical"
+
+    box = await page.locator(".chart .u-over").bounding_box()
+    y = box["y"] + 40
+    await page.mouse.move(box["x"] + box["width"] * 0.5, y)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] - 5, y, steps=5)
+    await page.mouse.up()
+
+    await page.wait_for_url(re.compile("since="))
+    await page.get_by_text("NODE_DOWN").wait_for()
+
+
+async def test_new_events_come_into_the_list_and_older_ones_by_page(page, amqp_url, recorder):
+    many = [(EVENT_KEY, just_now(f"number {n}"), {}) for n in range(60)]
+    await publish(amqp_url, *many)
+    wait_until(lambda: recorder.count() == 60, "all are recorded")
+    await log_in(page)
+    await page.get_by_role("link", name="Events").click()
+    await page.get_by_role("button", name="Show older ones").click()
+    await page.get_by_text("number 0", exact=True).wait_for()
+
+    await publish(amqp_url, (EVENT_KEY, just_now("the newest"), {}))
+
+    await page.get_by_text("the newest").wait_for()
+    assert await page.locator(".event").count() == 61
+
+
+async def test_a_moment_is_opened_from_an_event(page, amqp_url, recorder):
+    await told(amqp_url, recorder)
+    await log_in(page)
+    await page.locator("summary", has_text="NODE_DOWN").click()
+    await page.get_by_role("link", name="See the moment").click()
+
+    await page.locator(".chosen", has_text="NODE_DOWN").wait_for()
+    await page.locator(".machine", has_text="pve").first.wait_for()
+    await page.get_by_role("link", name="Whole conversation").first.wait_for()
+
+
+async def test_a_conversation_is_searched_and_opened(page, amqp_url, recorder):
+    await told(amqp_url, recorder)
+    await log_in(page)
+    await page.get_by_role("link", name="Conversations", exact=True).click()
+    await page.get_by_label("Search what was said").fill("pve")
+    await page.keyboard.press("Enter")
+    await page.locator("mark", has_text="pve").first.wait_for()
+
+    await page.locator(".turn a").first.click()
+
+    await page.wait_for_url(re.compile("session="))
+    await page.locator(".turn .said").first.wait_for()
+
+
+async def test_a_conflict_of_a_preference_is_shown_and_decided(page, gateway):
+    with gateway.client() as client:
+        client.put("/api/memory/preferences/theme", json={"value": "light"})
+        await log_in(page)
+        await page.get_by_role("link", name="Preferences").click()
+        await page.get_by_role("button", name="Edit theme").click()
+        await page.get_by_label("Value of theme").fill("mine")
+        client.put("/api/memory/preferences/theme", json={"value": "theirs"})
+
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await page.get_by_label("Their value").get_by_text("theirs").wait_for()
+        assert await page.get_by_label("Value of theme").input_value() == "mine"
+        await page.get_by_role("button", name="Save mine over it").click()
+        await page.get_by_role("button", name="Edit theme").wait_for()
+
+        kept = client.get("/api/memory/preferences/theme").json()["preference"]
+        assert kept["value"] == "mine"
+
+
+async def test_a_dead_letter_is_read_and_replayed(page, amqp_url, recorder):
+    await log_in(page)
+    await publish(amqp_url, (EVENT_KEY, b"{no json", {"message_id": "m-1"}))
+    await page.get_by_role("link", name="Dead letters", exact=True).click()
+    await page.reload()
+    await page.locator("summary", has_text="not_json").first.click()
+    await page.get_by_label("Body").get_by_text("{no json").wait_for()
+
+    await page.get_by_role("button", name="Replay", exact=True).click()
+
+    await page.get_by_text("1 published again").wait_for()
+
+
+async def test_the_recorder_goes_and_comes_back(page, amqp_url, recorder, start_recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("still to be seen"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    await log_in(page)
+    await page.get_by_text("still to be seen").wait_for()
+    recorder.stop()
+
+    await page.get_by_text("The recorder is away").wait_for(timeout=30_000)
+    await page.locator(".stale").first.wait_for()
+    assert await page.get_by_text("still to be seen").is_visible()
+    start_recorder(amqp_url)
+
+    await page.get_by_text("The recorder is away").wait_for(state="hidden", timeout=30_000)
+    await page.locator(".stale").first.wait_for(state="detached", timeout=30_000)
+
+
+async def test_a_reader_is_offered_nothing_to_change(page, amqp_url, recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("look only"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    await log_in(page, READER_PASSWORD)
+    await page.get_by_text("look only").wait_for()
+
+    assert await page.get_by_role("button", name="Resolve").count() == 0
+
+
+async def test_the_keyboard_alone_resolves_an_alert(page, amqp_url, recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("by keys"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    await log_in(page)
+    await page.get_by_text("by keys").wait_for()
+
+    for _ in range(30):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("document.activeElement.textContent") == "Resolve":
+            break
+    await page.keyboard.press("Enter")
+
+    await page.get_by_text("Nothing is wrong").wait_for()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, recorder, theme):
+    await told(amqp_url, recorder)
+    with gateway.client() as client:
+        client.put("/api/memory/preferences/quiet.hours", json={"value": "22:00-07:00"})
+    await page.emulate_media(color_scheme=theme)
+    ARTEFACTS.mkdir(exist_ok=True)
+    await page.screenshot(path=ARTEFACTS / f"login-{theme}.png")
+    await log_in(page)
+    await page.evaluate(AXE)
+    for view in VIEWS:
+        await page.evaluate(f"location.hash = '#/{view}'")
+        if view == "conversations":
+            await page.locator(".plain a").first.click()
+        await page.locator(".loading").first.wait_for(state="detached")
+        for width in (1280, 360):
+            await page.set_viewport_size({"width": width, "height": 900})
+            shot = ARTEFACTS / f"{view}-{theme}-{width}.png"
+            await page.screenshot(path=shot, full_page=True)
+            wide = await page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{view} is {wide} wide"
+            found = await page.evaluate("axe.run()")
+            bad = [
+                (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical")
+            ]
+            assert bad == [], view
