@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONWARNINGS := ignore::DeprecationWarning:pip
 
-.PHONY: demo run test test-fast lint bench schemas lock clean
+.PHONY: demo demo-ui run test test-fast lint bench schemas lock clean
 
 demo: .venv/ready rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
+
+demo-ui: .venv/ready rabbitmq  ## The same with the dashboard on top, going on until Ctrl-C.
+	$(BIN)/jarvis-recorder demo --ui
 
 run: .venv/ready rabbitmq  ## Run the recorder with a private broker, until Ctrl-C.
 	$(BIN)/jarvis-recorder run --private-broker --set store.url=sqlite:///.run/recorder.db

@@ -180,7 +180,7 @@ class HttpSettings(_Section):
 class GatewaySettings(_Section):
     """The HTTP gateway: where it is served, and who may use it."""
 
-    listen: str = Field("127.0.0.1:8080", description="address and port of REST")
+    listen: str = Field("127.0.0.1:8080", description="address and port of the dashboard and REST")
     password_hash: SecretStr = Field(
         SecretStr(""), description="the operator's password; `gateway passwd` makes it"
     )

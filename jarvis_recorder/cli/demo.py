@@ -12,10 +12,14 @@ from typing import Annotated
 import typer
 
 from jarvis_recorder import lifecycle
+from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.cli.settings import Json
+from jarvis_recorder.config import Loaded
 from jarvis_recorder.errors import RecorderError
 
 _NO_FILE = Path("/dev/null")
+
+Say = Callable[[str | None], None]
 
 
 def register(application: typer.Typer) -> None:
@@ -39,6 +43,14 @@ def demo(
             help="Keep the database in this directory; without it, it is deleted.",
         ),
     ] = None,
+    ui: Annotated[
+        bool,
+        typer.Option("--ui", help="Go on, with the dashboard on top, until Ctrl-C."),
+    ] = False,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Where `--ui` serves the dashboard."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """
@@ -47,26 +59,26 @@ def demo(
     Starts a private RabbitMQ node and a recorder with an empty database, publishes
     events, snapshots and chat turns, some twice, some broken, and checks what became of
     each. Takes about ten seconds and leaves nothing behind. Exit code 1 if anything is
-    not as it should be.
+    not as it should be. With `--ui` nothing is checked: the story goes on, and the
+    dashboard shows it.
     """
     from jarvis_recorder import log
     from jarvis_recorder.config import load
-    from jarvis_recorder.demo import show
     from jarvis_recorder.demo.node import private_node
-    from jarvis_recorder.demo.perform import perform, require_unused
+    from jarvis_recorder.demo.perform import require_unused
 
-    outcomes: list[show.Outcome] = []
     # Told to end while the node starts, it still takes the node and its directory away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         say = stack.enter_context(_spinner())
         path = stack.enter_context(_database(keep))
+        overrides = {"store.url": f"sqlite:///{path}", "http.listen": ""}
+        password = _let_in(overrides, listen) if ui else ""
         if broker is None:
             say("Starting a private RabbitMQ node …")
         url = stack.enter_context(private_node()).url if broker is None else broker
-        overrides = {"broker.url": url, "store.url": f"sqlite:///{path}", "http.listen": ""}
         # Of this machine's settings none takes part: a demo is the same everywhere.
-        settings = load(overrides, {}, _NO_FILE)
+        settings = load(overrides | {"broker.url": url}, {}, _NO_FILE)
         log.configure("error", "auto")
 
         async def main() -> None:
@@ -75,10 +87,21 @@ def demo(
             say("Publishing half an hour of cluster life …")
             stop = asyncio.Event()
             lifecycle.stop_on_signals(stop)
-            outcomes.append(await perform(settings, path, stop, keep=keep is not None))
+            if ui:
+                await _show_dashboard(settings, stop, password, say)
+            else:
+                await _check(settings, stop, path, keep=keep is not None, as_json=as_json)
 
         lifecycle.run(main())
-    (outcome,) = outcomes
+
+
+async def _check(
+    settings: Loaded, stop: asyncio.Event, path: Path, *, keep: bool, as_json: bool
+) -> None:
+    from jarvis_recorder.demo import show
+    from jarvis_recorder.demo.perform import perform
+
+    outcome = await perform(settings, path, stop, keep=keep)
     if as_json:
         typer.echo(json.dumps(show.as_json(outcome), ensure_ascii=False))
     else:
@@ -87,9 +110,38 @@ def demo(
         raise typer.Exit(RecorderError.exit_code)
 
 
+async def _show_dashboard(settings: Loaded, stop: asyncio.Event, password: str, say: Say) -> None:
+    from jarvis_recorder.demo.dashboard import show_dashboard
+
+    def ready() -> None:
+        say(None)
+        typer.echo(
+            f"Dashboard  http://{settings.settings.gateway.listen}/\n"
+            f"Password   {password}\n"
+            "Ctrl-C ends it."
+        )
+
+    await show_dashboard(settings, stop, ready)
+
+
+def _let_in(overrides: dict[str, str], listen: str | None) -> str:
+    """Add what lets somebody in, and return the password for it."""
+    require_extra()
+    import secrets
+
+    from argon2 import PasswordHasher
+
+    password = secrets.token_hex(4)
+    overrides["gateway.password_hash"] = PasswordHasher().hash(password)
+    overrides["gateway.token_secret"] = secrets.token_urlsafe(32)
+    if listen is not None:
+        overrides["gateway.listen"] = listen
+    return password
+
+
 @contextlib.contextmanager
-def _spinner() -> Iterator[Callable[[str], None]]:
-    """Give a function that says what is going on, to a terminal only."""
+def _spinner() -> Iterator[Say]:
+    """Give what says what is going on, to a terminal only, until it is nothing more."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -97,7 +149,7 @@ def _spinner() -> Iterator[Callable[[str], None]]:
         yield lambda _: None
         return
     with console.status("") as status:
-        yield status.update
+        yield lambda text: status.stop() if text is None else status.update(text)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""`gateway`: REST, and the passwords for it."""
+"""`gateway`: the dashboard and REST, and the passwords for them."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from jarvis_recorder.cli.settings import ConfigFile, Overrides, loaded
 from jarvis_recorder.errors import ConfigurationError
 
 commands = typer.Typer(
-    help="Serve REST over HTTP, as a client of a running recorder.",
+    help="Serve the dashboard and REST over HTTP, as a client of a running recorder.",
     epilog="First `jarvis-recorder gateway passwd`, then `jarvis-recorder gateway`. It needs the "
     "extra: `pip install 'jarvis-recorder[gateway]'`.",
     invoke_without_command=True,
@@ -22,10 +22,10 @@ _SHORTEST_PASSWORD = 8
 
 @commands.callback()
 def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides = None) -> None:
-    """Serve REST over HTTP until told to stop (Ctrl-C or SIGTERM)."""
+    """Serve the dashboard and REST over HTTP until told to stop (Ctrl-C or SIGTERM)."""
     if context.invoked_subcommand is not None:
         return
-    _require_extra()
+    require_extra()
     from jarvis_recorder import log
     from jarvis_recorder.gateway.server import serve
 
@@ -51,7 +51,7 @@ def passwd(
 
     The password itself is kept nowhere. In a pipe it is read from standard input.
     """
-    _require_extra()
+    require_extra()
     import secrets
 
     from argon2 import PasswordHasher
@@ -79,7 +79,7 @@ def _asked() -> str:
     return password
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
     try:
         import argon2  # noqa: F401
         import fastapi  # noqa: F401

@@ -11,9 +11,10 @@ from jarvis_recorder.app import App, now
 from jarvis_recorder.broker.session import Session, open_session
 from jarvis_recorder.broker.survey import survey
 from jarvis_recorder.config import Loaded
+from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.questions import ask_around
 from jarvis_recorder.demo.show import SHOWN, DeadLetter, Outcome
-from jarvis_recorder.demo.story import LENGTH, Expected, Message, expected, tell
+from jarvis_recorder.demo.story import Expected, Message, expected, tell
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.ports import Publisher
 from jarvis_recorder.storage.overview import overview
@@ -59,7 +60,7 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
         ) as session:
             messages = tell(now() - LENGTH, Random(now()))  # noqa: S311 - a story, no secret
             began = time.monotonic()
-            await _publish(session.publisher, messages)
+            await publish(session.publisher, messages)
             published = time.monotonic()
             letters = await _settled(session, app, recording, expected(messages))
             settled = time.monotonic()
@@ -80,7 +81,7 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
     )
 
 
-async def _publish(publisher: Publisher, messages: Sequence[Message]) -> None:
+async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
     """Publish in order, some under way at once, and return when all are confirmed."""
     for start in range(0, len(messages), _UNDER_WAY):
         async with asyncio.TaskGroup() as group:

@@ -13,29 +13,29 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from random import Random
-from struct import pack
 from typing import Any, Final, NamedTuple
 
+from jarvis_recorder.demo.cluster import (
+    CLUSTER,
+    DOWN,
+    FIRST_VMID,
+    MINUTE,
+    NODES,
+    SECOND,
+    UP,
+    VMS,
+    is_down,
+    load,
+    state,
+    vmids_on,
+)
+from jarvis_recorder.demo.encoding import encode
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.times import format_rfc3339
 from jarvis_recorder.wire.topics import MIB, Kind
 
-SECOND: Final = 1_000_000
-MINUTE: Final = 60 * SECOND
-LENGTH: Final = 30 * MINUTE
-CLUSTER: Final = "home"
-
-_DOWN: Final = 11 * MINUTE + 12 * SECOND
-_UP: Final = 17 * MINUTE + 40 * SECOND
 _RETRY: Final = 20 * SECOND
-
-_NODES: Final = ("Home", "pve", "agent1", "agent", "vault")
-_VMS: Final = (
-    "media", "dns", "proxy", "git", "ci", "wiki", "mail", "photos", "backup", "metrics",
-    "logs", "chat", "db1", "db2", "cache", "queue", "vpn", "lab1", "lab2", "games",
-)  # fmt: skip
-_FIRST_VMID: Final = 101
-_GIB: Final = 1024**3
+_UNTIMED: Final = "heartbeat without a time"
 
 
 class Letter(NamedTuple):
@@ -85,9 +85,13 @@ def expected(messages: Iterable[Message]) -> Expected:
     return Expected(rows, duplicates, letters)
 
 
-def tell(began: int, draw: Random) -> list[Message]:
-    """Return the messages of the half hour that began then, in the order they are sent."""
-    story = _Story(began, draw)
+def tell(began: int, draw: Random, pace: int = 1) -> list[Message]:
+    """
+    Return the messages of the half hour that began then, in the order they are sent.
+
+    At a pace above 1 it is told so many times as fast, and `LENGTH // pace` long.
+    """
+    story = _Story(began, draw, pace)
     life = [
         *story.heartbeats(),
         *story.outage(),
@@ -106,19 +110,21 @@ def _again(message: Message, story: "_Story") -> Message:
     if message.what == _UNTIMED:
         # Without a time in the body, a retry may well bring another property.
         (identity,) = message.identities
-        properties = encode(message_id=identity, timestamp=story.began + message.at + _RETRY)
+        properties = encode(message_id=identity, timestamp=story.moment(message.at + _RETRY))
     return message._replace(at=message.at + _RETRY, properties=properties, sent_before=True)
 
 
-_UNTIMED: Final = "heartbeat without a time"
-
-
 class _Story:
-    """Makes messages; times are in microseconds since the beginning."""
+    """Makes messages; times are in microseconds of the story, since its beginning."""
 
-    def __init__(self, began: int, draw: Random) -> None:
-        self.began = began
+    def __init__(self, began: int, draw: Random, pace: int) -> None:
+        self._began = began
         self._draw = draw
+        self._pace = pace
+
+    def moment(self, at: int) -> int:
+        """Return when that is, in microseconds since the epoch."""
+        return self._began + at // self._pace
 
     def heartbeats(self) -> Iterator[Message]:
         nominal = "[Monitor] Systems Nominal: All 5 nodes online -- cluster healthy"
@@ -132,22 +138,22 @@ class _Story:
 
     def outage(self) -> Iterator[Message]:
         yield self._about_pve(
-            _DOWN, "alert.critical", "[Monitor] NODE_DOWN: pve changed from online to offline",
+            DOWN, "alert.critical", "[Monitor] NODE_DOWN: pve changed from online to offline",
             {"previousState": "online", "currentState": "offline"}, what="node down, critical",
         )  # fmt: skip
-        yield self._vm_alerts(_DOWN + 3 * SECOND)
+        yield self._vm_alerts(DOWN + 3 * SECOND)
         yield self._about_pve(
             13 * MINUTE, "action.warning", "[Jarvis] wake_node: magic packet sent to pve",
             {"tool": "wake_node", "args": {"node": "pve"}, "tier": "yellow", "source": "chat",
              "durationMs": 214, "isError": False},
         )  # fmt: skip
         yield self._about_pve(
-            _UP, "status.info", "[Monitor] NODE_UP: pve changed from offline to online",
+            UP, "status.info", "[Monitor] NODE_UP: pve changed from offline to online",
             {"previousState": "offline", "currentState": "online"},
         )  # fmt: skip
-        for number, vmid in enumerate(_vmids_on("pve"), start=1):
+        for number, vmid in enumerate(vmids_on("pve"), start=1):
             yield self._about_pve(
-                _UP + number * 9 * SECOND, "action.warning", f"[Jarvis] start_vm: VM {vmid} started",
+                UP + number * 9 * SECOND, "action.warning", f"[Jarvis] start_vm: VM {vmid} started",
                 {"tool": "start_vm", "args": {"vmid": vmid}, "tier": "yellow", "source": "chat",
                  "durationMs": 812 + number, "isError": False},
             )  # fmt: skip
@@ -186,11 +192,11 @@ class _Story:
             batch = [
                 self._body(
                     at, type="metric", source="system", node=node,
-                    summary=f"cpu {_load(number, at):.2f}",
-                    details={"cpu": _load(number, at)},
+                    summary=f"cpu {load(number, at):.2f}",
+                    details={"cpu": load(number, at)},
                 )
-                for number, node in enumerate(_NODES)
-                if not _is_down(node, at)
+                for number, node in enumerate(NODES)
+                if not is_down(node, at)
             ]  # fmt: skip
             what = "batch of five metrics" if minute == 8 else ""
             yield self._batch(at, "cluster.event.metric.info", batch, what)
@@ -198,7 +204,7 @@ class _Story:
     def snapshots(self) -> Iterator[Message]:
         for number in range(60):
             at = number * 30 * SECOND
-            body = self._body(at, snapshot=_state(at), cluster=CLUSTER)
+            body = self._body(at, snapshot=state(at), cluster=CLUSTER)
             what = "snapshot of the cluster" if number in (21, 41) else ""
             if number == 30:
                 identity = self._identity(at)
@@ -222,17 +228,17 @@ class _Story:
         text = _json(good)
         deep = text[:-1] + b', "details": ' + b"[" * 150 + b"]" * 150 + b"}"
         twice = text[:-1] + b', "node": "pve", "node": "vault"}'
-        without_offset = format_rfc3339(self.began + at).removesuffix("Z")
+        without_offset = format_rfc3339(self.moment(at)).removesuffix("Z")
         turn = {"session_id": "a", "role": "user", "content": "?", "timestamp": without_offset}
         bomb = gzip.compress(b" " * (64 * MIB))
-        alert, asked, state = "cluster.event.alert.warning", "chat.turn.user", "cluster.snapshot"
+        alert, asked, snapshot = "cluster.event.alert.warning", "chat.turn.user", "cluster.snapshot"
         cases = (
             ("not JSON", Reason.NOT_JSON, alert, b"{type: alert, node: pve}", None),
             ("an unknown type", Reason.INVALID, alert, _json(dict(good, type="rumour")), None),
             ("a time without an offset", Reason.INVALID, asked, _json(turn), None),
             ("150 arrays in each other", Reason.INVALID, alert, deep, None),
             ("two values for a key", Reason.INVALID, alert, twice, None),
-            ("64 MiB in 64 KiB of gzip", Reason.TOO_LARGE, state, bomb, "gzip"),
+            ("64 MiB in 64 KiB of gzip", Reason.TOO_LARGE, snapshot, bomb, "gzip"),
             ("gzip cut short", Reason.UNDECODABLE, alert, gzip.compress(text)[:-9], "gzip"),
             ("an unknown encoding", Reason.UNSUPPORTED_ENCODING, alert, text, "br"),
         )  # fmt: skip
@@ -247,7 +253,7 @@ class _Story:
         at = 28 * MINUTE + 10 * SECOND
         batch = [
             self._body(at, type="metric", source="system", node=node, summary="uptime 86400")
-            for node in _NODES
+            for node in NODES
         ]
         batch[2]["severity"] = "dreadful"
         yield self._batch(at, "cluster.event.metric.info", batch, broken=2)
@@ -297,11 +303,11 @@ class _Story:
                 at,
                 self._body(
                     at, type="alert", severity="error", source="monitor", node="pve",
-                    summary=f"[Monitor] VM_CRASHED: {_VMS[vmid - _FIRST_VMID]} ({vmid}) is gone",
+                    summary=f"[Monitor] VM_CRASHED: {VMS[vmid - FIRST_VMID]} ({vmid}) is gone",
                     details={"vmid": vmid, "currentState": "stopped"},
                 ),
             )
-            for vmid in _vmids_on("pve")
+            for vmid in vmids_on("pve")
         ]  # fmt: skip
         return self._message(
             at, "cluster.event.alert.error", _json(events),
@@ -325,7 +331,7 @@ class _Story:
         return self._message(
             at, key, _json(body), (identity,), what,
             content_type="application/json", message_id=identity,
-            timestamp=self.began + at, app_id="chat" if key.startswith("chat") else "monitor",
+            timestamp=self.moment(at), app_id="chat" if key.startswith("chat") else "monitor",
         )  # fmt: skip
 
     def _batch(
@@ -362,7 +368,7 @@ class _Story:
         return Message(at, _kind(key), key, encode(**properties), body, what, identities, letters)
 
     def _body(self, at: int, **fields: Any) -> dict[str, Any]:
-        return {**fields, "timestamp": format_rfc3339(self.began + at)}
+        return {**fields, "timestamp": format_rfc3339(self.moment(at))}
 
     def _cloud_event(self, at: int, data: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -370,13 +376,13 @@ class _Story:
             "id": self._identity(at),
             "source": "/monitor",
             "type": "jarvis.cluster.event",
-            "time": format_rfc3339(self.began + at),
+            "time": format_rfc3339(self.moment(at)),
             "data": data,
         }
 
     def _identity(self, at: int) -> str:
         """Return a UUID of version 7 (RFC 9562): the time, then chance."""
-        milliseconds = (self.began + at) // 1_000
+        milliseconds = self.moment(at) // 1_000
         chance = self._draw.getrandbits(74)
         high, low = chance >> 62, chance & (1 << 62) - 1
         return str(uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
@@ -414,101 +420,3 @@ def _letter(what: str, reason: Reason, body: bytes) -> Letter:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
-
-
-def _is_down(node: str, at: int) -> bool:
-    return node == "pve" and _DOWN <= at < _UP
-
-
-def _vmids_on(node: str) -> list[int]:
-    place = _NODES.index(node)
-    return [_FIRST_VMID + number for number in range(place, len(_VMS), len(_NODES))]
-
-
-def _load(number: int, at: int) -> float:
-    """Return a load that wanders: a triangle of 5 to 10 minutes, another for each number."""
-    period = (5 + number % 6) * MINUTE
-    phase = (at + number * 37 * SECOND) % period / period
-    return round(0.08 + 0.05 * (number % 5) + 0.4 * abs(2 * phase - 1), 3)
-
-
-def _state(at: int) -> dict[str, Any]:
-    """Return the state of the whole cluster as its monitor reads it from the nodes."""
-    nodes = [_node_state(number, node, at) for number, node in enumerate(_NODES)]
-    online = sum(node["status"] == "online" for node in nodes)
-    return {
-        "nodes": nodes,
-        "vms": [_vm_state(number, name, at) for number, name in enumerate(_VMS)],
-        "quorum": {"quorate": online > len(_NODES) // 2, "nodes": online, "expected": len(_NODES)},
-    }
-
-
-def _node_state(number: int, name: str, at: int) -> dict[str, Any]:
-    down = _is_down(name, at)
-    return {
-        "name": name,
-        "host": f"192.168.1.{50 + number}",
-        "status": "offline" if down else "online",
-        "cpu": 0 if down else _load(number, at),
-        "maxcpu": 8,
-        "mem": 0 if down else 4 * _GIB + at % 65_521 * 4_096,
-        "maxmem": 16 * _GIB,
-        "disk": 50 * _GIB + number * _GIB,
-        "maxdisk": 500 * _GIB,
-        "uptime": 0 if down else 86_400 + at // SECOND,
-    }
-
-
-def _vm_state(number: int, name: str, at: int) -> dict[str, Any]:
-    node = _NODES[number % len(_NODES)]
-    down = _is_down(node, at)
-    return {
-        "vmid": _FIRST_VMID + number,
-        "name": name,
-        "type": "lxc" if number % 3 else "qemu",
-        "status": "stopped" if down else "running",
-        "node": node,
-        "cpu": 0 if down else _load(number + 3, at),
-        "maxcpu": 4,
-        "mem": 0 if down else _GIB + (at + number) % 32_749 * 4_096,
-        "maxmem": 4 * _GIB,
-        "disk": 0,
-        "maxdisk": 32 * _GIB,
-        "uptime": 0 if down else 86_400 + at // SECOND,
-    }
-
-
-def encode(
-    *,
-    content_type: str | None = None,
-    content_encoding: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    message_id: str | None = None,
-    timestamp: int | None = None,
-    app_id: str | None = None,
-) -> bytes:
-    """Return an AMQP 0-9-1 property list (4.2.6.1), persistent; `timestamp` in microseconds."""
-    fields = (
-        (1 << 15, None if content_type is None else _short(content_type)),
-        (1 << 14, None if content_encoding is None else _short(content_encoding)),
-        (1 << 13, None if headers is None else _table(headers)),
-        (1 << 12, b"\x02"),
-        (1 << 7, None if message_id is None else _short(message_id)),
-        (1 << 6, None if timestamp is None else pack(">Q", timestamp // SECOND)),
-        (1 << 3, None if app_id is None else _short(app_id)),
-    )
-    flags = sum(flag for flag, value in fields if value is not None)
-    return pack(">H", flags) + b"".join(value for _, value in fields if value is not None)
-
-
-def _short(text: str) -> bytes:
-    raw = text.encode()
-    return bytes([len(raw)]) + raw
-
-
-def _table(headers: Mapping[str, str]) -> bytes:
-    entries = b"".join(
-        _short(name) + b"S" + pack(">I", len(raw := text.encode())) + raw
-        for name, text in headers.items()
-    )
-    return pack(">I", len(entries)) + entries

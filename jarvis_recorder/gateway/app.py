@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
@@ -36,7 +37,7 @@ from jarvis_recorder.gateway.routes import (
     memory,
 )
 from jarvis_recorder.gateway.routes.parameters import router
-from jarvis_recorder.gateway.shield import Shield
+from jarvis_recorder.gateway.shield import POLICY, Shield
 
 _STATIC: Final = Path(__file__).parent / "static"
 _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put it"
@@ -76,6 +77,7 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer"],
         )
     application.add_middleware(Shield)
+    application.add_api_route("/api/docs", _documentation, include_in_schema=False)
     application.mount("/", StaticFiles(directory=_STATIC, html=True))
     return application
 
@@ -92,6 +94,14 @@ async def live(request: Request, _: Reading) -> Any:
     """Records as they are published, resolutions, changed preferences: server-sent events."""
     stream: Live = request.app.state.live
     return stream.page()
+
+
+async def _documentation() -> FileResponse:
+    """The REST methods laid out by Swagger UI, whose style sheet holds its pictures."""
+    policy = f"{POLICY}; img-src 'self' data:"
+    return FileResponse(
+        _STATIC / "docs" / "index.html", headers={"Content-Security-Policy": policy}
+    )
 
 
 def _tokens(settings: GatewaySettings) -> Tokens:

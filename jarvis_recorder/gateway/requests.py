@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query, Request
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
@@ -70,7 +71,11 @@ async def _client(request: Request) -> RecorderClient:
     return client
 
 
-async def _caller(request: Request) -> Caller:
+# For the document only: what it refuses would have no words of ours.
+_Bearer = Depends(HTTPBearer(scheme_name="token", bearerFormat="JWT", auto_error=False))
+
+
+async def _caller(request: Request, _: Annotated[Any, _Bearer]) -> Caller:
     """Return who calls; the token is the one thing looked at before anything else."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:

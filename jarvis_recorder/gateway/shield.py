@@ -14,7 +14,7 @@ ASGI = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 MAX_BODY_BYTES: Final = 1024 * 1024
 """What JSON-RPC carries to the recorder has to fit a message; this is plenty for an event."""
 
-_POLICY: Final = (
+POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'"
 )
@@ -24,10 +24,12 @@ _HEADERS: Final = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-    (b"content-security-policy", _POLICY.encode()),
-    # What the API answers is of one caller and of one moment.
-    (b"cache-control", b"no-store"),
+    (b"content-security-policy", POLICY.encode()),
 ]
+# What the API answers is of one caller and of one moment; the page is asked for anew, and comes
+# only where it has changed.
+_NOT_KEPT: Final = (b"cache-control", b"no-store")
+_ASKED_ANEW: Final = (b"cache-control", b"no-cache")
 
 
 class Shield:
@@ -41,12 +43,14 @@ class Shield:
             await self._application(scope, receive, send)
             return
 
+        headers = [*_HEADERS, _NOT_KEPT if scope["path"].startswith("/api/") else _ASKED_ANEW]
+
         async def shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *(header for header in _HEADERS if header[0] not in sent),
+                    *(header for header in headers if header[0] not in sent),
                 ]
             await send(message)
 

@@ -247,3 +247,14 @@ async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, record
                 if one["impact"] in ("serious", "critical")
             ]
             assert bad == [], view
+
+
+async def test_the_document_is_shown_with_what_the_wheel_brings(page, gateway):
+    await log_in(page)
+    await page.goto(f"{gateway.url}/api/docs")
+    await page.locator(".opblock", has_text="/api/memory/events/unresolved").click()
+    await page.get_by_role("button", name="Try it out").click()
+
+    await page.get_by_role("button", name="Execute").click()
+
+    await page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()

@@ -2,15 +2,19 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 
 import aio_pika
+import httpx
 import pytest
 
+from tests.support.gateway import free_port
 from tests.support.publisher import EVENT_KEY, event, publish
+from tests.support.recorder import wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -78,3 +82,25 @@ async def first_id(url, queue):
         message = await (await channel.get_queue(queue)).get()
         await message.ack()
         return message.message_id
+
+
+def test_the_dashboard_shows_the_story_going_on_until_it_is_told_to_stop(amqp_url):
+    arguments = ["demo", "--ui", "--broker", amqp_url, "--listen", f"127.0.0.1:{free_port()}"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "jarvis_recorder", *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            said = [process.stdout.readline().split() for _ in range(2)]
+            with httpx.Client(base_url=said[0][1]) as client:
+                assert "<title>jarvis recorder</title>" in client.get("/").text
+                login = client.post("/api/auth/login", json={"password": said[1][1]}).json()
+                client.headers["Authorization"] = f"Bearer {login['token']}"
+                told = client.get("/api/stats").json()["holdings"]["events"]["count"]
+                wait_until(
+                    lambda: client.get("/api/stats").json()["holdings"]["events"]["count"] > told,
+                    "something more happens",
+                )
+        finally:
+            process.send_signal(signal.SIGINT)
+
+    assert process.returncode == 0

@@ -27,7 +27,7 @@ class Gateway:
     """One `jarvis-recorder gateway`."""
 
     def __init__(self, broker_url: str, directory: Path, *settings: str) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / f"gateway-{self.port}.log"
         options = [
@@ -70,7 +70,7 @@ class Gateway:
         self.process.wait(10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
