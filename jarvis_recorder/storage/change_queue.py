@@ -108,7 +108,7 @@ def _make(question: Question[Any], now: int, path: Path, connection: Connection)
     """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
     change = CHANGES[type(question)]
     try:
-        with sqlite.translated_errors(path), connection.begin_nested():
+        with sqlite.translated_errors(path), sqlite.savepoint(connection):
             return change(connection, question, now)
     except (StorageUnavailable, StorageUncertain, StorageDamaged):
         raise

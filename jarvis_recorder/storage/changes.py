@@ -8,8 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from jarvis_recorder.errors import Conflict
-from jarvis_recorder.storage.events import find_event
-from jarvis_recorder.storage.insertion import insert_all, rows_of
+from jarvis_recorder.storage.events import find_event, new_event
+from jarvis_recorder.storage.insertion import insert_all, newest_id, rows_of
 from jarvis_recorder.storage.preferences import find_preference
 from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
 from jarvis_recorder.wire.announcements import (
@@ -48,17 +48,20 @@ def record_event(connection: Connection, question: RecordEvent, now: int) -> One
     stored, collisions = insert_all(connection, rows_of([record], now))
     if collisions:
         raise Conflict("another event is stored under this message_id: choose a new one")
-    newest = select(func.max(events.c.id))
-    found = connection.execute(newest if stored else _recorded_before(record))
-    return OneEvent(find_event(connection, found.scalar_one()))
+    if stored:
+        return OneEvent(new_event(newest_id(connection), record, now))
+    return OneEvent(find_event(connection, _recorded_before(connection, record)))
 
 
-def _recorded_before(record: Record) -> Any:
+def _recorded_before(connection: Connection, record: Record) -> int:
     at = to_datetime(record.timestamp)
-    return select(func.min(events.c.id)).where(
-        events.c.message_id == record.message_id,
-        events.c.stamped if record.stamped else events.c.timestamp == at,
-    )
+    found: int = connection.execute(
+        select(func.min(events.c.id)).where(
+            events.c.message_id == record.message_id,
+            events.c.stamped if record.stamped else events.c.timestamp == at,
+        )
+    ).scalar_one()
+    return found
 
 
 def resolve_event(connection: Connection, question: ResolveEvent, now: int) -> OneEvent:

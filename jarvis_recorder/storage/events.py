@@ -24,6 +24,7 @@ from jarvis_recorder.storage.rows import parsed
 from jarvis_recorder.storage.tables import Instant, events
 from jarvis_recorder.wire.answers import Bucket, EventPage, Histogram, OneEvent, StoredEvent
 from jarvis_recorder.wire.questions import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
+from jarvis_recorder.wire.records import Event, Record
 from jarvis_recorder.wire.times import to_datetime, to_micros
 
 # How many events one call looks through: a filter that fits hardly any would otherwise read
@@ -79,6 +80,29 @@ def stored_event(row: Row[Any]) -> StoredEvent:
     fields = row._asdict()
     return StoredEvent(
         **fields | {"details": parsed(fields["details"]), "extra": parsed(fields["extra"])}
+    )
+
+
+def new_event(event_id: int, record: Record, recorded_at: int) -> StoredEvent:
+    """Return a record as an answer has it that was inserted a moment ago: reading costs more."""
+    body = record.body
+    assert isinstance(body, Event)
+    return StoredEvent(
+        id=event_id,
+        message_id=record.message_id,
+        timestamp=to_datetime(record.timestamp),
+        stamped=record.stamped,
+        type=body.type,
+        severity=body.severity,
+        source=body.source,
+        node=body.node,
+        summary=body.summary,
+        details=body.details,
+        resolved=False,
+        resolved_at=None,
+        resolved_by=None,
+        extra=record.extra,
+        recorded_at=to_datetime(recorded_at),
     )
 
 

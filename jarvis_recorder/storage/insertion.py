@@ -59,6 +59,12 @@ def insert_all(connection: Connection, parts: Sequence[Rows]) -> tuple[int, list
     return stored, collisions
 
 
+def newest_id(connection: Connection) -> int:
+    """Return the id of the row that was inserted last."""
+    row = driver_of(connection).execute("SELECT last_insert_rowid()").fetchone()
+    return int(row[0])
+
+
 def _insert_rows(connection: Connection, part: Rows) -> int:
     driver = driver_of(connection)
     inserted = 0

@@ -165,6 +165,22 @@ def truncate_log(connection: Connection) -> None:
     driver_of(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
 
+@contextlib.contextmanager
+def savepoint(connection: Connection) -> Iterator[None]:
+    """Have what fails inside undone, and nothing else of the transaction."""
+    driver = driver_of(connection)
+    driver.execute("SAVEPOINT one").close()
+    try:
+        yield
+    except BaseException:
+        # A full disk may have ended the whole transaction, and this with it.
+        if driver.in_transaction:
+            driver.execute("ROLLBACK TO one").close()
+            driver.execute("RELEASE one").close()
+        raise
+    driver.execute("RELEASE one").close()
+
+
 def driver_of(connection: Connection) -> sqlite3.Connection:
     """Return the connection of Python's own module, past SQLAlchemy."""
     driver = connection.connection.driver_connection

@@ -274,7 +274,15 @@ async def test_a_histogram_before_1970_has_its_buckets_too(store):
 
 
 async def test_an_event_is_recorded_once_for_each_identity(store):
-    new = RecordEvent(type="action", source="user", summary="restarted", message_id="e-1")
+    new = RecordEvent(
+        type="action",
+        source="user",
+        summary="restarted",
+        node="pve",
+        details={"a": [1, 2.5, None, "ß"]},
+        message_id="e-1",
+        extra={"ticket": 7},
+    )
 
     first = await ask(store, new)
     again = await ask(store, new)
