@@ -5,13 +5,14 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from bench import report
 from bench.contenders import CONTENDERS, HERE, Contender, NotHere
@@ -51,6 +52,9 @@ def main(
     retention: Annotated[
         bool, typer.Option("--retention", help="Instead: pruning beside recording; see --events.")
     ] = False,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="Instead: REST, and pages that watch or stall.")
+    ] = False,
     backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
     output: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
@@ -58,53 +62,97 @@ def main(
 ) -> None:
     """Measure the recorder beside its peers, on a private RabbitMQ node."""
     log.configure("warning", "auto")
-    contenders = _chosen(only)
+    wanted = {
+        _memory: memory, _latency: latency, _asking: asking, _questions: questions,
+        _backups: backup, _retention: retention, _gateway: gateway,
+    }  # fmt: skip
+    measures = [measure for measure, is_wanted in wanted.items() if is_wanted] or [_throughput]
+    job = Options(events, rounds, backlog, _chosen(only))
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    tables = []
-    failed = False
     with _bench(console) as (bench, machine):
         found: dict[str, Any] = {"machine": machine}
-        if memory:
-            drained = bench.memory(backlog)
-            found["memory"] = drained._asdict()
-            tables.append(report.memory(drained))
-        if latency:
-            took = bench.latency(_LATENCY_SECONDS, _LATENCY_PER_SECOND)
-            found["latency"] = took._asdict()
-            tables.append(report.latency(took))
-        if asking:
-            quiet, peer, busy = bench.asking(events)
-            found["asking"] = {
-                "quiet": quiet._asdict(),
-                "peer": peer if isinstance(peer, str) else peer._asdict(),
-                "busy": busy._asdict(),
-            }
-            tables.append(report.asking(quiet, peer, busy))
-        if questions:
-            few, many = bench.questions(events)
-            found["questions"] = [asked._asdict() for asked in many]
-            tables.append(report.questions(few, many, events))
-        if backup:
-            made = bench.backups(CONTENDERS[0], events, rounds)
-            found["backups"] = made._asdict() | {"made": [each._asdict() for each in made.made]}
-            tables.append(report.backups(made))
-        if retention:
-            pruned = bench.retention(events, _LATENCY_PER_SECOND)
-            found["retention"] = pruned._asdict()
-            tables.append(report.retention(pruned))
-        if not (memory or latency or asking or questions or backup or retention):
-            runs, reasons = _throughput(bench, contenders, events, rounds)
-            found["throughput"] = {
-                name: [run._asdict() for run in taken] for name, taken in runs.items()
-            }
-            found["not_measured"] = reasons
-            failed = any(reason.startswith("failed") for reason in reasons.values())
-            tables.append(report.throughput(contenders, runs, reasons))
-    for table in (report.facts(machine), *tables):
-        console.print(table)
+        console.print(report.facts(machine))
+        for measure in measures:
+            measured = measure(bench, job)
+            found |= measured.found
+            for table in measured.tables:
+                console.print(table)
     if output is not None:
         output.write_text(json.dumps(found, indent=2) + "\n")
-    raise typer.Exit(1 if failed else 0)
+    reasons = found.get("not_measured", {}).values()
+    raise typer.Exit(1 if any(reason.startswith("failed") for reason in reasons) else 0)
+
+
+class Options(NamedTuple):
+    """How much of what is measured."""
+
+    events: int
+    rounds: int
+    backlog: int
+    contenders: list[Contender]
+
+
+class Measured(NamedTuple):
+    """What came out, for scripts and for people."""
+
+    found: dict[str, Any]
+    tables: Sequence[Table]
+
+
+def _memory(bench: Bench, options: Options) -> Measured:
+    drained = bench.memory(options.backlog)
+    return Measured({"memory": drained._asdict()}, [report.memory(drained)])
+
+
+def _latency(bench: Bench, _: Options) -> Measured:
+    took = bench.latency(_LATENCY_SECONDS, _LATENCY_PER_SECOND)
+    return Measured({"latency": took._asdict()}, [report.latency(took)])
+
+
+def _asking(bench: Bench, options: Options) -> Measured:
+    quiet, peer, busy = bench.asking(options.events)
+    found = {
+        "quiet": quiet._asdict(),
+        "peer": peer if isinstance(peer, str) else peer._asdict(),
+        "busy": busy._asdict(),
+    }
+    return Measured({"asking": found}, [report.asking(quiet, peer, busy)])
+
+
+def _questions(bench: Bench, options: Options) -> Measured:
+    few, many = bench.questions(options.events)
+    found = {"questions": [asked._asdict() for asked in many]}
+    return Measured(found, [report.questions(few, many, options.events)])
+
+
+def _backups(bench: Bench, options: Options) -> Measured:
+    made = bench.backups(CONTENDERS[0], options.events, options.rounds)
+    found = made._asdict() | {"made": [each._asdict() for each in made.made]}
+    return Measured({"backups": found}, [report.backups(made)])
+
+
+def _retention(bench: Bench, options: Options) -> Measured:
+    pruned = bench.retention(options.events, _LATENCY_PER_SECOND)
+    return Measured({"retention": pruned._asdict()}, [report.retention(pruned)])
+
+
+def _gateway(bench: Bench, _: Options) -> Measured:
+    served, watched, stalled = bench.gateway()
+    found = {
+        "served": served._asdict(),
+        "watched": [each._asdict() for each in watched],
+        "stalled": stalled._asdict(),
+    }
+    return Measured({"gateway": found}, report.gateway(served, watched, stalled))
+
+
+def _throughput(bench: Bench, options: Options) -> Measured:
+    runs, reasons = _run_all(bench, options.contenders, options.events, options.rounds)
+    found = {
+        "throughput": {name: [run._asdict() for run in taken] for name, taken in runs.items()},
+        "not_measured": reasons,
+    }
+    return Measured(found, [report.throughput(options.contenders, runs, reasons)])
 
 
 def _chosen(only: str) -> list[Contender]:
@@ -141,7 +189,7 @@ def _bench(console: Console) -> Iterator[tuple[Bench, dict[str, str]]]:
         yield Bench(node, directory, show), report.machine(node.url, directory)
 
 
-def _throughput(
+def _run_all(
     bench: Bench, contenders: list[Contender], events: int, rounds: int
 ) -> tuple[dict[str, list[Throughput]], dict[str, str]]:
     """Measure each in turn, every second round backwards; say why some could not be."""

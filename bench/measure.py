@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 import sqlite3
@@ -13,10 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench import questions
+from bench import gateway, questions
 from bench.asking import Asked, Busy, ask_busy_recorder, ask_peer, ask_recorder
 from bench.backups import Backups, Made, backing_up
 from bench.contenders import Contender, Job, NotHere, environment, recorder_command
+from bench.gateway import Served, Stalled, Watched
 from bench.load import (
     BETWEEN_EVENTS,
     FIRST_EVENT,
@@ -253,6 +255,46 @@ class Bench:
             database.unlink()
         few, many = found
         return few, many
+
+    def gateway(self) -> tuple[Served, list[Watched], Stalled]:
+        """Measure REST beside the bare question, recording beside watchers, pages that stall."""
+        job = self._job(0)
+        declare(self._node.url)
+        with Publisher.connected(self._node.url) as publisher:
+            publisher.delete_queue()
+        with self._running(recorder_command(job, "log.format=json")) as process:
+            self._wait_until_recording(process)
+            self._wait_until(b'"event": "answering"', process)
+            watched = [self._watched(job.database, "nothing", [])]
+            with gateway.gateway(self._node.url, self._directory) as (port, process_id):
+                self._report("REST", 0, 0)
+                served = gateway.measure(self._node.url, port)
+                watched.append(self._watched(job.database, "a gateway", []))
+                with gateway.pages(port, gateway.PAGES, reading=True) as seen:
+                    watched.append(self._watched(job.database, f"{gateway.PAGES} pages", seen))
+                stalled = self._stalled(job.database, port, process_id)
+            watched.append(self._watched(job.database, "nothing, again", []))
+        return served, watched, stalled
+
+    def _watched(self, database: Path, beside: str, seen: list[int]) -> Watched:
+        events = gateway.WATCHED_PER_SECOND * gateway.WATCHED_SECONDS
+        coming = itertools.islice(messages_of_now(), events)
+        waited = self._steadily(database, coming, events, 1 / gateway.WATCHED_PER_SECOND)
+        median, p99 = statistics.median(waited), statistics.quantiles(waited, n=100)[98]
+        return Watched(beside, median * 1_000, p99 * 1_000, seen)
+
+    def _stalled(self, database: Path, port: int, process_id: int) -> Stalled:
+        """Publish until each of the pages that stopped reading is dropped."""
+        idle, events = _resident(process_id, "VmRSS"), 0
+        began = time.perf_counter()
+        coming, second = messages_of_now(), gateway.WATCHED_PER_SECOND
+        with gateway.pages(port, gateway.PAGES, reading=False):
+            while gateway.connections(port):
+                if time.perf_counter() > began + gateway.DROPPED_SECONDS:
+                    raise Failed("a page that stopped reading was not dropped")
+                events += len(self._steadily(database, coming, second, 1 / second))
+        seconds = time.perf_counter() - began
+        return Stalled(gateway.PAGES, seconds, events, idle, _resident(process_id, "VmHWM"))
 
     def _job(self, messages: int) -> Job:
         """Return a job with a new database, which has the tables and nothing in them."""

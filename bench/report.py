@@ -14,6 +14,7 @@ from rich.table import Table
 from bench.asking import Asked, Busy
 from bench.backups import Backups
 from bench.contenders import CONTENDERS, Contender
+from bench.gateway import Served, Stalled, Watched
 from bench.load import Publisher
 from bench.measure import Latency, Memory, Pruned, Throughput
 from bench.questions import FEW
@@ -191,6 +192,33 @@ def questions(few: Sequence[Answered], many: Sequence[Answered], events: int) ->
             f"{large.p99_ms / small.p99_ms:.2f} x",
         )
     return table
+
+
+def gateway(served: Served, watched: Sequence[Watched], stalled: Stalled) -> list[Table]:
+    """Return what REST costs, what watching costs the recorder, what became of stalled pages."""
+    rest = _table("Events by the gateway", "", "Median", "99th percentile", "A second")
+    rest.add_row("GET, 50 events", f"{served.get_ms:.2f} ms", f"{served.get_p99_ms:.2f} ms", "")
+    rest.add_row(
+        "bare RPC, 50 events", f"{served.rpc_ms:.2f} ms", f"{served.rpc_p99_ms:.2f} ms", ""
+    )
+    rest.add_row(
+        "POST by 16 writers",
+        f"{served.post_ms:.2f} ms",
+        f"{served.post_p99_ms:.2f} ms",
+        f"{served.posts_per_second:,.0f}",
+    )
+    live = _table("500 events a second recorded beside", "", "Median", "99th percentile", "Seen")
+    for each in watched:
+        seen = f"{min(each.seen):,} to {max(each.seen):,}" if each.seen else ""
+        live.add_row(each.beside, f"{each.median_ms:.2f} ms", f"{each.p99_ms:.2f} ms", seen)
+    slow = _table("Pages that stopped reading", "", "Dropped after", "Idle", "At most")
+    slow.add_row(
+        f"{stalled.pages} pages, {stalled.events:,} events",
+        f"{stalled.seconds:.0f} s",
+        f"{stalled.idle_mb:.0f} MB",
+        f"{stalled.peak_mb:.0f} MB",
+    )
+    return [rest, live, slow]
 
 
 def _asked(asked: Asked) -> tuple[str, str, str]:
