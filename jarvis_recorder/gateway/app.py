@@ -78,7 +78,8 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
         )
     application.add_middleware(Shield)
     application.add_api_route("/api/docs", _documentation, include_in_schema=False)
-    application.mount("/", StaticFiles(directory=_STATIC, html=True))
+    application.add_api_route("/", _page, include_in_schema=False)
+    application.mount("/static", StaticFiles(directory=_STATIC))
     return application
 
 
@@ -94,6 +95,10 @@ async def live(request: Request, _: Reading) -> Any:
     """Records as they are published, resolutions, changed preferences: server-sent events."""
     stream: Live = request.app.state.live
     return stream.page()
+
+
+async def _page() -> FileResponse:
+    return FileResponse(_STATIC / "index.html")
 
 
 async def _documentation() -> FileResponse:

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from jarvis_recorder import errors
 
@@ -72,9 +73,12 @@ def problem_of(error: errors.RecorderError) -> Problem:
     return Problem(status, str(error), {"Retry-After": str(_RETRY_SECONDS)} if away else None)
 
 
-async def answer_problem(_: Request, error: Exception) -> Response:
+async def answer_problem(request: Request, error: Exception) -> Response:
     """Answer whatever a request may raise on purpose; for `add_exception_handler`."""
     match error:
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            status, methods = HTTPStatus.METHOD_NOT_ALLOWED, sorted(_methods_of(request))
+            return _response(Problem(status, error.detail, {"Allow": ", ".join(methods)}))
         case HTTPException():
             return _response(error)
         case errors.RecorderError():
@@ -83,6 +87,14 @@ async def answer_problem(_: Request, error: Exception) -> Response:
             return _response(Problem(HTTPStatus.BAD_REQUEST, _first(error.errors())))
     failed = "the gateway failed on it; its log says more"
     return _response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, failed))
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Return the methods of all routes to the target; each route knows its own (RFC 9110, 10.2.1)."""
+    path = request.scope["path"]
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    found = (route.methods or set() for route in routes if route.path_regex.match(path))
+    return set().union(*found)
 
 
 def _first(found: Any) -> str:

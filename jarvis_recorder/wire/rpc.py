@@ -188,14 +188,28 @@ def error_response(identity: Any, fault: Fault) -> bytes:
 
 
 def request(question: Question[Any], identity: str | int) -> bytes:
-    """Return the request that asks a question."""
+    """
+    Return the request that asks a question.
+
+    Raises:
+        Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder takes from nobody.
+    """
     method = BY_QUESTION[type(question)]
     params = adapter(method.question).dump_json(question, exclude_defaults=True)
+    if b"\\u0000" in params:
+        _refuse_nul(params)
     return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%b}' % (
         to_json(method.name),
         params,
         to_json(identity),
     )
+
+
+def _refuse_nul(params: bytes) -> None:
+    try:
+        parse(params)
+    except Refused as refused:
+        raise Fault(Code.INVALID_PARAMS, refused.error) from None
 
 
 def read_response(question: Question[Any], body: bytes) -> Any:

@@ -187,7 +187,7 @@ def test_a_reader_reads_and_changes_nothing(gateway):
             ("POST", "/api/events/1/resolve", {}),
             ("PUT", "/api/memory/preferences/a", {"value": "b"}),
             ("DELETE", "/api/memory/preferences/a", None),
-            ("DELETE", "/api/conversations/s-1", None),
+            ("DELETE", "/api/conversations/s-1/turns", None),
         ):
             assert reader.request(method, path, json=body).status_code == 403, path
 

@@ -16,7 +16,12 @@ from jarvis_recorder.wire import rpc
 from jarvis_recorder.wire.answers import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.methods import BY_NAME
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.questions import DeletePreference, GetPreference, SetPreference
+from jarvis_recorder.wire.questions import (
+    DeletePreference,
+    GetPreference,
+    ListPreferences,
+    SetPreference,
+)
 from jarvis_recorder.wire.rpc import Call, Code, Fault, Malformed, parse_calls
 from jarvis_recorder.wire.times import EPOCH
 from tests.support.exchanges import JSON, NUMBERS, SAFE_TEXT
@@ -367,6 +372,14 @@ def test_any_parameters_are_a_question_or_a_fault(method, params):
 
 
 # From the asker's side.
+
+
+def test_a_request_holds_no_nul_though_it_may_speak_of_one():
+    rpc.request(GetPreference(key="a literal \\u0000"), 1)
+    with pytest.raises(Fault, match="NUL") as refused:
+        rpc.request(ListPreferences(prefix="a\0"), 1)
+
+    assert refused.value.code == Code.INVALID_PARAMS
 
 
 @given(NUMBERS | SAFE_TEXT)

@@ -38,7 +38,9 @@ async def list_sessions(
 async def search_turns(
     _: Reading,
     ask: Asking,
-    q: Annotated[str, Query(description="the words to look for, all of them, in any order")],
+    q: Annotated[
+        str, Query(min_length=1, description="the words to look for, all of them, in any order")
+    ],
     session_id: Annotated[
         str | None, Query(alias="sessionId", description="search this one only")
     ] = None,
@@ -78,7 +80,7 @@ async def list_turns(
     return reply(TurnPage, await ask(question))
 
 
-@routes.delete("/conversations/{session_id:path}", response_model=Deleted)
+@routes.delete("/conversations/{session_id:path}/turns", response_model=Deleted)
 async def delete_conversation(_: Operating, ask: Asking, session_id: str) -> Response:
     """Erase a conversation: its turns and their search entries, and overwrite the space."""
     return reply(Deleted, await ask(made(questions.DeleteConversation, session_id=session_id)))

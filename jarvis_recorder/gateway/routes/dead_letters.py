@@ -4,7 +4,7 @@ from collections import Counter, deque
 from typing import Annotated
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from jarvis_recorder.client.dead_letters import DeadLetters, Filter, Found, Outcome
 from jarvis_recorder.gateway.requests import Operating, Reading
@@ -31,7 +31,7 @@ class Replay(BaseModel):
 
     ids: Annotated[list[str], Field(max_length=1_000)] = []
     reason: str | None = None
-    all: bool = False
+    all: StrictBool = False
 
 
 def _letters(request: Request) -> DeadLetters:

@@ -6,7 +6,7 @@ from fastapi import Path, Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Resolved, router
+from jarvis_recorder.gateway.routes.parameters import Resolved, Text, router
 from jarvis_recorder.gateway.shapes import Histogram, OneEvent, reply
 from jarvis_recorder.wire import questions
 from jarvis_recorder.wire.records import EventType, Severity, Source
@@ -35,7 +35,7 @@ async def histogram(
     source: Source | None = None,
     node: str | None = None,
     resolved: Resolved = None,
-    text: str | None = None,
+    text: Text = None,
 ) -> Response:
     """How many events there were in each stretch of time, empty stretches too."""
     answer = await ask(

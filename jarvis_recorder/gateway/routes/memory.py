@@ -3,13 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.live import Live
 from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, Resolved, router
+from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, Resolved, Text, router
 from jarvis_recorder.gateway.shapes import (
     Deleted,
     EventPage,
@@ -70,8 +70,12 @@ def _value(value: Any) -> Any:
 class NewValue(_Body):
     """A preference's new value; with `expectedVersion` only where it stands at that version."""
 
-    value: Annotated[str, BeforeValidator(_value), Field(json_schema_extra={"type": "string"})]
-    expected_version: Annotated[int | None, Field(ge=0, le=2**63 - 1)] = None
+    value: Annotated[
+        str,
+        BeforeValidator(_value),
+        WithJsonSchema({"description": "a text; any other JSON is kept as its text"}),
+    ]
+    expected_version: Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1)] = None
 
 
 @routes.get("/memory/events", response_model=EventPage)
@@ -86,7 +90,7 @@ async def list_events(
     resolved: Resolved = None,
     since: When | None = None,
     until: When | None = None,
-    text: str | None = None,
+    text: Text = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:

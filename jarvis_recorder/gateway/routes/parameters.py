@@ -11,8 +11,13 @@ from jarvis_recorder.wire.questions import MAX_LIMIT
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
 Cursor = Annotated[
     str | None,
-    Query(min_length=1, max_length=1_024, description="`nextCursor` of the page before"),
+    Query(
+        max_length=1_024,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="`nextCursor` of the page before",
+    ),
 ]
+Text = Annotated[str | None, Query(min_length=1, description="only events that hold these words")]
 Resolved = Annotated[
     bool | None, Query(description="only resolved events, or only unresolved ones")
 ]
