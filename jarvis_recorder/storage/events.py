@@ -5,15 +5,16 @@ from math import ceil
 from typing import Any, Final
 
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     Connection,
     Integer,
     Row,
+    TextClause,
     func,
     literal,
     literal_column,
     select,
+    text,
     tuple_,
     type_coerce,
 )
@@ -31,7 +32,7 @@ from jarvis_recorder.wire.times import to_datetime, to_micros
 # the whole table. The page then is short, and its cursor goes on from where looking ended.
 MAX_LOOKED_THROUGH: Final = 2_000
 
-_Condition = ColumnElement[bool]
+_Condition = ColumnElement[bool] | TextClause
 _Filters = ListEvents | EventHistogram
 _columns: Final = events.c
 _AT: Final = tuple_(_columns.timestamp, _columns.id)
@@ -117,8 +118,8 @@ def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
     indexed: list[_Condition] = []
     others: list[_Condition] = []
     if index == "unresolved":
-        # Literally, or SQLite would not see that the partial index covers it.
-        indexed.append(literal_column("(type = 'alert' AND NOT resolved)", Boolean()))
+        # To the letter, or SQLite would not see that the partial index covers it.
+        indexed.append(text("type = 'alert' AND NOT resolved"))
     for name in ("type", "severity", "source", "node"):
         value = getattr(filters, name)
         if value is None or (name == "type" and index == "unresolved"):

@@ -17,10 +17,10 @@ from jarvis_recorder.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The revision this code works with. A test holds it against the migrations."""
 
-REVISIONS: Final = ("0001", HEAD)
+REVISIONS: Final = ("0001", "0002", HEAD)
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 

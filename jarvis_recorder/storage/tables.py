@@ -174,6 +174,7 @@ for _table in (events, conversations, cluster_snapshots):
 
 Index(
     "ix_events_unresolved",
+    events.c.type,
     events.c.timestamp,
     sqlite_where=text("type = 'alert' AND NOT resolved"),
     postgresql_where=text("type = 'alert' AND NOT resolved"),

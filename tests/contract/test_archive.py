@@ -685,6 +685,17 @@ async def test_no_list_reads_the_whole_table(store, filters):
     assert not any(step == "USE TEMP B-TREE FOR ORDER BY" for step in plans), plans
 
 
+@pytest.mark.parametrize("others", [{}, {"severity": "critical"}, {"since": START}])
+async def test_open_alerts_are_looked_for_among_themselves(store, others):
+    """However many events there are beside them."""
+    question = ListEvents(type="alert", resolved=False, **others)
+    plans = await plans_of(store, lambda c: events_module.list_events(c, question))
+
+    assert plans
+    steps = [step for step in plans if step.startswith(("SCAN", "SEARCH"))]
+    assert all("ix_events_unresolved" in step for step in steps), plans
+
+
 async def plans_of(store: Store, read: Any) -> list[str]:
     """Return the steps of the plan of every statement that a question runs."""
     ran: list[tuple[str, Any]] = []

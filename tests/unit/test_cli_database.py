@@ -66,7 +66,7 @@ def test_a_backup_is_made_and_restored(db, tmp_path):
     ]
     assert ids(db.database) == ids(kept)
 
-    assert db.json("restore", made["path"])["revision"] == "0002"
+    assert db.json("restore", made["path"])["revision"] == "0003"
 
 
 def test_a_backup_needs_a_directory_and_keeps_one_at_least(db, tmp_path):

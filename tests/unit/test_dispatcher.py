@@ -34,7 +34,7 @@ def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None
     return Dispatcher(
         archive=archive,
         permissions=Permissions(rules or {}),
-        activity=lambda: answers.Activity("1.0", "recording", MOMENT, 5, 1, 0, 0.5),
+        activity=lambda: answers.Activity("1.0", "recording", MOMENT, 5, 1, 0, 0.5, 1.5),
         document=lambda: {"openrpc": "1.3.2"},
         calls=Calls(),
     )
@@ -188,13 +188,14 @@ async def test_a_change_whose_reply_is_too_large_is_not_told_as_undone(archive):
 async def test_statistics_join_what_there_is_with_what_goes_on(archive):
     nothing = answers.Extent(0, None, None)
     archive.answers[questions.ReadHoldings] = answers.Holdings(
-        nothing, nothing, nothing, 0, 4096, 0, "0002"
+        nothing, nothing, nothing, 0, 4096, 0, "0003"
     )
 
     result = (await ask(archive, call("recorder.stats", {})))["result"]
 
     assert result["holdings"]["database_bytes"] == 4096
     assert result["activity"]["state"] == "recording"
+    assert result["activity"]["lag_seconds"] == 1.5
 
 
 async def test_who_resolves_and_who_sets_is_the_asker_where_nobody_is_named(archive):

@@ -221,8 +221,8 @@ def test_sessions_and_stats_say_what_there_is():
     screen = Seen()
     session = answers.Session("s-1", AT, AT + timedelta(seconds=65), 4)
     extent = answers.Extent(1_234, AT, AT)
-    holdings = answers.Holdings(extent, extent, answers.Extent(0, None, None), 2, 4_096, 0, "0002")
-    activity = answers.Activity("1.0", "recording", AT, 1_000, 13, 2, 0.25)
+    holdings = answers.Holdings(extent, extent, answers.Extent(0, None, None), 2, 4_096, 0, "0003")
+    activity = answers.Activity("1.0", "recording", AT, 1_000, 13, 2, 0.25, 1.5)
 
     show_sessions(screen, [session])
     show_stats(screen, answers.Stats(holdings, activity))
@@ -234,6 +234,7 @@ def test_sessions_and_stats_say_what_there_is():
     ]
     assert lines[2] == "jarvis-recorder 1.0: recording"
     assert "running for   1 h, since 2026-11-23 09:00:00 CET" in lines
+    assert "lag           1.5 s" in lines
     assert "database      4.0 KiB, journal 0 B" in lines
     assert lines[-1].split() == ["snapshots", "0", "-", "-"]
 

@@ -8,7 +8,9 @@ export const theme = new EventTarget();
 export function themeSwitch(button) {
   const root = document.documentElement;
   const say = () => {
-    button.textContent = `Theme: ${root.dataset.theme ?? "system"}`;
+    const name = root.dataset.theme ?? "system";
+    button.textContent = `◐ ${name}`;
+    button.setAttribute("aria-label", `Theme: ${name}`);
   };
   button.addEventListener("click", () => {
     const next = ORDER[(ORDER.indexOf(root.dataset.theme ?? "system") + 1) % ORDER.length];

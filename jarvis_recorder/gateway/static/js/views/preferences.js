@@ -95,6 +95,7 @@ export function preferences(root, _, over) {
               "button",
               {
                 type: "button",
+                class: "quiet",
                 "data-key": `edit-${preference.key}`,
                 "aria-label": `Edit ${preference.key}`,
                 onclick: () => edit(preference),
