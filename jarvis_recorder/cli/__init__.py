@@ -8,19 +8,6 @@ import typer
 from jarvis_recorder import __version__
 from jarvis_recorder.errors import RecorderError
 
-application = typer.Typer(
-    name="jarvis-recorder",
-    help="Record what a cluster says on RabbitMQ into SQLite: every message, once.",
-    epilog="To see it at work: `jarvis-recorder demo`. Exit codes: 0 done, 1 failed, "
-    "2 wrong usage, 69 broker or database unreachable, 75 another recorder holds the database, "
-    "78 the configuration is wrong.",
-    rich_markup_mode="markdown",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -28,8 +15,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@application.callback()
-def options(
+def _options(
     version: Annotated[
         bool,
         typer.Option(
@@ -40,8 +26,8 @@ def options(
     pass
 
 
-def main() -> None:
-    """Run the command line; a failure made on purpose is one line and its exit code."""
+def _application() -> typer.Typer:
+    """Return the command line, made anew: what is registered twice would be there twice."""
     from jarvis_recorder.cli import (
         config,
         database,
@@ -59,8 +45,20 @@ def main() -> None:
         schema,
         tail,
     )
-    from jarvis_recorder.cli.views.harmless import harmless
 
+    application = typer.Typer(
+        name="jarvis-recorder",
+        help="Record what a cluster says on RabbitMQ into SQLite: every message, once.",
+        epilog="To see it at work: `jarvis-recorder demo`. Exit codes: 0 done, 1 failed, "
+        "2 wrong usage, 69 broker or database unreachable, 75 another recorder holds the database, "
+        "78 the configuration is wrong.",
+        rich_markup_mode="markdown",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    application.callback()(_options)
     run.register(application)
     demo.register(application)
     doctor.register(application)
@@ -76,8 +74,15 @@ def main() -> None:
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
     application.add_typer(provision.commands, name="provision")
+    return application
+
+
+def main() -> None:
+    """Run the command line; a failure made on purpose is one line and its exit code."""
+    from jarvis_recorder.cli.views.harmless import harmless
+
     try:
-        application()
+        _application()()
     except RecorderError as error:
         from jarvis_recorder.log import priority
 

@@ -184,6 +184,7 @@ async def test_the_recorder_goes_and_comes_back(page, amqp_url, recorder, start_
     wait_until(lambda: recorder.count() == 1, "it is recorded")
     await log_in(page)
     await page.get_by_text("still to be seen").wait_for()
+    await page.get_by_text("Newest event").wait_for()
     recorder.stop()
 
     await page.get_by_text("The recorder is away").wait_for(timeout=30_000)
