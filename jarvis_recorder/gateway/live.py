@@ -8,6 +8,7 @@ reads too slowly is dropped: what waits for it is bounded, and nobody waits for 
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -22,6 +23,7 @@ from jarvis_recorder.client import (
     RecorderClient,
 )
 from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.shapes import Event, Preference, Shape
 from jarvis_recorder.wire import records
 from jarvis_recorder.wire.answers import StoredEvent
@@ -37,6 +39,9 @@ _SILENCE_SECONDS: Final = 15.0
 _MOST_WAITING_BYTES: Final = 1024 * 1024
 _LONGEST_CONTENT: Final = 4_000
 _AGAIN_SECONDS: Final = 2.0
+_MOST_PAGES: Final = 200
+# A token is looked at when a page comes: now and then it has to come again.
+_LONGEST_SECONDS: Final = 3_600.0
 
 
 class Live:
@@ -79,7 +84,18 @@ class Live:
             page.put(text)
 
     def page(self) -> "LivePage":
-        """Return the response that goes on until the page is gone."""
+        """
+        Return the response that goes on until the page is gone.
+
+        Raises:
+            Problem: There are too many pages.
+        """
+        if len(self._pages) >= _MOST_PAGES:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{_MOST_PAGES} pages are open: close one",
+                {"Retry-After": "60"},
+            )
         return LivePage(self._pages)
 
 
@@ -112,7 +128,7 @@ class _Page:
 
 
 class LivePage(Response):
-    """Server-sent events until the page leaves, or reads too slowly."""
+    """Server-sent events until the page leaves, reads too slowly, or has been there for long."""
 
     media_type = "text/event-stream"
 
@@ -130,7 +146,7 @@ class LivePage(Response):
             asyncio.ensure_future(page.too_slow.wait()),
         ]
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=_LONGEST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if page.too_slow.is_set():
                 log.warning("page_dropped", reason="it reads too slowly")
         finally:
