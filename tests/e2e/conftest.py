@@ -77,6 +77,7 @@ class Seen:
 
 @pytest.fixture
 async def page(browser, gateway):
+    ARTEFACTS.mkdir(exist_ok=True)
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     page = await context.new_page()
     page.set_default_timeout(10_000)

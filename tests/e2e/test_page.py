@@ -28,6 +28,19 @@ async def told(amqp_url, recorder):
     wait_until(lambda: recorder.count("cluster_snapshots") >= 60, "the story is recorded")
 
 
+async def assert_accessible(page):
+    """Hold what is shown at the moment against axe-core's rules."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE)
+    found = await page.evaluate("axe.run()")
+    bad = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert bad == []
+
+
 async def test_a_wrong_password_is_said_and_the_right_one_lets_in(page):
     await page.get_by_label("Password").fill("wrong wrong")
     await page.keyboard.press("Enter")
@@ -50,9 +63,7 @@ async def test_a_token_that_is_not_good_leads_to_login_and_back_to_the_same_view
     await page.get_by_role("heading", name="Preferences").wait_for()
 
 
-async def test_an_alert_appears_without_reload_and_is_resolved(
-    page, amqp_url, recorder, record_property
-):
+async def test_an_alert_appears_without_reload_and_is_resolved(page, amqp_url, recorder):
     await log_in(page)
     await page.get_by_text("Nothing is wrong").wait_for()
     await page.get_by_text("live", exact=True).wait_for()
@@ -60,7 +71,7 @@ async def test_an_alert_appears_without_reload_and_is_resolved(
     began = time.monotonic()
     await publish(amqp_url, (EVENT_KEY, just_now("<b>pve</b> is down"), {}))
     await page.get_by_text("<b>pve</b> is down").wait_for()
-    record_property("alert_seconds", round(time.monotonic() - began, 3))
+    print(f"seen {time.monotonic() - began:.3f} s after it was published")
 
     await page.get_by_role("button", name="Resolve").click()
     await page.get_by_text("Nothing is wrong").wait_for()
@@ -88,6 +99,8 @@ async def test_filters_are_in_the_address_and_a_drag_zooms(page, amqp_url, recor
     await page.get_by_role("combobox", name="Severity").select_option("critical")
     await page.get_by_text("NODE_DOWN").wait_for()
     assert "severity=critical" in page.url
+    await page.locator("summary", has_text="NODE_DOWN").click()
+    await assert_accessible(page)
     await page.get_by_label("Words").fill("nothing like it")
     await page.keyboard.press("Enter")
     await page.get_by_text("No event fits").wait_for()
@@ -153,12 +166,13 @@ async def test_a_conflict_of_a_preference_is_shown_and_decided(page, gateway):
         await log_in(page)
         await page.get_by_role("link", name="Preferences").click()
         await page.get_by_role("button", name="Edit theme").click()
-        await page.get_by_label("Value of theme").fill("mine")
+        await page.get_by_role("textbox", name="Value of theme").fill("mine")
         client.put("/api/memory/preferences/theme", json={"value": "theirs"})
 
         await page.get_by_role("button", name="Save", exact=True).click()
         await page.get_by_label("Their value").get_by_text("theirs").wait_for()
-        assert await page.get_by_label("Value of theme").input_value() == "mine"
+        assert await page.get_by_role("textbox", name="Value of theme").input_value() == "mine"
+        await assert_accessible(page)
         await page.get_by_role("button", name="Save mine over it").click()
         await page.get_by_role("button", name="Edit theme").wait_for()
 
@@ -173,6 +187,7 @@ async def test_a_dead_letter_is_read_and_replayed(page, amqp_url, recorder):
     await page.reload()
     await page.locator("summary", has_text="not_json").first.click()
     await page.get_by_label("Body").get_by_text("{no json").wait_for()
+    await assert_accessible(page)
 
     await page.get_by_role("button", name="Replay", exact=True).click()
 
@@ -190,6 +205,7 @@ async def test_the_recorder_goes_and_comes_back(page, amqp_url, recorder, start_
     await page.get_by_text("The recorder is away").wait_for(timeout=30_000)
     await page.locator(".stale").first.wait_for()
     assert await page.get_by_text("still to be seen").is_visible()
+    await page.screenshot(path=ARTEFACTS / "away.png")
     start_recorder(amqp_url)
 
     await page.get_by_text("The recorder is away").wait_for(state="hidden", timeout=30_000)
@@ -226,10 +242,9 @@ async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, record
     with gateway.client() as client:
         client.put("/api/memory/preferences/quiet.hours", json={"value": "22:00-07:00"})
     await page.emulate_media(color_scheme=theme)
-    ARTEFACTS.mkdir(exist_ok=True)
     await page.screenshot(path=ARTEFACTS / f"login-{theme}.png")
+    await assert_accessible(page)
     await log_in(page)
-    await page.evaluate(AXE)
     for view in VIEWS:
         await page.evaluate(f"location.hash = '#/{view}'")
         if view == "conversations":
@@ -241,13 +256,7 @@ async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, record
             await page.screenshot(path=shot, full_page=True)
             wide = await page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{view} is {wide} wide"
-            found = await page.evaluate("axe.run()")
-            bad = [
-                (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-                for one in found["violations"]
-                if one["impact"] in ("serious", "critical")
-            ]
-            assert bad == [], view
+            await assert_accessible(page)
 
 
 async def test_the_document_is_shown_with_what_the_wheel_brings(page, gateway):
