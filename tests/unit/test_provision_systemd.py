@@ -19,6 +19,7 @@ UNITS = (
     "jarvis-recorder.service",
     "jarvis-recorder-backup.service",
     "jarvis-recorder-backup.timer",
+    "jarvis-recorder-gateway.service",
 )
 
 
@@ -80,7 +81,7 @@ def test_the_units_are_what_systemd_understands(provision, analyze, units):
         assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("unit", ["jarvis-recorder.service", "jarvis-recorder-backup.service"])
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.endswith(".service")])
 def test_the_services_may_do_little(provision, analyze, units, unit):
     provision()
 
@@ -110,6 +111,7 @@ def test_the_units_start_the_command_that_installed_them(provision, units):
     for unit, started in (
         ("jarvis-recorder.service", f"ExecStart={EXECUTABLE} run\n"),
         ("jarvis-recorder-backup.service", f"ExecStart={EXECUTABLE} db backup --to /var/"),
+        ("jarvis-recorder-gateway.service", f"ExecStart={EXECUTABLE} gateway --config ${{"),
     ):
         assert started in (units / unit).read_text()
 
@@ -122,7 +124,7 @@ def test_the_url_is_for_root_only_and_nowhere_else(provision, root, credential):
     assert credential.stat().st_mode & 0o777 == 0o600
     assert credential.parent.stat().st_mode & 0o777 == 0o700
     others = [path for path in root.rglob("*") if path.is_file() and path != credential]
-    assert len(others) == 5
+    assert len(others) == 6
     assert "geheim" not in out + err + "".join(path.read_text() for path in others)
     assert "systemctl enable --now jarvis-recorder.service" in out
 
@@ -147,7 +149,7 @@ def test_what_an_older_version_wrote_is_replaced(provision, units, monkeypatch):
     code, out, _ = provision()
 
     assert code == 0
-    assert out.count("replaced, an older one") == 5
+    assert out.count("replaced, an older one") == 6
     assert "0.0.1" not in (units / UNITS[0]).read_text()
 
 
@@ -176,7 +178,7 @@ def test_a_dry_run_shows_everything_and_does_nothing(provision, root, units):
 
     assert code == 0
     assert not root.exists()
-    assert out.count("would be written") == 5
+    assert out.count("would be written") == 6
     assert "would be asked for" in out
 
     provision()

@@ -25,6 +25,7 @@ _UNITS: Final = (
     "jarvis-recorder.service",
     "jarvis-recorder-backup.service",
     "jarvis-recorder-backup.timer",
+    "jarvis-recorder-gateway.service",
 )
 _PLACES: Final = {
     **{f"etc/systemd/system/{unit}": unit for unit in _UNITS},
@@ -54,6 +55,9 @@ Next, as root:
   systemd-tmpfiles --create
   systemctl daemon-reload
   systemctl enable --now jarvis-recorder.service jarvis-recorder-backup.timer
+
+The dashboard, once its file /etc/jarvis-recorder/gateway.toml is there (docs/gateway.md):
+  systemctl enable --now jarvis-recorder-gateway.service
 
 After an upgrade: systemctl daemon-reload && systemctl restart jarvis-recorder
 To see how it is: systemctl status jarvis-recorder; journalctl -u jarvis-recorder -f\
