@@ -4,15 +4,13 @@ import { h, refill } from "./dom.js";
 import { keep } from "./load.js";
 
 /** A list with a button for its next page; it begins anew when it is loaded anew. */
-export function paged(region, view, fetch, name, render) {
-  const over = new AbortController();
-  view.addEventListener("abort", () => over.abort());
+export function paged(region, over, fetch, name, render) {
   let all = [];
   let pages = 1;
   let cursor = null;
   const kept = keep(
     region,
-    over.signal,
+    over,
     async (signal) => {
       const found = [];
       cursor = null;
@@ -43,16 +41,15 @@ export function paged(region, view, fetch, name, render) {
   async function more({ currentTarget: button }) {
     button.disabled = true;
     try {
-      const answer = await fetch(cursor, over.signal);
+      const answer = await fetch(cursor, over);
       all = [...all, ...answer[name]];
       cursor = answer.nextCursor;
       pages += 1;
       refill(kept.content, lines());
     } catch (error) {
       button.disabled = false;
-      if (!over.signal.aborted)
-        button.after(h("span", { class: "failed", role: "alert" }, error.message));
+      if (!over.aborted) button.after(h("span", { class: "failed", role: "alert" }, error.message));
     }
   }
-  return { load: kept.load, over };
+  return kept;
 }

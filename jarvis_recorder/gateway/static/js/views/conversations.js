@@ -43,6 +43,7 @@ export function conversations(root, params, over) {
         ? h("ol", { class: "plain" }, all.map(sessionLine))
         : empty("No conversation has been recorded."),
   );
+  let shown = new AbortController();
   let right = open();
   keep(usage, over, spent, usageTable, { every: 120 });
   live.addEventListener(
@@ -77,12 +78,16 @@ export function conversations(root, params, over) {
   }
 
   function open() {
+    // What was shown before must not go on trying.
+    shown.abort();
+    shown = new AbortController();
+    const inside = AbortSignal.any([over, shown.signal]);
     said.replaceChildren();
     if (words) {
       said.append(h("h2", {}, `Found for “${words}”`));
       return keep(
         said,
-        over,
+        inside,
         (signal) => get("/api/conversations/search", { q: words, limit: 50 }, signal),
         foundList,
       );
@@ -94,7 +99,7 @@ export function conversations(root, params, over) {
     said.append(h("h2", {}, session));
     return paged(
       said,
-      over,
+      inside,
       (cursor, signal) =>
         get(
           `/api/conversations/${encodeURIComponent(session)}/turns`,
@@ -110,7 +115,6 @@ export function conversations(root, params, over) {
     session = next.get("session") ?? "";
     words = next.get("q") ?? "";
     field.value = words;
-    right.over?.abort();
     right = open();
     sessions.load();
   };
