@@ -212,6 +212,53 @@ async def test_the_recorder_goes_and_comes_back(page, amqp_url, recorder, start_
     await page.locator(".stale").first.wait_for(state="detached", timeout=30_000)
 
 
+HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=1</script>"\'\u202e'
+
+
+async def test_whatever_is_recorded_is_shown_as_it_is_and_runs_nothing(
+    page, gateway, amqp_url, recorder
+):
+    moment = just_now("")["timestamp"]
+    states = [
+        {"nodes": None, "vms": "none", "quorum": 7},
+        {"nodes": ["a", None, {"name": {"a": 1}, "cpu": "much", "mem": -1, "maxmem": 0}]},
+        {"nodes": [{"name": HOSTILE, "status": HOSTILE, "cpu": 1e300, "maxcpu": HOSTILE}]},
+        {"anything": [HOSTILE]},
+    ]
+    turn = {"session_id": f"a/b {HOSTILE}", "role": "assistant", "content": HOSTILE}
+    calls = [None, HOSTILE, {"name": {}}, {"function": {"name": HOSTILE}}]
+    await publish(
+        amqp_url,
+        (EVENT_KEY, just_now(HOSTILE, node=HOSTILE, details={HOSTILE: [HOSTILE]}), {}),
+        *(
+            (f"cluster.snapshot.c{n}", {"snapshot": state, "timestamp": moment, "cluster": f"c{n}"}, {})
+            for n, state in enumerate(states)
+        ),
+        ("chat.turn.assistant", turn | {"tool_calls": calls, "timestamp": moment}, {}),
+        ("chat.turn.user", turn | {"role": "user", "timestamp": moment}, {}),
+        (EVENT_KEY, HOSTILE.encode(), {"headers": {HOSTILE[:40]: HOSTILE}}),
+    )
+    wait_until(lambda: recorder.count("conversations") == 2, "the turns are recorded")
+    wait_until(lambda: recorder.count("cluster_snapshots") == 4, "the snapshots are recorded")
+    with gateway.client() as client:
+        client.put("/api/memory/preferences/__proto__", json={"value": HOSTILE})
+    await log_in(page)
+
+    for view in VIEWS:
+        await page.evaluate(f"location.hash = '#/{view}'")
+        await page.locator(".loading").first.wait_for(state="detached")
+        if view == "conversations":
+            await page.locator(".plain a").first.click()
+            await page.locator(".turn").first.wait_for()
+        for summary in await page.locator("main summary").all():
+            await summary.click()
+        await page.screenshot(path=ARTEFACTS / f"hostile-{view}.png", full_page=True)
+        await page.get_by_text("onerror=").filter(visible=True).first.wait_for()
+        assert await page.locator("main img, main script").count() == 0
+        assert "\u202e" not in await page.locator("main").inner_text()
+    assert "jarvis recorder" in await page.title()
+
+
 async def test_a_reader_is_offered_nothing_to_change(page, amqp_url, recorder):
     await publish(amqp_url, (EVENT_KEY, just_now("look only"), {}))
     wait_until(lambda: recorder.count() == 1, "it is recorded")

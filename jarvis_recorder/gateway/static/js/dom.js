@@ -21,11 +21,14 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+// What would reorder or hide text is shown as such; joiners shape emoji and letters.
+const HIDDEN = /(?![\n\r\t\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+
 function whole(children) {
   return children
     .flat(Infinity)
     .filter((child) => child || child === 0)
-    .map((child) => (child instanceof Node ? child : String(child)));
+    .map((child) => (child instanceof Node ? child : String(child).replace(HIDDEN, "\ufffd")));
 }
 
 function fill(element, attributes, children) {
