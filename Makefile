@@ -21,7 +21,7 @@ test: .venv/ready rabbitmq systemd chromium  ## Everything, with coverage.
 		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
 
 test-fast: .venv/ready systemd  ## What needs no broker: seconds.
-	$(BIN)/python -m pytest -m "not broker and not slow"
+	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
 
 lint: .venv/ready  ## Format, lint, types, import contracts.
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ import pytest
 
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.demo.node import private_node
+from tests.support.gateway import Gateway
 from tests.support.recorder import RecorderProcess
 
 
@@ -57,3 +58,20 @@ def start_recorder(database: Path) -> Iterator[Callable[..., RecorderProcess]]:
     for recorder in started:
         if recorder.process.poll() is None:
             recorder.kill()
+
+
+@pytest.fixture
+def recorder(amqp_url: str, start_recorder: Callable[..., RecorderProcess]) -> RecorderProcess:
+    """A recorder at work."""
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("answering")
+    recorder.wait_for("recording")
+    return recorder
+
+
+@pytest.fixture
+def gateway(amqp_url: str, recorder: RecorderProcess, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway in front of it."""
+    gateway = Gateway(amqp_url, tmp_path)
+    yield gateway
+    gateway.kill()

@@ -12,7 +12,7 @@ from jarvis_recorder.config import load
 from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.story import tell
 from jarvis_recorder.wire.topics import EXCHANGE
-from tests.support.gateway import PASSWORD, Gateway
+from tests.support.gateway import PASSWORD
 
 CHROMIUM = "/usr/bin/chromium"
 ARTEFACTS = Path(__file__).parents[2] / ".artefacts"
@@ -30,21 +30,6 @@ async def tell_story(url):
             await session.publisher.publish(
                 EXCHANGE, message.routing_key, message.properties, message.body
             )
-
-
-@pytest.fixture
-def recorder(amqp_url, start_recorder):
-    recorder = start_recorder(amqp_url)
-    recorder.wait_for("answering")
-    recorder.wait_for("recording")
-    return recorder
-
-
-@pytest.fixture
-def gateway(amqp_url, recorder, tmp_path):
-    gateway = Gateway(amqp_url, tmp_path)
-    yield gateway
-    gateway.kill()
 
 
 @pytest.fixture

@@ -231,7 +231,11 @@ async def test_whatever_is_recorded_is_shown_as_it_is_and_runs_nothing(
         amqp_url,
         (EVENT_KEY, just_now(HOSTILE, node=HOSTILE, details={HOSTILE: [HOSTILE]}), {}),
         *(
-            (f"cluster.snapshot.c{n}", {"snapshot": state, "timestamp": moment, "cluster": f"c{n}"}, {})
+            (
+                f"cluster.snapshot.c{n}",
+                {"snapshot": state, "timestamp": moment, "cluster": f"c{n}"},
+                {},
+            )
             for n, state in enumerate(states)
         ),
         ("chat.turn.assistant", turn | {"tool_calls": calls, "timestamp": moment}, {}),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import scenario
-from tests.support.gateway import PASSWORD, READER_PASSWORD, Gateway
+from tests.support.gateway import PASSWORD, READER_PASSWORD
 from tests.support.publisher import publish
 from tests.support.recorder import wait_until
 
@@ -18,21 +18,6 @@ pytestmark = pytest.mark.broker
 SAMPLES = Path(__file__).parents[1] / "samples"
 EXCHANGES = [json.loads(line) for line in (SAMPLES / "origin-rest.jsonl").read_text().splitlines()]
 ALERT = {"type": "alert", "severity": "critical", "source": "monitor", "summary": "NODE_DOWN"}
-
-
-@pytest.fixture
-def recorder(amqp_url, start_recorder):
-    recorder = start_recorder(amqp_url)
-    recorder.wait_for("answering")
-    recorder.wait_for("recording")
-    return recorder
-
-
-@pytest.fixture
-def gateway(amqp_url, recorder, tmp_path):
-    gateway = Gateway(amqp_url, tmp_path)
-    yield gateway
-    gateway.kill()
 
 
 @pytest.fixture

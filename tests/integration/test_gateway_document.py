@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import Gateway
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -15,32 +14,26 @@ pytestmark = pytest.mark.broker
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 
-async def test_it_answers_as_documented_and_never_by_500(amqp_url, start_recorder, tmp_path):
-    recorder = start_recorder(amqp_url)
-    recorder.wait_for("answering")
+async def test_it_answers_as_documented_and_never_by_500(amqp_url, recorder, gateway, tmp_path):
     await publish(amqp_url, (EVENT_KEY, event(), {}), (EVENT_KEY, b"no json", {}))
     wait_until(lambda: recorder.count() == 1, "it is recorded")
-    gateway = Gateway(amqp_url, tmp_path)
     with gateway.client() as client:
         token = client.headers["Authorization"]
-    try:
-        found = subprocess.run(
-            [
-                *(SCHEMATHESIS, "run", f"{gateway.url}/api/openapi.json"),
-                *("--header", f"Authorization: {token}"),
-                # It never ends; it has tests of its own.
-                *("--exclude-path", "/api/live"),
-                # Which cursor belongs to a question, and what is later than what, no schema says.
-                *("--exclude-checks", "positive_data_acceptance"),
-                *("--phases", "examples,coverage,fuzzing", "--max-examples", "40"),
-                *("--generation-deterministic", "--continue-on-failure", "--no-color"),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            cwd=tmp_path,
-        )
-    finally:
-        gateway.kill()
+    found = subprocess.run(
+        [
+            *(SCHEMATHESIS, "run", f"{gateway.url}/api/openapi.json"),
+            *("--header", f"Authorization: {token}"),
+            # It never ends; it has tests of its own.
+            *("--exclude-path", "/api/live"),
+            # Which cursor belongs to a question, and what is later than what, no schema says.
+            *("--exclude-checks", "positive_data_acceptance"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "40"),
+            *("--generation-deterministic", "--continue-on-failure", "--no-color"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
     assert found.returncode == 0, found.stdout

@@ -15,6 +15,8 @@ import pytest
 from jarvis_recorder.storage import importing
 from jarvis_recorder.storage.sqlite import locked
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
 
 
