@@ -20,7 +20,7 @@ test: .venv/ready rabbitmq systemd chromium  ## Everything, with coverage.
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
 
-test-fast: .venv/ready systemd  ## What needs no broker: seconds.
+test-fast: .venv/ready systemd  ## What needs no broker, on all cores.
 	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
 
 lint: .venv/ready  ## Format, lint, types, import contracts.
@@ -62,4 +62,4 @@ rabbitmq systemd chromium:
 	@tools/get-$@
 
 clean:
-	rm -rf .venv .run .coverage* htmlcov
+	rm -rf .venv .run .coverage* .artefacts htmlcov
