@@ -94,7 +94,7 @@ def gateway(url: str, directory: Path) -> Iterator[tuple[int, int]]:
         ) as process,
     ):
         try:
-            while socket.socket().connect_ex(("127.0.0.1", port)):
+            while not _listens(port):
                 if process.poll() is not None:
                     raise RuntimeError("the gateway ended")
                 time.sleep(0.05)
@@ -150,6 +150,11 @@ def pages(port: int, count: int, *, reading: bool) -> Iterator[list[int]]:
         finally:
             output, _ = process.communicate(b"\n")
             seen += json.loads(output)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def connections(port: int) -> int:

@@ -122,10 +122,6 @@ class Pulse:
         dead = progress.dead_letters.total()
         answering = "" if progress.answering else "; not answering"
         return (
-            f"recording: {rate:.1f}/s, lag {self._lag_seconds():.1f} s; "
+            f"recording: {rate:.1f}/s, lag {progress.lag_seconds(self._clock()):.1f} s; "
             f"{progress.stored} stored, {dead} dead-lettered{answering}"
         )
-
-    def _lag_seconds(self) -> float:
-        oldest = self._progress.oldest
-        return 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e6)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import typer
 from jarvis_recorder import lifecycle
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.cli.settings import Json
-from jarvis_recorder.config import Loaded
+from jarvis_recorder.config import Loaded, load
 from jarvis_recorder.errors import RecorderError
 
 _NO_FILE = Path("/dev/null")
@@ -63,17 +64,22 @@ def demo(
     dashboard shows it.
     """
     from jarvis_recorder import log
-    from jarvis_recorder.config import load
     from jarvis_recorder.demo.node import private_node
     from jarvis_recorder.demo.perform import require_unused
 
+    if ui and as_json:
+        raise typer.BadParameter("--ui shows a page and --json prints one answer: name one of them")
+    if listen is not None and not ui:
+        raise typer.BadParameter("--listen is where --ui serves the dashboard: add --ui")
     # Told to end while the node starts, it still takes the node and its directory away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         say = stack.enter_context(_spinner())
         path = stack.enter_context(_database(keep))
+        password = secrets.token_hex(4)
         overrides = {"store.url": f"sqlite:///{path}", "http.listen": ""}
-        password = _let_in(overrides, listen) if ui else ""
+        if ui:
+            overrides |= _gateway_settings(password, listen)
         if broker is None:
             say("Starting a private RabbitMQ node …")
         url = stack.enter_context(private_node()).url if broker is None else broker
@@ -124,19 +130,15 @@ async def _show_dashboard(settings: Loaded, stop: asyncio.Event, password: str, 
     await show_dashboard(settings, stop, ready)
 
 
-def _let_in(overrides: dict[str, str], listen: str | None) -> str:
-    """Add what lets somebody in, and return the password for it."""
+def _gateway_settings(password: str, listen: str | None) -> dict[str, str]:
     require_extra()
-    import secrets
-
     from argon2 import PasswordHasher
 
-    password = secrets.token_hex(4)
-    overrides["gateway.password_hash"] = PasswordHasher().hash(password)
-    overrides["gateway.token_secret"] = secrets.token_urlsafe(32)
-    if listen is not None:
-        overrides["gateway.listen"] = listen
-    return password
+    return {
+        "gateway.password_hash": PasswordHasher().hash(password),
+        "gateway.token_secret": secrets.token_urlsafe(32),
+        **({} if listen is None else {"gateway.listen": listen}),
+    }
 
 
 @contextlib.contextmanager

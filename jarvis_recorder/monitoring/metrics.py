@@ -83,8 +83,7 @@ class Facts(Collector):
         yield _counter(
             "attachments", "How often recording has begun on the broker.", progress.attachments
         )
-        oldest = progress.oldest
-        waited = 0.0 if oldest is None else max(0.0, (self._clock() - oldest) / 1e6)
+        waited = progress.lag_seconds(self._clock())
         yield _gauge(
             "oldest_unacked_seconds", "Age of the oldest message that is not settled.", waited
         )

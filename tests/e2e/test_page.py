@@ -28,6 +28,11 @@ async def told(amqp_url, recorder):
     wait_until(lambda: recorder.count("cluster_snapshots") >= 60, "the story is recorded")
 
 
+async def show(page, view):
+    await page.evaluate(f"location.hash = '#/{view}'")
+    await page.locator(f"#nav [data-view='{view}'][aria-current]").wait_for()
+
+
 async def assert_accessible(page):
     """Hold what is shown at the moment against axe-core's rules."""
     if not await page.evaluate("'axe' in window"):
@@ -146,6 +151,16 @@ async def test_a_moment_is_opened_from_an_event(page, amqp_url, recorder):
     await page.get_by_role("link", name="Whole conversation").first.wait_for()
 
 
+async def test_a_moment_of_an_event_that_is_not_there_says_so(page):
+    await log_in(page)
+    await page.evaluate("location.hash = '#/moment?event=4711'")
+    await page.get_by_text("there is no event 4711").wait_for()
+
+    await page.get_by_role("button", name="Earlier").click()
+
+    assert "event=4711" in page.url
+
+
 async def test_a_conversation_is_searched_and_opened(page, amqp_url, recorder):
     await told(amqp_url, recorder)
     await log_in(page)
@@ -178,6 +193,23 @@ async def test_a_conflict_of_a_preference_is_shown_and_decided(page, gateway):
 
         kept = client.get("/api/memory/preferences/theme").json()["preference"]
         assert kept["value"] == "mine"
+
+
+async def test_a_preference_is_found_among_those_that_are_there(page, gateway):
+    with gateway.client() as client:
+        for key in ("assistant.tone", "ui.theme"):
+            client.put(f"/api/memory/preferences/{key}", json={"value": "x"})
+    await log_in(page)
+    await show(page, "preferences")
+    await page.get_by_text("assistant.tone").wait_for()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    await page.get_by_label("Find").press_sequentially("theme")
+
+    await page.get_by_text("assistant.tone").wait_for(state="detached")
+    assert await page.get_by_text("ui.theme").is_visible()
+    assert not [url for url in asked if "preferences" in url]
 
 
 async def test_a_dead_letter_is_read_and_replayed(page, amqp_url, recorder):
@@ -249,7 +281,7 @@ async def test_whatever_is_recorded_is_shown_as_it_is_and_runs_nothing(
     await log_in(page)
 
     for view in VIEWS:
-        await page.evaluate(f"location.hash = '#/{view}'")
+        await show(page, view)
         await page.locator(".loading").first.wait_for(state="detached")
         if view == "conversations":
             await page.locator(".plain a").first.click()
@@ -297,7 +329,7 @@ async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, record
     await assert_accessible(page)
     await log_in(page)
     for view in VIEWS:
-        await page.evaluate(f"location.hash = '#/{view}'")
+        await show(page, view)
         if view == "conversations":
             await page.locator(".plain a").first.click()
         await page.locator(".loading").first.wait_for(state="detached")

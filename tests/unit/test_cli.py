@@ -264,6 +264,14 @@ def test_the_demo_leaves_a_database_that_is_there_alone(tmp_path):
     assert "name a new directory" in " ".join(answer.stderr.replace("│", " ").split())
 
 
+@pytest.mark.parametrize("options", [["--ui", "--json"], ["--listen", "127.0.0.1:1"]])
+def test_the_demo_refuses_options_that_would_do_nothing(options):
+    answer = process("demo", *options)
+
+    assert answer.returncode == 2
+    assert "--ui" in answer.stderr
+
+
 def test_the_demo_says_what_is_not_as_expected(capsys):
     """One row too few, one too many under an identity, no dead letters: each is a line."""
     messages = story.tell(0, Random(1))

@@ -6,8 +6,8 @@ import { ago, laidOut, severity, when } from "./format.js";
 import { act } from "./load.js";
 import { link } from "./router.js";
 
-/** @param {any} event @param {() => void} changed */
-export function resolveButton(event, changed) {
+/** @param {any} event @param {(event: any) => void} changed */
+function resolveButton(event, changed) {
   if (!mayChange() || event.resolved) return null;
   return act(
     h(
@@ -21,13 +21,12 @@ export function resolveButton(event, changed) {
       "Resolve",
     ),
     async () => {
-      await post(`/api/events/${event.id}/resolve`);
-      changed();
+      changed((await post(`/api/events/${event.id}/resolve`)).event);
     },
   );
 }
 
-/** @param {any} event @param {() => void} changed @param {{now?: boolean}} [options] */
+/** @param {any} event @param {(event: any) => void} changed @param {{now?: boolean}} [options] */
 export function eventRow(event, changed, { now = false } = {}) {
   const row = h(
     "details",

@@ -63,19 +63,22 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
   return { load, content };
 }
 
-/** Return what calls `work` soon after the first of many calls, at most once in `gap` ms. */
+/**
+ * Return what has `work` done soon after a call, and once more `gap` ms later: what is published
+ * may be seen a moment before it is recorded. However many calls, once in a gap.
+ */
 export function soon(work, over, delay = 120, gap = 1_000) {
   let timer = 0;
-  let last = 0;
+  let left = 0;
+  const run = () => {
+    left -= 1;
+    timer = left > 0 ? setTimeout(run, gap) : 0;
+    work();
+  };
   over.addEventListener("abort", () => clearTimeout(timer));
   return () => {
-    if (timer || over.aborted) return;
-    const wait = Math.max(delay, last + gap - Date.now());
-    timer = setTimeout(() => {
-      timer = 0;
-      last = Date.now();
-      work();
-    }, wait);
+    left = 2;
+    if (!timer && !over.aborted) timer = setTimeout(run, delay);
   };
 }
 

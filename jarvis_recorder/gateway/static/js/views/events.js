@@ -97,7 +97,7 @@ export function events(root, params, over) {
         ? h(
             "ol",
             { class: "events", "aria-label": "Events, newest first" },
-            rows.map((event) => eventRow(event, () => changed(event))),
+            rows.map((event) => eventRow(event, changed)),
           )
         : empty(nothing),
       older &&
@@ -111,10 +111,10 @@ export function events(root, params, over) {
 
   async function more({ currentTarget: button }) {
     button.disabled = true;
-    const asking = filters;
+    const from = older;
     try {
-      const found = await look(older.question, older.cursor, over);
-      if (asking !== filters) return;
+      const found = await look(from.question, from.cursor, over);
+      if (older !== from) return;
       rows = [...rows, ...found.events];
       older = found.older;
       refill(shown.content, table());
@@ -124,10 +124,9 @@ export function events(root, params, over) {
     }
   }
 
-  async function changed(event) {
-    const { event: fresh } = await get(`/api/events/${event.id}`, {}, over);
-    rows = rows.map((one) => (one.id === fresh.id ? fresh : one));
-    shown.load();
+  function changed(event) {
+    rows = rows.map((one) => (one.id === event.id ? event : one));
+    refill(shown.content, table());
   }
 
   function zoom(factor) {

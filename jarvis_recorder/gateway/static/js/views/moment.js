@@ -36,6 +36,7 @@ export function moment(root, params, over) {
   };
   for (const field of [time, around, node]) field.addEventListener("change", choose);
   const step = (direction) =>
+    asked.at &&
     go("moment", {
       at: new Date(Date.parse(asked.at) + direction * asked.window * 500).toISOString(),
       window: asked.window,

@@ -27,13 +27,7 @@ export function now(root, _, over) {
   const state = keep(cluster, over, clusterNow, clusters, { every: 60 });
   keep(recorder, over, (signal) => get("/api/stats", {}, signal), facts, { every: 15 });
 
-  const newAlerts = soon(shown.load, over);
-  // What is published may be seen a moment before it is recorded: look a second time.
-  const settled = soon(shown.load, over, 1_200, 2_000);
-  const again = () => {
-    newAlerts();
-    settled();
-  };
+  const again = soon(shown.load, over);
   live.addEventListener(
     "event",
     ({ detail }) => {
@@ -78,24 +72,27 @@ function alertList(pages, changed) {
       h(
         "a",
         { href: link("events", { type: "alert", resolved: "false", range: "720" }) },
-        "All of them",
+        "All of the last 30 days",
       ),
   ];
 }
 
+// Kept from visit to visit: a snapshot does not change.
 const known = new Map();
 
 async function snapshotAt(head, signal) {
-  if (!known.has(head.id)) {
+  // A restored database may give a number to another.
+  const key = `${head.id} ${head.timestamp}`;
+  if (!known.has(key)) {
     const { snapshot } = await get(
       "/api/snapshots/at",
       { timestamp: head.timestamp, cluster: head.cluster },
       signal,
     );
     if (known.size > 200) known.clear();
-    known.set(head.id, snapshot);
+    known.set(key, snapshot);
   }
-  return known.get(head.id);
+  return known.get(key);
 }
 
 async function clusterNow(signal) {

@@ -1,7 +1,7 @@
 /** Preferences; a change that another one overtook is shown beside it, not lost. */
 
 import { get, mayChange, put, remove } from "../api.js";
-import { confirmed, empty, h, panel } from "../dom.js";
+import { confirmed, empty, h, panel, refill } from "../dom.js";
 import { when } from "../format.js";
 import { live } from "../live.js";
 import { act, keep, soon } from "../load.js";
@@ -13,7 +13,8 @@ export function preferences(root, _, over) {
   const list = panel("All");
   /** Editors stay over a refreshment, so that nothing typed is lost. @type {Map<string, HTMLElement>} */
   const editors = new Map();
-  const filter = h("input", { type: "search", oninput: () => shown.load() });
+  let held = [];
+  const filter = h("input", { type: "search", oninput: () => refill(shown.content, lines()) });
   const name = h("input", { type: "text", required: true });
   root.append(
     h(
@@ -39,7 +40,10 @@ export function preferences(root, _, over) {
     ),
     list,
   );
-  const shown = keep(list, over, all, render);
+  const shown = keep(list, over, all, (found) => {
+    held = found;
+    return lines();
+  });
   live.addEventListener(
     "preference",
     soon(() => shown.load(), over),
@@ -57,14 +61,14 @@ export function preferences(root, _, over) {
     return found;
   }
 
-  function render(found) {
-    const wanted = found.filter(({ key }) => key.includes(filter.value.trim()));
-    const known = new Set(found.map(({ key }) => key));
+  function lines() {
+    const wanted = held.filter(({ key }) => key.includes(filter.value.trim()));
+    const known = new Set(held.map(({ key }) => key));
     const fresh = [...editors]
       .filter(([key]) => !known.has(key))
       .map(([, editor]) => h("li", {}, editor));
     if (!wanted.length && !fresh.length)
-      return empty(found.length ? "None is called so." : "There are no preferences.");
+      return empty(held.length ? "None is called so." : "There are no preferences.");
     return h("ul", { class: "plain preferences" }, fresh, wanted.map(line));
   }
 
@@ -119,13 +123,13 @@ export function preferences(root, _, over) {
     );
   }
 
-  async function edit(preference) {
+  function edit(preference) {
     const form = editorOf(preference, () => {
       editors.delete(preference.key);
       shown.load();
     });
     editors.set(preference.key, form);
-    await shown.load();
+    refill(shown.content, lines());
     form.querySelector("textarea").focus();
   }
 }
