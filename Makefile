@@ -1,42 +1,64 @@
 # Two commands need nothing typed before them: `make demo` and `make test`.
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+# For all users, where the units of systemd see it: home directories are hidden from them.
+PREFIX ?= /usr/local
+INSTALLED := $(PREFIX)/lib/jarvis-recorder
 export PYTHONWARNINGS := ignore::DeprecationWarning:pip
 
-.PHONY: demo demo-ui run test test-fast lint bench schemas lock clean
+# Nothing is resolved here, so that no later release of anything changes what is installed.
+# pip before 23.3 needs --no-deps for that: to it a pin of `x` says nothing about `x[extra]`.
+PIP_INSTALL := install --quiet --disable-pip-version-check --no-deps
+LOCKED := --require-hashes
+# What each part of the tests runs, and the Debian package that has it.
+TEST_PARTS := \
+	systemd-analyze:systemd systemd-nspawn:systemd-container chromium:chromium \
+	amqp-publish:amqp-tools cc:gcc /usr/include/stdio.h:libc6-dev \
+	/usr/lib/*/libatomic.so.1:libatomic1
 
-demo: .venv/ready rabbitmq  ## Play a stretch of cluster life and show what was recorded.
+.PHONY: demo demo-ui run install test test-fast lint bench schemas lock clean
+
+demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
 
-demo-ui: .venv/ready rabbitmq  ## The same with the dashboard on top, going on until Ctrl-C.
+demo-ui: $(VENV)/run rabbitmq  ## The same with the dashboard on top, going on until Ctrl-C.
 	$(BIN)/jarvis-recorder demo --ui
 
-run: .venv/ready rabbitmq  ## Run the recorder with a private broker, until Ctrl-C.
+run: $(VENV)/run rabbitmq  ## Run the recorder with a private broker, until Ctrl-C.
 	$(BIN)/jarvis-recorder run --private-broker --set store.url=sqlite:///.run/recorder.db
 
-test: .venv/ready rabbitmq systemd chromium  ## Everything, with coverage.
+install: python  ## Install for all users, as root; PREFIX is /usr/local.
+	$(PYTHON) -m venv --clear $(INSTALLED)
+	$(INSTALLED)/bin/pip $(PIP_INSTALL) $(LOCKED) -r requirements-run.lock -r requirements-build.lock
+	$(INSTALLED)/bin/pip $(PIP_INSTALL) --no-build-isolation .
+	$(INSTALLED)/bin/pip check --disable-pip-version-check
+	mkdir -p $(PREFIX)/bin
+	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
+
+test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 	$(BIN)/python -m pytest --cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
 
-test-fast: .venv/ready systemd  ## What needs no broker, on all cores.
+test-fast: $(VENV)/ready test-parts  ## What needs no broker, on all cores.
 	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
 
-lint: .venv/ready  ## Format, lint, types, import contracts.
+lint: $(VENV)/ready  ## Format, lint, types, import contracts.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/ready rabbitmq  ## The recorder beside its peers.
+bench: $(VENV)/ready rabbitmq  ## The recorder beside its peers.
 	$(BIN)/python -m bench
 
-schemas: .venv/ready  ## Write schemas/ and the docs made from the code anew.
+schemas: $(VENV)/ready  ## Write schemas/ and the docs made from the code anew.
 	$(BIN)/jarvis-recorder schema export schemas
 	$(BIN)/python tools/make-docs
 
-lock: .venv/ready  ## Resolve requirements.lock anew.
+lock: $(VENV)/ready  ## Resolve requirements.lock anew.
 	$(BIN)/pip install --quiet "uv>=0.9"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header \
@@ -44,22 +66,35 @@ lock: .venv/ready  ## Resolve requirements.lock anew.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --constraint requirements.lock \
 		--extra uvloop --extra gateway --output-file requirements-run.lock pyproject.toml
-	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	printf 'hatchling\neditables\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 		--constraint requirements.lock --output-file requirements-build.lock -
 
-.venv/ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -m venv .venv \
-		|| { echo "Python lacks venv: on Debian, apt install python3-venv as root"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# What it runs with first, so that the demo waits for no more; then what it is tested with.
+$(VENV)/run: requirements-run.lock requirements-build.lock pyproject.toml
+	@$(MAKE) --no-print-directory python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip $(PIP_INSTALL) $(LOCKED) -r requirements-run.lock -r requirements-build.lock
+	$(BIN)/pip $(PIP_INSTALL) --no-build-isolation -e .
+	$(BIN)/pip check --disable-pip-version-check
 	@touch $@
 
-.PHONY: rabbitmq systemd chromium
-rabbitmq systemd chromium:
-	@tools/get-$@
+$(VENV)/ready: $(VENV)/run requirements.lock
+	$(BIN)/pip $(PIP_INSTALL) $(LOCKED) -r requirements.lock
+	$(BIN)/pip check --disable-pip-version-check
+	@touch $@
+
+.PHONY: python rabbitmq test-parts
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/apt-install python3-venv
+
+rabbitmq:
+	@tools/get-rabbitmq
+
+test-parts:
+	@tools/get-parts $(TEST_PARTS)
 
 clean:
-	rm -rf .venv .run .coverage* .artefacts htmlcov
+	rm -rf $(VENV) .run .coverage* .artefacts htmlcov
