@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -43,11 +42,18 @@ def now() -> int:
     return time.time_ns() // 1_000
 
 
+def _first(errors: ExceptionGroup[RecorderError]) -> RecorderError:
+    """The first error of a group, however deep."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
 class App:
     """The recorder of one database and one broker."""
 
     def __init__(self, loaded: Loaded, stop: asyncio.Event) -> None:
         self._settings = loaded.settings
+        self._path = sqlite_path(loaded)
         self._broker_origin = loaded.origins["broker.url"]
         self._stop = stop
         self._started_at = to_datetime(now())
@@ -68,23 +74,22 @@ class App:
         url = self._settings.broker.url.get_secret_value()
         if is_exposed(url):
             log.warning("broker_connection_not_encrypted", url=redacted(url), use="amqps://")
-        path = sqlite_path(self._settings)
         async with Pulse(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
             while True:
                 try:
-                    await self._run_on(path, pulse)
+                    await self._run_on(pulse)
                 except StorageDamaged as error:
                     if self._settings.store.on_corruption == "stop":
                         raise
                     # What was not committed comes again from the broker, into a new file.
-                    set_aside(path, error)
+                    set_aside(self._path, error)
                 else:
                     break
         await asyncio.to_thread(self._tracer.close)
         log.info("stopped", **self._summary())
 
-    async def _run_on(self, path: Path, pulse: Pulse) -> None:
-        async with open_store(path, now) as store:
+    async def _run_on(self, pulse: Pulse) -> None:
+        async with open_store(self._path, now) as store:
             if store.quarantined:
                 log.error("quarantine_waits", path=str(store.quarantined), command=_ACKNOWLEDGE)
             reporter = asyncio.create_task(self._report())
@@ -118,13 +123,17 @@ class App:
             clock=now,
             stop=self._stop,
         )
+        failure: RecorderError | None = None
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(self._retention(store).run(self._stop))
                 parts.create_task(self._supervised("recording", recording.attempt))
                 parts.create_task(self._supervised("answering", answering.attempt))
         except* RecorderError as errors:
-            raise errors.exceptions[0] from None
+            failure = _first(errors)
+        # Python before 3.11.4 wraps what is raised inside `except*` in another group.
+        if failure is not None:
+            raise failure
 
     def _retention(self, store: Store) -> Retention:
         settings = self._settings
