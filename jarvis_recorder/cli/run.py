@@ -24,7 +24,8 @@ def run(
         bool,
         typer.Option(
             "--private-broker",
-            help="Start an empty RabbitMQ node for this run alone, to try things out.",
+            help="Start an empty RabbitMQ node for this run alone, to try things out; on the usual "
+            "port 5672 where that is free.",
         ),
     ] = False,
 ) -> None:
@@ -43,8 +44,12 @@ def run(
         if private_broker:
             # Until the recorder takes over the signals: leave no node behind.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            node = stack.enter_context(private_node())
-            typer.echo(f"private broker at {node.url}", err=True)
+            node = stack.enter_context(private_node(usual_port=True))
+            typer.echo(
+                f"private broker at {node.url}; for other commands and clients:\n"
+                f"  export JARVIS_RECORDER_BROKER__URL={node.url}",
+                err=True,
+            )
             overrides.append(f"broker.url={node.url}")
         settings = loaded(config, overrides)
         log.configure(settings.settings.log.level, settings.settings.log.format)

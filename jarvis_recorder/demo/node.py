@@ -1,8 +1,9 @@
 """
 A RabbitMQ node of one's own: own name, ports and directory, gone when its owner is gone.
 
-It never touches a broker that is already there. RabbitMQ's wrapper in a system's `sbin`
-switches to another user, so the scripts below `/usr/lib/rabbitmq` are run directly.
+It never touches a broker that is already there, and reads nothing of what this machine has
+configured for one. RabbitMQ's wrapper in a system's `sbin` switches to another user, so the
+scripts below `/usr/lib/rabbitmq` are run directly.
 """
 
 import contextlib
@@ -21,6 +22,8 @@ from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
 
 SCRIPTS: Final = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
 _BOOT_SECONDS: Final = 60.0
+# Where clients look for a broker that nobody has told them of.
+_USUAL_PORT: Final = 5672
 
 # The name daemon and the node run in one process group, whose leader kills it when its
 # standard input ends: so the node cannot outlive its owner, however that one dies.
@@ -42,9 +45,12 @@ class PrivateNode:
         vm_memory_high_watermark: str = "0.6",
         configuration: str = "",
         plugins: str = "",
+        usual_port: bool = False,
     ) -> None:
         self.directory = directory
         self.port, epmd_port, distribution_port = _free_ports(3)
+        if usual_port and _is_free(_USUAL_PORT):
+            self.port = _USUAL_PORT
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self._scripts = _find_scripts()
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -57,6 +63,9 @@ class PrivateNode:
             f"log.console = false\n{configuration}"
         )
         (directory / "enabled_plugins").write_text(f"[{plugins}].\n")
+        (directory / "advanced.config").write_text("[].\n")
+        (directory / "rabbitmq-env.conf").touch()
+        (directory / "conf.d").mkdir(exist_ok=True)
         self._environment = {
             "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
@@ -67,6 +76,9 @@ class PrivateNode:
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution_port),
             "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONFIG_FILES": str(directory / "conf.d"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),
             "RABBITMQ_MNESIA_BASE": str(directory / "data"),
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_PID_FILE": str(directory / "pid"),
@@ -123,12 +135,16 @@ class PrivateNode:
 
 
 @contextlib.contextmanager
-def private_node() -> Iterator[PrivateNode]:
-    """Run a node in a new directory; both are gone afterwards."""
+def private_node(*, usual_port: bool = False) -> Iterator[PrivateNode]:
+    """
+    Run a node in a new directory; both are gone afterwards.
+
+    With `usual_port` it listens where clients look by default, unless another broker does.
+    """
     directory = Path(tempfile.mkdtemp(prefix="jarvis-rabbitmq-"))
     node = None
     try:
-        node = PrivateNode(directory)
+        node = PrivateNode(directory, usual_port=usual_port)
         yield node.start()
     finally:
         if node is not None:
@@ -151,6 +167,14 @@ def _free_ports(count: int) -> list[int]:
         for candidate in sockets:
             candidate.bind(("127.0.0.1", 0))
         return [candidate.getsockname()[1] for candidate in sockets]
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_connection(("localhost", port), timeout=1).close()
+    except OSError:
+        return True
+    return False
 
 
 def _greets(port: int) -> bool:
