@@ -7,6 +7,7 @@ that names a setting wins. A name that is not a setting is an error, in every so
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,10 @@ from jarvis_recorder.wire.methods import BY_NAME
 
 PREFIX: Final = "JARVIS_RECORDER_"
 DELIMITER: Final = "__"
+# What `provision systemd` installs, and what commands next to the service use as well.
 SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
+SYSTEM_CREDENTIALS: Final = Path("/etc/jarvis-recorder/credentials")
+SERVICE_DATABASE: Final = Path("/var/lib/jarvis-recorder/recorder.db")
 
 
 class _Section(BaseModel):
@@ -276,6 +280,10 @@ def load(
     """
     Merge the sources and return valid settings.
 
+    Without a file of the caller's own the system's takes part, and so do the system's credentials
+    where no directory is named and the caller may read them: root's commands then use what the
+    service uses.
+
     Raises:
         ConfigurationError: A name that is no setting, a value that is not allowed, a file that
             cannot be read; says where and what to do.
@@ -283,7 +291,7 @@ def load(
     layers = (
         _from_command_line(overrides),
         _from_environment(environ),
-        _from_credentials(environ.get("CREDENTIALS_DIRECTORY")),
+        _from_credentials(environ.get("CREDENTIALS_DIRECTORY") or _system_credentials(config_file)),
         _from_file(config_file),
     )
     values: dict[str, Any] = {}
@@ -294,8 +302,9 @@ def load(
             origins[name] = layer.where[name]
     settings = _validated(values, origins)
     if not settings.store.url:
-        path = _default_path(environ)
-        settings = _validated({**values, "store.url": f"sqlite:///{path}"}, origins)
+        path, origin = _default_path(environ)
+        origins["store.url"] = origin
+        settings = _validated({**values, "store.url": f"sqlite:///{path}" if path else ""}, origins)
     return Loaded(settings, origins)
 
 
@@ -334,6 +343,11 @@ def _from_environment(environ: Mapping[str, str]) -> _Layer:
 
 def _variables() -> dict[str, str]:
     return {name: PREFIX + name.upper().replace(".", DELIMITER) for name in NAMES}
+
+
+def _system_credentials(config_file: Path | None) -> str | None:
+    may_read = config_file is None and os.access(SYSTEM_CREDENTIALS, os.R_OK | os.X_OK)
+    return str(SYSTEM_CREDENTIALS) if may_read else None
 
 
 def _from_credentials(directory: str | None) -> _Layer:
@@ -395,27 +409,51 @@ def _require_known(name: str, what: str, known: Mapping[str, str]) -> None:
         raise ConfigurationError(f"{what} is not a setting{hint}")
 
 
-def _default_path(environ: Mapping[str, str]) -> Path:
+def _default_path(environ: Mapping[str, str]) -> tuple[Path | None, str]:
+    """The database where no setting names one, None without a home; and its origin."""
     if state := environ.get("STATE_DIRECTORY"):
-        return Path(state.partition(":")[0]) / "recorder.db"
+        return Path(state.partition(":")[0]) / "recorder.db", "environment (STATE_DIRECTORY)"
     if state := environ.get("XDG_STATE_HOME"):
-        return Path(state) / "jarvis-recorder" / "recorder.db"
-    return Path.home() / ".local" / "state" / "jarvis-recorder" / "recorder.db"
+        return Path(state) / "jarvis-recorder" / "recorder.db", "default"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None, "default"
+    return home / ".local" / "state" / "jarvis-recorder" / "recorder.db", "default"
 
 
-def sqlite_path(settings: Settings) -> Path:
+def sqlite_path(loaded: Loaded) -> Path:
     """
     Return the path of the database file.
 
     Raises:
-        ConfigurationError: `store.url` names none.
+        ConfigurationError: `store.url` names none; or it is the default of the calling user
+            while the installed service has its own, which the caller most likely means.
     """
-    scheme, separator, path = settings.store.url.partition(":///")
+    url = loaded.settings.store.url
+    if not url:
+        raise ConfigurationError("there is no home directory for a database: set store.url")
+    scheme, separator, path = url.partition(":///")
     if scheme != "sqlite" or not separator or not path or "?" in path or "#" in path:
         raise ConfigurationError(
             "store.url must be sqlite:///relative/path or sqlite:////absolute/path, without ? or #"
         )
-    return Path(path).absolute()
+    found = Path(path).absolute()
+    if loaded.origins["store.url"] == "default" and _is_service_elsewhere(found):
+        raise ConfigurationError(
+            f"no setting names the database, and {found} is not that of the installed service: "
+            f"set store.url to sqlite:///{SERVICE_DATABASE} in {SYSTEM_FILE}, or to another with "
+            "--set store.url=sqlite:////path"
+        )
+    return found
+
+
+def _is_service_elsewhere(path: Path) -> bool:
+    try:
+        return path != SERVICE_DATABASE and SERVICE_DATABASE.exists()
+    except PermissionError:
+        # Its directory is there, and is not the caller's.
+        return True
 
 
 def redacted(name: str, settings: Settings) -> str:

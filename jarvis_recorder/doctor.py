@@ -28,7 +28,7 @@ async def examine(loaded: Loaded) -> list[Finding]:
         found.append(red("broker", text, remedy, BrokerUnavailable.exit_code))
     at_work = any(one.name == "consumers" and one.light is Light.GREEN for one in found)
     try:
-        path = sqlite_path(settings)
+        path = sqlite_path(loaded)
     except RecorderError as error:
         return [*found, red("database", str(error), "see store.url", error.exit_code)]
     secrets = secret_files(loaded.origins)

@@ -117,7 +117,9 @@ def open_tracer(environ: Mapping[str, str]) -> Tracer:
         return OpenTelemetry(_provider())
     except ImportError as error:
         log.warning(
-            "tracing_not_installed", missing=error.name, use="pip install 'jarvis-recorder[otel]'"
+            "tracing_not_installed",
+            missing=error.name,
+            use="install opentelemetry-sdk and opentelemetry-exporter-otlp-proto-http",
         )
         return Silent()
 

@@ -46,8 +46,8 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
     """
     from jarvis_recorder.config import NAMES, sqlite_path
 
-    settings, origins = loaded(config, set_)
-    sqlite_path(settings)
+    settings, origins = found = loaded(config, set_)
+    sqlite_path(found)
     settings.broker.tls.context()
     given = sum(origins[name] != "default" for name in NAMES)
     typer.echo(f"the configuration is valid: {given} of {len(NAMES)} settings given")

@@ -2,22 +2,24 @@
 
 import asyncio
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
 from jarvis_recorder import lifecycle
+from jarvis_recorder.cli import toml_file
 from jarvis_recorder.cli.settings import ConfigFile, Overrides, loaded
 from jarvis_recorder.errors import ConfigurationError
 
 commands = typer.Typer(
     help="Serve the dashboard and REST over HTTP, as a client of a running recorder.",
     epilog="First `jarvis-recorder gateway passwd`, then `jarvis-recorder gateway`. It needs the "
-    "extra: `pip install 'jarvis-recorder[gateway]'`.",
+    "packages of the extra `gateway`.",
     invoke_without_command=True,
 )
 
-_SHORTEST_PASSWORD = 8
+_SHORTEST_PASSWORD: Final = 8
 
 
 @commands.callback()
@@ -40,16 +42,23 @@ def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides =
     lifecycle.run(main())
 
 
-@commands.command(epilog="Example: `jarvis-recorder gateway passwd >> config.toml`")
+@commands.command(epilog="Example: `jarvis-recorder gateway passwd --to gateway.toml`")
 def passwd(
     reader: Annotated[
         bool, typer.Option("--reader", help="The password of those who may only read.")
     ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", metavar="FILE", help="Set them in this TOML file, made where there is none."
+        ),
+    ] = None,
 ) -> None:
     """
-    Ask for a password and print the settings that let it in.
+    Ask for a password and print the settings that let it in, or set them in a file.
 
-    The password itself is kept nowhere. In a pipe it is read from standard input.
+    The password itself is kept nowhere. In a pipe it is read from standard input. A file that is
+    made is for its owner alone; what else a file holds stays as it is.
     """
     require_extra()
     import secrets
@@ -60,16 +69,25 @@ def passwd(
     if len(password) < _SHORTEST_PASSWORD:
         raise typer.BadParameter(f"a password has at least {_SHORTEST_PASSWORD} characters")
     hashed = PasswordHasher().hash(password)
-    if reader:
-        typer.echo(f'[gateway]\nreader_password_hash = "{hashed}"')
-        return
-    typer.echo(
-        f'[gateway]\npassword_hash = "{hashed}"\n'
-        f"# Whoever knows it can make tokens; a new one ends all that were given out.\n"
-        f'token_secret = "{secrets.token_urlsafe(32)}"'
+    lines = (
+        [f'reader_password_hash = "{hashed}"']
+        if reader
+        else [
+            f'password_hash = "{hashed}"',
+            "# Any caller that knows it can make tokens; a new one ends all that were given out.",
+            f'token_secret = "{secrets.token_urlsafe(32)}"',
+        ]
     )
+    if to is not None:
+        toml_file.set_lines(to, "gateway", lines)
+        typer.echo(f"{to}: the password is set")
+        return
+    text = "\n".join(("[gateway]", *lines, ""))
+    toml_file.require_appendable(text, "jarvis-recorder gateway passwd --to")
+    typer.echo(text, nl=False)
     typer.echo(
-        "Put these lines into the configuration file, readable by the gateway alone (chmod 600).",
+        "Put these lines into the configuration file, readable by the gateway alone (chmod 600); "
+        "--to FILE does it.",
         err=True,
     )
 
@@ -86,5 +104,6 @@ def require_extra() -> None:
         import jwt  # noqa: F401
     except ImportError as error:
         raise ConfigurationError(
-            f"the gateway needs {error.name}: pip install 'jarvis-recorder[gateway]'"
+            f"the gateway needs {error.name}, which is not installed: install the recorder with its "
+            "extra `gateway`; in a checkout: pip install '.[gateway]'"
         ) from None

@@ -40,26 +40,28 @@ def import_(
     from jarvis_recorder.storage.importing import import_original
     from jarvis_recorder.wire.original import KINDS, PREFERENCES
 
-    settings = loaded(config, set_).settings
-    log.configure("warning", settings.log.format)
+    settings = loaded(config, set_)
+    log.configure("warning", settings.settings.log.format)
+    path = sqlite_path(settings)
     with _bar() as progress:
-        report = asyncio.run(import_original(file, sqlite_path(settings), progress))
+        report = asyncio.run(import_original(file, path, progress))
     if as_json:
         tables = {
             name: {"rows": one.rows, "taken": one.taken, "already": one.already, "left": one.left}
             for name, one in report.items()
         }
-        typer.echo(json.dumps({"tables": tables}))
+        typer.echo(json.dumps({"path": str(path), "tables": tables}))
     else:
-        _show(report)
+        _show(path, report)
     if any(report[name].left for name in (*KINDS, PREFERENCES) if name in report):
         raise typer.Exit(1)
 
 
-def _show(report: "Report") -> None:
+def _show(path: Path, report: "Report") -> None:
     from jarvis_recorder.cli.views.screen import Column, open_screen
 
     screen = open_screen()
+    screen.heading(str(path))
     numbers = [Column(name, justify="right") for name in ("rows", "taken", "there already", "left")]
     rows = [
         (name, *(f"{count:,}" for count in (one.rows, one.taken, one.already, one.left.total())))

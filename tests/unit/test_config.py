@@ -1,7 +1,11 @@
 """Where settings come from, and what is said of wrong ones."""
 
+import os
+from pathlib import Path
+
 import pytest
 
+from jarvis_recorder import config
 from jarvis_recorder.config import NAMES, load, redacted, sqlite_path
 from jarvis_recorder.errors import ConfigurationError
 
@@ -183,16 +187,79 @@ def test_a_wrong_value_is_not_repeated():
     ],
 )
 def test_the_database_stands_in_the_state_directory(environment, path):
-    settings = load({}, environment).settings
-
-    assert str(sqlite_path(settings)) == f"{path}/recorder.db"
+    assert str(sqlite_path(load({}, environment))) == f"{path}/recorder.db"
 
 
 def test_a_relative_path_counts_from_where_one_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = load({"store.url": "sqlite:///run/recorder.db"}, {}).settings
+    relative = load({"store.url": "sqlite:///run/recorder.db"}, {})
 
-    assert sqlite_path(settings) == tmp_path / "run" / "recorder.db"
+    assert sqlite_path(relative) == tmp_path / "run" / "recorder.db"
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """The files of an installed service, in a directory of the test's."""
+    for name, path in (
+        ("SYSTEM_FILE", tmp_path / "etc" / "config.toml"),
+        ("SYSTEM_CREDENTIALS", tmp_path / "etc" / "credentials"),
+        ("SERVICE_DATABASE", tmp_path / "lib" / "recorder.db"),
+    ):
+        monkeypatch.setattr(config, name, path)
+        path.parent.mkdir(exist_ok=True)
+    config.SYSTEM_CREDENTIALS.mkdir()
+    return config
+
+
+def test_commands_next_to_the_service_use_its_broker_and_its_database(system):
+    (system.SYSTEM_CREDENTIALS / "broker.url").write_text("amqp://service@h/\n")
+    system.SYSTEM_FILE.write_text(f'[store]\nurl = "sqlite:///{system.SERVICE_DATABASE}"\n')
+    system.SERVICE_DATABASE.touch()
+
+    found = load({}, {"XDG_STATE_HOME": "/x"})
+
+    assert found.settings.broker.url.get_secret_value() == "amqp://service@h/"
+    assert sqlite_path(found) == system.SERVICE_DATABASE
+
+
+def test_a_file_of_ones_own_takes_the_place_of_all_that_is_the_systems(system, toml):
+    (system.SYSTEM_CREDENTIALS / "broker.url").write_text("amqp://service@h/\n")
+
+    assert load({}, {}, toml("")).origins["broker.url"] == "default"
+
+
+def test_credentials_of_another_user_are_passed_over(system, monkeypatch):
+    (system.SYSTEM_CREDENTIALS / "broker.url").write_text("amqp://service@h/\n")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != system.SYSTEM_CREDENTIALS)
+
+    assert load({}, {}).origins["broker.url"] == "default"
+
+
+def test_the_users_own_database_is_not_taken_for_the_services(system):
+    """Otherwise `import` as root would fill a file that no one reads, and report success."""
+    system.SERVICE_DATABASE.touch()
+
+    with pytest.raises(
+        ConfigurationError, match=f"set store.url to sqlite:///{system.SERVICE_DATABASE}"
+    ):
+        sqlite_path(load({}, {"XDG_STATE_HOME": "/x"}))
+
+    for named in (
+        load({"store.url": "sqlite:////x/recorder.db"}, {}),
+        load({}, {"STATE_DIRECTORY": "/x"}),
+    ):
+        assert str(sqlite_path(named)) == "/x/recorder.db"
+
+
+def test_without_a_home_directory_only_the_database_is_missing(monkeypatch):
+    """A dynamic user of systemd has none where libnss-systemd is not installed."""
+    monkeypatch.setattr(Path, "home", lambda: Path("~no-such-user").expanduser())
+
+    found = load({}, {})
+
+    assert found.settings.gateway.listen == "127.0.0.1:8080"
+    with pytest.raises(ConfigurationError, match=r"no home directory .* set store\.url"):
+        sqlite_path(found)
 
 
 @pytest.mark.parametrize("url", ["", "foo", "http://h/", "amqp://", "amqp://[h", "amqp://h:99999/"])
@@ -205,10 +272,8 @@ def test_a_broker_that_is_no_address_is_an_error(url):
     "url", ["recorder.db", "sqlite://", "sqlite://host/path", "mysql://h/db", "::", "sqlite:///"]
 )
 def test_a_store_that_is_no_file_is_an_error_that_says_what_is(url):
-    settings = load({"store.url": url}, {}).settings
-
     with pytest.raises(ConfigurationError, match=r"store\.url must be sqlite:///"):
-        sqlite_path(settings)
+        sqlite_path(load({"store.url": url}, {}))
 
 
 def test_permissions_are_json_where_a_source_knows_only_text():

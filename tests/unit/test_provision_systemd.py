@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import termios
+import tomllib
 
 import pytest
 
@@ -56,6 +57,11 @@ def units(root):
 @pytest.fixture
 def credential(root):
     return root / "etc" / "jarvis-recorder" / "credentials" / "broker.url"
+
+
+@pytest.fixture
+def settings(root):
+    return root / "etc" / "jarvis-recorder" / "config.toml"
 
 
 @pytest.fixture
@@ -124,9 +130,29 @@ def test_the_url_is_for_root_only_and_nowhere_else(provision, root, credential):
     assert credential.stat().st_mode & 0o777 == 0o600
     assert credential.parent.stat().st_mode & 0o777 == 0o700
     others = [path for path in root.rglob("*") if path.is_file() and path != credential]
-    assert len(others) == 6
+    assert len(others) == 7
     assert "geheim" not in out + err + "".join(path.read_text() for path in others)
     assert "systemctl enable --now jarvis-recorder.service" in out
+
+
+def test_commands_find_the_services_database(provision, root, settings):
+    provision()
+
+    assert tomllib.loads(settings.read_text()) == {
+        "store": {"url": "sqlite:////var/lib/jarvis-recorder/recorder.db"}
+    }
+    assert settings.stat().st_mode & 0o777 == 0o644
+
+
+def test_settings_that_are_there_stay_and_a_missing_database_is_told(provision, settings):
+    settings.parent.mkdir(parents=True)
+    settings.write_text('[log]\nlevel = "debug"\n')
+
+    code, out, _ = provision()
+
+    assert code == 0
+    assert settings.read_text() == '[log]\nlevel = "debug"\n'
+    assert "names no store.url" in out
 
 
 def test_twice_is_as_good_as_once_and_keeps_the_url(provision, units, credential):
@@ -178,7 +204,7 @@ def test_a_dry_run_shows_everything_and_does_nothing(provision, root, units):
 
     assert code == 0
     assert not root.exists()
-    assert out.count("would be written") == 6
+    assert out.count("would be written") == 7
     assert "would be asked for" in out
 
     provision()

@@ -1,5 +1,6 @@
 """`db backup` and `db restore`."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -47,7 +48,9 @@ def backup(
     command began. It gets this name when it has been verified and is on disk. Only then
     are older ones removed, and never a file of another name.
     """
-    os.nice(_NICENESS)
+    # The service's own system call filter refuses it; its unit says Nice= itself.
+    with contextlib.suppress(PermissionError):
+        os.nice(_NICENESS)
     from jarvis_recorder.cli.views.measures import counted, size
     from jarvis_recorder.storage.backup import backup as back_up
 

@@ -18,9 +18,9 @@ def database(config: Path | None, overrides: list[str] | None) -> Path:
     from jarvis_recorder import log
     from jarvis_recorder.config import sqlite_path
 
-    settings = loaded(config, overrides).settings
+    settings = loaded(config, overrides)
     # These commands say themselves what they have done.
-    log.configure("warning", settings.log.format)
+    log.configure("warning", settings.settings.log.format)
     return sqlite_path(settings)
 
 

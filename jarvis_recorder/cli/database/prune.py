@@ -36,9 +36,9 @@ def prune(
     from jarvis_recorder.config import sqlite_path
     from jarvis_recorder.retention import count_now, keeping_of, prune_now
 
-    settings = loaded(config, set_).settings
-    log.configure("warning", settings.log.format)
-    path, keeping = sqlite_path(settings), keeping_of(settings.retention)
+    found = loaded(config, set_)
+    log.configure("warning", found.settings.log.format)
+    path, keeping = sqlite_path(found), keeping_of(found.settings.retention)
     if keeping.keeps_everything:
         raise ConfigurationError(
             "retention keeps everything: set retention.info and the like to a number of days"

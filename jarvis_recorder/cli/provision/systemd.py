@@ -19,6 +19,7 @@ from jarvis_recorder.cli.provision.files import (
     template,
     write_new,
 )
+from jarvis_recorder.config import SERVICE_DATABASE, load
 from jarvis_recorder.errors import ConfigurationError
 
 _UNITS: Final = (
@@ -32,6 +33,7 @@ _PLACES: Final = {
     "etc/sysusers.d/jarvis-recorder.conf": "jarvis-recorder.sysusers",
     "etc/tmpfiles.d/jarvis-recorder.conf": "jarvis-recorder.tmpfiles",
 }
+_CONFIG: Final = "etc/jarvis-recorder/config.toml"
 _CREDENTIAL: Final = "etc/jarvis-recorder/credentials/broker.url"
 _EXECUTABLE_IN_TEMPLATES: Final = "/usr/local/bin/jarvis-recorder"
 # What ProtectHome= and PrivateTmp= of the unit hide from it.
@@ -56,7 +58,7 @@ Next, as root:
   systemctl daemon-reload
   systemctl enable --now jarvis-recorder.service jarvis-recorder-backup.timer
 
-The dashboard, once its file /etc/jarvis-recorder/gateway.toml is there (docs/gateway.md):
+The dashboard, once its file is there (docs/gateway.md):
   systemctl enable --now jarvis-recorder-gateway.service
 
 After an upgrade: systemctl daemon-reload && systemctl restart jarvis-recorder
@@ -92,9 +94,10 @@ def provision(
     """
     Install the recorder as a service of systemd, with a daily backup.
 
-    Writes the units, what makes their user and directories, and the broker's URL as a
-    credential that only root can read: it is asked for, or read from standard input, and kept
-    where there is one. Nothing is started; what to type next is shown at the end.
+    Writes the units, what makes their user and directories, the settings by which every command
+    on this machine finds the service's database, and the broker's URL as a credential that only
+    root can read: it is asked for, or read from standard input. Settings and credential that
+    are there already are kept. Nothing is started; what to type next is shown at the end.
     """
     program = _executable(executable, root)
     planned = [
@@ -103,10 +106,13 @@ def provision(
         for place, name in _PLACES.items()
     ]  # fmt: skip
     standings = {file: file.standing() for file in planned}
-    credential = root / _CREDENTIAL
+    config, credential = root / _CONFIG, root / _CREDENTIAL
     if dry_run:
         for file, standing in standings.items():
             typer.echo(f"{file.path}: {_TO_DO[standing]}")
+        with readable_errors(config):
+            kept = "is there already" if config.exists() else "would be written"
+        typer.echo(f"{config}: {kept}")
         with readable_errors(credential):
             kept = "is there already" if credential.exists() else "would be asked for and written"
         typer.echo(f"{credential}: {kept}")
@@ -115,12 +121,12 @@ def provision(
         require_untouched(
             [file.path for file, standing in standings.items() if standing is Standing.CHANGED]
         )
-    _install(standings, credential)
+    _install(standings, config, credential)
     typer.echo(_NEXT)
 
 
-def _install(standings: dict[Installation, Standing], credential: Path) -> None:
-    for path in (*(file.path for file in standings), credential):
+def _install(standings: dict[Installation, Standing], config: Path, credential: Path) -> None:
+    for path in (*(file.path for file in standings), config, credential):
         require_writable(path)
     with readable_errors(credential):
         url = None if credential.exists() else _asked_url()
@@ -128,6 +134,7 @@ def _install(standings: dict[Installation, Standing], credential: Path) -> None:
         if standing is not Standing.SAME:
             file.install()
         typer.echo(f"{file.path}: {_DONE[standing]}")
+    _install_settings(config)
     if url is None:
         typer.echo(f"{credential}: is there already, and kept")
         return
@@ -136,6 +143,21 @@ def _install(standings: dict[Installation, Standing], credential: Path) -> None:
         credential.parent.mkdir(mode=0o700, exist_ok=True)
         write_new(credential, url + "\n", 0o600)
     typer.echo(f"{credential}: written, for root only")
+
+
+def _install_settings(config: Path) -> None:
+    with readable_errors(config):
+        if not config.exists():
+            config.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_new(config, template("systemd", "jarvis-recorder.toml"), 0o644)
+            typer.echo(f"{config}: written")
+            return
+    typer.echo(f"{config}: is there already, and kept")
+    if load({}, {}, config).origins["store.url"] == "default":
+        typer.echo(
+            f"{config}: names no store.url, by which commands find the service's database: "
+            f'[store] url = "sqlite:///{SERVICE_DATABASE}"'
+        )
 
 
 def _asked_url() -> str:
@@ -177,7 +199,7 @@ def _executable(given: Path | None, root: Path) -> Path:
         if any(part.is_relative_to(hidden) for hidden in _HIDDEN):
             raise ConfigurationError(
                 f"{part}: the service has no access to home directories: install it for all "
-                "users (PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install "
-                "jarvis-recorder), or name another command with --executable"
+                "users (in a checkout, as root: make install), or name another command with "
+                "--executable"
             )
     return program
