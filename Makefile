@@ -18,7 +18,7 @@ TEST_PARTS := \
 	amqp-publish:amqp-tools cc:gcc /usr/include/stdio.h:libc6-dev \
 	/usr/lib/*/libatomic.so.1:libatomic1
 
-.PHONY: demo demo-ui run install test test-fast lint bench schemas lock clean
+.PHONY: demo demo-ui run install test test-fast test-version lint bench schemas lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
@@ -45,6 +45,11 @@ test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 test-fast: $(VENV)/ready test-parts  ## What needs no broker, on all cores.
 	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
 
+# What differs between versions: the exit codes, and all that is tried without a broker.
+test-version: $(VENV)/ready rabbitmq test-parts  ## With PYTHON=, in an environment of its own (VENV=).
+	$(BIN)/python -m pytest tests/integration/test_exit_codes.py
+	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
+
 lint: $(VENV)/ready  ## Format, lint, types, import contracts.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -58,16 +63,16 @@ schemas: $(VENV)/ready  ## Write schemas/ and the docs made from the code anew.
 	$(BIN)/jarvis-recorder schema export schemas
 	$(BIN)/python tools/make-docs
 
-lock: $(VENV)/ready  ## Resolve requirements.lock anew.
-	$(BIN)/pip install --quiet "uv>=0.9"
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header \
-		--extra uvloop --extra gateway --extra otel --group dev --output-file requirements.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --constraint requirements.lock \
-		--extra uvloop --extra gateway --output-file requirements-run.lock pyproject.toml
-	printf 'hatchling\neditables\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+UV_COMPILE := .run/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+lock: python  ## Resolve requirements*.lock again.
+	$(PYTHON) -m venv .run/uv
+	.run/uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9"
+	$(UV_COMPILE) --extra uvloop --extra gateway --extra otel --group dev \
+		--output-file requirements.lock pyproject.toml
+	$(UV_COMPILE) --constraint requirements.lock --extra uvloop --extra gateway \
+		--output-file requirements-run.lock pyproject.toml
+	printf 'hatchling\nhatch-fancy-pypi-readme\neditables\n' | $(UV_COMPILE) \
 		--constraint requirements.lock --output-file requirements-build.lock -
 
 # What it runs with first, so that the demo waits for no more; then what it is tested with.
@@ -97,4 +102,4 @@ test-parts:
 	@tools/get-parts $(TEST_PARTS)
 
 clean:
-	rm -rf $(VENV) .run .coverage* .artefacts htmlcov
+	rm -rf .venv .venv-* .run .coverage* .artefacts htmlcov

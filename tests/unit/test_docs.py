@@ -1,5 +1,6 @@
 """The documents say what the code does."""
 
+import json
 import re
 import subprocess
 import sys
@@ -48,3 +49,18 @@ def test_settings_that_are_named_exist(document):
         if name.partition(".")[0] in sections and name not in known and not name.endswith(files)
     ]  # fmt: skip
     assert unknown == []
+
+
+def test_a_package_index_shows_the_readme_without_links_that_lead_nowhere():
+    """It has neither the documents nor the picture, so their links are absolute there."""
+    told = subprocess.run(
+        [sys.executable, "-m", "hatchling", "metadata"],
+        check=True, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    metadata = json.loads(told.stdout)
+
+    source = metadata["urls"]["Source"]
+    links = re.findall(r"\]\(([^)]+)\)", metadata["readme"]["text"])
+    assert f"{source}/docs/dashboard.png" in links
+    assert [link for link in links if not link.startswith(f"{source}/")] == []
+    assert metadata["authors"]

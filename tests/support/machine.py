@@ -1,0 +1,144 @@
+"""
+A machine with a systemd of its own: this system's files, and changes that are gone afterwards.
+
+`systemd-nspawn` boots it from an overlay of `/`, so it has this system's versions of everything.
+It has its own network, so its services take no port of ours.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tests.support.recorder import wait_until
+
+CHECKOUT: Final = "/usr/local/src/jarvis-recorder"
+_ROOT: Final = Path(__file__).parents[2]
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# How this system reaches its package index.
+_PASSED_ON: Final = ("PIP_", "SSL_", "REQUESTS_", "http_proxy", "https_proxy", "no_proxy")
+
+
+def as_root() -> list[str] | None:
+    """What makes a command root's; None where nothing does without asking."""
+    if os.geteuid() == 0:
+        return []
+    asks_nothing = shutil.which("sudo") and not subprocess.run(
+        ["sudo", "-n", "true"], check=False, capture_output=True
+    ).returncode  # fmt: skip
+    return ["sudo", "-n"] if asks_nothing else None
+
+
+class Machine:
+    """A machine that is not booted yet; its files can be changed meanwhile."""
+
+    def __init__(self, directory: Path, root: list[str]) -> None:
+        self._as_root = root
+        self._files = directory / "root"
+        self._log = directory / "console.log"
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        for name in ("upper", "work", "root"):
+            (directory / name).mkdir()
+        layers = f"lowerdir=/,upperdir={directory}/upper,workdir={directory}/work"
+        self._run("mount", "-t", "overlay", "overlay", "-o", layers, str(self._files))
+
+    def _run(self, *command: str, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self._as_root, *command], check=True, text=True, **options)  # type: ignore[call-overload]
+
+    def prepare(self, script: str) -> str:
+        """Run a script as root on these files, with this system's network; return its output."""
+        passed_on = [
+            f"--setenv={name}={value}"
+            for name, value in os.environ.items()
+            if name.startswith(_PASSED_ON)
+        ]
+        done = subprocess.run(
+            [*self._as_root, *self._nspawn_command(), *passed_on, "--pipe", "--resolv-conf=off",
+             "/bin/bash", "-euc", script],
+            check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _nspawn_command(self) -> list[str]:
+        return [
+            "systemd-nspawn", "--quiet", f"--directory={self._files}", "--register=no",
+            "--keep-unit", f"--machine=jarvis-test-{os.getpid()}", "--hostname=localhost",
+            f"--bind-ro={_ROOT}:{CHECKOUT}",
+        ]  # fmt: skip
+
+    def boot(self) -> None:
+        """Boot as far as services can be started; none of this system's own is."""
+        with self._log.open("wb") as log:
+            self._nspawn = subprocess.Popen(
+                [*self._as_root, *self._nspawn_command(), "--boot", "--private-network",
+                 "--link-journal=no", "systemd.unit=sysinit.target"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        wait_until(self._is_up, f"the machine is up: {self._log}", 60)
+
+    def _is_up(self) -> bool:
+        assert self._nspawn is not None
+        assert self._nspawn.poll() is None, self._log.read_text(errors="replace")[-2000:]
+        return bool(_init(self._nspawn.pid)) and self.run("systemctl is-system-running").stdout in (
+            "running\n", "degraded\n", "starting\n",
+        )  # fmt: skip
+
+    def run(self, script: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a script in the booted machine as root, as a login would."""
+        assert self._nspawn is not None
+        return subprocess.run(
+            [*self._as_root, "nsenter", "-t", str(_init(self._nspawn.pid)),
+             "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--",
+             "env", "-i", f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb",
+             "/bin/bash", "-c", f"cd {CHECKOUT}; {script}"],
+            check=False, capture_output=True, text=True, input=given, timeout=120,
+        )  # fmt: skip
+
+    def does(self, script: str, given: str = "") -> str:
+        """Run a script that must succeed; return what it printed."""
+        done = self.run(script, given)
+        assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def close(self) -> None:
+        if self._nspawn is not None:
+            self._run("kill", "-KILL", *map(str, _descendants(self._nspawn.pid)))
+            self._nspawn.wait(30)
+        self._run("umount", "--lazy", str(self._files))
+
+
+@contextlib.contextmanager
+def machine(root: list[str]) -> Iterator[Machine]:
+    """Give a machine that is gone afterwards, with all that was changed on it."""
+    directory = Path(tempfile.mkdtemp(prefix="jarvis-machine-"))
+    made = None
+    try:
+        made = Machine(directory, root)
+        yield made
+    finally:
+        if made is not None:
+            made.close()
+        subprocess.run([*root, "rm", "-rf", "--one-file-system", directory], check=True)
+
+
+def _descendants(pid: int) -> list[int]:
+    found = [pid]
+    for each in found:
+        children = Path(f"/proc/{each}/task/{each}/children")
+        with contextlib.suppress(OSError):
+            found += map(int, children.read_text().split())
+    return found
+
+
+def _init(nspawn: int) -> int | None:
+    """The machine's first process, as a process of ours."""
+    for pid in _descendants(nspawn):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == "systemd\n":
+                return pid
+    return None
