@@ -101,5 +101,12 @@ rabbitmq:
 test-parts:
 	@tools/get-parts $(TEST_PARTS)
 
+.PHONY: test-image buildah
+test-image: .venv/ready rabbitmq buildah  ## The image, built and run on a base made from Debian; as root.
+	$(BIN)/python -m pytest tests/integration/test_image.py
+
+buildah:
+	@tools/get-$@
+
 clean:
 	rm -rf .venv .venv-* .run .coverage* .artefacts htmlcov

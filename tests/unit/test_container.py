@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from argon2 import PasswordHasher
 from jsonschema.validators import validator_for
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def test_the_linter_has_nothing_to_say_about_the_image():
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-@pytest.mark.parametrize("name", ["provision", "recorder"])
+@pytest.mark.parametrize("name", ["provision", "recorder", "gateway"])
 def test_ours_run_with_no_more_than_they_need(name):
     service = SERVICES[name]
 
@@ -57,6 +58,7 @@ def test_one_waits_for_the_other():
     assert conditions == {
         ("rabbitmq", "provision"): "service_completed_successfully",
         ("recorder", "rabbitmq"): "service_healthy",
+        ("gateway", "recorder"): "service_healthy",
     }
 
 
@@ -92,6 +94,23 @@ def test_the_arguments_of_provision_are_understood(tmp_path):
     url = first[tmp_path / "p" / "recorder" / "broker.url"]
     assert re.fullmatch(r"amqp://recorder:[\w-]{32}@rabbitmq/%2F\n", url)
     assert tmp_path / "p" / "definitions.json" in first
+    password = first[tmp_path / "p" / "gateway-password"].strip()
+    hashed = first[tmp_path / "p" / "gateway" / "gateway.password_hash"].strip()
+    assert PasswordHasher().verify(hashed, password)
+
+
+def test_what_a_service_is_handed_is_a_directory_of_its_own_in_the_image():
+    """A volume has the rights of the directory it begins as; the image makes them all."""
+    made = SERVICES["provision"]["volumes"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+
+    for name in ("recorder", "gateway"):
+        credentials = SERVICES[name]["volumes"][-1]
+        volume, handed, mode = credentials.split(":")
+        assert (volume, mode) == (f"{name}-credentials", "ro")
+        assert SERVICES[name]["environment"]["CREDENTIALS_DIRECTORY"] == handed
+        assert f"{volume}:/provisioned/{name}" in made
+        assert re.search(rf"install --directory [^&]* /provisioned/{name}\b", dockerfile)
 
 
 def test_what_is_copied_into_the_image_is_let_through():

@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import pytest
+from argon2 import PasswordHasher
 from yarl import URL
 
 from jarvis_recorder.broker.definitions import definitions
 from jarvis_recorder.broker.roles import ROLES, permissions
 from jarvis_recorder.config import load
+from jarvis_recorder.gateway.access import SHORTEST_SECRET
 
 
 def provision(*arguments):
@@ -94,6 +96,33 @@ def test_half_of_it_is_made_whole(written):
         everything(directory)[directory / "chat" / "broker.url"]
         != (before[directory / "chat" / "broker.url"])
     )
+
+
+def test_what_the_gateway_needs_is_a_credentials_directory_too(tmp_path):
+    done = provision(tmp_path, "--gateway")
+
+    settings = load({}, {"CREDENTIALS_DIRECTORY": str(tmp_path / "gateway")}).settings
+    password = (tmp_path / "gateway-password").read_text().strip()
+    hashed = settings.gateway.password_hash.get_secret_value()
+    assert PasswordHasher().verify(hashed, password)
+    assert len(settings.gateway.token_secret.get_secret_value()) >= SHORTEST_SECRET
+    assert settings.broker.url.get_secret_value().startswith("amqp://admin:")
+    assert password not in done.stdout
+    assert f"CREDENTIALS_DIRECTORY={tmp_path / 'gateway'} jarvis-recorder gateway" in done.stdout
+    test_only_the_owner_may_read((tmp_path, ""))
+
+
+def test_a_gateway_is_added_to_users_that_are_kept(written):
+    directory, _ = written
+    before = everything(directory)
+
+    assert provision(directory, "--keep", "--gateway").returncode == 0
+    added = everything(directory)
+    assert before.items() <= added.items()
+    url = (directory / "gateway" / "broker.url").read_text()
+    assert url == (directory / "admin" / "broker.url").read_text()
+    assert provision(directory, "--keep", "--gateway").returncode == 0
+    assert everything(directory) == added, "and it is kept as well"
 
 
 def test_a_dry_run_writes_nothing(tmp_path):

@@ -11,12 +11,17 @@ from urllib.parse import quote
 import typer
 from yarl import URL
 
+from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.errors import ConfigurationError
 
 _DEFINITIONS: Final = "definitions.json"
 _URL: Final = "broker.url"
 _PERMISSIONS: Final = "rpc.permissions"
 _RECORDER: Final = "recorder"
+_ADMIN: Final = "admin"
+_GATEWAY: Final = "gateway"
+_GATEWAY_PASSWORD: Final = "gateway-password"  # noqa: S105 - a file's name
+_TOKEN_SECRET: Final = f"{_GATEWAY}/gateway.token_secret"
 _HOST: Final = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
 
 
@@ -45,6 +50,10 @@ def provision(
     keep: Annotated[
         bool, typer.Option("--keep", help="Where it is there already, leave it and succeed.")
     ] = False,
+    gateway: Annotated[
+        bool,
+        typer.Option("--gateway", help="Also write what the gateway needs, with a password to it."),
+    ] = False,
     show_urls: Annotated[
         bool, typer.Option("--show-urls", help="Print the URLs too, with their passwords.")
     ] = False,
@@ -54,13 +63,14 @@ def provision(
 
     `definitions.json` is for the broker: users, their rights, exchanges, queues, bindings; of the
     passwords it has only salted hashes. Each role has a directory with its `broker.url`, the
-    recorder's also `rpc.permissions`; it is a credentials directory as systemd makes them. All
-    files are for you alone (mode 0600). Nothing on any broker is changed: what to type next is
-    shown at the end.
+    recorder's also `rpc.permissions`; it is a credentials directory as systemd makes them. With
+    `--gateway` there is one more, `gateway`, with the rights of `admin`; the password for people
+    is in the file `gateway-password`. All files are for you alone (mode 0600). Nothing on any
+    broker is changed: what to type next is shown at the end.
     """
     _require_host(host)
     scheme = "amqps" if tls else "amqp"
-    written = _files(f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}", vhost)
+    written = _files(f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}", vhost, gateway=gateway)
     there = [name for name in written if (directory / name).exists()]
     if dry_run:
         for name in written:
@@ -72,6 +82,8 @@ def provision(
     # Written last: without it nobody can have taken these passwords into use.
     if keep and _DEFINITIONS in there:
         typer.echo(f"{directory / _DEFINITIONS}: is there already; all is kept")
+        if gateway and _TOKEN_SECRET not in there:
+            _add_gateway(directory)
         return
     if there and not force and not keep:
         raise ConfigurationError(
@@ -83,7 +95,33 @@ def provision(
     _tell(directory, written, show_urls=show_urls)
 
 
-def _files(url: str, vhost: str) -> dict[str, str]:
+def _add_gateway(directory: Path) -> None:
+    """Write what the gateway needs next to users that were made without it."""
+    admin = directory / _ADMIN / _URL
+    try:
+        url = admin.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{admin}: cannot be read: {error.strerror}") from None
+    for name, text in _gateway_files(url).items():
+        _write(directory / name, text)
+        typer.echo(f"{directory / name}: written, for its owner only")
+
+
+def _gateway_files(url: str) -> dict[str, str]:
+    """Return what the gateway needs; the token secret is last, so with it all is there."""
+    require_extra()
+    from argon2 import PasswordHasher
+
+    password = secrets.token_urlsafe(12)
+    return {
+        _GATEWAY_PASSWORD: f"{password}\n",
+        f"{_GATEWAY}/{_URL}": url,
+        f"{_GATEWAY}/gateway.password_hash": PasswordHasher().hash(password) + "\n",
+        _TOKEN_SECRET: secrets.token_urlsafe(32) + "\n",
+    }
+
+
+def _files(url: str, vhost: str, *, gateway: bool) -> dict[str, str]:
     """Return what to write, by path, with fresh passwords."""
     from jarvis_recorder.broker.definitions import definitions, password_hash
     from jarvis_recorder.broker.roles import ROLES, permissions
@@ -96,6 +134,8 @@ def _files(url: str, vhost: str) -> dict[str, str]:
     files = {f"{_RECORDER}/{_PERMISSIONS}": json.dumps(permissions(), indent=2) + "\n"}
     for name, password in passwords.items():
         files[f"{name}/{_URL}"] = url.format(f"{name}:{password}") + "\n"
+    if gateway:
+        files |= _gateway_files(files[f"{_ADMIN}/{_URL}"])
     files[_DEFINITIONS] = json.dumps(definitions(vhost, hashes), indent=2) + "\n"
     return files
 
@@ -138,3 +178,5 @@ Then the recorder, and whoever asks it:
   CREDENTIALS_DIRECTORY={directory / "dashboard"} jarvis-recorder tail\
 """
     )
+    if _TOKEN_SECRET in written:
+        typer.echo(f"  CREDENTIALS_DIRECTORY={directory / _GATEWAY} jarvis-recorder gateway")
