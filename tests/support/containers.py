@@ -53,7 +53,8 @@ def make_base() -> None:
         packages = "--include=ca-certificates,python3,python3-venv"
         _run("debootstrap", "--variant=minbase", packages, SUITE, root)
         # In the build pip trusts the authorities that this machine trusts.
-        shutil.copy(AUTHORITIES, root / AUTHORITIES.relative_to("/"))
+        if AUTHORITIES.is_file():
+            shutil.copy(AUTHORITIES, root / AUTHORITIES.relative_to("/"))
         (root / "etc/pip.conf").write_text(f"[global]\ncert = {AUTHORITIES}\n")
         for downloaded in ("var/cache/apt", "var/lib/apt/lists"):
             shutil.rmtree(root / downloaded)
@@ -64,6 +65,9 @@ def make_base() -> None:
 
 def build_image() -> None:
     """Build the checkout's Dockerfile on that base; docker's format is the one with a health check."""
+    # A run that was killed may have left something.
+    buildah("rm", "--all")
+    buildah("rmi", "--prune")
     buildah(
         "build", "--isolation", "chroot", "--format", "docker", "--pull-never",
         "--build-arg", f"BASE={BASE}", "--tag", IMAGE, ROOT,
