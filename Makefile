@@ -17,8 +17,11 @@ TEST_PARTS := \
 	systemd-analyze:systemd systemd-nspawn:systemd-container chromium:chromium \
 	amqp-publish:amqp-tools cc:gcc /usr/include/stdio.h:libc6-dev \
 	/usr/lib/*/libatomic.so.1:libatomic1
+# Debian 13's buildah does nothing at all without netavark, which Debian only recommends.
+IMAGE_PARTS := \
+	buildah:buildah crun:crun debootstrap:debootstrap /usr/lib/podman/netavark:netavark
 
-.PHONY: demo demo-ui run install test test-fast test-version lint bench schemas lock clean
+.PHONY: demo demo-ui run install test test-fast test-image test-version lint bench schemas lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
@@ -44,6 +47,9 @@ test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 
 test-fast: $(VENV)/ready test-parts  ## What needs no broker, on all cores.
 	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
+
+test-image: $(VENV)/ready rabbitmq image-parts  ## The image, built on a base made from Debian; as root.
+	$(BIN)/python -m pytest tests/integration/test_image.py
 
 # What differs between versions: the exit codes, and all that is tried without a broker.
 test-version: $(VENV)/ready rabbitmq test-parts  ## With PYTHON=, in an environment of its own (VENV=).
@@ -89,7 +95,7 @@ $(VENV)/ready: $(VENV)/run requirements.lock
 	$(BIN)/pip check --disable-pip-version-check
 	@touch $@
 
-.PHONY: python rabbitmq test-parts
+.PHONY: python rabbitmq test-parts image-parts
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -101,12 +107,8 @@ rabbitmq:
 test-parts:
 	@tools/get-parts $(TEST_PARTS)
 
-.PHONY: test-image buildah
-test-image: .venv/ready rabbitmq buildah  ## The image, built and run on a base made from Debian; as root.
-	$(BIN)/python -m pytest tests/integration/test_image.py
-
-buildah:
-	@tools/get-$@
+image-parts:
+	@tools/get-parts $(IMAGE_PARTS)
 
 clean:
 	rm -rf .venv .venv-* .run .coverage* .artefacts htmlcov

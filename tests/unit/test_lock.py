@@ -128,3 +128,14 @@ def test_what_is_installed_for_all_users_is_what_the_demo_runs_with():
     first, *_ = pip_commands(".venv/ready")
 
     assert pip_commands("install") == [first]
+
+
+def test_the_image_is_installed_in_the_same_way():
+    text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+    installs = re.findall(r"pip install ([^&\n]*)", text)
+
+    assert installs
+    for arguments in installs:
+        assert "--no-deps" in arguments
+        assert "--require-hashes" in arguments or ".whl" in arguments
+    assert "pip check" in text
