@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -205,6 +206,11 @@ class GatewaySettings(_Section):
     cors_origins: list[str] = Field(
         [], description="origins whose pages may call the gateway, as a JSON array"
     )
+    trusted_proxies: list[str] = Field(
+        [],
+        description="addresses or networks of reverse proxies whose X-Forwarded-For is believed, "
+        "as a JSON array; empty: none is",
+    )
 
     @field_validator("listen")
     @classmethod
@@ -216,6 +222,21 @@ class GatewaySettings(_Section):
     @classmethod
     def _from_json(cls, value: Any) -> Any:
         return _parsed(value, '["https://home.example"]')
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _proxies_from_json(cls, value: Any) -> Any:
+        return _parsed(value, '["127.0.0.1"]')
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _names_networks(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"names no proxy: {error}") from None
+        return proxies
 
 
 class Settings(BaseSettings):

@@ -1,6 +1,9 @@
-"""The address that health and metrics are served on."""
+"""Addresses that are listened on, and those of peers."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+_LONGEST_NAME: Final = 64
 
 
 def host_and_port(listen: str) -> tuple[str, int]:
@@ -31,3 +34,20 @@ def reachable_at(listen: str) -> tuple[str, int]:
     if found.is_unspecified:
         host = "127.0.0.1" if found.version == 4 else "::1"
     return host, port
+
+
+def network_of(host: str) -> str:
+    """
+    Return what counts as one peer: an IPv4 address, or the /64 that one has of IPv6.
+
+    Anything else, as a proxy may send it, is itself.
+    """
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return host[:_LONGEST_NAME]
+    if found.version == 4:
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ip_network((int(found) >> 64 << 64, 64)))

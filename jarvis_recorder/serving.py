@@ -1,21 +1,47 @@
-"""What every HTTP server of ours is: a socket of its own, and no say in signals or logs."""
+"""What every HTTP server of ours is: a socket of its own, bounds, and no say in signals or logs."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 
+from jarvis_recorder.connections import Bounded
 from jarvis_recorder.endpoint import host_and_port
 from jarvis_recorder.errors import ConfigurationError
 
 
 class Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
+    """A server that leaves the signals to the process, and closes what takes too long."""
+
+    def __init__(self, application: Any, protocol: type[Bounded], **options: Any) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                **options,
+            )
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        # uvicorn's `callback_notify` goes by the wall clock, and rests while that is set back.
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Bounded):
+                    connection.close_if_late(now)
+        return await super().on_tick(counter)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -30,6 +31,8 @@ _PUBLIC_ALGORITHMS: Final = frozenset(
 _WINDOW_SECONDS: Final = 60.0
 _WRONG_OF_ONE: Final = 5
 _WRONG_OF_ALL: Final = 30
+_MOST_WAITING: Final = 64
+_LONGEST_WAIT_SECONDS: Final = 10.0
 
 
 class Role(StrEnum):
@@ -171,8 +174,6 @@ class Passwords:
         """
         self._hasher = PasswordHasher()
         self._hashes = dict(hashes)
-        # Each check takes 64 MiB and tens of milliseconds on purpose: one at a time.
-        self._one_at_a_time = asyncio.Lock()
         for role, hashed in self._hashes.items():
             try:
                 self._hasher.check_needs_rehash(hashed)
@@ -183,9 +184,12 @@ class Passwords:
                 ) from None
 
     async def role_of(self, password: str) -> Role | None:
-        """Return the role that a password is of, None where it is of none."""
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._role_of, password)
+        """
+        Return the role that a password is of, None where it is of none.
+
+        A check takes 64 MiB and tens of milliseconds on purpose: ask for one at a time.
+        """
+        return await asyncio.to_thread(self._role_of, password)
 
     def _role_of(self, password: str) -> Role | None:
         for role, hashed in self._hashes.items():
@@ -197,45 +201,106 @@ class Passwords:
         return None
 
 
-class Attempts:
+class Logins:
     """
-    Counts wrong passwords, of each address and of all together, over a minute.
+    Checks what is typed to log in, one at a time, and says when an address is wrong too often.
 
-    All together because addresses are cheap; that somebody who guesses can keep the operator
-    from logging in for a minute is the lesser evil, and tokens given out go on working.
+    A password that is right is let in, however many wrong ones came before: what a check costs
+    bounds how many can be tried. Where many wait for one, addresses with fewer wrong ones come
+    first; what has waited for long is told to try again.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, passwords: Passwords, clock: Callable[[], float] = time.monotonic) -> None:
+        self._passwords = passwords
         self._clock = clock
-        self._wrong: list[Attempt] = []
+        self._wrong: list[_Wrong] = []
+        self._waiting: list[_Waiting] = []
+        self._checking = False
+        self._newest_first = False
 
-    def begin(self, address: str) -> "Attempt":
+    async def role_of(self, password: str, address: str) -> Role:
         """
-        Count an attempt as wrong until `succeeded` takes that back: many may begin at once.
+        Return the role that a password is of.
 
         Raises:
-            Problem: There were too many wrong ones (429).
+            Problem: It is wrong (401), or one of too many (429).
         """
+        await self._turn(address)
+        try:
+            role = await self._passwords.role_of(password)
+        finally:
+            self._next()
+        if role is None:
+            raise self._refusal(address)
+        return role
+
+    async def _turn(self, address: str) -> None:
+        if not self._checking:
+            self._checking = True
+            return
+        mine = _Waiting(address, asyncio.get_running_loop().create_future())
+        self._waiting.append(mine)
+        if len(self._waiting) > _MOST_WAITING:
+            self._give_up(self._of_addresses(max)[0])
+        await asyncio.wait([mine.turn], timeout=_LONGEST_WAIT_SECONDS)
+        if not mine.turn.done():
+            self._give_up(mine)
+        if mine.turn.cancelled():
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too many log in at once: try again in 1 s",
+                {"Retry-After": "1"},
+            )
+
+    def _give_up(self, waiting: "_Waiting") -> None:
+        self._waiting.remove(waiting)
+        waiting.turn.cancel()
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self._checking = False
+            return
+        # Neither may those who came first wait behind all who come, nor those who come now.
+        self._newest_first = not self._newest_first
+        following = self._of_addresses(min)[-1 if self._newest_first else 0]
+        self._waiting.remove(following)
+        following.turn.set_result(None)
+
+    def _of_addresses(self, which: Callable[[Iterable[int]], int]) -> "list[_Waiting]":
+        """Return what waits of the addresses with the fewest wrong ones, or with the most."""
+        wrong = Counter(one.address for one in self._recent())
+        number = which(wrong[one.address] for one in self._waiting)
+        return [one for one in self._waiting if wrong[one.address] == number]
+
+    def _recent(self) -> "list[_Wrong]":
         now = self._clock()
         self._wrong = [one for one in self._wrong if one.at > now - _WINDOW_SECONDS]
-        of_one = [one for one in self._wrong if one.address == address]
-        for attempts, most in ((of_one, _WRONG_OF_ONE), (self._wrong, _WRONG_OF_ALL)):
-            if len(attempts) >= most:
-                raise _too_many(attempts[0].at + _WINDOW_SECONDS - now)
-        attempt = Attempt(now, address)
-        self._wrong.append(attempt)
-        return attempt
+        return self._wrong
 
-    def succeeded(self, attempt: "Attempt") -> None:
-        """Count it no more."""
-        self._wrong = [one for one in self._wrong if one is not attempt]
+    def _refusal(self, address: str) -> Problem:
+        """Return what a wrong password is answered with, and count it."""
+        all_wrong = self._recent()
+        of_one = [one for one in all_wrong if one.address == address]
+        now = self._clock()
+        for wrong, most in ((of_one, _WRONG_OF_ONE), (all_wrong, _WRONG_OF_ALL)):
+            if len(wrong) >= most:
+                return _too_many(wrong[0].at + _WINDOW_SECONDS - now)
+        all_wrong.append(_Wrong(now, address))
+        return Problem(HTTPStatus.UNAUTHORIZED, "Invalid password")
 
 
-class Attempt(NamedTuple):
-    """An attempt to log in."""
+class _Wrong(NamedTuple):
+    """A wrong password."""
 
     at: float
     address: str
+
+
+class _Waiting(NamedTuple):
+    """A password that waits for its turn to be checked."""
+
+    address: str
+    turn: asyncio.Future[None]
 
 
 def _too_many(seconds: float) -> Problem:

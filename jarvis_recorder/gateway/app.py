@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
@@ -17,8 +18,8 @@ from jarvis_recorder.config import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway.access import (
     SHORTEST_SECRET,
-    Attempts,
     Claims,
+    Logins,
     OwnTokens,
     Passwords,
     Role,
@@ -26,6 +27,7 @@ from jarvis_recorder.gateway.access import (
     read_jwks,
 )
 from jarvis_recorder.gateway.live import Live
+from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.requests import Reading
 from jarvis_recorder.gateway.routes import (
@@ -54,7 +56,7 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
         title="jarvis_recorder",
         version=__version__,
         description="Events, conversations, snapshots and preferences of a recorder.",
-        openapi_url="/api/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
@@ -62,8 +64,9 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
     application.state.dead_letters = letters
     application.state.live = Live(client)
     application.state.tokens = _tokens(settings)
-    application.state.passwords = _passwords(settings)
-    application.state.attempts = Attempts()
+    application.state.logins = Logins(_passwords(settings))
+    application.state.openapi = None
+    application.state.probe = Probe(client)
     for part in (login, memory, events, conversations, cluster, dead_letters):
         application.include_router(part.routes)
     application.include_router(_stream)
@@ -77,6 +80,7 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer"],
         )
     application.add_middleware(Shield)
+    application.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     application.add_api_route("/api/docs", _documentation, include_in_schema=False)
     application.add_api_route("/", _page, include_in_schema=False)
     application.mount("/static", StaticFiles(directory=_STATIC))
@@ -91,14 +95,22 @@ _stream = router(tag="live")
     response_model=None,
     responses={200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
 )
-async def live(request: Request, _: Reading) -> Any:
+async def live(request: Request, caller: Reading) -> Any:
     """Records as they are published, resolutions, changed preferences: server-sent events."""
     stream: Live = request.app.state.live
-    return stream.page()
+    return stream.page(caller.name)
 
 
 async def _page() -> FileResponse:
     return FileResponse(_STATIC / "index.html")
+
+
+async def _openapi(request: Request) -> Response:
+    """The document, written once: anyone may ask for it, as often as they like."""
+    state = request.app.state
+    if state.openapi is None:
+        state.openapi = to_json(request.app.openapi())
+    return Response(state.openapi, media_type="application/json")
 
 
 async def _documentation() -> FileResponse:

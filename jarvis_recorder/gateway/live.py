@@ -7,8 +7,8 @@ reads too slowly is dropped: what waits for it is bounded, and nobody waits for 
 """
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import AsyncIterable, Awaitable, Callable, MutableMapping
-from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -23,7 +23,6 @@ from jarvis_recorder.client import (
     RecorderClient,
 )
 from jarvis_recorder.errors import RecorderError
-from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.shapes import Event, Preference, Shape
 from jarvis_recorder.wire import records
 from jarvis_recorder.wire.answers import StoredEvent
@@ -37,9 +36,12 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _TOGETHER_SECONDS: Final = 0.05
 _SILENCE_SECONDS: Final = 15.0
 _MOST_WAITING_BYTES: Final = 1024 * 1024
+# What one piece puts into the connection's own buffer; more waits here, where it is shared.
+_MOST_TOGETHER_BYTES: Final = 64 * 1024
 _LONGEST_CONTENT: Final = 4_000
 _AGAIN_SECONDS: Final = 2.0
 _MOST_PAGES: Final = 200
+_MOST_OF_ONE: Final = 50
 # A token is looked at when a page comes: now and then it has to come again.
 _LONGEST_SECONDS: Final = 3_600.0
 
@@ -49,7 +51,7 @@ class Live:
 
     def __init__(self, client: RecorderClient) -> None:
         self._client = client
-        self._pages: set[_Page] = set()
+        self._pages: dict[_Page, None] = {}
 
     async def run(self) -> None:
         """Pass on what is published and announced, for ever."""
@@ -83,36 +85,41 @@ class Live:
         for page in self._pages:
             page.put(text)
 
-    def page(self) -> "LivePage":
+    def page(self, caller: str) -> "LivePage":
         """
         Return the response that goes on until the page is gone.
 
-        Raises:
-            Problem: There are too many pages.
+        A new page is always shown. The oldest of its caller gives way where the caller has too
+        many; where there are too many in all, the oldest of the caller who has most.
         """
-        if len(self._pages) >= _MOST_PAGES:
-            raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{_MOST_PAGES} pages are open: close one",
-                {"Retry-After": "60"},
-            )
-        return LivePage(self._pages)
+        return LivePage(caller, self._pages)
 
 
 class _Page:
-    """What waits for one page."""
+    """What waits for one page; the texts themselves are shared by all."""
 
-    def __init__(self) -> None:
-        self._waiting = bytearray()
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._arrived = asyncio.Event()
-        self.too_slow = asyncio.Event()
+        self._over = asyncio.Event()
 
     def put(self, text: bytes) -> None:
-        if len(self._waiting) + len(text) > _MOST_WAITING_BYTES:
-            self.too_slow.set()
+        if self._waiting_bytes + len(text) > _MOST_WAITING_BYTES:
+            if not self._over.is_set():
+                log.warning("page_dropped", reason="it reads too slowly")
+            self.end()
             return
-        self._waiting += text
+        self._waiting.append(text)
+        self._waiting_bytes += len(text)
         self._arrived.set()
+
+    def end(self) -> None:
+        self._over.set()
+
+    async def ended(self) -> None:
+        await self._over.wait()
 
     async def next(self) -> bytes:
         """Return what has gathered, a comment where it is silent for long."""
@@ -122,9 +129,14 @@ class _Page:
         except TimeoutError:
             return b":\n\n"
         await asyncio.sleep(_TOGETHER_SECONDS)
-        self._arrived.clear()
-        gathered, self._waiting = bytes(self._waiting), bytearray()
-        return gathered
+        gathered, size = [], 0
+        while self._waiting and size < _MOST_TOGETHER_BYTES:
+            gathered.append(self._waiting.popleft())
+            size += len(gathered[-1])
+        self._waiting_bytes -= size
+        if not self._waiting:
+            self._arrived.clear()
+        return b"".join(gathered)
 
 
 class LivePage(Response):
@@ -132,25 +144,25 @@ class LivePage(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, pages: set[_Page]) -> None:
+    def __init__(self, caller: str, pages: dict[_Page, None]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
+        self._caller = caller
         self._pages = pages
 
     async def __call__(self, _: Any, receive: Receive, send: Send) -> None:
-        page = _Page()
-        self._pages.add(page)
+        _make_room(self._pages, self._caller)
+        page = _Page(self._caller)
+        self._pages[page] = None
         ends = [
             asyncio.ensure_future(self._send_all(page, send)),
             asyncio.ensure_future(_gone(receive)),
-            asyncio.ensure_future(page.too_slow.wait()),
+            asyncio.ensure_future(page.ended()),
         ]
         try:
             await asyncio.wait(ends, timeout=_LONGEST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if page.too_slow.is_set():
-                log.warning("page_dropped", reason="it reads too slowly")
         finally:
-            self._pages.discard(page)
+            self._pages.pop(page, None)
             for end in ends:
                 end.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
@@ -163,6 +175,17 @@ class LivePage(Response):
         while True:
             body = await page.next()
             await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _make_room(pages: dict[_Page, None], caller: str) -> None:
+    of_each = Counter(page.caller for page in pages)
+    if of_each[caller] < _MOST_OF_ONE:
+        if len(pages) < _MOST_PAGES:
+            return
+        [(caller, _)] = of_each.most_common(1)
+    oldest = next(page for page in pages if page.caller == caller)
+    del pages[oldest]
+    oldest.end()
 
 
 async def _gone(receive: Receive) -> None:

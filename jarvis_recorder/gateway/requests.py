@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator
@@ -37,15 +38,42 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose handler reads its JSON strictly."""
+    """A route that knows who calls before it reads what they send, and reads JSON strictly."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         handler = super().get_route_handler()
+        wants_caller = _depends(self.dependant, _caller)
+        wants_operator = _depends(self.dependant, _operator)
 
         async def strict(request: Request) -> Response:
+            # FastAPI reads the body before it asks for anything that a handler depends on.
+            if wants_caller:
+                request.state.caller = caller = _caller_of(request)
+                if wants_operator and caller.role is not Role.OPERATOR:
+                    raise Problem(
+                        HTTPStatus.FORBIDDEN, f"{caller.name} may read, and change nothing"
+                    )
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+def _depends(dependant: Dependant, call: Callable[..., Any]) -> bool:
+    return any(one.call is call or _depends(one, call) for one in dependant.dependencies)
+
+
+def _caller_of(request: Request) -> Caller:
+    """
+    Return who calls, as their token says.
+
+    Raises:
+        Problem: There is no token, or none that is valid (401).
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise unauthenticated("Authentication required")
+    tokens: Tokens = request.app.state.tokens
+    return tokens.read(token.strip())
 
 
 def _moment(text: Any) -> Any:
@@ -76,20 +104,16 @@ _Bearer = Depends(HTTPBearer(scheme_name="token", bearerFormat="JWT", auto_error
 
 
 async def _caller(request: Request, _: Annotated[Any, _Bearer]) -> Caller:
-    """Return who calls; the token is the one thing looked at before anything else."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise unauthenticated("Authentication required")
-    tokens: Tokens = request.app.state.tokens
-    return tokens.read(token.strip())
+    """Return who calls; `StrictRoute` has read the token before anything else."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 Reading = Annotated[Caller, Depends(_caller)]
 
 
 async def _operator(caller: Reading) -> Caller:
-    if caller.role is not Role.OPERATOR:
-        raise Problem(HTTPStatus.FORBIDDEN, f"{caller.name} may read, and change nothing")
+    """Return who calls; `StrictRoute` lets no one else come here."""
     return caller
 
 

@@ -5,12 +5,12 @@ import socket
 from typing import Final
 
 import structlog
-import uvicorn
 
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.dead_letters import DeadLetters
 from jarvis_recorder.config import Settings
 from jarvis_recorder.gateway.app import create
+from jarvis_recorder.gateway.connection import Connection
 from jarvis_recorder.lifecycle import first_of, raise_first
 from jarvis_recorder.serving import Server, listening
 
@@ -36,16 +36,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         with listening("gateway.listen", settings.gateway.listen) as listener:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
             server = Server(
-                uvicorn.Config(
-                    application,
-                    http="httptools",
-                    lifespan="off",
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    date_header=True,
-                    timeout_graceful_shutdown=_DRAIN_SECONDS,
-                )
+                application,
+                Connection,
+                proxy_headers=bool(settings.gateway.trusted_proxies),
+                forwarded_allow_ips=settings.gateway.trusted_proxies,
+                timeout_graceful_shutdown=_DRAIN_SECONDS,
             )
             live = asyncio.create_task(application.state.live.run())
             serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -13,6 +13,9 @@ ASGI = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """What JSON-RPC carries to the recorder has to fit a message; this is plenty for an event."""
+LOGIN_PATH: Final = "/api/auth/login"
+_MAX_LOGIN_BYTES: Final = 16 * 1024
+_MOST_HELD_BYTES: Final = 4 * 1024 * 1024
 
 POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -33,10 +36,16 @@ _ASKED_ANEW: Final = (b"cache-control", b"no-cache")
 
 
 class Shield:
-    """Wraps an application; a body that is too large is refused while it comes."""
+    """
+    Wraps an application; a body that is too large is refused while it comes.
+
+    So is one that is too much with those of other requests: JSON becomes many times its size
+    while it is looked at.
+    """
 
     def __init__(self, application: ASGI) -> None:
         self._application = application
+        self._held_bytes = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,22 +63,35 @@ class Shield:
                 ]
             await send(message)
 
-        await self._application(scope, _bounded(receive), shielded)
+        # No token comes with a login: its body is small, and takes no room from the others'.
+        is_login = scope["path"] == LOGIN_PATH
+        most = _MAX_LOGIN_BYTES if is_login else MAX_BODY_BYTES
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            size = len(message.get("body", b""))
+            taken += size
+            self._held_bytes += 0 if is_login else size
+            if taken > most:
+                raise _refusal(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {most} bytes"
+                )
+            if self._held_bytes > _MOST_HELD_BYTES and not is_login:
+                raise _refusal(
+                    HTTPStatus.SERVICE_UNAVAILABLE, "too many large bodies at once: try again", "1"
+                )
+            return message
+
+        try:
+            await self._application(scope, bounded, shielded)
+        finally:
+            self._held_bytes -= 0 if is_login else taken
 
 
-def _bounded(receive: Receive) -> Receive:
-    taken = 0
-
-    async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > MAX_BODY_BYTES:
-            raise Problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body is larger than {MAX_BODY_BYTES} bytes",
-                {"Connection": "close"},
-            )
-        return message
-
-    return bounded
+def _refusal(status: HTTPStatus, error: str, after: str | None = None) -> Problem:
+    """Return the problem of a body that is not read to its end."""
+    return Problem(
+        status, error, {"Connection": "close"} | ({"Retry-After": after} if after else {})
+    )

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import structlog
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jarvis_recorder import __version__
+from jarvis_recorder.connections import Bounded
 from jarvis_recorder.monitoring.health import Check, is_ready
 from jarvis_recorder.serving import Server, listening
 
@@ -22,7 +23,14 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 1
 _HINT: Final = 'name another HOST:PORT, or "" for no health and metrics over HTTP'
-_MOST_CONNECTIONS: Final = 32
+_MOST_HEAD_BYTES: Final = 32 * 1024
+
+
+class _Connection(Bounded, H11Protocol):
+    """A prober, or one that only connects: the newest is answered."""
+
+    most = 32
+    most_of_one_address = 16
 
 
 def application(checks: Callable[[], Sequence[Check]], measures: CollectorRegistry) -> Starlette:
@@ -56,18 +64,13 @@ async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
         ConfigurationError: The address cannot be had.
     """
     with listening("http.listen", listen, _HINT) as listener:
-        config = uvicorn.Config(
+        server = Server(
             answering,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
+            _Connection,
+            h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
+            proxy_headers=False,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
-        server = Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         host, port = listener.getsockname()[:2]
         log.info("health_served", host=host, port=port)

@@ -1,6 +1,7 @@
 """Health turns red within 5 s of a failure, says which, and turns green again by itself."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import sqlite3
@@ -168,3 +169,19 @@ async def test_nothing_listens_where_no_address_is_given(amqp_url, start_recorde
     recorder.wait_for("answering")
     assert recorder.stop() == 0
     assert not recorder.logged("health_served")
+
+
+def test_idle_connections_make_no_one_ill(amqp_url, start_recorder):
+    """A probe that only connects, or says half of what it wants, shuts out no other."""
+    recorder = start_recorder(amqp_url)
+    turns_green(recorder)
+    served = recorder.wait_for("health_served")
+    for sent in (b"", b"GET /livez HTTP/1.1\r\nX-A: "):
+        with contextlib.ExitStack() as stack:
+            for _ in range(100):
+                address = (served["host"], served["port"])
+                one = stack.enter_context(socket.create_connection(address, 5))
+                with contextlib.suppress(OSError):
+                    one.sendall(sent)
+            assert recorder.get("/livez")[0] == 200
+            assert recorder.get("/readyz")[0] == 200

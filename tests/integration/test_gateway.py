@@ -5,6 +5,7 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -206,17 +207,30 @@ async def test_dead_letters_are_seen_and_replayed(amqp_url, gateway, operator):
     )
 
 
-def test_twenty_wrong_logins_are_limited(gateway):
+def test_twenty_wrong_logins_are_limited_and_the_right_one_is_let_in(gateway):
     with gateway.client(None) as client:
-        codes = [
-            client.post("/api/auth/login", json={"password": f"wrong-{number}"}).status_code
+        answers = [
+            client.post("/api/auth/login", json={"password": f"wrong-{number}"})
             for number in range(20)
         ]
-        limited = client.post("/api/auth/login", json={"password": PASSWORD})
+        right = client.post("/api/auth/login", json={"password": PASSWORD})
 
-    assert codes == [401] * 5 + [429] * 15
-    assert limited.status_code == 429
-    assert int(limited.headers["retry-after"]) > 0
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 15
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert right.status_code == 200
+
+
+def test_any_key_and_any_session_can_be_named(operator):
+    operator.put("/api/memory/preferences/a", json={"value": "another"})
+    for key in ("a\nb", "a\n", "\n", "a/b", "ü", "a b", "a%2Fb", "a?b#c"):
+        path = f"/api/memory/preferences/{quote(key, safe='')}"
+
+        assert operator.put(path, json={"value": "dark"}).json()["preference"]["key"] == key
+        assert operator.get(path).json()["preference"]["value"] == "dark"
+        assert operator.delete(path).json() == {"deleted": 1}
+        turns = operator.get(f"/api/conversations/{quote(key, safe='')}/turns")
+        assert turns.json()["turns"] == []
+    assert operator.get("/api/memory/preferences/a").json()["preference"]["value"] == "another"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -17,10 +18,11 @@ from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.dead_letters import DeadLetters
 from jarvis_recorder.config import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.gateway import access
 from jarvis_recorder.gateway.access import (
-    Attempts,
     Caller,
     Claims,
+    Logins,
     OwnTokens,
     Passwords,
     Role,
@@ -154,35 +156,121 @@ def hashed(password):
     return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)
 
 
-async def test_a_password_is_of_its_role_or_of_none():
-    passwords = Passwords({Role.OPERATOR: hashed("one"), Role.READER: hashed("two")})
+@pytest.fixture
+def passwords():
+    return Passwords({Role.OPERATOR: hashed("one"), Role.READER: hashed("two")})
 
-    roles = await asyncio.gather(*map(passwords.role_of, ("one", "two", "three", "")))
+
+async def test_a_password_is_of_its_role_or_of_none(passwords):
+    roles = [await passwords.role_of(typed) for typed in ("one", "two", "three", "")]
 
     assert roles == [Role.OPERATOR, Role.READER, None, None]
 
 
-def test_wrong_passwords_are_limited_for_an_address_and_for_all():
+async def refused(logins, address, password="wrong"):
+    with pytest.raises(Problem) as problem:
+        await logins.role_of(password, address)
+    return problem.value
+
+
+async def test_wrong_passwords_are_limited_for_an_address_and_for_all(passwords):
     now = 0.0
-    attempts = Attempts(lambda: now)
-    for _ in range(5):
-        attempts.begin("a")
-    with pytest.raises(Problem, match="try again in 60 s") as limited:
-        attempts.begin("a")
-    assert limited.value.headers == {"Retry-After": "60"}
-    for number in range(25):
-        attempts.begin(f"b-{number}")
-    with pytest.raises(Problem):
-        attempts.begin("c")
+    logins = Logins(passwords, lambda: now)
 
+    of_one = [(await refused(logins, "a")).status_code for _ in range(6)]
+    of_all = [(await refused(logins, f"b-{number}")).status_code for number in range(26)]
+    limited = await refused(logins, "c")
+
+    assert of_one == [401] * 5 + [429]
+    assert of_all == [401] * 25 + [429]
+    assert limited.detail == "too many wrong passwords: try again in 60 s"
+    assert limited.headers == {"Retry-After": "60"}
     now = 60.0
-    attempts.begin("a")
+    assert (await refused(logins, "a")).status_code == 401
 
 
-def test_a_right_password_is_no_attempt():
-    attempts = Attempts(lambda: 0.0)
-    for _ in range(100):
-        attempts.succeeded(attempts.begin("a"))
+async def test_a_right_password_is_let_in_however_many_were_wrong(passwords):
+    logins = Logins(passwords)
+    for number in range(40):
+        await refused(logins, f"a-{number % 2}")
+
+    assert await logins.role_of("one", "a-0") is Role.OPERATOR
+
+
+class Slow:
+    """Passwords whose check ends when it is told to."""
+
+    def __init__(self):
+        self.checked = []
+        self._ends = asyncio.Semaphore(0)
+
+    async def role_of(self, password):
+        self.checked.append(password)
+        await self._ends.acquire()
+        return None if password.startswith("wrong") else Role.OPERATOR
+
+    def end(self):
+        self._ends.release()
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@contextlib.asynccontextmanager
+async def crowd(logins, *typed):
+    """Have all these wait for a check, one after the other."""
+    tasks = []
+    for password, address in typed:
+        tasks.append(asyncio.create_task(logins.role_of(password, address)))
+        await asyncio.sleep(0)
+    yield tasks
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_one_password_is_checked_at_a_time_those_of_quiet_addresses_first():
+    slow = Slow()
+    logins = Logins(slow)
+    guesses = [(f"wrong-{number}", "a") for number in range(9)]
+    async with crowd(logins, *guesses, ("right", "b"), ("wrong-x", "a")) as tasks:
+        for number in range(1, 4):
+            assert len(slow.checked) == number
+            slow.end()
+            await until(lambda: len(slow.checked) > number)  # noqa: B023 - waited for at once
+
+        assert slow.checked[0] == "wrong-0"
+        assert "right" in slow.checked[1:3]
+        await until(tasks[9].done)
+        assert tasks[9].result() is Role.OPERATOR
+
+
+async def test_neither_the_first_nor_the_newest_of_an_address_waits_behind_all():
+    slow = Slow()
+    async with crowd(Logins(slow), *((f"wrong-{number}", "a") for number in range(20))):
+        for number in range(1, 5):
+            slow.end()
+            await until(lambda: len(slow.checked) > number)  # noqa: B023 - waited for at once
+
+    assert slow.checked == ["wrong-0", "wrong-19", "wrong-1", "wrong-18", "wrong-2"]
+
+
+async def test_only_so_many_wait_for_a_check_and_only_so_long(monkeypatch):
+    monkeypatch.setattr(access, "_LONGEST_WAIT_SECONDS", 0.5)
+    slow = Slow()
+    logins = Logins(slow)
+    async with crowd(logins, *((f"wrong-{number}", "a") for number in range(70))) as tasks:
+        await until(lambda: sum(task.done() for task in tasks) == 5)
+        await asyncio.wait(tasks[1:], timeout=10)
+
+        assert all(task.exception().status_code == 429 for task in tasks[1:])
+        slow.end()
+        await asyncio.wait(tasks[:1], timeout=10)
+        slow.end()
+        assert await logins.role_of("right", "a") is Role.OPERATOR
 
 
 @pytest.mark.parametrize(

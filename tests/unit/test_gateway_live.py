@@ -1,6 +1,7 @@
 """Pages that look: how many, for how long, and what waits for them; clock and client steered."""
 
 import asyncio
+import tracemalloc
 from typing import Any, cast
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.gateway import live as module
 from jarvis_recorder.gateway.live import Live
-from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.wire.answers import StoredEvent
 from jarvis_recorder.wire.times import to_datetime
 
@@ -21,14 +21,14 @@ EVENT = StoredEvent(
 class Browser:
     """One that opens a page, and reads what comes only while it is told to."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, caller: str = "reader") -> None:
         self.read = asyncio.Event()
         self.sent: list[dict[str, Any]] = []
         self._left = asyncio.Event()
-        self.page = asyncio.create_task(self._look(live))
+        self.page = asyncio.create_task(self._look(live, caller))
 
-    async def _look(self, live: Live) -> None:
-        await live.page()({}, self._receive, cast(Any, self._send))
+    async def _look(self, live: Live, caller: str) -> None:
+        await live.page(caller)({}, self._receive, cast(Any, self._send))
 
     async def _receive(self) -> dict[str, Any]:
         await self._left.wait()
@@ -74,17 +74,61 @@ async def test_a_page_that_reads_nothing_is_dropped_and_the_others_are_not(live)
     await other.leave()
 
 
-async def test_there_are_only_so_many_pages(live, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_PAGES", 2)
-    pages = [Browser(live) for _ in range(2)]
-    await until(lambda: all(page.sent for page in pages))
+async def opened(live, *callers):
+    pages = []
+    for caller in callers:
+        pages.append(Browser(live, caller))
+        await until(lambda: pages[-1].sent)
+    return pages
 
-    with pytest.raises(Problem, match="2 pages are open"):
-        live.page()
 
-    await pages[0].leave()
-    live.page()
-    await pages[1].leave()
+async def test_the_oldest_page_of_a_caller_gives_way_to_the_newest(live, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_OF_ONE", 2)
+    pages = await opened(live, "reader", "operator", "reader", "reader")
+    await until(pages[0].page.done)
+
+    assert [page.page.done() for page in pages] == [True, False, False, False]
+    await leave(pages)
+
+
+async def test_where_there_are_too_many_pages_one_of_who_has_most_gives_way(live, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_PAGES", 4)
+    pages = await opened(live, "ada", "reader", "reader", "reader", "operator")
+    await until(pages[1].page.done)
+
+    assert [page.page.done() for page in pages] == [False, True, False, False, False]
+    await leave(pages)
+
+
+async def leave(pages):
+    for page in pages:
+        await page.leave()
+
+
+async def test_what_waits_for_many_pages_is_kept_once(live):
+    pages = await opened(live, *["reader"] * 20)
+    tracemalloc.start()
+    try:
+        for _ in range(700):
+            live.recorded(EVENT)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert not any(page.page.done() for page in pages)
+    assert kept < 4 * 1024 * 1024
+    await leave(pages)
+
+
+async def test_what_has_gathered_goes_out_in_small_pieces(live):
+    (page,) = await opened(live, "reader")
+    for _ in range(500):
+        live.recorded(EVENT)
+    page.read.set()
+    await until(lambda: page.seen == 500)
+
+    assert max(len(message.get("body", b"")) for message in page.sent) < 70_000
+    await page.leave()
 
 
 async def test_a_page_has_to_come_again_now_and_then(live, monkeypatch):

@@ -1,12 +1,12 @@
 """The state of the cluster, what it was around a moment, and the recorder's own."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client.methods import made
-from jarvis_recorder.errors import NotFound, RecorderError
+from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import problem_of
 from jarvis_recorder.gateway.requests import Asking, Reading, When
 from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
@@ -21,9 +21,6 @@ from jarvis_recorder.gateway.shapes import (
 from jarvis_recorder.wire import questions
 
 routes = router(tag="cluster")
-
-_ANY_KEY: Final = "gateway.health"
-"""Reading it costs next to nothing, whether it is there or not."""
 
 
 @routes.get("/snapshots", response_model=SnapshotPage)
@@ -84,13 +81,11 @@ async def stats(_: Reading, ask: Asking) -> Response:
 
 
 @routes.get("/health", response_model=Health)
-async def health(ask: Asking) -> Response:
+async def health(request: Request) -> Response:
     """Whether the recorder behind the gateway answers; asked without a token."""
-    try:
-        await ask(made(questions.GetPreference, key=_ANY_KEY))
-    except NotFound:
-        pass
-    except RecorderError as error:
+    probe: Probe = request.app.state.probe
+    error = await probe.failure()
+    if error is not None:
         away = Health(status="unavailable", version=__version__, recorder=str(error))
         return reply(Health, away, problem_of(error).status_code)
     return reply(Health, Health(status="ok", version=__version__, recorder="answers"))

@@ -67,7 +67,7 @@ async def report_usage(
     )
 
 
-@routes.get("/conversations/{session_id:path}/turns", response_model=TurnPage)
+@routes.get("/conversations/{session_id:any}/turns", response_model=TurnPage)
 async def list_turns(
     _: Reading,
     ask: Asking,
@@ -80,7 +80,7 @@ async def list_turns(
     return reply(TurnPage, await ask(question))
 
 
-@routes.delete("/conversations/{session_id:path}/turns", response_model=Deleted)
+@routes.delete("/conversations/{session_id:any}/turns", response_model=Deleted)
 async def delete_conversation(_: Operating, ask: Asking, session_id: str) -> Response:
     """Erase a conversation: its turns and their search entries, and overwrite the space."""
     return reply(Deleted, await ask(made(questions.DeleteConversation, session_id=session_id)))

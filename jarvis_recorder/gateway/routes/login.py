@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from jarvis_recorder.gateway.access import LONGEST_PASSWORD, Attempts, OwnTokens, Passwords
+from jarvis_recorder.endpoint import network_of
+from jarvis_recorder.gateway.access import LONGEST_PASSWORD, Logins, OwnTokens
 from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.shapes import LoginReply, reply
@@ -26,11 +27,7 @@ async def login(request: Request, body: Login) -> Response:
     tokens = request.app.state.tokens
     if not isinstance(tokens, OwnTokens):
         raise Problem(HTTPStatus.NOT_FOUND, "tokens come from another issuer: log in there")
-    passwords: Passwords = request.app.state.passwords
-    attempts: Attempts = request.app.state.attempts
-    attempt = attempts.begin(request.client.host if request.client else "")
-    role = await passwords.role_of(body.password)
-    if role is None:
-        raise Problem(HTTPStatus.UNAUTHORIZED, "Invalid password")
-    attempts.succeeded(attempt)
+    logins: Logins = request.app.state.logins
+    address = network_of(request.client.host) if request.client else ""
+    role = await logins.role_of(body.password, address)
     return reply(LoginReply, LoginReply(token=tokens.give(role), expires_in=f"{tokens.days}d"))

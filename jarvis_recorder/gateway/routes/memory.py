@@ -165,13 +165,13 @@ async def list_preferences(
     return reply(PreferencePage, page)
 
 
-@routes.get("/memory/preferences/{key:path}", response_model=OnePreference)
+@routes.get("/memory/preferences/{key:any}", response_model=OnePreference)
 async def get_preference(_: Reading, ask: Asking, key: str) -> Response:
     """One preference."""
     return reply(OnePreference, await ask(made(questions.GetPreference, key=key)))
 
 
-@routes.put("/memory/preferences/{key:path}", response_model=OnePreference)
+@routes.put("/memory/preferences/{key:any}", response_model=OnePreference)
 async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValue) -> Response:
     """Set a preference; 409 where it stands at another version than expected."""
     answer = await ask(
@@ -186,7 +186,7 @@ async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValu
     return reply(OnePreference, answer)
 
 
-@routes.delete("/memory/preferences/{key:path}", response_model=Deleted)
+@routes.delete("/memory/preferences/{key:any}", response_model=Deleted)
 async def delete_preference(_: Operating, ask: Asking, key: str) -> Response:
     """Delete a preference; one that is not there is no error."""
     return reply(Deleted, await ask(made(questions.DeletePreference, key=key)))

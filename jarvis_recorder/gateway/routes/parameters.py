@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from jarvis_recorder.gateway.problems import ProblemDetails
 from jarvis_recorder.gateway.requests import StrictRoute
@@ -31,6 +32,17 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+class _AnyText(PathConvertor):
+    """A part of a path that may hold anything; Starlette's `path` ends at a line feed."""
+
+    regex = r"[\s\S]*"
+
+
 def router(*, tag: str) -> APIRouter:
-    """Return a router whose methods read strictly and answer with problems."""
+    """
+    Return a router whose methods read strictly and answer with problems.
+
+    Their paths may hold `{…:any}`.
+    """
+    register_url_convertor("any", _AnyText())
     return APIRouter(prefix="/api", tags=[tag], route_class=StrictRoute, responses=_PROBLEMS)

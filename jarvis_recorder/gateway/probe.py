@@ -1,0 +1,48 @@
+"""Whether the recorder behind the gateway answers, as those without a token may ask, too."""
+
+import asyncio
+import time
+from typing import Final
+
+from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client.methods import made
+from jarvis_recorder.errors import NotFound, RecorderError
+from jarvis_recorder.wire import questions
+
+_ANY_KEY: Final = "gateway.health"
+"""Reading it costs next to nothing, whether it is there or not."""
+
+_GOOD_SECONDS: Final = 1.0
+_LONGEST_SECONDS: Final = 5.0
+
+
+class Probe:
+    """
+    Asks the recorder at most once a second, however many ask here.
+
+    Anyone may ask about health: that must cost neither the recorder nor those who have a token.
+    """
+
+    def __init__(self, client: RecorderClient) -> None:
+        self._client = client
+        self._asked: asyncio.Task[RecorderError | None] | None = None
+        self._good_until = 0.0
+
+    async def failure(self) -> RecorderError | None:
+        """Return why the recorder does not answer, None where it does."""
+        if self._asked is None or (self._asked.done() and time.monotonic() > self._good_until):
+            self._asked = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asked)
+
+    async def _ask(self) -> RecorderError | None:
+        try:
+            await self._client.ask(
+                made(questions.GetPreference, key=_ANY_KEY), timeout=_LONGEST_SECONDS
+            )
+        except NotFound:
+            return None
+        except RecorderError as error:
+            return error
+        finally:
+            self._good_until = time.monotonic() + _GOOD_SECONDS
+        return None
