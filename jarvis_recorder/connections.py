@@ -87,7 +87,7 @@ class Bounded(asyncio.Protocol):
 
     @property
     def _owes_a_head(self) -> bool:
-        """Whether no request is under way; the rest of a body that no one read counts, too."""
+        """True while no request is under way; the rest of a body that no one read is part of it."""
         return self.cycle is None or bool(self.cycle.response_complete)
 
     @property
@@ -127,7 +127,7 @@ class Bounded(asyncio.Protocol):
 
     @property
     def is_known(self) -> bool:
-        """Whether the request under way is of someone who may make it wait."""
+        """False while the request under way is of no one who has shown a token."""
         return True
 
     @property

@@ -1,4 +1,4 @@
-"""What every HTTP server of ours is: a socket of its own, bounds, and no say in signals or logs."""
+"""The HTTP servers' common part: a socket of their own, bounds, no say in signals or logs."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Whether the recorder behind the gateway answers, as those without a token may ask, too."""
+"""The health of the recorder behind the gateway, which anyone may ask for without a token."""
 
 import asyncio
 import time

@@ -255,7 +255,7 @@ def test_behind_a_trusted_proxy_each_address_has_a_limit_of_its_own(amqp_url, re
     assert (first, other, forged) == ([401] * 5 + [429], [401], [429] * 3)
 
 
-def test_health_is_answered_whoever_asks_for_it(gateway, recorder):
+def test_health_is_answered_however_many_ask_for_it(gateway, recorder):
     """Without a recorder each waits for one and the same question, and not for a minute."""
     recorder.process.send_signal(signal.SIGSTOP)
     try:

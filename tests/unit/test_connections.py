@@ -121,7 +121,7 @@ async def is_answered(port, address="127.0.0.1"):
             return (await reader.read(65_536)).startswith(b"HTTP/1.1 200")
 
 
-async def test_whoever_connects_is_answered_however_many_idle(port):
+async def test_a_new_connection_is_answered_however_many_idle(port):
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(40):
             await stack.enter_async_context(connected(port))
@@ -156,17 +156,20 @@ async def test_no_more_are_open_than_there_may_be_of_many_addresses(application,
         assert len(still) <= 8
 
 
-async def test_who_is_served_does_not_give_way(application, gateway_port):
+async def test_a_request_with_a_token_does_not_give_way(application, gateway_port):
     known = b"GET /wait-known HTTP/1.1\r\nHost: x\r\n\r\n"
     async with contextlib.AsyncExitStack() as stack:
-        waiting, _ = await stack.enter_async_context(connected(gateway_port, known))
-        await until(lambda: application.asked == 1)
-        for _ in range(20):
-            await stack.enter_async_context(connected(gateway_port))
-        assert await is_answered(gateway_port)
+        waiting = []
+        for number in range(6):
+            reader, _ = await stack.enter_async_context(connected(gateway_port, known))
+            waiting.append(reader)
+            await until(lambda: application.asked == number + 1)  # noqa: B023 - waited for at once
+        one_more, _ = await stack.enter_async_context(connected(gateway_port))
+        assert await end_of(one_more) == b""
         application.goes_on.set()
 
-        assert (await waiting.readline()).startswith(b"HTTP/1.1 200")
+        for reader in waiting:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
 
 
 async def test_requests_that_wait_without_a_token_shut_no_one_out(application, gateway_port):
@@ -196,7 +199,7 @@ async def test_a_head_has_to_come_in_time_though_it_trickles(port, monkeypatch):
     assert came.startswith(b"HTTP/1.1 408")
 
 
-async def test_who_says_nothing_is_left_without_a_word(port, monkeypatch):
+async def test_a_connection_that_says_nothing_is_closed_without_a_word(port, monkeypatch):
     """A browser that connects ahead would take a word for an answer to what it asks next."""
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
     async with connected(port) as (reader, _):
@@ -228,7 +231,7 @@ async def test_a_body_has_to_come_in_time_though_it_trickles(
     await until(lambda: application.heard[-1:] == ["http.disconnect"])
 
 
-async def test_a_body_that_nobody_reads_has_to_end_in_time(port, monkeypatch):
+async def test_a_body_that_no_one_reads_has_to_end_in_time(port, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     async with connected(port, POST + b"Content-Length: 9999\r\n\r\n") as (reader, writer):
         await reader.readuntil(b"well")
@@ -290,7 +293,7 @@ async def test_a_head_that_just_fits_is_answered(gateway_port):
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
 
 
-async def test_no_more_is_let_pass_of_a_body_that_nobody_reads(gateway_port):
+async def test_only_so_much_is_let_pass_of_a_body_that_no_one_reads(gateway_port):
     async with connected(gateway_port, POST + b"Content-Length: 99999999\r\n\r\n") as (
         reader,
         writer,
