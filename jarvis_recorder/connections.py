@@ -46,7 +46,6 @@ class Bounded(asyncio.Protocol):
     address = ""
     _since = 0.0
     stalled_since: float | None = None
-    _asked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -55,7 +54,6 @@ class Bounded(asyncio.Protocol):
         self._make_room()
 
     def data_received(self, data: bytes) -> None:
-        self._asked = True
         if self.timeout_keep_alive_task is not None:
             self._since = self.loop.time()
         before = self.cycle
@@ -104,15 +102,16 @@ class Bounded(asyncio.Protocol):
             if waited > _TAKING_SECONDS:
                 self.drop()
         elif self._owes_a_head:
+            # A browser that connects ahead would take a word for the reply to what it asks next.
             if waited > HEAD_SECONDS:
-                self.refuse(HTTPStatus.REQUEST_TIMEOUT)
+                self.transport.close()
         elif waited > BODY_SECONDS:
             self.refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def refuse(self, status: HTTPStatus) -> None:
         """Close the connection, and say why where a reply is awaited and none has begun."""
         awaited = self._owes_a_head or not self.cycle.response_started
-        if self._asked and awaited and not self.transport.is_closing():
+        if awaited and not self.transport.is_closing():
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
                 % (status.value, status.phrase.encode())

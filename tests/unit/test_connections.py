@@ -196,7 +196,7 @@ async def test_a_head_has_to_come_in_time_though_it_trickles(port, monkeypatch):
         came = await end_of(reader)
         trickle.cancel()
 
-    assert came.startswith(b"HTTP/1.1 408")
+    assert came == b""
 
 
 async def test_a_connection_that_says_nothing_is_closed_without_a_word(port, monkeypatch):
@@ -211,7 +211,7 @@ async def test_the_next_head_has_its_time_too(port, monkeypatch):
     async with connected(port, ASK) as (reader, writer):
         await reader.readuntil(b"well")
         writer.write(b"GET / HT")
-        assert (await end_of(reader, 4)).startswith(b"HTTP/1.1 408")
+        assert await end_of(reader, 4) == b""
 
 
 @pytest.mark.parametrize(
