@@ -12,7 +12,7 @@ from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
+from jarvis_recorder.wire.topics import TOPICS, Kind, Topic, is_bound
 
 NOTIFICATIONS: Final = "recorder.#"
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
@@ -82,10 +82,8 @@ class RecordReader:
 
 def _topic(routing_key: bytes) -> Topic:
     """Return the topic that a routing key belongs to, as the broker would bind it."""
-    words = routing_key.split(b".")
     for topic in TOPICS:
-        prefix = topic.binding.removesuffix(".#").encode().split(b".")
-        if words[: len(prefix)] == prefix:
+        if is_bound(routing_key, topic.binding):
             return topic
     raise ValueError("no records are published under this routing key")
 

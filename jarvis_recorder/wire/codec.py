@@ -14,7 +14,7 @@ from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.records import BODIES, Record
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
 from jarvis_recorder.wire.strict_json import parse, parse_decimals, split_array
-from jarvis_recorder.wire.topics import Kind, Topic
+from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
 
 MAX_BATCH: Final = 10_000
 _MAX_IDENTITY: Final = 1_024
@@ -65,6 +65,17 @@ def decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
         fault = f"the recorder failed on it: {type(error).__name__}"
         return Decoded([], [Refusal(Reason.INTERNAL, fault)], len(delivery.body))
+
+
+def smuggled(delivery: Delivery, topic: Topic) -> Decoded | None:
+    """Return the refusal of a delivery that came to its queue past the rights of its publisher."""
+    if not is_smuggled(delivery.exchange, delivery.routing_key, (topic.binding,)):
+        return None
+    error = (
+        f"the routing key does not begin as {topic.binding} does: it came by a header CC or BCC, "
+        "which is not taken; publish it by its own routing key"
+    )
+    return Decoded([], [Refusal(Reason.INVALID, error)], len(delivery.body))
 
 
 def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:

@@ -16,7 +16,7 @@ from jarvis_recorder.wire.codec import Decoded, decode, unpacked
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
-from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, Topic
+from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, Topic, is_bound
 
 REPLAYS: Final = "x-recorder-replays"
 _OURS: Final = "x-recorder-"
@@ -24,6 +24,8 @@ _OURS: Final = "x-recorder-"
 _KEPT: Final = frozenset(("x-recorder-user-id", "x-recorder-expiration"))
 # What the broker adds each time, and would take for the message's own history.
 _OF_BROKER: Final = ("x-death", "x-first-death-", "x-last-death-")
+# More routing keys, by which the rights of who replays would carry a letter anywhere.
+_ROUTES: Final = frozenset(("CC", "BCC"))
 _COUNTERS: Final = frozenset(("x-delivery-count", "x-acquired-count"))
 _ID_LENGTH: Final = 12
 _BY_QUEUE: Final = {topic.queue: topic for topic in TOPICS}
@@ -175,9 +177,8 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _is_bound(routing_key: str, topic: Topic) -> bool:
-    words = topic.binding.removesuffix(".#")
     # Whoever wrote it could have named any key; and U+FFFD stands for what was no text.
-    return (routing_key + ".").startswith(words + ".") and "\ufffd" not in routing_key
+    return is_bound(routing_key.encode(), topic.binding) and "\ufffd" not in routing_key
 
 
 def _any_key(topic: Topic) -> str:
@@ -185,7 +186,7 @@ def _any_key(topic: Topic) -> str:
 
 
 def _is_of_the_grave(name: str) -> bool:
-    """Say whether a header was added when the message died."""
+    """Say whether a header was added when the message died, or would carry it elsewhere now."""
     if name.startswith(_OURS):
         return name not in _KEPT
-    return name in _COUNTERS or name.startswith(_OF_BROKER)
+    return name in _COUNTERS or name in _ROUTES or name.startswith(_OF_BROKER)

@@ -1,9 +1,12 @@
 """The one table of what is recorded: which binding feeds which queue and what it may hold."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 EXCHANGE: Final = "jarvis"
+_EXCHANGE: Final = EXCHANGE.encode()
 RPC_EXCHANGE: Final = "jarvis.rpc"
 RPC_KEY: Final = "recorder"
 DEAD_EXCHANGE: Final = "jarvis.dead"
@@ -35,3 +38,25 @@ TOPICS: Final = (
     Topic(Kind.SNAPSHOT, "jarvis.recorder.snapshots", "cluster.snapshot.#", 16 * MIB),
     Topic(Kind.TURN, "jarvis.recorder.turns", "chat.turn.#", 4 * MIB),
 )
+
+
+def is_bound(routing_key: bytes, binding: str) -> bool:
+    """Say whether a binding that ends in `.#`, as all of them do, takes in a routing key."""
+    prefix = _prefix(binding)
+    return routing_key.startswith(prefix) or routing_key == prefix[:-1]
+
+
+@lru_cache(maxsize=64)
+def _prefix(binding: str) -> bytes:
+    return binding.removesuffix("#").encode()
+
+
+def is_smuggled(exchange: bytes, routing_key: bytes, bindings: Iterable[str]) -> bool:
+    """
+    Say whether a message came from `jarvis` to a queue by another key than it was published by.
+
+    RabbitMQ routes by the headers CC and BCC, too, and asks for no topic permission there.
+    """
+    if exchange != _EXCHANGE:
+        return False
+    return not any(is_bound(routing_key, binding) for binding in bindings)

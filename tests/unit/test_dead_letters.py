@@ -119,6 +119,12 @@ def test_no_letter_chooses_another_way_in_than_its_own(key):
     assert message.routing_key == "cluster.event.replayed"
 
 
+def test_a_replay_is_routed_by_its_own_key_alone():
+    message = revived(letter(headers=BURIED | {"CC": ["chat.turn.user"], "BCC": ["x"]}), EVENTS)
+
+    assert {"CC", "BCC"}.isdisjoint(headers_of(message)[0])
+
+
 def test_a_new_body_is_not_packed():
     packed = letter(b"\x1f\x8b broken", headers=BURIED, content_encoding="gzip")
     message = revived(packed, EVENTS, GOOD)
