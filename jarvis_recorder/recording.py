@@ -139,7 +139,7 @@ class Recording:
             if topic.kind is Kind.SNAPSHOT:
                 prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
             consumer = await session.consumer(topic.queue, prefetch)
-            await consumer.start(intake.sink(Lane(topic, consumer)))
+            await consumer.start(intake.sink(Lane(topic, consumer, prefetch)))
             consumers.append(consumer)
         return consumers
 

@@ -1,6 +1,8 @@
 """What could not be recorded, published again with the reason."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
@@ -10,6 +12,7 @@ import structlog
 from jarvis_recorder import __version__
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed
 from jarvis_recorder.ingest.batch import Origin
+from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.progress import Progress
 from jarvis_recorder.ports import Publisher
 from jarvis_recorder.wire import properties
@@ -21,8 +24,21 @@ log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 10.0
+# A healthy broker confirms within this time.
+_CONFIRM_SECONDS: Final = 2.0
+# Well below the broker's consumer timeout of 30 minutes, which would close the channel and count
+# a failed delivery of everything on it.
+_PATIENCE_SECONDS: Final = 600.0
+_REPORT_SECONDS: Final = 60.0
 _MAX_ERROR_BYTES: Final = 1_024
 MAX_HELD_BYTES: Final = 32 * 1024 * 1024
+
+# The letters of one batch may be so many times its own size, or as large as a few letters are
+# at least: else a message of 20 kB with ten thousand bad elements would fill a queue.
+_AMPLIFICATION: Final = 16
+_LEAST_LETTERS_BYTES: Final = 4_096
+# The added headers but for the error.
+_ADDED_BYTES: Final = 600
 
 
 class DeadLetters:
@@ -30,7 +46,10 @@ class DeadLetters:
     Publishes dead letters beside the recording and releases each delivery once confirmed.
 
     Until then the delivery stays unsettled: if the recorder dies in between, the broker
-    delivers it again and it is dead-lettered again, never lost.
+    delivers it again and it is dead-lettered again, never lost. Where the broker does not take
+    them, as when their queue is full, only part of each lane's window waits, and not for ever;
+    the broker dead-letters the others whole, and their reason is in the log alone. A letter
+    that it confirms too late is then there twice.
     """
 
     def __init__(self, publisher: Publisher, progress: Progress) -> None:
@@ -38,23 +57,29 @@ class DeadLetters:
         self._progress = progress
         self._under_way: set[asyncio.Task[None]] = set()
         self._held_bytes = 0
+        self._reported_at = -_REPORT_SECONDS
+        # While letters are refused one alone tries again; the others follow when it succeeds.
+        self._trying_again = asyncio.Lock()
 
     def send(self, origin: Origin, refusals: Sequence[Refusal]) -> None:
         """
         Hold the delivery and begin to publish what of it is refused.
 
-        Where too much is held already, because the broker confirms nothing, it is left to the
-        broker to bury it whole: the reason is then in the log alone.
+        Where too much is held or waits already, because the broker confirms nothing, it is left
+        to the broker to bury it whole: the reason is then in the log alone.
         """
-        origin.lane.hold(origin.delivery.tag)
+        lane = origin.lane
+        lane.hold(origin.delivery.tag)
         size = len(origin.delivery.body)
-        whole = self._held_bytes + size > MAX_HELD_BYTES
+        is_hopeless = lane.waiting > 0 and not lane.may_wait
+        whole = is_hopeless or self._held_bytes + size > MAX_HELD_BYTES
         self._held_bytes += size
 
         def done(task: asyncio.Task[None]) -> None:
             self._held_bytes -= size
             self._under_way.discard(task)
 
+        refusals = _bounded(origin, refusals)
         task = asyncio.create_task(self._bury(origin, refusals, whole=whole))
         self._under_way.add(task)
         task.add_done_callback(done)
@@ -78,38 +103,115 @@ class DeadLetters:
                 await lane.release(delivery.tag)
         except BrokerUnavailable:
             return  # the session ends, and the broker delivers it again
+        self._report(lane, refusals)
+
+    def _report(self, lane: Lane, refusals: Sequence[Refusal]) -> None:
+        """Write one line for each reason, however many elements of a batch share it."""
         for refusal in refusals:
             self._progress.count_dead_letter(refusal.reason)
+        counts = Counter(refusal.reason for refusal in refusals)
+        for reason, count in counts.items():
+            first = next(refusal for refusal in refusals if refusal.reason is reason)
             log.info(
                 "dead_lettered",
                 queue=lane.topic.queue,
-                reason=refusal.reason.value,
-                error=refusal.error,
+                reason=reason.value,
+                error=first.error,
+                letters=count,
             )
 
     async def _is_published(self, origin: Origin, refusals: Sequence[Refusal]) -> bool:
-        """Publish what is refused; return False where its properties let nothing be added."""
+        """
+        Publish what is refused, as soon as the broker takes it.
+
+        Return False where it does not in time, where no more may wait for it, or where the
+        properties let nothing be added.
+        """
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         try:
             for refusal in refusals:
-                await self._publish(origin, refusal)
+                if not await self._is_taken(origin, refusal, until):
+                    return False
         except (Refused, MessageTooLarge):
             return False
         return True
 
+    async def _is_taken(self, origin: Origin, refusal: Refusal, until: float) -> bool:
+        publishing = asyncio.create_task(self._publish(origin, refusal))
+        try:
+            await asyncio.wait({publishing}, timeout=_CONFIRM_SECONDS)
+            if not publishing.done():
+                await self._wait(publishing, origin.lane, until)
+            if publishing.done():
+                await publishing
+            return publishing.done()
+        finally:
+            publishing.cancel()
+
+    async def _wait(self, publishing: asyncio.Task[None], lane: Lane, until: float) -> None:
+        """Wait until it is published or the time is over, if one more may wait at all."""
+        if not lane.may_wait:
+            return
+        lane.waiting += 1
+        self._progress.letters_waiting += 1
+        try:
+            self._complain(lane, "the broker has not confirmed it in time")
+            await asyncio.wait({publishing}, timeout=until - asyncio.get_running_loop().time())
+        finally:
+            lane.waiting -= 1
+            self._progress.letters_waiting -= 1
+
+    def _complain(self, lane: Lane, error: str) -> None:
+        """Say that dead letters wait, once a minute."""
+        now = time.monotonic()
+        if now - self._reported_at < _REPORT_SECONDS:
+            return
+        self._reported_at = now
+        log.warning(
+            "dead_letter_refused",
+            queue=lane.topic.queue,
+            error=error,
+            waiting=self._progress.letters_waiting,
+        )
+
     async def _publish(self, origin: Origin, refusal: Refusal) -> None:
         letter = _properties(origin, refusal)
-        queue = origin.lane.topic.queue
+        lane = origin.lane
         body = origin.delivery.body if refusal.element is None else refusal.element.body
-        delay = _FIRST_DELAY_SECONDS
-        while True:
+
+        async def is_confirmed() -> bool:
             try:
-                await self._publisher.publish(DEAD_EXCHANGE, queue, letter, body)
+                await self._publisher.publish(DEAD_EXCHANGE, lane.topic.queue, letter, body)
             except NotConfirmed as error:
-                log.warning("dead_letter_refused", queue=queue, error=str(error))
+                self._complain(lane, str(error))
+                return False
+            return True
+
+        if await is_confirmed():
+            return
+        async with self._trying_again:
+            delay = _FIRST_DELAY_SECONDS
+            while not await is_confirmed():
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
-            else:
-                return
+
+
+def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
+    """Return what is to be published: all, or the message once where that were far larger."""
+    if len(refusals) == 1:
+        return refusals
+    _, delivery, _ = origin
+    own = len(delivery.header) + len(delivery.body)
+    letters = sum(
+        len(delivery.header) + _ADDED_BYTES + len(refusal.error) + len(refusal.element.body)
+        for refusal in refusals
+        if refusal.element is not None
+    )
+    if letters <= _AMPLIFICATION * own + _LEAST_LETTERS_BYTES:
+        return refusals
+    first = refusals[0]
+    error = f"{len(refusals)} elements are refused, together as one message; {first.error}"
+    return [Refusal(first.reason, error)]
 
 
 def _cut(error: str) -> bytes:

@@ -1,7 +1,12 @@
 """The settlement of one consumer's deliveries."""
 
+from typing import Final
+
 from jarvis_recorder.ports import Consumer
 from jarvis_recorder.wire.topics import Topic
+
+# One in so many deliveries of the window may wait for the queue of dead letters.
+_WAITING_SHARE: Final = 4
 
 
 class Lane:
@@ -10,11 +15,15 @@ class Lane:
 
     A delivery that waits for its dead letter to be confirmed is held. It must not keep its
     successors from being acked: in a memory alarm the broker confirms nothing for hours.
+    `window` bounds the consumer's unsettled deliveries; 0 where nothing does.
     """
 
-    def __init__(self, topic: Topic, consumer: Consumer) -> None:
+    def __init__(self, topic: Topic, consumer: Consumer, window: int = 0) -> None:
         self.topic = topic
+        self.waiting = 0
+        """Held deliveries whose dead letters the broker has refused, or not confirmed in time."""
         self._consumer = consumer
+        self._window = window
         self._held: set[int] = set()
         self._rejected: set[int] = set()
         self._settled_to = 0
@@ -22,6 +31,15 @@ class Lane:
     def hold(self, tag: int) -> None:
         """Leave this delivery unsettled until it is released."""
         self._held.add(tag)
+
+    @property
+    def may_wait(self) -> bool:
+        """
+        Say whether one more delivery may wait and leave the rest of the window to others.
+
+        A window of fewer than four has no such part: nothing may wait in it for long.
+        """
+        return not self._window or self.waiting < self._window // _WAITING_SHARE
 
     def unsettled(self, last: int) -> int:
         """Return how many deliveries `settle` would settle or leave held."""

@@ -37,6 +37,8 @@ class Progress:
     stored: int = 0
     duplicates: int = 0
     dead_letters: Counter[Reason] = field(default_factory=Counter)
+    letters_waiting: int = 0
+    """Deliveries held because the queue of dead letters does not take what is refused of them."""
     measured: Batches = field(default_factory=Batches)
     sent: Sent = field(default_factory=Sent)
 

@@ -38,6 +38,7 @@ def judge(progress: Progress, storage: Storage, now: int) -> Sequence[Check]:
         _consumers(progress),
         _answering(progress),
         _commits(progress, now),
+        _dead_letters(progress),
         _storage(progress, storage),
         _disk(storage),
         _damage(storage),
@@ -94,6 +95,18 @@ def _commits(progress: Progress, now: int) -> Check:
         False,
         f"no commit for {lag:.0f} s although messages wait",
         "see what holds the database or slows its disk down; the broker keeps the messages",
+    )
+
+
+def _dead_letters(progress: Progress) -> Check:
+    if not progress.letters_waiting:
+        return Check("dead_letters", True, "none is waiting for their queue")
+    return Check(
+        "dead_letters",
+        False,
+        f"the queue of dead letters takes nothing: {progress.letters_waiting:,} messages wait for it",
+        "if it is full make room: `jarvis-recorder dead export`, then `dead drop` or `dead replay`; "
+        "else see whether the broker is in an alarm",
     )
 
 

@@ -78,6 +78,11 @@ class Facts(Collector):
         for reason in Reason:
             dead.add_metric((reason.value,), progress.dead_letters[reason])
         yield dead
+        yield _gauge(
+            "dead_letters_waiting",
+            "Messages that wait because the queue of dead letters takes nothing.",
+            progress.letters_waiting,
+        )
         yield _counter("stored", "Records stored.", progress.stored)
         yield _counter("duplicates", "Records that were stored already.", progress.duplicates)
         yield _counter(

@@ -38,6 +38,15 @@ def test_what_has_just_begun_is_not_ready():
     assert failed(Progress()) == {"broker", "consumers", "answering"}
 
 
+def test_messages_that_wait_for_the_queue_of_dead_letters_are_told_with_their_number():
+    progress = at_work()
+    progress.letters_waiting = 2_000
+
+    assert failed(progress) == {"dead_letters"}
+    (check,) = [check for check in judge(progress, WELL, NOW) if not check.ok]
+    assert "2,000 messages wait" in check.detail
+
+
 def test_a_session_that_is_gone_is_told_at_once():
     progress = at_work()
     progress.detach()

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
@@ -62,11 +63,25 @@ class Pipeline:
             body = name if name.startswith("junk") else json.dumps(event(id=name))
             self.deliver(body.encode(), header)
 
-    def deliver(self, body: bytes, header: bytes | None = None, **properties: str) -> None:
+    def use_window(self, size: int) -> None:
+        """Let the broker hand over no more than so many unsettled deliveries."""
+        self.lane = Lane(TOPICS[0], self.consumer, size)
+        self._sink = self.intake.sink(self.lane)
+
+    def deliver(
+        self,
+        body: bytes,
+        header: bytes | None = None,
+        *,
+        exchange: bytes = b"jarvis",
+        routing_key: bytes = b"cluster.event.alert.info",
+        **properties: str,
+    ) -> None:
         """Deliver a message with this body, and with this header where there is one."""
         self._tag += 1
         self.consumer.hand_over(self._tag)
         message = delivery(body, self._tag, **properties)
+        message = message._replace(exchange=exchange, routing_key=routing_key)
         self._sink(message if header is None else message._replace(header=header))
 
     async def run(self) -> list[str]:
@@ -215,7 +230,109 @@ async def test_a_dead_letter_that_is_refused_is_tried_again(pipeline, monkeypatc
 
     with capture_logs() as logs:
         assert await pipeline.run() == ["dead-letter junk", "ack 1"]
-    assert [line["event"] for line in logs].count("dead_letter_refused") == 2
+    assert [line["event"] for line in logs].count("dead_letter_refused") == 1
+
+
+async def test_a_full_queue_of_dead_letters_leaves_the_window_to_good_messages(
+    pipeline, monkeypatch
+):
+    """A quarter of it may wait; the broker dead-letters the others whole."""
+    monkeypatch.setattr(dead_letters_module, "_CONFIRM_SECONDS", 0)
+    pipeline.use_window(8)
+    pipeline.publisher.confirming.clear()
+    pipeline.receive(*(f"junk-{number}" for number in range(8)))
+    working = asyncio.create_task(pipeline.recorder.run())
+
+    with capture_logs() as logs:
+        await until(lambda: len(pipeline.consumer.outstanding) == 2)
+        pipeline.receive("junk-later", "good")
+        await until(lambda: pipeline.consumer.outstanding == {1, 2})
+
+    assert {"reject 8", "reject 9", "commit good", "ack 10"} <= set(pipeline.effects)
+    assert pipeline.progress.letters_waiting == 2
+    assert [line["event"] for line in logs].count("dead_letter_refused") == 1
+    pipeline.publisher.confirming.set()
+    pipeline.intake.close()
+    await working
+    await pipeline.dead_letters.drain(5)
+    assert pipeline.consumer.outstanding == set()
+    assert pipeline.progress.letters_waiting == 0
+
+
+async def test_a_delivery_that_has_the_window_to_itself_does_not_wait_at_all(pipeline, monkeypatch):
+    monkeypatch.setattr(dead_letters_module, "_CONFIRM_SECONDS", 0)
+    pipeline.use_window(1)
+    pipeline.publisher.confirming.clear()
+    pipeline.receive("junk")
+    pipeline.intake.close()
+
+    await pipeline.recorder.run()
+    await until(lambda: pipeline.effects == ["reject 1"])
+
+
+async def test_no_delivery_waits_until_the_broker_closes_the_channel_over_it(pipeline, monkeypatch):
+    monkeypatch.setattr(dead_letters_module, "_CONFIRM_SECONDS", 0)
+    monkeypatch.setattr(dead_letters_module, "_PATIENCE_SECONDS", 0)
+    pipeline.publisher.failures = [NotConfirmed("full")] * 100
+    pipeline.receive("junk")
+    pipeline.intake.close()
+
+    await pipeline.recorder.run()
+    await until(lambda: pipeline.effects == ["reject 1"])
+    assert pipeline.progress.letters_waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"), [(b"[%b]" % b",".join([b"0"] * 10_000), {}),
+                          (b"[1, 2, 3]", {f"h{number}": "v" * 1_000 for number in range(60)})],
+    ids=["many elements", "large headers"],
+)  # fmt: skip
+async def test_no_message_becomes_dead_letters_of_many_times_its_size(pipeline, body, headers):
+    pipeline.deliver(body, content_header(len(body), headers=headers, message_id="m"))
+
+    await pipeline.run()
+
+    size = sum(len(letter) + len(body) for _, _, letter, body in pipeline.publisher.published)
+    own = len(body) + len(content_header(headers=headers))
+    assert size <= 16 * own + 4_096
+    assert pipeline.publisher.published
+
+
+async def test_a_batch_with_too_many_bad_elements_is_one_dead_letter(pipeline):
+    good = json.dumps(event(id="good"))
+    body = f"[{good},{','.join(['0'] * 100)}]".encode()
+    pipeline.deliver(body, message_id="m")
+
+    with capture_logs() as logs:
+        effects = await pipeline.run()
+
+    assert effects == ["commit good", f"dead-letter {body.decode()}", "ack 1"]
+    ((_, _, letter, _),) = pipeline.publisher.published
+    found = unmarshalled(letter)
+    assert found.message_id == "m"
+    assert found.headers["x-recorder-reason"] == "invalid"
+    assert str(found.headers["x-recorder-error"]).startswith("100 elements are refused")
+    assert [line["event"] for line in logs].count("dead_lettered") == 1
+
+
+async def test_what_came_past_the_rights_of_its_publisher_is_not_recorded(pipeline):
+    """With a header CC RabbitMQ routes by keys that the publisher may not use."""
+    good = json.dumps(event(id="a")).encode()
+    for key in (b"chat.turn.user", b"cluster.eventful", b"cluster.event", b"cluster.event.x.y"):
+        pipeline.deliver(good, routing_key=key)
+
+    await pipeline.run()
+
+    assert [record.message_id for record in pipeline.repository.stored] == ["a"]
+    assert pipeline.progress.dead_letters == {"invalid": 2}
+    ((_, _, letter, _), _) = pipeline.publisher.published
+    assert "CC" in str(unmarshalled(letter).headers["x-recorder-error"])
+
+
+async def test_what_an_administrator_has_bound_from_elsewhere_is_recorded(pipeline):
+    pipeline.deliver(json.dumps(event(id="a")).encode(), exchange=b"legacy", routing_key=b"old")
+
+    assert await pipeline.run() == ["commit a", "ack to 1"]
 
 
 async def test_a_lost_connection_ends_the_attempt(pipeline):
@@ -354,6 +471,12 @@ async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):
     assert pipeline.flow.effects == ["pause"]
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 async def turns_of_the_loop(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -366,7 +489,7 @@ async def test_each_lane_is_settled_by_its_own_tags(pipeline):
     pipeline.receive("a", "b")
     for tag, body in ((1, b'{"snapshot": {}}'), (2, b"junk"), (3, b'{"snapshot": {}}')):
         other.hand_over(tag)
-        sink(delivery(body, tag))
+        sink(delivery(body, tag)._replace(routing_key=b"cluster.snapshot"))
 
     await pipeline.run()
 
