@@ -35,6 +35,20 @@ class NotConfirmed(RecorderError):
     exit_code = 69
 
 
+class Undeliverable(RecorderError):
+    """
+    The broker closes the connection on a message that is next in its queue.
+
+    `position` is its place among those that were there, from 1 on. Nothing behind it can be
+    reached until it is gone.
+    """
+
+    def __init__(self, position: int, waiting: int, error: str) -> None:
+        super().__init__(error)
+        self.position = position
+        self.waiting = waiting
+
+
 class MessageTooLarge(RecorderError):
     """The message with its added headers does not fit what the broker takes."""
 

@@ -7,6 +7,7 @@ and whoever holds the link opens another.
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -82,6 +83,13 @@ class Link:
         assert self.connection.transport is not None
         tune = self.connection.transport.connection.connection_tune
         return tune.frame_max or 131_072
+
+    @property
+    def server_version(self) -> tuple[int, ...]:
+        """The broker's version as far as it is in numbers; empty where it names none."""
+        assert self.connection.transport is not None
+        named = self.connection.transport.connection.server_properties.get("version", "")
+        return tuple(int(part) for part in re.findall(r"\d+", str(named)))
 
     async def channel(
         self, *, confirms: bool = False, prefetch: int = 0
@@ -234,6 +242,8 @@ def _text(error: BaseException | None) -> str:
         return "closed"
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_SECONDS:.0f} s"
+    if str(error).startswith("<Channel"):
+        return "the channel is closed"
     return str(error) or type(error).__name__
 
 

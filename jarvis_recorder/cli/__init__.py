@@ -1,12 +1,15 @@
 """The command line, one file a command group."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from jarvis_recorder import __version__
 from jarvis_recorder.errors import RecorderError
+
+# A shell's code for a program that SIGINT has ended.
+_INTERRUPTED: Final = 130
 
 
 def _print_version(wanted: bool) -> None:
@@ -83,6 +86,9 @@ def main() -> None:
 
     try:
         _application()()
+    except KeyboardInterrupt:
+        # Typer says nothing of one that comes before its command has begun.
+        sys.exit(_INTERRUPTED)
     except RecorderError as error:
         from jarvis_recorder.log import priority
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
@@ -13,10 +13,11 @@ import typer
 from jarvis_recorder.cli.editor import edited
 from jarvis_recorder.cli.moments import Since, Until
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides, loaded
-from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.errors import RecorderError, Undeliverable
 
 if TYPE_CHECKING:
     from jarvis_recorder.client.dead_letters import DeadLetters, Filter, Found
+    from jarvis_recorder.wire.dead_letters import Letter
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +28,7 @@ commands = typer.Typer(
 
 DEFAULT_LIMIT: Final = 50
 _MAX_BODY: Final = 16 * 1024 * 1024
+_NO_ONE_TO_ASK: Final = "there is no one to ask: --yes drops without asking"
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="As `dead list` shows.")]
 Reasons = Annotated[
@@ -54,8 +56,6 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Count the dead letters by reason and list the newest; all stay where they are."""
-    from jarvis_recorder.cli.views.dead import show_counts, show_letters
-    from jarvis_recorder.cli.views.screen import open_screen
     from jarvis_recorder.client.dead_letters import Filter
     from jarvis_recorder.wire.dead_letters import Letter
 
@@ -63,20 +63,35 @@ def list_(
     counts: Counter[str] = Counter()
     newest: deque[Letter] = deque(maxlen=limit)
 
-    async def look(letters: "DeadLetters") -> None:
-        async for found in letters.iterate(wanted):
-            counts[found.letter.reason] += 1
-            newest.append(found.letter)
+    async def look(letters: "DeadLetters") -> Undeliverable | None:
+        try:
+            async for found in letters.iterate(wanted):
+                counts[found.letter.reason] += 1
+                newest.append(found.letter)
+        except Undeliverable as obstacle:
+            return obstacle
+        return None
 
     with _letters(config, set_) as letters:
-        asyncio.run(look(letters))
-    shown = list(newest)[::-1]
+        obstacle = asyncio.run(look(letters))
+    everything = wanted == Filter() and obstacle is None
+    _show_list(list(newest)[::-1], counts, everything=everything, as_json=as_json)
+    if obstacle is not None:
+        raise obstacle
+
+
+def _show_list(
+    shown: "Sequence[Letter]", counts: Counter[str], *, everything: bool, as_json: bool
+) -> None:
+    from jarvis_recorder.cli.views.dead import show_counts, show_letters
+    from jarvis_recorder.cli.views.screen import open_screen
+
     if as_json:
         _print_json({"counts": dict(counts), "letters": shown})
         return
     screen = open_screen()
     if not shown:
-        screen.note("No dead letter fits." if wanted != Filter() else "There are no dead letters.")
+        screen.note("There are no dead letters." if everything else "No dead letter fits.")
         return
     show_letters(screen, shown)
     show_counts(screen, counts)
@@ -175,23 +190,44 @@ def drop(
     queue: Queue = None,
     since: Since = None,
     until: Until = None,
+    undeliverable: Annotated[
+        bool,
+        typer.Option("--undeliverable", help="Those that the broker cannot deliver, unread."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: ConfigFile = None,
     set_: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Throw dead letters away for good. `dead export` keeps a copy before."""
+    if undeliverable:
+        if ids or everything or reasons or queue or since or until:
+            raise typer.BadParameter("--undeliverable stands alone: such a letter cannot be read")
+        _drop_undeliverable(yes, config, set_, as_json=as_json)
+        return
     wanted = _wanted(ids, everything, reasons, queue, since, until)
     with _letters(config, set_) as letters:
         if not yes:
             if not sys.stdin.isatty():
-                raise typer.BadParameter("there is nobody to ask: --yes drops without asking")
+                raise typer.BadParameter(_NO_ONE_TO_ASK)
             count = asyncio.run(_count(letters, wanted))
             _require_found(ids, count)
             typer.confirm(f"Throw away {count:,} dead letters for good?", abort=True, err=True)
         dropped = asyncio.run(letters.drop(wanted))
     _report({"dropped": dropped}, as_json=as_json)
     _require_found(ids, dropped)
+
+
+def _drop_undeliverable(
+    yes: bool, config: Path | None, overrides: list[str] | None, *, as_json: bool
+) -> None:
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(_NO_ONE_TO_ASK)
+        typer.confirm("Throw them away for good, unread?", abort=True, err=True)
+    with _letters(config, overrides) as letters:
+        dropped = asyncio.run(letters.drop_undeliverable())
+    _report({"dropped": dropped}, as_json=as_json)
 
 
 @commands.command(epilog="Example: `jarvis-recorder dead export dead.jsonl`")
@@ -239,7 +275,8 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
         yield DeadLetters(url, tls=tls)
         return
     columns = (TextColumn("Looking through"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(*columns, console=console, transient=True)
+    # What is exported goes to standard output as bytes, which rich's stand-in does not take.
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
     task = bar.add_task("", total=None)
 
     def progress(done: int, total: int) -> None:

@@ -7,11 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.broker.dead_queue import DeadQueue, open_dead_queue
-from jarvis_recorder.errors import MessageTooLarge, NotConfirmed, NotFound
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    MessageTooLarge,
+    NotConfirmed,
+    NotFound,
+    RecorderError,
+    Undeliverable,
+)
 from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.dead_letters import (
     Letter,
@@ -25,6 +32,10 @@ from jarvis_recorder.wire.topics import EXCHANGE
 
 _UNDER_WAY: Final = 64
 _UNDER_WAY_BYTES: Final = 64 * 1024 * 1024
+_LOOKED_AT_TOO_OFTEN: Final = (
+    "the queue of dead letters is full, and one was looked at so often that the broker would throw "
+    "it away soon: make room by `jarvis-recorder dead drop` or `dead replay`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +105,19 @@ class DeadLetters:
         self._looking = asyncio.Lock()
 
     async def iterate(self, wanted: Filter) -> AsyncIterator[Found]:
-        """Yield the letters that fit, oldest first; all stay in the queue."""
+        """
+        Yield the letters that fit, oldest first; all stay in the queue.
+
+        Raises:
+            Undeliverable: Behind those that were yielded is one that the broker cannot deliver.
+            RecorderError: The queue is full, and looking at it once more might cost a letter.
+        """
         async with self._queue() as queue:
-            async for found in self._found(queue, wanted):
-                yield found
+            async for found, fits in self._found(queue, wanted):
+                if fits:
+                    yield found
+                if not await queue.keep(found.delivery):
+                    raise RecorderError(_LOOKED_AT_TOO_OFTEN)
 
     async def get(self, identity: str) -> Found:
         """
@@ -105,20 +125,61 @@ class DeadLetters:
 
         Raises:
             NotFound: There is none of this id.
+            Undeliverable, RecorderError: As `iterate`.
         """
         async with self._queue() as queue:
-            async for found in self._found(queue, Filter(ids=(identity,))):
-                return found
+            async for found, fits in self._found(queue, Filter(ids=(identity,))):
+                if fits:
+                    return found
+                if not await queue.keep(found.delivery):
+                    raise RecorderError(_LOOKED_AT_TOO_OFTEN)
         raise NotFound(f"there is no dead letter {identity}: was it replayed or dropped?")
 
     async def drop(self, wanted: Filter) -> int:
-        """Take the letters that fit out of the queue for good, and return how many."""
+        """
+        Take the letters that fit out of the queue for good, and return how many.
+
+        Raises:
+            Undeliverable: Those before it are dropped. Where all letters are wanted it is, too.
+        """
         dropped = 0
+        while True:
+            try:
+                async with self._queue() as queue:
+                    async for found, fits in self._found(queue, wanted):
+                        if fits:
+                            await queue.remove(found.delivery)
+                            dropped += 1
+                        else:
+                            await queue.keep(found.delivery)
+            except Undeliverable:
+                if wanted != Filter():
+                    raise
+                # All before it are acked, and the broker has read that: it is the first now.
+                dropped += await self._discard_behind(0)
+            else:
+                return dropped
+
+    async def drop_undeliverable(self) -> int:
+        """Take each letter out of the queue that the broker cannot deliver; return how many."""
+        dropped = 0
+        while True:
+            try:
+                async for _ in self.iterate(Filter()):
+                    pass
+            except Undeliverable as obstacle:
+                dropped += await self._discard_behind(obstacle.position - 1)
+            else:
+                return dropped
+
+    async def _discard_behind(self, count: int) -> int:
+        """Take out the letter behind so many; return 1, or 0 where another stands there now."""
         async with self._queue() as queue:
-            async for found in self._found(queue, wanted):
-                await queue.remove(found.delivery)
-                dropped += 1
-        return dropped
+            letters = queue.letters()
+            for _ in range(count):
+                if await anext(letters, None) is None:
+                    return 0
+            return int(await queue.discard_next())
 
     async def replay(self, wanted: Filter, body: bytes | None = None) -> dict[Outcome, int]:
         """
@@ -128,13 +189,25 @@ class DeadLetters:
         as this is killed may be published twice, and is recorded once. What fails again comes
         back with a count, and is not replayed by the same call. `body` takes the place of
         each letter's own.
+
+        Raises:
+            Undeliverable: Those before it are published; some of them may not have left.
+            BrokerUnavailable: The same.
         """
         outcomes = dict.fromkeys(Outcome, 0)
-        async with self._queue() as queue:
-            replaying = _Replaying(queue, body, outcomes)
-            async with asyncio.TaskGroup() as group:
-                async for found in self._found(queue, wanted):
-                    await replaying.begin(group, found.delivery)
+        async with self._queue() as queue, _Replaying(queue, body, outcomes) as replaying:
+            try:
+                async for found, fits in self._found(queue, wanted):
+                    if fits:
+                        await replaying.begin(found.delivery)
+                    else:
+                        await queue.keep(found.delivery)
+            except Undeliverable as obstacle:
+                await replaying.end()
+                done = outcomes[Outcome.REPLAYED]
+                raise Undeliverable(
+                    obstacle.position, obstacle.waiting, f"{done:,} are replayed; {obstacle}"
+                ) from obstacle
         return outcomes
 
     @asynccontextmanager
@@ -142,14 +215,14 @@ class DeadLetters:
         async with self._looking, open_dead_queue(self._url, tls=self._tls) as queue:
             yield queue
 
-    async def _found(self, queue: DeadQueue, wanted: Filter) -> AsyncIterator[Found]:
+    async def _found(self, queue: DeadQueue, wanted: Filter) -> AsyncIterator[tuple[Found, bool]]:
+        """Yield each letter and whether it fits, for the caller to remove or to keep."""
         looked_at = 0
         async for delivery in queue.letters():
             looked_at += 1
             self._progress(looked_at, queue.waiting)
             letter = read_letter(delivery)
-            if wanted.fits(letter):
-                yield Found(letter, delivery)
+            yield Found(letter, delivery), wanted.fits(letter)
 
 
 class _Replaying:
@@ -160,9 +233,29 @@ class _Replaying:
         self._body = body
         self._outcomes = outcomes
         self._room = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost: BrokerUnavailable | None = None
         self._count = self._bytes = 0
 
-    async def begin(self, group: asyncio.TaskGroup, delivery: Delivery) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self.end()
+        if kind is None and self._lost is not None:
+            raise self._lost
+
+    async def end(self) -> None:
+        """Return when none is under way."""
+        await asyncio.gather(*self._tasks)
+
+    async def begin(self, delivery: Delivery) -> None:
+        """
+        Begin to replay a letter, as soon as there is room.
+
+        Raises:
+            BrokerUnavailable: One before it could not be replayed, or not taken out.
+        """
         size = len(delivery.body)
         async with self._room:
             await self._room.wait_for(
@@ -173,10 +266,17 @@ class _Replaying:
             )
             self._count += 1
             self._bytes += size
-        group.create_task(self._run(delivery, size))
+        if self._lost is not None:
+            raise self._lost
+        task = asyncio.create_task(self._run(delivery, size))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, delivery: Delivery, size: int) -> None:
-        self._outcomes[await self._replay(delivery)] += 1
+        try:
+            self._outcomes[await self._replay(delivery)] += 1
+        except BrokerUnavailable as error:
+            self._lost = error
         async with self._room:
             self._count -= 1
             self._bytes -= size
@@ -185,11 +285,13 @@ class _Replaying:
     async def _replay(self, delivery: Delivery) -> Outcome:
         topic = topic_of(delivery)
         if topic is None:
+            await self._queue.keep(delivery)
             return Outcome.NO_TOPIC
         message = revived(delivery, topic, self._body)
         try:
             await self._queue.publish(EXCHANGE, *message)
         except (NotConfirmed, MessageTooLarge):
+            await self._queue.keep(delivery)
             return Outcome.NOT_CONFIRMED
         await self._queue.remove(delivery)
         return Outcome.REPLAYED
