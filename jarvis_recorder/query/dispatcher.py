@@ -24,11 +24,14 @@ from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.wire import rpc
 from jarvis_recorder.wire.answers import Activity, Document, Stats
 from jarvis_recorder.wire.methods import BY_NAME, Method
-from jarvis_recorder.wire.questions import Discover, Question, ReadHoldings, ReadStats
+from jarvis_recorder.wire.questions import Discover, Question, ReadHoldings, ReadStats, RecordEvent
 from jarvis_recorder.wire.rpc import Call, Code, Fault, Malformed
 
 log = structlog.get_logger(__name__)
 
+# Sources that are programs of their own; `user` and `jarvis` speak through others.
+_VOICES_OF_MACHINES: Final = frozenset(("monitor", "system"))
+_LONGEST_NAME: Final = 255
 _TRY_LATER: Final = "ask again in a few seconds"
 
 
@@ -98,6 +101,8 @@ class Dispatcher:
         method = rpc.find_method(call.method)
         self._permissions.check(user, method.name)
         question = _named(method, rpc.read_params(method, call.params), user)
+        if user is not None and not self._permissions.speaks_for_others(user):
+            question = _attributed(method, question, user)
         try:
             return rpc.write_answer(method, await self._answer(question, until))
         except (StorageUncertain, StorageDamaged) as error:
@@ -132,6 +137,32 @@ def _named(method: Method, question: Question[Any], user: str | None) -> Questio
         )
     named: Question[Any] = replace(question, **{method.asker: user})  # type: ignore[type-var]
     return named
+
+
+def _attributed(method: Method, question: Question[Any], user: str) -> Question[Any]:
+    """
+    Return the question as this user may ask it: under its own name, in no other's voice.
+
+    Who it says it acts for is kept behind its own name, as a gateway acts for people.
+
+    Raises:
+        Fault: `FORBIDDEN`: it would record what only another may say.
+    """
+    if isinstance(question, RecordEvent):
+        if question.source in _VOICES_OF_MACHINES and question.source != user:
+            raise Fault(
+                Code.FORBIDDEN,
+                f"this user may not record as {question.source}",
+                path="source",
+                hint="say user or jarvis, or publish it to the exchange jarvis by a user that may",
+            )
+        return question
+    said = method.asker and getattr(question, method.asker)
+    if not said or said == user:
+        return question
+    name = f"{user} for {said}"[:_LONGEST_NAME]
+    attributed: Question[Any] = replace(question, **{str(method.asker): name})  # type: ignore[type-var]
+    return attributed
 
 
 def _fault(error: Exception, method: Method) -> Fault:

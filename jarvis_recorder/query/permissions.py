@@ -41,6 +41,14 @@ class Permissions:
             hint="an administrator allows it in rpc.permissions",
         )
 
+    def speaks_for_others(self, user: str) -> bool:
+        """
+        Say whether the user may put another name or source on what it changes than its own.
+
+        Where users are told apart, this is for those who may ask everything.
+        """
+        return not self._rules or "*" in self._rules.get(user, ())
+
     def _matches(self, user: str | None, method: str) -> bool:
         patterns = self._rules.get(user, ()) if user is not None else ()
         return any(fnmatchcase(method, pattern) for pattern in patterns)

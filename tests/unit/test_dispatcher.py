@@ -212,6 +212,57 @@ async def test_who_resolves_and_who_sets_is_the_asker_where_nobody_is_named(arch
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "stored"), [(None, "web"), ("web", "web"), ("ada", "web for ada"), ("x" * 255, None)]
+)
+async def test_where_users_are_told_apart_none_acts_under_the_name_of_another(
+    archive, said, stored
+):
+    archive.answers[questions.ResolveEvent] = NotFound("no")
+    params = {"id": 1} if said is None else {"id": 1, "resolved_by": said}
+
+    await ask(archive, call("events.resolve", params), "web", web=["events.*"])
+
+    (asked,) = archive.asked
+    assert asked.resolved_by == (stored or ("web for " + "x" * 255)[:255])
+
+
+async def test_who_may_do_everything_speaks_for_others(archive):
+    archive.answers[questions.ResolveEvent] = NotFound("no")
+    params = {"id": 1, "resolved_by": "ada"}
+
+    await ask(archive, call("events.resolve", params), "admin", admin=["*"])
+
+    assert archive.asked == [questions.ResolveEvent(id=1, resolved_by="ada")]
+
+
+@pytest.mark.parametrize(
+    ("user", "source", "allowed"),
+    [
+        ("chat", "monitor", False),
+        ("chat", "system", False),
+        ("chat", "jarvis", True),
+        ("chat", "user", True),
+        ("monitor", "monitor", True),
+        ("monitor", "system", False),
+        ("admin", "monitor", True),
+    ],
+)
+async def test_where_users_are_told_apart_none_records_in_the_voice_of_another(
+    archive, user, source, allowed
+):
+    archive.answers[questions.RecordEvent] = NotFound("no")
+    params = {"type": "alert", "source": source, "summary": "x"}
+    rules = {"chat": ["events.*"], "monitor": ["events.record"], "admin": ["*"]}
+
+    reply = await ask(archive, call("events.record", params), user, **rules)
+
+    assert bool(archive.asked) is allowed
+    if not allowed:
+        assert reply["error"]["code"] == rpc.Code.FORBIDDEN
+        assert reply["error"]["data"]["path"] == "source"
+
+
 async def test_nobody_resolves_anonymously(archive):
     reply = await ask(archive, call("events.resolve", {"id": 1}))
 
