@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jarvis_recorder.cli.provision.files import readable_errors, write_new
+from jarvis_recorder.cli.files import readable_errors, write_new
 from jarvis_recorder.errors import ConfigurationError
 
 

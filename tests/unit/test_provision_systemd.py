@@ -11,7 +11,7 @@ import tomllib
 import pytest
 
 from jarvis_recorder import cli
-from jarvis_recorder.cli.provision import files
+from jarvis_recorder.cli import files
 from tests.support.recorder import wait_until
 
 URL = "amqp://recorder:geheim@broker/"

@@ -10,7 +10,7 @@ import typer
 
 import jarvis_recorder
 from jarvis_recorder import address
-from jarvis_recorder.cli.provision.files import (
+from jarvis_recorder.cli.files import (
     Installation,
     Standing,
     readable_errors,
