@@ -214,11 +214,15 @@ async def _close(
     connection: _Connection, reader: DeliveryReader, watch: asyncio.Task[None]
 ) -> None:
     watch.cancel()
-    with contextlib.suppress(TimeoutError, *GONE):
-        # Not `wait_for`: on Python 3.11 it swallows a cancellation that comes as it ends.
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await connection.close()
-    reader.abort()
+    try:
+        with contextlib.suppress(TimeoutError, *GONE):
+            # Not `wait_for`: on Python 3.11 it swallows a cancellation that comes as it ends.
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await connection.close()
+    finally:
+        reader.abort()
+        # Where the first did not succeed: or it would try again whenever it is collected.
+        await connection.close()
 
 
 def _watch_channel(channel: aiormq.abc.AbstractChannel, lost: asyncio.Future[None]) -> None:

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from jarvis_recorder.broker import connection
+from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client import RecorderClient, new_event
 from jarvis_recorder.demo.node import PrivateNode, private_node
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
@@ -77,3 +79,15 @@ async def test_a_client_comes_back_with_the_broker(node: PrivateNode):
         starting = asyncio.create_task(asyncio.to_thread(node.start))
         assert await client.publish(record) == record.message_id
         await starting
+
+
+async def test_a_connection_that_does_not_close_in_time_is_closed_all_the_same(
+    node: PrivateNode, monkeypatch
+):
+    """An open one that is collected would begin to close itself, in whatever loop is there."""
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 0)
+
+    async with open_link(node.url, "test") as link:
+        assert not link.connection.is_closed
+
+    assert link.connection.is_closed
