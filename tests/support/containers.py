@@ -68,8 +68,10 @@ def build_image() -> None:
     # A run that was killed may have left something.
     buildah("rm", "--all")
     buildah("rmi", "--prune")
+    # Without limits of ours buildah asks for a million files, which not every machine allows.
     buildah(
         "build", "--isolation", "chroot", "--format", "docker", "--pull-never",
+        "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
         "--build-arg", f"BASE={BASE}", "--tag", IMAGE, ROOT,
     )  # fmt: skip
 
