@@ -56,7 +56,7 @@ def broker(image, volumes):
     service["command"] = [*service["command"], "--host", f"127.0.0.1:{node.port}"]
     provision = Container(image, service, volumes)
     try:
-        assert provision.process.wait(60) == 0, provision.said()
+        assert provision.process.wait(120) == 0, provision.said()
         yield node.start()
     finally:
         node.kill()

@@ -135,7 +135,7 @@ class Container:
         return subprocess.run(
             [*self._crun(), "exec", "--user", self.image.config["User"],
              self.directory.name, *command],
-            check=False, capture_output=True, text=True, timeout=60,
+            check=False, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
     def health(self) -> subprocess.CompletedProcess[str]:
@@ -147,7 +147,7 @@ class Container:
 
     def wait_until_healthy(self) -> None:
         try:
-            wait_until(lambda: self.health().returncode == 0, "it is healthy", 60)
+            wait_until(lambda: self.health().returncode == 0, "it is healthy", 120)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.health()}\n{self.said()}") from None
 
@@ -159,7 +159,7 @@ class Container:
     def stop(self) -> int:
         """Send the signal that the image names for it and return the exit code."""
         _run(*self._crun(), "kill", self.directory.name, self.image.config["StopSignal"])
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def said(self) -> str:
         """Return the last that it has logged."""
