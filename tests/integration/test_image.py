@@ -59,6 +59,7 @@ def broker(image, volumes):
         assert provision.process.wait(120) == 0, provision.said()
         yield node.start()
     finally:
+        provision.kill()
         node.kill()
         shutil.rmtree(directory)
 
