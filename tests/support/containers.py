@@ -44,7 +44,7 @@ def buildah(*arguments: str | Path) -> str:
 
 
 def make_base() -> None:
-    """Make a minimal Debian with Python, once: a minute, and 60 MB from Debian's mirror."""
+    """Make a minimal Debian with Python, once, from Debian's mirror."""
     if BASE in buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
         return
     container = buildah("from", "scratch").strip()
