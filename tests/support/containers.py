@@ -108,6 +108,7 @@ class Container:
         self.log = self.directory / "log"
         spec = _specification(self.directory)
         _configure(spec, image, service, self.environment)
+        self._environment: list[str] = spec["process"]["env"]
         spec["mounts"] += [_tmpfs(mount) for mount in service.get("tmpfs", ())]
         spec["mounts"] += [self._volume(volumes, mount) for mount in service["volumes"]]
         (self.directory / "config.json").write_text(json.dumps(spec))
@@ -132,8 +133,10 @@ class Container:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as its user."""
+        # As Docker does: what crun itself takes over of the container's environment has changed.
+        environment = [f"--env={name}" for name in self._environment]
         return subprocess.run(
-            [*self._crun(), "exec", "--user", self.image.config["User"],
+            [*self._crun(), "exec", *environment, "--user", self.image.config["User"],
              self.directory.name, *command],
             check=False, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
