@@ -133,12 +133,14 @@ class Container:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as its user."""
-        # As Docker does: what crun itself takes over of the container's environment has changed.
-        environment = [f"--env={name}" for name in self._environment]
-        return subprocess.run(
-            [*self._crun(), "exec", *environment, "--user", self.image.config["User"],
-             self.directory.name, *command],
-            check=False, capture_output=True, text=True, timeout=120,
+        found = _ended(*self._crun(), "state", self.directory.name)
+        if found.returncode != 0:
+            return found
+        user, group = self.image.config["User"].split(":")
+        # Not `crun exec`: within a chroot it ends up at the root outside.
+        return _ended(
+            "nsenter", f"--target={json.loads(found.stdout)['pid']}", "--all", "--root", "--wd",
+            f"--setuid={user}", f"--setgid={group}", "env", "-i", *self._environment, *command,
         )  # fmt: skip
 
     def health(self) -> subprocess.CompletedProcess[str]:
@@ -229,6 +231,10 @@ def _tmpfs(mount: str) -> dict[str, Any]:
         "source": "tmpfs",
         "options": ["nosuid", "nodev", *options.split(",")],
     }
+
+
+def _ended(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
 
 
 def _run(*command: str | Path, cwd: Path | None = None) -> str:
