@@ -38,11 +38,16 @@ class Batch:
         """Take in a delivery with what was decoded from it."""
         lane, delivery, _ = origin
         self.last_tags[lane] = delivery.tag
-        self.size += decoded.size
+        self.size += len(delivery.header) + len(delivery.body) + decoded.size
         self.records += decoded.records
         self.origins += [origin] * len(decoded.records)
         for refusal in decoded.refusals:
             self.refusals.append((origin, refusal))
+
+    @property
+    def count(self) -> int:
+        """How many records and refusals there are."""
+        return len(self.records) + len(self.refusals)
 
     @property
     def oldest(self) -> int | None:

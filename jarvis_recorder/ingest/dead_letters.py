@@ -1,6 +1,7 @@
 """What could not be recorded, published again with the reason."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -31,14 +32,15 @@ _CONFIRM_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 600.0
 _REPORT_SECONDS: Final = 60.0
 _MAX_ERROR_BYTES: Final = 1_024
-MAX_HELD_BYTES: Final = 32 * 1024 * 1024
+MAX_HELD_BYTES: Final = 24 * 1024 * 1024
 
 # The letters of one batch may be so many times its own size, or as large as a few letters are
 # at least: else a message of 20 kB with ten thousand bad elements would fill a queue.
 _AMPLIFICATION: Final = 16
 _LEAST_LETTERS_BYTES: Final = 4_096
-# The added headers but for the error.
+# The added headers but for the error; and about what a refusal and its element take in memory.
 _ADDED_BYTES: Final = 600
+_REFUSAL_BYTES: Final = 1_000
 
 
 class DeadLetters:
@@ -57,32 +59,45 @@ class DeadLetters:
         self._progress = progress
         self._under_way: set[asyncio.Task[None]] = set()
         self._held_bytes = 0
+        self._has_room = asyncio.Event()
         self._reported_at = -_REPORT_SECONDS
         # While letters are refused one alone tries again; the others follow when it succeeds.
         self._trying_again = asyncio.Lock()
 
-    def send(self, origin: Origin, refusals: Sequence[Refusal]) -> None:
+    async def send(self, origin: Origin, refusals: Sequence[Refusal]) -> None:
         """
         Hold the delivery and begin to publish what of it is refused.
 
-        Where too much is held or waits already, because the broker confirms nothing, it is left
-        to the broker to bury it whole: the reason is then in the log alone.
+        It waits for a moment where too much is held already. Where it still is, because the
+        broker confirms nothing, the broker is left to bury it whole: the reason is then in the
+        log alone.
         """
         lane = origin.lane
         lane.hold(origin.delivery.tag)
-        size = len(origin.delivery.body)
-        is_hopeless = lane.waiting > 0 and not lane.may_wait
-        whole = is_hopeless or self._held_bytes + size > MAX_HELD_BYTES
+        refusals = _bounded(origin, refusals)
+        size = _size(origin, refusals)
+        whole = lane.waiting > 0 and not lane.may_wait
+        if not whole:
+            whole = not await self._room_for(size)
         self._held_bytes += size
 
         def done(task: asyncio.Task[None]) -> None:
             self._held_bytes -= size
+            self._has_room.set()
             self._under_way.discard(task)
 
-        refusals = _bounded(origin, refusals)
         task = asyncio.create_task(self._bury(origin, refusals, whole=whole))
         self._under_way.add(task)
         task.add_done_callback(done)
+
+    async def _room_for(self, size: int) -> bool:
+        """Return whether so much more may be held, at the latest when the broker is overdue."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if self._progress.letters_waiting else _CONFIRM_SECONDS):
+                while self._held_bytes + size > MAX_HELD_BYTES and self._held_bytes:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        return not self._held_bytes or self._held_bytes + size <= MAX_HELD_BYTES
 
     async def drain(self, seconds: float) -> None:
         """Wait for what is under way; what is not confirmed by then stays unsettled."""
@@ -212,6 +227,13 @@ def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
     first = refusals[0]
     error = f"{len(refusals)} elements are refused, together as one message; {first.error}"
     return [Refusal(first.reason, error)]
+
+
+def _size(origin: Origin, refusals: Sequence[Refusal]) -> int:
+    """Return about how many bytes a delivery and its refusals take in memory."""
+    _, delivery, _ = origin
+    elements = sum(len(one.element.body) for one in refusals if one.element is not None)
+    return len(delivery.header) + len(delivery.body) + elements + _REFUSAL_BYTES * len(refusals)
 
 
 def _cut(error: str) -> bytes:

@@ -2,20 +2,26 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from jarvis_recorder.ingest.batch import Batch, Origin
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ports import Clock, Flow, Sink
-from jarvis_recorder.wire.codec import decode, smuggled
+from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
 from jarvis_recorder.wire.delivery import Delivery
 
-# A batch is closed at this many records, so that acks flow back while more is decoded: were
-# the whole prefetch window in one transaction, broker and recorder would wait in turn.
+# A batch is closed at this many records or bytes, so that acks flow back while more is decoded:
+# were the whole prefetch window in one transaction, broker and recorder would wait in turn.
 MAX_BATCH_RECORDS: Final = 2_000
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_HELD_RECORDS: Final = 20_000
-MAX_HELD_BYTES: Final = 32 * 1024 * 1024
+MAX_HELD_BYTES: Final = 24 * 1024 * 1024
+# How much else may be held while a large delivery, which may take a hundred megabytes for a
+# moment, is decoded; and how much of them is decoded at once.
+_HELD_BESIDE_LARGE: Final = 6 * 1024 * 1024
+_DECODED_AT_ONCE: Final = 1024 * 1024
 
 
 class Intake:
@@ -23,16 +29,25 @@ class Intake:
     Decodes each delivery as it arrives and gathers them in batches.
 
     No timer closes a batch: whoever takes it ends it, so it holds what one commit took to
-    finish. Above a bound of records or bytes the flow is paused, however large the prefetch.
+    finish. Above a bound of records or bytes, the batch under way included, the flow is paused,
+    however large the prefetch.
+
+    Large deliveries are decoded in a thread, and what arrives behind them waits for its turn.
     """
 
     def __init__(self, flow: Flow, clock: Clock) -> None:
         self._flow = flow
         self._clock = clock
         self._batches = deque([Batch()])
+        self._records_under_way = self._bytes_under_way = 0
         self._held_records = 0
         self._held_bytes = 0
+        self._undecoded: deque[Origin] = deque()
+        self._decoding: asyncio.Task[None] | None = None
+        self._has_room = asyncio.Event()
         self._something = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closed = False
         self._paused = False
 
@@ -41,40 +56,87 @@ class Intake:
         return partial(self._take_in, lane)
 
     def _take_in(self, lane: Lane, delivery: Delivery) -> None:
-        received_at = self._clock()
-        decoded = smuggled(delivery, lane.topic) or decode(delivery, lane.topic, received_at)
+        origin = Origin(lane, delivery, self._clock())
+        self._idle.clear()
+        if self._undecoded or is_large(delivery):
+            self._undecoded.append(origin)
+            if self._decoding is None:
+                self._decoding = asyncio.create_task(self._decode_undecoded())
+        else:
+            self._add(origin, _decoded(origin))
+        self._balance()
+
+    def _add(self, origin: Origin, decoded: Decoded) -> None:
         batch = self._batches[-1]
-        batch.add(Origin(lane, delivery, received_at), decoded)
-        if len(batch.records) >= MAX_BATCH_RECORDS:
+        before = batch.size
+        batch.add(origin, decoded)
+        self._held_bytes += batch.size - before
+        self._held_records += len(decoded.records) + len(decoded.refusals)
+        if batch.count >= MAX_BATCH_RECORDS or batch.size >= MAX_BATCH_BYTES:
             self._batches.append(Batch())
-        self._held_records += len(decoded.records)
-        self._held_bytes += decoded.size
         self._something.set()
-        if not self._paused and self.is_full:
-            self._paused = True
-            self._flow.pause()
+
+    async def _decode_undecoded(self) -> None:
+        while self._undecoded:
+            while self._held_bytes > _HELD_BESIDE_LARGE:
+                self._has_room.clear()
+                await self._has_room.wait()
+            decoded = await asyncio.to_thread(_decode_some, tuple(self._undecoded))
+            for one in decoded:
+                self._add(self._undecoded.popleft(), one)
+        self._decoding = None
+        self._balance()
 
     @property
     def is_full(self) -> bool:
-        """Whether more is held than may be, and the flow paused."""
-        return self._held_records >= MAX_HELD_RECORDS or self._held_bytes >= MAX_HELD_BYTES
+        """Whether more is held than may be, and the flow paused until some of it is recorded."""
+        return (
+            self._held_records >= MAX_HELD_RECORDS
+            or self._held_bytes >= MAX_HELD_BYTES
+            or bool(self._undecoded and self._held_bytes > _HELD_BESIDE_LARGE)
+        )
+
+    def _balance(self) -> None:
+        """Pause the flow, or let it go on."""
+        pause = bool(self._undecoded) or self.is_full
+        if pause == self._paused:
+            return
+        self._paused = pause
+        if pause:
+            self._flow.pause()
+        else:
+            self._flow.resume()
 
     async def take(self) -> Batch | None:
-        """Return the oldest batch, once there is anything in it; None at the end."""
+        """
+        Return the oldest batch, once there is anything in it; None at the end.
+
+        The batch before it is settled then, and no longer held.
+        """
+        self._release()
         while not self._batches[0]:
-            if self._closed:
+            if self._closed and self._decoding is None:
                 return None
             self._something.clear()
             await self._something.wait()
         batch = self._batches.popleft()
         if not self._batches:
             self._batches.append(Batch())
-        self._held_records -= len(batch.records)
-        self._held_bytes -= batch.size
-        if self._paused and not self.is_full:
-            self._paused = False
-            self._flow.resume()
+        self._records_under_way, self._bytes_under_way = batch.count, batch.size
         return batch
+
+    def _release(self) -> None:
+        self._held_records -= self._records_under_way
+        self._held_bytes -= self._bytes_under_way
+        self._records_under_way = self._bytes_under_way = 0
+        self._has_room.set()
+        if not self._held_records and not self._undecoded:
+            self._idle.set()
+        self._balance()
+
+    async def settled(self) -> None:
+        """Return once nothing is held: all that arrived is committed and settled."""
+        await self._idle.wait()
 
     def close(self) -> None:
         """Let `take` end once everything is taken: nothing more will arrive."""
@@ -83,6 +145,29 @@ class Intake:
 
     def abandon(self) -> None:
         """Drop what is not taken: its channel is gone and the broker will deliver it again."""
+        if self._decoding is not None:
+            self._decoding.cancel()
+            self._decoding = None
+        self._undecoded.clear()
         self._batches = deque([Batch()])
-        self._held_records = self._held_bytes = 0
+        self._held_records = self._records_under_way
+        self._held_bytes = self._bytes_under_way
         self.close()
+
+
+def _decoded(origin: Origin) -> Decoded:
+    lane, delivery, received_at = origin
+    refused = smuggled(delivery, lane.topic)
+    return refused or decode(delivery, lane.topic, received_at, as_text=True)
+
+
+def _decode_some(origins: Sequence[Origin]) -> list[Decoded]:
+    """Decode from the first one on, as many as are not too much at once."""
+    some: list[Decoded] = []
+    size = 0
+    for origin in origins:
+        some.append(_decoded(origin))
+        size += some[-1].size
+        if size > _DECODED_AT_ONCE:
+            break
+    return some

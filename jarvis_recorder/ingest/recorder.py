@@ -12,6 +12,7 @@ from jarvis_recorder.ingest.batch import Batch
 from jarvis_recorder.ingest.dead_letters import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.progress import Progress, State
+from jarvis_recorder.lifecycle import give_memory_back
 from jarvis_recorder.measures import SYSTEM
 from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository, Tracer
 from jarvis_recorder.wire.codec import element_of
@@ -25,6 +26,9 @@ log = structlog.get_logger(__name__)
 HOLD_SECONDS: Final = 600.0
 _FIRST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 2.0
+# Large batches leave holes in the heap: a few dozen would double the process.
+_LARGE_BYTES: Final = 1024 * 1024
+_GIVE_BACK_AFTER_BYTES: Final = 16 * 1024 * 1024
 
 
 class OutageTooLong(RecorderError):
@@ -54,6 +58,7 @@ class Recorder:
         self._progress = progress
         self._clock = clock
         self._tracer = tracer
+        self._freed = 0
 
     async def run(self) -> None:
         """
@@ -67,25 +72,40 @@ class Recorder:
             StorageUncertain, StorageDamaged: As `Repository.append`.
         """
         while batch := await self._intake.take():
-            began = time.monotonic()
-            deliveries = (origin.delivery for origin in batch.origins)
-            with (
-                self._progress.under_way(batch.oldest),
-                self._tracer.batch(deliveries, len(batch.records)),
-            ):
-                appended = await self._append(batch)
-                self._refuse(batch, appended.refused)
-                await self._settle(batch)
-            self._progress.count_batch(appended.stored, appended.duplicates)
-            self._measure(batch, time.monotonic() - began)
-            log.debug(
-                "batch_committed",
-                records=len(batch.records),
-                stored=appended.stored,
-                duplicates=appended.duplicates,
-                refused=len(batch.refusals),
-                seconds=round(time.monotonic() - began, 4),
-            )
+            await self._record(batch)
+            size = batch.size
+            # While the next one is waited for this one may be tens of megabytes.
+            del batch
+            await self._give_back(size)
+
+    async def _give_back(self, size: int) -> None:
+        if size < _LARGE_BYTES:
+            return
+        self._freed += size
+        if self._freed > _GIVE_BACK_AFTER_BYTES:
+            self._freed = 0
+            await asyncio.to_thread(give_memory_back)
+
+    async def _record(self, batch: Batch) -> None:
+        began = time.monotonic()
+        deliveries = (origin.delivery for origin in batch.origins)
+        with (
+            self._progress.under_way(batch.oldest),
+            self._tracer.batch(deliveries, len(batch.records)),
+        ):
+            appended = await self._append(batch)
+            await self._refuse(batch, appended.refused)
+            await self._settle(batch)
+        self._progress.count_batch(appended.stored, appended.duplicates)
+        self._measure(batch, time.monotonic() - began)
+        log.debug(
+            "batch_committed",
+            records=len(batch.records),
+            stored=appended.stored,
+            duplicates=appended.duplicates,
+            refused=len(batch.refusals),
+            seconds=round(time.monotonic() - began, 4),
+        )
 
     async def _append(self, batch: Batch) -> Appended:
         """Store the batch, however long the database is away; see `HOLD_SECONDS`."""
@@ -118,13 +138,13 @@ class Recorder:
             self._progress.state = State.RECORDING
             log.info("storage_available", seconds=round(seconds, 1))
 
-    def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
+    async def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
         for record in refused:
             origin = batch.origins[record.position]
             element = element_of(origin.delivery, origin.lane.topic, batch.records[record.position])
             batch.refusals.append((origin, Refusal(record.reason, record.error, element)))
         for origin, refusals in batch.refused_deliveries():
-            self._dead_letters.send(origin, refusals)
+            await self._dead_letters.send(origin, refusals)
 
     def _measure(self, batch: Batch, seconds: float) -> None:
         measured = self._progress.measured

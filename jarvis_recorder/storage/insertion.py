@@ -85,30 +85,33 @@ def _chunks(rows: list[Row]) -> Iterator[tuple[int, list[list[Row]]]]:
 
 
 def _collisions(connection: Connection, part: Rows) -> list[int]:
-    """Return which of the rows found their identity taken by a row with another content."""
+    """
+    Return which of the rows found their identity taken by a row with another content.
+
+    Row by row: what stands there already may be thousands of times as large.
+    """
     shape, _, records, rows = part
-    stored: dict[str | None, list[Row]] = {}
+    taken: set[int] = set()
+    known: set[int] = set()
     for start in range(0, len(records), _CHUNKS[0]):
-        lookup = _stored_under(shape, records[start : start + _CHUNKS[0]])
-        for found in connection.execute(lookup):
-            stored.setdefault(found[0], []).append(tuple(found))
-    return [
-        index
-        for index, (record, row) in enumerate(zip(records, rows, strict=True))
-        if _is_taken(shape, stored.get(record.message_id, []), record, row)
-    ]
+        asked = range(start, min(start + _CHUNKS[0], len(records)))
+        by_identity: dict[str | None, list[int]] = {}
+        for index in asked:
+            by_identity.setdefault(records[index].message_id, []).append(index)
+        for found in connection.execute(_stored_under(shape, [records[at] for at in asked])):
+            for index in by_identity[found[0]]:
+                if _is_in_place(shape, found, records[index]):
+                    taken.add(index)
+                    if _same(shape, found, rows[index]):
+                        known.add(index)
+    return sorted(taken - known)
 
 
-def _is_taken(shape: RowShape, stored: list[Row], record: Record, row: Row) -> bool:
-    """Whether the record's place is held by rows of which none says the same."""
-    timestamp_at = shape.columns.index("timestamp")
-    stamped_at = shape.columns.index("stamped")
-    in_its_place = [
-        found
-        for found in stored
-        if found[timestamp_at] == record.timestamp or (record.stamped and found[stamped_at])
-    ]
-    return bool(in_its_place) and not any(_same(shape, found, row) for found in in_its_place)
+def _is_in_place(shape: RowShape, found: Sequence[Any], record: Record) -> bool:
+    """Whether a row that has the record's identity stands where the record would."""
+    if found[shape.columns.index("timestamp")] == record.timestamp:
+        return True
+    return record.stamped and bool(found[shape.columns.index("stamped")])
 
 
 def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
@@ -126,7 +129,7 @@ def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
     )
 
 
-def _same(shape: RowShape, stored: Row, row: Row) -> bool:
+def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
     """Whether two rows say the same; when it was recorded, and which time was stamped, aside."""
     return all(
         _plain(old) == _plain(new)

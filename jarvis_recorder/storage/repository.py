@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import structlog
+from sqlalchemy import Connection
 
 from jarvis_recorder.errors import RecordRefused
 from jarvis_recorder.ports import Appended, RefusedRecord
@@ -32,7 +33,7 @@ class SqliteRepository:
         """Store records whose indexes begin at `first`."""
         parts = await _rows_of(records, recorded_at)
         try:
-            stored, collided = await self._writer.run(partial(insert_all, parts=parts))
+            stored, collided = await self._writer.run(partial(_insert, parts=parts))
         except RecordRefused as error:
             return await self._append_halves(records, first, recorded_at, error)
         collisions = [_collision(first + position) for position in collided]
@@ -54,6 +55,14 @@ class SqliteRepository:
             left.duplicates + right.duplicates,
             [*left.refused, *right.refused],
         )
+
+
+def _insert(connection: Connection, parts: list[Rows]) -> tuple[int, list[int]]:
+    """Do as `insert_all` does, and let the rows go: SQLite's thread holds on to its last call."""
+    try:
+        return insert_all(connection, parts)
+    finally:
+        parts.clear()
 
 
 async def _rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:

@@ -64,20 +64,22 @@ def _turn_row(record: Record, recorded_at: int) -> Row:
 def _snapshot_row(record: Record, recorded_at: int) -> Row:
     body = record.body
     assert isinstance(body, Snapshot)
-    text = dump(body.snapshot)
+    text = body.snapshot if isinstance(body.snapshot, bytes) else dump(body.snapshot).encode()
     return (
         record.message_id,
         body.cluster,
         record.timestamp,
         record.stamped,
         compress(text),
-        len(text.encode()),
+        len(text),
         _json(record.extra),
         recorded_at,
     )
 
 
 def _json(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode()
     return None if value is None else dump(value)
 
 

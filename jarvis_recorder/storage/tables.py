@@ -58,14 +58,14 @@ class CompressedText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else compress(value)
+        return None if value is None else compress(value.encode())
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
         return None if value is None else decompress(value)
 
 
-def compress(content: str) -> bytes:
-    return zlib.compress(content.encode(), level=6)
+def compress(content: bytes) -> bytes:
+    return zlib.compress(content, level=6)
 
 
 def decompress(content: bytes) -> str:

@@ -11,15 +11,23 @@ from pydantic import ValidationError
 from jarvis_recorder.wire import cloudevents, properties
 from jarvis_recorder.wire.cloudevents import CloudEvent
 from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.records import BODIES, Record
+from jarvis_recorder.wire.records import BODIES, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
 from jarvis_recorder.wire.strict_json import parse, parse_decimals, split_array
-from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
+from jarvis_recorder.wire.topics import MIB, Kind, Topic, is_smuggled
 
 MAX_BATCH: Final = 10_000
 _MAX_IDENTITY: Final = 1_024
 _MAX_PROPERTY: Final = 255
 _GZIP_WINDOW: Final = 4_096
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+# What repeats itself more than this, and is this long, is made to take room: ten thousand guests
+# whose entries of a kilobyte differ in nothing but a number become a hundredth.
+_MAX_GZIP_RATIO: Final = 200
+_GZIP_MAY_UNPACK_TO: Final = 4 * MIB
+_LARGE: Final = 32 * 1024
+_LARGE_UNPACKED: Final = 4 * 1024
+_SMALL: Final = 512
 _VALIDATE: Final = {
     kind: (rules.adapter.validator.validate_python, rules.fields) for kind, rules in BODIES.items()
 }
@@ -31,8 +39,8 @@ class Decoded(NamedTuple):
     """
     What one delivery holds.
 
-    Both lists are filled for a batch with bad elements; one of them otherwise. `size` is the
-    length of the body unpacked: the records take up more the longer it is.
+    Both lists are filled for a batch with bad elements; one of them otherwise. `size` is about
+    what its texts take in memory, in bytes.
     """
 
     records: list[Record]
@@ -52,14 +60,18 @@ class _Envelope(NamedTuple):
     positional_id: str | None = None
 
 
-def decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
+def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool = False) -> Decoded:
     """
     Return the records that a delivery carries, and what of it has to be refused.
 
-    Never raises: whatever the bytes are, they are a record or a refusal.
+    Never raises: whatever the bytes are, they are a record or a refusal. The records are
+    `packed` where their JSON is wanted `as_text`.
     """
     try:
-        return _decode(delivery, topic, received_at)
+        decoded = _decode(delivery, topic, received_at)
+        if as_text:
+            decoded.records[:] = map(packed, decoded.records)
+        return decoded
     except Refused as refused:
         return Decoded([], [Refusal(refused.reason, refused.error)], len(delivery.body))
     except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
@@ -91,9 +103,9 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     if attributes:
         _require(content_type == _JSON, "the data of a CloudEvent must be application/json")
         event = cloudevents.from_binary(attributes, _parse(body, topic.kind))
-        return Decoded([_record(event.data, envelope._replace(event=event))], [], len(body))
+        return Decoded([_record(event.data, envelope._replace(event=event))], [], _size(body))
     if content_type == cloudevents.STRUCTURED:
-        return Decoded([_record_of_event(_parse(body, topic.kind), envelope)], [], len(body))
+        return Decoded([_record_of_event(_parse(body, topic.kind), envelope)], [], _size(body))
     if content_type == cloudevents.BATCH:
         return _batch(body, envelope, _record_of_event)
     if content_type != _JSON:
@@ -104,7 +116,28 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
         )
     if body.lstrip(_WHITE)[:1] == b"[":
         return _batch(body, envelope, _record)
-    return Decoded([_record(_parse(body, topic.kind), envelope)], [], len(body))
+    return Decoded([_record(_parse(body, topic.kind), envelope)], [], _size(body))
+
+
+def is_large(delivery: Delivery) -> bool:
+    """Say whether decoding a delivery, or a few like it, would hold up everyone else."""
+    body = delivery.body
+    if len(delivery.header) + len(body) > _LARGE:
+        return True
+    if not body.startswith(_GZIP_MAGIC):
+        return False
+    member = zlib.decompressobj(wbits=31)
+    try:
+        start = member.decompress(body, _LARGE_UNPACKED + 1)
+    except zlib.error:
+        return False
+    return len(start) > _LARGE_UNPACKED or bool(member.unused_data)
+
+
+def _size(text: bytes) -> int:
+    """Return how much the strings of a text may take: four bytes a character if one needs them."""
+    is_wide = len(text) > _SMALL and (not text.isascii() or b"\\u" in text)
+    return 4 * len(text) if is_wide else len(text)
 
 
 def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | None:
@@ -190,6 +223,10 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
         whole += member.decompress(window, max_bytes + 1 - len(whole))
         if len(whole) > max_bytes:
             raise _too_large(max_bytes)
+        if len(whole) > max(_GZIP_MAY_UNPACK_TO, _MAX_GZIP_RATIO * len(body)):
+            raise Refused(
+                Reason.TOO_LARGE, f"unpacked the body is more than {_MAX_GZIP_RATIO} times as large"
+            )
         position += len(window) - len(member.unused_data)
     if body and not member.eof:
         raise Refused(Reason.UNDECODABLE, "the gzip body is cut short")
@@ -282,7 +319,7 @@ def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
                 for index, element in enumerate(elements)
             ],
             [],
-            len(text),
+            _size(text),
         )
     except Refused:
         return _broken_batch(text, envelope, decode_one)
@@ -303,7 +340,7 @@ def _element_envelope(envelope: _Envelope, index: int) -> _Envelope:
 def _broken_batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
     pieces = split_array(text)
     _check_length(pieces)
-    decoded = Decoded([], [], len(text))
+    decoded = Decoded([], [], _size(text))
     for index, piece in enumerate(pieces):
         inner = _element_envelope(envelope, index)
         try:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
 from pydantic.dataclasses import dataclass
+from pydantic_core import to_json
 
 from jarvis_recorder.wire.times import parse_rfc3339
 from jarvis_recorder.wire.topics import Kind
@@ -153,7 +154,10 @@ class Record(NamedTuple):
 
     `timestamp` is in microseconds since the epoch. It is `stamped` when the body named no
     time of its own: then identity alone tells two messages apart. `extra` holds what the
-    sender added to the fields known here. `position` is its place in a batch message.
+    sender added to the fields known here, an object or nothing. `position` is its place in a
+    batch message.
+
+    What may be any JSON is bytes where it is `packed`: JSON text in UTF-8.
     """
 
     kind: Kind
@@ -161,5 +165,23 @@ class Record(NamedTuple):
     timestamp: int
     stamped: bool
     body: Body
-    extra: dict[str, Any] | None
+    extra: Any
     position: int | None = None
+
+
+_OPEN: Final = {Kind.EVENT: "details", Kind.SNAPSHOT: "snapshot", Kind.TURN: "tool_calls"}
+
+
+def packed(record: Record) -> Record:
+    """
+    Return a record that was made a moment ago with what may be any JSON as text.
+
+    As objects it would take up to thirty times as much for as long as the record waits.
+    """
+    kind, _, _, _, body, extra, _ = record
+    field = _OPEN[kind]
+    value = getattr(body, field)
+    if value is not None:
+        # In its place: to make another body would mean to validate it again.
+        object.__setattr__(body, field, to_json(value))
+    return record if extra is None else record._replace(extra=to_json(extra))

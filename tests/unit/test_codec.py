@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jarvis_recorder.wire import properties
-from jarvis_recorder.wire.codec import decode, element_of
+from jarvis_recorder.wire.codec import decode, element_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason, Refusal
 from jarvis_recorder.wire.strict_json import dump
@@ -549,3 +549,61 @@ def test_a_fault_of_ours_is_a_refusal_too(monkeypatch):
     monkeypatch.setattr("jarvis_recorder.wire.codec._record", fail)
 
     assert refusal(event()).reason is Reason.INTERNAL
+
+
+def test_gzip_that_only_repeats_itself_is_refused():
+    body = raw({"snapshot": {"a": "x" * (5 * 1024 * 1024)}})
+
+    refused = refusal(gzip.compress(body), SNAPSHOTS, content_encoding="gzip")
+
+    assert refused.reason is Reason.TOO_LARGE
+    assert "200 times" in refused.error
+
+
+def test_many_guests_that_are_alike_are_taken():
+    guest = {"name": "guest", "status": "running", "config": "x" * 900}
+    guests = [guest | {"vmid": number, "load": number / 7} for number in range(10_000)]
+    body = raw({"snapshot": {"guests": guests}})
+
+    found = record(gzip.compress(body), SNAPSHOTS, content_encoding="gzip")
+
+    assert len(body) > 9_000_000
+    assert len(found.body.snapshot["guests"]) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("topic", "body", "field", "text"),
+    [
+        (EVENTS, event(details={"a": [1.5, "ü"]}), "details", '{"a":[1.5,"ü"]}'),
+        (SNAPSHOTS, {"snapshot": {"b": 1, "a": 2}}, "snapshot", '{"b":1,"a":2}'),
+        (TURNS, turn(tool_calls=[]), "tool_calls", "[]"),
+    ],
+)
+def test_what_may_be_any_json_waits_as_text(topic, body, field, text):
+    (found,) = decode(delivery(raw(body | {"x": [0]})), topic, RECEIVED, as_text=True).records
+
+    assert getattr(found.body, field) == text.encode()
+    assert found.extra == b'{"x":[0]}'
+
+
+def test_what_is_nothing_stays_nothing_as_text():
+    body = raw(event(details=None))
+    (found,) = decode(delivery(body), EVENTS, RECEIVED, as_text=True).records
+
+    assert found.body.details is None
+    assert found.extra is None
+
+
+@pytest.mark.parametrize(
+    ("large", "message"),
+    [
+        (False, delivery(b"x" * 30_000)),
+        (True, delivery(b"x" * 33_000)),
+        (True, delivery(b"{}", headers={str(number): "x" * 90 for number in range(400)})),
+        (True, delivery(gzip.compress(b"x" * 5_000), content_encoding="gzip")),
+        (False, delivery(gzip.compress(b"x" * 4_000), content_encoding="gzip")),
+        (True, delivery(gzip.compress(b"") * 2, content_encoding="gzip")),
+    ],
+)
+def test_what_takes_long_to_decode_is_known_before(large, message):
+    assert is_large(message) is large

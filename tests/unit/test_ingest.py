@@ -445,7 +445,8 @@ async def test_an_outage_with_a_full_intake_gives_the_messages_back(pipeline, mo
 
 async def test_dead_letters_that_nobody_confirms_do_not_fill_the_memory(pipeline, monkeypatch):
     """Beyond the bound the broker buries them whole, for which it needs nothing from us."""
-    monkeypatch.setattr(dead_letters_module, "MAX_HELD_BYTES", 12)
+    monkeypatch.setattr(dead_letters_module, "MAX_HELD_BYTES", 2_500)
+    monkeypatch.setattr(dead_letters_module, "_CONFIRM_SECONDS", 0.01)
     pipeline.publisher.confirming.clear()
     pipeline.receive("junk-1", "junk-2", "junk-3")
     pipeline.intake.close()
@@ -458,6 +459,59 @@ async def test_dead_letters_that_nobody_confirms_do_not_fill_the_memory(pipeline
     pipeline.publisher.confirming.set()
     await pipeline.dead_letters.drain(5)
     assert pipeline.consumer.outstanding == set()
+
+
+async def test_dead_letters_wait_for_a_broker_that_confirms(pipeline, monkeypatch):
+    monkeypatch.setattr(dead_letters_module, "MAX_HELD_BYTES", 2_500)
+    pipeline.receive(*(f"junk-{number}" for number in range(20)))
+
+    await pipeline.run()
+
+    assert len(pipeline.publisher.published) == 20
+    assert pipeline.consumer.outstanding == set()
+
+
+async def test_what_is_refused_of_a_batch_counts_with_what_it_takes(pipeline, monkeypatch):
+    """Ten thousand bad elements are some megabytes more than the message that they came in."""
+    monkeypatch.setattr(dead_letters_module, "MAX_HELD_BYTES", 50_000)
+    monkeypatch.setattr(dead_letters_module, "_CONFIRM_SECONDS", 0.01)
+    pipeline.publisher.confirming.clear()
+    batch = json.dumps([{"bad": number, "text": "x" * 90} for number in range(40)]).encode()
+    for _ in range(3):
+        pipeline.deliver(batch)
+    pipeline.intake.close()
+
+    await pipeline.recorder.run()
+    await turns_of_the_loop(10)
+
+    assert pipeline.effects == ["reject 2", "reject 3"]
+
+
+async def test_large_deliveries_are_decoded_aside_and_recorded_in_their_order(pipeline):
+    large = json.dumps(event(id="large", details="x" * 40_000)).encode()
+    pipeline.receive("a")
+    pipeline.deliver(large)
+    pipeline.receive("b", "junk")
+    assert pipeline.flow.effects == ["pause"]
+    recording = asyncio.create_task(pipeline.recorder.run())
+
+    await pipeline.intake.settled()
+    pipeline.intake.close()
+    await recording
+    await pipeline.dead_letters.drain(5)
+
+    assert pipeline.flow.effects == ["pause", "resume"]
+    assert [found.message_id for found in pipeline.repository.stored] == ["a", "large", "b"]
+    assert pipeline.consumer.outstanding == set()
+
+
+async def test_what_is_abandoned_while_it_is_decoded_is_not_recorded(pipeline):
+    pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
+
+    pipeline.intake.abandon()
+    await pipeline.recorder.run()
+
+    assert pipeline.effects == []
 
 
 async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):

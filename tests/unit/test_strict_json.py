@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jarvis_recorder.wire.refusal import Reason, Refused
-from jarvis_recorder.wire.strict_json import dump, parse
+from jarvis_recorder.wire.strict_json import MAX_KEYS, MAX_VALUES, dump, parse, split_array
 
 
 def nested(levels: int) -> bytes:
@@ -68,3 +68,47 @@ def test_what_readers_could_differ_on_is_refused(text, reason, error):
 
 def test_json_is_written_compact_and_in_order():
     assert dump({"b": 1, "a": [1.5, None, "ü"]}) == '{"b":1,"a":[1.5,null,"ü"]}'
+
+
+def array(item: bytes, count: int) -> bytes:
+    return b"[" + b",".join([item] * count) + b"]"
+
+
+def keys(count: int) -> bytes:
+    return b"{" + b",".join(b'"%d":0' % number for number in range(count)) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (array(b"1", MAX_VALUES + 10), "values"),
+        (array(b"[]", MAX_VALUES), "values"),
+        (array(b'{"a":{}}', MAX_VALUES // 2), "values"),
+        (b"[" * (MAX_VALUES + 10), "values"),
+        (array(b'"\\\\"', MAX_VALUES + 10), "values"),
+        (keys(MAX_KEYS + 10), "different keys"),
+        (array(keys(MAX_KEYS // 2), 1)[:-1] + b"," + keys(MAX_KEYS + 10) + b"]", "different keys"),
+    ],
+)
+@pytest.mark.parametrize("read", [parse, split_array])
+def test_what_would_become_too_much_in_memory_is_refused_unread(read, text, what):
+    with pytest.raises(Refused) as refused:
+        read(text)
+
+    assert refused.value.reason is Reason.TOO_LARGE
+    assert what in refused.value.error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        array(b"1", MAX_VALUES - 10),
+        array(keys(25), 9_000),
+        keys(MAX_KEYS - 10),
+        b'"' + b"[,{" * MAX_VALUES + b'"',
+        b'"' + b'\\",' * MAX_VALUES + b'"',
+        b'["' + b"\\\\" * MAX_VALUES + b'","' + b"," * MAX_VALUES + b'"]',
+    ],
+)
+def test_commas_in_texts_are_no_values(text):
+    assert parse(text) == json.loads(text)

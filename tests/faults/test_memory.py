@@ -1,0 +1,131 @@
+"""Whatever is allowed to be sent: the process stays small, and its event loop turns."""
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+import aio_pika
+import pytest
+
+from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.wire import questions
+from tests.support.heavy import heavy
+from tests.support.recorder import RecorderProcess, wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+MOST_MEBIBYTES = 256
+# Longer by hand: JARVIS_TEST_MEMORY_SECONDS=600.
+SECONDS = float(os.environ.get("JARVIS_TEST_MEMORY_SECONDS", "45"))
+# Writes the longest turn of the event loop, in seconds, to a file beside the database.
+LOOP_WATCHED = """
+import sys
+if "run" in sys.orig_argv:
+    import asyncio, os, time
+    from jarvis_recorder import lifecycle
+    run = lifecycle.run
+    async def watched(main):
+        watching = asyncio.create_task(watch())
+        await main
+    async def watch():
+        longest = 0.0
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.001)
+            turn = time.monotonic() - began - 0.001
+            if turn > longest:
+                longest = turn
+                with open(os.environ["LONGEST_TURN"], "w") as file:
+                    file.write(str(longest))
+    lifecycle.run = lambda main: run(watched(main))
+"""
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+QUESTIONS = (
+    questions.ListEvents(limit=1_000),
+    questions.ListEvents(limit=1_000, text="nothing says this"),
+    questions.UnresolvedEvents(limit=1_000),
+    questions.LatestSnapshot(),
+    questions.ListTurns(session_id="s", limit=1_000),
+    questions.SearchTurns(query="word x"),
+    questions.ReportUsage(since=BEGINNING, by="session"),
+)
+
+
+@pytest.fixture
+def longest_turn(tmp_path, monkeypatch):
+    """Have the recorder watch its event loop; return the file that it writes to."""
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(LOOP_WATCHED)
+    monkeypatch.setenv("PYTHONPATH", str(hook))
+    monkeypatch.setenv("LONGEST_TURN", str(tmp_path / "turn"))
+    return tmp_path / "turn"
+
+
+def peak_mebibytes(recorder: RecorderProcess) -> int:
+    status = Path(f"/proc/{recorder.process.pid}/status").read_text()
+    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(peak) // 1024
+
+
+async def ask(url: str, stop: asyncio.Event, chance: Random) -> int:
+    """Ask one question after the other; return how many were answered."""
+    answered = 0
+    async with RecorderClient(url) as client:
+        while not stop.is_set():
+            try:
+                await client.ask(chance.choice(QUESTIONS))
+            except RecorderError:
+                continue
+            answered += 1
+    return answered
+
+
+async def publish_heavy(url: str, until: float, chance: Random) -> int:
+    """Publish one after the other, as fast as the broker takes them; return the records sent."""
+    sent = 0
+    connection = await aio_pika.connect(url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("jarvis", ensure=False)
+        while time.monotonic() < until:
+            message = await asyncio.to_thread(heavy, chance)
+            copies = chance.choice((1, 5, 20)) if message.records == 1 else 1
+            for _ in range(copies):
+                packed = aio_pika.Message(message.body, delivery_mode=2, **message.properties)
+                await exchange.publish(packed, message.routing_key)
+                sent += message.records
+    return sent
+
+
+async def test_no_message_and_no_question_makes_the_process_large(
+    amqp_url, start_recorder, longest_turn
+):
+    seed = time.time_ns()
+    print("seed", seed)
+    recorder = start_recorder(amqp_url)
+    await asyncio.to_thread(recorder.wait_for, "recording")
+    stop = asyncio.Event()
+    asking = [
+        asyncio.create_task(ask(amqp_url, stop, Random(seed + number))) for number in range(2)
+    ]
+
+    sent = await publish_heavy(amqp_url, time.monotonic() + SECONDS, Random(seed))
+
+    def recorded():
+        tables = ("events", "cluster_snapshots", "conversations")
+        return sum(map(recorder.count, tables)) == sent
+
+    await asyncio.to_thread(wait_until, recorded, f"{sent} records", 120)
+    stop.set()
+    answered = sum(await asyncio.gather(*asking))
+    longest = float(longest_turn.read_text())
+    print(f"{sent} records, {answered} answers, longest turn {longest:.3f} s")
+    assert answered > 10
+    assert peak_mebibytes(recorder) <= MOST_MEBIBYTES
+    # Other processes have these cores, too: in a quiet hour it is a tenth of this.
+    assert longest < 1.0
