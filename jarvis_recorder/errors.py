@@ -29,6 +29,15 @@ class BrokerUnavailable(RecorderError):
     exit_code = 69
 
 
+class LostAtStart(BrokerUnavailable):
+    """
+    The broker went away before all queues were consumed.
+
+    It may have choked on a message that it cannot deliver, and gives that up only when it has
+    tried often enough: connect again at once.
+    """
+
+
 class NotConfirmed(RecorderError):
     """The broker did not take a message over; publish it again later."""
 

@@ -47,14 +47,8 @@ class Consumer(Protocol):
     async def cancel(self) -> None:
         """Return once no further delivery can arrive; raises as `ack` does."""
 
-    async def sweep(self, sink: Sink) -> None:
-        """
-        Fetch what the broker took back when a consumer was cancelled, without consuming.
-
-        A quorum queue may hand messages to a consumer while it is being cancelled; nobody
-        receives them, and once that channel is closed they are marked as redelivered.
-        They are first in the queue, so this ends behind the first one that is not.
-        """
+    async def fetch(self) -> Delivery | None:
+        """Fetch the first message, without consuming; None where there is none; raises as `ack`."""
 
     async def close(self) -> None:
         """Return once the broker has read every ack, and the channel is closed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -9,12 +10,19 @@ import structlog
 
 from jarvis_recorder.broker.session import Session, open_session
 from jarvis_recorder.config import Settings
-from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    LostAtStart,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
 from jarvis_recorder.ingest.dead_letters import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
+from jarvis_recorder.ingest.slow_start import SlowStart
 from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
 from jarvis_recorder.measures import MeasuredPublisher
 from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
@@ -108,6 +116,8 @@ class Recording:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             await raise_first(session.lost, working)
             consumers = await attaching
+        except BrokerUnavailable as error:
+            raise LostAtStart(str(error)) from error
         finally:
             attaching.cancel()
         self.progress.attach()
@@ -133,15 +143,25 @@ class Recording:
         return _Pipeline(intake, dead_letters, recorder)
 
     async def _attach(self, session: Session, intake: Intake) -> list[Consumer]:
-        consumers = []
-        for topic in TOPICS:
+        """
+        Consume every queue, after a slow start of one after the other.
+
+        In random order, so that one queue that begins with what ends the process cannot keep
+        the others waiting through every restart.
+        """
+        attached = []
+        for topic in random.sample(TOPICS, len(TOPICS)):
             prefetch = self._settings.ingest.prefetch
             if topic.kind is Kind.SNAPSHOT:
                 prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
             consumer = await session.consumer(topic.queue, prefetch)
-            await consumer.start(intake.sink(Lane(topic, consumer, prefetch)))
-            consumers.append(consumer)
-        return consumers
+            lane = Lane(topic, consumer, prefetch)
+            await SlowStart(consumer, lane, intake, self._stop).run()
+            attached.append((consumer, intake.sink(lane)))
+        for consumer, sink in attached:
+            if not self._stop.is_set():
+                await consumer.start(sink)
+        return [consumer for consumer, _ in attached]
 
     async def _drain(
         self,
@@ -171,12 +191,21 @@ class Recording:
         return True
 
     async def _sweep(self, session: Session) -> None:
-        """Record what cancelling has left marked as redelivered; see `Consumer.sweep`."""
+        """
+        Record what cancelling has left marked as redelivered.
+
+        A quorum queue may hand messages to a consumer while it is being cancelled: no one
+        receives them. They are first in the queue, so this ends behind the first other one.
+        """
         pipeline = self._pipeline(session)
         consumers = []
         for topic in TOPICS:
             consumer = await session.consumer(topic.queue, 0)
-            await consumer.sweep(pipeline.intake.sink(Lane(topic, consumer)))
+            sink = pipeline.intake.sink(Lane(topic, consumer))
+            while (delivery := await consumer.fetch()) is not None:
+                sink(delivery)
+                if not delivery.redelivered:
+                    break
             consumers.append(consumer)
         pipeline.intake.close()
         with contextlib.suppress(TimeoutError):

@@ -49,18 +49,12 @@ class QueueConsumer:
         with broker_errors():
             await self._channel.basic_cancel(self._consumer_tag, timeout=CONNECT_SECONDS)
 
-    async def sweep(self, sink: Sink) -> None:
+    async def fetch(self) -> Delivery | None:
         fetched: list[Delivery] = []
         self._link.reader.fetch_to(self._channel.number, fetched.append)
-        with broker_errors():
-            while True:
-                await self._channel.basic_get(self._queue, timeout=CLOSE_SECONDS)
-                if not fetched:
-                    return
-                delivery = fetched.pop()
-                sink(delivery)
-                if not delivery.redelivered:
-                    return
+        with refusals(f"queue {self._queue} cannot be consumed"):
+            await self._channel.basic_get(self._queue, timeout=CONNECT_SECONDS)
+        return fetched[0] if fetched else None
 
     async def close(self) -> None:
         with broker_errors():

@@ -18,8 +18,9 @@ from jarvis_recorder.broker.connection import (
 from jarvis_recorder.broker.publisher import ConfirmingPublisher, open_publisher
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed, Undeliverable
 from jarvis_recorder.tls import Tls
-from jarvis_recorder.wire.dead_letters import renewed, times_returned
+from jarvis_recorder.wire.dead_letters import renewed
 from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.properties import delivery_count
 from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE
 
 # RabbitMQ 4.0 to 4.2 counts each return and drops a message at the twentieth, unless a policy
@@ -91,7 +92,7 @@ class DeadQueue:
         A full queue takes no copy; then the letter itself stays. Return False where the broker
         may throw that away at one of the next looks.
         """
-        if times_returned(delivery) < _RENEW_AFTER:
+        if delivery_count(delivery.header) < _RENEW_AFTER:
             return True
         # While the queue is full there is no use in asking for each; removing makes room.
         self._may_renew = self._may_renew and await self._is_renewed(delivery)
@@ -164,7 +165,7 @@ class DeadQueue:
         return True
 
     def _is_in_danger(self, delivery: Delivery) -> bool:
-        if times_returned(delivery) < _LAST_RETURN:
+        if delivery_count(delivery.header) < _LAST_RETURN:
             return False
         return self._link.server_version >= (_COUNTS_RETURNS_FROM,)
 

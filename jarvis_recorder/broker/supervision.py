@@ -8,13 +8,15 @@ from typing import Final
 
 import structlog
 
-from jarvis_recorder.errors import BrokerUnavailable
+from jarvis_recorder.errors import BrokerUnavailable, LostAtStart
 
 log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_SECONDS: Final = 0.2
 _LONGEST_DELAY_SECONDS: Final = 4.0
 _HELD_SECONDS: Final = 60.0
+# The delivery limit of our queues is below this.
+_MOST_AT_ONCE: Final = 60
 
 
 class Backoff:
@@ -27,14 +29,28 @@ class Backoff:
 
     def __init__(self) -> None:
         self._delay = _FIRST_DELAY_SECONDS
+        self._lost_at_start = 0
 
     def seconds(self, held: float = 0.0) -> float:
         """Return the pause after an attempt that held for so many seconds."""
         if held > _HELD_SECONDS:
             self._delay = _FIRST_DELAY_SECONDS
-        pause = random.uniform(0, self._delay)  # noqa: S311 - jitter, no secret
+        pause = _jitter(self._delay)
         self._delay = min(self._delay * 2, _LONGEST_DELAY_SECONDS)
         return pause
+
+    def seconds_after(self, error: BrokerUnavailable, held: float) -> float:
+        """Return the pause after an attempt that ended so; see `errors.LostAtStart`."""
+        if not isinstance(error, LostAtStart):
+            self._lost_at_start = 0
+        elif self._lost_at_start < _MOST_AT_ONCE:
+            self._lost_at_start += 1
+            return _jitter(_FIRST_DELAY_SECONDS)
+        return self.seconds(held)
+
+
+def _jitter(delay: float) -> float:
+    return random.uniform(0, delay)  # noqa: S311 - no secret
 
 
 async def supervise(
@@ -58,7 +74,7 @@ async def supervise(
         try:
             await attempt()
         except BrokerUnavailable as error:
-            pause = backoff.seconds(loop.time() - began)
+            pause = backoff.seconds_after(error, loop.time() - began)
             log.warning(
                 "broker_unavailable",
                 part=part,

@@ -86,15 +86,6 @@ def read_letter(delivery: Delivery) -> Letter:
     )
 
 
-def times_returned(delivery: Delivery) -> int:
-    """Return how often the broker has given it to somebody who gave it back."""
-    try:
-        count = properties.headers(delivery.header).get("x-delivery-count")
-    except Refused:
-        return 0
-    return count if isinstance(count, int) else 0
-
-
 def renewed(delivery: Delivery) -> bytes:
     """Return the properties of the same letter, with the broker's count of returns gone."""
     try:

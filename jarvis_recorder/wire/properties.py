@@ -221,6 +221,15 @@ def headers(header: bytes) -> dict[str, str | int | None]:
     return {key.decode("utf-8", "replace"): _readable(value) for key, value in _values(table)}
 
 
+def delivery_count(header: bytes) -> int:
+    """Return how often a quorum queue has delivered it before and had it back unsettled."""
+    try:
+        count = headers(header).get("x-delivery-count")
+    except Refused:
+        return 0
+    return count if isinstance(count, int) else 0
+
+
 def _readable(value: bytes) -> str | int | None:
     if value[:1] == b"S":
         return value[5:].decode("utf-8", "replace")

@@ -8,6 +8,7 @@ from typing import Any
 
 from jarvis_recorder.errors import BrokerUnavailable, StorageUnavailable
 from jarvis_recorder.ports import Announcement, Appended, RefusedRecord, Sink
+from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.questions import AnswerT, Question
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
@@ -18,6 +19,7 @@ class FakeConsumer:
 
     def __init__(self, effects: list[str] | None = None) -> None:
         self.effects = [] if effects is None else effects
+        self.queue: list[Delivery] = []
         self.outstanding: set[int] = set()
         self.settled: list[int] = []
         self.gone = False
@@ -27,7 +29,8 @@ class FakeConsumer:
 
     async def start(self, sink: Sink) -> None: ...
 
-    async def sweep(self, sink: Sink) -> None: ...
+    async def fetch(self) -> Delivery | None:
+        return self.queue.pop(0) if self.queue else None
 
     async def cancel(self) -> None: ...
 
