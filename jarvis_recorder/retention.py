@@ -13,6 +13,7 @@ import structlog
 
 from jarvis_recorder.config import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
+from jarvis_recorder.ownership import resolved
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage import files, pruning, schema, sqlite
 from jarvis_recorder.storage.keeping import Keeping, sacrifices
@@ -159,6 +160,7 @@ async def prune_now(path: Path, keeping: Keeping, report: files.Report) -> Count
         AnotherRecorder: Another process holds it.
         StorageUnavailable, StorageDamaged: It cannot be written.
     """
+    path = resolved(path)
     with sqlite.locked(path):
         async with open_writer(path) as writer:
             now = time.time_ns() // 1_000

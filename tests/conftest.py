@@ -1,6 +1,8 @@
 """The broker that the tests share, and a recorder in front of it."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -47,6 +49,15 @@ async def delete_queues(url: str) -> None:
         channel = await connection.channel()
         for queue in QUEUES:
             await channel.queue_delete(queue.name)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """An empty directory that every user of the machine can reach, unlike `tmp_path`."""
+    directory = Path(tempfile.mkdtemp(prefix="jarvis-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture

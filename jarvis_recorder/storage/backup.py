@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from jarvis_recorder.errors import ConfigurationError, NoCopy, StorageDamaged
+from jarvis_recorder.ownership import acting_for
 from jarvis_recorder.storage import copying, files, verification
 from jarvis_recorder.storage.files import Report
 
@@ -43,13 +44,17 @@ def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Bac
         StorageUnavailable, StorageDamaged: The database cannot be read.
     """
     files.require_file(path)
-    with _directory_errors(directory):
+    with acting_for(path):
+        live = path.stat()
+    with _directory_errors(directory), acting_for(directory):
         directory.mkdir(mode=0o700, exist_ok=True)
         with _alone(directory):
-            return _backup(path, directory, keep, report)
+            made = _backup(path, directory, report)
+            removed = [] if keep is None else _remove_oldest(directory, made.path, live, keep)
+            return made._replace(removed=removed)
 
 
-def _backup(path: Path, directory: Path, keep: int | None, report: Report) -> Backup:
+def _backup(path: Path, directory: Path, report: Report) -> Backup:
     began = time.monotonic()
     name = f"recorder-{files.moment()}.db"
     unfinished = directory / f".{name}.unfinished"
@@ -69,9 +74,7 @@ def _backup(path: Path, directory: Path, keep: int | None, report: Report) -> Ba
         copying.discard(unfinished)
         raise
     files.sync(directory)
-    removed = [] if keep is None else _remove_oldest(directory, finished, path, keep)
-    size = files.size(finished)
-    return Backup(finished, size, rows, time.monotonic() - began, removed)
+    return Backup(finished, files.size(finished), rows, time.monotonic() - began, [])
 
 
 def backups(directory: Path) -> list[Path]:
@@ -86,9 +89,13 @@ def backups(directory: Path) -> list[Path]:
     )
 
 
-def _remove_oldest(directory: Path, finished: Path, live: Path, keep: int) -> list[Path]:
+def _remove_oldest(directory: Path, finished: Path, live: os.stat_result, keep: int) -> list[Path]:
     """Remove all but the `keep` newest; the one just made stays, whatever the clock says."""
-    others = [path for path in backups(directory) if path != finished and not path.samefile(live)]
+    others = [
+        path
+        for path in backups(directory)
+        if path != finished and not os.path.samestat(path.stat(), live)
+    ]
     removed = others[keep - 1 :]
     for path in removed:
         path.unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from jarvis_recorder.errors import NoRoom
+from jarvis_recorder.ownership import acting_for, as_owner
 from jarvis_recorder.storage import files, sqlite
 from jarvis_recorder.storage.files import Report
 
@@ -23,22 +24,24 @@ def copy(source: Path, target: Path, report: Report) -> None:
     Copy a database into a new file for its owner only, which is on disk when this returns.
 
     The source is only read, in one transaction: the copy holds everything that was committed
-    before the call. A recorder goes on meanwhile; its write-ahead log grows by what it records
+    before the call. Root acts for the owner of each one's directory. A recorder goes on meanwhile; its write-ahead log grows by what it records
     until the last page is read. What was begun is removed where it fails.
 
     Raises:
         NoRoom: The copy does not fit.
         StorageUnavailable, StorageDamaged: The source cannot be read.
     """
-    try:
-        with sqlite.translated_errors(source), _told_when_full(target):
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            _copy_pages(source, target, report)
-    except BaseException:
-        discard(target)
-        raise
+    with acting_for(target):
+        try:
+            with sqlite.translated_errors(source), _told_when_full(target):
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                _copy_pages(source, target, report)
+        except BaseException:
+            discard(target)
+            raise
 
 
+@as_owner
 def discard(path: Path) -> None:
     """Remove a copy that was begun, with what SQLite has put beside it."""
     for file in (path, *files.companions(path), files.beside(path, "-journal")):
@@ -48,7 +51,7 @@ def discard(path: Path) -> None:
 def _copy_pages(source: Path, target: Path, report: Report) -> None:
     with (
         target.open("rb") as file,
-        contextlib.closing(sqlite.read_only(source)) as reader,
+        contextlib.closing(_snapshot(source)) as reader,
         contextlib.closing(sqlite3.connect(target, isolation_level=None)) as writer,
     ):
 
@@ -56,10 +59,6 @@ def _copy_pages(source: Path, target: Path, report: Report) -> None:
             os.fdatasync(file.fileno())
             report("copying", total - remaining, total)
 
-        # An open transaction of our own: otherwise each step would see another snapshot, and
-        # begin anew whenever the recorder has committed.
-        reader.execute("BEGIN")
-        reader.execute("SELECT 1 FROM sqlite_schema").fetchone()
         pages = reader.execute("PRAGMA page_count").fetchone()[0]
         page_size = reader.execute("PRAGMA page_size").fetchone()[0]
         files.require_room(target.parent, pages * page_size, "a copy")
@@ -70,6 +69,24 @@ def _copy_pages(source: Path, target: Path, report: Report) -> None:
         # One file without a write-ahead log, which can be read on a disk that is read-only.
         writer.execute("PRAGMA journal_mode = DELETE").fetchone()
     files.sync(target)
+
+
+@as_owner
+def _snapshot(source: Path) -> sqlite3.Connection:
+    """
+    Return a reading connection in a transaction that has begun.
+
+    Without one each step would see another snapshot, and begin again whenever the recorder has
+    committed. And all its files are open then: what follows is root's, or another user's.
+    """
+    reader = sqlite.read_only(source)
+    try:
+        reader.execute("BEGIN")
+        reader.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except BaseException:
+        reader.close()
+        raise
+    return reader
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from jarvis_recorder.errors import StorageDamaged, StorageMoved
+from jarvis_recorder.ownership import as_owner, resolved
 from jarvis_recorder.storage import files, sqlite, wal
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Mark(NamedTuple):
     error: str
 
 
+@as_owner
 def look(path: Path) -> None:
     """
     Look at a file that nobody has open, for no longer than half a second.
@@ -107,13 +109,7 @@ def _mark(path: Path, error: StorageDamaged) -> None:
     log.error("database_damaged", error=str(error))
     if _read_mark(path) is None:
         found = Mark(_inode(path), files.moment(), str(error))
-        file = files.beside(path, _MARK)
-        unfinished = files.beside(file, ".unfinished")
-        unfinished.write_text(json.dumps(found._asdict()))
-        unfinished.chmod(0o600)
-        files.sync(unfinished)
-        unfinished.rename(file)
-        files.sync(path.parent)
+        files.write_whole(files.beside(path, _MARK), json.dumps(found._asdict()))
 
 
 def forget(path: Path) -> None:
@@ -132,7 +128,7 @@ def set_aside(path: Path, error: StorageDamaged) -> Path:
             that nobody has looked at yet: something destroys them.
         AnotherRecorder: Another process holds it.
     """
-    path = path.resolve()
+    path = resolved(path)
     with sqlite.locked(path):
         found = _read_mark(path)
         if found is None:
@@ -163,16 +159,17 @@ def quarantined(path: Path) -> Path | None:
     return max(waiting, default=None)
 
 
+@as_owner
 def acknowledge(path: Path) -> list[Path]:
     """
     Take for looked at whatever is in quarantine, and for mended what was found damaged.
 
     Return what that was. Nothing of it is removed.
     """
-    path = path.resolve()
+    path = resolved(path)
     seen = []
     while (directory := quarantined(path)) is not None:
-        (directory / _ACKNOWLEDGED).touch(mode=0o600)
+        files.write_whole(directory / _ACKNOWLEDGED, "")
         seen.append(directory)
     if _read_mark(path):
         forget(path)

@@ -23,6 +23,7 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
 )
 from jarvis_recorder.findings import Finding, green, red, yellow
+from jarvis_recorder.ownership import as_owner
 from jarvis_recorder.storage import damage, files, schema, sqlite
 from jarvis_recorder.storage.tables import events
 
@@ -57,6 +58,7 @@ def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -
     ]
 
 
+@as_owner
 def _directory(directory: Path) -> Finding:
     name = "directory"
     there = directory
@@ -127,6 +129,7 @@ def _revision(path: Path, revision: str | None) -> Finding:
     return green("schema", f"revision {revision or 'none yet'}")
 
 
+@as_owner
 def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
     lock = path.with_name(f"{path.name}.lock")
     if not lock.exists():

@@ -71,11 +71,18 @@ def require_room(directory: Path, needed: int, purpose: str) -> None:
         )
 
 
-def give_to_owner(path: Path) -> None:
-    """Where root acts for the recorder, let a file belong to whoever has its directory."""
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+def write_whole(path: Path, text: str) -> None:
+    """Replace a small file, or make it, for its owner only; it is on disk when this returns."""
+    unfinished = beside(path, ".unfinished")
+    # Of a write that was killed, or a link that somebody has put there.
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    unfinished.rename(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

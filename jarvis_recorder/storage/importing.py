@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import dialect
 
 from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.ownership import as_owner
 from jarvis_recorder.storage import schema, sqlite
 from jarvis_recorder.storage.rows import SHAPES
 from jarvis_recorder.storage.tables import preferences
@@ -238,22 +239,28 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            if not path.is_file():
-                raise RecorderError(f"{path}: there is no such file")
-            readable = _readable_alone(path, stack)
-            # It promises that nobody writes: then SQLite makes no files beside it.
-            uri = f"file:{quote(str(readable.absolute()))}?mode=ro&immutable=1"
-            if readable != path:
-                uri = f"file:{quote(str(readable))}"
-            connection = stack.enter_context(
-                contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
-            )
-            # What is not UTF-8 is a row that is left, and no end of the import.
-            connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-            _require_original(path, connection)
+            connection = _connected(path, stack)
         except (sqlite3.Error, OSError) as error:
             raise RecorderError(f"{path}: cannot be read as a SQLite database: {error}") from None
         yield connection
+
+
+@as_owner
+def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
+    if not path.is_file():
+        raise RecorderError(f"{path}: there is no such file")
+    readable = _readable_alone(path, stack)
+    # It promises that nobody writes: then SQLite makes no files beside it.
+    uri = f"file:{quote(str(readable.absolute()))}?mode=ro&immutable=1"
+    if readable != path:
+        uri = f"file:{quote(str(readable))}"
+    connection = stack.enter_context(
+        contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
+    )
+    # What is not UTF-8 is a row that is left, and no end of the import.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    _require_original(path, connection)
+    return connection
 
 
 def _readable_alone(path: Path, stack: contextlib.ExitStack) -> Path:

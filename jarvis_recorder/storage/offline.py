@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.ownership import resolved
 from jarvis_recorder.storage import files, schema, sqlite
 from jarvis_recorder.storage.files import Report
 from jarvis_recorder.storage.writer import open_writer
@@ -48,7 +49,7 @@ def vacuum(path: Path, report: Report) -> Vacuumed:
         StorageUnavailable, StorageDamaged: It cannot be read or written.
     """
     files.require_file(path)
-    path = path.resolve()
+    path = resolved(path)
     with sqlite.locked(path):
         with sqlite.reading(path) as connection:
             schema.judge(schema.current_revision(connection))

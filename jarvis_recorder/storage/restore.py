@@ -11,6 +11,7 @@ from jarvis_recorder.errors import (
     StorageDamaged,
     StorageUnavailable,
 )
+from jarvis_recorder.ownership import acting_for, as_owner, resolved
 from jarvis_recorder.storage import copying, damage, files, schema, sqlite, verification
 from jarvis_recorder.storage.files import Report
 from jarvis_recorder.storage.writer import open_writer
@@ -37,14 +38,20 @@ def restore(path: Path, backup: Path, report: Report) -> Restored:
         StorageUnavailable: There is no such backup, or somebody else has the database open.
         NoRoom: It does not fit beside the database.
     """
-    files.require_file(backup)
-    with sqlite.readable_errors(path):
-        path = path.resolve()
+    about = _about(backup)
+    with sqlite.readable_errors(path), acting_for(path):
+        path = resolved(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and path.samefile(backup):
+        if path.exists() and os.path.samestat(path.stat(), about):
             raise ConfigurationError(f"{backup} is the database itself: name a backup of it")
         with sqlite.locked(path):
             return _restore(path, backup, report)
+
+
+@as_owner
+def _about(backup: Path) -> os.stat_result:
+    files.require_file(backup)
+    return backup.stat()
 
 
 def _restore(path: Path, backup: Path, report: Report) -> Restored:
@@ -62,8 +69,6 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
             report("migrating", 0, 0)
             asyncio.run(_migrate(new))
         verification.require_sound(new, verification.RESTORABLE, report)
-        for file in (new, files.beside(path, ".lock")):
-            files.give_to_owner(file)
         files.sync(new)
         kept = _keep(path) if path.exists() else None
         new.rename(path)

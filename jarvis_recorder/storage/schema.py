@@ -1,6 +1,7 @@
 """The schema of a database file: which it has, and how it gets the newest."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -105,9 +106,10 @@ def _copy_aside(path: Path, name: str) -> None:
             f"{path}: an upgrade needs {needed} bytes free for a copy and {free} are: make room"
         )
     copy.unlink(missing_ok=True)
+    # Made first: SQLite would let others read it until its mode is changed.
+    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("VACUUM INTO ?", (str(copy),))
-    copy.chmod(0o600)
     log.info("database_copied", path=str(copy))
 
 

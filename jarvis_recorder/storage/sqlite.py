@@ -1,6 +1,7 @@
 """SQLite files: who may open them, how they are opened, and what their errors mean."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -25,6 +26,7 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
+from jarvis_recorder.ownership import acting_for, resolved
 
 T = TypeVar("T")
 
@@ -45,6 +47,7 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA secure_delete = ON",
 )
 
+_NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
 _IOERR_SYNCS: Final = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
 _DAMAGED: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 _REFUSED: Final = frozenset(
@@ -63,10 +66,11 @@ def create_file(path: Path) -> Path:
 
     Return its one true path: a file with two names would have two locks and two logs.
     """
-    path = path.resolve()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with acting_for(path):
+        path = resolved(path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
 
 
@@ -75,24 +79,41 @@ def locked(path: Path) -> Iterator[None]:
     """
     Hold the database file for this process alone; ends with the process, however it ends.
 
+    Meanwhile root acts for the owner of its directory; see `ownership`. Enter it before the
+    file is opened, and leave it when it is closed.
+
     Raises:
         AnotherRecorder: Another process holds it; the message says which.
     """
     lock = path.with_name(f"{path.name}.lock")
-    with readable_errors(lock):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AnotherRecorder(
-                f"{path} is held by another recorder ({_holder(file.read())}); stop that one first"
-            ) from None
+    with acting_for(path), contextlib.ExitStack() as held:
+        with readable_errors(lock):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        file = held.enter_context(os.fdopen(descriptor, "r+"))
+        _hold(file.fileno(), path, file)
+        # A lock file can be removed, and another made. Whoever removes the database has none.
+        with readable_errors(path), contextlib.suppress(FileNotFoundError):
+            database = os.open(path, os.O_RDONLY)
+            held.callback(os.close, database)
+            _hold(database, path, file)
         file.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         json.dump({"pid": os.getpid(), "since": since}, file)
         file.flush()
         yield
+
+
+def _hold(descriptor: int, path: Path, holder: TextIO) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise AnotherRecorder(
+            f"{path} is held by another recorder ({_holder(holder.read())}); stop that one first"
+        ) from None
+    except OSError as error:
+        # NFS locks only what is open to write, and would keep SQLite's own locks out.
+        if error.errno not in _NO_SUCH_LOCK:
+            raise
 
 
 def _holder(text: str) -> str:
@@ -231,7 +252,7 @@ def reading(path: Path) -> Iterator[Connection]:
     """Give a connection that sees one snapshot of the file, for whoever reads but once."""
     engine = read_only_engine(path)
     try:
-        with translated_errors(path), engine.begin() as connection:
+        with acting_for(path), translated_errors(path), engine.begin() as connection:
             yield connection
     finally:
         engine.dispose()

@@ -64,8 +64,8 @@ def test_a_lost_database_is_restored_into_a_new_directory(tmp_path, saved):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for another user")
-def test_what_root_restores_belongs_to_the_recorder(tmp_path, saved):
-    path = tmp_path / "state" / "recorder.db"
+def test_what_root_restores_belongs_to_the_recorder(reachable, saved):
+    path = reachable / "state" / "recorder.db"
     path.parent.mkdir()
     os.chown(path.parent, 4711, 4712)
 

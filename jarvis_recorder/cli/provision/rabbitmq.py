@@ -13,6 +13,7 @@ from yarl import URL
 
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.ownership import as_owner
 
 _DEFINITIONS: Final = "definitions.json"
 _URL: Final = "broker.url"
@@ -149,6 +150,7 @@ def _require_host(host: str) -> None:
         raise typer.BadParameter("--host must be a host name or address, with :PORT where needed")
 
 
+@as_owner
 def _write(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     beside = path.with_name(f".{path.name}.new")
