@@ -127,6 +127,7 @@ class App:
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(self._retention(store).run(self._stop))
+                parts.create_task(store.upkeep.run(self._stop))
                 parts.create_task(self._supervised("recording", recording.attempt))
                 parts.create_task(self._supervised("answering", answering.attempt))
         except* RecorderError as errors:

@@ -5,9 +5,10 @@ import contextlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -15,9 +16,10 @@ from jarvis_recorder.config import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
 from jarvis_recorder.ownership import resolved
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage import files, pruning, schema, sqlite
+from jarvis_recorder.storage import files, pruning, schema, sqlite, trusted_time
 from jarvis_recorder.storage.keeping import Keeping, sacrifices
-from jarvis_recorder.storage.pruning import Room
+from jarvis_recorder.storage.sqlite import Room
+from jarvis_recorder.storage.trusted_time import TrustedTime
 from jarvis_recorder.storage.writer import Writer, open_writer
 
 log = structlog.get_logger(__name__)
@@ -26,8 +28,11 @@ _FIRST_AFTER_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 3_600.0
 _LOOK_SECONDS: Final = 2.0
 # Of what it may take: where pruning begins, and how far it goes.
-_HIGH_MARK: Final = 0.95
-_LOW_MARK: Final = 0.90
+_HIGH_MARK: Final = 0.90
+_LOW_MARK: Final = 0.85
+# Where intake ends: the rest is for what a commit, and pruning itself, add to the log.
+_FULL_MARK: Final = 0.95
+_LOG_SHARE: Final = 20
 
 
 def keeping_of(settings: RetentionSettings) -> Keeping:
@@ -62,60 +67,78 @@ class Retention:
         path: Path,
         writer: Writer,
         clock: Clock,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keeping = keeping_of(retention)
         self._budget = int(store.budget)
         self._keep_free = int(store.keep_free)
         self._path = path
         self._writer = writer
-        self._clock = clock
+        self._time = TrustedTime(writer, clock, monotonic)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Prune until told to stop; that it failed harms nobody and is tried again."""
         due = time.monotonic() + _FIRST_AFTER_SECONDS
         while not stop.is_set():
-            if not self._keeping.keeps_everything and time.monotonic() >= due:
-                due = time.monotonic() + _AGAIN_SECONDS
-                with _harmless():
-                    await self._prune(stop)
             if self._budget or self._keep_free:
                 with _harmless():
                     await self._keep_to_budget(stop)
+            if time.monotonic() >= due:
+                due = time.monotonic() + _AGAIN_SECONDS
+                with _harmless():
+                    await self._prune(stop)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
-                    await stop.wait()
+                    await _any_of(stop, self._writer.crowded)
 
     async def _prune(self, stop: asyncio.Event) -> None:
-        gone = await pruning.prune(
-            self._writer, self._keeping, self._clock(), enough=lambda _: stop.is_set()
-        )
+        # Also where everything is kept, so that the time is known once something is not.
+        now = await self._time.now()
+        if self._keeping.keeps_everything or self._time.is_doubted(now):
+            return
+        gone = await pruning.prune(self._writer, self._keeping, now, enough=lambda _: stop.is_set())
         pages = await pruning.give_back(self._writer)
         if gone or pages:
             log.info("pruned", reason="retention", pages_given_back=pages, **gone)
 
     async def _keep_to_budget(self, stop: asyncio.Event) -> None:
-        used, limit = await self._use()
-        if used >= limit * _HIGH_MARK:
-            await self._sacrifice(limit, stop)
-            used, limit = await self._use()
-        if used < limit * _HIGH_MARK:
+        if self._budget:
+            await self._writer.bound_log(min(sqlite.LONGEST_LOG, self._budget // _LOG_SHARE))
+        self._writer.crowded.clear()
+        use = await self._use()
+        if use.is_high:
+            # What costs nothing that is recorded.
+            use = await self._without_log()
+        if use.is_high:
+            await self._sacrifice(use.limit, stop)
+            use = await self._without_log()
+        if not use.is_high:
             self._writer.admit()
-        elif used >= limit:
+        elif use.taken >= use.limit * _FULL_MARK:
             self._writer.refuse(
-                f"the database takes {used:,} bytes of the {limit:,} that store.budget and "
-                "store.keep_free leave it, and holds nothing more that may go: allow it more, or "
-                "resolve alerts and lower retention"
+                f"the database takes {use.taken:,} bytes of the {use.limit:,} that store.budget "
+                "and store.keep_free leave it, and holds nothing more that may go: allow it more, "
+                "or resolve alerts and lower retention"
             )
 
-    async def _use(self) -> tuple[int, int]:
-        """Return how many bytes the database takes, and may take."""
-        room = await self._writer.run(pruning.room_of)
-        used = room.used_bytes
+    async def _without_log(self) -> "_Use":
+        """Return what is taken once the log is as short as readers let it be."""
+        if self._writer.log_bytes:
+            await self._writer.empty_log()
+        return await self._use()
+
+    async def _use(self) -> "_Use":
+        """Return how many bytes database and log take and may take; the writer keeps to it."""
+        room = await self._writer.run(sqlite.room_of)
+        taken = room.used_bytes + self._writer.log_bytes
         limits = [self._budget] if self._budget else []
         if self._keep_free:
             free = shutil.disk_usage(self._path.parent).free + room.free * room.page_size
-            limits.append(max(1, used + free - self._keep_free))
-        return used, min(limits)
+            limits.append(max(1, taken + free - self._keep_free))
+        limit = min(limits)
+        self._writer.most_bytes = int(limit * _FULL_MARK)
+        return _Use(taken, limit)
 
     async def _sacrifice(self, limit: int, stop: asyncio.Event) -> None:
         """Let go what is least missed until enough is free."""
@@ -123,11 +146,33 @@ class Retention:
         def enough(room: Room) -> bool:
             return room.used_bytes <= limit * _LOW_MARK or stop.is_set()
 
+        now = await self._time.now()
         gone: Counter[str] = Counter()
         for keeping in sacrifices():
-            gone += await pruning.prune(self._writer, keeping, self._clock(), enough=enough)
+            gone += await pruning.prune(self._writer, keeping, now, enough=enough)
         pages = await pruning.give_back(self._writer)
-        log.warning("pruned", reason="disk_budget", pages_given_back=pages, **gone)
+        if gone or pages:
+            log.warning("pruned", reason="disk_budget", pages_given_back=pages, **gone)
+
+
+class _Use(NamedTuple):
+    """How many bytes are taken, and may be."""
+
+    taken: int
+    limit: int
+
+    @property
+    def is_high(self) -> bool:
+        return self.taken >= self.limit * _HIGH_MARK
+
+
+async def _any_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 @contextlib.contextmanager
@@ -164,6 +209,8 @@ async def prune_now(path: Path, keeping: Keeping, report: files.Report) -> Count
     with sqlite.locked(path):
         async with open_writer(path) as writer:
             now = time.time_ns() // 1_000
+            # Whoever asked for it says by that that the clock is right.
+            await writer.run(partial(trusted_time.remember, now))
             gone = await pruning.prune(
                 writer, keeping, now, progress=lambda rows: report("pruning", rows, 0)
             )

@@ -23,17 +23,12 @@ from jarvis_recorder.wire.questions import AnswerT, Question
 _PATIENCE_SECONDS: Final = 5.0
 
 READS: Final[dict[type, Callable[[Connection, Any], Any]]] = {
-    questions.ListEvents: events.list_events,
     questions.UnresolvedEvents: events.unresolved_events,
     questions.GetEvent: events.get_event,
     questions.EventHistogram: events.histogram,
-    questions.ListSessions: conversations.list_sessions,
     questions.ListTurns: conversations.list_turns,
     questions.SearchTurns: conversations.search_turns,
-    questions.ReportUsage: conversations.report_usage,
-    questions.LatestSnapshot: snapshots.latest_snapshot,
     questions.SnapshotAt: snapshots.snapshot_at,
-    questions.ListSnapshots: snapshots.list_snapshots,
     questions.TimelineAround: timeline_around,
     questions.GetPreference: preferences.get_preference,
     questions.ListPreferences: preferences.list_preferences,
@@ -45,7 +40,14 @@ class SqliteArchive:
 
     def __init__(self, path: Path, writer: Writer, readers: Readers, clock: Clock) -> None:
         self._readers = readers
-        self._reads = READS | {questions.ReadHoldings: partial(holdings, path)}
+        self._reads = READS | {
+            questions.ReadHoldings: partial(holdings, path),
+            questions.ListEvents: partial(events.list_events, clock),
+            questions.ListSessions: partial(conversations.list_sessions, clock),
+            questions.ReportUsage: partial(conversations.report_usage, clock),
+            questions.ListSnapshots: partial(snapshots.list_snapshots, clock),
+            questions.LatestSnapshot: partial(snapshots.latest_snapshot, clock),
+        }
         self.changed = asyncio.Event()
         """Set after each change: it may have left something to announce."""
         self._changes = ChangeQueue(path, writer, clock, self.changed)

@@ -19,7 +19,9 @@ from sqlalchemy import (
     tuple_,
 )
 
+from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.cursors import read_cursor, write_cursor
+from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.rows import parsed
 from jarvis_recorder.storage.tables import Instant, conversations
 from jarvis_recorder.wire.answers import (
@@ -44,8 +46,8 @@ _END: Final = "\ue001"
 _SNIPPET_WORDS: Final = 24
 
 
-def list_sessions(connection: Connection, question: ListSessions) -> SessionPage:
-    """Return a page of conversations, the latest first."""
+def list_sessions(clock: Clock, connection: Connection, question: ListSessions) -> SessionPage:
+    """Return a page of conversations, the latest first; see `end_of_present`."""
     first, last = func.min(_columns.timestamp), func.max(_columns.timestamp)
     latest = select(
         _columns.session_id, first.label("first_at"), last.label("last_at"), func.count()
@@ -54,6 +56,8 @@ def list_sessions(connection: Connection, question: ListSessions) -> SessionPage
         latest = latest.having(last >= question.since)
     if question.until is not None:
         latest = latest.having(first < question.until)
+    else:
+        latest = latest.where(_columns.timestamp < end_of_present(clock))
     if (position := read_cursor(question, int, str)) is not None:
         micros, session_id = position
         at = literal(to_datetime(int(micros)), Instant())
@@ -139,8 +143,12 @@ def _found(row: Row[Any]) -> FoundTurn:
     return FoundTurn(stored_turn(row), snippet, highlights)
 
 
-def report_usage(connection: Connection, question: ReportUsage) -> UsageReport:
-    """Return the tokens and the cost of the turns in the time given, added exactly."""
+def report_usage(clock: Clock, connection: Connection, question: ReportUsage) -> UsageReport:
+    """
+    Return the tokens and the cost of the turns in the time given, added exactly.
+
+    Without an end it is that of the present; see `end_of_present`.
+    """
     key = {
         None: literal_column("NULL"),
         "model": _columns.model,
@@ -153,9 +161,10 @@ def report_usage(connection: Connection, question: ReportUsage) -> UsageReport:
         _columns.input_tokens,
         _columns.output_tokens,
         _columns.cost_usd,
-    ).where(_columns.timestamp >= question.since)
-    if question.until is not None:
-        used = used.where(_columns.timestamp < question.until)
+    ).where(
+        _columns.timestamp >= question.since,
+        _columns.timestamp < (question.until or end_of_present(clock)),
+    )
     groups: defaultdict[str | None, list[Any]] = defaultdict(list)
     for row in connection.execute(used):
         groups[f"{row[0]:%Y-%m-%d}" if question.by == "day" else row[0]].append(row)

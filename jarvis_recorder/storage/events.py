@@ -20,7 +20,9 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.errors import NotFound
+from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.cursors import read_cursor, write_cursor
+from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.rows import parsed
 from jarvis_recorder.storage.tables import Instant, events
 from jarvis_recorder.wire.answers import Bucket, EventPage, Histogram, OneEvent, StoredEvent
@@ -44,13 +46,12 @@ _WIDTHS: Final = (
 _BUCKETS_BY_DEFAULT: Final = 60
 
 
-def list_events(connection: Connection, question: ListEvents) -> EventPage:
-    """Return a page of the events that match every filter."""
+def list_events(clock: Clock, connection: Connection, question: ListEvents) -> EventPage:
+    """Return a page of the events that match every filter; see `end_of_present`."""
     indexed, others = _conditions(question)
     if question.since is not None:
         indexed.append(_columns.timestamp >= question.since)
-    if question.until is not None:
-        indexed.append(_columns.timestamp < question.until)
+    indexed.append(_columns.timestamp < (question.until or end_of_present(clock)))
     return _page(connection, question, indexed, others)
 
 

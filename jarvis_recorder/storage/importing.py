@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.ownership import as_owner
-from jarvis_recorder.storage import schema, sqlite
+from jarvis_recorder.storage import schema, sqlite, trusted_time
 from jarvis_recorder.storage.rows import SHAPES
 from jarvis_recorder.storage.tables import preferences
 from jarvis_recorder.storage.writer import Writer, open_writer
@@ -82,7 +83,14 @@ async def import_original(source: Path, target: Path, progress: Progress) -> Rep
     with _opened(source) as original, sqlite.locked(target):
         async with open_writer(target) as writer:
             await schema.upgrade(writer, target)
+            # Otherwise the newest of what comes now would be taken for the last time known.
+            await writer.run(_remember_time)
             return await _Import(original, writer, progress).run()
+
+
+def _remember_time(connection: Connection) -> None:
+    if trusted_time.known_good(connection) is None:
+        trusted_time.remember(time.time_ns() // 1_000, connection)
 
 
 class _Import:

@@ -14,6 +14,13 @@ from jarvis_recorder.wire.records import Severity
 
 DAY: Final = 86_400 * 1_000_000
 HOUR: Final = 3_600 * 1_000_000
+FUTURE: Final = 15 * HOUR
+"""
+How far ahead of the clock a moment may lie without being one of the future.
+
+A local time that was taken for UTC lies up to fourteen hours ahead: whatever such a publisher sends
+is in force all the same, as it is the newest there is.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,7 @@ def snapshots_to_go(snapshots: Sequence[SnapshotFacts], keeping: Keeping, now: i
     Return the ids of those of one cluster that are too old, or too many.
 
     They are in the order of their times; about the last one nothing is said, since it is not
-    known whether another follows.
+    known whether another follows. One of the future follows none: the newest before it stays.
     """
     gone = _before(keeping.snapshots, now)
     daily = _before(keeping.snapshots_daily_after, now)
@@ -90,9 +97,12 @@ def snapshots_to_go(snapshots: Sequence[SnapshotFacts], keeping: Keeping, now: i
     return [
         this.id
         for this, following in pairwise(snapshots)
-        if _is_before(this, gone)
-        or (_is_before(this, daily) and _in_one(DAY, this, following))
-        or (_is_before(this, hourly) and _in_one(HOUR, this, following))
+        if following.timestamp <= now + FUTURE
+        and (
+            _is_before(this, gone)
+            or (_is_before(this, daily) and _in_one(DAY, this, following))
+            or (_is_before(this, hourly) and _in_one(HOUR, this, following))
+        )
     ]
 
 

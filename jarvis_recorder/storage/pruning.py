@@ -27,7 +27,7 @@ from jarvis_recorder.storage.keeping import (
     events_to_go,
     snapshots_to_go,
 )
-from jarvis_recorder.storage.sqlite import driver_of
+from jarvis_recorder.storage.sqlite import Room, driver_of, room_of
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.storage.writer import Writer
 
@@ -41,18 +41,6 @@ _PAGES_AT_ONCE: Final = 256
 _FEW_FREE_PAGES: Final = 1_024
 _MERGE_PAGES: Final = 64
 _MERGE_STEPS: Final = 10_000
-
-
-class Room(NamedTuple):
-    """How many pages the file has, how many of them are free, and their size in bytes."""
-
-    pages: int
-    free: int
-    page_size: int
-
-    @property
-    def used_bytes(self) -> int:
-        return (self.pages - self.free) * self.page_size
 
 
 class _Position(NamedTuple):
@@ -170,12 +158,6 @@ async def give_back(writer: Writer, *, least: int = _FEW_FREE_PAGES) -> int:
             break
         given += room.free - left
     return given
-
-
-def room_of(connection: Connection) -> Room:
-    """Return how the file is filled."""
-    names = ("page_count", "freelist_count", "page_size")
-    return Room(*(int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in names))
 
 
 def _vacuum(pages: int, connection: Connection) -> None:

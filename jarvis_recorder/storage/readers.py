@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from jarvis_recorder.errors import DeadlineExceeded
 from jarvis_recorder.storage import sqlite
+from jarvis_recorder.storage.upkeep import Gate
 
 T = TypeVar("T")
 Read = Callable[[Connection], T]
@@ -105,9 +106,11 @@ class _Reading(Generic[T]):
 
 
 @contextlib.asynccontextmanager
-async def open_readers(path: Path) -> AsyncIterator[Readers]:
+async def open_readers(path: Path, gate: Gate) -> AsyncIterator[Readers]:
     """Open the file to read; connections are made when they are first needed."""
-    readers = Readers(path, sqlite.read_only_engine(path))
+    engine = sqlite.read_only_engine(path)
+    gate.guard(engine)
+    readers = Readers(path, engine)
     try:
         yield readers
     finally:

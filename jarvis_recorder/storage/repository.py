@@ -26,14 +26,13 @@ class SqliteRepository:
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
-        self._writer.require_room()
         return await self._append(records, 0, recorded_at)
 
     async def _append(self, records: Sequence[Record], first: int, recorded_at: int) -> Appended:
         """Store records whose indexes begin at `first`."""
         parts = await _rows_of(records, recorded_at)
         try:
-            stored, collided = await self._writer.run(partial(_insert, parts=parts))
+            stored, collided = await self._writer.grow(partial(_insert, parts=parts))
         except RecordRefused as error:
             return await self._append_halves(records, first, recorded_at, error)
         collisions = [_collision(first + position) for position in collided]

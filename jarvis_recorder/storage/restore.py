@@ -70,7 +70,7 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
             asyncio.run(_migrate(new))
         verification.require_sound(new, verification.RESTORABLE, report)
         files.sync(new)
-        kept = _keep(path) if path.exists() else None
+        kept = _keep(path)
         new.rename(path)
     except BaseException:
         copying.discard(new)
@@ -89,25 +89,29 @@ async def _migrate(path: Path) -> None:
         connection.execute("PRAGMA journal_mode = DELETE").fetchone()
 
 
-def _keep(path: Path) -> Path:
+def _keep(path: Path) -> Path | None:
     """
-    Give the database a second name, and leave it without a write-ahead log.
+    Give the database, or a log that it has left, a second name; return that, if there is either.
 
-    A log that stayed would be replayed into the file that comes into its place.
+    It is left without a log: one that stayed would be replayed into the file that comes into its
+    place.
     """
     kept = files.beside(path, f".replaced-{files.moment()}")
     # One that is corrupt is kept as it is: its log may hold what can still be saved, and would
     # be deleted by whoever opens it to write.
     with contextlib.suppress(StorageDamaged):
-        damage.look(path)
-        _empty_log(path)
+        if path.exists():
+            damage.look(path)
+            _empty_log(path)
+    names = []
     for file in (path, *files.companions(path)):
         if file.exists():
-            os.link(file, kept.with_name(kept.name + file.name.removeprefix(path.name)))
+            names.append(kept.with_name(kept.name + file.name.removeprefix(path.name)))
+            os.link(file, names[-1])
     files.sync(path.parent)
     for file in files.companions(path):
         file.unlink(missing_ok=True)
-    return kept
+    return names[0] if names else None
 
 
 def _empty_log(path: Path) -> None:

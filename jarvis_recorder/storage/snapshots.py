@@ -6,7 +6,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Integer, Row, Select, literal, select, tuple_
 
 from jarvis_recorder.errors import NotFound
+from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.cursors import read_cursor, write_cursor
+from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.rows import parsed
 from jarvis_recorder.storage.tables import Instant, cluster_snapshots
 from jarvis_recorder.wire.answers import OneSnapshot, SnapshotHead, SnapshotPage, StoredSnapshot
@@ -17,14 +19,20 @@ _columns: Final = cluster_snapshots.c
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
 
 
-def latest_snapshot(connection: Connection, question: LatestSnapshot) -> OneSnapshot:
+def latest_snapshot(clock: Clock, connection: Connection, question: LatestSnapshot) -> OneSnapshot:
     """
-    Return the newest snapshot of a cluster.
+    Return the newest snapshot of a cluster that is not of the future.
+
+    Where all are, the one received last: then it is rather the clock that is wrong.
 
     Raises:
         NotFound: There is none of this cluster.
     """
-    return _one(connection, _of_cluster(question.cluster))
+    newest = _of_cluster(question.cluster)
+    present = newest.where(_columns.timestamp < end_of_present(clock))
+    if connection.execute(present.with_only_columns(_columns.id)).first() is not None:
+        return _one(connection, present)
+    return _one(connection, newest.order_by(None).order_by(_columns.id.desc()))
 
 
 def snapshot_at(connection: Connection, question: SnapshotAt) -> OneSnapshot:
@@ -50,15 +58,14 @@ def snapshot_in_force(connection: Connection, moment: datetime) -> StoredSnapsho
     return None if row is None else _stored(row)
 
 
-def list_snapshots(connection: Connection, question: ListSnapshots) -> SnapshotPage:
-    """Return a page of snapshots without their bodies, newest first."""
+def list_snapshots(clock: Clock, connection: Connection, question: ListSnapshots) -> SnapshotPage:
+    """Return a page of snapshots without their bodies, newest first; see `end_of_present`."""
     heads = select(_columns.id, _columns.cluster, _columns.timestamp, _columns.size_bytes)
     if question.cluster is not None:
         heads = heads.where(_columns.cluster == question.cluster)
     if question.since is not None:
         heads = heads.where(_columns.timestamp >= question.since)
-    if question.until is not None:
-        heads = heads.where(_columns.timestamp < question.until)
+    heads = heads.where(_columns.timestamp < (question.until or end_of_present(clock)))
     if (position := read_cursor(question, int, int)) is not None:
         micros, snapshot_id = position
         end = tuple_(literal(to_datetime(int(micros)), Instant()), literal(snapshot_id, Integer()))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TextIO, TypeVar
+from typing import Any, Final, NamedTuple, TextIO, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -23,6 +23,7 @@ from jarvis_recorder.errors import (
     RecorderError,
     RecordRefused,
     StorageDamaged,
+    StorageMoved,
     StorageUnavailable,
     StorageUncertain,
 )
@@ -41,12 +42,15 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
-    "PRAGMA wal_autocheckpoint = 4000",
-    "PRAGMA journal_size_limit = 67108864",
     "PRAGMA cache_size = -16000",
     "PRAGMA secure_delete = ON",
 )
 
+LONGEST_LOG: Final = 64 * 1024 * 1024
+_CHECKPOINT_PAGES: Final = 4_000
+_LEAST_PAGE_BYTES: Final = 4_096
+# https://www.sqlite.org/fileformat2.html#the_write_ahead_log: all there is before the first commit.
+_LOG_HEADER_BYTES: Final = 32
 _NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
 _IOERR_SYNCS: Final = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
 _DAMAGED: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
@@ -65,13 +69,34 @@ def create_file(path: Path) -> Path:
     Make an empty file for its owner only, in a directory likewise, where there is none.
 
     Return its one true path: a file with two names would have two locks and two logs.
+
+    Raises:
+        StorageMoved: It is away, and its log is there.
     """
     with acting_for(path):
         path = resolved(path)
+        _require_no_orphan(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
+
+
+def _require_no_orphan(path: Path) -> None:
+    """SQLite deletes a log whose database is not there, with all commits that are in it."""
+    log = path.with_name(f"{path.name}-wal")
+    if not _size(path) and _size(log) > _LOG_HEADER_BYTES:
+        raise StorageMoved(
+            f"{log} is there, and holds what was recorded last, but {path}, which it belongs to, "
+            "is not: put that back next to it; or, to begin with a new database, move the log away"
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextlib.contextmanager
@@ -157,11 +182,21 @@ async def open_to_write(path: Path) -> WritingConnection:
 
 
 def writable(path: Path) -> sqlite3.Connection:
-    """Return a connection that may write the file, for whoever holds its lock."""
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    """
+    Return a connection that may write the file, for whoever holds its lock.
+
+    Raises:
+        StorageMoved: The file is away, and its log is there.
+    """
+    _require_no_orphan(path)
+    # A file that has just been taken away is not made again.
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+    )
     try:
         for pragma in _WRITER_PRAGMAS:
             connection.execute(pragma).close()
+        _bound_log(connection, LONGEST_LOG)
     except BaseException:
         connection.close()
         raise
@@ -181,9 +216,50 @@ def _writing_engine(connection: sqlite3.Connection) -> Engine:
     return engine
 
 
-def truncate_log(connection: Connection) -> None:
-    """Empty the write-ahead log; outside of a transaction."""
-    driver_of(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+def bound_log(most_bytes: int, connection: Connection) -> None:
+    """Have the write-ahead log begin again before it is so long, as far as readers let it."""
+    _bound_log(driver_of(connection), most_bytes)
+
+
+def _bound_log(driver: sqlite3.Connection, most_bytes: int) -> None:
+    pages = max(1, min(_CHECKPOINT_PAGES, most_bytes // _LEAST_PAGE_BYTES))
+    driver.execute(f"PRAGMA wal_autocheckpoint = {pages}").close()
+    driver.execute(f"PRAGMA journal_size_limit = {most_bytes}").close()
+
+
+def empty_log(connection: Connection, *, wait: bool) -> bool:
+    """
+    Bring all that is in the write-ahead log into the database; outside of a transaction.
+
+    Return whether the log is empty now. Whoever reads an older state keeps it from that;
+    with `wait` they have some seconds to end, in which nothing is written.
+    """
+    driver = driver_of(connection)
+    driver.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1_000 if wait else 0:.0f}").close()
+    try:
+        (busy, _, _) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1_000:.0f}").close()
+    return not busy
+
+
+class Room(NamedTuple):
+    """How many pages the file has, how many of them are free, and their size in bytes."""
+
+    pages: int
+    free: int
+    page_size: int
+
+    @property
+    def used_bytes(self) -> int:
+        return (self.pages - self.free) * self.page_size
+
+
+def room_of(connection: Connection) -> Room:
+    """Return how the file is filled."""
+    driver = driver_of(connection)
+    names = ("page_count", "freelist_count", "page_size")
+    return Room(*(driver.execute(f"PRAGMA {name}").fetchone()[0] for name in names))
 
 
 @contextlib.contextmanager

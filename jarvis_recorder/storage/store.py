@@ -16,6 +16,7 @@ from jarvis_recorder.storage.archive import SqliteArchive, SqliteOutbox
 from jarvis_recorder.storage.probe import Condition, condition
 from jarvis_recorder.storage.readers import open_readers
 from jarvis_recorder.storage.repository import SqliteRepository
+from jarvis_recorder.storage.upkeep import Gate, Upkeep
 from jarvis_recorder.storage.writer import Writer, open_writer
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ class Store(NamedTuple):
     archive: SqliteArchive
     outbox: SqliteOutbox
     writer: Writer
+    upkeep: Upkeep
     path: Path
 
     async def probe(self) -> Condition:
@@ -59,8 +61,10 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
         if sqlite3.sqlite_version_info < sqlite.FIRST_SAFE_VERSION:
             log.warning("sqlite_version_has_wal_bug", version=sqlite3.sqlite_version)
         await asyncio.to_thread(damage.look, path)
-        async with open_writer(path) as writer, open_readers(path) as readers:
+        gate = Gate()
+        async with open_writer(path) as writer, open_readers(path, gate) as readers:
             await schema.upgrade(writer, path)
             archive = SqliteArchive(path, writer, readers, clock)
             outbox = SqliteOutbox(writer, readers, archive.changed)
-            yield Store(SqliteRepository(writer), archive, outbox, writer, path)
+            upkeep = Upkeep(writer, gate)
+            yield Store(SqliteRepository(writer), archive, outbox, writer, upkeep, path)

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -18,13 +19,17 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
-from jarvis_recorder.storage import sqlite
+from jarvis_recorder.storage import files, sqlite
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 """Reads and writes in a transaction that has begun; called in SQLite's thread."""
+
+
+# Each as long as SQLite waits for a reader; the longest question is shorter than all of them.
+_TRIES_TO_SAVE: Final = 10
 
 
 class Writer:
@@ -40,7 +45,18 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.stat().st_ino
+        # A hold on the file whatever its name: as long as it lasts no other file gets its number.
+        # No lock of SQLite's goes with a descriptor of this kind (open(2), O_PATH).
+        self._database = os.open(path, os.O_PATH)
+        self._opened = {path: os.fstat(self._database)}
+        """The files that are open, by the names they had then."""
+        self.log_bytes = 0
+        """How long the write-ahead log was after the last transaction."""
+        self.longest_log = sqlite.LONGEST_LOG
+        self.most_bytes: int | None = None
+        """How much database and log may take together; see `grow`."""
+        self.crowded = asyncio.Event()
+        """Set where that did not suffice."""
         self._connection: sqlite.WritingConnection | None = None
         # Held through a whole transaction: a caller that was cancelled has left it running.
         self._turn = asyncio.Lock()
@@ -87,16 +103,75 @@ class Writer:
         # A cancelled await would not stop SQLite's thread, only lose the answer.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(gather())))
 
+    async def grow(self, work: Work[T]) -> T:
+        """
+        Do as `run` does with work that takes more room, within `most_bytes`.
+
+        Raises:
+            StorageUnavailable: There is no room for it; besides what `run` raises.
+        """
+        self.require_room()
+        try:
+            return await self.run(partial(self._within_bounds, work))
+        except _NoRoomForIt:
+            self.crowded.set()
+            raise
+
+    def _within_bounds(self, work: Work[T], connection: Connection) -> T:
+        answer = work(connection)
+        if self.most_bytes is not None:
+            taken = sqlite.room_of(connection).used_bytes + self.log_bytes
+            if taken > self.most_bytes:
+                raise _NoRoomForIt(
+                    f"the database would take {taken:,} bytes, and may take {self.most_bytes:,} by "
+                    "store.budget and store.keep_free"
+                )
+        return answer
+
     async def forget_deleted(self) -> None:
         """
         Empty the write-ahead log of what is overwritten, unless somebody reads from it.
 
         What is deleted stays deleted either way, so that it failed is nobody's error.
         """
+        await self.empty_log(wait=True)
+
+    async def empty_log(self, *, wait: bool = False) -> bool:
+        """Empty the write-ahead log, unless somebody reads from it; return whether it is empty."""
         async with self._turn:
             with contextlib.suppress(StorageUnavailable), sqlite.translated_errors(self._path):
                 connection = await self._open()
-                await connection.run(sqlite.truncate_log)
+                emptied = await connection.run(partial(sqlite.empty_log, wait=wait))
+                await self._require_files()
+                return emptied
+        return False
+
+    async def bound_log(self, most_bytes: int) -> None:
+        """Keep the write-ahead log within so many bytes, as far as readers let it."""
+        if most_bytes == self.longest_log:
+            return
+        async with self._turn:
+            self.longest_log = most_bytes
+            if self._connection is not None:
+                await self._connection.run(partial(sqlite.bound_log, most_bytes))
+
+    async def require_files(self) -> None:
+        """
+        Make sure that the database's files are where they were opened.
+
+        Raises:
+            StorageMoved: One is not: nothing more is written, and all that was committed is
+                brought into the database file where that can still be done.
+            StorageUncertain, StorageDamaged: There has been such an outcome before.
+        """
+        async with self._turn:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                await self._require_files()
+            except (StorageUncertain, StorageDamaged) as error:
+                self._failed = error
+                raise
 
     async def answers(self) -> None:
         """
@@ -113,6 +188,9 @@ class Writer:
         """Return once no transaction is under way and the file is closed."""
         async with self._turn:
             await self._drop()
+            if self._database >= 0:
+                os.close(self._database)
+                self._database = -1
 
     async def _wait_for_turn(self, until: float | None) -> None:
         try:
@@ -127,7 +205,7 @@ class Writer:
                 raise self._failed
             with sqlite.translated_errors(self._path):
                 answer = await self._transaction(work)
-            self._require_same_file()
+            await self._require_files()
         except (StorageUncertain, StorageDamaged) as error:
             self._failed = error
             raise
@@ -143,31 +221,92 @@ class Writer:
             # Somebody's answer, such as that there is a conflict: it is rolled back.
             raise
         except BaseException:
-            # What state the connection is in is not known: the next begins with a new one.
+            # What state the connection is in is not known: the next begins with a new one. Unless
+            # it is the last that has the files, which another would not find.
+            await self._require_files()
             await self._drop()
             raise
 
     async def _open(self) -> sqlite.WritingConnection:
         if self._connection is None:
-            self._connection = await sqlite.open_to_write(self._path)
+            await self._require_files()
+            connection = await sqlite.open_to_write(self._path)
+            if self.longest_log != sqlite.LONGEST_LOG:
+                await connection.run(partial(sqlite.bound_log, self.longest_log))
+            self._connection = connection
         return self._connection
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        for companion in files.companions(self._path):
+            self._opened.pop(companion, None)
         if connection is not None:
             await connection.close()
 
-    def _require_same_file(self) -> None:
-        """A file that was renamed or deleted goes on taking commits that nobody will find."""
-        try:
-            same = self._path.stat().st_ino == self._file
-        except OSError:
-            same = False
-        if not same:
+    async def _require_files(self) -> None:
+        """A file that was renamed or deleted goes on taking commits that no one will find."""
+        missing = self._missing()
+        if missing is None:
+            return
+        saved = await self._save()
+        if missing == self._path:
+            self._set_log_aside()
+            where = "all that was recorded is in it, wherever it is now: " if saved else ""
             raise StorageMoved(
                 f"{self._path}: the file was moved, replaced or deleted while it was recorded "
-                "into: put it back, or start again with a new one"
+                f"into: {where}put it back, or start again with a new one"
             )
+        raise StorageMoved(
+            f"{missing}: the file was removed or replaced while {self._path} was recorded into: "
+            + (
+                "all that was recorded is in the database: start again, and keep cleaners and "
+                "copying programs away from it"
+                if saved
+                else "what it held is lost, since another program reads the database"
+            )
+        )
+
+    def _missing(self) -> Path | None:
+        """Return the first of the open files that is not where it was; see how long the log is."""
+        log_file, index = files.companions(self._path)
+        if self._connection is not None and len(self._opened) == 1:
+            for file in (log_file, index):
+                with contextlib.suppress(FileNotFoundError):
+                    self._opened[file] = file.stat()
+        for file, opened in self._opened.items():
+            try:
+                found = file.stat()
+            except OSError:
+                return file
+            if not os.path.samestat(found, opened):
+                return file
+            if file == log_file:
+                self.log_bytes = found.st_size
+        return None
+
+    async def _save(self) -> bool:
+        """Bring all that was committed into the database file; return whether it is there."""
+        if self._connection is None or not os.fstat(self._database).st_nlink:
+            return False
+        for _ in range(_TRIES_TO_SAVE):
+            with contextlib.suppress(StorageUnavailable), sqlite.translated_errors(self._path):
+                if await self._connection.run(partial(sqlite.empty_log, wait=True)):
+                    return True
+        return False
+
+    def _set_log_aside(self) -> None:
+        """Another file has the database's name now, and would have the log replayed into it."""
+        if os.fstat(self._database).st_nlink or not self._path.exists():
+            return
+        aside = files.beside(self._path, f".replaced-{files.moment()}")
+        for file, name in zip(files.companions(self._path), files.companions(aside), strict=True):
+            with contextlib.suppress(FileNotFoundError, KeyError):
+                if os.path.samestat(file.stat(), self._opened[file]):
+                    file.rename(name)
+
+
+class _NoRoomForIt(StorageUnavailable):
+    """The bound would be passed; nothing of it is stored."""
 
 
 def _transact(work: Work[T], connection: Connection) -> T:

@@ -14,7 +14,7 @@ from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention import Retention, keeping_of, prune_now
 from jarvis_recorder.storage import pruning
 from jarvis_recorder.storage.keeping import DAY, HOUR, Keeping
-from jarvis_recorder.storage.sqlite import locked
+from jarvis_recorder.storage.sqlite import locked, room_of
 from jarvis_recorder.storage.store import open_store
 from jarvis_recorder.wire.questions import (
     GetPreference,
@@ -170,11 +170,11 @@ async def test_a_budget_lets_go_of_what_is_least_missed_first(store, path):
         + [event(10_000 + n, 9 * DAY, "error", summary="e" * 1_000) for n in range(500)],
         NOW,
     )
-    used = (await store.writer.run(pruning.room_of)).used_bytes
+    used = (await store.writer.run(room_of)).used_bytes
 
     await retention(store, budget=used * 3 // 4)._keep_to_budget(asyncio.Event())
 
-    assert (await store.writer.run(pruning.room_of)).used_bytes <= used * 3 // 4 * 0.95
+    assert (await store.writer.run(room_of)).used_bytes <= used * 3 // 4 * 0.95
     left = dict(rows(path, "SELECT severity, count(*) FROM events GROUP BY 1"))
     assert left["error"] == 500
     assert 0 < left["info"] < 3_000
@@ -185,7 +185,7 @@ async def test_where_nothing_may_go_intake_stops_and_goes_on_when_there_is_room(
     await store.repository.append(
         [event(n, 9 * DAY, "critical", "alert", "a" * 1_000) for n in range(2_000)], NOW
     )
-    used = (await store.writer.run(pruning.room_of)).used_bytes
+    used = (await store.writer.run(room_of)).used_bytes
     await ask(store, SetPreference(key="k", value="1"))
 
     await retention(store, budget=used // 2)._keep_to_budget(asyncio.Event())
@@ -208,13 +208,13 @@ async def test_room_that_is_to_stay_free_is_kept_free(store, monkeypatch):
     await store.repository.append(
         [event(n, 9 * DAY, summary="i" * 1_000) for n in range(3_000)], NOW
     )
-    used = (await store.writer.run(pruning.room_of)).used_bytes
+    used = (await store.writer.run(room_of)).used_bytes
     disk = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr("jarvis_recorder.retention.shutil.disk_usage", lambda _: disk)
 
     await retention(store, keep_free=2_000_000)._keep_to_budget(asyncio.Event())
 
-    assert (await store.writer.run(pruning.room_of)).used_bytes < used - 1_000_000
+    assert (await store.writer.run(room_of)).used_bytes < used - 1_000_000
 
 
 def jarvis(path, *arguments):

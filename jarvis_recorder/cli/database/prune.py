@@ -30,7 +30,8 @@ def prune(
     Take out for good what `retention` does not keep, and give the room back.
 
     The recorder must be stopped; one that runs does the same by itself, every hour.
-    Unresolved alerts stay, and so does the newest snapshot of each cluster.
+    Unresolved alerts stay, and so does the newest snapshot of each cluster. A recorder that does not
+    believe its clock prunes again after this.
     """
     from jarvis_recorder import log
     from jarvis_recorder.config import sqlite_path
@@ -44,7 +45,8 @@ def prune(
             "retention keeps everything: set retention.info and the like to a number of days"
         )
     counts = count_now(path, keeping)
-    if not dry_run and counts:
+    # Also where nothing goes: it says that the clock is right.
+    if not dry_run and (counts or yes):
         if not yes:
             _ask(sum(counts.values()))
         with progress() as report:

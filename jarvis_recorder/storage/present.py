@@ -1,0 +1,17 @@
+"""Where the future begins, in which nothing is in force."""
+
+from datetime import datetime
+
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.keeping import FUTURE
+from jarvis_recorder.wire.times import LATEST, to_datetime
+
+
+def end_of_present(clock: Clock) -> datetime:
+    """
+    Return before which moment lies what a list shows that names no end.
+
+    What a wrong clock has dated years ahead would be first in every list until then. It is shown to
+    whoever names an end that lies behind it.
+    """
+    return to_datetime(min(clock() + FUTURE, LATEST))

@@ -1,0 +1,152 @@
+"""A database keeps to the room it is given, its log included, whatever is asked meanwhile."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from jarvis_recorder.config import RetentionSettings, StoreSettings
+from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.retention import Retention
+from jarvis_recorder.storage import files
+from jarvis_recorder.storage.keeping import DAY
+from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.wire.questions import ListEvents
+from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.topics import Kind
+
+NOW = 1_795_420_000_000_000
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "recorder.db"
+
+
+@pytest.fixture
+async def store(path):
+    async with open_store(path, lambda: NOW) as store:
+        yield store
+
+
+def events(first, count, age=0):
+    return [
+        Record(
+            Kind.EVENT, f"e-{n}", NOW - age + n, False,
+            Event(type="status", severity="info", source="monitor", summary=f"{n} " + "x" * 1_000),
+            None,
+        )
+        for n in range(first, first + count)
+    ]  # fmt: skip
+
+
+def taken(path):
+    """Return what the disk has of it."""
+    return sum(files.size(file) for file in (path, files.companions(path)[0]))
+
+
+@contextlib.asynccontextmanager
+async def running(*parts):
+    """Run these beside the test, as the recorder does."""
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(part(stop)) for part in parts]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+def overlapping(store):
+    """Return what keeps a reader in the database at every moment, three threads in turn."""
+
+    def read(connection):
+        connection = getattr(connection, "connection", connection)
+        connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()
+        time.sleep(0.03)
+
+    async def ask(stop):
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            await store.archive._readers.run(read, loop.time() + 30)
+
+    return [ask, ask, ask]
+
+
+async def test_the_log_stays_short_while_questions_overlap(store, path):
+    await store.writer.bound_log(2 * MIB)
+    longest = 0
+    async with running(store.upkeep.run, *overlapping(store)):
+        for first in range(0, 20_000, 200):
+            await store.repository.append(events(first, 200), NOW)
+            longest = max(longest, files.size(files.companions(path)[0]))
+            # The room of a commit's time for those who read.
+            await asyncio.sleep(0.02)
+        deadline = time.monotonic() + 30
+        while files.size(files.companions(path)[0]) > 2 * MIB:
+            assert time.monotonic() < deadline, "it is emptied in the end"
+            await asyncio.sleep(0.05)
+
+    assert longest < 20 * MIB
+
+
+async def test_a_question_waits_while_the_log_is_emptied_and_is_answered_then(store):
+    await store.repository.append(events(0, 10), NOW)
+    loop = asyncio.get_running_loop()
+    with store.upkeep._gate.closed():
+        asked = asyncio.create_task(store.archive.answer(ListEvents(), loop.time() + 20))
+        assert await store.writer.empty_log()
+        await store.repository.append(events(10, 10), NOW)
+        assert not asked.done()
+
+    await asked
+
+
+async def test_a_backup_that_reads_for_long_does_not_keep_the_questions_waiting(store, path):
+    """Another program's reading is not waited for."""
+    await store.writer.bound_log(MIB)
+    await store.repository.append(events(0, 10), NOW)
+    from jarvis_recorder.storage.sqlite import read_only
+
+    with contextlib.closing(read_only(path)) as backup:
+        backup.execute("BEGIN")
+        backup.execute("SELECT count(*) FROM events").fetchone()
+        await store.repository.append(events(1_000, 4_000), NOW)
+        assert store.writer.log_bytes > MIB
+        async with running(store.upkeep.run):
+            began = time.monotonic()
+            loop = asyncio.get_running_loop()
+            for number in range(20):
+                await store.archive.answer(ListEvents(), loop.time() + 5)
+                await store.repository.append(events(10_000 + number, 1), NOW)
+            assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["alone", "while questions overlap"])
+async def test_recording_at_full_speed_never_takes_more_than_the_budget(store, path, asked):
+    budget = 24 * MIB
+    kept = Retention(
+        RetentionSettings(), StoreSettings(budget=budget), path, store.writer, lambda: NOW
+    )
+    most = first = refused = 0
+    said = ""
+    async with running(kept.run, store.upkeep.run, *(overlapping(store) if asked else [])):
+        await kept._keep_to_budget(asyncio.Event())
+        deadline = time.monotonic() + 60
+        # Two days old at first, which may go; then of today, which may not.
+        while refused < 5 and time.monotonic() < deadline:
+            age = 2 * DAY if first < 20_000 else 0
+            try:
+                await store.repository.append(events(first, 500, age), NOW)
+                first += 500
+            except StorageUnavailable as error:
+                said = str(error)
+                refused += first > 30_000
+                await asyncio.sleep(0.1)
+            most = max(most, taken(path))
+
+    assert refused == 5, "at last it takes nothing more"
+    assert "store.budget" in said
+    assert most <= budget

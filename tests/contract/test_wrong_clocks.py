@@ -1,0 +1,292 @@
+"""A clock that is wrong once destroys nothing, and what it has dated is not in force."""
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+
+from jarvis_recorder.config import RetentionSettings, StoreSettings
+from jarvis_recorder.retention import Retention
+from jarvis_recorder.storage.keeping import DAY, FUTURE, HOUR, Keeping
+from jarvis_recorder.storage.pruning import prune
+from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.storage.trusted_time import known_good
+from jarvis_recorder.wire.questions import (
+    LatestSnapshot,
+    ListEvents,
+    ListSessions,
+    ListSnapshots,
+    ReportUsage,
+    UnresolvedEvents,
+)
+from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
+from jarvis_recorder.wire.times import LATEST, to_datetime
+from jarvis_recorder.wire.topics import Kind
+
+NOW = 1_795_420_000_000_000
+YEAR = 366 * DAY
+
+
+@dataclass
+class Clocks:
+    """The clock of the machine, which may jump, and the time that passes meanwhile."""
+
+    wall: int = NOW
+    passed_seconds: float = 0.0
+
+    def __call__(self) -> int:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.passed_seconds
+
+    def wait(self, micros: int) -> None:
+        self.wall += micros
+        self.passed_seconds += micros / 1e6
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "recorder.db"
+
+
+@pytest.fixture
+def clocks():
+    return Clocks()
+
+
+@pytest.fixture
+async def store(path, clocks):
+    async with open_store(path, clocks) as store:
+        yield store
+
+
+def event(number, at, type_="status"):
+    body = Event(type=type_, severity="info", source="monitor", summary=f"event {number}")
+    return Record(Kind.EVENT, f"e-{number}", at, False, body, None)
+
+
+def snapshot(name, at, cluster=""):
+    return Record(
+        Kind.SNAPSHOT, name, at, False, Snapshot(snapshot={"is": name}, cluster=cluster), None
+    )
+
+
+def turn(name, at):
+    body = Turn(session_id=name, role="user", content="hello", tokens_used=10)
+    return Record(Kind.TURN, name, at, False, body, None)
+
+
+async def ask(store, question):
+    return await store.archive.answer(question, asyncio.get_running_loop().time() + 10)
+
+
+def retention(store, clocks, **store_settings):
+    """Begin as a recorder does that has just been started."""
+    return Retention(
+        RetentionSettings(info=30),
+        StoreSettings(**store_settings),
+        store.path,
+        store.writer,
+        clocks,
+        monotonic=clocks.monotonic,
+    )
+
+
+async def prune_once(retention):
+    await retention._prune(asyncio.Event())
+
+
+def count(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM events").fetchone()[0]
+
+
+@pytest.mark.parametrize("jump", [2 * DAY, 40 * DAY, YEAR, 12 * YEAR])
+@pytest.mark.parametrize("known", [False, True], ids=["by its rows", "by what it remembers"])
+async def test_a_clock_that_jumped_ahead_at_a_start_takes_nothing(
+    store, path, clocks, jump, known, capsys
+):
+    await store.repository.append([event(n, NOW - n * HOUR) for n in range(29 * 24)], NOW)
+    if known:
+        await prune_once(retention(store, clocks))
+    clocks.wall += jump
+    again = retention(store, clocks)
+
+    await prune_once(again)
+    await store.repository.append([event(10_000, clocks.wall)], clocks.wall)
+    clocks.wait(HOUR)
+    await prune_once(again)
+
+    assert count(path) == 29 * 24 + 1
+    assert "clock_not_believed" in capsys.readouterr().out
+
+
+async def test_what_was_recorded_under_the_wrong_clock_does_not_prove_it(store, path, clocks):
+    await store.repository.append([event(n, NOW - n * HOUR) for n in range(500)], NOW)
+    await prune_once(retention(store, clocks))
+    clocks.wall += YEAR
+    await store.repository.append([event(10_000, clocks.wall)], clocks.wall)
+
+    for _ in range(3):
+        await prune_once(retention(store, clocks))
+
+    assert count(path) == 501
+
+
+async def test_a_clock_that_jumps_while_it_runs_takes_nothing(store, path, clocks):
+    await store.repository.append([event(n, NOW - n * HOUR) for n in range(500)], NOW)
+    running = retention(store, clocks)
+    await prune_once(running)
+    clocks.wait(HOUR)
+    clocks.wall += YEAR
+
+    await prune_once(running)
+
+    assert count(path) == 500
+
+
+async def test_a_clock_of_1970_takes_nothing_and_the_right_one_is_believed_again(
+    store, path, clocks
+):
+    await store.repository.append([event(0, NOW - 31 * DAY), event(1, NOW)], NOW)
+    clocks.wall = DAY
+    await prune_once(retention(store, clocks))
+    assert count(path) == 2
+
+    clocks.wall = NOW + HOUR
+    await prune_once(retention(store, clocks))
+
+    assert count(path) == 1
+
+
+async def test_a_night_or_a_weekend_without_power_needs_no_one(store, path, clocks):
+    """As long again as it was off, at most, and it prunes as it should."""
+    await store.repository.append([event(n, NOW - n * DAY) for n in range(60)], NOW)
+    await prune_once(retention(store, clocks))
+    assert count(path) == 31
+    clocks.wall += 3 * DAY
+    running = retention(store, clocks)
+
+    for _ in range(3 * 24 + 1):
+        await prune_once(running)
+        clocks.wait(HOUR)
+    await prune_once(running)
+
+    # Six days of its thirty are without any.
+    assert count(path) == 30 - 6
+
+
+async def test_a_budget_does_not_take_the_true_last_day_by_a_wrong_clock(store, path, clocks):
+    records = [event(n, NOW - (n % 20) * HOUR) for n in range(2_000)]
+    await store.repository.append(records, NOW)
+    clocks.wall += YEAR
+
+    await retention(store, clocks, budget=200_000)._keep_to_budget(asyncio.Event())
+
+    assert count(path) == 2_000
+
+
+def jarvis_prune(path, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "jarvis_recorder", "db", "prune", *arguments,
+         "--set=retention.info=30", f"--set=store.url=sqlite:///{path}"],
+        check=True, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [0, 700])
+async def test_the_command_says_that_the_clock_is_right(path, clocks, rows):
+    long_ago = time.time_ns() // 1_000 - YEAR
+    clocks.wall = time.time_ns() // 1_000
+    async with open_store(path, clocks) as store:
+        await store.repository.append([event(n, long_ago) for n in range(rows)], long_ago)
+        await prune_once(retention(store, clocks))
+    assert count(path) == rows
+
+    gone = json.loads(jarvis_prune(path, "--yes", "--json").stdout)["gone"]
+
+    assert gone == ({"events": rows} if rows else {})
+    async with open_store(path, clocks) as store:
+        known = await store.writer.run(known_good)
+    assert abs(known - clocks.wall) < HOUR
+
+
+@pytest.mark.parametrize("future", [NOW + DAY, NOW + 12 * YEAR, LATEST])
+async def test_nothing_of_the_future_is_in_force(store, clocks, future):
+    await store.repository.append([snapshot("before", NOW - HOUR), snapshot("future", future)], NOW)
+    assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "before"}
+
+    await store.repository.append([snapshot("after", NOW - 1)], NOW)
+
+    assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "after"}
+    clocks.wall = future
+    of_then = {"is": "after" if future == LATEST else "future"}
+    assert (await ask(store, LatestSnapshot())).snapshot.snapshot == of_then, "until then"
+
+
+async def test_a_clock_a_little_ahead_is_in_force(store):
+    """Also one that takes its local time for UTC."""
+    await store.repository.append(
+        [snapshot("before", NOW - HOUR), snapshot("ahead", NOW + 14 * HOUR)], NOW
+    )
+
+    assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "ahead"}
+
+
+async def test_where_all_is_of_the_future_the_last_received_is_in_force(store, clocks):
+    """The recorder's own clock is at 1970."""
+    clocks.wall = HOUR
+    await store.repository.append([snapshot("later", NOW + HOUR)], clocks.wall)
+    await store.repository.append([snapshot("received last", NOW)], clocks.wall)
+
+    assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "received last"}
+
+
+async def test_what_is_of_the_future_is_first_in_no_list_and_never_of_the_last_hour(store):
+    far = NOW + YEAR
+    await store.repository.append(
+        [
+            event(1, far, "alert"), event(2, NOW - 2 * HOUR), event(3, NOW),
+            snapshot("far", far), snapshot("now", NOW),
+            turn("far", far), turn("now", NOW),
+        ],
+        NOW,
+    )  # fmt: skip
+    hour_ago = to_datetime(NOW - HOUR)
+
+    def summaries(page):
+        return [one.summary for one in page.events]
+
+    assert summaries(await ask(store, ListEvents())) == ["event 3", "event 2"]
+    assert summaries(await ask(store, ListEvents(since=hour_ago))) == ["event 3"]
+    ends = to_datetime(far + FUTURE)
+    assert summaries(await ask(store, ListEvents(until=ends)))[0] == "event 1"
+    assert summaries(await ask(store, UnresolvedEvents()))[0] == "event 1", "an alert stays one"
+    assert len((await ask(store, ListSnapshots())).snapshots) == 1
+    assert [one.session_id for one in (await ask(store, ListSessions())).sessions] == ["now"]
+    assert (await ask(store, ReportUsage(since=hour_ago))).total.tokens_used == 10
+
+
+async def test_the_newest_snapshot_of_the_present_stays_whatever_comes_from_the_future(store):
+    await store.repository.append(
+        [
+            snapshot("older", NOW - 400 * DAY),
+            snapshot("newest", NOW - 399 * DAY),
+            snapshot("future", NOW + YEAR),
+        ],
+        NOW,
+    )
+
+    await prune(store.writer, Keeping(snapshots=30), NOW)
+
+    assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "newest"}
+    assert (await ask(store, ListSnapshots())).snapshots[0].timestamp == to_datetime(
+        NOW - 399 * DAY
+    )
