@@ -46,10 +46,8 @@ def acting_for(path: Path) -> Iterator[None]:
         yield
         return
     before = _current()
-    # Root looks, since the way may lead where the user acted for so far cannot see.
-    os.seteuid(_ROOT)
     try:
-        _become(_owner(path))
+        _become(_owner_as_root_sees(path))
     except OSError as error:
         _become(before)
         raise ConfigurationError(
@@ -89,6 +87,15 @@ def resolved(path: Path) -> Path:
                     f"{path}: is, by a link of user {acted_for.uid}, {true}: name that file itself"
                 )
     return true
+
+
+def _owner_as_root_sees(path: Path) -> _Identity:
+    with contextlib.suppress(PermissionError):
+        return _owner(path)
+    # The way may lead where the user acted for so far cannot see. Otherwise that user's rights are
+    # all that is needed, and no other thread finds itself with root's.
+    os.seteuid(_ROOT)
+    return _owner(path)
 
 
 def _owner(path: Path) -> _Identity:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jarvis_recorder.cli.files import readable_errors, write_new
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.ownership import acting_for, resolved
 
 
 def set_lines(path: Path, section: str, lines: Sequence[str]) -> None:
@@ -23,7 +24,12 @@ def set_lines(path: Path, section: str, lines: Sequence[str]) -> None:
         ConfigurationError: The file cannot be read or written, is not TOML, or is written in a
             way that cannot be changed line by line; it is as it was.
     """
-    path = path.resolve()
+    path = resolved(path)
+    with acting_for(path):
+        _set_lines(path, section, lines)
+
+
+def _set_lines(path: Path, section: str, lines: Sequence[str]) -> None:
     with readable_errors(path):
         before = path.read_text(encoding="utf-8") if path.exists() else None
         status = path.stat() if before is not None else None

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from jarvis_recorder.cli.toml_file import set_lines
+from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.ownership import acting_for
 from jarvis_recorder.storage.backup import backup
 from tests.support.files import add, ids, leave_log, make, nothing, overwrite_pages
 
@@ -181,6 +184,37 @@ def test_a_link_on_the_way_counts_as_its_directorys_owner(state, reachable, save
 
     assert done.returncode == 78, done.stderr
     assert ids(own / "recorder.db") == before
+
+
+def test_a_configuration_in_the_recorders_directory_leads_to_nothing_of_roots(state, secret):
+    secret.write_text('password = "root"\n')
+    plant(state / "recorder.toml", secret)
+
+    with pytest.raises(ConfigurationError, match="name that file itself"):
+        set_lines(state / "recorder.toml", "gateway", ['password_hash = "x"'])
+
+    assert secret.read_text() == 'password = "root"\n'
+
+
+def test_a_configuration_of_the_recorders_stays_its_own(state):
+    (state / "recorder.toml").write_text("[log]\n")
+    give(state)
+
+    set_lines(state / "recorder.toml", "gateway", ['password_hash = "x"'])
+
+    assert "password_hash" in (state / "recorder.toml").read_text()
+    assert owners(state) == {SERVICE}
+
+
+def test_whoever_acts_for_the_owner_already_is_root_at_no_moment(state, monkeypatch):
+    """Another thread of the recorder may be at work meanwhile."""
+    became = []
+    with acting_for(state / "recorder.db"), monkeypatch.context() as patched:
+        patched.setattr(os, "seteuid", became.append)
+        with acting_for(state / "recorder.db-wal"):
+            assert os.geteuid() == SERVICE
+
+    assert became == []
 
 
 def test_a_damaged_database_is_marked_by_its_own_user(state, secret):
