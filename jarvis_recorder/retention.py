@@ -81,7 +81,7 @@ class Retention:
         """Prune until told to stop; that it failed harms nobody and is tried again."""
         due = time.monotonic() + _FIRST_AFTER_SECONDS
         while not stop.is_set():
-            if self._budget or self._keep_free:
+            if self._is_bounded:
                 with _harmless():
                     await self._keep_to_budget(stop)
             if time.monotonic() >= due:
@@ -92,10 +92,19 @@ class Retention:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await _any_of(stop, self._writer.crowded)
 
+    @property
+    def _is_bounded(self) -> bool:
+        return bool(self._budget or self._keep_free)
+
     async def _prune(self, stop: asyncio.Event) -> None:
         # Also where everything is kept, so that the time is known once something is not.
         now = await self._time.now()
-        if self._keeping.keeps_everything or self._time.is_doubted(now):
+        if self._keeping.keeps_everything and not self._is_bounded:
+            return
+        if self._time.is_doubted(now):
+            self._time.say_doubted(now)
+            return
+        if self._keeping.keeps_everything:
             return
         gone = await pruning.prune(self._writer, self._keeping, now, enough=lambda _: stop.is_set())
         pages = await pruning.give_back(self._writer)
@@ -119,8 +128,14 @@ class Retention:
             self._writer.refuse(
                 f"the database takes {use.taken:,} bytes of the {use.limit:,} that store.budget "
                 "and store.keep_free leave it, and holds nothing more that may go: allow it more, "
-                "or resolve alerts and lower retention"
+                "or resolve alerts and lower retention" + await self._doubts()
             )
+
+    async def _doubts(self) -> str:
+        """Return what to add where more might go if the clock were believed."""
+        if not self._time.is_doubted(await self._time.now()):
+            return ""
+        return "; or, if the clock is right: stop the recorder, jarvis-recorder db prune --yes"
 
     async def _without_log(self) -> "_Use":
         """Return what is taken once the log is as short as readers let it be."""

@@ -21,6 +21,8 @@ How far ahead of the clock a moment may lie without being one of the future.
 A local time that was taken for UTC lies up to fourteen hours ahead: whatever such a publisher sends
 is in force all the same, as it is the newest there is.
 """
+UNSET: Final = 1_577_836_800_000_000
+"""The beginning of 2020, before any recorder: a clock that shows less has not been set yet, and tells nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

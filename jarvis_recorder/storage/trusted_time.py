@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Connection, Integer, select, type_coerce
 
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.keeping import DAY
+from jarvis_recorder.storage.keeping import HOUR, UNSET
 from jarvis_recorder.storage.sqlite import driver_of
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.storage.writer import Writer
@@ -28,7 +28,9 @@ _MINUTE: Final = 60 * 1_000_000
 _SECOND: Final = 1_000_000
 # What a time without power has left out is made up for, while nothing goes too early by much.
 _SPEED: Final = 2
-_DOUBT: Final = DAY
+# A machine that is on each evening makes up for no night at that speed, nor needs to: a clock that is
+# ahead by the time from one evening to the next, at most, is believed.
+_DOUBT: Final = 36 * HOUR
 
 
 class TrustedTime:
@@ -47,29 +49,30 @@ class TrustedTime:
         """Return how late it is at least, in microseconds, and remember it."""
         if self._known is None:
             self._known = await self._writer.run(_recall)
+        clock = self._clock()
         if self._known is None:
-            return self._clock()
+            return clock
         seen = self._monotonic()
         passed = int((seen - self._since) * _SPEED * _SECOND)
-        now = min(self._clock(), self._known + passed)
+        likely = self._known + passed
+        now = clock if clock - likely <= _DOUBT else likely
         if now // _MINUTE > self._known // _MINUTE:
             self._known, self._since = now, seen
             await self._writer.run(partial(remember, now))
         return now
 
     def is_doubted(self, trusted: int) -> bool:
-        """Whether the clock is so far ahead that nothing is to go for its age; says so if it is."""
-        now = self._clock()
-        if now - trusted <= _DOUBT:
-            return False
+        """Whether the clock is so far ahead that nothing is to go for its age."""
+        return self._clock() - trusted > _DOUBT
+
+    def say_doubted(self, trusted: int) -> None:
         log.warning(
             "clock_not_believed",
-            clock=to_datetime(now).isoformat(timespec="seconds"),
+            clock=to_datetime(self._clock()).isoformat(timespec="seconds"),
             last_known_good=to_datetime(trusted).isoformat(timespec="seconds"),
             so="nothing is pruned for its age",
             command="if the clock is right: stop the recorder, jarvis-recorder db prune --yes",
         )
-        return True
 
 
 def _recall(connection: Connection) -> int | None:
@@ -83,7 +86,7 @@ def _recall(connection: Connection) -> int | None:
 def known_good(connection: Connection) -> int | None:
     """Return the last moment known to be one, in microseconds; None where nothing is recorded."""
     (minutes,) = driver_of(connection).execute("PRAGMA user_version").fetchone()
-    if minutes:
+    if minutes * _MINUTE >= UNSET:
         return int(minutes) * _MINUTE
     newest = [
         connection.execute(
@@ -91,7 +94,7 @@ def known_good(connection: Connection) -> int | None:
         ).scalar()
         for table in (events, conversations, cluster_snapshots)
     ]
-    return max((moment for moment in newest if moment is not None), default=None)
+    return max((moment for moment in newest if moment and moment >= UNSET), default=None)
 
 
 def remember(moment: int, connection: Connection) -> None:

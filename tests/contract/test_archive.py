@@ -63,6 +63,10 @@ START = datetime(2026, 11, 23, 8, tzinfo=UTC)
 NOW = 1_795_420_000_000_000
 
 
+def clock() -> int:
+    return NOW
+
+
 def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
@@ -74,7 +78,7 @@ def path(tmp_path):
 
 @pytest.fixture
 async def store(path):
-    async with open_store(path, lambda: NOW) as store:
+    async with open_store(path, clock) as store:
         yield store
 
 
@@ -378,19 +382,19 @@ async def test_usage_is_added_exactly(store):
         store,
         turn(1, model="a", tokens_used=3, cost_usd="0.1"),
         turn(2, model="a", tokens_used=4, cost_usd="0.2"),
-        turn(86_400, model="b", input_tokens=5, cost_usd="0.00000000000000000001"),
+        turn(-86_400, model="b", input_tokens=5, cost_usd="0.00000000000000000001"),
         topic=TURNS,
     )
 
-    by_model = await ask(store, ReportUsage(since=at(0), by="model"))
-    by_day = await ask(store, ReportUsage(since=at(0), by="day"))
+    by_model = await ask(store, ReportUsage(since=at(-86_400), by="model"))
+    by_day = await ask(store, ReportUsage(since=at(-86_400), by="day"))
 
     assert [(u.key, u.turns, str(u.cost_usd)) for u in by_model.usage] == [
         ("a", 2, "0.3"),
         ("b", 1, "1E-20"),
     ]
     assert format(by_model.total.cost_usd, "f") == "0.30000000000000000001"
-    assert [u.key for u in by_day.usage] == ["2026-11-23", "2026-11-24"]
+    assert [u.key for u in by_day.usage] == ["2026-11-22", "2026-11-23"]
 
 
 async def test_an_erased_conversation_leaves_no_trace_in_the_files(store, path):
@@ -679,7 +683,9 @@ async def test_readers_cannot_write(store):
 )
 async def test_no_list_reads_the_whole_table(store, filters):
     """Every statement goes along an index, and none is sorted but where times are equal."""
-    plans = await plans_of(store, lambda c: events_module.list_events(c, ListEvents(**filters)))
+    plans = await plans_of(
+        store, lambda c: events_module.list_events(clock, c, ListEvents(**filters))
+    )
 
     assert all("USING" in step for step in plans if step.startswith(("SCAN", "SEARCH"))), plans
     assert not any(step == "USE TEMP B-TREE FOR ORDER BY" for step in plans), plans
@@ -689,7 +695,7 @@ async def test_no_list_reads_the_whole_table(store, filters):
 async def test_open_alerts_are_looked_for_among_themselves(store, others):
     """However many events there are beside them."""
     question = ListEvents(type="alert", resolved=False, **others)
-    plans = await plans_of(store, lambda c: events_module.list_events(c, question))
+    plans = await plans_of(store, lambda c: events_module.list_events(clock, c, question))
 
     assert plans
     steps = [step for step in plans if step.startswith(("SCAN", "SEARCH"))]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from jarvis_recorder.config import RetentionSettings, StoreSettings
+from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention import Retention
 from jarvis_recorder.storage.keeping import DAY, FUTURE, HOUR, Keeping
 from jarvis_recorder.storage.pruning import prune
@@ -183,6 +184,51 @@ async def test_a_night_or_a_weekend_without_power_needs_no_one(store, path, cloc
     assert count(path) == 30 - 6
 
 
+async def test_what_was_recorded_before_the_clock_was_set_does_not_end_pruning(store, path, clocks):
+    """The first start of a machine whose clock is at 1970 until the network is there."""
+    clocks.wall = HOUR
+    running = retention(store, clocks)
+    await store.repository.append([event(1, clocks.wall)], clocks.wall)
+    await prune_once(running)
+    clocks.wall = NOW
+    await store.repository.append([event(2, NOW - 31 * DAY), event(3, NOW)], HOUR)
+
+    await prune_once(running)
+
+    assert count(path) == 1
+
+
+async def test_a_machine_that_is_on_for_half_an_hour_a_day_prunes_each_time(store, path, clocks):
+    await store.repository.append([event(n, NOW - n * DAY) for n in range(60)], NOW)
+    for _ in range(20):
+        await prune_once(retention(store, clocks))
+        clocks.wall += DAY
+
+    # The last start was on the day before.
+    assert count(path) == 31 - 19
+
+
+async def test_a_full_budget_says_that_the_clock_may_be_why_and_the_command_lets_it_go_on(
+    path, clocks
+):
+    """Nothing but a budget is set: there would be nothing to prune for its age."""
+    long_ago = time.time_ns() // 1_000 - YEAR
+    clocks.wall = long_ago + YEAR
+    async with open_store(path, clocks) as store:
+        records = [event(n, clocks.wall - 2 * DAY + n) for n in range(3_000)]
+        await store.repository.append(records, long_ago)
+        full = retention(store, clocks, budget=500_000)
+        await full._keep_to_budget(asyncio.Event())
+        with pytest.raises(StorageUnavailable, match=r"clock is right.*db prune --yes"):
+            await store.repository.append([event(9_999, clocks.wall)], clocks.wall)
+
+    jarvis_prune(path, "--yes", "--set=store.budget=500000", retention=())
+
+    async with open_store(path, clocks) as store:
+        await retention(store, clocks, budget=500_000)._keep_to_budget(asyncio.Event())
+        await store.repository.append([event(9_999, clocks.wall)], clocks.wall)
+
+
 async def test_a_budget_does_not_take_the_true_last_day_by_a_wrong_clock(store, path, clocks):
     records = [event(n, NOW - (n % 20) * HOUR) for n in range(2_000)]
     await store.repository.append(records, NOW)
@@ -193,10 +239,10 @@ async def test_a_budget_does_not_take_the_true_last_day_by_a_wrong_clock(store, 
     assert count(path) == 2_000
 
 
-def jarvis_prune(path, *arguments):
+def jarvis_prune(path, *arguments, retention=("--set=retention.info=30",)):
     return subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", "db", "prune", *arguments,
-         "--set=retention.info=30", f"--set=store.url=sqlite:///{path}"],
+         *retention, f"--set=store.url=sqlite:///{path}"],
         check=True, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -241,12 +287,23 @@ async def test_a_clock_a_little_ahead_is_in_force(store):
 
 
 async def test_where_all_is_of_the_future_the_last_received_is_in_force(store, clocks):
-    """The recorder's own clock is at 1970."""
-    clocks.wall = HOUR
+    """The recorder's own clock is a year behind."""
+    clocks.wall = NOW - YEAR
     await store.repository.append([snapshot("later", NOW + HOUR)], clocks.wall)
     await store.repository.append([snapshot("received last", NOW)], clocks.wall)
 
     assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "received last"}
+
+
+async def test_a_clock_that_is_not_set_hides_nothing(store, clocks):
+    """It is at 1970 until the network is there."""
+    await store.repository.append([event(1, NOW), snapshot("now", NOW), turn("now", NOW)], NOW)
+    clocks.wall = HOUR
+
+    assert len((await ask(store, ListEvents())).events) == 1
+    assert len((await ask(store, ListSnapshots())).snapshots) == 1
+    assert len((await ask(store, ListSessions())).sessions) == 1
+    assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "now"}
 
 
 async def test_what_is_of_the_future_is_first_in_no_list_and_never_of_the_last_hour(store):

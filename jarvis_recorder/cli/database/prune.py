@@ -40,7 +40,8 @@ def prune(
     found = loaded(config, set_)
     log.configure("warning", found.settings.log.format)
     path, keeping = sqlite_path(found), keeping_of(found.settings.retention)
-    if keeping.keeps_everything:
+    store = found.settings.store
+    if keeping.keeps_everything and not (yes and (store.budget or store.keep_free)):
         raise ConfigurationError(
             "retention keeps everything: set retention.info and the like to a number of days"
         )
