@@ -20,6 +20,7 @@ from jarvis_recorder.storage import files, pruning, schema, sqlite, trusted_time
 from jarvis_recorder.storage.keeping import Keeping, sacrifices
 from jarvis_recorder.storage.sqlite import Room
 from jarvis_recorder.storage.trusted_time import TrustedTime
+from jarvis_recorder.storage.upkeep import any_of
 from jarvis_recorder.storage.writer import Writer, open_writer
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ _LOW_MARK: Final = 0.85
 # Where intake ends: the rest is for what a commit, and pruning itself, add to the log.
 _FULL_MARK: Final = 0.95
 _LOG_SHARE: Final = 20
+_FREE_SHARE: Final = 0.02
 
 
 def keeping_of(settings: RetentionSettings) -> Keeping:
@@ -90,7 +92,7 @@ class Retention:
                     await self._prune(stop)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
-                    await _any_of(stop, self._writer.crowded)
+                    await any_of(stop, self._writer.crowded)
 
     @property
     def _is_bounded(self) -> bool:
@@ -119,8 +121,10 @@ class Retention:
         if use.is_high:
             # What costs nothing that is recorded.
             use = await self._without_log()
+        if use.is_high and await pruning.give_back(self._writer, least=use.few_pages):
+            use = await self._without_log()
         if use.is_high:
-            await self._sacrifice(use.limit, stop)
+            await self._sacrifice(use, stop)
             use = await self._without_log()
         if not use.is_high:
             self._writer.admit()
@@ -139,55 +143,49 @@ class Retention:
 
     async def _without_log(self) -> "_Use":
         """Return what is taken once the log is as short as readers let it be."""
-        if self._writer.log_bytes:
-            await self._writer.empty_log()
+        await self._writer.shorten_log()
         return await self._use()
 
     async def _use(self) -> "_Use":
         """Return how many bytes database and log take and may take; the writer keeps to it."""
         room = await self._writer.run(sqlite.room_of)
-        taken = room.used_bytes + self._writer.log_bytes
+        taken = self._writer.taken(room)
         limits = [self._budget] if self._budget else []
         if self._keep_free:
-            free = shutil.disk_usage(self._path.parent).free + room.free * room.page_size
+            free = shutil.disk_usage(self._path.parent).free
+            free += 0 if room.can_shrink else room.free * room.page_size
             limits.append(max(1, taken + free - self._keep_free))
         limit = min(limits)
         self._writer.most_bytes = int(limit * _FULL_MARK)
-        return _Use(taken, limit)
+        few = min(pruning.FEW_FREE_PAGES, int(limit * _FREE_SHARE) // room.page_size)
+        return _Use(taken, limit, few)
 
-    async def _sacrifice(self, limit: int, stop: asyncio.Event) -> None:
+    async def _sacrifice(self, use: "_Use", stop: asyncio.Event) -> None:
         """Let go what is least missed until enough is free."""
 
         def enough(room: Room) -> bool:
-            return room.used_bytes <= limit * _LOW_MARK or stop.is_set()
+            return room.used_bytes <= use.limit * _LOW_MARK or stop.is_set()
 
         now = await self._time.now()
         gone: Counter[str] = Counter()
         for keeping in sacrifices():
             gone += await pruning.prune(self._writer, keeping, now, enough=enough)
-        pages = await pruning.give_back(self._writer)
+        pages = await pruning.give_back(self._writer, least=use.few_pages)
         if gone or pages:
             log.warning("pruned", reason="disk_budget", pages_given_back=pages, **gone)
 
 
 class _Use(NamedTuple):
-    """How many bytes are taken, and may be."""
+    """How many bytes of the disk are taken, and may be."""
 
     taken: int
     limit: int
+    few_pages: int
+    """How many free ones the file may have, for what comes next."""
 
     @property
     def is_high(self) -> bool:
         return self.taken >= self.limit * _HIGH_MARK
-
-
-async def _any_of(*events: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()
 
 
 @contextlib.contextmanager

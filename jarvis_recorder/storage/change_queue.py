@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -19,10 +18,12 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage import sqlite
 from jarvis_recorder.storage.changes import CHANGES
-from jarvis_recorder.storage.writer import Work, Writer
+from jarvis_recorder.storage.writer import NoRoomForIt, Work, Writer
 from jarvis_recorder.wire.questions import DeleteConversation, Question, RecordEvent, SetPreference
 
 Outcome = Any | Exception
+
+_GROWING: Final = (RecordEvent, SetPreference)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,7 +59,7 @@ class ChangeQueue:
             DeadlineExceeded: Its turn had not come at `until`: nothing is changed.
             RecorderError: It is refused, or nothing of its group could be committed.
         """
-        if isinstance(question, RecordEvent | SetPreference):
+        if isinstance(question, _GROWING):
             self._writer.require_room()
         waiting = _Waiting(question, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
@@ -87,6 +88,8 @@ class ChangeQueue:
             except Exception as error:  # noqa: BLE001 - each of them hears of it
                 outcomes = [error] * len(group)
             self._changed.set()
+            if any(isinstance(outcome, NoRoomForIt) for outcome in outcomes):
+                self._writer.crowded.set()
             for one, outcome in zip(group, outcomes, strict=True):
                 _settle(one.outcome, outcome)
 
@@ -95,25 +98,24 @@ class ChangeQueue:
         group += self._waiting
         self._waiting.clear()
         asked = [one.question for one in group]
-        return partial(_make_all, asked, self._clock(), self._path)
+        make = partial(self._make, self._clock())
+        return lambda connection: [make(question, connection) for question in asked]
 
-
-def _make_all(
-    asked: Sequence[Question[Any]], now: int, path: Path, connection: Connection
-) -> list[Outcome]:
-    return [_make(question, now, path, connection) for question in asked]
-
-
-def _make(question: Question[Any], now: int, path: Path, connection: Connection) -> Outcome:
-    """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
-    change = CHANGES[type(question)]
-    try:
-        with sqlite.translated_errors(path), sqlite.savepoint(connection):
-            return change(connection, question, now)
-    except (StorageUnavailable, StorageUncertain, StorageDamaged):
-        raise
-    except Exception as error:  # noqa: BLE001 - it is its asker's, and nobody else's
-        return error
+    def _make(self, now: int, question: Question[Any], connection: Connection) -> Outcome:
+        """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
+        change = CHANGES[type(question)]
+        try:
+            with sqlite.translated_errors(self._path), sqlite.savepoint(connection):
+                answer = change(connection, question, now)
+                if isinstance(question, _GROWING):
+                    self._writer.require_bounds(connection)
+                return answer
+        except NoRoomForIt as error:
+            return error
+        except (StorageUnavailable, StorageUncertain, StorageDamaged):
+            raise
+        except Exception as error:  # noqa: BLE001 - it is its asker's, and nobody else's
+            return error
 
 
 def _settle(future: asyncio.Future[Any], outcome: Outcome) -> None:

@@ -38,7 +38,7 @@ _YIELD: Final = 2.0
 _SHORTEST_PAUSE: Final = 0.002
 
 _PAGES_AT_ONCE: Final = 256
-_FEW_FREE_PAGES: Final = 1_024
+FEW_FREE_PAGES: Final = 1_024
 _MERGE_PAGES: Final = 64
 _MERGE_STEPS: Final = 10_000
 
@@ -125,6 +125,7 @@ async def prune(
     for table, look in ways:
         position: _Position | None = _BEGINNING
         while position is not None and not enough(room):
+            await writer.make_room_in_log()
             step, room = await _in_turns(writer, partial(_prune_step, table, look, position))
             gone[table.name] += len(step.to_go)
             position = step.following
@@ -143,7 +144,7 @@ def _prune_step(
     return step, room_of(connection)
 
 
-async def give_back(writer: Writer, *, least: int = _FEW_FREE_PAGES) -> int:
+async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
     """
     Return free pages to the file system, a little at a time, but for a few; return how many.
 
@@ -152,6 +153,7 @@ async def give_back(writer: Writer, *, least: int = _FEW_FREE_PAGES) -> int:
     given = 0
     while (room := await writer.run(room_of)).free > least:
         most = min(_PAGES_AT_ONCE, room.free - least)
+        await writer.make_room_in_log()
         await _in_turns(writer, partial(_vacuum, most))
         left = (await writer.run(room_of)).free
         if left >= room.free:

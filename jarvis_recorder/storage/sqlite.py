@@ -48,6 +48,8 @@ _WRITER_PRAGMAS: Final = (
 
 LONGEST_LOG: Final = 64 * 1024 * 1024
 _CHECKPOINT_PAGES: Final = 4_000
+# https://www.sqlite.org/pragma.html#pragma_auto_vacuum
+_INCREMENTAL: Final = 2
 _LEAST_PAGE_BYTES: Final = 4_096
 # https://www.sqlite.org/fileformat2.html#the_write_ahead_log: all there is before the first commit.
 _LOG_HEADER_BYTES: Final = 32
@@ -83,7 +85,7 @@ def create_file(path: Path) -> Path:
 
 
 def _require_no_orphan(path: Path) -> None:
-    """SQLite deletes a log whose database is not there, with all commits that are in it."""
+    """SQLite deletes a log whose database is not there, or empty, even where it only reads."""
     log = path.with_name(f"{path.name}-wal")
     if not _size(path) and _size(log) > _LOG_HEADER_BYTES:
         raise StorageMoved(
@@ -244,22 +246,31 @@ def empty_log(connection: Connection, *, wait: bool) -> bool:
 
 
 class Room(NamedTuple):
-    """How many pages the file has, how many of them are free, and their size in bytes."""
+    """How many pages the file has, how many of them are free, their size; whether it can shrink."""
 
     pages: int
     free: int
     page_size: int
+    can_shrink: bool
 
     @property
     def used_bytes(self) -> int:
         return (self.pages - self.free) * self.page_size
 
+    @property
+    def held_bytes(self) -> int:
+        """What it has of the disk; without what is free in a file that can only use it again."""
+        return self.pages * self.page_size if self.can_shrink else self.used_bytes
+
 
 def room_of(connection: Connection) -> Room:
     """Return how the file is filled."""
     driver = driver_of(connection)
-    names = ("page_count", "freelist_count", "page_size")
-    return Room(*(driver.execute(f"PRAGMA {name}").fetchone()[0] for name in names))
+    names = ("page_count", "freelist_count", "page_size", "auto_vacuum")
+    pages, free, page_size, vacuum = (
+        driver.execute(f"PRAGMA {name}").fetchone()[0] for name in names
+    )
+    return Room(pages, free, page_size, vacuum == _INCREMENTAL)
 
 
 @contextlib.contextmanager
@@ -286,7 +297,13 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """Return a connection that cannot write, and so neither checkpoints; transactions are explicit."""
+    """
+    Return a connection that cannot write, and so neither checkpoints; transactions are explicit.
+
+    Raises:
+        StorageMoved: The file is away, and its log is there.
+    """
+    _require_no_orphan(path)
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
     )
@@ -328,8 +345,10 @@ def reading(path: Path) -> Iterator[Connection]:
     """Give a connection that sees one snapshot of the file, for whoever reads but once."""
     engine = read_only_engine(path)
     try:
-        with acting_for(path), translated_errors(path), engine.begin() as connection:
-            yield connection
+        with acting_for(path), translated_errors(path):
+            _require_no_orphan(path)
+            with engine.begin() as connection:
+                yield connection
     finally:
         engine.dispose()
 

@@ -21,8 +21,20 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 0.5
 # The longest question that was let in before; and the longest that one has to wait here.
 _LONGEST_QUESTION_SECONDS: Final = 6.0
+# A commit that hangs is no reason to keep the questions waiting with it.
+_LONGEST_TURN_SECONDS: Final = 2.0
 # Another program reads, such as a backup: waiting for it would be at the cost of the questions.
 _AGAIN_SECONDS: Final = 30.0
+
+
+async def any_of(*events: asyncio.Event) -> None:
+    """Return once one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 class Gate:
@@ -85,20 +97,25 @@ class Upkeep:
         """
         loop = asyncio.get_running_loop()
         due = loop.time()
+        wanted = self._writer.log_wanted_short
         while not stop.is_set():
             await self._writer.require_files()
-            if self._writer.log_bytes > self._writer.longest_log and loop.time() >= due:
+            is_long = wanted.is_set() or self._writer.log_bytes > self._writer.longest_log
+            wanted.clear()
+            if is_long and loop.time() >= due:
                 emptied = await self._empty_log()
                 due = loop.time() + (0.0 if emptied else _AGAIN_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
-                    await stop.wait()
+                    await any_of(stop, wanted)
 
     async def _empty_log(self) -> bool:
         """Empty the log while new readers wait; return whether it is empty."""
         before = self._writer.log_bytes
         with self._gate.closed():
             await asyncio.to_thread(self._gate.wait_until_empty, _LONGEST_QUESTION_SECONDS)
-            emptied = await self._writer.empty_log()
-        log.info("log_emptied" if emptied else "log_not_emptied", bytes=before)
+            until = asyncio.get_running_loop().time() + _LONGEST_TURN_SECONDS
+            emptied = await self._writer.empty_log(until=until)
+        if not emptied:
+            log.warning("log_not_emptied", bytes=before, so="another program reads the database")
         return emptied

@@ -30,6 +30,9 @@ Work = Callable[[Connection], T]
 
 # Each as long as SQLite waits for a reader; the longest question is shorter than all of them.
 _TRIES_TO_SAVE: Final = 10
+# As long as the questions that are under way may take.
+_LONGEST_WAIT_SECONDS: Final = 8.0
+_LOOK_AGAIN_SECONDS: Final = 0.02
 
 
 class Writer:
@@ -50,6 +53,7 @@ class Writer:
         self._database = os.open(path, os.O_PATH)
         self._opened = {path: os.fstat(self._database)}
         """The files that are open, by the names they had then."""
+        self._file_bytes = 0
         self.log_bytes = 0
         """How long the write-ahead log was after the last transaction."""
         self.longest_log = sqlite.LONGEST_LOG
@@ -57,6 +61,8 @@ class Writer:
         """How much database and log may take together; see `grow`."""
         self.crowded = asyncio.Event()
         """Set where that did not suffice."""
+        self.log_wanted_short = asyncio.Event()
+        """Set where the log is to be emptied though questions overlap; see `upkeep`."""
         self._connection: sqlite.WritingConnection | None = None
         # Held through a whole transaction: a caller that was cancelled has left it running.
         self._turn = asyncio.Lock()
@@ -113,20 +119,36 @@ class Writer:
         self.require_room()
         try:
             return await self.run(partial(self._within_bounds, work))
-        except _NoRoomForIt:
+        except NoRoomForIt:
             self.crowded.set()
             raise
 
     def _within_bounds(self, work: Work[T], connection: Connection) -> T:
         answer = work(connection)
-        if self.most_bytes is not None:
-            taken = sqlite.room_of(connection).used_bytes + self.log_bytes
-            if taken > self.most_bytes:
-                raise _NoRoomForIt(
-                    f"the database would take {taken:,} bytes, and may take {self.most_bytes:,} by "
-                    "store.budget and store.keep_free"
-                )
+        self.require_bounds(connection)
         return answer
+
+    def taken(self, room: sqlite.Room) -> int:
+        """Return what database and log have of the disk, of a database that is filled like this."""
+        # The file shrinks, and grows, when the log is brought into it.
+        file_bytes = self._file_bytes if room.can_shrink else 0
+        return max(room.held_bytes, file_bytes) + self.log_bytes
+
+    def require_bounds(self, connection: Connection) -> None:
+        """
+        Make sure that what a transaction has written so far is within `most_bytes`.
+
+        Raises:
+            NoRoomForIt: It is not; whoever hears of it sets `crowded`.
+        """
+        if self.most_bytes is None:
+            return
+        taken = self.taken(sqlite.room_of(connection))
+        if taken > self.most_bytes:
+            raise NoRoomForIt(
+                f"the database would take {taken:,} bytes, and may take {self.most_bytes:,} by "
+                "store.budget and store.keep_free"
+            )
 
     async def forget_deleted(self) -> None:
         """
@@ -136,15 +158,52 @@ class Writer:
         """
         await self.empty_log(wait=True)
 
-    async def empty_log(self, *, wait: bool = False) -> bool:
-        """Empty the write-ahead log, unless somebody reads from it; return whether it is empty."""
-        async with self._turn:
+    async def empty_log(self, *, wait: bool = False, until: float | None = None) -> bool:
+        """
+        Empty the write-ahead log, unless somebody reads from it; return whether it is empty.
+
+        It is not where the turn has not come at `until`, by the event loop's clock.
+        """
+        try:
+            await self._wait_for_turn(until)
+        except DeadlineExceeded:
+            return False
+        try:
             with contextlib.suppress(StorageUnavailable), sqlite.translated_errors(self._path):
+                if self._failed is not None:
+                    return False
                 connection = await self._open()
                 emptied = await connection.run(partial(sqlite.empty_log, wait=wait))
                 await self._require_files()
                 return emptied
+        finally:
+            self._turn.release()
         return False
+
+    async def shorten_log(self) -> bool:
+        """Empty the log though questions overlap: they are kept waiting; return whether it is."""
+        deadline = asyncio.get_running_loop().time() + _LONGEST_WAIT_SECONDS
+        while not (emptied := not self.log_bytes or await self.empty_log()):
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+            self.log_wanted_short.set()
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return emptied
+
+    async def make_room_in_log(self) -> None:
+        """
+        Return when work that adds to the log, and not to the file, may do so.
+
+        Raises:
+            StorageUnavailable: Another program that reads keeps the log from being emptied.
+        """
+        if self.most_bytes is None:
+            return
+        taken = self.taken(await self.run(sqlite.room_of))
+        if taken > self.most_bytes and not await self.shorten_log():
+            raise StorageUnavailable(
+                "the write-ahead log cannot be emptied: another program reads the database"
+            )
 
     async def bound_log(self, most_bytes: int) -> None:
         """Keep the write-ahead log within so many bytes, as far as readers let it."""
@@ -250,7 +309,8 @@ class Writer:
             return
         saved = await self._save()
         if missing == self._path:
-            self._set_log_aside()
+            if not saved:
+                self._set_log_aside()
             where = "all that was recorded is in it, wherever it is now: " if saved else ""
             raise StorageMoved(
                 f"{self._path}: the file was moved, replaced or deleted while it was recorded "
@@ -282,6 +342,8 @@ class Writer:
                 return file
             if file == log_file:
                 self.log_bytes = found.st_size
+            elif file == self._path:
+                self._file_bytes = found.st_size
         return None
 
     async def _save(self) -> bool:
@@ -295,8 +357,8 @@ class Writer:
         return False
 
     def _set_log_aside(self) -> None:
-        """Another file has the database's name now, and would have the log replayed into it."""
-        if os.fstat(self._database).st_nlink or not self._path.exists():
+        """Keep another file that has the database's name now from having the log replayed into it."""
+        if not self._path.exists():
             return
         aside = files.beside(self._path, f".replaced-{files.moment()}")
         for file, name in zip(files.companions(self._path), files.companions(aside), strict=True):
@@ -305,7 +367,7 @@ class Writer:
                     file.rename(name)
 
 
-class _NoRoomForIt(StorageUnavailable):
+class NoRoomForIt(StorageUnavailable):
     """The bound would be passed; nothing of it is stored."""
 
 

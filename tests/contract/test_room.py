@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from jarvis_recorder.config import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention import Retention
-from jarvis_recorder.storage import files
+from jarvis_recorder.storage import files, sqlite, upkeep
 from jarvis_recorder.storage.keeping import DAY
 from jarvis_recorder.storage.store import open_store
-from jarvis_recorder.wire.questions import ListEvents
+from jarvis_recorder.wire.answers import OnePreference
+from jarvis_recorder.wire.questions import DeletePreference, ListEvents, SetPreference
 from jarvis_recorder.wire.records import Event, Record
 from jarvis_recorder.wire.topics import Kind
 
@@ -63,7 +65,6 @@ def overlapping(store):
     """Return what keeps a reader in the database at every moment, three threads in turn."""
 
     def read(connection):
-        connection = getattr(connection, "connection", connection)
         connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()
         time.sleep(0.03)
 
@@ -102,6 +103,45 @@ async def test_a_question_waits_while_the_log_is_emptied_and_is_answered_then(st
         assert not asked.done()
 
     await asked
+
+
+async def test_no_question_waits_for_a_commit_that_hangs_while_the_log_is_to_be_emptied(
+    store, monkeypatch
+):
+    monkeypatch.setattr(upkeep, "_LONGEST_TURN_SECONDS", 0.1)
+    await store.repository.append(events(0, 10), NOW)
+    hangs = threading.Event()
+    commit = asyncio.create_task(store.writer.run(lambda _: hangs.wait(30)))
+    try:
+        store.writer.log_wanted_short.set()
+        emptying = asyncio.create_task(store.upkeep._empty_log())
+        await asyncio.sleep(0)
+        until = asyncio.get_running_loop().time() + 5
+        assert len((await store.archive.answer(ListEvents(), until)).events) == 10
+        assert not await emptying
+    finally:
+        hangs.set()
+        await commit
+
+
+async def test_changes_keep_to_the_room_too_and_those_that_free_it_are_made(store):
+    await store.repository.append(events(0, 100), NOW)
+    taken = store.writer.taken(await store.writer.run(sqlite.room_of))
+    store.writer.most_bytes = taken + 300_000
+    until = asyncio.get_running_loop().time() + 20
+    await store.archive.answer(SetPreference(key="small", value="1"), until)
+
+    outcomes = await asyncio.gather(
+        *(store.archive.answer(SetPreference(key=f"k{n}", value="x" * 50_000), until)
+          for n in range(20)),
+        store.archive.answer(DeletePreference(key="small"), until),
+        return_exceptions=True,
+    )  # fmt: skip
+
+    assert isinstance(outcomes[0], OnePreference)
+    assert isinstance(outcomes[19], StorageUnavailable)
+    assert not isinstance(outcomes[20], Exception)
+    assert store.writer.crowded.is_set()
 
 
 async def test_a_backup_that_reads_for_long_does_not_keep_the_questions_waiting(store, path):

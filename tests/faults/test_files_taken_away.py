@@ -5,14 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from jarvis_recorder.errors import StorageMoved
-from jarvis_recorder.storage import files
+from jarvis_recorder.storage import files, writer
 from jarvis_recorder.storage.backup import backup
 from jarvis_recorder.storage.restore import restore
+from jarvis_recorder.storage.sqlite import read_only
 from jarvis_recorder.storage.store import open_store
 from tests.support.files import add, ids, leave_log, make, nothing
 from tests.support.publisher import EVENT_KEY, event, publish
@@ -156,11 +158,16 @@ def orphaned(tmp_path: Path) -> tuple[Path, bytes]:
     "command",
     [
         ("db", "upgrade"),
+        ("db", "verify"),
+        ("db", "stats"),
+        ("db", "current"),
+        ("db", "backup"),
+        ("doctor",),
         ("db", "vacuum"),
         ("db", "prune", "--yes", "--set=retention.info=1"),
         ("import", str(Path(__file__).parents[1] / "samples" / "origin-2026-01.db")),
     ],
-    ids=lambda command: command[1],
+    ids=lambda command: command[min(1, len(command) - 1)],
 )
 @pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
 def test_no_command_deletes_a_log_without_its_database(tmp_path, command, empty):
@@ -206,9 +213,33 @@ async def test_a_log_that_a_reader_keeps_busy_is_saved_once_it_has_ended(databas
     finally:
         os.kill(reader.pid, signal.SIGKILL)
         await asyncio.to_thread(reader.wait)
+        reader.stdout.close()
 
     add(database, 0)
     assert ids(database) == {f"m{number}" for number in range(5)}
+
+
+async def test_a_log_that_cannot_be_saved_is_kept_from_the_file_that_took_the_name(
+    database, tmp_path, monkeypatch
+):
+    """The database is elsewhere, and a reader keeps its log from being brought into it."""
+    monkeypatch.setattr(writer, "_TRIES_TO_SAVE", 1)
+    await asyncio.to_thread(make, database, 5)
+    other = await asyncio.to_thread(make, tmp_path / "other.db", 3, 100)
+    with closing(read_only(database)) as reader:
+        async with open_store(database, lambda: 0) as store:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM events").fetchone()
+            await store.writer.run(lambda c: c.exec_driver_sql("UPDATE events SET summary = 'x'"))
+            database.rename(tmp_path / "moved.db")
+            other.rename(database)
+
+            with pytest.raises(StorageMoved, match="replaced"):
+                await store.writer.require_files()
+
+            assert list(database.parent.glob("recorder.db.replaced-*-wal"))
+            assert not files.size(log_of(database))
+    assert ids(database) == {"m100", "m101", "m102"}
 
 
 _READER = """
