@@ -24,8 +24,9 @@ def copy(source: Path, target: Path, report: Report) -> None:
     Copy a database into a new file for its owner only, which is on disk when this returns.
 
     The source is only read, in one transaction: the copy holds everything that was committed
-    before the call. Root acts for the owner of each one's directory. A recorder goes on meanwhile; its write-ahead log grows by what it records
-    until the last page is read. What was begun is removed where it fails.
+    before the call. Root acts for the owner of each one's directory. A recorder goes on meanwhile;
+    its write-ahead log grows by what it records until the last page is read. What was begun is
+    removed where it fails.
 
     Raises:
         NoRoom: The copy does not fit.
