@@ -47,6 +47,9 @@ class Consumer(Protocol):
     async def cancel(self) -> None:
         """Return once no further delivery can arrive; raises as `ack` does."""
 
+    async def ready(self) -> int:
+        """Return how many messages wait to be delivered to anyone; raises as `ack` does."""
+
     async def fetch(self) -> Delivery | None:
         """Fetch the first message, without consuming; None where there is none; raises as `ack`."""
 

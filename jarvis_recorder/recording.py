@@ -149,19 +149,17 @@ class Recording:
         In random order, so that one queue that begins with what ends the process cannot keep
         the others waiting through every restart.
         """
-        attached = []
         for topic in random.sample(TOPICS, len(TOPICS)):
+            await SlowStart(topic, session.consumer, intake, self._stop).run()
+        consumers: list[Consumer] = []
+        for topic in () if self._stop.is_set() else TOPICS:
             prefetch = self._settings.ingest.prefetch
             if topic.kind is Kind.SNAPSHOT:
                 prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
             consumer = await session.consumer(topic.queue, prefetch)
-            lane = Lane(topic, consumer, prefetch)
-            await SlowStart(consumer, lane, intake, self._stop).run()
-            attached.append((consumer, intake.sink(lane)))
-        for consumer, sink in attached:
-            if not self._stop.is_set():
-                await consumer.start(sink)
-        return [consumer for consumer, _ in attached]
+            await consumer.start(intake.sink(Lane(topic, consumer, prefetch)))
+            consumers.append(consumer)
+        return consumers
 
     async def _drain(
         self,

@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
+from weakref import WeakSet
 
 import aio_pika
 import aiormq
@@ -76,6 +77,7 @@ class Link:
         self.connection: aio_pika.Connection = connection
         self.reader = reader
         self.lost = lost
+        self._leaving: WeakSet[aiormq.abc.AbstractChannel] = WeakSet()
 
     @property
     def frame_max(self) -> int:
@@ -103,10 +105,26 @@ class Link:
         with refusals("the broker opens no channel"):
             channel = await self.connection.channel(publisher_confirms=confirms)
             underlay = await channel.get_underlay_channel()
-            _watch_channel(underlay, self.lost)
+            self._watch(underlay)
             if prefetch:
                 await underlay.basic_qos(prefetch_count=prefetch)
         return underlay
+
+    async def close_channel(self, channel: aiormq.abc.AbstractChannel) -> None:
+        """Close a channel that is not needed any more; nothing is lost with it."""
+        self._leaving.add(channel)
+        await channel.close()
+
+    def _watch(self, channel: aiormq.abc.AbstractChannel) -> None:
+        def closed(closing: asyncio.Future[Any]) -> None:
+            if channel not in self._leaving:
+                error = None if closing.cancelled() else closing.exception()
+                _lose(self.lost, "channel", error)
+
+        channel.closing.add_done_callback(closed)
+        channel.on_consumer_cancel_callbacks.add(
+            lambda frame: _lose(self.lost, "consumer", RecorderError("cancelled by the broker"))
+        )
 
 
 @contextlib.asynccontextmanager
@@ -223,17 +241,6 @@ async def _close(
         reader.abort()
         # Where the first did not succeed: or it would try again whenever it is collected.
         await connection.close()
-
-
-def _watch_channel(channel: aiormq.abc.AbstractChannel, lost: asyncio.Future[None]) -> None:
-    def closed(closing: asyncio.Future[Any]) -> None:
-        error = None if closing.cancelled() else closing.exception()
-        _lose(lost, "channel", error)
-
-    channel.closing.add_done_callback(closed)
-    channel.on_consumer_cancel_callbacks.add(
-        lambda frame: _lose(lost, "consumer", RecorderError("cancelled by the broker"))
-    )
 
 
 def _lose(lost: asyncio.Future[None], what: str, error: BaseException | None) -> None:

@@ -49,6 +49,13 @@ class QueueConsumer:
         with broker_errors():
             await self._channel.basic_cancel(self._consumer_tag, timeout=CONNECT_SECONDS)
 
+    async def ready(self) -> int:
+        with refusals(f"queue {self._queue} cannot be consumed"):
+            declared = await self._channel.queue_declare(
+                self._queue, passive=True, timeout=CONNECT_SECONDS
+            )
+        return declared.message_count or 0
+
     async def fetch(self) -> Delivery | None:
         fetched: list[Delivery] = []
         self._link.reader.fetch_to(self._channel.number, fetched.append)
@@ -60,7 +67,7 @@ class QueueConsumer:
         with broker_errors():
             # Acks have no answer; one to a call behind them proves that they were read.
             await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
-            await self._channel.close()
+            await self._link.close_channel(self._channel)
 
 
 async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:

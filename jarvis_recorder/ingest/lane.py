@@ -1,5 +1,6 @@
 """The settlement of one consumer's deliveries."""
 
+import asyncio
 from typing import Final
 
 from jarvis_recorder.ports import Consumer
@@ -27,6 +28,7 @@ class Lane:
         self._held: set[int] = set()
         self._rejected: set[int] = set()
         self._settled_to = 0
+        self._has_released = asyncio.Event()
 
     def hold(self, tag: int) -> None:
         """Leave this delivery unsettled until it is released."""
@@ -63,15 +65,23 @@ class Lane:
             if tag not in left_out:
                 await self._consumer.ack(tag)
 
+    async def released(self) -> None:
+        """Return once no delivery is held."""
+        while self._held:
+            self._has_released.clear()
+            await self._has_released.wait()
+
     async def release(self, tag: int) -> None:
         """Settle a held delivery: its dead letters are confirmed."""
         self._held.discard(tag)
+        self._has_released.set()
         if tag <= self._settled_to:
             await self._consumer.ack(tag)
 
     async def reject(self, tag: int) -> None:
         """Settle a held delivery by having the broker dead-letter it whole."""
         self._held.discard(tag)
+        self._has_released.set()
         if tag > self._settled_to:
             self._rejected.add(tag)
         await self._consumer.reject(tag)

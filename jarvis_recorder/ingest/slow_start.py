@@ -1,7 +1,7 @@
 """The head of a queue, recorded in small steps before the rest of it is consumed."""
 
 import asyncio
-from itertools import chain, repeat
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -9,17 +9,23 @@ import structlog
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.lifecycle import unless_stopped
-from jarvis_recorder.ports import Consumer
+from jarvis_recorder.ports import Consumer, Sink
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.properties import delivery_count
+from jarvis_recorder.wire.topics import Topic
 
 log = structlog.get_logger(__name__)
 
-_STEPS: Final = (1, 16, 256)
-_STEP_BYTES: Final = 1024 * 1024
-_TURN_BYTES: Final = 128 * 1024
+_NEXT_WINDOW: Final = {1: 16, 16: 256, 256: 256}
+_LARGEST_WINDOW: Final = 256
 # A message that has failed so often is a suspect: any other one fails once, by bad luck.
 _SUSPECT_AFTER: Final = 2
+_KEPT_BYTES: Final = 1024 * 1024
+_TURN_BYTES: Final = 128 * 1024
+_LOOK_SECONDS: Final = 0.002
+
+OpenConsumer = Callable[[str, int], Awaitable[Consumer]]
+"""Opens a consumer of a queue with a window, on a channel of its own."""
 
 
 class SlowStart:
@@ -29,19 +35,19 @@ class SlowStart:
     When a process or a connection ends, the broker counts a failed delivery of every message
     that was unsettled, and at the queue's limit it gives the message up. A message that ends
     the process or the connection would so take its whole window of neighbors with it. Here
-    each step is settled before the next is fetched, what has failed before is only fetched in
-    steps, and what has failed twice is fetched alone. The broker keeps the count, so this holds
-    across restarts without a state of our own.
+    each step is settled before the next begins, what has failed before only comes in steps,
+    and what has failed twice comes alone. The broker keeps the count, so this holds across
+    restarts without a state of our own.
     """
 
-    def __init__(self, consumer: Consumer, lane: Lane, intake: Intake, stop: asyncio.Event) -> None:
-        self._consumer = consumer
-        self._queue = lane.topic.queue
-        self._sink = intake.sink(lane)
+    def __init__(
+        self, topic: Topic, open_consumer: OpenConsumer, intake: Intake, stop: asyncio.Event
+    ) -> None:
+        self._topic = topic
+        self._open_consumer = open_consumer
         self._intake = intake
         self._stop = stop
-        self._suspect: Delivery | None = None
-        self._suspects = 0
+        self._is_reported = False
 
     async def run(self) -> None:
         """
@@ -49,52 +55,101 @@ class SlowStart:
 
         Raises:
             BrokerUnavailable: The connection went away.
+            ConfigurationError: The queue is missing, or the right to read it.
         """
-        for most in chain(_STEPS, repeat(_STEPS[-1])):
-            step = [] if self._stop.is_set() else await self._fetch(most)
-            await self._take_in(step)
-            await unless_stopped(self._stop, self._intake.settled())
-            if not step or (most == _STEPS[-1] and not step[-1].redelivered):
+        window = 1
+        while not self._stop.is_set():
+            step = await self._step(window)
+            if step.suspect is not None:
+                self._report(step.suspect)
+                window = 1
+            elif not step.count or (window == _LARGEST_WINDOW and not step.is_redelivered):
                 return
+            else:
+                window = _NEXT_WINDOW[window]
 
-    async def _fetch(self, most: int) -> list[Delivery]:
-        """Fetch up to so many deliveries, or a suspect alone."""
-        step: list[Delivery] = []
-        size = 0
-        while len(step) < most and size < _STEP_BYTES:
-            delivery, self._suspect = self._suspect or await self._consumer.fetch(), None
-            if delivery is None:
-                break
-            if delivery.redelivered and delivery_count(delivery.header) >= _SUSPECT_AFTER:
-                self._report(delivery)
-                if not step:
-                    return [delivery]
-                self._suspect = delivery
-                break
-            step.append(delivery)
-            size += _size(delivery)
+    async def _step(self, window: int) -> "_Step":
+        """
+        Record as many deliveries, or all there are.
+
+        On a channel that is closed then: what the broker has assigned to a consumer while that
+        was cancelled comes back to the queue.
+        """
+        consumer = await self._open_consumer(self._topic.queue, window)
+        # Nothing of so small a window may wait for long: the next step waits for all of it.
+        lane = Lane(self._topic, consumer, window=1)
+        step = _Step(window, self._intake.sink(lane))
+        await consumer.start(step.take)
+        # The broker does not say that there is nothing left.
+        while not step.is_full and not self._stop.is_set() and await consumer.ready():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+        await consumer.cancel()
+        await step.hand_over()
+        await unless_stopped(self._stop, self._settled(lane))
+        if not self._stop.is_set():
+            await consumer.close()
         return step
 
-    async def _take_in(self, step: list[Delivery]) -> None:
-        """Hand a step over, so much in one turn of the loop that no one waits for long."""
+    async def _settled(self, lane: Lane) -> None:
+        await self._intake.settled()
+        await lane.released()
+
+    def _report(self, suspect: Delivery) -> None:
+        """Write one line for each queue and session."""
+        if not self._is_reported:
+            self._is_reported = True
+            log.warning(
+                "delivery_suspect",
+                queue=self._topic.queue,
+                failed=delivery_count(suspect.header),
+                error="deliveries have failed again and again; each is recorded alone",
+            )
+
+
+class _Step:
+    """
+    The deliveries of one step, kept until it is complete.
+
+    Where the connection ends before, none of them is recorded: one without an identity would
+    be recorded again each time. But large ones go on to the intake, which bounds them.
+    """
+
+    def __init__(self, window: int, sink: Sink) -> None:
+        self._window = window
+        self._sink = sink
+        self._kept: list[Delivery] = []
+        self._kept_bytes = 0
+        self.count = 0
+        self.is_redelivered = False
+        """Whether the last delivery had failed before."""
+        self.suspect: Delivery | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self.count >= self._window
+
+    def take(self, delivery: Delivery) -> None:
+        self.count += 1
+        self.is_redelivered = delivery.redelivered
+        if delivery.redelivered and delivery_count(delivery.header) >= _SUSPECT_AFTER:
+            self.suspect = delivery
+        self._kept.append(delivery)
+        self._kept_bytes += _size(delivery)
+        if self._kept_bytes > _KEPT_BYTES:
+            for kept in self._kept:
+                self._sink(kept)
+            self._kept.clear()
+
+    async def hand_over(self) -> None:
+        """Hand over what is kept, so much in one turn of the loop that no one waits for long."""
         size = 0
-        for delivery in step:
+        while self._kept:
+            delivery = self._kept.pop(0)
             self._sink(delivery)
             size += _size(delivery)
             if size > _TURN_BYTES:
                 size = 0
                 await asyncio.sleep(0)
-
-    def _report(self, suspect: Delivery) -> None:
-        """Write one line for each queue and session."""
-        self._suspects += 1
-        if self._suspects == 1:
-            log.warning(
-                "delivery_suspect",
-                queue=self._queue,
-                failed=delivery_count(suspect.header),
-                error="deliveries have failed again and again; each is recorded alone",
-            )
 
 
 def _size(delivery: Delivery) -> int:

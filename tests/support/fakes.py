@@ -29,6 +29,9 @@ class FakeConsumer:
 
     async def start(self, sink: Sink) -> None: ...
 
+    async def ready(self) -> int:
+        return len(self.queue)
+
     async def fetch(self) -> Delivery | None:
         return self.queue.pop(0) if self.queue else None
 

@@ -6,10 +6,11 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from jarvis_recorder.errors import BrokerUnavailable
 from jarvis_recorder.ingest import slow_start
 from jarvis_recorder.ingest.intake import Intake
-from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.ingest.slow_start import SlowStart
+from jarvis_recorder.ports import Consumer, Sink
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
@@ -19,22 +20,38 @@ from tests.support.publisher import event
 EVENTS = TOPICS[0]
 
 
+class Queue(FakeConsumer):
+    """A consumer of a window's width, of a queue that all such consumers share."""
+
+    def __init__(self, queue: list[Delivery], window: int) -> None:
+        super().__init__()
+        self.queue = queue
+        self.window = window
+
+    async def start(self, sink: Sink) -> None:
+        for one in self.queue[: self.window]:
+            sink(one)
+        del self.queue[: self.window]
+
+
 class Start:
     """A slow start; what arrives is recorded at once, and each step is kept."""
 
     def __init__(self, *queue: Delivery) -> None:
-        self.consumer = FakeConsumer()
-        self.consumer.queue += queue
+        self.queue = list(queue)
         self.intake = Intake(FakeFlow(), lambda: 0)
         self.stop = asyncio.Event()
         self.steps: list[list[int]] = []
+        self.slowly = SlowStart(EVENTS, self._open, self.intake, self.stop)
+
+    async def _open(self, _: str, window: int) -> Consumer:
+        return Queue(self.queue, window)
 
     async def run(self) -> list[list[int]]:
         """Return the tags of each step."""
         recording = asyncio.create_task(self._record())
-        lane = Lane(EVENTS, self.consumer)
         async with asyncio.timeout(10):
-            await SlowStart(self.consumer, lane, self.intake, self.stop).run()
+            await self.slowly.run()
         recording.cancel()
         return self.steps
 
@@ -62,7 +79,7 @@ async def test_steps_grow_and_the_rest_is_left_to_be_consumed():
     start = Start(*map(fresh, tags(1, 1_000)))
 
     assert await start.run() == [[1], tags(2, 17), tags(18, 273)]
-    assert len(start.consumer.queue) == 1_000 - 273
+    assert len(start.queue) == 1_000 - 273
 
 
 async def test_a_queue_that_ends_is_consumed_at_once():
@@ -70,7 +87,7 @@ async def test_a_queue_that_ends_is_consumed_at_once():
     assert await Start().run() == []
 
 
-async def test_what_has_failed_before_is_only_fetched_in_steps():
+async def test_what_has_failed_before_only_comes_in_steps():
     start = Start(*(failed(tag, 1) for tag in tags(1, 600)), *map(fresh, tags(601, 900)))
 
     steps = await start.run()
@@ -78,35 +95,63 @@ async def test_what_has_failed_before_is_only_fetched_in_steps():
     assert steps == [[1], tags(2, 17), tags(18, 273), tags(274, 529), tags(530, 785)]
 
 
-async def test_what_has_failed_twice_is_fetched_alone():
-    start = Start(failed(1, 0), failed(2, 1), failed(3, 2), failed(4, 49), failed(5, 1))
+async def test_what_has_failed_twice_comes_alone():
+    start = Start(failed(1, 2), failed(2, 2), failed(3, 49), *map(fresh, tags(4, 40)))
 
     with capture_logs() as logs:
-        assert await start.run() == [[1], [2], [3], [4], [5]]
+        assert await start.run() == [[1], [2], [3], [4], tags(5, 20), tags(21, 40)]
 
     assert [line["failed"] for line in logs if line["event"] == "delivery_suspect"] == [2]
 
 
-async def test_a_step_is_as_large_as_a_few_large_messages(monkeypatch):
-    monkeypatch.setattr(slow_start, "_STEP_BYTES", 20_000)
-    start = Start(fresh(1), *(fresh(tag, "x" * 9_000) for tag in tags(2, 7)))
+async def test_after_a_suspect_among_others_the_next_come_alone():
+    start = Start(*map(fresh, tags(1, 5)), failed(6, 2), *map(fresh, tags(7, 30)))
 
-    assert await start.run() == [[1], [2, 3, 4], [5, 6, 7]]
+    assert await start.run() == [[1], tags(2, 17), [18], tags(19, 30)]
 
 
-async def test_no_step_is_fetched_before_the_one_before_is_settled():
+async def test_a_step_that_is_cut_off_is_not_recorded():
+    """One without an identity would be recorded again each time."""
+    start = Start(fresh(1), fresh(2))
+
+    async def lost():
+        raise BrokerUnavailable("connection lost")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Queue, "ready", lambda self: lost() if self.window > 1 else FakeConsumer.ready(self)
+        )
+        with pytest.raises(BrokerUnavailable):
+            await start.run()
+
+    assert start.steps == [[1]]
+
+
+async def test_large_deliveries_are_not_kept(monkeypatch):
+    """The intake bounds what is held, by pausing the flow."""
+    monkeypatch.setattr(slow_start, "_KEPT_BYTES", 20_000)
+    large = [fresh(tag, "x" * 9_000) for tag in tags(1, 4)]
+    taken: list[Delivery] = []
+    step = slow_start._Step(16, taken.append)
+
+    for one in large[:2]:
+        step.take(one)
+    assert taken == []
+    for one in large[2:]:
+        step.take(one)
+
+    assert taken == large
+
+
+async def test_no_step_begins_before_the_one_before_is_settled():
     start = Start(*map(fresh, tags(1, 3)))
-    starting = asyncio.create_task(
-        SlowStart(start.consumer, Lane(EVENTS, start.consumer), start.intake, start.stop).run()
-    )
+    starting = asyncio.create_task(start.slowly.run())
 
     assert await start.intake.take()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert [one.tag for one in start.consumer.queue] == [2, 3]
+    await asyncio.sleep(0.02)
+    assert [one.tag for one in start.queue] == [2, 3]
 
-    taking = asyncio.create_task(start.intake.take())
-    assert (batch := await taking) is not None
+    assert (batch := await start.intake.take()) is not None
     assert [origin.delivery.tag for origin in batch.origins] == [2, 3]
     starting.cancel()
 
@@ -115,9 +160,7 @@ async def test_no_step_is_fetched_before_the_one_before_is_settled():
 async def test_it_ends_where_the_process_is_told_to_stop(recorded):
     """Also where the storage is away, so that no step is ever settled."""
     start = Start(*map(fresh, tags(1, 900)))
-    starting = asyncio.create_task(
-        SlowStart(start.consumer, Lane(EVENTS, start.consumer), start.intake, start.stop).run()
-    )
+    starting = asyncio.create_task(start.slowly.run())
     if recorded:
         await start.intake.take()
     start.stop.set()
@@ -125,4 +168,4 @@ async def test_it_ends_where_the_process_is_told_to_stop(recorded):
     async with asyncio.timeout(10):
         await starting
 
-    assert len(start.consumer.queue) >= 899
+    assert len(start.queue) >= 899
