@@ -8,7 +8,7 @@ gives its session up because the storage is away.
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, SYSTEM_TLS, Link, open_link
 from jarvis_recorder.broker.consumer import QueueConsumer
@@ -17,6 +17,10 @@ from jarvis_recorder.broker.publisher import open_publisher, post
 from jarvis_recorder.ports import Publisher, Requests
 from jarvis_recorder.tls import Tls
 from jarvis_recorder.wire.topics import RPC_QUEUE
+
+_SMALL_REPLY_BYTES: Final = 4_096
+# As many as the queue holds: a question waits here, where its time is known, and not there.
+_PREFETCH: Final = 10_000
 
 
 class Answering(NamedTuple):
@@ -31,13 +35,12 @@ class Answering(NamedTuple):
 async def open_answering(
     url: str,
     topology: TopologyMode,
-    concurrency: int,
     *,
     tls: Tls = SYSTEM_TLS,
     heartbeat: int = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[Answering]:
     """
-    Open the connection, at most `concurrency` requests unsettled; close it at the end.
+    Open the connection, and close it at the end.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached; try again later.
@@ -45,7 +48,7 @@ async def open_answering(
     """
     async with open_link(url, "answer", tls=tls, heartbeat=heartbeat) as link:
         await declare(link, topology)
-        channel = await link.channel(prefetch=concurrency)
+        channel = await link.channel(prefetch=_PREFETCH)
         requests = _RequestConsumer(RPC_QUEUE, link, channel)
         yield Answering(link, requests, await open_publisher(link))
 
@@ -60,4 +63,13 @@ class _RequestConsumer(QueueConsumer):
 
     async def reply(self, to: str, properties: bytes, body: bytes) -> None:
         # Not mandatory: the broker would return what goes to a direct reply-to.
-        await post(self._channel, "", to, properties, body, mandatory=False)
+        await post(
+            self._channel,
+            "",
+            to,
+            properties,
+            body,
+            mandatory=False,
+            # Or replies would gather in memory while the broker takes none.
+            wait=len(body) > _SMALL_REPLY_BYTES,
+        )

@@ -31,9 +31,10 @@ async def post(
     body: bytes,
     *,
     mandatory: bool,
+    wait: bool = False,
 ) -> None:
     """
-    Publish on a channel without confirms, and without waiting for the socket to take it.
+    Publish on a channel without confirms; with `wait` return when the socket has taken it.
 
     Raises:
         BrokerUnavailable: The channel is gone.
@@ -46,7 +47,7 @@ async def post(
             routing_key=routing_key,
             properties=RawProperties(properties),
             mandatory=mandatory,
-            wait=False,
+            wait=wait,
         )
 
 

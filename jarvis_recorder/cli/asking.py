@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "events.resolve": "resolve",
     "conversations.sessions": "query sessions",
     "conversations.turns": "query turns",
+    "conversations.get": "query turn",
     "conversations.search": "query search",
     "conversations.usage": "query usage",
     "snapshots.latest": "query snapshot",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.answers import Omitted
 from jarvis_recorder.wire.moments import Moment
 
 
@@ -56,6 +57,7 @@ class Event(Shape):
     resolved: bool
     resolved_at: Moment | None
     resolved_by: str | None
+    omitted: Omitted = []
 
 
 class OneEvent(Shape):
@@ -104,6 +106,11 @@ class Turn(Shape):
     output_tokens: int | None
     cost_usd: Cost | None
     tool_calls: Any
+    omitted: Omitted = []
+
+
+class OneTurn(Shape):
+    turn: Turn
 
 
 class TurnPage(Shape):
@@ -121,6 +128,7 @@ class FoundTurn(Shape):
 
 class FoundTurns(Shape):
     turns: list[FoundTurn]
+    next_cursor: str | None
 
 
 class Usage(Shape):
@@ -135,6 +143,7 @@ class Usage(Shape):
 class UsageReport(Shape):
     usage: list[Usage]
     total: Usage
+    next_cursor: str | None
 
 
 class Deleted(Shape):
@@ -155,6 +164,7 @@ class SnapshotPage(Shape):
 
 class Snapshot(SnapshotHead):
     snapshot: dict[str, Any]
+    omitted: Omitted = []
 
 
 class OneSnapshot(Shape):

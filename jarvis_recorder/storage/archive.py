@@ -6,31 +6,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import delete, select
 
 from jarvis_recorder.ports import Announcement, Clock
-from jarvis_recorder.storage import conversations, events, preferences, snapshots
+from jarvis_recorder.storage import conversations, events, preferences, snapshots, usage
 from jarvis_recorder.storage.change_queue import ChangeQueue
 from jarvis_recorder.storage.changes import CHANGES
 from jarvis_recorder.storage.holdings import holdings
 from jarvis_recorder.storage.readers import Readers
+from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import outbox
 from jarvis_recorder.storage.timeline import timeline_around
 from jarvis_recorder.storage.writer import Writer
 from jarvis_recorder.wire import questions
-from jarvis_recorder.wire.questions import AnswerT, Question
+from jarvis_recorder.wire.questions import Question
 
 _PATIENCE_SECONDS: Final = 5.0
 
-READS: Final[dict[type, Callable[[Connection, Any], Any]]] = {
+# What the announcements read at once take together, unless the first one alone takes more.
+_OUTBOX_BYTES: Final = 1024 * 1024
+
+READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
     questions.ListEvents: events.list_events,
     questions.UnresolvedEvents: events.unresolved_events,
     questions.GetEvent: events.get_event,
     questions.EventHistogram: events.histogram,
     questions.ListSessions: conversations.list_sessions,
     questions.ListTurns: conversations.list_turns,
+    questions.GetTurn: conversations.get_turn,
     questions.SearchTurns: conversations.search_turns,
-    questions.ReportUsage: conversations.report_usage,
+    questions.ReportUsage: usage.report_usage,
     questions.LatestSnapshot: snapshots.latest_snapshot,
     questions.SnapshotAt: snapshots.snapshot_at,
     questions.ListSnapshots: snapshots.list_snapshots,
@@ -50,16 +55,12 @@ class SqliteArchive:
         """Set after each change: it may have left something to announce."""
         self._changes = ChangeQueue(path, writer, clock, self.changed)
 
-    async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
+    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
         """Answer a question; see `ports.Archive`."""
         if type(question) in CHANGES:
-            changed: AnswerT = await self._changes.make(question, until)
-            return changed
+            return await self._changes.make(question, until)
         read = self._reads[type(question)]
-        answer: AnswerT = await self._readers.run(
-            lambda connection: read(connection, question), until
-        )
-        return answer
+        return await self._readers.run(lambda reading: read(reading, question), until, room)
 
 
 class SqliteOutbox:
@@ -85,8 +86,15 @@ class SqliteOutbox:
             .limit(limit)
         )
 
-        def read(connection: Connection) -> list[Announcement]:
-            return [Announcement(*row) for row in connection.execute(oldest_first)]
+        def read(reading: Reading) -> list[Announcement]:
+            room = _OUTBOX_BYTES
+            oldest: list[Announcement] = []
+            for row in reading.rows(oldest_first):
+                room -= len(row.body)
+                if oldest and room < 0:
+                    break
+                oldest.append(Announcement(*row))
+            return oldest
 
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         return await self._readers.run(read, until)

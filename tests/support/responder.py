@@ -64,7 +64,7 @@ class SteeredResponder:
 @contextlib.asynccontextmanager
 async def steered_responder(url: str, answer: Answer) -> AsyncIterator[SteeredResponder]:
     """Answer on a broker whose topology is declared as a recorder would."""
-    async with open_answering(url, "declare", 256) as answering:
+    async with open_answering(url, "declare") as answering:
         responder = SteeredResponder(answering, answer)
         await answering.requests.start(responder.take)
         try:

@@ -16,7 +16,7 @@ from jarvis_recorder.query.responder import Responder
 from jarvis_recorder.tracing import Silent
 from jarvis_recorder.wire import answers, questions
 from tests.support.amqp_bytes import delivery
-from tests.support.fakes import CannedArchive, FakeRequests
+from tests.support.fakes import CannedArchive, FakeFlow, FakeRequests
 
 THEME = answers.Preference("theme", "dark", datetime(2026, 11, 23, tzinfo=UTC), None, 1)
 QUESTION = {
@@ -43,7 +43,16 @@ class Desk:
             document=dict,
             calls=Calls(),
         )
-        self.responder = Responder(self.requests, dispatcher, Silent())
+        self.flow = FakeFlow()
+        self.now = 1_795_420_000_000_000
+        self.responder = Responder(
+            self.requests,
+            dispatcher,
+            Silent(),
+            flow=self.flow,
+            clock=lambda: self.now,
+            concurrency=10,
+        )
 
     def take(self, tag: int = 1, question: Any = QUESTION, **properties: Any) -> None:
         self.requests.hand_over(tag)
@@ -81,7 +90,7 @@ async def test_a_reply_vanishes_when_nobody_waits_for_it_any_more(desk):
     await desk.responder.drain(1)
 
     expirations = [int(properties_of(raw).expiration) for _, raw, _ in desk.requests.replies]
-    assert 1_000 < expirations[0] <= 2_000
+    assert 2_000 < expirations[0] <= 3_000
     assert expirations[1] == 60_000
 
 

@@ -35,6 +35,7 @@ def register(commands: typer.Typer) -> None:
         epilog="Example: `jarvis-recorder query sessions --since 7d`. " + HOW_TO_WRITE
     )(sessions)
     commands.command(epilog="Example: `jarvis-recorder query turns 0190f3a2-session --all`")(turns)
+    commands.command(epilog="Example: `jarvis-recorder query turn 1204`")(turn)
     commands.command(epilog="Example: `jarvis-recorder query search power supply`")(search)
     commands.command(
         epilog="Example: `jarvis-recorder query usage --since 7d --by day`. " + HOW_TO_WRITE
@@ -80,6 +81,23 @@ def turns(
     show_pages(whom, Listing(question, "turns", show_turns, _NO_TURN), most)
 
 
+def turn(
+    number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `turns` names it.")],
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Show one turn whole, however large it is. Exit code 1 if there is none."""
+    from jarvis_recorder.cli.views.conversations import show_turns
+    from jarvis_recorder.cli.views.screen import Screen
+
+    def view(screen: Screen, answer: answers.OneTurn) -> None:
+        show_turns(screen, [answer.turn])
+
+    show(asking(config, set_, timeout, as_json=as_json), made(questions.GetTurn, id=number), view)
+
+
 def search(
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be in a turn.")],
     *,
@@ -100,6 +118,8 @@ def search(
         show_found(screen, answer)
         if not answer.turns:
             screen.note(_NOT_FOUND)
+        elif answer.next_cursor is not None:
+            screen.note(f"{len(answer.turns):,} shown; there may be more: --limit")
 
     question = made(
         questions.SearchTurns,
@@ -131,6 +151,8 @@ def usage(
         show_usage(screen, answer, by)
         if not answer.usage:
             screen.note("No turns in that time. Try an earlier --since.")
+        elif answer.next_cursor is not None:
+            screen.note("There are more lines than one answer holds: a shorter time, another --by")
 
     begin = since or (until or datetime.now(UTC)) - _MONTH
     question = made(questions.ReportUsage, since=begin, until=until, by=by)

@@ -49,6 +49,11 @@ def show_turns(screen: Screen, turns: Sequence[StoredTurn], *, continued: bool =
         screen.paragraphs(turn.content, indent=2)
         if turn.tool_calls is not None:
             screen.line((f"tool calls: {_compact(screen, turn.tool_calls)}", "dim"), indent=2)
+        if turn.omitted:
+            left_out = ", ".join(turn.omitted).replace("_", " ")
+            screen.line(
+                (f"not shown whole: {left_out}; `query turn {turn.id}` shows it", "dim"), indent=2
+            )
 
 
 def _spent(turn: StoredTurn) -> list[str]:
