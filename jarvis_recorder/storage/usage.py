@@ -1,13 +1,16 @@
 """Tokens and cost of what was said, added in SQL and exactly."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
+    bindparam,
     case,
     cast,
     func,
@@ -16,6 +19,7 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.dialects import sqlite
 
 from jarvis_recorder.storage.cursors import Position, read_cursor
 from jarvis_recorder.storage.json_rows import Line, write_page
@@ -24,15 +28,14 @@ from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.answers import Usage
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import ReportUsage
-from jarvis_recorder.wire.times import EPOCH
+from jarvis_recorder.wire.times import EPOCH, to_micros
 
 _Column = ColumnElement[Any]
 _columns: Final = conversations.c
-_DAY_MICROS: Final = 86_400_000_000
 
 
 def _constant(value: int | str) -> _Column:
-    return literal_column(repr(value))
+    return literal_column(repr(value), Integer() if isinstance(value, int) else None)
 
 
 # SQLite adds decimals as doubles, and integers only up to 64 bits. So numbers are cut into limbs
@@ -49,7 +52,8 @@ _PLACES: Final = _FRACTION_LIMBS * _DIGITS
 
 # Floor division, before 1970 too: SQLite's own rounds towards zero.
 _time: Final = type_coerce(_columns.timestamp, Integer())
-_day: Final = (_time - (_time % _DAY_MICROS + _DAY_MICROS) % _DAY_MICROS) // _DAY_MICROS
+_one_day: Final = _constant(86_400_000_000)
+_day: Final = (_time - (_time % _one_day + _one_day) % _one_day) // _one_day
 _KEYS: Final[dict[str | None, _Column]] = {
     None: _constant(0),
     "model": _columns.model,
@@ -63,7 +67,7 @@ _IS_LONG: Final = or_(
 )
 
 
-def _turns(question: ReportUsage, key: _Column) -> Any:
+def _turns(key: _Column, *, ends: bool) -> Any:
     """Select what is added of each turn, its cost taken apart once and not for each limb."""
     turns = select(
         key.label("key"),
@@ -73,11 +77,11 @@ def _turns(question: ReportUsage, key: _Column) -> Any:
         _columns.cost_usd,
         func.substr(_columns.cost_usd, _point + _constant(1)).label("fraction"),
         _IS_LONG.label("is_long"),
-    ).where(_columns.timestamp >= question.since)
-    if question.until is not None:
-        turns = turns.where(_columns.timestamp < question.until)
+    ).where(_time >= bindparam("since"))
+    if ends:
+        turns = turns.where(_time < bindparam("until"))
     # Without a limit SQLite would merge this into the query around it, and take apart again.
-    return turns.limit(-1).subquery()
+    return turns.limit(_constant(-1)).offset(_constant(0)).subquery()
 
 
 def _sums(turns: Any) -> list[_Column]:
@@ -139,30 +143,57 @@ _POWERS: Final = [
 """How many limbs each of them stands to the left of the point."""
 
 
+class _Shape(NamedTuple):
+    """What a statement is made for; making one takes longer than most of them run."""
+
+    by: str | None
+    ends: bool
+    goes_on: Literal["behind a key", "behind no key"] | None = None
+
+
+@cache
+def _statement(shape: _Shape) -> str:
+    """Return the statement that adds up, for SQLite's driver; all its parameters are named."""
+    turns = _turns(_KEYS[shape.by], ends=shape.ends)
+    key = turns.c.key
+    added = select(key, *_sums(turns))
+    if shape.by is not None:
+        added = added.group_by(key).order_by(key)
+        added = added.limit(bindparam("limit")).offset(_constant(0))
+    if shape.goes_on == "behind a key":
+        added = added.where(key > bindparam("after"))
+    elif shape.goes_on is not None:
+        added = added.where(key.is_not(None))
+    return str(added.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
 def report_usage(reading: Reading, question: ReportUsage) -> bytes:
     """Return a page of the tokens and the cost of the turns in the time given, and the total."""
-    everything = _turns(question, _KEYS[None])
-    sums = reading.connection.execute(select(*_sums(everything))).one()
-    total = adapter(Usage).dump_json(_usage(None, sums))
-    lines: Iterable[Line] = () if question.by is None else _lines(reading, question)
-    return write_page(reading, question, "usage", lines, more=b',"total":%b' % total)
+    asked: dict[str, Any] = {"since": to_micros(question.since)}
+    if question.until is not None:
+        asked["until"] = to_micros(question.until)
+    total = _statement(_Shape(None, "until" in asked))
+    sums = reading.connection.exec_driver_sql(total, asked).one()
+    more = b',"total":%b' % adapter(Usage).dump_json(_usage(None, sums[1:]))
+    lines: Iterable[Line] = () if question.by is None else _lines(reading, question, asked)
+    return write_page(reading, question, "usage", lines, more=more)
 
 
-def _lines(reading: Reading, question: ReportUsage) -> Iterator[Line]:
-    turns = _turns(question, _KEYS[question.by])
-    key = turns.c.key
-    by_key = select(key, *_sums(turns)).group_by(key).order_by(key)
-    if question.limit is not None:
-        by_key = by_key.limit(question.limit + 1)
+def _lines(reading: Reading, question: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
     # What has no key comes first; a day's is a number.
     position = read_cursor(question, *((int,) if question.by == "day" else (int, str)))
+    shape = _Shape(question.by, "until" in asked)
+    asked["limit"] = -1 if question.limit is None else question.limit + 1
     if position is not None:
         has_key = question.by == "day" or position[0]
-        by_key = by_key.where(key > position[-1] if has_key else key.is_not(None))
+        shape = shape._replace(goes_on="behind a key" if has_key else "behind no key")
+        asked |= {"after": position[-1]} if has_key else {}
     line = adapter(Usage)
-    for row in reading.rows(by_key):
-        name = _name_of_day(row.key) if question.by == "day" else row.key
-        yield Line(line.dump_json(_usage(name, row[1:])), _position(row.key))
+    with contextlib.closing(reading.connection.exec_driver_sql(_statement(shape), asked)) as found:
+        for row in found:
+            reading.go_on()
+            name = _name_of_day(row[0]) if question.by == "day" else row[0]
+            yield Line(line.dump_json(_usage(name, row[1:])), _position(row[0]))
 
 
 def _position(key: int | str | None) -> Position:
