@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import delete, select
 
+from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.ports import Announcement, Clock
 from jarvis_recorder.storage import conversations, events, preferences, snapshots, usage
 from jarvis_recorder.storage.change_queue import ChangeQueue
@@ -60,7 +61,21 @@ class SqliteArchive:
         if type(question) in CHANGES:
             return await self._changes.make(question, until)
         read = self._reads[type(question)]
-        return await self._readers.run(lambda reading: read(reading, question), until, room)
+        return await self._readers.run(
+            lambda reading: _fitting(read(reading, question), room), until, room
+        )
+
+
+def _fitting(answer: bytes, room: int) -> bytes:
+    """
+    Return the answer; most end in time, and what does not is small by itself.
+
+    Raises:
+        ResultTooLarge: Others have left it no room.
+    """
+    if len(answer) > room:
+        raise ResultTooLarge("there is no room for it")
+    return answer
 
 
 class SqliteOutbox:

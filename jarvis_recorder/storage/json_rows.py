@@ -173,9 +173,11 @@ def write_page(
     left; `more` are further members of the answer.
 
     Raises:
-        ResultTooLarge: Not even the first line has room.
+        ResultTooLarge: Not even the first line, or a page without any, has room.
     """
     room = reading.room - _FRAME_BYTES - len(more)
+    if room < 0:
+        raise ResultTooLarge("there is no room for a page")
     read = 0
     taken: list[bytes] = []
     position: Position = ()
@@ -185,7 +187,7 @@ def write_page(
             end = position
             break
         if room < 0:
-            raise ResultTooLarge("there is no room for a page")
+            raise ResultTooLarge("there is no room for the first line")
         read += line.read
         position = line.position
         taken.append(line.text)

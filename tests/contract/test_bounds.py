@@ -33,6 +33,7 @@ from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.questions import (
     EventHistogram,
     GetEvent,
+    GetPreference,
     GetTurn,
     LatestSnapshot,
     ListEvents,
@@ -40,6 +41,7 @@ from jarvis_recorder.wire.questions import (
     ListSessions,
     ListSnapshots,
     ListTurns,
+    ReadHoldings,
     RecordEvent,
     ReportUsage,
     ResolveEvent,
@@ -226,6 +228,8 @@ QUESTIONS = {
     "snapshots.list": ListSnapshots(limit=1_000),
     "timeline.around": TimelineAround(timestamp=MOMENT, window_seconds=86_400),
     "preferences.list": ListPreferences(limit=1_000),
+    "preferences.get": GetPreference(key="k0"),
+    "recorder.stats": ReadHoldings(),
 }
 
 
@@ -275,6 +279,7 @@ async def test_no_question_takes_much_memory_or_more_than_its_room(worst, name):
 async def test_an_answer_keeps_within_its_room_or_is_refused(store, path, name, room):
     insert(path, "events", [event(n, node=f"n{n}", details='{"a":1}') for n in range(200)])
     insert(path, "conversations", [turn(n) for n in range(200)])
+    await ask(store, SetPreference(key="k0", value="\x01" * 65_536))
 
     try:
         await ask(store, QUESTIONS[name], room=room)
