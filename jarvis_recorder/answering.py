@@ -69,7 +69,6 @@ class Answering:
             connected.requests,
             self._dispatcher,
             self._tracer,
-            flow=connected.link.reader,
             clock=self._clock,
             concurrency=self._settings.rpc.concurrency,
         )

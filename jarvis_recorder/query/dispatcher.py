@@ -131,7 +131,7 @@ class Dispatcher:
         in memory.
         """
         if len(body) > rpc.MAX_REQUEST_BYTES:
-            return rpc.too_large_request()
+            return rpc.unreadable(rpc.too_large_request())
         if len(body) <= SMALL_REQUEST_BYTES:
             return rpc.parse_calls(body)
         try:
@@ -163,7 +163,16 @@ class Dispatcher:
 
     def refuse(self, body: bytes) -> bytes | None:
         """Return the reply to a body whose time is over before anything was done about it."""
-        fault = _fault(DeadlineExceeded(), None)
+        return self._refusal(body, _fault(DeadlineExceeded(), None))
+
+    def turn_away(self, body: bytes) -> bytes | None:
+        """Return the reply to a body that is too much, by itself or with what waits already."""
+        if len(body) > rpc.MAX_REQUEST_BYTES:
+            return self._refusal(body, rpc.too_large_request())
+        busy = Fault(Code.UNAVAILABLE, "too much is being asked at once", hint=_TRY_LATER)
+        return self._refusal(body, busy)
+
+    def _refusal(self, body: bytes, fault: Fault) -> bytes | None:
         if len(body) > SMALL_REQUEST_BYTES:
             return rpc.error_response(None, fault)
         calls, is_batch = rpc.parse_calls(body)

@@ -2,15 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from heapq import heappop, heappush
-from typing import Final, NamedTuple, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import structlog
 
 from jarvis_recorder.errors import BrokerUnavailable
-from jarvis_recorder.ports import Clock, Flow, Requests, Tracer
-from jarvis_recorder.query.dispatcher import Dispatcher, Reply
+from jarvis_recorder.ports import Clock, Requests, Tracer
+from jarvis_recorder.query.dispatcher import SMALL_REQUEST_BYTES, Dispatcher, Reply
 from jarvis_recorder.wire import properties, rpc
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.properties import RequestProperties
@@ -30,8 +30,9 @@ _LONGEST_TRAVEL_SECONDS: Final = 0.05
 _REFUSAL_SECONDS: Final = 0.0005
 _REFUSALS_IN_A_TURN: Final = 20
 _LOOK_SECONDS: Final = 0.02
-# Above this the broker's connection is not read on, until half of it is settled.
-_MOST_HELD_BYTES: Final = 16 * 1024 * 1024
+# What all small requests take together, and all large ones, which wait for one another: what
+# comes on top is turned away at once. Left in the broker, it would expire without an answer.
+_MOST_HELD_BYTES: Final = 8 * 1024 * 1024
 
 # Whoever may publish to the default exchange may write to any queue, so a reply goes only
 # where nothing but replies can be expected. RabbitMQ makes the first two names itself.
@@ -59,7 +60,7 @@ class Responder:
     Answers the requests of one channel, so many at a time; the others wait here.
 
     Here because a request's time runs on while it waits, and only here it can be refused in
-    time. A request is acked when its reply is on the way, so one that dies with the process is
+    time. What would be too much to hold is turned away. A request is acked when its reply is on the way, so one that dies with the process is
     delivered and answered again.
     """
 
@@ -69,27 +70,24 @@ class Responder:
         dispatcher: Dispatcher,
         tracer: Tracer,
         *,
-        flow: Flow,
         clock: Clock,
         concurrency: int,
     ) -> None:
         self._requests = requests
         self._dispatcher = dispatcher
         self._tracer = tracer
-        self._flow = flow
         self._clock = clock
         self._concurrency = concurrency
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Taken] = []
-        self._working: set[asyncio.Task[None]] = set()
+        self._working = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._refusing: asyncio.Task[None] | None = None
         self._taken = 0
-        self._held_bytes = 0
-        self._is_paused = False
+        self._held_bytes = {False: 0, True: 0}
 
     def take(self, delivery: Delivery) -> None:
-        """Begin to answer a request, or have it wait; see `ports.Sink`."""
-        self._hold(delivery)
+        """Begin to answer a request, have it wait, or turn it away; see `ports.Sink`."""
         received = self._loop.time()
         try:
             asked: RequestProperties | Refused = properties.decode_request(delivery.header)
@@ -99,23 +97,31 @@ class Responder:
         travel = min(allowed * _TRAVEL_SHARE, _LONGEST_TRAVEL_SECONDS)
         deadline = received + allowed
         self._taken += 1
-        heappush(self._waiting, _Taken(deadline - travel, self._taken, deadline, delivery, asked))
-        if len(self._working) < self._concurrency:
-            worker = self._loop.create_task(self._work())
-            self._working.add(worker)
-            worker.add_done_callback(self._working.discard)
+        taken = _Taken(deadline - travel, self._taken, deadline, delivery, asked)
+        if not self._holds(delivery):
+            self._start(self._settle(taken, self._turned_away))
+            return
+        heappush(self._waiting, taken)
+        if self._working < self._concurrency:
+            self._working += 1
+            self._start(self._work())
         elif self._refusing is None or self._refusing.done():
-            self._refusing = self._loop.create_task(self._refuse_in_time())
+            self._refusing = self._start(self._refuse_in_time())
 
     async def drain(self, seconds: float) -> None:
         """Return when all that was taken is answered, or the time is over and it is given up."""
-        if self._working:
-            await asyncio.wait(self._working, timeout=seconds)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
         self._waiting.clear()
-        tasks = [*self._working, *([self._refusing] if self._refusing else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _seconds_left(self, asked: RequestProperties) -> float:
         """Return how long the asker waits from now on; it counts from when it published."""
@@ -131,10 +137,17 @@ class Responder:
 
     async def _work(self) -> None:
         """Answer one request after the other while any waits."""
-        while self._waiting:
-            await self._settle(heappop(self._waiting), self._answered)
-            # What needs no database would otherwise be answered by the thousand in one turn.
-            await asyncio.sleep(0)
+        try:
+            while self._waiting:
+                taken = heappop(self._waiting)
+                # Nothing is begun, and nothing changed, that would only be told of too late.
+                is_over = taken.until <= self._loop.time()
+                await self._settle(taken, self._refused if is_over else self._answered)
+                # What needs no database would otherwise be answered by the thousand in one turn.
+                await asyncio.sleep(0)
+        finally:
+            # In the same turn as the last look: who comes next finds a worker, or starts one.
+            self._working -= 1
 
     async def _refuse_in_time(self) -> None:
         """Refuse those whose turn will not come, as long as any wait."""
@@ -158,7 +171,7 @@ class Responder:
             # The channel is gone: the broker will deliver the request again.
             log.debug("reply_lost")
         finally:
-            self._release(taken.delivery)
+            self._held_bytes[_is_large(taken.delivery)] -= len(taken.delivery.body)
 
     async def _answered(self, taken: _Taken) -> None:
         """Answer, unless no one could hear it: then it is not even tried."""
@@ -178,9 +191,15 @@ class Responder:
                 await self._reply(taken, asked, reply, carried)
 
     async def _refused(self, taken: _Taken) -> None:
+        await self._answered_with(taken, self._dispatcher.refuse)
+
+    async def _turned_away(self, taken: _Taken) -> None:
+        await self._answered_with(taken, self._dispatcher.turn_away)
+
+    async def _answered_with(self, taken: _Taken, refusal: Callable[[bytes], bytes | None]) -> None:
         asked = taken.asked
         if _can_be_heard(asked) and asked.reply_to is not None:
-            body = self._dispatcher.refuse(taken.delivery.body)
+            body = refusal(taken.delivery.body)
             if body is not None:
                 await self._reply(taken, asked, Reply(body), {})
 
@@ -198,17 +217,15 @@ class Responder:
         )
         await self._requests.reply(asked.reply_to, answer_properties, reply.body)
 
-    def _hold(self, delivery: Delivery) -> None:
-        self._held_bytes += len(delivery.body)
-        if self._held_bytes > _MOST_HELD_BYTES and not self._is_paused:
-            self._is_paused = True
-            self._flow.pause()
+    def _holds(self, delivery: Delivery) -> bool:
+        """Count what a request takes until it is settled; return whether that may wait here."""
+        is_large = _is_large(delivery)
+        self._held_bytes[is_large] += len(delivery.body)
+        return self._held_bytes[is_large] <= _MOST_HELD_BYTES
 
-    def _release(self, delivery: Delivery) -> None:
-        self._held_bytes -= len(delivery.body)
-        if self._is_paused and self._held_bytes <= _MOST_HELD_BYTES // 2:
-            self._is_paused = False
-            self._flow.resume()
+
+def _is_large(delivery: Delivery) -> bool:
+    return len(delivery.body) > SMALL_REQUEST_BYTES
 
 
 def _can_be_heard(asked: RequestProperties | Refused) -> TypeGuard[RequestProperties]:

@@ -95,10 +95,9 @@ def parse_calls(body: bytes) -> Calls:
     return Calls([_call(element) for element in document], is_batch=True)
 
 
-def too_large_request() -> Calls:
-    """Return what a body is that is not even read."""
-    fault = _invalid(f"a request has at most {MAX_REQUEST_BYTES} bytes", "split it")
-    return unreadable(fault)
+def too_large_request() -> Fault:
+    """Return the fault of a body that is not even read."""
+    return _invalid(f"a request has at most {MAX_REQUEST_BYTES} bytes", "split it")
 
 
 def unreadable(fault: Fault) -> Calls:

@@ -164,11 +164,13 @@ class CannedArchive:
     def __init__(self) -> None:
         self.answers: dict[type, Any] = {}
         self.asked: list[Question[Any]] = []
+        self.deadlines: list[float] = []
         self.answering = asyncio.Event()
         self.answering.set()
 
     async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
         self.asked.append(question)
+        self.deadlines.append(until)
         try:
             async with asyncio.timeout_at(until):
                 await self.answering.wait()
