@@ -113,6 +113,8 @@ def wants_no_reply(calls: Calls) -> bool:
 def _unparsable(refused: Refused) -> Fault:
     if refused.reason is Reason.NOT_JSON:
         return Fault(Code.PARSE_ERROR, refused.error, hint="send one JSON text in UTF-8")
+    if refused.reason is Reason.TOO_LARGE:
+        return _invalid(refused.error, "split it")
     return _invalid(refused.error, "send JSON that all readers agree on (RFC 7493)")
 
 

@@ -7,6 +7,7 @@ SQLite the first), so whatever they could differ on is refused, as RFC 7493 (I-J
 """
 
 import json
+import re
 from collections.abc import Iterator
 from math import inf
 from typing import Any, Final
@@ -17,6 +18,12 @@ from pydantic_core import to_json
 from jarvis_recorder.wire.refusal import Reason, Refused
 
 MAX_DEPTH: Final = 100
+MAX_VALUES: Final = 250_000
+MAX_KEYS: Final = 50_000
+_WINDOW: Final = 256 * 1024
+# What may split an escape: a run of backslashes, and the character behind it.
+_ESCAPE: Final = re.compile(rb"\\*.?", re.DOTALL)
+_KEY: Final = re.compile(rb'"([^"]*)"\s*:')
 _LONGEST_NAME: Final = 64
 _MAX_INTEGER: Final = 2**63 - 1
 _MIN_INTEGER: Final = -(2**63)
@@ -30,8 +37,10 @@ def parse(text: bytes) -> Any:
     beyond 64 bits, numbers too large for a double and nesting beyond 100 levels.
 
     Raises:
-        Refused: `not_json` where the text is no JSON at all, else `invalid`.
+        Refused: `too_large` where it would become too much in memory, `not_json` where the
+            text is no JSON at all, else `invalid`.
     """
+    require_few_values(text)
     try:
         value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
@@ -39,6 +48,46 @@ def parse(text: bytes) -> Any:
     # A NUL is always written as an escape, so most texts need no look at their strings.
     _check(value, strings=b"\\" in text and b"\\u0000" in text)
     return value
+
+
+def require_few_values(text: bytes) -> None:
+    """
+    Refuse a text that would become too much in memory, before anything is made of it.
+
+    As objects JSON takes up to thirty times its text, so that a bound on bytes is none. Ten
+    thousand guests of 25 values each fit; four million values would take hundreds of megabytes,
+    and Python's lock for seconds. So would keys that differ, each being made and looked up.
+
+    Raises:
+        Refused: `too_large`.
+    """
+    if len(text) <= MAX_KEYS:
+        return
+    if _commas_and_openings(text) > MAX_VALUES:
+        # Strings may be full of commas. Those are found only where it matters.
+        values = sum(map(_commas_and_openings, _between_strings(text)))
+        if values > MAX_VALUES:
+            raise Refused(Reason.TOO_LARGE, f"more than {MAX_VALUES} values")
+    if text.count(b":") > MAX_KEYS and len({key[1] for key in _KEY.finditer(text)}) > MAX_KEYS:
+        raise Refused(Reason.TOO_LARGE, f"more than {MAX_KEYS} different keys")
+
+
+def _commas_and_openings(text: bytes) -> int:
+    """Count what the values of a text cannot outnumber by more than one."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _between_strings(text: bytes) -> Iterator[bytes]:
+    """Yield what of a text is in no string, window by window."""
+    inside = position = 0
+    while position < len(text):
+        escape = _ESCAPE.match(text, position + _WINDOW)
+        end = len(text) if escape is None else escape.end()
+        window = text[position:end].replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = window.split(b'"')
+        yield b"".join(parts[inside::2])
+        inside = (inside + len(parts) - 1) % 2
+        position = end
 
 
 def parse_decimals(text: bytes) -> Any:
@@ -161,8 +210,9 @@ def split_array(text: bytes) -> list[bytes]:
     For a batch that does not parse as a whole: each element is then judged by itself.
 
     Raises:
-        Refused: The text is no array, or no JSON even leniently read.
+        Refused: The text is no array, no JSON even leniently read, or too much of it.
     """
+    require_few_values(text)
     try:
         source = text.decode("utf-8", "surrogateescape")
         return [piece.encode("utf-8", "surrogateescape") for piece in _elements(source)]

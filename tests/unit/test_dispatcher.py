@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -243,6 +244,42 @@ async def test_a_request_larger_than_any_message_is_not_even_read(archive):
 
     assert reply["error"]["code"] == rpc.Code.INVALID_REQUEST
     assert archive.asked == []
+
+
+FOUR_MEBIBYTES = 4 * 1024 * 1024 - 200
+MANY = {
+    "lists": b"[" + b"[]," * 1_390_000 + b"0]",
+    "objects": b"[" + b"{}," * 1_390_000 + b"0]",
+    "numbers": b"[" + b"1," * 2_000_000 + b"0]",
+    "keys": b"{%b}" % b",".join(b'"%x":0' % number for number in range(420_000)),
+    "texts": b"[" + b'"",' * 1_390_000 + b"0]",
+}
+
+
+@pytest.mark.parametrize("many", MANY)
+async def test_a_request_of_too_many_values_is_refused_before_any_is_made(archive, many):
+    """As objects four mebibytes of empty lists would take more than a hundred."""
+    body = b'{"jsonrpc":"2.0","id":1,"method":"events.list","params":{"text":%b}}' % MANY[many]
+    assert FOUR_MEBIBYTES - 600_000 < len(body) <= rpc.MAX_REQUEST_BYTES
+    tracemalloc.start()
+    try:
+        answer = await ask(archive, body)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert answer["error"]["code"] == rpc.Code.INVALID_REQUEST
+    assert answer["error"]["data"]["hint"] == "split it"
+    # The keys are looked at one by one, up to the bound.
+    assert peak < 60_000_000
+
+
+async def test_a_text_may_be_as_full_of_commas_as_it_is_long(archive):
+    answer = await ask(archive, call("preferences.set", {"key": "a", "value": ',"[{:' * 13_000}))
+    large = await ask(archive, call("preferences.get", {"key": ",[{" * 1_000_000}))
+
+    assert "result" in answer
+    assert large["error"]["data"]["path"] == "key"
 
 
 async def test_thousands_of_unknown_parameters_are_refused_by_the_first(archive):
