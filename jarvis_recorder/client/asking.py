@@ -23,6 +23,8 @@ from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
 
 _GZIP: Final = zlib.MAX_WBITS | 16
+# More than any record takes that could be recorded.
+_MOST_UNPACKED_BYTES: Final = 128 * 1024 * 1024
 _REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 
@@ -110,13 +112,13 @@ class Asker:
 
     def _unpack(self, body: bytes, reply: asyncio.Future[bytes]) -> None:
         """Unpack in a thread what was too large for the broker as it was."""
-        unpacking = self._loop.run_in_executor(None, partial(zlib.decompress, body, _GZIP))
+        unpacking = self._loop.run_in_executor(None, partial(_unpacked, body))
 
         def unpacked(done: asyncio.Future[bytes]) -> None:
             if reply.done():
                 return
-            if error := done.exception():
-                reply.set_exception(NotAnswered(f"the reply cannot be unpacked: {error}"))
+            if done.exception():
+                reply.set_exception(NotAnswered("the reply cannot be unpacked"))
             else:
                 reply.set_result(done.result())
 
@@ -139,6 +141,20 @@ class Asker:
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(lost(self._channel))
+
+
+def _unpacked(body: bytes) -> bytes:
+    """
+    Return a body that was compressed.
+
+    Raises:
+        zlib.error, EOFError: It is damaged, cut short, or larger than any answer.
+    """
+    packed = zlib.decompressobj(_GZIP)
+    whole = packed.decompress(body, _MOST_UNPACKED_BYTES)
+    if not packed.eof:
+        raise EOFError
+    return whole
 
 
 async def open_asker(link: Link, app_id: str, user_id: str | None) -> Asker:
