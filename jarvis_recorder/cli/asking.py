@@ -132,7 +132,11 @@ def show(
     whom: Asking, question: Question[AnswerT], view: "Callable[[Screen, AnswerT], None]"
 ) -> None:
     """Ask one question and show its answer, or print it as JSON."""
-    answer = ask(whom, question)
+    show_answer(whom, ask(whom, question), view)
+
+
+def show_answer(whom: Asking, answer: AnswerT, view: "Callable[[Screen, AnswerT], None]") -> None:
+    """Show an answer, or print it as JSON."""
     if whom.as_json:
         print_json(answer)
         return

@@ -8,7 +8,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.wire import strict_json
-from jarvis_recorder.wire.answers import Omitted
 from jarvis_recorder.wire.moments import Moment
 
 
@@ -43,6 +42,22 @@ JsonText = Annotated[
 ]
 
 
+def _named_as_here(omitted: list[str]) -> list[str]:
+    """Return the names in camelCase; further fields are never shown here."""
+    return [to_camel(name) for name in omitted if name != "extra"]
+
+
+Omitted = Annotated[
+    list[str],
+    BeforeValidator(_named_as_here),
+    Field(
+        description="the fields left out because they take more than 64 KiB; of `content` the first "
+        "1,000 characters stay. `/api/events/{id}`, `/api/turns/{id}` and `/api/snapshots/at` give "
+        "the whole"
+    ),
+]
+
+
 class Event(Shape):
     """An event as the original system shows it."""
 
@@ -57,7 +72,7 @@ class Event(Shape):
     resolved: bool
     resolved_at: Moment | None
     resolved_by: str | None
-    omitted: Omitted = []
+    omitted: Omitted
 
 
 class OneEvent(Shape):
@@ -106,7 +121,7 @@ class Turn(Shape):
     output_tokens: int | None
     cost_usd: Cost | None
     tool_calls: Any
-    omitted: Omitted = []
+    omitted: Omitted
 
 
 class OneTurn(Shape):
@@ -164,7 +179,7 @@ class SnapshotPage(Shape):
 
 class Snapshot(SnapshotHead):
     snapshot: dict[str, Any]
-    omitted: Omitted = []
+    omitted: Omitted
 
 
 class OneSnapshot(Shape):

@@ -1,20 +1,24 @@
-"""`query sessions`, `query turns`, `query search` and `query usage`."""
+"""`query sessions`, `query turns`, `query turn`, `query search` and `query usage`."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from jarvis_recorder.cli.asking import (
-    DEFAULT_LIMIT,
     DEFAULT_TIMEOUT_SECONDS,
     All,
+    Asking,
     Limit,
     Listing,
     Timeout,
     asking,
+    connected,
     made,
     show,
+    show_answer,
     show_pages,
     wanted,
 )
@@ -105,6 +109,7 @@ def search(
         str | None, typer.Option("--session", metavar="SESSION", help="Only in this conversation.")
     ] = None,
     limit: Limit = None,
+    everything: All = False,
     config: ConfigFile = None,
     set_: Overrides = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
@@ -112,22 +117,11 @@ def search(
 ) -> None:
     """Search what was said, the best finds first."""
     from jarvis_recorder.cli.views.conversations import show_found
-    from jarvis_recorder.cli.views.screen import Screen
 
-    def view(screen: Screen, answer: answers.FoundTurns) -> None:
-        show_found(screen, answer)
-        if not answer.turns:
-            screen.note(_NOT_FOUND)
-        elif answer.next_cursor is not None:
-            screen.note(f"{len(answer.turns):,} shown; there may be more: --limit")
-
-    question = made(
-        questions.SearchTurns,
-        query=" ".join(words),
-        session_id=session,
-        limit=limit or DEFAULT_LIMIT,
-    )
-    show(asking(config, set_, timeout, as_json=as_json), question, view)
+    most = wanted(limit, everything)
+    question = made(questions.SearchTurns, query=" ".join(words), session_id=session)
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_pages(whom, Listing(question, "turns", show_found, _NOT_FOUND), most)
 
 
 def usage(
@@ -151,9 +145,23 @@ def usage(
         show_usage(screen, answer, by)
         if not answer.usage:
             screen.note("No turns in that time. Try an earlier --since.")
-        elif answer.next_cursor is not None:
-            screen.note("There are more lines than one answer holds: a shorter time, another --by")
 
     begin = since or (until or datetime.now(UTC)) - _MONTH
     question = made(questions.ReportUsage, since=begin, until=until, by=by)
-    show(asking(config, set_, timeout, as_json=as_json), question, view)
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_answer(whom, asyncio.run(_every_line(whom, question)), view)
+
+
+async def _every_line(
+    whom: Asking, question: questions.Question[answers.UsageReport]
+) -> answers.UsageReport:
+    """Return the report with the lines of all its pages."""
+    lines: list[answers.Usage] = []
+    asked: Any = question
+    async with connected(whom) as client:
+        while True:
+            report: answers.UsageReport = await client.ask(asked)
+            lines += report.usage
+            if report.next_cursor is None:
+                return replace(report, usage=lines)
+            asked = replace(asked, cursor=report.next_cursor)
