@@ -484,16 +484,24 @@ def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path
     """Return the files that everyone on the machine may read, each with the secrets in it."""
     found: dict[Path, list[str]] = {}
     for name in NAMES:
-        section, _, field = name.partition(".")
-        value = getattr(getattr(settings, section), field)
-        secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
-        origin = origins[name].removeprefix("credential (").removesuffix(")")
-        if not secret or not origin.startswith("/") or secret == redacted(name, settings):
-            continue
+        path = _file_with_secret(name, settings, origins[name])
         with contextlib.suppress(OSError):
-            if Path(origin).stat().st_mode & stat.S_IROTH:
-                found.setdefault(Path(origin), []).append(name)
+            if path is not None and path.stat().st_mode & stat.S_IROTH:
+                found.setdefault(path, []).append(name)
     return found
+
+
+def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None:
+    """Return the file that holds the secret of a setting, where there is one and it has one."""
+    if name == "broker.key_file":
+        return settings.broker.key_file or settings.broker.cert_file
+    section, _, field = name.partition(".")
+    value = getattr(getattr(settings, section), field)
+    secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
+    if origin == "default" or not secret or secret == redacted(name, settings):
+        return None
+    # An environment variable or an option is no path that is there.
+    return Path(origin.removeprefix("credential (").removesuffix(")"))
 
 
 def redacted(name: str, settings: Settings) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import decimal
 import json
+import re
 import sqlite3
 import threading
 import tracemalloc
@@ -23,6 +24,7 @@ from jarvis_recorder.errors import (
     OutcomeUnknown,
     ResultTooLarge,
 )
+from jarvis_recorder.storage import examination
 from jarvis_recorder.storage.changes import CHANGES, set_preference
 from jarvis_recorder.storage.cursors import write_cursor
 from jarvis_recorder.storage.reading import Reading
@@ -446,3 +448,9 @@ async def test_the_first_and_the_last_year_are_years_like_others(store, path):
     whole = await ask(store, EventHistogram(since=FIRST, until=LAST))
     assert sum(bucket.count for bucket in whole.buckets) == 2
     assert whole.buckets[0].start == FIRST
+
+
+async def test_an_event_that_lies_far_ahead_is_told_in_years(store, path):
+    insert(path, "events", [event(1, timestamp=LATEST - 999_999)])
+
+    assert re.search(r"lies 7,9\d\d years in the future", examination._clock(path).detail)
