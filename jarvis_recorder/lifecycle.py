@@ -1,6 +1,8 @@
 """Beginning and end of the process: which loop runs it, and what stops it."""
 
 import asyncio
+import contextlib
+import ctypes
 import faulthandler
 import gc
 import os
@@ -24,6 +26,11 @@ _SWITCH_SECONDS: Final = 0.0005
 # reason to search for some, over and over.
 _COLLECT_AFTER_ALLOCATIONS: Final = 50_000
 
+# glibc's M_MMAP_THRESHOLD, and from which size on a block is given back the moment it is free.
+# Left alone the bound grows to the largest block there was, and what lies below is kept.
+_M_MMAP_THRESHOLD: Final = -3
+_GIVEN_BACK_BYTES: Final = 1024 * 1024
+
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run the process's main coroutine, on uvloop where that is installed."""
@@ -32,8 +39,15 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER_ALLOCATIONS, 50, 100)
+    _give_large_blocks_back()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main)
+
+
+def _give_large_blocks_back() -> None:
+    # Other C libraries have no such function.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK_BYTES)
 
 
 def _loop_factory() -> Any:

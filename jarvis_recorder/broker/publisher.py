@@ -31,10 +31,9 @@ async def post(
     body: bytes,
     *,
     mandatory: bool,
-    wait: bool = False,
 ) -> None:
     """
-    Publish on a channel without confirms; with `wait` return when the socket has taken it.
+    Publish on a channel without confirms, and without waiting for the socket to take it.
 
     Raises:
         BrokerUnavailable: The channel is gone.
@@ -47,7 +46,7 @@ async def post(
             routing_key=routing_key,
             properties=RawProperties(properties),
             mandatory=mandatory,
-            wait=wait,
+            wait=False,
         )
 
 
