@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +22,7 @@ Read = Callable[[Reading], T]
 """Answers from one snapshot of the database; called in a thread."""
 
 _INTERRUPT_AGAIN_SECONDS: Final = 0.005
+_NICENESS: Final = 10
 UNBOUNDED: Final = 2**62
 
 
@@ -34,7 +37,9 @@ class Readers:
     def __init__(self, path: Path, engine: Engine) -> None:
         self._path = path
         self._engine = engine
-        self._threads = ThreadPoolExecutor(sqlite.READERS, thread_name_prefix="reader")
+        self._threads = ThreadPoolExecutor(
+            sqlite.READERS, thread_name_prefix="reader", initializer=_step_back
+        )
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, read: Read[T], until: float, room: int = UNBOUNDED) -> T:
@@ -68,6 +73,14 @@ class Readers:
         await asyncio.gather(*self._ending)
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
+
+
+def _step_back() -> None:
+    """Let the event loop go before this thread: it refuses in time what is not read in time."""
+    # Elsewhere a thread is not what has a priority. A sandbox may forbid it.
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICENESS)
 
 
 async def _interrupted(reading: "_Job[T]", job: Future[T]) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import decimal
 import json
+import os
 import re
 import sqlite3
+import sys
 import threading
 import tracemalloc
 from contextlib import closing
@@ -315,6 +317,17 @@ async def test_who_reads_row_by_row_stops_at_the_end_of_the_time(store, path):
     with pytest.raises(DeadlineExceeded):
         await store.archive._readers.run(slowly, loop.time() + 30)
     assert len(read) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
+async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(store):
+    """Four readers that compute would keep the event loop from its turn for a second."""
+
+    def niceness(_: object = None) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    until = asyncio.get_running_loop().time() + 10
+    assert await store.archive._readers.run(niceness, until) == min(niceness() + 10, 19)
 
 
 async def test_a_change_that_is_being_made_at_its_deadline_is_told_as_unknown(store, monkeypatch):
