@@ -25,6 +25,7 @@ from jarvis_recorder.broker.publisher import RawProperties, open_publisher
 from jarvis_recorder.errors import BrokerUnavailable
 from jarvis_recorder.ports import Publisher, Requests
 from jarvis_recorder.tls import Tls
+from jarvis_recorder.wire.rpc import MAX_REQUEST_BYTES
 from jarvis_recorder.wire.topics import RPC_QUEUE
 
 _SMALL_REPLY_BYTES: Final = 4_096
@@ -76,6 +77,8 @@ class _RequestConsumer(QueueConsumer):
     socket has taken it, and takes some turns of the event loop for each: thousands that are
     refused together leave together here.
     """
+
+    most_bytes = MAX_REQUEST_BYTES
 
     def __init__(self, queue: str, link: Link, channel: aiormq.abc.AbstractChannel) -> None:
         super().__init__(queue, link, channel)

@@ -130,8 +130,6 @@ class Dispatcher:
         A large one is read in a thread and holds the lane: it may become thirty times as much
         in memory.
         """
-        if len(body) > rpc.MAX_REQUEST_BYTES:
-            return rpc.unreadable(rpc.too_large_request())
         if len(body) <= SMALL_REQUEST_BYTES:
             return rpc.parse_calls(body)
         try:
@@ -165,10 +163,13 @@ class Dispatcher:
         """Return the reply to a body whose time is over before anything was done about it."""
         return self._refusal(body, _fault(DeadlineExceeded(), None))
 
+    @staticmethod
+    def pass_over(_: bytes) -> bytes:
+        """Return the reply to a body that is too large to be taken at all."""
+        return rpc.error_response(None, rpc.too_large_request())
+
     def turn_away(self, body: bytes) -> bytes | None:
-        """Return the reply to a body that is too much, by itself or with what waits already."""
-        if len(body) > rpc.MAX_REQUEST_BYTES:
-            return self._refusal(body, rpc.too_large_request())
+        """Return the reply to a body that is too much with what waits already."""
         busy = Fault(Code.UNAVAILABLE, "too much is being asked at once", hint=_TRY_LATER)
         return self._refusal(body, busy)
 

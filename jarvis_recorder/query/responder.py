@@ -98,6 +98,9 @@ class Responder:
         deadline = received + allowed
         self._taken += 1
         taken = _Taken(deadline - travel, self._taken, deadline, delivery, asked)
+        if properties.body_size(delivery.header) > rpc.MAX_REQUEST_BYTES:
+            self._start(self._settle(taken, self._passed_over))
+            return
         if not self._holds(delivery):
             self._start(self._settle(taken, self._turned_away))
             return
@@ -192,6 +195,10 @@ class Responder:
 
     async def _refused(self, taken: _Taken) -> None:
         await self._answered_with(taken, self._dispatcher.refuse)
+
+    async def _passed_over(self, taken: _Taken) -> None:
+        """Refuse a body that is too large, of which no more than its size is known."""
+        await self._answered_with(taken, self._dispatcher.pass_over)
 
     async def _turned_away(self, taken: _Taken) -> None:
         await self._answered_with(taken, self._dispatcher.turn_away)

@@ -237,15 +237,6 @@ def snapshot_of(size: int) -> answers.OneSnapshot:
     )
 
 
-async def test_a_request_larger_than_any_message_is_not_even_read(archive):
-    padded = json.dumps(call()).encode() + b" " * rpc.MAX_REQUEST_BYTES
-
-    reply = await ask(archive, padded)
-
-    assert reply["error"]["code"] == rpc.Code.INVALID_REQUEST
-    assert archive.asked == []
-
-
 FOUR_MEBIBYTES = 4 * 1024 * 1024 - 200
 MANY = {
     "lists": b"[" + b"[]," * 1_390_000 + b"0]",
