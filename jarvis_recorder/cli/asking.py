@@ -128,6 +128,24 @@ def ask(whom: Asking, question: Question[AnswerT]) -> AnswerT:
     return asyncio.run(main())
 
 
+def ask_every_page(whom: Asking, question: Question[AnswerT], field: str) -> AnswerT:
+    """Return the last page of an answer, with the items of all pages in its field."""
+
+    async def main() -> AnswerT:
+        asked: Any = question
+        items: list[Any] = []
+        async with connected(whom) as client:
+            while True:
+                page: Any = await client.ask(asked)
+                items += getattr(page, field)
+                if page.next_cursor is None:
+                    whole: AnswerT = replace(page, **{field: items})
+                    return whole
+                asked = replace(asked, cursor=page.next_cursor)
+
+    return asyncio.run(main())
+
+
 def show(
     whom: Asking, question: Question[AnswerT], view: "Callable[[Screen, AnswerT], None]"
 ) -> None:

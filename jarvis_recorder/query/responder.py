@@ -25,7 +25,7 @@ _KEEP_REPLY_SECONDS: Final = 60.0
 _GRACE_SECONDS: Final = 1.0
 # What is left of the time for the reply to travel in.
 _TRAVEL_SHARE: Final = 0.1
-_LONGEST_TRAVEL_SECONDS: Final = 0.05
+_LONGEST_TRAVEL_SECONDS: Final = 0.1
 # A refusal costs time, too: the more requests wait, the earlier the first of them is refused.
 _REFUSAL_SECONDS: Final = 0.0005
 _REFUSALS_IN_A_TURN: Final = 20

@@ -1,21 +1,18 @@
 """`query sessions`, `query turns`, `query turn`, `query search` and `query usage`."""
 
-import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
 from jarvis_recorder.cli.asking import (
     DEFAULT_TIMEOUT_SECONDS,
     All,
-    Asking,
     Limit,
     Listing,
     Timeout,
+    ask_every_page,
     asking,
-    connected,
     made,
     show,
     show_answer,
@@ -149,19 +146,4 @@ def usage(
     begin = since or (until or datetime.now(UTC)) - _MONTH
     question = made(questions.ReportUsage, since=begin, until=until, by=by)
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_answer(whom, asyncio.run(_every_line(whom, question)), view)
-
-
-async def _every_line(
-    whom: Asking, question: questions.Question[answers.UsageReport]
-) -> answers.UsageReport:
-    """Return the report with the lines of all its pages."""
-    lines: list[answers.Usage] = []
-    asked: Any = question
-    async with connected(whom) as client:
-        while True:
-            report: answers.UsageReport = await client.ask(asked)
-            lines += report.usage
-            if report.next_cursor is None:
-                return replace(report, usage=lines)
-            asked = replace(asked, cursor=report.next_cursor)
+    show_answer(whom, ask_every_page(whom, question, "usage"), view)
