@@ -273,6 +273,16 @@ def test_a_histogram_in_a_pipe_is_a_bar_a_line():
     )
 
 
+@pytest.mark.parametrize("width", [0, 40])
+def test_a_histogram_may_reach_to_the_end_of_the_last_year(width):
+    screen = Seen(width)
+    start = datetime(9999, 12, 31, tzinfo=UTC)
+
+    show_histogram(screen, answers.Histogram(31_536_000, [answers.Bucket(start, 1, {})]), None)
+
+    assert "1 event, 9999-12-31" in screen.text
+
+
 def test_a_histogram_on_a_terminal_is_drawn_in_columns():
     screen = Seen(40)
 
