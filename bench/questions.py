@@ -22,6 +22,7 @@ from jarvis_recorder.wire.questions import (
     TimelineAround,
     UnresolvedEvents,
 )
+from jarvis_recorder.wire.rpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import Kind
 
@@ -132,7 +133,7 @@ async def _asked(store: Store, name: str, questions: list[Callable[[], Question[
         for question in questions:
             made = question()
             began = time.perf_counter()
-            await store.archive.answer(made, loop.time() + 60)
+            await store.archive.answer(made, loop.time() + 60, MAX_REPLY_BYTES)
             took.append((time.perf_counter() - began) * 1_000)
     p99 = statistics.quantiles(took, n=100)[98]
     return Asked(name, len(questions), statistics.median(took), p99)

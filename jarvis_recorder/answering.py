@@ -57,7 +57,6 @@ class Answering:
             opening = open_answering(
                 broker.url.get_secret_value(),
                 broker.topology,
-                self._settings.rpc.concurrency,
                 tls=broker.tls,
                 heartbeat=broker.heartbeat,
             )
@@ -66,7 +65,13 @@ class Answering:
                 await self._answer(connected)
 
     async def _answer(self, connected: Connected) -> None:
-        responder = Responder(connected.requests, self._dispatcher, self._tracer)
+        responder = Responder(
+            connected.requests,
+            self._dispatcher,
+            self._tracer,
+            clock=self._clock,
+            concurrency=self._settings.rpc.concurrency,
+        )
         announcer = Announcer(
             self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
         )

@@ -5,10 +5,12 @@ Order: command line, environment, credentials directory, TOML file, default. The
 that names a setting wins. A name that is not a setting is an error, in every source.
 """
 
+import contextlib
 import difflib
 import json
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -339,7 +341,8 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"][:2])
-        raise ConfigurationError(f"{name}: {first['msg']}; set in {origins[name]}") from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {what}; set in {origins[name]}") from None
 
 
 def _from_command_line(overrides: Mapping[str, Any]) -> _Layer:
@@ -475,6 +478,30 @@ def _is_service_elsewhere(path: Path) -> bool:
     except PermissionError:
         # Its directory is there, and is not the caller's.
         return True
+
+
+def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path, list[str]]:
+    """Return the files that everyone on the machine may read, each with the secrets in it."""
+    found: dict[Path, list[str]] = {}
+    for name in NAMES:
+        path = _file_with_secret(name, settings, origins[name])
+        with contextlib.suppress(OSError):
+            if path is not None and path.stat().st_mode & stat.S_IROTH:
+                found.setdefault(path, []).append(name)
+    return found
+
+
+def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None:
+    """Return the file that holds the secret of a setting, where there is one and it has one."""
+    if name == "broker.key_file":
+        return settings.broker.key_file or settings.broker.cert_file
+    section, _, field = name.partition(".")
+    value = getattr(getattr(settings, section), field)
+    secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
+    if origin == "default" or not secret or secret == redacted(name, settings):
+        return None
+    # An environment variable or an option is no path that is there.
+    return Path(origin.removeprefix("credential (").removesuffix(")"))
 
 
 def redacted(name: str, settings: Settings) -> str:

@@ -134,12 +134,20 @@ class DeadlineExceeded(RecorderError):
     """
 
 
+class OutcomeUnknown(RecorderError):
+    """The time was over while a change was being made: read whether it is before asking again."""
+
+
 class Forbidden(RecorderError):
     """The broker's user may not ask this; an administrator of the recorder can allow it."""
 
 
 class ResultTooLarge(RecorderError):
     """The answer would not fit one message; ask for less, and the rest by its cursor."""
+
+
+class MoreRoomNeeded(ResultTooLarge):
+    """A record is larger than the room its answer was given; it is there, given more of it."""
 
 
 class RecorderUnavailable(RecorderError):

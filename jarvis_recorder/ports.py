@@ -7,10 +7,10 @@ decodes, batches and drives; `storage` is a `Repository`. None of them knows ano
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.questions import AnswerT, Question
+from jarvis_recorder.wire.questions import Question
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
 
@@ -157,17 +157,21 @@ class Repository(Protocol):
 class Archive(Protocol):
     """What is recorded, to those who ask and those who change it."""
 
-    async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
+    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
         """
-        Answer a question from one consistent snapshot of the database.
+        Answer a question as JSON, in at most `room` bytes, from one snapshot of the database.
 
-        A question that changes something is in the database, synced, when this returns.
-        `until` is a time of the event loop's clock. What still runs then is interrupted; a
-        change that has begun is finished instead, and one that has not is not made.
+        A page ends when its room is used up. A question that changes something is in the
+        database, synced, when this returns; its answer is small whatever the room.
+        `until` is a time of the event loop's clock, by which this returns. What still runs then
+        is interrupted; a change that has begun is finished, and one that has not is not made.
 
         Raises:
             NotFound, Conflict, InvalidParameter: What the asker has to hear.
+            MoreRoomNeeded: It is one record, which needs more room; ask again with more.
+            ResultTooLarge: The answer does not fit, and is no page that could end before.
             DeadlineExceeded: It took too long; nothing is changed.
+            OutcomeUnknown: It took too long; the change had begun.
             StorageUnavailable: Try again later; nothing is changed.
             StorageUncertain, StorageDamaged: As `Repository.append`.
         """

@@ -1,5 +1,6 @@
 """A queue being consumed, its deliveries taken by our reader and settled through aiormq."""
 
+import sys
 import uuid
 
 import aiormq
@@ -18,6 +19,9 @@ from jarvis_recorder.wire.delivery import Delivery
 class QueueConsumer:
     """A queue consumed on a channel of its own; implements `ports.Consumer`."""
 
+    most_bytes = sys.maxsize
+    """What a body may have; a larger one is passed over, and its delivery comes without."""
+
     def __init__(
         self,
         queue: str,
@@ -31,7 +35,7 @@ class QueueConsumer:
         self._consumer_tag = f"jarvis-recorder.{uuid.uuid4().hex}"
 
     async def start(self, sink: Sink) -> None:
-        self._link.reader.deliver_to(self._channel.number, sink)
+        self._link.reader.deliver_to(self._channel.number, sink, self.most_bytes)
         with refusals(f"queue {self._queue} cannot be consumed"):
             await self._channel.basic_consume(
                 self._queue, _unreachable, consumer_tag=self._consumer_tag

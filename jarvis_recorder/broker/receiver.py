@@ -9,6 +9,7 @@ and go to that channel's sink. Every other byte goes on to aiormq as it came.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Final, SupportsIndex, cast
@@ -43,16 +44,19 @@ class _Assembly:
     """
     A channel's message in the making: its method first, then its header, then its body.
 
-    `wanted` says who gets it complete, by the method's number.
+    `wanted` says who gets it complete, by the method's number; a body of more than `most_bytes`
+    is passed over.
     """
 
-    __slots__ = ("body_left", "header", "method", "parts", "wanted")
+    __slots__ = ("body_left", "header", "is_passed_over", "method", "most_bytes", "parts", "wanted")
 
     def __init__(self) -> None:
         self.wanted: dict[bytes, _Complete] = {}
         self.method = b""
         self.header = b""
         self.body_left = 0
+        self.most_bytes = sys.maxsize
+        self.is_passed_over = False
         self.parts: list[bytes] = []
 
 
@@ -80,13 +84,20 @@ class DeliveryReader(asyncio.StreamReader):
         self.last_seen = loop.time()
         self.close_reason: tuple[int, str] | None = None
 
-    def deliver_to(self, channel: int, sink: Sink) -> None:
-        """Hand the deliveries of a channel to `sink` from now on, complete and in order."""
+    def deliver_to(self, channel: int, sink: Sink, most_bytes: int = sys.maxsize) -> None:
+        """
+        Hand the deliveries of a channel to `sink` from now on, complete and in order.
+
+        One with a body of more than `most_bytes` comes without it: only its header says how
+        large it was.
+        """
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
             sink(_delivery(method, header, body))
 
-        self._assembly(channel).wanted[_DELIVER] = complete
+        assembly = self._assembly(channel)
+        assembly.most_bytes = most_bytes
+        assembly.wanted[_DELIVER] = complete
 
     def fetch_to(self, channel: int, sink: Sink) -> None:
         """Hand what `basic.get` fetches on a channel to `sink`; aiormq sees an empty queue."""
@@ -212,13 +223,15 @@ class DeliveryReader(asyncio.StreamReader):
         if kind == _HEADER:
             assembly.header = payload
             assembly.body_left = body_size(payload)
+            assembly.is_passed_over = assembly.body_left > assembly.most_bytes
             if assembly.body_left:
                 return
             body = b""
-        elif len(payload) == assembly.body_left and not assembly.parts:
+        elif len(payload) == assembly.body_left and not (assembly.parts or assembly.is_passed_over):
             body = payload
         else:
-            assembly.parts.append(payload)
+            if not assembly.is_passed_over:
+                assembly.parts.append(payload)
             assembly.body_left -= len(payload)
             if assembly.body_left > 0:
                 return

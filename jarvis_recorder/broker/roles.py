@@ -90,7 +90,7 @@ ROLES: Final = (
         tails=_TAILED,
         methods=(
             "events.list", "events.unresolved", "events.get", "events.resolve",
-            "events.histogram", "conversations.sessions", "conversations.turns",
+            "events.histogram", "conversations.sessions", "conversations.turns", "conversations.get",
             "conversations.search", "conversations.usage", "snapshots.*", "timeline.*",
             "preferences.*", "recorder.stats", "rpc.discover",
         ),

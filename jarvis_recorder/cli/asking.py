@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "events.resolve": "resolve",
     "conversations.sessions": "query sessions",
     "conversations.turns": "query turns",
+    "conversations.get": "query turn",
     "conversations.search": "query search",
     "conversations.usage": "query usage",
     "snapshots.latest": "query snapshot",
@@ -127,11 +128,33 @@ def ask(whom: Asking, question: Question[AnswerT]) -> AnswerT:
     return asyncio.run(main())
 
 
+def ask_every_page(whom: Asking, question: Question[AnswerT], field: str) -> AnswerT:
+    """Return the last page of an answer, with the items of all pages in its field."""
+
+    async def main() -> AnswerT:
+        asked: Any = question
+        items: list[Any] = []
+        async with connected(whom) as client:
+            while True:
+                page: Any = await client.ask(asked)
+                items += getattr(page, field)
+                if page.next_cursor is None:
+                    whole: AnswerT = replace(page, **{field: items})
+                    return whole
+                asked = replace(asked, cursor=page.next_cursor)
+
+    return asyncio.run(main())
+
+
 def show(
     whom: Asking, question: Question[AnswerT], view: "Callable[[Screen, AnswerT], None]"
 ) -> None:
     """Ask one question and show its answer, or print it as JSON."""
-    answer = ask(whom, question)
+    show_answer(whom, ask(whom, question), view)
+
+
+def show_answer(whom: Asking, answer: AnswerT, view: "Callable[[Screen, AnswerT], None]") -> None:
+    """Show an answer, or print it as JSON."""
     if whom.as_json:
         print_json(answer)
         return

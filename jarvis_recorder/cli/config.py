@@ -44,10 +44,16 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
     Exit code 78 and one line that says what to change if they are not.
     """
-    from jarvis_recorder.config import NAMES, sqlite_path
+    from jarvis_recorder.config import NAMES, exposed_secrets, sqlite_path
 
     settings, origins = found = loaded(config, set_)
     sqlite_path(found)
+    for path, names in exposed_secrets(settings, origins).items():
+        what = ", ".join(names)
+        typer.echo(
+            f"warning: {path} holds {what}, and everyone here may read it: chmod 600 {path}",
+            err=True,
+        )
     settings.broker.tls.context()
     given = sum(origins[name] != "default" for name in NAMES)
     typer.echo(f"the configuration is valid: {given} of {len(NAMES)} settings given")

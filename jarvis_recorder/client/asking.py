@@ -6,6 +6,9 @@ They are taken straight from the stream, as the recorder takes its deliveries.
 """
 
 import asyncio
+import time
+import zlib
+from functools import partial
 from typing import Final
 
 import aiormq
@@ -13,12 +16,15 @@ import aiormq
 from jarvis_recorder.broker.connection import Link, refusals
 from jarvis_recorder.broker.publisher import post
 from jarvis_recorder.client.failures import NO_RECORDER, lost, unsent
-from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
+from jarvis_recorder.errors import BrokerUnavailable, NotAnswered, RecorderUnavailable
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.properties import decode_request, encode_request
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
 
+_GZIP: Final = zlib.MAX_WBITS | 16
+# More than any record takes that could be recorded.
+_MOST_UNPACKED_BYTES: Final = 128 * 1024 * 1024
 _REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 
@@ -76,6 +82,7 @@ class Asker:
             expiration_ms=max(1, round((until - self._loop.time()) * 1_000)),
             app_id=self._app_id,
             user_id=self._user_id,
+            timestamp=int(time.time()),
         )
         reply: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[correlation_id] = reply
@@ -98,8 +105,24 @@ class Asker:
         reply = self._of(delivery.header)
         if reply is None:
             self.dropped += 1
+        elif decode_request(delivery.header).content_encoding == "gzip":
+            self._unpack(delivery.body, reply)
         else:
             reply.set_result(delivery.body)
+
+    def _unpack(self, body: bytes, reply: asyncio.Future[bytes]) -> None:
+        """Unpack in a thread what was too large for the broker as it was."""
+        unpacking = self._loop.run_in_executor(None, partial(_unpacked, body))
+
+        def unpacked(done: asyncio.Future[bytes]) -> None:
+            if reply.done():
+                return
+            if done.exception():
+                reply.set_exception(NotAnswered("the reply cannot be unpacked"))
+            else:
+                reply.set_result(done.result())
+
+        unpacking.add_done_callback(unpacked)
 
     def _came_back(self, header: bytes) -> None:
         if (reply := self._of(header)) is not None:
@@ -118,6 +141,20 @@ class Asker:
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(lost(self._channel))
+
+
+def _unpacked(body: bytes) -> bytes:
+    """
+    Return a body that was compressed.
+
+    Raises:
+        zlib.error, EOFError: It is damaged, cut short, or larger than any answer.
+    """
+    packed = zlib.decompressobj(_GZIP)
+    whole = packed.decompress(body, _MOST_UNPACKED_BYTES)
+    if not packed.eof:
+        raise EOFError
+    return whole
 
 
 async def open_asker(link: Link, app_id: str, user_id: str | None) -> Asker:

@@ -12,6 +12,7 @@ from jarvis_recorder.errors import (
     DeadlineExceeded,
     Forbidden,
     InvalidParameter,
+    NoAnswer,
     NotAnswered,
     NotFound,
     RecorderError,
@@ -37,6 +38,7 @@ _BY_CODE: Final[dict[int, type[RecorderError]]] = {
     Code.DEADLINE_EXCEEDED: DeadlineExceeded,
     Code.UNAVAILABLE: RecorderUnavailable,
     Code.RESULT_TOO_LARGE: ResultTooLarge,
+    Code.OUTCOME_UNKNOWN: NoAnswer,
 }
 
 

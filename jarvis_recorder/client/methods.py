@@ -115,11 +115,14 @@ class Conversations(Group):
 
     sessions = asks(questions.ListSessions)
     turns = asks(questions.ListTurns)
+    get = asks(questions.GetTurn)
     search = asks(questions.SearchTurns)
     usage = asks(questions.ReportUsage)
     delete = asks(questions.DeleteConversation)
     iter_sessions = pages(questions.ListSessions, lambda page: page.sessions)
     iter_turns = pages(questions.ListTurns, lambda page: page.turns)
+    iter_search = pages(questions.SearchTurns, lambda page: page.turns)
+    iter_usage = pages(questions.ReportUsage, lambda page: page.usage)
 
 
 class Snapshots(Group):

@@ -42,6 +42,22 @@ JsonText = Annotated[
 ]
 
 
+def _named_as_here(omitted: list[str]) -> list[str]:
+    """Return the names in camelCase; further fields are never shown here."""
+    return [to_camel(name) for name in omitted if name != "extra"]
+
+
+Omitted = Annotated[
+    list[str],
+    BeforeValidator(_named_as_here),
+    Field(
+        description="the fields left out because they take more than 64 KiB; of `content` the first "
+        "1,000 characters stay. `/api/events/{id}`, `/api/turns/{id}` and `/api/snapshots/at` give "
+        "the whole"
+    ),
+]
+
+
 class Event(Shape):
     """An event as the original system shows it."""
 
@@ -56,6 +72,7 @@ class Event(Shape):
     resolved: bool
     resolved_at: Moment | None
     resolved_by: str | None
+    omitted: Omitted
 
 
 class OneEvent(Shape):
@@ -104,6 +121,11 @@ class Turn(Shape):
     output_tokens: int | None
     cost_usd: Cost | None
     tool_calls: Any
+    omitted: Omitted
+
+
+class OneTurn(Shape):
+    turn: Turn
 
 
 class TurnPage(Shape):
@@ -121,6 +143,7 @@ class FoundTurn(Shape):
 
 class FoundTurns(Shape):
     turns: list[FoundTurn]
+    next_cursor: str | None
 
 
 class Usage(Shape):
@@ -135,6 +158,7 @@ class Usage(Shape):
 class UsageReport(Shape):
     usage: list[Usage]
     total: Usage
+    next_cursor: str | None
 
 
 class Deleted(Shape):
@@ -155,6 +179,7 @@ class SnapshotPage(Shape):
 
 class Snapshot(SnapshotHead):
     snapshot: dict[str, Any]
+    omitted: Omitted
 
 
 class OneSnapshot(Shape):

@@ -4,28 +4,40 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 import structlog
+from pydantic_core import to_json
 
 from jarvis_recorder.errors import (
     Conflict,
     DeadlineExceeded,
     InvalidParameter,
+    MoreRoomNeeded,
     NotFound,
+    OutcomeUnknown,
     RecordRefused,
+    ResultTooLarge,
     StorageDamaged,
     StorageUnavailable,
     StorageUncertain,
 )
-from jarvis_recorder.measures import Calls
+from jarvis_recorder.measures import Calls as MeasuredCalls
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.wire import rpc
-from jarvis_recorder.wire.answers import Activity, Document, Stats
-from jarvis_recorder.wire.methods import BY_NAME, Method
-from jarvis_recorder.wire.questions import Discover, Question, ReadHoldings, ReadStats, RecordEvent
-from jarvis_recorder.wire.rpc import Call, Code, Fault, Malformed
+from jarvis_recorder.wire.answers import Activity, Document
+from jarvis_recorder.wire.methods import BY_NAME, Method, adapter
+from jarvis_recorder.wire.questions import (
+    Discover,
+    Question,
+    ReadHoldings,
+    ReadStats,
+    RecordEvent,
+    ResolveEvent,
+    SetPreference,
+)
+from jarvis_recorder.wire.rpc import Call, Calls, Code, Fault, Malformed
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +45,54 @@ log = structlog.get_logger(__name__)
 _VOICES_OF_MACHINES: Final = frozenset(("monitor", "system"))
 _LONGEST_NAME: Final = 255
 _TRY_LATER: Final = "ask again in a few seconds"
+
+SMALL_REQUEST_BYTES: Final = 64 * 1024
+# An event without what is large in it; any other answer to a change besides what was sent.
+_EVENT_ANSWER_BYTES: Final = 256 * 1024
+_SMALL_ANSWER_BYTES: Final = 8 * 1024
+# More than any record takes that could be recorded.
+_LARGEST_ANSWER_BYTES: Final = 128 * 1024 * 1024
+
+
+class Reply(NamedTuple):
+    """A reply as it is published."""
+
+    body: bytes
+    content_encoding: str | None = None
+
+
+class Lane:
+    """
+    The way of what is large through the process, one at a time.
+
+    Whoever has entered keeps it until the block ends: until the reply is on its way.
+    """
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._holds = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._holds:
+            self._lock.release()
+
+    async def enter(self, until: float) -> None:
+        """
+        Return when there is no one else in it.
+
+        Raises:
+            DeadlineExceeded: There was until then.
+        """
+        if self._holds:
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                self._holds = await self._lock.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded("others asked for much until it was too late") from None
 
 
 class Dispatcher:
@@ -49,62 +109,118 @@ class Dispatcher:
         permissions: Permissions,
         activity: Callable[[], Activity],
         document: Callable[[], Document],
-        calls: Calls,
+        calls: MeasuredCalls,
     ) -> None:
         self._archive = archive
         self._permissions = permissions
         self._activity = activity
         self._document = document
         self._calls = calls
+        self._lock = asyncio.Lock()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def dispatch(self, body: bytes, user: str | None, until: float) -> bytes | None:
+    def lane(self) -> Lane:
+        """Return the lane for one request, to be left when its reply is on the way."""
+        return Lane(self._lock)
+
+    async def read(self, body: bytes, until: float, lane: Lane) -> Calls:
         """
-        Return the reply to a body, None where all of it are notifications.
+        Return the calls of a body.
+
+        A large one is read in a thread and holds the lane: it may become thirty times as much
+        in memory.
+        """
+        if len(body) <= SMALL_REQUEST_BYTES:
+            return rpc.parse_calls(body)
+        try:
+            await lane.enter(until)
+        except DeadlineExceeded as error:
+            return rpc.unreadable(_fault(error, None))
+        return await asyncio.to_thread(rpc.parse_calls, body)
+
+    async def dispatch(
+        self, calls: Calls, user: str | None, until: float, lane: Lane | None
+    ) -> Reply | None:
+        """
+        Return the reply to what a body holds, None where all of it are notifications.
 
         The calls of a batch are worked through in their order, and what they change is in the
-        database when this returns. `until` is the deadline by the event loop's clock.
+        database when this returns. `until` is the deadline by the event loop's clock. A reply
+        above one mebibyte holds the lane; without one there is none.
         """
-        calls, is_batch = rpc.parse_calls(body)
+        if not calls.is_batch:
+            return await self._reply(calls.calls[0], user, until, rpc.MAX_REPLY_BYTES, lane)
         room = rpc.MAX_REPLY_BYTES
         replies: list[bytes] = []
-        for call in calls:
-            reply = await self._reply(call, user, until, room)
+        for call in calls.calls:
+            reply = await self._reply(call, user, until, room, None)
             if reply is not None:
-                replies.append(reply)
-                room -= len(reply)
-        if not is_batch:
-            return replies[0] if replies else None
-        return b"[%b]" % b",".join(replies) if replies else None
+                replies.append(reply.body)
+                room -= len(reply.body)
+        return Reply(b"[%b]" % b",".join(replies)) if replies else None
+
+    def refuse(self, body: bytes) -> bytes | None:
+        """Return the reply to a body whose time is over before anything was done about it."""
+        return self._refusal(body, _fault(DeadlineExceeded(), None))
+
+    @staticmethod
+    def pass_over(_: bytes) -> bytes:
+        """Return the reply to a body that is too large to be taken at all."""
+        return rpc.error_response(None, rpc.too_large_request())
+
+    def turn_away(self, body: bytes) -> bytes | None:
+        """Return the reply to a body that is too much with what waits already."""
+        busy = Fault(Code.UNAVAILABLE, "too much is being asked at once", hint=_TRY_LATER)
+        return self._refusal(body, busy)
+
+    def _refusal(self, body: bytes, fault: Fault) -> bytes | None:
+        if len(body) > SMALL_REQUEST_BYTES:
+            return rpc.error_response(None, fault)
+        calls, is_batch = rpc.parse_calls(body)
+        replies = []
+        for call in calls:
+            if isinstance(call, Malformed):
+                replies.append(rpc.error_response(call.id, call.fault))
+                continue
+            self._calls.answered(_measured(call.method), fault.code, 0.0)
+            if not call.is_notification:
+                replies.append(rpc.error_response(call.id, fault))
+        if not replies:
+            return None
+        return b"[%b]" % b",".join(replies) if is_batch else replies[0]
 
     async def _reply(
-        self, call: Call | Malformed, user: str | None, until: float, room: int
-    ) -> bytes | None:
+        self, call: Call | Malformed, user: str | None, until: float, room: int, lane: Lane | None
+    ) -> Reply | None:
         if isinstance(call, Malformed):
-            return rpc.error_response(call.id, call.fault)
+            return Reply(rpc.error_response(call.id, call.fault))
         began = time.monotonic()
         code: int | None = None
         try:
-            result = await self._result(call, user, until)
-            if len(result) > room:
-                raise _too_large(call.method)
+            result = await self._result(call, user, until, room, lane)
+            return None if call.is_notification else await _written(call.id, result, until)
         except Fault as fault:
             code = fault.code
-            return None if call.is_notification else rpc.error_response(call.id, fault)
+            return None if call.is_notification else Reply(rpc.error_response(call.id, fault))
         finally:
-            # Any other name would be a measure of its own.
-            name = call.method if call.method in BY_NAME else "_OTHER"
-            self._calls.answered(name, code, time.monotonic() - began)
-        return None if call.is_notification else rpc.response(call.id, result)
+            self._calls.answered(_measured(call.method), code, time.monotonic() - began)
 
-    async def _result(self, call: Call, user: str | None, until: float) -> bytes:
+    async def _result(
+        self, call: Call, user: str | None, until: float, room: int, lane: Lane | None
+    ) -> bytes:
         method = rpc.find_method(call.method)
         self._permissions.check(user, method.name)
         question = _named(method, rpc.read_params(method, call.params), user)
         if user is not None and not self._permissions.speaks_for_others(user):
             question = _attributed(method, question, user)
+        if method.changes and room < _most_answered(question):
+            raise Fault(
+                Code.RESULT_TOO_LARGE,
+                "the change is not made: the reply has no room to tell of it",
+                hint="put fewer calls into a batch",
+            )
         try:
-            return rpc.write_answer(method, await self._answer(question, until))
+            return await self._answer(method, question, until, room, lane)
         except (StorageUncertain, StorageDamaged) as error:
             if not self.failed.done():
                 self.failed.set_exception(error)
@@ -114,14 +230,58 @@ class Dispatcher:
         except Exception as error:
             raise _fault(error, method) from error
 
-    async def _answer(self, question: Question[Any], until: float) -> Any:
+    async def _answer(
+        self, method: Method, question: Question[Any], until: float, room: int, lane: Lane | None
+    ) -> bytes:
         match question:
             case Discover():
-                return self._document()
+                answer = rpc.write_answer(method, self._document())
             case ReadStats():
-                holdings = await self._archive.answer(ReadHoldings(), until)
-                return Stats(holdings, self._activity())
-        return await self._archive.answer(question, until)
+                holdings = await self._archive.answer(ReadHoldings(), until, room)
+                activity = adapter(Activity).dump_json(self._activity())
+                answer = b'{"holdings":%b,"activity":%b}' % (holdings, activity)
+            case _:
+                return await self._from_archive(question, until, room, lane)
+        if len(answer) > room:
+            raise ResultTooLarge("there is no room for it")
+        return answer
+
+    async def _from_archive(
+        self, question: Question[Any], until: float, room: int, lane: Lane | None
+    ) -> bytes:
+        try:
+            return await self._archive.answer(question, until, room)
+        except MoreRoomNeeded:
+            if lane is None:
+                raise
+        await lane.enter(until)
+        return await self._archive.answer(question, until, _LARGEST_ANSWER_BYTES)
+
+
+async def _written(identity: Any, result: bytes, until: float) -> Reply:
+    """Return the reply that carries a result; one that no broker would take is compressed."""
+    if len(result) <= rpc.MAX_MESSAGE_BYTES:
+        return Reply(rpc.response(identity, result))
+    try:
+        async with asyncio.timeout_at(until):
+            return Reply(await asyncio.to_thread(rpc.gzip_response, identity, result), "gzip")
+    except TimeoutError:
+        raise _fault(DeadlineExceeded(), None) from None
+
+
+def _most_answered(question: Question[Any]) -> int:
+    """Return the most bytes that the answer to a change takes."""
+    match question:
+        case SetPreference():
+            return _SMALL_ANSWER_BYTES + len(to_json(question.value))
+        case RecordEvent() | ResolveEvent():
+            return _EVENT_ANSWER_BYTES
+    return _SMALL_ANSWER_BYTES
+
+
+def _measured(method: str) -> str:
+    """Return what a call is counted under: any other name would be a measure of its own."""
+    return method if method in BY_NAME else "_OTHER"
 
 
 def _named(method: Method, question: Question[Any], user: str | None) -> Question[Any]:
@@ -165,7 +325,7 @@ def _attributed(method: Method, question: Question[Any], user: str) -> Question[
     return attributed
 
 
-def _fault(error: Exception, method: Method) -> Fault:
+def _fault(error: Exception, method: Method | None) -> Fault:
     """Return what an asker hears of an error: nothing that only concerns the recorder."""
     match error:
         case NotFound():
@@ -180,27 +340,32 @@ def _fault(error: Exception, method: Method) -> Fault:
                 "there was no answer in time, and nothing is changed",
                 hint="ask for less, or allow more in the property expiration",
             )
+        case OutcomeUnknown():
+            return Fault(
+                Code.OUTCOME_UNKNOWN,
+                "the time was over while the change was being made: whether it is made is unknown",
+                hint="read before asking again, or allow more in the property expiration",
+            )
+        case MoreRoomNeeded():
+            return Fault(
+                Code.RESULT_TOO_LARGE,
+                f"the record is larger than {rpc.MAX_REPLY_BYTES} bytes",
+                hint="ask for it once more, by itself and not in a batch",
+            )
+        case ResultTooLarge():
+            return Fault(
+                Code.RESULT_TOO_LARGE,
+                f"the reply would be larger than {rpc.MAX_REPLY_BYTES} bytes",
+                hint="ask for less: a smaller limit, and the rest by cursor; a shorter window",
+            )
         case RecordRefused():
             return Fault(Code.INVALID_PARAMS, "the database cannot hold one of the values")
         case StorageUnavailable():
             return Fault(Code.UNAVAILABLE, "the database cannot be used now", hint=_TRY_LATER)
-    log.error("request_failed", method=method.name, error=type(error).__name__)
+    name = None if method is None else method.name
+    log.error("request_failed", method=name, error=type(error).__name__)
     return Fault(
         Code.INTERNAL_ERROR,
         "the recorder failed on it",
         hint="its log says more; report it as a bug",
-    )
-
-
-def _too_large(method: str) -> Fault:
-    if rpc.find_method(method).changes:
-        return Fault(
-            Code.RESULT_TOO_LARGE,
-            f"the change is made, but the reply would be larger than {rpc.MAX_REPLY_BYTES} bytes",
-            hint="do not repeat it; put fewer calls into a batch",
-        )
-    return Fault(
-        Code.RESULT_TOO_LARGE,
-        f"the reply would be larger than {rpc.MAX_REPLY_BYTES} bytes",
-        hint="ask for less: a smaller limit, and the rest by cursor; a shorter window",
     )

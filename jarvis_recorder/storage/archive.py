@@ -6,27 +6,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import delete, select
 
+from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.ports import Announcement, Clock
-from jarvis_recorder.storage import conversations, events, preferences, snapshots
+from jarvis_recorder.storage import conversations, events, preferences, snapshots, usage
 from jarvis_recorder.storage.change_queue import ChangeQueue
 from jarvis_recorder.storage.changes import CHANGES
 from jarvis_recorder.storage.holdings import holdings
 from jarvis_recorder.storage.readers import Readers
+from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import outbox
 from jarvis_recorder.storage.timeline import timeline_around
 from jarvis_recorder.storage.writer import Writer
 from jarvis_recorder.wire import questions
-from jarvis_recorder.wire.questions import AnswerT, Question
+from jarvis_recorder.wire.questions import Question
 
 _PATIENCE_SECONDS: Final = 5.0
 
-READS: Final[dict[type, Callable[[Connection, Any], Any]]] = {
+# What the announcements read at once take together, unless the first one alone takes more.
+_OUTBOX_BYTES: Final = 1024 * 1024
+
+READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
     questions.UnresolvedEvents: events.unresolved_events,
     questions.GetEvent: events.get_event,
     questions.EventHistogram: events.histogram,
     questions.ListTurns: conversations.list_turns,
+    questions.GetTurn: conversations.get_turn,
     questions.SearchTurns: conversations.search_turns,
     questions.SnapshotAt: snapshots.snapshot_at,
     questions.TimelineAround: timeline_around,
@@ -44,7 +50,7 @@ class SqliteArchive:
             questions.ReadHoldings: partial(holdings, path),
             questions.ListEvents: partial(events.list_events, clock),
             questions.ListSessions: partial(conversations.list_sessions, clock),
-            questions.ReportUsage: partial(conversations.report_usage, clock),
+            questions.ReportUsage: partial(usage.report_usage, clock),
             questions.ListSnapshots: partial(snapshots.list_snapshots, clock),
             questions.LatestSnapshot: partial(snapshots.latest_snapshot, clock),
         }
@@ -52,16 +58,26 @@ class SqliteArchive:
         """Set after each change: it may have left something to announce."""
         self._changes = ChangeQueue(path, writer, clock, self.changed)
 
-    async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
+    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
         """Answer a question; see `ports.Archive`."""
         if type(question) in CHANGES:
-            changed: AnswerT = await self._changes.make(question, until)
-            return changed
+            return await self._changes.make(question, until)
         read = self._reads[type(question)]
-        answer: AnswerT = await self._readers.run(
-            lambda connection: read(connection, question), until
+        return await self._readers.run(
+            lambda reading: _fitting(read(reading, question), room), until, room
         )
-        return answer
+
+
+def _fitting(answer: bytes, room: int) -> bytes:
+    """
+    Return the answer; most end in time, and what does not is small by itself.
+
+    Raises:
+        ResultTooLarge: Others have left it no room.
+    """
+    if len(answer) > room:
+        raise ResultTooLarge("there is no room for it")
+    return answer
 
 
 class SqliteOutbox:
@@ -87,8 +103,15 @@ class SqliteOutbox:
             .limit(limit)
         )
 
-        def read(connection: Connection) -> list[Announcement]:
-            return [Announcement(*row) for row in connection.execute(oldest_first)]
+        def read(reading: Reading) -> list[Announcement]:
+            room = _OUTBOX_BYTES
+            oldest: list[Announcement] = []
+            for row in reading.rows(oldest_first):
+                room -= len(row.body)
+                if oldest and room < 0:
+                    break
+                oldest.append(Announcement(*row))
+            return oldest
 
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         return await self._readers.run(read, until)

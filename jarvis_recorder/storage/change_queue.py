@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from jarvis_recorder.errors import (
     DeadlineExceeded,
+    OutcomeUnknown,
     StorageDamaged,
     StorageUnavailable,
     StorageUncertain,
@@ -51,12 +52,13 @@ class ChangeQueue:
         self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
 
-    async def make(self, question: Question[Any], until: float) -> Any:
+    async def make(self, question: Question[Any], until: float) -> bytes:
         """
         Return the answer to a change once it is committed.
 
         Raises:
             DeadlineExceeded: Its turn had not come at `until`: nothing is changed.
+            OutcomeUnknown: It was being made at `until`, and is finished all the same.
             RecorderError: It is refused, or nothing of its group could be committed.
         """
         if isinstance(question, _GROWING):
@@ -69,10 +71,9 @@ class ChangeQueue:
             async with asyncio.timeout_at(until):
                 return await asyncio.shield(waiting.outcome)
         except TimeoutError:
-            if waiting not in self._waiting:
-                # It is being made: whether it has been is what its asker has to know.
-                return await asyncio.shield(waiting.outcome)
-            raise DeadlineExceeded("others were writing until it was too late") from None
+            if waiting in self._waiting:
+                raise DeadlineExceeded("others were writing until it was too late") from None
+            raise OutcomeUnknown("the change was being made when the time was over") from None
         finally:
             # Nobody waits for it any more; nothing happens where it is taken already.
             with contextlib.suppress(ValueError):

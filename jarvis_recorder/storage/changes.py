@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from jarvis_recorder.errors import Conflict
-from jarvis_recorder.storage.events import find_event, new_event
+from jarvis_recorder.storage.events import found_event
 from jarvis_recorder.storage.insertion import insert_all, newest_id, rows_of
 from jarvis_recorder.storage.preferences import find_preference
 from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
@@ -18,7 +18,7 @@ from jarvis_recorder.wire.announcements import (
     ChangedPreference,
     DeletedPreference,
 )
-from jarvis_recorder.wire.answers import Deleted, OneEvent, OnePreference, Preference
+from jarvis_recorder.wire.answers import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import (
     DeleteConversation,
@@ -33,11 +33,16 @@ from jarvis_recorder.wire.times import to_datetime
 # Deleted words stay in the segments of the search's index until these are merged into one.
 _FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
 
-Change = Callable[[Connection, Any, int], Any]
-"""Makes a change in a transaction that has begun, at a moment in microseconds."""
+Change = Callable[[Connection, Any, int], bytes]
+"""
+Makes a change in a transaction that has begun, at a moment in microseconds.
+
+Returns the answer as JSON, without what is large in it: no one gets an error for a change
+that is made because they could not be told of it.
+"""
 
 
-def record_event(connection: Connection, question: RecordEvent, now: int) -> OneEvent:
+def record_event(connection: Connection, question: RecordEvent, now: int) -> bytes:
     """
     Record an event once, and return it as it is stored.
 
@@ -48,9 +53,8 @@ def record_event(connection: Connection, question: RecordEvent, now: int) -> One
     stored, collisions = insert_all(connection, rows_of([record], now))
     if collisions:
         raise Conflict("another event is stored under this message_id: choose a new one")
-    if stored:
-        return OneEvent(new_event(newest_id(connection), record, now))
-    return OneEvent(find_event(connection, _recorded_before(connection, record)))
+    event_id = newest_id(connection) if stored else _recorded_before(connection, record)
+    return found_event(connection, event_id)
 
 
 def _recorded_before(connection: Connection, record: Record) -> int:
@@ -64,7 +68,7 @@ def _recorded_before(connection: Connection, record: Record) -> int:
     return found
 
 
-def resolve_event(connection: Connection, question: ResolveEvent, now: int) -> OneEvent:
+def resolve_event(connection: Connection, question: ResolveEvent, now: int) -> bytes:
     """
     Mark an event as resolved and announce it; a first resolution is kept.
 
@@ -76,13 +80,13 @@ def resolve_event(connection: Connection, question: ResolveEvent, now: int) -> O
         .where(events.c.id == question.id, ~events.c.resolved)
         .values(resolved=True, resolved_at=to_datetime(now), resolved_by=question.resolved_by)
     )
-    answer = OneEvent(find_event(connection, question.id))
+    answer = found_event(connection, question.id)
     if changed.rowcount:
-        _announce(connection, EVENT_RESOLVED, adapter(OneEvent).dump_json(answer), now)
+        _announce(connection, EVENT_RESOLVED, answer, now)
     return answer
 
 
-def set_preference(connection: Connection, question: SetPreference, now: int) -> OnePreference:
+def set_preference(connection: Connection, question: SetPreference, now: int) -> bytes:
     """
     Set a preference and announce it.
 
@@ -102,12 +106,12 @@ def set_preference(connection: Connection, question: SetPreference, now: int) ->
     else:
         of_key = preferences.c.key == question.key
         connection.execute(update(preferences).where(of_key).values(values))
-    answer = OnePreference(after)
-    _announce(connection, PREFERENCE_CHANGED, adapter(OnePreference).dump_json(answer), now)
+    answer = adapter(OnePreference).dump_json(OnePreference(after))
+    _announce(connection, PREFERENCE_CHANGED, answer, now)
     return answer
 
 
-def delete_preference(connection: Connection, question: DeletePreference, now: int) -> Deleted:
+def delete_preference(connection: Connection, question: DeletePreference, now: int) -> bytes:
     """Delete a preference and announce it, where there is one."""
     of_key = preferences.c.key == question.key
     gone = connection.execute(delete(preferences).where(of_key))
@@ -115,16 +119,16 @@ def delete_preference(connection: Connection, question: DeletePreference, now: i
         gone_now = ChangedPreference(DeletedPreference(question.key, deleted=True))
         body = adapter(ChangedPreference).dump_json(gone_now)
         _announce(connection, PREFERENCE_CHANGED, body, now)
-    return Deleted(gone.rowcount)
+    return adapter(Deleted).dump_json(Deleted(gone.rowcount))
 
 
-def delete_conversation(connection: Connection, question: DeleteConversation, _: int) -> Deleted:
+def delete_conversation(connection: Connection, question: DeleteConversation, _: int) -> bytes:
     """Erase the turns of a conversation and what the search knows of them."""
     of_session = conversations.c.session_id == question.session_id
     gone = connection.execute(delete(conversations).where(of_session))
     if gone.rowcount:
         connection.execute(text(_FORGET_WORDS))
-    return Deleted(gone.rowcount)
+    return adapter(Deleted).dump_json(Deleted(gone.rowcount))
 
 
 def _announce(connection: Connection, routing_key: str, body: bytes, now: int) -> None:

@@ -39,11 +39,18 @@ def read_cursor(question: Any, *kinds: type[int] | type[str]) -> Position | None
         position = json.loads(raw) if digest == _digest(question, raw) else None
     except ValueError:
         position = None
-    if not isinstance(position, list) or [type(part) for part in position] != list(kinds):
+    if not isinstance(position, list) or not _fits(position, kinds):
         raise InvalidParameter(
             "cursor", "of another question, or damaged: begin again without a cursor"
         )
     return tuple(position)
+
+
+def _fits(position: list[Any], kinds: tuple[type[int] | type[str], ...]) -> bool:
+    """Whether a position is of these types, and of values that SQLite can be asked about."""
+    return [type(part) for part in position] == list(kinds) and all(
+        isinstance(part, str) or -(2**63) <= part < 2**63 for part in position
+    )
 
 
 def _digest(question: Any, raw: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Questions about events."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Row,
+    Select,
     TextClause,
     func,
     literal,
@@ -19,16 +19,19 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from jarvis_recorder.errors import NotFound
+from jarvis_recorder.errors import NotFound, ResultTooLarge
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.cursors import read_cursor, write_cursor
+from jarvis_recorder.storage.cursors import read_cursor
+from jarvis_recorder.storage.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.present import end_of_present
-from jarvis_recorder.storage.rows import parsed
-from jarvis_recorder.storage.tables import Instant, events
-from jarvis_recorder.wire.answers import Bucket, EventPage, Histogram, OneEvent, StoredEvent
+from jarvis_recorder.storage.reading import Reading
+from jarvis_recorder.storage.tables import events
+from jarvis_recorder.wire.answers import Bucket, Histogram
+from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
-from jarvis_recorder.wire.records import Event, Record
-from jarvis_recorder.wire.times import to_datetime, to_micros
+from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
+
+EVENTS: Final = RowsOf(events, ("details", "extra"))
 
 # How many events one call looks through: a filter that fits hardly any would otherwise read
 # the whole table. The page then is short, and its cursor goes on from where looking ended.
@@ -37,75 +40,63 @@ MAX_LOOKED_THROUGH: Final = 2_000
 _Condition = ColumnElement[bool] | TextClause
 _Filters = ListEvents | EventHistogram
 _columns: Final = events.c
-_AT: Final = tuple_(_columns.timestamp, _columns.id)
+# As an integer: a place that somebody made up may lie beyond the years of a datetime.
+_TIME: Final = type_coerce(_columns.timestamp, Integer())
+_AT: Final = tuple_(_TIME, _columns.id)
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
 _WIDTHS: Final = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200,
     86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
 )  # fmt: skip
 _BUCKETS_BY_DEFAULT: Final = 60
+# What a bucket takes in an answer, and each count of a value besides the value.
+_BUCKET_BYTES: Final = 80
+_COUNT_BYTES: Final = 24
 
 
-def list_events(clock: Clock, connection: Connection, question: ListEvents) -> EventPage:
+def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
     """Return a page of the events that match every filter; see `end_of_present`."""
     indexed, others = _conditions(question)
     if question.since is not None:
         indexed.append(_columns.timestamp >= question.since)
     indexed.append(_columns.timestamp < (question.until or end_of_present(clock)))
-    return _page(connection, question, indexed, others)
+    return _page(reading, question, indexed, others)
 
 
-def unresolved_events(connection: Connection, question: UnresolvedEvents) -> EventPage:
+def unresolved_events(reading: Reading, question: UnresolvedEvents) -> bytes:
     """Return a page of the events that nobody has resolved."""
-    return _page(connection, question, [], [~_columns.resolved])
+    return _page(reading, question, [], [~_columns.resolved])
 
 
-def get_event(connection: Connection, question: GetEvent) -> OneEvent:
+def get_event(reading: Reading, question: GetEvent) -> bytes:
     """
     Return one event.
 
     Raises:
         NotFound: There is none of this id.
+        MoreRoomNeeded: It is larger than the room.
     """
-    return OneEvent(find_event(connection, question.id))
+    event = EVENTS.one(reading, question.id)
+    if event is None:
+        raise _missing(question.id)
+    return b'{"event":%b}' % event
 
 
-def find_event(connection: Connection, event_id: int) -> StoredEvent:
-    row = connection.execute(select(events).where(_columns.id == event_id)).first()
-    if row is None:
-        raise NotFound(f"there is no event {event_id}")
-    return stored_event(row)
+def found_event(connection: Connection, event_id: int) -> bytes:
+    """
+    Return one event without what is large in it, as the answer to a change.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    written = EVENTS.write(connection, event_id)
+    if written is None:
+        raise _missing(event_id)
+    return b'{"event":%b}' % written.text
 
 
-def stored_event(row: Row[Any]) -> StoredEvent:
-    """Return a row of the table as an answer has it."""
-    fields = row._asdict()
-    return StoredEvent(
-        **fields | {"details": parsed(fields["details"]), "extra": parsed(fields["extra"])}
-    )
-
-
-def new_event(event_id: int, record: Record, recorded_at: int) -> StoredEvent:
-    """Return a record as an answer has it that was inserted a moment ago: reading costs more."""
-    body = record.body
-    assert isinstance(body, Event)
-    return StoredEvent(
-        id=event_id,
-        message_id=record.message_id,
-        timestamp=to_datetime(record.timestamp),
-        stamped=record.stamped,
-        type=body.type,
-        severity=body.severity,
-        source=body.source,
-        node=body.node,
-        summary=body.summary,
-        details=body.details,
-        resolved=False,
-        resolved_at=None,
-        resolved_by=None,
-        extra=record.extra,
-        recorded_at=to_datetime(recorded_at),
-    )
+def _missing(event_id: int) -> NotFound:
+    return NotFound(f"there is no event {event_id}")
 
 
 def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
@@ -148,30 +139,26 @@ def _best_index(filters: _Filters) -> str | None:
 
 
 def _page(
-    connection: Connection,
+    reading: Reading,
     question: ListEvents | UnresolvedEvents,
     indexed: list[_Condition],
     others: list[_Condition],
-) -> EventPage:
+) -> bytes:
     """Return what matches among the next events that the index leads to."""
     position = read_cursor(question, int, int)
     if position is not None:
         indexed.append(_place(*position) > _AT)
-    end = _place_of_last_looked_at(connection, indexed) if others else None
+    end = _place_of_last_looked_at(reading.connection, indexed) if others else None
     if end is not None:
         others.append(_place(*end) <= _AT)
-    page = select(events).where(*indexed, *others).order_by(*_NEWEST_FIRST)
-    rows = connection.execute(page.limit(question.limit + 1)).all()
-    if len(rows) > question.limit:
-        rows = rows[: question.limit]
-        end = (to_micros(rows[-1].timestamp), rows[-1].id)
-    return EventPage(
-        [stored_event(row) for row in rows], None if end is None else write_cursor(question, *end)
-    )
+    # Only where they are: SQLite would sort whole rows where times are equal.
+    places = select(_TIME, _columns.id).where(*indexed, *others).order_by(*_NEWEST_FIRST)
+    keys = reading.places(places.limit(question.limit + 1))
+    return write_page(reading, question, "events", EVENTS.lines(reading, keys), end=end)
 
 
 def _place(micros: Any, event_id: Any) -> ColumnElement[Any]:
-    return tuple_(literal(to_datetime(micros), Instant()), literal(event_id, Integer()))
+    return tuple_(literal(micros, Integer()), literal(event_id, Integer()))
 
 
 def _place_of_last_looked_at(
@@ -179,28 +166,41 @@ def _place_of_last_looked_at(
 ) -> tuple[int, int] | None:
     """Return where looking has to end, None where the index ends before."""
     place = (
-        select(_columns.timestamp, _columns.id)
+        select(_TIME, _columns.id)
         .where(*indexed)
         .order_by(*_NEWEST_FIRST)
         .limit(1)
         .offset(MAX_LOOKED_THROUGH - 1)
     )
     row = connection.execute(place).first()
-    return None if row is None else (to_micros(row.timestamp), row.id)
+    return None if row is None else (row[0], row.id)
 
 
-def histogram(connection: Connection, question: EventHistogram) -> Histogram:
-    """Return how many events fall into each stretch of time, empty stretches too."""
+def histogram(reading: Reading, question: EventHistogram) -> bytes:
+    """
+    Return how many events fall into each stretch of time, empty stretches too.
+
+    Raises:
+        ResultTooLarge: There are more values to count by than the room holds.
+    """
     width = question.bucket_seconds or _usual_width(question)
     micros = width * 1_000_000
     first = to_micros(question.since) // micros
     last = ceil(to_micros(question.until) / micros)
-    buckets = [Bucket(to_datetime(number * micros), 0, {}) for number in range(first, last)]
-    for number, value, count in _counted(connection, question, micros):
-        bucket = buckets[number - first]
-        by = bucket.by if question.by is None else bucket.by | {value or "": count}
-        buckets[number - first] = Bucket(bucket.start, bucket.count + count, by)
-    return Histogram(width, buckets)
+    # The first may begin before there are years.
+    starts = [to_datetime(max(number * micros, EARLIEST)) for number in range(first, last)]
+    counts = [0] * len(starts)
+    by: list[dict[str, int]] = [{} for _ in starts]
+    room = reading.room - _BUCKET_BYTES * len(starts)
+    for number, value, count in reading.rows(_counted(question, micros)):
+        counts[number - first] += count
+        if question.by is not None:
+            room -= _COUNT_BYTES + len((value or "").encode())
+            by[number - first][value or ""] = count
+        if room < 0:
+            raise ResultTooLarge("there are too many values in too many buckets")
+    buckets = [Bucket(*bucket) for bucket in zip(starts, counts, by, strict=True)]
+    return adapter(Histogram).dump_json(Histogram(width, buckets))
 
 
 def _usual_width(question: EventHistogram) -> int:
@@ -210,16 +210,13 @@ def _usual_width(question: EventHistogram) -> int:
     return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
 
 
-def _counted(
-    connection: Connection, question: EventHistogram, micros: int
-) -> Iterator[tuple[int, str | None, int]]:
-    """Yield number of bucket, value and count, where there is anything to count."""
+def _counted(question: EventHistogram, micros: int) -> Select[tuple[int, str | None, int]]:
+    """Select number of bucket, value and count, where there is anything to count."""
     indexed, others = _conditions(question)
     # Floor division, before 1970 too: SQLite's own rounds towards zero.
-    time = type_coerce(_columns.timestamp, Integer())
-    bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")
+    bucket = ((_TIME - (_TIME % micros + micros) % micros) // micros).label("bucket")
     value = literal_column("''") if question.by is None else _columns[question.by]
-    counted = (
+    return (
         select(bucket, value.label("value"), func.count())
         .where(
             _columns.timestamp >= question.since,
@@ -229,4 +226,3 @@ def _counted(
         )
         .group_by("bucket", "value")
     )
-    yield from connection.execute(counted)

@@ -173,12 +173,20 @@ def _permissions(paths: Sequence[Path]) -> list[Finding]:
 
 def _clock(path: Path) -> Finding:
     if (ahead := _newest(path) - time.time()) > _FUTURE_SECONDS:
-        text = f"the newest event lies {ahead / 60:,.0f} minutes in the future"
+        text = f"the newest event lies {_span(ahead)} in the future"
         return yellow("clock", text, "timedatectl, here and where the events come from")
     if not _is_synchronised():
         text = "the kernel does not take its clock for synchronised"
         return yellow("clock", text, "timedatectl set-ntp true; in a container, on the host")
     return green("clock", "synchronised")
+
+
+def _span(seconds: float) -> str:
+    """Return a duration in the unit that people would use of it."""
+    for size, unit in ((365 * 86_400, "years"), (86_400, "days"), (3_600, "hours")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds / 60:,.0f} minutes"
 
 
 def _newest(path: Path) -> float:

@@ -4,9 +4,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Select, Table, func, select
 
 from jarvis_recorder.storage import files, schema
+from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
     conversations,
@@ -14,13 +15,14 @@ from jarvis_recorder.storage.tables import (
     preferences,
 )
 from jarvis_recorder.wire.answers import Extent, Holdings
+from jarvis_recorder.wire.methods import adapter
 
 
-def holdings(path: Path, connection: Connection, _: Any) -> Holdings:
+def holdings(path: Path, reading: Reading, _: Any) -> bytes:
     """Return counts, the oldest and newest times, and the sizes of the files."""
-    extent = partial(_extent, connection)
-    kept = connection.execute(select(func.count()).select_from(preferences)).scalar_one()
-    return Holdings(
+    extent = partial(_extent, reading)
+    kept = _only(reading, select(func.count()).select_from(preferences))
+    found = Holdings(
         extent(events),
         extent(conversations),
         extent(cluster_snapshots),
@@ -29,11 +31,18 @@ def holdings(path: Path, connection: Connection, _: Any) -> Holdings:
         files.size(files.companions(path)[0]),
         schema.HEAD,
     )
+    return adapter(Holdings).dump_json(found)
 
 
-def _extent(connection: Connection, table: Table) -> Extent:
-    count = connection.execute(select(func.count()).select_from(table)).scalar_one()
+def _extent(reading: Reading, table: Table) -> Extent:
     # One by one, or SQLite would read every row for what its index begins and ends with.
-    oldest = connection.execute(select(func.min(table.c.timestamp))).scalar_one()
-    newest = connection.execute(select(func.max(table.c.timestamp))).scalar_one()
-    return Extent(count, oldest, newest)
+    return Extent(
+        _only(reading, select(func.count()).select_from(table)),
+        _only(reading, select(func.min(table.c.timestamp))),
+        _only(reading, select(func.max(table.c.timestamp))),
+    )
+
+
+def _only(reading: Reading, statement: Select[Any]) -> Any:
+    reading.go_on()
+    return reading.connection.execute(statement).scalar_one()

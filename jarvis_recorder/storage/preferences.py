@@ -5,9 +5,12 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, select
 
 from jarvis_recorder.errors import NotFound
-from jarvis_recorder.storage.cursors import read_cursor, write_cursor
+from jarvis_recorder.storage.cursors import read_cursor
+from jarvis_recorder.storage.json_rows import Line, write_page
+from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import preferences
-from jarvis_recorder.wire.answers import OnePreference, Preference, PreferencePage
+from jarvis_recorder.wire.answers import OnePreference, Preference
+from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import GetPreference, ListPreferences
 
 _columns: Final = preferences.c
@@ -20,17 +23,17 @@ IN_ORDER: Final = (
 )
 
 
-def get_preference(connection: Connection, question: GetPreference) -> OnePreference:
+def get_preference(reading: Reading, question: GetPreference) -> bytes:
     """
     Return one preference.
 
     Raises:
         NotFound: There is none of this key.
     """
-    found = find_preference(connection, question.key)
+    found = find_preference(reading.connection, question.key)
     if found is None:
         raise NotFound("there is no preference of this key: preferences.list tells which there are")
-    return OnePreference(found)
+    return adapter(OnePreference).dump_json(OnePreference(found))
 
 
 _BY_KEY: Final = select(*IN_ORDER).where(_columns.key == bindparam("key"))
@@ -41,7 +44,7 @@ def find_preference(connection: Connection, key: str) -> Preference | None:
     return None if row is None else Preference(*row)
 
 
-def list_preferences(connection: Connection, question: ListPreferences) -> PreferencePage:
+def list_preferences(reading: Reading, question: ListPreferences) -> bytes:
     """Return a page of the preferences whose keys begin with the prefix."""
     by_key = select(*IN_ORDER).order_by(_columns.key).limit(question.limit + 1)
     if question.prefix:
@@ -51,8 +54,8 @@ def list_preferences(connection: Connection, question: ListPreferences) -> Prefe
         )
     if (position := read_cursor(question, str)) is not None:
         by_key = by_key.where(_columns.key > position[0])
-    found = [Preference(*row) for row in connection.execute(by_key)]
-    page = found[: question.limit]
-    if len(found) == len(page):
-        return PreferencePage(page, None)
-    return PreferencePage(page, write_cursor(question, page[-1].key))
+    preference = adapter(Preference)
+    lines = (
+        Line(preference.dump_json(Preference(*row)), (row.key,)) for row in reading.rows(by_key)
+    )
+    return write_page(reading, question, "preferences", lines)

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,13 +15,16 @@ from sqlalchemy import Connection, Engine
 
 from jarvis_recorder.errors import DeadlineExceeded
 from jarvis_recorder.storage import sqlite
+from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.upkeep import Gate
 
 T = TypeVar("T")
-Read = Callable[[Connection], T]
+Read = Callable[[Reading], T]
 """Answers from one snapshot of the database; called in a thread."""
 
 _INTERRUPT_AGAIN_SECONDS: Final = 0.005
+_NICENESS: Final = 10
+UNBOUNDED: Final = 2**62
 
 
 class Readers:
@@ -33,18 +38,23 @@ class Readers:
     def __init__(self, path: Path, engine: Engine) -> None:
         self._path = path
         self._engine = engine
-        self._threads = ThreadPoolExecutor(sqlite.READERS, thread_name_prefix="reader")
+        self._threads = ThreadPoolExecutor(
+            sqlite.READERS, thread_name_prefix="reader", initializer=_step_back
+        )
+        self._ending: set[asyncio.Task[None]] = set()
 
-    async def run(self, read: Read[T], until: float) -> T:
+    async def run(self, read: Read[T], until: float, room: int = UNBOUNDED) -> T:
         """
-        Return what `read` makes of one consistent snapshot.
+        Return what `read` makes of one consistent snapshot, in `room` bytes.
+
+        It returns by `until`, a time of the event loop's clock, whatever the thread still does.
 
         Raises:
-            DeadlineExceeded: It was not done at `until`, by the event loop's clock: its
-                statement has been interrupted, or was never begun.
+            DeadlineExceeded: It was not done by then: its statement is interrupted, or was never
+                begun.
             StorageUnavailable, StorageDamaged: The file cannot be read.
         """
-        reading = _Reading(self._engine, read)
+        reading = _Job(self._engine, read, room)
         job = self._threads.submit(reading.run)
         try:
             async with asyncio.timeout_at(until):
@@ -55,52 +65,67 @@ class Readers:
         finally:
             # What has not begun yet is taken back; what has is interrupted.
             if not (job.done() or job.cancel()):
-                await asyncio.shield(_interrupted(reading, job))
+                ending = asyncio.create_task(_interrupted(reading, job))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
         """Return once every thread has ended and every connection is closed."""
+        await asyncio.gather(*self._ending)
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
 
 
-async def _interrupted(reading: "_Reading[T]", job: Future[T]) -> None:
+def _step_back() -> None:
+    """Let the event loop go before this thread: it refuses in time what is not read in time."""
+    # Elsewhere a thread is not what has a priority. A sandbox may forbid it.
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICENESS)
+
+
+async def _interrupted(reading: "_Job[T]", job: Future[T]) -> None:
     """Interrupt until it has ended: between two statements there is nothing to interrupt."""
     while not job.done():
         reading.interrupt()
         await asyncio.sleep(_INTERRUPT_AGAIN_SECONDS)
 
 
-class _Reading(Generic[T]):
+class _Job(Generic[T]):
     """One question on its way through a thread; interrupting it harms no other."""
 
-    def __init__(self, engine: Engine, read: Read[T]) -> None:
+    def __init__(self, engine: Engine, read: Read[T], room: int) -> None:
         self._engine = engine
         self._read = read
+        self._room = room
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._reading: Reading | None = None
 
     def run(self) -> T:
         with (
             self._engine.connect() as connection,
-            self._interruptible(connection),
+            self._interruptible(connection) as reading,
             connection.begin(),
         ):
-            return self._read(connection)
+            return self._read(reading)
 
     @contextlib.contextmanager
-    def _interruptible(self, connection: Connection) -> Iterator[None]:
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
+    def _interruptible(self, connection: Connection) -> Iterator[Reading]:
+        reading = Reading(connection, self._room)
         with self._lock:
-            self._connection = raw
+            self._connection = sqlite.driver_of(connection)
+            self._reading = reading
         try:
-            yield
+            yield reading
         finally:
             with self._lock:
                 self._connection = None
 
     def interrupt(self) -> None:
         with self._lock:
+            if self._reading is not None:
+                self._reading.end()
             if self._connection is not None:
                 self._connection.interrupt()
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from pydantic_core import from_json
 from sqlalchemy import Table, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
@@ -123,8 +122,3 @@ def insert_statement(shape: RowShape, rows: int) -> str:
 def flat(rows: list[Row]) -> Row:
     """Return the parameters of many rows as one."""
     return tuple(chain.from_iterable(rows))
-
-
-def parsed(content: str | None) -> Any:
-    """Return the value of JSON text that was stored, None where there is none."""
-    return None if content is None else from_json(content)

@@ -1,25 +1,57 @@
 """Questions about snapshots."""
 
+import zlib
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, Row, Select, literal, select, tuple_
+from pydantic_core import to_json
+from sqlalchemy import (
+    Integer,
+    LargeBinary,
+    Row,
+    Select,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
 
-from jarvis_recorder.errors import NotFound
+from jarvis_recorder.errors import MoreRoomNeeded, NotFound
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.cursors import read_cursor, write_cursor
+from jarvis_recorder.storage.cursors import read_cursor
+from jarvis_recorder.storage.json_rows import Line, write_page
 from jarvis_recorder.storage.present import end_of_present
-from jarvis_recorder.storage.rows import parsed
-from jarvis_recorder.storage.tables import Instant, cluster_snapshots
-from jarvis_recorder.wire.answers import OneSnapshot, SnapshotHead, SnapshotPage, StoredSnapshot
+from jarvis_recorder.storage.reading import Reading
+from jarvis_recorder.storage.tables import cluster_snapshots
 from jarvis_recorder.wire.questions import LatestSnapshot, ListSnapshots, SnapshotAt
-from jarvis_recorder.wire.times import to_datetime, to_micros
+from jarvis_recorder.wire.times import format_rfc3339
 
 _columns: Final = cluster_snapshots.c
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
+_TIME: Final = type_coerce(_columns.timestamp, Integer())
+_EXTRA: Final = cast(_columns.extra, LargeBinary)
+# What there is to tell of a snapshot before its body, which may be large, is read.
+_HEADS: Final = select(
+    _columns.id,
+    _columns.message_id,
+    _columns.cluster,
+    _TIME.label("timestamp"),
+    _columns.stamped,
+    _columns.size_bytes,
+    type_coerce(_columns.recorded_at, Integer()).label("recorded_at"),
+    func.length(_EXTRA).label("extra_bytes"),
+)
+_BODY: Final = select(type_coerce(_columns.snapshot, LargeBinary), _EXTRA).where(
+    _columns.id == bindparam("id")
+)
+# At most what the other fields take.
+_FRAME_BYTES: Final = 4_096
 
 
-def latest_snapshot(clock: Clock, connection: Connection, question: LatestSnapshot) -> OneSnapshot:
+def latest_snapshot(clock: Clock, reading: Reading, question: LatestSnapshot) -> bytes:
     """
     Return the newest snapshot of a cluster that is not of the future.
 
@@ -27,40 +59,41 @@ def latest_snapshot(clock: Clock, connection: Connection, question: LatestSnapsh
 
     Raises:
         NotFound: There is none of this cluster.
+        MoreRoomNeeded: It is larger than the room.
     """
     newest = _of_cluster(question.cluster)
     present = newest.where(_columns.timestamp < end_of_present(clock))
-    if connection.execute(present.with_only_columns(_columns.id)).first() is not None:
-        return _one(connection, present)
-    return _one(connection, newest.order_by(None).order_by(_columns.id.desc()))
+    if reading.connection.execute(present.with_only_columns(_columns.id)).first() is not None:
+        return _one(reading, present)
+    return _one(reading, newest.order_by(None).order_by(_columns.id.desc()))
 
 
-def snapshot_at(connection: Connection, question: SnapshotAt) -> OneSnapshot:
+def snapshot_at(reading: Reading, question: SnapshotAt) -> bytes:
     """
     Return the newest snapshot of a cluster at or before a moment.
 
     Raises:
         NotFound: There is none so old.
+        MoreRoomNeeded: It is larger than the room.
     """
     before = _columns.timestamp <= question.timestamp
-    return _one(connection, _of_cluster(question.cluster).where(before))
+    return _one(reading, _of_cluster(question.cluster).where(before))
 
 
-def snapshot_in_force(connection: Connection, moment: datetime) -> StoredSnapshot | None:
-    """Return the newest snapshot of any cluster at or before a moment."""
-    newest = (
-        select(cluster_snapshots)
-        .where(_columns.timestamp <= moment)
-        .order_by(*_NEWEST_FIRST)
-        .limit(1)
-    )
-    row = connection.execute(newest).first()
-    return None if row is None else _stored(row)
+def snapshot_in_force(reading: Reading, moment: datetime, room: int) -> bytes | None:
+    """
+    Return the newest snapshot of any cluster at or before a moment.
+
+    Its body is left out, and named in `omitted`, where it is larger than `room`.
+    """
+    newest = _HEADS.where(_columns.timestamp <= moment).order_by(*_NEWEST_FIRST).limit(1)
+    head = reading.connection.execute(newest).first()
+    return None if head is None else _written(reading, head, room)
 
 
-def list_snapshots(clock: Clock, connection: Connection, question: ListSnapshots) -> SnapshotPage:
+def list_snapshots(clock: Clock, reading: Reading, question: ListSnapshots) -> bytes:
     """Return a page of snapshots without their bodies, newest first; see `end_of_present`."""
-    heads = select(_columns.id, _columns.cluster, _columns.timestamp, _columns.size_bytes)
+    heads = select(_columns.id, _columns.cluster, _TIME.label("timestamp"), _columns.size_bytes)
     if question.cluster is not None:
         heads = heads.where(_columns.cluster == question.cluster)
     if question.since is not None:
@@ -68,35 +101,50 @@ def list_snapshots(clock: Clock, connection: Connection, question: ListSnapshots
     heads = heads.where(_columns.timestamp < (question.until or end_of_present(clock)))
     if (position := read_cursor(question, int, int)) is not None:
         micros, snapshot_id = position
-        end = tuple_(literal(to_datetime(int(micros)), Instant()), literal(snapshot_id, Integer()))
-        heads = heads.where(tuple_(_columns.timestamp, _columns.id) < end)
+        end = tuple_(literal(micros, Integer()), literal(snapshot_id, Integer()))
+        heads = heads.where(tuple_(_TIME, _columns.id) < end)
     newest_first = heads.order_by(*_NEWEST_FIRST).limit(question.limit + 1)
-    found = [SnapshotHead(*row) for row in connection.execute(newest_first)]
-    page = found[: question.limit]
-    if len(found) == len(page):
-        return SnapshotPage(page, None)
-    last = page[-1]
-    return SnapshotPage(page, write_cursor(question, to_micros(last.timestamp), last.id))
+    lines = (_line(row) for row in reading.rows(newest_first))
+    return write_page(reading, question, "snapshots", lines)
+
+
+def _line(row: Row[Any]) -> Line:
+    head = row._asdict() | {"timestamp": format_rfc3339(row.timestamp)}
+    return Line(to_json(head), (row.timestamp, row.id))
 
 
 def _of_cluster(cluster: str) -> Select[Any]:
-    return (
-        select(cluster_snapshots)
-        .where(_columns.cluster == cluster)
-        .order_by(*_NEWEST_FIRST)
-        .limit(1)
-    )
+    return _HEADS.where(_columns.cluster == cluster).order_by(*_NEWEST_FIRST).limit(1)
 
 
-def _one(connection: Connection, newest: Select[Any]) -> OneSnapshot:
-    row = connection.execute(newest).first()
-    if row is None:
+def _one(reading: Reading, newest: Select[Any]) -> bytes:
+    head = reading.connection.execute(newest).first()
+    if head is None:
         raise NotFound("there is no such snapshot: snapshots.list tells which there are")
-    return OneSnapshot(_stored(row))
+    if _size(head) > reading.room:
+        raise MoreRoomNeeded("the snapshot does not fit")
+    return b'{"snapshot":%b}' % _written(reading, head, reading.room)
 
 
-def _stored(row: Row[Any]) -> StoredSnapshot:
-    fields = row._asdict()
-    return StoredSnapshot(
-        **fields | {"snapshot": parsed(fields["snapshot"]), "extra": parsed(fields["extra"])}
-    )
+def _size(head: Row[Any]) -> int:
+    return int(_FRAME_BYTES + head.size_bytes + (head.extra_bytes or 0))
+
+
+def _written(reading: Reading, head: Row[Any], room: int) -> bytes:
+    """Return a snapshot, whole where it has room."""
+    parts = [b"{}", b"null"]
+    omitted = []
+    if _size(head) <= room:
+        packed, extra = reading.connection.execute(_BODY, {"id": head.id}).one()
+        # In one piece of the right size: it would grow by copying else.
+        parts = [zlib.decompress(packed, bufsize=head.size_bytes + 1), extra or b"null"]
+    else:
+        omitted = ["snapshot", *(["extra"] if head.extra_bytes else [])]
+    fields = head._asdict() | {
+        "timestamp": format_rfc3339(head.timestamp),
+        "stamped": bool(head.stamped),
+        "recorded_at": format_rfc3339(head.recorded_at),
+        "omitted": omitted,
+    }
+    del fields["extra_bytes"]
+    return b"".join((to_json(fields)[:-1], b',"snapshot":', parts[0], b',"extra":', parts[1], b"}"))

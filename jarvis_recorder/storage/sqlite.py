@@ -362,8 +362,13 @@ def translated_errors(path: Path) -> Iterator[None]:
         raise _translate(error.orig, path) from error
     except sqlite3.Error as error:
         raise _translate(error, path) from error
-    except (OverflowError, UnicodeEncodeError) as error:
-        raise RecordRefused(f"a value cannot be bound: {type(error).__name__}") from error
+    except UnicodeEncodeError as error:
+        raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
+    except OverflowError as error:
+        # A time beyond its years is an OverflowError, too, and none of the database's.
+        if "SQLite" not in str(error):
+            raise
+        raise RecordRefused("a value cannot be bound: it is an integer beyond 64 bits") from error
 
 
 @contextlib.contextmanager

@@ -5,9 +5,9 @@ Plain dataclasses: whoever answers makes them by the thousand and need not valid
 database holds; whoever asked validates what came over the wire, with the same classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainSerializer, WithJsonSchema
 
@@ -22,6 +22,18 @@ Place = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
 ]
 """Where something stands in a text: its first character and the one behind its last."""
+
+LARGE_FIELD_BYTES: Final = 65_536
+BEGINNING_CHARACTERS: Final = 1_000
+
+Omitted = Annotated[
+    list[str],
+    Field(
+        description="the fields left out because they take more than 64 KiB; of `content` the first "
+        "1,000 characters stay. `events.get`, `conversations.get` and `snapshots.at` give the whole"
+    ),
+]
+"""Which fields a list, or the answer to a change, has left out."""
 
 Document = Annotated[dict[str, Any], Field(title="Document", description="An OpenRPC document.")]
 """What describes the methods, as JSON."""
@@ -46,6 +58,7 @@ class StoredEvent:
     resolved_by: str | None
     extra: dict[str, Any] | None
     recorded_at: Moment
+    omitted: Omitted = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,8 @@ class EventPage:
     A page of events, newest first.
 
     It may hold fewer than `limit`, or none, though there are more: a question looks through
-    so many events at a time. Only a `next_cursor` of null says that this was the last page.
+    so many events at a time, and a reply has so many bytes. Only a `next_cursor` of null says
+    that this was the last page.
     """
 
     events: list[StoredEvent]
@@ -122,6 +136,14 @@ class StoredTurn:
     tool_calls: Any
     extra: dict[str, Any] | None
     recorded_at: Moment
+    omitted: Omitted = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class OneTurn:
+    """One turn."""
+
+    turn: StoredTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +173,7 @@ class FoundTurns:
     """What a search found, best first."""
 
     turns: list[FoundTurn]
+    next_cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +190,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """What was used, by the value asked for, and altogether."""
+    """What was used, by the value asked for, in the order of that value, and altogether."""
 
     usage: list[Usage]
     total: Usage
+    next_cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +217,7 @@ class StoredSnapshot:
     size_bytes: int
     extra: dict[str, Any] | None
     recorded_at: Moment
+    omitted: Omitted = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

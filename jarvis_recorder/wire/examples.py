@@ -137,6 +137,7 @@ EXCHANGES: Final[tuple[tuple[Question[Any], Any], ...]] = (
         answers.SessionPage([answers.Session("session-7", _at(1), _at(1, 5), 2)], None),
     ),
     (questions.ListTurns(session_id="session-7"), answers.TurnPage([_TURN], None)),
+    (questions.GetTurn(id=7), answers.OneTurn(_TURN)),
     (
         questions.SearchTurns(query="offline pve"),
         answers.FoundTurns([answers.FoundTurn(_TURN, _TURN.content, [(5, 8), (18, 25)])]),

@@ -40,6 +40,7 @@ METHODS: Final = (
     Method("events.histogram", questions.EventHistogram, answers.Histogram),
     Method("conversations.sessions", questions.ListSessions, answers.SessionPage),
     Method("conversations.turns", questions.ListTurns, answers.TurnPage),
+    Method("conversations.get", questions.GetTurn, answers.OneTurn),
     Method("conversations.search", questions.SearchTurns, answers.FoundTurns),
     Method("conversations.usage", questions.ReportUsage, answers.UsageReport),
     Method("conversations.delete", questions.DeleteConversation, answers.Deleted, changes=True),

@@ -74,13 +74,15 @@ class RequestProperties(NamedTuple):
 
     `correlation_id` is the field as it came, length included: it goes back as it is.
     `user_id` is who the broker has let publish it. `expiration_ms` is None where the request
-    has none, or one that no broker would have let in.
+    has none, or one that no broker would have let in. `timestamp` is in seconds.
     """
 
     reply_to: str | None
     correlation_id: bytes | None
     expiration_ms: int | None
     user_id: str | None
+    timestamp: int | None = None
+    content_encoding: str | None = None
 
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -120,14 +122,21 @@ def decode_request(header: bytes) -> RequestProperties:
         fields.get("correlation_id"),
         int(expiration) if expiration and _MILLISECONDS(expiration) else None,
         _short_text(fields, "user_id"),
+        _LONG_LONG(fields["timestamp"])[0] if "timestamp" in fields else None,
+        _short_text(fields, "content_encoding"),
     )
 
 
 def encode_reply(
-    correlation_id: bytes | None, expiration_ms: int, headers: Mapping[str, str] = _NO_HEADERS
+    correlation_id: bytes | None,
+    expiration_ms: int,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    content_encoding: str | None = None,
 ) -> bytes:
     """Return the properties of a reply in JSON; `correlation_id` is a field as it came."""
     fields = _CONTENT_TYPE_JSON | {"expiration": _short(str(expiration_ms))}
+    if content_encoding is not None:
+        fields["content_encoding"] = _short(content_encoding)
     if headers:
         table = b"".join(_text_entry(name, text.encode()) for name, text in headers.items())
         fields["headers"] = _PACK_LONG(len(table)) + table
@@ -137,14 +146,25 @@ def encode_reply(
 
 
 def encode_request(
-    *, reply_to: str, correlation_id: str, expiration_ms: int, app_id: str, user_id: str | None
+    *,
+    reply_to: str,
+    correlation_id: str,
+    expiration_ms: int,
+    app_id: str,
+    user_id: str | None,
+    timestamp: int,
 ) -> bytes:
-    """Return the properties of a request in JSON, as `decode_request` reads them."""
+    """
+    Return the properties of a request in JSON, as `decode_request` reads them.
+
+    `timestamp`, in seconds, is when it is published: its time is counted from there.
+    """
     fields = _CONTENT_TYPE_JSON | {
         "correlation_id": _short(correlation_id),
         "reply_to": _short(reply_to),
         "expiration": _short(str(expiration_ms)),
         "app_id": _short(app_id),
+        "timestamp": _PACK_LONG_LONG(timestamp),
     }
     return _joined(fields if user_id is None else fields | {"user_id": _short(user_id)})
 

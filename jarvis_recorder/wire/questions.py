@@ -109,7 +109,7 @@ class UnresolvedEvents(Question[answers.EventPage]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class GetEvent(Question[answers.OneEvent]):
-    """One event by its id."""
+    """One event by its id, whole however large it is."""
 
     id: RowNumber
 
@@ -237,12 +237,20 @@ class ListTurns(Question[answers.TurnPage]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class GetTurn(Question[answers.OneTurn]):
+    """One turn by its id, whole however large it is."""
+
+    id: RowNumber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class SearchTurns(Question[answers.FoundTurns]):
     """Turns that hold every word of the query, best first; it has no operators."""
 
     query: Annotated[Words, Field(description="the words to look for, in any order")]
     session_id: Annotated[SessionId | None, Field(description="search this one only")] = None
     limit: Limit = 50
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -255,6 +263,10 @@ class ReportUsage(Question[answers.UsageReport]):
         Literal["model", "day", "session"] | None,
         Field(description="a line for each of these, besides the total"),
     ] = None
+    limit: Annotated[
+        Limit | None, Field(description="the most lines; as many as fit where it is not given")
+    ] = None
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

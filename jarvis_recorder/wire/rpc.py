@@ -5,6 +5,7 @@ Source: the JSON-RPC 2.0 specification (jsonrpc.org/specification). Pure: no I/O
 body, whatever its bytes, is a list of calls or faults.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import fields
 from enum import IntEnum
@@ -14,12 +15,19 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from jarvis_recorder.wire.methods import BY_NAME, BY_QUESTION, Method, adapter
-from jarvis_recorder.wire.questions import Question
+from jarvis_recorder.wire.questions import Question, RecordEvent
 from jarvis_recorder.wire.refusal import Reason, Refused
 from jarvis_recorder.wire.strict_json import parse
 
 MAX_BATCH: Final = 100
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 MAX_REPLY_BYTES: Final = 1024 * 1024
+"""The most that a reply takes, but for one record that is larger."""
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
+"""The most result that goes out as it is: RabbitMQ takes 16 MiB from 4.0 on."""
+_GZIP: Final = zlib.MAX_WBITS | 16
+_FASTEST: Final = 1
+_LONGEST_PATH: Final = 64
 
 
 class Code(IntEnum):
@@ -36,6 +44,7 @@ class Code(IntEnum):
     DEADLINE_EXCEEDED = -32004
     UNAVAILABLE = -32005
     RESULT_TOO_LARGE = -32006
+    OUTCOME_UNKNOWN = -32007
 
 
 class Fault(Exception):
@@ -77,24 +86,35 @@ def parse_calls(body: bytes) -> Calls:
     try:
         document = parse(body)
     except Refused as refused:
-        return Calls([Malformed(None, _unparsable(refused))], is_batch=False)
+        return unreadable(_unparsable(refused))
     if not isinstance(document, list):
         return Calls([_call(document)], is_batch=False)
     if not 0 < len(document) <= MAX_BATCH:
         fault = _invalid(f"a batch holds 1 to {MAX_BATCH} requests", "split it")
-        return Calls([Malformed(None, fault)], is_batch=False)
+        return unreadable(fault)
     return Calls([_call(element) for element in document], is_batch=True)
 
 
-def wants_no_reply(body: bytes) -> bool:
+def too_large_request() -> Fault:
+    """Return the fault of a body that is not even read."""
+    return _invalid(f"a request has at most {MAX_REQUEST_BYTES} bytes", "split it")
+
+
+def unreadable(fault: Fault) -> Calls:
+    """Return what a body is of which nothing is known but the fault."""
+    return Calls([Malformed(None, fault)], is_batch=False)
+
+
+def wants_no_reply(calls: Calls) -> bool:
     """Whether all that a body holds are notifications."""
-    calls = parse_calls(body).calls
-    return all(isinstance(call, Call) and call.is_notification for call in calls)
+    return all(isinstance(call, Call) and call.is_notification for call in calls.calls)
 
 
 def _unparsable(refused: Refused) -> Fault:
     if refused.reason is Reason.NOT_JSON:
         return Fault(Code.PARSE_ERROR, refused.error, hint="send one JSON text in UTF-8")
+    if refused.reason is Reason.TOO_LARGE:
+        return _invalid(refused.error, "split it")
     return _invalid(refused.error, "send JSON that all readers agree on (RFC 7493)")
 
 
@@ -146,6 +166,8 @@ def read_params(method: Method, params: Any) -> Question[Any]:
     """
     if isinstance(params, list):
         params = _by_name(method, params)
+    else:
+        _refuse_many(method, params)
     try:
         question: Question[Any] = adapter(method.question).validate_python(params)
     except ValidationError as error:
@@ -157,6 +179,20 @@ def read_params(method: Method, params: Any) -> Question[Any]:
             hint=f"see {method.name} in rpc.discover",
         ) from None
     return question
+
+
+def _refuse_many(method: Method, params: Any) -> None:
+    """Refuse thousands of unknown parameters by the first: pydantic would describe each."""
+    known = {field.name for field in fields(method.question)}
+    if method.question is RecordEvent or len(params) <= 2 * len(known) + 2:
+        return
+    name = next(name for name in params if name not in known)
+    raise Fault(
+        Code.INVALID_PARAMS,
+        "Unexpected keyword argument",
+        path=name[:_LONGEST_PATH],
+        hint=f"see {method.name} in rpc.discover",
+    )
 
 
 def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
@@ -177,7 +213,17 @@ def write_answer(method: Method, answer: Any) -> bytes:
 
 def response(identity: Any, result: bytes) -> bytes:
     """Return a response that carries a result, given as JSON."""
-    return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, to_json(identity))
+    return b"".join(_around(identity, result))
+
+
+def gzip_response(identity: Any, result: bytes) -> bytes:
+    """Return what `response` does, compressed: no broker would take it as it is."""
+    packer = zlib.compressobj(_FASTEST, wbits=_GZIP)
+    return b"".join([*map(packer.compress, _around(identity, result)), packer.flush()])
+
+
+def _around(identity: Any, result: bytes) -> tuple[bytes, bytes, bytes]:
+    return b'{"jsonrpc":"2.0","result":', result, b',"id":%b}' % to_json(identity)
 
 
 def error_response(identity: Any, fault: Fault) -> bytes:

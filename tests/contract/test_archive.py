@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, text
 from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import text
 
 from jarvis_recorder.errors import (
     Conflict,
@@ -27,6 +27,7 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.storage import cursors as cursors_module
 from jarvis_recorder.storage import events as events_module
 from jarvis_recorder.storage import sqlite as sqlite_module
+from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.sqlite import driver_of
 from jarvis_recorder.storage.store import Store, open_store
 from jarvis_recorder.wire.answers import OneEvent, OnePreference
@@ -44,7 +45,6 @@ from jarvis_recorder.wire.questions import (
     ListSessions,
     ListSnapshots,
     ListTurns,
-    Question,
     ReadHoldings,
     RecordEvent,
     ReportUsage,
@@ -57,6 +57,7 @@ from jarvis_recorder.wire.questions import (
 )
 from jarvis_recorder.wire.topics import TOPICS, Topic
 from tests.support.amqp_bytes import delivery
+from tests.support.archive import ask
 
 EVENTS, SNAPSHOTS, TURNS = TOPICS
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -80,10 +81,6 @@ def path(tmp_path):
 async def store(path):
     async with open_store(path, clock) as store:
         yield store
-
-
-async def ask(store: Store, question: Question[Any], seconds: float = 10.0) -> Any:
-    return await store.archive.answer(question, asyncio.get_running_loop().time() + seconds)
 
 
 async def put(store: Store, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:
@@ -524,14 +521,14 @@ async def test_a_slow_statement_is_interrupted_in_the_database(store):
     began = loop.time()
 
     slow = [
-        readers.run(lambda connection: connection.execute(ENDLESS).scalar(), began + 0.2)
+        readers.run(lambda reading: reading.connection.execute(ENDLESS).scalar(), began + 0.2)
         for _ in range(8)
     ]
     outcomes = await asyncio.gather(*slow, return_exceptions=True)
 
     assert all(isinstance(outcome, DeadlineExceeded) for outcome in outcomes)
     assert loop.time() - began < 1.0
-    assert readers._threads._work_queue.empty()
+    await asyncio.wait_for(asyncio.gather(*readers._ending), 5)
     for _ in range(8):
         assert (await ask(store, ListEvents())).events == []
 
@@ -541,9 +538,9 @@ async def test_who_stops_waiting_stops_the_statement(store):
     readers = store.archive._readers
     begun = asyncio.Semaphore(0)
 
-    def endless(connection: Connection) -> None:
+    def endless(reading: Reading) -> None:
         loop.call_soon_threadsafe(begun.release)
-        connection.execute(ENDLESS)
+        reading.connection.execute(ENDLESS)
 
     asking = [asyncio.create_task(readers.run(endless, loop.time() + 60)) for _ in range(8)]
     for _ in range(sqlite_module.READERS):
@@ -665,7 +662,7 @@ async def test_questions_are_answered_while_somebody_writes(store):
 async def test_readers_cannot_write(store):
     with pytest.raises(Exception, match="readonly"):
         await store.archive._readers.run(
-            lambda connection: connection.execute(text("DELETE FROM events")),
+            lambda reading: reading.connection.execute(text("DELETE FROM events")),
             asyncio.get_running_loop().time() + 5,
         )
 
@@ -710,12 +707,14 @@ async def plans_of(store: Store, read: Any) -> list[str]:
     def note(connection, cursor, statement, parameters, context, executemany):
         ran.append((statement, parameters))
 
-    def planned(connection: Connection) -> list[str]:
-        read(connection)
+    def planned(reading: Reading) -> list[str]:
+        read(reading)
         return [
             row[3]
             for statement, parameters in list(ran)
-            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            for row in reading.connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {statement}", parameters
+            )
         ]
 
     sqlalchemy_event.listen(readers._engine, "before_cursor_execute", note)

@@ -25,6 +25,7 @@ from jarvis_recorder.wire.questions import (
 )
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.topics import Kind
+from tests.support.archive import ask
 
 NOW = 1_795_420_000_000_000
 SEVERITIES = ("info", "warning", "error", "critical")
@@ -54,10 +55,6 @@ def snapshot(number, age, cluster=""):
 def turn(number, age, content):
     body = Turn(session_id="s", role="user", content=content)
     return Record(Kind.TURN, f"t-{number}", NOW - age, False, body, None)
-
-
-async def ask(store, question):
-    return await store.archive.answer(question, asyncio.get_running_loop().time() + 10)
 
 
 def rows(path, query):

@@ -17,6 +17,7 @@ from jarvis_recorder.wire.answers import OnePreference
 from jarvis_recorder.wire.questions import DeletePreference, ListEvents, SetPreference
 from jarvis_recorder.wire.records import Event, Record
 from jarvis_recorder.wire.topics import Kind
+from tests.support.archive import ask
 
 NOW = 1_795_420_000_000_000
 MIB = 1024 * 1024
@@ -64,16 +65,16 @@ async def running(*parts):
 def overlapping(store):
     """Return what keeps a reader in the database at every moment, three threads in turn."""
 
-    def read(connection):
-        connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()
+    def read(reading):
+        reading.connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()
         time.sleep(0.03)
 
-    async def ask(stop):
+    async def asked(stop):
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             await store.archive._readers.run(read, loop.time() + 30)
 
-    return [ask, ask, ask]
+    return [asked, asked, asked]
 
 
 async def test_the_log_stays_short_while_questions_overlap(store, path):
@@ -95,9 +96,8 @@ async def test_the_log_stays_short_while_questions_overlap(store, path):
 
 async def test_a_question_waits_while_the_log_is_emptied_and_is_answered_then(store):
     await store.repository.append(events(0, 10), NOW)
-    loop = asyncio.get_running_loop()
     with store.upkeep._gate.closed():
-        asked = asyncio.create_task(store.archive.answer(ListEvents(), loop.time() + 20))
+        asked = asyncio.create_task(ask(store, ListEvents(), 20))
         assert await store.writer.empty_log()
         await store.repository.append(events(10, 10), NOW)
         assert not asked.done()
@@ -116,8 +116,7 @@ async def test_no_question_waits_for_a_commit_that_hangs_while_the_log_is_to_be_
         store.writer.log_wanted_short.set()
         emptying = asyncio.create_task(store.upkeep._empty_log())
         await asyncio.sleep(0)
-        until = asyncio.get_running_loop().time() + 5
-        assert len((await store.archive.answer(ListEvents(), until)).events) == 10
+        assert len((await ask(store, ListEvents(), 5)).events) == 10
         assert not await emptying
     finally:
         hangs.set()
@@ -128,13 +127,12 @@ async def test_changes_keep_to_the_room_too_and_those_that_free_it_are_made(stor
     await store.repository.append(events(0, 100), NOW)
     taken = store.writer.taken(await store.writer.run(sqlite.room_of))
     store.writer.most_bytes = taken + 300_000
-    until = asyncio.get_running_loop().time() + 20
-    await store.archive.answer(SetPreference(key="small", value="1"), until)
+    await ask(store, SetPreference(key="small", value="1"), 20)
 
     outcomes = await asyncio.gather(
-        *(store.archive.answer(SetPreference(key=f"k{n}", value="x" * 50_000), until)
+        *(ask(store, SetPreference(key=f"k{n}", value="x" * 50_000), 20)
           for n in range(20)),
-        store.archive.answer(DeletePreference(key="small"), until),
+        ask(store, DeletePreference(key="small"), 20),
         return_exceptions=True,
     )  # fmt: skip
 
@@ -157,9 +155,8 @@ async def test_a_backup_that_reads_for_long_does_not_keep_the_questions_waiting(
         assert store.writer.log_bytes > MIB
         async with running(store.upkeep.run):
             began = time.monotonic()
-            loop = asyncio.get_running_loop()
             for number in range(20):
-                await store.archive.answer(ListEvents(), loop.time() + 5)
+                await ask(store, ListEvents(), 5)
                 await store.repository.append(events(10_000 + number, 1), NOW)
             assert time.monotonic() - began < 10
 

@@ -29,6 +29,7 @@ from jarvis_recorder.wire.questions import (
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.times import LATEST, to_datetime
 from jarvis_recorder.wire.topics import Kind
+from tests.support.archive import ask
 
 NOW = 1_795_420_000_000_000
 YEAR = 366 * DAY
@@ -82,10 +83,6 @@ def snapshot(name, at, cluster=""):
 def turn(name, at):
     body = Turn(session_id=name, role="user", content="hello", tokens_used=10)
     return Record(Kind.TURN, name, at, False, body, None)
-
-
-async def ask(store, question):
-    return await store.archive.answer(question, asyncio.get_running_loop().time() + 10)
 
 
 def retention(store, clocks, **store_settings):

@@ -82,7 +82,7 @@ async def test_what_is_published_is_recorded_and_found(client, recorder):
     assert turn.cost_usd == Decimal("0.00012")
     assert (await client.snapshots.latest(cluster="home")).snapshot.snapshot == {"nodes": []}
     assert (await client.stats()).holdings.events.count == 1
-    assert len((await client.discover())["methods"]) == 21
+    assert len((await client.discover())["methods"]) == 22
 
 
 async def test_the_same_message_id_is_recorded_once(client, recorder):
@@ -215,6 +215,7 @@ async def test_every_method_can_be_asked(client, recorder):
         "events.histogram": await client.events.histogram(since=MOMENT, until=later),
         "conversations.sessions": await client.conversations.sessions(),
         "conversations.turns": await client.conversations.turns(session_id="s"),
+        "conversations.get": await client.conversations.get(id=1),
         "conversations.search": await client.conversations.search(query="down"),
         "conversations.usage": await client.conversations.usage(since=MOMENT, until=later),
         "snapshots.latest": await client.snapshots.latest(cluster="home"),

@@ -1,6 +1,7 @@
 """What a client makes of answers that come late, in odd pages, or not at all."""
 
 import asyncio
+import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,16 +10,18 @@ from urllib.parse import urlsplit
 import aio_pika
 import pytest
 
-from jarvis_recorder.client import RecorderClient, new_event, new_turn
+from jarvis_recorder.client import RecorderClient, asking, new_event, new_turn
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     ConfigurationError,
     Forbidden,
     InvalidParameter,
     NoAnswer,
+    NotAnswered,
     NotConfirmed,
     RecorderUnavailable,
 )
+from jarvis_recorder.wire import rpc
 from jarvis_recorder.wire.answers import EventPage, OnePreference, Preference, StoredEvent
 from jarvis_recorder.wire.questions import GetPreference, ListEvents, SetPreference
 from jarvis_recorder.wire.rpc import Code, Fault
@@ -124,6 +127,24 @@ async def test_pages_are_followed_to_the_last_though_some_are_empty(amqp_url):
     assert found == [1, 2, 3]
     first = ListEvents(node="pve1", limit=2)
     assert responder.asked == [first, *(replace(first, cursor=cursor) for cursor in "abc")]
+
+
+async def test_an_answer_that_no_broker_would_take_as_it_is_comes_compressed(amqp_url, monkeypatch):
+    async with (
+        steered_responder(amqp_url, preference) as responder,
+        RecorderClient(amqp_url) as client,
+    ):
+        responder.packs = True
+        assert (await client.preferences.get(key="theme")).preference.key == "theme"
+
+        monkeypatch.setattr(rpc, "gzip_response", lambda *_: b"\x1f\x8b damaged")
+        with pytest.raises(NotAnswered, match="cannot be unpacked"):
+            await client.preferences.get(key="theme")
+        # What would unpack to more than any answer takes is not unpacked to its end.
+        monkeypatch.setattr(asking, "_MOST_UNPACKED_BYTES", 1_000)
+        monkeypatch.setattr(rpc, "gzip_response", lambda *_: gzip.compress(bytes(10_000)))
+        with pytest.raises(NotAnswered, match="cannot be unpacked"):
+            await client.preferences.get(key="theme")
 
 
 async def test_a_refusal_carries_its_code_its_path_and_what_to_do(amqp_url):

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from jarvis_recorder.errors import BrokerUnavailable, StorageUnavailable
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    MoreRoomNeeded,
+    ResultTooLarge,
+    StorageUnavailable,
+)
 from jarvis_recorder.ports import Announcement, Appended, RefusedRecord, Sink
+from jarvis_recorder.wire.answers import OneSnapshot
 from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.questions import AnswerT, Question
+from jarvis_recorder.wire.methods import adapter
+from jarvis_recorder.wire.questions import Question
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
 
@@ -152,21 +160,35 @@ class FakeFlow:
 
 
 class CannedArchive:
-    """Answers each class of question as it was told to, with an error where that is one."""
+    """
+    Answers each class of question as it was told to, with an error where that is one.
+
+    An answer with more bytes than it is given room is refused as the real one would: as a
+    record, which gets more room, where it is a snapshot.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[type, Any] = {}
         self.asked: list[Question[Any]] = []
+        self.deadlines: list[float] = []
         self.answering = asyncio.Event()
         self.answering.set()
 
-    async def answer(self, question: Question[AnswerT], until: float) -> AnswerT:
+    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
         self.asked.append(question)
-        await self.answering.wait()
+        self.deadlines.append(until)
+        try:
+            async with asyncio.timeout_at(until):
+                await self.answering.wait()
+        except TimeoutError:
+            raise DeadlineExceeded from None
         answer = self.answers[type(question)]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        text = adapter(type(answer)).dump_json(answer)
+        if len(text) > room:
+            raise MoreRoomNeeded if isinstance(answer, OneSnapshot) else ResultTooLarge
+        return text
 
 
 class FakeRequests(FakeConsumer):

@@ -19,7 +19,7 @@ class SteeredResponder:
     """
     Answers each question with what `answer` returns for it, or the `Fault` that it raises.
 
-    `held` keeps replies back until it is set; `asked` are the questions that arrived, and
+    `held` keeps replies back until it is set, `packs` has them compressed; `asked` are the questions that arrived, and
     `properties` what they said about themselves.
     """
 
@@ -28,6 +28,7 @@ class SteeredResponder:
         self._answer = answer
         self.held = asyncio.Event()
         self.held.set()
+        self.packs = False
         self.asked: list[Question[Any]] = []
         self.properties: list[RequestProperties] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,10 +49,11 @@ class SteeredResponder:
         await self.held.wait()
         try:
             result = rpc.write_answer(BY_NAME[call.method], self._answer(question))
-            body = rpc.response(call.id, result)
+            body = (rpc.gzip_response if self.packs else rpc.response)(call.id, result)
         except rpc.Fault as fault:
             body = rpc.error_response(call.id, fault)
-        reply = encode_reply(properties.correlation_id, 5_000)
+        encoding = "gzip" if self.packs else None
+        reply = encode_reply(properties.correlation_id, 5_000, content_encoding=encoding)
         await self._answering.requests.reply(properties.reply_to, reply, body)
         await self._answering.requests.ack(tag)
 
@@ -64,7 +66,7 @@ class SteeredResponder:
 @contextlib.asynccontextmanager
 async def steered_responder(url: str, answer: Answer) -> AsyncIterator[SteeredResponder]:
     """Answer on a broker whose topology is declared as a recorder would."""
-    async with open_answering(url, "declare", 256) as answering:
+    async with open_answering(url, "declare") as answering:
         responder = SteeredResponder(answering, answer)
         await answering.requests.start(responder.take)
         try:

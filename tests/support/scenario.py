@@ -91,6 +91,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step("conversations.sessions", {}, lambda r: (r["sessions"][0]["session_id"], r["sessions"][0]["turns"]) == ("s-1", 2)),
     Step("conversations.turns", {"session_id": "s-1"}, lambda r: [t["role"] for t in r["turns"]] == ["user", "assistant"]),
+    Step("conversations.get", {"id": 2}, lambda r: r["turn"]["message_id"] == "turn-2"),
     Step("conversations.search", {"query": "power supply"}, lambda r: r["turns"][0]["turn"]["message_id"] == "turn-2"),
     Step("conversations.usage", {"since": DAY["since"], "by": "model"}, lambda r: r["total"]["cost_usd"] == "0.00012"),
     Step("snapshots.latest", {"cluster": "home"}, lambda r: r["snapshot"]["snapshot"]["nodes"][0]["name"] == "pve1"),
@@ -108,7 +109,7 @@ STEPS: tuple[Step, ...] = (
     Step("preferences.delete", {"key": "theme"}, lambda r: r["deleted"] == 1),
     Step("conversations.delete", {"session_id": "s-1"}, lambda r: r["deleted"] == 2),
     Step("recorder.stats", {}, lambda r: r["holdings"]["events"]["count"] == 2 and r["activity"]["state"] == "recording"),
-    Step("rpc.discover", {}, lambda r: len(r["methods"]) == 21),
+    Step("rpc.discover", {}, lambda r: len(r["methods"]) == 22),
 )  # fmt: skip
 
 

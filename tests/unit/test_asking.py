@@ -5,6 +5,7 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ from jarvis_recorder.wire import answers, questions
 from jarvis_recorder.wire.methods import METHODS
 from tests.unit.test_views import AT, EVENT, RESOLVED, SNAPSHOT, TURN
 
+FOUND = answers.FoundTurn(TURN, "a word", [(0, 1)])
 URL = "--set=broker.url=amqp://monitor:geheim@broker/"
 
 
@@ -271,6 +273,31 @@ def test_a_preference_in_a_pipe_is_its_value(jarvis):
     assert jarvis("prefs", "get", "k", answer=answers.OnePreference(one)).stdout == (
         "first\n\tsecond\n"
     )
+
+
+def test_usage_has_the_lines_of_every_page(jarvis, recorder):
+    def used(key, turns=1):
+        return answers.Usage(key, turns, 0, 0, 0, Decimal(0))
+
+    pages = [
+        answers.UsageReport([used("a")], used(None, 3), "1"),
+        answers.UsageReport([used("b")], used(None, 3), "2"),
+        answers.UsageReport([used("c")], used(None, 3), None),
+    ]
+    ended = jarvis("query", "usage", "--by", "session", "--json", answer=pages)
+
+    found = json.loads(ended.stdout)
+    assert [line["key"] for line in found["usage"]] == ["a", "b", "c"]
+    assert (found["total"]["turns"], found["next_cursor"]) == (3, None)
+    assert [question.cursor for question in recorder.asked] == [None, "1", "2"]
+
+
+def test_a_search_goes_on_where_a_page_ends_early(jarvis, recorder):
+    pages = [answers.FoundTurns([FOUND], "1"), answers.FoundTurns([FOUND, FOUND], None)]
+    ended = jarvis("query", "search", "a", "word", "--limit", "3", "--json", answer=pages)
+
+    assert len(json.loads(ended.stdout)["turns"]) == 3
+    assert [(one.limit, one.cursor) for one in recorder.asked] == [(3, None), (2, "1")]
 
 
 def test_a_preference_is_read_from_standard_input(jarvis, recorder, monkeypatch, tmp_path):

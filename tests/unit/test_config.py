@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder import config
-from jarvis_recorder.config import NAMES, load, redacted, sqlite_path
+from jarvis_recorder.config import NAMES, exposed_secrets, load, redacted, sqlite_path
 from jarvis_recorder.errors import ConfigurationError
 
 LEVEL = "JARVIS_RECORDER_LOG__LEVEL"
@@ -169,6 +169,42 @@ def test_a_secret_is_never_shown():
     assert all("geheim" not in redacted(name, settings) for name in NAMES)
     assert "geheim" not in repr(settings)
     assert "geheim" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o600])
+def test_a_file_with_a_secret_that_everyone_may_read_is_named(toml, credentials, monkeypatch, mode):
+    """By a relative path, too: that is how one asks about the file one has just written."""
+    file = toml('[broker]\nurl = "amqp://a:secret@h/"\nkey_file = "key.pem"\n')
+    environment = credentials(gateway__token_secret="x" * 64)
+    token = Path(environment["CREDENTIALS_DIRECTORY"]) / "gateway.token_secret"
+    key = file.with_name("key.pem")
+    key.touch()
+    for path in (file, token, key):
+        path.chmod(mode)
+    monkeypatch.chdir(file.parent)
+
+    found = exposed_secrets(*load({}, environment, Path(file.name)))
+
+    exposed = {
+        Path(file.name): ["broker.url"],
+        Path("key.pem"): ["broker.key_file"],
+        token: ["gateway.token_secret"],
+    }
+    assert found == (exposed if mode == 0o644 else {})
+
+
+def test_a_file_without_a_secret_may_be_read_by_everyone(toml):
+    file = toml('[broker]\nurl = "amqp://h/"\n[log]\nlevel = "info"\n')
+    file.chmod(0o644)
+
+    assert exposed_secrets(*load({"gateway.token_secret": "x" * 64}, {}, file)) == {}
+
+
+def test_what_is_wrong_is_said_without_the_words_of_the_library():
+    with pytest.raises(ConfigurationError) as raised:
+        load({"broker.url": "http://h/"}, {})
+
+    assert "Value error" not in str(raised.value)
 
 
 def test_a_wrong_value_is_not_repeated():

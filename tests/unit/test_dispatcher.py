@@ -1,7 +1,9 @@
 """Every call gets exactly one well-formed answer, and every notification none."""
 
 import asyncio
+import gzip
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,11 +25,11 @@ from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.wire import answers, questions, rpc
 from jarvis_recorder.wire.methods import METHODS
+from tests.support.dispatching import LATER, dispatched
 from tests.support.fakes import CannedArchive
 
 MOMENT = datetime(2026, 11, 23, 8, tzinfo=UTC)
 THEME = answers.Preference("theme", "dark", MOMENT, "ada", 3)
-LATER = 10.0**9
 
 
 def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None) -> Dispatcher:
@@ -56,7 +58,7 @@ def call(method: str = "preferences.get", params: Any = None, **members: Any) ->
 
 async def ask(archive: CannedArchive, document: Any, user: str | None = None, **rules: Any) -> Any:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    reply = await dispatcher(archive, rules).dispatch(body, user, LATER)
+    reply = await dispatched(dispatcher(archive, rules), body, user)
     return None if reply is None else json.loads(reply)
 
 
@@ -175,14 +177,123 @@ async def test_the_replies_of_a_batch_share_the_room(archive):
     assert ["result" in reply for reply in replies] == [True, False, True]
 
 
-async def test_a_change_whose_reply_is_too_large_is_not_told_as_undone(archive):
-    large = answers.Preference("k", "x" * rpc.MAX_REPLY_BYTES, MOMENT, None, 1)
+async def test_a_change_is_not_made_where_there_is_no_room_to_tell_of_it(archive):
+    """Once it is made, an error about the size of its reply would be taken for a failure."""
+    large = answers.Preference("k", "x" * 60_000, MOMENT, None, 1)
     archive.answers[questions.SetPreference] = answers.OnePreference(large)
+    change = call("preferences.set", {"key": "k", "value": "x" * 60_000})
 
-    reply = await ask(archive, call("preferences.set", {"key": "k", "value": "v"}))
+    replies = await ask(archive, [change] * 20)
 
+    made = [reply for reply in replies if "result" in reply]
+    assert len(made) == len(archive.asked) == 17
+    refused = replies[-1]["error"]
+    assert refused["code"] == rpc.Code.RESULT_TOO_LARGE
+    assert refused["message"].startswith("the change is not made")
+
+
+async def test_one_record_is_answered_however_large_it_is(archive):
+    archive.answers[questions.LatestSnapshot] = snapshot_of(2 * rpc.MAX_REPLY_BYTES)
+
+    assert "result" in await ask(archive, call("snapshots.latest", {}))
+    (reply,) = await ask(archive, [call("snapshots.latest", {})])
     assert reply["error"]["code"] == rpc.Code.RESULT_TOO_LARGE
-    assert reply["error"]["message"].startswith("the change is made")
+    assert "not in a batch" in reply["error"]["data"]["hint"]
+
+
+async def test_a_record_that_no_broker_would_take_is_compressed(archive):
+    archive.answers[questions.LatestSnapshot] = snapshot_of(rpc.MAX_MESSAGE_BYTES)
+    desk = dispatcher(archive)
+    calls = rpc.parse_calls(json.dumps(call("snapshots.latest", {})).encode())
+
+    async with desk.lane() as lane:
+        reply = await desk.dispatch(calls, None, LATER, lane)
+
+    assert reply.content_encoding == "gzip"
+    assert len(reply.body) < rpc.MAX_REPLY_BYTES
+    assert json.loads(gzip.decompress(reply.body))["result"]["snapshot"]["id"] == 1
+
+
+async def test_what_is_large_goes_one_after_the_other(archive):
+    archive.answers[questions.LatestSnapshot] = snapshot_of(2 * rpc.MAX_REPLY_BYTES)
+    desk = dispatcher(archive)
+    calls = rpc.parse_calls(json.dumps(call("snapshots.latest", {})).encode())
+
+    async with desk.lane() as first, desk.lane() as second:
+        await desk.dispatch(calls, None, LATER, first)
+        soon = asyncio.get_running_loop().time() + 0.05
+        refused = await desk.dispatch(calls, None, soon, second)
+    async with desk.lane() as third:
+        answered = await desk.dispatch(calls, None, LATER, third)
+
+    assert json.loads(refused.body)["error"]["code"] == rpc.Code.DEADLINE_EXCEEDED
+    assert "result" in json.loads(answered.body)
+
+
+def snapshot_of(size: int) -> answers.OneSnapshot:
+    body = {"a": "x" * size}
+    return answers.OneSnapshot(
+        answers.StoredSnapshot(1, None, "", MOMENT, False, body, size, None, MOMENT)
+    )
+
+
+FOUR_MEBIBYTES = 4 * 1024 * 1024 - 200
+MANY = {
+    "lists": b"[" + b"[]," * 1_390_000 + b"0]",
+    "objects": b"[" + b"{}," * 1_390_000 + b"0]",
+    "numbers": b"[" + b"1," * 2_000_000 + b"0]",
+    "keys": b"{%b}" % b",".join(b'"%x":0' % number for number in range(420_000)),
+    "texts": b"[" + b'"",' * 1_390_000 + b"0]",
+}
+
+
+@pytest.mark.parametrize("many", MANY)
+async def test_a_request_of_too_many_values_is_refused_before_any_is_made(archive, many):
+    """As objects four mebibytes of empty lists would take more than a hundred."""
+    body = b'{"jsonrpc":"2.0","id":1,"method":"events.list","params":{"text":%b}}' % MANY[many]
+    assert FOUR_MEBIBYTES - 600_000 < len(body) <= rpc.MAX_REQUEST_BYTES
+    tracemalloc.start()
+    try:
+        answer = await ask(archive, body)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert answer["error"]["code"] == rpc.Code.INVALID_REQUEST
+    assert answer["error"]["data"]["hint"] == "split it"
+    # The keys are looked at one by one, up to the bound.
+    assert peak < 60_000_000
+
+
+async def test_a_text_may_be_as_full_of_commas_as_it_is_long(archive):
+    answer = await ask(archive, call("preferences.set", {"key": "a", "value": ',"[{:' * 13_000}))
+    large = await ask(archive, call("preferences.get", {"key": ",[{" * 1_000_000}))
+
+    assert "result" in answer
+    assert large["error"]["data"]["path"] == "key"
+
+
+async def test_thousands_of_unknown_parameters_are_refused_by_the_first(archive):
+    reply = await ask(archive, call(params={f"k{number}": number for number in range(5_000)}))
+
+    assert reply["error"]["code"] == rpc.Code.INVALID_PARAMS
+    assert reply["error"]["data"]["path"] == "k0"
+
+
+async def test_a_refusal_answers_every_call_that_wants_an_answer(archive):
+    noted = call()
+    del noted["id"]
+    desk = dispatcher(archive)
+
+    one = json.loads(desk.refuse(json.dumps(call(id=5)).encode()))
+    many = json.loads(desk.refuse(json.dumps([call(id=1), noted, 7]).encode()))
+
+    assert (one["id"], one["error"]["code"]) == (5, rpc.Code.DEADLINE_EXCEEDED)
+    assert [(reply["id"], reply["error"]["code"]) for reply in many] == [
+        (1, rpc.Code.DEADLINE_EXCEEDED),
+        (None, rpc.Code.INVALID_REQUEST),
+    ]
+    assert desk.refuse(json.dumps(noted).encode()) is None
 
 
 async def test_statistics_join_what_there_is_with_what_goes_on(archive):
@@ -296,7 +407,7 @@ async def test_an_uncertain_database_ends_the_answering(archive):
     desk = dispatcher(archive)
     body = json.dumps(call("preferences.set", {"key": "a", "value": "b"})).encode()
 
-    reply = await desk.dispatch(body, None, LATER)
+    reply = await dispatched(desk, body)
 
     assert reply is not None
     assert json.loads(reply)["error"]["code"] == rpc.Code.UNAVAILABLE
@@ -330,10 +441,10 @@ bodies = st.binary(max_size=200) | st.builds(
 def test_any_bytes_get_one_well_formed_answer_or_are_notifications(body):
     archive = CannedArchive()
 
-    async def dispatched() -> bytes | None:
-        return await dispatcher(archive).dispatch(body, None, LATER)
+    async def reply_to_it() -> bytes | None:
+        return await dispatched(dispatcher(archive), body)
 
-    reply = asyncio.run(dispatched())
+    reply = asyncio.run(reply_to_it())
 
     calls, is_batch = rpc.parse_calls(body)
     wanted = [

@@ -34,12 +34,13 @@ fields = {"type": texts, "severity": texts, "source": texts, "node": texts, "sum
 stored_events = st.builds(
     answers.StoredEvent, timestamp=moments, recorded_at=moments, resolved_at=moments,
     message_id=texts, resolved_by=texts, details=small_json,
-    extra=st.dictionaries(texts, small_json, max_size=2), **fields,
+    extra=st.dictionaries(texts, small_json, max_size=2), omitted=st.lists(texts, max_size=2),
+    **fields,
 )  # fmt: skip
 stored_turns = st.builds(
     answers.StoredTurn, timestamp=moments, recorded_at=moments, session_id=texts, role=texts,
     content=texts, model=texts, tool_calls=small_json, extra=st.none(), message_id=texts,
-    cost_usd=st.decimals(0, 9, places=3),
+    cost_usd=st.decimals(0, 9, places=3), omitted=st.lists(texts, max_size=2),
 )  # fmt: skip
 stored_snapshots = st.builds(
     answers.StoredSnapshot, cluster=texts, timestamp=moments, recorded_at=moments,
@@ -57,13 +58,10 @@ ANSWERS = {
     "turns": (show_turns, st.lists(stored_turns, min_size=1, max_size=3)),
     "found": (
         show_found,
-        st.builds(
-            answers.FoundTurns,
-            st.lists(st.builds(
-                answers.FoundTurn, stored_turns, texts,
-                st.lists(st.tuples(st.integers(-2, 40), st.integers(-2, 40)), max_size=2),
-            ), max_size=2),
-        ),
+        st.lists(st.builds(
+            answers.FoundTurn, stored_turns, texts,
+            st.lists(st.tuples(st.integers(-2, 40), st.integers(-2, 40)), max_size=2),
+        ), max_size=2),
     ),
     "sessions": (
         show_sessions,

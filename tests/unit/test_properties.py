@@ -201,8 +201,15 @@ def test_a_request_is_read_as_it_was_written():
         expiration_ms=4_200,
         app_id="dashboard",
         user_id="guest",
+        timestamp=1_795_420_000,
     )
 
     request = properties.decode_request(b"\0\x3c\0\0" + bytes(8) + raw)
 
-    assert request == ("amq.rabbitmq.reply-to", b"\x0217", 4_200, "guest")
+    assert request == properties.RequestProperties(
+        reply_to="amq.rabbitmq.reply-to",
+        correlation_id=b"\x0217",
+        expiration_ms=4_200,
+        user_id="guest",
+        timestamp=1_795_420_000,
+    )

@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from fnmatch import fnmatch
 
 import pytest
 from argon2 import PasswordHasher
@@ -15,6 +16,7 @@ from jarvis_recorder.broker.definitions import definitions
 from jarvis_recorder.broker.roles import ROLES, permissions
 from jarvis_recorder.config import load
 from jarvis_recorder.gateway.access import SHORTEST_SECRET
+from jarvis_recorder.wire.methods import METHODS
 
 
 def provision(*arguments):
@@ -161,3 +163,13 @@ def test_every_role_is_held_to_keys_on_the_exchange():
         (role.name, "jarvis") for role in ROLES
     }
     assert not any("administrator" in user["tags"] for user in made["users"])
+
+
+def test_the_dashboard_may_ask_whatever_changes_nothing():
+    """Else a list would refer its reader to a method that the reader may not ask."""
+    (dashboard,) = (role for role in ROLES if role.name == "dashboard")
+    reads = [method.name for method in METHODS if not method.changes]
+
+    assert [
+        name for name in reads if not any(fnmatch(name, one) for one in dashboard.methods)
+    ] == []

@@ -113,6 +113,24 @@ def test_whatever_the_stream_holds(stream, sizes):
     asyncio.run(play())
 
 
+async def test_a_body_above_the_bound_is_passed_over_and_the_next_is_not():
+    """Put together, 128 MiB would take twice as much before anyone could refuse them."""
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.deliver_to(1, taken.append, most_bytes=250)
+
+    for size in (250, 251, 300, 600, 250, 0):
+        data = frames(b"x" * size)
+        for at in range(0, len(data), 70):
+            reader.feed_data(data[at : at + 70])
+    while len(taken) < 6:
+        await asyncio.sleep(0)
+
+    assert [len(delivery.body) for delivery in taken] == [250, 0, 0, 0, 250, 0]
+    sizes = [properties.body_size(delivery.header) for delivery in taken]
+    assert sizes == [250, 251, 300, 600, 250, 0]
+
+
 async def test_a_redelivered_message_says_so():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.query.responder import Responder
 from jarvis_recorder.tracing import Silent
 from jarvis_recorder.wire import answers, questions
+from jarvis_recorder.wire.rpc import Code
 from tests.support.amqp_bytes import delivery
 from tests.support.fakes import CannedArchive, FakeRequests
 
@@ -25,13 +27,14 @@ QUESTION = {
     "params": {"key": "theme"},
     "id": 1,
 }
+MOMENT = datetime(2026, 11, 23, tzinfo=UTC)
 REPLY_TO = "amq.rabbitmq.reply-to.g1h2"
 
 
 class Desk:
     """A responder with everything around it that a test looks at."""
 
-    def __init__(self) -> None:
+    def __init__(self, concurrency: int = 10) -> None:
         self.archive = CannedArchive()
         self.archive.answers[questions.GetPreference] = answers.OnePreference(THEME)
         self.archive.answers[questions.SetPreference] = answers.OnePreference(THEME)
@@ -43,17 +46,35 @@ class Desk:
             document=dict,
             calls=Calls(),
         )
-        self.responder = Responder(self.requests, dispatcher, Silent())
+        self.now = 1_795_420_000_000_000
+        self.responder = Responder(
+            self.requests,
+            dispatcher,
+            Silent(),
+            clock=lambda: self.now,
+            concurrency=concurrency,
+        )
 
     def take(self, tag: int = 1, question: Any = QUESTION, **properties: Any) -> None:
         self.requests.hand_over(tag)
         body = question if isinstance(question, bytes) else json.dumps(question).encode()
         self.responder.take(delivery(body, tag, **properties))
 
+    def errors(self) -> list[int]:
+        """Return the codes of the errors that were answered, in order."""
+        found = [json.loads(body) for _, _, body in self.requests.replies]
+        return [one["error"]["code"] for one in found if "error" in one]
+
 
 @pytest.fixture
 async def desk() -> Desk:
     return Desk()
+
+
+async def becomes(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def properties_of(raw: bytes) -> Any:
@@ -81,7 +102,7 @@ async def test_a_reply_vanishes_when_nobody_waits_for_it_any_more(desk):
     await desk.responder.drain(1)
 
     expirations = [int(properties_of(raw).expiration) for _, raw, _ in desk.requests.replies]
-    assert 1_000 < expirations[0] <= 2_000
+    assert 2_000 < expirations[0] <= 3_000
     assert expirations[1] == 60_000
 
 
@@ -173,3 +194,125 @@ async def test_what_takes_too_long_is_given_up_at_the_end_and_not_acked(desk):
     await desk.responder.drain(0.01)
 
     assert desk.requests.effects == []
+
+
+async def test_each_that_waits_is_refused_in_its_time_though_no_worker_is_free(desk):
+    """A worker is busy for as long as it takes; who waits behind it hears in time."""
+    desk.archive.answering.clear()
+    for tag in range(1, 11):
+        desk.take(tag, reply_to=REPLY_TO, expiration="60000")
+    await becomes(lambda: len(desk.archive.asked) == 10)
+    began = asyncio.get_running_loop().time()
+    for tag in range(11, 31):
+        desk.take(tag, reply_to=REPLY_TO, expiration="300")
+    await becomes(lambda: len(desk.requests.replies) == 20)
+
+    assert asyncio.get_running_loop().time() - began < 0.4
+    assert desk.errors() == [Code.DEADLINE_EXCEEDED] * 20
+    assert len(desk.archive.asked) == 10
+    desk.archive.answering.set()
+    await desk.responder.drain(1)
+    assert len(desk.requests.settled) == 30
+
+
+async def test_nothing_is_begun_whose_time_is_over(desk):
+    change = QUESTION | {"method": "preferences.set", "params": {"key": "a", "value": "b"}}
+    desk.take(question=change, reply_to=REPLY_TO, expiration="0")
+    await desk.responder.drain(1)
+
+    assert desk.archive.asked == []
+    assert desk.errors() == [Code.DEADLINE_EXCEEDED]
+
+
+async def test_who_comes_as_the_last_worker_leaves_is_answered():
+    """Between a worker's last look and the end of its task lies a turn of the loop."""
+    desk = Desk(concurrency=1)
+    loop = asyncio.get_running_loop()
+    for turns in range(12):
+        desk.requests.replies.clear()
+        desk.take(1, reply_to=REPLY_TO)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        began = loop.time()
+        desk.take(2, reply_to=REPLY_TO)
+        await becomes(lambda: len(desk.requests.replies) == 2)
+        assert loop.time() - began < 1.0
+    await desk.responder.drain(1)
+
+    assert desk.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "left"),
+    [(0, 4.0), (2, 3.0), (-86_400, 4.0), (86_400, 4.0), (4, 1.0)],
+)
+async def test_the_time_counts_from_publishing_unless_the_clocks_cannot_be_right(
+    desk, seconds_ago, left
+):
+    """The broker would not have delivered what has waited longer than its expiration."""
+    published = datetime.fromtimestamp(desk.now // 1_000_000 - seconds_ago, UTC)
+    desk.archive.answering.clear()
+    now = asyncio.get_running_loop().time()
+    desk.take(reply_to=REPLY_TO, expiration="4000", timestamp=published)
+    await becomes(lambda: desk.archive.deadlines)
+
+    assert desk.archive.deadlines[0] - now == pytest.approx(left, abs=0.1)
+    desk.archive.answering.set()
+    await desk.responder.drain(1)
+
+
+async def test_a_timestamp_in_milliseconds_costs_no_one_its_time(desk):
+    stamped = delivery(
+        json.dumps(QUESTION).encode(), 1, reply_to=REPLY_TO, expiration="4000", timestamp=MOMENT
+    )
+    seconds = int(MOMENT.timestamp())
+    header_ = stamped.header.replace(
+        seconds.to_bytes(8, "big"), (seconds * 1_000).to_bytes(8, "big")
+    )
+    assert header_ != stamped.header
+    desk.requests.hand_over(1)
+    desk.responder.take(stamped._replace(header=header_))
+    await desk.responder.drain(1)
+
+    assert desk.errors() == []
+
+
+@pytest.mark.parametrize("size", [1_000, 60_000, 1_000_000])
+async def test_no_more_waits_than_may_be_held_and_the_rest_is_turned_away(desk, size):
+    desk.archive.answering.clear()
+    padded = json.dumps(QUESTION).encode() + b" " * size
+    most = 12_000_000
+    for tag in range(1, most // len(padded)):
+        desk.take(tag, padded, reply_to=REPLY_TO, expiration="60000")
+    await becomes(lambda: desk.requests.replies)
+    desk.archive.answering.set()
+    await desk.responder.drain(30)
+
+    turned_away = desk.errors()
+    assert set(turned_away) == {Code.UNAVAILABLE}
+    held = (len(desk.requests.replies) - len(turned_away)) * len(padded)
+    assert 7_000_000 < held < 9_000_000
+    assert len(desk.requests.settled) == len(desk.requests.replies)
+
+
+async def test_small_requests_wait_though_too_many_large_ones_do(desk):
+    large = json.dumps(QUESTION).encode() + b" " * 4_000_000
+    desk.archive.answering.clear()
+    for tag in range(1, 5):
+        desk.take(tag, large, reply_to=REPLY_TO)
+    desk.take(5, reply_to=REPLY_TO)
+    await becomes(lambda: len(desk.requests.replies) == 2)
+    desk.archive.answering.set()
+    await desk.responder.drain(1)
+
+    assert desk.errors() == [Code.UNAVAILABLE] * 2
+    assert len(desk.requests.replies) == 5
+
+
+async def test_a_request_that_is_too_large_is_told_so_whatever_waits(desk):
+    desk.take(1, b" " * 20_000_000, reply_to=REPLY_TO)
+    desk.take(2, b" " * 5_000_000, reply_to=REPLY_TO)
+    await desk.responder.drain(1)
+
+    assert desk.errors() == [Code.INVALID_REQUEST] * 2
+    assert b"at most 4194304 bytes" in desk.requests.replies[0][2]

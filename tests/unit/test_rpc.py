@@ -1,6 +1,5 @@
 """JSON-RPC 2.0: the examples of its specification, section 7, and whatever else may be sent."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -14,7 +13,7 @@ from jarvis_recorder.query.dispatcher import Dispatcher
 from jarvis_recorder.query.permissions import Permissions
 from jarvis_recorder.wire import rpc
 from jarvis_recorder.wire.answers import Deleted, OnePreference, Preference
-from jarvis_recorder.wire.methods import BY_NAME
+from jarvis_recorder.wire.methods import BY_NAME, adapter
 from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.questions import (
     DeletePreference,
@@ -24,6 +23,7 @@ from jarvis_recorder.wire.questions import (
 )
 from jarvis_recorder.wire.rpc import Call, Code, Fault, Malformed, parse_calls
 from jarvis_recorder.wire.times import EPOCH
+from tests.support.dispatching import dispatched
 from tests.support.exchanges import JSON, NUMBERS, SAFE_TEXT
 
 GET = {"jsonrpc": "2.0", "method": "preferences.get", "params": {"key": "theme"}, "id": 1}
@@ -39,7 +39,11 @@ class Shelf:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    async def answer(self, question: Any, until: float) -> Any:
+    async def answer(self, question: Any, until: float, room: int) -> bytes:
+        answer = self._answer(question)
+        return adapter(type(answer)).dump_json(answer)
+
+    def _answer(self, question: Any) -> Any:
         self.asked.append(question)
         match question:
             case GetPreference(key="nowhere"):
@@ -66,7 +70,7 @@ async def ask(shelf):
 
     async def send(text: Any) -> Any:
         body = text.encode() if isinstance(text, str) else json.dumps(text).encode()
-        reply = await dispatcher.dispatch(body, None, asyncio.get_running_loop().time() + 5)
+        reply = await dispatched(dispatcher, body)
         return None if reply is None else json.loads(reply)
 
     return send
@@ -335,7 +339,7 @@ def are_calls_or_faults(body: bytes) -> None:
             case Malformed():
                 assert json.loads(rpc.error_response(call.id, call.fault))["id"] == call.id
     silent = all(isinstance(call, Call) and call.is_notification for call in calls)
-    assert rpc.wants_no_reply(body) == silent
+    assert rpc.wants_no_reply(rpc.parse_calls(body)) == silent
 
 
 @settings(max_examples=500, deadline=None)

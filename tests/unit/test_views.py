@@ -154,6 +154,16 @@ user  2026-11-23 09:01:00 CET · qwen · 20 tokens in, 10 out · 0.00012 USD
     )
 
 
+def test_what_was_left_out_is_named_with_the_command_that_shows_it():
+    turn, event = Seen(), Seen()
+
+    show_turns(turn, [replace(TURN, omitted=["tool_calls", "content"])])
+    show_event(event, answers.OneEvent(replace(EVENT, id=7, omitted=["details", "extra"])))
+
+    assert f"not shown whole: tool calls, content; `query turn {TURN.id}` shows it" in turn.text
+    assert "not shown: details, further fields; `query event 7` shows it" in event.text
+
+
 def test_a_timeline_has_the_moment_in_its_place():
     screen = Seen(80)
     answer = answers.Timeline(
@@ -243,7 +253,7 @@ def test_what_was_sought_is_marked():
     screen = Seen(80, colours=True)
     found = answers.FoundTurn(TURN, "its power supply", [(4, 9)])
 
-    show_found(screen, answers.FoundTurns([found]))
+    show_found(screen, [found])
 
     assert "its \x1b[1;33mpower\x1b[0m supply" in screen.raw
 
@@ -261,6 +271,16 @@ def test_a_histogram_in_a_pipe_is_a_bar_a_line():
 2026-11-23 09:01:00  0
 2026-11-23 09:02:00  3  ████████████              error 1, info 2"""
     )
+
+
+@pytest.mark.parametrize("width", [0, 40])
+def test_a_histogram_may_reach_to_the_end_of_the_last_year(width):
+    screen = Seen(width)
+    start = datetime(9999, 12, 31, tzinfo=UTC)
+
+    show_histogram(screen, answers.Histogram(31_536_000, [answers.Bucket(start, 1, {})]), None)
+
+    assert "1 event, 9999-12-31" in screen.text
 
 
 def test_a_histogram_on_a_terminal_is_drawn_in_columns():

@@ -1,4 +1,4 @@
-"""`query sessions`, `query turns`, `query search` and `query usage`."""
+"""`query sessions`, `query turns`, `query turn`, `query search` and `query usage`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
@@ -6,15 +6,16 @@ from typing import Annotated, Final, Literal
 import typer
 
 from jarvis_recorder.cli.asking import (
-    DEFAULT_LIMIT,
     DEFAULT_TIMEOUT_SECONDS,
     All,
     Limit,
     Listing,
     Timeout,
+    ask_every_page,
     asking,
     made,
     show,
+    show_answer,
     show_pages,
     wanted,
 )
@@ -35,6 +36,7 @@ def register(commands: typer.Typer) -> None:
         epilog="Example: `jarvis-recorder query sessions --since 7d`. " + HOW_TO_WRITE
     )(sessions)
     commands.command(epilog="Example: `jarvis-recorder query turns 0190f3a2-session --all`")(turns)
+    commands.command(epilog="Example: `jarvis-recorder query turn 1204`")(turn)
     commands.command(epilog="Example: `jarvis-recorder query search power supply`")(search)
     commands.command(
         epilog="Example: `jarvis-recorder query usage --since 7d --by day`. " + HOW_TO_WRITE
@@ -80,6 +82,23 @@ def turns(
     show_pages(whom, Listing(question, "turns", show_turns, _NO_TURN), most)
 
 
+def turn(
+    number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `turns` names it.")],
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Show one turn whole, however large it is. Exit code 1 if there is none."""
+    from jarvis_recorder.cli.views.conversations import show_turns
+    from jarvis_recorder.cli.views.screen import Screen
+
+    def view(screen: Screen, answer: answers.OneTurn) -> None:
+        show_turns(screen, [answer.turn])
+
+    show(asking(config, set_, timeout, as_json=as_json), made(questions.GetTurn, id=number), view)
+
+
 def search(
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be in a turn.")],
     *,
@@ -87,6 +106,7 @@ def search(
         str | None, typer.Option("--session", metavar="SESSION", help="Only in this conversation.")
     ] = None,
     limit: Limit = None,
+    everything: All = False,
     config: ConfigFile = None,
     set_: Overrides = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
@@ -94,20 +114,11 @@ def search(
 ) -> None:
     """Search what was said, the best finds first."""
     from jarvis_recorder.cli.views.conversations import show_found
-    from jarvis_recorder.cli.views.screen import Screen
 
-    def view(screen: Screen, answer: answers.FoundTurns) -> None:
-        show_found(screen, answer)
-        if not answer.turns:
-            screen.note(_NOT_FOUND)
-
-    question = made(
-        questions.SearchTurns,
-        query=" ".join(words),
-        session_id=session,
-        limit=limit or DEFAULT_LIMIT,
-    )
-    show(asking(config, set_, timeout, as_json=as_json), question, view)
+    most = wanted(limit, everything)
+    question = made(questions.SearchTurns, query=" ".join(words), session_id=session)
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_pages(whom, Listing(question, "turns", show_found, _NOT_FOUND), most)
 
 
 def usage(
@@ -134,4 +145,5 @@ def usage(
 
     begin = since or (until or datetime.now(UTC)) - _MONTH
     question = made(questions.ReportUsage, since=begin, until=until, by=by)
-    show(asking(config, set_, timeout, as_json=as_json), question, view)
+    whom = asking(config, set_, timeout, as_json=as_json)
+    show_answer(whom, ask_every_page(whom, question, "usage"), view)

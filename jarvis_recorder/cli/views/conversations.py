@@ -11,7 +11,6 @@ from jarvis_recorder.cli.views.measures import counted, duration
 from jarvis_recorder.cli.views.screen import ROLE, Column, Screen
 from jarvis_recorder.wire.answers import (
     FoundTurn,
-    FoundTurns,
     Session,
     StoredTurn,
     Usage,
@@ -49,6 +48,11 @@ def show_turns(screen: Screen, turns: Sequence[StoredTurn], *, continued: bool =
         screen.paragraphs(turn.content, indent=2)
         if turn.tool_calls is not None:
             screen.line((f"tool calls: {_compact(screen, turn.tool_calls)}", "dim"), indent=2)
+        if turn.omitted:
+            left_out = ", ".join(turn.omitted).replace("_", " ")
+            screen.line(
+                (f"not shown whole: {left_out}; `query turn {turn.id}` shows it", "dim"), indent=2
+            )
 
 
 def _spent(turn: StoredTurn) -> list[str]:
@@ -72,11 +76,11 @@ def _compact(screen: Screen, value: object) -> str:
     return cut(text, _TOOL_CALLS_SHOWN) if screen.is_terminal else text
 
 
-def show_found(screen: Screen, answer: FoundTurns) -> None:
+def show_found(screen: Screen, turns: Sequence[FoundTurn], *, continued: bool = False) -> None:
     """Show what a search found, each with the words that were sought."""
-    clock = screen.clock(found.turn.timestamp for found in answer.turns)
-    for number, found in enumerate(answer.turns):
-        if number:
+    clock = screen.clock(found.turn.timestamp for found in turns)
+    for number, found in enumerate(turns):
+        if number or continued:
             screen.blank()
         turn = found.turn
         screen.line(

@@ -82,3 +82,8 @@ def show_event(screen: Screen, answer: OneEvent) -> None:
             screen.blank()
             screen.line((f"{name}:", "dim"), indent=1)
             screen.paragraphs(json.dumps(value, indent=2, ensure_ascii=False), indent=3)
+    if event.omitted:
+        names = ["further fields" if name == "extra" else name for name in event.omitted]
+        left_out = f"not shown: {', '.join(names)}; `query event {event.id}` shows it"
+        screen.blank()
+        screen.line((left_out, "dim"), indent=1)

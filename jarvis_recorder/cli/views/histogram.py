@@ -11,6 +11,7 @@ from rich.text import Text
 from jarvis_recorder.cli.views.measures import Clock, counted, duration
 from jarvis_recorder.cli.views.screen import Screen
 from jarvis_recorder.wire.answers import Bucket, Histogram
+from jarvis_recorder.wire.times import LATEST, to_datetime
 
 _SEVERITIES: Final = {
     "critical": "red", "error": "dark_orange", "warning": "yellow", "info": "green",
@@ -41,7 +42,8 @@ def show_histogram(screen: Screen, answer: Histogram, by: str | None) -> None:
     """Show a histogram; `by` is what its buckets are counted by."""
     buckets = answer.buckets
     span = timedelta(seconds=answer.bucket_seconds)
-    end = buckets[-1].start + span
+    # There is no time behind the last year.
+    end = buckets[-1].start + min(span, to_datetime(LATEST) - buckets[-1].start)
     clock = screen.clock([buckets[0].start, end])
     total = sum(bucket.count for bucket in buckets)
     series = _series(buckets, by, total)

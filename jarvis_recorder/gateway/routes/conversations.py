@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Query, Response
+from fastapi import Path, Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
@@ -10,12 +10,14 @@ from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
 from jarvis_recorder.gateway.shapes import (
     Deleted,
     FoundTurns,
+    OneTurn,
     SessionPage,
     TurnPage,
     UsageReport,
     reply,
 )
 from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.questions import MAX_LIMIT
 
 routes = router(tag="conversations")
 
@@ -45,9 +47,12 @@ async def search_turns(
         str | None, Query(alias="sessionId", description="search this one only")
     ] = None,
     limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Response:
     """Turns that hold every word, best first."""
-    question = made(questions.SearchTurns, query=q, session_id=session_id, limit=limit)
+    question = made(
+        questions.SearchTurns, query=q, session_id=session_id, limit=limit, cursor=cursor
+    )
     return reply(FoundTurns, await ask(question))
 
 
@@ -55,16 +60,32 @@ async def search_turns(
 async def report_usage(
     _: Reading,
     ask: Asking,
+    *,
     since: When,
     until: When | None = None,
     by: Annotated[
         Literal["model", "day", "session"] | None, Query(description="a line for each of these")
     ] = None,
+    limit: Annotated[
+        int | None, Query(ge=1, le=MAX_LIMIT, description="the most lines; as many as fit")
+    ] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """Tokens and cost of the turns in the time given; a day is one of UTC."""
-    return reply(
-        UsageReport, await ask(made(questions.ReportUsage, since=since, until=until, by=by))
+    question = made(
+        questions.ReportUsage, since=since, until=until, by=by, limit=limit, cursor=cursor
     )
+    return reply(UsageReport, await ask(question))
+
+
+@routes.get("/turns/{id}", response_model=OneTurn)
+async def get_turn(
+    _: Reading,
+    ask: Asking,
+    id: Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")],  # noqa: A002
+) -> Response:
+    """One turn, whole however large it is."""
+    return reply(OneTurn, await ask(made(questions.GetTurn, id=id)))
 
 
 @routes.get("/conversations/{session_id:any}/turns", response_model=TurnPage)

@@ -1,6 +1,6 @@
 /** One event, folded: what happened; unfolded: all that is known, and what can be done. */
 
-import { mayChange, post } from "./api.js";
+import { get, mayChange, post } from "./api.js";
 import { factList, h } from "./dom.js";
 import { ago, laidOut, severity, when } from "./format.js";
 import { act } from "./load.js";
@@ -22,6 +22,17 @@ function resolveButton(event, changed) {
     ),
     async () => {
       changed((await post(`/api/events/${event.id}/resolve`)).event);
+    },
+  );
+}
+
+/** @param {any} event @param {(event: any) => void} changed */
+function wholeButton(event, changed) {
+  if (!event.omitted?.length) return null;
+  return act(
+    h("button", { type: "button", class: "quiet", "data-key": `whole-${event.id}` }, "Show details"),
+    async () => {
+      changed((await get(`/api/events/${event.id}`)).event);
     },
   );
 }
@@ -60,6 +71,7 @@ export function eventRow(event, changed, { now = false } = {}) {
       "p",
       { class: "row" },
       h("a", { href: link("moment", { event: event.id }) }, "See the moment"),
+      wholeButton(event, changed),
       !now && resolveButton(event, changed),
     ),
   );

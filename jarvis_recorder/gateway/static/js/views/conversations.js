@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { empty, h, panel } from "../dom.js";
 import { count, laidOut, when } from "../format.js";
 import { live } from "../live.js";
-import { keep, soon } from "../load.js";
+import { act, keep, soon } from "../load.js";
 import { paged } from "../paged.js";
 import { go, link } from "../router.js";
 
@@ -131,7 +131,15 @@ function turnItem(turn) {
     turn.tokensUsed !== null && `${count(turn.tokensUsed)} tokens`,
     turn.costUsd !== null && `$${turn.costUsd}`,
   ];
-  return h(
+  const whole =
+    turn.omitted.length > 0 &&
+    act(
+      h("button", { type: "button", class: "quiet", "data-key": `whole-${turn.id}` }, "Show all"),
+      async () => {
+        item.replaceWith(turnItem((await get(`/api/turns/${turn.id}`)).turn));
+      },
+    );
+  const item = h(
     "li",
     { class: `turn ${turn.role === "user" ? "user" : ""}` },
     h(
@@ -151,7 +159,9 @@ function turnItem(turn) {
         h("pre", { tabindex: "0", "aria-label": "Tool call" }, laidOut(tool)),
       ),
     ),
+    whole && h("p", { class: "row" }, h("span", { class: "muted" }, "Not shown whole."), whole),
   );
+  return item;
 }
 
 function foundList({ turns }) {

@@ -77,6 +77,11 @@ export function moment(root, params, over) {
         { timestamp: at, windowSeconds: mine.window, node: mine.node },
         signal,
       );
+      if (timeline.snapshot?.omitted.includes("snapshot")) {
+        const { cluster, timestamp } = timeline.snapshot;
+        const whole = await get("/api/snapshots/at", { cluster, timestamp }, signal);
+        timeline.snapshot = whole.snapshot;
+      }
       if (mine === asked) asked = { ...mine, at };
       return { event, at, timeline };
     },
@@ -175,6 +180,8 @@ function sides(event, at, { snapshot, events, turns, truncated }) {
                   away(turn.timestamp, at),
                   h("strong", {}, turn.role),
                   h("p", { class: "said" }, turn.content),
+                  turn.omitted.includes("content") &&
+                    h("p", { class: "muted" }, "The conversation shows it whole."),
                 ),
               ]),
             )

@@ -1,0 +1,47 @@
+"""A question on its way through the database: what it sees, its room, and its end."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Executable
+
+from jarvis_recorder.errors import DeadlineExceeded
+
+
+class Reading:
+    """
+    One snapshot of the database, and the room in bytes that the answer may take.
+
+    It belongs to the thread that reads; only `end` may be called from another one.
+    """
+
+    def __init__(self, connection: Connection, room: int) -> None:
+        self.connection = connection
+        self.room = room
+        self._is_over = False
+
+    def end(self) -> None:
+        """Have the reading thread stop at its next row: no one waits for the answer any more."""
+        self._is_over = True
+
+    def go_on(self) -> None:
+        """
+        Return where the answer is still waited for.
+
+        Raises:
+            DeadlineExceeded: It is not.
+        """
+        if self._is_over:
+            raise DeadlineExceeded("the answer was not found in time")
+
+    def rows(self, statement: Executable) -> Iterator[Any]:
+        """Yield the rows one by one, none held in memory; raises as `go_on` does."""
+        with contextlib.closing(self.connection.execute(statement)) as found:
+            for row in found:
+                self.go_on()
+                yield row
+
+    def places(self, statement: Executable) -> list[tuple[int, int]]:
+        """Return time and id of each row, in the order they come; raises as `go_on` does."""
+        return [(row[0], row[1]) for row in self.rows(statement)]

@@ -1,0 +1,16 @@
+"""A dispatcher asked as a responder asks it."""
+
+import gzip
+
+from jarvis_recorder.query.dispatcher import Dispatcher
+
+LATER = 10.0**9
+
+
+async def dispatched(desk: Dispatcher, body: bytes, user: str | None = None) -> bytes | None:
+    """Return the reply to a body, unpacked where it was compressed."""
+    async with desk.lane() as lane:
+        reply = await desk.dispatch(await desk.read(body, LATER, lane), user, LATER, lane)
+    if reply is None:
+        return None
+    return gzip.decompress(reply.body) if reply.content_encoding == "gzip" else reply.body
