@@ -85,9 +85,13 @@ async def ask(url: str, stop: asyncio.Event, chance: Random) -> int:
     return answered
 
 
-async def publish_heavy(url: str, until: float, chance: Random) -> int:
-    """Publish one after the other, as fast as the broker takes them; return the records sent."""
-    sent = 0
+def recorded(recorder: RecorderProcess) -> int:
+    return sum(map(recorder.count, ("events", "cluster_snapshots", "conversations")))
+
+
+async def publish_heavy(url: str, recorder: RecorderProcess, until: float, chance: Random) -> int:
+    """Publish one kind after the other, one ahead of the recorder; return the records sent."""
+    sent = before = 0
     connection = await aio_pika.connect(url, timeout=10)
     async with connection:
         channel = await connection.channel()
@@ -95,6 +99,10 @@ async def publish_heavy(url: str, until: float, chance: Random) -> int:
         while time.monotonic() < until:
             message = await asyncio.to_thread(heavy, chance)
             copies = chance.choice((1, 5, 20)) if message.records == 1 else 1
+            await asyncio.to_thread(
+                wait_until, lambda to=before: recorded(recorder) >= to, f"{before} records", 120
+            )
+            before = sent
             for _ in range(copies):
                 packed = aio_pika.Message(message.body, delivery_mode=2, **message.properties)
                 await exchange.publish(packed, message.routing_key)
@@ -114,13 +122,10 @@ async def test_no_message_and_no_question_makes_the_process_large(
         asyncio.create_task(ask(amqp_url, stop, Random(seed + number))) for number in range(2)
     ]
 
-    sent = await publish_heavy(amqp_url, time.monotonic() + SECONDS, Random(seed))
+    until = time.monotonic() + SECONDS
+    sent = await publish_heavy(amqp_url, recorder, until, Random(seed))
 
-    def recorded():
-        tables = ("events", "cluster_snapshots", "conversations")
-        return sum(map(recorder.count, tables)) == sent
-
-    await asyncio.to_thread(wait_until, recorded, f"{sent} records", 120)
+    await asyncio.to_thread(wait_until, lambda: recorded(recorder) == sent, f"{sent} records", 120)
     stop.set()
     answered = sum(await asyncio.gather(*asking))
     longest = float(longest_turn.read_text())
