@@ -1,6 +1,7 @@
 """The head of a queue, recorded in small steps before the rest of it is consumed."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -23,6 +24,7 @@ _SUSPECT_AFTER: Final = 2
 _KEPT_BYTES: Final = 1024 * 1024
 _TURN_BYTES: Final = 128 * 1024
 _LOOK_SECONDS: Final = 0.002
+_LEAVING_SECONDS: Final = 2.0
 
 OpenConsumer = Callable[[str, int], Awaitable[Consumer]]
 """Opens a consumer of a queue with a window, on a channel of its own."""
@@ -86,8 +88,11 @@ class SlowStart:
         await consumer.cancel()
         await step.hand_over()
         await unless_stopped(self._stop, self._settled(lane))
-        if not self._stop.is_set():
-            await consumer.close()
+        # Acks that the broker has not read yet would be lost with the connection.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_SECONDS if self._stop.is_set() else None):
+                await self._settled(lane)
+                await consumer.close()
         return step
 
     async def _settled(self, lane: Lane) -> None:
