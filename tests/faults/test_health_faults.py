@@ -104,7 +104,7 @@ async def test_a_database_file_that_was_moved_away(amqp_url, start_recorder, dat
     recorder = start_recorder(amqp_url)
     turns_green(recorder)
     database.rename(database.with_name("elsewhere.db"))
-    assert turns_red(recorder, "storage")
+    assert await asyncio.to_thread(recorder.process.wait, RED_SECONDS) == 1
 
 
 @pytest.fixture
