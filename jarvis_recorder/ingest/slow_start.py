@@ -19,12 +19,14 @@ log = structlog.get_logger(__name__)
 
 _NEXT_WINDOW: Final = {1: 16, 16: 256, 256: 256}
 _LARGEST_WINDOW: Final = 256
+# Of which one may wait for its dead letter to be confirmed.
+_LEAST_WINDOW: Final = 4
 # A message that has failed so often is a suspect: any other one fails once, by bad luck.
 _SUSPECT_AFTER: Final = 2
 _KEPT_BYTES: Final = 1024 * 1024
 _TURN_BYTES: Final = 128 * 1024
 _LOOK_SECONDS: Final = 0.002
-_LEAVING_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 2.0
 
 OpenConsumer = Callable[[str, int], Awaitable[Consumer]]
 """Opens a consumer of a queue with a window, on a channel of its own."""
@@ -78,8 +80,7 @@ class SlowStart:
         was cancelled comes back to the queue.
         """
         consumer = await self._open_consumer(self._topic.queue, window)
-        # Nothing of so small a window may wait for long: the next step waits for all of it.
-        lane = Lane(self._topic, consumer, window=1)
+        lane = Lane(self._topic, consumer, max(window, _LEAST_WINDOW))
         step = _Step(window, self._intake.sink(lane))
         await consumer.start(step.take)
         # The broker does not say that there is nothing left.
@@ -87,17 +88,14 @@ class SlowStart:
             await asyncio.sleep(_LOOK_SECONDS)
         await consumer.cancel()
         await step.hand_over()
-        await unless_stopped(self._stop, self._settled(lane))
-        # Acks that the broker has not read yet would be lost with the connection.
+        await unless_stopped(self._stop, self._intake.settled())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVING_SECONDS if self._stop.is_set() else None):
-                await self._settled(lane)
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._intake.settled()
+                # What waits for longer, because the broker confirms no dead letter, keeps its channel.
+                await lane.released()
                 await consumer.close()
         return step
-
-    async def _settled(self, lane: Lane) -> None:
-        await self._intake.settled()
-        await lane.released()
 
     def _report(self, suspect: Delivery) -> None:
         """Write one line for each queue and session."""

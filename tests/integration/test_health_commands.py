@@ -1,10 +1,12 @@
 """`health` and `stats`, against a recorder and against what is none."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -48,9 +50,10 @@ async def test_a_recorder_at_work_and_one_that_cannot_write(amqp_url, start_reco
     assert "not_json" in shown.stdout
     assert "\x1b" not in shown.stdout
 
-    database.rename(database.with_name("elsewhere.db"))
-    wait_until(lambda: not recorder.readiness()["ready"], "not ready")
-    ill = jarvis("health", "--json", there)
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: not recorder.readiness()["ready"], "not ready")
+        ill = jarvis("health", "--json", there)
     answer = json.loads(ill.stdout)
     assert (ill.returncode, answer["ready"]) == (1, False)
     assert [check["name"] for check in answer["checks"] if not check["ok"]] == ["storage"]

@@ -43,6 +43,8 @@ class Machine:
         self._nspawn: subprocess.Popen[bytes] | None = None
         for name in ("upper", "work", "root"):
             (directory / name).mkdir()
+        # Or the machine's `/` would belong to the user who runs the tests.
+        self._run("chown", "root:root", str(directory / "upper"))
         layers = f"lowerdir=/,upperdir={directory}/upper,workdir={directory}/work"
         self._run("mount", "-t", "overlay", "overlay", "-o", layers, str(self._files))
 
