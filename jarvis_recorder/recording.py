@@ -27,12 +27,15 @@ from jarvis_recorder.lifecycle import first_of, raise_first, unless_stopped
 from jarvis_recorder.measures import MeasuredPublisher
 from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
 from jarvis_recorder.wire.records import Record
-from jarvis_recorder.wire.topics import TOPICS, Kind
+from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
 
 log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 2.0
+# What is fetched is acked one by one. RabbitMQ holds acks back where 32 of a channel are not in the
+# queue's log yet, and drops those when the channel closes.
+_FETCHED_AT_ONCE: Final = 16
 # One snapshot may be as large as four thousand events.
 _SNAPSHOT_PREFETCH: Final = 100
 
@@ -196,21 +199,33 @@ class Recording:
         receives them. They are first in the queue, so this ends behind the first other one.
         """
         pipeline = self._pipeline(session)
-        consumers = []
-        for topic in TOPICS:
-            consumer = await session.consumer(topic.queue, 0)
-            sink = pipeline.intake.sink(Lane(topic, consumer))
-            while (delivery := await consumer.fetch()) is not None:
-                sink(delivery)
-                if not delivery.redelivered:
-                    break
-            consumers.append(consumer)
-        pipeline.intake.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(pipeline.recorder.run(), _DRAIN_SECONDS)
+        working = asyncio.create_task(pipeline.recorder.run())
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                for topic in TOPICS:
+                    await self._sweep_queue(session, topic, pipeline)
+                pipeline.intake.close()
+                await working
+        except TimeoutError:
+            log.warning("sweep_given_up")
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _sweep_queue(self, session: Session, topic: Topic, pipeline: _Pipeline) -> None:
+        consumer = await session.consumer(topic.queue, 0)
+        sink = pipeline.intake.sink(Lane(topic, consumer))
+        fetched = 0
+        while (delivery := await consumer.fetch()) is not None:
+            sink(delivery)
+            fetched += 1
+            if fetched % _FETCHED_AT_ONCE == 0:
+                await pipeline.intake.settled()
+            if not delivery.redelivered:
+                break
+        await pipeline.intake.settled()
         await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
-        for consumer in consumers:
-            await consumer.close()
+        await consumer.close()
 
     async def _leave(self, working: asyncio.Task[None], dead_letters: DeadLetters) -> None:
         """End what belongs to the session, giving a commit under way the time to finish."""
