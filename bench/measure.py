@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -56,11 +57,16 @@ class Failed(Exception):
 
 
 class Throughput(NamedTuple):
-    """Events a second between the first commit seen and the last."""
+    """
+    Events a second between the first commit seen and the last, and processor time an event.
+
+    Of one who stores nothing, the processor time is that of the whole run.
+    """
 
     events: int
     seconds: float
     per_second: float
+    cpu_us: float
 
 
 class Memory(NamedTuple):
@@ -328,6 +334,7 @@ class Bench:
 
     def _of_consumer(self, name: str, command: list[str], job: Job) -> Throughput:
         self._report(f"{name}: taking", 0, 0)
+        before = os.times()
         with self._running(command, stdout=subprocess.PIPE) as process:
             try:
                 output, _ = process.communicate(timeout=_STALLED_SECONDS * 10)
@@ -335,8 +342,12 @@ class Bench:
                 raise Failed("it did not end") from None
         if process.returncode:
             raise Failed(self._last_words())
-        seconds = json.loads(output)["seconds"]
-        return Throughput(job.messages, seconds, job.messages / seconds)
+        seconds, after = json.loads(output)["seconds"], os.times()
+        cpu_seconds = after.children_user + after.children_system
+        cpu_seconds -= before.children_user + before.children_system
+        return Throughput(
+            job.messages, seconds, job.messages / seconds, cpu_seconds / job.messages * 1e6
+        )
 
     def _watch(
         self, name: str, process: subprocess.Popen[bytes], job: Job, events: int
@@ -344,6 +355,7 @@ class Bench:
         """Return how fast rows appeared; those of the first commit seen are not counted in."""
         with closing(_reading(job.database)) as connection:
             rows = first_rows = 0
+            first_cpu = 0.0
             began = seen = time.perf_counter()
             while rows < events:
                 time.sleep(_GLANCE_SECONDS)
@@ -355,14 +367,20 @@ class Bench:
                     rows, seen = now_rows, now
                     self._report(f"{name}: recording", rows, events)
                 if not first_rows:
-                    began, first_rows = now, rows
+                    began, first_rows, first_cpu = now, rows, _cpu_seconds(process.pid)
                 if process.poll() is not None:
                     raise Failed(self._last_words())
                 if now - seen > _STALLED_SECONDS:
                     raise Failed(f"{rows} of {events} events, then nothing")
-        seconds = seen - began
+            cpu_seconds = _cpu_seconds(process.pid) - first_cpu
         # Few events may all come with the first commit.
-        return Throughput(events, seconds, (events - first_rows) / seconds if seconds else 0.0)
+        seconds, counted = seen - began, events - first_rows
+        return Throughput(
+            events,
+            seconds,
+            counted / seconds if seconds else 0.0,
+            cpu_seconds / counted * 1e6 if counted else 0.0,
+        )
 
     def _wait_until_acked(self) -> None:
         deadline = time.monotonic() + _STALLED_SECONDS
@@ -476,6 +494,12 @@ def _resident(pid: int, name: str) -> float:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     raise Failed(f"the kernel tells no {name} of process {pid}")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return how long a process has had a processor, in the kernel as well."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _open_alerts(database: Path) -> int:

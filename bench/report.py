@@ -72,12 +72,13 @@ def throughput(
     }
     recorder = medians.get(CONTENDERS[0].name)
     table = _table("Events a second, median of the rounds", "", "Contender")
-    for heading in ("Events", "Per second", "Range, k", "Ratio"):
+    for heading in ("Events", "Per second", "Range, k", "Ratio", "CPU, µs"):
         table.add_column(heading, justify="right")
     for contender in contenders:
         name = contender.name
         if name in reasons:
-            table.add_row(contender.key, name, "-", "-", "-", reasons[name].partition(":")[0])
+            reason = reasons[name].partition(":")[0]
+            table.add_row(contender.key, name, "-", "-", "-", reason, "-")
             continue
         rates = [run.per_second for run in runs[name]]
         ratio = f"{recorder / medians[name]:.2f} x" if recorder and medians[name] else "-"
@@ -88,6 +89,7 @@ def throughput(
             f"{medians[name]:,.0f}",
             f"{min(rates) / 1e3:.3g} to {max(rates) / 1e3:.3g}",
             ratio,
+            f"{statistics.median(run.cpu_us for run in runs[name]):.1f}",
         )
     table.caption = "\n".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
     return table
