@@ -60,8 +60,8 @@ class Responder:
     Answers the requests of one channel, so many at a time; the others wait here.
 
     Here because a request's time runs on while it waits, and only here it can be refused in
-    time. What would be too much to hold is turned away. A request is acked when its reply is on the way, so one that dies with the process is
-    delivered and answered again.
+    time. Requests that would be too much to hold are turned away. A request is acked when its
+    reply is on the way, so one that dies with the process is delivered and answered again.
     """
 
     def __init__(

@@ -41,6 +41,14 @@ READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
 }
 
 
+_SCANS: Final = (
+    questions.EventHistogram,
+    questions.ListSessions,
+    questions.ReportUsage,
+    questions.SearchTurns,
+)
+
+
 class SqliteArchive:
     """Implements `ports.Archive` on one SQLite file."""
 
@@ -64,8 +72,18 @@ class SqliteArchive:
             return await self._changes.make(question, until)
         read = self._reads[type(question)]
         return await self._readers.run(
-            lambda reading: _fitting(read(reading, question), room), until, room
+            lambda reading: _fitting(read(reading, question), room),
+            until,
+            room,
+            scans=_scans(question),
         )
+
+
+def _scans(question: Question[Any]) -> bool:
+    """Return whether a question may look at many rows for each one of its answer."""
+    if isinstance(question, questions.ListEvents):
+        return question.text is not None
+    return isinstance(question, _SCANS)
 
 
 def _fitting(answer: bytes, room: int) -> bytes:

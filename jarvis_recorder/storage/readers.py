@@ -33,21 +33,26 @@ class Readers:
 
     Not through aiosqlite: there every statement is four calls to a thread, each of which waits
     for its turn of the event loop, and an answer may need several statements.
+
+    Questions that look at many rows have threads of their own. However many of them wait, what
+    an index answers is answered at once.
     """
 
     def __init__(self, path: Path, engine: Engine) -> None:
         self._path = path
         self._engine = engine
-        self._threads = ThreadPoolExecutor(
-            sqlite.READERS, thread_name_prefix="reader", initializer=_step_back
-        )
+        self._quick = _threads("reader")
+        self._scanning = _threads("scanner")
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def run(self, read: Read[T], until: float, room: int = UNBOUNDED) -> T:
+    async def run(
+        self, read: Read[T], until: float, room: int = UNBOUNDED, *, scans: bool = False
+    ) -> T:
         """
-        Return what `read` makes of one consistent snapshot, in `room` bytes.
+        Return the result of `read` on one consistent snapshot, in `room` bytes.
 
         It returns by `until`, a time of the event loop's clock, whatever the thread still does.
+        `scans` says that it looks at many rows.
 
         Raises:
             DeadlineExceeded: It was not done by then: its statement is interrupted, or was never
@@ -55,7 +60,7 @@ class Readers:
             StorageUnavailable, StorageDamaged: The file cannot be read.
         """
         reading = _Job(self._engine, read, room)
-        job = self._threads.submit(reading.run)
+        job = (self._scanning if scans else self._quick).submit(reading.run)
         try:
             async with asyncio.timeout_at(until):
                 with sqlite.translated_errors(self._path):
@@ -72,8 +77,14 @@ class Readers:
     async def close(self) -> None:
         """Return once every thread has ended and every connection is closed."""
         await asyncio.gather(*self._ending)
-        await asyncio.to_thread(self._threads.shutdown)
+        for threads in (self._quick, self._scanning):
+            await asyncio.to_thread(threads.shutdown)
         self._engine.dispose()
+
+
+def _threads(name: str) -> ThreadPoolExecutor:
+    """Return half of the threads that read."""
+    return ThreadPoolExecutor(sqlite.READERS // 2, thread_name_prefix=name, initializer=_step_back)
 
 
 def _step_back() -> None:

@@ -543,13 +543,49 @@ async def test_who_stops_waiting_stops_the_statement(store):
         reading.connection.execute(ENDLESS)
 
     asking = [asyncio.create_task(readers.run(endless, loop.time() + 60)) for _ in range(8)]
-    for _ in range(sqlite_module.READERS):
+    for _ in range(sqlite_module.READERS // 2):
         await asyncio.wait_for(begun.acquire(), 10)
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
 
     assert (await ask(store, ListEvents(), 1.0)).events == []
+
+
+@pytest.mark.parametrize(
+    "scan",
+    [
+        ListEvents(text="none of them"),
+        EventHistogram(since=at(0), until=at(60)),
+        ListSessions(),
+        SearchTurns(query="none"),
+        ReportUsage(since=at(0)),
+    ],
+    ids=lambda question: type(question).__name__,
+)
+async def test_questions_that_scan_keep_no_other_waiting(store, scan):
+    archive = store.archive
+    free, begun = threading.Event(), asyncio.Semaphore(0)
+    loop = asyncio.get_running_loop()
+    read = archive._reads[type(scan)]
+
+    def held(reading: Reading, question: object) -> bytes:
+        if question is not scan:
+            return read(reading, question)
+        loop.call_soon_threadsafe(begun.release)
+        free.wait(30)
+        return b""
+
+    archive._reads[type(scan)] = held
+    scanning = [asyncio.create_task(archive.answer(scan, loop.time() + 60, 10)) for _ in range(20)]
+    await asyncio.wait_for(begun.acquire(), 10)
+    try:
+        assert (await ask(store, ListEvents(), 5.0)).events == []
+        with pytest.raises(NotFound):
+            await ask(store, GetPreference(key="none"), 5.0)
+    finally:
+        free.set()
+        await asyncio.gather(*scanning)
 
 
 async def test_an_answer_that_is_an_error_costs_no_connection(store):
