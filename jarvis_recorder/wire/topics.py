@@ -57,6 +57,8 @@ def is_smuggled(exchange: bytes, routing_key: bytes, bindings: Iterable[str]) ->
 
     RabbitMQ routes by the headers CC and BCC, too, and asks for no topic permission there.
     """
-    if exchange != _EXCHANGE:
-        return False
-    return not any(is_bound(routing_key, binding) for binding in bindings)
+    # For each delivery: a generator would take longer than all it does.
+    for binding in bindings:
+        if is_bound(routing_key, binding):
+            return False
+    return exchange == _EXCHANGE
