@@ -41,7 +41,7 @@ install: python  ## Install for all users, as root; PREFIX is /usr/local.
 	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
 
 test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
 
