@@ -30,6 +30,10 @@ _COLLECT_AFTER_ALLOCATIONS: Final = 50_000
 # Left alone the bound grows to the largest block there was, and what lies below is kept.
 _M_MMAP_THRESHOLD: Final = -3
 _GIVEN_BACK_BYTES: Final = 1024 * 1024
+# M_ARENA_MAX. Left alone each thread has a heap of its own, and each keeps what its largest
+# message left behind.
+_M_ARENA_MAX: Final = -8
+_HEAPS: Final = 2
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -39,15 +43,17 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER_ALLOCATIONS, 50, 100)
-    _give_large_blocks_back()
+    _keep_heaps_small()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main)
 
 
-def _give_large_blocks_back() -> None:
+def _keep_heaps_small() -> None:
     # Other C libraries have no such function.
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK_BYTES)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK_BYTES)
+        library.mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def give_memory_back() -> None:

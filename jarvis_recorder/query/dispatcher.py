@@ -22,6 +22,7 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
+from jarvis_recorder.lifecycle import give_memory_back
 from jarvis_recorder.measures import Calls as MeasuredCalls
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.query.permissions import Permissions
@@ -77,7 +78,10 @@ class Lane:
 
     async def __aexit__(self, *_: object) -> None:
         if self._holds:
-            self._lock.release()
+            try:
+                await asyncio.to_thread(give_memory_back)
+            finally:
+                self._lock.release()
 
     async def enter(self, until: float) -> None:
         """
