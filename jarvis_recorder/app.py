@@ -58,6 +58,8 @@ class App:
         self._stop = stop
         self._started_at = to_datetime(now())
         self._per_second = 0.0
+        self._large = asyncio.Lock()
+        """Held by whoever has something large in memory, a message or a reply."""
         self._calls = Calls()
         self._tracer = open_tracer(os.environ)
         self.progress = Progress()
@@ -112,6 +114,7 @@ class App:
             progress=self.progress,
             tracer=self._tracer,
             clock=now,
+            large=self._large,
             stop=self._stop,
         )
         answering = Answering(
@@ -147,6 +150,7 @@ class App:
             activity=self._activity,
             document=document,
             calls=self._calls,
+            large=self._large,
         )
 
     async def _supervised(self, part: str, attempt: Callable[[], Awaitable[None]]) -> None:

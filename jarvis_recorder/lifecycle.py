@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -60,6 +60,20 @@ def give_memory_back() -> None:
     """Return to the system what was freed; it takes some tens of milliseconds, without the lock."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextlib.asynccontextmanager
+async def in_turn(lock: asyncio.Lock, seconds: float) -> AsyncIterator[None]:
+    """Hold a lock; where others keep it for longer than `seconds`, continue without it."""
+    is_held = False
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            is_held = await lock.acquire()
+    try:
+        yield
+    finally:
+        if is_held:
+            lock.release()
 
 
 def _loop_factory() -> Any:

@@ -59,10 +59,12 @@ class Recording:
         progress: Progress,
         tracer: Tracer,
         clock: Clock,
+        large: asyncio.Lock,
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._repository = repository
+        self._large = large
         self._tracer = tracer
         self._clock = clock
         self._stop = stop
@@ -131,7 +133,7 @@ class Recording:
             await self._sweep(session)
 
     def _pipeline(self, session: Session) -> _Pipeline:
-        intake = Intake(session.flow, self._clock)
+        intake = Intake(session.flow, self._clock, self._large)
         dead_letters = DeadLetters(
             MeasuredPublisher(session.publisher, self.progress.sent), self.progress
         )

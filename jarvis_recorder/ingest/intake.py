@@ -8,6 +8,7 @@ from typing import Final
 
 from jarvis_recorder.ingest.batch import Batch, Origin
 from jarvis_recorder.ingest.lane import Lane
+from jarvis_recorder.lifecycle import in_turn
 from jarvis_recorder.ports import Clock, Flow, Sink
 from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
 from jarvis_recorder.wire.delivery import Delivery
@@ -22,6 +23,8 @@ MAX_HELD_BYTES: Final = 24 * 1024 * 1024
 # moment, is decoded; and how much of them is decoded at once.
 _HELD_BESIDE_LARGE: Final = 6 * 1024 * 1024
 _DECODED_AT_ONCE: Final = 1024 * 1024
+# A large reply is made in less. One that the broker does not take must not stop the recording.
+_LARGE_PATIENCE_SECONDS: Final = 2.0
 
 
 class Intake:
@@ -33,11 +36,13 @@ class Intake:
     however large the prefetch.
 
     Large deliveries are decoded in a thread, and what arrives behind them waits for its turn.
+    `large` is held by whoever has something large in memory.
     """
 
-    def __init__(self, flow: Flow, clock: Clock) -> None:
+    def __init__(self, flow: Flow, clock: Clock, large: asyncio.Lock) -> None:
         self._flow = flow
         self._clock = clock
+        self._large = large
         self._batches = deque([Batch()])
         self._records_under_way = self._bytes_under_way = 0
         self._held_records = 0
@@ -81,7 +86,8 @@ class Intake:
             while self._held_bytes > _HELD_BESIDE_LARGE:
                 self._has_room.clear()
                 await self._has_room.wait()
-            decoded = await asyncio.to_thread(_decode_some, tuple(self._undecoded))
+            async with in_turn(self._large, _LARGE_PATIENCE_SECONDS):
+                decoded = await asyncio.to_thread(_decode_some, tuple(self._undecoded))
             for one in decoded:
                 self._add(self._undecoded.popleft(), one)
         self._decoding = None

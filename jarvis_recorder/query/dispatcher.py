@@ -114,18 +114,19 @@ class Dispatcher:
         activity: Callable[[], Activity],
         document: Callable[[], Document],
         calls: MeasuredCalls,
+        large: asyncio.Lock,
     ) -> None:
         self._archive = archive
         self._permissions = permissions
         self._activity = activity
         self._document = document
         self._calls = calls
-        self._lock = asyncio.Lock()
+        self._large = large
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def lane(self) -> Lane:
         """Return the lane for one request, to be left when its reply is on the way."""
-        return Lane(self._lock)
+        return Lane(self._large)
 
     async def read(self, body: bytes, until: float, lane: Lane) -> Calls:
         """

@@ -39,6 +39,7 @@ def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None
         activity=lambda: answers.Activity("1.0", "recording", MOMENT, 5, 1, 0, 0.5, 1.5),
         document=lambda: {"openrpc": "1.3.2"},
         calls=Calls(),
+        large=asyncio.Lock(),
     )
 
 

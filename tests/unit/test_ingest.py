@@ -43,7 +43,8 @@ class Pipeline:
         self.repository = FakeRepository(self.effects)
         self.flow = FakeFlow()
         self.progress = Progress()
-        self.intake = Intake(self.flow, lambda: 0)
+        self.large = asyncio.Lock()
+        self.intake = Intake(self.flow, lambda: 0, self.large)
         self.lane = Lane(TOPICS[0], self.consumer)
         self.dead_letters = DeadLetters(self.publisher, self.progress)
         self.recorder = Recorder(
@@ -503,6 +504,36 @@ async def test_large_deliveries_are_decoded_aside_and_recorded_in_their_order(pi
     assert pipeline.flow.effects == ["pause", "resume"]
     assert [found.message_id for found in pipeline.repository.stored] == ["a", "large", "b"]
     assert pipeline.consumer.outstanding == set()
+
+
+async def test_a_large_delivery_is_decoded_once_the_large_reply_has_left(pipeline):
+    await pipeline.large.acquire()
+    pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
+    recording = asyncio.create_task(pipeline.recorder.run())
+    await until(lambda: bool(pipeline.large._waiters))
+    assert pipeline.effects == []
+
+    pipeline.large.release()
+
+    await asyncio.wait_for(pipeline.intake.settled(), 10)
+    assert [found.message_id for found in pipeline.repository.stored] == ["large"]
+    pipeline.intake.close()
+    await recording
+    assert not pipeline.large.locked()
+
+
+async def test_a_large_reply_that_does_not_leave_stops_no_recording(pipeline, monkeypatch):
+    monkeypatch.setattr(intake_module, "_LARGE_PATIENCE_SECONDS", 0.02)
+    await pipeline.large.acquire()
+    pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
+    recording = asyncio.create_task(pipeline.recorder.run())
+
+    await asyncio.wait_for(pipeline.intake.settled(), 10)
+
+    assert [found.message_id for found in pipeline.repository.stored] == ["large"]
+    pipeline.intake.close()
+    await recording
+    assert pipeline.large.locked()
 
 
 async def test_what_is_abandoned_while_it_is_decoded_is_not_recorded(pipeline):

@@ -45,6 +45,7 @@ class Desk:
             activity=lambda: answers.Activity("1", "recording", THEME.updated_at, 0, 0, 0, 0.0),
             document=dict,
             calls=Calls(),
+            large=asyncio.Lock(),
         )
         self.now = 1_795_420_000_000_000
         self.responder = Responder(

@@ -1,5 +1,6 @@
 """JSON-RPC 2.0: the examples of its specification, section 7, and whatever else may be sent."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -65,7 +66,12 @@ def shelf() -> Shelf:
 async def ask(shelf):
     """Send a text, return what the reply says; None where there is none."""
     dispatcher = Dispatcher(
-        archive=shelf, permissions=Permissions({}), activity=None, document=dict, calls=Calls()
+        archive=shelf,
+        permissions=Permissions({}),
+        activity=None,
+        document=dict,
+        calls=Calls(),
+        large=asyncio.Lock(),
     )
 
     async def send(text: Any) -> Any:

@@ -39,7 +39,7 @@ class Start:
 
     def __init__(self, *queue: Delivery) -> None:
         self.queue = list(queue)
-        self.intake = Intake(FakeFlow(), lambda: 0)
+        self.intake = Intake(FakeFlow(), lambda: 0, asyncio.Lock())
         self.stop = asyncio.Event()
         self.steps: list[list[int]] = []
         self.slowly = SlowStart(EVENTS, self._open, self.intake, self.stop)
