@@ -144,6 +144,7 @@ class Recording:
             progress=self.progress,
             clock=self._clock,
             tracer=self._tracer,
+            large=self._large,
         )
         return _Pipeline(intake, dead_letters, recorder)
 

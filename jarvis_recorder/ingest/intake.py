@@ -24,7 +24,7 @@ MAX_HELD_BYTES: Final = 24 * 1024 * 1024
 _HELD_BESIDE_LARGE: Final = 6 * 1024 * 1024
 _DECODED_AT_ONCE: Final = 1024 * 1024
 # A large reply is made in less. One that the broker does not take must not stop the recording.
-_LARGE_PATIENCE_SECONDS: Final = 2.0
+LARGE_PATIENCE_SECONDS: Final = 2.0
 
 
 class Intake:
@@ -86,7 +86,7 @@ class Intake:
             while self._held_bytes > _HELD_BESIDE_LARGE:
                 self._has_room.clear()
                 await self._has_room.wait()
-            async with in_turn(self._large, _LARGE_PATIENCE_SECONDS):
+            async with in_turn(self._large, LARGE_PATIENCE_SECONDS):
                 decoded = await asyncio.to_thread(_decode_some, tuple(self._undecoded))
             for one in decoded:
                 self._add(self._undecoded.popleft(), one)

@@ -1,8 +1,10 @@
 """The loop: take what has arrived, commit it, settle it."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import structlog
@@ -10,9 +12,9 @@ import structlog
 from jarvis_recorder.errors import BrokerUnavailable, RecorderError, StorageUnavailable
 from jarvis_recorder.ingest.batch import Batch
 from jarvis_recorder.ingest.dead_letters import DeadLetters
-from jarvis_recorder.ingest.intake import Intake
+from jarvis_recorder.ingest.intake import LARGE_PATIENCE_SECONDS, Intake
 from jarvis_recorder.ingest.progress import Progress, State
-from jarvis_recorder.lifecycle import give_memory_back
+from jarvis_recorder.lifecycle import give_memory_back, in_turn
 from jarvis_recorder.measures import SYSTEM
 from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository, Tracer
 from jarvis_recorder.wire.codec import element_of
@@ -28,6 +30,7 @@ _FIRST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 2.0
 # Large batches leave holes in the heap: a few dozen would double the process.
 _LARGE_BYTES: Final = 1024 * 1024
+_VERY_LARGE_BYTES: Final = 4 * 1024 * 1024
 _GIVE_BACK_AFTER_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -51,8 +54,10 @@ class Recorder:
         progress: Progress,
         clock: Clock,
         tracer: Tracer,
+        large: asyncio.Lock,
     ) -> None:
         self._intake = intake
+        self._large = large
         self._repository = repository
         self._dead_letters = dead_letters
         self._progress = progress
@@ -115,7 +120,8 @@ class Recorder:
         began = time.monotonic()
         while True:
             try:
-                appended = await self._repository.append(batch.records, self._clock())
+                async with self._room_for(batch):
+                    appended = await self._repository.append(batch.records, self._clock())
             except StorageUnavailable as error:
                 self._report_outage(error, len(batch.records), time.monotonic() - began)
                 if self._intake.is_full or time.monotonic() - began > HOLD_SECONDS:
@@ -126,6 +132,12 @@ class Recorder:
                 self._report_recovery(time.monotonic() - began)
                 self._progress.measured.commit_seconds.observe(time.monotonic() - began)
                 return appended
+
+    def _room_for(self, batch: Batch) -> AbstractAsyncContextManager[None]:
+        """Have no large reply in memory beside a large batch, which takes three times its size."""
+        if batch.size < _VERY_LARGE_BYTES:
+            return contextlib.nullcontext()
+        return in_turn(self._large, LARGE_PATIENCE_SECONDS)
 
     def _report_outage(self, error: StorageUnavailable, waiting: int, seconds: float) -> None:
         self._progress.state = State.STORAGE_UNAVAILABLE

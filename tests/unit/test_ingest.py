@@ -54,6 +54,7 @@ class Pipeline:
             dead_letters=self.dead_letters,
             progress=self.progress,
             clock=lambda: 0,
+            large=self.large,
         )
         self._sink = self.intake.sink(self.lane)
         self._tag = 0
@@ -522,8 +523,24 @@ async def test_a_large_delivery_is_decoded_once_the_large_reply_has_left(pipelin
     assert not pipeline.large.locked()
 
 
+async def test_a_large_batch_is_stored_once_the_large_reply_has_left(pipeline, monkeypatch):
+    monkeypatch.setattr(recorder_module, "_VERY_LARGE_BYTES", 1)
+    await pipeline.large.acquire()
+    pipeline.receive("a")
+    recording = asyncio.create_task(pipeline.recorder.run())
+    await until(lambda: bool(pipeline.large._waiters))
+    assert pipeline.effects == []
+
+    pipeline.large.release()
+
+    await asyncio.wait_for(pipeline.intake.settled(), 10)
+    pipeline.intake.close()
+    await recording
+    assert not pipeline.large.locked()
+
+
 async def test_a_large_reply_that_does_not_leave_stops_no_recording(pipeline, monkeypatch):
-    monkeypatch.setattr(intake_module, "_LARGE_PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(intake_module, "LARGE_PATIENCE_SECONDS", 0.02)
     await pipeline.large.acquire()
     pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
     recording = asyncio.create_task(pipeline.recorder.run())
