@@ -21,7 +21,7 @@ TEST_PARTS := \
 IMAGE_PARTS := \
 	buildah:buildah crun:crun debootstrap:debootstrap /usr/lib/podman/netavark:netavark
 
-.PHONY: demo demo-ui run install test test-fast test-image test-version lint bench schemas lock clean
+.PHONY: help demo demo-ui run install test test-fast test-image test-version lint bench schemas lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
@@ -110,5 +110,8 @@ test-parts:
 image-parts:
 	@tools/get-parts $(IMAGE_PARTS)
 
-clean:
+help:  ## List these commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+clean:  ## Remove what these commands have made here.
 	rm -rf .venv .venv-* .run .coverage* .artefacts htmlcov

@@ -12,7 +12,7 @@ from jarvis_recorder.config import NAMES
 from jarvis_recorder.wire.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def test_what_is_made_from_the_code_is_up_to_date():
