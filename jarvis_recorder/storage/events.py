@@ -29,6 +29,7 @@ from jarvis_recorder.storage.tables import events
 from jarvis_recorder.wire.answers import Bucket, Histogram
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
+from jarvis_recorder.wire.records import SEVERITIES
 from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
 
 EVENTS: Final = RowsOf(events, ("details", "extra"))
@@ -64,8 +65,9 @@ def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
 
 
 def unresolved_events(reading: Reading, question: UnresolvedEvents) -> bytes:
-    """Return a page of the events that nobody has resolved."""
-    return _page(reading, question, [], [~_columns.resolved])
+    """Return a page of the events that no one has resolved."""
+    filters = ListEvents(type=question.type, cluster=question.cluster, resolved=False)
+    return _page(reading, question, *_conditions(filters))
 
 
 def get_event(reading: Reading, question: GetEvent) -> bytes:
@@ -120,6 +122,13 @@ def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
             indexed.append(_columns[name] == value)
         else:
             others.append((_columns[name] + "") == value)
+    if filters.cluster is not None:
+        (indexed if index == "cluster" else others).append(
+            of_cluster(filters.cluster, by_index=index == "cluster")
+        )
+    if filters.min_severity is not None:
+        severe = SEVERITIES[SEVERITIES.index(filters.min_severity) :]
+        others.append((_columns.severity + "").in_(severe))
     if filters.resolved is not None and index != "unresolved":
         others.append(_columns.resolved.is_(filters.resolved))
     if filters.text is not None:
@@ -135,7 +144,17 @@ def _best_index(filters: _Filters) -> str | None:
         return "type"
     if filters.node is not None:
         return "node"
+    # Not where it is empty: events without one are in no index.
+    if filters.cluster:
+        return "cluster"
     return "type" if filters.type is not None else None
+
+
+def of_cluster(cluster: str, *, by_index: bool = True) -> ColumnElement[bool]:
+    """Return the condition that an event is of a cluster; it names none where that is empty."""
+    if not cluster:
+        return _columns.cluster.is_(None)
+    return _columns.cluster == cluster if by_index else (_columns.cluster + "") == cluster
 
 
 def _page(

@@ -71,6 +71,14 @@ OfType = Annotated[EventType, Field(description="only events of this type")]
 OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
 OfSource = Annotated[Source, Field(description="only events from this source")]
 OnNode = Annotated[NodeName, Field(description="only events of this node")]
+AtLeast = Annotated[Severity, Field(description="only events at least as severe as this")]
+OfCluster = Annotated[
+    ClusterName,
+    Field(description="only events of this cluster; where it is empty, those that name none"),
+]
+ChosenCluster = Annotated[
+    ClusterName, Field(description="the cluster; the only one there is, where it is not given")
+]
 Resolved = Annotated[
     bool, Field(strict=True, description="only resolved events, or only unresolved ones")
 ]
@@ -97,14 +105,18 @@ class ListEvents(Question[answers.EventPage]):
     text: WithText | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
+    cluster: OfCluster | None = None
+    min_severity: AtLeast | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class UnresolvedEvents(Question[answers.EventPage]):
-    """Events that nobody has resolved, newest first."""
+    """Events that no one has resolved, newest first; of every type where none is given."""
 
     limit: Limit = 50
     cursor: Cursor | None = None
+    type: OfType | None = None
+    cluster: OfCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -140,6 +152,7 @@ class RecordEvent(Question[answers.OneEvent]):
     extra: Annotated[
         dict[str, Any] | None, Field(description="more fields, kept beside those known here")
     ] = None
+    cluster: ClusterName | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -168,6 +181,7 @@ class RecordEvent(Question[answers.OneEvent]):
                 summary=self.summary,
                 node=self.node,
                 details=self.details,
+                cluster=self.cluster,
             ),
             self.extra,
         )
@@ -197,7 +211,7 @@ class EventHistogram(Question[answers.Histogram]):
         Field(ge=1, le=31_536_000, strict=True, description="about sixty buckets by default"),
     ] = None
     by: Annotated[
-        Literal["type", "severity", "source", "node"] | None,
+        Literal["type", "severity", "source", "node", "cluster"] | None,
         Field(description="count each bucket by this besides"),
     ] = None
     type: OfType | None = None
@@ -206,6 +220,8 @@ class EventHistogram(Question[answers.Histogram]):
     node: OnNode | None = None
     resolved: Resolved | None = None
     text: WithText | None = None
+    cluster: OfCluster | None = None
+    min_severity: AtLeast | None = None
 
     @model_validator(mode="after")
     def _few_buckets(self) -> Self:
@@ -278,9 +294,9 @@ class DeleteConversation(Question[answers.Deleted]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class LatestSnapshot(Question[answers.OneSnapshot]):
-    """The newest snapshot of a cluster."""
+    """The newest snapshot of a cluster; of the only one there is, where none is named."""
 
-    cluster: ClusterName = ""
+    cluster: ChosenCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -288,7 +304,7 @@ class SnapshotAt(Question[answers.OneSnapshot]):
     """The snapshot that was in force: the newest one at or before the moment."""
 
     timestamp: Annotated[Moment, Field(description="the moment asked about")]
-    cluster: ClusterName = ""
+    cluster: ChosenCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -312,6 +328,7 @@ class TimelineAround(Question[answers.Timeline]):
         Field(ge=1, le=86_400, strict=True, description="before and after the moment together"),
     ] = 600
     node: OnNode | None = None
+    cluster: ChosenCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

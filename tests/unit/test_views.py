@@ -387,6 +387,7 @@ def test_a_record_is_one_line_and_cut_where_the_terminal_ends():
         "kind": "event", "message_id": "m", "timestamp": "2026-11-23T08:00:00.000000Z",
         "stamped": False, "type": "alert", "severity": "error", "source": "monitor",
         "summary": "x\ny" * 99, "node": "pve1", "details": None, "extra": {"rack": 7},
+        "cluster": None,
     }  # fmt: skip
 
 

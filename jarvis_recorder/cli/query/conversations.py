@@ -19,7 +19,7 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import HOW_TO_WRITE, Since, Until
+from jarvis_recorder.cli.moments import HOW_TO_WRITE, Since, Until, require_order
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 from jarvis_recorder.wire import answers, questions
 
@@ -58,6 +58,7 @@ def sessions(
     from jarvis_recorder.cli.views.conversations import show_sessions
 
     most = wanted(limit, everything)
+    require_order(since, until)
     question = made(questions.ListSessions, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "sessions", show_sessions, _NO_SESSION), most)
@@ -143,6 +144,7 @@ def usage(
         if not answer.usage:
             screen.note("No turns in that time. Try an earlier --since.")
 
+    require_order(since, until)
     begin = since or (until or datetime.now(UTC)) - _MONTH
     question = made(questions.ReportUsage, since=begin, until=until, by=by)
     whom = asking(config, set_, timeout, as_json=as_json)
