@@ -25,6 +25,7 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.findings import Finding, green, red, yellow
 from jarvis_recorder.ownership import as_owner
 from jarvis_recorder.storage import damage, files, schema, sqlite
+from jarvis_recorder.storage.backup import made_at, newest_backup
 from jarvis_recorder.storage.tables import events
 
 _WRONG: Final = ConfigurationError.exit_code
@@ -37,6 +38,7 @@ _FUTURE_SECONDS: Final = 300
 # adjtimex(2): what it returns where the clock is not synchronised, and room for its struct.
 _NOT_SYNCHRONISED: Final = 5
 _TIMEX_BYTES: Final = 256
+_OLD_BACKUP_SECONDS: Final = 2 * 86_400
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -55,6 +57,7 @@ def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -
         _lock(path, recorder_is_at_work=recorder_is_at_work),
         *_permissions([path, *secrets]),
         _clock(path),
+        _backups(path),
     ]
 
 
@@ -179,6 +182,23 @@ def _clock(path: Path) -> Finding:
         text = "the kernel does not take its clock for synchronised"
         return yellow("clock", text, "timedatectl set-ntp true; in a container, on the host")
     return green("clock", "synchronised")
+
+
+def _backups(path: Path) -> Finding:
+    name = "backups"
+    if not path.exists():
+        return green(name, "there is nothing to back up yet")
+    remedy = "jarvis-recorder db backup --to DIRECTORY, each day; see docs/operate.md"
+    try:
+        newest = newest_backup(path)
+    except (OSError, ConfigurationError) as error:
+        return yellow(name, f"cannot be looked at: {error}", remedy)
+    if newest is None:
+        return yellow(name, "there is none that is known of", remedy)
+    age = time.time() - made_at(newest).timestamp()
+    if age > _OLD_BACKUP_SECONDS:
+        return yellow(name, f"the newest is {_span(age)} old: {newest}", remedy)
+    return green(name, f"verified {_span(max(age, 0))} ago: {newest}")
 
 
 def _span(seconds: float) -> str:
