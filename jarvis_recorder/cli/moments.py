@@ -1,8 +1,12 @@
 """Times as they are typed: how long ago, a local day or time, or RFC 3339."""
 
+import os
 import re
+import time
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Annotated, Final
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -102,6 +106,31 @@ def parse_duration(text: str) -> timedelta:
     return span
 
 
+def local_zone() -> str | None:
+    """Return the name of the time zone of this machine, else its offset now; None for UTC."""
+    name = os.environ.get("TZ", "").removeprefix(":") or _linked_zone()
+    if name in ("UTC", "Etc/UTC", "GMT"):
+        return None
+    if name and _is_known(name):
+        return name
+    offset = time.strftime("%z")
+    return None if offset == "+0000" else offset
+
+
+def _linked_zone() -> str:
+    """Return the name behind /etc/localtime, empty where that does not tell."""
+    _, _, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
+    return name.removeprefix("posix/")
+
+
+def _is_known(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
 def _moment(text: str) -> datetime:
     try:
         return parse_moment(text, datetime.now(UTC))
@@ -145,5 +174,13 @@ Bucket = Annotated[
         metavar="DURATION",
         parser=_seconds,
         help="How much time one bar stands for: `30s`, `5m`, `1d`. By default about sixty bars.",
+    ),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        "--time-zone",
+        metavar="ZONE",
+        help="Whose days: `Europe/Berlin`, `+02:00`, `UTC`. By default this machine's, with --json UTC.",
     ),
 ]

@@ -26,11 +26,12 @@ from jarvis_recorder.storage.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import events
+from jarvis_recorder.storage.zones import DAY_SECONDS, Zone, zone_between
 from jarvis_recorder.wire.answers import Bucket, Histogram
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
 from jarvis_recorder.wire.records import SEVERITIES
-from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
+from jarvis_recorder.wire.times import to_micros
 
 EVENTS: Final = RowsOf(events, ("details", "extra"))
 
@@ -200,22 +201,28 @@ def histogram(reading: Reading, question: EventHistogram) -> bytes:
     Return how many events fall into each stretch of time, empty stretches too.
 
     Raises:
+        InvalidParameter: There is no such time zone.
         ResultTooLarge: There are more values to count by than the room holds.
     """
     width = question.bucket_seconds or _usual_width(question)
     micros = width * 1_000_000
-    first = to_micros(question.since) // micros
-    last = ceil(to_micros(question.until) / micros)
+    since, until = to_micros(question.since), to_micros(question.until)
+    # Of hours and less each is as long as any other, whatever the clocks are set to.
+    zone = zone_between(None if width % DAY_SECONDS else question.time_zone, since, until)
+    first = zone.local(since) // micros
+    last = -(-zone.local(until) // micros)
     # The first may begin before there are years.
-    starts = [to_datetime(max(number * micros, EARLIEST)) for number in range(first, last)]
+    starts = [zone.start_of_day(number * micros) for number in range(first, last)]
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(question, micros)):
-        counts[number - first] += count
+    for number, value, count in reading.rows(_counted(question, micros, zone)):
+        # Clocks that go back over midnight lead back to the day before the first.
+        place = min(max(number - first, 0), len(starts) - 1)
+        counts[place] += count
         if question.by is not None:
             room -= _COUNT_BYTES + len((value or "").encode())
-            by[number - first][value or ""] = count
+            by[place][value or ""] = by[place].get(value or "", 0) + count
         if room < 0:
             raise ResultTooLarge("there are too many values in too many buckets")
     buckets = [Bucket(*bucket) for bucket in zip(starts, counts, by, strict=True)]
@@ -229,11 +236,14 @@ def _usual_width(question: EventHistogram) -> int:
     return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
 
 
-def _counted(question: EventHistogram, micros: int) -> Select[tuple[int, str | None, int]]:
+def _counted(
+    question: EventHistogram, micros: int, zone: Zone
+) -> Select[tuple[int, str | None, int]]:
     """Select number of bucket, value and count, where there is anything to count."""
     indexed, others = _conditions(question)
     # Floor division, before 1970 too: SQLite's own rounds towards zero.
-    bucket = ((_TIME - (_TIME % micros + micros) % micros) // micros).label("bucket")
+    time = zone.shifted(_TIME)
+    bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")
     value = literal_column("''") if question.by is None else _columns[question.by]
     return (
         select(bucket, value.label("value"), func.count())

@@ -79,6 +79,14 @@ OfCluster = Annotated[
 ChosenCluster = Annotated[
     ClusterName, Field(description="the cluster; the only one there is, where it is not given")
 ]
+TimeZone = Annotated[
+    str,
+    Field(
+        pattern=r"^[+-]?[A-Za-z0-9][A-Za-z0-9_+:/-]*$",
+        max_length=64,
+        description="whose days, as Europe/Berlin or +02:00; those of UTC where it is not given",
+    ),
+]
 Resolved = Annotated[
     bool, Field(strict=True, description="only resolved events, or only unresolved ones")
 ]
@@ -202,7 +210,11 @@ class ResolveEvent(Question[answers.OneEvent]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class EventHistogram(Question[answers.Histogram]):
-    """How many events there were in each stretch of time, by the value asked for."""
+    """
+    How many events there were in each stretch of time, by the value asked for.
+
+    A stretch of a day, or of several, begins at midnight of the time zone.
+    """
 
     since: Since
     until: Until
@@ -222,6 +234,7 @@ class EventHistogram(Question[answers.Histogram]):
     text: WithText | None = None
     cluster: OfCluster | None = None
     min_severity: AtLeast | None = None
+    time_zone: TimeZone | None = None
 
     @model_validator(mode="after")
     def _few_buckets(self) -> Self:
@@ -271,7 +284,7 @@ class SearchTurns(Question[answers.FoundTurns]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ReportUsage(Question[answers.UsageReport]):
-    """Tokens and cost of the turns in the time given; a day is one of UTC."""
+    """Tokens and cost of the turns in the time given; a day is one of the time zone."""
 
     since: Since
     until: Until | None = None
@@ -283,6 +296,7 @@ class ReportUsage(Question[answers.UsageReport]):
         Limit | None, Field(description="the most lines; as many as fit where it is not given")
     ] = None
     cursor: Cursor | None = None
+    time_zone: TimeZone | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

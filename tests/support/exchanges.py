@@ -34,6 +34,7 @@ _GIVEN = {
     "extra": st.dictionaries(SAFE_TEXT, JSON, max_size=3), "resolved_by": _NAMES, "value": _NAMES,
     "updated_by": _NAMES, "expected_version": st.integers(0, 2**63 - 1), "session_id": _NAMES,
     "cluster": _NAMES, "window_seconds": st.integers(1, 86_400),
+    "time_zone": st.sampled_from(["UTC", "+02:00", "Europe/Berlin"]),
     "bucket_seconds": st.integers(1, 31_536_000), "min_severity": _SEVERITIES,
 }  # fmt: skip
 _SPECIAL = {

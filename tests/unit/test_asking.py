@@ -218,6 +218,42 @@ def test_wrong_usage_ends_with_2_and_asks_nothing(jarvis, recorder, command):
     assert recorder.asked == []
 
 
+NO_USAGE = answers.UsageReport([], answers.Usage(None, 0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("command", "machine", "asked"),
+    [
+        ("query usage --by day", "Europe/Berlin", "Europe/Berlin"),
+        ("query usage --by day", ":Asia/Kolkata", "Asia/Kolkata"),
+        ("query usage --by day", "XYZ-5:30", "+0530"),
+        ("query usage --by day", "UTC", None),
+        ("query usage --by day --time-zone UTC", "Europe/Berlin", "UTC"),
+        ("query usage --by day --json", "Europe/Berlin", None),
+        ("query usage --by model", "Europe/Berlin", None),
+    ],
+)
+def test_days_are_those_of_the_machine_but_for_scripts(
+    jarvis, recorder, monkeypatch, command, machine, asked
+):
+    monkeypatch.setenv("TZ", machine)
+    time.tzset()
+
+    ended = jarvis(*command.split(), answer=NO_USAGE)
+
+    assert ended.returncode == 0, ended.stderr
+    assert recorder.asked[0].time_zone == asked
+
+
+def test_a_histogram_of_days_is_one_of_local_days(jarvis, recorder, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+
+    jarvis("query", "histogram", answer=answers.Histogram(300, [answers.Bucket(AT, 1, {})]))
+
+    assert recorder.asked[0].time_zone == "Europe/Berlin"
+
+
 def test_every_type_of_event_can_be_asked_for():
     assert get_args(_TypeOrAny) == (*get_args(EventType), "any")
 

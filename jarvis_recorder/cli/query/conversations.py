@@ -19,7 +19,14 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import HOW_TO_WRITE, Since, Until, require_order
+from jarvis_recorder.cli.moments import (
+    HOW_TO_WRITE,
+    Since,
+    TimeZone,
+    Until,
+    local_zone,
+    require_order,
+)
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 from jarvis_recorder.wire import answers, questions
 
@@ -128,8 +135,9 @@ def usage(
     until: Until = None,
     by: Annotated[
         Literal["model", "day", "session"],
-        typer.Option("--by", help="What to tell apart; a day is one of UTC."),
+        typer.Option("--by", help="What to tell apart."),
     ] = "model",
+    time_zone: TimeZone = None,
     config: ConfigFile = None,
     set_: Overrides = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
@@ -146,6 +154,8 @@ def usage(
 
     require_order(since, until)
     begin = since or (until or datetime.now(UTC)) - _MONTH
-    question = made(questions.ReportUsage, since=begin, until=until, by=by)
+    if by == "day" and time_zone is None and not as_json:
+        time_zone = local_zone()
+    question = made(questions.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_answer(whom, ask_every_page(whom, question, "usage"), view)

@@ -17,7 +17,15 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import HOW_TO_WRITE, Bucket, Since, Until, require_order
+from jarvis_recorder.cli.moments import (
+    HOW_TO_WRITE,
+    Bucket,
+    Since,
+    TimeZone,
+    Until,
+    local_zone,
+    require_order,
+)
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 from jarvis_recorder.wire import questions
 from jarvis_recorder.wire.records import EventType, Severity, Source
@@ -139,6 +147,7 @@ def histogram(
     until: Until = None,
     by: _By = None,
     bucket: Bucket = None,
+    time_zone: TimeZone = None,
     type_: _Type = None,
     severity: _Severity = None,
     min_severity: _MinSeverity = None,
@@ -166,6 +175,7 @@ def histogram(
         since=since or end - _DAY,
         until=end,
         bucket_seconds=bucket,
+        time_zone=time_zone or (None if as_json else local_zone()),
         by=by,
         type=_type_of(type_, resolved),
         severity=severity,

@@ -6,7 +6,14 @@ from fastapi import Path, Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import MinSeverity, OfCluster, Resolved, Text, router
+from jarvis_recorder.gateway.routes.parameters import (
+    MinSeverity,
+    OfCluster,
+    Resolved,
+    Text,
+    TimeZone,
+    router,
+)
 from jarvis_recorder.gateway.shapes import Histogram, OneEvent, reply
 from jarvis_recorder.wire import questions
 from jarvis_recorder.wire.records import EventType, Severity, Source
@@ -38,6 +45,7 @@ async def histogram(
     text: Text = None,
     cluster: OfCluster = None,
     min_severity: MinSeverity = None,
+    time_zone: TimeZone = None,
 ) -> Response:
     """How many events there were in each stretch of time, empty stretches too."""
     answer = await ask(
@@ -55,6 +63,7 @@ async def histogram(
             text=text,
             cluster=cluster,
             min_severity=min_severity,
+            time_zone=time_zone,
         )
     )
     return reply(Histogram, answer)

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from jarvis_recorder.gateway.problems import ProblemDetails
@@ -30,6 +31,21 @@ OfCluster = Annotated[
 ]
 Cluster = Annotated[
     str | None, Query(description="the cluster; the only one there is, where it is not given")
+]
+
+
+def _with_plus(name: object) -> object:
+    # A URL's plus sign is a space.
+    return f"+{name[1:]}" if isinstance(name, str) and name.startswith(" ") else name
+
+
+TimeZone = Annotated[
+    str | None,
+    BeforeValidator(_with_plus),
+    Query(
+        alias="timeZone",
+        description="whose days, as Europe/Berlin or +02:00; those of UTC where it is not given",
+    ),
 ]
 MinSeverity = Annotated[
     Severity | None,
