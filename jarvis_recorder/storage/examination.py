@@ -26,7 +26,7 @@ from jarvis_recorder.findings import Finding, green, red, yellow
 from jarvis_recorder.ownership import as_owner
 from jarvis_recorder.storage import damage, files, schema, sqlite
 from jarvis_recorder.storage.backup import made_at, newest_backup
-from jarvis_recorder.storage.tables import events
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 
 _WRONG: Final = ConfigurationError.exit_code
 _AWAY: Final = StorageUnavailable.exit_code
@@ -176,7 +176,7 @@ def _permissions(paths: Sequence[Path]) -> list[Finding]:
 
 def _clock(path: Path) -> Finding:
     if (ahead := _newest(path) - time.time()) > _FUTURE_SECONDS:
-        text = f"the newest event lies {_span(ahead)} in the future"
+        text = f"the newest record lies {_span(ahead)} in the future"
         return yellow("clock", text, "timedatectl, here and where the events come from")
     if not _is_synchronised():
         text = "the kernel does not take its clock for synchronised"
@@ -206,19 +206,24 @@ def _span(seconds: float) -> str:
     for size, unit in ((365 * 86_400, "years"), (86_400, "days"), (3_600, "hours")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
+    if seconds < 120:
+        return f"{seconds:,.0f} seconds"
     return f"{seconds / 60:,.0f} minutes"
 
 
 def _newest(path: Path) -> float:
-    """Return the time of the newest event in seconds since the epoch, 0 where there is none."""
+    """Return the time of the newest record in seconds since the epoch, 0 where there is none."""
     if not path.exists():
         return 0.0
     try:
         with sqlite.reading(path) as connection:
-            newest = connection.execute(select(func.max(events.c.timestamp))).scalar_one()
+            newest = [
+                connection.execute(select(func.max(table.c.timestamp))).scalar_one()
+                for table in (events, conversations, cluster_snapshots)
+            ]
     except RecorderError:
         return 0.0
-    return newest.timestamp() if newest else 0.0
+    return max((moment.timestamp() for moment in newest if moment), default=0.0)
 
 
 def _is_synchronised() -> bool:

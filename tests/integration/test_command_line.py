@@ -140,6 +140,36 @@ async def test_all_events_are_listed_page_by_page(jarvis, amqp_url, database):
     assert len({one["id"] for one in document["events"]}) == 2_501
 
 
+async def test_two_clusters_are_told_apart(jarvis, amqp_url):
+    state = {"snapshot": {"nodes": []}, "timestamp": "2026-11-23T08:00:30Z"}
+    await publish(
+        amqp_url,
+        ("cluster.snapshot.lab", state, {"message_id": "of-lab"}),
+        (EVENT_KEY, event(1, cluster="lab", type="alert"), {"message_id": "alert-of-lab"}),
+        (EVENT_KEY, event(2, cluster="lab", type="metric"), {"message_id": "metric-of-lab"}),
+    )
+    wait_until(lambda: len(listed(jarvis, "--cluster=lab")) == 2, "the events are recorded")
+
+    unsaid = jarvis("query", "snapshot")
+    assert (unsaid.returncode, unsaid.stdout) == (1, "")
+    assert "there are several: name one of 'home', 'lab'" in unsaid.stderr
+    for cluster in ("home", "lab"):
+        shown = answer(jarvis("query", "snapshot", "--cluster", cluster, "--json"))
+        assert shown["snapshot"]["cluster"] == cluster
+        around = answer(
+            jarvis("query", "timeline", "2026-11-23T08:01:00Z", "--cluster", cluster, "--json")
+        )
+        assert around["snapshot"]["cluster"] == cluster
+    assert [one["message_id"] for one in listed(jarvis, "--cluster=lab", "--unresolved")] == [
+        "alert-of-lab"
+    ]
+    assert answer(jarvis("query", "stats", "--json"))["holdings"]["clusters"] == ["home", "lab"]
+
+
+def listed(jarvis, *options):
+    return answer(jarvis("query", "events", "--json", *options))["events"]
+
+
 class Tail:
     """One `jarvis-recorder tail`; its lines as they come."""
 

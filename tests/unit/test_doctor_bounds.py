@@ -1,5 +1,7 @@
 """What the doctor says of what never goes, and of backups."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from jarvis_recorder.config import load
 from jarvis_recorder.doctor import _bounds
 from jarvis_recorder.storage import backup, files
-from jarvis_recorder.storage.examination import _backups
+from jarvis_recorder.storage.examination import _backups, _clock
+from jarvis_recorder.wire.times import to_micros
 from tests.support.files import make
 
 
@@ -27,6 +30,33 @@ def lights(**settings):
 )
 def test_it_warns_where_nothing_ever_goes_and_where_there_is_no_bound(settings, expected):
     assert lights(**settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (timedelta(minutes=30), "30 minutes"),
+        (timedelta(hours=5), "5 hours"),
+        (timedelta(days=40), "40 days"),
+        (timedelta(days=12 * 365), "12 years"),
+    ],
+)
+@pytest.mark.parametrize("table", ["events", "cluster_snapshots"])
+def test_a_wrong_clock_is_reported_in_the_unit_that_people_would_use(database, ahead, said, table):
+    other = {
+        "events": "'alert', 'info', 'user', 's'", "cluster_snapshots": "'', x'00', 1, NULL"
+    }[table]  # fmt: skip
+    columns = {
+        "events": "type, severity, source, summary", "cluster_snapshots": "cluster, snapshot, size_bytes, extra"
+    }[table]  # fmt: skip
+    then = to_micros(datetime.now(UTC) + ahead + timedelta(seconds=5))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            f"INSERT INTO {table} (timestamp, stamped, recorded_at, {columns}) VALUES (?, 0, 0, {other})",
+            (then,),
+        )
+
+    assert f"the newest record lies {said} in the future" in _clock(database).detail
 
 
 def nothing(*_):

@@ -430,7 +430,7 @@ def test_the_zone_is_said_once_unless_it_changes():
 @pytest.mark.parametrize(
     ("seconds", "written"),
     [(0, "0 s"), (0.4, "0 s"), (59, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (3_700, "1 h 1 min"),
-     (86_400, "1 d"), (90_061, "1 d 1 h"), (-5, "0 s")],
+     (86_400, "1 d"), (90_061, "1 d 1 h"), (12 * 31_536_000 + 86_400, "12 y 1 d"), (-5, "0 s")],
 )  # fmt: skip
 def test_a_duration_has_two_units_at_most(seconds, written):
     assert duration(timedelta(seconds=seconds)) == written
