@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Final
 
 from jarvis_recorder.broker import examination as broker
-from jarvis_recorder.config import Loaded, sqlite_path
+from jarvis_recorder.broker import policies
+from jarvis_recorder.config import Loaded, Settings, sqlite_path
 from jarvis_recorder.errors import BrokerUnavailable, RecorderError
-from jarvis_recorder.findings import Finding, Light, green, red
+from jarvis_recorder.findings import Finding, Light, green, red, yellow
 from jarvis_recorder.storage import examination as storage
 
 _LONGEST_SECONDS: Final = 12.0
 
 
 async def examine(loaded: Loaded) -> list[Finding]:
-    """Return all findings within some seconds, whatever hangs; nothing is changed."""
+    """Return all findings within half a minute, whatever hangs; nothing is changed."""
     settings = loaded.settings
     found = [green("settings", "valid")]
     url = settings.broker.url.get_secret_value()
@@ -26,14 +27,33 @@ async def examine(loaded: Loaded) -> list[Finding]:
         text = f"has not answered within {_LONGEST_SECONDS:.0f} s"
         remedy = "rabbitmq-diagnostics status, on its machine"
         found.append(red("broker", text, remedy, BrokerUnavailable.exit_code))
+    if not any(one.name == "broker" and one.light is Light.RED for one in found):
+        found += await policies.examine(url, settings.broker.tls)
     at_work = any(one.name == "consumers" and one.light is Light.GREEN for one in found)
     try:
         path = sqlite_path(loaded)
     except RecorderError as error:
         return [*found, red("database", str(error), "see store.url", error.exit_code)]
+    found += [*_bounds(settings)]
     secrets = secret_files(loaded.origins)
     found += await asyncio.to_thread(storage.examine, path, secrets, recorder_is_at_work=at_work)
     return found
+
+
+def _bounds(settings: Settings) -> list[Finding]:
+    """Return whether anything ever goes: without, a full disk ends the recording one day."""
+    store = settings.store
+    has_budget = bool(store.budget or store.keep_free)
+    found = []
+    if not has_budget and not any(dict(settings.retention).values()):
+        text = "nothing is ever pruned: the database grows until its disk is full"
+        found.append(yellow("retention", text, "set retention.info and its like to days"))
+    else:
+        found.append(green("retention", "what is old goes, or what has no room"))
+    if has_budget:
+        return [*found, green("budget", "the database keeps to its room")]
+    text = "none is set: a flood of messages may fill the disk"
+    return [*found, yellow("budget", text, "set store.budget, such as 20GiB, or store.keep_free")]
 
 
 def secret_files(origins: Mapping[str, str]) -> Sequence[Path]:

@@ -1,15 +1,21 @@
 """The command line, one file a command group."""
 
+import os
+import select
 import sys
-from typing import Annotated, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from jarvis_recorder import __version__
 from jarvis_recorder.errors import RecorderError
 
 # A shell's code for a program that SIGINT has ended.
 _INTERRUPTED: Final = 130
+_DAEMONS: Final = ("run", "gateway")
 
 
 def _print_version(wanted: bool) -> None:
@@ -27,6 +33,63 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+class _Commands(TyperGroup):
+    """The commands, which end in silence once no one reads what they print, as before `| head`."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        # `--version` and `--help` print here.
+        with _ending_in_silence():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with _ending_in_silence():
+                return super().invoke(ctx)
+        except _Unread:
+            # A daemon whose log has no reader has not done what it was started for.
+            raise typer.Exit(int(ctx.invoked_subcommand in _DAEMONS)) from None
+
+
+class _Unread(typer.Exit):
+    """No one reads any more what a command prints; by itself an end with exit code 0."""
+
+
+@contextmanager
+def _ending_in_silence() -> Iterator[None]:
+    """
+    Take a pipe that its reader has closed for the end of the command.
+
+    Raises:
+        _Unread: It is closed.
+    """
+    try:
+        try:
+            yield
+        finally:
+            # What is left over at the end would fail where no one could catch it.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        raise _Unread from None
+    except SystemExit as end:
+        # Rich makes this of it.
+        if isinstance(end.__context__, BrokenPipeError):
+            raise _Unread from None
+        raise
+
+
+def _is_unread() -> bool:
+    """Say whether standard output is a pipe that no one reads any more; then let it go."""
+    poll = select.poll()
+    poll.register(1, 0)
+    is_unread = any(event & select.POLLERR for _, event in poll.poll(0))
+    if is_unread:
+        # The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return is_unread
 
 
 def _application() -> typer.Typer:
@@ -58,7 +121,7 @@ def _application() -> typer.Typer:
         rich_markup_mode="markdown",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
+        cls=_Commands,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     application.callback()(_options)

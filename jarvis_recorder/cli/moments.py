@@ -1,19 +1,32 @@
 """Times as they are typed: how long ago, a local day or time, or RFC 3339."""
 
+import os
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+import time
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Annotated, Final
+from zoneinfo import ZoneInfo
 
 import typer
 
+from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
 
 HOW_TO_WRITE: Final = (
-    "TIME is `30m`, `2h` or `7d` (that long ago; also `s` and `w`), `now`, a local day or time "
-    "such as `2026-11-23` or `'2026-11-23 08:00'`, or RFC 3339 such as `2026-11-23T08:00:00Z`."
+    "TIME is `30m`, `7d` or `2h30m` (that long ago; also `s` and `w`), `now`, a local day or time "
+    "such as `yesterday`, `'today 03:00'`, `2026-11-23` or `'2026-11-23 08:00'`, or RFC 3339 such "
+    "as `2026-11-23T08:00:00Z`."
 )
-_AGO: Final = re.compile(r"([0-9]{1,9})([smhdw])").fullmatch
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS: Final = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+# Each unit at most once, the largest first.
+_SPAN: Final = re.compile(
+    "(?=.)" + "".join(f"(?:(?P<{unit}>[0-9]{{1,9}}){unit})?" for unit in _UNITS)
+).fullmatch
+_DAYS_BACK: Final = {"today": 0, "yesterday": 1}
+_NAMED_DAY: Final = re.compile(
+    r"(today|yesterday)(?:[ T]([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?))?", re.IGNORECASE
+).fullmatch
 _LOCAL: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
 ).fullmatch
@@ -30,27 +43,92 @@ def parse_moment(text: str, now: datetime, zone: tzinfo | None = None) -> dateti
     if text == "now":
         return now
     try:
-        if ago := _AGO(text):
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if (span := _span(text)) is not None:
+            return now - span
+        if named := _NAMED_DAY(text):
+            today = now.astimezone(zone).date()
+            day = today - timedelta(days=_DAYS_BACK[named[1].lower()])
+            return _local(_at(day, named[2] or "00:00"), zone)
         if _LOCAL(text):
-            naive = datetime.fromisoformat(text)
-            return (naive.replace(tzinfo=zone) if zone else naive).astimezone(UTC)
+            return _local(datetime.fromisoformat(text), zone)
         return to_datetime(parse_rfc3339(text))
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time. {HOW_TO_WRITE}") from None
 
 
+def _span(text: str) -> timedelta | None:
+    """Return how long `2h30m` is, None where it is nothing of the kind."""
+    found = _SPAN(text)
+    if found is None:
+        return None
+    return timedelta(
+        **{name: int(found[unit]) for unit, name in _UNITS.items() if found[unit] is not None}
+    )
+
+
+def _at(day: date, clock: str) -> datetime:
+    return datetime.fromisoformat(f"{day.isoformat()}T{clock:0>{5 if len(clock) < 6 else 8}}")
+
+
+def _local(naive: datetime, zone: tzinfo | None) -> datetime:
+    """
+    Return the moment of a local time.
+
+    Of one that comes twice, when the clocks go back, the first; one that is skipped, when they go
+    forward, is as much later as they go.
+    """
+    return (naive.replace(tzinfo=zone) if zone else naive).astimezone(UTC)
+
+
+def require_order(since: datetime | None, until: datetime | None) -> None:
+    """
+    Make sure that a stretch of time does not end before it begins.
+
+    Raises:
+        typer.BadParameter: It does.
+    """
+    if since is not None and until is not None and since > until:
+        raise typer.BadParameter(
+            f"--since ({format_moment(since)}) is later than --until ({format_moment(until)})"
+        )
+
+
 def parse_duration(text: str) -> timedelta:
     """
-    Return how long `90`, `90s`, `10m`, `2h`, `1d` is.
+    Return how long `90`, `90s`, `10m`, `2h30m`, `1d` is.
 
     Raises:
         ValueError: It is none.
     """
-    found = _AGO(text) or _AGO(f"{text}s")
-    if found is None:
-        raise ValueError(f"{text!r} is no duration such as 90s, 10m, 2h or 1d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    span = _span(f"{text}s" if text.isdecimal() else text)
+    if span is None:
+        raise ValueError(f"{text!r} is no duration such as 90s, 10m, 2h30m or 1d")
+    return span
+
+
+def local_zone() -> str | None:
+    """Return the name of the time zone of this machine, else its offset now; None for UTC."""
+    name = os.environ.get("TZ", "").removeprefix(":") or _linked_zone()
+    if name in ("UTC", "Etc/UTC", "GMT"):
+        return None
+    if name and _is_known(name):
+        return name
+    offset = time.strftime("%z")
+    return None if offset == "+0000" else offset
+
+
+def _linked_zone() -> str:
+    """Return the name behind /etc/localtime, empty where that does not tell."""
+    _, _, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
+    return name.removeprefix("posix/")
+
+
+def _is_known(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
 
 
 def _moment(text: str) -> datetime:
@@ -96,5 +174,13 @@ Bucket = Annotated[
         metavar="DURATION",
         parser=_seconds,
         help="How much time one bar stands for: `30s`, `5m`, `1d`. By default about sixty bars.",
+    ),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        "--time-zone",
+        metavar="ZONE",
+        help="Whose days: `Europe/Berlin`, `+02:00`, `UTC`. By default this machine's, with --json UTC.",
     ),
 ]

@@ -2,19 +2,19 @@
 
 import asyncio
 import sys
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from jarvis_recorder import lifecycle
 from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Asking, Timeout, asking, connected
 from jarvis_recorder.cli.settings import ConfigFile, Overrides
-from jarvis_recorder.wire.records import Severity
+from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.topics import Kind
 
 
 def register(application: typer.Typer) -> None:
-    application.command(epilog="Example: `jarvis-recorder tail --severity warning`")(tail)
+    application.command(epilog="Example: `jarvis-recorder tail --min-severity warning`")(tail)
 
 
 def tail(
@@ -25,10 +25,20 @@ def tail(
     ] = None,
     severity: Annotated[
         Severity | None,
-        typer.Option("--severity", help="Only events at least as severe as this."),
+        typer.Option("--severity", help="Only events of exactly this severity."),
+    ] = None,
+    min_severity: Annotated[
+        Severity | None,
+        typer.Option("--min-severity", help="Only events at least as severe as this."),
     ] = None,
     node: Annotated[
         str | None, typer.Option("--node", metavar="NAME", help="Only events of this node.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", metavar="NAME", help="Only events and snapshots of this cluster."
+        ),
     ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
@@ -43,19 +53,33 @@ def tail(
     This listens beside the recorder and takes nothing away from it. After a loss of the
     broker it comes back by itself; what was published meanwhile is in `query`.
     """
-    kinds = frozenset(kind or Kind)
-    if Kind.EVENT not in kinds and (severity or node):
-        raise typer.BadParameter("--severity and --node are of events: add --kind event")
+    wanted = _Wanted(frozenset(kind or Kind), severity, min_severity, node, cluster)
+    if Kind.EVENT not in wanted.kinds and (severity or min_severity or node):
+        raise typer.BadParameter(
+            "--severity, --min-severity and --node are of events: add --kind event"
+        )
     whom = asking(config, set_, timeout, as_json=as_json)
-    asyncio.run(_until_stopped(whom, kinds, severity, node))
+    asyncio.run(_until_stopped(whom, wanted))
 
 
-async def _until_stopped(
-    whom: Asking, kinds: frozenset[Kind], severity: Severity | None, node: str | None
-) -> None:
+class _Wanted(NamedTuple):
+    """Which records are shown."""
+
+    kinds: frozenset[Kind]
+    severity: Severity | None
+    min_severity: Severity | None
+    node: str | None
+    cluster: str | None
+
+    def is_shown(self, record: Record) -> bool:
+        """Say whether a record that the client lets through is of exactly the severity given."""
+        return self.severity in (None, getattr(record.body, "severity", None))
+
+
+async def _until_stopped(whom: Asking, wanted: _Wanted) -> None:
     stop = asyncio.Event()
     lifecycle.stop_on_signals(stop)
-    following = asyncio.create_task(_follow(whom, kinds, severity, node))
+    following = asyncio.create_task(_follow(whom, wanted))
     await lifecycle.first_of(stop, following)
     if following.done():
         await following
@@ -63,19 +87,22 @@ async def _until_stopped(
     await asyncio.gather(following, return_exceptions=True)
 
 
-async def _follow(
-    whom: Asking, kinds: frozenset[Kind], severity: Severity | None, node: str | None
-) -> None:
+async def _follow(whom: Asking, wanted: _Wanted) -> None:
     from jarvis_recorder.cli.views.records import record_json, show_record
     from jarvis_recorder.cli.views.screen import open_screen
 
     screen = open_screen()
     async with connected(whom) as client, client.tail(
-        kinds, severity=severity, node=node
+        wanted.kinds,
+        severity=wanted.min_severity or wanted.severity,
+        node=wanted.node,
+        cluster=wanted.cluster,
     ) as records:  # fmt: skip
         if screen.is_terminal and not whom.as_json:
             screen.note("Listening; Ctrl-C ends.")
         async for record in records:
+            if not wanted.is_shown(record):
+                continue
             if whom.as_json:
                 typer.echo(record_json(record, sys.stdout.encoding))
                 screen.flush()

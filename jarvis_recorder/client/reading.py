@@ -10,13 +10,11 @@ from pydantic_core import from_json
 from jarvis_recorder.wire.answers import OneEvent, OnePreference, Preference, StoredEvent
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.records import Record, Severity
+from jarvis_recorder.wire.records import SEVERITIES, Record, Severity
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import TOPICS, Kind, Topic, is_bound
 
 NOTIFICATIONS: Final = "recorder.#"
-SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
-"""From the least to the most severe."""
 _ONE_EVENT: Final = TypeAdapter(OneEvent)
 _ONE_PREFERENCE: Final = TypeAdapter(OnePreference)
 
@@ -54,7 +52,7 @@ class RecordReader:
     """
     Reads deliveries as records, and keeps those that pass every filter given.
 
-    A record without a severity, or without a node, does not pass a filter for one.
+    A record without a severity, a node or a cluster does not pass a filter for one.
     """
 
     def __init__(
@@ -62,10 +60,12 @@ class RecordReader:
         *,
         severity: Severity | None,
         node: str | None,
+        cluster: str | None = None,
         now: Callable[[], int],
     ) -> None:
         self._severities = SEVERITIES[SEVERITIES.index(severity) :] if severity else None
         self._node = node
+        self._cluster = cluster
         self._now = now
 
     def __call__(self, delivery: Delivery) -> Iterable[Record]:
@@ -77,7 +77,14 @@ class RecordReader:
     def _passes(self, record: Record) -> bool:
         if self._severities and getattr(record.body, "severity", None) not in self._severities:
             return False
+        if self._cluster is not None and self._cluster != _cluster(record):
+            return False
         return self._node is None or getattr(record.body, "node", None) == self._node
+
+
+def _cluster(record: Record) -> str | None:
+    """Return the cluster of an event or a snapshot, empty where it names none."""
+    return getattr(record.body, "cluster", "") or "" if record.kind is not Kind.TURN else None
 
 
 def _topic(routing_key: bytes) -> Topic:

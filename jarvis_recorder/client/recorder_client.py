@@ -214,14 +214,15 @@ class RecorderClient:
         *,
         severity: Severity | None = None,
         node: str | None = None,
+        cluster: str | None = None,
     ) -> Subscription[Record]:
         """
         Return the records of these kinds as they are published, whoever publishes them.
 
-        `severity` lets through events at least as severe, `node` those of one node; either
-        keeps back what has none, such as turns.
+        `severity` lets through events at least as severe, `node` those of one node, `cluster`
+        the events and snapshots of one cluster; each keeps back what has none, such as turns.
         """
-        reader = RecordReader(severity=severity, node=node, now=_now)
+        reader = RecordReader(severity=severity, node=node, cluster=cluster, now=_now)
         return self._subscribed(reading.bindings(kinds), reader)
 
     def notifications(self) -> Subscription[Notification]:

@@ -57,6 +57,7 @@ def new_event(
     summary: str,
     severity: Severity = "info",
     node: str | None = None,
+    cluster: str | None = None,
     details: Any = None,
     timestamp: datetime | None = None,
     message_id: str | None = None,
@@ -78,6 +79,7 @@ def new_event(
         "summary": summary,
         "severity": severity,
         "node": node,
+        "cluster": cluster,
         "details": details,
     }
     return _record(Kind.EVENT, body, timestamp, message_id, extra)

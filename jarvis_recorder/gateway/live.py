@@ -212,6 +212,7 @@ def _record(record: records.Record) -> bytes:
                 "severity": body.severity,
                 "source": body.source,
                 "node": body.node,
+                "cluster": body.cluster or None,
                 "summary": body.summary,
             }
         case records.Turn():

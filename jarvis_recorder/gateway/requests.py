@@ -23,6 +23,9 @@ from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
 
 LONGEST_WAIT: Final = 60.0
+# An offset whose plus sign a URL has turned into the space that it stands for there.
+_PLUS: Final = re.compile(r"(.*[0-9]) ([0-9]{2}:?(?:[0-9]{2})?)").fullmatch
+_TIME_OF_DAY: Final = re.compile(r"[Tt ][0-9]{2}:[0-9]{2}").search
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])").search
 
@@ -79,6 +82,8 @@ def _caller_of(request: Request) -> Caller:
 def _moment(text: Any) -> Any:
     if not isinstance(text, str):
         return text
+    if (split := _PLUS(text)) and _TIME_OF_DAY(split[1]):
+        text = f"{split[1]}+{split[2]}"
     # The original takes a day; it is one of UTC, as all its times are.
     return to_datetime(parse_rfc3339(f"{text}T00:00:00Z" if _DAY(text) else text))
 

@@ -73,6 +73,7 @@ class Event(Shape):
     resolved_at: Moment | None
     resolved_by: str | None
     omitted: Omitted
+    cluster: str | None
 
 
 class OneEvent(Shape):
@@ -227,6 +228,7 @@ class Holdings(Shape):
     database_bytes: int
     wal_bytes: int
     schema_version: str
+    clusters: list[str]
 
 
 class Activity(Shape):

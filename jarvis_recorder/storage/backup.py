@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,6 +15,8 @@ from jarvis_recorder.ownership import acting_for
 from jarvis_recorder.storage import copying, files, verification
 from jarvis_recorder.storage.files import Report
 
+USUAL_DIRECTORY: Final = Path("/var/backups/jarvis-recorder")
+"""Where the service's unit puts them."""
 _UNFINISHED: Final = ".recorder-"
 _NAME: Final = re.compile(rf"recorder-{files.MOMENT.pattern}\.db")
 
@@ -51,7 +54,8 @@ def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Bac
         with _alone(directory):
             made = _backup(path, directory, report)
             removed = [] if keep is None else _remove_oldest(directory, made.path, live, keep)
-            return made._replace(removed=removed)
+    _remember(path, directory)
+    return made._replace(removed=removed)
 
 
 def _backup(path: Path, directory: Path, report: Report) -> Backup:
@@ -75,6 +79,38 @@ def _backup(path: Path, directory: Path, report: Report) -> Backup:
         raise
     files.sync(directory)
     return Backup(finished, files.size(finished), rows, time.monotonic() - began, [])
+
+
+def _remember(path: Path, directory: Path) -> None:
+    """Leave a note next to the database, of where its backups are; a backup is one without it."""
+    with contextlib.suppress(OSError, ConfigurationError), acting_for(path):
+        files.write_whole(_note(path), str(directory))
+
+
+def _note(path: Path) -> Path:
+    return files.beside(path, ".backups")
+
+
+def newest_backup(path: Path) -> Path | None:
+    """
+    Return the newest backup of a database, as far as is known of where they are; None for none.
+
+    Raises:
+        OSError, ConfigurationError: The directory cannot be looked into.
+    """
+    directory = USUAL_DIRECTORY
+    with contextlib.suppress(FileNotFoundError), acting_for(path):
+        directory = Path(_note(path).read_text())
+    try:
+        with acting_for(directory):
+            return next(iter(backups(directory)), None)
+    except FileNotFoundError:
+        return None
+
+
+def made_at(backup: Path) -> datetime:
+    """Return when a backup was begun, as its name says."""
+    return datetime.strptime(backup.name, f"recorder-{files.MOMENT_FORMAT}.db").replace(tzinfo=UTC)
 
 
 def backups(directory: Path) -> list[Path]:

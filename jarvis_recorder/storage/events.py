@@ -26,10 +26,12 @@ from jarvis_recorder.storage.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import events
+from jarvis_recorder.storage.zones import DAY_SECONDS, Zone, zone_between
 from jarvis_recorder.wire.answers import Bucket, Histogram
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
-from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
+from jarvis_recorder.wire.records import SEVERITIES
+from jarvis_recorder.wire.times import to_micros
 
 EVENTS: Final = RowsOf(events, ("details", "extra"))
 
@@ -64,8 +66,9 @@ def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
 
 
 def unresolved_events(reading: Reading, question: UnresolvedEvents) -> bytes:
-    """Return a page of the events that nobody has resolved."""
-    return _page(reading, question, [], [~_columns.resolved])
+    """Return a page of the events that no one has resolved."""
+    filters = ListEvents(type=question.type, cluster=question.cluster, resolved=False)
+    return _page(reading, question, *_conditions(filters))
 
 
 def get_event(reading: Reading, question: GetEvent) -> bytes:
@@ -120,6 +123,13 @@ def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
             indexed.append(_columns[name] == value)
         else:
             others.append((_columns[name] + "") == value)
+    if filters.cluster is not None:
+        (indexed if index == "cluster" else others).append(
+            of_cluster(filters.cluster, by_index=index == "cluster")
+        )
+    if filters.min_severity is not None:
+        severe = SEVERITIES[SEVERITIES.index(filters.min_severity) :]
+        others.append((_columns.severity + "").in_(severe))
     if filters.resolved is not None and index != "unresolved":
         others.append(_columns.resolved.is_(filters.resolved))
     if filters.text is not None:
@@ -135,7 +145,17 @@ def _best_index(filters: _Filters) -> str | None:
         return "type"
     if filters.node is not None:
         return "node"
+    # Not where it is empty: events without one are in no index.
+    if filters.cluster:
+        return "cluster"
     return "type" if filters.type is not None else None
+
+
+def of_cluster(cluster: str, *, by_index: bool = True) -> ColumnElement[bool]:
+    """Return the condition that an event is of a cluster; it names none where that is empty."""
+    if not cluster:
+        return _columns.cluster.is_(None)
+    return _columns.cluster == cluster if by_index else (_columns.cluster + "") == cluster
 
 
 def _page(
@@ -181,22 +201,28 @@ def histogram(reading: Reading, question: EventHistogram) -> bytes:
     Return how many events fall into each stretch of time, empty stretches too.
 
     Raises:
+        InvalidParameter: There is no such time zone.
         ResultTooLarge: There are more values to count by than the room holds.
     """
     width = question.bucket_seconds or _usual_width(question)
     micros = width * 1_000_000
-    first = to_micros(question.since) // micros
-    last = ceil(to_micros(question.until) / micros)
+    since, until = to_micros(question.since), to_micros(question.until)
+    # Of hours and less each is as long as any other, whatever the clocks are set to.
+    zone = zone_between(None if width % DAY_SECONDS else question.time_zone, since, until)
+    first = zone.local(since) // micros
+    last = -(-zone.local(until) // micros)
     # The first may begin before there are years.
-    starts = [to_datetime(max(number * micros, EARLIEST)) for number in range(first, last)]
+    starts = [zone.start_of_day(number * micros) for number in range(first, last)]
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(question, micros)):
-        counts[number - first] += count
+    for number, value, count in reading.rows(_counted(question, micros, zone)):
+        # Clocks that go back over midnight lead back to the day before the first.
+        place = min(max(number - first, 0), len(starts) - 1)
+        counts[place] += count
         if question.by is not None:
             room -= _COUNT_BYTES + len((value or "").encode())
-            by[number - first][value or ""] = count
+            by[place][value or ""] = by[place].get(value or "", 0) + count
         if room < 0:
             raise ResultTooLarge("there are too many values in too many buckets")
     buckets = [Bucket(*bucket) for bucket in zip(starts, counts, by, strict=True)]
@@ -210,11 +236,14 @@ def _usual_width(question: EventHistogram) -> int:
     return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
 
 
-def _counted(question: EventHistogram, micros: int) -> Select[tuple[int, str | None, int]]:
+def _counted(
+    question: EventHistogram, micros: int, zone: Zone
+) -> Select[tuple[int, str | None, int]]:
     """Select number of bucket, value and count, where there is anything to count."""
     indexed, others = _conditions(question)
     # Floor division, before 1970 too: SQLite's own rounds towards zero.
-    bucket = ((_TIME - (_TIME % micros + micros) % micros) // micros).label("bucket")
+    time = zone.shifted(_TIME)
+    bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")
     value = literal_column("''") if question.by is None else _columns[question.by]
     return (
         select(bucket, value.label("value"), func.count())

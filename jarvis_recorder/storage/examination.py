@@ -25,7 +25,8 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.findings import Finding, green, red, yellow
 from jarvis_recorder.ownership import as_owner
 from jarvis_recorder.storage import damage, files, schema, sqlite
-from jarvis_recorder.storage.tables import events
+from jarvis_recorder.storage.backup import made_at, newest_backup
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 
 _WRONG: Final = ConfigurationError.exit_code
 _AWAY: Final = StorageUnavailable.exit_code
@@ -37,6 +38,7 @@ _FUTURE_SECONDS: Final = 300
 # adjtimex(2): what it returns where the clock is not synchronised, and room for its struct.
 _NOT_SYNCHRONISED: Final = 5
 _TIMEX_BYTES: Final = 256
+_OLD_BACKUP_SECONDS: Final = 2 * 86_400
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -55,6 +57,7 @@ def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -
         _lock(path, recorder_is_at_work=recorder_is_at_work),
         *_permissions([path, *secrets]),
         _clock(path),
+        _backups(path),
     ]
 
 
@@ -173,7 +176,7 @@ def _permissions(paths: Sequence[Path]) -> list[Finding]:
 
 def _clock(path: Path) -> Finding:
     if (ahead := _newest(path) - time.time()) > _FUTURE_SECONDS:
-        text = f"the newest event lies {_span(ahead)} in the future"
+        text = f"the newest record lies {_span(ahead)} in the future"
         return yellow("clock", text, "timedatectl, here and where the events come from")
     if not _is_synchronised():
         text = "the kernel does not take its clock for synchronised"
@@ -181,24 +184,46 @@ def _clock(path: Path) -> Finding:
     return green("clock", "synchronised")
 
 
+def _backups(path: Path) -> Finding:
+    name = "backups"
+    if not path.exists():
+        return green(name, "there is nothing to back up yet")
+    remedy = "jarvis-recorder db backup --to DIRECTORY, each day; see docs/operate.md"
+    try:
+        newest = newest_backup(path)
+    except (OSError, ConfigurationError) as error:
+        return yellow(name, f"cannot be looked at: {error}", remedy)
+    if newest is None:
+        return yellow(name, "there is none that is known of", remedy)
+    age = time.time() - made_at(newest).timestamp()
+    if age > _OLD_BACKUP_SECONDS:
+        return yellow(name, f"the newest is {_span(age)} old: {newest}", remedy)
+    return green(name, f"verified {_span(max(age, 0))} ago: {newest}")
+
+
 def _span(seconds: float) -> str:
     """Return a duration in the unit that people would use of it."""
     for size, unit in ((365 * 86_400, "years"), (86_400, "days"), (3_600, "hours")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
+    if seconds < 120:
+        return f"{seconds:,.0f} seconds"
     return f"{seconds / 60:,.0f} minutes"
 
 
 def _newest(path: Path) -> float:
-    """Return the time of the newest event in seconds since the epoch, 0 where there is none."""
+    """Return the time of the newest record in seconds since the epoch, 0 where there is none."""
     if not path.exists():
         return 0.0
     try:
         with sqlite.reading(path) as connection:
-            newest = connection.execute(select(func.max(events.c.timestamp))).scalar_one()
+            newest = [
+                connection.execute(select(func.max(table.c.timestamp))).scalar_one()
+                for table in (events, conversations, cluster_snapshots)
+            ]
     except RecorderError:
         return 0.0
-    return newest.timestamp() if newest else 0.0
+    return max((moment.timestamp() for moment in newest if moment), default=0.0)
 
 
 def _is_synchronised() -> bool:

@@ -14,13 +14,14 @@ from jarvis_recorder.storage import sqlite
 Report = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is, 0 if unknown."""
 
+MOMENT_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 MOMENT: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 """How `moment` writes one: names that hold it sort by time."""
 
 
 def moment() -> str:
     """Return the present moment as it is written into names of files."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return datetime.now(UTC).strftime(MOMENT_FORMAT)
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Select, Table, func, select
 
 from jarvis_recorder.storage import files, schema
+from jarvis_recorder.storage.clusters import known_clusters
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
@@ -30,6 +31,7 @@ def holdings(path: Path, reading: Reading, _: Any) -> bytes:
         files.size(path),
         files.size(files.companions(path)[0]),
         schema.HEAD,
+        known_clusters(reading),
     )
     return adapter(Holdings).dump_json(found)
 

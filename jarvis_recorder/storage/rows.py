@@ -36,6 +36,8 @@ def _event_row(record: Record, recorded_at: int) -> Row:
         _json(event.details),
         _json(extra),
         recorded_at,
+        # None where it is empty: an event that names no cluster.
+        event.cluster or None,
     )
 
 

@@ -18,10 +18,10 @@ from jarvis_recorder.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
 
-HEAD: Final = "0003"
+HEAD: Final = "0005"
 """The revision this code works with. A test holds it against the migrations."""
 
-REVISIONS: Final = ("0001", "0002", HEAD)
+REVISIONS: Final = ("0001", "0002", "0003", HEAD)
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from jarvis_recorder.errors import MoreRoomNeeded, NotFound
 from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.clusters import chosen_cluster, known_clusters
 from jarvis_recorder.storage.cursors import read_cursor
 from jarvis_recorder.storage.json_rows import Line, write_page
 from jarvis_recorder.storage.present import end_of_present
@@ -58,10 +59,11 @@ def latest_snapshot(clock: Clock, reading: Reading, question: LatestSnapshot) ->
     Where all are, the one received last: then it is rather the clock that is wrong.
 
     Raises:
+        InvalidParameter: There are several clusters, and none is named.
         NotFound: There is none of this cluster.
         MoreRoomNeeded: It is larger than the room.
     """
-    newest = _of_cluster(question.cluster)
+    newest = _of_cluster(_cluster(reading, question))
     present = newest.where(_columns.timestamp < end_of_present(clock))
     if reading.connection.execute(present.with_only_columns(_columns.id)).first() is not None:
         return _one(reading, present)
@@ -73,20 +75,26 @@ def snapshot_at(reading: Reading, question: SnapshotAt) -> bytes:
     Return the newest snapshot of a cluster at or before a moment.
 
     Raises:
+        InvalidParameter: There are several clusters, and none is named.
         NotFound: There is none so old.
         MoreRoomNeeded: It is larger than the room.
     """
     before = _columns.timestamp <= question.timestamp
-    return _one(reading, _of_cluster(question.cluster).where(before))
+    return _one(reading, _of_cluster(_cluster(reading, question)).where(before))
 
 
-def snapshot_in_force(reading: Reading, moment: datetime, room: int) -> bytes | None:
+def _cluster(reading: Reading, question: LatestSnapshot | SnapshotAt) -> str:
+    named = question.cluster
+    return chosen_cluster(named, known_clusters(reading) if named is None else [])
+
+
+def snapshot_in_force(reading: Reading, cluster: str, moment: datetime, room: int) -> bytes | None:
     """
-    Return the newest snapshot of any cluster at or before a moment.
+    Return the newest snapshot of a cluster at or before a moment.
 
     Its body is left out, and named in `omitted`, where it is larger than `room`.
     """
-    newest = _HEADS.where(_columns.timestamp <= moment).order_by(*_NEWEST_FIRST).limit(1)
+    newest = _of_cluster(cluster).where(_columns.timestamp <= moment)
     head = reading.connection.execute(newest).first()
     return None if head is None else _written(reading, head, room)
 

@@ -92,6 +92,7 @@ events: Final = Table(
     Column("resolved_by", Text),
     Column("extra", Text),
     Column("recorded_at", Instant, nullable=False),
+    Column("cluster", Text),
     Index("ix_events_node_timestamp", "node", "timestamp"),
     Index("ix_events_type_timestamp", "type", "timestamp"),
 )
@@ -171,6 +172,15 @@ for _table in (events, conversations, cluster_snapshots):
         sqlite_where=text("stamped"),
         postgresql_where=text("stamped"),
     )
+
+# Nothing to keep up for events that name no cluster.
+Index(
+    "ix_events_cluster_timestamp",
+    events.c.cluster,
+    events.c.timestamp,
+    sqlite_where=text("cluster IS NOT NULL"),
+    postgresql_where=text("cluster IS NOT NULL"),
+)
 
 Index(
     "ix_events_unresolved",

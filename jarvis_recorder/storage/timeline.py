@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Integer, Table, select, type_coerce
 
+from jarvis_recorder.storage.clusters import chosen_cluster, known_clusters
 from jarvis_recorder.storage.conversations import TURNS
-from jarvis_recorder.storage.events import EVENTS
+from jarvis_recorder.storage.events import EVENTS, of_cluster
 from jarvis_recorder.storage.json_rows import RowsOf
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.snapshots import snapshot_in_force
@@ -41,17 +42,28 @@ class _Shown(NamedTuple):
 
 
 def timeline_around(reading: Reading, question: TimelineAround) -> bytes:
-    """Return the snapshot in force, and what happened and was said in the window, in order."""
+    """
+    Return the snapshot in force, and what happened and was said in the window, in order.
+
+    Where there is one cluster, events that name none are of it; where there are several, only
+    those that name the one asked about.
+
+    Raises:
+        InvalidParameter: There are several clusters, and none is named.
+    """
+    known = known_clusters(reading)
+    cluster = chosen_cluster(question.cluster, known)
     moment = to_micros(question.timestamp)
     half = question.window_seconds * 1_000_000 // 2
     window = _Window(moment - half, moment, moment + half)
-    of_node = [] if question.node is None else [events.c.node == question.node]
+    chosen = [] if question.node is None else [events.c.node == question.node]
+    if known != [cluster]:
+        chosen.append(of_cluster(cluster))
     room = reading.room - _FRAME_BYTES
-    snapshot = (
-        snapshot_in_force(reading, question.timestamp, int(room * _SNAPSHOT_SHARE)) or b"null"
-    )
+    share = int(room * _SNAPSHOT_SHARE)
+    snapshot = snapshot_in_force(reading, cluster, question.timestamp, share) or b"null"
     room -= len(snapshot)
-    happened = _nearest(reading, EVENTS, window, of_node, int(room * _EVENTS_SHARE))
+    happened = _nearest(reading, EVENTS, window, chosen, int(room * _EVENTS_SHARE))
     room -= sum(map(len, happened.lines))
     said = _nearest(reading, TURNS, window, [], room)
     head = {

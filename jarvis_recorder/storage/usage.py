@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import date
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
@@ -27,6 +27,7 @@ from jarvis_recorder.storage.json_rows import Line, write_page
 from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.storage.zones import Zone, zone_between
 from jarvis_recorder.wire.answers import Usage
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import ReportUsage
@@ -49,18 +50,24 @@ _DIGITS: Final = 9
 _SHORT_LIMBS: Final = 2
 _FRACTION_LIMBS: Final = 7
 _WHOLE_LIMBS: Final = 4
+_EPOCH_DAY: Final = EPOCH.toordinal()
 _PLACES: Final = _FRACTION_LIMBS * _DIGITS
 
 
 # Floor division, before 1970 too: SQLite's own rounds towards zero.
 _time: Final = type_coerce(_columns.timestamp, Integer())
 _one_day: Final = _constant(86_400_000_000)
-_day: Final = (_time - (_time % _one_day + _one_day) % _one_day) // _one_day
+
+
+def _day(zone: Zone) -> _Column:
+    time = zone.shifted(_time)
+    return (time - (time % _one_day + _one_day) % _one_day) // _one_day
+
+
 _KEYS: Final[dict[str | None, _Column]] = {
     None: _constant(0),
     "model": _columns.model,
     "session": _columns.session_id,
-    "day": _day,
 }
 _point: Final = func.instr(_columns.cost_usd.op("||")(_constant(".")), _constant("."))
 _IS_LONG: Final = or_(
@@ -147,13 +154,15 @@ class _Shape(NamedTuple):
     """What a statement is made for; making one takes longer than most of them run."""
 
     by: str | None
+    zone: Zone | None = None
     goes_on: Literal["behind a key", "behind no key"] | None = None
 
 
-@cache
+# Bounded: where clocks change within the time asked about is a part of the statement.
+@lru_cache(maxsize=64)
 def _statement(shape: _Shape) -> str:
     """Return the statement that adds up, for SQLite's driver; all its parameters are named."""
-    turns = _turns(_KEYS[shape.by])
+    turns = _turns(_day(shape.zone) if shape.zone is not None else _KEYS[shape.by])
     key = turns.c.key
     added = select(key, *_sums(turns))
     if shape.by is not None:
@@ -184,7 +193,9 @@ def report_usage(clock: Clock, reading: Reading, question: ReportUsage) -> bytes
 def _lines(reading: Reading, question: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
     # What has no key comes first; a day's is a number.
     position = read_cursor(question, *((int,) if question.by == "day" else (int, str)))
-    shape = _Shape(question.by)
+    is_by_day = question.by == "day"
+    zone = zone_between(question.time_zone, asked["since"], asked["until"])
+    shape = _Shape(question.by, zone if is_by_day else None)
     asked["limit"] = -1 if question.limit is None else question.limit + 1
     if position is not None:
         has_key = question.by == "day" or position[0]
@@ -205,7 +216,8 @@ def _position(key: int | str | None) -> Position:
 
 
 def _name_of_day(number: int) -> str:
-    return (EPOCH + timedelta(days=number)).date().isoformat()
+    # Local time may be before the first year, or after the last.
+    return date.fromordinal(min(max(_EPOCH_DAY + number, 1), date.max.toordinal())).isoformat()
 
 
 def _usage(key: str | None, sums: Sequence[Any]) -> Usage:

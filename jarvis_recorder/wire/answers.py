@@ -59,6 +59,7 @@ class StoredEvent:
     extra: dict[str, Any] | None
     recorded_at: Moment
     omitted: Omitted = field(default_factory=list)
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +301,12 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What the database holds; sizes in bytes."""
+    """
+    What the database holds; sizes in bytes.
+
+    `clusters` are those that snapshots and events name, at most a hundred; empty is the name of
+    one that snapshots give none.
+    """
 
     events: Extent
     conversations: Extent
@@ -309,6 +315,7 @@ class Holdings:
     database_bytes: int
     wal_bytes: int
     schema_version: str
+    clusters: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.records import BODIES, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
 from jarvis_recorder.wire.strict_json import parse, parse_decimals, split_array
-from jarvis_recorder.wire.topics import MIB, Kind, Topic, is_smuggled
+from jarvis_recorder.wire.topics import MIB, Kind, Topic, cluster_in, is_smuggled
 
 MAX_BATCH: Final = 10_000
 _MAX_IDENTITY: Final = 1_024
@@ -69,6 +69,8 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     """
     try:
         decoded = _decode(delivery, topic, received_at)
+        if topic.kind is Kind.SNAPSHOT and (cluster := cluster_in(delivery.routing_key)):
+            _name_cluster(decoded.records, cluster)
         if as_text:
             decoded.records[:] = map(packed, decoded.records)
         return decoded
@@ -77,6 +79,14 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
         fault = f"the recorder failed on it: {type(error).__name__}"
         return Decoded([], [Refusal(Reason.INTERNAL, fault)], len(delivery.body))
+
+
+def _name_cluster(records: list[Record], cluster: str) -> None:
+    """Have snapshots that name no cluster be of the one that their routing key names."""
+    for record in records:
+        if not record.body.cluster:  # type: ignore[union-attr]
+            # In its place: to make another body would mean to validate it again.
+            object.__setattr__(record.body, "cluster", cluster)
 
 
 def smuggled(delivery: Delivery, topic: Topic) -> Decoded | None:

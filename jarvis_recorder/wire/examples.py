@@ -15,6 +15,7 @@ BODIES: Final[dict[Kind, dict[str, Any]]] = {
         "severity": "critical",
         "source": "monitor",
         "node": "pve",
+        "cluster": "home",
         "summary": "NODE_DOWN: pve changed from online to offline",
         "details": {"previousState": "online"},
         "timestamp": "2026-01-26T08:00:37Z",
@@ -57,6 +58,7 @@ _EVENT: Final = answers.StoredEvent(
     resolved_by=None,
     extra=None,
     recorded_at=_at(0, 38),
+    cluster="home",
 )
 _RESOLVED: Final = replace(_EVENT, resolved=True, resolved_at=_at(12), resolved_by="anna")
 _TURN: Final = answers.StoredTurn(
@@ -110,7 +112,7 @@ EXCHANGES: Final[tuple[tuple[Question[Any], Any], ...]] = (
         questions.ListEvents(severity="critical", node="pve", limit=1),
         answers.EventPage([_EVENT], "WzE3Njk0MTQ0Mzc2MDAwMDAsNDJd"),
     ),
-    (questions.UnresolvedEvents(), answers.EventPage([_EVENT], None)),
+    (questions.UnresolvedEvents(type="alert"), answers.EventPage([_EVENT], None)),
     (questions.GetEvent(id=42), answers.OneEvent(_EVENT)),
     (
         questions.RecordEvent(
@@ -118,6 +120,7 @@ EXCHANGES: Final[tuple[tuple[Question[Any], Any], ...]] = (
             severity="critical",
             source="monitor",
             node="pve",
+            cluster="home",
             summary="NODE_DOWN: pve changed from online to offline",
             details={"previousState": "online"},
             timestamp=_at(0, 37),
@@ -157,7 +160,7 @@ EXCHANGES: Final[tuple[tuple[Question[Any], Any], ...]] = (
         answers.SnapshotPage([answers.SnapshotHead(3, "home", _at(0), 54)], None),
     ),
     (
-        questions.TimelineAround(timestamp=_at(0, 37), window_seconds=120),
+        questions.TimelineAround(timestamp=_at(0, 37), window_seconds=120, cluster="home"),
         answers.Timeline(
             timestamp=_at(0, 37),
             since=datetime(2026, 1, 26, 7, 59, 37, tzinfo=UTC),

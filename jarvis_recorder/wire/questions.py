@@ -71,6 +71,22 @@ OfType = Annotated[EventType, Field(description="only events of this type")]
 OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
 OfSource = Annotated[Source, Field(description="only events from this source")]
 OnNode = Annotated[NodeName, Field(description="only events of this node")]
+AtLeast = Annotated[Severity, Field(description="only events at least as severe as this")]
+OfCluster = Annotated[
+    ClusterName,
+    Field(description="only events of this cluster; where it is empty, those that name none"),
+]
+ChosenCluster = Annotated[
+    ClusterName, Field(description="the cluster; the only one there is, where it is not given")
+]
+TimeZone = Annotated[
+    str,
+    Field(
+        pattern=r"^[+-]?[A-Za-z0-9][A-Za-z0-9_+:/-]*$",
+        max_length=64,
+        description="whose days, as Europe/Berlin or +02:00; those of UTC where it is not given",
+    ),
+]
 Resolved = Annotated[
     bool, Field(strict=True, description="only resolved events, or only unresolved ones")
 ]
@@ -97,14 +113,18 @@ class ListEvents(Question[answers.EventPage]):
     text: WithText | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
+    cluster: OfCluster | None = None
+    min_severity: AtLeast | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class UnresolvedEvents(Question[answers.EventPage]):
-    """Events that nobody has resolved, newest first."""
+    """Events that no one has resolved, newest first; of every type where none is given."""
 
     limit: Limit = 50
     cursor: Cursor | None = None
+    type: OfType | None = None
+    cluster: OfCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -140,6 +160,7 @@ class RecordEvent(Question[answers.OneEvent]):
     extra: Annotated[
         dict[str, Any] | None, Field(description="more fields, kept beside those known here")
     ] = None
+    cluster: ClusterName | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -168,6 +189,7 @@ class RecordEvent(Question[answers.OneEvent]):
                 summary=self.summary,
                 node=self.node,
                 details=self.details,
+                cluster=self.cluster,
             ),
             self.extra,
         )
@@ -188,7 +210,11 @@ class ResolveEvent(Question[answers.OneEvent]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class EventHistogram(Question[answers.Histogram]):
-    """How many events there were in each stretch of time, by the value asked for."""
+    """
+    How many events there were in each stretch of time, by the value asked for.
+
+    A stretch of a day, or of several, begins at midnight of the time zone.
+    """
 
     since: Since
     until: Until
@@ -197,7 +223,7 @@ class EventHistogram(Question[answers.Histogram]):
         Field(ge=1, le=31_536_000, strict=True, description="about sixty buckets by default"),
     ] = None
     by: Annotated[
-        Literal["type", "severity", "source", "node"] | None,
+        Literal["type", "severity", "source", "node", "cluster"] | None,
         Field(description="count each bucket by this besides"),
     ] = None
     type: OfType | None = None
@@ -206,6 +232,9 @@ class EventHistogram(Question[answers.Histogram]):
     node: OnNode | None = None
     resolved: Resolved | None = None
     text: WithText | None = None
+    cluster: OfCluster | None = None
+    min_severity: AtLeast | None = None
+    time_zone: TimeZone | None = None
 
     @model_validator(mode="after")
     def _few_buckets(self) -> Self:
@@ -255,7 +284,7 @@ class SearchTurns(Question[answers.FoundTurns]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ReportUsage(Question[answers.UsageReport]):
-    """Tokens and cost of the turns in the time given; a day is one of UTC."""
+    """Tokens and cost of the turns in the time given; a day is one of the time zone."""
 
     since: Since
     until: Until | None = None
@@ -267,6 +296,7 @@ class ReportUsage(Question[answers.UsageReport]):
         Limit | None, Field(description="the most lines; as many as fit where it is not given")
     ] = None
     cursor: Cursor | None = None
+    time_zone: TimeZone | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -278,9 +308,9 @@ class DeleteConversation(Question[answers.Deleted]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class LatestSnapshot(Question[answers.OneSnapshot]):
-    """The newest snapshot of a cluster."""
+    """The newest snapshot of a cluster; of the only one there is, where none is named."""
 
-    cluster: ClusterName = ""
+    cluster: ChosenCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -288,7 +318,7 @@ class SnapshotAt(Question[answers.OneSnapshot]):
     """The snapshot that was in force: the newest one at or before the moment."""
 
     timestamp: Annotated[Moment, Field(description="the moment asked about")]
-    cluster: ClusterName = ""
+    cluster: ChosenCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -312,6 +342,7 @@ class TimelineAround(Question[answers.Timeline]):
         Field(ge=1, le=86_400, strict=True, description="before and after the moment together"),
     ] = 600
     node: OnNode | None = None
+    cluster: ChosenCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

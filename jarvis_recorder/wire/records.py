@@ -49,6 +49,8 @@ Instant = Annotated[
 Identity = Annotated[str, Field(min_length=1, max_length=255)]
 EventType = Literal["alert", "action", "status", "metric"]
 Severity = Literal["info", "warning", "error", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
+"""From the least to the most severe."""
 Source = Literal["monitor", "user", "jarvis", "system"]
 TypeField = Annotated[EventType, Field(description="what kind of event")]
 SeverityField = Annotated[Severity, Field(description="how bad it is")]
@@ -102,6 +104,7 @@ class Event(_Body):
     summary: Summary
     node: NodeName | None = None
     details: Details = None
+    cluster: ClusterName | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

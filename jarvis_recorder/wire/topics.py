@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 EXCHANGE: Final = "jarvis"
 _EXCHANGE: Final = EXCHANGE.encode()
+_SNAPSHOTS: Final = b"cluster.snapshot."
 RPC_EXCHANGE: Final = "jarvis.rpc"
 RPC_KEY: Final = "recorder"
 DEAD_EXCHANGE: Final = "jarvis.dead"
@@ -38,6 +39,15 @@ TOPICS: Final = (
     Topic(Kind.SNAPSHOT, "jarvis.recorder.snapshots", "cluster.snapshot.#", 16 * MIB),
     Topic(Kind.TURN, "jarvis.recorder.turns", "chat.turn.#", 4 * MIB),
 )
+
+
+@lru_cache(maxsize=256)
+def cluster_in(routing_key: bytes) -> str | None:
+    """Return the cluster that a snapshot's routing key names, all behind `cluster.snapshot.`."""
+    name = routing_key.removeprefix(_SNAPSHOTS)
+    if name == routing_key or b"\0" in name:
+        return None
+    return name.decode() or None
 
 
 def is_bound(routing_key: bytes, binding: str) -> bool:

@@ -426,7 +426,7 @@ async def test_the_snapshot_in_force_is_the_newest_before_the_moment(store):
     assert found.snapshot.snapshot == {"n": 1}
     heads = await all_pages(store, ListSnapshots, limit=1)
     assert [head.timestamp for head in heads] == [at(60), at(0)]
-    for missing in (LatestSnapshot(), SnapshotAt(timestamp=at(-1), cluster="home")):
+    for missing in (LatestSnapshot(cluster="lab"), SnapshotAt(timestamp=at(-1), cluster="home")):
         with pytest.raises(NotFound):
             await ask(store, missing)
 

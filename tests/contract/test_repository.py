@@ -324,7 +324,7 @@ async def test_what_is_stored_is_exactly_what_came(sqlite, path):
         assert connection.execute("SELECT * FROM events").fetchall() == [
             (
                 1, "e", alert.timestamp, 0, "alert", "warning", "monitor", None,
-                event(1)["summary"], "[]", 0, None, None, None, 7,
+                event(1)["summary"], "[]", 0, None, None, None, 7, None,
             )
         ]  # fmt: skip
 

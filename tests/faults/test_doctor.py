@@ -63,6 +63,23 @@ def test_all_is_well_beside_a_recorder_at_work(node, at_work):
     assert at_work.process.poll() is None
 
 
+def test_a_policy_that_would_delete_the_queues(node, at_work, monkeypatch):
+    node.ctl("set_policy", "expire", "^jarvis", '{"expires": 3600000}')
+    try:
+        for name, value in node._environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PATH", f"{node._scripts}:{node._environment['PATH']}")
+
+        code, findings = examined(node.url, at_work.database)
+    finally:
+        node.ctl("clear_policy", "expire")
+
+    assert (code, reds(findings)) == (0, [])
+    assert findings["policy expire"]["light"] == "yellow"
+    assert "jarvis.recorder.events" in findings["policy expire"]["detail"]
+    assert "clear_policy -p / expire" in findings["policy expire"]["remedy"]
+
+
 async def test_nothing_is_made_on_an_empty_broker(tmp_path):
     with private_node() as node:
         code, findings = examined(node.url, tmp_path / "recorder.db")

@@ -17,6 +17,7 @@ import pytest
 from jarvis_recorder.cli.toml_file import set_lines
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.ownership import acting_for
+from jarvis_recorder.storage import schema
 from jarvis_recorder.storage.backup import backup
 from tests.support.files import add, ids, leave_log, make, nothing, overwrite_pages
 
@@ -36,7 +37,7 @@ NAMES = (
     "recorder.db.restoring-journal",
     "recorder.db.damaged",
     "recorder.db.damaged.unfinished",
-    "recorder.db.before-0003",
+    f"recorder.db.before-{schema.HEAD}",
 )
 
 

@@ -140,6 +140,36 @@ async def test_all_events_are_listed_page_by_page(jarvis, amqp_url, database):
     assert len({one["id"] for one in document["events"]}) == 2_501
 
 
+async def test_two_clusters_are_told_apart(jarvis, amqp_url):
+    state = {"snapshot": {"nodes": []}, "timestamp": "2026-11-23T08:00:30Z"}
+    await publish(
+        amqp_url,
+        ("cluster.snapshot.lab", state, {"message_id": "of-lab"}),
+        (EVENT_KEY, event(1, cluster="lab", type="alert"), {"message_id": "alert-of-lab"}),
+        (EVENT_KEY, event(2, cluster="lab", type="metric"), {"message_id": "metric-of-lab"}),
+    )
+    wait_until(lambda: len(listed(jarvis, "--cluster=lab")) == 2, "the events are recorded")
+
+    unsaid = jarvis("query", "snapshot")
+    assert (unsaid.returncode, unsaid.stdout) == (1, "")
+    assert "there are several: name one of 'home', 'lab'" in unsaid.stderr
+    for cluster in ("home", "lab"):
+        shown = answer(jarvis("query", "snapshot", "--cluster", cluster, "--json"))
+        assert shown["snapshot"]["cluster"] == cluster
+        around = answer(
+            jarvis("query", "timeline", "2026-11-23T08:01:00Z", "--cluster", cluster, "--json")
+        )
+        assert around["snapshot"]["cluster"] == cluster
+    assert [one["message_id"] for one in listed(jarvis, "--cluster=lab", "--unresolved")] == [
+        "alert-of-lab"
+    ]
+    assert answer(jarvis("query", "stats", "--json"))["holdings"]["clusters"] == ["home", "lab"]
+
+
+def listed(jarvis, *options):
+    return answer(jarvis("query", "events", "--json", *options))["events"]
+
+
 class Tail:
     """One `jarvis-recorder tail`; its lines as they come."""
 
@@ -149,12 +179,23 @@ class Tail:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(url),
         )  # fmt: skip
         self.lines = []
+        self._is_enough = False
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
     def _read(self):
         for line in self._process.stdout:
             self.lines.append(line)
+            if self._is_enough:
+                break
+
+    def stop_reading(self):
+        self._is_enough = True
+
+    def is_running(self):
+        if self._is_enough and not self._reading.is_alive():
+            self._process.stdout.close()
+        return self._process.poll() is None
 
     def end(self, signum):
         self._process.send_signal(signum)
@@ -176,30 +217,66 @@ def tails(*started):
 
 async def test_what_is_published_is_seen_as_it_comes(jarvis, amqp_url):
     severe = {"severity": "critical", "summary": "\x1b[2J severe\nsecond"}
-    with tails(Tail(amqp_url, "--severity=error"), Tail(amqp_url, "--json")) as (people, script):
-        await heard(amqp_url, people, script)
+    with tails(
+        Tail(amqp_url, "--min-severity=error"), Tail(amqp_url, "--json"),
+        Tail(amqp_url, "--severity=error", "--cluster=lab"),
+    ) as (people, script, exact):  # fmt: skip
+        await heard(amqp_url, people, script, exact)
         await publish(
             amqp_url,
             (EVENT_KEY, event(1), {"message_id": "1"}),
             (EVENT_KEY, event(2, **severe), {"message_id": "2"}),
             ("chat.turn.user", FILL[2][1], {"message_id": "3"}),
             (EVENT_KEY, event(4, severity="error", summary="last"), {"message_id": "4"}),
+            (EVENT_KEY, event(5, cluster="lab"), {"message_id": "5"}),
+            (EVENT_KEY, event(6, cluster="lab", severity="critical"), {"message_id": "6"}),
+            (
+                EVENT_KEY,
+                event(7, cluster="lab", severity="error", summary="of lab"),
+                {"message_id": "7"},
+            ),
         )
-        wait_until(lambda: "last" in people.lines[-1], "the last is seen by people")
-        wait_until(lambda: "last" in script.lines[-1], "the last is seen by the script")
+        for one in (people, script, exact):
+            wait_until(lambda one=one: "of lab" in one.lines[-1], "all have seen the last")
 
         assert people.end(signal.SIGINT) == script.end(signal.SIGTERM) == (0, "")
+        assert exact.end(signal.SIGTERM) == (0, "")
 
-    assert people.lines[-2].endswith("critical  pve2       ␛[2J severe↵second\n")
-    documents = [json.loads(line) for line in script.lines[-3:]]
-    assert [one["message_id"] for one in documents] == ["1", "2", "4"]
+    assert people.lines[-4].endswith("critical  pve2       ␛[2J severe↵second\n")
+    documents = [json.loads(line) for line in script.lines[-6:]]
+    assert [one["message_id"] for one in documents] == ["1", "2", "4", "5", "6", "7"]
+    assert "anybody" in exact.lines[-2], "none of another cluster or severity in between"
     assert documents[1]["summary"] == severe["summary"]
+
+
+async def test_a_reader_that_has_enough_ends_a_tail_in_silence(jarvis, amqp_url):
+    with tails(Tail(amqp_url, "--json")) as (one,):
+        await heard(amqp_url, one)
+        one.stop_reading()
+
+        async with asyncio.timeout(30):
+            while one.is_running():
+                await publish(amqp_url, (EVENT_KEY, event(1), {}))
+                await asyncio.sleep(0.1)
+
+        assert one.end(0) == (0, "")
+
+
+def test_head_gets_its_lines_and_ends_the_command_in_silence(jarvis, amqp_url):
+    command = f"{sys.executable} -m jarvis_recorder query events --all --json"
+    script = f"{{ {command}; echo $? > /dev/stderr; }} | head -c 5"
+    ended = subprocess.run(
+        ["/bin/sh", "-c", script], check=True, capture_output=True, text=True, timeout=30,
+        env=environment(amqp_url),
+    )  # fmt: skip
+
+    assert (ended.stdout, ended.stderr) == ('{"eve', "0\n")
 
 
 async def heard(url, *tails):
     """Publish until all have heard something: from then on they miss nothing."""
     for number in range(200):
-        body = event(0, severity="error", summary="anybody there?")
+        body = event(0, severity="error", summary="anybody there?", cluster="lab")
         await publish(url, (EVENT_KEY, body, {"message_id": f"try-{number}"}))
         if all(one.lines for one in tails):
             return

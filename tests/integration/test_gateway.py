@@ -89,6 +89,44 @@ def test_filters_combine(operator):
     assert [(one["node"], one["severity"]) for one in found.json()["events"]] == [("pve1", "error")]
 
 
+def test_clusters_types_and_severities_are_told_apart(operator):
+    for cluster in ("home", "lab"):
+        for type_, severity in (("alert", "error"), ("metric", "info")):
+            body = {**ALERT, "type": type_, "severity": severity, "cluster": cluster}
+            operator.post("/api/memory/events", json=body).raise_for_status()
+
+    def events(path, **params):
+        found = operator.get(f"/api/memory/events{path}", params=params).json()["events"]
+        return [(one["cluster"], one["type"]) for one in found]
+
+    assert events("", cluster="lab", minSeverity="warning") == [("lab", "alert")]
+    assert len(events("/unresolved")) == 4, "every type, as the original answers"
+    assert events("/unresolved", type="alert", cluster="home") == [("home", "alert")]
+    for path in ("/api/timeline?timestamp=2026-11-23T08:00:00 01:00", "/api/snapshots/latest"):
+        refused = operator.get(path)
+        assert refused.status_code == 400
+        assert "'home', 'lab'" in refused.json()["error"]
+    around = operator.get("/api/timeline?timestamp=2026-11-23T08:00:00+01:00&cluster=lab")
+    assert around.json()["timestamp"] == "2026-11-23T07:00:00.000000Z"
+    assert operator.get("/api/stats").json()["holdings"]["clusters"] == ["home", "lab"]
+
+
+def test_days_are_those_of_the_time_zone_that_is_named(operator):
+    body = {**ALERT, "timestamp": "2026-07-01T22:30:00Z"}
+    operator.post("/api/memory/events", json=body).raise_for_status()
+    wanted = "since=2026-07-01&until=2026-07-03&bucketSeconds=86400"
+
+    def starts(zone):
+        found = operator.get(f"/api/events/histogram?{wanted}{zone}").json()["buckets"]
+        return [one["start"] for one in found if one["count"]]
+
+    assert starts("") == ["2026-07-01T00:00:00.000000Z"]
+    for zone in ("Europe/Berlin", "+02:00", "%2B02:00"):
+        assert starts(f"&timeZone={zone}") == ["2026-07-01T22:00:00.000000Z"]
+    unknown = operator.get(f"/api/events/histogram?{wanted}&timeZone=Mars")
+    assert (unknown.status_code, "Europe/Berlin" in unknown.json()["error"]) == (400, True)
+
+
 def test_an_idempotency_key_records_once(operator):
     answers = [
         operator.post("/api/memory/events", json=ALERT, headers={"Idempotency-Key": "k-1"})

@@ -34,11 +34,12 @@ _GIVEN = {
     "extra": st.dictionaries(SAFE_TEXT, JSON, max_size=3), "resolved_by": _NAMES, "value": _NAMES,
     "updated_by": _NAMES, "expected_version": st.integers(0, 2**63 - 1), "session_id": _NAMES,
     "cluster": _NAMES, "window_seconds": st.integers(1, 86_400),
-    "bucket_seconds": st.integers(1, 31_536_000),
+    "time_zone": st.sampled_from(["UTC", "+02:00", "Europe/Berlin"]),
+    "bucket_seconds": st.integers(1, 31_536_000), "min_severity": _SEVERITIES,
 }  # fmt: skip
 _SPECIAL = {
     "events.record": {"id": _NAMES},
-    "events.histogram": {"by": st.sampled_from(["type", "severity", "source", "node"])},
+    "events.histogram": {"by": st.sampled_from(["type", "severity", "source", "node", "cluster"])},
     "conversations.usage": {"by": st.sampled_from(["model", "day", "session"])},
 }
 

@@ -6,16 +6,18 @@ import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 
 from jarvis_recorder import cli, log
 from jarvis_recorder.cli import asking
 from jarvis_recorder.cli.asking import in_words_of_commands
+from jarvis_recorder.cli.query.events import _TypeOrAny
 from jarvis_recorder.errors import Conflict, NoAnswer, NotFound
 from jarvis_recorder.wire import answers, questions
 from jarvis_recorder.wire.methods import METHODS
+from jarvis_recorder.wire.records import EventType
 from tests.unit.test_views import AT, EVENT, RESOLVED, SNAPSHOT, TURN
 
 FOUND = answers.FoundTurn(TURN, "a word", [(0, 1)])
@@ -109,6 +111,19 @@ def test_options_become_a_question(jarvis, recorder):
             answers.Histogram(300, [answers.Bucket(AT, 1, {})]),
         ),
         ("query event 12", questions.GetEvent(id=12), answers.OneEvent(EVENT)),
+        (
+            "query events --unresolved --cluster home --min-severity error",
+            questions.ListEvents(
+                type="alert", resolved=False, cluster="home", min_severity="error"
+            ),
+            NO_EVENTS,
+        ),
+        ("query events --unresolved --type any", questions.ListEvents(resolved=False), NO_EVENTS),
+        (
+            "query events --unresolved --type metric",
+            questions.ListEvents(type="metric", resolved=False),
+            NO_EVENTS,
+        ),
         ("query events --resolved", questions.ListEvents(resolved=True), NO_EVENTS),
         ("query turns s-1", questions.ListTurns(session_id="s-1"), answers.TurnPage([TURN], None)),
         (
@@ -123,8 +138,10 @@ def test_options_become_a_question(jarvis, recorder):
             answers.OneSnapshot(SNAPSHOT),
         ),
         (
-            "query timeline 2026-11-23T08:00:00Z --window 30m --node pve1",
-            questions.TimelineAround(timestamp=AT, window_seconds=1_800, node="pve1"),
+            "query timeline 2026-11-23T08:00:00Z --window 30m --node pve1 --cluster lab",
+            questions.TimelineAround(
+                timestamp=AT, window_seconds=1_800, node="pve1", cluster="lab"
+            ),
             NO_TIMELINE,
         ),
         (
@@ -177,6 +194,10 @@ def test_every_command_asks_its_question(jarvis, recorder, command, question, an
         "query timeline soon",
         "query timeline now --window 2d",
         "query histogram --since 5m --until 10m",
+        "query events --since today --until yesterday",
+        "query sessions --since 2026-11-24 --until 2026-11-23",
+        "query snapshots --since 1h --until 2h",
+        "query usage --since 2026-11-24 --until 2026-11-23",
         "query histogram --since 30d --bucket 1s",
         "query search",
         "query usage --by week",
@@ -195,6 +216,55 @@ def test_wrong_usage_ends_with_2_and_asks_nothing(jarvis, recorder, command):
     assert "Usage:" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert recorder.asked == []
+
+
+NO_USAGE = answers.UsageReport([], answers.Usage(None, 0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("command", "machine", "asked"),
+    [
+        ("query usage --by day", "Europe/Berlin", "Europe/Berlin"),
+        ("query usage --by day", ":Asia/Kolkata", "Asia/Kolkata"),
+        ("query usage --by day", "XYZ-5:30", "+0530"),
+        ("query usage --by day", "UTC", None),
+        ("query usage --by day --time-zone UTC", "Europe/Berlin", "UTC"),
+        ("query usage --by day --json", "Europe/Berlin", None),
+        ("query usage --by model", "Europe/Berlin", None),
+    ],
+)
+def test_days_are_those_of_the_machine_but_for_scripts(
+    jarvis, recorder, monkeypatch, command, machine, asked
+):
+    monkeypatch.setenv("TZ", machine)
+    time.tzset()
+
+    ended = jarvis(*command.split(), answer=NO_USAGE)
+
+    assert ended.returncode == 0, ended.stderr
+    assert recorder.asked[0].time_zone == asked
+
+
+def test_a_histogram_of_days_is_one_of_local_days(jarvis, recorder, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+
+    jarvis("query", "histogram", answer=answers.Histogram(300, [answers.Bucket(AT, 1, {})]))
+
+    assert recorder.asked[0].time_zone == "Europe/Berlin"
+
+
+def test_every_type_of_event_can_be_asked_for():
+    assert get_args(_TypeOrAny) == (*get_args(EventType), "any")
+
+
+def test_a_since_after_its_until_is_said_to_be(jarvis):
+    ended = jarvis(
+        "query", "events", "--since=2026-11-24T00:00:00Z", "--until=2026-11-23T00:00:00Z"
+    )
+
+    said = " ".join(ended.stderr.replace("│", " ").split())
+    assert "--since (2026-11-24T00:00:00.000000Z) is later than --until (2026-11-23T00:" in said
 
 
 def test_more_than_a_page_is_asked_for_page_by_page(jarvis, recorder):

@@ -47,19 +47,78 @@ def jarvis(monkeypatch, capsys):
     return run
 
 
-def process(*arguments, **environment):
+def _started_by(program):
+    if program is None:
+        return [sys.executable, "-m", "jarvis_recorder"]
+    return [Path(sys.executable).with_name(program)]
+
+
+def process(*arguments, program=None, **environment):
     """Run a command as a process, without settings from outside."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("JARVIS_RECORDER")
     }
     return subprocess.run(
-        [sys.executable, "-m", "jarvis_recorder", *map(str, arguments)],
+        [*_started_by(program), *map(str, arguments)],
         check=False,
         capture_output=True,
         text=True,
         timeout=60,
         env=inherited | {"COLUMNS": "100", "NO_COLOR": "1"} | environment,
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--version",
+        "--help",
+        "query events --help",
+        "config show",
+        "doctor --set broker.url=amqp://127.0.0.1:1/",
+    ],
+)
+def test_a_command_that_no_one_reads_ends_in_silence(command, tmp_path):
+    """As `| head` does it: the reader closes its end before the command has printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        [sys.executable, "-m", "jarvis_recorder", *command.split()],
+        stdout=writing, stderr=subprocess.PIPE, text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    ) as process:  # fmt: skip
+        os.close(writing)
+        _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("query hi", ["histogram"]),
+        ("query events --severity ", ["info", "warning", "error", "critical"]),
+        ("query events --min-", ["--min-severity"]),
+        ("tail --kind ", ["event", "snapshot", "turn"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_values(typed, offered):
+    ended = process(
+        _JARVIS_RECORDER_COMPLETE="complete_bash",
+        COMP_WORDS=f"jarvis-recorder {typed}",
+        COMP_CWORD=str(len(typed.split(" "))),
+        program="jarvis-recorder",
+    )
+
+    assert ended.stdout.split() == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_of_a_shell_is_printed_for_it(shell):
+    ended = process(_JARVIS_RECORDER_COMPLETE=f"source_{shell}", program="jarvis-recorder")
+
+    assert ended.returncode == 0
+    assert f"_JARVIS_RECORDER_COMPLETE=complete_{shell}" in ended.stdout
 
 
 @pytest.fixture
@@ -87,7 +146,10 @@ def test_it_says_which_version_it_is():
     [
         ([], ["run", "demo", "query", "prefs", "resolve", "tail", "db", "schema", "config"]),
         (["query"], ["events", "turns", "sessions", "search", "snapshot", "timeline", "stats"]),
-        (["query", "events"], ["--severity", "--since", "30m, 2h or 7d", "Example"]),
+        (
+            ["query", "events"],
+            ["--severity", "--since", "2h30m", "yesterday", "Example"],
+        ),
         (["query", "histogram"], ["--bucket", "--by", "Example"]),
         (["prefs"], ["list", "get", "set", "delete"]),
         (["prefs", "set"], ["--expected-version", "Example"]),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder import cli
+from jarvis_recorder.storage import schema
 from tests.support.files import ids, make, overwrite
 
 
@@ -66,7 +67,7 @@ def test_a_backup_is_made_and_restored(db, tmp_path):
     ]
     assert ids(db.database) == ids(kept)
 
-    assert db.json("restore", made["path"])["revision"] == "0003"
+    assert db.json("restore", made["path"])["revision"] == schema.HEAD
 
 
 def test_a_backup_needs_a_directory_and_keeps_one_at_least(db, tmp_path):

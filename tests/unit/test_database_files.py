@@ -142,12 +142,12 @@ async def test_the_database_is_copied_before_an_upgrade(tmp_path):
 
     await make(path)
 
-    copy = tmp_path / "recorder.db.before-0003"
+    copy = tmp_path / f"recorder.db.before-{schema.HEAD}"
     assert copy.stat().st_mode & 0o777 == 0o600
     version = "SELECT version_num FROM alembic_version"
     with closing(sqlite3.connect(copy)) as kept, closing(sqlite3.connect(path)) as upgraded:
         assert kept.execute(version).fetchone() == ("0001",)
-        assert upgraded.execute(version).fetchone() == ("0003",)
+        assert upgraded.execute(version).fetchone() == (schema.HEAD,)
 
 
 async def test_no_upgrade_begins_without_room_for_the_copy(tmp_path, monkeypatch):

@@ -21,6 +21,14 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("2h", datetime(2026, 11, 23, 7, 0, tzinfo=UTC)),
         ("7d", datetime(2026, 11, 16, 9, 0, tzinfo=UTC)),
         ("90s", datetime(2026, 11, 23, 8, 58, 30, tzinfo=UTC)),
+        ("2h30m", datetime(2026, 11, 23, 6, 30, tzinfo=UTC)),
+        ("1d12h", datetime(2026, 11, 21, 21, 0, tzinfo=UTC)),
+        ("today", datetime(2026, 11, 22, 23, 0, tzinfo=UTC)),
+        ("today 03:00", datetime(2026, 11, 23, 2, 0, tzinfo=UTC)),
+        ("yesterday", datetime(2026, 11, 21, 23, 0, tzinfo=UTC)),
+        ("Yesterday 3:00", datetime(2026, 11, 22, 2, 0, tzinfo=UTC)),
+        ("yesterday 03:00:30", datetime(2026, 11, 22, 2, 0, 30, tzinfo=UTC)),
+        ("2026-01-31 03:00", datetime(2026, 1, 31, 2, 0, tzinfo=UTC)),
         ("1w", datetime(2026, 11, 16, 9, 0, tzinfo=UTC)),
         ("2026-11-23", datetime(2026, 11, 22, 23, 0, tzinfo=UTC)),
         ("2026-11-23 08:00", datetime(2026, 11, 23, 7, 0, tzinfo=UTC)),
@@ -36,7 +44,7 @@ def test_a_time_is_what_people_mean_by_it(typed, meant):
 
 @pytest.mark.parametrize(
     "typed",
-    ["", "yesterday", "2x", "-2h", "2h ago", "2026-13-01", "2026-11-23 25:00", "2026-02-30",
+    ["", "tomorrow", "yesterday 25:00", "2h2h", "30m2h", "2x", "-2h", "2h ago", "2026-13-01", "2026-11-23 25:00", "2026-02-30",
      "99999999w", "0001-01-01", "08:00", "٣h"],
 )  # fmt: skip
 def test_what_is_no_time_is_answered_with_how_to_write_one(typed):
@@ -53,6 +61,21 @@ def test_whatever_is_typed_is_a_moment_or_a_value_error(typed):
     assert moment.tzinfo is not None
 
 
+@pytest.mark.parametrize(
+    ("now", "typed", "meant"),
+    [
+        # The clocks went forward at 02:00 local, and back at 03:00.
+        ("2026-03-29T10:00:00Z", "today 02:30", "2026-03-29T01:30:00Z"),
+        ("2026-10-25T10:00:00Z", "today 02:30", "2026-10-25T00:30:00Z"),
+        ("2026-10-26T10:00:00Z", "yesterday", "2026-10-24T22:00:00Z"),
+    ],
+)
+def test_a_local_time_is_one_moment_also_when_the_clocks_change(now, typed, meant):
+    now, meant = datetime.fromisoformat(now), datetime.fromisoformat(meant)
+
+    assert parse_moment(typed, now, BERLIN) == meant
+
+
 def test_a_time_that_a_table_shows_can_be_typed_again():
     moment = datetime(2026, 11, 23, 7, 12, 7, tzinfo=UTC)
 
@@ -62,7 +85,8 @@ def test_a_time_that_a_table_shows_can_be_typed_again():
 
 
 @pytest.mark.parametrize(
-    ("typed", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7_200), ("1d", 86_400)]
+    ("typed", "seconds"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7_200), ("1d", 86_400), ("2h30m", 9_000)],
 )
 def test_a_duration_has_a_unit_or_is_of_seconds(typed, seconds):
     assert parse_duration(typed) == timedelta(seconds=seconds)

@@ -387,6 +387,7 @@ def test_a_record_is_one_line_and_cut_where_the_terminal_ends():
         "kind": "event", "message_id": "m", "timestamp": "2026-11-23T08:00:00.000000Z",
         "stamped": False, "type": "alert", "severity": "error", "source": "monitor",
         "summary": "x\ny" * 99, "node": "pve1", "details": None, "extra": {"rack": 7},
+        "cluster": None,
     }  # fmt: skip
 
 
@@ -429,7 +430,7 @@ def test_the_zone_is_said_once_unless_it_changes():
 @pytest.mark.parametrize(
     ("seconds", "written"),
     [(0, "0 s"), (0.4, "0 s"), (59, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (3_700, "1 h 1 min"),
-     (86_400, "1 d"), (90_061, "1 d 1 h"), (-5, "0 s")],
+     (86_400, "1 d"), (90_061, "1 d 1 h"), (12 * 31_536_000 + 86_400, "12 y 1 d"), (-5, "0 s")],
 )  # fmt: skip
 def test_a_duration_has_two_units_at_most(seconds, written):
     assert duration(timedelta(seconds=seconds)) == written

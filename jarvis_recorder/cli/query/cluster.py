@@ -16,12 +16,21 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import HOW_TO_WRITE, At, Moment, Since, Until, Window
+from jarvis_recorder.cli.moments import (
+    HOW_TO_WRITE,
+    At,
+    Moment,
+    Since,
+    Until,
+    Window,
+    require_order,
+)
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 from jarvis_recorder.wire import answers, questions
 
 _Cluster = Annotated[
-    str, typer.Option("--cluster", metavar="NAME", help="Of this cluster, not the unnamed one.")
+    str | None,
+    typer.Option("--cluster", metavar="NAME", help="Of this cluster; needed where there are more."),
 ]
 _NO_SNAPSHOT: Final = "No snapshot fits. Try an earlier --since, or no --cluster."
 _Node = Annotated[
@@ -46,7 +55,7 @@ def register(commands: typer.Typer) -> None:
 def snapshot(
     *,
     at: At = None,
-    cluster: _Cluster = "",
+    cluster: _Cluster = None,
     config: ConfigFile = None,
     set_: Overrides = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
@@ -81,6 +90,7 @@ def snapshots(
     from jarvis_recorder.cli.views.cluster import show_snapshots
 
     most = wanted(limit, everything)
+    require_order(since, until)
     question = made(questions.ListSnapshots, cluster=cluster, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
@@ -91,6 +101,7 @@ def timeline(
     *,
     window: Window = None,
     node: _Node = None,
+    cluster: _Cluster = None,
     config: ConfigFile = None,
     set_: Overrides = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
@@ -100,7 +111,7 @@ def timeline(
     from jarvis_recorder.cli.views.timeline import show_timeline
 
     width: dict[str, Any] = {} if window is None else {"window_seconds": window}
-    question = made(questions.TimelineAround, timestamp=moment, node=node, **width)
+    question = made(questions.TimelineAround, timestamp=moment, node=node, cluster=cluster, **width)
     show(asking(config, set_, timeout, as_json=as_json), question, show_timeline)
 
 

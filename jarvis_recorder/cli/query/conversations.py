@@ -19,7 +19,14 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import HOW_TO_WRITE, Since, Until
+from jarvis_recorder.cli.moments import (
+    HOW_TO_WRITE,
+    Since,
+    TimeZone,
+    Until,
+    local_zone,
+    require_order,
+)
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 from jarvis_recorder.wire import answers, questions
 
@@ -58,6 +65,7 @@ def sessions(
     from jarvis_recorder.cli.views.conversations import show_sessions
 
     most = wanted(limit, everything)
+    require_order(since, until)
     question = made(questions.ListSessions, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "sessions", show_sessions, _NO_SESSION), most)
@@ -127,8 +135,9 @@ def usage(
     until: Until = None,
     by: Annotated[
         Literal["model", "day", "session"],
-        typer.Option("--by", help="What to tell apart; a day is one of UTC."),
+        typer.Option("--by", help="What to tell apart."),
     ] = "model",
+    time_zone: TimeZone = None,
     config: ConfigFile = None,
     set_: Overrides = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
@@ -143,7 +152,10 @@ def usage(
         if not answer.usage:
             screen.note("No turns in that time. Try an earlier --since.")
 
+    require_order(since, until)
     begin = since or (until or datetime.now(UTC)) - _MONTH
-    question = made(questions.ReportUsage, since=begin, until=until, by=by)
+    if by == "day" and time_zone is None and not as_json:
+        time_zone = local_zone()
+    question = made(questions.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_answer(whom, ask_every_page(whom, question, "usage"), view)

@@ -17,14 +17,34 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import HOW_TO_WRITE, Bucket, Since, Until
+from jarvis_recorder.cli.moments import (
+    HOW_TO_WRITE,
+    Bucket,
+    Since,
+    TimeZone,
+    Until,
+    local_zone,
+    require_order,
+)
 from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
 from jarvis_recorder.wire import questions
 from jarvis_recorder.wire.records import EventType, Severity, Source
 
-_Type = Annotated[EventType | None, typer.Option("--type", help="Only of this type.")]
+# Typer takes no unions: those of `EventType`, and one more.
+_TypeOrAny = Literal["alert", "action", "status", "metric", "any"]
+_Type = Annotated[
+    _TypeOrAny | None,
+    typer.Option("--type", help="Only of this type; with --unresolved alerts, unless it says any."),
+]
 _Severity = Annotated[
     Severity | None, typer.Option("--severity", help="Only of exactly this severity.")
+]
+_MinSeverity = Annotated[
+    Severity | None, typer.Option("--min-severity", help="Only at least as severe as this.")
+]
+_Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="NAME", help="Only of this cluster; '' for none named."),
 ]
 _Source = Annotated[Source | None, typer.Option("--source", help="Only from this source.")]
 _Node = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Only of this node.")]
@@ -37,7 +57,7 @@ _Text = Annotated[
     str | None, typer.Option("--text", metavar="WORDS", help="Only with this in the summary.")
 ]
 _By = Annotated[
-    Literal["severity", "type", "source", "node"] | None,
+    Literal["severity", "type", "source", "node", "cluster"] | None,
     typer.Option("--by", help="What to tell apart, by colour and in numbers."),
 ]
 
@@ -49,7 +69,7 @@ _DAY: Final = timedelta(days=1)
 
 def register(commands: typer.Typer) -> None:
     commands.command(
-        epilog="Example: `jarvis-recorder query events --severity critical --since 7d`. "
+        epilog="Example: `jarvis-recorder query events --min-severity error --since yesterday`. "
         + HOW_TO_WRITE
     )(events)
     commands.command(epilog="Example: `jarvis-recorder query event 1204`")(event)
@@ -59,12 +79,21 @@ def register(commands: typer.Typer) -> None:
     )(histogram)
 
 
+def _type_of(named: _TypeOrAny | None, resolved: bool | None) -> EventType | None:
+    """Return the type asked for: of what no one has resolved alerts are meant, not metrics."""
+    if named is None and resolved is False:
+        return "alert"
+    return None if named == "any" else named
+
+
 def events(
     *,
     type_: _Type = None,
     severity: _Severity = None,
+    min_severity: _MinSeverity = None,
     source: _Source = None,
     node: _Node = None,
+    cluster: _Cluster = None,
     resolved: _Resolved = None,
     since: Since = None,
     until: Until = None,
@@ -80,12 +109,15 @@ def events(
     from jarvis_recorder.cli.views.events import show_events
 
     most = wanted(limit, everything)
+    require_order(since, until)
     question = made(
         questions.ListEvents,
-        type=type_,
+        type=_type_of(type_, resolved),
         severity=severity,
+        min_severity=min_severity,
         source=source,
         node=node,
+        cluster=cluster,
         resolved=resolved,
         since=since,
         until=until,
@@ -115,10 +147,13 @@ def histogram(
     until: Until = None,
     by: _By = None,
     bucket: Bucket = None,
+    time_zone: TimeZone = None,
     type_: _Type = None,
     severity: _Severity = None,
+    min_severity: _MinSeverity = None,
     source: _Source = None,
     node: _Node = None,
+    cluster: _Cluster = None,
     resolved: _Resolved = None,
     text: _Text = None,
     config: ConfigFile = None,
@@ -134,16 +169,20 @@ def histogram(
     from jarvis_recorder.cli.views.histogram import show_histogram
 
     end = until or datetime.now(UTC)
+    require_order(since, end)
     question = made(
         questions.EventHistogram,
         since=since or end - _DAY,
         until=end,
         bucket_seconds=bucket,
+        time_zone=time_zone or (None if as_json else local_zone()),
         by=by,
-        type=type_,
+        type=_type_of(type_, resolved),
         severity=severity,
+        min_severity=min_severity,
         source=source,
         node=node,
+        cluster=cluster,
         resolved=resolved,
         text=text,
     )

@@ -71,6 +71,7 @@ def show_event(screen: Screen, answer: OneEvent) -> None:
             ("type", event.type),
             ("source", event.source),
             ("node", event.node or "-"),
+            ("cluster", event.cluster or "-"),
             ("summary", event.summary),
             ("resolved", resolution),
             ("recorded", clock.named(event.recorded_at)),

@@ -9,7 +9,7 @@ from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import problem_of
 from jarvis_recorder.gateway.requests import Asking, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
+from jarvis_recorder.gateway.routes.parameters import Cluster, Cursor, Limit, router
 from jarvis_recorder.gateway.shapes import (
     Health,
     OneSnapshot,
@@ -47,13 +47,15 @@ async def list_snapshots(
 
 
 @routes.get("/snapshots/latest", response_model=OneSnapshot)
-async def latest_snapshot(_: Reading, ask: Asking, cluster: str = "") -> Response:
-    """The newest snapshot of a cluster."""
+async def latest_snapshot(_: Reading, ask: Asking, cluster: Cluster = None) -> Response:
+    """The newest snapshot of a cluster; 400 names those there are, where there are several."""
     return reply(OneSnapshot, await ask(made(questions.LatestSnapshot, cluster=cluster)))
 
 
 @routes.get("/snapshots/at", response_model=OneSnapshot)
-async def snapshot_at(_: Reading, ask: Asking, timestamp: When, cluster: str = "") -> Response:
+async def snapshot_at(
+    _: Reading, ask: Asking, timestamp: When, cluster: Cluster = None
+) -> Response:
     """The snapshot that was in force: the newest one at or before the moment."""
     question = made(questions.SnapshotAt, timestamp=timestamp, cluster=cluster)
     return reply(OneSnapshot, await ask(question))
@@ -63,13 +65,19 @@ async def snapshot_at(_: Reading, ask: Asking, timestamp: When, cluster: str = "
 async def timeline(
     _: Reading,
     ask: Asking,
+    *,
     timestamp: When,
     window_seconds: Annotated[int, Query(alias="windowSeconds", ge=1, le=86_400)] = 600,
     node: str | None = None,
+    cluster: Cluster = None,
 ) -> Response:
     """What the cluster was like around a moment: snapshot in force, events, turns."""
     question = made(
-        questions.TimelineAround, timestamp=timestamp, window_seconds=window_seconds, node=node
+        questions.TimelineAround,
+        timestamp=timestamp,
+        window_seconds=window_seconds,
+        node=node,
+        cluster=cluster,
     )
     return reply(Timeline, await ask(question))
 

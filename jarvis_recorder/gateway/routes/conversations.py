@@ -6,7 +6,7 @@ from fastapi import Path, Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
+from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, TimeZone, router
 from jarvis_recorder.gateway.shapes import (
     Deleted,
     FoundTurns,
@@ -70,10 +70,17 @@ async def report_usage(
         int | None, Query(ge=1, le=MAX_LIMIT, description="the most lines; as many as fit")
     ] = None,
     cursor: Cursor = None,
+    time_zone: TimeZone = None,
 ) -> Response:
-    """Tokens and cost of the turns in the time given; a day is one of UTC."""
+    """Tokens and cost of the turns in the time given; a day is one of the time zone."""
     question = made(
-        questions.ReportUsage, since=since, until=until, by=by, limit=limit, cursor=cursor
+        questions.ReportUsage,
+        since=since,
+        until=until,
+        by=by,
+        limit=limit,
+        cursor=cursor,
+        time_zone=time_zone,
     )
     return reply(UsageReport, await ask(question))
 

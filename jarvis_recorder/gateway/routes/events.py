@@ -6,7 +6,14 @@ from fastapi import Path, Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Resolved, Text, router
+from jarvis_recorder.gateway.routes.parameters import (
+    MinSeverity,
+    OfCluster,
+    Resolved,
+    Text,
+    TimeZone,
+    router,
+)
 from jarvis_recorder.gateway.shapes import Histogram, OneEvent, reply
 from jarvis_recorder.wire import questions
 from jarvis_recorder.wire.records import EventType, Severity, Source
@@ -27,7 +34,7 @@ async def histogram(
         int | None, Query(alias="bucketSeconds", ge=1, description="about sixty buckets by default")
     ] = None,
     by: Annotated[
-        Literal["type", "severity", "source", "node"] | None,
+        Literal["type", "severity", "source", "node", "cluster"] | None,
         Query(description="count each bucket by this besides"),
     ] = None,
     type: EventType | None = None,  # noqa: A002 - the parameter's public name
@@ -36,6 +43,9 @@ async def histogram(
     node: str | None = None,
     resolved: Resolved = None,
     text: Text = None,
+    cluster: OfCluster = None,
+    min_severity: MinSeverity = None,
+    time_zone: TimeZone = None,
 ) -> Response:
     """How many events there were in each stretch of time, empty stretches too."""
     answer = await ask(
@@ -51,6 +61,9 @@ async def histogram(
             node=node,
             resolved=resolved,
             text=text,
+            cluster=cluster,
+            min_severity=min_severity,
+            time_zone=time_zone,
         )
     )
     return reply(Histogram, answer)

@@ -9,7 +9,15 @@ from pydantic.alias_generators import to_camel
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.live import Live
 from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, Resolved, Text, router
+from jarvis_recorder.gateway.routes.parameters import (
+    Cursor,
+    Limit,
+    MinSeverity,
+    OfCluster,
+    Resolved,
+    Text,
+    router,
+)
 from jarvis_recorder.gateway.shapes import (
     Deleted,
     EventPage,
@@ -21,6 +29,7 @@ from jarvis_recorder.gateway.shapes import (
 from jarvis_recorder.wire import questions, strict_json
 from jarvis_recorder.wire.moments import Moment
 from jarvis_recorder.wire.records import (
+    ClusterName,
     EventType,
     Identity,
     NodeName,
@@ -58,6 +67,7 @@ class NewEvent(_Body):
     summary: Summary
     severity: Severity = "info"
     node: NodeName | None = None
+    cluster: ClusterName | None = None
     details: Annotated[Any, BeforeValidator(_details)] = None
     timestamp: Moment | None = None
 
@@ -91,6 +101,8 @@ async def list_events(
     since: When | None = None,
     until: When | None = None,
     text: Text = None,
+    cluster: OfCluster = None,
+    min_severity: MinSeverity = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -106,6 +118,8 @@ async def list_events(
             since=since,
             until=until,
             text=text,
+            cluster=cluster,
+            min_severity=min_severity,
             limit=limit,
             cursor=cursor,
         )
@@ -115,11 +129,19 @@ async def list_events(
 
 @routes.get("/memory/events/unresolved", response_model=EventPage)
 async def unresolved_events(
-    _: Reading, ask: Asking, limit: Limit = 50, cursor: Cursor = None
+    _: Reading,
+    ask: Asking,
+    *,
+    type: EventType | None = None,  # noqa: A002 - the parameter's public name
+    cluster: OfCluster = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Response:
-    """Events that nobody has resolved, newest first."""
-    page = await ask(made(questions.UnresolvedEvents, limit=limit, cursor=cursor))
-    return reply(EventPage, page)
+    """Events that no one has resolved, newest first; of every type, as the original answers."""
+    question = made(
+        questions.UnresolvedEvents, type=type, cluster=cluster, limit=limit, cursor=cursor
+    )
+    return reply(EventPage, await ask(question))
 
 
 @routes.post("/memory/events", status_code=201, response_model=OneEvent)
@@ -141,6 +163,7 @@ async def record_event(
             summary=event.summary,
             severity=event.severity,
             node=event.node,
+            cluster=event.cluster,
             details=event.details,
             timestamp=event.timestamp,
             message_id=idempotency_key,

@@ -3,11 +3,13 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from jarvis_recorder.gateway.problems import ProblemDetails
 from jarvis_recorder.gateway.requests import StrictRoute
 from jarvis_recorder.wire.questions import MAX_LIMIT
+from jarvis_recorder.wire.records import Severity
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
 Cursor = Annotated[
@@ -21,6 +23,33 @@ Cursor = Annotated[
 Text = Annotated[str | None, Query(min_length=1, description="only events that hold these words")]
 Resolved = Annotated[
     bool | None, Query(description="only resolved events, or only unresolved ones")
+]
+
+OfCluster = Annotated[
+    str | None,
+    Query(description="only events of this cluster; where it is empty, those that name none"),
+]
+Cluster = Annotated[
+    str | None, Query(description="the cluster; the only one there is, where it is not given")
+]
+
+
+def _with_plus(name: object) -> object:
+    # A URL's plus sign is a space.
+    return f"+{name[1:]}" if isinstance(name, str) and name.startswith(" ") else name
+
+
+TimeZone = Annotated[
+    str | None,
+    BeforeValidator(_with_plus),
+    Query(
+        alias="timeZone",
+        description="whose days, as Europe/Berlin or +02:00; those of UTC where it is not given",
+    ),
+]
+MinSeverity = Annotated[
+    Severity | None,
+    Query(alias="minSeverity", description="only events at least as severe as this"),
 ]
 
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {

@@ -1,0 +1,169 @@
+"""
+The broker's policies that would delete the recorder's queues, or messages in them.
+
+AMQP does not tell of policies. `rabbitmqctl` does, to root and on the broker's own machine; the
+management API would want the password, which is shown to no port that anyone may listen on.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from yarl import URL
+
+from jarvis_recorder.broker.connection import open_link
+from jarvis_recorder.broker.topology import QUEUES
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
+from jarvis_recorder.findings import Finding, green, yellow
+from jarvis_recorder.tls import Tls
+from jarvis_recorder.wire.topics import DEAD_QUEUE, TOPICS
+
+# Its runtime takes seconds to start, most of all where a processor is busy.
+_LONGEST_SECONDS: Final = 15.0
+_NAME: Final = "policies"
+_LISTS: Final = ("list_policies", "list_operator_policies")
+# The queue of requests bounds itself more narrowly than any policy would.
+_RECORDED: Final = frozenset((*(topic.queue for topic in TOPICS), DEAD_QUEUE))
+
+
+class _Policy(NamedTuple):
+    """A policy of the virtual host, an operator's or not."""
+
+    name: str
+    pattern: str
+    applies_to: str
+    priority: int
+    definition: Mapping[str, Any]
+    is_operators: bool
+
+
+async def examine(url: str, tls: Tls) -> list[Finding]:
+    """Return all findings about a broker's policies; none where it cannot be reached."""
+    try:
+        async with asyncio.timeout(_LONGEST_SECONDS), open_link(url, "doctor", tls=tls) as link:
+            assert link.connection.transport is not None
+            told = link.connection.transport.connection.server_properties
+    except (TimeoutError, ConfigurationError, BrokerUnavailable):
+        return []
+    vhost = URL(url).path.removeprefix("/") or "/"
+    policies = await _policies(vhost) if _is_here(str(told.get("cluster_name", ""))) else None
+    if policies is None:
+        text = "cannot be looked at from here: none may have expires, message-ttl or max-length"
+        remedy = f"on the broker's machine: rabbitmqctl list_policies -p {vhost}"
+        return [yellow(_NAME, text, remedy)]
+    return judged(policies, vhost) or [green(_NAME, "none deletes a queue or what is in it")]
+
+
+def _is_here(cluster_name: str) -> bool:
+    """Say whether `rabbitmqctl` would speak to this broker, as brokers name themselves."""
+    name, _, host = cluster_name.partition("@")
+    own = os.environ.get("RABBITMQ_NODENAME", "rabbit").partition("@")[0]
+    return name == own and host.partition(".")[0] == socket.gethostname().partition(".")[0]
+
+
+async def _policies(vhost: str) -> list[_Policy] | None:
+    """Return the policies of a virtual host, None where `rabbitmqctl` does not tell them."""
+    program = shutil.which("rabbitmqctl")
+    if program is None:
+        return None
+    try:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            texts = await asyncio.gather(*(_told(program, each, vhost) for each in _LISTS))
+        return [
+            _policy(one, is_operators=command == "list_operator_policies")
+            for command, text in zip(_LISTS, texts, strict=True)
+            for one in json.loads(text)
+        ]
+    except (TimeoutError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+async def _told(program: str, command: str, vhost: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        program, "--quiet", command, "-p", vhost, "--formatter", "json",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        text, _ = await process.communicate()
+        return text
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _policy(told: Mapping[str, Any], *, is_operators: bool) -> _Policy:
+    definition = told["definition"]
+    return _Policy(
+        told["name"],
+        told["pattern"],
+        told["apply-to"],
+        told["priority"],
+        json.loads(definition) if isinstance(definition, str) else definition,
+        is_operators,
+    )
+
+
+def judged(policies: Sequence[_Policy], vhost: str) -> list[Finding]:
+    """Return a warning for each policy that is in force on a queue and would harm it."""
+    harmed: dict[tuple[bool, str, str], list[str]] = {}
+    for queue in QUEUES:
+        for policy in _in_force(policies, queue.name):
+            for harm in _harms(policy.definition, queue.name):
+                key = (policy.is_operators, policy.name, harm)
+                harmed.setdefault(key, []).append(queue.name)
+    return [
+        yellow(
+            f"policy {name}",
+            f"{harm}: {', '.join(queues)}",
+            f"rabbitmqctl clear_{'operator_' if is_operators else ''}policy -p {vhost} {name}, "
+            "or give it a pattern that leaves out ^jarvis",
+        )
+        for (is_operators, name, harm), queues in harmed.items()
+    ]
+
+
+def _in_force(policies: Sequence[_Policy], queue: str) -> Iterator[_Policy]:
+    """Yield the one policy, and the one of operators, of highest priority that matches a queue."""
+    for is_operators in (False, True):
+        matching = [
+            one for one in policies if one.is_operators is is_operators and _matches(one, queue)
+        ]
+        if matching:
+            yield max(matching, key=lambda one: one.priority)
+
+
+def _matches(policy: _Policy, queue: str) -> bool:
+    if policy.applies_to not in ("all", "queues", "quorum_queues", "classic_queues"):
+        return False
+    try:
+        return re.search(policy.pattern, queue) is not None
+    except re.error:
+        # Erlang's expressions are Perl's: what Python cannot read may match.
+        return True
+
+
+def _harms(definition: Mapping[str, Any], queue: str) -> Iterator[str]:
+    if expires := definition.get("expires"):
+        yield f"expires deletes a queue that no recorder consumes for {_seconds(expires)}"
+    if queue not in _RECORDED:
+        return
+    if "message-ttl" in definition:
+        after = _seconds(definition["message-ttl"])
+        yield f"message-ttl takes away what waits for {after}, recorded or not"
+    for name in ("max-length", "max-length-bytes"):
+        if name in definition:
+            yield f"{name} lets no more than {definition[name]} wait; the rest is refused or lost"
+
+
+def _seconds(milliseconds: Any) -> str:
+    return f"{float(milliseconds) / 1_000:,.0f} s"

@@ -1,0 +1,31 @@
+"""
+The cluster of an event, in a column of its own.
+
+What publishers named `cluster` before was kept in `extra`, and moves: a question finds it there,
+and the same message delivered once more is known as the same.
+"""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_NAMED = """
+    UPDATE events SET
+        cluster = json_extract(extra, '$.cluster'),
+        extra = nullif(json_remove(extra, '$.cluster'), '{}')
+    WHERE extra LIKE '%"cluster"%'
+        AND json_type(extra, '$.cluster') = 'text'
+        AND length(json_extract(extra, '$.cluster')) BETWEEN 1 AND 255
+"""
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE events ADD COLUMN cluster TEXT")
+    op.execute(_NAMED)
+    op.execute(
+        "CREATE INDEX ix_events_cluster_timestamp ON events (cluster, timestamp) "
+        "WHERE cluster IS NOT NULL"
+    )

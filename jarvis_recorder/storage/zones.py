@@ -1,0 +1,141 @@
+"""Days as people have them: of a time zone, whose clocks go forward and back."""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, Integer, case, literal_column
+
+from jarvis_recorder.errors import InvalidParameter
+from jarvis_recorder.wire.times import EARLIEST, EPOCH, LATEST, to_datetime, to_micros
+
+DAY_SECONDS: Final = 86_400
+_SECOND: Final = 1_000_000
+_OFFSET: Final = re.compile(r"([+-])([0-9]{1,2})(?::?([0-9]{2}))?").fullmatch
+# Before these years, and from the last of them on, a zone has one offset: records are of today, and
+# a time that some clock has made up needs no ten thousand changes of the clocks.
+_YEARS: Final = range(1900, 2100)
+
+
+class Step(NamedTuple):
+    """A moment in microseconds, and how far local time is ahead of UTC from then on."""
+
+    since: int
+    offset: int
+
+
+class Zone(NamedTuple):
+    """A time zone within a stretch of time: its offset at the beginning, and where it changes."""
+
+    zone: tzinfo
+    first: int
+    changes: tuple[Step, ...]
+
+    def shifted(self, time: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the local time of a column, in microseconds as if it were UTC."""
+        if not self.changes and not self.first:
+            return time
+        return time + _offset(time, self.first, self.changes)
+
+    def local(self, micros: int) -> int:
+        """Return the local time of a moment within the stretch, as `shifted` does."""
+        passed = [step.offset for step in self.changes if step.since <= micros]
+        return micros + (passed[-1] if passed else self.first)
+
+    def start_of_day(self, micros: int) -> datetime:
+        """Return the first moment of the day that begins at a local time; one skipped is empty."""
+        try:
+            naive = to_datetime(min(max(micros, EARLIEST), LATEST)).replace(tzinfo=self.zone)
+            return naive.astimezone(UTC)
+        except OverflowError:
+            return to_datetime(EARLIEST if micros < 0 else LATEST)
+
+
+def zone_between(name: str | None, since: int, until: int) -> Zone:
+    """
+    Return a time zone, UTC where none is named, for moments of a stretch of time.
+
+    Raises:
+        InvalidParameter: There is none of this name.
+    """
+    if name is None:
+        return Zone(UTC, 0, ())
+    zone = _named(name)
+    first = max(since, to_micros(datetime(_YEARS[0], 1, 1, tzinfo=UTC)))
+    return Zone(zone, _offset_at(zone, first), tuple(_changes_between(zone, first, until)))
+
+
+def _named(name: str) -> tzinfo:
+    if name in ("UTC", "Z"):
+        return UTC
+    if found := _OFFSET(name):
+        sign, hours, minutes = found.groups(default="0")
+        ahead = timedelta(hours=int(hours), minutes=int(minutes))
+        if ahead < timedelta(days=1):
+            return timezone(-ahead if sign == "-" else ahead)
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise InvalidParameter(
+            "time_zone",
+            "no such time zone is known here: name one as Europe/Berlin, or give an offset as +02:00",
+        ) from None
+
+
+def _changes_between(zone: tzinfo, since: int, until: int) -> Iterator[Step]:
+    if not isinstance(zone, ZoneInfo):
+        return
+    years = range(to_datetime(since).year, to_datetime(until).year + 1)
+    for year in years[: max(_YEARS.stop - years.start, 0)]:
+        for step in _changes(zone, year):
+            if since < step.since < until:
+                yield step
+
+
+@lru_cache(maxsize=4_096)
+def _changes(zone: ZoneInfo, year: int) -> Sequence[Step]:
+    """Return where the offset of a zone changes in a year, found by looking at each day."""
+    start = datetime(year, 1, 1, tzinfo=UTC)
+    days = (datetime(year + 1, 1, 1, tzinfo=UTC) - start).days
+    marks = [to_micros(start) + day * DAY_SECONDS * _SECOND for day in range(days + 1)]
+    offsets = [_offset_at(zone, mark) for mark in marks]
+    steps = []
+    for day in range(days):
+        if offsets[day] != offsets[day + 1]:
+            change = _change_in(zone, marks[day], marks[day + 1])
+            steps.append(Step(change, offsets[day + 1]))
+    return steps
+
+
+def _change_in(zone: ZoneInfo, before: int, after: int) -> int:
+    """Return the second at which the offset is no longer the one before."""
+    old = _offset_at(zone, before)
+    while after - before > _SECOND:
+        middle = (before + after) // 2 // _SECOND * _SECOND
+        if _offset_at(zone, middle) == old:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _offset_at(zone: tzinfo, micros: int) -> int:
+    try:
+        ahead = to_datetime(micros).astimezone(zone).utcoffset() or timedelta()
+    except OverflowError:
+        return 0
+    return to_micros(EPOCH + ahead)
+
+
+def _offset(time: ColumnElement[Any], first: int, changes: Sequence[Step]) -> ColumnElement[Any]:
+    """Return the offset that is in force, found by halves: a row is compared a few times at most."""
+    if not changes:
+        return literal_column(str(first), Integer())
+    middle = len(changes) // 2
+    change = changes[middle]
+    earlier = _offset(time, first, changes[:middle])
+    later = _offset(time, change.offset, changes[middle + 1 :])
+    return case((time < literal_column(str(change.since), Integer()), earlier), else_=later)
