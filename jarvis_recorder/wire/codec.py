@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
@@ -27,13 +27,14 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _LARGE: Final = 32 * 1024
 _LARGE_UNPACKED: Final = 4 * 1024
 _SMALL: Final = 512
+# The optional field that a routing key speaks for, where the body does not.
+_SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
 _VALIDATE: Final = {
-    kind: (rules.adapter.validator.validate_python, rules.fields) for kind, rules in BODIES.items()
+    kind: (rules.adapter.validator.validate_python, rules.fields, _SILENT[kind])
+    for kind, rules in BODIES.items()
 }
 _JSON: Final = "application/json"
 _WHITE: Final = b" \t\r\n"
-# The optional field that a routing key speaks for, where the body does not.
-_SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
 # They claim no more than what holds for JSON, too: libraries send them where no one tells them.
 _JSON_TOO: Final = re.compile(
     r"application/(?:json|x-json|octet-stream|[^/]+\+json)|text/(?:json|x-json|plain)"
@@ -51,7 +52,7 @@ class Decoded(NamedTuple):
     records: list[Record]
     refusals: list[Refusal]
     size: int
-    near_misses: tuple[NearMiss, ...] = ()
+    near_misses: Sequence[NearMiss] = ()
 
 
 class _Envelope(NamedTuple):
@@ -76,10 +77,12 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     """
     try:
         decoded = _decode(delivery, topic, received_at)
+        near_misses: list[NearMiss] = []
         for record in decoded.records:
             if record.extra is not None:
-                decoded = _with_near_misses(decoded)
-                break
+                near_misses += liberal.near_misses(record)
+        if near_misses:
+            decoded = decoded._replace(near_misses=near_misses)
         if as_text:
             decoded.records[:] = map(packed, decoded.records)
         return decoded
@@ -88,16 +91,6 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
         fault = f"the recorder failed on it: {type(error).__name__}"
         return Decoded([], [Refusal(Reason.INTERNAL, fault)], len(delivery.body))
-
-
-def _with_near_misses(decoded: Decoded) -> Decoded:
-    found = tuple(
-        near
-        for record in decoded.records
-        if record.extra is not None
-        for near in liberal.near_misses(record)
-    )
-    return decoded._replace(near_misses=found) if found else decoded
 
 
 def smuggled(delivery: Delivery, topic: Topic) -> Decoded | None:
@@ -255,8 +248,8 @@ def _record(document: Any, envelope: _Envelope) -> Record:
         raise Refused(Reason.INVALID, "the body must be a JSON object")
     topic, routing_key, received_at, property_time, _, event, position, _ = envelope
     kind = topic.kind
-    validate, known = _VALIDATE[kind]
-    silent, whole = _SILENT[kind], document
+    validate, known, silent = _VALIDATE[kind]
+    whole = document
     if silent not in document and (said := liberal.said_by_key(kind, routing_key).get(silent)):
         whole = {**document, silent: said}
     try:

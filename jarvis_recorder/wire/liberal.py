@@ -8,7 +8,7 @@ kind and no instant stays as it is, and the rules refuse it. Whatever is changed
 as it was written in the record's `extra`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
@@ -78,6 +78,7 @@ _NEAR_A_TIME: Final = frozenset(
 )
 _SHORTEST_MISSPELT: Final = 6
 _LONGEST_NAME: Final = 32
+_MOST_REMEMBERED: Final = 512
 # Of more names than these no one reads what they resemble.
 _NAMES_LOOKED_AT: Final = 64
 _TURN: Final = BODIES[Kind.TURN].fields
@@ -153,9 +154,12 @@ class _Names(NamedTuple):
     resembling: tuple[NearMiss, ...]
 
 
-def _looked_at(names: Iterable[str]) -> tuple[str, ...]:
+def _looked_at(unknown: Document) -> tuple[str, ...]:
     """Return the names that may be remembered: not many, and none of megabytes."""
-    return tuple(name for name in islice(names, _NAMES_LOOKED_AT) if len(name) <= _LONGEST_NAME)
+    if sum(map(len, unknown)) <= _MOST_REMEMBERED:
+        return tuple(unknown)
+    few = islice(unknown, _NAMES_LOOKED_AT)
+    return tuple(name for name in few if len(name) <= _LONGEST_NAME)
 
 
 @lru_cache(maxsize=256)
@@ -180,14 +184,14 @@ def name_of_cost(document: Document) -> str | None:
     return None
 
 
-def near_misses(record: Record) -> tuple[NearMiss, ...]:
+def near_misses(record: Record) -> list[NearMiss]:
     """
     Return the names that resemble a field which stayed empty.
 
     They are in `extra` and lost to no one; but what asks for the field will not find them.
     """
     resembling = _judged(record.kind, _looked_at(record.extra)).resembling
-    return tuple(near for near in resembling if _is_empty(record, near.field))
+    return [near for near in resembling if _is_empty(record, near.field)]
 
 
 def _is_empty(record: Record, field: str) -> bool:

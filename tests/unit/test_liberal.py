@@ -648,7 +648,7 @@ def test_a_near_miss_of_a_field_is_told(key, name, field):
 
     found = decoded(body, "cluster.event.alert" if key == KEYS[0] else key)
 
-    assert found.near_misses == ((field, name),)
+    assert list(found.near_misses) == [(field, name)]
     assert found.records[0].extra == {name: "x"}
 
 
