@@ -12,8 +12,11 @@ from pamqp.header import ContentHeader
 
 from jarvis_recorder.wire.codec import Decoded, decode, element_of
 from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.methods import BY_NAME
+from jarvis_recorder.wire.questions import RecordEvent
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.rpc import Fault, read_params
 from jarvis_recorder.wire.times import format_rfc3339
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.publisher import event
@@ -656,6 +659,27 @@ def test_a_field_that_is_filled_is_missed_by_no_name():
     body = event(hostname="pve1", level=4, vm_id=7, weight=1, created_at=AT)
 
     assert decoded(body, KEYS[0]).near_misses == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "extra"),
+    [
+        ({}, "info", None),
+        ({"severity": None}, "info", None),
+        ({"severity": "notice"}, "info", {"severity": "notice"}),
+        ({"Severity": "page", "extra": {"a": 1}}, "critical", {"a": 1, "Severity": "page"}),
+        ({"timestamp": 1_769_414_437, "vm": 1}, "info", {"timestamp": 1_769_414_437, "vm": 1}),
+    ],
+)
+def test_an_event_that_is_asked_for_is_read_as_liberally(changes, severity, extra):
+    params = {"type": "alert", "source": "monitor", "summary": "hot", "message_id": "m"} | changes
+
+    question = read_params(BY_NAME["events.record"], params)
+
+    assert isinstance(question, RecordEvent)
+    assert (question.severity, question.extra, question.message_id) == (severity, extra, "m")
+    with pytest.raises(Fault, match="Input should be"):
+        read_params(BY_NAME["events.record"], params | {"severity": "purple"})
 
 
 def test_a_batch_of_other_words_can_be_taken_apart_again():
