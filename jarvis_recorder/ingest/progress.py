@@ -73,10 +73,11 @@ class Progress:
         self.stored += stored
         self.duplicates += duplicates
 
-    def count_near_miss(self, queue: str, field_: str) -> bool:
-        """Count a name that resembles a field; say whether it is the first one for that field."""
-        self.near_misses[queue, field_] += 1
-        return self.near_misses[queue, field_] == 1
+    def count_near_misses(self, queue: str, field_: str, records: int) -> bool:
+        """Count names that resemble a field; say whether they are the first for that field."""
+        is_first = (queue, field_) not in self.near_misses
+        self.near_misses[queue, field_] += records
+        return is_first
 
     def count_dead_letter(self, reason: Reason) -> None:
         self.dead_letters[reason] += 1

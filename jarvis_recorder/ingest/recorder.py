@@ -110,8 +110,8 @@ class Recorder:
 
     def _report_near_misses(self, batch: Batch) -> None:
         """Count each; log the first of a field, since a publisher sends the same name every time."""
-        for lane, (resembled, name) in batch.near_misses:
-            if self._progress.count_near_miss(lane.topic.queue, resembled):
+        for lane, (resembled, name, records) in batch.near_misses:
+            if self._progress.count_near_misses(lane.topic.queue, resembled, records):
                 log.warning(
                     "field_not_known",
                     queue=lane.topic.queue,

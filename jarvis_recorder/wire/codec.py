@@ -77,11 +77,7 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     """
     try:
         decoded = _decode(delivery, topic, received_at)
-        near_misses: list[NearMiss] = []
-        for record in decoded.records:
-            if record.extra is not None:
-                near_misses += liberal.near_misses(record)
-        if near_misses:
+        if near_misses := liberal.near_misses(decoded.records):
             decoded = decoded._replace(near_misses=near_misses)
         if as_text:
             decoded.records[:] = map(packed, decoded.records)

@@ -8,7 +8,7 @@ kind and no instant stays as it is, and the rules refuse it. Whatever is changed
 as it was written in the record's `extra`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
@@ -86,10 +86,11 @@ _KEYS: Final = 2  # words in front of what a routing key says: cluster.event, ch
 
 
 class NearMiss(NamedTuple):
-    """A name in `extra` that resembles a field which was left empty."""
+    """A name in `extra` that resembles a field which was left empty, and of how many records."""
 
     field: str
     name: str
+    records: int = 1
 
 
 @lru_cache(maxsize=512)
@@ -167,7 +168,11 @@ def _judged(kind: Kind, names: tuple[str, ...]) -> _Names:
     """Return what is known of the unknown names of a body; publishers send few sets of them."""
     return _Names(
         any(_field_of(kind, name) or (kind is Kind.TURN and _is_usage(name)) for name in names),
-        tuple(NearMiss(field, name) for name in names if (field := _resembled(kind, name))),
+        tuple(
+            NearMiss(field, name)
+            for field, name in {_resembled(kind, name): name for name in reversed(names)}.items()
+            if field is not None
+        ),
     )
 
 
@@ -184,14 +189,22 @@ def name_of_cost(document: Document) -> str | None:
     return None
 
 
-def near_misses(record: Record) -> list[NearMiss]:
+def near_misses(records: Sequence[Record]) -> Sequence[NearMiss]:
     """
-    Return the names that resemble a field which stayed empty.
+    Return the names that resemble a field which stayed empty: of each field the first.
 
     They are in `extra` and lost to no one; but what asks for the field will not find them.
     """
-    resembling = _judged(record.kind, _looked_at(record.extra)).resembling
-    return [near for near in resembling if _is_empty(record, near.field)]
+    found: dict[str, NearMiss] = {}
+    for record in records:
+        if record.extra is not None:
+            for near in _judged(record.kind, _looked_at(record.extra)).resembling:
+                if _is_empty(record, near.field):
+                    before = found.get(near.field)
+                    found[near.field] = (
+                        near if before is None else before._replace(records=before.records + 1)
+                    )
+    return tuple(found.values())
 
 
 def _is_empty(record: Record, field: str) -> bool:

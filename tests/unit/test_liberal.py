@@ -651,8 +651,25 @@ def test_a_near_miss_of_a_field_is_told(key, name, field):
 
     found = decoded(body, "cluster.event.alert" if key == KEYS[0] else key)
 
-    assert list(found.near_misses) == [(field, name)]
+    assert found.near_misses == ((field, name, 1),)
     assert found.records[0].extra == {name: "x"}
+
+
+def test_near_misses_of_a_batch_are_counted_by_field():
+    batch = [turn(cost=1, tokens=2), turn(price=3), turn(cost=1, cost_usd=1)]
+
+    assert sorted(decoded(batch, KEYS[2]).near_misses) == [
+        ("cost_usd", "cost", 2), ("tokens_used", "tokens", 1),
+    ]  # fmt: skip
+
+
+def test_of_many_names_and_long_ones_none_is_remembered():
+    """What is remembered of names must not be what a publisher makes it."""
+    many = {f"cost{number}": number for number in range(20_000)}
+
+    assert len(decoded(turn() | many, KEYS[2]).records[0].extra) == 20_000
+    assert decoded(turn() | {"cost" + "-" * 10_000: 1}, KEYS[2]).near_misses == ()
+    assert decoded(turn() | {f"x{'y' * 40}": 1, "cost": 1}, KEYS[2]).near_misses != ()
 
 
 def test_a_field_that_is_filled_is_missed_by_no_name():
