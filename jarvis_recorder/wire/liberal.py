@@ -182,10 +182,12 @@ def has_other_names(kind: Kind, unknown: Document) -> bool:
 
 
 def name_of_cost(document: Document) -> str | None:
-    """Return the name that the cost of a turn has here, where it is spelt otherwise."""
+    """Return the name of a turn's cost where it is spelt otherwise, and a fraction that is one."""
     for name in islice(document, _NAMES_LOOKED_AT):
         if name not in _TURN and _field_of(Kind.TURN, name) == "cost_usd":
-            return name if isinstance(document[name], float) else None
+            cost = document[name]
+            is_cost = isinstance(cost, float) and (cost == 0 or 1e-30 <= cost < 1e30)
+            return name if is_cost else None
     return None
 
 

@@ -621,11 +621,18 @@ def test_an_id_in_capitals_is_not_taken_for_the_identity():
     assert taken(event(ID=7)).message_id is None
 
 
-def test_another_name_with_a_bad_value_refuses_nothing():
-    found = taken(turn(tokensUsed="many"), KEYS[2])
+@pytest.mark.parametrize(
+    "other",
+    [{"tokensUsed": "many"}, {"costUsd": -1.5}, {"costUsd": 1e-300}, {"costUsd": "cheap"},
+     {"usage": "much"}, {"usage": {"prompt_tokens": -1}}],
+)  # fmt: skip
+def test_another_name_with_a_bad_value_refuses_nothing(other):
+    found = taken(turn(**other), KEYS[2])
 
-    assert found.body.tokens_used is None
-    assert found.extra == {"tokensUsed": "many"}
+    assert isinstance(found.body, Turn)
+    assert (found.body.tokens_used, found.body.cost_usd) == (None, None)
+    assert found.extra == other
+    assert len(decoded(turn(**other), KEYS[2]).near_misses) == 1
 
 
 @pytest.mark.parametrize(
