@@ -77,8 +77,11 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     """
     try:
         decoded = _decode(delivery, topic, received_at)
-        if near_misses := liberal.near_misses(decoded.records):
-            decoded = decoded._replace(near_misses=near_misses)
+        for record in decoded.records:
+            if record.extra is not None:
+                near_misses = liberal.near_misses(decoded.records)
+                decoded = decoded._replace(near_misses=near_misses) if near_misses else decoded
+                break
         if as_text:
             decoded.records[:] = map(packed, decoded.records)
         return decoded
@@ -101,20 +104,17 @@ def smuggled(delivery: Delivery, topic: Topic) -> Decoded | None:
 
 
 def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
-    known = properties.decode(delivery.header)
-    if not delivery.routing_key.isascii():
-        _check_utf8(delivery.routing_key)
-    body = delivery.body
-    if known.content_encoding is not None or len(body) > topic.max_bytes:
-        body = unpacked(body, known.content_encoding, topic.max_bytes)
-    envelope = _Envelope(
-        topic, delivery.routing_key, received_at, known.timestamp, known.message_id
-    )
-    content_type = _media_type(known.content_type)
+    _, _, _, routing_key, header, body = delivery
+    claimed_type, encoding, message_id, timestamp, headers = properties.decode(header)
+    if not routing_key.isascii():
+        _check_utf8(routing_key)
+    if encoding is not None or len(body) > topic.max_bytes:
+        body = unpacked(body, encoding, topic.max_bytes)
+    envelope = _Envelope(topic, routing_key, received_at, timestamp, message_id)
+    content_type = _media_type(claimed_type)
     if content_type != _JSON:
         return _decode_events(content_type, body, envelope)
-    attributes = cloudevents.binary_attributes(known.headers) if known.headers else None
-    if attributes:
+    if headers and (attributes := cloudevents.binary_attributes(headers)):
         event = cloudevents.from_binary(attributes, _parse(body, topic.kind))
         return Decoded([_record(event.data, envelope._replace(event=event))], [], _size(body))
     if body[:1] != b"{" and _is_array(body):

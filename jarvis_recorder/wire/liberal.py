@@ -199,14 +199,15 @@ def near_misses(records: Sequence[Record]) -> Sequence[NearMiss]:
     """
     found: dict[str, NearMiss] = {}
     for record in records:
-        if record.extra is not None:
-            for near in _judged(record.kind, _looked_at(record.extra)).resembling:
-                if _is_empty(record, near.field):
-                    before = found.get(near.field)
-                    found[near.field] = (
-                        near if before is None else before._replace(records=before.records + 1)
-                    )
-    return tuple(found.values())
+        if record.extra is None:
+            continue
+        for near in _judged(record.kind, _looked_at(record.extra)).resembling:
+            if _is_empty(record, near.field):
+                before = found.get(near.field)
+                found[near.field] = (
+                    near if before is None else before._replace(records=before.records + 1)
+                )
+    return tuple(found.values()) if found else ()
 
 
 def _is_empty(record: Record, field: str) -> bool:

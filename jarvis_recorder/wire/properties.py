@@ -380,7 +380,11 @@ def _text(raw: bytes, what: str) -> str:
 
 def _instant(field: bytes | None) -> int | None:
     """Return what the property says in seconds, or in the unit that publishers take for them."""
-    return None if field is None else from_epoch(_LONG_LONG(field)[0])
+    if field is None:
+        return None
+    number: int = _LONG_LONG(field)[0]
+    # Seconds, as nearly all are, need no look at the other units.
+    return number * 1_000_000 if 10**9 <= number < 10**10 else from_epoch(number)
 
 
 def _read_headers(table: bytes) -> Mapping[str, Any]:
