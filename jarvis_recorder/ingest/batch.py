@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jarvis_recorder.ingest.lane import Lane
 from jarvis_recorder.wire.codec import Decoded
 from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.liberal import NearMiss
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Refusal
 
@@ -32,6 +33,7 @@ class Batch:
     origins: list[Origin] = field(default_factory=list)
     refusals: list[tuple[Origin, Refusal]] = field(default_factory=list)
     last_tags: dict[Lane, int] = field(default_factory=dict)
+    near_misses: list[tuple[Lane, NearMiss]] = field(default_factory=list)
     size: int = 0
 
     def add(self, origin: Origin, decoded: Decoded) -> None:
@@ -41,6 +43,8 @@ class Batch:
         self.size += len(delivery.header) + len(delivery.body) + decoded.size
         self.records += decoded.records
         self.origins += [origin] * len(decoded.records)
+        if decoded.near_misses:
+            self.near_misses += ((lane, near) for near in decoded.near_misses)
         for refusal in decoded.refusals:
             self.refusals.append((origin, refusal))
 

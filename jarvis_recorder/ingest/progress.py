@@ -37,6 +37,8 @@ class Progress:
     stored: int = 0
     duplicates: int = 0
     dead_letters: Counter[Reason] = field(default_factory=Counter)
+    near_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By queue and field: names that resemble a field which stayed empty."""
     letters_waiting: int = 0
     """Deliveries held because the queue of dead letters does not take what is refused of them."""
     measured: Batches = field(default_factory=Batches)
@@ -70,6 +72,12 @@ class Progress:
         self.batches += 1
         self.stored += stored
         self.duplicates += duplicates
+
+    def count_near_misses(self, queue: str, field_: str, records: int) -> bool:
+        """Count names that resemble a field; say whether they are the first for that field."""
+        is_first = (queue, field_) not in self.near_misses
+        self.near_misses[queue, field_] += records
+        return is_first
 
     def count_dead_letter(self, reason: Reason) -> None:
         self.dead_letters[reason] += 1

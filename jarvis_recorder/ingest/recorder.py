@@ -102,6 +102,7 @@ class Recorder:
             await self._refuse(batch, appended.refused)
             await self._settle(batch)
         self._progress.count_batch(appended.stored, appended.duplicates)
+        self._report_near_misses(batch)
         self._measure(batch, time.monotonic() - began)
         log.debug(
             "batch_committed",
@@ -111,6 +112,18 @@ class Recorder:
             refused=len(batch.refusals),
             seconds=round(time.monotonic() - began, 4),
         )
+
+    def _report_near_misses(self, batch: Batch) -> None:
+        """Count each; log the first of a field, since a publisher sends the same name every time."""
+        for lane, (resembled, name, records) in batch.near_misses:
+            if self._progress.count_near_misses(lane.topic.queue, resembled, records):
+                log.warning(
+                    "field_not_known",
+                    queue=lane.topic.queue,
+                    name=name,
+                    resembles=resembled,
+                    hint="kept in extra; what asks for the field will not find it",
+                )
 
     async def _append(self, batch: Batch) -> Appended:
         """Store the batch, however long the database is away; see `HOLD_SECONDS`."""

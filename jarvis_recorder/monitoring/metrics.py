@@ -78,6 +78,14 @@ class Facts(Collector):
         for reason in Reason:
             dead.add_metric((reason.value,), progress.dead_letters[reason])
         yield dead
+        near = CounterMetricFamily(
+            f"{_OURS}near_misses",
+            "Names that resemble a field which stayed empty, and are kept in extra.",
+            labels=("messaging_destination_name", "field"),
+        )
+        for (queue, field), count in progress.near_misses.items():
+            near.add_metric((queue, field), count)
+        yield near
         yield _gauge(
             "dead_letters_waiting",
             "Messages that wait because the queue of dead letters takes nothing.",

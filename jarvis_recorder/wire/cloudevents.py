@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.wire.refusal import Reason, Refused
-from jarvis_recorder.wire.times import parse_rfc3339
+from jarvis_recorder.wire.times import parse_instant
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
-_PREFIXES: Final = ("ce-", "cloudEvents:", "cloudEvents_")
+_PREFIXES: Final = ("ce-", "ce_", "ce:", "cloudevents:", "cloudevents_", "cloudevents-")
 _ENVELOPE: Final = frozenset(("specversion", "datacontenttype", "time", "data", "data_base64"))
+_TEXTS: Final = ("specversion", "id", "source", "type")
 
 
 class CloudEvent(NamedTuple):
@@ -27,14 +28,33 @@ class CloudEvent(NamedTuple):
     attributes: dict[str, Any]
 
 
-def binary_attributes(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return the attributes that headers carry, empty where the message is no CloudEvent."""
-    return {
-        key[len(prefix) :]: value
-        for key, value in headers.items()
-        for prefix in _PREFIXES
-        if key.startswith(prefix)
-    }
+def binary_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the attributes that headers carry, empty where the message is no CloudEvent.
+
+    It is one where it says of which version. Names count in any capitalisation: brokers and
+    libraries change it, and an attribute has small letters only.
+    """
+    attributes: dict[str, Any] = {}
+    for key, value in headers.items():
+        if key[:1] in "cC":
+            name = key.lower()
+            for prefix in _PREFIXES:
+                if name.startswith(prefix):
+                    attributes[name[len(prefix) :]] = value
+                    break
+    if "specversion" not in attributes:
+        return {}
+    for name in _TEXTS:
+        # A header may be a number where the attribute is a text.
+        if isinstance(attributes.get(name), int | float):
+            attributes[name] = str(attributes[name])
+    return attributes
+
+
+def is_structured(document: Mapping[str, Any]) -> bool:
+    """Say whether a JSON object calls itself a CloudEvent."""
+    return "specversion" in document and ("data" in document or "data_base64" in document)
 
 
 def from_binary(attributes: dict[str, Any], data: Any) -> CloudEvent:
@@ -47,7 +67,7 @@ def from_binary(attributes: dict[str, Any], data: Any) -> CloudEvent:
     for name in ("id", "source", "type"):
         if not (isinstance(attributes.get(name), str) and attributes[name]):
             raise _invalid(f"CloudEvent attribute {name} must be a text that is not empty")
-    if attributes.get("specversion") != "1.0":
+    if attributes.get("specversion") not in ("1.0", "1"):
         raise _invalid("CloudEvent attribute specversion must be 1.0")
     return CloudEvent(
         f"{attributes['source']}#{attributes['id']}",
@@ -59,7 +79,10 @@ def from_binary(attributes: dict[str, Any], data: Any) -> CloudEvent:
 
 def from_structured(event: Any, parse: Callable[[bytes], Any]) -> CloudEvent:
     """
-    Return the CloudEvent that a JSON object describes; `parse` reads data given as base64.
+    Return the CloudEvent that a JSON object describes.
+
+    `parse` reads data given as base64, or as a text: a sender that does not know its data to
+    be JSON writes it so.
 
     Raises:
         Refused: `invalid`, naming the attribute.
@@ -69,6 +92,8 @@ def from_structured(event: Any, parse: Callable[[bytes], Any]) -> CloudEvent:
     data = event.get("data")
     if data is None and "data_base64" in event:
         data = _from_base64(event["data_base64"], parse)
+    elif isinstance(data, str) and data.lstrip().startswith("{"):
+        data = parse(data.encode())
     return from_binary(event, data)
 
 
@@ -84,9 +109,9 @@ def _time(value: Any) -> int | None:
     if value is None:
         return None
     try:
-        return parse_rfc3339(value)
-    except (ValueError, TypeError):
-        raise _invalid("CloudEvent attribute time must be RFC 3339 with an offset") from None
+        return parse_instant(value)
+    except ValueError as error:
+        raise _invalid(f"CloudEvent attribute time: {error}") from None
 
 
 def _invalid(error: str) -> Refused:

@@ -1,38 +1,45 @@
 """A delivery in, records and refusals out."""
 
+import contextlib
 import json
+import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from jarvis_recorder.wire import cloudevents, properties
+from jarvis_recorder.wire import cloudevents, liberal, properties
 from jarvis_recorder.wire.cloudevents import CloudEvent
 from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.records import BODIES, Record, packed
+from jarvis_recorder.wire.liberal import NearMiss
+from jarvis_recorder.wire.records import BODIES, Body, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
-from jarvis_recorder.wire.strict_json import parse, parse_decimals, split_array
-from jarvis_recorder.wire.topics import MIB, Kind, Topic, cluster_in, is_smuggled
+from jarvis_recorder.wire.strict_json import BYTE_ORDER_MARK, parse, parse_decimals, split_array
+from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
+from jarvis_recorder.wire.unpacking import unpacked
 
 MAX_BATCH: Final = 10_000
 _MAX_IDENTITY: Final = 1_024
 _MAX_PROPERTY: Final = 255
-_GZIP_WINDOW: Final = 4_096
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-# What repeats itself more than this, and is this long, is made to take room: ten thousand guests
-# whose entries of a kilobyte differ in nothing but a number become a hundredth.
-_MAX_GZIP_RATIO: Final = 200
-_GZIP_MAY_UNPACK_TO: Final = 4 * MIB
 _LARGE: Final = 32 * 1024
 _LARGE_UNPACKED: Final = 4 * 1024
 _SMALL: Final = 512
+# The optional field that a routing key speaks for, where the body does not.
+_SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
+_NOTHING: Final = (None, "")
 _VALIDATE: Final = {
-    kind: (rules.adapter.validator.validate_python, rules.fields) for kind, rules in BODIES.items()
+    kind: (rules.adapter.validator.validate_python, rules.fields, _SILENT[kind])
+    for kind, rules in BODIES.items()
 }
 _JSON: Final = "application/json"
 _WHITE: Final = b" \t\r\n"
+# They claim no more than what holds for JSON, too: libraries send them where no one tells them.
+_JSON_TOO: Final = re.compile(
+    r"application/(?:json|x-json|octet-stream|[^/]+\+json)|text/(?:json|x-json|plain)"
+).fullmatch
 
 
 class Decoded(NamedTuple):
@@ -40,18 +47,20 @@ class Decoded(NamedTuple):
     What one delivery holds.
 
     Both lists are filled for a batch with bad elements; one of them otherwise. `size` is about
-    what its texts take in memory, in bytes.
+    what its texts take in memory, in bytes. `near_misses` are names that resemble a field.
     """
 
     records: list[Record]
     refusals: list[Refusal]
     size: int
+    near_misses: Sequence[NearMiss] = ()
 
 
 class _Envelope(NamedTuple):
     """What a body inherits from around it; of the identities the first that is there counts."""
 
     topic: Topic
+    routing_key: bytes
     received_at: int
     property_time: int | None
     outer_id: str | None
@@ -69,8 +78,11 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     """
     try:
         decoded = _decode(delivery, topic, received_at)
-        if topic.kind is Kind.SNAPSHOT and (cluster := cluster_in(delivery.routing_key)):
-            _name_cluster(decoded.records, cluster)
+        for record in decoded.records:
+            if record.extra is not None:
+                near_misses = liberal.near_misses(decoded.records)
+                decoded = decoded._replace(near_misses=near_misses) if near_misses else decoded
+                break
         if as_text:
             decoded.records[:] = map(packed, decoded.records)
         return decoded
@@ -79,14 +91,6 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
     except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
         fault = f"the recorder failed on it: {type(error).__name__}"
         return Decoded([], [Refusal(Reason.INTERNAL, fault)], len(delivery.body))
-
-
-def _name_cluster(records: list[Record], cluster: str) -> None:
-    """Have snapshots that name no cluster be of the one that their routing key names."""
-    for record in records:
-        if not record.body.cluster:  # type: ignore[union-attr]
-            # In its place: to make another body would mean to validate it again.
-            object.__setattr__(record.body, "cluster", cluster)
 
 
 def smuggled(delivery: Delivery, topic: Topic) -> Decoded | None:
@@ -101,32 +105,39 @@ def smuggled(delivery: Delivery, topic: Topic) -> Decoded | None:
 
 
 def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
-    known = properties.decode(delivery.header)
-    if not delivery.routing_key.isascii():
-        _check_utf8(delivery.routing_key)
-    body = delivery.body
-    if known.content_encoding is not None or len(body) > topic.max_bytes:
-        body = unpacked(body, known.content_encoding, topic.max_bytes)
-    envelope = _Envelope(topic, received_at, known.timestamp, known.message_id)
-    content_type = _media_type(known.content_type)
-    attributes = cloudevents.binary_attributes(known.headers) if known.headers else None
-    if attributes:
-        _require(content_type == _JSON, "the data of a CloudEvent must be application/json")
+    _, _, _, routing_key, header, body = delivery
+    claimed_type, encoding, message_id, timestamp, headers = properties.decode(header)
+    if not routing_key.isascii():
+        _check_utf8(routing_key)
+    if encoding is not None or len(body) > topic.max_bytes:
+        body = unpacked(body, encoding, topic.max_bytes)
+    envelope = _Envelope(topic, routing_key, received_at, timestamp, message_id)
+    content_type = _media_type(claimed_type)
+    if content_type != _JSON:
+        return _decode_events(content_type, body, envelope)
+    if headers and (attributes := cloudevents.binary_attributes(headers)):
         event = cloudevents.from_binary(attributes, _parse(body, topic.kind))
         return Decoded([_record(event.data, envelope._replace(event=event))], [], _size(body))
-    if content_type == cloudevents.STRUCTURED:
-        return Decoded([_record_of_event(_parse(body, topic.kind), envelope)], [], _size(body))
-    if content_type == cloudevents.BATCH:
-        return _batch(body, envelope, _record_of_event)
-    if content_type != _JSON:
-        raise Refused(
-            Reason.UNSUPPORTED_ENCODING,
-            "property content_type must be application/json, application/cloudevents+json "
-            "or application/cloudevents-batch+json",
-        )
-    if body.lstrip(_WHITE)[:1] == b"[":
+    if body[:1] != b"{" and _is_array(body):
         return _batch(body, envelope, _record)
     return Decoded([_record(_parse(body, topic.kind), envelope)], [], _size(body))
+
+
+def _decode_events(content_type: str, body: bytes, envelope: _Envelope) -> Decoded:
+    if content_type == cloudevents.STRUCTURED:
+        document = _parse(body, envelope.topic.kind)
+        return Decoded([_record_of_event(document, envelope)], [], _size(body))
+    if content_type == cloudevents.BATCH:
+        return _batch(body, envelope, _record_of_event)
+    raise Refused(
+        Reason.UNSUPPORTED_ENCODING,
+        "property content_type must be application/json, application/cloudevents+json "
+        "or application/cloudevents-batch+json, or one that may be JSON, such as text/plain",
+    )
+
+
+def _is_array(body: bytes) -> bool:
+    return body.removeprefix(BYTE_ORDER_MARK).lstrip(_WHITE)[:1] == b"["
 
 
 def is_large(delivery: Delivery) -> bool:
@@ -189,67 +200,23 @@ def _require(condition: bool, error: str) -> None:
 
 @lru_cache(maxsize=256)
 def _media_type(content_type: str | None) -> str:
-    """Return the media type without parameters; JSON is UTF-8 whatever they say (RFC 8259, 8.1)."""
+    """
+    Return the media type without parameters; JSON is UTF-8 whatever they say (RFC 8259, 8.1).
+
+    It is JSON's own where another may be JSON as well: the body will show it.
+    """
     if content_type is None:
         return _JSON
-    return content_type.partition(";")[0].strip().lower()
-
-
-def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
-    """
-    Return the body without its content encoding, never unpacking more than is allowed.
-
-    Raises:
-        Refused: `too_large`, `unsupported_encoding` or `undecodable`.
-    """
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    if encoding is None or encoding.lower() == "identity":
-        return body
-    if encoding.lower() != "gzip":
-        raise Refused(
-            Reason.UNSUPPORTED_ENCODING, "property content_encoding must be gzip or identity"
-        )
-    try:
-        return _gunzip(body, max_bytes)
-    except zlib.error:
-        raise Refused(Reason.UNDECODABLE, "the body is not gzip") from None
-
-
-def _gunzip(body: bytes, max_bytes: int) -> bytes:
-    """
-    Unpack every member of a gzip file (RFC 1952, 2.2) until the limit is passed.
-
-    In windows, because each member hands back a copy of what follows it: a body of empty
-    members would be copied as often as it has any.
-    """
-    whole = bytearray()
-    member = zlib.decompressobj(wbits=31)
-    position = 0
-    while position < len(body):
-        if member.eof:
-            member = zlib.decompressobj(wbits=31)
-        window = body[position : position + _GZIP_WINDOW]
-        whole += member.decompress(window, max_bytes + 1 - len(whole))
-        if len(whole) > max_bytes:
-            raise _too_large(max_bytes)
-        if len(whole) > max(_GZIP_MAY_UNPACK_TO, _MAX_GZIP_RATIO * len(body)):
-            raise Refused(
-                Reason.TOO_LARGE, f"unpacked the body is more than {_MAX_GZIP_RATIO} times as large"
-            )
-        position += len(window) - len(member.unused_data)
-    if body and not member.eof:
-        raise Refused(Reason.UNDECODABLE, "the gzip body is cut short")
-    return bytes(whole)
-
-
-def _too_large(max_bytes: int) -> Refused:
-    return Refused(Reason.TOO_LARGE, f"the body is larger than {max_bytes} bytes")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in (cloudevents.STRUCTURED, cloudevents.BATCH):
+        return media_type
+    return _JSON if not media_type or _JSON_TOO(media_type) else media_type
 
 
 def _parse(text: bytes, kind: Kind) -> Any:
     document = parse(text)
-    if kind is Kind.TURN:
+    # Read again only where there may be a cost; an escape could hide its name.
+    if kind is Kind.TURN and (b"ost" in text or b"OST" in text or b"\\u" in text):
         _keep_costs(document, parse_decimals(text))
     return document
 
@@ -262,6 +229,8 @@ def _keep_costs(document: Any, exact: Any) -> None:
     elif isinstance(document, dict):
         if isinstance(document.get("cost_usd"), float):
             document["cost_usd"] = exact["cost_usd"]
+        elif "cost_usd" not in document and (name := liberal.name_of_cost(document)):
+            document["cost_usd"] = exact[name]
         if "specversion" in document and isinstance(document.get("data"), dict):
             _keep_costs(document["data"], exact["data"])
 
@@ -274,23 +243,61 @@ def _record_of_event(document: Any, envelope: _Envelope) -> Record:
 def _record(document: Any, envelope: _Envelope) -> Record:
     if not isinstance(document, dict):
         raise Refused(Reason.INVALID, "the body must be a JSON object")
-    topic, received_at, property_time, _, event, position, _ = envelope
-    validate, known = _VALIDATE[topic.kind]
+    topic, routing_key, received_at, property_time, _, event, position, _ = envelope
+    kind = topic.kind
+    validate, known, silent = _VALIDATE[kind]
+    whole = document
+    if document.get(silent) in _NOTHING and (
+        said := liberal.said_by_key(kind, routing_key).get(silent)
+    ):
+        whole = {**document, silent: said}
     try:
-        body = validate(document)
-    except ValidationError as error:
-        raise Refused(Reason.INVALID, _explain(error)) from None
+        body = validate(whole)
+    except ValidationError:
+        if event is None and cloudevents.is_structured(document):
+            return _record_of_event(document, envelope)
+        body, extra = _eased(document, envelope)
+    else:
+        extra = None
+        if not document.keys() <= known:
+            body, extra = _with_others(document, body, envelope)
     time = body.timestamp
-    extra = None
-    if not document.keys() <= known:
-        extra = {name: value for name, value in document.items() if name not in known}
     if event is not None:
         time = event.time if time is None else time
         extra = {**(extra or {}), "cloudevent": event.attributes}
     stamped = time is None
     if time is None:
         time = received_at if property_time is None else property_time
-    return Record(topic.kind, _identity(envelope, body.id), time, stamped, body, extra, position)
+    return Record(kind, _identity(envelope, body.id), time, stamped, body, extra, position)
+
+
+def _eased(document: dict[str, Any], envelope: _Envelope) -> tuple[Body, Any]:
+    """
+    Return the body that a document means in other words than the rules', and what it was.
+
+    Raises:
+        Refused: `invalid`: it is none in any words.
+    """
+    kind = envelope.topic.kind
+    eased = liberal.eased(kind, document, envelope.routing_key)
+    try:
+        body = _VALIDATE[kind][0](eased)
+    except ValidationError as error:
+        raise Refused(Reason.INVALID, _explain(error)) from None
+    return body, liberal.changed(kind, document, eased) or None
+
+
+def _with_others(
+    document: dict[str, Any], body: Body, envelope: _Envelope
+) -> tuple[Body, dict[str, Any]]:
+    """Return a sound body and its unknown fields; those that are known by another name fill it."""
+    kind = envelope.topic.kind
+    known = _VALIDATE[kind][1]
+    extra = {name: value for name, value in document.items() if name not in known}
+    if liberal.has_other_names(kind, extra):
+        with contextlib.suppress(Refused):
+            return _eased(document, envelope)
+    return body, extra
 
 
 def _identity(envelope: _Envelope, body_id: str | None) -> str | None:
@@ -366,9 +373,18 @@ def _broken_batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> D
 
 def _as_message(piece: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Element:
     """Return the element as a message that would be decoded to the same identity."""
-    if decode_one is _record_of_event:
+    if decode_one is _record_of_event or _is_event(piece):
         return Element(piece, None, cloudevents.STRUCTURED)
     return Element(piece, _own_id(piece) or _as_property(envelope.positional_id), _JSON)
+
+
+def _is_event(piece: bytes) -> bool:
+    """Say whether an element of an array calls itself a CloudEvent."""
+    try:
+        element = json.loads(piece)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(element, dict) and cloudevents.is_structured(element)
 
 
 def _own_id(piece: bytes) -> str | None:

@@ -12,11 +12,12 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from jarvis_recorder.wire import properties
-from jarvis_recorder.wire.codec import Decoded, decode, unpacked
+from jarvis_recorder.wire.codec import Decoded, decode
 from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
 from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, Topic, is_bound
+from jarvis_recorder.wire.unpacking import unpacked
 
 REPLAYS: Final = "x-recorder-replays"
 _OURS: Final = "x-recorder-"

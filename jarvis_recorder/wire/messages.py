@@ -22,7 +22,7 @@ _BATCHES: Final[dict[Kind, Any]] = {
 # What is so of every body and cannot be said in a JSON Schema.
 _STRICTER: Final = (
     "Fields not named here are kept. Besides: no duplicate keys, no NUL characters, no lone "
-    "surrogates, no integers beyond 64 bits, at most 100 levels."
+    "surrogates, at most 100 levels."
 )
 
 _HEADERS: Final = {

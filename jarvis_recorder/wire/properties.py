@@ -8,14 +8,17 @@ cannot be decoded can still be passed on unchanged.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from functools import lru_cache
+from math import isfinite
 from struct import Struct
 from struct import error as struct_error
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.wire.refusal import Reason, Refused
-from jarvis_recorder.wire.times import LATEST
+from jarvis_recorder.wire.times import LATEST, format_rfc3339, from_epoch
 
 _SHORT: Final = Struct(">H").unpack_from
 _LONG: Final = Struct(">I").unpack_from
@@ -56,16 +59,26 @@ _FIXED: Final = {
     ord("D"): 5,
     ord("V"): 0,
 }
+_INTEGERS: Final = b"bBsuIilL"
+_SIGNED: Final = b"bsIlL"
+_INTEGER: Final = Struct(">i").unpack_from
+_FRACTIONS: Final = {ord("f"): Struct(">f").unpack_from, ord("d"): Struct(">d").unpack_from}
+_OF_CLOUD_EVENTS: Final = (b"ce-", b"ce_", b"ce:", b"cloudevents")
 
 
 class Properties(NamedTuple):
-    """What the recorder reads of a message's properties; `timestamp` is in microseconds."""
+    """
+    What the recorder reads of a message's properties.
+
+    `timestamp` is in microseconds, None also where it names no instant. Of the `headers` the
+    texts are here, and those that may be attributes of a CloudEvent, as JSON would have them.
+    """
 
     content_type: str | None
     content_encoding: str | None
     message_id: str | None
     timestamp: int | None
-    headers: Mapping[str, str]
+    headers: Mapping[str, Any]
 
 
 class RequestProperties(NamedTuple):
@@ -85,14 +98,14 @@ class RequestProperties(NamedTuple):
     content_encoding: str | None = None
 
 
-_NO_HEADERS: Final[Mapping[str, str]] = {}
+_NO_HEADERS: Final[Mapping[str, Any]] = {}
 
 
 def decode(header: bytes) -> Properties:
     """
     Return the properties of a content header payload.
 
-    `headers` holds the text values only; the whole table is checked all the same.
+    The whole table of headers is checked, whatever of it is read.
 
     Raises:
         Refused: `undecodable`, naming the property.
@@ -104,7 +117,7 @@ def decode(header: bytes) -> Properties:
         _short_text(fields, "content_encoding"),
         _short_text(fields, "message_id"),
         _instant(fields.get("timestamp")),
-        _NO_HEADERS if table is None or len(table) == 4 else _text_headers(table),
+        _NO_HEADERS if table is None or len(table) == 4 else _read_headers(table),
     )
 
 
@@ -366,21 +379,63 @@ def _text(raw: bytes, what: str) -> str:
 
 
 def _instant(field: bytes | None) -> int | None:
+    """Return what the property says in seconds, or in the unit that publishers take for them."""
     if field is None:
         return None
-    micros: int = _LONG_LONG(field)[0] * 1_000_000
-    if micros > LATEST:
-        raise _undecodable("property timestamp lies beyond the year 9999")
-    return micros
+    number: int = _LONG_LONG(field)[0]
+    # Seconds, as nearly all are, need no look at the other units.
+    return number * 1_000_000 if 10**9 <= number < 10**10 else from_epoch(number)
 
 
-def _text_headers(table: bytes) -> Mapping[str, str]:
+def _read_headers(table: bytes) -> Mapping[str, Any]:
     _check_tables(table)
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in _values(table):
         if value[:1] == b"S":
             found[_text(key, "a header key")] = value[5:].decode("utf-8", "replace")
+        elif key[:1] in b"cC" and key[:11].lower().startswith(_OF_CLOUD_EVENTS):
+            found[_text(key, "a header key")] = _as_json(value)
     return found
+
+
+def _as_json(value: bytes) -> Any:
+    """Return a value of a checked table as the JSON format of CloudEvents would have it."""
+    kind, content = value[0], value[1:]
+    if kind == ord("T"):
+        return _moment(_LONG_LONG(content)[0])
+    if kind == ord("t"):
+        return content != b"\0"
+    if kind in _INTEGERS:
+        return int.from_bytes(content, "big", signed=kind in _SIGNED)
+    if kind in _FRACTIONS:
+        return _fraction(_FRACTIONS[kind](content)[0])
+    if kind == ord("D"):
+        return str(Decimal(_INTEGER(content, 1)[0]).scaleb(-content[0]))
+    if kind in b"Sx":
+        return _text_or_base64(content[4:])
+    if kind == ord("A"):
+        return [_as_json(item) for item in _items(content)]
+    if kind == ord("F"):
+        return {key.decode("utf-8", "replace"): _as_json(inner) for key, inner in _values(content)}
+    return None
+
+
+def _moment(number: int) -> Any:
+    """Return a timestamp as a text; in seconds, as AMQP has it, where its magnitude tells none."""
+    micros = from_epoch(number)
+    micros = number * 1_000_000 if micros is None else micros
+    return format_rfc3339(micros) if micros <= LATEST else number
+
+
+def _fraction(number: float) -> Any:
+    return number if isfinite(number) else str(number)
+
+
+def _text_or_base64(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return b64encode(raw).decode()
 
 
 def _check_tables(table: bytes) -> None:

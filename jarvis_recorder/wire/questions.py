@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from jarvis_recorder.wire import answers
+from jarvis_recorder.wire import answers, liberal
 from jarvis_recorder.wire.moments import Moment
 from jarvis_recorder.wire.records import (
     ClusterName,
@@ -139,7 +139,8 @@ class RecordEvent(Question[answers.OneEvent]):
     """
     Record an event now, once for each `message_id`, and return it as it is stored.
 
-    Fields that are not named here are kept in `extra`, as those of a message are.
+    Fields that are not named here are kept in `extra`, and other words for a severity are taken,
+    as those of a message are.
     """
 
     type: TypeField
@@ -164,15 +165,19 @@ class RecordEvent(Question[answers.OneEvent]):
 
     @model_validator(mode="before")
     @classmethod
-    def _keep_unknown(cls, params: Any) -> Any:
+    def _read_liberally(cls, params: Any) -> Any:
         if not isinstance(params, dict):
             return params
-        known = {name: value for name, value in params.items() if name in _EVENT_PARAMS}
-        unknown = {name: value for name, value in params.items() if name not in known}
-        if not unknown:
+        rest = {name: params[name] for name in ("message_id", "extra") if name in params}
+        body = {name: value for name, value in params.items() if name not in rest}
+        eased = liberal.eased(Kind.EVENT, body, b"")
+        kept = liberal.changed(Kind.EVENT, body, eased)
+        if not kept and eased.keys() == body.keys():
             return params
-        extra = known.get("extra") or {}
-        return known | {"extra": extra | unknown if isinstance(extra, dict) else extra}
+        extra = rest.get("extra") or {}
+        taken = {name: value for name, value in eased.items() if name in _EVENT_PARAMS}
+        extra = (extra | kept) or None if isinstance(extra, dict) else extra
+        return rest | taken | {"extra": extra}
 
     def as_record(self, now: int) -> Record:
         """Return what would be recorded had it come as a message; `now` in microseconds."""

@@ -14,29 +14,38 @@ from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
-from jarvis_recorder.wire.times import parse_rfc3339
+from jarvis_recorder.wire.times import parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import Kind
 
 _COST: Final = r"^[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
 _DECIMAL: Final = re.compile(_COST, re.ASCII).fullmatch
+_ZERO: Final = re.compile(r"-?0{1,30}(\.0{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII).fullmatch
 
 
 def _instant(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z")  # noqa: TRY004
-    return parse_rfc3339(value)
+    """Return the instant of a text in RFC 3339; another spelling's error says which part is wrong."""
+    if isinstance(value, str):
+        try:
+            return parse_strictly(value)
+        except ValueError as error:
+            parse_instant(value)
+            raise error from None
+    parse_instant(value)
+    raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z")
 
 
 def _decimal(value: Any) -> Any:
-    """Accept a number or its text; a magnitude nobody means is refused before it is written out."""
+    """Accept a number or its text; a magnitude that no one means is refused before it is written out."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return value
-    if isinstance(value, str) and _DECIMAL(value) is None:
+    if isinstance(value, str) and _DECIMAL(value) is None and _ZERO(value) is None:
         raise ValueError("must be a decimal number from 0")
     number = Decimal(value)
     if not -30 <= number.adjusted() <= 30:
+        if number.is_zero():
+            return Decimal(0)
         raise ValueError("must be a decimal number below 1e30 with at most 30 places")
-    return number
+    return number.copy_abs() if number.is_zero() else number
 
 
 Instant = Annotated[
@@ -52,6 +61,7 @@ Severity = Literal["info", "warning", "error", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
 """From the least to the most severe."""
 Source = Literal["monitor", "user", "jarvis", "system"]
+Role = Literal["user", "assistant", "system", "tool"]
 TypeField = Annotated[EventType, Field(description="what kind of event")]
 SeverityField = Annotated[Severity, Field(description="how bad it is")]
 SourceField = Annotated[Source, Field(description="who says so")]
@@ -120,7 +130,7 @@ class Turn(_Body):
     """One turn of a conversation with the assistant."""
 
     session_id: Identity
-    role: Literal["user", "assistant", "system", "tool"]
+    role: Role
     content: str
     model: Annotated[str, Field(max_length=255)] | None = None
     tokens_used: Count | None = None
@@ -144,11 +154,12 @@ def _rules(body: type[Event] | type[Snapshot] | type[Turn]) -> BodyRules:
     return BodyRules(TypeAdapter(body), frozenset(field.name for field in fields(body)))
 
 
-BODIES: Final = {
-    Kind.EVENT: _rules(Event),
-    Kind.SNAPSHOT: _rules(Snapshot),
-    Kind.TURN: _rules(Turn),
+BODY_CLASSES: Final[dict[Kind, type[Event] | type[Snapshot] | type[Turn]]] = {
+    Kind.EVENT: Event,
+    Kind.SNAPSHOT: Snapshot,
+    Kind.TURN: Turn,
 }
+BODIES: Final = {kind: _rules(body) for kind, body in BODY_CLASSES.items()}
 
 
 class Record(NamedTuple):

@@ -1,9 +1,10 @@
 """
 JSON as strict as a database needs it.
 
-RFC 8259 leaves much to the reader: which of two equal keys wins, how large an integer
-may be, what a lone surrogate means. Readers differ (Python keeps the last of two keys,
-SQLite the first), so whatever they could differ on is refused, as RFC 7493 (I-JSON) advises.
+RFC 8259 leaves much to the reader: which of two equal keys wins, what a lone surrogate means.
+Readers differ (Python keeps the last of two keys, SQLite the first), so whatever they could
+differ on is refused, as RFC 7493 (I-JSON) advises. Two things are taken all the same, because
+sound programs send them: a byte order mark, and integers of any size, kept digit by digit.
 """
 
 import json
@@ -25,16 +26,16 @@ _WINDOW: Final = 256 * 1024
 _ESCAPE: Final = re.compile(rb"\\*.?", re.DOTALL)
 _KEY: Final = re.compile(rb'"([^"]*)"\s*:')
 _LONGEST_NAME: Final = 64
-_MAX_INTEGER: Final = 2**63 - 1
-_MIN_INTEGER: Final = -(2**63)
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 def parse(text: bytes) -> Any:
     """
     Return the value of a JSON text.
 
-    Refuses duplicate keys, NaN, Infinity, lone surrogates, NUL characters, integers
-    beyond 64 bits, numbers too large for a double and nesting beyond 100 levels.
+    Refuses duplicate keys, NaN, Infinity, lone surrogates, NUL characters, fractions too large
+    for a double, integers of thousands of digits and nesting beyond 100 levels. A byte order
+    mark in front is skipped (RFC 8259, 8.1).
 
     Raises:
         Refused: `too_large` where it would become too much in memory, `not_json` where the
@@ -44,10 +45,21 @@ def parse(text: bytes) -> Any:
     try:
         value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        raise _refused(text, str(error)) from None
+        value = _without_mark(text, error)
     # A NUL is always written as an escape, so most texts need no look at their strings.
     _check(value, strings=b"\\" in text and b"\\u0000" in text)
     return value
+
+
+def _without_mark(text: bytes, error: ValueError) -> Any:
+    """Read a text that failed again, past its byte order mark; no text without one pays for it."""
+    if not text.startswith(BYTE_ORDER_MARK):
+        raise _refused(text, str(error)) from None
+    text = text[len(BYTE_ORDER_MARK) :]
+    try:
+        return jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError as inner:
+        raise _refused(text, str(inner)) from None
 
 
 def require_few_values(text: bytes) -> None:
@@ -92,6 +104,7 @@ def _between_strings(text: bytes) -> Iterator[bytes]:
 
 def parse_decimals(text: bytes) -> Any:
     """Return the value of a JSON text that `parse` accepted, its fractions as exact decimals."""
+    text = text.removeprefix(BYTE_ORDER_MARK)
     return jiter.from_json(text, float_mode="decimal")
 
 
@@ -100,7 +113,7 @@ def dump(value: Any) -> str:
     return to_json(value).decode()
 
 
-def _check(value: Any, *, strings: bool) -> None:  # noqa: C901 - one walk, not five
+def _check(value: Any, *, strings: bool) -> None:
     """Walk level by level, so that no depth of nesting can exhaust the stack."""
     level = [value]
     depth = 0
@@ -117,9 +130,6 @@ def _check(value: Any, *, strings: bool) -> None:  # noqa: C901 - one walk, not 
                 deeper += item.values()
             elif kind is list:
                 deeper += item
-            elif kind is int:
-                if not _MIN_INTEGER <= item <= _MAX_INTEGER:
-                    raise _unstorable(value, "an integer beyond 64 bits")
             elif kind is float and item in (inf, -inf):
                 raise _unstorable(value, "a number too large for a double")
         depth += 1
@@ -136,8 +146,6 @@ def _bad(leaf: Any) -> bool:
     match leaf:
         case str():
             return "\0" in leaf
-        case int():
-            return not _MIN_INTEGER <= leaf <= _MAX_INTEGER
         case float():
             return leaf in (inf, -inf)
     return False
@@ -214,7 +222,7 @@ def split_array(text: bytes) -> list[bytes]:
     """
     require_few_values(text)
     try:
-        source = text.decode("utf-8", "surrogateescape")
+        source = text.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
         return [piece.encode("utf-8", "surrogateescape") for piece in _elements(source)]
     except RecursionError:
         raise Refused(Reason.INVALID, f"nested deeper than {MAX_DEPTH} levels") from None

@@ -1,8 +1,10 @@
 """Instants as integers: microseconds since the Unix epoch, UTC."""
 
 import re
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
@@ -11,44 +13,148 @@ LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 # RFC 3339, section 5.6; `datetime.fromisoformat` alone takes much of ISO 8601 besides.
 _DATE_TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
 _WITH_OFFSET: Final = re.compile(_DATE_TIME + r"(?:Z|[+-][0-9]{2}:[0-5][0-9])").fullmatch
-_WITHOUT_OFFSET: Final = re.compile(_DATE_TIME).fullmatch
+# The same in the spellings of common programs: day, T, hour and minute, second, fraction, offset.
+_SPELT: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ])([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]+))?(.*)",
+    re.DOTALL,
+).fullmatch
+_ZULU: Final = re.compile(r" ?(?:Z|UTC|GMT)").fullmatch
+# Go adds the zone's name, Java its place; the offset alone counts (RFC 9557, 3.4).
+_OFFSET: Final = re.compile(
+    r" ?([+-])([0-9]{2})(?::?([0-5][0-9]))?(?: (?:UTC|GMT))?(?:\[[^\[\]]{1,64}\])?"
+).fullmatch
+# In a URL a plus sign that is not escaped means a space.
+_LOST_PLUS: Final = re.compile(r" ([0-9]{2}):?([0-5][0-9])").fullmatch
+_END_OF_DAY: Final = re.compile(r"T24:00:00(?:\.0+)?(?=[Z+-])").search
+_NUMBER: Final = re.compile(r"[0-9]{9,19}(?:\.[0-9]{1,9})?").fullmatch
 _ONE_SECOND: Final = 1_000_000
+_ONE_DAY: Final = 86_400 * _ONE_SECOND
+_A_TIME: Final = "a time must be RFC 3339, such as 2026-01-31T08:00:00Z"
 
 
 def parse_rfc3339(text: str) -> int:
     """
     Return the instant in microseconds; digits beyond the sixth are cut off.
 
-    A leap second counts as the second that follows it, as POSIX time has it.
+    Other spellings of the same are read too: no seconds, a comma for the dot, `+0100`, `+01`,
+    `UTC`, and a space for the plus sign that a URL has lost. 24:00 is the end of the day, and
+    a leap second counts as the second that follows it, as POSIX time has it.
 
     Raises:
-        ValueError: Not RFC 3339, no such day, or no offset: it names no instant.
+        ValueError: No time, no such day, or no offset: it names no instant. Says which part.
+    """
+    return parse_strictly(text if _WITH_OFFSET(text) else _respelt(text))
+
+
+def parse_strictly(text: str) -> int:
+    """
+    Return the instant of a time that is spelt as RFC 3339 has it.
+
+    Raises:
+        ValueError: It is spelt otherwise, or names no instant.
     """
     if _WITH_OFFSET(text) is None:
-        text = _usual_spelling(text)
+        text = text.upper().replace(" ", "T", 1)
+        if _WITH_OFFSET(text) is None:
+            raise ValueError(_A_TIME)
     try:
         micros = to_micros(datetime.fromisoformat(text))
     except ValueError:
-        micros = _leap_second(text)
+        micros = _beyond_the_clock(text)
     if not EARLIEST <= micros <= LATEST:
         raise ValueError("a time must lie within the years 1 to 9999 of UTC")
     return micros
 
 
-def _usual_spelling(text: str) -> str:
-    """Return a time with T and Z as capitals; RFC 3339 allows small ones and a space for T."""
-    usual = text.upper().replace(" ", "T", 1)
-    if _WITH_OFFSET(usual):
-        return usual
-    if _WITHOUT_OFFSET(usual):
+def parse_instant(value: Any) -> int:
+    """
+    Return the instant that a text or a number means: one since 1970 by its magnitude.
+
+    Raises:
+        ValueError: It names none. Says which part is wrong.
+    """
+    if isinstance(value, str):
+        if not _NUMBER(value):
+            return parse_rfc3339(value)
+        value = Decimal(value)
+    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z, or a number")  # noqa: TRY004
+    micros = from_epoch(value)
+    if micros is None:
+        raise ValueError(
+            "a time as a number must be seconds, milliseconds, microseconds or nanoseconds "
+            "since 1970, of 9 to 10, 13, 16 or 19 digits"
+        )
+    return micros
+
+
+def from_epoch(number: float | Decimal) -> int | None:
+    """
+    Return the instant that a number means in the unit that its magnitude tells, None for none.
+
+    Each unit reaches to 2286. What lies between them is some other number: 20260131 and
+    202601310800 are days and minutes as people write them, a small one counts from a start.
+    """
+    # A double is not quite the fraction that was written; a decimal is, and digits are cut off.
+    whole = round if isinstance(number, float) else int
+    if 10**8 <= number < 10**10:
+        return whole(number * 1_000_000)
+    if 10**12 <= number < 10**13:
+        return whole(number * 1_000)
+    if 10**15 <= number < 10**16:
+        return int(number)
+    if 10**18 <= number < 10**19:
+        return int(number // 1_000)
+    return None
+
+
+def _respelt(text: str) -> str:
+    """Return a time in RFC 3339's spelling with capitals."""
+    # U+2212 is the minus sign of ISO 8601.
+    spelt = _SPELT(text.strip().upper().replace("\u2212", "-"))
+    if spelt is None:
+        raise ValueError(_A_TIME)
+    day, between, minute, second, fraction, zone = spelt.groups()
+    if fraction and not second:
+        raise ValueError("a time with a fraction must have seconds")
+    return f"{day}T{minute}{second or ':00'}{f'.{fraction}' if fraction else ''}" + _offset(
+        zone, may_have_lost_plus=between == "T"
+    )
+
+
+def _offset(text: str, *, may_have_lost_plus: bool) -> str:
+    if not text:
         raise ValueError("a time without an offset names no instant; add Z or +01:00")
-    raise ValueError("a time must be RFC 3339, such as 2026-01-31T08:00:00Z")
+    if _ZULU(text):
+        return "Z"
+    if found := _OFFSET(text):
+        return f"{found[1]}{found[2]}:{found[3] or '00'}"
+    if may_have_lost_plus and (found := _LOST_PLUS(text)):
+        return f"+{found[1]}:{found[2]}"
+    raise ValueError("the offset of a time must be as RFC 3339 spells it: Z or +01:00")
 
 
-def _leap_second(text: str) -> int:
+def _beyond_the_clock(text: str) -> int:
+    """Return the instant of a leap second, or of the end of a day."""
     if text[17:19] == "60":
-        return parse_rfc3339(f"{text[:17]}59{text[19:]}") + _ONE_SECOND
-    raise ValueError("a time must name a real day and hour")
+        return parse_strictly(f"{text[:17]}59{text[19:]}") + _ONE_SECOND
+    if _END_OF_DAY(text):
+        return parse_strictly(f"{text[:11]}00{text[13:]}") + _ONE_DAY
+    raise ValueError(f"a time must name a real day and hour: its {_wrong_part(text)} is none")
+
+
+def _wrong_part(text: str) -> str:
+    year, month, day = int(text[:4]), int(text[5:7]), int(text[8:10])
+    if not year:
+        return "year"
+    if not 1 <= month <= 12:
+        return "month"
+    if not 1 <= day <= monthrange(year, month)[1]:
+        return "day"
+    for part, at, most in (("hour", 11, 23), ("minute", 14, 59), ("second", 17, 59)):
+        if int(text[at : at + 2]) > most:
+            return part
+    return "offset"
 
 
 def to_micros(moment: datetime) -> int:

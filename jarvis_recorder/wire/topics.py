@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 EXCHANGE: Final = "jarvis"
 _EXCHANGE: Final = EXCHANGE.encode()
-_SNAPSHOTS: Final = b"cluster.snapshot."
 RPC_EXCHANGE: Final = "jarvis.rpc"
 RPC_KEY: Final = "recorder"
 DEAD_EXCHANGE: Final = "jarvis.dead"
@@ -42,14 +41,6 @@ TOPICS: Final = (
 
 
 @lru_cache(maxsize=256)
-def cluster_in(routing_key: bytes) -> str | None:
-    """Return the cluster that a snapshot's routing key names, all behind `cluster.snapshot.`."""
-    name = routing_key.removeprefix(_SNAPSHOTS)
-    if name == routing_key or b"\0" in name:
-        return None
-    return name.decode() or None
-
-
 def is_bound(routing_key: bytes, binding: str) -> bool:
     """Say whether a binding that ends in `.#`, as all of them do, takes in a routing key."""
     prefix = _prefix(binding)

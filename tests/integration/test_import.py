@@ -119,6 +119,49 @@ def test_a_later_one_is_taken_but_for_what_breaks_a_rule(target, later):
     assert tables(again)["events"]["taken"] == 0
 
 
+def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
+    path = tmp_path / "odd.db"
+    shutil.copy(SAMPLE, path)
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE conversations ADD COLUMN cost_usd TEXT")
+        db.execute("UPDATE conversations SET tokens_used = 'many', cost_usd = '-1' WHERE id = 1")
+        db.execute("UPDATE conversations SET model = CAST(x'61ff' AS TEXT) WHERE id = 2")
+        db.execute("UPDATE conversations SET tokens_used = 12.0 WHERE id = 3")
+        db.execute("UPDATE events SET severity = 'notice' WHERE id = 1")
+        db.execute("UPDATE events SET severity = 'purple' WHERE id = 2")
+        db.execute("UPDATE events SET node = 'a' || char(0) WHERE id = 3")
+        db.execute("UPDATE events SET details = x'00ff' WHERE id = 4")
+        db.execute(
+            "UPDATE events SET resolved = 1, resolved_at = 'late', resolved_by = 'me' WHERE id = 5"
+        )
+
+    ended = jarvis(target, path, "--json")
+
+    assert ended.returncode == 0, ended.stderr
+    assert {name: one["taken"] for name, one in tables(ended).items()} == {
+        "conversations": 60, "cluster_snapshots": 8, "events": 120, "preferences": 3,
+    }  # fmt: skip
+
+    def kept(table, columns, number):
+        query = f"SELECT {columns}, extra FROM {table} WHERE id = {number}"
+        ((*values, extra),) = rows(target, query)
+        return *values, json.loads(extra)
+
+    turns = "conversations"
+    assert kept(turns, "tokens_used, cost_usd", 1) == (
+        None, None, {"tokens_used": "many", "cost_usd": "-1"},
+    )  # fmt: skip
+    assert kept(turns, "model", 2) == (None, {"model": "a\\xff"})
+    assert kept("events", "severity", 1) == ("info", {"severity": "notice"})
+    assert kept("events", "severity", 2) == ("info", {"severity": "purple"})
+    assert kept("events", "node", 3) == (None, {"node": "a\0"})
+    assert kept("events", "details", 4) == (None, {"details": "00ff"})
+    assert kept("events", "resolved, resolved_at, resolved_by", 5) == (
+        1, None, "me", {"resolved_at": "late"},
+    )  # fmt: skip
+
+
 def test_the_source_is_untouched_and_its_log_is_read_too(target, later, tmp_path):
     directory = tmp_path / "source"
     directory.mkdir()

@@ -19,13 +19,18 @@ CONTENT_TYPES = (
     "application/json",
     "application/cloudevents+json",
     "application/cloudevents-batch+json",
+    "text/plain",
 )
+NAMES = [*event(), "id", "data", "specversion", "cost_usd", "snapshot", "session_id", "role",
+         "content", "parts", "usage", "message", "choices", "tool_calls", "sessionId", "costUsd",
+         "Severity", "cost"]  # fmt: skip
+WORDS = ["alert", "info", "2026-11-23T05:00:00Z", "1.0", "user", "notice", "developer", "7",
+         "2026-11-23T05:00+00", "text", 1_769_414_437, 0.5]  # fmt: skip
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-    | st.sampled_from(["alert", "info", "2026-11-23T05:00:00Z", "1.0", "user"]),
+    | st.sampled_from(WORDS),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from([*event(), "id", "data", "specversion", "cost_usd", "snapshot"])
-        | st.text(max_size=5), inner, max_size=6,
+        st.sampled_from(NAMES) | st.text(max_size=5), inner, max_size=6,
     ),
     max_leaves=15,
 )  # fmt: skip
@@ -49,6 +54,32 @@ def test_any_json(document: Any, content_type, topic):
     body = json.dumps(document).encode()
     header = content_header(content_type=content_type) if content_type else content_header()
     sound(decode(Delivery(1, False, b"", b"", header, body), topic, 0))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), anything, max_size=6), st.booleans())
+def test_a_turn_with_anything_in_it(changes: Any, batched):
+    whole = {"session_id": "s", "role": "user", "content": "c"} | changes
+    body = json.dumps([whole, whole] if batched else whole).encode()
+    message = Delivery(1, False, b"jarvis", b"chat.turn.user", content_header(), body)
+
+    decoded = decode(message, TOPICS[2], 0, as_text=True)
+
+    sound(decoded)
+    for record in decoded.records:
+        kept = json.loads(record.extra or b"{}")
+        for name, value in whole.items():
+            field = getattr(record.body, name, ...)
+            field = json.loads(field) if isinstance(field, bytes) else field
+            # An empty field is what null means; the time is an integer there.
+            assert (
+                value is None
+                or name in kept
+                or field == value
+                or (name == "cost_usd" and float(field) == float(value))
+                or (name == "timestamp" and isinstance(field, int))
+                or (name == "data" and "cloudevent" in kept)
+            ), name
 
 
 @settings(max_examples=300, deadline=None)

@@ -36,6 +36,8 @@ def test_each_reader_sees_what_was_counted():
     progress.attach()
     progress.settled["jarvis.recorder.events"] += 9
     progress.count_dead_letter(Reason.NOT_JSON)
+    assert progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 2)
+    assert not progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 3)
     progress.oldest = NOW - 1_500_000
     read = of(progress).get_sample_value
 
@@ -49,6 +51,8 @@ def test_each_reader_sees_what_was_counted():
     assert read("jarvis_recorder_duplicates_total") == 2
     assert read("jarvis_recorder_dead_lettered_total", {"reason": "not_json"}) == 1
     assert read("jarvis_recorder_dead_lettered_total", {"reason": "invalid"}) == 0
+    near = {"messaging_destination_name": "jarvis.recorder.turns", "field": "cost_usd"}
+    assert read("jarvis_recorder_near_misses_total", near) == 5
     assert read("jarvis_recorder_oldest_unacked_seconds") == 1.5
     assert read("jarvis_recorder_state", {"state": "recording"}) == 1
     assert read("jarvis_recorder_ready") == 1

@@ -253,11 +253,15 @@ async def test_members_nobody_knows_are_passed_over(ask):
     assert await ask(GET | {"auth": "x", "result": 1}) == result("theme", 1)
 
 
+async def test_a_byte_order_mark_is_skipped(ask):
+    assert await ask("\ufeff" + json.dumps(GET)) == result("theme", 1)
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"jsonrpc":"2.0","method":"a","id":1,"id":2}', '{"jsonrpc":"2.0","id":NaN}',
      '{"jsonrpc":"2.0","method":"a","params":["\\u0000"]}', "[" * 200 + "]" * 200,
-     '{"jsonrpc":"2.0","id":18446744073709551616,"method":"a"}', '"\\ud800"'],
+     '{"jsonrpc":"2.0","id":1e999,"method":"a"}', '"\\ud800"'],
 )  # fmt: skip
 def test_json_that_readers_do_not_agree_on_is_refused(text):
     ((identity, fault),) = parse_calls(text.encode()).calls

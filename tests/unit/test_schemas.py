@@ -46,7 +46,7 @@ ANSWER = {
 EXAMPLES = {Kind.EVENT: NODE_DOWN, Kind.SNAPSHOT: STATE, Kind.TURN: ANSWER}
 WRONG = [
     (Kind.EVENT, NODE_DOWN | {"type": "rumour"}),
-    (Kind.EVENT, NODE_DOWN | {"severity": None}),
+    (Kind.EVENT, NODE_DOWN | {"severity": "purple"}),
     (Kind.EVENT, NODE_DOWN | {"summary": ""}),
     (Kind.EVENT, NODE_DOWN | {"summary": "x" * 8_193}),
     (Kind.EVENT, {"type": "alert", "source": "monitor"}),
@@ -56,7 +56,7 @@ WRONG = [
     (Kind.TURN, ANSWER | {"role": "jester"}),
     (Kind.TURN, ANSWER | {"tokens_used": -1}),
     (Kind.TURN, ANSWER | {"tokens_used": 1.5}),
-    (Kind.TURN, ANSWER | {"tokens_used": "1"}),
+    (Kind.TURN, ANSWER | {"tokens_used": "one"}),
     (Kind.TURN, ANSWER | {"cost_usd": "cheap"}),
     (Kind.TURN, ANSWER | {"session_id": ""}),
     (Kind.TURN, ANSWER | {"id": "x" * 256}),
@@ -147,8 +147,23 @@ def test_the_dead_letter_names_every_reason():
     assert headers["x-recorder-reason"]["enum"] == [reason.value for reason in Reason]
 
 
-@pytest.mark.parametrize("timestamp", [5, 5.0, True, 1_769_414_437])
-def test_a_time_is_text(timestamp):
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (Kind.EVENT, NODE_DOWN | {"severity": "notice"}),
+        (Kind.EVENT, NODE_DOWN | {"severity": None}),
+        (Kind.EVENT, NODE_DOWN | {"timestamp": 1_769_414_437}),
+        (Kind.TURN, ANSWER | {"role": "developer"}),
+        (Kind.TURN, ANSWER | {"tokens_used": "1"}),
+    ],
+)
+def test_what_common_publishers_send_is_recorded_but_no_form_to_write(kind, body):
+    assert not admits(documents()[kind], body)
+    assert is_recorded(kind, body)
+
+
+@pytest.mark.parametrize("timestamp", [5, 5.0, True, 20_260_131])
+def test_a_time_that_names_no_instant_is_neither(timestamp):
     body = NODE_DOWN | {"timestamp": timestamp}
 
     assert not admits(documents()[Kind.EVENT], body)

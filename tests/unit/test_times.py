@@ -1,6 +1,7 @@
-"""RFC 3339, as strict as it is written."""
+"""RFC 3339, its other spellings, and numbers since 1970."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,9 @@ from jarvis_recorder.wire.times import (
     EARLIEST,
     LATEST,
     format_rfc3339,
+    parse_instant,
     parse_rfc3339,
+    parse_strictly,
     to_datetime,
     to_micros,
 )
@@ -46,7 +49,17 @@ def test_a_time_is_read_in_every_spelling(text, same):
         ("2026-01-31T08:61:60Z", "real day"),
         ("2026-W05-6T08:00:00Z", "RFC 3339"),
         ("20260131T080000Z", "RFC 3339"),
-        ("2026-01-31T08:00:00+0100", "RFC 3339"),
+        ("2026-01-31T08:00:00+1", "the offset"),
+        ("2026-01-31T08:00:00CET", "the offset"),
+        ("2026-01-31 08:00:00 01:00", "the offset"),
+        ("2026-01-31T08:00.5Z", "must have seconds"),
+        ("2026-13-31T08:00:00Z", "its month"),
+        ("2026-02-30T08:00+00", "its day"),
+        ("2026-01-31T24:00:01Z", "its hour"),
+        ("2026-01-31T08:61:00Z", "its minute"),
+        ("2026-01-31T08:00:61Z", "its second"),
+        ("2026-01-31T08:00:00+2400", "its offset"),
+        ("0000-01-31T08:00:00Z", "its year"),
         ("1700000000", "RFC 3339"),
         ("٢٠٢٦-01-31T08:00:00Z", "RFC 3339"),
         ("2026-01-31T08:00:00+01:60", "RFC 3339"),
@@ -60,6 +73,68 @@ def test_a_time_is_read_in_every_spelling(text, same):
 def test_what_names_no_instant_is_refused(text, why):
     with pytest.raises(ValueError, match=why):
         parse_rfc3339(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2026-01-31T09:00:00+0100", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31T09:00:00+01", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31T03:00:00.5-0500", "2026-01-31T08:00:00.500000Z"),
+        ("2026-01-31T03:00:00\u221205:00", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31T08:00Z", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31t09:00+01", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31T08:00:00,25Z", "2026-01-31T08:00:00.250000Z"),
+        ("2026-01-31T09:00:00 01:00", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31T09:00 01:00", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31 08:00:00.123456789 +0000 UTC", "2026-01-31T08:00:00.123456Z"),
+        ("2026-01-31 08:00:00 UTC", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31T08:00:00 gmt", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31T09:00:00+01:00[Europe/Berlin]", "2026-01-31T08:00:00.000000Z"),
+        (" 2026-01-31T08:00:00Z\n", "2026-01-31T08:00:00.000000Z"),
+    ],
+)
+def test_other_spellings_are_read_too_but_not_strictly(text, same):
+    assert format_rfc3339(parse_rfc3339(text)) == same
+    with pytest.raises(ValueError, match="RFC 3339"):
+        parse_strictly(text)
+
+
+@pytest.mark.parametrize("read", [parse_rfc3339, parse_strictly])
+@pytest.mark.parametrize("text", ["2026-01-31T24:00:00Z", "2026-01-31 24:00:00.000+00:00"])
+def test_twenty_four_is_the_end_of_the_day(read, text):
+    assert format_rfc3339(read(text)) == "2026-02-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("number", "same"),
+    [
+        (1_769_414_437, "2026-01-26T08:00:37.000000Z"),
+        (1_769_414_437.123, "2026-01-26T08:00:37.123000Z"),
+        (1_769_414_437_123, "2026-01-26T08:00:37.123000Z"),
+        (1_769_414_437_123.5, "2026-01-26T08:00:37.123500Z"),
+        (1_769_414_437_123_456, "2026-01-26T08:00:37.123456Z"),
+        (1_769_414_437_123_456_789, "2026-01-26T08:00:37.123456Z"),
+        ("1769414437", "2026-01-26T08:00:37.000000Z"),
+        ("1769414437.123456789", "2026-01-26T08:00:37.123456Z"),
+        ("1769414437123", "2026-01-26T08:00:37.123000Z"),
+        (Decimal("1769414437.25"), "2026-01-26T08:00:37.250000Z"),
+        (946_684_800, "2000-01-01T00:00:00.000000Z"),
+        ("2026-01-26T08:00:37Z", "2026-01-26T08:00:37.000000Z"),
+    ],
+)
+def test_a_number_is_of_the_unit_that_its_magnitude_tells(number, same):
+    assert format_rfc3339(parse_instant(number)) == same
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, 7, -1_769_414_437, 20_260_131, 202_601_310_800, 20_260_131_080_000, 2**64, 2**70,
+     True, None, [], float("nan"), float("inf"), 1e300],
+)  # fmt: skip
+def test_a_number_that_is_no_instant_is_refused(number):
+    with pytest.raises(ValueError, match="a time"):
+        parse_instant(number)
 
 
 @given(st.integers(EARLIEST, LATEST))

@@ -1,0 +1,422 @@
+"""
+What common publishers send, in the words of the rules for a body.
+
+The rules in `records` are the form to write. What they refuse is read here once more: names in
+another capitalisation, other words for a severity or a role, numbers as texts, contents in
+parts, tokens as the makers of models count them. Nothing is guessed: a value that names no
+kind and no instant stays as it is, and the rules refuse it. Whatever is changed here is kept
+as it was written in the record's `extra`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final, NamedTuple, get_args
+
+from jarvis_recorder.wire.records import (
+    BODIES,
+    BODY_CLASSES,
+    EventType,
+    Record,
+    Source,
+)
+from jarvis_recorder.wire.times import format_rfc3339, parse_instant, parse_strictly
+from jarvis_recorder.wire.topics import TOPICS, Kind, is_bound
+
+Document = dict[str, Any]
+
+_SEVERITIES: Final = {
+    "info": "info", "information": "info", "informational": "info", "notice": "info",
+    "debug": "info", "trace": "info", "verbose": "info", "none": "info", "ok": "info",
+    "normal": "info",
+    "warning": "warning", "warn": "warning", "unknown": "warning",
+    "error": "error", "err": "error",
+    "critical": "critical", "crit": "critical", "alert": "critical", "emerg": "critical",
+    "emergency": "critical", "panic": "critical", "fatal": "critical", "page": "critical",
+    # The numbers of syslog (RFC 5424, 6.2.1).
+    "0": "critical", "1": "critical", "2": "critical", "3": "error", "4": "warning",
+    "5": "info", "6": "info", "7": "info",
+}  # fmt: skip
+_ROLES: Final = {
+    "user": "user", "human": "user",
+    "assistant": "assistant", "ai": "assistant", "model": "assistant", "bot": "assistant",
+    "chatbot": "assistant",
+    "system": "system", "developer": "system",
+    "tool": "tool", "function": "tool", "ipython": "tool",
+}  # fmt: skip
+_TYPES: Final = {word: word for word in get_args(EventType)}
+_SOURCES: Final = {word: word for word in get_args(Source)}
+
+# What makers of models call it, without regard to capitals and underscores.
+_INPUT: Final = frozenset(
+    ("prompttokens", "inputtokens", "prompttokencount", "inputtokencount", "promptevalcount")
+)
+_OUTPUT: Final = frozenset(
+    ("completiontokens", "outputtokens", "candidatestokencount", "outputtokencount", "evalcount")
+)
+_TOTAL: Final = frozenset(("totaltokens", "totaltokencount"))
+_USAGES: Final = frozenset(("usage", "usagemetadata", "tokenusage"))
+# What often stands for a field, and might mean something else: counted and logged, not taken.
+_NEAR: Final = {
+    Kind.EVENT: {
+        "host": "node", "hostname": "node", "nodename": "node", "instance": "node",
+        "level": "severity", "loglevel": "severity", "priority": "severity",
+        "severitytext": "severity", "detail": "details", "data": "details",
+    },
+    Kind.SNAPSHOT: {"clustername": "cluster", "clusterid": "cluster"},
+    Kind.TURN: {
+        "cost": "cost_usd", "totalcost": "cost_usd", "totalcostusd": "cost_usd",
+        "price": "cost_usd", "tokens": "tokens_used", "tokencount": "tokens_used",
+        "modelname": "model", "modelid": "model", "toolcall": "tool_calls",
+        "functioncall": "tool_calls",
+    },
+}  # fmt: skip
+_NEAR_A_TIME: Final = frozenset(
+    ("time", "ts", "date", "datetime", "createdat", "occurredat", "eventtime", "sentat")
+)
+_SHORTEST_MISSPELT: Final = 6
+_LONGEST_NAME: Final = 32
+_MOST_REMEMBERED: Final = 512
+# Of more names than these no one reads what they resemble.
+_NAMES_LOOKED_AT: Final = 64
+_TURN: Final = BODIES[Kind.TURN].fields
+_KEYS: Final = 2  # words in front of what a routing key says: cluster.event, chat.turn
+
+
+class NearMiss(NamedTuple):
+    """A name in `extra` that resembles a field which was left empty, and of how many records."""
+
+    field: str
+    name: str
+    records: int = 1
+
+
+@lru_cache(maxsize=512)
+def said_by_key(kind: Kind, routing_key: bytes) -> Mapping[str, str]:
+    """Return the fields that a routing key speaks for, where a body is silent (CONTRACT, 1)."""
+    if not is_bound(routing_key, _BINDINGS[kind]) or b"\0" in routing_key:
+        return {}
+    words = routing_key.decode("utf-8", "replace").split(".")[_KEYS:]
+    if kind is Kind.SNAPSHOT:
+        cluster = ".".join(words)
+        return {"cluster": cluster} if cluster else {}
+    if kind is Kind.TURN:
+        return _known({"role": _ROLES.get(words[0].lower())} if words else {})
+    event_type, severity = (*words, "", "")[:2]
+    return _known(
+        {"type": _TYPES.get(event_type.lower()), "severity": _SEVERITIES.get(severity.lower())}
+    )
+
+
+def _known(found: Mapping[str, str | None]) -> Mapping[str, str]:
+    return {name: word for name, word in found.items() if word is not None}
+
+
+def eased(kind: Kind, document: Document, routing_key: bytes) -> Document:
+    """
+    Return a body in the words of the rules, as far as it names what they know.
+
+    `document` is left as it is. Fields that it has are never filled from elsewhere.
+    """
+    found = {name: value for name, value in document.items() if value is not None}
+    _take_other_names(kind, found)
+    if kind is Kind.TURN:
+        _take_message(found)
+        _take_content(found)
+        _take_usage(found)
+    for name, word in said_by_key(kind, routing_key).items():
+        found.setdefault(name, word)
+    for name, read in _READ.items():
+        if name in found:
+            found[name] = read(found[name])
+    return found
+
+
+def changed(kind: Kind, document: Document, eased_document: Document) -> Document:
+    """Return what of a body is not kept in its fields as it was written."""
+    known = BODIES[kind].fields
+    return {
+        name: value
+        for name, value in document.items()
+        if name not in known or (value is not None and _differ(value, eased_document.get(name)))
+    }
+
+
+def _differ(written: Any, taken: Any) -> bool:
+    return written is not taken and (type(written) is not type(taken) or written != taken)
+
+
+class _Names(NamedTuple):
+    """What is known of names that are no fields: whether any is one spelt otherwise, and more."""
+
+    some_are_fields: bool
+    resembling: tuple[NearMiss, ...]
+
+
+def _looked_at(unknown: Document) -> tuple[str, ...]:
+    """Return the names that may be remembered: not many, and none of megabytes."""
+    if sum(map(len, unknown)) <= _MOST_REMEMBERED:
+        return tuple(unknown)
+    few = islice(unknown, _NAMES_LOOKED_AT)
+    return tuple(name for name in few if len(name) <= _LONGEST_NAME)
+
+
+@lru_cache(maxsize=256)
+def _judged(kind: Kind, names: tuple[str, ...]) -> _Names:
+    """Return what is known of the unknown names of a body; publishers send few sets of them."""
+    return _Names(
+        any(_field_of(kind, name) or (kind is Kind.TURN and _is_usage(name)) for name in names),
+        tuple(
+            NearMiss(field, name)
+            for field, name in {_resembled(kind, name): name for name in reversed(names)}.items()
+            if field is not None
+        ),
+    )
+
+
+def has_other_names(kind: Kind, unknown: Document) -> bool:
+    """Say whether an unknown field has a name that is read like that of a field."""
+    return _judged(kind, _looked_at(unknown)).some_are_fields
+
+
+def name_of_cost(document: Document) -> str | None:
+    """Return the name of a turn's cost where it is spelt otherwise, and a fraction that is one."""
+    for name in islice(document, _NAMES_LOOKED_AT):
+        if name not in _TURN and _field_of(Kind.TURN, name) == "cost_usd":
+            cost = document[name]
+            is_cost = isinstance(cost, float) and (cost == 0 or 1e-30 <= cost < 1e30)
+            return name if is_cost else None
+    return None
+
+
+def near_misses(records: Sequence[Record]) -> Sequence[NearMiss]:
+    """
+    Return the names that resemble a field which stayed empty: of each field the first.
+
+    They are in `extra` and lost to no one; but what asks for the field will not find them.
+    """
+    found: dict[str, NearMiss] = {}
+    for record in records:
+        if record.extra is None:
+            continue
+        for near in _judged(record.kind, _looked_at(record.extra)).resembling:
+            if _is_empty(record, near.field):
+                before = found.get(near.field)
+                found[near.field] = (
+                    near if before is None else before._replace(records=before.records + 1)
+                )
+    return tuple(found.values()) if found else ()
+
+
+def _is_empty(record: Record, field: str) -> bool:
+    if field == "timestamp":
+        return record.stamped
+    return getattr(record.body, field) in _EMPTY[record.kind, field]
+
+
+def _plain(name: str) -> str:
+    """Return a name without what spellings differ in: sessionId, session-id, Session_ID."""
+    return "".join(filter(str.isalnum, name[:_LONGEST_NAME])).lower()
+
+
+def _field_of(kind: Kind, name: str) -> str | None:
+    """Return the field whose name is spelt otherwise here."""
+    return _BY_PLAIN_NAME[kind].get(_plain(name)) if len(name) <= _LONGEST_NAME else None
+
+
+def _is_usage(name: str) -> bool:
+    plain = _plain(name)
+    return plain in _USAGES or plain in _INPUT or plain in _OUTPUT or plain in _TOTAL
+
+
+def _resembled(kind: Kind, name: str) -> str | None:
+    """Return the field that a name was meant for, as far as one can tell."""
+    if name in BODIES[kind].fields:
+        return None
+    plain = _plain(name)
+    if kind is Kind.TURN and plain in _USAGES:
+        return "tokens_used"
+    if plain in _NEAR_A_TIME:
+        return "timestamp"
+    return (
+        _BY_PLAIN_NAME[kind].get(plain)
+        or _NEAR[kind].get(plain)
+        or next(filter(None, map(_MISSPELT[kind].get, _spellings(plain))), None)
+    )
+
+
+def _spellings(plain: str) -> Iterator[str]:
+    """Yield a word, and it less each one letter: two that share any differ in one at most."""
+    yield plain
+    for at in range(len(plain)):
+        yield plain[:at] + plain[at + 1 :]
+
+
+def _take_other_names(kind: Kind, found: Document) -> None:
+    for name in list(islice(found, _NAMES_LOOKED_AT)):
+        if name not in BODIES[kind].fields and (field := _field_of(kind, name)) is not None:
+            found.setdefault(field, found[name])
+
+
+def _take_message(found: Document) -> None:
+    """Take role, content and tool calls from an answer of a model as it is (Ollama, OpenAI)."""
+    message = found.get("message")
+    match found.get("choices"):
+        case [{"message": dict(first)}, *_]:
+            message = first
+    if isinstance(message, dict) and "content" not in found:
+        for name in ("role", "content", "tool_calls"):
+            if message.get(name) is not None:
+                found.setdefault(name, message[name])
+        if "tool_calls" in found or "refusal" in message:
+            found.setdefault("content", message.get("refusal") or "")
+
+
+def _take_content(found: Document) -> None:
+    """Take a content in parts, or none next to tool calls, as a text."""
+    content = found.get("content", found.get("parts"))
+    if isinstance(content, list | dict):
+        texts: list[str] = []
+        calls: list[Any] = []
+        if not _read_parts(content, texts, calls):
+            return
+        found["content"] = "\n".join(texts)
+        if calls:
+            found.setdefault("tool_calls", calls)
+    elif content is None and isinstance(found.get("refusal"), str):
+        found["content"] = found["refusal"]
+    elif content is None and any(found.get(name) for name in _INSTEAD_OF_CONTENT):
+        found["content"] = ""
+
+
+_INSTEAD_OF_CONTENT: Final = ("tool_calls", "function_call", "functionCall", "audio")
+_CALLS: Final = frozenset(("tool_use", "server_tool_use", "function_call", "tool-call"))
+# What a model thinks is no part of what it says.
+_THOUGHTS: Final = frozenset(("thinking", "redacted_thinking", "reasoning"))
+
+
+def _read_parts(part: Any, texts: list[str], calls: list[Any]) -> bool:
+    """Gather what of a content is text, in its order; say whether it is one at all."""
+    match part:
+        case str():
+            texts.append(part)
+        case list():
+            return all(_read_parts(one, texts, calls) for one in part if one is not None)
+        case {"type": str(name)} if name in _CALLS:
+            calls.append(part)
+        case {"functionCall": dict()}:
+            calls.append(part)
+        case {"type": str(name)} if name in _THOUGHTS:
+            pass
+        case (
+            {"text": str() | list() | dict() as inner}
+            | {"type": "refusal", "refusal": str(inner)}
+            | {"parts": list(inner)}
+            | {"content": str() | list() as inner}
+        ):
+            # Assistants' threads have {"text": {"value": ...}}.
+            value = inner.get("value") if isinstance(inner, dict) else inner
+            return value is None or _read_parts(value, texts, calls)
+        case dict():
+            return len(part) > 0
+        case _:
+            return False
+    return True
+
+
+def _take_usage(found: Document) -> None:
+    """Take the counts of tokens as OpenAI, Anthropic, Google and Ollama report them."""
+    counts: dict[str, int] = {}
+    for name, value in [*islice(found.items(), _NAMES_LOOKED_AT)]:
+        plain = _plain(name) if len(name) <= _LONGEST_NAME else ""
+        if plain in _USAGES and isinstance(value, dict):
+            for inner, count in islice(value.items(), _NAMES_LOOKED_AT):
+                _count_tokens(_plain(inner), count, counts)
+        else:
+            _count_tokens(plain, value, counts)
+    if not counts:
+        return
+    if {"input_tokens", "output_tokens"} <= counts.keys():
+        counts.setdefault("tokens_used", counts["input_tokens"] + counts["output_tokens"])
+    for name, count in counts.items():
+        found.setdefault(name, count)
+
+
+def _count_tokens(plain: str, value: Any, counts: dict[str, int]) -> None:
+    count = _whole(value)
+    if type(count) is not int or not 0 <= count < 2**63:
+        return
+    for field, names in (
+        ("input_tokens", _INPUT), ("output_tokens", _OUTPUT), ("tokens_used", _TOTAL),
+    ):  # fmt: skip
+        if plain in names:
+            counts.setdefault(field, count)
+
+
+def _word(words: Mapping[str, str]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            return value
+        return words.get(str(value).strip().lower(), value)
+
+    return read
+
+
+def _time(value: Any) -> Any:
+    with suppress(ValueError):
+        if isinstance(value, str):
+            parse_strictly(value)
+            return value
+    with suppress(ValueError):
+        return format_rfc3339(parse_instant(value))
+    return value
+
+
+def _text(value: Any) -> Any:
+    """Return a number as a text: the identities of many databases are numbers."""
+    return str(value) if type(value) is int else value
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number of a text, or of what JavaScript makes of one."""
+    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdecimal():
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "timestamp": _time,
+    "id": _text,
+    "session_id": _text,
+    "type": _word(_TYPES),
+    "severity": _word(_SEVERITIES),
+    "source": _word(_SOURCES),
+    "role": _word(_ROLES),
+    "tokens_used": _whole,
+    "input_tokens": _whole,
+    "output_tokens": _whole,
+}
+_BINDINGS: Final = {topic.kind: topic.binding for topic in TOPICS}
+# An `ID` of some device's own would make one of many messages.
+_BY_PLAIN_NAME: Final = {
+    kind: {_plain(name): name for name in rules.fields if name != "id"}
+    for kind, rules in BODIES.items()
+}
+_MISSPELT: Final = {
+    kind: {
+        spelling: name
+        for plain, name in names.items()
+        if len(plain) >= _SHORTEST_MISSPELT
+        for spelling in _spellings(plain)
+    }
+    for kind, names in _BY_PLAIN_NAME.items()
+}
+_EMPTY: Final = {
+    (kind, field.name): (None, field.default, "")
+    for kind, body in BODY_CLASSES.items()
+    for field in fields(body)
+}
