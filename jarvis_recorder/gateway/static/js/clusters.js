@@ -15,10 +15,13 @@ export const nameOf = (cluster) => cluster || "unnamed cluster";
 /** @type {{at: number, names: Promise<string[]>}|null} */
 let latest = null;
 
-/** @returns {Promise<string[]>} the names, in order, of clusters with a snapshot up to now */
-export function clusterNames(signal) {
+/**
+ * Kept from view to view, so no view that is left may break it off.
+ * @returns {Promise<string[]>} the names, in order, of clusters with a snapshot up to now
+ */
+export function clusterNames() {
   if (!latest || Date.now() - latest.at > GOOD_FOR) {
-    const mine = { at: Date.now(), names: namesBefore(Date.now() + HOUR, signal) };
+    const mine = { at: Date.now(), names: namesBefore(Date.now() + HOUR) };
     latest = mine;
     mine.names.catch(() => {
       if (latest === mine) latest = null;
@@ -82,6 +85,6 @@ export async function clusterOfNode(node, names, timestamp, signal) {
 const EVENTS_HAVE_CLUSTERS = false;
 
 /** @returns {Promise<string[]>} the clusters by which events can be chosen */
-export async function clustersOfEvents(signal) {
-  return EVENTS_HAVE_CLUSTERS ? clusterNames(signal) : [];
+export async function clustersOfEvents() {
+  return EVENTS_HAVE_CLUSTERS ? clusterNames() : [];
 }

@@ -132,7 +132,8 @@ function keepingPlace(region, change) {
   change();
   for (const one of region.querySelectorAll("[data-key]")) {
     if (one.localName === "details" && open.has(one.dataset.key)) one.open = true;
-    if (focused && one.dataset.key === focused && one !== document.activeElement) one.focus();
+    if (focused && one.dataset.key === focused && one !== document.activeElement)
+      one.focus({ preventScroll: true });
   }
   if (within && !region.contains(document.activeElement)) focusRow(region, place);
 }

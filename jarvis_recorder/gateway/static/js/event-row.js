@@ -13,6 +13,7 @@ function resolveButton(event, changed) {
   return undoable({
     key: `resolve-${event.id}`,
     verb: "Resolve",
+    past: "resolved",
     what: event.summary,
     work: async (options) =>
       changed((await post(`/api/events/${event.id}/resolve`, undefined, options)).event),

@@ -32,7 +32,10 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
   region.prepend(h("div", { class: "over" }, old, held.button));
   region.classList.add("kept");
   region.append(problem, content);
-  over.addEventListener("abort", () => clearTimeout(timer));
+  over.addEventListener("abort", () => {
+    clearTimeout(timer);
+    region.classList.remove("stale");
+  });
   pulse.addEventListener("away", grey, { signal: over });
   pulse.addEventListener("back", () => filled && refresh(), { signal: over });
 

@@ -15,9 +15,10 @@ addEventListener("pagehide", settle);
 
 /**
  * A button whose work begins 10 s after it; meanwhile it is one to undo that, in the same place.
- * @param {{key: string, verb: string, what: string, work: (options: object) => Promise<any>}} action
+ * @param {{key: string, verb: string, past: string, what: string,
+ *   work: (options: object) => Promise<any>}} action
  */
-export function undoable({ key, verb, what, work }) {
+export function undoable({ key, verb, past, what, work }) {
   const place = h("span", { class: "undoable" }, waiting.has(key) ? undo() : begin());
 
   function button(name, title, onclick) {
@@ -39,7 +40,7 @@ export function undoable({ key, verb, what, work }) {
       const timer = setTimeout(() => waiting.get(key)?.done(), UNDO_SECONDS * 1000);
       waiting.set(key, { timer, done });
       place.replaceChildren(undo());
-      focusNext();
+      focusNext(place);
       announce(`${verb}: ${what}. It can be undone for ${UNDO_SECONDS} seconds.`);
     });
   }
@@ -66,16 +67,23 @@ export function undoable({ key, verb, what, work }) {
     try {
       // It goes out even where the page is closed.
       await work({ keepalive: true });
+      say(h("span", { class: "muted" }, past));
     } catch (error) {
-      const failed = h("span", { class: "failed", role: "alert" }, error.message);
-      // The row may have been made again meanwhile.
-      const shown = document.querySelector(`[data-key="undo-${CSS.escape(key)}"]`);
-      (shown?.parentElement ?? place).replaceChildren(begin(), failed);
+      say(begin(), h("span", { class: "failed", role: "alert" }, error.message));
     }
   }
 
-  function focusNext() {
-    const row = place.closest("[data-row]");
+  function say(...words) {
+    // The row may have been made again meanwhile.
+    const shown = document.querySelector(`[data-key="undo-${CSS.escape(key)}"]`);
+    const where = shown?.parentElement ?? place;
+    const focused = where.contains(document.activeElement);
+    where.replaceChildren(...words);
+    if (focused) focusNext(where);
+  }
+
+  function focusNext(from) {
+    const row = from.closest("[data-row]");
     const list = row?.parentElement;
     if (!list) return;
     const rows = [...list.children];

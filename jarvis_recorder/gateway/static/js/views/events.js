@@ -60,7 +60,7 @@ export function events(root, params, over) {
   list.append(h("label", { class: "inline" }, follow, " Follow what is recorded"));
   root.append(form.element, histogram, list);
   form.show(filters);
-  clustersOfEvents(over)
+  clustersOfEvents()
     .then(form.offer)
     .catch(() => {}); // without them there is nothing to choose from
 

@@ -93,7 +93,7 @@ async function whole(head, signal) {
 
 async function clusterNow(signal) {
   const since = new Date(Date.now() - HOURS * 3_600_000).toISOString();
-  const names = await clusterNames(signal);
+  const names = await clusterNames();
   const all = await Promise.all(
     names.map(async (name) => {
       const recent = await snapshotHeads(name, { since, limit: 1000 }, signal);
