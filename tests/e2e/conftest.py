@@ -106,4 +106,5 @@ async def told(amqp_url, recorder):
 
 async def show(page, view):
     await page.evaluate(f"location.hash = '#/{view}'")
-    await page.locator(f"#nav [data-view='{view}'][aria-current]").wait_for()
+    name = view.partition("?")[0]
+    await page.locator(f"#nav [data-view='{name}'][aria-current]").wait_for()
