@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -42,6 +43,9 @@ from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.shield import POLICY, Shield
 
 _STATIC: Final = Path(__file__).parent / "static"
+_LEAST_COMPRESSED_BYTES: Final = 1_024
+# Two thirds of the time of the usual level 9, for one percent more bytes.
+_LEVEL: Final = 5
 _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put it"
 
 
@@ -79,6 +83,11 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer"],
         )
+    # The stream passes as it is. A secret cannot be guessed by the size of an answer: no browser
+    # sends a token along with what another page makes it ask.
+    application.add_middleware(
+        GZipMiddleware, minimum_size=_LEAST_COMPRESSED_BYTES, compresslevel=_LEVEL
+    )
     application.add_middleware(Shield)
     application.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     application.add_api_route("/api/docs", _documentation, include_in_schema=False)

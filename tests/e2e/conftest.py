@@ -2,6 +2,7 @@
 
 import random
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.story import tell
 from jarvis_recorder.wire.topics import EXCHANGE
 from tests.support.gateway import PASSWORD
+from tests.support.publisher import event
+from tests.support.recorder import wait_until
 
 CHROMIUM = "/usr/bin/chromium"
 ARTEFACTS = Path(__file__).parents[2] / ".artefacts"
+UNDO_MS = 10_000
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -78,3 +82,29 @@ async def log_in(page, password=PASSWORD):
     await page.get_by_label("Password").fill(password)
     await page.keyboard.press("Enter")
     await page.get_by_role("heading", name="Unresolved alerts").wait_for()
+
+
+def ago(**since):
+    return (datetime.now(UTC) - timedelta(**since)).isoformat().replace("+00:00", "Z")
+
+
+def just_now(summary, **changes):
+    return event(summary=summary, timestamp=ago(), **changes)
+
+
+def snapshot(cluster, *nodes, **since):
+    """Return what a monitor publishes about a cluster of such nodes, so long ago."""
+    state = {"nodes": [{"name": name, "status": "online", "cpu": 0.2} for name in nodes]}
+    body = {"snapshot": state, "timestamp": ago(**since), "cluster": cluster}
+    return ("cluster.snapshot", body, {})
+
+
+async def told(amqp_url, recorder):
+    await tell_story(amqp_url)
+    wait_until(lambda: recorder.count("cluster_snapshots") >= 60, "the story is recorded")
+
+
+async def show(page, view):
+    await page.evaluate(f"location.hash = '#/{view}'")
+    name = view.partition("?")[0]
+    await page.locator(f"#nav [data-view='{name}'][aria-current]").wait_for()

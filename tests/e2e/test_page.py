@@ -2,35 +2,19 @@
 
 import re
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ARTEFACTS, log_in, tell_story
+from tests.e2e.conftest import ARTEFACTS, UNDO_MS, just_now, log_in, show, told
 from tests.support.gateway import READER_PASSWORD
-from tests.support.publisher import EVENT_KEY, event, publish
+from tests.support.publisher import EVENT_KEY, publish
 from tests.support.recorder import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
 
 VIEWS = ["now", "events", "moment", "conversations", "preferences", "dead-letters"]
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
-
-
-def just_now(summary, **changes):
-    moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return event(summary=summary, timestamp=moment, **changes)
-
-
-async def told(amqp_url, recorder):
-    await tell_story(amqp_url)
-    wait_until(lambda: recorder.count("cluster_snapshots") >= 60, "the story is recorded")
-
-
-async def show(page, view):
-    await page.evaluate(f"location.hash = '#/{view}'")
-    await page.locator(f"#nav [data-view='{view}'][aria-current]").wait_for()
 
 
 async def assert_accessible(page):
@@ -52,7 +36,7 @@ async def test_a_wrong_password_is_said_and_the_right_one_lets_in(page):
     await page.get_by_text("Invalid password").wait_for()
 
     await log_in(page)
-    await page.get_by_text("live", exact=True).wait_for()
+    await page.get_by_text("recording", exact=True).wait_for()
 
 
 async def test_a_token_that_is_not_good_leads_to_login_and_back_to_the_same_view(page):
@@ -71,7 +55,7 @@ async def test_a_token_that_is_not_good_leads_to_login_and_back_to_the_same_view
 async def test_an_alert_appears_without_reload_and_is_resolved(page, amqp_url, recorder):
     await log_in(page)
     await page.get_by_text("Nothing is wrong").wait_for()
-    await page.get_by_text("live", exact=True).wait_for()
+    await page.get_by_text("recording", exact=True).wait_for()
 
     began = time.monotonic()
     await publish(amqp_url, (EVENT_KEY, just_now("<b>pve</b> is down"), {}))
@@ -79,7 +63,7 @@ async def test_an_alert_appears_without_reload_and_is_resolved(page, amqp_url, r
     print(f"seen {time.monotonic() - began:.3f} s after it was published")
 
     await page.get_by_role("button", name="Resolve").click()
-    await page.get_by_text("Nothing is wrong").wait_for()
+    await page.get_by_text("Nothing is wrong").wait_for(timeout=UNDO_MS + 10_000)
     assert recorder.rows("SELECT resolved FROM events") == [(1,)]
 
 
@@ -93,7 +77,7 @@ async def test_a_resolution_that_fails_is_said(page, amqp_url, recorder):
 
     await page.get_by_role("button", name="Resolve").click()
 
-    await page.get_by_role("alert").get_by_text("no luck").wait_for()
+    await page.get_by_role("alert").get_by_text("no luck").wait_for(timeout=UNDO_MS + 10_000)
     assert await page.get_by_role("button", name="Resolve").is_enabled()
 
 
@@ -136,6 +120,7 @@ async def test_new_events_come_into_the_list_and_older_ones_by_page(page, amqp_u
 
     await publish(amqp_url, (EVENT_KEY, just_now("the newest"), {}))
 
+    await page.get_by_role("button", name="1 new").click()
     await page.get_by_text("the newest").wait_for()
     assert await page.locator(".event").count() == 61
 
@@ -316,7 +301,7 @@ async def test_the_keyboard_alone_resolves_an_alert(page, amqp_url, recorder):
             break
     await page.keyboard.press("Enter")
 
-    await page.get_by_text("Nothing is wrong").wait_for()
+    await page.get_by_text("Nothing is wrong").wait_for(timeout=UNDO_MS + 10_000)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -357,6 +357,22 @@ async def test_what_goes_on_is_streamed(amqp_url, gateway, operator):
     assert sorted(kinds) == ["event", "event", "preference", "resolved"]
 
 
+def test_page_and_answers_are_compressed_and_the_stream_is_not(operator):
+    for number in range(50):
+        operator.post("/api/memory/events", json={**ALERT, "details": {"number": number}})
+
+    for path in ("/", "/static/js/main.js", "/static/vendor/uplot/uPlot.esm.js"):
+        assert operator.get(path).headers["content-encoding"] == "gzip", path
+    small = operator.get("/api/memory/events")
+    plain = operator.get("/api/memory/events", headers={"Accept-Encoding": "identity"})
+    assert plain.json() == small.json()
+    assert "content-encoding" not in plain.headers
+    assert int(small.headers["content-length"]) < int(plain.headers["content-length"]) / 5
+    # That it is not held back either is seen where something goes on.
+    with operator.stream("GET", "/api/live") as stream:
+        assert "content-encoding" not in stream.headers
+
+
 class _ThreadsafeFuture:
     """A future that a thread may finish."""
 

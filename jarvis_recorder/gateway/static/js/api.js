@@ -2,10 +2,8 @@
 
 const KEY = "jarvis.token";
 
-/** Says "away" (detail: sentence), "back" and "login" (the token is gone or not good). */
+/** Says "login" (the token is gone, changed, or not good) and "doubt" (something does not answer). */
 export const state = new EventTarget();
-
-let isAway = false;
 
 export class ApiError extends Error {
   /** @param {number} status 0 where there was no answer @param {string} message */
@@ -16,7 +14,12 @@ export class ApiError extends Error {
 
   /** Whether the same request may work in a moment. */
   get passes() {
-    return [0, 429, 502, 503, 504].includes(this.status);
+    return [429, 502].includes(this.status) || this.isAway;
+  }
+
+  /** Whether the gateway, or the recorder behind it, did not answer. */
+  get isAway() {
+    return [0, 503, 504].includes(this.status);
   }
 }
 
@@ -40,30 +43,25 @@ export function mayChange() {
   return caller().role === "operator";
 }
 
+// Who logs out, or in as somebody else, does so in all tabs.
+addEventListener("storage", ({ key }) => {
+  if (key === null || key === KEY) state.dispatchEvent(new Event("login"));
+});
+
 export function loginNeeded() {
   token.forget();
   state.dispatchEvent(new Event("login"));
 }
 
-/** Say whether the recorder answers; the page shows it once, for all views. */
-function heard(error) {
-  if ([0, 503, 504].includes(error?.status)) {
-    isAway = true;
-    state.dispatchEvent(new CustomEvent("away", { detail: error.message }));
-  } else if (isAway) {
-    isAway = false;
-    state.dispatchEvent(new Event("back"));
-  }
-}
-
 /**
  * @param {string} method
  * @param {string} path
- * @param {{query?: object, body?: any, signal?: AbortSignal}} [options]
+ * @param {{query?: object, body?: any, signal?: AbortSignal, keepalive?: boolean}} [options]
  */
-async function call(method, path, { query = {}, body, signal } = {}) {
+async function call(method, path, { query = {}, body, signal, keepalive } = {}) {
   const known = Object.entries(query).filter(([, value]) => value !== "" && value != null);
-  const search = known.length ? `?${new URLSearchParams(known)}` : "";
+  const mark = path.includes("?") ? "&" : "?";
+  const search = known.length ? `${mark}${new URLSearchParams(known)}` : "";
   const used = token.get();
   const headers = {};
   if (used) headers.Authorization = `Bearer ${used}`;
@@ -75,14 +73,14 @@ async function call(method, path, { query = {}, body, signal } = {}) {
       method,
       headers,
       signal,
+      keepalive,
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     text = await answer.text();
   } catch (error) {
     if (signal?.aborted) throw error;
-    const failed = new ApiError(0, "The gateway does not answer.");
-    heard(failed);
-    throw failed;
+    state.dispatchEvent(new Event("doubt"));
+    throw new ApiError(0, "The gateway does not answer.");
   }
   let read = {};
   try {
@@ -90,21 +88,18 @@ async function call(method, path, { query = {}, body, signal } = {}) {
   } catch {
     /* an answer of a proxy's, perhaps */
   }
-  if (answer.ok) {
-    heard(null);
-    return read;
-  }
+  if (answer.ok) return read;
   const failed = new ApiError(
     answer.status,
     read.error || `The gateway answered ${answer.status}.`,
   );
   // A late answer to an old token must not end the login that came after it.
   if (answer.status === 401 && used && used === token.get()) loginNeeded();
-  if (answer.status !== 401) heard(failed);
+  if (failed.isAway) state.dispatchEvent(new Event("doubt"));
   throw failed;
 }
 
 export const get = (path, query, signal) => call("GET", path, { query, signal });
-export const post = (path, body) => call("POST", path, { body });
+export const post = (path, body, options) => call("POST", path, { body, ...options });
 export const put = (path, body) => call("PUT", path, { body });
 export const remove = (path) => call("DELETE", path);

@@ -6,6 +6,28 @@ import { SEVERITIES } from "./format.js";
 import { theme } from "./theme.js";
 
 const HEIGHT = 160;
+const DAY = 86_400;
+
+const styles = {
+  second: new Intl.DateTimeFormat(undefined, { timeStyle: "medium" }),
+  minute: new Intl.DateTimeFormat(undefined, { timeStyle: "short" }),
+  day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" }),
+  month: new Intl.DateTimeFormat(undefined, { month: "short", year: "numeric" }),
+};
+
+/** Times as the reader's language writes them, and the day below where another one begins. */
+function timeLabels(_, splits, __, ___, step) {
+  if (step >= 28 * DAY) return splits.map((at) => styles.month.format(at * 1000));
+  if (step >= DAY) return splits.map((at) => styles.day.format(at * 1000));
+  let before = "";
+  return splits.map((at) => {
+    const day = styles.day.format(at * 1000);
+    const text = styles[step < 60 ? "second" : "minute"].format(at * 1000);
+    const fresh = day !== before;
+    before = day;
+    return fresh ? `${text}\n${day}` : text;
+  });
+}
 
 /**
  * @param {HTMLElement} place @param {AbortSignal} over
@@ -51,7 +73,7 @@ export function chart(place, over, zoomed) {
           y: { range: (_, __, most) => [0, Math.max(most, 4)] },
         },
         axes: [
-          axis,
+          { ...axis, values: timeLabels, space: 70 },
           {
             ...axis,
             size: 44,

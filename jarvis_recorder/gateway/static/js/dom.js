@@ -24,6 +24,11 @@ export function svg(tag, attributes = {}, ...children) {
 // What would reorder or hide text is shown as such; joiners shape emoji and letters.
 const HIDDEN = /(?![\n\r\t\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
+/** Return what an element may have for children, of what `h` takes. */
+export function text(...children) {
+  return whole(children);
+}
+
 function whole(children) {
   return children
     .flat(Infinity)
@@ -41,20 +46,116 @@ function fill(element, attributes, children) {
   }
 }
 
+/** What an element showed when it was made; ages go on by themselves and tell nothing new. */
+const prints = new WeakMap();
+
+function print(element) {
+  if (!prints.has(element))
+    prints.set(element, element.outerHTML.replace(/(<time data-ago[^>]*>)[^<]*/g, "$1"));
+  return prints.get(element);
+}
+
+/** Note what rows show before anybody changes them. */
+function noted(fresh) {
+  rowsOf(fresh).forEach(print);
+  return fresh;
+}
+
+const rowsOf = (region) => [...region.querySelectorAll("[data-row]")];
+
 /**
- * Put new children into a region; the focus and what was unfolded stay where they were
- * (elements are known again by `data-key`).
+ * What would come and go by a `refill`, and whether a row would stand elsewhere. Rows that only
+ * come after the last one move no other.
+ */
+export function difference(region, fresh) {
+  const [old, next] = [region, fresh].map((of) => rowsOf(of).map((row) => row.dataset.row));
+  return {
+    come: next.filter((key) => !old.includes(key)).length,
+    gone: old.filter((key) => !next.includes(key)).length,
+    moves: next.length > 0 && old.some((key, index) => key !== next[index]),
+  };
+}
+
+/** Show what changed in rows that stay where they are, and which are gone. */
+export function renew(region, fresh) {
+  noted(fresh);
+  const next = new Map(rowsOf(fresh).map((row) => [row.dataset.row, row]));
+  keepingPlace(region, () => {
+    for (const row of rowsOf(region)) {
+      const now = next.get(row.dataset.row);
+      row.classList.toggle("gone", !now);
+      if (now && print(now) !== print(row)) row.replaceWith(now);
+    }
+  });
+}
+
+/**
+ * Put new children into a region. A row (`data-row`) that shows the same stays the same element,
+ * so that neither a click, a selection nor what a row is about to do is lost; of all others the
+ * focus and what was unfolded stay (elements are known again by `data-key`).
  */
 export function refill(region, ...children) {
-  const focused = region.contains(document.activeElement) && document.activeElement.dataset.key;
+  const fresh = noted(h("div", {}, children));
+  keepingPlace(region, () => patch(region, fresh));
+}
+
+function patch(region, fresh) {
+  const old = new Map(
+    [...region.children].filter((one) => keyOf(one)).map((one) => [keyOf(one), one]),
+  );
+  const next = [...fresh.childNodes].map((one) => {
+    const known = one instanceof Element && keyOf(one) && old.get(keyOf(one));
+    if (!known) return one;
+    if (known.matches("[data-rows]")) patch(known, one);
+    else if (print(known) !== print(one) || known.matches(".gone")) return one;
+    return known;
+  });
+  const stays = new Set(next);
+  for (const one of [...region.childNodes]) if (!stays.has(one)) one.remove();
+  // Those that stay are passed by, not put in again: that would end a selection.
+  let at = region.firstChild;
+  for (const one of next) {
+    if (one === at) at = at.nextSibling;
+    else region.insertBefore(one, at);
+  }
+}
+
+const keyOf = (element) => element.dataset.row ?? element.dataset.rows;
+
+function keepingPlace(region, change) {
+  const within = region.contains(document.activeElement);
+  const focused = within && document.activeElement.dataset.key;
+  const place = within && rowsOf(region).findIndex((row) => row.contains(document.activeElement));
   const open = new Set(
     [...region.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key),
   );
-  region.replaceChildren(...whole(children));
+  change();
   for (const one of region.querySelectorAll("[data-key]")) {
     if (one.localName === "details" && open.has(one.dataset.key)) one.open = true;
-    if (focused && one.dataset.key === focused) one.focus();
+    if (focused && one.dataset.key === focused && one !== document.activeElement)
+      one.focus({ preventScroll: true });
   }
+  if (within && !region.contains(document.activeElement)) focusRow(region, place);
+}
+
+/** Focus what can be done with a row, or the region where there is none: never nothing at all. */
+export function focusRow(region, place = 0) {
+  const rows = rowsOf(region);
+  const row = rows[Math.min(Math.max(place, 0), rows.length - 1)];
+  const target = row
+    ? [...row.querySelectorAll(".undoable > button"), ...row.querySelectorAll("summary, a, button")]
+        // What is folded takes no focus.
+        .find((one) => one.checkVisibility())
+    : null;
+  if (!target) region.tabIndex = -1;
+  (target ?? region).focus({ preventScroll: true });
+}
+
+const status = () => document.getElementById("said");
+
+/** Say something to those who hear the page. */
+export function announce(text) {
+  status().textContent = text;
 }
 
 /** A region with a heading. */
@@ -69,7 +170,7 @@ export function factList(facts) {
     {},
     facts
       .filter(([, value]) => value)
-      .map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+      .map(([name, value]) => [h("dt", {}, name), h("dd", { dir: "auto" }, value)]),
   );
 }
 

@@ -5,25 +5,19 @@ import { factList, h } from "./dom.js";
 import { ago, laidOut, severity, when } from "./format.js";
 import { act } from "./load.js";
 import { link } from "./router.js";
+import { undoable } from "./undo.js";
 
 /** @param {any} event @param {(event: any) => void} changed */
 function resolveButton(event, changed) {
   if (!mayChange() || event.resolved) return null;
-  return act(
-    h(
-      "button",
-      {
-        type: "button",
-        class: "quiet",
-        "data-key": `resolve-${event.id}`,
-        "aria-label": `Resolve: ${event.summary}`,
-      },
-      "Resolve",
-    ),
-    async () => {
-      changed((await post(`/api/events/${event.id}/resolve`)).event);
-    },
-  );
+  return undoable({
+    key: `resolve-${event.id}`,
+    verb: "Resolve",
+    past: "resolved",
+    what: event.summary,
+    work: async (options) =>
+      changed((await post(`/api/events/${event.id}/resolve`, undefined, options)).event),
+  });
 }
 
 /** @param {any} event @param {(event: any) => void} changed */
@@ -37,21 +31,26 @@ function wholeButton(event, changed) {
   );
 }
 
-/** @param {any} event @param {(event: any) => void} changed @param {{now?: boolean}} [options] */
-export function eventRow(event, changed, { now = false } = {}) {
+/**
+ * @param {any} event @param {(event: any) => void} changed
+ * @param {{now?: boolean, open?: boolean}} [options] `now`: for those who look at what is wrong
+ */
+export function eventRow(event, changed, { now = false, open = false } = {}) {
   const row = h(
     "details",
-    { "data-key": `event-${event.id}` },
+    { "data-key": `event-${event.id}`, open },
     h(
       "summary",
       { "data-key": `summary-${event.id}` },
       now ? ago(event.timestamp) : when(event.timestamp),
       severity(event.severity),
-      h("span", { class: "text" }, event.summary),
+      h("span", { class: "text", dir: "auto" }, event.summary),
       h(
         "span",
-        { class: "muted" },
-        [!now && event.type, event.node, event.resolved && "resolved"].filter(Boolean).join(" · "),
+        { class: "muted", dir: "auto" },
+        [!now && event.type, event.cluster, event.node, event.resolved && "resolved"]
+          .filter(Boolean)
+          .join(" · "),
       ),
     ),
     factList([
@@ -60,20 +59,28 @@ export function eventRow(event, changed, { now = false } = {}) {
       ["UTC", event.timestamp],
       ["Type", event.type],
       ["Source", event.source],
+      ["Cluster", event.cluster],
       ["Node", event.node],
       [
         "Resolved",
         event.resolved && [when(event.resolvedAt), ` by ${event.resolvedBy ?? "unknown"}`],
       ],
     ]),
-    event.details && h("pre", { tabindex: "0", "aria-label": "Details" }, laidOut(event.details)),
+    event.details &&
+      h("pre", { tabindex: "0", dir: "auto", "aria-label": "Details" }, laidOut(event.details)),
     h(
       "p",
       { class: "row" },
       h("a", { href: link("moment", { event: event.id }) }, "See the moment"),
+      h("a", { href: link(`events/${event.id}`) }, "Link to it"),
       wholeButton(event, changed),
       !now && resolveButton(event, changed),
     ),
   );
-  return h("li", { class: `event ${event.severity}` }, row, now && resolveButton(event, changed));
+  return h(
+    "li",
+    { class: `event ${event.severity}`, "data-row": `event-${event.id}` },
+    row,
+    now && resolveButton(event, changed),
+  );
 }

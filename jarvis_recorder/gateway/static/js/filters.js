@@ -12,7 +12,8 @@ const RANGES = [
   ["720", "Last 30 days"],
   ["", "From … to"],
 ];
-const FILTERS = ["type", "severity", "source", "node", "resolved", "text"];
+const FILTERS = ["type", "severity", "source", "node", "cluster", "resolved", "text"];
+const ANY_TYPE = "any";
 
 export function iso(seconds) {
   return new Date(seconds * 1000).toISOString();
@@ -32,8 +33,22 @@ export function written({ range, since, until, ...rest }) {
   return { ...rest, ...(range ? { range } : { since, until }) };
 }
 
+/** What is asked for besides times and types. */
 export function asked(filters) {
-  return Object.fromEntries(FILTERS.map((name) => [name, filters[name]]));
+  return Object.fromEntries(
+    FILTERS.filter((name) => name !== "type").map((name) => [name, filters[name]]),
+  );
+}
+
+/** The types meant: where none is chosen all but metrics, which are most of what there is. */
+export function typesOf({ type }) {
+  if (type === ANY_TYPE) return [""];
+  return type ? [type] : TYPES.filter((name) => name !== "metric");
+}
+
+/** The same filters with metrics, null where they say already whether metrics are meant. */
+export function withMetrics(filters) {
+  return filters.type ? null : { ...filters, type: ANY_TYPE };
 }
 
 export function bounds({ range, since, until }) {
@@ -70,6 +85,8 @@ export function filterForm(choose) {
         onchange: ({ target }) => choose({ [name]: target.value.trim() }),
       }),
     );
+  const cluster = select("cluster", "Cluster", [["", "any"]]);
+  cluster.hidden = true;
   const any = (names) => [["", "any"], ...names.map((name) => [name, name])];
   const time = (name, title) =>
     labelled(
@@ -108,20 +125,36 @@ export function filterForm(choose) {
     time("since", "From"),
     time("until", "To"),
     select("severity", "Severity", any(SEVERITIES)),
-    select("type", "Type", any(TYPES)),
+    select("type", "Type", [
+      ["", "all but metrics"],
+      [ANY_TYPE, "any"],
+      ...TYPES.map((name) => [name, name]),
+    ]),
     select("source", "Source", any(SOURCES)),
-    text("node", "Node", { type: "text" }),
+    text("node", "Node", { type: "text", dir: "auto" }),
+    cluster,
     select("resolved", "Resolved", [
       ["", "any"],
       ["false", "no"],
       ["true", "yes"],
     ]),
-    text("text", "Words", { type: "search" }),
+    text("text", "Words", { type: "search", dir: "auto" }),
     h("button", { type: "button", class: "quiet", onclick: () => go("events", {}) }, "Clear"),
   );
+  let shown = {};
   return {
     element,
+    /** Offer these clusters, where there are several to choose from. */
+    offer(names) {
+      cluster.hidden = names.length < 2;
+      fields.cluster.replaceChildren(
+        h("option", { value: "" }, "any"),
+        ...names.filter(Boolean).map((name) => h("option", { value: name }, name)),
+      );
+      fields.cluster.value = shown.cluster;
+    },
     show(filters) {
+      shown = filters;
       for (const [name, field] of Object.entries(fields)) field.value = filters[name];
       const [since, until] = bounds(filters);
       fields.since.value = toInput(since);

@@ -17,6 +17,7 @@ const dayClock = new Intl.DateTimeFormat(undefined, {
 });
 const yearClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const number = new Intl.NumberFormat();
+const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
 export function when(moment) {
   if (!moment) return h("span", { class: "muted" }, "–");
@@ -40,12 +41,32 @@ export function span(seconds) {
   return `${Math.floor(left / 86400)} d ${Math.floor((left % 86400) / 3600)} h`;
 }
 
+function age(moment) {
+  const seconds = Math.round((Date.now() - Date.parse(moment)) / 1000);
+  // A clock may be a little off; what is further ahead is said to be.
+  if (seconds < -60) return `in ${span(-seconds)}`;
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes > 0 && minutes < 60 ? `${minutes} min` : span(seconds)} ago`;
+}
+
 export function ago(moment) {
   if (!moment) return h("span", { class: "muted" }, "none yet");
-  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(moment)) / 1000));
-  const minutes = Math.floor(seconds / 60);
-  const text = `${minutes > 0 && minutes < 60 ? `${minutes} min` : span(seconds)} ago`;
-  return h("time", { datetime: moment, title: String(moment) }, text);
+  return h("time", { "data-ago": true, datetime: moment, title: String(moment) }, age(moment));
+}
+
+/** Have all ages go on, whether anything else comes or not. */
+export function keepAges() {
+  setInterval(() => {
+    for (const one of document.querySelectorAll("time[data-ago]")) {
+      const text = age(one.dateTime);
+      if (one.textContent !== text) one.textContent = text;
+    }
+  }, 5_000);
+}
+
+/** With one digit behind the point, or what the reader's language has there. */
+export function tenths(value) {
+  return short.format(value);
 }
 
 export function count(value) {
@@ -61,7 +82,7 @@ export function bytes(value) {
     left /= 1024;
     unit += 1;
   }
-  return `${left >= 100 || unit === 0 ? Math.round(left) : left.toFixed(1)} ${units[unit]}`;
+  return `${left >= 100 ? number.format(Math.round(left)) : short.format(left)} ${units[unit]}`;
 }
 
 export function severity(name) {

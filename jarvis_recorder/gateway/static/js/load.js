@@ -1,11 +1,16 @@
 /** A region of a view with its data: loading, there, grey while the recorder is away. */
 
-import { h, refill } from "./dom.js";
+import { attended } from "./attention.js";
+import { difference, focusRow, h, refill, renew } from "./dom.js";
+import { when } from "./format.js";
+import { pulse } from "./pulse.js";
 
 const SLOWEST_RETRY = 15_000;
+const LOOK_AGAIN = 1_000;
 
 /**
- * Keep a region filled until the view is left.
+ * Keep a region filled until the view is left. `load` is for what the reader asked for; `refresh`
+ * for what comes by itself, which moves no row while somebody is at them: a button says what waits.
  * @template T
  * @param {HTMLElement} region
  * @param {AbortSignal} over the view is left
@@ -17,50 +22,111 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
   let timer = 0;
   let latest = 0;
   let wait = 1_000;
-  let filled = false;
+  /** When what is shown was fetched. @type {Date|null} */
+  let filled = null;
   const problem = h("p", { class: "problem", role: "status", hidden: true });
   const content = h("div", { class: "content" }, h("p", { class: "loading" }, "Loading …"));
+  const old = h("span", { class: "old", hidden: true });
+  const held = holding(region, content, over);
+  // Without height, so that what is said here moves nothing.
+  region.prepend(h("div", { class: "over" }, old, held.button));
+  region.classList.add("kept");
   region.append(problem, content);
-  over.addEventListener("abort", () => clearTimeout(timer));
+  over.addEventListener("abort", () => {
+    clearTimeout(timer);
+    region.classList.remove("stale");
+  });
+  pulse.addEventListener("away", grey, { signal: over });
+  pulse.addEventListener("back", () => filled && refresh(), { signal: over });
 
-  async function load() {
+  async function start(asked) {
     clearTimeout(timer);
     const mine = ++latest;
     region.setAttribute("aria-busy", "true");
     try {
       const data = await fetch(over);
       if (mine !== latest || over.aborted) return;
-      problem.hidden = true;
+      problem.hidden = old.hidden = true;
       region.classList.remove("stale");
-      filled = true;
+      filled = new Date();
       wait = 1_000;
-      refill(content, render(data));
-      if (every) timer = setTimeout(load, every * 1000);
+      held.show(() => render(data), asked);
+      if (every) timer = setTimeout(refresh, every * 1000);
     } catch (error) {
       if (mine !== latest || over.aborted) return;
-      failed(error);
+      failed(error, asked);
     } finally {
       if (mine === latest) region.removeAttribute("aria-busy");
     }
   }
 
-  function failed(error) {
+  const load = () => start(true);
+  const refresh = () => start(false);
+
+  function grey() {
+    if (!filled) return;
+    region.classList.add("stale");
+    old.replaceChildren("as of ", when(filled.toISOString()));
+    old.hidden = false;
+  }
+
+  function failed(error, asked) {
     const passes = error.passes === true;
     if (error.status === undefined) console.error(error);
-    problem.hidden = false;
-    if (!filled || !passes) content.replaceChildren();
-    region.classList.toggle("stale", filled && passes);
+    const stays = filled && passes;
+    if (stays) grey();
+    else content.replaceChildren();
+    // What comes by itself and fails is said without moving what is shown.
+    problem.hidden = stays && !asked;
     problem.textContent = passes
       ? `${error.message} ${filled ? "What is grey is from before. " : ""}Trying again …`
       : error.message;
     if (passes) {
-      timer = setTimeout(load, wait);
+      timer = setTimeout(() => start(asked), wait);
       wait = Math.min(wait * 2, SLOWEST_RETRY);
     }
   }
 
   load();
-  return { load, content };
+  return { load, refresh, content, show: held.show };
+}
+
+/** What waits until nobody is at the rows, or until it is asked for. */
+function holding(region, content, over) {
+  let waiting = null;
+  let timer = 0;
+  const button = h("button", { type: "button", class: "news", hidden: true, onclick: take });
+  over.addEventListener("abort", () => clearTimeout(timer));
+
+  /** @param {() => any} make returns children @param {boolean} [asked] by the reader */
+  function show(make, asked = false) {
+    clearTimeout(timer);
+    const fresh = h("div", {}, make());
+    const { come, gone, moves } = difference(content, fresh);
+    waiting = !asked && moves && attended(region) ? make : null;
+    button.hidden = !waiting;
+    if (!waiting) {
+      refill(content, [...fresh.childNodes]);
+      return;
+    }
+    renew(content, fresh);
+    button.textContent =
+      [come && `${come} new`, gone && `${gone} gone`].filter(Boolean).join(", ") || "New order";
+    timer = setTimeout(again, LOOK_AGAIN);
+  }
+
+  function again() {
+    if (attended(region)) timer = setTimeout(again, LOOK_AGAIN);
+    else show(waiting);
+  }
+
+  function take() {
+    show(waiting, true);
+    if (region.getBoundingClientRect().top < 0) region.scrollIntoView();
+    focusRow(content);
+  }
+
+  return { button, show };
 }
 
 /**
@@ -82,7 +148,7 @@ export function soon(work, over, delay = 120, gap = 1_000) {
   };
 }
 
-/** A button's work: disabled meanwhile, what fails is said beside it. */
+/** A button's work: disabled meanwhile, what fails is said next to it. */
 export function act(button, work) {
   button.addEventListener("click", async () => {
     button.disabled = true;

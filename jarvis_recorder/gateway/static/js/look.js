@@ -5,17 +5,50 @@ import { get } from "./api.js";
 const MOST_CALLS = 20;
 
 /**
- * Return events that a question asks for, and where older ones begin, if there may be any.
- * @param {{limit: number}} question @param {string|null} from @param {AbortSignal} signal
+ * Return events that a question asks for, newest first, and where older ones begin, if there may
+ * be any. `types` are asked for one by one: an empty one is all of them.
+ * @param {{limit: number, types: string[]}} question @param {any} from @param {AbortSignal} signal
  */
-export async function look(question, from, signal) {
+export async function look({ types, ...question }, from, signal) {
+  // What was given back before stays as it was, so that the same page can be tried again.
+  const streams = (from?.streams ?? types.map(beginning)).map((one) => ({ ...one }));
   const events = [];
-  let cursor = from;
-  for (let calls = 0; calls < MOST_CALLS && events.length < question.limit; calls += 1) {
-    const page = await get("/api/memory/events", { ...question, cursor }, signal);
-    events.push(...page.events);
-    cursor = page.nextCursor;
-    if (!cursor) break;
+  let calls = 0;
+  while (events.length < question.limit) {
+    const dry = streams.filter((one) => !one.events.length && !one.over);
+    if (dry.length && calls >= MOST_CALLS) break;
+    calls += dry.length;
+    await Promise.all(dry.map((one) => fill(one, question, signal)));
+    if (streams.some((one) => !one.events.length && !one.over)) continue;
+    const next = newest(streams);
+    if (!next) break;
+    events.push(next.events[0]);
+    next.events = next.events.slice(1);
   }
-  return { events, older: cursor && { question, cursor } };
+  const more = streams.some((one) => one.events.length || !one.over);
+  return { events, older: more ? { question: { types, ...question }, streams } : null };
+}
+
+function beginning(type) {
+  return { type, cursor: null, events: [], over: false };
+}
+
+async function fill(stream, question, signal) {
+  const { type, cursor } = stream;
+  const page = await get("/api/memory/events", { ...question, type, cursor }, signal);
+  stream.events = page.events;
+  stream.cursor = page.nextCursor;
+  stream.over = !page.nextCursor;
+}
+
+/** Times have all the same length, and so compare as texts. */
+function newest(streams) {
+  const rank = ({ events: [{ timestamp, id }] }) => [timestamp, id];
+  return streams
+    .filter((one) => one.events.length)
+    .reduce((best, one) => {
+      if (!best) return one;
+      const [[time, id], [otherTime, otherId]] = [rank(one), rank(best)];
+      return time > otherTime || (time === otherTime && id > otherId) ? one : best;
+    }, null);
 }

@@ -1,13 +1,18 @@
 /** The page put together: who looks, which view, whether the recorder answers. */
 
+import { watchAlerts } from "./alerts.js";
 import { state, token } from "./api.js";
 import { h } from "./dom.js";
-import { live, start, stop } from "./live.js";
+import { keepAges, when } from "./format.js";
+import * as live from "./live.js";
+import * as pulse from "./pulse.js";
 import { link, place } from "./router.js";
 import { themeSwitch } from "./theme.js";
+import { settle } from "./undo.js";
 import { conversations } from "./views/conversations.js";
 import { deadLetters } from "./views/dead-letters.js";
 import { events } from "./views/events.js";
+import { oneEvent } from "./views/one-event.js";
 import { login } from "./views/login.js";
 import { moment } from "./views/moment.js";
 import { now } from "./views/now.js";
@@ -24,10 +29,15 @@ const VIEWS = {
 
 const byId = (id) => document.getElementById(id);
 const content = byId("content");
+/** What goes on while somebody is logged in. */
+let inside = new AbortController();
+let title = "";
+let alerts = 0;
 /** @type {{name: string, over: AbortController, update?: (params: URLSearchParams) => void}|null} */
 let shown = null;
 
 function leave() {
+  settle();
   shown?.over.abort();
   shown = null;
 }
@@ -37,34 +47,45 @@ function show() {
     showLogin();
     return;
   }
-  const { name: asked, params } = place();
+  const { name: asked, id, params } = place();
   const name = Object.hasOwn(VIEWS, asked) ? asked : "now";
+  const one = name === "events" && id ? id : "";
   for (const anchor of byId("nav").children) {
     if (anchor.dataset.view === name) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
-  if (shown?.name === name && shown.update) {
+  if (shown?.name === name && shown.update && !one) {
     shown.update(params);
     return;
   }
   const moved = shown !== null;
   leave();
   const over = new AbortController();
-  const [title, view] = VIEWS[name];
-  document.title = `${title} · jarvis recorder`;
+  const [words, view] = VIEWS[name];
+  title = one ? `Event ${one}` : words;
+  entitle();
   const heading = h("h1", { tabindex: "-1" }, title);
   content.replaceChildren(heading);
   shown = { name, over };
-  shown.update = view(content, params, over.signal);
+  if (one) oneEvent(content, one, over.signal);
+  else shown.update = view(content, params, over.signal);
   if (moved) {
     heading.focus({ preventScroll: true });
     scrollTo(0, 0);
   }
 }
 
+/** A tab among others says what is wrong, too. */
+function entitle() {
+  const away = pulse.condition().name === "away" ? "away · " : "";
+  document.title = `${alerts ? `(${alerts}) ` : ""}${away}${title} · jarvis recorder`;
+}
+
 function showLogin() {
   leave();
-  stop();
+  inside.abort();
+  live.stop();
+  pulse.stop();
   byId("top").hidden = true;
   byId("away").hidden = true;
   document.title = "Log in · jarvis recorder";
@@ -73,9 +94,29 @@ function showLogin() {
 }
 
 function enter() {
+  leave();
+  inside.abort();
+  inside = new AbortController();
+  alerts = 0;
   byId("top").hidden = false;
-  start();
+  live.start();
+  pulse.start();
+  watchAlerts(inside.signal, (total) => {
+    alerts = total;
+    entitle();
+  });
   show();
+}
+
+/** Never more than is known: nothing is green that was not heard of a moment ago. */
+function showCondition() {
+  const { name, since, why } = pulse.condition();
+  byId("live").dataset.state = name;
+  byId("live").replaceChildren(name, ...(since ? [" since ", when(since.toISOString())] : []));
+  byId("away").hidden = name !== "away";
+  const words = `The recorder is away: ${why} This page goes on trying.`;
+  if (why && byId("away").textContent !== words) byId("away").textContent = words;
+  entitle();
 }
 
 byId("nav").append(
@@ -88,22 +129,15 @@ byId("skip").addEventListener("click", (event) => {
   content.focus();
 });
 byId("logout").addEventListener("click", () => {
+  // What waits to be done is done by who asked for it.
+  leave();
   token.forget();
   showLogin();
 });
 themeSwitch(byId("theme"));
-live.addEventListener("state", ({ detail }) => {
-  byId("live").textContent = detail;
-  byId("live").dataset.state = detail;
-});
-state.addEventListener("login", showLogin);
-state.addEventListener("away", ({ detail }) => {
-  byId("away").textContent = `The recorder is away: ${detail} This page goes on trying.`;
-  byId("away").hidden = false;
-});
-state.addEventListener("back", () => {
-  byId("away").hidden = true;
-});
+pulse.pulse.addEventListener("change", () => token.get() && showCondition());
+state.addEventListener("login", () => (token.get() ? enter() : showLogin()));
 addEventListener("hashchange", show);
+keepAges();
 if (token.get()) enter();
 else showLogin();

@@ -1,9 +1,9 @@
 /** A region that holds the pages of a list, as many as were asked for. */
 
-import { h, refill } from "./dom.js";
+import { h } from "./dom.js";
 import { keep } from "./load.js";
 
-/** A list with a button for its next page; it begins anew when it is loaded anew. */
+/** A list with a button for its next page; it begins again when it is loaded again. */
 export function paged(region, over, fetch, name, render) {
   let all = [];
   let pages = 1;
@@ -45,7 +45,7 @@ export function paged(region, over, fetch, name, render) {
       all = [...all, ...answer[name]];
       cursor = answer.nextCursor;
       pages += 1;
-      refill(kept.content, lines());
+      kept.show(lines, true);
     } catch (error) {
       button.disabled = false;
       if (!over.aborted) button.after(h("span", { class: "failed", role: "alert" }, error.message));

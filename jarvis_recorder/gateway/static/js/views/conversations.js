@@ -1,12 +1,14 @@
 /** What was said, with which tools, and what it cost. */
 
 import { get } from "../api.js";
-import { empty, h, panel } from "../dom.js";
-import { count, laidOut, when } from "../format.js";
+import { announce, empty, h, panel, text } from "../dom.js";
+import { count, when } from "../format.js";
 import { live } from "../live.js";
-import { act, keep, soon } from "../load.js";
+import { keep, soon } from "../load.js";
 import { paged } from "../paged.js";
 import { go, link } from "../router.js";
+import { titleOf } from "../titles.js";
+import { transcript } from "../transcript.js";
 
 const DAYS = 30;
 
@@ -14,7 +16,8 @@ const DAYS = 30;
 export function conversations(root, params, over) {
   let session = params.get("session") ?? "";
   let words = params.get("q") ?? "";
-  const field = h("input", { type: "search", value: words });
+  let turn = params.get("turn") ?? "";
+  const field = h("input", { type: "search", dir: "auto", value: words });
   const search = h(
     "form",
     {
@@ -40,7 +43,7 @@ export function conversations(root, params, over) {
     "sessions",
     (all) =>
       all.length
-        ? h("ol", { class: "plain" }, all.map(sessionLine))
+        ? h("ol", { class: "plain", "data-rows": "sessions" }, all.map(sessionLine))
         : empty("No conversation has been recorded."),
   );
   let shown = new AbortController();
@@ -50,8 +53,8 @@ export function conversations(root, params, over) {
     "turn",
     soon(
       () => {
-        sessions.load();
-        if (session) right.load();
+        sessions.refresh();
+        if (session) right.refresh();
       },
       over,
       400,
@@ -61,19 +64,23 @@ export function conversations(root, params, over) {
   );
 
   function sessionLine(one) {
+    const anchor = h(
+      "a",
+      {
+        class: "title",
+        dir: "auto",
+        href: link("conversations", { session: one.sessionId }),
+        "data-key": `session-${one.sessionId}`,
+        "aria-current": one.sessionId === session && "true",
+      },
+      one.sessionId,
+    );
+    entitle(anchor, one.sessionId);
     return h(
       "li",
-      {},
-      h(
-        "a",
-        {
-          href: link("conversations", { session: one.sessionId }),
-          "data-key": `session-${one.sessionId}`,
-          "aria-current": one.sessionId === session && "true",
-        },
-        one.sessionId,
-      ),
-      h("span", { class: "muted" }, ` ${count(one.turns)} turns, `, when(one.lastAt)),
+      { "data-row": `session-${one.sessionId}` },
+      anchor,
+      h("span", { class: "muted" }, `${count(one.turns)} turns, `, when(one.lastAt)),
     );
   }
 
@@ -84,7 +91,7 @@ export function conversations(root, params, over) {
     const inside = AbortSignal.any([over, shown.signal]);
     said.replaceChildren();
     if (words) {
-      said.append(h("h2", {}, `Found for “${words}”`));
+      said.append(h("h2", {}, "Found for “", h("bdi", {}, words), "”"));
       return keep(
         said,
         inside,
@@ -94,74 +101,46 @@ export function conversations(root, params, over) {
     }
     if (!session) {
       said.append(h("h2", {}, "What was said"), empty("Choose a conversation, or search."));
-      return { load() {} };
+      return { refresh() {} };
     }
-    said.append(h("h2", {}, session));
-    return paged(
-      said,
-      inside,
-      (cursor, signal) =>
-        get(
-          `/api/conversations/${encodeURIComponent(session)}/turns`,
-          { limit: 100, cursor },
-          signal,
-        ),
-      "turns",
-      (all) => h("ol", { class: "turns" }, all.map(turnItem)),
-    );
+    const title = h("h2", { dir: "auto" }, "What was said");
+    entitle(title, session);
+    said.append(h("div", { class: "heading" }, title, copyButton(session)));
+    return transcript(said, inside, session, turn);
   }
 
   return (next) => {
     session = next.get("session") ?? "";
     words = next.get("q") ?? "";
+    turn = next.get("turn") ?? "";
     field.value = words;
     right = open();
     sessions.load();
   };
 }
 
-function turnItem(turn) {
-  const calls = Array.isArray(turn.toolCalls)
-    ? turn.toolCalls
-    : turn.toolCalls
-      ? [turn.toolCalls]
-      : [];
-  const cost = [
-    turn.model,
-    turn.tokensUsed !== null && `${count(turn.tokensUsed)} tokens`,
-    turn.costUsd !== null && `$${turn.costUsd}`,
-  ];
-  const whole =
-    turn.omitted.length > 0 &&
-    act(
-      h("button", { type: "button", class: "quiet", "data-key": `whole-${turn.id}` }, "Show all"),
-      async () => {
-        item.replaceWith(turnItem((await get(`/api/turns/${turn.id}`)).turn));
-      },
-    );
-  const item = h(
-    "li",
-    { class: `turn ${turn.role === "user" ? "user" : ""}` },
-    h(
-      "p",
-      { class: "row" },
-      h("strong", {}, turn.role),
-      when(turn.timestamp),
-      h("span", { class: "muted" }, cost.filter(Boolean).join(" · ")),
-      h("a", { href: link("moment", { at: turn.timestamp }) }, "Moment"),
-    ),
-    h("p", { class: "said" }, turn.content),
-    calls.map((tool, index) =>
-      h(
-        "details",
-        { "data-key": `tool-${turn.id}-${index}` },
-        h("summary", {}, `Tool: ${tool?.name ?? tool?.tool ?? tool?.function?.name ?? "call"}`),
-        h("pre", { tabindex: "0", "aria-label": "Tool call" }, laidOut(tool)),
-      ),
-    ),
-    whole && h("p", { class: "row" }, h("span", { class: "muted" }, "Not shown whole."), whole),
+/** Show a conversation's title in an element, as soon as it is known. */
+function entitle(element, session) {
+  titleOf(session).then(
+    (title) => {
+      if (title) element.replaceChildren(...text(title));
+    },
+    () => {}, // without it what is there stays
   );
-  return item;
+}
+
+/** The id is for other programs; where the browser does not copy it is shown. */
+function copyButton(session) {
+  const button = h("button", { type: "button", class: "quiet" }, "Copy id");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(session);
+      announce("Copied");
+    } catch {
+      button.replaceWith(h("code", {}, session));
+    }
+  });
+  return button;
 }
 
 function foundList({ turns }) {
@@ -178,12 +157,19 @@ function foundList({ turns }) {
           { class: "row" },
           h("strong", {}, turn.role),
           when(turn.timestamp),
-          h("a", { href: link("conversations", { session: turn.sessionId }) }, turn.sessionId),
+          hitLink(turn),
         ),
-        h("p", { class: "said" }, marked(snippet, highlights)),
+        h("p", { class: "said", dir: "auto" }, marked(snippet, highlights)),
       ),
     ),
   );
+}
+
+function hitLink(turn) {
+  const to = link("conversations", { session: turn.sessionId, turn: turn.id });
+  const anchor = h("a", { class: "title", dir: "auto", href: to }, turn.sessionId);
+  entitle(anchor, turn.sessionId);
+  return anchor;
 }
 
 /** Places are counted in characters, not in the halves that JavaScript makes of some. */

@@ -69,7 +69,7 @@ export function deadLetters(root, params, over) {
           },
         ),
       page.letters.length
-        ? h("ol", { class: "plain letters" }, page.letters.map(line))
+        ? h("ol", { class: "plain letters", "data-rows": "letters" }, page.letters.map(line))
         : empty(reason ? "None of this reason." : "Everything could be recorded."),
       page.letters.length === MOST && h("p", { class: "muted" }, `The newest ${MOST} are shown.`),
     ];
@@ -116,7 +116,7 @@ export function deadLetters(root, params, over) {
         { "data-key": `letter-summary-${letter.id}` },
         when(letter.receivedAt),
         h("strong", {}, letter.reason),
-        h("span", { class: "text" }, letter.error),
+        h("span", { class: "text", dir: "auto" }, letter.error),
       ),
       body,
       mayChange() &&
@@ -128,7 +128,7 @@ export function deadLetters(root, params, over) {
           ),
         ),
     );
-    return h("li", {}, details);
+    return h("li", { "data-row": `letter-${letter.id}` }, details);
   }
 
   return (next) => {
@@ -155,7 +155,7 @@ function whole({ letter }) {
       factList([...Object.entries(letter.properties), ...Object.entries(letter.headers)]),
     ),
     // As it came: laid out, a key that stands twice would stand once.
-    h("pre", { tabindex: "0", "aria-label": "Body" }, letter.body),
+    h("pre", { tabindex: "0", dir: "auto", "aria-label": "Body" }, letter.body),
     !letter.bodyIsText && h("p", { class: "muted" }, "The body is no text; these are its bytes."),
     !letter.bodyIsWhole && h("p", { class: "muted" }, "The body is longer; this is its beginning."),
   ];

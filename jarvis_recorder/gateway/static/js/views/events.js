@@ -2,14 +2,24 @@
 
 import { get } from "../api.js";
 import { chart, legend } from "../chart.js";
-import { empty, h, panel, refill } from "../dom.js";
+import { empty, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
-import { asked, bounds, filterForm, iso, read, written } from "../filters.js";
+import {
+  asked,
+  bounds,
+  filterForm,
+  iso,
+  read,
+  typesOf,
+  withMetrics,
+  written,
+} from "../filters.js";
+import { clustersOfEvents } from "../clusters.js";
 import { count } from "../format.js";
 import { live } from "../live.js";
 import { look } from "../look.js";
 import { keep, soon } from "../load.js";
-import { go } from "../router.js";
+import { go, link } from "../router.js";
 
 const PAGE = 50;
 const MOST_FOLLOWED = 500;
@@ -43,26 +53,32 @@ export function events(root, params, over) {
     type: "checkbox",
     onchange: () => {
       following = follow.checked;
-      if (following) shown.load();
+      if (following) shown.refresh();
     },
   });
   follow.checked = true;
   list.append(h("label", { class: "inline" }, follow, " Follow what is recorded"));
   root.append(form.element, histogram, list);
   form.show(filters);
+  clustersOfEvents()
+    .then(form.offer)
+    .catch(() => {}); // without them there is nothing to choose from
 
   const bars = keep(
     histogram,
     over,
-    (signal) => {
-      const [since, until] = bounds(filters);
-      return get(
-        "/api/events/histogram",
-        { ...asked(filters), since, until, by: "severity" },
-        signal,
+    (signal) => counted(filters, signal),
+    ({ histogram: answer, metrics }) => {
+      const more = withMetrics(filters);
+      return h(
+        "p",
+        { class: "row" },
+        h("span", { class: "muted" }, `${count(draw(answer))} events`),
+        metrics > 0 &&
+          more &&
+          h("a", { href: link("events", written(more)) }, `Show ${count(metrics)} metrics, too`),
       );
     },
-    (answer) => h("p", { class: "muted" }, `${count(draw(answer))} events`),
     { every: 60 },
   );
 
@@ -96,7 +112,7 @@ export function events(root, params, over) {
       rows.length
         ? h(
             "ol",
-            { class: "events", "aria-label": "Events, newest first" },
+            { class: "events", "data-rows": "events", "aria-label": "Events, newest first" },
             rows.map((event) => eventRow(event, changed)),
           )
         : empty(nothing),
@@ -113,11 +129,11 @@ export function events(root, params, over) {
     button.disabled = true;
     const from = older;
     try {
-      const found = await look(from.question, from.cursor, over);
+      const found = await look(from.question, from, over);
       if (older !== from) return;
       rows = [...rows, ...found.events];
       older = found.older;
-      refill(shown.content, table());
+      shown.show(table, true);
     } catch (error) {
       if (!over.aborted) button.after(h("span", { class: "failed", role: "alert" }, error.message));
       button.disabled = false;
@@ -126,7 +142,7 @@ export function events(root, params, over) {
 
   function changed(event) {
     rows = rows.map((one) => (one.id === event.id ? event : one));
-    refill(shown.content, table());
+    shown.show(table);
   }
 
   function zoom(factor) {
@@ -145,14 +161,16 @@ export function events(root, params, over) {
   }
 
   const again = soon(() => {
-    if (following) shown.load();
+    if (following) shown.refresh();
   }, over);
-  const redraw = soon(bars.load, over, 400, 5_000);
+  const redraw = soon(bars.refresh, over, 400, 5_000);
   for (const name of ["event", "resolved"]) {
     live.addEventListener(
       name,
-      () => {
-        if (filters.range && following) {
+      ({ detail }) => {
+        // What is not shown moves nothing; "resolved" has all of an event, too.
+        const meant = typesOf(filters).some((type) => !type || type === detail.type);
+        if (meant && filters.range && following) {
           again();
           redraw();
         }
@@ -173,5 +191,38 @@ export function events(root, params, over) {
 
 function question(filters) {
   const [since, until] = bounds(filters);
-  return { ...asked(filters), since, until: filters.range ? "" : until, limit: PAGE };
+  return {
+    ...asked(filters),
+    types: typesOf(filters),
+    since,
+    until: filters.range ? "" : until,
+    limit: PAGE,
+  };
 }
+
+/** How many there are over time, and how many metrics are left out of that. */
+async function counted(filters, signal) {
+  const [since, until] = bounds(filters);
+  const of = (type) =>
+    get(
+      "/api/events/histogram",
+      { ...asked(filters), type, since, until, by: "severity" },
+      signal,
+    );
+  const [metrics, first, ...others] = await Promise.all([
+    withMetrics(filters) ? of("metric") : { buckets: [] },
+    ...typesOf(filters).map(of),
+  ]);
+  const buckets = first.buckets.map((bucket, index) =>
+    others.reduce((sum, { buckets: other }) => added(sum, other[index]), bucket),
+  );
+  return { histogram: { ...first, buckets }, metrics: total(metrics.buckets) };
+}
+
+function added(one, other) {
+  const by = { ...one.by };
+  for (const [name, number] of Object.entries(other.by)) by[name] = (by[name] ?? 0) + number;
+  return { ...one, count: one.count + other.count, by };
+}
+
+const total = (buckets) => buckets.reduce((sum, bucket) => sum + bucket.count, 0);

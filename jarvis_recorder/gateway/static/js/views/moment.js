@@ -2,8 +2,15 @@
 
 import { get } from "../api.js";
 import { clusterView } from "../cluster.js";
+import {
+  clusterOfNode,
+  namesBefore,
+  nameOf,
+  snapshotAt,
+  timelineAround,
+} from "../clusters.js";
 import { empty, h, panel } from "../dom.js";
-import { fromInput, severity, span, toInput, when } from "../format.js";
+import { count, fromInput, severity, span, toInput, when } from "../format.js";
 import { keep } from "../load.js";
 import { go, link } from "../router.js";
 
@@ -23,7 +30,8 @@ export function moment(root, params, over) {
     {},
     WINDOWS.map(([value, text]) => h("option", { value }, text)),
   );
-  const node = h("input", { type: "text" });
+  const node = h("input", { type: "text", dir: "auto" });
+  const cluster = h("select", { disabled: true });
   const choose = () => {
     const at = fromInput(time.value);
     const same = toInput(asked.at) === time.value;
@@ -32,15 +40,17 @@ export function moment(root, params, over) {
       at: same ? asked.at : at,
       window: around.value,
       node: node.value.trim(),
+      cluster: cluster.value,
     });
   };
-  for (const field of [time, around, node]) field.addEventListener("change", choose);
+  for (const field of [time, around, node, cluster]) field.addEventListener("change", choose);
   const step = (direction) =>
     asked.at &&
     go("moment", {
       at: new Date(Date.parse(asked.at) + direction * asked.window * 500).toISOString(),
       window: asked.window,
       node: asked.node,
+      cluster: cluster.value,
     });
   const region = h("section", { "aria-label": "The moment" });
   root.append(
@@ -57,6 +67,7 @@ export function moment(root, params, over) {
       h("label", {}, "Time", time),
       h("label", {}, "Before and after", around),
       h("label", {}, "Node", node),
+      h("label", {}, "Cluster", cluster),
       h("button", { type: "button", class: "quiet", onclick: () => step(-1) }, "Earlier"),
       h("button", { type: "button", class: "quiet", onclick: () => step(1) }, "Later"),
     ),
@@ -72,24 +83,35 @@ export function moment(root, params, over) {
         mine.event &&
         (await get(`/api/events/${encodeURIComponent(mine.event)}`, {}, signal)).event;
       const at = mine.at || event.timestamp;
-      const timeline = await get(
-        "/api/timeline",
-        { timestamp: at, windowSeconds: mine.window, node: mine.node },
-        signal,
-      );
-      if (timeline.snapshot?.omitted.includes("snapshot")) {
-        const { cluster, timestamp } = timeline.snapshot;
-        const whole = await get("/api/snapshots/at", { cluster, timestamp }, signal);
-        timeline.snapshot = whole.snapshot;
-      }
+      // A snapshot of that very moment is in force.
+      const names = await namesBefore(Date.parse(at) + 1, signal);
+      const name = await chosen(names, mine, event, at, signal);
+      const [timeline, snapshot] = await Promise.all([
+        timelineAround(
+          name,
+          { timestamp: at, windowSeconds: mine.window, node: mine.node },
+          signal,
+        ),
+        name === null ? null : snapshotAt(name, at, signal),
+      ]);
       if (mine === asked) asked = { ...mine, at };
-      return { event, at, timeline };
+      return { event, at, names, name, timeline: { ...timeline, snapshot } };
     },
-    ({ event, at, timeline }) => {
+    ({ event, at, names, name, timeline }) => {
+      offer(names, name);
       fill();
-      return sides(event, at, timeline);
+      return sides(event, at, name, timeline);
     },
   );
+
+  function offer(names, name) {
+    const all = name === null || names.includes(name) ? names : [...names, name];
+    cluster.disabled = all.length < 2;
+    cluster.replaceChildren(
+      ...all.map((one) => h("option", { value: nameOf(one) }, nameOf(one))),
+    );
+    cluster.value = name === null ? "" : nameOf(name);
+  }
 
   function fill() {
     time.value = toInput(asked.at);
@@ -116,7 +138,19 @@ function read(params) {
     at: at || (event ? "" : new Date().toISOString()),
     window,
     node: params.get("node") ?? "",
+    cluster: params.get("cluster") ?? "",
   };
+}
+
+/** The cluster asked for, else the event's own, else the only or the first one by name. */
+async function chosen(names, { cluster }, event, at, signal) {
+  if (cluster) return names.find((name) => nameOf(name) === cluster) ?? cluster;
+  if (event?.cluster) return event.cluster;
+  if (names.length > 1 && event?.node) {
+    const own = await clusterOfNode(event.node, names, at, signal);
+    if (own !== null) return own;
+  }
+  return names[0] ?? null;
 }
 
 function away(timestamp, at) {
@@ -128,16 +162,35 @@ function away(timestamp, at) {
   );
 }
 
-function sides(event, at, { snapshot, events, turns, truncated }) {
+function sides(event, at, name, { snapshot, events, turns, truncated }) {
+  const metrics = events.filter((one) => one.type === "metric" && one.id !== event?.id);
+  const others = events.filter((one) => !metrics.includes(one));
+  const lines = (some) => h("ol", { class: "around" }, some.map(line));
+  const line = (one) =>
+    h(
+      "li",
+      {
+        class: event && one.id === event.id ? "chosen" : "",
+        "aria-current": event && one.id === event.id && "true",
+      },
+      away(one.timestamp, at),
+      severity(one.severity),
+      h("a", { href: link("moment", { event: one.id }), dir: "auto" }, one.summary),
+    );
   return [
-    h("p", {}, when(at), event && [" – ", severity(event.severity), " ", event.summary]),
+    h(
+      "p",
+      {},
+      when(at),
+      event && [" – ", severity(event.severity), " ", h("bdi", {}, event.summary)],
+    ),
     truncated &&
       h("p", { class: "problem" }, "There is more than is shown: choose a shorter time."),
     h(
       "div",
       { class: "sides" },
       panel(
-        "Cluster",
+        name === null ? "Cluster" : ["Cluster ", h("bdi", {}, nameOf(name))],
         snapshot
           ? [
               h("p", { class: "muted" }, "snapshot of ", when(snapshot.timestamp)),
@@ -147,24 +200,14 @@ function sides(event, at, { snapshot, events, turns, truncated }) {
       ),
       panel(
         "Events",
-        events.length
-          ? h(
-              "ol",
-              { class: "around" },
-              events.map((one) =>
-                h(
-                  "li",
-                  {
-                    class: event && one.id === event.id ? "chosen" : "",
-                    "aria-current": event && one.id === event.id && "true",
-                  },
-                  away(one.timestamp, at),
-                  severity(one.severity),
-                  h("a", { href: link("moment", { event: one.id }) }, one.summary),
-                ),
-              ),
-            )
-          : empty("No event around it."),
+        others.length ? lines(others) : empty("No event around it."),
+        metrics.length > 0 &&
+          h(
+            "details",
+            { "data-key": "metrics" },
+            h("summary", {}, `${count(metrics.length)} metrics`),
+            lines(metrics),
+          ),
       ),
       panel(
         "Conversation",
@@ -179,7 +222,7 @@ function sides(event, at, { snapshot, events, turns, truncated }) {
                   {},
                   away(turn.timestamp, at),
                   h("strong", {}, turn.role),
-                  h("p", { class: "said" }, turn.content),
+                  h("p", { class: "said", dir: "auto" }, turn.content),
                   turn.omitted.includes("content") &&
                     h("p", { class: "muted" }, "The conversation shows it whole."),
                 ),

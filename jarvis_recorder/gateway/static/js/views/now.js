@@ -1,10 +1,12 @@
 /** What is wrong now, how the cluster is, whether the recorder records. */
 
+import { openAlerts } from "../alerts.js";
 import { get } from "../api.js";
 import { clusterView } from "../cluster.js";
+import { clusterNames, nameOf, snapshotAt, snapshotHeads } from "../clusters.js";
 import { empty, factList, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
-import { ago, bytes, count, SEVERITIES, when } from "../format.js";
+import { ago, bytes, count, SEVERITIES, tenths, when } from "../format.js";
 import { live } from "../live.js";
 import { keep, soon } from "../load.js";
 import { look } from "../look.js";
@@ -21,13 +23,13 @@ export function now(root, _, over) {
   const recorder = panel("Recorder");
   root.append(h("div", { class: "now" }, alerts, h("div", {}, recorder, cluster)));
 
-  const shown = keep(alerts, over, unresolved, (pages) => alertList(pages, () => shown.load()), {
+  const shown = keep(alerts, over, unresolved, (found) => alertList(found, () => shown.refresh()), {
     every: 30,
   });
   const state = keep(cluster, over, clusterNow, clusters, { every: 60 });
   keep(recorder, over, (signal) => get("/api/stats", {}, signal), facts, { every: 15 });
 
-  const again = soon(shown.load, over);
+  const again = soon(shown.refresh, over);
   live.addEventListener(
     "event",
     ({ detail }) => {
@@ -36,36 +38,34 @@ export function now(root, _, over) {
     { signal: over },
   );
   live.addEventListener("resolved", again, { signal: over });
-  live.addEventListener("snapshot", soon(state.load, over, 500, 10_000), { signal: over });
+  live.addEventListener("snapshot", soon(state.refresh, over, 500, 10_000), { signal: over });
 }
 
 async function unresolved(signal) {
   // By severity: the critical ones would be missing from one page of many warnings.
-  return Promise.all(
-    SEVERITIES.map((severity) =>
-      look({ type: "alert", resolved: false, severity, limit: MOST }, null, signal),
+  const [open, ...pages] = await Promise.all([
+    openAlerts(signal),
+    ...SEVERITIES.map((severity) =>
+      look({ types: ["alert"], resolved: false, severity, limit: MOST }, null, signal),
     ),
-  );
+  ]);
+  return { open, pages };
 }
 
-function alertList(pages, changed) {
+function alertList({ open, pages }, changed) {
   const all = pages.flatMap((page) => page.events);
   if (!all.length) return empty("Nothing is wrong that anybody said.");
   return [
     h(
       "p",
       { class: "muted" },
-      SEVERITIES.map(
-        (name, index) =>
-          pages[index].events.length > 0 &&
-          `${pages[index].events.length}${pages[index].older ? " or more" : ""} ${name}`,
-      )
-        .filter(Boolean)
+      SEVERITIES.filter((name) => open.by[name])
+        .map((name) => `${count(open.by[name])} ${name}`)
         .join(", "),
     ),
     h(
       "ol",
-      { class: "events" },
+      { class: "events", "data-rows": "alerts" },
       all.map((event) => eventRow(event, changed, { now: true })),
     ),
     pages.some((page) => page.older) &&
@@ -80,15 +80,11 @@ function alertList(pages, changed) {
 // Kept from visit to visit: a snapshot does not change.
 const known = new Map();
 
-async function snapshotAt(head, signal) {
+async function whole(head, signal) {
   // A restored database may give a number to another.
   const key = `${head.id} ${head.timestamp}`;
   if (!known.has(key)) {
-    const { snapshot } = await get(
-      "/api/snapshots/at",
-      { timestamp: head.timestamp, cluster: head.cluster },
-      signal,
-    );
+    const snapshot = await snapshotAt(head.cluster, head.timestamp, signal);
     if (known.size > 200) known.clear();
     known.set(key, snapshot);
   }
@@ -97,19 +93,26 @@ async function snapshotAt(head, signal) {
 
 async function clusterNow(signal) {
   const since = new Date(Date.now() - HOURS * 3_600_000).toISOString();
-  const { snapshots: recent } = await get("/api/snapshots", { since, limit: 1000 }, signal);
-  const heads = recent.length
-    ? recent
-    : (await get("/api/snapshots", { limit: 1 }, signal)).snapshots;
-  const names = [...new Set(heads.map((head) => head.cluster))];
-  return Promise.all(
+  const names = await clusterNames();
+  const all = await Promise.all(
     names.map(async (name) => {
-      const of = heads.filter((head) => head.cluster === name);
-      const chosen = recent.length ? spread(of) : [of[0]];
-      const whole = await Promise.all(chosen.map((head) => snapshotAt(head, signal)));
-      return { name, latest: whole[0], earlier: whole.reverse() };
+      const recent = await snapshotHeads(name, { since, limit: 1000 }, signal);
+      // One that is silent is shown as it was, and how long ago that is.
+      const heads = recent.length ? recent : await snapshotHeads(name, { limit: 2 }, signal);
+      const chosen = recent.length ? spread(heads) : heads.slice(0, 1);
+      const found = await Promise.all(chosen.map((head) => whole(head, signal)));
+      const snapshots = found.filter(Boolean);
+      return { name, latest: snapshots[0], earlier: snapshots.reverse(), gap: usualGap(heads) };
     }),
   );
+  return all.filter(({ latest }) => latest);
+}
+
+/** Return the median of the times between snapshots, in milliseconds. */
+function usualGap(heads) {
+  const at = heads.map((head) => Date.parse(head.timestamp));
+  const gaps = at.slice(1).map((time, index) => at[index] - time);
+  return gaps.sort((one, other) => one - other)[Math.floor(gaps.length / 2)] ?? 0;
 }
 
 /** Return the newest and, evenly over the time, some of the others; the same ones a minute later. */
@@ -125,17 +128,24 @@ function spread(heads) {
 
 function clusters(all) {
   if (!all.length) return empty("No snapshot of a cluster has been recorded.");
-  return all.map(({ name, latest, earlier }) => [
+  return all.map(({ name, latest, earlier, gap }) => [
+    h("h3", { class: "cluster", dir: "auto" }, nameOf(name)),
     h(
       "p",
       { class: "muted" },
-      name && `${name}, `,
       "as of ",
       ago(latest.timestamp),
+      isOld(latest.timestamp, gap) &&
+        h("strong", { class: "severity error" }, " ◆ older than usual"),
       earlier.length > 1 && [", lines since ", when(earlier[0].timestamp)],
     ),
     clusterView(latest, earlier),
   ]);
+}
+
+/** Whether a state is older than three times what usually lies between two. */
+function isOld(timestamp, gap) {
+  return gap > 0 && Date.now() - Date.parse(timestamp) > Math.max(gap * 3, 60_000);
 }
 
 function facts({ holdings, activity }) {
@@ -143,7 +153,7 @@ function facts({ holdings, activity }) {
     ["State", `${activity.state}, version ${activity.version}`],
     [
       "Recording",
-      `${activity.perSecond.toFixed(1)} a second, ${activity.lagSeconds.toFixed(1)} s behind`,
+      `${tenths(activity.perSecond)} a second, ${tenths(activity.lagSeconds)} s behind`,
     ],
     ["Newest event", ago(holdings.events.newest)],
     ["Since its start", `${count(activity.stored)} stored, ${count(activity.duplicates)} repeated`],

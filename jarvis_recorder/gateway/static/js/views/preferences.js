@@ -1,7 +1,7 @@
-/** Preferences; a change that another one overtook is shown beside it, not lost. */
+/** Preferences; a change that another one overtook is shown next to it, not lost. */
 
 import { get, mayChange, put, remove } from "../api.js";
-import { confirmed, empty, h, panel, refill } from "../dom.js";
+import { confirmed, empty, h, panel } from "../dom.js";
 import { when } from "../format.js";
 import { live } from "../live.js";
 import { act, keep, soon } from "../load.js";
@@ -14,7 +14,7 @@ export function preferences(root, _, over) {
   /** Editors stay over a refreshment, so that nothing typed is lost. @type {Map<string, HTMLElement>} */
   const editors = new Map();
   let held = [];
-  const filter = h("input", { type: "search", oninput: () => refill(shown.content, lines()) });
+  const filter = h("input", { type: "search", oninput: () => shown.show(lines, true) });
   const name = h("input", { type: "text", required: true });
   root.append(
     h(
@@ -46,7 +46,7 @@ export function preferences(root, _, over) {
   });
   live.addEventListener(
     "preference",
-    soon(() => shown.load(), over),
+    soon(() => shown.refresh(), over),
     { signal: over },
   );
 
@@ -80,7 +80,7 @@ export function preferences(root, _, over) {
       h(
         "p",
         { class: "row" },
-        h("strong", {}, preference.key),
+        h("strong", { dir: "auto" }, preference.key),
         h(
           "span",
           { class: "muted" },
@@ -90,7 +90,11 @@ export function preferences(root, _, over) {
         ),
       ),
       editor ?? [
-        h("pre", { tabindex: "0", "aria-label": `Value of ${preference.key}` }, preference.value),
+        h(
+          "pre",
+          { tabindex: "0", dir: "auto", "aria-label": `Value of ${preference.key}` },
+          preference.value,
+        ),
         mayChange() &&
           h(
             "p",
@@ -129,7 +133,7 @@ export function preferences(root, _, over) {
       shown.load();
     });
     editors.set(preference.key, form);
-    refill(shown.content, lines());
+    shown.show(lines, true);
     form.querySelector("textarea").focus();
   }
 }
@@ -139,6 +143,7 @@ function editorOf(preference, done) {
   let version = preference.version;
   const field = h("textarea", {
     rows: 4,
+    dir: "auto",
     value: preference.value,
     "aria-label": `Value of ${preference.key}`,
     "data-key": `value-${preference.key}`,
@@ -171,7 +176,7 @@ function editorOf(preference, done) {
           ? `Changed meanwhile${theirs.updatedBy ? ` by ${theirs.updatedBy}` : ""}. Theirs, version ${theirs.version}:`
           : "Deleted meanwhile.",
       ),
-      theirs ? h("pre", { tabindex: "0", "aria-label": "Their value" }, theirs.value) : "",
+      theirs ? h("pre", { tabindex: "0", dir: "auto", "aria-label": "Their value" }, theirs.value) : "",
       h("p", {}, "Yours is in the field above."),
       h(
         "p",

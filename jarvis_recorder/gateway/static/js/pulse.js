@@ -1,0 +1,101 @@
+/** Whether the recorder records: asked every few seconds, for the whole page. */
+
+import { get, state } from "./api.js";
+import { live } from "./live.js";
+
+const BEAT = 3_000;
+const LONGEST = 6_000; // the gateway itself waits for 5 s
+const BEATS_BETWEEN_STATS = 5;
+const QUIET = 600_000;
+
+/**
+ * Says "away" and "back" as the recorder ceases to answer or to record and begins again, and
+ * "change" with each beat.
+ */
+export const pulse = new EventTarget();
+
+/** `away`: why nothing is recorded, empty where it is; `newest`: the newest that is recorded. */
+let known = { away: "", since: null, newest: null, checked: false };
+let streaming = "connecting";
+let running = null;
+let beats = 0;
+let timer = 0;
+let beating = null;
+
+/** @returns {{name: string, since: Date|null, why: string}} */
+export function condition() {
+  const { away, since, newest, checked } = known;
+  if (away) return { name: "away", since, why: away };
+  if (!checked || streaming !== "live") return { name: streaming, since: null, why: "" };
+  const quiet = newest && Date.now() - newest > QUIET;
+  return { name: quiet ? "quiet" : "recording", since: quiet ? newest : null, why: "" };
+}
+
+export function start() {
+  stop();
+  running = new AbortController();
+  known = { away: "", since: null, newest: null, checked: false };
+  beats = 0;
+  beat();
+}
+
+export function stop() {
+  running?.abort();
+  running = null;
+  clearTimeout(timer);
+}
+
+/** Look now: something did not work. */
+export function doubt() {
+  if (running && beating !== running) beat();
+}
+
+async function beat() {
+  const mine = running;
+  beating = mine;
+  clearTimeout(timer);
+  let away = "";
+  let { newest } = known;
+  try {
+    const signal = AbortSignal.any([mine.signal, AbortSignal.timeout(LONGEST)]);
+    if (beats++ % BEATS_BETWEEN_STATS && !known.away) await get("/api/health", {}, signal);
+    else [away, newest] = read(await get("/api/stats", {}, signal));
+  } catch (error) {
+    // An answer that refuses is an answer.
+    if (error.status === undefined) away = "The gateway does not answer.";
+    else if (error.isAway) away = error.message;
+  }
+  if (mine.signal.aborted) return;
+  beating = null;
+  turn(away, newest);
+  timer = setTimeout(beat, BEAT);
+}
+
+function turn(away, newest) {
+  const before = known.away;
+  known = { away, since: away ? (known.since ?? new Date()) : null, newest, checked: true };
+  if (away && !before) pulse.dispatchEvent(new Event("away"));
+  if (!away && before) pulse.dispatchEvent(new Event("back"));
+  pulse.dispatchEvent(new Event("change"));
+}
+
+function read({ holdings, activity }) {
+  const times = [holdings.events, holdings.conversations, holdings.clusterSnapshots].map(
+    ({ newest }) => Math.min(Date.parse(newest ?? "") || 0, Date.now()),
+  );
+  const newest = Math.max(...times);
+  const recording = activity.state === "recording";
+  return [
+    recording ? "" : `It answers but does not record: ${activity.state.replaceAll("_", " ")}.`,
+    newest ? new Date(newest) : null,
+  ];
+}
+
+state.addEventListener("doubt", doubt);
+for (const name of ["online", "offline"]) addEventListener(name, doubt);
+document.addEventListener("visibilitychange", () => !document.hidden && doubt());
+live.addEventListener("state", ({ detail }) => {
+  streaming = detail;
+  pulse.dispatchEvent(new Event("change"));
+  if (detail === "reconnecting") doubt();
+});

@@ -1,0 +1,56 @@
+/** Conversations by the first words of their user; the recorder knows them by ids only. */
+
+import { get } from "./api.js";
+
+const AT_ONCE = 3;
+const LOOKED_THROUGH = 5;
+const LONGEST = 120;
+
+/** The first words do not change. @type {Map<string, Promise<string>>} */
+const known = new Map();
+const waiting = [];
+let running = 0;
+
+/** @returns {Promise<string>} the first words, empty where the user said nothing at the beginning */
+export function titleOf(session) {
+  if (!known.has(session)) {
+    if (known.size > 1_000) known.clear();
+    known.set(session, inTurn(() => firstWords(session)));
+    known.get(session).then(
+      (title) => title || known.delete(session),
+      () => known.delete(session),
+    );
+  }
+  return known.get(session);
+}
+
+async function firstWords(session) {
+  const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
+  return titleIn((await get(path, { limit: LOOKED_THROUGH })).turns);
+}
+
+/** @returns {string} the title by a conversation's first turns */
+export function titleIn(turns) {
+  const first = turns.find(({ role }) => role === "user")?.content ?? "";
+  const words = first.replace(/\s+/g, " ").trim();
+  const letters = Array.from(words);
+  return letters.length > LONGEST ? `${letters.slice(0, LONGEST).join("")}…` : words;
+}
+
+/** Few at once: the stream and what the reader asks for need connections, too. */
+function inTurn(work) {
+  return new Promise((resolve, reject) => {
+    waiting.push(async () => {
+      running += 1;
+      try {
+        resolve(await work());
+      } catch (error) {
+        reject(error);
+      } finally {
+        running -= 1;
+        waiting.shift()?.();
+      }
+    });
+    if (running < AT_ONCE) waiting.shift()();
+  });
+}

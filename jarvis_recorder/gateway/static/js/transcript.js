@@ -1,0 +1,138 @@
+/** What was said in a conversation: opened at its end, or at the turn that was looked for. */
+
+import { get } from "./api.js";
+import { h } from "./dom.js";
+import { count, laidOut, when } from "./format.js";
+import { act, keep } from "./load.js";
+import { link } from "./router.js";
+
+const SHOWN = 100;
+const PAGE = 1_000;
+
+/**
+ * @param {HTMLElement} region @param {AbortSignal} over @param {string} session
+ * @param {string} marked the number of a turn, empty for the last one
+ */
+export function transcript(region, over, session, marked) {
+  /** All pages; the last one is asked for again, for what was said since. */
+  let pages = [{ cursor: null, turns: [] }];
+  let first = 0;
+  let opened = false;
+  const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
+
+  async function fetch(signal) {
+    const found = pages.slice(0, -1);
+    let { cursor } = pages.at(-1);
+    do {
+      const page = await get(path, { limit: PAGE, cursor }, signal);
+      found.push({ cursor, turns: page.turns });
+      cursor = page.nextCursor;
+    } while (cursor);
+    pages = found;
+    return all();
+  }
+
+  const all = () => pages.flatMap(({ turns }) => turns);
+
+  function list() {
+    const turns = all();
+    return [
+      first > 0 &&
+        h(
+          "button",
+          { type: "button", class: "quiet", "data-key": "earlier", onclick: earlier },
+          `Show earlier ones (${count(first)})`,
+        ),
+      h(
+        "ol",
+        { class: "turns", "data-rows": "turns" },
+        turns.slice(first).map((turn) => turnItem(turn, marked, changed)),
+      ),
+    ];
+  }
+
+  const kept = keep(region, over, fetch, (turns) => {
+    if (!opened) {
+      const wanted = turns.findIndex(({ id }) => String(id) === marked);
+      first = Math.max(0, Math.min(wanted < 0 ? turns.length : wanted, turns.length - SHOWN));
+      opened = true;
+      requestAnimationFrame(arrive);
+    }
+    return list();
+  });
+
+  function changed(turn) {
+    pages = pages.map(({ cursor, turns }) => ({
+      cursor,
+      turns: turns.map((one) => (one.id === turn.id ? turn : one)),
+    }));
+    kept.show(list);
+  }
+
+  /** Go to where one wants to read, unless the reader went elsewhere meanwhile. */
+  function arrive() {
+    if (over.aborted) return;
+    const wanted = region.querySelector(".turn[aria-current]");
+    if (wanted) wanted.scrollIntoView({ block: "center" });
+    else region.querySelector(".turn:last-child")?.scrollIntoView({ block: "end" });
+  }
+
+  function earlier() {
+    const before = region.querySelector(".turn");
+    const place = before.getBoundingClientRect().top;
+    first = Math.max(0, first - SHOWN);
+    kept.show(list, true);
+    scrollBy(0, before.getBoundingClientRect().top - place);
+  }
+
+  return kept;
+}
+
+/** @param {any} turn @param {string} marked @param {(turn: any) => void} changed */
+function turnItem(turn, marked, changed) {
+  const calls = Array.isArray(turn.toolCalls)
+    ? turn.toolCalls
+    : turn.toolCalls
+      ? [turn.toolCalls]
+      : [];
+  const cost = [
+    turn.model,
+    turn.tokensUsed !== null && `${count(turn.tokensUsed)} tokens`,
+    turn.costUsd !== null && `$${turn.costUsd}`,
+  ];
+  const whole =
+    turn.omitted.length > 0 &&
+    act(
+      h("button", { type: "button", class: "quiet", "data-key": `whole-${turn.id}` }, "Show all"),
+      async () => {
+        changed((await get(`/api/turns/${turn.id}`)).turn);
+      },
+    );
+  return h(
+    "li",
+    {
+      class: `turn ${turn.role === "user" ? "user" : ""}`,
+      "data-row": `turn-${turn.id}`,
+      "aria-current": String(turn.id) === marked && "true",
+    },
+    h(
+      "p",
+      { class: "row" },
+      h("strong", {}, turn.role),
+      when(turn.timestamp),
+      h("span", { class: "muted" }, cost.filter(Boolean).join(" · ")),
+      h("a", { href: link("moment", { at: turn.timestamp }) }, "Moment"),
+    ),
+    h("p", { class: "said", dir: "auto" }, turn.content),
+    calls.map((tool, index) =>
+      h(
+        "details",
+        { "data-key": `tool-${turn.id}-${index}` },
+        h("summary", {}, `Tool: ${tool?.name ?? tool?.tool ?? tool?.function?.name ?? "call"}`),
+        h("pre", { tabindex: "0", "aria-label": "Tool call" }, laidOut(tool)),
+      ),
+    ),
+    whole && h("p", { class: "row" }, h("span", { class: "muted" }, "Not shown whole."), whole),
+  );
+}
+

@@ -1,0 +1,34 @@
+/** One event, by its own address. */
+
+import { get } from "../api.js";
+import { h, panel } from "../dom.js";
+import { eventRow } from "../event-row.js";
+import { keep } from "../load.js";
+import { link } from "../router.js";
+
+const AROUND = 1_800_000;
+
+/** @param {HTMLElement} root @param {string} id @param {AbortSignal} over */
+export function oneEvent(root, id, over) {
+  const region = panel("Event");
+  root.append(region);
+  const shown = keep(
+    region,
+    over,
+    async (signal) => (await get(`/api/events/${encodeURIComponent(id)}`, {}, signal)).event,
+    (event) => [
+      h(
+        "ol",
+        { class: "events", "data-rows": "event" },
+        eventRow(event, () => shown.refresh(), { open: true }),
+      ),
+      h("a", { href: link("events", around(event)) }, "The events around it"),
+    ],
+  );
+}
+
+function around({ timestamp }) {
+  const at = Date.parse(timestamp);
+  const [since, until] = [at - AROUND, at + AROUND].map((one) => new Date(one).toISOString());
+  return { since, until };
+}

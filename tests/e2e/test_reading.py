@@ -1,0 +1,204 @@
+"""What makes the page readable: writing directions, titles, places, dates, and what is left out."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.e2e.conftest import Seen, ago, just_now, log_in, show, told
+from tests.support.publisher import EVENT_KEY, publish
+from tests.support.recorder import wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.browser]
+
+ARABIC = "تم تشغيل الآلة"
+DIRECTION = "element => getComputedStyle(element).direction"
+
+
+def turn(session, role, content, at):
+    moment = at.isoformat().replace("+00:00", "Z")
+    body = {"session_id": session, "role": role, "content": content, "timestamp": moment}
+    return (f"chat.turn.{role}", body, {})
+
+
+async def long_conversation(amqp_url, recorder, number):
+    began = datetime.now(UTC) - timedelta(hours=1)
+    turns = [
+        turn("long", ("user", "assistant")[n % 2], f"turn {n}.", began + timedelta(seconds=n))
+        for n in range(number)
+    ]
+    await publish(amqp_url, *turns)
+    wait_until(lambda: recorder.count("conversations") == number, "all turns are recorded")
+
+
+async def test_recorded_text_runs_in_the_direction_of_its_letters(page, amqp_url, recorder):
+    now = datetime.now(UTC)
+    await publish(
+        amqp_url,
+        (EVENT_KEY, just_now(ARABIC), {}),
+        turn("arabic", "user", ARABIC, now),
+        turn("arabic", "assistant", "It runs.", now + timedelta(seconds=1)),
+    )
+    wait_until(lambda: recorder.count("conversations") == 2, "the turns are recorded")
+    await log_in(page)
+    event = page.locator(".event .text", has_text=ARABIC)
+    assert await event.evaluate(DIRECTION) == "rtl"
+
+    await show(page, "conversations?session=arabic")
+
+    said = page.locator(".turn .said")
+    await said.nth(1).wait_for()
+    assert [await said.nth(n).evaluate(DIRECTION) for n in (0, 1)] == ["rtl", "ltr"]
+    await page.locator("h2", has_text=ARABIC).wait_for()
+
+
+async def test_conversations_have_their_first_words_for_titles(page, amqp_url, recorder):
+    now = datetime.now(UTC)
+    session = "0b9af0a4-2f5b-4f0f-8a1e-0d6f6c5f7a11"
+    await publish(
+        amqp_url,
+        turn(session, "system", "You are JARVIS.", now),
+        turn(session, "user", "Why is\n  pve3 down?", now + timedelta(seconds=1)),
+    )
+    wait_until(lambda: recorder.count("conversations") == 2, "the turns are recorded")
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await log_in(page)
+    await show(page, "conversations")
+
+    await page.get_by_role("link", name="Why is pve3 down?").click()
+    await page.get_by_role("heading", name="Why is pve3 down?").wait_for()
+    assert session not in await page.locator("main").inner_text()
+
+    await page.get_by_role("button", name="Copy id").click()
+    await page.get_by_role("status").get_by_text("Copied").wait_for(state="attached")
+    assert await page.evaluate("navigator.clipboard.readText()") == session
+
+
+async def test_a_long_conversation_opens_at_its_end_and_goes_on_there(page, amqp_url, recorder):
+    await long_conversation(amqp_url, recorder, 600)
+    await log_in(page)
+    await show(page, "conversations?session=long")
+    last = page.get_by_text("turn 599.", exact=True)
+    await last.wait_for()
+    await page.wait_for_function("scrollY > 0")
+
+    box = await last.bounding_box()
+    assert 0 < box["y"] < 900
+    assert await page.locator("*").count() <= 3_000
+
+    await page.get_by_role("button", name="Show earlier ones (500)").scroll_into_view_if_needed()
+    before = await page.get_by_text("turn 500.", exact=True).bounding_box()
+    await page.get_by_role("button", name="Show earlier ones (500)").click()
+    await page.get_by_text("turn 400.", exact=True).wait_for()
+    after = await page.get_by_text("turn 500.", exact=True).bounding_box()
+    assert abs(after["y"] - before["y"]) < 4
+    assert await page.locator(".turn").count() == 200
+
+    await publish(amqp_url, turn("long", "user", "and one more", datetime.now(UTC)))
+    await page.get_by_text("and one more").wait_for()
+
+
+async def test_a_hit_opens_its_conversation_where_it_was_said(page, amqp_url, recorder):
+    await long_conversation(amqp_url, recorder, 300)
+    await log_in(page)
+    await show(page, "conversations?q=turn+42")
+    hit = page.locator(".turn", has_text="turn 42.")
+    await hit.get_by_role("link").click()
+
+    marked = page.locator(".turn[aria-current]")
+    await marked.get_by_text("turn 42.", exact=True).wait_for()
+    await page.wait_for_function("scrollY > 0")
+    assert 250 < (await marked.bounding_box())["y"] < 650
+
+
+async def test_metrics_are_left_out_until_they_are_asked_for(page, amqp_url, recorder):
+    await told(amqp_url, recorder)
+    metrics = recorder.rows("SELECT count(*) FROM events WHERE type = 'metric'")[0][0]
+    others = recorder.count() - metrics
+    await log_in(page)
+    await show(page, "events")
+    await page.get_by_text(f"{others} events", exact=True).wait_for()
+    assert await page.locator(".event", has_text="metric").count() == 0
+
+    await page.get_by_role("link", name=f"Show {metrics} metrics, too").click()
+
+    await page.get_by_text(f"{others + metrics} events", exact=True).wait_for()
+    await page.locator(".event", has_text="metric").first.wait_for()
+    assert "type=any" in page.url
+
+
+async def test_kinds_of_events_come_in_one_order_page_by_page(page, amqp_url, recorder):
+    kinds = ("alert", "action", "status")
+    events = [
+        (EVENT_KEY, just_now(f"number {n}", type=kinds[n % 3], timestamp=ago(seconds=n)), {})
+        for n in range(120)
+    ]
+    await publish(amqp_url, *events)
+    wait_until(lambda: recorder.count() == 120, "all are recorded")
+    await log_in(page)
+    await show(page, "events")
+
+    for shown in (50, 100):
+        await page.get_by_text(f"number {shown - 1}", exact=True).wait_for()
+        assert await page.locator(".event").count() == shown
+        await page.get_by_role("button", name="Show older ones").click()
+    await page.get_by_text("number 119", exact=True).wait_for()
+
+    texts = await page.locator(".event .text").all_inner_texts()
+    assert texts == [f"number {n}" for n in range(120)]
+
+
+async def test_an_event_has_an_address(page, gateway, amqp_url, recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("to be sent around", node="pve3"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    await log_in(page)
+    await show(page, "events")
+    await page.locator("summary", has_text="to be sent around").click()
+    await page.get_by_role("link", name="Link to it").click()
+    await page.wait_for_url(re.compile(r"#/events/\d+$"))
+    await page.reload()
+
+    await page.get_by_role("heading", name=re.compile(r"Event \d+")).wait_for()
+    await page.locator("dd", has_text="pve3").wait_for()
+    await page.go_back()
+    await page.get_by_role("heading", name="Events", exact=True).first.wait_for()
+
+
+async def test_open_alerts_are_counted_in_the_title_of_every_view(page, amqp_url, recorder):
+    await log_in(page)
+    await show(page, "conversations")
+    assert await page.title() == "Conversations · jarvis recorder"
+
+    await publish(amqp_url, (EVENT_KEY, just_now("one"), {}), (EVENT_KEY, just_now("two"), {}))
+
+    await page.wait_for_function("document.title === '(2) Conversations · jarvis recorder'")
+
+
+async def test_the_axis_is_in_the_readers_language(browser, gateway, amqp_url, recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("one"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    context = await browser.new_context(locale="de-DE", timezone_id="Europe/Berlin")
+    # What is drawn can only be read while it is drawn.
+    await context.add_init_script("""
+        globalThis.drawn = [];
+        const draw = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+            drawn.push(text);
+            return draw.call(this, text, ...place);
+        };
+    """)
+    page = await context.new_page()
+    page.set_default_timeout(10_000)
+    seen = Seen(page, gateway.url)
+    await page.goto(gateway.url)
+    await log_in(page)
+
+    for query, wanted in (("range=6", r"\d\d:\d\d"), ("range=168", r"\d{1,2}\. \w+")):
+        await page.evaluate("drawn.length = 0")
+        await show(page, f"events?{query}")
+        await page.wait_for_function(
+            "wanted => drawn.some((text) => new RegExp(`^${wanted}$`).test(text))", arg=wanted
+        )
+        assert not [text for text in await page.evaluate("drawn") if re.search("[ap]m", text)]
+    assert seen.errors == []
+    await context.close()
