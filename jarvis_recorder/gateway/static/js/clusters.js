@@ -3,11 +3,7 @@
 import { get } from "./api.js";
 import { machines } from "./cluster.js";
 
-const HOUR = 3_600_000;
-/** How long before a moment to look for clusters: one that fell silent long ago is still one. */
-const LOOKED_AT = [0, HOUR, 6 * HOUR, 24 * HOUR, 168 * HOUR, 720 * HOUR];
-const SAMPLE = 100;
-const GOOD_FOR = 300_000;
+const GOOD_FOR = 60_000;
 
 /** A cluster's name for people; the publisher may have given none. */
 export const nameOf = (cluster) => cluster || "unnamed cluster";
@@ -17,29 +13,20 @@ let latest = null;
 
 /**
  * Kept from view to view, so no view that is left may break it off.
- * @returns {Promise<string[]>} the names, in order, of clusters with a snapshot up to now
+ * @returns {Promise<string[]>} the names, in order, of the clusters that anything recorded names
  */
 export function clusterNames() {
   if (!latest || Date.now() - latest.at > GOOD_FOR) {
-    const mine = { at: Date.now(), names: namesBefore(Date.now() + HOUR) };
+    const mine = {
+      at: Date.now(),
+      names: get("/api/stats").then(({ holdings }) => holdings.clusters),
+    };
     latest = mine;
     mine.names.catch(() => {
       if (latest === mine) latest = null;
     });
   }
   return latest.names;
-}
-
-/** @returns {Promise<string[]>} the names of clusters with a snapshot before a moment */
-export async function namesBefore(moment, signal) {
-  const pages = await Promise.all(
-    LOOKED_AT.map((earlier) => {
-      const until = new Date(moment - earlier).toISOString();
-      return get("/api/snapshots", { until, limit: SAMPLE }, signal);
-    }),
-  );
-  const names = pages.flatMap(({ snapshots }) => snapshots.map(({ cluster }) => cluster));
-  return [...new Set(names)].sort((one, other) => one.localeCompare(other));
 }
 
 // A name that is empty is one, too: it has to be sent.
@@ -79,12 +66,4 @@ export async function clusterOfNode(node, names, timestamp, signal) {
   );
   const those = names.filter((_, index) => found[index]);
   return those.length === 1 ? those[0] : null;
-}
-
-/** Whether events can be asked for by cluster; the gateway takes no such parameter yet. */
-const EVENTS_HAVE_CLUSTERS = false;
-
-/** @returns {Promise<string[]>} the clusters by which events can be chosen */
-export async function clustersOfEvents() {
-  return EVENTS_HAVE_CLUSTERS ? clusterNames() : [];
 }

@@ -54,7 +54,9 @@ export function transcript(region, over, session, marked) {
   const kept = keep(region, over, fetch, (turns) => {
     if (!opened) {
       const wanted = turns.findIndex(({ id }) => String(id) === marked);
-      first = Math.max(0, Math.min(wanted < 0 ? turns.length : wanted, turns.length - SHOWN));
+      // With what was said before it, too.
+      const from = wanted < 0 ? turns.length : wanted - SHOWN / 2;
+      first = Math.max(0, Math.min(from, turns.length - SHOWN));
       opened = true;
       requestAnimationFrame(arrive);
     }

@@ -14,7 +14,7 @@ import {
   withMetrics,
   written,
 } from "../filters.js";
-import { clustersOfEvents } from "../clusters.js";
+import { clusterNames } from "../clusters.js";
 import { count } from "../format.js";
 import { live } from "../live.js";
 import { look } from "../look.js";
@@ -60,7 +60,7 @@ export function events(root, params, over) {
   list.append(h("label", { class: "inline" }, follow, " Follow what is recorded"));
   root.append(form.element, histogram, list);
   form.show(filters);
-  clustersOfEvents()
+  clusterNames()
     .then(form.offer)
     .catch(() => {}); // without them there is nothing to choose from
 

@@ -3,8 +3,8 @@
 import { get } from "../api.js";
 import { clusterView } from "../cluster.js";
 import {
+  clusterNames,
   clusterOfNode,
-  namesBefore,
   nameOf,
   snapshotAt,
   timelineAround,
@@ -84,7 +84,7 @@ export function moment(root, params, over) {
         (await get(`/api/events/${encodeURIComponent(mine.event)}`, {}, signal)).event;
       const at = mine.at || event.timestamp;
       // A snapshot of that very moment is in force.
-      const names = await namesBefore(Date.parse(at) + 1, signal);
+      const names = await clusterNames();
       const name = await chosen(names, mine, event, at, signal);
       const [timeline, snapshot] = await Promise.all([
         timelineAround(
