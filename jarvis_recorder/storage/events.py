@@ -8,8 +8,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    LargeBinary,
     Select,
     TextClause,
+    case,
+    cast,
     func,
     literal,
     literal_column,
@@ -26,6 +29,7 @@ from jarvis_recorder.storage.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import events
+from jarvis_recorder.storage.words import fold
 from jarvis_recorder.wire.answers import Bucket, Histogram
 from jarvis_recorder.wire.methods import adapter
 from jarvis_recorder.wire.questions import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
@@ -49,6 +53,7 @@ _WIDTHS: Final = (
     86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
 )  # fmt: skip
 _BUCKETS_BY_DEFAULT: Final = 60
+_MOST_NODES: Final = 500
 # What a bucket takes in an answer, and each count of a value besides the value.
 _BUCKET_BYTES: Final = 80
 _COUNT_BYTES: Final = 24
@@ -56,7 +61,7 @@ _COUNT_BYTES: Final = 24
 
 def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
     """Return a page of the events that match every filter; see `end_of_present`."""
-    indexed, others = _conditions(question)
+    indexed, others = _conditions(reading, question)
     if question.since is not None:
         indexed.append(_columns.timestamp >= question.since)
     indexed.append(_columns.timestamp < (question.until or end_of_present(clock)))
@@ -99,7 +104,7 @@ def _missing(event_id: int) -> NotFound:
     return NotFound(f"there is no event {event_id}")
 
 
-def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
+def _conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
     """
     Return the conditions that one index serves, and those that rows are checked for.
 
@@ -116,15 +121,47 @@ def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
         value = getattr(filters, name)
         if value is None or (name == "type" and index == "unresolved"):
             continue
-        if name == index:
-            indexed.append(_columns[name] == value)
+        spellings = spellings_of(reading, value) if name == "node" else [value]
+        if name == index and len(spellings) == 1:
+            indexed.append(_columns[name] == spellings[0])
         else:
-            others.append((_columns[name] + "") == value)
+            others.append((_columns[name] + "").in_(spellings))
     if filters.resolved is not None and index != "unresolved":
         others.append(_columns.resolved.is_(filters.resolved))
     if filters.text is not None:
-        others.append(_columns.summary.icontains(filters.text, autoescape=True))
+        others.append(_holds(fold(filters.text)))
     return indexed, others
+
+
+def _holds(part: str) -> ColumnElement[bool]:
+    """Have the summary hold a part that is folded; only what is not ASCII needs Python for it."""
+    summary = _columns.summary
+    is_ascii = func.length(summary) == func.length(cast(summary, LargeBinary))
+    return case(
+        (is_ascii, summary.icontains(part, autoescape=True)),
+        else_=func.folds_to_hold(summary, part),
+    )
+
+
+def spellings_of(reading: Reading, node: str) -> list[str]:
+    """
+    Return the names of nodes there are that are this one but for case, accents and forms.
+
+    The name as it is given, where there is none, or where too many nodes are to be compared.
+    """
+    folded = fold(node)
+    spellings = []
+    after = ""
+    for _ in range(_MOST_NODES):
+        # From one to the next by the index: all names there are, without a look at all events.
+        following = select(func.min(_columns.node)).where(_columns.node > after)
+        name = reading.connection.execute(following).scalar_one()
+        if name is None:
+            return spellings or [node]
+        if fold(name) == folded:
+            spellings.append(name)
+        after = name
+    return [node]
 
 
 def _best_index(filters: _Filters) -> str | None:
@@ -192,7 +229,7 @@ def histogram(reading: Reading, question: EventHistogram) -> bytes:
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(question, micros)):
+    for number, value, count in reading.rows(_counted(reading, question, micros)):
         counts[number - first] += count
         if question.by is not None:
             room -= _COUNT_BYTES + len((value or "").encode())
@@ -210,9 +247,11 @@ def _usual_width(question: EventHistogram) -> int:
     return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
 
 
-def _counted(question: EventHistogram, micros: int) -> Select[tuple[int, str | None, int]]:
+def _counted(
+    reading: Reading, question: EventHistogram, micros: int
+) -> Select[tuple[int, str | None, int]]:
     """Select number of bucket, value and count, where there is anything to count."""
-    indexed, others = _conditions(question)
+    indexed, others = _conditions(reading, question)
     # Floor division, before 1970 too: SQLite's own rounds towards zero.
     bucket = ((_TIME - (_TIME % micros + micros) % micros) // micros).label("bucket")
     value = literal_column("''") if question.by is None else _columns[question.by]

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Integer, Table, select, type_coerce
 
 from jarvis_recorder.storage.conversations import TURNS
-from jarvis_recorder.storage.events import EVENTS
+from jarvis_recorder.storage.events import EVENTS, spellings_of
 from jarvis_recorder.storage.json_rows import RowsOf
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.snapshots import snapshot_in_force
@@ -45,7 +45,9 @@ def timeline_around(reading: Reading, question: TimelineAround) -> bytes:
     moment = to_micros(question.timestamp)
     half = question.window_seconds * 1_000_000 // 2
     window = _Window(moment - half, moment, moment + half)
-    of_node = [] if question.node is None else [events.c.node == question.node]
+    of_node = (
+        [] if question.node is None else [events.c.node.in_(spellings_of(reading, question.node))]
+    )
     room = reading.room - _FRAME_BYTES
     snapshot = (
         snapshot_in_force(reading, question.timestamp, int(room * _SNAPSHOT_SHARE)) or b"null"
