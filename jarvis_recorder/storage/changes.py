@@ -11,6 +11,7 @@ from jarvis_recorder.errors import Conflict
 from jarvis_recorder.storage.events import found_event
 from jarvis_recorder.storage.insertion import insert_all, newest_id, rows_of
 from jarvis_recorder.storage.preferences import find_preference
+from jarvis_recorder.storage.search import take_words_out
 from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
 from jarvis_recorder.wire.announcements import (
     EVENT_RESOLVED,
@@ -125,6 +126,7 @@ def delete_preference(connection: Connection, question: DeletePreference, now: i
 def delete_conversation(connection: Connection, question: DeleteConversation, _: int) -> bytes:
     """Erase the turns of a conversation and what the search knows of them."""
     of_session = conversations.c.session_id == question.session_id
+    take_words_out(connection, of_session)
     gone = connection.execute(delete(conversations).where(of_session))
     if gone.rowcount:
         connection.execute(text(_FORGET_WORDS))

@@ -1,13 +1,12 @@
 """Questions about conversations."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pydantic_core import to_json
 from sqlalchemy import (
-    ColumnElement,
     Integer,
+    Select,
     bindparam,
     column,
     func,
@@ -25,6 +24,13 @@ from jarvis_recorder.storage.cursors import read_cursor
 from jarvis_recorder.storage.json_rows import Line, RowsOf, write_page
 from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.reading import Reading
+from jarvis_recorder.storage.search import (
+    Phrase,
+    as_prefixes,
+    match,
+    phrases_of,
+    snippet,
+)
 from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.questions import GetTurn, ListSessions, ListTurns, SearchTurns
 from jarvis_recorder.wire.times import format_rfc3339, to_micros
@@ -34,23 +40,12 @@ TURNS: Final = RowsOf(conversations, ("tool_calls", "extra"), text="content")
 _columns: Final = conversations.c
 _TIME: Final = type_coerce(_columns.timestamp, Integer())
 _words: Final = table("conversations_fts", column("rowid"))
-# Two characters that nobody's text means anything by (Unicode's private use area).
-_BEGIN: Final = "\ue000"
-_END: Final = "\ue001"
-_SNIPPET_WORDS: Final = 24
-_MATCHES: Final[ColumnElement[Any]] = literal_column("conversations_fts")
-_AT: Final = (_MATCHES.op("MATCH")(bindparam("words")), _words.c.rowid == bindparam("id"))
-_SNIPPET: Final = select(func.snippet(_MATCHES, 0, _BEGIN, _END, "…", _SNIPPET_WORDS)).where(*_AT)
-# FTS5 weighs each word found against every other, and cannot be interrupted meanwhile: in a long
-# text of one word that takes hours. There it is the first place found, or the beginning.
-_LONG_BYTES: Final = 4_096
-_VERY_LONG_BYTES: Final = 32_768
-_SNIPPET_CHARACTERS: Final = 240
-_marked: Final = func.highlight(_MATCHES, 0, _BEGIN, _END)
-_FIRST_PLACE: Final = select(
-    func.substr(_marked, func.max(1, func.instr(_marked, _BEGIN) - 80), _SNIPPET_CHARACTERS)
-).where(*_AT)
-_BEGINNING: Final = select(func.substr(_columns.content, 1, _SNIPPET_CHARACTERS)).where(
+_MATCHES: Final = literal_column("conversations_fts").op("MATCH")
+# A phrase that more turns hold says little about any of them. To rank by it, FTS5 would have to
+# look at every one of those.
+_MOST_RANKED: Final = 2_000
+# As much of a turn as is looked through for its best part.
+_BEGINNING: Final = select(func.substr(_columns.content, 1, 16_384)).where(
     _columns.id == bindparam("id")
 )
 
@@ -116,67 +111,91 @@ def get_turn(reading: Reading, question: GetTurn) -> bytes:
 
 
 def search_turns(reading: Reading, question: SearchTurns) -> bytes:
-    """Return a page of the turns that hold every word of the query, best first."""
+    """
+    Return a page of the turns that hold every phrase of the query, best first.
+
+    Where none does, those with words that begin so. Phrases that very many turns hold do not
+    count for what is best; where there is no other, it is the newest first.
+    """
     position = read_cursor(question, int)
     start = max(0, int(position[0])) if position is not None else 0
-    # Only which they are: a sort by rank would carry along whatever else is selected.
-    best_first = (
-        select(_words.c.rowid)
-        .where(_MATCHES.op("MATCH")(_as_words(question.query)))
-        .order_by(literal_column("conversations_fts.rank"), _words.c.rowid.desc())
-        .limit(question.limit + 1)
-        .offset(start)
-    )
+    phrases, found = _holding(reading, question)
+    telling = [one for one in phrases if _is_telling(reading, one, phrases, found)]
+    wanted = question.limit + 1
+    page: Sequence[int] = []
+    if telling:
+        page = _best_first(reading, telling, found)[start : start + wanted]
+    elif found:
+        newest_first = _turns_with(question, phrases).limit(wanted).offset(start)
+        page = reading.connection.execute(newest_first).scalars().all()
+    return write_page(reading, question, "turns", _shown(reading, phrases, page, start))
+
+
+def _holding(reading: Reading, question: SearchTurns) -> tuple[list[Phrase], list[int]]:
+    """Return what is looked for, and the newest turns that hold it: one more than are ranked."""
+    whole = phrases_of(question.query)
+    for phrases in (whole, as_prefixes(whole)):
+        if phrases:
+            newest = _turns_with(question, phrases).limit(_MOST_RANKED + 1)
+            if found := list(reading.connection.execute(newest).scalars()):
+                return phrases, found
+    return [], []
+
+
+def _turns_with(question: SearchTurns, phrases: Sequence[Phrase]) -> Select[Any]:
+    """Select the ids of the turns that hold all of the phrases, the newest first."""
+    turns = select(_words.c.rowid).where(_MATCHES(match(phrases)))
     if question.session_id is not None:
-        best_first = best_first.join_from(
-            _words, conversations, _columns.id == _words.c.rowid
-        ).where(_columns.session_id == question.session_id)
-    found = reading.connection.execute(best_first).scalars().all()
-    return write_page(reading, question, "turns", _found(reading, question, found, start))
+        of_session = _columns.session_id == question.session_id
+        first, last = (select(end(_columns.id)).where(of_session) for end in (func.min, func.max))
+        turns = turns.join_from(_words, conversations, _columns.id == _words.c.rowid).where(
+            of_session,
+            _words.c.rowid >= first.scalar_subquery(),
+            _words.c.rowid <= last.scalar_subquery(),
+        )
+    return turns.order_by(_words.c.rowid.desc())
 
 
-def _found(
-    reading: Reading, question: SearchTurns, found: Sequence[int], start: int
+def _is_telling(
+    reading: Reading, phrase: Phrase, phrases: Sequence[Phrase], found: Sequence[int]
+) -> bool:
+    """Whether so few turns hold a phrase that it can be ranked by."""
+    if len(found) > _MOST_RANKED:
+        return False
+    if len(phrases) == 1:
+        return True
+    holding = select(_words.c.rowid).where(_MATCHES(match([phrase]))).limit(_MOST_RANKED + 1)
+    counted = select(func.count()).select_from(holding.subquery())
+    return bool(reading.connection.execute(counted).scalar_one() <= _MOST_RANKED)
+
+
+def _best_first(reading: Reading, telling: Sequence[Phrase], found: Sequence[int]) -> Sequence[int]:
+    """Return the turns found, those first that hold the phrases best."""
+    ranked = (
+        select(_words.c.rowid)
+        .where(_MATCHES(match(telling)), _words.c.rowid >= found[-1], _words.c.rowid <= found[0])
+        .order_by(literal_column("conversations_fts.rank"), _words.c.rowid.desc())
+    )
+    are_found = set(found)
+    best = reading.connection.execute(ranked).scalars()
+    return [turn_id for turn_id in best if turn_id in are_found]
+
+
+def _shown(
+    reading: Reading, phrases: Sequence[Phrase], found: Sequence[int], start: int
 ) -> Iterator[Line]:
     """Yield the turns of these ids, each with the part of it that fits the query best."""
-    words = _as_words(question.query)
     for number, turn_id in enumerate(found, start + 1):
         reading.go_on()
         turn = TURNS.write(reading.connection, turn_id)
-        assert turn is not None
-        asked: dict[str, Any] = {"words": words, "id": turn_id}
-        if turn.read > _VERY_LONG_BYTES:
-            statement, asked = _BEGINNING, {"id": turn_id}
-        else:
-            statement = _SNIPPET if turn.read <= _LONG_BYTES else _FIRST_PLACE
-        snippet, highlights = _highlighted(
-            reading.connection.execute(statement, asked).scalar_one()
-        )
+        if turn is None:
+            # Deleted by another program, which has not told the index.
+            continue
+        content = reading.connection.execute(_BEGINNING, {"id": turn_id}).scalar_one()
+        shown = snippet(content, phrases)
         text = b'{"turn":%b,"snippet":%b,"highlights":%b}' % (
             turn.text,
-            to_json(snippet),
-            to_json(highlights),
+            to_json(shown.text),
+            to_json(shown.highlights),
         )
         yield Line(text, (number,), turn.read)
-
-
-def _as_words(query: str) -> str:
-    """
-    Quote each word: a user's text is text, whatever FTS5 would understand by it.
-
-    A word without letters or digits is a phrase of nothing, which FTS5 leaves out.
-    """
-    words = query.replace("\0", " ").split()
-    return " ".join('"{}"'.format(word.replace('"', '""')) for word in words) or '""'
-
-
-def _highlighted(marked: str) -> tuple[str, list[tuple[int, int]]]:
-    """Return a snippet without its marks, and the places that they enclosed."""
-    snippet = ""
-    highlights = []
-    for part in re.split(f"({_BEGIN}[^{_END}]*{_END})", marked):
-        plain = part.replace(_BEGIN, "").replace(_END, "")
-        if part.startswith(_BEGIN):
-            highlights.append((len(snippet), len(snippet) + len(plain)))
-        snippet += plain
-    return snippet, highlights

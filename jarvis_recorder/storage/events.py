@@ -8,8 +8,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    LargeBinary,
     Select,
     TextClause,
+    case,
+    cast,
     func,
     literal,
     literal_column,
@@ -26,6 +29,7 @@ from jarvis_recorder.storage.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import events
+from jarvis_recorder.storage.words import fold
 from jarvis_recorder.storage.zones import DAY_SECONDS, Zone, zone_between
 from jarvis_recorder.wire.answers import Bucket, Histogram
 from jarvis_recorder.wire.methods import adapter
@@ -51,6 +55,7 @@ _WIDTHS: Final = (
     86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
 )  # fmt: skip
 _BUCKETS_BY_DEFAULT: Final = 60
+_MOST_NODES: Final = 500
 # What a bucket takes in an answer, and each count of a value besides the value.
 _BUCKET_BYTES: Final = 80
 _COUNT_BYTES: Final = 24
@@ -58,7 +63,7 @@ _COUNT_BYTES: Final = 24
 
 def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
     """Return a page of the events that match every filter; see `end_of_present`."""
-    indexed, others = _conditions(question)
+    indexed, others = _conditions(reading, question)
     if question.since is not None:
         indexed.append(_columns.timestamp >= question.since)
     indexed.append(_columns.timestamp < (question.until or end_of_present(clock)))
@@ -68,7 +73,7 @@ def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
 def unresolved_events(reading: Reading, question: UnresolvedEvents) -> bytes:
     """Return a page of the events that no one has resolved."""
     filters = ListEvents(type=question.type, cluster=question.cluster, resolved=False)
-    return _page(reading, question, *_conditions(filters))
+    return _page(reading, question, *_conditions(reading, filters))
 
 
 def get_event(reading: Reading, question: GetEvent) -> bytes:
@@ -102,7 +107,7 @@ def _missing(event_id: int) -> NotFound:
     return NotFound(f"there is no event {event_id}")
 
 
-def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
+def _conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
     """
     Return the conditions that one index serves, and those that rows are checked for.
 
@@ -119,10 +124,11 @@ def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
         value = getattr(filters, name)
         if value is None or (name == "type" and index == "unresolved"):
             continue
-        if name == index:
-            indexed.append(_columns[name] == value)
+        spellings = spellings_of(reading, value) if name == "node" else [value]
+        if name == index and len(spellings) == 1:
+            indexed.append(_columns[name] == spellings[0])
         else:
-            others.append((_columns[name] + "") == value)
+            others.append((_columns[name] + "").in_(spellings))
     if filters.cluster is not None:
         (indexed if index == "cluster" else others).append(
             of_cluster(filters.cluster, by_index=index == "cluster")
@@ -133,8 +139,39 @@ def _conditions(filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
     if filters.resolved is not None and index != "unresolved":
         others.append(_columns.resolved.is_(filters.resolved))
     if filters.text is not None:
-        others.append(_columns.summary.icontains(filters.text, autoescape=True))
+        others.append(_holds(fold(filters.text)))
     return indexed, others
+
+
+def _holds(part: str) -> ColumnElement[bool]:
+    """Have the summary hold a part that is folded; only what is not ASCII needs Python for it."""
+    summary = _columns.summary
+    is_ascii = func.length(summary) == func.length(cast(summary, LargeBinary))
+    return case(
+        (is_ascii, summary.icontains(part, autoescape=True)),
+        else_=func.folds_to_hold(summary, part),
+    )
+
+
+def spellings_of(reading: Reading, node: str) -> list[str]:
+    """
+    Return the names of nodes there are that are this one but for case, accents and forms.
+
+    The name as it is given, where there is none, or where too many nodes are to be compared.
+    """
+    folded = fold(node)
+    spellings: list[Any] = []
+    after = ""
+    for _ in range(_MOST_NODES):
+        # From one to the next by the index: all names there are, without a look at all events.
+        following = select(func.min(_columns.node)).where(_columns.node > after)
+        name = reading.connection.execute(following).scalar_one()
+        if name is None:
+            return spellings or [node]
+        if fold(name) == folded:
+            spellings.append(name)
+        after = name
+    return [node]
 
 
 def _best_index(filters: _Filters) -> str | None:
@@ -216,7 +253,7 @@ def histogram(reading: Reading, question: EventHistogram) -> bytes:
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(question, micros, zone)):
+    for number, value, count in reading.rows(_counted(reading, question, micros, zone)):
         # Clocks that go back over midnight lead back to the day before the first.
         place = min(max(number - first, 0), len(starts) - 1)
         counts[place] += count
@@ -237,10 +274,10 @@ def _usual_width(question: EventHistogram) -> int:
 
 
 def _counted(
-    question: EventHistogram, micros: int, zone: Zone
+    reading: Reading, question: EventHistogram, micros: int, zone: Zone
 ) -> Select[tuple[int, str | None, int]]:
     """Select number of bucket, value and count, where there is anything to count."""
-    indexed, others = _conditions(question)
+    indexed, others = _conditions(reading, question)
     # Floor division, before 1970 too: SQLite's own rounds towards zero.
     time = zone.shifted(_TIME)
     bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")

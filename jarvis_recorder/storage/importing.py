@@ -32,7 +32,8 @@ from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.ownership import as_owner
 from jarvis_recorder.storage import schema, sqlite, trusted_time
 from jarvis_recorder.storage.rows import SHAPES
-from jarvis_recorder.storage.tables import preferences
+from jarvis_recorder.storage.search import add_words
+from jarvis_recorder.storage.tables import conversations, preferences
 from jarvis_recorder.storage.writer import Writer, open_writer
 from jarvis_recorder.wire.original import (
     KINDS,
@@ -198,6 +199,8 @@ def _insert_new(table: Table, rows: Sequence[_Row], highest: int, connection: Co
         # Ready to bind, as they are in the repository: past the types of SQLAlchemy.
         statement = _insert_statement(table, tuple(values[0]))
         sqlite.driver_of(connection).executemany(statement, values).close()
+    if table is conversations:
+        add_words(connection, ((row["id"], row["content"]) for row in values))
     return len(values)
 
 

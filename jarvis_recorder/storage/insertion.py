@@ -4,12 +4,23 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Executable, Integer, and_, or_, select, tuple_, type_coerce
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Integer,
+    and_,
+    func,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.types import NullType
 
 from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, flat, insert_statement
+from jarvis_recorder.storage.search import add_words
 from jarvis_recorder.storage.sqlite import driver_of
-from jarvis_recorder.storage.tables import decompress
+from jarvis_recorder.storage.tables import conversations, decompress
 from jarvis_recorder.wire.records import Record
 
 # Rows in one INSERT, largest first: few statements for many rows, none compiled for each count.
@@ -66,10 +77,28 @@ def newest_id(connection: Connection) -> int:
 
 
 def _insert_rows(connection: Connection, part: Rows) -> int:
+    if part.shape.table is conversations:
+        content = part.shape.columns.index("content")
+        if not all(row[content].isascii() for row in part.rows):
+            return _insert_turns(connection, part, content)
+    return _insert_many(connection, part.shape, part.rows)
+
+
+def _insert_turns(connection: Connection, part: Rows, content: int) -> int:
+    """Insert turns under numbers chosen here, so that the index can be told which is which."""
+    highest = connection.execute(select(func.max(conversations.c.id))).scalar() or 0
+    rows = [(number, *row) for number, row in enumerate(part.rows, highest + 1)]
+    shape = part.shape._replace(columns=("id", *part.shape.columns))
+    inserted = _insert_many(connection, shape, rows)
+    add_words(connection, ((row[0], row[content + 1]) for row in rows))
+    return inserted
+
+
+def _insert_many(connection: Connection, shape: RowShape, rows: list[Row]) -> int:
     driver = driver_of(connection)
     inserted = 0
-    for size, chunks in _chunks(part.rows):
-        statement = _insert(part.shape, size)
+    for size, chunks in _chunks(rows):
+        statement = _insert(shape, size)
         inserted += driver.executemany(statement, [flat(chunk) for chunk in chunks]).rowcount
     return inserted
 

@@ -27,6 +27,7 @@ from jarvis_recorder.storage.keeping import (
     events_to_go,
     snapshots_to_go,
 )
+from jarvis_recorder.storage.search import take_words_out
 from jarvis_recorder.storage.sqlite import Room, driver_of, room_of
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.storage.writer import Writer
@@ -140,7 +141,10 @@ def _prune_step(
 ) -> tuple[Step, Room]:
     step = look(connection, position)
     if step.to_go:
-        connection.execute(delete(table).where(table.c.id.in_(step.to_go)))
+        to_go = table.c.id.in_(step.to_go)
+        if table is conversations:
+            take_words_out(connection, to_go)
+        connection.execute(delete(table).where(to_go))
     return step, room_of(connection)
 
 

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 HEAD: Final = "0005"
 """The revision this code works with. A test holds it against the migrations."""
 
-REVISIONS: Final = ("0001", "0002", "0003", HEAD)
+REVISIONS: Final = ("0001", "0002", "0003", "0004", HEAD)
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -92,6 +92,7 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
         with translated_errors(path):
             # Beside the event loop: a large copy takes minutes.
             await asyncio.to_thread(_copy_aside, path, f"{path.name}.before-{HEAD}")
+    log.info("database_upgrade_begun", path=str(path), before=revision, now=HEAD)
     await writer.run(_run_migrations)
     log.info("database_upgraded", path=str(path), before=revision, now=HEAD)
     return revision

@@ -28,6 +28,7 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 from jarvis_recorder.ownership import acting_for, resolved
+from jarvis_recorder.storage.words import fold
 
 T = TypeVar("T")
 
@@ -331,6 +332,7 @@ def read_only_engine(path: Path) -> Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA query_only = ON")
         cursor.close()
+        connection.create_function("folds_to_hold", 2, _folds_to_hold, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
@@ -338,6 +340,11 @@ def read_only_engine(path: Path) -> Engine:
         connection.connection.cursor().execute("BEGIN")
 
     return engine
+
+
+def _folds_to_hold(text: str, part: str) -> bool:
+    """Whether a text, folded, holds a part that is folded already; for statements."""
+    return part in fold(text)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Integer, Table, select, type_coerce
 
 from jarvis_recorder.storage.clusters import chosen_cluster, known_clusters
 from jarvis_recorder.storage.conversations import TURNS
-from jarvis_recorder.storage.events import EVENTS, of_cluster
+from jarvis_recorder.storage.events import EVENTS, of_cluster, spellings_of
 from jarvis_recorder.storage.json_rows import RowsOf
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.snapshots import snapshot_in_force
@@ -56,7 +56,9 @@ def timeline_around(reading: Reading, question: TimelineAround) -> bytes:
     moment = to_micros(question.timestamp)
     half = question.window_seconds * 1_000_000 // 2
     window = _Window(moment - half, moment, moment + half)
-    chosen = [] if question.node is None else [events.c.node == question.node]
+    chosen: list[ColumnElement[bool]] = []
+    if question.node is not None:
+        chosen.append(events.c.node.in_(spellings_of(reading, question.node)))
     if known != [cluster]:
         chosen.append(of_cluster(cluster))
     room = reading.room - _FRAME_BYTES

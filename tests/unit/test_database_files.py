@@ -1,7 +1,10 @@
 """Which files are opened, how, and which are left alone."""
 
+import asyncio
 import shutil
+import signal
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +19,9 @@ from jarvis_recorder.storage import schema
 from jarvis_recorder.storage.sqlite import create_file, reading
 from jarvis_recorder.storage.store import open_store
 from jarvis_recorder.storage.tables import metadata
+from jarvis_recorder.storage.verification import verify
 from jarvis_recorder.storage.writer import open_writer
+from tests.support.files import nothing
 
 ORIGINAL = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
 
@@ -134,6 +139,61 @@ async def test_what_was_recorded_before_the_search_is_found_by_it(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         found = "SELECT rowid FROM conversations_fts WHERE conversations_fts MATCH 'penguin'"
         assert connection.execute(found).fetchall() == [(1,)]
+
+
+async def make_old_search(path: Path) -> None:
+    """Make a database as it was before the search knew every script, with three turns in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "HEAD", "0003")
+        async with open_writer(create_file(path)) as writer:
+            await schema.upgrade(writer, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"
+            " recorded_at) VALUES ('s', 0, 0, 'user', ?, 0)",
+            [("a penguin",), ("服务器过热了",), ("Der Pinguin fröstelt",)],
+        )
+
+
+async def test_what_was_recorded_before_is_found_in_every_script(tmp_path):
+    path = tmp_path / "recorder.db"
+    await make_old_search(path)
+
+    await make(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        found = "SELECT rowid FROM conversations_fts WHERE conversations_fts MATCH ?"
+        for words, number in (("penguin", 1), ('"过 热"', 2), ("frostelt", 3)):
+            assert connection.execute(found, (words,)).fetchall() == [(number,)]
+
+
+_UPGRADE_AND_DIE = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from jarvis_recorder.storage import offline, search
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+search.to_json = die
+asyncio.run(offline.upgrade(Path(sys.argv[1])))
+"""
+
+
+async def test_an_upgrade_that_is_killed_midway_is_made_whole_at_the_next_start(tmp_path):
+    path = tmp_path / "recorder.db"
+    await make_old_search(path)
+
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _UPGRADE_AND_DIE, str(path), stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await killed.wait() == -signal.SIGKILL
+    with closing(sqlite3.connect(path)) as connection:
+        version = "SELECT version_num FROM alembic_version"
+        assert connection.execute(version).fetchone() == ("0003",)
+    await make(path)
+
+    assert [check.problems for check in verify(path, nothing) if check.problems] == []
 
 
 async def test_the_database_is_copied_before_an_upgrade(tmp_path):

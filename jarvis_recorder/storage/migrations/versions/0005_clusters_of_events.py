@@ -8,7 +8,7 @@ and the same message delivered once more is known as the same.
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,136 @@
+"""
+The words of a text as a search knows them, whoever typed it on whatever keyboard.
+
+Case, accents and forms of a letter are folded. A script without spaces between words, and
+symbols such as emoji, are taken character by character: a word of such a script is a phrase of
+them. What is folded how is fixed here by ranges, so that a newer Python, which knows a newer
+Unicode, makes the same words of a text that was recorded before.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+_Ranges = tuple[tuple[int, int], ...]
+
+# Marks that are an accent, a vowel point or a hint for display, and no letter of their own.
+_DROPPED: Final[_Ranges] = (
+    (0xAD, 0xAD), (0x300, 0x36F), (0x483, 0x487), (0x591, 0x5BD), (0x5BF, 0x5BF),
+    (0x5C1, 0x5C2), (0x5C4, 0x5C5), (0x5C7, 0x5C7), (0x610, 0x61A), (0x640, 0x640),
+    (0x64B, 0x65F), (0x670, 0x670), (0x6D6, 0x6DC), (0x6DF, 0x6E8), (0x6EA, 0x6ED),
+    (0x93C, 0x93C), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x200B, 0x200F), (0x202A, 0x202E),
+    (0x2060, 0x2064), (0x20D0, 0x20FF), (0xFE00, 0xFE0F), (0xFE20, 0xFE2F), (0xFEFF, 0xFEFF),
+    (0x1F3FB, 0x1F3FF), (0xE0000, 0xE01EF),
+)  # fmt: skip
+# Thai, Lao, Tibetan, Burmese, Khmer, Chinese, Japanese, Korean; arrows, symbols and emoji.
+_ONE_BY_ONE: Final[_Ranges] = (
+    (0xE00, 0xEFF), (0xF40, 0xFBC), (0x1000, 0x109F), (0x1100, 0x11FF), (0x1780, 0x17D3),
+    (0x2190, 0x21FF), (0x2300, 0x23FF), (0x2500, 0x27BF), (0x2900, 0x297F), (0x2B00, 0x2BFF),
+    (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x3035), (0x3041, 0x309F),
+    (0x30A1, 0x30FA), (0x30FC, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0xA4CF), (0xA960, 0xA97F),
+    (0xAC00, 0xD7FF), (0xF900, 0xFAFF), (0x1B000, 0x1B16F), (0x1F000, 0x1FBFF),
+    (0x20000, 0x3FFFF),
+)  # fmt: skip
+# Letters that Unicode does not take apart.
+_LETTERS: Final = {
+    "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ł": "l", "ŧ": "t",
+    "þ": "th",
+}  # fmt: skip
+_MOST_REMEMBERED: Final = 20_000
+_WORD: Final = re.compile(r"[0-9a-z\x80-\U0010ffff]+")
+_MARKS: Final = "".join(f"{chr(first)}-{chr(last)}" for first, last in _DROPPED)
+# A letter with its marks: voicing of kana, vowels and finals of Korean typed apart, accents.
+_LETTER: Final = re.compile(f"(?s:.)[{_MARKS}\u3099\u309a\u1160-\u11ff\uff9e\uff9f]*")
+
+
+class _Table(dict[int, str]):
+    """For `str.translate`: what stands for a character, found out when it is first needed."""
+
+    def __init__(self, find: Callable[[str], str]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, code: int) -> str:
+        found = self._find(chr(code))
+        # A bound on memory: there are a million characters, and a text may hold them all.
+        if len(self) < _MOST_REMEMBERED:
+            self[code] = found
+        return found
+
+
+def _without_accent(character: str) -> str:
+    if _is_in(_DROPPED, character):
+        return ""
+    return _LETTERS.get(character, character)
+
+
+def _apart(character: str) -> str:
+    if character.isascii():
+        return character
+    if _is_in(_ONE_BY_ONE, character):
+        return f" {character} "
+    category = unicodedata.category(character)
+    # What Unicode has not assigned yet is a letter some day, more likely than anything else.
+    return character if category[0] in "LMN" or category in ("Co", "Cn") else " "
+
+
+def _is_in(ranges: _Ranges, character: str) -> bool:
+    return any(first <= ord(character) <= last for first, last in ranges)
+
+
+_plain: Final = _Table(_without_accent)
+_parted: Final = _Table(_apart)
+
+
+def fold(text: str) -> str:
+    """Return a text without case, accents and forms of letters; its spaces stay."""
+    if text.isascii():
+        return text.lower()
+    # Composed again at the end: what is left of the marks belongs to its letter or syllable.
+    folded = unicodedata.normalize("NFKD", text).casefold().translate(_plain)
+    return unicodedata.normalize("NFC", folded)
+
+
+def part(text: str) -> str:
+    """
+    Return a text folded and with spaces between its words, as the index takes it.
+
+    FTS5's tokenizer `ascii`, which parts at what is neither letter nor digit among the
+    characters of ASCII, then finds the words that `words_of` returns.
+    """
+    return text.lower() if text.isascii() else fold(text).translate(_parted)
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in their order."""
+    return _WORD.findall(part(text))
+
+
+class Word(NamedTuple):
+    """A word, and where in the text it stands: its first character and the one behind its last."""
+
+    word: str
+    begin: int
+    end: int
+
+
+def places_of_words(text: str) -> list[Word]:
+    """Return the words of a text with their places in it, which folding would move."""
+    if text.isascii():
+        return [Word(found[0], *found.span()) for found in _WORD.finditer(text.lower())]
+    parted: list[str] = []
+    origins: list[int] = []
+    ends: list[int] = []
+    known: dict[str, str] = {}
+    for found in _LETTER.finditer(text):
+        letter = found[0]
+        if (folded := known.get(letter)) is None:
+            folded = known[letter] = part(letter)
+        parted.append(folded)
+        origins += [found.start()] * len(folded)
+        ends += [found.end()] * len(folded)
+    return [
+        Word(found[0], origins[found.start()], ends[found.end() - 1])
+        for found in _WORD.finditer("".join(parted))
+    ]
