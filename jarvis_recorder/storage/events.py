@@ -160,7 +160,7 @@ def spellings_of(reading: Reading, node: str) -> list[str]:
     The name as it is given, where there is none, or where too many nodes are to be compared.
     """
     folded = fold(node)
-    spellings: list[Any] = []
+    spellings: list[str] = []
     after = ""
     for _ in range(_MOST_NODES):
         # From one to the next by the index: all names there are, without a look at all events.

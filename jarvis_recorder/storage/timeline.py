@@ -86,7 +86,7 @@ def _nearest(
     reading: Reading,
     of: RowsOf,
     window: _Window,
-    conditions: list[ColumnElement[bool]],
+    conditions: Sequence[ColumnElement[bool]],
     room: int,
 ) -> _Shown:
     """Return the rows nearest to the moment that have room, in order."""
@@ -103,7 +103,7 @@ def _nearest(
 
 
 def _keys(
-    reading: Reading, table: Table, window: _Window, conditions: list[ColumnElement[bool]]
+    reading: Reading, table: Table, window: _Window, conditions: Sequence[ColumnElement[bool]]
 ) -> list[_Key]:
     """Return time and id of the rows of the window, more than can be shown, the nearest first."""
     time: ColumnElement[Any] = type_coerce(table.c.timestamp, Integer())

@@ -29,7 +29,6 @@ _LARGE_UNPACKED: Final = 4 * 1024
 _SMALL: Final = 512
 # The optional field that a routing key speaks for, where the body does not.
 _SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
-_NOTHING: Final = (None, "")
 _VALIDATE: Final = {
     kind: (rules.adapter.validator.validate_python, rules.fields, _SILENT[kind])
     for kind, rules in BODIES.items()
@@ -247,9 +246,9 @@ def _record(document: Any, envelope: _Envelope) -> Record:
     kind = topic.kind
     validate, known, silent = _VALIDATE[kind]
     whole = document
-    if document.get(silent) in _NOTHING and (
-        said := liberal.said_by_key(kind, routing_key).get(silent)
-    ):
+    # A cluster may have no name; where the key names it, an empty name says nothing else.
+    is_silent = silent not in document or (kind is Kind.SNAPSHOT and document[silent] == "")
+    if is_silent and (said := liberal.said_by_key(kind, routing_key).get(silent)):
         whole = {**document, silent: said}
     try:
         body = validate(whole)

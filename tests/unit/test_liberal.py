@@ -376,7 +376,7 @@ def test_a_key_that_says_nothing_fills_nothing():
         ("cluster.snapshot.eu.lab", {"snapshot": {}}, "eu.lab"),
         ("cluster.snapshot.lab", {"snapshot": {}, "cluster": None}, "lab"),
         ("cluster.snapshot.lab", {"snapshot": {}, "cluster": "home"}, "home"),
-        ("cluster.snapshot.lab", {"snapshot": {}, "cluster": ""}, ""),
+        ("cluster.snapshot.lab", {"snapshot": {}, "cluster": ""}, "lab"),
         ("cluster.snapshot", {"snapshot": {}}, ""),
         ("cluster.snapshot.a\0b", {"snapshot": {}}, ""),
     ],
