@@ -49,11 +49,36 @@ class SqliteRepository:
         middle = len(records) // 2
         left = await self._append(records[:middle], first, recorded_at)
         right = await self._append(records[middle:], first + middle, recorded_at)
+        known, refused = await self._judge_again(left.refused, records, first, recorded_at)
         return Appended(
             left.stored + right.stored,
-            left.duplicates + right.duplicates,
-            [*left.refused, *right.refused],
+            left.duplicates + known + right.duplicates,
+            [*refused, *right.refused],
         )
+
+    async def _judge_again(
+        self,
+        refused: Sequence[RefusedRecord],
+        records: Sequence[Record],
+        first: int,
+        recorded_at: int,
+    ) -> tuple[int, list[RefusedRecord]]:
+        """
+        Return how many collisions are known by now, and what stays refused.
+
+        As in one transaction: a record that was stored later may say the same.
+        """
+        known = 0
+        left: list[RefusedRecord] = []
+        for one in refused:
+            if one.reason is Reason.ID_COLLISION:
+                record = records[one.position - first]
+                again = await self._append([record], one.position, recorded_at)
+                known += again.duplicates
+                left += again.refused
+            else:
+                left.append(one)
+        return known, left
 
 
 def _insert(connection: Connection, parts: list[Rows]) -> tuple[int, list[int]]:
