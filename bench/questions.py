@@ -80,7 +80,7 @@ def _rows(events: int) -> Iterator[tuple[Any, ...]]:
             chance.choices(("monitor", "jarvis", "system", "user"), (90, 5, 4, 1))[0],
             f"pve{chance.randrange(25)}",
             f"[Monitor] cpu of the node above {chance.randrange(100)} percent",
-            '{"metric":"cpu","value":0.93}', None, at,
+            '{"metric":"cpu","value":0.93}', None, at, None,
         )  # fmt: skip
 
 

@@ -52,4 +52,5 @@ def row(message_id: str | None, event: dict[str, Any]) -> Row:
         None if details is None else json.dumps(details, separators=(",", ":")),
         None,
         time.time_ns() // 1_000,
+        event.get("cluster") or None,
     )

@@ -36,6 +36,7 @@ function row(message) {
     event.details === undefined ? null : JSON.stringify(event.details),
     null,
     Date.now() * 1000,
+    event.cluster || null,
   ];
 }
 
