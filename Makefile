@@ -21,6 +21,9 @@ TEST_PARTS := \
 IMAGE_PARTS := \
 	buildah:buildah crun:crun debootstrap:debootstrap /usr/lib/podman/netavark:netavark
 
+# Each worker has a node of its own, unless there is one broker for all tests.
+WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,auto)
+
 .PHONY: help demo demo-ui run install test test-fast test-image test-version lint bench schemas lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
@@ -41,7 +44,8 @@ install: python  ## Install for all users, as root; PREFIX is /usr/local.
 	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
 
 test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile \
+		--cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
 
