@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from jarvis_recorder.wire import answers, liberal
 from jarvis_recorder.wire.moments import Moment
@@ -166,6 +167,8 @@ class RecordEvent(Question[answers.OneEvent]):
     @model_validator(mode="before")
     @classmethod
     def _read_liberally(cls, params: Any) -> Any:
+        if isinstance(params, ArgsKwargs):
+            params = params.kwargs or {}
         if not isinstance(params, dict):
             return params
         rest = {name: params[name] for name in ("message_id", "extra") if name in params}

@@ -69,6 +69,22 @@ def test_what_the_original_answered_is_answered_again(gateway):
             token = body.get("token", token)
 
 
+@pytest.mark.parametrize(("word", "severity"), [("notice", "info"), ("unknown", "warning")])
+def test_words_of_other_systems_for_a_severity_are_taken(operator, word, severity):
+    body = {**ALERT, "severity": word}
+
+    recorded = operator.post("/api/memory/events", json=body).json()["event"]
+
+    assert recorded["severity"] == severity
+
+
+def test_a_word_that_is_no_severity_is_refused(operator):
+    refused = operator.post("/api/memory/events", json={**ALERT, "severity": "purple"})
+
+    assert refused.status_code == 400
+    assert "severity" in refused.json()["error"]
+
+
 def test_times_go_out_in_utc_and_details_as_text(operator):
     details = '{"previousState": "online"}'
 

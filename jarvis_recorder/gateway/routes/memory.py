@@ -3,7 +3,14 @@
 from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.client.methods import made
@@ -57,6 +64,10 @@ def _details(value: Any) -> Any:
     return parsed if isinstance(parsed, dict | list) else value
 
 
+# The request reads other words for a severity, such as Proxmox VE's, and keeps the word that was sent.
+_AnySeverity = Annotated[Any, WithJsonSchema(TypeAdapter(Severity).json_schema())]
+
+
 class NewEvent(_Body):
     """An event to record; `details` is JSON, or JSON as a text. Other fields are kept too."""
 
@@ -65,7 +76,7 @@ class NewEvent(_Body):
     type: EventType
     source: Source
     summary: Summary
-    severity: Severity = "info"
+    severity: _AnySeverity = "info"
     node: NodeName | None = None
     cluster: ClusterName | None = None
     details: Annotated[Any, BeforeValidator(_details)] = None
