@@ -26,7 +26,7 @@ from jarvis_recorder.storage.present import end_of_present
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.search import (
     Phrase,
-    as_prefixes,
+    as_prefix,
     match,
     phrases_of,
     snippet,
@@ -114,7 +114,7 @@ def search_turns(reading: Reading, question: SearchTurns) -> bytes:
     """
     Return a page of the turns that hold every phrase of the query, best first.
 
-    Where none does, those with words that begin so. Phrases that very many turns hold do not
+    Where none does, words that no turn holds are beginnings of words. Phrases that very many turns hold do not
     count for what is best; where there is no other, it is the newest first.
     """
     position = read_cursor(question, int)
@@ -134,12 +134,26 @@ def search_turns(reading: Reading, question: SearchTurns) -> bytes:
 def _holding(reading: Reading, question: SearchTurns) -> tuple[list[Phrase], list[int]]:
     """Return what is looked for, and the newest turns that hold it: one more than are ranked."""
     whole = phrases_of(question.query)
-    for phrases in (whole, as_prefixes(whole)):
-        if phrases:
-            newest = _turns_with(question, phrases).limit(_MOST_RANKED + 1)
-            if found := list(reading.connection.execute(newest).scalars()):
-                return phrases, found
+    if not whole:
+        return [], []
+    if found := _newest(reading, question, whole):
+        return whole, found
+    # Not of those that are words: the turns with any that begin like a common one are many.
+    begun = [one if _is_held(reading, one) else as_prefix(one) for one in whole]
+    if begun != whole and (found := _newest(reading, question, begun)):
+        return begun, found
     return [], []
+
+
+def _newest(reading: Reading, question: SearchTurns, phrases: Sequence[Phrase]) -> list[int]:
+    newest = _turns_with(question, phrases).limit(_MOST_RANKED + 1)
+    return list(reading.connection.execute(newest).scalars())
+
+
+def _is_held(reading: Reading, phrase: Phrase) -> bool:
+    """Whether any turn holds a phrase."""
+    holding = select(_words.c.rowid).where(_MATCHES(match([phrase]))).limit(1)
+    return reading.connection.execute(holding).first() is not None
 
 
 def _turns_with(question: SearchTurns, phrases: Sequence[Phrase]) -> Select[Any]:

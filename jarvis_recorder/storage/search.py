@@ -95,9 +95,9 @@ def phrases_of(query: str) -> list[Phrase]:
     return phrases
 
 
-def as_prefixes(phrases: Sequence[Phrase]) -> list[Phrase]:
-    """Return the phrases with each word the beginning of one, where it is long enough for that."""
-    return [Phrase(one.words, _may_begin(one.words[-1])) for one in phrases]
+def as_prefix(phrase: Phrase) -> Phrase:
+    """Return a phrase with its last word the beginning of one, where it is long enough for that."""
+    return Phrase(phrase.words, _may_begin(phrase.words[-1]))
 
 
 def _may_begin(word: str) -> bool:

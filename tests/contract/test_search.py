@@ -200,6 +200,18 @@ async def test_a_word_that_very_many_say_does_not_hide_the_one_that_tells(store)
     assert of_session[0].turn.content == "common 节点 rare"
 
 
+async def test_a_word_that_no_turn_holds_is_a_beginning(store):
+    """A word that some turn holds is none: those that begin like a common one are very many."""
+    await say(store, "net power failing", "network power failure", "net")
+
+    def found(query: str) -> Any:
+        return ask(store, SearchTurns(query=query))
+
+    assert len((await found("powe fail")).turns) == 2
+    assert [one.turn.content for one in (await found("net fail")).turns] == ["net power failing"]
+    assert (await found("net failure")).turns == []
+
+
 async def test_a_turn_that_is_delivered_again_is_found_once(store):
     turn = {"session_id": "s", "role": "user", "content": "过热", "id": "one"}
     await _put(store, TURNS, turn)
