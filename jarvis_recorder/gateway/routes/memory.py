@@ -3,14 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.client.methods import made
@@ -65,7 +58,16 @@ def _details(value: Any) -> Any:
 
 
 # The request reads other words for a severity, such as Proxmox VE's, and keeps the word that was sent.
-_AnySeverity = Annotated[Any, WithJsonSchema(TypeAdapter(Severity).json_schema())]
+_AnySeverity = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}],
+            "description": "info, warning, error or critical, or another system's word for one",
+            "examples": ["info", "warning", "error", "critical"],
+        }
+    ),
+]
 
 
 class NewEvent(_Body):
