@@ -114,8 +114,8 @@ def search_turns(reading: Reading, question: SearchTurns) -> bytes:
     """
     Return a page of the turns that hold every phrase of the query, best first.
 
-    Where none does, words that no turn holds are beginnings of words. Phrases that very many turns hold do not
-    count for what is best; where there is no other, it is the newest first.
+    If none does, each word that no turn holds counts as a prefix. Phrases that very many turns
+    hold do not count for the rank; if there are no others, the newest turns come first.
     """
     position = read_cursor(question, int)
     start = max(0, int(position[0])) if position is not None else 0
