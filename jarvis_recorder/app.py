@@ -59,7 +59,7 @@ class App:
         self._started_at = to_datetime(now())
         self._per_second = 0.0
         self._large = asyncio.Lock()
-        """Held by whoever has something large in memory, a message or a reply."""
+        """Held while something large is in memory, a message or a reply."""
         self._calls = Calls()
         self._tracer = open_tracer(os.environ)
         self.progress = Progress()

@@ -36,7 +36,7 @@ class Intake:
     however large the prefetch.
 
     Large deliveries are decoded in a thread, and what arrives behind them waits for its turn.
-    `large` is held by whoever has something large in memory.
+    `large` is held while something large is in memory.
     """
 
     def __init__(self, flow: Flow, clock: Clock, large: asyncio.Lock) -> None:

@@ -16,7 +16,7 @@ from jarvis_recorder.storage import copying, files, verification
 from jarvis_recorder.storage.files import Report
 
 USUAL_DIRECTORY: Final = Path("/var/backups/jarvis-recorder")
-"""Where the service's unit puts them."""
+"""The directory of the service's backup unit."""
 _UNFINISHED: Final = ".recorder-"
 _NAME: Final = re.compile(rf"recorder-{files.MOMENT.pattern}\.db")
 

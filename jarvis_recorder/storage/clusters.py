@@ -1,4 +1,4 @@
-"""Which clusters there are, and the one that a question is about."""
+"""The clusters there are, and the one that a question is about."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.storage.reading import Reading
 from jarvis_recorder.storage.tables import cluster_snapshots, events
 
-# As many as a message names, and an answer lists: whoever publishes may make up any number.
+# As many as a message names, and an answer lists: a publisher may invent any number.
 MOST_NAMED: Final = 100
 
 

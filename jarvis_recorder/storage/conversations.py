@@ -151,7 +151,7 @@ def _newest(reading: Reading, question: SearchTurns, phrases: Sequence[Phrase]) 
 
 
 def _is_held(reading: Reading, phrase: Phrase) -> bool:
-    """Whether any turn holds a phrase."""
+    """Return whether any turn holds a phrase."""
     holding = select(_words.c.rowid).where(_MATCHES(match([phrase]))).limit(1)
     return reading.connection.execute(holding).first() is not None
 
@@ -173,7 +173,7 @@ def _turns_with(question: SearchTurns, phrases: Sequence[Phrase]) -> Select[Any]
 def _is_telling(
     reading: Reading, phrase: Phrase, phrases: Sequence[Phrase], found: Sequence[int]
 ) -> bool:
-    """Whether so few turns hold a phrase that it can be ranked by."""
+    """Return whether few enough turns hold a phrase to rank by it."""
     if len(found) > _MOST_RANKED:
         return False
     if len(phrases) == 1:

@@ -343,7 +343,7 @@ def read_only_engine(path: Path) -> Engine:
 
 
 def _folds_to_hold(text: str, part: str) -> bool:
-    """Whether a text, folded, holds a part that is folded already; for statements."""
+    """Return whether a text, once folded, contains a folded part; called from SQL."""
     return part in fold(text)
 
 

@@ -1,5 +1,5 @@
 """
-The words of a text as a search knows them, whoever typed it on whatever keyboard.
+The words of a text as a search knows them, on whatever keyboard they were typed.
 
 Case, accents and forms of a letter are folded. A script without spaces between words, and
 symbols such as emoji, are taken character by character: a word of such a script is a phrase of

@@ -149,7 +149,7 @@ def _differ(written: Any, taken: Any) -> bool:
 
 
 class _Names(NamedTuple):
-    """What is known of names that are no fields: whether any is one spelt otherwise, and more."""
+    """Findings about unknown names: is any a field in another spelling, which fields they resemble."""
 
     some_are_fields: bool
     resembling: tuple[NearMiss, ...]

@@ -34,7 +34,7 @@ _WIDE: Final = re.compile(r"utf-?(?:16|32)").match
 
 
 class _Encoding(NamedTuple):
-    """What was done to a body: packed or not, and the charset where it is not surely UTF-8."""
+    """The encoding of a body: compressed or not, and its charset unless that is surely UTF-8."""
 
     is_gzip: bool
     charset: str | None

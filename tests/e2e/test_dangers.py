@@ -1,4 +1,4 @@
-"""What misleads whoever looks at three in the morning: each was so once."""
+"""Faults of the page that would mislead an operator at three in the morning."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""What makes the page readable: writing directions, titles, places, dates, and what is left out."""
+"""Readability of the page: writing directions, titles, places, dates, omissions."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the doctor says of what never goes, and of backups."""
+"""The doctor's findings about retention, budget and backups."""
 
 import sqlite3
 from contextlib import closing

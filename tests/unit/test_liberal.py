@@ -1,4 +1,4 @@
-"""What common publishers send, and how it is recorded: docs/publishers.md."""
+"""Messages of common publishers, recorded as docs/publishers.md says."""
 
 import json
 from base64 import b64encode
@@ -671,7 +671,7 @@ def test_near_misses_of_a_batch_are_counted_by_field():
 
 
 def test_of_many_names_and_long_ones_none_is_remembered():
-    """What is remembered of names must not be what a publisher makes it."""
+    """A publisher cannot grow the memory of names without bound."""
     many = {f"cost{number}": number for number in range(20_000)}
 
     assert len(decoded(turn() | many, KEYS[2]).records[0].extra) == 20_000
