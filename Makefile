@@ -47,7 +47,7 @@ test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile \
 		--cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
-		--include='*/ingest/*,*/wire/*,*/query/*,*/broker/receiver.py'
+		--include='*/ingest/*,*/wire/*,*/rpc/*,*/broker/delivery_reader.py'
 
 test-fast: $(VENV)/ready test-parts  ## What needs no broker, on all cores.
 	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto

@@ -17,9 +17,9 @@ from rich.table import Table
 from bench import report
 from bench.contenders import CONTENDERS, HERE, Contender, NotHere
 from bench.measure import Bench, Failed, Throughput
-from jarvis_recorder import log
-from jarvis_recorder.demo.node import private_node
+from jarvis_recorder.demo.private_broker import private_node
 from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.runtime import logging
 
 KEYS: Final = tuple(dict.fromkeys(contender.key for contender in CONTENDERS))
 _LATENCY_SECONDS: Final = 30
@@ -61,7 +61,7 @@ def main(
     ] = None,
 ) -> None:
     """Measure the recorder beside its peers, on a private RabbitMQ node."""
-    log.configure("warning", "auto")
+    logging.configure("warning", "auto")
     wanted = {
         _memory: memory, _latency: latency, _asking: asking, _questions: questions,
         _backups: backup, _retention: retention, _gateway: gateway,

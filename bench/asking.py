@@ -12,7 +12,7 @@ import uvloop
 
 from bench.contenders import PEERS, environment, python_peers
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.wire.questions import GetPreference
+from jarvis_recorder.wire.rpc.params import GetPreference
 
 ONE_ASKER: Final = 2_000
 ASKERS: Final = 64

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.contenders import environment
-from jarvis_recorder.storage.backup import backup
+from jarvis_recorder.storage.sqlite.admin.backup import backup
 
 _EVERY_SECONDS: Final = 1.0
 _KEPT: Final = 3

@@ -31,10 +31,10 @@ from bench.load import (
     messages,
     messages_of_now,
 )
-from jarvis_recorder.demo.node import PrivateNode
-from jarvis_recorder.storage.schema import upgrade
-from jarvis_recorder.storage.sqlite import create_file
-from jarvis_recorder.storage.writer import open_writer
+from jarvis_recorder.demo.private_broker import PrivateNode
+from jarvis_recorder.storage.revisions import upgrade
+from jarvis_recorder.storage.sqlite.connections import create_file
+from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.wire.times import to_micros
 
 _KEPT_DAYS: Final = 30

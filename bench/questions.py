@@ -12,17 +12,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from jarvis_recorder import lifecycle
+from jarvis_recorder.runtime import process
 from jarvis_recorder.storage.rows import SHAPES, insert_statement
-from jarvis_recorder.storage.store import Store, open_store
-from jarvis_recorder.wire.questions import (
+from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
+from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
     ListEvents,
     Question,
     TimelineAround,
     UnresolvedEvents,
 )
-from jarvis_recorder.wire.rpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import Kind
 
@@ -94,7 +94,7 @@ def measure(path: Path, events: int) -> list[Asked]:
             for name, questions in _questions(events).items():
                 found.append(await _asked(store, name, questions))
 
-    lifecycle.run(main())
+    process.run(main())
     return found
 
 

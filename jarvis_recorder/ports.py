@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.questions import Question
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.rpc.params import Question
 
 Sink = Callable[[Delivery], None]
 """Takes a delivery the moment it has arrived. Must not block and must not raise."""

@@ -18,11 +18,11 @@ import aiormq
 from aio_pika.abc import ConnectionParameter
 from yarl import URL
 
-from jarvis_recorder import address
-from jarvis_recorder.broker.handshake import late_refusal, tls_failure
-from jarvis_recorder.broker.receiver import DeliveryReader
+from jarvis_recorder.broker.delivery_reader import DeliveryReader
+from jarvis_recorder.broker.tls_errors import late_refusal, tls_failure
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
-from jarvis_recorder.tls import Tls
+from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net.tls import Tls
 
 CONNECT_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 10
@@ -147,9 +147,9 @@ async def open_link(
     lost.add_done_callback(_retrieve)
     factory = _Transport()
     context = await asyncio.to_thread(_context, URL(url), tls)
-    target = URL(address.authenticated(url, by_certificate=tls.cert_file is not None)).update_query(
-        heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}"
-    )
+    target = URL(
+        amqp_url.authenticated(url, by_certificate=tls.cert_file is not None)
+    ).update_query(heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}")
     connection = _Connection(target, ssl_context=context, transport_factory=factory)
     await _connect(connection, factory, context)
     reader = factory.reader
@@ -193,7 +193,7 @@ async def _connect(
 async def _tls_refusal(
     url: URL, context: ssl.SSLContext, error: BrokerUnavailable
 ) -> RecorderError | None:
-    where = address.redacted(str(url))
+    where = amqp_url.redacted(str(url))
     if failure := tls_failure(error, where):
         return failure
     late = await late_refusal(url, context)

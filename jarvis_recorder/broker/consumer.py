@@ -13,7 +13,7 @@ from jarvis_recorder.broker.connection import (
     refusals,
 )
 from jarvis_recorder.ports import Sink
-from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Delivery
 
 
 class QueueConsumer:

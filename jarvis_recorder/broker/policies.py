@@ -20,8 +20,8 @@ from yarl import URL
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
-from jarvis_recorder.findings import Finding, green, yellow
-from jarvis_recorder.tls import Tls
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.telemetry.check import Finding, green, yellow
 from jarvis_recorder.wire.topics import DEAD_QUEUE, TOPICS
 
 # Its runtime takes seconds to start, most of all where a processor is busy.

@@ -13,8 +13,8 @@ from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, SYSTEM_TLS, Lin
 from jarvis_recorder.broker.consumer import QueueConsumer
 from jarvis_recorder.broker.declaration import TopologyMode, declare
 from jarvis_recorder.broker.publisher import open_publisher
+from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.ports import Consumer, Flow, Publisher
-from jarvis_recorder.tls import Tls
 
 
 class Session:

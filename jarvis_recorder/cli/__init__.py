@@ -97,12 +97,12 @@ def _application() -> typer.Typer:
     from jarvis_recorder.cli import (
         config,
         database,
-        dead,
+        dead_letters,
         demo,
         doctor,
         gateway,
         health,
-        importing,
+        import_legacy,
         prefs,
         provision,
         query,
@@ -133,10 +133,10 @@ def _application() -> typer.Typer:
     application.add_typer(prefs.commands, name="prefs")
     resolve.register(application)
     tail.register(application)
-    application.add_typer(dead.commands, name="dead")
+    application.add_typer(dead_letters.commands, name="dead")
     application.add_typer(gateway.commands, name="gateway")
     application.add_typer(database.commands, name="db")
-    importing.register(application)
+    import_legacy.register(application)
     application.add_typer(schema.commands, name="schema")
     application.add_typer(config.commands, name="config")
     application.add_typer(provision.commands, name="provision")
@@ -145,7 +145,7 @@ def _application() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a failure made on purpose is one line and its exit code."""
-    from jarvis_recorder.cli.views.harmless import harmless
+    from jarvis_recorder.cli.output.sanitize import harmless
 
     try:
         _application()()
@@ -153,7 +153,7 @@ def main() -> None:
         # Typer says nothing of one that comes before its command has begun.
         sys.exit(_INTERRUPTED)
     except RecorderError as error:
-        from jarvis_recorder.log import priority
+        from jarvis_recorder.runtime.logging import priority
 
         # It may quote what was recorded, or what some broker answered.
         said = f"jarvis-recorder: {harmless(str(error))}"

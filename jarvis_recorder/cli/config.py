@@ -4,7 +4,7 @@ import json
 
 import typer
 
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +19,7 @@ _ORDER = (
 @commands.command(epilog=_ORDER)
 def show(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
     """Print every setting: its value, where that came from, what it is for. No passwords."""
-    from jarvis_recorder.config import NAMES, redacted
+    from jarvis_recorder.config.settings import NAMES, redacted
 
     settings, origins = loaded(config, set_)
     rows = [
@@ -44,7 +44,7 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
     Exit code 78 and one line that says what to change if they are not.
     """
-    from jarvis_recorder.config import NAMES, exposed_secrets, sqlite_path
+    from jarvis_recorder.config.settings import NAMES, exposed_secrets, sqlite_path
 
     settings, origins = found = loaded(config, set_)
     sqlite_path(found)
@@ -60,7 +60,7 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
 
 def _description(name: str) -> str:
-    from jarvis_recorder.config import Settings
+    from jarvis_recorder.config.settings import Settings
 
     section, _, field = name.partition(".")
     kind = Settings.model_fields[section].annotation

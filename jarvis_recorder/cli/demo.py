@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from jarvis_recorder import lifecycle
 from jarvis_recorder.cli.gateway import require_extra
-from jarvis_recorder.cli.settings import Json
-from jarvis_recorder.config import Loaded, load
+from jarvis_recorder.cli.options import Json
+from jarvis_recorder.config.settings import Loaded, load
 from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.runtime import process
 
 _NO_FILE = Path("/dev/null")
 
@@ -63,9 +63,9 @@ def demo(
     not as it should be. With `--ui` nothing is checked: the story goes on, and the
     dashboard shows it.
     """
-    from jarvis_recorder import log
-    from jarvis_recorder.demo.node import private_node
-    from jarvis_recorder.demo.perform import require_unused
+    from jarvis_recorder.demo.private_broker import private_node
+    from jarvis_recorder.demo.runner import require_unused
+    from jarvis_recorder.runtime import logging
 
     if ui and as_json:
         raise typer.BadParameter("--ui shows a page and --json prints one answer: name one of them")
@@ -85,33 +85,33 @@ def demo(
         url = stack.enter_context(private_node()).url if broker is None else broker
         # Of this machine's settings none takes part: a demo is the same everywhere.
         settings = load(overrides | {"broker.url": url}, {}, _NO_FILE)
-        log.configure("error", "auto")
+        logging.configure("error", "auto")
 
         async def main() -> None:
             if broker is not None:
                 await require_unused(url)
             say("Publishing half an hour of cluster life …")
             stop = asyncio.Event()
-            lifecycle.stop_on_signals(stop)
+            process.stop_on_signals(stop)
             if ui:
                 await _show_dashboard(settings, stop, password, say)
             else:
                 await _check(settings, stop, path, keep=keep is not None, as_json=as_json)
 
-        lifecycle.run(main())
+        process.run(main())
 
 
 async def _check(
     settings: Loaded, stop: asyncio.Event, path: Path, *, keep: bool, as_json: bool
 ) -> None:
-    from jarvis_recorder.demo import show
-    from jarvis_recorder.demo.perform import perform
+    from jarvis_recorder.demo import report
+    from jarvis_recorder.demo.runner import perform
 
     outcome = await perform(settings, path, stop, keep=keep)
     if as_json:
-        typer.echo(json.dumps(show.as_json(outcome), ensure_ascii=False))
+        typer.echo(json.dumps(report.as_json(outcome), ensure_ascii=False))
     else:
-        show.present(outcome)
+        report.present(outcome)
     if outcome.mismatches():
         raise typer.Exit(RecorderError.exit_code)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 
 if TYPE_CHECKING:
-    from jarvis_recorder.findings import Finding
+    from jarvis_recorder.telemetry.check import Finding
 
 _MARKS: Final = {"green": ("✓", "green"), "yellow": ("!", "yellow"), "red": ("✗", "bold red")}
 
@@ -27,11 +27,11 @@ def doctor(config: ConfigFile = None, set_: Overrides = None, as_json: Json = Fa
     that of the first red finding: 69 where broker or disk cannot be used, 75 where another
     process holds the database, 78 where a setting, a right or a queue is wrong, 1 for damage.
     """
-    from jarvis_recorder import doctor as examination
-    from jarvis_recorder import log
+    from jarvis_recorder.monitoring import doctor as examination
+    from jarvis_recorder.runtime import logging
 
     settings = loaded(config, set_)
-    log.configure("error", settings.settings.log.format)
+    logging.configure("error", settings.settings.log.format)
     found = asyncio.run(examination.examine(settings))
     if as_json:
         findings = [one._asdict() | {"light": one.light.value} for one in found]
@@ -42,7 +42,7 @@ def doctor(config: ConfigFile = None, set_: Overrides = None, as_json: Json = Fa
 
 
 def _show(found: "Sequence[Finding]") -> None:
-    from jarvis_recorder.cli.views.screen import open_screen
+    from jarvis_recorder.cli.output.screen import open_screen
 
     screen = open_screen()
     width = max(len(one.name) for one in found)

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder import lifecycle
 from jarvis_recorder.cli import toml_file
-from jarvis_recorder.cli.settings import ConfigFile, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Overrides, loaded
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.runtime import process
 
 commands = typer.Typer(
     help="Serve the dashboard and REST over HTTP, as a client of a running recorder.",
@@ -28,18 +28,18 @@ def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides =
     if context.invoked_subcommand is not None:
         return
     require_extra()
-    from jarvis_recorder import log
     from jarvis_recorder.gateway.server import serve
+    from jarvis_recorder.runtime import logging
 
     settings = loaded(config, set_).settings
-    log.configure(settings.log.level, settings.log.format)
+    logging.configure(settings.log.level, settings.log.format)
 
     async def main() -> None:
         stop = asyncio.Event()
-        lifecycle.stop_on_signals(stop)
+        process.stop_on_signals(stop)
         await serve(settings, stop)
 
-    lifecycle.run(main())
+    process.run(main())
 
 
 @commands.command(epilog="Example: `jarvis-recorder gateway passwd --to gateway.toml`")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides, loaded
-from jarvis_recorder.endpoint import reachable_at
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 from jarvis_recorder.errors import ConfigurationError, RecorderError, RecorderUnavailable
+from jarvis_recorder.net.listen_address import reachable_at
 
 if TYPE_CHECKING:
-    from jarvis_recorder.cli.views.screen import Screen
+    from jarvis_recorder.cli.output.screen import Screen
 
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _READY: Final = (200, 503)
@@ -52,7 +52,7 @@ def health(
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        from jarvis_recorder.cli.views.screen import open_screen
+        from jarvis_recorder.cli.output.screen import open_screen
 
         _show_checks(open_screen(), answer["checks"])
     if not answer["ready"]:
@@ -70,8 +70,8 @@ def stats(
 
     Reads `/metrics` on the address that `http.listen` names; needs no broker.
     """
-    from jarvis_recorder.cli.views.metrics import figures, read, show_figures
-    from jarvis_recorder.cli.views.screen import open_screen
+    from jarvis_recorder.cli.output.metrics import figures, read, show_figures
+    from jarvis_recorder.cli.output.screen import open_screen
 
     _, body = _get(config, set_, "/metrics", timeout)
     found = figures(read(body))

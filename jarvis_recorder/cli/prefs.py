@@ -5,7 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli.asking import (
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.rpc import (
     DEFAULT_TIMEOUT_SECONDS,
     All,
     Limit,
@@ -19,8 +20,7 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
-from jarvis_recorder.wire import answers, questions
+from jarvis_recorder.wire.rpc import params, results
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -44,10 +44,10 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List preferences in the order of their keys."""
-    from jarvis_recorder.cli.views.preferences import show_preferences
+    from jarvis_recorder.cli.output.preferences import show_preferences
 
     most = wanted(limit, everything)
-    question = made(questions.ListPreferences, prefix=prefix)
+    question = made(params.ListPreferences, prefix=prefix)
     nothing = f"No preference begins with {prefix!r}." if prefix else (
         "There are no preferences yet: `jarvis-recorder prefs set KEY VALUE` makes one."
     )  # fmt: skip
@@ -68,16 +68,16 @@ def get(
 
     In a pipe it is the value alone, as it was set, and a line break.
     """
-    from jarvis_recorder.cli.views.preferences import show_preference
-    from jarvis_recorder.cli.views.screen import Screen
+    from jarvis_recorder.cli.output.preferences import show_preference
+    from jarvis_recorder.cli.output.screen import Screen
 
-    def view(screen: Screen, answer: answers.OnePreference) -> None:
+    def view(screen: Screen, answer: results.OnePreference) -> None:
         if screen.is_terminal:
             show_preference(screen, answer)
         else:
             typer.echo(answer.preference.value)
 
-    question = made(questions.GetPreference, key=key)
+    question = made(params.GetPreference, key=key)
     show(asking(config, set_, timeout, as_json=as_json), question, view)
 
 
@@ -102,13 +102,11 @@ def set_value(
     as_json: Json = False,
 ) -> None:
     """Set a preference. Exit code 1 if it stands at another version than expected."""
-    from jarvis_recorder.cli.views.harmless import harmless
+    from jarvis_recorder.cli.output.sanitize import harmless
 
     if value == "-":
         value = sys.stdin.read().removesuffix("\n")
-    question = made(
-        questions.SetPreference, key=key, value=value, expected_version=expected_version
-    )
+    question = made(params.SetPreference, key=key, value=value, expected_version=expected_version)
     answer = ask(asking(config, set_, timeout), question)
     if as_json:
         print_json(answer)
@@ -125,9 +123,9 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete a preference; that there is none is no failure."""
-    from jarvis_recorder.cli.views.harmless import harmless
+    from jarvis_recorder.cli.output.sanitize import harmless
 
-    answer = ask(asking(config, set_, timeout), made(questions.DeletePreference, key=key))
+    answer = ask(asking(config, set_, timeout), made(params.DeletePreference, key=key))
     if as_json:
         print_json(answer)
     else:

@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Timeout, asking, made, show
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
-from jarvis_recorder.wire import answers, questions
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Timeout, asking, made, show
+from jarvis_recorder.wire.rpc import params, results
 
 _SUMMARY: Final = 200
 
@@ -34,14 +34,14 @@ def resolve(
 
     One that is resolved already stays as it is, and is shown as such.
     """
-    from jarvis_recorder.cli.views.harmless import cut
-    from jarvis_recorder.cli.views.screen import Screen
+    from jarvis_recorder.cli.output.sanitize import cut
+    from jarvis_recorder.cli.output.screen import Screen
 
-    def view(screen: Screen, answer: answers.OneEvent) -> None:
+    def view(screen: Screen, answer: results.OneEvent) -> None:
         event = answer.event
         when = screen.clock([event.resolved_at]).named(event.resolved_at)
         summary = cut(event.summary, _SUMMARY)
         screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
 
-    question = made(questions.ResolveEvent, id=number, resolved_by=by)
+    question = made(params.ResolveEvent, id=number, resolved_by=by)
     show(asking(config, set_, timeout, as_json=as_json), question, view)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from jarvis_recorder import lifecycle
-from jarvis_recorder.cli.settings import ConfigFile, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Overrides, loaded
+from jarvis_recorder.runtime import process
 
 
 def register(application: typer.Typer) -> None:
@@ -35,9 +35,9 @@ def run(
     Connects to RabbitMQ, declares its queues, and has every message committed in the
     database before it is acknowledged.
     """
-    from jarvis_recorder import log
-    from jarvis_recorder.app import App
-    from jarvis_recorder.demo.node import private_node
+    from jarvis_recorder.daemon.app import App
+    from jarvis_recorder.demo.private_broker import private_node
+    from jarvis_recorder.runtime import logging
 
     with contextlib.ExitStack() as stack:
         overrides = list(set_ or ())
@@ -52,11 +52,11 @@ def run(
             )
             overrides.append(f"broker.url={node.url}")
         settings = loaded(config, overrides)
-        log.configure(settings.settings.log.level, settings.settings.log.format)
+        logging.configure(settings.settings.log.level, settings.settings.log.format)
 
         async def main() -> None:
             stop = asyncio.Event()
-            lifecycle.stop_on_signals(stop)
+            process.stop_on_signals(stop)
             await App(settings, stop).run()
 
-        lifecycle.run(main())
+        process.run(main())

@@ -21,7 +21,7 @@ def export(
 ) -> None:
     """Write every document as NAME.json into a directory, over what is there."""
     from jarvis_recorder.errors import ConfigurationError
-    from jarvis_recorder.wire.schemas import documents
+    from jarvis_recorder.spec.documents import documents
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def show(
     ],
 ) -> None:
     """Print one document."""
-    from jarvis_recorder.wire.schemas import documents
+    from jarvis_recorder.spec.documents import documents
 
     known = documents()
     if name not in known:

@@ -6,9 +6,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from jarvis_recorder import lifecycle
-from jarvis_recorder.cli.asking import DEFAULT_TIMEOUT_SECONDS, Asking, Timeout, asking, connected
-from jarvis_recorder.cli.settings import ConfigFile, Overrides
+from jarvis_recorder.cli.options import ConfigFile, Overrides
+from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Asking, Timeout, asking, connected
+from jarvis_recorder.runtime import process
 from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.topics import Kind
 
@@ -78,9 +78,9 @@ class _Wanted(NamedTuple):
 
 async def _until_stopped(whom: Asking, wanted: _Wanted) -> None:
     stop = asyncio.Event()
-    lifecycle.stop_on_signals(stop)
+    process.stop_on_signals(stop)
     following = asyncio.create_task(_follow(whom, wanted))
-    await lifecycle.first_of(stop, following)
+    await process.first_of(stop, following)
     if following.done():
         await following
     following.cancel()
@@ -88,8 +88,8 @@ async def _until_stopped(whom: Asking, wanted: _Wanted) -> None:
 
 
 async def _follow(whom: Asking, wanted: _Wanted) -> None:
-    from jarvis_recorder.cli.views.records import record_json, show_record
-    from jarvis_recorder.cli.views.screen import open_screen
+    from jarvis_recorder.cli.output.records import record_json, show_record
+    from jarvis_recorder.cli.output.screen import open_screen
 
     screen = open_screen()
     async with connected(whom) as client, client.tail(

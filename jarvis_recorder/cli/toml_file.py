@@ -11,7 +11,7 @@ from typing import Any
 
 from jarvis_recorder.cli.files import readable_errors, write_new
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.ownership import acting_for, resolved
+from jarvis_recorder.runtime.ownership import acting_for, resolved
 
 
 def set_lines(path: Path, section: str, lines: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ The client of a recorder: what the monitor, the chat service and dashboards in P
     asyncio.run(main())
 """
 
-from jarvis_recorder.client.reading import (
+from jarvis_recorder.client.decoding import (
     EventResolved,
     Notification,
     PreferenceChanged,
@@ -26,7 +26,7 @@ from jarvis_recorder.client.reading import (
 )
 from jarvis_recorder.client.recorder_client import RecorderClient
 from jarvis_recorder.client.records import new_event, new_snapshot, new_turn
-from jarvis_recorder.tls import Tls
+from jarvis_recorder.net.tls import Tls
 
 __all__ = [
     "EventResolved",

@@ -14,9 +14,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from jarvis_recorder.client.failures import invalid
-from jarvis_recorder.wire import questions
-from jarvis_recorder.wire.questions import AnswerT, Question
+from jarvis_recorder.client.errors import invalid
+from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.rpc.params import AnswerT, Question
 
 P = ParamSpec("P")
 Item = TypeVar("Item")
@@ -100,51 +100,51 @@ def described(method: Method, like: Callable[..., Any]) -> Method:
 class Events(Group):
     """What happened in the cluster."""
 
-    list = asks(questions.ListEvents)
-    unresolved = asks(questions.UnresolvedEvents)
-    get = asks(questions.GetEvent)
-    record = asks(questions.RecordEvent)
-    resolve = asks(questions.ResolveEvent)
-    histogram = asks(questions.EventHistogram)
-    iter = pages(questions.ListEvents, lambda page: page.events)
-    iter_unresolved = pages(questions.UnresolvedEvents, lambda page: page.events)
+    list = asks(params.ListEvents)
+    unresolved = asks(params.UnresolvedEvents)
+    get = asks(params.GetEvent)
+    record = asks(params.RecordEvent)
+    resolve = asks(params.ResolveEvent)
+    histogram = asks(params.EventHistogram)
+    iter = pages(params.ListEvents, lambda page: page.events)
+    iter_unresolved = pages(params.UnresolvedEvents, lambda page: page.events)
 
 
 class Conversations(Group):
     """What was said."""
 
-    sessions = asks(questions.ListSessions)
-    turns = asks(questions.ListTurns)
-    get = asks(questions.GetTurn)
-    search = asks(questions.SearchTurns)
-    usage = asks(questions.ReportUsage)
-    delete = asks(questions.DeleteConversation)
-    iter_sessions = pages(questions.ListSessions, lambda page: page.sessions)
-    iter_turns = pages(questions.ListTurns, lambda page: page.turns)
-    iter_search = pages(questions.SearchTurns, lambda page: page.turns)
-    iter_usage = pages(questions.ReportUsage, lambda page: page.usage)
+    sessions = asks(params.ListSessions)
+    turns = asks(params.ListTurns)
+    get = asks(params.GetTurn)
+    search = asks(params.SearchTurns)
+    usage = asks(params.ReportUsage)
+    delete = asks(params.DeleteConversation)
+    iter_sessions = pages(params.ListSessions, lambda page: page.sessions)
+    iter_turns = pages(params.ListTurns, lambda page: page.turns)
+    iter_search = pages(params.SearchTurns, lambda page: page.turns)
+    iter_usage = pages(params.ReportUsage, lambda page: page.usage)
 
 
 class Snapshots(Group):
     """What state the cluster was in."""
 
-    latest = asks(questions.LatestSnapshot)
-    at = asks(questions.SnapshotAt)
-    list = asks(questions.ListSnapshots)
-    iter = pages(questions.ListSnapshots, lambda page: page.snapshots)
+    latest = asks(params.LatestSnapshot)
+    at = asks(params.SnapshotAt)
+    list = asks(params.ListSnapshots)
+    iter = pages(params.ListSnapshots, lambda page: page.snapshots)
 
 
 class TimelineMethods(Group):
     """All of it around one moment."""
 
-    around = asks(questions.TimelineAround)
+    around = asks(params.TimelineAround)
 
 
 class Preferences(Group):
     """What the assistant was told to remember."""
 
-    get = asks(questions.GetPreference)
-    list = asks(questions.ListPreferences)
-    set = asks(questions.SetPreference)
-    delete = asks(questions.DeletePreference)
-    iter = pages(questions.ListPreferences, lambda page: page.preferences)
+    get = asks(params.GetPreference)
+    list = asks(params.ListPreferences)
+    set = asks(params.SetPreference)
+    delete = asks(params.DeletePreference)
+    iter = pages(params.ListPreferences, lambda page: page.preferences)

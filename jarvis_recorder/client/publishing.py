@@ -9,10 +9,10 @@ import aiormq
 
 from jarvis_recorder.broker.connection import Link
 from jarvis_recorder.broker.publisher import RawProperties
-from jarvis_recorder.client.failures import lost
+from jarvis_recorder.client.errors import lost
 from jarvis_recorder.client.records import Message
 from jarvis_recorder.errors import InvalidParameter, NotConfirmed, RecorderUnavailable
-from jarvis_recorder.wire import properties
+from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.topics import EXCHANGE
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iter
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from jarvis_recorder.broker.connection import SYSTEM_TLS
-from jarvis_recorder.client import reading
-from jarvis_recorder.client.connection import Connected, Lifeline
-from jarvis_recorder.client.failures import NotSent, refused
+from jarvis_recorder.client import decoding
+from jarvis_recorder.client.decoding import Notification, RecordReader
+from jarvis_recorder.client.errors import NotSent, refused
 from jarvis_recorder.client.methods import (
     Conversations,
     Events,
@@ -19,24 +19,18 @@ from jarvis_recorder.client.methods import (
     described,
 )
 from jarvis_recorder.client.publishing import publish_all
-from jarvis_recorder.client.reading import Notification, RecordReader
-from jarvis_recorder.client.records import (
-    Message,
-    new_event,
-    new_snapshot,
-    new_turn,
-    to_message,
-)
+from jarvis_recorder.client.reconnect import Connected, Lifeline
+from jarvis_recorder.client.records import Message, new_event, new_snapshot, new_turn, to_message
 from jarvis_recorder.client.subscription import Subscription
 from jarvis_recorder.errors import BrokerUnavailable, NoAnswer
-from jarvis_recorder.tls import Tls
-from jarvis_recorder.wire import rpc
-from jarvis_recorder.wire.answers import Document, Stats
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.methods import BY_QUESTION
-from jarvis_recorder.wire.questions import AnswerT, Discover, Question, ReadStats
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record, Severity
-from jarvis_recorder.wire.rpc import Fault
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.jsonrpc import Fault
+from jarvis_recorder.wire.rpc.methods import BY_QUESTION
+from jarvis_recorder.wire.rpc.params import AnswerT, Discover, Question, ReadStats
+from jarvis_recorder.wire.rpc.results import Document, Stats
 from jarvis_recorder.wire.topics import Kind
 
 P = ParamSpec("P")
@@ -109,7 +103,7 @@ class RecorderClient:
 
     async def ask(self, question: Question[AnswerT], *, timeout: float | None = None) -> AnswerT:
         """
-        Return the answer to a question of `jarvis_recorder.wire.questions`.
+        Return the answer to a question of `jarvis_recorder.wire.rpc.params`.
 
         One that changes nothing is asked again by itself where the connection is lost
         meanwhile.
@@ -126,8 +120,8 @@ class RecorderClient:
         seconds = self._timeout if timeout is None else timeout
         until = asyncio.get_running_loop().time() + seconds
         try:
-            reply = await self._reply(rpc.request(question, 1), until, changes=method.changes)
-            answer: AnswerT = rpc.read_response(question, reply)
+            reply = await self._reply(jsonrpc.request(question, 1), until, changes=method.changes)
+            answer: AnswerT = jsonrpc.read_response(question, reply)
         except TimeoutError:
             raise _no_answer(method.name, seconds, changes=method.changes) from None
         except Fault as fault:
@@ -223,11 +217,11 @@ class RecorderClient:
         the events and snapshots of one cluster; each keeps back what has none, such as turns.
         """
         reader = RecordReader(severity=severity, node=node, cluster=cluster, now=_now)
-        return self._subscribed(reading.bindings(kinds), reader)
+        return self._subscribed(decoding.bindings(kinds), reader)
 
     def notifications(self) -> Subscription[Notification]:
         """Return what the recorder announces: resolved events, changed preferences."""
-        return self._subscribed([reading.NOTIFICATIONS], reading.read_notification)
+        return self._subscribed([decoding.NOTIFICATIONS], decoding.read_notification)
 
     def _subscribed(
         self, bindings: Sequence[str], read: Callable[[Delivery], Iterable[T]]

@@ -15,11 +15,11 @@ import uuid_utils
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from jarvis_recorder.client.failures import invalid
+from jarvis_recorder.client.errors import invalid
 from jarvis_recorder.errors import InvalidParameter, MessageTooLarge
 from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.amqp.properties import encode_message
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.properties import encode_message
 from jarvis_recorder.wire.records import (
     BODIES,
     Event,

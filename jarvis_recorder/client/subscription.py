@@ -8,11 +8,11 @@ from typing import Final, Generic, Self, TypeVar
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, open_link, refusals
-from jarvis_recorder.broker.supervision import Backoff
-from jarvis_recorder.client.failures import NO_RECORDER
+from jarvis_recorder.broker.supervisor import Backoff
+from jarvis_recorder.client.errors import NO_RECORDER
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
-from jarvis_recorder.tls import Tls
-from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import EXCHANGE, is_smuggled
 

@@ -5,16 +5,16 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from jarvis_recorder.app import App, now
 from jarvis_recorder.broker.session import open_session
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.config import BrokerSettings, Loaded
+from jarvis_recorder.config.settings import BrokerSettings, Loaded
+from jarvis_recorder.daemon.app import App, now
 from jarvis_recorder.demo.cluster import LENGTH
-from jarvis_recorder.demo.perform import publish
+from jarvis_recorder.demo.runner import publish
 from jarvis_recorder.demo.story import tell
 from jarvis_recorder.gateway.server import serve
-from jarvis_recorder.lifecycle import first_of, raise_first
 from jarvis_recorder.ports import Publisher
+from jarvis_recorder.runtime.process import first_of, raise_first
 from jarvis_recorder.wire.topics import EXCHANGE
 
 # Half an hour in six minutes: something happens while one looks, and not faster than one reads.

@@ -14,10 +14,10 @@ from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letters import DeadLetters
-from jarvis_recorder.config import GatewaySettings
+from jarvis_recorder.client.dead_letter_admin import DeadLetters
+from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError, RecorderError
-from jarvis_recorder.gateway.access import (
+from jarvis_recorder.gateway.auth import (
     SHORTEST_SECRET,
     Claims,
     Logins,
@@ -27,20 +27,20 @@ from jarvis_recorder.gateway.access import (
     Tokens,
     read_jwks,
 )
-from jarvis_recorder.gateway.live import Live
+from jarvis_recorder.gateway.dependencies import Reading
+from jarvis_recorder.gateway.middleware import POLICY, Shield
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
-from jarvis_recorder.gateway.requests import Reading
 from jarvis_recorder.gateway.routes import (
+    auth,
     cluster,
     conversations,
     dead_letters,
     events,
-    login,
-    memory,
+    legacy,
 )
 from jarvis_recorder.gateway.routes.parameters import router
-from jarvis_recorder.gateway.shield import POLICY, Shield
+from jarvis_recorder.gateway.sse import Live
 
 _STATIC: Final = Path(__file__).parent / "static"
 _LEAST_COMPRESSED_BYTES: Final = 1_024
@@ -71,7 +71,7 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
     application.state.logins = Logins(_passwords(settings))
     application.state.openapi = None
     application.state.probe = Probe(client)
-    for part in (login, memory, events, conversations, cluster, dead_letters):
+    for part in (auth, legacy, events, conversations, cluster, dead_letters):
         application.include_router(part.routes)
     application.include_router(_stream)
     for error in (HTTPException, RecorderError, RequestValidationError, Exception):

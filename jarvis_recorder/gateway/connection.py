@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from jarvis_recorder.connections import Bounded
+from jarvis_recorder.net.connection_limits import Bounded
 
 MOST_HEAD_BYTES: Final = 32 * 1024
 _MOST_FIELDS: Final = 100

@@ -7,7 +7,7 @@ from typing import Final
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.errors import NotFound, RecorderError
-from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.rpc import params
 
 _ANY_KEY: Final = "gateway.health"
 """Reading it costs next to nothing, whether it is there or not."""
@@ -37,7 +37,7 @@ class Probe:
     async def _ask(self) -> RecorderError | None:
         try:
             await self._client.ask(
-                made(questions.GetPreference, key=_ANY_KEY), timeout=_LONGEST_SECONDS
+                made(params.GetPreference, key=_ANY_KEY), timeout=_LONGEST_SECONDS
             )
         except NotFound:
             return None

@@ -7,12 +7,12 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letters import DeadLetters
-from jarvis_recorder.config import Settings
+from jarvis_recorder.client.dead_letter_admin import DeadLetters
+from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.connection import Connection
-from jarvis_recorder.lifecycle import first_of, raise_first
-from jarvis_recorder.serving import Server, listening
+from jarvis_recorder.net.http_server import Server, listening
+from jarvis_recorder.runtime.process import first_of, raise_first
 
 log = structlog.get_logger(__name__)
 

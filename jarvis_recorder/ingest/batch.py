@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jarvis_recorder.ingest.lane import Lane
+from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded
-from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.liberal import NearMiss
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Refusal

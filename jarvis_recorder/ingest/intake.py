@@ -7,11 +7,11 @@ from functools import partial
 from typing import Final
 
 from jarvis_recorder.ingest.batch import Batch, Origin
-from jarvis_recorder.ingest.lane import Lane
-from jarvis_recorder.lifecycle import in_turn
+from jarvis_recorder.ingest.settlement import Lane
 from jarvis_recorder.ports import Clock, Flow, Sink
+from jarvis_recorder.runtime.process import in_turn
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
-from jarvis_recorder.wire.delivery import Delivery
 
 # A batch is closed at this many records or bytes, so that acks flow back while more is decoded:
 # were the whole prefetch window in one transaction, broker and recorder would wait in turn.

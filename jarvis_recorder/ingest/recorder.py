@@ -11,12 +11,12 @@ import structlog
 
 from jarvis_recorder.errors import BrokerUnavailable, RecorderError, StorageUnavailable
 from jarvis_recorder.ingest.batch import Batch
-from jarvis_recorder.ingest.dead_letters import DeadLetters
+from jarvis_recorder.ingest.dead_letter_publisher import DeadLetters
 from jarvis_recorder.ingest.intake import LARGE_PATIENCE_SECONDS, Intake
-from jarvis_recorder.ingest.progress import Progress, State
-from jarvis_recorder.lifecycle import give_memory_back, in_turn
-from jarvis_recorder.measures import SYSTEM
 from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository, Tracer
+from jarvis_recorder.runtime.process import give_memory_back, in_turn
+from jarvis_recorder.telemetry.metrics import SYSTEM
+from jarvis_recorder.telemetry.status import Progress, State
 from jarvis_recorder.wire.codec import element_of
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Refusal

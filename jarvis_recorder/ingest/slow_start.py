@@ -8,11 +8,11 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.ingest.intake import Intake
-from jarvis_recorder.ingest.lane import Lane
-from jarvis_recorder.lifecycle import unless_stopped
+from jarvis_recorder.ingest.settlement import Lane
 from jarvis_recorder.ports import Consumer, Sink
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.properties import delivery_count
+from jarvis_recorder.runtime.process import unless_stopped
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.properties import delivery_count
 from jarvis_recorder.wire.topics import Topic
 
 log = structlog.get_logger(__name__)

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from jarvis_recorder.ingest.progress import Progress
-from jarvis_recorder.measures import Calls
+from jarvis_recorder.monitoring.collector import Facts, registry
 from jarvis_recorder.monitoring.health import Check, Storage, judge
-from jarvis_recorder.monitoring.metrics import Facts, registry
 from jarvis_recorder.monitoring.server import application, serving
-from jarvis_recorder.monitoring.watch import StorageWatch
+from jarvis_recorder.monitoring.storage_probe import StorageWatch
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.probe import Condition
+from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.telemetry.metrics import Calls
+from jarvis_recorder.telemetry.status import Progress
 
 
 @contextlib.asynccontextmanager

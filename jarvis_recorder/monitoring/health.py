@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from jarvis_recorder.ingest.progress import Progress, State
+from jarvis_recorder.telemetry.status import Progress, State
 
 # The largest batch and its share of the log must still fit when a person hears of it.
 LEAST_FREE_BYTES: Final = 16 * 1024 * 1024

@@ -15,9 +15,9 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jarvis_recorder import __version__
-from jarvis_recorder.connections import Bounded
 from jarvis_recorder.monitoring.health import Check, is_ready
-from jarvis_recorder.serving import Server, listening
+from jarvis_recorder.net.connection_limits import Bounded
+from jarvis_recorder.net.http_server import Server, listening
 
 log = structlog.get_logger(__name__)
 

@@ -8,12 +8,7 @@ from sqlalchemy import Table, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
-from jarvis_recorder.storage.tables import (
-    cluster_snapshots,
-    compress,
-    conversations,
-    events,
-)
+from jarvis_recorder.storage.tables import cluster_snapshots, compress, conversations, events
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.strict_json import dump
 from jarvis_recorder.wire.topics import Kind

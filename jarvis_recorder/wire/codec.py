@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from jarvis_recorder.wire import cloudevents, liberal, properties
+from jarvis_recorder.wire import cloudevents, liberal
+from jarvis_recorder.wire.amqp import properties
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.cloudevents import CloudEvent
-from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.liberal import NearMiss
 from jarvis_recorder.wire.records import BODIES, Body, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused

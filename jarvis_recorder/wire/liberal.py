@@ -15,13 +15,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, get_args
 
-from jarvis_recorder.wire.records import (
-    BODIES,
-    BODY_CLASSES,
-    EventType,
-    Record,
-    Source,
-)
+from jarvis_recorder.wire.records import BODIES, BODY_CLASSES, EventType, Record, Source
 from jarvis_recorder.wire.times import format_rfc3339, parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import TOPICS, Kind, is_bound
 

@@ -24,16 +24,15 @@ from jarvis_recorder.errors import (
     NotFound,
     StorageUnavailable,
 )
-from jarvis_recorder.storage import cursors as cursors_module
-from jarvis_recorder.storage import events as events_module
-from jarvis_recorder.storage import sqlite as sqlite_module
-from jarvis_recorder.storage.reading import Reading
-from jarvis_recorder.storage.sqlite import driver_of
-from jarvis_recorder.storage.store import Store, open_store
-from jarvis_recorder.wire.answers import OneEvent, OnePreference
+from jarvis_recorder.storage.queries import cursors as cursors_module
+from jarvis_recorder.storage.queries import events as events_module
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.sqlite import connections as sqlite_module
+from jarvis_recorder.storage.sqlite.connections import driver_of
+from jarvis_recorder.storage.sqlite.store import Store, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.questions import (
+from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     DeletePreference,
     EventHistogram,
@@ -55,6 +54,7 @@ from jarvis_recorder.wire.questions import (
     TimelineAround,
     UnresolvedEvents,
 )
+from jarvis_recorder.wire.rpc.results import OneEvent, OnePreference
 from jarvis_recorder.wire.topics import TOPICS, Topic
 from tests.support.amqp_bytes import delivery
 from tests.support.archive import ask

@@ -26,15 +26,14 @@ from jarvis_recorder.errors import (
     OutcomeUnknown,
     ResultTooLarge,
 )
-from jarvis_recorder.storage import examination
-from jarvis_recorder.storage.changes import CHANGES, set_preference
-from jarvis_recorder.storage.cursors import write_cursor
-from jarvis_recorder.storage.reading import Reading
-from jarvis_recorder.storage.store import Store, open_store
-from jarvis_recorder.wire.answers import BEGINNING_CHARACTERS, LARGE_FIELD_BYTES, EventPage
+from jarvis_recorder.storage.queries.cursors import write_cursor
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.sqlite.admin import checks
+from jarvis_recorder.storage.sqlite.commands import CHANGES, set_preference
+from jarvis_recorder.storage.sqlite.store import Store, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.questions import (
+from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
     GetEvent,
     GetPreference,
@@ -55,6 +54,7 @@ from jarvis_recorder.wire.questions import (
     TimelineAround,
     UnresolvedEvents,
 )
+from jarvis_recorder.wire.rpc.results import BEGINNING_CHARACTERS, LARGE_FIELD_BYTES, EventPage
 from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
@@ -466,4 +466,4 @@ async def test_the_first_and_the_last_year_are_years_like_others(store, path):
 async def test_an_event_that_lies_far_ahead_is_told_in_years(store, path):
     insert(path, "events", [event(1, timestamp=LATEST - 999_999)])
 
-    assert re.search(r"lies 7,9\d\d years in the future", examination._clock(path).detail)
+    assert re.search(r"lies 7,9\d\d years in the future", checks._clock(path).detail)

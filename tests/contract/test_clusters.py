@@ -7,13 +7,13 @@ from contextlib import closing
 import pytest
 
 from jarvis_recorder.errors import InvalidParameter
-from jarvis_recorder.storage import schema
-from jarvis_recorder.storage.sqlite import create_file
-from jarvis_recorder.storage.store import open_store
-from jarvis_recorder.storage.writer import open_writer
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.connections import create_file
+from jarvis_recorder.storage.sqlite.store import open_store
+from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.questions import (
+from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
     LatestSnapshot,
     ListEvents,
@@ -184,9 +184,9 @@ async def test_a_small_cluster_is_found_among_many_events_of_others(store):
 async def test_a_cluster_that_was_named_before_there_was_a_column_moves_there(tmp_path):
     path = tmp_path / "recorder.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "HEAD", "0003")
+        patch.setattr(revisions, "HEAD", "0003")
         async with open_writer(create_file(path)) as writer:
-            await schema.upgrade(writer, path)
+            await revisions.upgrade(writer, path)
     extras = (
         '{"cluster":"home"}', '{"cluster":"home","guid":17832912345678901234,"x":"ü"}',
         '{"cluster":["home"]}', '{"cluster":""}', '{"x":{"cluster":"home"}}', None,

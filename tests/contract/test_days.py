@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jarvis_recorder.errors import InvalidParameter
-from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.questions import EventHistogram, ReportUsage
+from jarvis_recorder.wire.rpc.params import EventHistogram, ReportUsage
 from tests.contract.test_archive import TURNS, clock, event, put, turn
 from tests.support.archive import ask
 

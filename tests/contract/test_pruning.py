@@ -9,21 +9,21 @@ from contextlib import closing
 
 import pytest
 
-from jarvis_recorder.config import RetentionSettings, StoreSettings
+from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention import Retention, keeping_of, prune_now
-from jarvis_recorder.storage import pruning
-from jarvis_recorder.storage.keeping import DAY, HOUR, Keeping
-from jarvis_recorder.storage.sqlite import locked, room_of
-from jarvis_recorder.storage.store import open_store
-from jarvis_recorder.wire.questions import (
+from jarvis_recorder.retention_policy import DAY, HOUR, Keeping
+from jarvis_recorder.storage.sqlite import pruner
+from jarvis_recorder.storage.sqlite.connections import locked, room_of
+from jarvis_recorder.storage.sqlite.maintenance import Retention, keeping_of, prune_now
+from jarvis_recorder.storage.sqlite.store import open_store
+from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
+from jarvis_recorder.wire.rpc.params import (
     GetPreference,
     ListEvents,
     RecordEvent,
     SearchTurns,
     SetPreference,
 )
-from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import ask
 
@@ -75,7 +75,7 @@ async def test_events_go_by_age_and_severity_but_for_open_alerts(store, path):
     )
     keeping = Keeping(events={"info": 5, "warning": 15, "error": 0, "critical": 15})
 
-    gone = await pruning.prune(store.writer, keeping, NOW)
+    gone = await pruner.prune(store.writer, keeping, NOW)
 
     left = rows(path, "SELECT (?1 - timestamp) / ?2, severity, type, resolved FROM events"
                 .replace("?1", str(NOW)).replace("?2", str(DAY)))  # fmt: skip
@@ -98,7 +98,7 @@ async def test_snapshots_of_each_cluster_are_thinned_apart(store, path):
     ]
     await store.repository.append(records, NOW)
 
-    await pruning.prune(store.writer, Keeping(snapshots_hourly_after=1), NOW)
+    await pruner.prune(store.writer, Keeping(snapshots_hourly_after=1), NOW)
 
     for cluster in ("home", "lab"):
         hours = [
@@ -119,7 +119,7 @@ async def test_turns_go_and_so_do_their_words(store, path):
         NOW,
     )
 
-    gone = await pruning.prune(store.writer, Keeping(turns=30), NOW)
+    gone = await pruner.prune(store.writer, Keeping(turns=30), NOW)
     await store.writer.forget_deleted()
 
     assert gone == {"conversations": 1_200}
@@ -135,8 +135,8 @@ async def test_the_file_shrinks(store, path):
     await store.writer.forget_deleted()
     before = path.stat().st_size
 
-    await pruning.prune(store.writer, Keeping(events={"info": 1}), NOW)
-    pages = await pruning.give_back(store.writer, least=0)
+    await pruner.prune(store.writer, Keeping(events={"info": 1}), NOW)
+    pages = await pruner.give_back(store.writer, least=0)
     await store.writer.forget_deleted()
 
     assert pages > 1_000
@@ -145,7 +145,7 @@ async def test_the_file_shrinks(store, path):
 
 async def test_recording_goes_on_between_two_steps(store):
     await store.repository.append([event(n, 10 * DAY) for n in range(5_000)], NOW)
-    pruned = asyncio.create_task(pruning.prune(store.writer, Keeping(events={"info": 1}), NOW))
+    pruned = asyncio.create_task(pruner.prune(store.writer, Keeping(events={"info": 1}), NOW))
     recorded = 0
     while not pruned.done():
         await store.repository.append([event(10_000 + recorded, 0)], NOW)
@@ -207,7 +207,9 @@ async def test_room_that_is_to_stay_free_is_kept_free(store, monkeypatch):
     )
     used = (await store.writer.run(room_of)).used_bytes
     disk = type("Usage", (), {"free": 1_000_000})
-    monkeypatch.setattr("jarvis_recorder.retention.shutil.disk_usage", lambda _: disk)
+    monkeypatch.setattr(
+        "jarvis_recorder.storage.sqlite.maintenance.shutil.disk_usage", lambda _: disk
+    )
 
     await retention(store, keep_free=2_000_000)._keep_to_budget(asyncio.Event())
 

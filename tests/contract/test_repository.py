@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
 from jarvis_recorder.ports import Appended
-from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
@@ -343,7 +343,7 @@ async def test_whoever_stops_waiting_stops_no_transaction(sqlite):
 
 
 async def test_a_locked_database_stores_nothing_and_works_again(path, monkeypatch):
-    monkeypatch.setattr("jarvis_recorder.storage.sqlite._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("jarvis_recorder.storage.sqlite.connections._BUSY_SECONDS", 0.01)
     async with open_store(path, lambda: 0) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

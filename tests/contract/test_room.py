@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from jarvis_recorder.config import RetentionSettings, StoreSettings
+from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention import Retention
-from jarvis_recorder.storage import files, sqlite, upkeep
-from jarvis_recorder.storage.keeping import DAY
-from jarvis_recorder.storage.store import open_store
-from jarvis_recorder.wire.answers import OnePreference
-from jarvis_recorder.wire.questions import DeletePreference, ListEvents, SetPreference
+from jarvis_recorder.retention_policy import DAY
+from jarvis_recorder.storage.sqlite import connections, files, upkeep
+from jarvis_recorder.storage.sqlite.maintenance import Retention
+from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.rpc.params import DeletePreference, ListEvents, SetPreference
+from jarvis_recorder.wire.rpc.results import OnePreference
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import ask
 
@@ -125,7 +125,7 @@ async def test_no_question_waits_for_a_commit_that_hangs_while_the_log_is_to_be_
 
 async def test_changes_keep_to_the_room_too_and_those_that_free_it_are_made(store):
     await store.repository.append(events(0, 100), NOW)
-    taken = store.writer.taken(await store.writer.run(sqlite.room_of))
+    taken = store.writer.taken(await store.writer.run(connections.room_of))
     store.writer.most_bytes = taken + 300_000
     await ask(store, SetPreference(key="small", value="1"), 20)
 
@@ -146,7 +146,7 @@ async def test_a_backup_that_reads_for_long_does_not_keep_the_questions_waiting(
     """Another program's reading is not waited for."""
     await store.writer.bound_log(MIB)
     await store.repository.append(events(0, 10), NOW)
-    from jarvis_recorder.storage.sqlite import read_only
+    from jarvis_recorder.storage.sqlite.connections import read_only
 
     with contextlib.closing(read_only(path)) as backup:
         backup.execute("BEGIN")

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from jarvis_recorder.config import RetentionSettings, StoreSettings
+from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention import Retention
-from jarvis_recorder.storage.keeping import DAY, FUTURE, HOUR, Keeping
-from jarvis_recorder.storage.pruning import prune
-from jarvis_recorder.storage.store import open_store
-from jarvis_recorder.storage.trusted_time import known_good
-from jarvis_recorder.wire.questions import (
+from jarvis_recorder.retention_policy import DAY, FUTURE, HOUR, Keeping
+from jarvis_recorder.storage.sqlite.maintenance import Retention
+from jarvis_recorder.storage.sqlite.pruner import prune
+from jarvis_recorder.storage.sqlite.store import open_store
+from jarvis_recorder.storage.sqlite.trusted_time import known_good
+from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
+from jarvis_recorder.wire.rpc.params import (
     LatestSnapshot,
     ListEvents,
     ListSessions,
@@ -26,7 +27,6 @@ from jarvis_recorder.wire.questions import (
     ReportUsage,
     UnresolvedEvents,
 )
-from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.times import LATEST, to_datetime
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import ask

@@ -11,7 +11,7 @@ import aio_pika
 import aiormq
 import pytest
 
-from jarvis_recorder.demo.node import PrivateNode, private_node
+from jarvis_recorder.demo.private_broker import PrivateNode, private_node
 from tests.support.asker import Asker
 from tests.support.proxy import SwallowingProxy
 from tests.support.recorder import RecorderProcess, rows, wait_until

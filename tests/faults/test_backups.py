@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder.storage.restore import restore
+from jarvis_recorder.storage.sqlite.admin.restore import restore
 from tests.support.files import ids, nothing
 from tests.support.publisher import Oracle
 from tests.support.recorder import RecorderProcess, wait_until

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from jarvis_recorder.broker.connection import open_link
-from jarvis_recorder.client.dead_letters import DeadLetters, Filter
+from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter
 from tests.support.amqp10 import node_with_amqp10, publish_with_number
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 KILLED_BY_POISON = """
 import os, sys
 if "run" in sys.orig_argv:
-    from jarvis_recorder.storage.repository import SqliteRepository
+    from jarvis_recorder.storage.sqlite.repository import SqliteRepository
     append = SqliteRepository.append
     async def killed(self, records, at):
         if any(getattr(record.body, "summary", "") == "poison" for record in records):

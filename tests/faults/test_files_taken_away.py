@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.errors import StorageMoved
-from jarvis_recorder.storage import files, writer
-from jarvis_recorder.storage.backup import backup
-from jarvis_recorder.storage.restore import restore
-from jarvis_recorder.storage.sqlite import read_only
-from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.storage.sqlite import files, writer
+from jarvis_recorder.storage.sqlite.admin.backup import backup
+from jarvis_recorder.storage.sqlite.admin.restore import restore
+from jarvis_recorder.storage.sqlite.connections import read_only
+from jarvis_recorder.storage.sqlite.store import open_store
 from tests.support.files import add, ids, leave_log, make, nothing
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until

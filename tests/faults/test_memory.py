@@ -12,7 +12,7 @@ import pytest
 
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.errors import RecorderError
-from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.rpc import params
 from tests.support.heavy import heavy
 from tests.support.recorder import RecorderProcess, wait_until
 
@@ -45,13 +45,13 @@ if "run" in sys.orig_argv:
 """
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 QUESTIONS = (
-    questions.ListEvents(limit=1_000),
-    questions.ListEvents(limit=1_000, text="nothing says this"),
-    questions.UnresolvedEvents(limit=1_000),
-    questions.LatestSnapshot(),
-    questions.ListTurns(session_id="s", limit=1_000),
-    questions.SearchTurns(query="word x"),
-    questions.ReportUsage(since=BEGINNING, by="session"),
+    params.ListEvents(limit=1_000),
+    params.ListEvents(limit=1_000, text="nothing says this"),
+    params.UnresolvedEvents(limit=1_000),
+    params.LatestSnapshot(),
+    params.ListTurns(session_id="s", limit=1_000),
+    params.SearchTurns(query="word x"),
+    params.ReportUsage(since=BEGINNING, by="session"),
 )
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from jarvis_recorder.cli.toml_file import set_lines
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.ownership import acting_for
-from jarvis_recorder.storage import schema
-from jarvis_recorder.storage.backup import backup
+from jarvis_recorder.runtime.ownership import acting_for
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.admin.backup import backup
 from tests.support.files import add, ids, leave_log, make, nothing, overwrite_pages
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
@@ -37,7 +37,7 @@ NAMES = (
     "recorder.db.restoring-journal",
     "recorder.db.damaged",
     "recorder.db.damaged.unfinished",
-    f"recorder.db.before-{schema.HEAD}",
+    f"recorder.db.before-{revisions.HEAD}",
 )
 
 

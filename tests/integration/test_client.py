@@ -23,8 +23,8 @@ from jarvis_recorder.errors import (
     NotFound,
     RecorderUnavailable,
 )
-from jarvis_recorder.wire.methods import BY_NAME, adapter
-from jarvis_recorder.wire.questions import GetPreference
+from jarvis_recorder.wire.rpc.methods import BY_NAME, adapter
+from jarvis_recorder.wire.rpc.params import GetPreference
 from jarvis_recorder.wire.topics import Kind
 from tests.support.proxy import SwallowingProxy
 from tests.support.recorder import wait_until

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import aio_pika
 import pytest
 
-from jarvis_recorder.client import RecorderClient, asking, new_event, new_turn
+from jarvis_recorder.client import RecorderClient, new_event, new_turn
+from jarvis_recorder.client import rpc_channel as asking
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -21,10 +22,10 @@ from jarvis_recorder.errors import (
     NotConfirmed,
     RecorderUnavailable,
 )
-from jarvis_recorder.wire import rpc
-from jarvis_recorder.wire.answers import EventPage, OnePreference, Preference, StoredEvent
-from jarvis_recorder.wire.questions import GetPreference, ListEvents, SetPreference
-from jarvis_recorder.wire.rpc import Code, Fault
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+from jarvis_recorder.wire.rpc.params import GetPreference, ListEvents, SetPreference
+from jarvis_recorder.wire.rpc.results import EventPage, OnePreference, Preference, StoredEvent
 from jarvis_recorder.wire.topics import Kind
 from tests.support.proxy import SwallowingProxy
 from tests.support.responder import steered_responder
@@ -137,12 +138,12 @@ async def test_an_answer_that_no_broker_would_take_as_it_is_comes_compressed(amq
         responder.packs = True
         assert (await client.preferences.get(key="theme")).preference.key == "theme"
 
-        monkeypatch.setattr(rpc, "gzip_response", lambda *_: b"\x1f\x8b damaged")
+        monkeypatch.setattr(jsonrpc, "gzip_response", lambda *_: b"\x1f\x8b damaged")
         with pytest.raises(NotAnswered, match="cannot be unpacked"):
             await client.preferences.get(key="theme")
         # What would unpack to more than any answer takes is not unpacked to its end.
         monkeypatch.setattr(asking, "_MOST_UNPACKED_BYTES", 1_000)
-        monkeypatch.setattr(rpc, "gzip_response", lambda *_: gzip.compress(bytes(10_000)))
+        monkeypatch.setattr(jsonrpc, "gzip_response", lambda *_: gzip.compress(bytes(10_000)))
         with pytest.raises(NotAnswered, match="cannot be unpacked"):
             await client.preferences.get(key="theme")
 

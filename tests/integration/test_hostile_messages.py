@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from jarvis_recorder.wire import properties
+from jarvis_recorder.wire.amqp import properties
 from tests.support.publisher import EVENT_KEY, event
 from tests.support.raw_amqp import RawPublisher
 from tests.support.recorder import wait_until

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder.storage import importing
-from jarvis_recorder.storage.sqlite import locked
+from jarvis_recorder.storage.legacy import importer
+from jarvis_recorder.storage.sqlite.connections import locked
 
 pytestmark = pytest.mark.slow
 
@@ -209,7 +209,7 @@ def test_an_import_that_was_interrupted_is_completed(target):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(importing.import_original(SAMPLE, target, interrupt))
+        asyncio.run(importer.import_original(SAMPLE, target, interrupt))
     ended = jarvis(target, SAMPLE, "--json")
 
     assert seen[-1][1] == 191

@@ -13,7 +13,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letters import DeadLetters, Filter
+from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter
 from jarvis_recorder.errors import ConfigurationError, Forbidden
 from tests.support.recorder import wait_until
 from tests.support.secure_broker import Papers, secure_node
@@ -287,7 +287,7 @@ async def test_the_monitor_hears_why_it_may_not_ask(urls, recorder):
 
 
 def test_the_definitions_kept_with_the_sources_are_those_written():
-    from jarvis_recorder.broker.definitions import definitions
+    from jarvis_recorder.broker.provisioning.definitions import definitions
 
     kept = Path("deploy/rabbitmq/definitions.json").read_text()
 

@@ -12,7 +12,7 @@ import pytest
 from yarl import URL
 
 from jarvis_recorder.broker.topology import QUEUES
-from jarvis_recorder.storage import schema
+from jarvis_recorder.storage import revisions
 from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import rows, wait_until
@@ -56,7 +56,7 @@ async def test_it_is_ready_when_the_schema_is_there_and_every_queue_has_its_cons
     systemd.wait_for("READY")
 
     assert await consumers(amqp_url) == [1, 1, 1, 1]
-    assert rows(database, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
+    assert rows(database, "SELECT version_num FROM alembic_version") == [(revisions.HEAD,)]
     ready = next(heard.at for heard in systemd.heard if "READY" in heard.facts)
     systemd.wait_for("STATUS", "recording: ", after=ready)
     assert not systemd.since(ready, "EXTEND_TIMEOUT_USEC")

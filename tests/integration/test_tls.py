@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jarvis_recorder.broker.definitions import definitions, password_hash
+from jarvis_recorder.broker.provisioning.definitions import definitions, password_hash
 from jarvis_recorder.client import RecorderClient, Tls
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
 from tests.support.recorder import wait_until

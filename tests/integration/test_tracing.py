@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from jarvis_recorder.tracing import OpenTelemetry, Silent, open_tracer
+from jarvis_recorder.telemetry.tracing import OpenTelemetry, Silent, open_tracer
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 

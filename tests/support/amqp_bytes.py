@@ -4,7 +4,7 @@ from typing import Any
 
 from pamqp import body, commands, frame, header
 
-from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Delivery
 
 
 def content_header(size: int = 0, **properties: Any) -> bytes:

@@ -3,18 +3,18 @@
 import asyncio
 from typing import Any
 
-from jarvis_recorder.storage.store import Store
-from jarvis_recorder.wire import rpc
-from jarvis_recorder.wire.answers import Holdings
-from jarvis_recorder.wire.methods import BY_QUESTION, adapter
-from jarvis_recorder.wire.questions import AnswerT, Question, ReadHoldings
+from jarvis_recorder.storage.sqlite.store import Store
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.methods import BY_QUESTION, adapter
+from jarvis_recorder.wire.rpc.params import AnswerT, Question, ReadHoldings
+from jarvis_recorder.wire.rpc.results import Holdings
 
 
 async def ask(
     store: Store,
     question: Question[AnswerT],
     seconds: float = 10.0,
-    room: int = rpc.MAX_REPLY_BYTES,
+    room: int = jsonrpc.MAX_REPLY_BYTES,
 ) -> Any:
     """Return the answer as an object of its class."""
     until = asyncio.get_running_loop().time() + seconds

@@ -2,7 +2,7 @@
 
 import gzip
 
-from jarvis_recorder.query.dispatcher import Dispatcher
+from jarvis_recorder.rpc.dispatcher import Dispatcher
 
 LATER = 10.0**9
 

@@ -10,7 +10,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jarvis_recorder.wire.methods import METHODS
+from jarvis_recorder.wire.rpc.methods import METHODS
 
 SAFE_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 NUMBERS = st.integers(-(2**63), 2**63 - 1)

@@ -14,12 +14,12 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
 )
 from jarvis_recorder.ports import Announcement, Appended, RefusedRecord, Sink
-from jarvis_recorder.wire.answers import OneSnapshot
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.methods import adapter
-from jarvis_recorder.wire.questions import Question
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.results import OneSnapshot
 
 
 class FakeConsumer:

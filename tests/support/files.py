@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from jarvis_recorder.storage.offline import upgrade
+from jarvis_recorder.storage.sqlite.admin.vacuum import upgrade
 
 PAGE = 4096
 

@@ -5,12 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from jarvis_recorder.broker.answering import Answering, open_answering
-from jarvis_recorder.wire import rpc
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.methods import BY_NAME
-from jarvis_recorder.wire.properties import RequestProperties, decode_request, encode_reply
-from jarvis_recorder.wire.questions import Question
+from jarvis_recorder.broker.rpc_session import Answering, open_answering
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.properties import RequestProperties, decode_request, encode_reply
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.methods import BY_NAME
+from jarvis_recorder.wire.rpc.params import Question
 
 Answer = Callable[[Question[Any]], Any]
 
@@ -35,8 +35,8 @@ class SteeredResponder:
 
     def take(self, delivery: Delivery) -> None:
         properties = decode_request(delivery.header)
-        (call,) = rpc.parse_calls(delivery.body).calls
-        question = rpc.read_params(BY_NAME[call.method], call.params)
+        (call,) = jsonrpc.parse_calls(delivery.body).calls
+        question = jsonrpc.read_params(BY_NAME[call.method], call.params)
         self.asked.append(question)
         self.properties.append(properties)
         task = asyncio.create_task(self._reply(delivery.tag, properties, call, question))
@@ -44,14 +44,14 @@ class SteeredResponder:
         task.add_done_callback(self._tasks.discard)
 
     async def _reply(
-        self, tag: int, properties: RequestProperties, call: rpc.Call, question: Question[Any]
+        self, tag: int, properties: RequestProperties, call: jsonrpc.Call, question: Question[Any]
     ) -> None:
         await self.held.wait()
         try:
-            result = rpc.write_answer(BY_NAME[call.method], self._answer(question))
-            body = (rpc.gzip_response if self.packs else rpc.response)(call.id, result)
-        except rpc.Fault as fault:
-            body = rpc.error_response(call.id, fault)
+            result = jsonrpc.write_answer(BY_NAME[call.method], self._answer(question))
+            body = (jsonrpc.gzip_response if self.packs else jsonrpc.response)(call.id, result)
+        except jsonrpc.Fault as fault:
+            body = jsonrpc.error_response(call.id, fault)
         encoding = "gzip" if self.packs else None
         reply = encode_reply(properties.correlation_id, 5_000, content_encoding=encoding)
         await self._answering.requests.reply(properties.reply_to, reply, body)

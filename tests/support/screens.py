@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from rich.console import Console
 
-from jarvis_recorder.cli.views.screen import Screen
+from jarvis_recorder.cli.output.screen import Screen
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 CET = timezone(timedelta(hours=1), "CET")

@@ -13,8 +13,8 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
 )
 from jarvis_recorder.ports import Announcement
-from jarvis_recorder.query import announcer
-from jarvis_recorder.query.announcer import Announcer
+from jarvis_recorder.rpc import outbox_relay
+from jarvis_recorder.rpc.outbox_relay import Announcer
 from tests.support.fakes import FakeOutbox, FakePublisher
 
 
@@ -66,7 +66,7 @@ async def test_nothing_leaves_the_outbox_before_it_is_confirmed():
 
 async def test_an_outbox_that_cannot_be_read_in_time_is_read_again(monkeypatch):
     """Slow questions may keep every reader busy; that must not end the answering."""
-    monkeypatch.setattr(announcer, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)
     outbox, publisher = FakeOutbox(), FakePublisher()
     outbox.failures = [DeadlineExceeded("busy"), StorageUnavailable("locked")]
     outbox.put(change(1))
@@ -78,7 +78,7 @@ async def test_an_outbox_that_cannot_be_read_in_time_is_read_again(monkeypatch):
 
 
 async def test_a_refused_announcement_is_tried_again(monkeypatch):
-    monkeypatch.setattr(announcer, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)
     outbox, publisher = FakeOutbox(), FakePublisher()
     publisher.failures = [NotConfirmed("queue full")]
     outbox.put(change(1))

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode
-from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.strict_json import dump
 from jarvis_recorder.wire.topics import TOPICS

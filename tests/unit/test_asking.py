@@ -10,17 +10,18 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from jarvis_recorder import cli, log
-from jarvis_recorder.cli import asking
-from jarvis_recorder.cli.asking import in_words_of_commands
+from jarvis_recorder import cli
+from jarvis_recorder.cli import rpc
 from jarvis_recorder.cli.query.events import _TypeOrAny
+from jarvis_recorder.cli.rpc import in_words_of_commands
 from jarvis_recorder.errors import Conflict, NoAnswer, NotFound
-from jarvis_recorder.wire import answers, questions
-from jarvis_recorder.wire.methods import METHODS
+from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.records import EventType
+from jarvis_recorder.wire.rpc import params, results
+from jarvis_recorder.wire.rpc.methods import METHODS
 from tests.unit.test_views import AT, EVENT, RESOLVED, SNAPSHOT, TURN
 
-FOUND = answers.FoundTurn(TURN, "a word", [(0, 1)])
+FOUND = results.FoundTurn(TURN, "a word", [(0, 1)])
 URL = "--set=broker.url=amqp://monitor:geheim@broker/"
 
 
@@ -54,9 +55,9 @@ def recorder(monkeypatch):
         recorder.whom = whom
         yield recorder
 
-    monkeypatch.setattr(asking, "connected", connected)
+    monkeypatch.setattr(rpc, "connected", connected)
     # It is the whole process's, and other tests read what is logged.
-    monkeypatch.setattr(log, "configure", lambda *_: None)
+    monkeypatch.setattr(logging, "configure", lambda *_: None)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield recorder
@@ -76,8 +77,8 @@ def jarvis(recorder, monkeypatch, capsys):
     return run
 
 
-NO_EVENTS = answers.EventPage([], None)
-NO_TIMELINE = answers.Timeline(AT, AT, AT, None, [], [], truncated=False)
+NO_EVENTS = results.EventPage([], None)
+NO_TIMELINE = results.Timeline(AT, AT, AT, None, [], [], truncated=False)
 
 
 def test_options_become_a_question(jarvis, recorder):
@@ -90,11 +91,11 @@ def test_options_become_a_question(jarvis, recorder):
     assert ended.returncode == 0, ended.stderr
     (asked,) = recorder.asked
     assert asked.until.astimezone().isoformat().startswith("2026-11-24T00:00:00")
-    assert asked == questions.ListEvents(
+    assert asked == params.ListEvents(
         type="alert", severity="critical", source="monitor", node="pve1", resolved=False,
         since=datetime(2026, 11, 23, 8, tzinfo=UTC), until=asked.until, text="NODE_DOWN", limit=7,
     )  # fmt: skip
-    assert recorder.whom == asking.Asking("amqp://monitor:geheim@broker/", 1.5, as_json=False)
+    assert recorder.whom == rpc.Asking("amqp://monitor:geheim@broker/", 1.5, as_json=False)
 
 
 @pytest.mark.parametrize(
@@ -102,75 +103,71 @@ def test_options_become_a_question(jarvis, recorder):
     [
         (
             "query histogram --since 2026-11-23 --until 2026-11-24 --bucket 5m --type alert",
-            questions.EventHistogram(
+            params.EventHistogram(
                 since=AT.replace(hour=0),
                 until=AT.replace(hour=0) + timedelta(days=1),
                 bucket_seconds=300,
                 type="alert",
             ),
-            answers.Histogram(300, [answers.Bucket(AT, 1, {})]),
+            results.Histogram(300, [results.Bucket(AT, 1, {})]),
         ),
-        ("query event 12", questions.GetEvent(id=12), answers.OneEvent(EVENT)),
+        ("query event 12", params.GetEvent(id=12), results.OneEvent(EVENT)),
         (
             "query events --unresolved --cluster home --min-severity error",
-            questions.ListEvents(
-                type="alert", resolved=False, cluster="home", min_severity="error"
-            ),
+            params.ListEvents(type="alert", resolved=False, cluster="home", min_severity="error"),
             NO_EVENTS,
         ),
-        ("query events --unresolved --type any", questions.ListEvents(resolved=False), NO_EVENTS),
+        ("query events --unresolved --type any", params.ListEvents(resolved=False), NO_EVENTS),
         (
             "query events --unresolved --type metric",
-            questions.ListEvents(type="metric", resolved=False),
+            params.ListEvents(type="metric", resolved=False),
             NO_EVENTS,
         ),
-        ("query events --resolved", questions.ListEvents(resolved=True), NO_EVENTS),
-        ("query turns s-1", questions.ListTurns(session_id="s-1"), answers.TurnPage([TURN], None)),
+        ("query events --resolved", params.ListEvents(resolved=True), NO_EVENTS),
+        ("query turns s-1", params.ListTurns(session_id="s-1"), results.TurnPage([TURN], None)),
         (
             "query search power supply --session s-1 --limit 3",
-            questions.SearchTurns(query="power supply", session_id="s-1", limit=3),
-            answers.FoundTurns([]),
+            params.SearchTurns(query="power supply", session_id="s-1", limit=3),
+            results.FoundTurns([]),
         ),
-        ("query snapshot", questions.LatestSnapshot(), answers.OneSnapshot(SNAPSHOT)),
+        ("query snapshot", params.LatestSnapshot(), results.OneSnapshot(SNAPSHOT)),
         (
             "query snapshot --at 2026-11-23T08:00:00Z --cluster home",
-            questions.SnapshotAt(timestamp=AT, cluster="home"),
-            answers.OneSnapshot(SNAPSHOT),
+            params.SnapshotAt(timestamp=AT, cluster="home"),
+            results.OneSnapshot(SNAPSHOT),
         ),
         (
             "query timeline 2026-11-23T08:00:00Z --window 30m --node pve1 --cluster lab",
-            questions.TimelineAround(
-                timestamp=AT, window_seconds=1_800, node="pve1", cluster="lab"
-            ),
+            params.TimelineAround(timestamp=AT, window_seconds=1_800, node="pve1", cluster="lab"),
             NO_TIMELINE,
         ),
         (
             "query histogram --since 2026-11-23T08:00:00Z --until 2026-11-23T09:00:00Z --by=node",
-            questions.EventHistogram(since=AT, until=AT + timedelta(hours=1), by="node"),
-            answers.Histogram(300, [answers.Bucket(AT, 1, {"pve1": 1})]),
+            params.EventHistogram(since=AT, until=AT + timedelta(hours=1), by="node"),
+            results.Histogram(300, [results.Bucket(AT, 1, {"pve1": 1})]),
         ),
         (
             "query usage --since 2026-11-23T08:00:00Z --by day",
-            questions.ReportUsage(since=AT, by="day"),
-            answers.UsageReport([], answers.Usage(None, 0, 0, 0, 0, 0)),
+            params.ReportUsage(since=AT, by="day"),
+            results.UsageReport([], results.Usage(None, 0, 0, 0, 0, 0)),
         ),
         (
             "prefs list --prefix voice.",
-            questions.ListPreferences(prefix="voice."),
-            answers.PreferencePage([], None),
+            params.ListPreferences(prefix="voice."),
+            results.PreferencePage([], None),
         ),
         (
             "prefs set a b --expected-version 0",
-            questions.SetPreference(key="a", value="b", expected_version=0),
-            answers.OnePreference(answers.Preference("a", "b", AT, None, 1)),
+            params.SetPreference(key="a", value="b", expected_version=0),
+            results.OnePreference(results.Preference("a", "b", AT, None, 1)),
         ),
-        ("prefs delete a", questions.DeletePreference(key="a"), answers.Deleted(1)),
+        ("prefs delete a", params.DeletePreference(key="a"), results.Deleted(1)),
         (
             "resolve 77 --by alice",
-            questions.ResolveEvent(id=77, resolved_by="alice"),
-            answers.OneEvent(RESOLVED),
+            params.ResolveEvent(id=77, resolved_by="alice"),
+            results.OneEvent(RESOLVED),
         ),
-        ("resolve 77", questions.ResolveEvent(id=77), answers.OneEvent(RESOLVED)),
+        ("resolve 77", params.ResolveEvent(id=77), results.OneEvent(RESOLVED)),
     ],
 )
 def test_every_command_asks_its_question(jarvis, recorder, command, question, answer):
@@ -218,7 +215,7 @@ def test_wrong_usage_ends_with_2_and_asks_nothing(jarvis, recorder, command):
     assert recorder.asked == []
 
 
-NO_USAGE = answers.UsageReport([], answers.Usage(None, 0, 0, 0, 0, 0))
+NO_USAGE = results.UsageReport([], results.Usage(None, 0, 0, 0, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +246,7 @@ def test_a_histogram_of_days_is_one_of_local_days(jarvis, recorder, monkeypatch)
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
 
-    jarvis("query", "histogram", answer=answers.Histogram(300, [answers.Bucket(AT, 1, {})]))
+    jarvis("query", "histogram", answer=results.Histogram(300, [results.Bucket(AT, 1, {})]))
 
     assert recorder.asked[0].time_zone == "Europe/Berlin"
 
@@ -269,9 +266,9 @@ def test_a_since_after_its_until_is_said_to_be(jarvis):
 
 def test_more_than_a_page_is_asked_for_page_by_page(jarvis, recorder):
     pages = [
-        answers.EventPage([EVENT] * 1_000, "one"),
-        answers.EventPage([], "two"),
-        answers.EventPage([EVENT] * 200, "three"),
+        results.EventPage([EVENT] * 1_000, "one"),
+        results.EventPage([], "two"),
+        results.EventPage([EVENT] * 200, "three"),
     ]
 
     ended = jarvis("query", "events", "--limit=1200", answer=pages)
@@ -285,9 +282,9 @@ def test_more_than_a_page_is_asked_for_page_by_page(jarvis, recorder):
 
 def test_all_pages_are_one_json_document(jarvis, recorder):
     pages = [
-        answers.EventPage([], "one"),
-        answers.EventPage([EVENT], "two"),
-        answers.EventPage([RESOLVED], None),
+        results.EventPage([], "one"),
+        results.EventPage([EVENT], "two"),
+        results.EventPage([RESOLVED], None),
     ]
 
     ended = jarvis("query", "events", "--all", "--json", answer=pages)
@@ -302,12 +299,12 @@ def test_all_pages_are_one_json_document(jarvis, recorder):
     ("command", "answer", "tried"),
     [
         ("query events", NO_EVENTS, "earlier --since"),
-        ("query sessions", answers.SessionPage([], None), "earlier --since"),
-        ("query turns s-9", answers.TurnPage([], None), "query sessions"),
-        ("query search x", answers.FoundTurns([]), "fewer of them"),
-        ("query snapshots", answers.SnapshotPage([], None), "earlier --since"),
-        ("prefs list", answers.PreferencePage([], None), "prefs set KEY VALUE"),
-        ("prefs list --prefix x", answers.PreferencePage([], None), "begins with 'x'"),
+        ("query sessions", results.SessionPage([], None), "earlier --since"),
+        ("query turns s-9", results.TurnPage([], None), "query sessions"),
+        ("query search x", results.FoundTurns([]), "fewer of them"),
+        ("query snapshots", results.SnapshotPage([], None), "earlier --since"),
+        ("prefs list", results.PreferencePage([], None), "prefs set KEY VALUE"),
+        ("prefs list --prefix x", results.PreferencePage([], None), "begins with 'x'"),
     ],
 )
 def test_nothing_is_said_to_be_nothing_and_what_to_try(jarvis, command, answer, tried):
@@ -322,9 +319,9 @@ def test_nothing_is_said_to_be_nothing_and_what_to_try(jarvis, command, answer, 
 
 
 def test_json_is_the_answer_and_nothing_else(jarvis):
-    nasty = answers.Preference("k", "\x1b[2J \u202e \x9b ä\n", AT, None, 3)
+    nasty = results.Preference("k", "\x1b[2J \u202e \x9b ä\n", AT, None, 3)
 
-    ended = jarvis("prefs", "get", "k", "--json", answer=answers.OnePreference(nasty))
+    ended = jarvis("prefs", "get", "k", "--json", answer=results.OnePreference(nasty))
 
     assert json.loads(ended.stdout) == {
         "preference": {
@@ -338,21 +335,21 @@ def test_json_is_the_answer_and_nothing_else(jarvis):
 
 
 def test_a_preference_in_a_pipe_is_its_value(jarvis):
-    one = answers.Preference("k", "first\n\tsecond", AT, None, 3)
+    one = results.Preference("k", "first\n\tsecond", AT, None, 3)
 
-    assert jarvis("prefs", "get", "k", answer=answers.OnePreference(one)).stdout == (
+    assert jarvis("prefs", "get", "k", answer=results.OnePreference(one)).stdout == (
         "first\n\tsecond\n"
     )
 
 
 def test_usage_has_the_lines_of_every_page(jarvis, recorder):
     def used(key, turns=1):
-        return answers.Usage(key, turns, 0, 0, 0, Decimal(0))
+        return results.Usage(key, turns, 0, 0, 0, Decimal(0))
 
     pages = [
-        answers.UsageReport([used("a")], used(None, 3), "1"),
-        answers.UsageReport([used("b")], used(None, 3), "2"),
-        answers.UsageReport([used("c")], used(None, 3), None),
+        results.UsageReport([used("a")], used(None, 3), "1"),
+        results.UsageReport([used("b")], used(None, 3), "2"),
+        results.UsageReport([used("c")], used(None, 3), None),
     ]
     ended = jarvis("query", "usage", "--by", "session", "--json", answer=pages)
 
@@ -363,7 +360,7 @@ def test_usage_has_the_lines_of_every_page(jarvis, recorder):
 
 
 def test_a_search_goes_on_where_a_page_ends_early(jarvis, recorder):
-    pages = [answers.FoundTurns([FOUND], "1"), answers.FoundTurns([FOUND, FOUND], None)]
+    pages = [results.FoundTurns([FOUND], "1"), results.FoundTurns([FOUND, FOUND], None)]
     ended = jarvis("query", "search", "a", "word", "--limit", "3", "--json", answer=pages)
 
     assert len(json.loads(ended.stdout)["turns"]) == 3
@@ -372,17 +369,17 @@ def test_a_search_goes_on_where_a_page_ends_early(jarvis, recorder):
 
 def test_a_preference_is_read_from_standard_input(jarvis, recorder, monkeypatch, tmp_path):
     (tmp_path / "value").write_text("first\nsecond\n")
-    stored = answers.OnePreference(answers.Preference("k", "", AT, None, 1))
+    stored = results.OnePreference(results.Preference("k", "", AT, None, 1))
     with (tmp_path / "value").open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         ended = jarvis("prefs", "set", "k", "-", answer=stored)
 
     assert ended.stdout == "k is set, version 1\n"
-    assert recorder.asked == [questions.SetPreference(key="k", value="first\nsecond")]
+    assert recorder.asked == [params.SetPreference(key="k", value="first\nsecond")]
 
 
 def test_deleting_what_is_not_there_is_said_and_no_failure(jarvis):
-    ended = jarvis("prefs", "delete", "k", answer=answers.Deleted(0))
+    ended = jarvis("prefs", "delete", "k", answer=results.Deleted(0))
 
     assert (ended.returncode, ended.stdout) == (0, "k was not set\n")
 
@@ -413,4 +410,4 @@ def test_failures_speak_of_commands():
 def test_every_method_that_a_command_asks_has_its_words():
     known = {method.name for method in METHODS}
 
-    assert set(asking._COMMANDS) <= known
+    assert set(rpc._COMMANDS) <= known

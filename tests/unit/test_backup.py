@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.errors import ConfigurationError, NoCopy, NoRoom, StorageUnavailable
-from jarvis_recorder.storage import backup as backups
-from jarvis_recorder.storage import files
-from jarvis_recorder.storage.backup import backup
+from jarvis_recorder.storage.sqlite import files
+from jarvis_recorder.storage.sqlite.admin import backup as backups
+from jarvis_recorder.storage.sqlite.admin.backup import backup
 from tests.support.files import add, ids, leave_log, make, nothing
 
 

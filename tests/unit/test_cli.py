@@ -11,11 +11,11 @@ from typing import NamedTuple
 import pytest
 
 from jarvis_recorder import __version__, cli
-from jarvis_recorder.config import NAMES
-from jarvis_recorder.demo import show, story
-from jarvis_recorder.storage import schema
-from jarvis_recorder.storage.overview import Overview
-from jarvis_recorder.storage.sqlite import create_file, locked
+from jarvis_recorder.config.settings import NAMES
+from jarvis_recorder.demo import report, story
+from jarvis_recorder.demo.overview import Overview
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.connections import create_file, locked
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 SECRET = "amqp://jarvis:geheim@localhost:1/"
@@ -251,8 +251,11 @@ def test_a_database_is_made_once(store, tmp_path):
     second = process("db", "upgrade", store)
 
     path = tmp_path / "state" / "recorder.db"
-    assert (first.returncode, first.stdout) == (0, f"{path}: revision none → {schema.HEAD}\n")
-    assert (second.returncode, second.stdout) == (0, f"{path}: already at revision {schema.HEAD}\n")
+    assert (first.returncode, first.stdout) == (0, f"{path}: revision none → {revisions.HEAD}\n")
+    assert (second.returncode, second.stdout) == (
+        0,
+        f"{path}: already at revision {revisions.HEAD}\n",
+    )
     assert first.stderr == second.stderr == ""
 
 
@@ -264,8 +267,8 @@ def test_the_revision_is_told(store, tmp_path):
     path = tmp_path / "state" / "recorder.db"
     assert current == {
         "path": str(path),
-        "revision": schema.HEAD,
-        "head": schema.HEAD,
+        "revision": revisions.HEAD,
+        "head": revisions.HEAD,
         "size_bytes": path.stat().st_size,
     }
 
@@ -340,18 +343,18 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
     rows = {"events": 167, "conversations": 13, "cluster_snapshots": 60}
     copies = {one: 1 for message in messages for one in message.identities}
     twice = messages[0].identities[0]
-    outcome = show.Outcome(
+    outcome = report.Outcome(
         messages=messages,
         publish_seconds=0.1,
         settle_seconds=0.1,
         duplicates=13,
-        letters=[show.DeadLetter({}, None)],
+        letters=[report.DeadLetter({}, None)],
         overview=Overview(rows, [], [], [], 0, 0, copies | {twice: 2}),
         kept=None,
     )
 
     mismatches = outcome.mismatches()
-    show.present(outcome)
+    report.present(outcome)
 
     assert "events: 167 rows instead of 168" in mismatches
     assert f"2 rows instead of 1: identity {twice}" in mismatches
@@ -359,4 +362,4 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
     assert "a dead letter nobody expected: by the broker" in mismatches
     assert len(mismatches) == 3 + 10
     assert "Not as expected" in capsys.readouterr().out
-    assert show.as_json(outcome)["as_expected"] is False
+    assert report.as_json(outcome)["as_expected"] is False

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder import cli
-from jarvis_recorder.storage import schema
+from jarvis_recorder.storage import revisions
 from tests.support.files import ids, make, overwrite
 
 
@@ -41,7 +41,7 @@ def db(tmp_path, monkeypatch, capsys) -> Shell:
             monkeypatch.delenv(name)
     monkeypatch.setattr(os, "nice", lambda _: 0)
     # What it set up would outlive the output that this test captures.
-    monkeypatch.setattr("jarvis_recorder.log.configure", lambda *_: None)
+    monkeypatch.setattr("jarvis_recorder.runtime.logging.configure", lambda *_: None)
     monkeypatch.setenv("COLUMNS", "80")
     return Shell(make(tmp_path / "state" / "recorder.db", 10), monkeypatch, capsys)
 
@@ -67,7 +67,7 @@ def test_a_backup_is_made_and_restored(db, tmp_path):
     ]
     assert ids(db.database) == ids(kept)
 
-    assert db.json("restore", made["path"])["revision"] == schema.HEAD
+    assert db.json("restore", made["path"])["revision"] == revisions.HEAD
 
 
 def test_a_backup_needs_a_directory_and_keeps_one_at_least(db, tmp_path):

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from jarvis_recorder.client.reading import (
+from jarvis_recorder.client.decoding import (
     EventResolved,
     PreferenceDeleted,
     RecordReader,
     read_notification,
 )
-from jarvis_recorder.wire.examples import NOTICES
-from jarvis_recorder.wire.methods import adapter
+from jarvis_recorder.spec.examples import NOTICES
 from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.rpc.methods import adapter
 from tests.support.amqp_bytes import delivery
 from tests.support.publisher import event
 
@@ -46,7 +46,7 @@ def test_what_cannot_be_read_says_so():
 
 
 def test_notifications_are_read_as_what_they_are():
-    from jarvis_recorder.wire.announcements import EVENT_RESOLVED, PREFERENCE_CHANGED
+    from jarvis_recorder.wire.notifications import EVENT_RESOLVED, PREFERENCE_CHANGED
 
     body = adapter(type(NOTICES[EVENT_RESOLVED])).dump_json(NOTICES[EVENT_RESOLVED])
     (resolved,) = read_notification(delivery(body)._replace(routing_key=EVENT_RESOLVED.encode()))

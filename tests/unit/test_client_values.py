@@ -8,15 +8,9 @@ from decimal import Decimal
 import pytest
 from pydantic_core import to_json
 
-from jarvis_recorder.client import (
-    RecorderClient,
-    methods,
-    new_event,
-    new_snapshot,
-    new_turn,
-)
-from jarvis_recorder.client.failures import refused
-from jarvis_recorder.client.reading import read_notification
+from jarvis_recorder.client import RecorderClient, methods, new_event, new_snapshot, new_turn
+from jarvis_recorder.client.decoding import read_notification
+from jarvis_recorder.client.errors import refused
 from jarvis_recorder.client.records import to_message
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -30,10 +24,10 @@ from jarvis_recorder.errors import (
     RecorderUnavailable,
     ResultTooLarge,
 )
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.methods import BY_NAME, METHODS
-from jarvis_recorder.wire.rpc import Code, Fault
+from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+from jarvis_recorder.wire.rpc.methods import BY_NAME, METHODS
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import TOPICS
 

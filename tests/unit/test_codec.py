@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jarvis_recorder.wire import properties
+from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.codec import decode, element_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason, Refusal

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder import config
-from jarvis_recorder.config import NAMES, exposed_secrets, load, redacted, sqlite_path
+from jarvis_recorder.config import settings as config
+from jarvis_recorder.config.settings import NAMES, exposed_secrets, load, redacted, sqlite_path
 from jarvis_recorder.errors import ConfigurationError
 
 LEVEL = "JARVIS_RECORDER_LOG__LEVEL"

@@ -7,10 +7,10 @@ import socket
 import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from jarvis_recorder import connections, serving
-from jarvis_recorder.connections import Bounded
-from jarvis_recorder.endpoint import network_of
 from jarvis_recorder.gateway import connection as gateway
+from jarvis_recorder.net import connection_limits, http_server
+from jarvis_recorder.net.connection_limits import Bounded
+from jarvis_recorder.net.listen_address import network_of
 
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -76,7 +76,7 @@ async def gateway_port(application):
 @contextlib.asynccontextmanager
 async def served(application, protocol):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = serving.Server(
+        server = http_server.Server(
             application, protocol, proxy_headers=False, timeout_graceful_shutdown=1
         )
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -182,7 +182,7 @@ async def test_requests_that_wait_without_a_token_shut_no_one_out(application, g
 
 
 async def test_descriptors_are_left_for_others(port, monkeypatch):
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (8, 8))
+    monkeypatch.setattr(connection_limits.resource, "getrlimit", lambda _: (8, 8))
     async with contextlib.AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(connected(port)) for _ in range(6)]
         assert await is_answered(port)
@@ -190,7 +190,7 @@ async def test_descriptors_are_left_for_others(port, monkeypatch):
 
 
 async def test_a_head_has_to_come_in_time_though_it_trickles(port, monkeypatch):
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
     async with connected(port, b"GET / HTTP/1.1\r\n") as (reader, writer):
         trickle = asyncio.create_task(_trickle(writer, b"a: b\r\n"))
         came = await end_of(reader)
@@ -201,13 +201,13 @@ async def test_a_head_has_to_come_in_time_though_it_trickles(port, monkeypatch):
 
 async def test_a_connection_that_says_nothing_is_closed_without_a_word(port, monkeypatch):
     """A browser that connects ahead would take a word for an answer to what it asks next."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.1)
     async with connected(port) as (reader, _):
         assert await end_of(reader) == b""
 
 
 async def test_the_next_head_has_its_time_too(port, monkeypatch):
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
     async with connected(port, ASK) as (reader, writer):
         await reader.readuntil(b"well")
         writer.write(b"GET / HT")
@@ -220,7 +220,7 @@ async def test_the_next_head_has_its_time_too(port, monkeypatch):
 async def test_a_body_has_to_come_in_time_though_it_trickles(
     application, port, monkeypatch, framing
 ):
-    monkeypatch.setattr(connections, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(connection_limits, "BODY_SECONDS", 0.5)
     head = POST.replace(b" / ", b" /read ") + framing
     async with connected(port, head) as (reader, writer):
         trickle = asyncio.create_task(_trickle(writer, b"1\r\n \r\n"))
@@ -232,7 +232,7 @@ async def test_a_body_has_to_come_in_time_though_it_trickles(
 
 
 async def test_a_body_that_no_one_reads_has_to_end_in_time(port, monkeypatch):
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
     async with connected(port, POST + b"Content-Length: 9999\r\n\r\n") as (reader, writer):
         await reader.readuntil(b"well")
         trickle = asyncio.create_task(_trickle(writer, b" "))
@@ -241,7 +241,7 @@ async def test_a_body_that_no_one_reads_has_to_end_in_time(port, monkeypatch):
 
 
 async def test_a_reply_has_to_be_taken_in_time(port, monkeypatch):
-    monkeypatch.setattr(connections, "_TAKING_SECONDS", 0.5)
+    monkeypatch.setattr(connection_limits, "_TAKING_SECONDS", 0.5)
     large = ASK.replace(b" / ", b" /large ")
     async with connected(port, large) as (reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -252,7 +252,7 @@ async def test_a_reply_has_to_be_taken_in_time(port, monkeypatch):
 
 
 async def test_what_waits_to_be_taken_is_bounded_for_all_together(port, monkeypatch):
-    monkeypatch.setattr(connections, "_MOST_UNSENT_BYTES", LARGE)
+    monkeypatch.setattr(connection_limits, "_MOST_UNSENT_BYTES", LARGE)
     large = ASK.replace(b" / ", b" /large ")
     async with contextlib.AsyncExitStack() as stack:
         first, writer = await stack.enter_async_context(connected(port, large))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.errors import AnotherRecorder, StorageDamaged, StorageMoved
-from jarvis_recorder.storage import damage, files
-from jarvis_recorder.storage.backup import backup
-from jarvis_recorder.storage.restore import restore
-from jarvis_recorder.storage.sqlite import locked
-from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.storage.sqlite import damage, files
+from jarvis_recorder.storage.sqlite.admin.backup import backup
+from jarvis_recorder.storage.sqlite.admin.restore import restore
+from jarvis_recorder.storage.sqlite.connections import locked
+from jarvis_recorder.storage.sqlite.store import open_store
 from tests.support.files import (
     PAGE,
     ids,

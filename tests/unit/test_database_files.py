@@ -15,12 +15,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
-from jarvis_recorder.storage import schema
-from jarvis_recorder.storage.sqlite import create_file, reading
-from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.admin.verify import verify
+from jarvis_recorder.storage.sqlite.connections import create_file, reading
+from jarvis_recorder.storage.sqlite.store import open_store
+from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.storage.tables import metadata
-from jarvis_recorder.storage.verification import verify
-from jarvis_recorder.storage.writer import open_writer
 from tests.support.files import nothing
 
 ORIGINAL = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
@@ -61,12 +61,12 @@ async def test_the_migrations_build_exactly_the_tables(tmp_path):
 
 def test_the_head_named_in_the_code_is_the_newest_migration():
     config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(revisions.__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
 
-    assert script.get_heads() == [schema.HEAD]
-    assert {revision.revision for revision in script.walk_revisions()} == set(schema.REVISIONS)
+    assert script.get_heads() == [revisions.HEAD]
+    assert {revision.revision for revision in script.walk_revisions()} == set(revisions.REVISIONS)
 
 
 async def test_a_second_recorder_is_refused(tmp_path):
@@ -120,9 +120,9 @@ async def test_a_file_that_is_no_database_is_a_clear_error(tmp_path):
 async def make_older(path: Path) -> None:
     """Make a database as the first version did, with a turn in it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "HEAD", "0001")
+        patch.setattr(revisions, "HEAD", "0001")
         async with open_writer(create_file(path)) as writer:
-            await schema.upgrade(writer, path)
+            await revisions.upgrade(writer, path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"
@@ -144,9 +144,9 @@ async def test_what_was_recorded_before_the_search_is_found_by_it(tmp_path):
 async def make_old_search(path: Path) -> None:
     """Make a database as it was before the search knew every script, with three turns in it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "HEAD", "0003")
+        patch.setattr(revisions, "HEAD", "0003")
         async with open_writer(create_file(path)) as writer:
-            await schema.upgrade(writer, path)
+            await revisions.upgrade(writer, path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"
@@ -202,12 +202,12 @@ async def test_the_database_is_copied_before_an_upgrade(tmp_path):
 
     await make(path)
 
-    copy = tmp_path / f"recorder.db.before-{schema.HEAD}"
+    copy = tmp_path / f"recorder.db.before-{revisions.HEAD}"
     assert copy.stat().st_mode & 0o777 == 0o600
     version = "SELECT version_num FROM alembic_version"
     with closing(sqlite3.connect(copy)) as kept, closing(sqlite3.connect(path)) as upgraded:
         assert kept.execute(version).fetchone() == ("0001",)
-        assert upgraded.execute(version).fetchone() == (schema.HEAD,)
+        assert upgraded.execute(version).fetchone() == (revisions.HEAD,)
 
 
 async def test_no_upgrade_begins_without_room_for_the_copy(tmp_path, monkeypatch):

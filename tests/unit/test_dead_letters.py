@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import decode as pamqp_decode
 
-from jarvis_recorder.client.dead_letters import Filter
-from jarvis_recorder.wire import properties
-from jarvis_recorder.wire.dead_letters import (
+from jarvis_recorder.client.dead_letter_admin import Filter
+from jarvis_recorder.wire.amqp import properties
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.dead_letter import (
     judged,
     read_letter,
     readable_body,
@@ -17,7 +18,6 @@ from jarvis_recorder.wire.dead_letters import (
     revived,
     topic_of,
 )
-from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header
 

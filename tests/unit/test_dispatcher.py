@@ -20,23 +20,24 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
-from jarvis_recorder.measures import Calls
-from jarvis_recorder.query.dispatcher import Dispatcher
-from jarvis_recorder.query.permissions import Permissions
-from jarvis_recorder.wire import answers, questions, rpc
-from jarvis_recorder.wire.methods import METHODS
+from jarvis_recorder.rpc.dispatcher import Dispatcher
+from jarvis_recorder.rpc.permissions import Permissions
+from jarvis_recorder.telemetry.metrics import Calls
+from jarvis_recorder.wire.rpc import jsonrpc, results
+from jarvis_recorder.wire.rpc import params as questions
+from jarvis_recorder.wire.rpc.methods import METHODS
 from tests.support.dispatching import LATER, dispatched
 from tests.support.fakes import CannedArchive
 
 MOMENT = datetime(2026, 11, 23, 8, tzinfo=UTC)
-THEME = answers.Preference("theme", "dark", MOMENT, "ada", 3)
+THEME = results.Preference("theme", "dark", MOMENT, "ada", 3)
 
 
 def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None) -> Dispatcher:
     return Dispatcher(
         archive=archive,
         permissions=Permissions(rules or {}),
-        activity=lambda: answers.Activity("1.0", "recording", MOMENT, 5, 1, 0, 0.5, 1.5),
+        activity=lambda: results.Activity("1.0", "recording", MOMENT, 5, 1, 0, 0.5, 1.5),
         document=lambda: {"openrpc": "1.3.2"},
         calls=Calls(),
         large=asyncio.Lock(),
@@ -46,9 +47,9 @@ def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None
 @pytest.fixture
 def archive() -> CannedArchive:
     archive = CannedArchive()
-    archive.answers[questions.GetPreference] = answers.OnePreference(THEME)
-    archive.answers[questions.SetPreference] = answers.OnePreference(THEME)
-    archive.answers[questions.DeletePreference] = answers.Deleted(1)
+    archive.answers[questions.GetPreference] = results.OnePreference(THEME)
+    archive.answers[questions.SetPreference] = results.OnePreference(THEME)
+    archive.answers[questions.DeletePreference] = results.Deleted(1)
     return archive
 
 
@@ -106,7 +107,7 @@ async def test_a_batch_is_worked_through_in_order(archive):
         questions.GetPreference,
     ]
     assert [reply["id"] for reply in replies] == [1, None, 2]
-    assert replies[1]["error"]["code"] == rpc.Code.INVALID_REQUEST
+    assert replies[1]["error"]["code"] == jsonrpc.Code.INVALID_REQUEST
 
 
 async def test_a_batch_of_notifications_is_not_answered(archive):
@@ -120,13 +121,13 @@ async def test_a_batch_of_notifications_is_not_answered(archive):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (NotFound("there is no preference of this key"), rpc.Code.NOT_FOUND),
-        (Conflict("it stands at version 4"), rpc.Code.CONFLICT),
-        (InvalidParameter("cursor", "of another question"), rpc.Code.INVALID_PARAMS),
-        (RecordRefused("x"), rpc.Code.INVALID_PARAMS),
-        (DeadlineExceeded(), rpc.Code.DEADLINE_EXCEEDED),
-        (StorageUnavailable("database is locked"), rpc.Code.UNAVAILABLE),
-        (ZeroDivisionError("secret"), rpc.Code.INTERNAL_ERROR),
+        (NotFound("there is no preference of this key"), jsonrpc.Code.NOT_FOUND),
+        (Conflict("it stands at version 4"), jsonrpc.Code.CONFLICT),
+        (InvalidParameter("cursor", "of another question"), jsonrpc.Code.INVALID_PARAMS),
+        (RecordRefused("x"), jsonrpc.Code.INVALID_PARAMS),
+        (DeadlineExceeded(), jsonrpc.Code.DEADLINE_EXCEEDED),
+        (StorageUnavailable("database is locked"), jsonrpc.Code.UNAVAILABLE),
+        (ZeroDivisionError("secret"), jsonrpc.Code.INTERNAL_ERROR),
     ],
 )
 async def test_an_error_is_answered_with_its_code(archive, error, code):
@@ -142,35 +143,37 @@ async def test_an_error_is_answered_with_its_code(archive, error, code):
 async def test_an_answer_that_cannot_be_written_is_answered_all_the_same(archive):
     archive.answers[questions.GetPreference] = object()
 
-    assert (await ask(archive, call()))["error"]["code"] == rpc.Code.INTERNAL_ERROR
+    assert (await ask(archive, call()))["error"]["code"] == jsonrpc.Code.INTERNAL_ERROR
 
 
 async def test_an_error_of_parameters_names_the_field_and_not_the_value(archive):
     reply = await ask(archive, call("preferences.set", {"key": "k", "value": 5, "owner": "hidden"}))
 
-    assert reply["error"]["code"] == rpc.Code.INVALID_PARAMS
+    assert reply["error"]["code"] == jsonrpc.Code.INVALID_PARAMS
     assert reply["error"]["data"]["path"] in ("value", "owner")
     assert "hidden" not in json.dumps(reply)
     assert archive.asked == []
 
 
 async def test_an_unknown_method_is_not_found(archive):
-    assert (await ask(archive, call("events.drop")))["error"]["code"] == rpc.Code.METHOD_NOT_FOUND
+    assert (await ask(archive, call("events.drop")))["error"][
+        "code"
+    ] == jsonrpc.Code.METHOD_NOT_FOUND
 
 
 async def test_a_result_above_one_mebibyte_becomes_an_error_with_the_way_out(archive):
-    many = [answers.Preference(f"k{at}", "x" * 60_000, MOMENT, None, 1) for at in range(20)]
-    archive.answers[questions.ListPreferences] = answers.PreferencePage(many, None)
+    many = [results.Preference(f"k{at}", "x" * 60_000, MOMENT, None, 1) for at in range(20)]
+    archive.answers[questions.ListPreferences] = results.PreferencePage(many, None)
 
     reply = await ask(archive, call("preferences.list", {}))
 
-    assert reply["error"]["code"] == rpc.Code.RESULT_TOO_LARGE
+    assert reply["error"]["code"] == jsonrpc.Code.RESULT_TOO_LARGE
     assert "cursor" in reply["error"]["data"]["hint"]
 
 
 async def test_the_replies_of_a_batch_share_the_room(archive):
-    half = [answers.Preference(f"k{at}", "x" * 60_000, MOMENT, None, 1) for at in range(10)]
-    archive.answers[questions.ListPreferences] = answers.PreferencePage(half, None)
+    half = [results.Preference(f"k{at}", "x" * 60_000, MOMENT, None, 1) for at in range(10)]
+    archive.answers[questions.ListPreferences] = results.PreferencePage(half, None)
     listing = call("preferences.list", {})
 
     replies = await ask(archive, [listing, listing, call()])
@@ -180,8 +183,8 @@ async def test_the_replies_of_a_batch_share_the_room(archive):
 
 async def test_a_change_is_not_made_where_there_is_no_room_to_tell_of_it(archive):
     """Once it is made, an error about the size of its reply would be taken for a failure."""
-    large = answers.Preference("k", "x" * 60_000, MOMENT, None, 1)
-    archive.answers[questions.SetPreference] = answers.OnePreference(large)
+    large = results.Preference("k", "x" * 60_000, MOMENT, None, 1)
+    archive.answers[questions.SetPreference] = results.OnePreference(large)
     change = call("preferences.set", {"key": "k", "value": "x" * 60_000})
 
     replies = await ask(archive, [change] * 20)
@@ -189,36 +192,36 @@ async def test_a_change_is_not_made_where_there_is_no_room_to_tell_of_it(archive
     made = [reply for reply in replies if "result" in reply]
     assert len(made) == len(archive.asked) == 17
     refused = replies[-1]["error"]
-    assert refused["code"] == rpc.Code.RESULT_TOO_LARGE
+    assert refused["code"] == jsonrpc.Code.RESULT_TOO_LARGE
     assert refused["message"].startswith("the change is not made")
 
 
 async def test_one_record_is_answered_however_large_it_is(archive):
-    archive.answers[questions.LatestSnapshot] = snapshot_of(2 * rpc.MAX_REPLY_BYTES)
+    archive.answers[questions.LatestSnapshot] = snapshot_of(2 * jsonrpc.MAX_REPLY_BYTES)
 
     assert "result" in await ask(archive, call("snapshots.latest", {}))
     (reply,) = await ask(archive, [call("snapshots.latest", {})])
-    assert reply["error"]["code"] == rpc.Code.RESULT_TOO_LARGE
+    assert reply["error"]["code"] == jsonrpc.Code.RESULT_TOO_LARGE
     assert "not in a batch" in reply["error"]["data"]["hint"]
 
 
 async def test_a_record_that_no_broker_would_take_is_compressed(archive):
-    archive.answers[questions.LatestSnapshot] = snapshot_of(rpc.MAX_MESSAGE_BYTES)
+    archive.answers[questions.LatestSnapshot] = snapshot_of(jsonrpc.MAX_MESSAGE_BYTES)
     desk = dispatcher(archive)
-    calls = rpc.parse_calls(json.dumps(call("snapshots.latest", {})).encode())
+    calls = jsonrpc.parse_calls(json.dumps(call("snapshots.latest", {})).encode())
 
     async with desk.lane() as lane:
         reply = await desk.dispatch(calls, None, LATER, lane)
 
     assert reply.content_encoding == "gzip"
-    assert len(reply.body) < rpc.MAX_REPLY_BYTES
+    assert len(reply.body) < jsonrpc.MAX_REPLY_BYTES
     assert json.loads(gzip.decompress(reply.body))["result"]["snapshot"]["id"] == 1
 
 
 async def test_what_is_large_goes_one_after_the_other(archive):
-    archive.answers[questions.LatestSnapshot] = snapshot_of(2 * rpc.MAX_REPLY_BYTES)
+    archive.answers[questions.LatestSnapshot] = snapshot_of(2 * jsonrpc.MAX_REPLY_BYTES)
     desk = dispatcher(archive)
-    calls = rpc.parse_calls(json.dumps(call("snapshots.latest", {})).encode())
+    calls = jsonrpc.parse_calls(json.dumps(call("snapshots.latest", {})).encode())
 
     async with desk.lane() as first, desk.lane() as second:
         await desk.dispatch(calls, None, LATER, first)
@@ -227,14 +230,14 @@ async def test_what_is_large_goes_one_after_the_other(archive):
     async with desk.lane() as third:
         answered = await desk.dispatch(calls, None, LATER, third)
 
-    assert json.loads(refused.body)["error"]["code"] == rpc.Code.DEADLINE_EXCEEDED
+    assert json.loads(refused.body)["error"]["code"] == jsonrpc.Code.DEADLINE_EXCEEDED
     assert "result" in json.loads(answered.body)
 
 
-def snapshot_of(size: int) -> answers.OneSnapshot:
+def snapshot_of(size: int) -> results.OneSnapshot:
     body = {"a": "x" * size}
-    return answers.OneSnapshot(
-        answers.StoredSnapshot(1, None, "", MOMENT, False, body, size, None, MOMENT)
+    return results.OneSnapshot(
+        results.StoredSnapshot(1, None, "", MOMENT, False, body, size, None, MOMENT)
     )
 
 
@@ -252,7 +255,7 @@ MANY = {
 async def test_a_request_of_too_many_values_is_refused_before_any_is_made(archive, many):
     """As objects four mebibytes of empty lists would take more than a hundred."""
     body = b'{"jsonrpc":"2.0","id":1,"method":"events.list","params":{"text":%b}}' % MANY[many]
-    assert FOUR_MEBIBYTES - 600_000 < len(body) <= rpc.MAX_REQUEST_BYTES
+    assert FOUR_MEBIBYTES - 600_000 < len(body) <= jsonrpc.MAX_REQUEST_BYTES
     tracemalloc.start()
     try:
         answer = await ask(archive, body)
@@ -260,7 +263,7 @@ async def test_a_request_of_too_many_values_is_refused_before_any_is_made(archiv
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
 
-    assert answer["error"]["code"] == rpc.Code.INVALID_REQUEST
+    assert answer["error"]["code"] == jsonrpc.Code.INVALID_REQUEST
     assert answer["error"]["data"]["hint"] == "split it"
     # The keys are looked at one by one, up to the bound.
     assert peak < 60_000_000
@@ -277,7 +280,7 @@ async def test_a_text_may_be_as_full_of_commas_as_it_is_long(archive):
 async def test_thousands_of_unknown_parameters_are_refused_by_the_first(archive):
     reply = await ask(archive, call(params={f"k{number}": number for number in range(5_000)}))
 
-    assert reply["error"]["code"] == rpc.Code.INVALID_PARAMS
+    assert reply["error"]["code"] == jsonrpc.Code.INVALID_PARAMS
     assert reply["error"]["data"]["path"] == "k0"
 
 
@@ -289,17 +292,17 @@ async def test_a_refusal_answers_every_call_that_wants_an_answer(archive):
     one = json.loads(desk.refuse(json.dumps(call(id=5)).encode()))
     many = json.loads(desk.refuse(json.dumps([call(id=1), noted, 7]).encode()))
 
-    assert (one["id"], one["error"]["code"]) == (5, rpc.Code.DEADLINE_EXCEEDED)
+    assert (one["id"], one["error"]["code"]) == (5, jsonrpc.Code.DEADLINE_EXCEEDED)
     assert [(reply["id"], reply["error"]["code"]) for reply in many] == [
-        (1, rpc.Code.DEADLINE_EXCEEDED),
-        (None, rpc.Code.INVALID_REQUEST),
+        (1, jsonrpc.Code.DEADLINE_EXCEEDED),
+        (None, jsonrpc.Code.INVALID_REQUEST),
     ]
     assert desk.refuse(json.dumps(noted).encode()) is None
 
 
 async def test_statistics_join_what_there_is_with_what_goes_on(archive):
-    nothing = answers.Extent(0, None, None)
-    archive.answers[questions.ReadHoldings] = answers.Holdings(
+    nothing = results.Extent(0, None, None)
+    archive.answers[questions.ReadHoldings] = results.Holdings(
         nothing, nothing, nothing, 0, 4096, 0, "0003"
     )
 
@@ -371,14 +374,14 @@ async def test_where_users_are_told_apart_none_records_in_the_voice_of_another(
 
     assert bool(archive.asked) is allowed
     if not allowed:
-        assert reply["error"]["code"] == rpc.Code.FORBIDDEN
+        assert reply["error"]["code"] == jsonrpc.Code.FORBIDDEN
         assert reply["error"]["data"]["path"] == "source"
 
 
 async def test_nobody_resolves_anonymously(archive):
     reply = await ask(archive, call("events.resolve", {"id": 1}))
 
-    assert reply["error"]["code"] == rpc.Code.INVALID_PARAMS
+    assert reply["error"]["code"] == jsonrpc.Code.INVALID_PARAMS
     assert reply["error"]["data"]["path"] == "resolved_by"
     assert archive.asked == []
 
@@ -399,7 +402,7 @@ async def test_a_user_may_ask_what_is_permitted(archive, user, method, allowed):
     reply = await ask(archive, call(method, params), user, dashboard=["events.*", "*.get"])
 
     assert ("result" in reply) is allowed
-    assert allowed or reply["error"]["code"] == rpc.Code.FORBIDDEN
+    assert allowed or reply["error"]["code"] == jsonrpc.Code.FORBIDDEN
     assert bool(archive.asked) is allowed
 
 
@@ -411,7 +414,7 @@ async def test_an_uncertain_database_ends_the_answering(archive):
     reply = await dispatched(desk, body)
 
     assert reply is not None
-    assert json.loads(reply)["error"]["code"] == rpc.Code.UNAVAILABLE
+    assert json.loads(reply)["error"]["code"] == jsonrpc.Code.UNAVAILABLE
     with pytest.raises(StorageUncertain):
         await desk.failed
 
@@ -447,9 +450,11 @@ def test_any_bytes_get_one_well_formed_answer_or_are_notifications(body):
 
     reply = asyncio.run(reply_to_it())
 
-    calls, is_batch = rpc.parse_calls(body)
+    calls, is_batch = jsonrpc.parse_calls(body)
     wanted = [
-        asked for asked in calls if isinstance(asked, rpc.Malformed) or not asked.is_notification
+        asked
+        for asked in calls
+        if isinstance(asked, jsonrpc.Malformed) or not asked.is_notification
     ]
     if not wanted:
         assert reply is None

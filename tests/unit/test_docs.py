@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder.config import NAMES
-from jarvis_recorder.wire.methods import METHODS
+from jarvis_recorder.config.settings import NAMES
+from jarvis_recorder.wire.rpc.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]

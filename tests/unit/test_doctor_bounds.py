@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jarvis_recorder.config import load
-from jarvis_recorder.doctor import _bounds
-from jarvis_recorder.storage import backup, files
-from jarvis_recorder.storage.examination import _backups, _clock
+from jarvis_recorder.config.settings import load
+from jarvis_recorder.monitoring.doctor import _bounds
+from jarvis_recorder.storage.sqlite import files
+from jarvis_recorder.storage.sqlite.admin import backup
+from jarvis_recorder.storage.sqlite.admin.checks import _backups, _clock
 from jarvis_recorder.wire.times import to_micros
 from tests.support.files import make
 

@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letters import DeadLetters
-from jarvis_recorder.config import GatewaySettings
+from jarvis_recorder.client.dead_letter_admin import DeadLetters
+from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.gateway import access
-from jarvis_recorder.gateway.access import (
+from jarvis_recorder.gateway import auth
+from jarvis_recorder.gateway.app import create
+from jarvis_recorder.gateway.auth import (
     Caller,
     Claims,
     Logins,
@@ -28,7 +29,6 @@ from jarvis_recorder.gateway.access import (
     Role,
     read_jwks,
 )
-from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.problems import Problem
 
 URL = "amqp://localhost/"
@@ -259,7 +259,7 @@ async def test_neither_the_first_nor_the_newest_of_an_address_waits_behind_all()
 
 
 async def test_only_so_many_wait_for_a_check_and_only_so_long(monkeypatch):
-    monkeypatch.setattr(access, "_LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(auth, "_LONGEST_WAIT_SECONDS", 0.5)
     slow = Slow()
     logins = Logins(slow)
     async with crowd(logins, *((f"wrong-{number}", "a") for number in range(70))) as tasks:

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.gateway import live as module
-from jarvis_recorder.gateway.live import Live
-from jarvis_recorder.wire.answers import StoredEvent
+from jarvis_recorder.gateway import sse as module
+from jarvis_recorder.gateway.sse import Live
+from jarvis_recorder.wire.rpc.results import StoredEvent
 from jarvis_recorder.wire.times import to_datetime
 
 NOW = to_datetime(1_767_225_600_000_000)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jarvis_recorder.gateway.requests import When
+from jarvis_recorder.gateway.dependencies import When
 
 _WHEN = TypeAdapter(When)
 

@@ -8,17 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jarvis_recorder.cli.views.cluster import show_snapshot, show_snapshots, show_stats
-from jarvis_recorder.cli.views.conversations import (
-    show_found,
-    show_sessions,
-    show_turns,
-)
-from jarvis_recorder.cli.views.events import show_event, show_events
-from jarvis_recorder.cli.views.harmless import harmless, harmless_json
-from jarvis_recorder.cli.views.preferences import show_preference, show_preferences
-from jarvis_recorder.cli.views.timeline import show_timeline
-from jarvis_recorder.wire import answers
+from jarvis_recorder.cli.output.cluster import show_snapshot, show_snapshots, show_stats
+from jarvis_recorder.cli.output.conversations import show_found, show_sessions, show_turns
+from jarvis_recorder.cli.output.events import show_event, show_events
+from jarvis_recorder.cli.output.preferences import show_preference, show_preferences
+from jarvis_recorder.cli.output.sanitize import harmless, harmless_json
+from jarvis_recorder.cli.output.timeline import show_timeline
+from jarvis_recorder.wire.rpc import results
 from tests.support.screens import Seen
 
 NASTY = ["\x1b[2J", "\x1b]0;title\x07", "\u202egnp.exe", "a\nb\r\nc", "\x9b31m", "\u2028", "\x7f",
@@ -32,64 +28,64 @@ small_json = st.recursive(
 moments = st.datetimes(timezones=st.just(UTC))
 fields = {"type": texts, "severity": texts, "source": texts, "node": texts, "summary": texts}
 stored_events = st.builds(
-    answers.StoredEvent, timestamp=moments, recorded_at=moments, resolved_at=moments,
+    results.StoredEvent, timestamp=moments, recorded_at=moments, resolved_at=moments,
     message_id=texts, resolved_by=texts, details=small_json,
     extra=st.dictionaries(texts, small_json, max_size=2), omitted=st.lists(texts, max_size=2),
     **fields,
 )  # fmt: skip
 stored_turns = st.builds(
-    answers.StoredTurn, timestamp=moments, recorded_at=moments, session_id=texts, role=texts,
+    results.StoredTurn, timestamp=moments, recorded_at=moments, session_id=texts, role=texts,
     content=texts, model=texts, tool_calls=small_json, extra=st.none(), message_id=texts,
     cost_usd=st.decimals(0, 9, places=3), omitted=st.lists(texts, max_size=2),
 )  # fmt: skip
 stored_snapshots = st.builds(
-    answers.StoredSnapshot, cluster=texts, timestamp=moments, recorded_at=moments,
+    results.StoredSnapshot, cluster=texts, timestamp=moments, recorded_at=moments,
     message_id=texts, size_bytes=st.integers(0, 2**63), extra=st.none(),
     snapshot=st.dictionaries(
         texts, small_json | st.lists(st.dictionaries(texts, small_json, max_size=3)), max_size=3
     ),
 )  # fmt: skip
 stored_preferences = st.builds(
-    answers.Preference, key=texts, value=texts, updated_at=moments, updated_by=texts
+    results.Preference, key=texts, value=texts, updated_at=moments, updated_by=texts
 )
 ANSWERS = {
     "events": (show_events, st.lists(stored_events, min_size=1, max_size=3)),
-    "event": (show_event, st.builds(answers.OneEvent, stored_events)),
+    "event": (show_event, st.builds(results.OneEvent, stored_events)),
     "turns": (show_turns, st.lists(stored_turns, min_size=1, max_size=3)),
     "found": (
         show_found,
         st.lists(st.builds(
-            answers.FoundTurn, stored_turns, texts,
+            results.FoundTurn, stored_turns, texts,
             st.lists(st.tuples(st.integers(-2, 40), st.integers(-2, 40)), max_size=2),
         ), max_size=2),
     ),
     "sessions": (
         show_sessions,
-        st.lists(st.builds(answers.Session, session_id=texts, first_at=moments, last_at=moments)),
+        st.lists(st.builds(results.Session, session_id=texts, first_at=moments, last_at=moments)),
     ),
-    "snapshot": (show_snapshot, st.builds(answers.OneSnapshot, stored_snapshots)),
+    "snapshot": (show_snapshot, st.builds(results.OneSnapshot, stored_snapshots)),
     "snapshots": (
         show_snapshots,
-        st.lists(st.builds(answers.SnapshotHead, cluster=texts, timestamp=moments,
+        st.lists(st.builds(results.SnapshotHead, cluster=texts, timestamp=moments,
                            size_bytes=st.integers(0, 2**60))),
     ),
     "preferences": (show_preferences, st.lists(stored_preferences)),
-    "preference": (show_preference, st.builds(answers.OnePreference, stored_preferences)),
+    "preference": (show_preference, st.builds(results.OnePreference, stored_preferences)),
     "timeline": (
         show_timeline,
         st.builds(
-            answers.Timeline, moments, moments, moments, st.none() | stored_snapshots,
+            results.Timeline, moments, moments, moments, st.none() | stored_snapshots,
             st.lists(stored_events, max_size=2), st.lists(stored_turns, max_size=2), st.booleans(),
         ),
     ),
     "stats": (
         show_stats,
         st.builds(
-            answers.Stats,
-            st.builds(answers.Holdings, *[st.builds(answers.Extent, oldest=moments | st.none(),
+            results.Stats,
+            st.builds(results.Holdings, *[st.builds(results.Extent, oldest=moments | st.none(),
                                                     newest=moments)] * 3,
                       database_bytes=st.integers(0), schema_version=texts),
-            st.builds(answers.Activity, version=texts, state=texts, started_at=moments),
+            st.builds(results.Activity, version=texts, state=texts, started_at=moments),
         ),
     ),
 }  # fmt: skip

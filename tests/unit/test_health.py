@@ -2,8 +2,6 @@
 
 import pytest
 
-from jarvis_recorder.endpoint import host_and_port, reachable_at
-from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.monitoring.health import (
     LEAST_FREE_BYTES,
     LONGEST_LAG_SECONDS,
@@ -12,6 +10,8 @@ from jarvis_recorder.monitoring.health import (
     is_ready,
     judge,
 )
+from jarvis_recorder.net.listen_address import host_and_port, reachable_at
+from jarvis_recorder.telemetry.status import Progress, State
 
 NOW = 1_800_000_000_000_000
 WELL = Storage(None, 0.0, LEAST_FREE_BYTES)

@@ -13,20 +13,16 @@ from pamqp import commands, header
 from structlog.testing import capture_logs
 
 from jarvis_recorder import __version__
-from jarvis_recorder.errors import (
-    BrokerUnavailable,
-    MessageTooLarge,
-    NotConfirmed,
-)
-from jarvis_recorder.ingest import dead_letters as dead_letters_module
+from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed
+from jarvis_recorder.ingest import dead_letter_publisher as dead_letters_module
 from jarvis_recorder.ingest import intake as intake_module
 from jarvis_recorder.ingest import recorder as recorder_module
-from jarvis_recorder.ingest.dead_letters import DeadLetters
+from jarvis_recorder.ingest.dead_letter_publisher import DeadLetters
 from jarvis_recorder.ingest.intake import Intake
-from jarvis_recorder.ingest.lane import Lane
-from jarvis_recorder.ingest.progress import Progress, State
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
-from jarvis_recorder.tracing import Silent
+from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.tracing import Silent
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header, delivery
 from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher, FakeRepository
@@ -226,7 +222,7 @@ async def test_what_is_not_confirmed_stays_with_the_broker(pipeline):
 
 
 async def test_a_dead_letter_that_is_refused_is_tried_again(pipeline, monkeypatch):
-    monkeypatch.setattr("jarvis_recorder.ingest.dead_letters._FIRST_DELAY_SECONDS", 0)
+    monkeypatch.setattr("jarvis_recorder.ingest.dead_letter_publisher._FIRST_DELAY_SECONDS", 0)
     pipeline.publisher.failures = [NotConfirmed("full"), NotConfirmed("full")]
     pipeline.receive("junk")
 

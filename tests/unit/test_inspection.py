@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.errors import AnotherRecorder, NoRoom
-from jarvis_recorder.storage import offline
-from jarvis_recorder.storage.inspection import stats
-from jarvis_recorder.storage.sqlite import create_file, locked
+from jarvis_recorder.storage.sqlite.admin import vacuum
+from jarvis_recorder.storage.sqlite.admin.stats import stats
+from jarvis_recorder.storage.sqlite.connections import create_file, locked
 from jarvis_recorder.wire.times import to_datetime
 from tests.support.files import add, ids, make, nothing
 
@@ -65,7 +65,7 @@ def test_a_file_without_tables_holds_nothing(tmp_path):
 def test_vacuuming_gives_back_what_is_free(database):
     before = ids(database)
 
-    done = offline.vacuum(database, nothing)
+    done = vacuum.vacuum(database, nothing)
 
     assert done.after_bytes == database.stat().st_size < done.before_bytes
     assert stats(database, exact=True).free_pages == 0
@@ -76,10 +76,10 @@ def test_vacuuming_waits_for_no_recorder_and_begins_without_room_never(database,
     import shutil
 
     with locked(database), pytest.raises(AnotherRecorder):
-        offline.vacuum(database, nothing)
+        vacuum.vacuum(database, nothing)
     usage = shutil._ntuple_diskusage(total=1, used=1, free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NoRoom, match="vacuuming needs"):
-        offline.vacuum(database, nothing)
+        vacuum.vacuum(database, nothing)
 
     add(database, 1, first=5_000)

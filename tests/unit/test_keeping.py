@@ -5,7 +5,7 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarvis_recorder.storage.keeping import (
+from jarvis_recorder.retention_policy import (
     DAY,
     HOUR,
     EventFacts,

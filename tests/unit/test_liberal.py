@@ -10,13 +10,13 @@ import pytest
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode, element_of
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.methods import BY_NAME
-from jarvis_recorder.wire.questions import RecordEvent
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
-from jarvis_recorder.wire.rpc import Fault, read_params
+from jarvis_recorder.wire.rpc.jsonrpc import Fault, read_params
+from jarvis_recorder.wire.rpc.methods import BY_NAME
+from jarvis_recorder.wire.rpc.params import RecordEvent
 from jarvis_recorder.wire.times import format_rfc3339
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.publisher import event

@@ -8,7 +8,7 @@ import sys
 import pytest
 import structlog
 
-from jarvis_recorder import log
+from jarvis_recorder.runtime import logging
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def said(tmp_path, monkeypatch):
         with (tmp_path / "log").open("w+") as stream:
             file = os.fstat(stream.fileno())
             monkeypatch.setenv("JOURNAL_STREAM", f"{file.st_dev}:{file.st_ino + (not journal)}")
-            log.configure("debug", form, stream)
+            logging.configure("debug", form, stream)
             logger = structlog.get_logger()
             for level in ("debug", "info", "warning", "error", "critical"):
                 getattr(logger, level)("happened", text="two\nlines")

@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jarvis_recorder.errors import NotConfirmed
-from jarvis_recorder.ingest.progress import Progress
-from jarvis_recorder.measures import Calls, MeasuredPublisher
+from jarvis_recorder.monitoring.collector import Facts, registry
 from jarvis_recorder.monitoring.health import Storage, judge
-from jarvis_recorder.monitoring.metrics import Facts, registry
-from jarvis_recorder.storage.probe import Condition
+from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.telemetry.metrics import Calls, MeasuredPublisher
+from jarvis_recorder.telemetry.status import Progress
 from jarvis_recorder.wire.refusal import Reason
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

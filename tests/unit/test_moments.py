@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarvis_recorder.cli.moments import parse_duration, parse_moment
+from jarvis_recorder.cli.time_options import parse_duration, parse_moment
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder import pulse as pulse_module
+from jarvis_recorder.daemon import watchdog as pulse_module
+from jarvis_recorder.daemon.watchdog import Pulse
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.ingest.progress import Progress, State
-from jarvis_recorder.notify import ServiceManager
-from jarvis_recorder.pulse import Pulse
+from jarvis_recorder.runtime.systemd import ServiceManager
+from jarvis_recorder.telemetry.status import Progress, State
 from tests.support.service_manager import notify_socket
 
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pamqp import commands, header
 
-from jarvis_recorder.wire import properties
+from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.refusal import Reason, Refused
 from tests.support.amqp_bytes import content_header
 

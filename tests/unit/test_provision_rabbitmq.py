@@ -12,11 +12,11 @@ import pytest
 from argon2 import PasswordHasher
 from yarl import URL
 
-from jarvis_recorder.broker.definitions import definitions
-from jarvis_recorder.broker.roles import ROLES, permissions
-from jarvis_recorder.config import load
-from jarvis_recorder.gateway.access import SHORTEST_SECRET
-from jarvis_recorder.wire.methods import METHODS
+from jarvis_recorder.broker.provisioning.definitions import definitions
+from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
+from jarvis_recorder.config.settings import load
+from jarvis_recorder.gateway.auth import SHORTEST_SECRET
+from jarvis_recorder.wire.rpc.methods import METHODS
 
 
 def provision(*arguments):

@@ -9,12 +9,13 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
-from jarvis_recorder.query import responder
-from jarvis_recorder.wire import asyncapi, openrpc, rpc
+from jarvis_recorder.rpc import responder
+from jarvis_recorder.spec import asyncapi, openrpc
+from jarvis_recorder.spec.documents import documents
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.delivery import Delivery
-from jarvis_recorder.wire.methods import BY_NAME, METHODS
-from jarvis_recorder.wire.schemas import documents
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.methods import BY_NAME, METHODS
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header
 from tests.support.validation import admits, objection
@@ -89,7 +90,7 @@ def test_parameters_by_position_are_in_the_order_described(name):
         by_position = [(defaults | given)[name] for name in names[: last + 1]]
 
         method = BY_NAME[name]
-        assert rpc.read_params(method, by_position) == rpc.read_params(method, given)
+        assert jsonrpc.read_params(method, by_position) == jsonrpc.read_params(method, given)
 
 
 @pytest.mark.parametrize("name", METHOD)
@@ -104,7 +105,9 @@ def test_every_method_but_discover_has_an_example_that_its_schemas_admit(name):
 
 
 def test_every_error_code_is_explained():
-    assert {error["code"] for error in OPENRPC["components"]["errors"].values()} == set(rpc.Code)
+    assert {error["code"] for error in OPENRPC["components"]["errors"].values()} == set(
+        jsonrpc.Code
+    )
     assert openrpc._MAY_FAIL_WITH.keys() <= METHOD.keys()
 
 
@@ -192,10 +195,10 @@ def test_replies_go_where_it_is_said(address):
 
 def test_requests_and_responses_are_admitted_by_their_schemas():
     schemas = ASYNCAPI["components"]["schemas"]
-    fault = rpc.Fault(rpc.Code.NOT_FOUND, "there is no such event", path="id", hint="look")
-    for response in (rpc.response(1, b"{}"), rpc.error_response("x", fault)):
+    fault = jsonrpc.Fault(jsonrpc.Code.NOT_FOUND, "there is no such event", path="id", hint="look")
+    for response in (jsonrpc.response(1, b"{}"), jsonrpc.error_response("x", fault)):
         assert objection(schemas["Response"], json.loads(response)) == ""
     for example in schemas["Request"]["examples"]:
         assert objection(schemas["Request"], example) == ""
-        call = rpc.parse_calls(json.dumps(example).encode()).calls[0]
-        assert rpc.read_params(BY_NAME["events.get"], call.params)
+        call = jsonrpc.parse_calls(json.dumps(example).encode()).calls[0]
+        assert jsonrpc.read_params(BY_NAME["events.get"], call.params)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands, frame
 
-from jarvis_recorder.broker.receiver import DeliveryReader
-from jarvis_recorder.wire import properties
+from jarvis_recorder.broker.delivery_reader import DeliveryReader
+from jarvis_recorder.wire.amqp import properties
 from tests.support.amqp_bytes import content_header, frames, got, returned
 
 QOS_OK = frame.marshal(commands.Basic.QosOk(), 1)

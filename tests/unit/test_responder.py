@@ -10,17 +10,17 @@ import pytest
 import structlog
 from pamqp import header
 
-from jarvis_recorder.measures import Calls
-from jarvis_recorder.query.dispatcher import Dispatcher
-from jarvis_recorder.query.permissions import Permissions
-from jarvis_recorder.query.responder import Responder
-from jarvis_recorder.tracing import Silent
-from jarvis_recorder.wire import answers, questions
-from jarvis_recorder.wire.rpc import Code
+from jarvis_recorder.rpc.dispatcher import Dispatcher
+from jarvis_recorder.rpc.permissions import Permissions
+from jarvis_recorder.rpc.responder import Responder
+from jarvis_recorder.telemetry.metrics import Calls
+from jarvis_recorder.telemetry.tracing import Silent
+from jarvis_recorder.wire.rpc import params, results
+from jarvis_recorder.wire.rpc.jsonrpc import Code
 from tests.support.amqp_bytes import delivery
 from tests.support.fakes import CannedArchive, FakeRequests
 
-THEME = answers.Preference("theme", "dark", datetime(2026, 11, 23, tzinfo=UTC), None, 1)
+THEME = results.Preference("theme", "dark", datetime(2026, 11, 23, tzinfo=UTC), None, 1)
 QUESTION = {
     "jsonrpc": "2.0",
     "method": "preferences.get",
@@ -36,13 +36,13 @@ class Desk:
 
     def __init__(self, concurrency: int = 10) -> None:
         self.archive = CannedArchive()
-        self.archive.answers[questions.GetPreference] = answers.OnePreference(THEME)
-        self.archive.answers[questions.SetPreference] = answers.OnePreference(THEME)
+        self.archive.answers[params.GetPreference] = results.OnePreference(THEME)
+        self.archive.answers[params.SetPreference] = results.OnePreference(THEME)
         self.requests = FakeRequests()
         dispatcher = Dispatcher(
             archive=self.archive,
             permissions=Permissions({}),
-            activity=lambda: answers.Activity("1", "recording", THEME.updated_at, 0, 0, 0, 0.0),
+            activity=lambda: results.Activity("1", "recording", THEME.updated_at, 0, 0, 0, 0.0),
             document=dict,
             calls=Calls(),
             large=asyncio.Lock(),
@@ -156,7 +156,7 @@ async def test_a_notification_needs_no_reply_address(desk):
     desk.take(question=change)
     await desk.responder.drain(1)
 
-    assert desk.archive.asked == [questions.SetPreference(key="a", value="b")]
+    assert desk.archive.asked == [params.SetPreference(key="a", value="b")]
     assert desk.requests.effects == ["ack 1"]
 
 

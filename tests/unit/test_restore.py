@@ -16,11 +16,12 @@ from jarvis_recorder.errors import (
     StorageDamaged,
     StorageUnavailable,
 )
-from jarvis_recorder.storage import files, schema
-from jarvis_recorder.storage.backup import backup
-from jarvis_recorder.storage.restore import restore
-from jarvis_recorder.storage.sqlite import create_file, locked
-from jarvis_recorder.storage.writer import open_writer
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import files
+from jarvis_recorder.storage.sqlite.admin.backup import backup
+from jarvis_recorder.storage.sqlite.admin.restore import restore
+from jarvis_recorder.storage.sqlite.connections import create_file, locked
+from jarvis_recorder.storage.sqlite.writer import open_writer
 from tests.support.files import ids, leave_log, make, nothing, overwrite, overwrite_pages
 
 
@@ -143,10 +144,10 @@ def test_a_backup_of_an_older_schema_is_brought_to_the_newest(database, tmp_path
 
     async def make_older() -> None:
         async with open_writer(create_file(older)) as writer:
-            await schema.upgrade(writer, older)
+            await revisions.upgrade(writer, older)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "HEAD", "0001")
+        patch.setattr(revisions, "HEAD", "0001")
         asyncio.run(make_older())
 
     restored = restore(database, older, nothing)
@@ -154,7 +155,7 @@ def test_a_backup_of_an_older_schema_is_brought_to_the_newest(database, tmp_path
     assert restored.revision == "0001"
     with closing(sqlite3.connect(database)) as connection:
         found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    assert found == (schema.HEAD,)
+    assert found == (revisions.HEAD,)
     assert sorted(path.name for path in database.parent.iterdir()) == [
         "recorder.db",
         "recorder.db.lock",
@@ -165,7 +166,7 @@ def test_a_backup_of_an_older_schema_is_brought_to_the_newest(database, tmp_path
 _KILLED_AT = """
 import os, sqlite3, sys
 from pathlib import Path
-from jarvis_recorder.storage.restore import restore
+from jarvis_recorder.storage.sqlite.admin.restore import restore
 
 left = int(sys.argv[3])
 

@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jarvis_recorder.errors import NotFound
-from jarvis_recorder.measures import Calls
-from jarvis_recorder.query.dispatcher import Dispatcher
-from jarvis_recorder.query.permissions import Permissions
-from jarvis_recorder.wire import rpc
-from jarvis_recorder.wire.answers import Deleted, OnePreference, Preference
-from jarvis_recorder.wire.methods import BY_NAME, adapter
+from jarvis_recorder.rpc.dispatcher import Dispatcher
+from jarvis_recorder.rpc.permissions import Permissions
+from jarvis_recorder.telemetry.metrics import Calls
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.questions import (
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.jsonrpc import Call, Code, Fault, Malformed, parse_calls
+from jarvis_recorder.wire.rpc.methods import BY_NAME, adapter
+from jarvis_recorder.wire.rpc.params import (
     DeletePreference,
     GetPreference,
     ListPreferences,
     SetPreference,
 )
-from jarvis_recorder.wire.rpc import Call, Code, Fault, Malformed, parse_calls
+from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.times import EPOCH
 from tests.support.dispatching import dispatched
 from tests.support.exchanges import JSON, NUMBERS, SAFE_TEXT
@@ -273,9 +273,11 @@ def test_json_that_readers_do_not_agree_on_is_refused(text):
 
 def test_a_batch_of_one_is_a_batch_and_a_hundred_is_the_most():
     assert parse_calls(json.dumps([GET]).encode()).is_batch
-    assert len(parse_calls(json.dumps([GET] * rpc.MAX_BATCH).encode()).calls) == rpc.MAX_BATCH
+    assert (
+        len(parse_calls(json.dumps([GET] * jsonrpc.MAX_BATCH).encode()).calls) == jsonrpc.MAX_BATCH
+    )
 
-    too_many = parse_calls(json.dumps([GET] * (rpc.MAX_BATCH + 1)).encode())
+    too_many = parse_calls(json.dumps([GET] * (jsonrpc.MAX_BATCH + 1)).encode())
     assert not too_many.is_batch
     ((_, fault),) = too_many.calls
     assert fault.code == Code.INVALID_REQUEST
@@ -303,7 +305,7 @@ async def test_an_error_is_told_to_who_asked_and_not_to_who_notified(ask, shelf)
 )
 def test_wrong_parameters_are_told_by_their_path(method, params, path):
     with pytest.raises(Fault) as refused:
-        rpc.read_params(BY_NAME[method], params)
+        jsonrpc.read_params(BY_NAME[method], params)
 
     assert refused.value.code == Code.INVALID_PARAMS
     assert refused.value.path == path
@@ -318,7 +320,7 @@ def test_no_error_repeats_a_value(secret):
              ("events.record", {"extra": secret, "type": secret})]  # fmt: skip
     for method, params in wrong:
         with pytest.raises(Fault) as refused:
-            rpc.read_params(BY_NAME[method], params)
+            jsonrpc.read_params(BY_NAME[method], params)
         assert secret not in f"{refused.value.message}{refused.value.path}{refused.value.hint}"
 
 
@@ -347,9 +349,9 @@ def are_calls_or_faults(body: bytes) -> None:
                 assert isinstance(call.params, dict | list)
                 assert call.id is None or not call.is_notification
             case Malformed():
-                assert json.loads(rpc.error_response(call.id, call.fault))["id"] == call.id
+                assert json.loads(jsonrpc.error_response(call.id, call.fault))["id"] == call.id
     silent = all(isinstance(call, Call) and call.is_notification for call in calls)
-    assert rpc.wants_no_reply(rpc.parse_calls(body)) == silent
+    assert jsonrpc.wants_no_reply(jsonrpc.parse_calls(body)) == silent
 
 
 @settings(max_examples=500, deadline=None)
@@ -378,7 +380,7 @@ def test_a_good_request_with_any_damage_is_a_call_or_a_fault(damage):
 @given(st.sampled_from([*BY_NAME.values()]), st.lists(JSON, max_size=4) | requests)
 def test_any_parameters_are_a_question_or_a_fault(method, params):
     try:
-        made: Any = rpc.read_params(method, params)
+        made: Any = jsonrpc.read_params(method, params)
     except Fault as fault:
         made = fault
 
@@ -389,16 +391,16 @@ def test_any_parameters_are_a_question_or_a_fault(method, params):
 
 
 def test_a_request_holds_no_nul_though_it_may_speak_of_one():
-    rpc.request(GetPreference(key="a literal \\u0000"), 1)
+    jsonrpc.request(GetPreference(key="a literal \\u0000"), 1)
     with pytest.raises(Fault, match="NUL") as refused:
-        rpc.request(ListPreferences(prefix="a\0"), 1)
+        jsonrpc.request(ListPreferences(prefix="a\0"), 1)
 
     assert refused.value.code == Code.INVALID_PARAMS
 
 
 @given(NUMBERS | SAFE_TEXT)
 def test_a_request_carries_its_id(identity):
-    (call,) = parse_calls(rpc.request(GetPreference(key="theme"), identity)).calls
+    (call,) = parse_calls(jsonrpc.request(GetPreference(key="theme"), identity)).calls
 
     assert call == Call(identity, False, "preferences.get", {"key": "theme"})
 
@@ -408,7 +410,7 @@ def test_a_fault_arrives_as_it_was_sent(code, message, path, hint):
     sent = Fault(code, message, path=path, hint=hint)
 
     with pytest.raises(Fault) as received:
-        rpc.read_response(GetPreference(key="a"), rpc.error_response(1, sent))
+        jsonrpc.read_response(GetPreference(key="a"), jsonrpc.error_response(1, sent))
 
     assert vars(received.value) == vars(sent)
 
@@ -419,7 +421,7 @@ def test_an_error_of_another_maker_is_a_fault_all_the_same():
         error = {"code": -32000, "message": "oh", "data": data}
         body = json.dumps({"jsonrpc": "2.0", "error": error, "id": 1}).encode()
         with pytest.raises(Fault, match="oh") as received:
-            rpc.read_response(GetPreference(key="a"), body)
+            jsonrpc.read_response(GetPreference(key="a"), body)
         assert vars(received.value) == {"code": -32000, "message": "oh", "path": "", "hint": ""}
 
 
@@ -431,7 +433,7 @@ def test_an_error_of_another_maker_is_a_fault_all_the_same():
 )  # fmt: skip
 def test_what_is_no_answer_is_told_as_such(body):
     with pytest.raises(Fault) as refused:
-        rpc.read_response(GetPreference(key="a"), body)
+        jsonrpc.read_response(GetPreference(key="a"), body)
 
     assert refused.value.code == Code.INTERNAL_ERROR
 
@@ -449,7 +451,7 @@ def test_what_is_no_answer_is_told_as_such(body):
 )
 def test_any_reply_is_an_answer_or_a_fault(body):
     try:
-        answer = rpc.read_response(DeletePreference(key="a"), body)
+        answer = jsonrpc.read_response(DeletePreference(key="a"), body)
     except Fault:
         return
     assert isinstance(answer, Deleted)

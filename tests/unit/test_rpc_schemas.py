@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jarvis_recorder.wire import rpc
-from jarvis_recorder.wire.methods import BY_NAME, BY_QUESTION
-from jarvis_recorder.wire.rpc import Fault
-from jarvis_recorder.wire.schemas import documents
+from jarvis_recorder.spec.documents import documents
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.jsonrpc import Fault
+from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_QUESTION
 from tests.support.exchanges import answers, questions
 from tests.support.validation import admits, objection
 
@@ -23,24 +23,24 @@ thorough = settings(
 @given(questions())
 def test_every_question_is_admitted_and_arrives_as_it_was_asked(question):
     method = BY_QUESTION[type(question)]
-    (call,) = rpc.parse_calls(rpc.request(question, 1)).calls
+    (call,) = jsonrpc.parse_calls(jsonrpc.request(question, 1)).calls
 
     assert call.method == method.name
     assert objection(SCHEMAS[f"rpc/{method.name}.params"], call.params) == ""
-    assert rpc.read_params(method, call.params) == question
+    assert jsonrpc.read_params(method, call.params) == question
 
 
 @thorough
 @given(answers(), st.uuids().map(str) | st.integers(-(2**63), 2**63 - 1))
 def test_every_answer_is_admitted_and_arrives_as_it_was_given(exchange, identity):
     method, answer = exchange
-    response = rpc.response(identity, rpc.write_answer(method, answer))
+    response = jsonrpc.response(identity, jsonrpc.write_answer(method, answer))
     question = object.__new__(method.question)
 
     result = json.loads(response)["result"]
     assert objection(SCHEMAS[f"rpc/{method.name}.result"], result) == ""
     assert json.loads(response)["id"] == identity
-    assert rpc.read_response(question, response) == answer
+    assert jsonrpc.read_response(question, response) == answer
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_every_answer_is_admitted_and_arrives_as_it_was_given(exchange, identity
 def test_wrong_parameters_are_neither_admitted_nor_accepted(method, params):
     assert not admits(SCHEMAS[f"rpc/{method}.params"], params)
     with pytest.raises(Fault) as refused:
-        rpc.read_params(BY_NAME[method], params)
-    assert refused.value.code == rpc.Code.INVALID_PARAMS
+        jsonrpc.read_params(BY_NAME[method], params)
+    assert refused.value.code == jsonrpc.Code.INVALID_PARAMS
 
 
 def test_an_event_may_carry_fields_that_nobody_knows_yet():
     params = {"type": "alert", "source": "monitor", "summary": "s", "rack": 3, "extra": {"u": 1}}
 
     assert admits(SCHEMAS["rpc/events.record.params"], params)
-    question = rpc.read_params(BY_NAME["events.record"], params)
+    question = jsonrpc.read_params(BY_NAME["events.record"], params)
     assert question.extra == {"rack": 3, "u": 1}
 
 
@@ -93,6 +93,6 @@ def test_null_stands_for_what_is_not_given():
     params = dict.fromkeys(("type", "since", "until", "text", "cursor", "resolved"))
 
     assert admits(SCHEMAS["rpc/events.list.params"], params)
-    assert rpc.read_params(BY_NAME["events.list"], params) == rpc.read_params(
+    assert jsonrpc.read_params(BY_NAME["events.list"], params) == jsonrpc.read_params(
         BY_NAME["events.list"], {}
     )

@@ -10,11 +10,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from jarvis_recorder.cli.schema import text
+from jarvis_recorder.spec.documents import documents
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.delivery import Delivery
 from jarvis_recorder.wire.records import BODIES
 from jarvis_recorder.wire.refusal import Reason
-from jarvis_recorder.wire.schemas import documents
 from jarvis_recorder.wire.topics import TOPICS, Kind
 from tests.support.validation import admits
 

@@ -11,7 +11,7 @@ from jarvis_recorder.ingest import slow_start
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.slow_start import SlowStart
 from jarvis_recorder.ports import Consumer, Sink
-from jarvis_recorder.wire.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
 from tests.support.fakes import FakeConsumer, FakeFlow

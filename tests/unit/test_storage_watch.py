@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, closing
 import pytest
 
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable
-from jarvis_recorder.monitoring.watch import StorageWatch
-from jarvis_recorder.storage.probe import Condition
-from jarvis_recorder.storage.store import open_store
+from jarvis_recorder.monitoring.storage_probe import StorageWatch
+from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.storage.sqlite.store import open_store
 
 SOUND = Condition(0, 1, 2, 3)
 

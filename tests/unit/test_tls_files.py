@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from jarvis_recorder import address
-from jarvis_recorder.config import load
+from jarvis_recorder.config.settings import load
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.tls import Tls
+from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net.tls import Tls
 from tests.support.secure_broker import Papers
 
 
@@ -125,7 +125,7 @@ def test_a_password_that_tears_the_url_apart_is_not_shown(url):
     ],
 )
 def test_plain_text_to_another_host_is_exposed(url, exposed):
-    assert address.is_exposed(url) is exposed
+    assert amqp_url.is_exposed(url) is exposed
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,6 @@ def test_plain_text_to_another_host_is_exposed(url, exposed):
     ],
 )
 def test_who_has_a_certificate_and_no_password_logs_in_by_it(url, by_certificate, external):
-    found = address.authenticated(url, by_certificate=by_certificate)
+    found = amqp_url.authenticated(url, by_certificate=by_certificate)
 
     assert ("auth=external" in found) is external

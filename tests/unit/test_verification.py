@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.storage import schema
-from jarvis_recorder.storage.sqlite import create_file
-from jarvis_recorder.storage.verification import verify
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.admin.verify import verify
+from jarvis_recorder.storage.sqlite.connections import create_file
 from tests.support.files import make, nothing, overwrite, overwrite_pages
 
 
@@ -117,8 +117,8 @@ def test_a_file_without_tables_is_told_apart_from_a_damaged_one(tmp_path):
 
 
 def test_an_older_file_is_sound(database, monkeypatch):
-    monkeypatch.setattr(schema, "HEAD", "9999")
-    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
+    monkeypatch.setattr(revisions, "HEAD", "9999")
+    monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, "9999"))
 
     assert problems(database) == {}
 

@@ -10,27 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jarvis_recorder.cli.views.cluster import show_snapshot, show_stats
-from jarvis_recorder.cli.views.conversations import (
+from jarvis_recorder.cli.output.cluster import show_snapshot, show_stats
+from jarvis_recorder.cli.output.conversations import (
     show_found,
     show_sessions,
     show_turns,
     show_usage,
 )
-from jarvis_recorder.cli.views.events import show_event, show_events
-from jarvis_recorder.cli.views.harmless import cut
-from jarvis_recorder.cli.views.histogram import show_histogram
-from jarvis_recorder.cli.views.measures import Clock, ago, duration, size
-from jarvis_recorder.cli.views.preferences import show_preference, show_preferences
-from jarvis_recorder.cli.views.records import record_json, show_record
-from jarvis_recorder.cli.views.timeline import show_timeline
-from jarvis_recorder.wire import answers
+from jarvis_recorder.cli.output.events import show_event, show_events
+from jarvis_recorder.cli.output.histogram import show_histogram
+from jarvis_recorder.cli.output.preferences import show_preference, show_preferences
+from jarvis_recorder.cli.output.records import record_json, show_record
+from jarvis_recorder.cli.output.sanitize import cut
+from jarvis_recorder.cli.output.timeline import show_timeline
+from jarvis_recorder.cli.output.units import Clock, ago, duration, size
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
+from jarvis_recorder.wire.rpc import results
 from jarvis_recorder.wire.topics import Kind
 from tests.support.screens import CET, NOW, Seen
 
 AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-EVENT = answers.StoredEvent(
+EVENT = results.StoredEvent(
     id=1204, message_id="m-1", timestamp=AT, stamped=False, type="alert", severity="critical",
     source="monitor", node="pve1", summary="[Monitor] NODE_DOWN: pve1 changed to offline",
     details={"previousState": "online"}, resolved=False, resolved_at=None, resolved_by=None,
@@ -40,13 +40,13 @@ RESOLVED = replace(
     EVENT, id=77, severity="warning", node=None, summary="disk of vault above 95 %",
     timestamp=AT - timedelta(minutes=5), resolved=True, resolved_at=AT, resolved_by="alice",
 )  # fmt: skip
-TURN = answers.StoredTurn(
+TURN = results.StoredTurn(
     id=1, message_id=None, session_id="s-1", timestamp=AT + timedelta(minutes=1), stamped=False,
     role="assistant", content="Its power supply failed.\n\tShall I\r\ncall?", model="qwen",
     tokens_used=30, input_tokens=20, output_tokens=10, cost_usd=Decimal("0.00012"),
     tool_calls=[{"name": "wake"}], extra=None, recorded_at=AT,
 )  # fmt: skip
-SNAPSHOT = answers.StoredSnapshot(
+SNAPSHOT = results.StoredSnapshot(
     id=9, message_id=None, cluster="home", timestamp=AT - timedelta(seconds=12), stamped=False,
     snapshot={
         "quorum": {"quorate": True, "nodes": 2},
@@ -58,10 +58,10 @@ SNAPSHOT = answers.StoredSnapshot(
 
 
 def histogram(*counts: dict[str, int], seconds=60):
-    return answers.Histogram(
+    return results.Histogram(
         seconds,
         [
-            answers.Bucket(AT + timedelta(seconds=seconds * at), sum(by.values()), by)
+            results.Bucket(AT + timedelta(seconds=seconds * at), sum(by.values()), by)
             for at, by in enumerate(counts)
         ],
     )
@@ -128,7 +128,7 @@ def test_a_terminal_too_narrow_for_a_table_gets_whole_lines():
 def test_one_event_with_all_that_is_known():
     screen = Seen(80)
 
-    show_event(screen, answers.OneEvent(RESOLVED))
+    show_event(screen, results.OneEvent(RESOLVED))
 
     assert "2026-11-23 08:55:00 CET, 1 h 5 min ago" in screen.text
     assert "resolved    2026-11-23 09:00:00 CET by alice" in screen.text
@@ -158,7 +158,7 @@ def test_what_was_left_out_is_named_with_the_command_that_shows_it():
     turn, event = Seen(), Seen()
 
     show_turns(turn, [replace(TURN, omitted=["tool_calls", "content"])])
-    show_event(event, answers.OneEvent(replace(EVENT, id=7, omitted=["details", "extra"])))
+    show_event(event, results.OneEvent(replace(EVENT, id=7, omitted=["details", "extra"])))
 
     assert f"not shown whole: tool calls, content; `query turn {TURN.id}` shows it" in turn.text
     assert "not shown: details, further fields; `query event 7` shows it" in event.text
@@ -166,7 +166,7 @@ def test_what_was_left_out_is_named_with_the_command_that_shows_it():
 
 def test_a_timeline_has_the_moment_in_its_place():
     screen = Seen(80)
-    answer = answers.Timeline(
+    answer = results.Timeline(
         AT, AT - timedelta(minutes=5), AT + timedelta(minutes=5), SNAPSHOT, [RESOLVED, EVENT],
         [TURN], truncated=True,
     )  # fmt: skip
@@ -189,7 +189,7 @@ def test_a_timeline_has_the_moment_in_its_place():
 def test_a_snapshot_is_tables_and_lines():
     screen = Seen(80)
 
-    show_snapshot(screen, answers.OneSnapshot(SNAPSHOT))
+    show_snapshot(screen, results.OneSnapshot(SNAPSHOT))
 
     assert "quorum  quorate yes, nodes 2" in screen.text
     assert "pve1    0.5  16.0 GiB  -" in screen.text
@@ -198,7 +198,7 @@ def test_a_snapshot_is_tables_and_lines():
 
 def test_columns_of_a_snapshot_that_have_no_room_are_named():
     nodes = [{f"column{number}": "x" * 20 for number in range(9)}]
-    answer = answers.OneSnapshot(replace(SNAPSHOT, snapshot={"nodes": nodes}))
+    answer = results.OneSnapshot(replace(SNAPSHOT, snapshot={"nodes": nodes}))
     narrow, pipe = Seen(80), Seen()
 
     show_snapshot(narrow, answer)
@@ -211,11 +211,11 @@ def test_columns_of_a_snapshot_that_have_no_room_are_named():
 
 def test_usage_is_added_up():
     screen = Seen()
-    one = answers.Usage("qwen", 2, 1_234, 1_000, 234, Decimal("0.10"))
+    one = results.Usage("qwen", 2, 1_234, 1_000, 234, Decimal("0.10"))
     other = replace(one, key=None)
-    total = answers.Usage(None, 4, 2_468, 2_000, 468, Decimal("0.20"))
+    total = results.Usage(None, 4, 2_468, 2_000, 468, Decimal("0.20"))
 
-    show_usage(screen, answers.UsageReport([one, other], total), "model")
+    show_usage(screen, results.UsageReport([one, other], total), "model")
 
     assert (
         screen.text
@@ -229,13 +229,13 @@ all                 4   2,468  2,000  468         0.20"""
 
 def test_sessions_and_stats_say_what_there_is():
     screen = Seen()
-    session = answers.Session("s-1", AT, AT + timedelta(seconds=65), 4)
-    extent = answers.Extent(1_234, AT, AT)
-    holdings = answers.Holdings(extent, extent, answers.Extent(0, None, None), 2, 4_096, 0, "0003")
-    activity = answers.Activity("1.0", "recording", AT, 1_000, 13, 2, 0.25, 1.5)
+    session = results.Session("s-1", AT, AT + timedelta(seconds=65), 4)
+    extent = results.Extent(1_234, AT, AT)
+    holdings = results.Holdings(extent, extent, results.Extent(0, None, None), 2, 4_096, 0, "0003")
+    activity = results.Activity("1.0", "recording", AT, 1_000, 13, 2, 0.25, 1.5)
 
     show_sessions(screen, [session])
-    show_stats(screen, answers.Stats(holdings, activity))
+    show_stats(screen, results.Stats(holdings, activity))
 
     lines = screen.text.splitlines()
     assert lines[:2] == [
@@ -251,7 +251,7 @@ def test_sessions_and_stats_say_what_there_is():
 
 def test_what_was_sought_is_marked():
     screen = Seen(80, colours=True)
-    found = answers.FoundTurn(TURN, "its power supply", [(4, 9)])
+    found = results.FoundTurn(TURN, "its power supply", [(4, 9)])
 
     show_found(screen, [found])
 
@@ -278,7 +278,7 @@ def test_a_histogram_may_reach_to_the_end_of_the_last_year(width):
     screen = Seen(width)
     start = datetime(9999, 12, 31, tzinfo=UTC)
 
-    show_histogram(screen, answers.Histogram(31_536_000, [answers.Bucket(start, 1, {})]), None)
+    show_histogram(screen, results.Histogram(31_536_000, [results.Bucket(start, 1, {})]), None)
 
     assert "1 event, 9999-12-31" in screen.text
 
@@ -362,11 +362,11 @@ def test_a_histogram_fits_and_shows_whatever_happened(width, buckets, by, colour
 
 
 def test_preferences_show_their_values():
-    one = answers.Preference("prompt", "Be brief.\nBe kind.", AT, "alice", 3)
+    one = results.Preference("prompt", "Be brief.\nBe kind.", AT, "alice", 3)
     listed, single = Seen(100), Seen(80)
 
     show_preferences(listed, [one])
-    show_preference(single, answers.OnePreference(one))
+    show_preference(single, results.OnePreference(one))
 
     assert "prompt        3  2026-11-23 09:00:00  alice  Be brief.↵Be kind." in listed.text
     assert single.text == "Be brief.\nBe kind."

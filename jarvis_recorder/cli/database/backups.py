@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli.database.common import EXAMPLE, database, progress
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.database.options import EXAMPLE, database, progress
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 
 # The recorder, and the broker beside it, go first: verifying takes as long as it takes.
 _NICENESS: Final = 19
@@ -51,8 +51,8 @@ def backup(
     # The service's own system call filter refuses it; its unit says Nice= itself.
     with contextlib.suppress(PermissionError):
         os.nice(_NICENESS)
-    from jarvis_recorder.cli.views.measures import counted, size
-    from jarvis_recorder.storage.backup import backup as back_up
+    from jarvis_recorder.cli.output.units import counted, size
+    from jarvis_recorder.storage.sqlite.admin.backup import backup as back_up
 
     path = database(config, set_)
     with progress() as report:
@@ -86,7 +86,7 @@ def restore(
     kept beside it, as `recorder.db.replaced-TIME`; nothing is deleted. Whenever this is
     interrupted, either the old database is in place or the new one.
     """
-    from jarvis_recorder.storage.restore import restore as put_back
+    from jarvis_recorder.storage.sqlite.admin.restore import restore as put_back
 
     path = database(config, set_)
     with progress() as report:

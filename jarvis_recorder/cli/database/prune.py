@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from jarvis_recorder.cli.database.common import EXAMPLE, progress
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.cli.database.options import EXAMPLE, progress
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 from jarvis_recorder.errors import ConfigurationError
 
 
@@ -33,12 +33,12 @@ def prune(
     Unresolved alerts stay, and so does the newest snapshot of each cluster. A recorder that does not
     believe its clock prunes again after this.
     """
-    from jarvis_recorder import log
-    from jarvis_recorder.config import sqlite_path
-    from jarvis_recorder.retention import count_now, keeping_of, prune_now
+    from jarvis_recorder.config.settings import sqlite_path
+    from jarvis_recorder.runtime import logging
+    from jarvis_recorder.storage.sqlite.maintenance import count_now, keeping_of, prune_now
 
     found = loaded(config, set_)
-    log.configure("warning", found.settings.log.format)
+    logging.configure("warning", found.settings.log.format)
     path, keeping = sqlite_path(found), keeping_of(found.settings.retention)
     store = found.settings.store
     if keeping.keeps_everything and not (yes and (store.budget or store.keep_free)):

@@ -13,7 +13,7 @@ from yarl import URL
 
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.ownership import as_owner
+from jarvis_recorder.runtime.ownership import as_owner
 
 _DEFINITIONS: Final = "definitions.json"
 _URL: Final = "broker.url"
@@ -124,8 +124,8 @@ def _gateway_files(url: str) -> dict[str, str]:
 
 def _files(url: str, vhost: str, *, gateway: bool) -> dict[str, str]:
     """Return what to write, by path, with fresh passwords."""
-    from jarvis_recorder.broker.definitions import definitions, password_hash
-    from jarvis_recorder.broker.roles import ROLES, permissions
+    from jarvis_recorder.broker.provisioning.definitions import definitions, password_hash
+    from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
 
     passwords = {role.name: secrets.token_urlsafe(24) for role in ROLES}
     hashes = {

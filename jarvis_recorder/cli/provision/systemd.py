@@ -9,7 +9,6 @@ from typing import Annotated, Final
 import typer
 
 import jarvis_recorder
-from jarvis_recorder import address
 from jarvis_recorder.cli.files import (
     Installation,
     Standing,
@@ -19,8 +18,9 @@ from jarvis_recorder.cli.files import (
     template,
     write_new,
 )
-from jarvis_recorder.config import SERVICE_DATABASE, load
+from jarvis_recorder.config.settings import SERVICE_DATABASE, load
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.net import amqp_url
 
 _UNITS: Final = (
     "jarvis-recorder.service",
@@ -168,7 +168,7 @@ def _asked_url() -> str:
     else:
         url = sys.stdin.readline()
     try:
-        address.check(url.strip())
+        amqp_url.check(url.strip())
     except ValueError as error:
         raise ConfigurationError(
             f"standard input: the broker's URL {error}; nothing was written"

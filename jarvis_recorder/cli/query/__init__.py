@@ -2,8 +2,8 @@
 
 import typer
 
-from jarvis_recorder.cli.moments import HOW_TO_WRITE
 from jarvis_recorder.cli.query import cluster, conversations, events
+from jarvis_recorder.cli.time_options import HOW_TO_WRITE
 
 commands = typer.Typer(
     no_args_is_help=True,

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from jarvis_recorder.cli.asking import (
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.rpc import (
     DEFAULT_TIMEOUT_SECONDS,
     All,
     Limit,
@@ -16,7 +17,7 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import (
+from jarvis_recorder.cli.time_options import (
     HOW_TO_WRITE,
     At,
     Moment,
@@ -25,8 +26,7 @@ from jarvis_recorder.cli.moments import (
     Window,
     require_order,
 )
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
-from jarvis_recorder.wire import answers, questions
+from jarvis_recorder.wire.rpc import params, results
 
 _Cluster = Annotated[
     str | None,
@@ -62,13 +62,13 @@ def snapshot(
     as_json: Json = False,
 ) -> None:
     """Show the newest state of the cluster, or the one in force at a time."""
-    from jarvis_recorder.cli.views.cluster import show_snapshot
+    from jarvis_recorder.cli.output.cluster import show_snapshot
 
-    question: questions.Question[answers.OneSnapshot]
+    question: params.Question[results.OneSnapshot]
     if at is None:
-        question = made(questions.LatestSnapshot, cluster=cluster)
+        question = made(params.LatestSnapshot, cluster=cluster)
     else:
-        question = made(questions.SnapshotAt, timestamp=at, cluster=cluster)
+        question = made(params.SnapshotAt, timestamp=at, cluster=cluster)
     show(asking(config, set_, timeout, as_json=as_json), question, show_snapshot)
 
 
@@ -87,11 +87,11 @@ def snapshots(
     as_json: Json = False,
 ) -> None:
     """List snapshots without what is in them, newest first."""
-    from jarvis_recorder.cli.views.cluster import show_snapshots
+    from jarvis_recorder.cli.output.cluster import show_snapshots
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = made(questions.ListSnapshots, cluster=cluster, since=since, until=until)
+    question = made(params.ListSnapshots, cluster=cluster, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
 
@@ -108,10 +108,10 @@ def timeline(
     as_json: Json = False,
 ) -> None:
     """Show what was in force, what happened and what was said around a time, in order."""
-    from jarvis_recorder.cli.views.timeline import show_timeline
+    from jarvis_recorder.cli.output.timeline import show_timeline
 
     width: dict[str, Any] = {} if window is None else {"window_seconds": window}
-    question = made(questions.TimelineAround, timestamp=moment, node=node, cluster=cluster, **width)
+    question = made(params.TimelineAround, timestamp=moment, node=node, cluster=cluster, **width)
     show(asking(config, set_, timeout, as_json=as_json), question, show_timeline)
 
 
@@ -122,7 +122,7 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Show what the recorder holds and what it does now."""
-    from jarvis_recorder.cli.views.cluster import show_stats
+    from jarvis_recorder.cli.output.cluster import show_stats
 
     whom = asking(config, set_, timeout, as_json=as_json)
-    show(whom, questions.ReadStats(), show_stats)
+    show(whom, params.ReadStats(), show_stats)

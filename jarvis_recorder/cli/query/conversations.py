@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from jarvis_recorder.cli.asking import (
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.rpc import (
     DEFAULT_TIMEOUT_SECONDS,
     All,
     Limit,
@@ -19,7 +20,7 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import (
+from jarvis_recorder.cli.time_options import (
     HOW_TO_WRITE,
     Since,
     TimeZone,
@@ -27,8 +28,7 @@ from jarvis_recorder.cli.moments import (
     local_zone,
     require_order,
 )
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
-from jarvis_recorder.wire import answers, questions
+from jarvis_recorder.wire.rpc import params, results
 
 _NO_SESSION: Final = "No conversation fits. Try an earlier --since, or none."
 _NO_TURN: Final = (
@@ -62,11 +62,11 @@ def sessions(
     as_json: Json = False,
 ) -> None:
     """List conversations that have a turn in the time given, the latest first."""
-    from jarvis_recorder.cli.views.conversations import show_sessions
+    from jarvis_recorder.cli.output.conversations import show_sessions
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = made(questions.ListSessions, since=since, until=until)
+    question = made(params.ListSessions, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "sessions", show_sessions, _NO_SESSION), most)
 
@@ -82,10 +82,10 @@ def turns(
     as_json: Json = False,
 ) -> None:
     """Show what was said in one conversation, from its beginning."""
-    from jarvis_recorder.cli.views.conversations import show_turns
+    from jarvis_recorder.cli.output.conversations import show_turns
 
     most = wanted(limit, everything)
-    question = made(questions.ListTurns, session_id=session)
+    question = made(params.ListTurns, session_id=session)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "turns", show_turns, _NO_TURN), most)
 
@@ -98,13 +98,13 @@ def turn(
     as_json: Json = False,
 ) -> None:
     """Show one turn whole, however large it is. Exit code 1 if there is none."""
-    from jarvis_recorder.cli.views.conversations import show_turns
-    from jarvis_recorder.cli.views.screen import Screen
+    from jarvis_recorder.cli.output.conversations import show_turns
+    from jarvis_recorder.cli.output.screen import Screen
 
-    def view(screen: Screen, answer: answers.OneTurn) -> None:
+    def view(screen: Screen, answer: results.OneTurn) -> None:
         show_turns(screen, [answer.turn])
 
-    show(asking(config, set_, timeout, as_json=as_json), made(questions.GetTurn, id=number), view)
+    show(asking(config, set_, timeout, as_json=as_json), made(params.GetTurn, id=number), view)
 
 
 def search(
@@ -121,10 +121,10 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search what was said, the best finds first."""
-    from jarvis_recorder.cli.views.conversations import show_found
+    from jarvis_recorder.cli.output.conversations import show_found
 
     most = wanted(limit, everything)
-    question = made(questions.SearchTurns, query=" ".join(words), session_id=session)
+    question = made(params.SearchTurns, query=" ".join(words), session_id=session)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "turns", show_found, _NOT_FOUND), most)
 
@@ -144,10 +144,10 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Add up turns, tokens and cost; of the last thirty days, unless told otherwise."""
-    from jarvis_recorder.cli.views.conversations import show_usage
-    from jarvis_recorder.cli.views.screen import Screen
+    from jarvis_recorder.cli.output.conversations import show_usage
+    from jarvis_recorder.cli.output.screen import Screen
 
-    def view(screen: Screen, answer: answers.UsageReport) -> None:
+    def view(screen: Screen, answer: results.UsageReport) -> None:
         show_usage(screen, answer, by)
         if not answer.usage:
             screen.note("No turns in that time. Try an earlier --since.")
@@ -156,6 +156,6 @@ def usage(
     begin = since or (until or datetime.now(UTC)) - _MONTH
     if by == "day" and time_zone is None and not as_json:
         time_zone = local_zone()
-    question = made(questions.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
+    question = made(params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_answer(whom, ask_every_page(whom, question, "usage"), view)

@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from jarvis_recorder.cli.asking import (
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.rpc import (
     DEFAULT_TIMEOUT_SECONDS,
     All,
     Limit,
@@ -17,7 +18,7 @@ from jarvis_recorder.cli.asking import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.moments import (
+from jarvis_recorder.cli.time_options import (
     HOW_TO_WRITE,
     Bucket,
     Since,
@@ -26,9 +27,8 @@ from jarvis_recorder.cli.moments import (
     local_zone,
     require_order,
 )
-from jarvis_recorder.cli.settings import ConfigFile, Json, Overrides
-from jarvis_recorder.wire import questions
 from jarvis_recorder.wire.records import EventType, Severity, Source
+from jarvis_recorder.wire.rpc import params
 
 # Typer takes no unions: those of `EventType`, and one more.
 _TypeOrAny = Literal["alert", "action", "status", "metric", "any"]
@@ -106,12 +106,12 @@ def events(
     as_json: Json = False,
 ) -> None:
     """List events, newest first. All filters given must fit."""
-    from jarvis_recorder.cli.views.events import show_events
+    from jarvis_recorder.cli.output.events import show_events
 
     most = wanted(limit, everything)
     require_order(since, until)
     question = made(
-        questions.ListEvents,
+        params.ListEvents,
         type=_type_of(type_, resolved),
         severity=severity,
         min_severity=min_severity,
@@ -135,9 +135,9 @@ def event(
     as_json: Json = False,
 ) -> None:
     """Show one event with everything that is known of it. Exit code 1 if there is none."""
-    from jarvis_recorder.cli.views.events import show_event
+    from jarvis_recorder.cli.output.events import show_event
 
-    question = made(questions.GetEvent, id=number)
+    question = made(params.GetEvent, id=number)
     show(asking(config, set_, timeout, as_json=as_json), question, show_event)
 
 
@@ -166,12 +166,12 @@ def histogram(
 
     On a terminal as columns that fit its width, in a pipe as a bar a line.
     """
-    from jarvis_recorder.cli.views.histogram import show_histogram
+    from jarvis_recorder.cli.output.histogram import show_histogram
 
     end = until or datetime.now(UTC)
     require_order(since, end)
     question = made(
-        questions.EventHistogram,
+        params.EventHistogram,
         since=since or end - _DAY,
         until=end,
         bucket_seconds=bucket,

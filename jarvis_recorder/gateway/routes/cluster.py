@@ -6,11 +6,11 @@ from fastapi import Query, Request, Response
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client.methods import made
+from jarvis_recorder.gateway.dependencies import Asking, Reading, When
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import problem_of
-from jarvis_recorder.gateway.requests import Asking, Reading, When
 from jarvis_recorder.gateway.routes.parameters import Cluster, Cursor, Limit, router
-from jarvis_recorder.gateway.shapes import (
+from jarvis_recorder.gateway.schemas import (
     Health,
     OneSnapshot,
     SnapshotPage,
@@ -18,7 +18,7 @@ from jarvis_recorder.gateway.shapes import (
     Timeline,
     reply,
 )
-from jarvis_recorder.wire import questions
+from jarvis_recorder.wire.rpc import params
 
 routes = router(tag="cluster")
 
@@ -36,7 +36,7 @@ async def list_snapshots(
 ) -> Response:
     """Snapshots without their bodies, newest first; of every cluster where none is named."""
     question = made(
-        questions.ListSnapshots,
+        params.ListSnapshots,
         cluster=cluster,
         since=since,
         until=until,
@@ -49,7 +49,7 @@ async def list_snapshots(
 @routes.get("/snapshots/latest", response_model=OneSnapshot)
 async def latest_snapshot(_: Reading, ask: Asking, cluster: Cluster = None) -> Response:
     """The newest snapshot of a cluster; 400 names those there are, where there are several."""
-    return reply(OneSnapshot, await ask(made(questions.LatestSnapshot, cluster=cluster)))
+    return reply(OneSnapshot, await ask(made(params.LatestSnapshot, cluster=cluster)))
 
 
 @routes.get("/snapshots/at", response_model=OneSnapshot)
@@ -57,7 +57,7 @@ async def snapshot_at(
     _: Reading, ask: Asking, timestamp: When, cluster: Cluster = None
 ) -> Response:
     """The snapshot that was in force: the newest one at or before the moment."""
-    question = made(questions.SnapshotAt, timestamp=timestamp, cluster=cluster)
+    question = made(params.SnapshotAt, timestamp=timestamp, cluster=cluster)
     return reply(OneSnapshot, await ask(question))
 
 
@@ -73,7 +73,7 @@ async def timeline(
 ) -> Response:
     """What the cluster was like around a moment: snapshot in force, events, turns."""
     question = made(
-        questions.TimelineAround,
+        params.TimelineAround,
         timestamp=timestamp,
         window_seconds=window_seconds,
         node=node,
@@ -85,7 +85,7 @@ async def timeline(
 @routes.get("/stats", response_model=Stats)
 async def stats(_: Reading, ask: Asking) -> Response:
     """What the recorder holds, and what it does."""
-    return reply(Stats, await ask(made(questions.ReadStats)))
+    return reply(Stats, await ask(made(params.ReadStats)))
 
 
 @routes.get("/health", response_model=Health)

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from fastapi import Path, Query, Response
 
 from jarvis_recorder.client.methods import made
-from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
 from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, TimeZone, router
-from jarvis_recorder.gateway.shapes import (
+from jarvis_recorder.gateway.schemas import (
     Deleted,
     FoundTurns,
     OneTurn,
@@ -16,8 +16,8 @@ from jarvis_recorder.gateway.shapes import (
     UsageReport,
     reply,
 )
-from jarvis_recorder.wire import questions
-from jarvis_recorder.wire.questions import MAX_LIMIT
+from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.rpc.params import MAX_LIMIT
 
 routes = router(tag="conversations")
 
@@ -32,7 +32,7 @@ async def list_sessions(
     cursor: Cursor = None,
 ) -> Response:
     """Conversations that have a turn in the time given, the latest first."""
-    question = made(questions.ListSessions, since=since, until=until, limit=limit, cursor=cursor)
+    question = made(params.ListSessions, since=since, until=until, limit=limit, cursor=cursor)
     return reply(SessionPage, await ask(question))
 
 
@@ -50,9 +50,7 @@ async def search_turns(
     cursor: Cursor = None,
 ) -> Response:
     """Turns that hold every word, best first."""
-    question = made(
-        questions.SearchTurns, query=q, session_id=session_id, limit=limit, cursor=cursor
-    )
+    question = made(params.SearchTurns, query=q, session_id=session_id, limit=limit, cursor=cursor)
     return reply(FoundTurns, await ask(question))
 
 
@@ -74,7 +72,7 @@ async def report_usage(
 ) -> Response:
     """Tokens and cost of the turns in the time given; a day is one of the time zone."""
     question = made(
-        questions.ReportUsage,
+        params.ReportUsage,
         since=since,
         until=until,
         by=by,
@@ -92,7 +90,7 @@ async def get_turn(
     id: Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")],  # noqa: A002
 ) -> Response:
     """One turn, whole however large it is."""
-    return reply(OneTurn, await ask(made(questions.GetTurn, id=id)))
+    return reply(OneTurn, await ask(made(params.GetTurn, id=id)))
 
 
 @routes.get("/conversations/{session_id:any}/turns", response_model=TurnPage)
@@ -104,11 +102,11 @@ async def list_turns(
     cursor: Cursor = None,
 ) -> Response:
     """The turns of a conversation, oldest first."""
-    question = made(questions.ListTurns, session_id=session_id, limit=limit, cursor=cursor)
+    question = made(params.ListTurns, session_id=session_id, limit=limit, cursor=cursor)
     return reply(TurnPage, await ask(question))
 
 
 @routes.delete("/conversations/{session_id:any}/turns", response_model=Deleted)
 async def delete_conversation(_: Operating, ask: Asking, session_id: str) -> Response:
     """Erase a conversation: its turns and their search entries, and overwrite the space."""
-    return reply(Deleted, await ask(made(questions.DeleteConversation, session_id=session_id)))
+    return reply(Deleted, await ask(made(params.DeleteConversation, session_id=session_id)))

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field, StrictBool
 
-from jarvis_recorder.client.dead_letters import DeadLetters, Filter, Found, Outcome
-from jarvis_recorder.gateway.requests import Operating, Reading
+from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter, Found, Outcome
+from jarvis_recorder.gateway.dependencies import Operating, Reading
 from jarvis_recorder.gateway.routes.parameters import Limit, router
-from jarvis_recorder.gateway.shapes import (
+from jarvis_recorder.gateway.schemas import (
     DeadLetter,
     DeadLetterPage,
     OneDeadLetter,
@@ -17,8 +17,8 @@ from jarvis_recorder.gateway.shapes import (
     WholeDeadLetter,
     reply,
 )
-from jarvis_recorder.wire import properties
-from jarvis_recorder.wire.dead_letters import Letter, readable_body
+from jarvis_recorder.wire.amqp import properties
+from jarvis_recorder.wire.dead_letter import Letter, readable_body
 from jarvis_recorder.wire.refusal import Refused
 
 routes = router(tag="dead letters")

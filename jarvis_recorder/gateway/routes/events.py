@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Path, Query, Response
 
 from jarvis_recorder.client.methods import made
-from jarvis_recorder.gateway.requests import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
 from jarvis_recorder.gateway.routes.parameters import (
     MinSeverity,
     OfCluster,
@@ -14,9 +14,9 @@ from jarvis_recorder.gateway.routes.parameters import (
     TimeZone,
     router,
 )
-from jarvis_recorder.gateway.shapes import Histogram, OneEvent, reply
-from jarvis_recorder.wire import questions
+from jarvis_recorder.gateway.schemas import Histogram, OneEvent, reply
 from jarvis_recorder.wire.records import EventType, Severity, Source
+from jarvis_recorder.wire.rpc import params
 
 routes = router(tag="events")
 
@@ -50,7 +50,7 @@ async def histogram(
     """How many events there were in each stretch of time, empty stretches too."""
     answer = await ask(
         made(
-            questions.EventHistogram,
+            params.EventHistogram,
             since=since,
             until=until,
             bucket_seconds=bucket_seconds,
@@ -72,11 +72,11 @@ async def histogram(
 @routes.get("/events/{id}", response_model=OneEvent)
 async def get_event(_: Reading, ask: Asking, id: EventId) -> Response:  # noqa: A002
     """One event."""
-    return reply(OneEvent, await ask(made(questions.GetEvent, id=id)))
+    return reply(OneEvent, await ask(made(params.GetEvent, id=id)))
 
 
 @routes.post("/events/{id}/resolve", response_model=OneEvent)
 async def resolve_event(caller: Operating, ask: Asking, id: EventId) -> Response:  # noqa: A002
     """Mark an event as resolved by the caller; one that is keeps its first resolution."""
-    answer = await ask(made(questions.ResolveEvent, id=id, resolved_by=caller.name))
+    answer = await ask(made(params.ResolveEvent, id=id, resolved_by=caller.name))
     return reply(OneEvent, answer)

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
+from jarvis_recorder.gateway.dependencies import StrictRoute
 from jarvis_recorder.gateway.problems import ProblemDetails
-from jarvis_recorder.gateway.requests import StrictRoute
-from jarvis_recorder.wire.questions import MAX_LIMIT
 from jarvis_recorder.wire.records import Severity
+from jarvis_recorder.wire.rpc.params import MAX_LIMIT
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
 Cursor = Annotated[

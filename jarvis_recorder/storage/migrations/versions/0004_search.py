@@ -10,7 +10,7 @@ import structlog
 from alembic import op
 from sqlalchemy import func, select
 
-from jarvis_recorder.storage.search import NOT_ASCII, add_words
+from jarvis_recorder.storage.sqlite.search import NOT_ASCII, add_words
 from jarvis_recorder.storage.tables import conversations
 
 revision = "0004"

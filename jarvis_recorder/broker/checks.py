@@ -1,0 +1,172 @@
+"""
+The broker looked at, and nothing on it changed.
+
+What would be refused is tried: a queue that exists is declared with our arguments, which the
+broker compares and leaves alone; a message is published in a transaction that is rolled back;
+one is fetched and given back.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple
+
+import aiormq
+
+from jarvis_recorder.broker.connection import Link, open_link
+from jarvis_recorder.broker.declaration import TopologyMode
+from jarvis_recorder.broker.topology import EXCHANGES, QUEUES, Exchange, Queue
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.telemetry.check import Finding, green, red, yellow
+from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE, EXCHANGE
+
+_WRONG: Final = ConfigurationError.exit_code
+_AWAY: Final = BrokerUnavailable.exit_code
+_GRANT: Final = (
+    "rabbitmqctl set_permissions -p VHOST USER '^jarvis' '^(jarvis|amq.default)' '^jarvis'"
+)
+# What the recorder publishes to; replies go to the default exchange, whose name is empty.
+_WRITTEN: Final = (EXCHANGE, DEAD_EXCHANGE, "")
+_TRIED_KEY: Final = "recorder.doctor"
+
+
+class Standing(NamedTuple):
+    """A queue that is there: what waits in it, and who takes it."""
+
+    queue: Queue
+    messages: int
+    consumers: int
+
+
+async def examine(url: str, tls: Tls, mode: TopologyMode) -> list[Finding]:
+    """Return all findings about a broker, as many as can be made."""
+    try:
+        async with open_link(url, "doctor", tls=tls) as link:
+            return await _examine(link, mode)
+    except ConfigurationError as error:
+        return [red("broker", str(error), "see broker.url", _WRONG)]
+    except BrokerUnavailable as error:
+        remedy = "systemctl status rabbitmq-server; see that broker.url leads to it"
+        return [red("broker", f"cannot be reached: {error}", remedy, _AWAY)]
+
+
+async def _examine(link: Link, mode: TopologyMode) -> list[Finding]:
+    found = [_version(link)]
+    for exchange in EXCHANGES:
+        found += await _exchange(link, exchange, mode)
+    standing = []
+    for queue in QUEUES:
+        findings, stands = await _queue(link, queue, mode)
+        found += findings
+        standing += [stands] if stands else []
+    found += [*await _rights_to_write(link), _consumers(standing), *_dead_letters(standing)]
+    return found
+
+
+def _version(link: Link) -> Finding:
+    assert link.connection.transport is not None
+    told = link.connection.transport.connection.server_properties
+    product, version = str(told.get("product", "broker")), str(told.get("version", "?"))
+    return green("broker", f"connected to {product} {version}")
+
+
+async def _exchange(link: Link, exchange: Exchange, mode: TopologyMode) -> list[Finding]:
+    name = f"exchange {exchange.name}"
+    try:
+        async with _channel(link) as channel:
+            await channel.exchange_declare(exchange.name, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return [_missing(name, mode)]
+    except aiormq.exceptions.AMQPError as error:
+        return [red(name, str(error), _GRANT, _WRONG)]
+    return []
+
+
+async def _queue(
+    link: Link, queue: Queue, mode: TopologyMode
+) -> tuple[list[Finding], Standing | None]:
+    name = f"queue {queue.name}"
+    try:
+        async with _channel(link) as channel:
+            told = await channel.queue_declare(queue.name, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return [_missing(name, mode)], None
+    except aiormq.exceptions.AMQPError as error:
+        return [red(name, str(error), _GRANT, _WRONG)], None
+    standing = Standing(queue, told.message_count or 0, told.consumer_count or 0)
+    try:
+        if mode == "declare":
+            await _compare(link, queue)
+        await _read(link, queue)
+    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        remedy = f"drain it, then rabbitmqctl delete_queue {queue.name}; the recorder makes it anew"
+        return [red(name, f"has other arguments: {error}", remedy, _WRONG)], standing
+    except aiormq.exceptions.AMQPError as error:
+        return [red(name, f"no right: {error}", _GRANT, _WRONG)], standing
+    return [green(name, f"{standing.messages:,} messages wait")], standing
+
+
+async def _compare(link: Link, queue: Queue) -> None:
+    async with _channel(link) as channel:
+        await channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+
+
+async def _read(link: Link, queue: Queue) -> None:
+    """Fetch a message, if there is one, and give it back."""
+    async with _channel(link) as channel:
+        link.reader.fetch_to(channel.number, lambda _: None)
+        await channel.basic_get(queue.name)
+        await channel.basic_nack(0, multiple=True, requeue=True, wait=False)
+        await channel.basic_qos(prefetch_count=1)
+
+
+async def _rights_to_write(link: Link) -> list[Finding]:
+    found = []
+    for exchange in _WRITTEN:
+        name = f"exchange {exchange}" if exchange else "the default exchange"
+        try:
+            async with _channel(link) as channel:
+                await channel.tx_select()
+                await channel.basic_publish(b"", exchange=exchange, routing_key=_TRIED_KEY)
+                await channel.tx_rollback()
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            continue
+        except aiormq.exceptions.AMQPError as error:
+            found.append(red(name, f"cannot be written to: {error}", _GRANT, _WRONG))
+    return found or [green("rights", "all that is needed may be read and written")]
+
+
+def _missing(name: str, mode: TopologyMode) -> Finding:
+    if mode == "declare":
+        return yellow(name, "is not there yet: the recorder makes it when it starts")
+    remedy = 'create it, or set broker.topology = "declare"'
+    return red(name, "is not there, and broker.topology is passive", remedy, _WRONG)
+
+
+def _consumers(standing: list[Standing]) -> Finding:
+    without = [one.queue.name for one in standing if not one.consumers]
+    without = [name for name in without if name != DEAD_QUEUE]
+    if standing and not without:
+        return green("consumers", "a recorder takes from every queue")
+    what = ", ".join(without) or "any queue"
+    return yellow("consumers", f"nobody takes from {what}", "jarvis-recorder run")
+
+
+def _dead_letters(standing: list[Standing]) -> list[Finding]:
+    for one in standing:
+        if one.queue.name == DEAD_QUEUE and one.messages:
+            wait = f"{one.messages:,} messages could not be recorded"
+            return [yellow("dead letters", wait, "jarvis-recorder dead list")]
+    return [green("dead letters", "none")]
+
+
+@contextlib.asynccontextmanager
+async def _channel(link: Link) -> AsyncIterator[aiormq.abc.AbstractChannel]:
+    """Give a channel of its own, which a refusal closes and nothing else."""
+    assert link.connection.transport is not None
+    channel = await link.connection.transport.connection.channel(publisher_confirms=False)
+    try:
+        yield channel
+    finally:
+        with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError, ConnectionError):
+            await channel.close()

@@ -1,0 +1,209 @@
+"""The queue of dead letters, looked through and worked off by an operator."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import aiormq
+
+from jarvis_recorder.broker.connection import (
+    CLOSE_SECONDS,
+    SYSTEM_TLS,
+    Link,
+    broker_errors,
+    open_link,
+    refusals,
+)
+from jarvis_recorder.broker.publisher import ConfirmingPublisher, open_publisher
+from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed, Undeliverable
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.properties import delivery_count
+from jarvis_recorder.wire.dead_letter import renewed
+from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE
+
+# RabbitMQ 4.0 to 4.2 counts each return and drops a message at the twentieth, unless a policy
+# of the operator's says otherwise.
+_RENEW_AFTER: Final = 10
+_LAST_RETURN: Final = 18
+_COUNTS_RETURNS_FROM: Final = 4
+_GET_SECONDS: Final = 10.0
+_RETRY_SECONDS: Final = 0.5
+
+# AMQP 0-9-1: internal error. RabbitMQ before 4.0 takes messages by AMQP 1.0 that it cannot put
+# into the frames of 0-9-1, as one with a number for its id, and says this when it comes to them.
+_INTERNAL_ERROR: Final = 541
+
+
+class DeadQueue:
+    """
+    The letters that wait, each fetched once; what is not removed goes back at the end.
+
+    Whoever takes a letter either removes it or keeps it.
+
+    Fetched and not consumed, so that it ends where the queue does. `waiting` is how many there
+    were when it was opened: what dies meanwhile, or dies again, is not fetched.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        channel: aiormq.abc.AbstractChannel,
+        publisher: ConfirmingPublisher,
+        waiting: int,
+    ) -> None:
+        self._link = link
+        self._channel = channel
+        self._publisher = publisher
+        self._may_renew = True
+        self._has_failed = False
+        self.waiting = waiting
+
+    async def letters(self) -> AsyncIterator[Delivery]:
+        """
+        Yield each letter, the oldest first.
+
+        Raises:
+            BrokerUnavailable: The connection went away; the broker has all of them back.
+            Undeliverable: The broker cannot deliver the next one; the same.
+        """
+        for position in range(1, self.waiting + 1):
+            try:
+                delivery = await self._get()
+            except BrokerUnavailable as error:
+                if self._has_failed:
+                    raise self._undeliverable(position) from error
+                raise
+            if delivery is None:
+                return
+            yield delivery
+
+    async def remove(self, delivery: Delivery) -> None:
+        """Take a letter out of the queue for good; only once."""
+        with broker_errors():
+            await self._channel.basic_ack(delivery.tag, wait=False)
+        self._may_renew = True
+
+    async def keep(self, delivery: Delivery) -> bool:
+        """
+        Leave a letter in the queue, republished where it was looked at often.
+
+        A full queue takes no copy; then the letter itself stays. Return False where the broker
+        may throw that away at one of the next looks.
+        """
+        if delivery_count(delivery.header) < _RENEW_AFTER:
+            return True
+        # While the queue is full there is no use in asking for each; removing makes room.
+        self._may_renew = self._may_renew and await self._is_renewed(delivery)
+        return self._may_renew or not self._is_in_danger(delivery)
+
+    async def discard_next(self) -> bool:
+        """
+        Take the next letter out of the queue, and return whether the broker failed on it.
+
+        Fetched without an ack it is out of the queue before that. One that can be delivered
+        after all is put back, at the end.
+        """
+        try:
+            delivery = await self._get(no_ack=True)
+        except BrokerUnavailable:
+            if self._has_failed:
+                return True
+            raise
+        if delivery is not None:
+            await self._put_back(delivery)
+        return False
+
+    async def _put_back(self, delivery: Delivery) -> None:
+        while True:
+            if await self._is_copied(delivery):
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _get(self, *, no_ack: bool = False) -> Delivery | None:
+        fetched: list[Delivery] = []
+        self._link.reader.fetch_to(self._channel.number, fetched.append)
+        try:
+            with broker_errors():
+                await self._channel.basic_get(DEAD_QUEUE, no_ack=no_ack, timeout=_GET_SECONDS)
+        except BrokerUnavailable:
+            reason = self._link.reader.close_reason
+            self._has_failed = reason is not None and reason[0] == _INTERNAL_ERROR
+            raise
+        return fetched.pop() if fetched else None
+
+    def _undeliverable(self, position: int) -> Undeliverable:
+        return Undeliverable(
+            position,
+            self.waiting,
+            f"the broker cannot deliver dead letter {position:,} of {self.waiting:,} and closes the "
+            "connection on it (INTERNAL_ERROR); no one can look behind it until it is gone: "
+            "`jarvis-recorder dead drop --undeliverable` throws it away",
+        )
+
+    async def publish(
+        self, exchange: str, routing_key: str, properties: bytes, body: bytes
+    ) -> None:
+        """Publish and return once it is confirmed; see `ports.Publisher`."""
+        await self._publisher.publish(exchange, routing_key, properties, body)
+
+    async def _is_renewed(self, delivery: Delivery) -> bool:
+        """Replace a letter by a copy at the end of the queue, if that takes one."""
+        if not await self._is_copied(delivery):
+            return False
+        await self.remove(delivery)
+        return True
+
+    async def _is_copied(self, delivery: Delivery) -> bool:
+        """Put a copy at the end of the queue, with the broker's count of its returns gone."""
+        routing_key = delivery.routing_key.decode("utf-8", "surrogateescape")
+        try:
+            await self.publish(DEAD_EXCHANGE, routing_key, renewed(delivery), delivery.body)
+        except (NotConfirmed, MessageTooLarge):
+            return False
+        return True
+
+    def _is_in_danger(self, delivery: Delivery) -> bool:
+        if delivery_count(delivery.header) < _LAST_RETURN:
+            return False
+        return self._link.server_version >= (_COUNTS_RETURNS_FROM,)
+
+    async def close(self) -> None:
+        """Give back what was not removed, and return once the broker has read it."""
+        if self._has_failed:
+            return
+        with broker_errors():
+            # Not left to the end of the channel: from RabbitMQ 4.3 on that counts as a failure
+            # of each, and a nack does not.
+            await self._channel.basic_nack(0, multiple=True, requeue=True, wait=False)
+            await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
+            await self._channel.close()
+
+
+@contextlib.asynccontextmanager
+async def open_dead_queue(url: str, *, tls: Tls = SYSTEM_TLS) -> AsyncIterator[DeadQueue]:
+    """
+    Open the queue of dead letters to look through it.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached.
+        ConfigurationError: There is no such queue, or this user may not read it.
+    """
+    async with (
+        open_link(url, "dead letters", tls=tls) as link,
+        open_link(url, "dead letters again", tls=tls, lost=link.lost) as publishing,
+    ):
+        channel = await link.channel()
+        with refusals(f"queue {DEAD_QUEUE} cannot be read"):
+            declared = await channel.queue_declare(DEAD_QUEUE, passive=True)
+        publisher = await open_publisher(publishing)
+        queue = DeadQueue(link, channel, publisher, declared.message_count or 0)
+        try:
+            yield queue
+        except BaseException:
+            # What has failed, or was interrupted, may have closed the channel already.
+            with contextlib.suppress(BrokerUnavailable):
+                await queue.close()
+            raise
+        await queue.close()

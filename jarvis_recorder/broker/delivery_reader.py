@@ -1,0 +1,281 @@
+"""
+Deliveries taken straight from the stream, at the speed of the socket.
+
+aiormq decodes every frame in three awaits and makes a task of every message, and one header
+it cannot decode ends the connection. This reader stands where aiormq's stream reader would.
+It walks whole frames (AMQP 0-9-1, section 4.2.3: type, channel, size, payload, end octet);
+the three frames that make a delivery, on a channel that asked for it, become one `Delivery`
+and go to that channel's sink. Every other byte goes on to aiormq as it came.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable
+from struct import Struct
+from typing import Final, SupportsIndex, cast
+
+from jarvis_recorder.ports import Sink
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.properties import body_size
+
+_FRAME: Final = Struct(">BHI").pack
+_FRAME_HEAD: Final = Struct(">BHI").unpack_from
+_TAG: Final = Struct(">Q").unpack_from
+_OVERHEAD: Final = 8
+# How much is taken in one turn of the event loop. A loop reads up to 256 KiB at once; whoever
+# else waits for it, such as a commit that has ended, would wait for all of that to be decoded.
+_TURN_BYTES: Final = 24 * 1024
+_METHOD: Final = 1
+_HEADER: Final = 2
+_BODY: Final = 3
+_DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60 (deliver)
+_GET_OK: Final = b"\x00\x3c\x00\x47"  # class 60 (basic), method 71 (get-ok)
+_GET_EMPTY: Final = b"\x00\x3c\x00\x48\x00"  # class 60 (basic), method 72, an empty string
+_RETURN: Final = b"\x00\x3c\x00\x32"  # class 60 (basic), method 50 (return)
+_CLOSE: Final = b"\x00\x0a\x00\x32"  # class 10 (connection), method 50 (close)
+_HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+_PROTOCOL_HEADER: Final = b"AMQP"
+
+
+_Complete = Callable[[bytes, bytes, bytes], None]
+
+
+class _Assembly:
+    """
+    A channel's message in the making: its method first, then its header, then its body.
+
+    `wanted` says who gets it complete, by the method's number; a body of more than `most_bytes`
+    is passed over.
+    """
+
+    __slots__ = ("body_left", "header", "is_passed_over", "method", "most_bytes", "parts", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: dict[bytes, _Complete] = {}
+        self.method = b""
+        self.header = b""
+        self.body_left = 0
+        self.most_bytes = sys.maxsize
+        self.is_passed_over = False
+        self.parts: list[bytes] = []
+
+
+class DeliveryReader(asyncio.StreamReader):
+    """
+    A stream reader that keeps deliveries and passes everything else on.
+
+    `last_seen` is the loop's time when bytes last came, whatever they were. `close_reason`
+    is the code and text of the broker's Connection.Close, if it sent one: aiormq keeps them to
+    itself while a connection is being opened.
+    """
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._event_loop = loop
+        self._now: Callable[[], float] = loop.time
+        self._connection: asyncio.Transport | None = None
+        self._assemblies: dict[int, _Assembly] = {}
+        self._waiting = b""
+        self._turn_is_due = False
+        # Not `_paused`: that is the base class's own, by which it resumes reading.
+        self._flow_is_paused = False
+        self._blind: bool | None = None
+        self._passed_heartbeat_at = 0.0
+        self.last_seen = loop.time()
+        self.close_reason: tuple[int, str] | None = None
+
+    def deliver_to(self, channel: int, sink: Sink, most_bytes: int = sys.maxsize) -> None:
+        """
+        Hand the deliveries of a channel to `sink` from now on, complete and in order.
+
+        One with a body of more than `most_bytes` comes without it: only its header says how
+        large it was.
+        """
+
+        def complete(method: bytes, header: bytes, body: bytes) -> None:
+            sink(_delivery(method, header, body))
+
+        assembly = self._assembly(channel)
+        assembly.most_bytes = most_bytes
+        assembly.wanted[_DELIVER] = complete
+
+    def fetch_to(self, channel: int, sink: Sink) -> None:
+        """Hand what `basic.get` fetches on a channel to `sink`; aiormq sees an empty queue."""
+        empty = _FRAME(_METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
+
+        def complete(method: bytes, header: bytes, body: bytes) -> None:
+            sink(_fetched(method, header, body))
+            super(DeliveryReader, self).feed_data(empty)
+
+        self._assembly(channel).wanted[_GET_OK] = complete
+
+    def return_to(self, channel: int, returned: Callable[[bytes], None]) -> None:
+        """Hand `returned` the header of each message of a channel that no queue took."""
+        self._assembly(channel).wanted[_RETURN] = lambda _, header, __: returned(header)
+
+    def _assembly(self, channel: int) -> _Assembly:
+        return self._assemblies.setdefault(channel, _Assembly())
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        super().set_transport(transport)
+        # uvloop's transports have its methods without being its subclasses.
+        self._connection = cast(asyncio.Transport, transport)
+
+    def pause(self) -> None:
+        """Leave what comes in the socket; the broker stops sending when that is full."""
+        self._flow_is_paused = True
+        self._stop_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._flow_is_paused = False
+        self._read_again()
+
+    def abort(self) -> None:
+        """Drop the connection without a word, as when the other side is gone."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        # Every event loop hands over bytes; the base class merely allows for more.
+        assert isinstance(data, bytes)
+        self.last_seen = self._now()
+        if self._blind is None:
+            # Only the very first bytes tell: a body may hold these letters anywhere.
+            self._blind = data.startswith(_PROTOCOL_HEADER)
+        if self._blind:
+            # The broker speaks another protocol version, or no frames at all: aiormq says so.
+            super().feed_data(data)
+            return
+        self._waiting += data
+        if not self._turn_is_due:
+            self._take_turn()
+
+    def feed_eof(self) -> None:
+        while self._waiting and self._walk_waiting():
+            pass
+        super().feed_eof()
+
+    def _take_turn(self) -> None:
+        """Take some of what waits, and leave the rest to the next turn of the loop."""
+        was_due = self._turn_is_due
+        self._turn_is_due = self._walk_waiting()
+        if self._turn_is_due:
+            self._event_loop.call_soon(self._take_turn)
+            if not was_due:
+                self._stop_reading()
+        elif was_due:
+            self._read_again()
+
+    def _stop_reading(self) -> None:
+        if self._connection is not None and not self._connection.is_closing():
+            self._connection.pause_reading()
+
+    def _read_again(self) -> None:
+        """Read on, unless the flow is paused or a turn is due; either resumes it in its time."""
+        if self._flow_is_paused or self._turn_is_due:
+            return
+        if self._connection is not None and not self._connection.is_closing():
+            self._connection.resume_reading()
+
+    def _walk_waiting(self) -> bool:
+        """Take whole frames for one turn; return whether there may be more of them."""
+        taken = self._walk(self._waiting)
+        self._waiting = self._waiting[taken:]
+        return taken >= _TURN_BYTES and bool(self._waiting)
+
+    def _walk(self, data: bytes) -> int:
+        """Take whole frames from `data` for one turn; return where the next one begins."""
+        assemblies = self._assemblies
+        position = passed = 0
+        end = len(data)
+        delivered = False
+        while end - position >= _OVERHEAD and position < _TURN_BYTES:
+            kind, channel, size = _FRAME_HEAD(data, position)
+            stop = position + size + _OVERHEAD
+            if stop > end:
+                break
+            assembly = assemblies.get(channel)
+            if assembly is not None and (
+                data[position + 7 : position + 11] in assembly.wanted
+                if kind == _METHOD
+                else assembly.method
+            ):
+                if position > passed:
+                    super().feed_data(data[passed:position])
+                passed = stop
+                delivered = True
+                self._assemble(assembly, kind, data[position + 7 : stop - 1])
+            elif channel == 0 and data[position + 7 : position + 11] == _CLOSE:
+                self.close_reason = _close_reason(data[position + 11 : stop - 1])
+            position = stop
+        if position > passed:
+            super().feed_data(data[passed:position])
+        if delivered:
+            self._keep_alive()
+        return position
+
+    @staticmethod
+    def _assemble(assembly: _Assembly, kind: int, payload: bytes) -> None:
+        if kind == _METHOD:
+            assembly.method = payload
+            return
+        if kind == _HEADER:
+            assembly.header = payload
+            assembly.body_left = body_size(payload)
+            assembly.is_passed_over = assembly.body_left > assembly.most_bytes
+            if assembly.body_left:
+                return
+            body = b""
+        elif len(payload) == assembly.body_left and not (assembly.parts or assembly.is_passed_over):
+            body = payload
+        else:
+            if not assembly.is_passed_over:
+                assembly.parts.append(payload)
+            assembly.body_left -= len(payload)
+            if assembly.body_left > 0:
+                return
+            body = b"".join(assembly.parts)
+            assembly.parts = []
+        method = assembly.method
+        assembly.method = b""
+        assembly.wanted[method[:4]](method, assembly.header, body)
+
+    def _keep_alive(self) -> None:
+        """
+        Show aiormq a heartbeat, at most every second, while deliveries flow.
+
+        It never sees those deliveries, and would take a busy connection for a dead one.
+        """
+        if self.last_seen - self._passed_heartbeat_at >= 1.0:
+            self._passed_heartbeat_at = self.last_seen
+            super().feed_data(_HEARTBEAT)
+
+
+def _close_reason(arguments: bytes) -> tuple[int, str]:
+    """Read reply code and reply text of Connection.Close."""
+    text = arguments[3 : 3 + arguments[2]]
+    return int.from_bytes(arguments[:2], "big"), text.decode("utf-8", "replace")
+
+
+def _delivery(method: bytes, header: bytes, body: bytes) -> Delivery:
+    """Build from Basic.Deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
+    return _from_tag_on(method, 5 + method[4], len(method), header, body)
+
+
+def _fetched(method: bytes, header: bytes, body: bytes) -> Delivery:
+    """Build from Basic.GetOk: delivery tag, redelivered, exchange, routing key, message count."""
+    return _from_tag_on(method, 4, len(method) - 4, header, body)
+
+
+def _from_tag_on(method: bytes, tag_at: int, end: int, header: bytes, body: bytes) -> Delivery:
+    exchange_at = tag_at + 10
+    key_at = exchange_at + method[exchange_at - 1] + 1
+    return Delivery(
+        _TAG(method, tag_at)[0],
+        method[tag_at + 8] == 1,
+        method[exchange_at : key_at - 1],
+        method[key_at:end],
+        header,
+        body,
+    )

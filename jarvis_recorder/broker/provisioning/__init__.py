@@ -1,0 +1,1 @@
+"""Users, permissions and definitions for an operator's broker."""

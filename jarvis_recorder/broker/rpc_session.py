@@ -1,0 +1,130 @@
+"""
+The connection that questions are answered on.
+
+One of its own: on the consuming connection a question would wait in the socket behind
+thousands of deliveries and behind a flow that is paused, and it must not end when recording
+gives its session up because the storage is away.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final, NamedTuple
+
+import aiormq
+from aiormq.abc import ChannelFrame
+from pamqp import commands
+from pamqp.body import ContentBody
+from pamqp.frame import marshal
+from pamqp.header import ContentHeader
+
+from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, SYSTEM_TLS, Link, open_link
+from jarvis_recorder.broker.consumer import QueueConsumer
+from jarvis_recorder.broker.declaration import TopologyMode, declare
+from jarvis_recorder.broker.publisher import RawProperties, open_publisher
+from jarvis_recorder.errors import BrokerUnavailable
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.ports import Publisher, Requests
+from jarvis_recorder.wire.rpc.jsonrpc import MAX_REQUEST_BYTES
+from jarvis_recorder.wire.topics import RPC_QUEUE
+
+_SMALL_REPLY_BYTES: Final = 4_096
+# The header of a frame, and the octet at its end.
+_FRAME_OVERHEAD: Final = 8
+# As many as the queue holds: a question waits here, where its time is known, and not there.
+_PREFETCH: Final = 10_000
+
+
+class Answering(NamedTuple):
+    """What it takes to answer and to announce; gone, with the cause, when `link.lost` is done."""
+
+    link: Link
+    requests: Requests
+    publisher: Publisher
+
+
+@contextlib.asynccontextmanager
+async def open_answering(
+    url: str,
+    topology: TopologyMode,
+    *,
+    tls: Tls = SYSTEM_TLS,
+    heartbeat: int = HEARTBEAT_SECONDS,
+) -> AsyncIterator[Answering]:
+    """
+    Open the connection, and close it at the end.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached; try again later.
+        ConfigurationError: It refuses what is asked of it, and will again.
+    """
+    async with open_link(url, "answer", tls=tls, heartbeat=heartbeat) as link:
+        await declare(link, topology)
+        channel = await link.channel(prefetch=_PREFETCH)
+        requests = _RequestConsumer(RPC_QUEUE, link, channel)
+        try:
+            yield Answering(link, requests, await open_publisher(link))
+        finally:
+            requests.stop()
+
+
+class _RequestConsumer(QueueConsumer):
+    """
+    The queue of requests; implements `ports.Requests`.
+
+    On the channel that consumes: there the broker reads a reply before the ack that follows.
+    Past aiormq's publishing, which lets one large reply keep all others waiting until the
+    socket has taken it, and takes some turns of the event loop for each: thousands that are
+    refused together leave together here.
+    """
+
+    most_bytes = MAX_REQUEST_BYTES
+
+    def __init__(self, queue: str, link: Link, channel: aiormq.abc.AbstractChannel) -> None:
+        super().__init__(queue, link, channel)
+        self._most_in_a_frame = link.frame_max - _FRAME_OVERHEAD
+        self._outgoing: list[bytes] = []
+        self._drained: asyncio.Future[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def reply(self, to: str, properties: bytes, body: bytes) -> None:
+        pieces = range(0, len(body), self._most_in_a_frame)
+        self._send(
+            # Not mandatory: the broker would return what goes to a direct reply-to.
+            commands.Basic.Publish(exchange="", routing_key=to),
+            ContentHeader(properties=RawProperties(properties), body_size=len(body)),
+            *(ContentBody(body[at : at + self._most_in_a_frame]) for at in pieces),
+        )
+        if len(body) > _SMALL_REPLY_BYTES:
+            # Or replies would gather in memory while the broker takes none.
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
+
+    async def ack(self, tag: int, *, multiple: bool = False) -> None:
+        self._send(commands.Basic.Ack(tag, multiple))
+
+    async def close(self) -> None:
+        if self._writing is not None:
+            await self._writing
+        await super().close()
+
+    def stop(self) -> None:
+        """Write no more: what is left to write is for a connection that is gone."""
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def _send(self, *frames: Any) -> None:
+        if self._channel.is_closed or self._link.lost.done():
+            raise BrokerUnavailable("the channel is gone")
+        self._outgoing += [marshal(frame, self._channel.number) for frame in frames]
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._outgoing:
+            payload, drained = b"".join(self._outgoing), self._drained
+            self._outgoing, self._drained = [], None
+            await self._channel.write_queue.put(  # type: ignore[attr-defined]
+                ChannelFrame(payload, should_close=False, drain_future=drained)
+            )

@@ -1,0 +1,39 @@
+"""The options that several commands share, and the settings they lead to."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jarvis_recorder.config.settings import Loaded, load
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file with settings, instead of /etc/jarvis-recorder/config.toml.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="One setting, such as broker.url=amqp://… or log.level=debug. May be repeated.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def loaded(config_file: Path | None, overrides: list[str] | None) -> Loaded:
+    """Return the settings from every source, command line first."""
+    pairs = {}
+    for override in overrides or ():
+        name, equals, value = override.partition("=")
+        if not equals:
+            # Not repeated: it may be a URL with its password.
+            raise typer.BadParameter("--set needs NAME=VALUE, such as log.level=debug")
+        pairs[name] = value
+    return load(pairs, os.environ, config_file)

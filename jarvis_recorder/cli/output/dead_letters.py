@@ -1,0 +1,116 @@
+"""Dead letters as a list, and one of them whole."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.text import Text
+
+from jarvis_recorder.cli.output.screen import Column, Screen
+from jarvis_recorder.cli.output.units import ago, size
+from jarvis_recorder.client.dead_letter_admin import Found
+from jarvis_recorder.wire.amqp import properties
+from jarvis_recorder.wire.dead_letter import Letter, readable_body
+from jarvis_recorder.wire.refusal import Refused
+
+_MEDIUM: Final = 100
+_SHORT_BODY: Final = 4_000
+_LONGEST_BODY: Final = 64 * 1024 * 1024
+_DUMP_WIDTH: Final = 16
+
+
+def show_counts(screen: Screen, counts: Mapping[str, int]) -> None:
+    """Show how many letters there are of each reason."""
+    rows = [(reason, f"{count:,}") for reason, count in Counter(counts).most_common()]
+    total = ("all", f"{sum(counts.values()):,}") if len(rows) > 1 else ()
+    screen.table((Column("reason"), Column("letters", justify="right")), rows, total=total)
+
+
+def show_letters(screen: Screen, letters: Sequence[Letter]) -> None:
+    """Show letters, a row each."""
+    clock = screen.clock(letter.received_at for letter in letters)
+    columns = (
+        Column("id", "dim"),
+        Column(clock.heading()),
+        Column("reason", "yellow"),
+        Column("again", justify="right", from_width=_MEDIUM),
+        Column("size", justify="right", from_width=_MEDIUM),
+        Column("routing key", "cyan", most=32, from_width=_MEDIUM),
+        Column("what is wrong", wraps=True),
+    )
+    rows = [
+        (
+            letter.id,
+            "-" if letter.received_at is None else clock.text(letter.received_at),
+            letter.reason,
+            str(letter.replays or "-"),
+            size(letter.size_bytes),
+            letter.routing_key or "-",
+            letter.error,
+        )
+        for letter in letters
+    ]
+    screen.table(columns, rows)
+
+
+def show_letter(screen: Screen, found: Found, *, whole: bool) -> None:
+    """Show one letter: why, its properties, its headers, its body."""
+    letter, delivery = found
+    clock = screen.clock([letter.received_at])
+    when = "-"
+    if letter.received_at is not None:
+        when = f"{clock.named(letter.received_at)}, {ago(letter.received_at, screen.now)}"
+    screen.facts(
+        [
+            ("dead letter", letter.id),
+            ("reason", Text(letter.reason, "yellow")),
+            ("what is wrong", letter.error),
+            ("received", when),
+            ("exchange", letter.exchange or "-"),
+            ("routing key", letter.routing_key or "-"),
+            ("queue", letter.queue),
+            ("replayed", f"{letter.replays} times" if letter.replays else "never"),
+            *described(delivery.header),
+        ]
+    )
+    screen.blank()
+    body = readable_body(delivery, _LONGEST_BODY)
+    shown = body if whole else body[:_SHORT_BODY]
+    screen.line((f"body, {size(len(body))}:", "dim"), indent=1)
+    screen.paragraphs(readable(shown), indent=3)
+    if len(shown) < len(body):
+        screen.note(f"the first {len(shown):,} of {len(body):,} bytes; --full shows all")
+
+
+def described(header: bytes) -> list[tuple[str, str | Text]]:
+    """Return the properties and headers of a message for people."""
+    try:
+        pairs: list[tuple[str, str | Text]] = list(properties.others(header).items())
+        for name, value in properties.headers(header).items():
+            pairs.append((name, "(a table or a number)" if value is None else str(value)))
+    except Refused as refused:
+        return [("properties", Text(f"{refused.error}: {header.hex(' ')[:200]}", "red"))]
+    return pairs
+
+
+def readable(body: bytes) -> str:
+    """Return a body as text, JSON with line breaks, and what is no text as hexadecimal."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return "\n".join(_dump(body))
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _dump(body: bytes) -> list[str]:
+    lines = []
+    for start in range(0, len(body), _DUMP_WIDTH):
+        part = body[start : start + _DUMP_WIDTH]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"{start:08x}  {part.hex(' '):{3 * _DUMP_WIDTH}} {text}")
+    return lines

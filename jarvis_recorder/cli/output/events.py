@@ -1,0 +1,90 @@
+"""Events as a list, and one of them with all that is known of it."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from rich.text import Text
+
+from jarvis_recorder.cli.output.screen import NODE, SEVERITY, Column, Screen
+from jarvis_recorder.cli.output.units import ago
+from jarvis_recorder.wire.rpc.results import OneEvent, StoredEvent
+
+_MEDIUM: Final = 100
+_WIDE: Final = 120
+
+
+def show_events(screen: Screen, events: Sequence[StoredEvent], *, continued: bool = False) -> None:
+    """Show events in the order they came in."""
+    clock = screen.clock(event.timestamp for event in events)
+    columns = (
+        Column("id", "dim", "right"),
+        Column(clock.heading()),
+        Column("severity"),
+        Column("type", from_width=_MEDIUM),
+        Column("source", from_width=_WIDE),
+        Column("node", "cyan", most=NODE),
+        Column("resolved by", "green", most=NODE, from_width=_WIDE),
+        Column("summary", wraps=True),
+    )
+    rows = [
+        (
+            str(event.id),
+            clock.text(event.timestamp),
+            severity(event.severity),
+            event.type,
+            event.source,
+            event.node or "-",
+            event.resolved_by or ("yes" if event.resolved else "-"),
+            _summary(screen, event),
+        )
+        for event in events
+    ]
+    screen.table(columns, rows, continued=continued)
+
+
+def severity(value: str) -> Text:
+    """Return a severity in its colour."""
+    return Text(value, SEVERITY.get(value, ""))
+
+
+def _summary(screen: Screen, event: StoredEvent) -> str | Text:
+    """Return the summary; where no column says that it is resolved, a mark before it does."""
+    if not (event.resolved and screen.is_terminal and screen.width < _WIDE):
+        return event.summary
+    return Text.assemble(("✓ ", "green"), (event.summary, "dim"))
+
+
+def show_event(screen: Screen, answer: OneEvent) -> None:
+    """Show everything about one event."""
+    event = answer.event
+    clock = screen.clock([event.timestamp, event.resolved_at, event.recorded_at])
+    when = f"{clock.named(event.timestamp)}, {ago(event.timestamp, screen.now)}"
+    resolution = "no"
+    if event.resolved:
+        resolution = f"{clock.named(event.resolved_at)} by {event.resolved_by or 'nobody named'}"
+    screen.facts(
+        [
+            ("event", str(event.id)),
+            ("time", when + (", when it came in" if event.stamped else "")),
+            ("severity", severity(event.severity)),
+            ("type", event.type),
+            ("source", event.source),
+            ("node", event.node or "-"),
+            ("cluster", event.cluster or "-"),
+            ("summary", event.summary),
+            ("resolved", resolution),
+            ("recorded", clock.named(event.recorded_at)),
+            ("message id", event.message_id or "-"),
+        ]
+    )
+    for name, value in (("details", event.details), ("further fields", event.extra)):
+        if value is not None:
+            screen.blank()
+            screen.line((f"{name}:", "dim"), indent=1)
+            screen.paragraphs(json.dumps(value, indent=2, ensure_ascii=False), indent=3)
+    if event.omitted:
+        names = ["further fields" if name == "extra" else name for name in event.omitted]
+        left_out = f"not shown: {', '.join(names)}; `query event {event.id}` shows it"
+        screen.blank()
+        screen.line((left_out, "dim"), indent=1)

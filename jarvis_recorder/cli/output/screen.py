@@ -1,0 +1,218 @@
+"""Where answers are shown: a terminal with a width and colours, or a pipe with neither."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final, Literal, NamedTuple, TextIO
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from jarvis_recorder.cli.output.sanitize import cut, harmless, harmless_lines
+from jarvis_recorder.cli.output.units import Clock
+
+SEVERITY: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "info": "green"}
+ROLE: Final = {"user": "cyan", "assistant": "magenta", "system": "dim", "tool": "blue"}
+
+_PROSE: Final = 100
+"""Lines of prose are no longer than this: the eye finds the next one."""
+
+_NARROWEST: Final = 60
+"""A narrower terminal has no room for a table: it breaks the lines of a pipe as it can."""
+
+NODE: Final = 16
+"""As many characters of a name are shown where there are more important columns."""
+
+
+class Column(NamedTuple):
+    """
+    A column of a table.
+
+    One that wraps takes what room the others leave. A terminal shows no more than `most`
+    characters of the others, and only from `from_width` on is a column worth its room.
+    """
+
+    heading: str
+    style: str = ""
+    justify: Literal["left", "right"] = "left"
+    wraps: bool = False
+    most: int = 0
+    from_width: int = 0
+
+
+class Screen:
+    """
+    Shows tables, lines and notes; whatever they hold reaches the terminal harmless.
+
+    In a pipe a row is a line, nothing is cut, and notes go to standard error.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        notes: Console,
+        *,
+        now: datetime,
+        zone: tzinfo | None = None,
+    ) -> None:
+        self._console = console
+        self._notes = notes
+        self.now = now
+        self.zone = zone
+        self.is_terminal = console.is_terminal
+        self.has_colours = console.is_terminal and not console.no_color
+        self.width = console.width
+
+    def clock(self, moments: Iterable[datetime | None]) -> Clock:
+        """Return what writes these moments."""
+        return Clock(moments, self.zone)
+
+    def table(
+        self,
+        columns: Sequence[Column],
+        rows: Iterable[Sequence[str | Text]],
+        *,
+        total: Sequence[str | Text] = (),
+        continued: bool = False,
+    ) -> None:
+        """Show a table; a `continued` one goes on below one with the same columns."""
+        if not self.is_terminal or self.width < _NARROWEST:
+            plain = [[_text(cell) for cell in row] for row in (*rows, *([total] if total else []))]
+            self._plain_table(columns, plain, headings=not continued)
+            return
+        shown = [at for at, column in enumerate(columns) if self.width >= column.from_width]
+        table = Table(box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1, 0, 0))
+        for at in shown:
+            _add_column(table, columns[at])
+        for row in rows:
+            table.add_row(*(_text(row[at], self._most(columns[at])) for at in shown))
+        if total:
+            table.add_section()
+            table.add_row(*(_text(total[at]) for at in shown), style="bold")
+        self._console.print(table)
+
+    def _most(self, column: Column) -> int:
+        """Return how many characters of a cell are shown: some lines of it, where it wraps."""
+        return max(2 * self.width - 40, 60) if column.wraps else column.most
+
+    def _plain_table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[Text]], *, headings: bool
+    ) -> None:
+        lines = [[cell.plain for cell in row] for row in rows]
+        if headings:
+            lines.insert(0, [harmless(column.heading.upper()) for column in columns])
+        widths = [max(map(cell_len, cells), default=0) for cells in zip(*lines, strict=True)]
+        for line in lines:
+            padded = (
+                _padded(cell, width, column.justify)
+                for cell, width, column in zip(line, widths, columns, strict=True)
+            )
+            self._write("  ".join(padded).rstrip())
+
+    def line(self, *parts: str | Text | tuple[str, str], indent: int = 0) -> None:
+        """Show one line of text, wrapped on a terminal that is too narrow for it."""
+        text = Text.assemble(*(part if isinstance(part, tuple) else _text(part) for part in parts))
+        text = _text(text)
+        if self.is_terminal:
+            width = min(self.width, _PROSE)
+            self._console.print(Padding(text, (0, 0, 0, indent)), width=width)
+        else:
+            self._write((" " * indent + text.plain).rstrip())
+
+    def paragraphs(self, content: str, *, style: str = "", indent: int = 0) -> None:
+        """Show a text of several lines; the indent tells them from ours."""
+        for line in harmless_lines(content):
+            self.line(Text(line, style), indent=indent)
+
+    def drawing(self, lines: Iterable[Text]) -> None:
+        """Show lines that fit the width as they are."""
+        for line in lines:
+            if self.is_terminal:
+                self._console.print(_text(line), no_wrap=True, overflow="ellipsis")
+            else:
+                self._write(_text(line).plain.rstrip())
+
+    def heading(self, text: str, colour: str = "cyan") -> None:
+        """Show a heading; in a pipe it is a line."""
+        if self.is_terminal:
+            title = Text(harmless(text), style=f"bold {colour}")
+            self._console.print(Rule(title, style=colour, align="left"))
+        else:
+            self._write(harmless(text))
+
+    def facts(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
+        """Show names and values, one below the other."""
+        shown = [(_text(name), _text(value)) for name, value in pairs]
+        if not self.is_terminal:
+            width = max(len(name) for name, _ in shown)
+            for name, value in shown:
+                self._write(f"{name.plain:{width}}  {value.plain}".rstrip())
+            return
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for row in shown:
+            grid.add_row(*row)
+        self._console.print(Padding(grid, (0, 1)))
+
+    def blank(self) -> None:
+        """Show an empty line."""
+        self._write("")
+
+    def note(self, text: str) -> None:
+        """Say something about what is shown: what to try, that there is more."""
+        self._notes.print(Text(harmless(text), style="dim"), soft_wrap=True)
+
+    def _write(self, line: str) -> None:
+        self._console.file.write(line + "\n")
+
+    def flush(self) -> None:
+        """Have it seen now, by whoever reads a pipe."""
+        self._console.file.flush()
+
+
+def open_screen() -> Screen:
+    """Return the screen of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        _show_what_is_encodable(stream)
+    return Screen(
+        Console(highlight=False, emoji=False, markup=False),
+        Console(highlight=False, emoji=False, markup=False, stderr=True),
+        now=datetime.now(UTC),
+    )
+
+
+def _show_what_is_encodable(stream: TextIO) -> None:
+    """Have a terminal that is not of Unicode get question marks, and no failure."""
+    reconfigure: Any = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace" if stream.isatty() else "backslashreplace")
+
+
+def _add_column(table: Table, column: Column) -> None:
+    table.add_column(
+        Text(harmless(column.heading)),
+        style=column.style,
+        justify=column.justify,
+        no_wrap=not column.wraps,
+        overflow="fold" if column.wraps else "ellipsis",
+    )
+
+
+def _text(value: str | Text, length: int = 0) -> Text:
+    """Return it as harmless text, cut where it is longer than `length`."""
+    text = value.copy() if isinstance(value, Text) else Text(harmless(value))
+    text.plain = harmless(text.plain)
+    if length and len(text) > length:
+        text.plain = cut(text.plain, length)
+    return text
+
+
+def _padded(cell: str, width: int, justify: str) -> str:
+    room = " " * (width - cell_len(cell))
+    return room + cell if justify == "right" else cell + room

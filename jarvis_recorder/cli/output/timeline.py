@@ -1,0 +1,87 @@
+"""What was in force, what happened and what was said around a moment, in order."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import NamedTuple
+
+from rich.text import Text
+
+from jarvis_recorder.cli.output.cluster import describe
+from jarvis_recorder.cli.output.events import severity
+from jarvis_recorder.cli.output.screen import NODE, ROLE, Column, Screen
+from jarvis_recorder.cli.output.units import Clock, duration
+from jarvis_recorder.wire.rpc.results import StoredEvent, StoredTurn, Timeline
+
+_CLOCK = "%H:%M:%S"
+
+
+class _Line(NamedTuple):
+    at: datetime
+    what: Text
+    where: str
+    text: str | Text
+
+
+def show_timeline(screen: Screen, answer: Timeline) -> None:
+    """Show a timeline as one table, the moment itself a line in it."""
+    clock = screen.clock([answer.since, answer.timestamp, answer.until])
+    moment = clock.named(answer.timestamp)
+    screen.heading(f"Around {moment}")
+    window = duration(answer.until - answer.since)
+    screen.line(f"{clock.text(answer.since)} to {clock.text(answer.until)}, {window}")
+    screen.line(_in_force(answer, clock))
+    columns = (
+        Column(clock.heading()),
+        Column("from it", "dim", "right"),
+        Column("what"),
+        Column("where", "cyan", most=NODE),
+        Column("summary, words", wraps=True),
+    )
+    pattern = _CLOCK if _is_one_day(answer, clock) else "%Y-%m-%d %H:%M:%S"
+    rows = [
+        (clock.text(line.at, pattern), _offset(line.at - answer.timestamp), line.what, line.where,
+         line.text)
+        for line in _lines(answer)
+    ]  # fmt: skip
+    screen.table(columns, rows)
+    if answer.truncated:
+        screen.note("The window holds more; these are the nearest. Ask for a smaller --window.")
+
+
+def _is_one_day(answer: Timeline, clock: Clock) -> bool:
+    day = "%Y-%m-%d"
+    return clock.text(answer.since, day) == clock.text(answer.until, day)
+
+
+def _in_force(answer: Timeline, clock: Clock) -> Text:
+    if answer.snapshot is None:
+        return Text("no snapshot from before that moment", "dim")
+    age = duration(answer.timestamp - answer.snapshot.timestamp)
+    taken = clock.named(answer.snapshot.timestamp)
+    return Text(f"in force: {describe(answer.snapshot)}, taken {taken} ({age} before)", "dim")
+
+
+def _lines(answer: Timeline) -> Iterator[_Line]:
+    """Yield events, turns and the moment in order; what happened at the moment is after it."""
+    things = chain(map(_event, answer.events), map(_turn, answer.turns))
+    ordered = sorted(things, key=lambda line: line.at)
+    before = [line for line in ordered if line.at < answer.timestamp]
+    yield from before
+    yield _Line(answer.timestamp, Text("▶", "bold cyan"), "", Text("the moment", "bold cyan"))
+    yield from ordered[len(before) :]
+
+
+def _event(event: StoredEvent) -> _Line:
+    return _Line(event.timestamp, severity(event.severity), event.node or "-", event.summary)
+
+
+def _turn(turn: StoredTurn) -> _Line:
+    role = Text(turn.role, ROLE.get(turn.role, ""))
+    return _Line(turn.timestamp, role, turn.session_id, turn.content)
+
+
+def _offset(span: timedelta) -> str:
+    if not span:
+        return ""
+    return f"{'-' if span < timedelta() else '+'}{duration(abs(span))}"

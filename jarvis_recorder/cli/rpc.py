@@ -1,0 +1,271 @@
+"""A running recorder, asked by a command: one question or page after page."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from jarvis_recorder.cli.options import loaded
+from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Question
+
+if TYPE_CHECKING:
+    from jarvis_recorder.cli.output.screen import Screen
+    from jarvis_recorder.client import RecorderClient
+
+Q = TypeVar("Q")
+AnswerT = TypeVar("AnswerT")
+
+DEFAULT_LIMIT: Final = 50
+DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+
+_COMMANDS: Final = {
+    "events.list": "query events",
+    "events.get": "query event",
+    "events.histogram": "query histogram",
+    "events.resolve": "resolve",
+    "conversations.sessions": "query sessions",
+    "conversations.turns": "query turns",
+    "conversations.get": "query turn",
+    "conversations.search": "query search",
+    "conversations.usage": "query usage",
+    "snapshots.latest": "query snapshot",
+    "snapshots.at": "query snapshot",
+    "snapshots.list": "query snapshots",
+    "timeline.around": "query timeline",
+    "recorder.stats": "query stats",
+    "preferences.list": "prefs list",
+    "preferences.get": "prefs get",
+    "preferences.set": "prefs set",
+    "preferences.delete": "prefs delete",
+}
+
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout", metavar="SECONDS", min=0.1, max=3_600, help="How long to wait for an answer."
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=1, help=f"The most to show; {DEFAULT_LIMIT} by default."
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="Show all there are, page after page.")]
+
+
+class Asking(NamedTuple):
+    """Whom to ask, how long to wait, and whether the answer is for a script."""
+
+    url: str
+    timeout: float
+    as_json: bool
+    tls: Tls = Tls()
+
+
+def asking(
+    config: Path | None, overrides: list[str] | None, timeout: float, *, as_json: bool = False
+) -> Asking:
+    """Return it as the options and the settings say."""
+    from jarvis_recorder.runtime import logging
+
+    settings = loaded(config, overrides).settings
+    # What goes wrong is said once, by the command itself.
+    logging.configure("error", settings.log.format)
+    broker = settings.broker
+    return Asking(broker.url.get_secret_value(), timeout, as_json, broker.tls)
+
+
+def made(question: Callable[..., Q], **parameters: Any) -> Q:
+    """Return the question; a parameter that the rules refuse is wrong usage."""
+    try:
+        return question(**parameters)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        what = first["msg"].removeprefix("Value error, ").replace("bucket_seconds", "--bucket")
+        raise typer.BadParameter(f"{where}: {what}" if where else what) from None
+
+
+@asynccontextmanager
+async def connected(whom: Asking) -> AsyncIterator["RecorderClient"]:
+    """Give a client; what goes wrong with it speaks of commands and not of methods."""
+    from jarvis_recorder.client import RecorderClient
+
+    try:
+        async with RecorderClient(
+            whom.url, timeout=whom.timeout, app_id="jarvis-recorder-cli", tls=whom.tls
+        ) as client:
+            yield client
+    except RecorderError as error:
+        error.args = (in_words_of_commands(str(error)),)
+        raise
+
+
+def in_words_of_commands(text: str) -> str:
+    """Return a message with the names of methods replaced by those of our commands."""
+    for method, command in _COMMANDS.items():
+        text = text.replace(method, command)
+    return text
+
+
+def ask(whom: Asking, question: Question[AnswerT]) -> AnswerT:
+    """Return the answer to one question."""
+
+    async def main() -> AnswerT:
+        async with connected(whom) as client:
+            return await client.ask(question)
+
+    return asyncio.run(main())
+
+
+def ask_every_page(whom: Asking, question: Question[AnswerT], field: str) -> AnswerT:
+    """Return the last page of an answer, with the items of all pages in its field."""
+
+    async def main() -> AnswerT:
+        asked: Any = question
+        items: list[Any] = []
+        async with connected(whom) as client:
+            while True:
+                page: Any = await client.ask(asked)
+                items += getattr(page, field)
+                if page.next_cursor is None:
+                    whole: AnswerT = replace(page, **{field: items})
+                    return whole
+                asked = replace(asked, cursor=page.next_cursor)
+
+    return asyncio.run(main())
+
+
+def show(
+    whom: Asking, question: Question[AnswerT], view: "Callable[[Screen, AnswerT], None]"
+) -> None:
+    """Ask one question and show its answer, or print it as JSON."""
+    show_answer(whom, ask(whom, question), view)
+
+
+def show_answer(whom: Asking, answer: AnswerT, view: "Callable[[Screen, AnswerT], None]") -> None:
+    """Show an answer, or print it as JSON."""
+    if whom.as_json:
+        print_json(answer)
+        return
+    from jarvis_recorder.cli.output.screen import open_screen
+
+    view(open_screen(), answer)
+
+
+def print_json(answer: Any) -> None:
+    """Print an answer exactly as the recorder gave it, characters spelt so that none acts."""
+    typer.echo(_json(type(answer), answer))
+
+
+def _json(shape: Any, value: Any) -> str:
+    from jarvis_recorder.cli.output.sanitize import harmless_json
+
+    return harmless_json(adapter(shape).dump_json(value).decode(), sys.stdout.encoding)
+
+
+class ListView(Protocol):
+    """Shows the items of a page; `continued` says that a page went before it."""
+
+    def __call__(
+        self, screen: "Screen", items: Sequence[Any], /, *, continued: bool = False
+    ) -> None: ...
+
+
+class Listing(NamedTuple):
+    """A question that is answered in pages: the field with the items, and how they are shown."""
+
+    question: Any
+    field: str
+    view: ListView
+    nothing: str
+
+
+def wanted(limit: int | None, everything: bool) -> int | None:
+    """Return how many items are wanted, None for all."""
+    if limit is not None and everything:
+        raise typer.BadParameter("--all and --limit exclude each other")
+    return None if everything else limit or DEFAULT_LIMIT
+
+
+def show_pages(whom: Asking, listing: Listing, most: int | None) -> None:
+    """Ask page after page until there are enough items, and show each page as it comes."""
+    asyncio.run(_show_pages(whom, listing, most))
+
+
+async def _show_pages(whom: Asking, listing: Listing, most: int | None) -> None:
+    output: _AsJson | _AsTable = _AsJson(listing) if whom.as_json else _AsTable(listing)
+    question, shown = listing.question, 0
+    async with connected(whom) as client:
+        with _progress(listing.field) as say:
+            while True:
+                size = MAX_LIMIT if most is None else min(most - shown, MAX_LIMIT)
+                page: Any = await client.ask(replace(question, limit=size))
+                items = getattr(page, listing.field)
+                shown += len(items)
+                output.add(items)
+                say(shown)
+                # A short page, even an empty one, may have others behind it.
+                if page.next_cursor is None or shown == most:
+                    break
+                question = replace(question, cursor=page.next_cursor)
+    output.end(shown, page.next_cursor)
+
+
+class _AsJson:
+    """One document like a single answer, written as the pages come."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._between = f'{{"{listing.field}":['
+
+    def add(self, items: Sequence[Any]) -> None:
+        if items:
+            text = _json(list[type(items[0])], items)  # type: ignore[misc]
+            typer.echo(self._between + text[1:-1], nl=False)
+            self._between = ","
+
+    def end(self, shown: int, cursor: str | None) -> None:
+        begun = "" if shown else self._between
+        typer.echo(f'{begun}],"next_cursor":{_json(str | None, cursor)}}}')
+
+
+class _AsTable:
+    def __init__(self, listing: Listing) -> None:
+        from jarvis_recorder.cli.output.screen import open_screen
+
+        self._listing = listing
+        self._screen = open_screen()
+        self._began = False
+
+    def add(self, items: Sequence[Any]) -> None:
+        if items:
+            self._listing.view(self._screen, items, continued=self._began)
+            self._began = True
+
+    def end(self, shown: int, cursor: str | None) -> None:
+        if not shown:
+            self._screen.note(self._listing.nothing)
+        elif cursor is not None:
+            self._screen.note(f"{shown:,} shown; there may be more: --limit, --all")
+
+
+@contextmanager
+def _progress(things: str) -> Iterator[Callable[[int], None]]:
+    """Give a function that says how many there are so far, where that disturbs no output."""
+    if sys.stdout.isatty() or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"Reading {things} …") as status:
+        yield lambda count: status.update(f"Reading {things} … {count:,}")

@@ -1,0 +1,301 @@
+"""What an operator does with dead letters: look, mend, replay, drop."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple, Self
+
+from jarvis_recorder.broker.connection import SYSTEM_TLS
+from jarvis_recorder.broker.dead_letter_queue import DeadQueue, open_dead_queue
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    MessageTooLarge,
+    NotConfirmed,
+    NotFound,
+    RecorderError,
+    Undeliverable,
+)
+from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.dead_letter import Letter, judged, read_letter, revived, topic_of
+from jarvis_recorder.wire.topics import EXCHANGE
+
+_UNDER_WAY: Final = 64
+_UNDER_WAY_BYTES: Final = 64 * 1024 * 1024
+_LOOKED_AT_TOO_OFTEN: Final = (
+    "the queue of dead letters is full, and one was looked at so often that the broker would throw "
+    "it away soon: make room by `jarvis-recorder dead drop` or `dead replay`"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which letters are meant; those that fit everything given."""
+
+    ids: Collection[str] = ()
+    reasons: Collection[str] = ()
+    queue: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def fits(self, letter: Letter) -> bool:
+        if self.ids and letter.id not in self.ids:
+            return False
+        if self.reasons and letter.reason not in self.reasons:
+            return False
+        if self.queue and letter.queue != self.queue:
+            return False
+        return self._fits_in_time(letter.received_at)
+
+    def _fits_in_time(self, moment: datetime | None) -> bool:
+        if self.since is None and self.until is None:
+            return True
+        # What names no time was buried by the broker: it does not say when.
+        if moment is None or (self.since is not None and moment < self.since):
+            return False
+        return self.until is None or moment < self.until
+
+
+class Outcome(StrEnum):
+    """What became of a letter that was to be replayed."""
+
+    REPLAYED = "replayed"
+    NOT_CONFIRMED = "not_confirmed"
+    NO_TOPIC = "no_topic"
+
+
+class Found(NamedTuple):
+    """A letter, and the delivery that holds its body."""
+
+    letter: Letter
+    delivery: Delivery
+
+
+Progress = Callable[[int, int], None]
+"""Told how many letters were looked at, and of how many."""
+
+
+def _silent(_: int, __: int) -> None:
+    pass
+
+
+class DeadLetters:
+    """
+    The dead letters on a broker, for a user who may read and write their queue.
+
+    Each call looks through the whole queue once, and leaves in it what it does not name. Calls
+    wait for each other; two DeadLetters that look at once see a part each. It bounds what it
+    holds, whatever the queue holds.
+    """
+
+    def __init__(self, url: str, progress: Progress = _silent, *, tls: Tls = SYSTEM_TLS) -> None:
+        self._url = url
+        self._tls = tls
+        self._progress = progress
+        self._looking = asyncio.Lock()
+
+    async def iterate(self, wanted: Filter) -> AsyncIterator[Found]:
+        """
+        Yield the letters that fit, oldest first; all stay in the queue.
+
+        Raises:
+            Undeliverable: Behind those that were yielded is one that the broker cannot deliver.
+            RecorderError: The queue is full, and looking at it once more might cost a letter.
+        """
+        async with self._queue() as queue:
+            async for found, fits in self._found(queue, wanted):
+                if fits:
+                    yield found
+                if not await queue.keep(found.delivery):
+                    raise RecorderError(_LOOKED_AT_TOO_OFTEN)
+
+    async def get(self, identity: str) -> Found:
+        """
+        Return one letter.
+
+        Raises:
+            NotFound: There is none of this id.
+            Undeliverable, RecorderError: As `iterate`.
+        """
+        async with self._queue() as queue:
+            async for found, fits in self._found(queue, Filter(ids=(identity,))):
+                if fits:
+                    return found
+                if not await queue.keep(found.delivery):
+                    raise RecorderError(_LOOKED_AT_TOO_OFTEN)
+        raise NotFound(f"there is no dead letter {identity}: was it replayed or dropped?")
+
+    async def drop(self, wanted: Filter) -> int:
+        """
+        Take the letters that fit out of the queue for good, and return how many.
+
+        Raises:
+            Undeliverable: Those before it are dropped. Where all letters are wanted it is, too.
+        """
+        dropped = 0
+        while True:
+            try:
+                async with self._queue() as queue:
+                    async for found, fits in self._found(queue, wanted):
+                        if fits:
+                            await queue.remove(found.delivery)
+                            dropped += 1
+                        else:
+                            await queue.keep(found.delivery)
+            except Undeliverable:
+                if wanted != Filter():
+                    raise
+                # All before it are acked, and the broker has read that: it is the first now.
+                dropped += await self._discard_behind(0)
+            else:
+                return dropped
+
+    async def drop_undeliverable(self) -> int:
+        """Take each letter out of the queue that the broker cannot deliver; return how many."""
+        dropped = 0
+        while True:
+            try:
+                async for _ in self.iterate(Filter()):
+                    pass
+            except Undeliverable as obstacle:
+                dropped += await self._discard_behind(obstacle.position - 1)
+            else:
+                return dropped
+
+    async def _discard_behind(self, count: int) -> int:
+        """Take out the letter behind so many; return 1, or 0 where another stands there now."""
+        async with self._queue() as queue:
+            letters = queue.letters()
+            for _ in range(count):
+                if await anext(letters, None) is None:
+                    return 0
+            return int(await queue.discard_next())
+
+    async def replay(self, wanted: Filter, body: bytes | None = None) -> dict[Outcome, int]:
+        """
+        Publish the letters that fit as the messages they were, and return what became of them.
+
+        Each leaves the queue once the broker has confirmed the message, so one that is replayed
+        as this is killed may be published twice, and is recorded once. What fails again comes
+        back with a count, and is not replayed by the same call. `body` takes the place of
+        each letter's own.
+
+        Raises:
+            Undeliverable: Those before it are published; some of them may not have left.
+            BrokerUnavailable: The same.
+        """
+        outcomes = dict.fromkeys(Outcome, 0)
+        async with self._queue() as queue, _Replaying(queue, body, outcomes) as replaying:
+            try:
+                async for found, fits in self._found(queue, wanted):
+                    if fits:
+                        await replaying.begin(found.delivery)
+                    else:
+                        await queue.keep(found.delivery)
+            except Undeliverable as obstacle:
+                await replaying.end()
+                done = outcomes[Outcome.REPLAYED]
+                raise Undeliverable(
+                    obstacle.position, obstacle.waiting, f"{done:,} are replayed; {obstacle}"
+                ) from obstacle
+        return outcomes
+
+    @asynccontextmanager
+    async def _queue(self) -> AsyncIterator[DeadQueue]:
+        async with self._looking, open_dead_queue(self._url, tls=self._tls) as queue:
+            yield queue
+
+    async def _found(self, queue: DeadQueue, wanted: Filter) -> AsyncIterator[tuple[Found, bool]]:
+        """Yield each letter and whether it fits, for the caller to remove or to keep."""
+        looked_at = 0
+        async for delivery in queue.letters():
+            looked_at += 1
+            self._progress(looked_at, queue.waiting)
+            letter = read_letter(delivery)
+            yield Found(letter, delivery), wanted.fits(letter)
+
+
+class _Replaying:
+    """Replays that are under way together, bounded in number and in bytes."""
+
+    def __init__(self, queue: DeadQueue, body: bytes | None, outcomes: dict[Outcome, int]) -> None:
+        self._queue = queue
+        self._body = body
+        self._outcomes = outcomes
+        self._room = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost: BrokerUnavailable | None = None
+        self._count = self._bytes = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self.end()
+        if kind is None and self._lost is not None:
+            raise self._lost
+
+    async def end(self) -> None:
+        """Return when none is under way."""
+        await asyncio.gather(*self._tasks)
+
+    async def begin(self, delivery: Delivery) -> None:
+        """
+        Begin to replay a letter, as soon as there is room.
+
+        Raises:
+            BrokerUnavailable: One before it could not be replayed, or not taken out.
+        """
+        size = len(delivery.body)
+        async with self._room:
+            await self._room.wait_for(
+                lambda: (
+                    self._count < _UNDER_WAY
+                    and (self._bytes + size <= _UNDER_WAY_BYTES or not self._count)
+                )
+            )
+            self._count += 1
+            self._bytes += size
+        if self._lost is not None:
+            raise self._lost
+        task = asyncio.create_task(self._run(delivery, size))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, delivery: Delivery, size: int) -> None:
+        try:
+            self._outcomes[await self._replay(delivery)] += 1
+        except BrokerUnavailable as error:
+            self._lost = error
+        async with self._room:
+            self._count -= 1
+            self._bytes -= size
+            self._room.notify()
+
+    async def _replay(self, delivery: Delivery) -> Outcome:
+        topic = topic_of(delivery)
+        if topic is None:
+            await self._queue.keep(delivery)
+            return Outcome.NO_TOPIC
+        message = revived(delivery, topic, self._body)
+        try:
+            await self._queue.publish(EXCHANGE, *message)
+        except (NotConfirmed, MessageTooLarge):
+            await self._queue.keep(delivery)
+            return Outcome.NOT_CONFIRMED
+        await self._queue.remove(delivery)
+        return Outcome.REPLAYED
+
+
+def what_is_wrong(found: Found, body: bytes) -> str | None:
+    """Return why a letter with this body would be refused again, None where it would not be."""
+    topic = topic_of(found.delivery)
+    if topic is None:
+        return f"{found.letter.queue} is no queue that is recorded from"
+    message = revived(found.delivery, topic, body)
+    decoded = judged(found.delivery, topic, message, time.time_ns() // 1_000)
+    return decoded.refusals[0].error if decoded.refusals else None

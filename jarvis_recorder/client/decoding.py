@@ -1,0 +1,117 @@
+"""What a subscriber gets to see: deliveries read as records or as notifications. Pure."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json
+
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.codec import decode
+from jarvis_recorder.wire.records import SEVERITIES, Record, Severity
+from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.rpc.results import OneEvent, OnePreference, Preference, StoredEvent
+from jarvis_recorder.wire.topics import TOPICS, Kind, Topic, is_bound
+
+NOTIFICATIONS: Final = "recorder.#"
+_ONE_EVENT: Final = TypeAdapter(OneEvent)
+_ONE_PREFERENCE: Final = TypeAdapter(OnePreference)
+
+
+@dataclass(frozen=True, slots=True)
+class EventResolved:
+    """An event has been resolved."""
+
+    event: StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceChanged:
+    """A preference has been set."""
+
+    preference: Preference
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceDeleted:
+    """A preference is gone."""
+
+    key: str
+
+
+Notification = EventResolved | PreferenceChanged | PreferenceDeleted
+
+
+def bindings(kinds: Collection[Kind]) -> list[str]:
+    """Return the binding keys that records of these kinds are published under."""
+    return [topic.binding for topic in TOPICS if topic.kind in kinds]
+
+
+class RecordReader:
+    """
+    Reads deliveries as records, and keeps those that pass every filter given.
+
+    A record without a severity, a node or a cluster does not pass a filter for one.
+    """
+
+    def __init__(
+        self,
+        *,
+        severity: Severity | None,
+        node: str | None,
+        cluster: str | None = None,
+        now: Callable[[], int],
+    ) -> None:
+        self._severities = SEVERITIES[SEVERITIES.index(severity) :] if severity else None
+        self._node = node
+        self._cluster = cluster
+        self._now = now
+
+    def __call__(self, delivery: Delivery) -> Iterable[Record]:
+        decoded = decode(delivery, _topic(delivery.routing_key), self._now())
+        if decoded.refusals and not decoded.records:
+            raise Refused(decoded.refusals[0].reason, decoded.refusals[0].error)
+        return [record for record in decoded.records if self._passes(record)]
+
+    def _passes(self, record: Record) -> bool:
+        if self._severities and getattr(record.body, "severity", None) not in self._severities:
+            return False
+        if self._cluster is not None and self._cluster != _cluster(record):
+            return False
+        return self._node is None or getattr(record.body, "node", None) == self._node
+
+
+def _cluster(record: Record) -> str | None:
+    """Return the cluster of an event or a snapshot, empty where it names none."""
+    return getattr(record.body, "cluster", "") or "" if record.kind is not Kind.TURN else None
+
+
+def _topic(routing_key: bytes) -> Topic:
+    """Return the topic that a routing key belongs to, as the broker would bind it."""
+    for topic in TOPICS:
+        if is_bound(routing_key, topic.binding):
+            return topic
+    raise ValueError("no records are published under this routing key")
+
+
+def read_notification(delivery: Delivery) -> Iterable[Notification]:
+    """
+    Return the notification that a delivery is, none where this version does not know it.
+
+    Raises:
+        ValueError: It is not what its routing key says.
+    """
+    match delivery.routing_key:
+        case b"recorder.event.resolved":
+            return [EventResolved(_ONE_EVENT.validate_json(delivery.body).event)]
+        case b"recorder.preference.changed":
+            return [_preference(from_json(delivery.body))]
+    return []
+
+
+def _preference(document: Any) -> Notification:
+    match document:
+        case {"preference": {"key": str(key), "deleted": True}}:
+            return PreferenceDeleted(key)
+    return PreferenceChanged(_ONE_PREFERENCE.validate_python(document).preference)

@@ -1,0 +1,85 @@
+"""What a refusal means to the caller: an exception that says who acts next."""
+
+from typing import Final
+
+import aiormq
+from pydantic import ValidationError
+
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    InvalidParameter,
+    NoAnswer,
+    NotAnswered,
+    NotFound,
+    RecorderError,
+    RecorderUnavailable,
+    ResultTooLarge,
+)
+from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+
+NO_RECORDER: Final = (
+    "no recorder has ever run on this broker: start `jarvis-recorder run`, "
+    "or look whether the URL names the right virtual host"
+)
+
+
+class NotSent(BrokerUnavailable):
+    """The connection was gone before anything went out on it; send it on the next one."""
+
+
+_BY_CODE: Final[dict[int, type[RecorderError]]] = {
+    Code.NOT_FOUND: NotFound,
+    Code.CONFLICT: Conflict,
+    Code.FORBIDDEN: Forbidden,
+    Code.DEADLINE_EXCEEDED: DeadlineExceeded,
+    Code.UNAVAILABLE: RecorderUnavailable,
+    Code.RESULT_TOO_LARGE: ResultTooLarge,
+    Code.OUTCOME_UNKNOWN: NoAnswer,
+}
+
+
+def refused(fault: Fault, method: str) -> RecorderError:
+    """Return the exception for an error that came as an answer."""
+    where = f"{method}: {fault.path}: " if fault.path else f"{method}: "
+    text = where + fault.message + (f" ({fault.hint})" if fault.hint else "")
+    error: RecorderError
+    if fault.code == Code.INVALID_PARAMS:
+        error = InvalidParameter(fault.path, text)
+    else:
+        error = _BY_CODE.get(fault.code, NotAnswered)(text)
+    error.code, error.path, error.hint = fault.code, fault.path, fault.hint
+    return error
+
+
+def invalid(error: ValidationError) -> InvalidParameter:
+    """Return the exception for a value that the rules refuse; it never repeats the value."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    text = first["msg"].removeprefix("Value error, ")
+    return InvalidParameter(path, f"{path}: {text}" if path else text)
+
+
+def lost(channel: aiormq.abc.AbstractChannel) -> RecorderError:
+    """Return what the end of a channel means to whoever was waiting for something on it."""
+    closing = channel.closing
+    cause = closing.exception() if closing.done() and not closing.cancelled() else None
+    match cause:
+        case aiormq.exceptions.ChannelNotFoundEntity():
+            return RecorderUnavailable(NO_RECORDER)
+        case aiormq.exceptions.ChannelAccessRefused():
+            return ConfigurationError(
+                f"{cause}: an administrator of the broker grants what is missing"
+            )
+        case aiormq.exceptions.ChannelPreconditionFailed():
+            return ConfigurationError(f"the broker refuses the message: {cause}")
+    return BrokerUnavailable("the connection to the broker was lost")
+
+
+def unsent(channel: aiormq.abc.AbstractChannel) -> RecorderError:
+    """Return what `lost` does, for what never went out on the channel."""
+    error = lost(channel)
+    return NotSent(*error.args) if isinstance(error, BrokerUnavailable) else error

@@ -1,0 +1,130 @@
+"""One connection at a time, opened anew after every loss, for whoever asks or publishes."""
+
+import asyncio
+from typing import NamedTuple, Self
+
+from yarl import URL
+
+from jarvis_recorder.broker.connection import Link, open_link
+from jarvis_recorder.broker.supervisor import Backoff
+from jarvis_recorder.client.publishing import RecordPublisher, open_record_publisher
+from jarvis_recorder.client.rpc_channel import Asker, open_asker
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
+from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net.tls import Tls
+
+
+class Connected(NamedTuple):
+    """What is open on one connection; gone, all of it, when `link.lost` is done."""
+
+    link: Link
+    asker: Asker
+    publisher: RecordPublisher
+
+
+class Lifeline:
+    """
+    Keeps a connection open from entering to leaving.
+
+    Entering waits for the first one and fails as it fails. A later one that the broker refuses
+    for good, because the password was changed, is the last: all who wait hear of it.
+    """
+
+    def __init__(self, url: str, app_id: str, tls: Tls) -> None:
+        try:
+            amqp_url.check(url)
+        except ValueError as error:
+            raise ConfigurationError(f"the broker's URL {error}") from None
+        self._url = url
+        self._app_id = app_id
+        self._tls = tls
+        self._state: asyncio.Future[Connected]
+        self._leaving: asyncio.Future[None]
+        self._task: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._leaving = asyncio.get_running_loop().create_future()
+        self._renew()
+        self._task = asyncio.create_task(self._keep())
+        try:
+            await self._state
+        except BaseException as error:
+            await self._end()
+            if isinstance(error, BrokerUnavailable):
+                hint = "" if str(error).startswith("TLS") else "; is RabbitMQ running there?"
+                raise BrokerUnavailable(
+                    f"no broker at {amqp_url.redacted(self._url)}: {error}{hint}"
+                ) from error
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+        self._renew()
+        self._fail(RecorderError("the client is closed"))
+
+    async def connected(self) -> Connected:
+        """
+        Return what is open, as soon as it is.
+
+        Raises:
+            ConfigurationError: The broker refuses this client for good.
+            RecorderError: The client is closed.
+        """
+        while True:
+            connected = await asyncio.shield(self._state)
+            if not connected.link.lost.done():
+                return connected
+            self._renew(connected)
+
+    def drop(self, connected: Connected) -> None:
+        """Let everybody wait for the next connection instead of this one, which has failed."""
+        self._renew(connected)
+
+    def _renew(self, past: Connected | None = None) -> None:
+        """Let everybody wait for the next connection, unless it is waited for already."""
+        if past is None or (self._state.done() and self._state.result() is past):
+            self._state = asyncio.get_running_loop().create_future()
+            self._state.add_done_callback(_retrieve)
+
+    def _fail(self, error: RecorderError) -> None:
+        if not self._state.done():
+            self._state.set_exception(error)
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        first = True
+        backoff = Backoff()
+        while not self._leaving.done():
+            began = loop.time()
+            try:
+                await self._hold()
+            except BrokerUnavailable as error:
+                if first:
+                    self._fail(error)
+                    return
+            except RecorderError as error:
+                self._fail(error)
+                return
+            first = False
+            await asyncio.sleep(backoff.seconds(loop.time() - began))
+
+    async def _hold(self) -> None:
+        """Open a connection, and return when it is lost or not wanted any more."""
+        async with open_link(self._url, "client", tls=self._tls) as link:
+            asker = await open_asker(link, self._app_id, URL(self._url).user)
+            connected = Connected(link, asker, await open_record_publisher(link))
+            self._state.set_result(connected)
+            await asyncio.wait({link.lost, self._leaving}, return_when=asyncio.FIRST_COMPLETED)
+            self._renew(connected)
+
+    async def _end(self) -> None:
+        # A library may swallow a cancellation while it connects; this is seen nevertheless.
+        self._leaving.set_result(None)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _retrieve(future: asyncio.Future[Connected]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,173 @@
+"""
+Questions out and answers in, many under way together, on one channel.
+
+Replies come by direct reply-to: no queue of the asker's own to declare, and none left behind.
+They are taken straight from the stream, as the recorder takes its deliveries.
+"""
+
+import asyncio
+import time
+import zlib
+from functools import partial
+from typing import Final
+
+import aiormq
+
+from jarvis_recorder.broker.connection import Link, refusals
+from jarvis_recorder.broker.publisher import post
+from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
+from jarvis_recorder.errors import BrokerUnavailable, NotAnswered, RecorderUnavailable
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.properties import decode_request, encode_request
+from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
+
+_GZIP: Final = zlib.MAX_WBITS | 16
+# More than any record takes that could be recorded.
+_MOST_UNPACKED_BYTES: Final = 128 * 1024 * 1024
+_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+
+
+class Asker:
+    """
+    Asks on one channel as long as its connection lasts.
+
+    A reply finds its question by the correlation id. One that comes too late, when nobody
+    waits for it any more, is dropped and counted in `dropped`.
+    """
+
+    def __init__(
+        self, link: Link, channel: aiormq.abc.AbstractChannel, app_id: str, user_id: str | None
+    ) -> None:
+        self._link = link
+        self._channel = channel
+        self._app_id = app_id
+        self._user_id = user_id
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._asked = 0
+        self.dropped = 0
+        link.lost.add_done_callback(self._fail_all)
+
+    async def listen(self) -> None:
+        """
+        Take replies from now on; the broker refuses questions of a channel that does not.
+
+        Raises:
+            BrokerUnavailable: The connection went away.
+        """
+        self._link.reader.deliver_to(self._channel.number, self._take)
+        self._link.reader.return_to(self._channel.number, self._came_back)
+        with refusals("replies cannot be received"):
+            await self._channel.basic_consume(_REPLY_TO, _unreachable, no_ack=True)
+
+    async def ask(self, request: bytes, until: float) -> bytes:
+        """
+        Return the reply to a request; `until` is a time of the event loop's clock.
+
+        Raises:
+            TimeoutError: None came until then.
+            RecorderUnavailable: There is no queue that would take the request.
+            BrokerUnavailable: The connection is gone, and the reply with it; as `NotSent` if
+                it was gone before the request went out.
+            ConfigurationError: The broker does not let this user ask.
+        """
+        if self._link.lost.done():
+            raise unsent(self._channel)
+        self._asked += 1
+        correlation_id = str(self._asked)
+        properties = encode_request(
+            reply_to=_REPLY_TO,
+            correlation_id=correlation_id,
+            expiration_ms=max(1, round((until - self._loop.time()) * 1_000)),
+            app_id=self._app_id,
+            user_id=self._user_id,
+            timestamp=int(time.time()),
+        )
+        reply: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting[correlation_id] = reply
+        try:
+            async with asyncio.timeout_at(until):
+                await self._publish(request, properties)
+                return await reply
+        finally:
+            del self._waiting[correlation_id]
+            # Whoever gave up never reads how its question ended.
+            reply.cancel()
+
+    async def _publish(self, request: bytes, properties: bytes) -> None:
+        try:
+            await post(self._channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
+        except BrokerUnavailable as error:
+            raise unsent(self._channel) from error
+
+    def _take(self, delivery: Delivery) -> None:
+        reply = self._of(delivery.header)
+        if reply is None:
+            self.dropped += 1
+        elif decode_request(delivery.header).content_encoding == "gzip":
+            self._unpack(delivery.body, reply)
+        else:
+            reply.set_result(delivery.body)
+
+    def _unpack(self, body: bytes, reply: asyncio.Future[bytes]) -> None:
+        """Unpack in a thread what was too large for the broker as it was."""
+        unpacking = self._loop.run_in_executor(None, partial(_unpacked, body))
+
+        def unpacked(done: asyncio.Future[bytes]) -> None:
+            if reply.done():
+                return
+            if done.exception():
+                reply.set_exception(NotAnswered("the reply cannot be unpacked"))
+            else:
+                reply.set_result(done.result())
+
+        unpacking.add_done_callback(unpacked)
+
+    def _came_back(self, header: bytes) -> None:
+        if (reply := self._of(header)) is not None:
+            reply.set_exception(RecorderUnavailable(NO_RECORDER))
+
+    def _of(self, header: bytes) -> asyncio.Future[bytes] | None:
+        """Return the future that waits for the message with this header."""
+        try:
+            field = decode_request(header).correlation_id or b""
+        except Refused:
+            return None
+        reply = self._waiting.get(field[1:].decode("ascii", "replace"))
+        return None if reply is None or reply.done() else reply
+
+    def _fail_all(self, _: asyncio.Future[None]) -> None:
+        for reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(lost(self._channel))
+
+
+def _unpacked(body: bytes) -> bytes:
+    """
+    Return a body that was compressed.
+
+    Raises:
+        zlib.error, EOFError: It is damaged, cut short, or larger than any answer.
+    """
+    packed = zlib.decompressobj(_GZIP)
+    whole = packed.decompress(body, _MOST_UNPACKED_BYTES)
+    if not packed.eof:
+        raise EOFError
+    return whole
+
+
+async def open_asker(link: Link, app_id: str, user_id: str | None) -> Asker:
+    """
+    Open a channel to ask on.
+
+    Raises:
+        BrokerUnavailable: The connection went away.
+    """
+    asker = Asker(link, await link.channel(), app_id, user_id)
+    await asker.listen()
+    return asker
+
+
+async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:
+    raise AssertionError("the reader keeps every delivery of a consumed channel")

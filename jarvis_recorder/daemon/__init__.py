@@ -1,0 +1,1 @@
+"""The recorder as a process: recording and answering, assembled and supervised."""

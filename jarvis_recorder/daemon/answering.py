@@ -1,0 +1,98 @@
+"""Answering on one connection after another: attach, answer and announce, drain, leave."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import structlog
+
+from jarvis_recorder.broker.rpc_session import Answering as Connected
+from jarvis_recorder.broker.rpc_session import open_answering
+from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.ports import Clock, Outbox, Tracer
+from jarvis_recorder.rpc.dispatcher import Dispatcher
+from jarvis_recorder.rpc.outbox_relay import Announcer
+from jarvis_recorder.rpc.responder import Responder
+from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
+from jarvis_recorder.telemetry.metrics import MeasuredPublisher
+from jarvis_recorder.telemetry.status import Progress
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS: Final = 3.0
+
+
+class Answering:
+    """What answers from one archive; each attempt lasts as long as its connection."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        outbox: Outbox,
+        progress: Progress,
+        tracer: Tracer,
+        clock: Clock,
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._outbox = outbox
+        self._progress = progress
+        self._tracer = tracer
+        self._clock = clock
+        self._stop = stop
+
+    async def attempt(self) -> None:
+        """
+        Answer and announce until the process is told to stop.
+
+        Raises:
+            BrokerUnavailable: The connection is lost; try again.
+            RecorderError: What ends the process.
+        """
+        broker = self._settings.broker
+        async with contextlib.AsyncExitStack() as stack:
+            opening = open_answering(
+                broker.url.get_secret_value(),
+                broker.topology,
+                tls=broker.tls,
+                heartbeat=broker.heartbeat,
+            )
+            connected = await unless_stopped(self._stop, stack.enter_async_context(opening))
+            if connected is not None:
+                await self._answer(connected)
+
+    async def _answer(self, connected: Connected) -> None:
+        responder = Responder(
+            connected.requests,
+            self._dispatcher,
+            self._tracer,
+            clock=self._clock,
+            concurrency=self._settings.rpc.concurrency,
+        )
+        announcer = Announcer(
+            self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
+        )
+        await connected.requests.start(responder.take)
+        log.info("answering", concurrency=self._settings.rpc.concurrency)
+        self._progress.answering = True
+        announcing = asyncio.create_task(announcer.run())
+        ends = (connected.link.lost, self._dispatcher.failed, announcing)
+        try:
+            await first_of(self._stop, *ends)
+            await raise_first(*ends)
+            await self._drain(connected, responder)
+        finally:
+            self._progress.answering = False
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
+            await responder.drain(0)
+
+    @staticmethod
+    async def _drain(connected: Connected, responder: Responder) -> None:
+        """Take no more, answer what is held, and leave once the broker has read every ack."""
+        await connected.requests.cancel()
+        await responder.drain(_DRAIN_SECONDS)
+        await connected.requests.close()

@@ -1,0 +1,193 @@
+"""The composition root: opens everything, runs it, closes it in reverse."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from jarvis_recorder import __version__
+from jarvis_recorder.broker.supervisor import supervise
+from jarvis_recorder.config.settings import Loaded, sqlite_path
+from jarvis_recorder.daemon.answering import Answering
+from jarvis_recorder.daemon.recording import Recording
+from jarvis_recorder.daemon.watchdog import Pulse
+from jarvis_recorder.errors import RecorderError, StorageDamaged
+from jarvis_recorder.monitoring import monitored
+from jarvis_recorder.net.amqp_url import is_exposed, redacted
+from jarvis_recorder.ports import Archive
+from jarvis_recorder.rpc.dispatcher import Dispatcher
+from jarvis_recorder.rpc.permissions import Permissions
+from jarvis_recorder.runtime.systemd import ServiceManager
+from jarvis_recorder.spec.openrpc import document
+from jarvis_recorder.storage.sqlite.damage import set_aside
+from jarvis_recorder.storage.sqlite.maintenance import Retention
+from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.telemetry.metrics import Calls
+from jarvis_recorder.telemetry.status import Progress
+from jarvis_recorder.telemetry.tracing import open_tracer
+from jarvis_recorder.wire.rpc.results import Activity
+from jarvis_recorder.wire.times import to_datetime
+
+log = structlog.get_logger(__name__)
+
+_SUMMARY_SECONDS: Final = 10.0
+_ACKNOWLEDGE: Final = "jarvis-recorder db acknowledge"
+
+
+def now() -> int:
+    """The present moment in microseconds since the epoch."""
+    return time.time_ns() // 1_000
+
+
+def _first(errors: ExceptionGroup[RecorderError]) -> RecorderError:
+    """The first error of a group, however deep."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
+class App:
+    """The recorder of one database and one broker."""
+
+    def __init__(self, loaded: Loaded, stop: asyncio.Event) -> None:
+        self._settings = loaded.settings
+        self._path = sqlite_path(loaded)
+        self._broker_origin = loaded.origins["broker.url"]
+        self._stop = stop
+        self._started_at = to_datetime(now())
+        self._per_second = 0.0
+        self._large = asyncio.Lock()
+        """Held while something large is in memory, a message or a reply."""
+        self._calls = Calls()
+        self._tracer = open_tracer(os.environ)
+        self.progress = Progress()
+
+    async def run(self) -> None:
+        """
+        Record and answer until `stop` is set.
+
+        Raises:
+            RecorderError: What ends the process; its `exit_code` says how.
+        """
+        if not self._settings.rpc.permissions:
+            log.info("everyone_may_ask_everything", setting="rpc.permissions")
+        url = self._settings.broker.url.get_secret_value()
+        if is_exposed(url):
+            log.warning("broker_connection_not_encrypted", url=redacted(url), use="amqps://")
+        async with Pulse(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
+            while True:
+                try:
+                    await self._run_on(pulse)
+                except StorageDamaged as error:
+                    if self._settings.store.on_corruption == "stop":
+                        raise
+                    # What was not committed comes again from the broker, into a new file.
+                    set_aside(self._path, error)
+                else:
+                    break
+        await asyncio.to_thread(self._tracer.close)
+        log.info("stopped", **self._summary())
+
+    async def _run_on(self, pulse: Pulse) -> None:
+        async with open_store(self._path, now) as store:
+            if store.quarantined:
+                log.error("quarantine_waits", path=str(store.quarantined), command=_ACKNOWLEDGE)
+            reporter = asyncio.create_task(self._report())
+            try:
+                with pulse.watching(store.writer.answers):
+                    await self._run_monitored(store)
+            finally:
+                reporter.cancel()
+
+    async def _run_monitored(self, store: Store) -> None:
+        listen = self._settings.http.listen
+        async with monitored(listen, self.progress, self._calls, store.probe, now):
+            await self._run_parts(store)
+
+    async def _run_parts(self, store: Store) -> None:
+        """Run both parts side by side; what ends the process in one of them ends the other."""
+        recording = Recording(
+            settings=self._settings,
+            repository=store.repository,
+            progress=self.progress,
+            tracer=self._tracer,
+            clock=now,
+            large=self._large,
+            stop=self._stop,
+        )
+        answering = Answering(
+            settings=self._settings,
+            dispatcher=self._dispatcher(store.archive),
+            outbox=store.outbox,
+            progress=self.progress,
+            tracer=self._tracer,
+            clock=now,
+            stop=self._stop,
+        )
+        failure: RecorderError | None = None
+        try:
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(self._retention(store).run(self._stop))
+                parts.create_task(store.upkeep.run(self._stop))
+                parts.create_task(self._supervised("recording", recording.attempt))
+                parts.create_task(self._supervised("answering", answering.attempt))
+        except* RecorderError as errors:
+            failure = _first(errors)
+        # Python before 3.11.4 wraps what is raised inside `except*` in another group.
+        if failure is not None:
+            raise failure
+
+    def _retention(self, store: Store) -> Retention:
+        settings = self._settings
+        return Retention(settings.retention, settings.store, store.path, store.writer, now)
+
+    def _dispatcher(self, archive: Archive) -> Dispatcher:
+        return Dispatcher(
+            archive=archive,
+            permissions=Permissions(self._settings.rpc.permissions),
+            activity=self._activity,
+            document=document,
+            calls=self._calls,
+            large=self._large,
+        )
+
+    async def _supervised(self, part: str, attempt: Callable[[], Awaitable[None]]) -> None:
+        await supervise(
+            attempt,
+            part=part,
+            address=redacted(self._settings.broker.url.get_secret_value()),
+            origin=self._broker_origin,
+            stop=self._stop,
+        )
+
+    def _activity(self) -> Activity:
+        progress = self.progress
+        return Activity(
+            __version__,
+            progress.state.value,
+            self._started_at,
+            progress.stored,
+            progress.duplicates,
+            progress.dead_letters.total(),
+            self._per_second,
+            round(progress.lag_seconds(now()), 3),
+        )
+
+    async def _report(self) -> None:
+        while True:
+            before = self.progress.stored
+            await asyncio.sleep(_SUMMARY_SECONDS)
+            self._per_second = round((self.progress.stored - before) / _SUMMARY_SECONDS, 1)
+            log.info("summary", per_second=self._per_second, **self._summary())
+
+    def _summary(self) -> dict[str, object]:
+        progress = self.progress
+        return {
+            "state": progress.state.value,
+            "stored": progress.stored,
+            "duplicates": progress.duplicates,
+            "dead_lettered": progress.dead_letters.total(),
+            "batches": progress.batches,
+        }

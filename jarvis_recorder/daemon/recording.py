@@ -1,0 +1,254 @@
+"""Recording on one session after another: attach, work, drain, leave."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from jarvis_recorder.broker.session import Session, open_session
+from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    LostAtStart,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
+from jarvis_recorder.ingest.dead_letter_publisher import DeadLetters
+from jarvis_recorder.ingest.intake import Intake
+from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
+from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.ingest.slow_start import SlowStart
+from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
+from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
+from jarvis_recorder.telemetry.metrics import MeasuredPublisher
+from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS: Final = 3.0
+_RETRY_SECONDS: Final = 2.0
+# What is fetched is acked one by one. RabbitMQ holds acks back where 32 of a channel are not in the
+# queue's log yet, and drops those when the channel closes.
+_FETCHED_AT_ONCE: Final = 16
+# One snapshot may be as large as four thousand events.
+_SNAPSHOT_PREFETCH: Final = 100
+
+
+class _Pipeline(NamedTuple):
+    """What works on the deliveries of one session."""
+
+    intake: Intake
+    dead_letters: DeadLetters
+    recorder: Recorder
+
+
+class Recording:
+    """What records into one repository; each attempt lasts as long as its session."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        repository: Repository,
+        progress: Progress,
+        tracer: Tracer,
+        clock: Clock,
+        large: asyncio.Lock,
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._repository = repository
+        self._large = large
+        self._tracer = tracer
+        self._clock = clock
+        self._stop = stop
+        self.progress = progress
+
+    async def attempt(self) -> None:
+        """
+        Record until the process is told to stop.
+
+        Raises:
+            BrokerUnavailable: The session is lost; try again.
+            RecorderError: What ends the process.
+        """
+        try:
+            await self._record()
+        except OutageTooLong as outage:
+            # The session is over: the broker has its messages back, and counts one failed
+            # delivery of each. So there is no other session before these can be stored, or a
+            # disk that is all but full would count the messages up to their limit.
+            await self._until_stored(outage.records)
+
+    async def _record(self) -> None:
+        """Record on one session, from connecting until it is lost or the process stops."""
+        self.progress.state = State.CONNECTING
+        broker = self._settings.broker
+        async with contextlib.AsyncExitStack() as stack:
+            opening = open_session(
+                broker.url.get_secret_value(),
+                broker.topology,
+                tls=broker.tls,
+                heartbeat=broker.heartbeat,
+            )
+            session = await unless_stopped(self._stop, stack.enter_async_context(opening))
+            if session is None:
+                return
+            self.progress.connected = True
+            pipeline = self._pipeline(session)
+            working = asyncio.create_task(pipeline.recorder.run())
+            try:
+                await self._work(session, pipeline, working)
+            finally:
+                self.progress.detach()
+                pipeline.intake.abandon()
+                await self._leave(working, pipeline.dead_letters)
+
+    async def _work(
+        self, session: Session, pipeline: _Pipeline, working: asyncio.Task[None]
+    ) -> None:
+        # The recorder works already: the first queue may fill the intake, and a flow that is
+        # paused would hold back the answers that attaching to the others waits for.
+        attaching = asyncio.create_task(self._attach(session, pipeline.intake))
+        try:
+            ends: set[asyncio.Future[Any]] = {attaching, working, session.lost}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await raise_first(session.lost, working)
+            consumers = await attaching
+        except BrokerUnavailable as error:
+            raise LostAtStart(str(error)) from error
+        finally:
+            attaching.cancel()
+        self.progress.attach()
+        log.info("recording", queues=[topic.queue for topic in TOPICS])
+        await first_of(self._stop, working, session.lost)
+        await raise_first(working, session.lost)
+        if await self._drain(session, consumers, pipeline, working):
+            await self._sweep(session)
+
+    def _pipeline(self, session: Session) -> _Pipeline:
+        intake = Intake(session.flow, self._clock, self._large)
+        dead_letters = DeadLetters(
+            MeasuredPublisher(session.publisher, self.progress.sent), self.progress
+        )
+        recorder = Recorder(
+            intake=intake,
+            repository=self._repository,
+            dead_letters=dead_letters,
+            progress=self.progress,
+            clock=self._clock,
+            tracer=self._tracer,
+            large=self._large,
+        )
+        return _Pipeline(intake, dead_letters, recorder)
+
+    async def _attach(self, session: Session, intake: Intake) -> list[Consumer]:
+        """
+        Consume every queue, after a slow start of one after the other.
+
+        In random order, so that one queue that begins with what ends the process cannot keep
+        the others waiting through every restart.
+        """
+        for topic in random.sample(TOPICS, len(TOPICS)):
+            await SlowStart(topic, session.consumer, intake, self._stop).run()
+        consumers: list[Consumer] = []
+        for topic in () if self._stop.is_set() else TOPICS:
+            prefetch = self._settings.ingest.prefetch
+            if topic.kind is Kind.SNAPSHOT:
+                prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
+            consumer = await session.consumer(topic.queue, prefetch)
+            await consumer.start(intake.sink(Lane(topic, consumer, prefetch)))
+            consumers.append(consumer)
+        return consumers
+
+    async def _drain(
+        self,
+        session: Session,
+        consumers: list[Consumer],
+        pipeline: _Pipeline,
+        working: asyncio.Task[None],
+    ) -> bool:
+        """
+        Take no more, finish what is held, and leave once the broker has read every ack.
+
+        Return False where the storage is away: then what is held goes back to the broker.
+        """
+        self.progress.state = State.STOPPING
+        for consumer in consumers:
+            await consumer.cancel()
+        pipeline.intake.close()
+        ends: set[asyncio.Future[None]] = {working, session.lost}
+        await asyncio.wait(ends, timeout=_DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await raise_first(working, session.lost)
+        if not working.done():
+            log.warning("stopped_without_storage")
+            return False
+        await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
+        for consumer in consumers:
+            await consumer.close()
+        return True
+
+    async def _sweep(self, session: Session) -> None:
+        """
+        Record what cancelling has left marked as redelivered.
+
+        A quorum queue may hand messages to a consumer while it is being cancelled: no one
+        receives them. They are first in the queue, so this ends behind the first other one.
+        """
+        pipeline = self._pipeline(session)
+        working = asyncio.create_task(pipeline.recorder.run())
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                for topic in TOPICS:
+                    await self._sweep_queue(session, topic, pipeline)
+                pipeline.intake.close()
+                await working
+        except TimeoutError:
+            log.warning("sweep_given_up")
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _sweep_queue(self, session: Session, topic: Topic, pipeline: _Pipeline) -> None:
+        consumer = await session.consumer(topic.queue, 0)
+        sink = pipeline.intake.sink(Lane(topic, consumer))
+        fetched = 0
+        while (delivery := await consumer.fetch()) is not None:
+            sink(delivery)
+            fetched += 1
+            if fetched % _FETCHED_AT_ONCE == 0:
+                await pipeline.intake.settled()
+            if not delivery.redelivered:
+                break
+        await pipeline.intake.settled()
+        await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
+        await consumer.close()
+
+    async def _leave(self, working: asyncio.Task[None], dead_letters: DeadLetters) -> None:
+        """End what belongs to the session, giving a commit under way the time to finish."""
+        if not self._stop.is_set():
+            await asyncio.wait({working}, timeout=_DRAIN_SECONDS)
+        working.cancel()
+        (outcome,) = await asyncio.gather(working, return_exceptions=True)
+        await dead_letters.drain(0)
+        if isinstance(outcome, StorageUncertain | StorageDamaged):
+            raise outcome
+
+    async def _until_stored(self, records: Sequence[Record]) -> None:
+        """Store what could not be stored; it comes again from the broker, as a duplicate."""
+        while not self._stop.is_set():
+            try:
+                await self._repository.append(records, self._clock())
+            except StorageUnavailable as error:
+                self.progress.state = State.STORAGE_UNAVAILABLE
+                log.warning("storage_unavailable", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), _RETRY_SECONDS)
+            else:
+                return

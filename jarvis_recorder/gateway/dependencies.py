@@ -1,0 +1,140 @@
+"""What handlers ask of a request: its JSON, its times, its deadline, its caller."""
+
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import BeforeValidator
+from starlette.responses import Response
+
+from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client.methods import Ask
+from jarvis_recorder.gateway.auth import Caller, Role, Tokens, unauthenticated
+from jarvis_recorder.gateway.problems import Problem
+from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.rpc.params import AnswerT, Question
+from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
+
+LONGEST_WAIT: Final = 60.0
+# An offset whose plus sign a URL has turned into the space that it stands for there.
+_PLUS: Final = re.compile(r"(.*[0-9]) ([0-9]{2}:?(?:[0-9]{2})?)").fullmatch
+_TIME_OF_DAY: Final = re.compile(r"[Tt ][0-9]{2}:[0-9]{2}").search
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])").search
+
+
+class StrictRequest(Request):
+    """A request whose JSON means one thing only; what does not is the caller's mistake."""
+
+    async def json(self) -> Any:
+        try:
+            return strict_json.parse(await self.body())
+        except Refused as refused:
+            raise Problem(HTTPStatus.BAD_REQUEST, f"the body: {refused.error}") from None
+
+
+class StrictRoute(APIRoute):
+    """A route that knows who calls before it reads what they send, and reads JSON strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handler = super().get_route_handler()
+        wants_caller = _depends(self.dependant, _caller)
+        wants_operator = _depends(self.dependant, _operator)
+
+        async def strict(request: Request) -> Response:
+            # FastAPI reads the body before it asks for anything that a handler depends on.
+            if wants_caller:
+                request.state.caller = caller = _caller_of(request)
+                if wants_operator and caller.role is not Role.OPERATOR:
+                    raise Problem(
+                        HTTPStatus.FORBIDDEN, f"{caller.name} may read, and change nothing"
+                    )
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def _depends(dependant: Dependant, call: Callable[..., Any]) -> bool:
+    return any(one.call is call or _depends(one, call) for one in dependant.dependencies)
+
+
+def _caller_of(request: Request) -> Caller:
+    """
+    Return who calls, as their token says.
+
+    Raises:
+        Problem: There is no token, or none that is valid (401).
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise unauthenticated("Authentication required")
+    tokens: Tokens = request.app.state.tokens
+    return tokens.read(token.strip())
+
+
+def _moment(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    if (split := _PLUS(text)) and _TIME_OF_DAY(split[1]):
+        text = f"{split[1]}+{split[2]}"
+    # The original takes a day; it is one of UTC, as all its times are.
+    return to_datetime(parse_rfc3339(f"{text}T00:00:00Z" if _DAY(text) else text))
+
+
+When = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    Query(description="RFC 3339 with an offset, or a day of UTC"),
+]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _client(request: Request) -> RecorderClient:
+    client: RecorderClient = request.app.state.client
+    return client
+
+
+# For the document only: what it refuses would have no words of ours.
+_Bearer = Depends(HTTPBearer(scheme_name="token", bearerFormat="JWT", auto_error=False))
+
+
+async def _caller(request: Request, _: Annotated[Any, _Bearer]) -> Caller:
+    """Return who calls; `StrictRoute` has read the token before anything else."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+Reading = Annotated[Caller, Depends(_caller)]
+
+
+async def _operator(caller: Reading) -> Caller:
+    """Return who calls; `StrictRoute` lets no one else come here."""
+    return caller
+
+
+Operating = Annotated[Caller, Depends(_operator)]
+
+
+async def _asking(request: Request, client: Annotated[RecorderClient, Depends(_client)]) -> Ask:
+    """Return what asks the recorder within the time that the caller would wait (RFC 7240)."""
+    wait = _WAIT(request.headers.get("prefer", ""))
+    seconds = min(max(float(wait[1]), 0.1), LONGEST_WAIT) if wait else None
+
+    async def ask(question: Question[AnswerT]) -> AnswerT:
+        return await client.ask(question, timeout=seconds)
+
+    return ask
+
+
+Client = Annotated[RecorderClient, Depends(_client)]
+Asking = Annotated[Ask, Depends(_asking)]

@@ -1,0 +1,227 @@
+"""`/api/memory`: events and preferences, as the original system's frontend calls them."""
+
+from typing import Annotated, Any
+
+from fastapi import Header, Request, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from jarvis_recorder.client.methods import made
+from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.routes.parameters import (
+    Cursor,
+    Limit,
+    MinSeverity,
+    OfCluster,
+    Resolved,
+    Text,
+    router,
+)
+from jarvis_recorder.gateway.schemas import (
+    Deleted,
+    EventPage,
+    OneEvent,
+    OnePreference,
+    PreferencePage,
+    reply,
+)
+from jarvis_recorder.gateway.sse import Live
+from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.moments import Moment
+from jarvis_recorder.wire.records import (
+    ClusterName,
+    EventType,
+    Identity,
+    NodeName,
+    Severity,
+    Source,
+    Summary,
+)
+from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.rpc import params
+
+routes = router(tag="memory")
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+def _details(value: Any) -> Any:
+    """Return what a text of JSON says: others than the original's frontend want an object."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = strict_json.parse(value.encode())
+    except (Refused, UnicodeEncodeError):
+        return value
+    return parsed if isinstance(parsed, dict | list) else value
+
+
+# The request reads other words for a severity, such as Proxmox VE's, and keeps the word that was sent.
+_AnySeverity = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}],
+            "description": "info, warning, error or critical, or another system's word for one",
+            "examples": ["info", "warning", "error", "critical"],
+        }
+    ),
+]
+
+
+class NewEvent(_Body):
+    """An event to record; `details` is JSON, or JSON as a text. Other fields are kept too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: EventType
+    source: Source
+    summary: Summary
+    severity: _AnySeverity = "info"
+    node: NodeName | None = None
+    cluster: ClusterName | None = None
+    details: Annotated[Any, BeforeValidator(_details)] = None
+    timestamp: Moment | None = None
+
+
+def _value(value: Any) -> Any:
+    """Return the text that is kept, as the original makes it of a number or a flag."""
+    return value if isinstance(value, str) else strict_json.dump(value)
+
+
+class NewValue(_Body):
+    """A preference's new value; with `expectedVersion` only where it stands at that version."""
+
+    value: Annotated[
+        str,
+        BeforeValidator(_value),
+        WithJsonSchema({"description": "a text; any other JSON is kept as its text"}),
+    ]
+    expected_version: Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1)] = None
+
+
+@routes.get("/memory/events", response_model=EventPage)
+async def list_events(
+    _: Reading,
+    ask: Asking,
+    *,
+    type: EventType | None = None,  # noqa: A002 - the parameter's public name
+    severity: Severity | None = None,
+    source: Source | None = None,
+    node: str | None = None,
+    resolved: Resolved = None,
+    since: When | None = None,
+    until: When | None = None,
+    text: Text = None,
+    cluster: OfCluster = None,
+    min_severity: MinSeverity = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Events, newest first; the filters combine."""
+    page = await ask(
+        made(
+            params.ListEvents,
+            type=type,
+            severity=severity,
+            source=source,
+            node=node,
+            resolved=resolved,
+            since=since,
+            until=until,
+            text=text,
+            cluster=cluster,
+            min_severity=min_severity,
+            limit=limit,
+            cursor=cursor,
+        )
+    )
+    return reply(EventPage, page)
+
+
+@routes.get("/memory/events/unresolved", response_model=EventPage)
+async def unresolved_events(
+    _: Reading,
+    ask: Asking,
+    *,
+    type: EventType | None = None,  # noqa: A002 - the parameter's public name
+    cluster: OfCluster = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Events that no one has resolved, newest first; of every type, as the original answers."""
+    question = made(params.UnresolvedEvents, type=type, cluster=cluster, limit=limit, cursor=cursor)
+    return reply(EventPage, await ask(question))
+
+
+@routes.post("/memory/events", status_code=201, response_model=OneEvent)
+async def record_event(
+    request: Request,
+    _: Operating,
+    ask: Asking,
+    event: NewEvent,
+    idempotency_key: Annotated[
+        Identity | None, Header(description="the same one is recorded once")
+    ] = None,
+) -> Response:
+    """Record an event; it is in the database, on disk, before this answers."""
+    recorded = await ask(
+        made(
+            params.RecordEvent,
+            type=event.type,
+            source=event.source,
+            summary=event.summary,
+            severity=event.severity,
+            node=event.node,
+            cluster=event.cluster,
+            details=event.details,
+            timestamp=event.timestamp,
+            message_id=idempotency_key,
+            extra=event.model_extra or None,
+        )
+    )
+    live: Live = request.app.state.live
+    live.recorded(recorded.event)
+    return reply(OneEvent, recorded, 201)
+
+
+@routes.get("/memory/preferences", response_model=PreferencePage)
+async def list_preferences(
+    _: Reading,
+    ask: Asking,
+    prefix: str = "",
+    limit: Limit = params.MAX_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Preferences in the order of their keys."""
+    page = await ask(made(params.ListPreferences, prefix=prefix, limit=limit, cursor=cursor))
+    return reply(PreferencePage, page)
+
+
+@routes.get("/memory/preferences/{key:any}", response_model=OnePreference)
+async def get_preference(_: Reading, ask: Asking, key: str) -> Response:
+    """One preference."""
+    return reply(OnePreference, await ask(made(params.GetPreference, key=key)))
+
+
+@routes.put("/memory/preferences/{key:any}", response_model=OnePreference)
+async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValue) -> Response:
+    """Set a preference; 409 where it stands at another version than expected."""
+    answer = await ask(
+        made(
+            params.SetPreference,
+            key=key,
+            value=body.value,
+            expected_version=body.expected_version,
+            updated_by=caller.name,
+        )
+    )
+    return reply(OnePreference, answer)
+
+
+@routes.delete("/memory/preferences/{key:any}", response_model=Deleted)
+async def delete_preference(_: Operating, ask: Asking, key: str) -> Response:
+    """Delete a preference; one that is not there is no error."""
+    return reply(Deleted, await ask(made(params.DeletePreference, key=key)))

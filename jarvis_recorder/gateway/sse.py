@@ -1,0 +1,236 @@
+"""
+What goes on, as it goes on, to every page that looks.
+
+Source: server-sent events, as the HTML standard has them. One subscription serves all pages,
+each record is written once, and what arrives within a moment goes out together. A page that
+reads too slowly is dropped: what waits for it is bounded, and nobody waits for it.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterable, Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import structlog
+from fastapi import Response
+from pydantic_core import to_json
+
+from jarvis_recorder.client import (
+    EventResolved,
+    Notification,
+    PreferenceChanged,
+    PreferenceDeleted,
+    RecorderClient,
+)
+from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.gateway.schemas import Event, Preference, Shape
+from jarvis_recorder.wire import records
+from jarvis_recorder.wire.rpc.results import StoredEvent
+from jarvis_recorder.wire.times import format_rfc3339
+
+log = structlog.get_logger(__name__)
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+_TOGETHER_SECONDS: Final = 0.05
+_SILENCE_SECONDS: Final = 15.0
+_MOST_WAITING_BYTES: Final = 1024 * 1024
+# What one piece puts into the connection's own buffer; more waits here, where it is shared.
+_MOST_TOGETHER_BYTES: Final = 64 * 1024
+_LONGEST_CONTENT: Final = 4_000
+_AGAIN_SECONDS: Final = 2.0
+_MOST_PAGES: Final = 200
+_MOST_OF_ONE: Final = 50
+# A token is looked at when a page comes: now and then it has to come again.
+_LONGEST_SECONDS: Final = 3_600.0
+
+
+class Live:
+    """The pages that look, and what is sent to them."""
+
+    def __init__(self, client: RecorderClient) -> None:
+        self._client = client
+        self._pages: dict[_Page, None] = {}
+
+    async def run(self) -> None:
+        """Pass on what is published and announced, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(self._client.tail, _record))
+            group.create_task(self._follow(self._client.notifications, _notification))
+
+    async def _follow(self, subscribe: Callable[[], Any], write: Callable[[Any], bytes]) -> None:
+        while True:
+            try:
+                async with subscribe() as subscription:
+                    await self._pass_on(subscription, write)
+            except RecorderError as error:
+                # At the start only: a subscription that worked comes back by itself.
+                log.warning("not_listening", error=str(error))
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _pass_on(
+        self, subscription: AsyncIterable[Any], write: Callable[[Any], bytes]
+    ) -> None:
+        async for one in subscription:
+            if self._pages:
+                self._put(write(one))
+
+    def recorded(self, event: StoredEvent) -> None:
+        """Show an event that was recorded through the gateway, and so never published."""
+        if self._pages:
+            self._put(_sent("event", _shown(Event, event)))
+
+    def _put(self, text: bytes) -> None:
+        for page in self._pages:
+            page.put(text)
+
+    def page(self, caller: str) -> "LivePage":
+        """
+        Return the response that goes on until the page is gone.
+
+        A new page is always shown. The oldest of its caller gives way where the caller has too
+        many; where there are too many in all, the oldest of the caller who has most.
+        """
+        return LivePage(caller, self._pages)
+
+
+class _Page:
+    """What waits for one page; the texts themselves are shared by all."""
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._arrived = asyncio.Event()
+        self._over = asyncio.Event()
+
+    def put(self, text: bytes) -> None:
+        if self._waiting_bytes + len(text) > _MOST_WAITING_BYTES:
+            if not self._over.is_set():
+                log.warning("page_dropped", reason="it reads too slowly")
+            self.end()
+            return
+        self._waiting.append(text)
+        self._waiting_bytes += len(text)
+        self._arrived.set()
+
+    def end(self) -> None:
+        self._over.set()
+
+    async def ended(self) -> None:
+        await self._over.wait()
+
+    async def next(self) -> bytes:
+        """Return what has gathered, a comment where it is silent for long."""
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                await self._arrived.wait()
+        except TimeoutError:
+            return b":\n\n"
+        await asyncio.sleep(_TOGETHER_SECONDS)
+        gathered, size = [], 0
+        while self._waiting and size < _MOST_TOGETHER_BYTES:
+            gathered.append(self._waiting.popleft())
+            size += len(gathered[-1])
+        self._waiting_bytes -= size
+        if not self._waiting:
+            self._arrived.clear()
+        return b"".join(gathered)
+
+
+class LivePage(Response):
+    """Server-sent events until the page leaves, reads too slowly, or has been there for long."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, caller: str, pages: dict[_Page, None]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["Content-Length"]
+        self._caller = caller
+        self._pages = pages
+
+    async def __call__(self, _: Any, receive: Receive, send: Send) -> None:
+        _make_room(self._pages, self._caller)
+        page = _Page(self._caller)
+        self._pages[page] = None
+        ends = [
+            asyncio.ensure_future(self._send_all(page, send)),
+            asyncio.ensure_future(_gone(receive)),
+            asyncio.ensure_future(page.ended()),
+        ]
+        try:
+            await asyncio.wait(ends, timeout=_LONGEST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._pages.pop(page, None)
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+    async def _send_all(self, page: _Page, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        # A proxy that sees nothing may hold everything back.
+        await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
+        while True:
+            body = await page.next()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _make_room(pages: dict[_Page, None], caller: str) -> None:
+    of_each = Counter(page.caller for page in pages)
+    if of_each[caller] < _MOST_OF_ONE:
+        if len(pages) < _MOST_PAGES:
+            return
+        [(caller, _)] = of_each.most_common(1)
+    oldest = next(page for page in pages if page.caller == caller)
+    del pages[oldest]
+    oldest.end()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _sent(event: str, data: Any) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), to_json(data))
+
+
+def _shown(shape: type[Shape], answer: Any) -> dict[str, Any]:
+    return shape.model_validate(answer).model_dump(mode="json", by_alias=True)
+
+
+def _record(record: records.Record) -> bytes:
+    """Return a record as it was published; it has no number before it is recorded."""
+    body = record.body
+    shown: dict[str, Any] = {"timestamp": format_rfc3339(record.timestamp)}
+    match body:
+        case records.Event():
+            shown |= {
+                "type": body.type,
+                "severity": body.severity,
+                "source": body.source,
+                "node": body.node,
+                "cluster": body.cluster or None,
+                "summary": body.summary,
+            }
+        case records.Turn():
+            shown |= {
+                "sessionId": body.session_id,
+                "role": body.role,
+                "content": body.content[:_LONGEST_CONTENT],
+            }
+        case records.Snapshot():
+            shown["cluster"] = body.cluster
+    return _sent(record.kind.value, shown)
+
+
+def _notification(notification: Notification) -> bytes:
+    match notification:
+        case EventResolved(event):
+            return _sent("resolved", _shown(Event, event))
+        case PreferenceChanged(preference):
+            return _sent("preference", _shown(Preference, preference))
+        case PreferenceDeleted(key):
+            return _sent("preference", {"key": key, "deleted": True})

@@ -1,0 +1,269 @@
+"""What could not be recorded, published again with the reason."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+import structlog
+
+from jarvis_recorder import __version__
+from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed
+from jarvis_recorder.ingest.batch import Origin
+from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.ports import Publisher
+from jarvis_recorder.telemetry.status import Progress
+from jarvis_recorder.wire.amqp import properties
+from jarvis_recorder.wire.refusal import Refusal, Refused
+from jarvis_recorder.wire.times import format_rfc3339
+from jarvis_recorder.wire.topics import DEAD_EXCHANGE
+
+log = structlog.get_logger(__name__)
+
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 10.0
+# A healthy broker confirms within this time.
+_CONFIRM_SECONDS: Final = 2.0
+# Well below the broker's consumer timeout of 30 minutes, which would close the channel and count
+# a failed delivery of everything on it.
+_PATIENCE_SECONDS: Final = 600.0
+_REPORT_SECONDS: Final = 60.0
+_MAX_ERROR_BYTES: Final = 1_024
+MAX_HELD_BYTES: Final = 24 * 1024 * 1024
+
+# The letters of one batch may be so many times its own size, or as large as a few letters are
+# at least: else a message of 20 kB with ten thousand bad elements would fill a queue.
+_AMPLIFICATION: Final = 16
+_LEAST_LETTERS_BYTES: Final = 4_096
+# The added headers but for the error; and about what a refusal and its element take in memory.
+_ADDED_BYTES: Final = 600
+_REFUSAL_BYTES: Final = 1_000
+
+
+class DeadLetters:
+    """
+    Publishes dead letters beside the recording and releases each delivery once confirmed.
+
+    Until then the delivery stays unsettled: if the recorder dies in between, the broker
+    delivers it again and it is dead-lettered again, never lost. Where the broker does not take
+    them, as when their queue is full, only part of each lane's window waits, and not for ever;
+    the broker dead-letters the others whole, and their reason is in the log alone. A letter
+    that it confirms too late is then there twice.
+    """
+
+    def __init__(self, publisher: Publisher, progress: Progress) -> None:
+        self._publisher = publisher
+        self._progress = progress
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._held_bytes = 0
+        self._has_room = asyncio.Event()
+        self._reported_at = -_REPORT_SECONDS
+        # While letters are refused one alone tries again; the others follow when it succeeds.
+        self._trying_again = asyncio.Lock()
+
+    async def send(self, origin: Origin, refusals: Sequence[Refusal]) -> None:
+        """
+        Hold the delivery and begin to publish what of it is refused.
+
+        It waits for a moment where too much is held already. Where it still is, because the
+        broker confirms nothing, the broker is left to bury it whole: the reason is then in the
+        log alone.
+        """
+        lane = origin.lane
+        lane.hold(origin.delivery.tag)
+        refusals = _bounded(origin, refusals)
+        size = _size(origin, refusals)
+        whole = lane.waiting > 0 and not lane.may_wait
+        if not whole:
+            whole = not await self._room_for(size)
+        self._held_bytes += size
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._held_bytes -= size
+            self._has_room.set()
+            self._under_way.discard(task)
+
+        task = asyncio.create_task(self._bury(origin, refusals, whole=whole))
+        self._under_way.add(task)
+        task.add_done_callback(done)
+
+    async def _room_for(self, size: int) -> bool:
+        """Return whether so much more may be held, at the latest when the broker is overdue."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if self._progress.letters_waiting else _CONFIRM_SECONDS):
+                while self._held_bytes + size > MAX_HELD_BYTES and self._held_bytes:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        return not self._held_bytes or self._held_bytes + size <= MAX_HELD_BYTES
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for what is under way; what is not confirmed by then stays unsettled."""
+        tasks = set(self._under_way)
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _bury(self, origin: Origin, refusals: Sequence[Refusal], *, whole: bool) -> None:
+        lane, delivery, _ = origin
+        try:
+            if whole or not await self._is_published(origin, refusals):
+                await lane.reject(delivery.tag)
+            else:
+                await lane.release(delivery.tag)
+        except BrokerUnavailable:
+            return  # the session ends, and the broker delivers it again
+        self._report(lane, refusals)
+
+    def _report(self, lane: Lane, refusals: Sequence[Refusal]) -> None:
+        """Write one line for each reason, however many elements of a batch share it."""
+        for refusal in refusals:
+            self._progress.count_dead_letter(refusal.reason)
+        counts = Counter(refusal.reason for refusal in refusals)
+        for reason, count in counts.items():
+            first = next(refusal for refusal in refusals if refusal.reason is reason)
+            log.info(
+                "dead_lettered",
+                queue=lane.topic.queue,
+                reason=reason.value,
+                error=first.error,
+                letters=count,
+            )
+
+    async def _is_published(self, origin: Origin, refusals: Sequence[Refusal]) -> bool:
+        """
+        Publish what is refused, as soon as the broker takes it.
+
+        Return False where it does not in time, where no more may wait for it, or where the
+        properties let nothing be added.
+        """
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        try:
+            for refusal in refusals:
+                if not await self._is_taken(origin, refusal, until):
+                    return False
+        except (Refused, MessageTooLarge):
+            return False
+        return True
+
+    async def _is_taken(self, origin: Origin, refusal: Refusal, until: float) -> bool:
+        publishing = asyncio.create_task(self._publish(origin, refusal))
+        try:
+            await asyncio.wait({publishing}, timeout=_CONFIRM_SECONDS)
+            if not publishing.done():
+                await self._wait(publishing, origin.lane, until)
+            if publishing.done():
+                await publishing
+            return publishing.done()
+        finally:
+            publishing.cancel()
+
+    async def _wait(self, publishing: asyncio.Task[None], lane: Lane, until: float) -> None:
+        """Wait until it is published or the time is over, if one more may wait at all."""
+        if not lane.may_wait:
+            return
+        lane.waiting += 1
+        self._progress.letters_waiting += 1
+        try:
+            self._complain(lane, "the broker has not confirmed it in time")
+            await asyncio.wait({publishing}, timeout=until - asyncio.get_running_loop().time())
+        finally:
+            lane.waiting -= 1
+            self._progress.letters_waiting -= 1
+
+    def _complain(self, lane: Lane, error: str) -> None:
+        """Say that dead letters wait, once a minute."""
+        now = time.monotonic()
+        if now - self._reported_at < _REPORT_SECONDS:
+            return
+        self._reported_at = now
+        log.warning(
+            "dead_letter_refused",
+            queue=lane.topic.queue,
+            error=error,
+            waiting=self._progress.letters_waiting,
+        )
+
+    async def _publish(self, origin: Origin, refusal: Refusal) -> None:
+        letter = _properties(origin, refusal)
+        lane = origin.lane
+        body = origin.delivery.body if refusal.element is None else refusal.element.body
+
+        async def is_confirmed() -> bool:
+            try:
+                await self._publisher.publish(DEAD_EXCHANGE, lane.topic.queue, letter, body)
+            except NotConfirmed as error:
+                self._complain(lane, str(error))
+                return False
+            return True
+
+        if await is_confirmed():
+            return
+        async with self._trying_again:
+            delay = _FIRST_DELAY_SECONDS
+            while not await is_confirmed():
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
+
+
+def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
+    """Return what is to be published: all, or the message once where that were far larger."""
+    if len(refusals) == 1:
+        return refusals
+    _, delivery, _ = origin
+    own = len(delivery.header) + len(delivery.body)
+    letters = sum(
+        len(delivery.header) + _ADDED_BYTES + len(refusal.error) + len(refusal.element.body)
+        for refusal in refusals
+        if refusal.element is not None
+    )
+    if letters <= _AMPLIFICATION * own + _LEAST_LETTERS_BYTES:
+        return refusals
+    first = refusals[0]
+    error = f"{len(refusals)} elements are refused, together as one message; {first.error}"
+    return [Refusal(first.reason, error)]
+
+
+def _size(origin: Origin, refusals: Sequence[Refusal]) -> int:
+    """Return about how many bytes a delivery and its refusals take in memory."""
+    _, delivery, _ = origin
+    elements = sum(len(one.element.body) for one in refusals if one.element is not None)
+    return len(delivery.header) + len(delivery.body) + elements + _REFUSAL_BYTES * len(refusals)
+
+
+def _cut(error: str) -> bytes:
+    """Return the error as UTF-8, cut between two characters where it is long."""
+    raw = error.encode("utf-8", "replace")[:_MAX_ERROR_BYTES]
+    return raw.decode("utf-8", "ignore").encode()
+
+
+def _properties(origin: Origin, refusal: Refusal) -> bytes:
+    lane, delivery, received_at = origin
+    element = refusal.element
+    body = delivery.body if element is None else element.body
+    added = {
+        "x-recorder-reason": refusal.reason.value.encode(),
+        "x-recorder-error": _cut(refusal.error),
+        "x-recorder-queue": lane.topic.queue.encode(),
+        "x-recorder-exchange": delivery.exchange,
+        "x-recorder-routing-key": delivery.routing_key,
+        "x-recorder-received-at": format_rfc3339(received_at).encode(),
+        "x-recorder-version": __version__.encode(),
+        "x-recorder-sha256": sha256(body).hexdigest().encode(),
+    }
+    if element is None:
+        return properties.with_headers(delivery.header, added)
+    return properties.with_headers(
+        delivery.header,
+        added,
+        {
+            "message_id": element.message_id,
+            "content_type": element.content_type,
+            "content_encoding": None,
+        },
+    )

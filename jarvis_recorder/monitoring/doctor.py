@@ -1,0 +1,68 @@
+"""Everything looked at that has to be well for a recorder, each by itself."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from jarvis_recorder.broker import checks as broker
+from jarvis_recorder.broker import policies
+from jarvis_recorder.config.settings import Loaded, Settings, sqlite_path
+from jarvis_recorder.errors import BrokerUnavailable, RecorderError
+from jarvis_recorder.storage.sqlite.admin import checks as storage
+from jarvis_recorder.telemetry.check import Finding, Light, green, red, yellow
+
+_LONGEST_SECONDS: Final = 12.0
+
+
+async def examine(loaded: Loaded) -> list[Finding]:
+    """Return all findings within half a minute, whatever hangs; nothing is changed."""
+    settings = loaded.settings
+    found = [green("settings", "valid")]
+    url = settings.broker.url.get_secret_value()
+    try:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            found += await broker.examine(url, settings.broker.tls, settings.broker.topology)
+    except TimeoutError:
+        text = f"has not answered within {_LONGEST_SECONDS:.0f} s"
+        remedy = "rabbitmq-diagnostics status, on its machine"
+        found.append(red("broker", text, remedy, BrokerUnavailable.exit_code))
+    if not any(one.name == "broker" and one.light is Light.RED for one in found):
+        found += await policies.examine(url, settings.broker.tls)
+    at_work = any(one.name == "consumers" and one.light is Light.GREEN for one in found)
+    try:
+        path = sqlite_path(loaded)
+    except RecorderError as error:
+        return [*found, red("database", str(error), "see store.url", error.exit_code)]
+    found += [*_bounds(settings)]
+    secrets = secret_files(loaded.origins)
+    found += await asyncio.to_thread(storage.examine, path, secrets, recorder_is_at_work=at_work)
+    return found
+
+
+def _bounds(settings: Settings) -> list[Finding]:
+    """Return whether anything ever goes: without, a full disk ends the recording one day."""
+    store = settings.store
+    has_budget = bool(store.budget or store.keep_free)
+    found = []
+    if not has_budget and not any(dict(settings.retention).values()):
+        text = "nothing is ever pruned: the database grows until its disk is full"
+        found.append(yellow("retention", text, "set retention.info and its like to days"))
+    else:
+        found.append(green("retention", "what is old goes, or what has no room"))
+    if has_budget:
+        return [*found, green("budget", "the database keeps to its room")]
+    text = "none is set: a flood of messages may fill the disk"
+    return [*found, yellow("budget", text, "set store.budget, such as 20GiB, or store.keep_free")]
+
+
+def secret_files(origins: Mapping[str, str]) -> Sequence[Path]:
+    """Return the files that the broker's address, or a key to it, was read from."""
+    origin = origins["broker.url"]
+    name = origin.removeprefix("credential (").removesuffix(")")
+    return [Path(name)] if name.startswith("/") else []
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Return 0 where nothing is red, else that of the first that is."""
+    return next((one.exit_code for one in findings if one.light is Light.RED), 0)

@@ -1,0 +1,1 @@
+"""Addresses, TLS, and the HTTP server that health and gateway share."""

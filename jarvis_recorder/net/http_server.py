@@ -1,0 +1,66 @@
+"""The HTTP servers' common part: a socket of their own, bounds, no say in signals or logs."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.net.connection_limits import Bounded
+from jarvis_recorder.net.listen_address import host_and_port
+
+
+class Server(uvicorn.Server):
+    """A server that leaves the signals to the process, and closes what takes too long."""
+
+    def __init__(self, application: Any, protocol: type[Bounded], **options: Any) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                **options,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        # uvicorn's `callback_notify` goes by the wall clock, and rests while that is set back.
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Bounded):
+                    connection.close_if_late(now)
+        return await super().on_tick(counter)
+
+
+@contextlib.contextmanager
+def listening(
+    setting: str, address: str, hint: str = "name another HOST:PORT"
+) -> Iterator[socket.socket]:
+    """
+    Give a socket that listens on the address that a setting names.
+
+    Raises:
+        ConfigurationError: It cannot be had; the message ends with the hint.
+    """
+    host, port = host_and_port(address)
+    try:
+        family, *_, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(found, family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{setting}: cannot listen on {address}: {error.strerror or error}: {hint}"
+        ) from None
+    with listener:
+        yield listener

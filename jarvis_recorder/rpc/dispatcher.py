@@ -1,0 +1,376 @@
+"""A request's bytes in, the reply's bytes out: one well-formed answer to each call."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, Self
+
+import structlog
+from pydantic_core import to_json
+
+from jarvis_recorder.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidParameter,
+    MoreRoomNeeded,
+    NotFound,
+    OutcomeUnknown,
+    RecordRefused,
+    ResultTooLarge,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
+from jarvis_recorder.ports import Archive
+from jarvis_recorder.rpc.permissions import Permissions
+from jarvis_recorder.runtime.process import give_memory_back
+from jarvis_recorder.telemetry.metrics import Calls as MeasuredCalls
+from jarvis_recorder.wire.rpc import jsonrpc
+from jarvis_recorder.wire.rpc.jsonrpc import Call, Calls, Code, Fault, Malformed
+from jarvis_recorder.wire.rpc.methods import BY_NAME, Method, adapter
+from jarvis_recorder.wire.rpc.params import (
+    Discover,
+    Question,
+    ReadHoldings,
+    ReadStats,
+    RecordEvent,
+    ResolveEvent,
+    SetPreference,
+)
+from jarvis_recorder.wire.rpc.results import Activity, Document
+
+log = structlog.get_logger(__name__)
+
+# Sources that are programs of their own; `user` and `jarvis` speak through others.
+_VOICES_OF_MACHINES: Final = frozenset(("monitor", "system"))
+_LONGEST_NAME: Final = 255
+_TRY_LATER: Final = "ask again in a few seconds"
+
+SMALL_REQUEST_BYTES: Final = 64 * 1024
+# An event without what is large in it; any other answer to a change besides what was sent.
+_EVENT_ANSWER_BYTES: Final = 256 * 1024
+_SMALL_ANSWER_BYTES: Final = 8 * 1024
+# More than any record takes that could be recorded.
+_LARGEST_ANSWER_BYTES: Final = 128 * 1024 * 1024
+
+
+class Reply(NamedTuple):
+    """A reply as it is published."""
+
+    body: bytes
+    content_encoding: str | None = None
+
+
+class Lane:
+    """
+    The way of what is large through the process, one at a time.
+
+    Whoever has entered keeps it until the block ends: until the reply is on its way.
+    """
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._holds = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._holds:
+            try:
+                await asyncio.to_thread(give_memory_back)
+            finally:
+                self._lock.release()
+
+    async def enter(self, until: float) -> None:
+        """
+        Return when there is no one else in it.
+
+        Raises:
+            DeadlineExceeded: There was until then.
+        """
+        if self._holds:
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                self._holds = await self._lock.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded("others asked for much until it was too late") from None
+
+
+class Dispatcher:
+    """
+    Answers calls from the archive, and those about the recorder itself.
+
+    `failed` is done, with the cause, once the archive must not be used any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        archive: Archive,
+        permissions: Permissions,
+        activity: Callable[[], Activity],
+        document: Callable[[], Document],
+        calls: MeasuredCalls,
+        large: asyncio.Lock,
+    ) -> None:
+        self._archive = archive
+        self._permissions = permissions
+        self._activity = activity
+        self._document = document
+        self._calls = calls
+        self._large = large
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def lane(self) -> Lane:
+        """Return the lane for one request, to be left when its reply is on the way."""
+        return Lane(self._large)
+
+    async def read(self, body: bytes, until: float, lane: Lane) -> Calls:
+        """
+        Return the calls of a body.
+
+        A large one is read in a thread and holds the lane: it may become thirty times as much
+        in memory.
+        """
+        if len(body) <= SMALL_REQUEST_BYTES:
+            return jsonrpc.parse_calls(body)
+        try:
+            await lane.enter(until)
+        except DeadlineExceeded as error:
+            return jsonrpc.unreadable(_fault(error, None))
+        return await asyncio.to_thread(jsonrpc.parse_calls, body)
+
+    async def dispatch(
+        self, calls: Calls, user: str | None, until: float, lane: Lane | None
+    ) -> Reply | None:
+        """
+        Return the reply to what a body holds, None where all of it are notifications.
+
+        The calls of a batch are worked through in their order, and what they change is in the
+        database when this returns. `until` is the deadline by the event loop's clock. A reply
+        above one mebibyte holds the lane; without one there is none.
+        """
+        if not calls.is_batch:
+            return await self._reply(calls.calls[0], user, until, jsonrpc.MAX_REPLY_BYTES, lane)
+        room = jsonrpc.MAX_REPLY_BYTES
+        replies: list[bytes] = []
+        for call in calls.calls:
+            reply = await self._reply(call, user, until, room, None)
+            if reply is not None:
+                replies.append(reply.body)
+                room -= len(reply.body)
+        return Reply(b"[%b]" % b",".join(replies)) if replies else None
+
+    def refuse(self, body: bytes) -> bytes | None:
+        """Return the reply to a body whose time is over before anything was done about it."""
+        return self._refusal(body, _fault(DeadlineExceeded(), None))
+
+    @staticmethod
+    def pass_over(_: bytes) -> bytes:
+        """Return the reply to a body that is too large to be taken at all."""
+        return jsonrpc.error_response(None, jsonrpc.too_large_request())
+
+    def turn_away(self, body: bytes) -> bytes | None:
+        """Return the reply to a body that is too much with what waits already."""
+        busy = Fault(Code.UNAVAILABLE, "too much is being asked at once", hint=_TRY_LATER)
+        return self._refusal(body, busy)
+
+    def _refusal(self, body: bytes, fault: Fault) -> bytes | None:
+        if len(body) > SMALL_REQUEST_BYTES:
+            return jsonrpc.error_response(None, fault)
+        calls, is_batch = jsonrpc.parse_calls(body)
+        replies = []
+        for call in calls:
+            if isinstance(call, Malformed):
+                replies.append(jsonrpc.error_response(call.id, call.fault))
+                continue
+            self._calls.answered(_measured(call.method), fault.code, 0.0)
+            if not call.is_notification:
+                replies.append(jsonrpc.error_response(call.id, fault))
+        if not replies:
+            return None
+        return b"[%b]" % b",".join(replies) if is_batch else replies[0]
+
+    async def _reply(
+        self, call: Call | Malformed, user: str | None, until: float, room: int, lane: Lane | None
+    ) -> Reply | None:
+        if isinstance(call, Malformed):
+            return Reply(jsonrpc.error_response(call.id, call.fault))
+        began = time.monotonic()
+        code: int | None = None
+        try:
+            result = await self._result(call, user, until, room, lane)
+            return None if call.is_notification else await _written(call.id, result, until)
+        except Fault as fault:
+            code = fault.code
+            return None if call.is_notification else Reply(jsonrpc.error_response(call.id, fault))
+        finally:
+            self._calls.answered(_measured(call.method), code, time.monotonic() - began)
+
+    async def _result(
+        self, call: Call, user: str | None, until: float, room: int, lane: Lane | None
+    ) -> bytes:
+        method = jsonrpc.find_method(call.method)
+        self._permissions.check(user, method.name)
+        question = _named(method, jsonrpc.read_params(method, call.params), user)
+        if user is not None and not self._permissions.speaks_for_others(user):
+            question = _attributed(method, question, user)
+        if method.changes and room < _most_answered(question):
+            raise Fault(
+                Code.RESULT_TOO_LARGE,
+                "the change is not made: the reply has no room to tell of it",
+                hint="put fewer calls into a batch",
+            )
+        try:
+            return await self._answer(method, question, until, room, lane)
+        except (StorageUncertain, StorageDamaged) as error:
+            if not self.failed.done():
+                self.failed.set_exception(error)
+            raise Fault(
+                Code.UNAVAILABLE, "the database has failed", hint="an operator has to look"
+            ) from error
+        except Exception as error:
+            raise _fault(error, method) from error
+
+    async def _answer(
+        self, method: Method, question: Question[Any], until: float, room: int, lane: Lane | None
+    ) -> bytes:
+        match question:
+            case Discover():
+                answer = jsonrpc.write_answer(method, self._document())
+            case ReadStats():
+                holdings = await self._archive.answer(ReadHoldings(), until, room)
+                activity = adapter(Activity).dump_json(self._activity())
+                answer = b'{"holdings":%b,"activity":%b}' % (holdings, activity)
+            case _:
+                return await self._from_archive(question, until, room, lane)
+        if len(answer) > room:
+            raise ResultTooLarge("there is no room for it")
+        return answer
+
+    async def _from_archive(
+        self, question: Question[Any], until: float, room: int, lane: Lane | None
+    ) -> bytes:
+        try:
+            return await self._archive.answer(question, until, room)
+        except MoreRoomNeeded:
+            if lane is None:
+                raise
+        await lane.enter(until)
+        return await self._archive.answer(question, until, _LARGEST_ANSWER_BYTES)
+
+
+async def _written(identity: Any, result: bytes, until: float) -> Reply:
+    """Return the reply that carries a result; one that no broker would take is compressed."""
+    if len(result) <= jsonrpc.MAX_MESSAGE_BYTES:
+        return Reply(jsonrpc.response(identity, result))
+    try:
+        async with asyncio.timeout_at(until):
+            return Reply(await asyncio.to_thread(jsonrpc.gzip_response, identity, result), "gzip")
+    except TimeoutError:
+        raise _fault(DeadlineExceeded(), None) from None
+
+
+def _most_answered(question: Question[Any]) -> int:
+    """Return the most bytes that the answer to a change takes."""
+    match question:
+        case SetPreference():
+            return _SMALL_ANSWER_BYTES + len(to_json(question.value))
+        case RecordEvent() | ResolveEvent():
+            return _EVENT_ANSWER_BYTES
+    return _SMALL_ANSWER_BYTES
+
+
+def _measured(method: str) -> str:
+    """Return what a call is counted under: any other name would be a measure of its own."""
+    return method if method in BY_NAME else "_OTHER"
+
+
+def _named(method: Method, question: Question[Any], user: str | None) -> Question[Any]:
+    """Put the asker's name where the question leaves it out."""
+    if method.asker is None or getattr(question, method.asker) is not None:
+        return question
+    if user is None and method.needs_asker:
+        raise Fault(
+            Code.INVALID_PARAMS,
+            "Field required",
+            path=method.asker,
+            hint="or set the property user_id",
+        )
+    named: Question[Any] = replace(question, **{method.asker: user})  # type: ignore[type-var]
+    return named
+
+
+def _attributed(method: Method, question: Question[Any], user: str) -> Question[Any]:
+    """
+    Return the question as this user may ask it: under its own name, in no other's voice.
+
+    Who it says it acts for is kept behind its own name, as a gateway acts for people.
+
+    Raises:
+        Fault: `FORBIDDEN`: it would record what only another may say.
+    """
+    if isinstance(question, RecordEvent):
+        if question.source in _VOICES_OF_MACHINES and question.source != user:
+            raise Fault(
+                Code.FORBIDDEN,
+                f"this user may not record as {question.source}",
+                path="source",
+                hint="say user or jarvis, or publish it to the exchange jarvis by a user that may",
+            )
+        return question
+    said = method.asker and getattr(question, method.asker)
+    if not said or said == user:
+        return question
+    name = f"{user} for {said}"[:_LONGEST_NAME]
+    attributed: Question[Any] = replace(question, **{str(method.asker): name})  # type: ignore[type-var]
+    return attributed
+
+
+def _fault(error: Exception, method: Method | None) -> Fault:
+    """Return what an asker hears of an error: nothing that only concerns the recorder."""
+    match error:
+        case NotFound():
+            return Fault(Code.NOT_FOUND, str(error))
+        case Conflict():
+            return Fault(Code.CONFLICT, str(error), hint="read it again and decide anew")
+        case InvalidParameter():
+            return Fault(Code.INVALID_PARAMS, str(error), path=error.path)
+        case DeadlineExceeded():
+            return Fault(
+                Code.DEADLINE_EXCEEDED,
+                "there was no answer in time, and nothing is changed",
+                hint="ask for less, or allow more in the property expiration",
+            )
+        case OutcomeUnknown():
+            return Fault(
+                Code.OUTCOME_UNKNOWN,
+                "the time was over while the change was being made: whether it is made is unknown",
+                hint="read before asking again, or allow more in the property expiration",
+            )
+        case MoreRoomNeeded():
+            return Fault(
+                Code.RESULT_TOO_LARGE,
+                f"the record is larger than {jsonrpc.MAX_REPLY_BYTES} bytes",
+                hint="ask for it once more, by itself and not in a batch",
+            )
+        case ResultTooLarge():
+            return Fault(
+                Code.RESULT_TOO_LARGE,
+                f"the reply would be larger than {jsonrpc.MAX_REPLY_BYTES} bytes",
+                hint="ask for less: a smaller limit, and the rest by cursor; a shorter window",
+            )
+        case RecordRefused():
+            return Fault(Code.INVALID_PARAMS, "the database cannot hold one of the values")
+        case StorageUnavailable():
+            return Fault(Code.UNAVAILABLE, "the database cannot be used now", hint=_TRY_LATER)
+    name = None if method is None else method.name
+    log.error("request_failed", method=name, error=type(error).__name__)
+    return Fault(
+        Code.INTERNAL_ERROR,
+        "the recorder failed on it",
+        hint="its log says more; report it as a bug",
+    )

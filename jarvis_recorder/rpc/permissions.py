@@ -1,0 +1,54 @@
+"""Who may ask what."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+
+
+class Permissions:
+    """
+    Maps users to patterns of method names, such as `events.*`; without any, all may ask all.
+
+    A user is the `user_id` of the message, which the broker lets nobody set to another's name.
+    """
+
+    def __init__(self, rules: Mapping[str, Sequence[str]]) -> None:
+        self._rules = rules
+        self._is_allowed = lru_cache(maxsize=1_024)(self._matches)
+
+    def check(self, user: str | None, method: str) -> None:
+        """
+        Let the user ask the method.
+
+        Raises:
+            Fault: `FORBIDDEN`; the hint says what is missing.
+        """
+        if not self._rules or self._is_allowed(user, method):
+            return
+        if user is None:
+            raise Fault(
+                Code.FORBIDDEN,
+                "this recorder answers only who says who it is",
+                path="user_id",
+                hint="set the property user_id to the user of the connection",
+            )
+        raise Fault(
+            Code.FORBIDDEN,
+            "this user may not ask this",
+            path="method",
+            hint="an administrator allows it in rpc.permissions",
+        )
+
+    def speaks_for_others(self, user: str) -> bool:
+        """
+        Say whether the user may put another name or source on what it changes than its own.
+
+        Where users are told apart, this is for those who may ask everything.
+        """
+        return not self._rules or "*" in self._rules.get(user, ())
+
+    def _matches(self, user: str | None, method: str) -> bool:
+        patterns = self._rules.get(user, ()) if user is not None else ()
+        return any(fnmatchcase(method, pattern) for pattern in patterns)

@@ -1,0 +1,247 @@
+"""The loop of questions: delivery, dispatch, reply, ack, or a refusal while there is time."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from heapq import heappop, heappush
+from typing import Any, Final, NamedTuple, TypeGuard
+
+import structlog
+
+from jarvis_recorder.errors import BrokerUnavailable
+from jarvis_recorder.ports import Clock, Requests, Tracer
+from jarvis_recorder.rpc.dispatcher import SMALL_REQUEST_BYTES, Dispatcher, Reply
+from jarvis_recorder.wire.amqp import properties
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.properties import RequestProperties
+from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.rpc import jsonrpc
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_SECONDS: Final = 5.0
+LONGEST_SECONDS: Final = 60.0
+_KEEP_REPLY_SECONDS: Final = 60.0
+# A refusal that is a little late is better than none.
+_GRACE_SECONDS: Final = 1.0
+# What is left of the time for the reply to travel in.
+_TRAVEL_SHARE: Final = 0.1
+_LONGEST_TRAVEL_SECONDS: Final = 0.1
+# A refusal costs time, too: the more requests wait, the earlier the first of them is refused.
+_REFUSAL_SECONDS: Final = 0.0005
+_REFUSALS_IN_A_TURN: Final = 20
+_LOOK_SECONDS: Final = 0.02
+# What all small requests take together, and all large ones, which wait for one another: what
+# comes on top is turned away at once. Left in the broker, it would expire without an answer.
+_MOST_HELD_BYTES: Final = 8 * 1024 * 1024
+
+# Whoever may publish to the default exchange may write to any queue, so a reply goes only
+# where nothing but replies can be expected. RabbitMQ makes the first two names itself.
+_REPLY_ADDRESS: Final = re.compile(
+    r"amq\.rabbitmq\.reply-to(\..+)?|amq\.gen-.+|jarvis\.reply\..+", re.DOTALL
+).fullmatch
+
+
+class _Taken(NamedTuple):
+    """
+    A request that waits for its turn; the one whose time is over first comes first.
+
+    `until` and `deadline`, when its asker stops waiting, are times of the event loop's clock.
+    """
+
+    until: float
+    number: int
+    deadline: float
+    delivery: Delivery
+    asked: RequestProperties | Refused
+
+
+class Responder:
+    """
+    Answers the requests of one channel, so many at a time; the others wait here.
+
+    Here because a request's time runs on while it waits, and only here it can be refused in
+    time. Requests that would be too much to hold are turned away. A request is acked when its
+    reply is on the way, so one that dies with the process is delivered and answered again.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        dispatcher: Dispatcher,
+        tracer: Tracer,
+        *,
+        clock: Clock,
+        concurrency: int,
+    ) -> None:
+        self._requests = requests
+        self._dispatcher = dispatcher
+        self._tracer = tracer
+        self._clock = clock
+        self._concurrency = concurrency
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[_Taken] = []
+        self._working = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refusing: asyncio.Task[None] | None = None
+        self._taken = 0
+        self._held_bytes = {False: 0, True: 0}
+
+    def take(self, delivery: Delivery) -> None:
+        """Begin to answer a request, have it wait, or turn it away; see `ports.Sink`."""
+        received = self._loop.time()
+        try:
+            asked: RequestProperties | Refused = properties.decode_request(delivery.header)
+        except Refused as refused:
+            asked = refused
+        allowed = DEFAULT_SECONDS if isinstance(asked, Refused) else self._seconds_left(asked)
+        travel = min(allowed * _TRAVEL_SHARE, _LONGEST_TRAVEL_SECONDS)
+        deadline = received + allowed
+        self._taken += 1
+        taken = _Taken(deadline - travel, self._taken, deadline, delivery, asked)
+        if properties.body_size(delivery.header) > jsonrpc.MAX_REQUEST_BYTES:
+            self._start(self._settle(taken, self._passed_over))
+            return
+        if not self._holds(delivery):
+            self._start(self._settle(taken, self._turned_away))
+            return
+        heappush(self._waiting, taken)
+        if self._working < self._concurrency:
+            self._working += 1
+            self._start(self._work())
+        elif self._refusing is None or self._refusing.done():
+            self._refusing = self._start(self._refuse_in_time())
+
+    async def drain(self, seconds: float) -> None:
+        """Return when all that was taken is answered, or the time is over and it is given up."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        self._waiting.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _seconds_left(self, asked: RequestProperties) -> float:
+        """Return how long the asker waits from now on; it counts from when it published."""
+        if asked.expiration_ms is None:
+            return DEFAULT_SECONDS
+        allowed = asked.expiration_ms / 1_000
+        waited = 0.0
+        if asked.timestamp is not None:
+            # A whole second, of which it may have been the end.
+            waited = self._clock() / 1_000_000 - asked.timestamp - 1
+        # What has waited for longer the broker would not have delivered: another clock is wrong.
+        return min(allowed - waited if 0 < waited < allowed else allowed, LONGEST_SECONDS)
+
+    async def _work(self) -> None:
+        """Answer one request after the other while any waits."""
+        try:
+            while self._waiting:
+                taken = heappop(self._waiting)
+                # Nothing is begun, and nothing changed, that would only be told of too late.
+                is_over = taken.until <= self._loop.time()
+                await self._settle(taken, self._refused if is_over else self._answered)
+                # What needs no database would otherwise be answered by the thousand in one turn.
+                await asyncio.sleep(0)
+        finally:
+            # In the same turn as the last look: who comes next finds a worker, or starts one.
+            self._working -= 1
+
+    async def _refuse_in_time(self) -> None:
+        """Refuse those whose turn will not come, as long as any wait."""
+        refused = 0
+        while self._waiting:
+            first = self._waiting[0].until - len(self._waiting) * _REFUSAL_SECONDS
+            early = first - self._loop.time()
+            if early > 0:
+                await asyncio.sleep(min(early, _LOOK_SECONDS))
+                continue
+            await self._settle(heappop(self._waiting), self._refused)
+            refused += 1
+            if refused % _REFUSALS_IN_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _settle(self, taken: _Taken, by: Callable[[_Taken], Awaitable[None]]) -> None:
+        try:
+            await by(taken)
+            await self._requests.ack(taken.delivery.tag)
+        except BrokerUnavailable:
+            # The channel is gone: the broker will deliver the request again.
+            log.debug("reply_lost")
+        finally:
+            self._held_bytes[_is_large(taken.delivery)] -= len(taken.delivery.body)
+
+    async def _answered(self, taken: _Taken) -> None:
+        """Answer, unless no one could hear it: then it is not even tried."""
+        delivery, asked = taken.delivery, taken.asked
+        if not _can_be_heard(asked):
+            return
+        async with self._dispatcher.lane() as lane:
+            calls = await self._dispatcher.read(delivery.body, taken.until, lane)
+            if asked.reply_to is None and not jsonrpc.wants_no_reply(calls):
+                log.warning("request_dropped", error="it has no reply_to", user=asked.user_id)
+                return
+            # A reply that was too large for this broker has ended the channel once.
+            large = None if delivery.redelivered else lane
+            with self._tracer.request(delivery) as carried:
+                reply = await self._dispatcher.dispatch(calls, asked.user_id, taken.until, large)
+            if reply is not None:
+                await self._reply(taken, asked, reply, carried)
+
+    async def _refused(self, taken: _Taken) -> None:
+        await self._answered_with(taken, self._dispatcher.refuse)
+
+    async def _passed_over(self, taken: _Taken) -> None:
+        """Refuse a body that is too large, of which no more than its size is known."""
+        await self._answered_with(taken, self._dispatcher.pass_over)
+
+    async def _turned_away(self, taken: _Taken) -> None:
+        await self._answered_with(taken, self._dispatcher.turn_away)
+
+    async def _answered_with(self, taken: _Taken, refusal: Callable[[bytes], bytes | None]) -> None:
+        asked = taken.asked
+        if _can_be_heard(asked) and asked.reply_to is not None:
+            body = refusal(taken.delivery.body)
+            if body is not None:
+                await self._reply(taken, asked, Reply(body), {})
+
+    async def _reply(
+        self, taken: _Taken, asked: RequestProperties, reply: Reply, carried: Mapping[str, str]
+    ) -> None:
+        if asked.reply_to is None:
+            return
+        # The reply vanishes when no one waits for it any more.
+        keep = _KEEP_REPLY_SECONDS
+        if asked.expiration_ms is not None:
+            keep = max(0.0, taken.deadline - self._loop.time()) + _GRACE_SECONDS
+        answer_properties = properties.encode_reply(
+            asked.correlation_id, round(keep * 1_000), carried, reply.content_encoding
+        )
+        await self._requests.reply(asked.reply_to, answer_properties, reply.body)
+
+    def _holds(self, delivery: Delivery) -> bool:
+        """Count what a request takes until it is settled; return whether that may wait here."""
+        is_large = _is_large(delivery)
+        self._held_bytes[is_large] += len(delivery.body)
+        return self._held_bytes[is_large] <= _MOST_HELD_BYTES
+
+
+def _is_large(delivery: Delivery) -> bool:
+    return len(delivery.body) > SMALL_REQUEST_BYTES
+
+
+def _can_be_heard(asked: RequestProperties | Refused) -> TypeGuard[RequestProperties]:
+    """Whether a reply could reach who asked, who may want none; log it where it could not."""
+    if isinstance(asked, Refused):
+        log.warning("request_dropped", error=asked.error)
+        return False
+    if asked.reply_to is not None and not _REPLY_ADDRESS(asked.reply_to):
+        log.warning("request_dropped", error="reply_to is no reply queue", user=asked.user_id)
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The original system's database, and importing it."""

@@ -1,0 +1,334 @@
+"""Taking over a database of the system before the recorder."""
+
+import contextlib
+import shutil
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.sqlite import dialect
+
+from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.runtime.ownership import as_owner
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.legacy.rows import (
+    KINDS,
+    PREFERENCES,
+    Cells,
+    Left,
+    moment_of,
+    record_of,
+    resolution_of,
+)
+from jarvis_recorder.storage.rows import SHAPES
+from jarvis_recorder.storage.sqlite import connections, trusted_time
+from jarvis_recorder.storage.sqlite.search import add_words
+from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
+from jarvis_recorder.storage.tables import conversations, preferences
+from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
+
+_AT_ONCE: Final = 500
+_MAX_KEY: Final = 255
+_NOT_THEIRS: Final = "a table that is not the original's own"
+
+Progress = Callable[[int, int], None]
+"""Told how many rows have been looked at, and of how many."""
+
+
+@dataclass(slots=True)
+class TableReport:
+    """What became of the rows of one table: taken, there already, or left, and why."""
+
+    rows: int = 0
+    taken: int = 0
+    already: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+
+
+Report = dict[str, TableReport]
+
+
+async def import_original(source: Path, target: Path, progress: Progress) -> Report:
+    """
+    Take over what `source` holds, and return what became of it; `source` is not touched.
+
+    Ids are kept where they are free. Whatever is there already is left as it is, so a second
+    import, or one after it was interrupted, takes what is missing.
+
+    Raises:
+        RecorderError: `source` is no database of the original system.
+        AnotherRecorder: A recorder holds `target`.
+    """
+    with connections.readable_errors(target):
+        target = connections.create_file(target)
+    with _opened(source) as original, connections.locked(target):
+        async with open_writer(target) as writer:
+            await revisions.upgrade(writer, target)
+            # Otherwise the newest of what comes now would be taken for the last time known.
+            await writer.run(_remember_time)
+            return await _Import(original, writer, progress).run()
+
+
+def _remember_time(connection: Connection) -> None:
+    if trusted_time.known_good(connection) is None:
+        trusted_time.remember(time.time_ns() // 1_000, connection)
+
+
+class _Import:
+    """One import, from one connection into one writer."""
+
+    def __init__(self, original: sqlite3.Connection, writer: Writer, progress: Progress) -> None:
+        self._original = original
+        self._writer = writer
+        self._progress = progress
+        self._report: Report = {
+            name: TableReport(_count(original, name)) for name in _tables(original)
+        }
+        self._total = sum(table.rows for table in self._report.values())
+        self._looked_at = 0
+
+    async def run(self) -> Report:
+        for name, report in self._report.items():
+            if name in KINDS:
+                await self._records(name, report)
+            elif name == PREFERENCES:
+                await self._preferences(report)
+            else:
+                report.left[_NOT_THEIRS] = report.rows
+                self._advance(report.rows)
+        return self._report
+
+    async def _records(self, name: str, report: TableReport) -> None:
+        table = SHAPES[KINDS[name]].table
+        highest = _highest(self._original, name)
+        for rows in _chunks(_rows(self._original, name, "id")):
+            taken = list(_readable(partial(_record_row, name), rows, report))
+            new = await self._writer.run(partial(_insert_new, table, taken, highest))
+            report.taken += new
+            report.already += len(taken) - new
+            self._advance(len(rows))
+
+    async def _preferences(self, report: TableReport) -> None:
+        for rows in _chunks(_rows(self._original, PREFERENCES, "key")):
+            taken = list(_readable(_preference_row, rows, report))
+            new = await self._writer.run(partial(_set_newer, taken))
+            report.taken += new
+            report.already += len(taken) - new
+            self._advance(len(rows))
+
+    def _advance(self, rows: int) -> None:
+        self._looked_at += rows
+        self._progress(self._looked_at, self._total)
+
+
+class _Row(NamedTuple):
+    """A row as it is to be inserted, by column; `id` is the one it had."""
+
+    id: int
+    record: Record
+    values: dict[str, Any]
+
+
+def _readable(
+    read: Callable[[Cells], Any], rows: Sequence[Cells], report: TableReport
+) -> Iterator[Any]:
+    for cells in rows:
+        try:
+            yield read(cells)
+        except Left as why:
+            report.left[str(why)] += 1
+
+
+def _record_row(name: str, cells: Cells) -> _Row:
+    record = record_of(name, cells)
+    shape = SHAPES[record.kind]
+    values = dict(zip(shape.columns, shape.make(record, record.timestamp), strict=True))
+    if "resolved" in shape.table.columns:
+        resolved, at, by = resolution_of(cells)
+        values |= {
+            "resolved": resolved,
+            "resolved_at": None if at is None else round(at.timestamp() * 1_000_000),
+            "resolved_by": by,
+        }
+    return _Row(int(cells["id"]), record, values)
+
+
+def _preference_row(cells: Cells) -> dict[str, Any]:
+    key, value = cells["key"], cells["value"]
+    if not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and "\0" not in key):
+        raise Left("a key that is not 1 to 255 characters")
+    if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
+        raise Left("a value that is no text of at most 64 KiB")
+    return {"key": key, "value": value, "updated_at": moment_of(cells["updated_at"])}
+
+
+def _insert_new(table: Table, rows: Sequence[_Row], highest: int, connection: Connection) -> int:
+    """Insert the rows that are not there; one whose id is taken gets one that is free in both."""
+    there = _identities(connection, table, rows)
+    new = [row for row in rows if (row.record.timestamp, row.record.message_id) not in there]
+    wanted = [row.id for row in new]
+    taken = set(connection.execute(select(table.c.id).where(table.c.id.in_(wanted))).scalars())
+    free = max(highest, connection.execute(select(func.max(table.c.id))).scalar() or 0) + 1
+    values = []
+    for row in new:
+        number = row.id
+        if number in taken:
+            number, free = free, free + 1
+        values.append(row.values | {"id": number})
+    if values:
+        # Ready to bind, as they are in the repository: past the types of SQLAlchemy.
+        statement = _insert_statement(table, tuple(values[0]))
+        connections.driver_of(connection).executemany(statement, values).close()
+    if table is conversations:
+        add_words(connection, ((row["id"], row["content"]) for row in values))
+    return len(values)
+
+
+@cache
+def _insert_statement(table: Table, columns: tuple[str, ...]) -> str:
+    marked = insert(table).values({name: bindparam(name) for name in columns})
+    return str(marked.compile(dialect=dialect(paramstyle="named")))
+
+
+def _identities(
+    connection: Connection, table: Table, rows: Sequence[_Row]
+) -> set[tuple[int, str | None]]:
+    keys = [(row.record.timestamp, row.record.message_id) for row in rows]
+    time = type_coerce(table.c.timestamp, Integer())
+    found = connection.execute(
+        select(time, table.c.message_id).where(tuple_(time, table.c.message_id).in_(keys))
+    )
+    return {(at, identity) for at, identity in found}
+
+
+def _set_newer(rows: Sequence[dict[str, Any]], connection: Connection) -> int:
+    """Set the preferences that are not there, or are older there."""
+    changed = 0
+    for row in rows:
+        of_key = preferences.c.key == row["key"]
+        found = connection.execute(
+            select(preferences.c.updated_at, preferences.c.version).where(of_key)
+        ).first()
+        if found is None:
+            connection.execute(insert(preferences).values(**row, version=1))
+        elif found.updated_at < row["updated_at"]:
+            version = found.version + 1
+            connection.execute(update(preferences).where(of_key).values(**row, version=version))
+        else:
+            continue
+        changed += 1
+    return changed
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """
+    Open the original's file, and leave neither it nor anything beside it changed.
+
+    Raises:
+        RecorderError: It is no database of the original system.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = _connected(path, stack)
+        except (sqlite3.Error, OSError) as error:
+            raise RecorderError(f"{path}: cannot be read as a SQLite database: {error}") from None
+        yield connection
+
+
+@as_owner
+def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
+    if not path.is_file():
+        raise RecorderError(f"{path}: there is no such file")
+    readable = _readable_alone(path, stack)
+    # It promises that nobody writes: then SQLite makes no files beside it.
+    uri = f"file:{quote(str(readable.absolute()))}?mode=ro&immutable=1"
+    if readable != path:
+        uri = f"file:{quote(str(readable))}"
+    connection = stack.enter_context(
+        contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
+    )
+    # What is not UTF-8 is a row that is left, and no end of the import.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    _require_original(path, connection)
+    return connection
+
+
+def _readable_alone(path: Path, stack: contextlib.ExitStack) -> Path:
+    """Return the file, or a copy of it and of its write-ahead log where it has one."""
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return path
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="jarvis-recorder-import-")))
+    for file in (path, log):
+        shutil.copy(file, directory / file.name)
+    return directory / path.name
+
+
+def _require_original(path: Path, connection: sqlite3.Connection) -> None:
+    tables = set(_tables(connection))
+    if "alembic_version" in tables:
+        raise RecorderError(
+            f"{path}: this is a recorder's own database: `jarvis-recorder db restore` takes it"
+        )
+    if not tables & {*KINDS, PREFERENCES}:
+        raise RecorderError(f"{path}: holds none of the tables of the system before the recorder")
+    for table in tables & {*KINDS}:
+        columns = {row[1] for row in connection.execute(f"PRAGMA table_info({_quoted(table)})")}
+        if not columns >= {"id", "timestamp"}:
+            raise RecorderError(f"{path}: its table {table} is not that of the original system")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        " ORDER BY name"
+    )
+    return [str(name) for (name,) in found]
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM {_quoted(table)}").fetchone()  # noqa: S608
+    return int(count)
+
+
+def _highest(connection: sqlite3.Connection, table: str) -> int:
+    (highest,) = connection.execute(f"SELECT max(id) FROM {_quoted(table)}").fetchone()  # noqa: S608
+    return int(highest or 0)
+
+
+def _rows(connection: sqlite3.Connection, table: str, key: str) -> Iterator[Cells]:
+    cursor = connection.execute(f"SELECT * FROM {_quoted(table)} ORDER BY {key}")  # noqa: S608
+    names = [column[0] for column in cursor.description]
+    for row in cursor:
+        yield dict(zip(names, row, strict=True))
+
+
+def _chunks(rows: Iterator[Cells]) -> Iterator[list[Cells]]:
+    while chunk := list(islice(rows, _AT_ONCE)):
+        yield chunk
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+"""Queries, for every database that SQLAlchemy speaks to."""

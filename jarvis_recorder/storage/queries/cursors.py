@@ -1,0 +1,61 @@
+"""Where a page ends, as an opaque text that fits no other question."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from jarvis_recorder.errors import InvalidParameter
+from jarvis_recorder.wire.rpc.params import Question
+
+Position = tuple[int | str, ...]
+"""The columns that a page is ordered by, of its last row."""
+
+_DIGEST_BYTES: Final = 6
+
+
+def write_cursor(question: Question[Any], *position: int | str) -> str:
+    """Return the cursor of a page that ends at this position."""
+    raw = to_json(position)
+    return urlsafe_b64encode(_digest(question, raw) + raw).rstrip(b"=").decode()
+
+
+def read_cursor(question: Any, *kinds: type[int] | type[str]) -> Position | None:
+    """
+    Return the position that a question goes on from, of these types; None at the beginning.
+
+    Raises:
+        InvalidParameter: It is none of ours, or of a question with other parameters.
+    """
+    if question.cursor is None:
+        return None
+    try:
+        text = question.cursor.encode()
+        raw = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+        digest, raw = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
+        position = json.loads(raw) if digest == _digest(question, raw) else None
+    except ValueError:
+        position = None
+    if not isinstance(position, list) or not _fits(position, kinds):
+        raise InvalidParameter(
+            "cursor", "of another question, or damaged: begin again without a cursor"
+        )
+    return tuple(position)
+
+
+def _fits(position: list[Any], kinds: tuple[type[int] | type[str], ...]) -> bool:
+    """Whether a position is of these types, and of values that SQLite can be asked about."""
+    return [type(part) for part in position] == list(kinds) and all(
+        isinstance(part, str) or -(2**63) <= part < 2**63 for part in position
+    )
+
+
+def _digest(question: Any, raw: bytes) -> bytes:
+    """Tie a position to the question: its class and every parameter that chooses rows."""
+    asked = replace(question, cursor=None, limit=1)
+    return blake2b(
+        type(asked).__name__.encode() + to_json(asked) + raw, digest_size=_DIGEST_BYTES
+    ).digest()

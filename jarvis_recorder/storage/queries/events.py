@@ -1,0 +1,294 @@
+"""Questions about events."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    TextClause,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    tuple_,
+    type_coerce,
+)
+
+from jarvis_recorder.errors import NotFound, ResultTooLarge
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
+from jarvis_recorder.storage.queries.present import end_of_present
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.words import fold
+from jarvis_recorder.storage.queries.zones import DAY_SECONDS, Zone, zone_between
+from jarvis_recorder.storage.tables import events
+from jarvis_recorder.wire.records import SEVERITIES
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
+from jarvis_recorder.wire.rpc.results import Bucket, Histogram
+from jarvis_recorder.wire.times import to_micros
+
+EVENTS: Final = RowsOf(events, ("details", "extra"))
+
+# How many events one call looks through: a filter that fits hardly any would otherwise read
+# the whole table. The page then is short, and its cursor goes on from where looking ended.
+MAX_LOOKED_THROUGH: Final = 2_000
+
+_Condition = ColumnElement[bool] | TextClause
+_Filters = ListEvents | EventHistogram
+_columns: Final = events.c
+# As an integer: a place that somebody made up may lie beyond the years of a datetime.
+_TIME: Final = type_coerce(_columns.timestamp, Integer())
+_AT: Final = tuple_(_TIME, _columns.id)
+_NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
+_WIDTHS: Final = (
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200,
+    86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
+)  # fmt: skip
+_BUCKETS_BY_DEFAULT: Final = 60
+_MOST_NODES: Final = 500
+# What a bucket takes in an answer, and each count of a value besides the value.
+_BUCKET_BYTES: Final = 80
+_COUNT_BYTES: Final = 24
+
+
+def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
+    """Return a page of the events that match every filter; see `end_of_present`."""
+    indexed, others = _conditions(reading, question)
+    if question.since is not None:
+        indexed.append(_columns.timestamp >= question.since)
+    indexed.append(_columns.timestamp < (question.until or end_of_present(clock)))
+    return _page(reading, question, indexed, others)
+
+
+def unresolved_events(reading: Reading, question: UnresolvedEvents) -> bytes:
+    """Return a page of the events that no one has resolved."""
+    filters = ListEvents(type=question.type, cluster=question.cluster, resolved=False)
+    return _page(reading, question, *_conditions(reading, filters))
+
+
+def get_event(reading: Reading, question: GetEvent) -> bytes:
+    """
+    Return one event.
+
+    Raises:
+        NotFound: There is none of this id.
+        MoreRoomNeeded: It is larger than the room.
+    """
+    event = EVENTS.one(reading, question.id)
+    if event is None:
+        raise _missing(question.id)
+    return b'{"event":%b}' % event
+
+
+def found_event(connection: Connection, event_id: int) -> bytes:
+    """
+    Return one event without what is large in it, as the answer to a change.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    written = EVENTS.write(connection, event_id)
+    if written is None:
+        raise _missing(event_id)
+    return b'{"event":%b}' % written.text
+
+
+def _missing(event_id: int) -> NotFound:
+    return NotFound(f"there is no event {event_id}")
+
+
+def _conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
+    """
+    Return the conditions that one index serves, and those that rows are checked for.
+
+    The latter are written so that no index fits them: SQLite, which does not know how many rows
+    each would leave, might prefer another index to the one that bounds what is looked through.
+    """
+    index = _best_index(filters)
+    indexed: list[_Condition] = []
+    others: list[_Condition] = []
+    if index == "unresolved":
+        # To the letter, or SQLite would not see that the partial index covers it.
+        indexed.append(text("type = 'alert' AND NOT resolved"))
+    for name in ("type", "severity", "source", "node"):
+        value = getattr(filters, name)
+        if value is None or (name == "type" and index == "unresolved"):
+            continue
+        spellings = spellings_of(reading, value) if name == "node" else [value]
+        if name == index and len(spellings) == 1:
+            indexed.append(_columns[name] == spellings[0])
+        else:
+            others.append((_columns[name] + "").in_(spellings))
+    if filters.cluster is not None:
+        (indexed if index == "cluster" else others).append(
+            of_cluster(filters.cluster, by_index=index == "cluster")
+        )
+    if filters.min_severity is not None:
+        severe = SEVERITIES[SEVERITIES.index(filters.min_severity) :]
+        others.append((_columns.severity + "").in_(severe))
+    if filters.resolved is not None and index != "unresolved":
+        others.append(_columns.resolved.is_(filters.resolved))
+    if filters.text is not None:
+        others.append(_holds(fold(filters.text)))
+    return indexed, others
+
+
+def _holds(part: str) -> ColumnElement[bool]:
+    """Have the summary hold a part that is folded; only what is not ASCII needs Python for it."""
+    summary = _columns.summary
+    is_ascii = func.length(summary) == func.length(cast(summary, LargeBinary))
+    return case(
+        (is_ascii, summary.icontains(part, autoescape=True)),
+        else_=func.folds_to_hold(summary, part),
+    )
+
+
+def spellings_of(reading: Reading, node: str) -> list[str]:
+    """
+    Return the names of nodes there are that are this one but for case, accents and forms.
+
+    The name as it is given, where there is none, or where too many nodes are to be compared.
+    """
+    folded = fold(node)
+    spellings: list[str] = []
+    after = ""
+    for _ in range(_MOST_NODES):
+        # From one to the next by the index: all names there are, without a look at all events.
+        following = select(func.min(_columns.node)).where(_columns.node > after)
+        name = reading.connection.execute(following).scalar_one()
+        if name is None:
+            return spellings or [node]
+        if fold(name) == folded:
+            spellings.append(name)
+        after = name
+    return [node]
+
+
+def _best_index(filters: _Filters) -> str | None:
+    """Name what leaves the fewest rows: alerts and actions are rare, nodes a few dozen."""
+    if filters.type == "alert" and filters.resolved is False:
+        return "unresolved"
+    if filters.type in ("alert", "action"):
+        return "type"
+    if filters.node is not None:
+        return "node"
+    # Not where it is empty: events without one are in no index.
+    if filters.cluster:
+        return "cluster"
+    return "type" if filters.type is not None else None
+
+
+def of_cluster(cluster: str, *, by_index: bool = True) -> ColumnElement[bool]:
+    """Return the condition that an event is of a cluster; it names none where that is empty."""
+    if not cluster:
+        return _columns.cluster.is_(None)
+    return _columns.cluster == cluster if by_index else (_columns.cluster + "") == cluster
+
+
+def _page(
+    reading: Reading,
+    question: ListEvents | UnresolvedEvents,
+    indexed: list[_Condition],
+    others: list[_Condition],
+) -> bytes:
+    """Return what matches among the next events that the index leads to."""
+    position = read_cursor(question, int, int)
+    if position is not None:
+        indexed.append(_place(*position) > _AT)
+    end = _place_of_last_looked_at(reading.connection, indexed) if others else None
+    if end is not None:
+        others.append(_place(*end) <= _AT)
+    # Only where they are: SQLite would sort whole rows where times are equal.
+    places = select(_TIME, _columns.id).where(*indexed, *others).order_by(*_NEWEST_FIRST)
+    keys = reading.places(places.limit(question.limit + 1))
+    return write_page(reading, question, "events", EVENTS.lines(reading, keys), end=end)
+
+
+def _place(micros: Any, event_id: Any) -> ColumnElement[Any]:
+    return tuple_(literal(micros, Integer()), literal(event_id, Integer()))
+
+
+def _place_of_last_looked_at(
+    connection: Connection, indexed: Sequence[_Condition]
+) -> tuple[int, int] | None:
+    """Return where looking has to end, None where the index ends before."""
+    place = (
+        select(_TIME, _columns.id)
+        .where(*indexed)
+        .order_by(*_NEWEST_FIRST)
+        .limit(1)
+        .offset(MAX_LOOKED_THROUGH - 1)
+    )
+    row = connection.execute(place).first()
+    return None if row is None else (row[0], row.id)
+
+
+def histogram(reading: Reading, question: EventHistogram) -> bytes:
+    """
+    Return how many events fall into each stretch of time, empty stretches too.
+
+    Raises:
+        InvalidParameter: There is no such time zone.
+        ResultTooLarge: There are more values to count by than the room holds.
+    """
+    width = question.bucket_seconds or _usual_width(question)
+    micros = width * 1_000_000
+    since, until = to_micros(question.since), to_micros(question.until)
+    # Of hours and less each is as long as any other, whatever the clocks are set to.
+    zone = zone_between(None if width % DAY_SECONDS else question.time_zone, since, until)
+    first = zone.local(since) // micros
+    last = -(-zone.local(until) // micros)
+    # The first may begin before there are years.
+    starts = [zone.start_of_day(number * micros) for number in range(first, last)]
+    counts = [0] * len(starts)
+    by: list[dict[str, int]] = [{} for _ in starts]
+    room = reading.room - _BUCKET_BYTES * len(starts)
+    for number, value, count in reading.rows(_counted(reading, question, micros, zone)):
+        # Clocks that go back over midnight lead back to the day before the first.
+        place = min(max(number - first, 0), len(starts) - 1)
+        counts[place] += count
+        if question.by is not None:
+            room -= _COUNT_BYTES + len((value or "").encode())
+            by[place][value or ""] = by[place].get(value or "", 0) + count
+        if room < 0:
+            raise ResultTooLarge("there are too many values in too many buckets")
+    buckets = [Bucket(*bucket) for bucket in zip(starts, counts, by, strict=True)]
+    return adapter(Histogram).dump_json(Histogram(width, buckets))
+
+
+def _usual_width(question: EventHistogram) -> int:
+    """Return the first round width that makes at most about sixty buckets."""
+    seconds = (question.until - question.since).total_seconds()
+    wanted = seconds / _BUCKETS_BY_DEFAULT
+    return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
+
+
+def _counted(
+    reading: Reading, question: EventHistogram, micros: int, zone: Zone
+) -> Select[tuple[int, str | None, int]]:
+    """Select number of bucket, value and count, where there is anything to count."""
+    indexed, others = _conditions(reading, question)
+    # Floor division, before 1970 too: SQLite's own rounds towards zero.
+    time = zone.shifted(_TIME)
+    bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")
+    value = literal_column("''") if question.by is None else _columns[question.by]
+    return (
+        select(bucket, value.label("value"), func.count())
+        .where(
+            _columns.timestamp >= question.since,
+            _columns.timestamp < question.until,
+            *indexed,
+            *others,
+        )
+        .group_by("bucket", "value")
+    )

@@ -1,0 +1,200 @@
+"""
+Rows as JSON text, and pages of them that end when their room is used up.
+
+What is stored as JSON goes out as it is stored: parsed, a text becomes up to thirty times its
+size in objects. Rows are read one by one, so a page costs no more memory than its own bytes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_json
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Table,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+)
+from sqlalchemy.dialects import sqlite
+
+from jarvis_recorder.errors import MoreRoomNeeded, ResultTooLarge
+from jarvis_recorder.storage.queries.cursors import Position, write_cursor
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.sqlite.connections import driver_of
+from jarvis_recorder.storage.tables import Instant
+from jarvis_recorder.wire.rpc.results import BEGINNING_CHARACTERS, LARGE_FIELD_BYTES
+from jarvis_recorder.wire.times import format_rfc3339
+
+_LARGE: Final[ColumnElement[int]] = literal_column(str(LARGE_FIELD_BYTES))
+_BEGINNING: Final[ColumnElement[int]] = literal_column(str(BEGINNING_CHARACTERS))
+_FIRST: Final[ColumnElement[int]] = literal_column("1")
+# What a page has room for besides its rows: the names, the commas, the cursor.
+_FRAME_BYTES: Final = 2_048
+# To find that a field is too large, SQLite reads it; a page ends before that takes seconds.
+_MOST_READ_BYTES: Final = 16 * 1024 * 1024
+
+
+class Written(NamedTuple):
+    """A row as JSON, whether something of it was left out, and the size of what was read."""
+
+    text: bytes
+    is_whole: bool
+    read: int
+
+
+class Line(NamedTuple):
+    """An item of a page, and where the page would go on behind it."""
+
+    text: bytes
+    position: Position
+    read: int = 0
+
+
+class RowsOf:
+    """
+    Writes rows of one table: columns in `json` as they are stored, `text` as a JSON text.
+
+    Unless the whole row is asked for, these are left out where they are large, `text` but for
+    its beginning, and the member `omitted` names them.
+    """
+
+    def __init__(self, table: Table, json: Sequence[str], text: str | None = None) -> None:
+        self.table = table
+        columns = [one for one in table.columns if one.name not in (*json, text)]
+        self._plain = [one.name for one in columns]
+        self._times = [one.name for one in columns if isinstance(one.type, Instant)]
+        self._flags = [one.name for one in columns if one.name in ("stamped", "resolved")]
+        self._json = [(name, b',"%b":' % name.encode()) for name in json]
+        self._text = text
+        large = [table.c[name] for name in (*json, *([text] if text else []))]
+        self._light = _statement(table, columns, large, text, whole=False)
+        self._whole = _statement(table, columns, large, text, whole=True)
+
+    def write(self, connection: Connection, row_id: int, *, whole: bool = False) -> Written | None:
+        """Return a row, None where there is none of this id."""
+        # Past SQLAlchemy: a page asks this for each of its rows.
+        found = driver_of(connection).execute(self._whole if whole else self._light, (row_id,))
+        row = found.fetchone()
+        return None if row is None else self._written(row)
+
+    def one(self, reading: Reading, row_id: int) -> bytes | None:
+        """
+        Return a whole row, None where there is none of this id.
+
+        Raises:
+            MoreRoomNeeded: It is larger than the room.
+        """
+        written = self.write(reading.connection, row_id)
+        if written is not None and not written.is_whole:
+            if written.read > reading.room:
+                raise MoreRoomNeeded("the record does not fit")
+            written = self.write(reading.connection, row_id, whole=True)
+        if written is not None and len(written.text) > reading.room:
+            raise MoreRoomNeeded("the record does not fit")
+        return None if written is None else written.text
+
+    def lines(self, reading: Reading, keys: Iterable[tuple[int, int]]) -> Iterator[Line]:
+        """Yield the rows with these times and ids."""
+        for micros, row_id in keys:
+            reading.go_on()
+            written = self.write(reading.connection, row_id)
+            assert written is not None
+            yield Line(written.text, (micros, row_id), written.read)
+
+    def _written(self, row: tuple[Any, ...]) -> Written:
+        values = dict(zip(self._plain, row, strict=False))
+        for name in self._times:
+            if values[name] is not None:
+                values[name] = format_rfc3339(values[name])
+        for name in self._flags:
+            values[name] = bool(values[name])
+        omitted, parts, read, at = [], [b""], 0, len(self._plain)
+        for name, member in self._json:
+            size, body = row[at : at + 2]
+            at += 2
+            read += size or 0
+            if size and body is None:
+                omitted.append(name)
+            parts += member, body or b"null"
+        if self._text is not None:
+            size, values[self._text] = row[at : at + 2]
+            read += size
+            if size > len(values[self._text].encode()):
+                omitted.append(self._text)
+        values["omitted"] = omitted
+        parts[0] = to_json(values)[:-1]
+        return Written(b"".join((*parts, b"}")), not omitted, read)
+
+
+def _statement(
+    table: Table,
+    plain: Sequence[Column[Any]],
+    large: Sequence[Column[Any]],
+    text: str | None,
+    *,
+    whole: bool,
+) -> str:
+    """Return the statement that selects one row by its id; of what is large the size, too."""
+    columns: list[ColumnElement[Any]] = list(plain)
+    for column in large:
+        # As bytes: a text would be decoded, and encoded again to be sent.
+        content = cast(column, LargeBinary)
+        size = func.length(content)
+        kept: ColumnElement[Any] = column if column.name == text else content
+        rest: ColumnElement[Any] = (
+            func.substr(column, _FIRST, _BEGINNING) if column.name == text else null()
+        )
+        columns += size, kept if whole else case((size <= _LARGE, kept), else_=rest)
+    statement = select(*columns).where(table.c.id == bindparam("id"))
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+def write_page(
+    reading: Reading,
+    question: Any,
+    name: str,
+    lines: Iterable[Line],
+    *,
+    end: Position | None = None,
+    more: bytes = b"",
+) -> bytes:
+    """
+    Return a page of the lines, of which there is one more than its limit where there are more.
+
+    `end` is the place to go on from where all lines are on the page, None where nothing is
+    left; `more` are further members of the answer.
+
+    Raises:
+        ResultTooLarge: Not even the first line, or a page without any, has room.
+    """
+    room = reading.room - _FRAME_BYTES - len(more)
+    if room < 0:
+        raise ResultTooLarge("there is no room for a page")
+    read = 0
+    taken: list[bytes] = []
+    position: Position = ()
+    for line in lines:
+        room -= len(line.text) + 1
+        if taken and (len(taken) == question.limit or room < 0 or read > _MOST_READ_BYTES):
+            end = position
+            break
+        if room < 0:
+            raise ResultTooLarge("there is no room for the first line")
+        read += line.read
+        position = line.position
+        taken.append(line.text)
+    cursor = None if end is None else write_cursor(question, *end)
+    return b'{"%b":[%b],"next_cursor":%b%b}' % (
+        name.encode(),
+        b",".join(taken),
+        to_json(cursor),
+        more,
+    )

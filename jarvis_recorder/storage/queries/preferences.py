@@ -1,0 +1,61 @@
+"""Questions about preferences."""
+
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select
+
+from jarvis_recorder.errors import NotFound
+from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.tables import preferences
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import GetPreference, ListPreferences
+from jarvis_recorder.wire.rpc.results import OnePreference, Preference
+
+_columns: Final = preferences.c
+IN_ORDER: Final = (
+    _columns.key,
+    _columns.value,
+    _columns.updated_at,
+    _columns.updated_by,
+    _columns.version,
+)
+
+
+def get_preference(reading: Reading, question: GetPreference) -> bytes:
+    """
+    Return one preference.
+
+    Raises:
+        NotFound: There is none of this key.
+    """
+    found = find_preference(reading.connection, question.key)
+    if found is None:
+        raise NotFound("there is no preference of this key: preferences.list tells which there are")
+    return adapter(OnePreference).dump_json(OnePreference(found))
+
+
+_BY_KEY: Final = select(*IN_ORDER).where(_columns.key == bindparam("key"))
+
+
+def find_preference(connection: Connection, key: str) -> Preference | None:
+    row = connection.execute(_BY_KEY, {"key": key}).first()
+    return None if row is None else Preference(*row)
+
+
+def list_preferences(reading: Reading, question: ListPreferences) -> bytes:
+    """Return a page of the preferences whose keys begin with the prefix."""
+    by_key = select(*IN_ORDER).order_by(_columns.key).limit(question.limit + 1)
+    if question.prefix:
+        # As a range, which the primary key serves; LIKE would ignore case besides.
+        by_key = by_key.where(
+            _columns.key >= question.prefix, _columns.key < question.prefix + "\U0010ffff"
+        )
+    if (position := read_cursor(question, str)) is not None:
+        by_key = by_key.where(_columns.key > position[0])
+    preference = adapter(Preference)
+    lines = (
+        Line(preference.dump_json(Preference(*row)), (row.key,)) for row in reading.rows(by_key)
+    )
+    return write_page(reading, question, "preferences", lines)

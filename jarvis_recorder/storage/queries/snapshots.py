@@ -1,0 +1,158 @@
+"""Questions about snapshots."""
+
+import zlib
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic_core import to_json
+from sqlalchemy import (
+    Integer,
+    LargeBinary,
+    Row,
+    Select,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
+
+from jarvis_recorder.errors import MoreRoomNeeded, NotFound
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.queries.clusters import chosen_cluster, known_clusters
+from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.present import end_of_present
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.tables import cluster_snapshots
+from jarvis_recorder.wire.rpc.params import LatestSnapshot, ListSnapshots, SnapshotAt
+from jarvis_recorder.wire.times import format_rfc3339
+
+_columns: Final = cluster_snapshots.c
+_NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
+_TIME: Final = type_coerce(_columns.timestamp, Integer())
+_EXTRA: Final = cast(_columns.extra, LargeBinary)
+# What there is to tell of a snapshot before its body, which may be large, is read.
+_HEADS: Final = select(
+    _columns.id,
+    _columns.message_id,
+    _columns.cluster,
+    _TIME.label("timestamp"),
+    _columns.stamped,
+    _columns.size_bytes,
+    type_coerce(_columns.recorded_at, Integer()).label("recorded_at"),
+    func.length(_EXTRA).label("extra_bytes"),
+)
+_BODY: Final = select(type_coerce(_columns.snapshot, LargeBinary), _EXTRA).where(
+    _columns.id == bindparam("id")
+)
+# At most what the other fields take.
+_FRAME_BYTES: Final = 4_096
+
+
+def latest_snapshot(clock: Clock, reading: Reading, question: LatestSnapshot) -> bytes:
+    """
+    Return the newest snapshot of a cluster that is not of the future.
+
+    Where all are, the one received last: then it is rather the clock that is wrong.
+
+    Raises:
+        InvalidParameter: There are several clusters, and none is named.
+        NotFound: There is none of this cluster.
+        MoreRoomNeeded: It is larger than the room.
+    """
+    newest = _of_cluster(_cluster(reading, question))
+    present = newest.where(_columns.timestamp < end_of_present(clock))
+    if reading.connection.execute(present.with_only_columns(_columns.id)).first() is not None:
+        return _one(reading, present)
+    return _one(reading, newest.order_by(None).order_by(_columns.id.desc()))
+
+
+def snapshot_at(reading: Reading, question: SnapshotAt) -> bytes:
+    """
+    Return the newest snapshot of a cluster at or before a moment.
+
+    Raises:
+        InvalidParameter: There are several clusters, and none is named.
+        NotFound: There is none so old.
+        MoreRoomNeeded: It is larger than the room.
+    """
+    before = _columns.timestamp <= question.timestamp
+    return _one(reading, _of_cluster(_cluster(reading, question)).where(before))
+
+
+def _cluster(reading: Reading, question: LatestSnapshot | SnapshotAt) -> str:
+    named = question.cluster
+    return chosen_cluster(named, known_clusters(reading) if named is None else [])
+
+
+def snapshot_in_force(reading: Reading, cluster: str, moment: datetime, room: int) -> bytes | None:
+    """
+    Return the newest snapshot of a cluster at or before a moment.
+
+    Its body is left out, and named in `omitted`, where it is larger than `room`.
+    """
+    newest = _of_cluster(cluster).where(_columns.timestamp <= moment)
+    head = reading.connection.execute(newest).first()
+    return None if head is None else _written(reading, head, room)
+
+
+def list_snapshots(clock: Clock, reading: Reading, question: ListSnapshots) -> bytes:
+    """Return a page of snapshots without their bodies, newest first; see `end_of_present`."""
+    heads = select(_columns.id, _columns.cluster, _TIME.label("timestamp"), _columns.size_bytes)
+    if question.cluster is not None:
+        heads = heads.where(_columns.cluster == question.cluster)
+    if question.since is not None:
+        heads = heads.where(_columns.timestamp >= question.since)
+    heads = heads.where(_columns.timestamp < (question.until or end_of_present(clock)))
+    if (position := read_cursor(question, int, int)) is not None:
+        micros, snapshot_id = position
+        end = tuple_(literal(micros, Integer()), literal(snapshot_id, Integer()))
+        heads = heads.where(tuple_(_TIME, _columns.id) < end)
+    newest_first = heads.order_by(*_NEWEST_FIRST).limit(question.limit + 1)
+    lines = (_line(row) for row in reading.rows(newest_first))
+    return write_page(reading, question, "snapshots", lines)
+
+
+def _line(row: Row[Any]) -> Line:
+    head = row._asdict() | {"timestamp": format_rfc3339(row.timestamp)}
+    return Line(to_json(head), (row.timestamp, row.id))
+
+
+def _of_cluster(cluster: str) -> Select[Any]:
+    return _HEADS.where(_columns.cluster == cluster).order_by(*_NEWEST_FIRST).limit(1)
+
+
+def _one(reading: Reading, newest: Select[Any]) -> bytes:
+    head = reading.connection.execute(newest).first()
+    if head is None:
+        raise NotFound("there is no such snapshot: snapshots.list tells which there are")
+    if _size(head) > reading.room:
+        raise MoreRoomNeeded("the snapshot does not fit")
+    return b'{"snapshot":%b}' % _written(reading, head, reading.room)
+
+
+def _size(head: Row[Any]) -> int:
+    return int(_FRAME_BYTES + head.size_bytes + (head.extra_bytes or 0))
+
+
+def _written(reading: Reading, head: Row[Any], room: int) -> bytes:
+    """Return a snapshot, whole where it has room."""
+    parts = [b"{}", b"null"]
+    omitted = []
+    if _size(head) <= room:
+        packed, extra = reading.connection.execute(_BODY, {"id": head.id}).one()
+        # In one piece of the right size: it would grow by copying else.
+        parts = [zlib.decompress(packed, bufsize=head.size_bytes + 1), extra or b"null"]
+    else:
+        omitted = ["snapshot", *(["extra"] if head.extra_bytes else [])]
+    fields = head._asdict() | {
+        "timestamp": format_rfc3339(head.timestamp),
+        "stamped": bool(head.stamped),
+        "recorded_at": format_rfc3339(head.recorded_at),
+        "omitted": omitted,
+    }
+    del fields["extra_bytes"]
+    return b"".join((to_json(fields)[:-1], b',"snapshot":', parts[0], b',"extra":', parts[1], b"}"))

@@ -1,0 +1,236 @@
+"""Tokens and cost of what was said, added in SQL and exactly."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects import sqlite
+
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.queries.cursors import Position, read_cursor
+from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.present import end_of_present
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.zones import Zone, zone_between
+from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import ReportUsage
+from jarvis_recorder.wire.rpc.results import Usage
+from jarvis_recorder.wire.times import EPOCH, to_micros
+
+_Column = ColumnElement[Any]
+_columns: Final = conversations.c
+
+
+def _constant(value: int | str) -> _Column:
+    return literal_column(repr(value), Integer() if isinstance(value, int) else None)
+
+
+# SQLite adds decimals as doubles, and integers only up to 64 bits. So numbers are cut into limbs
+# that are added as integers, and put together in Python, whose integers have no end: tokens into
+# halves of 32 bits, costs into nine digits each. A cost has at most 31 digits before its point
+# and 60 behind it (`wire.records`); nearly all have few, for which three limbs do.
+_HALF_BITS: Final = 32
+_DIGITS: Final = 9
+_SHORT_LIMBS: Final = 2
+_FRACTION_LIMBS: Final = 7
+_WHOLE_LIMBS: Final = 4
+_EPOCH_DAY: Final = EPOCH.toordinal()
+_PLACES: Final = _FRACTION_LIMBS * _DIGITS
+
+
+# Floor division, before 1970 too: SQLite's own rounds towards zero.
+_time: Final = type_coerce(_columns.timestamp, Integer())
+_one_day: Final = _constant(86_400_000_000)
+
+
+def _day(zone: Zone) -> _Column:
+    time = zone.shifted(_time)
+    return (time - (time % _one_day + _one_day) % _one_day) // _one_day
+
+
+_KEYS: Final[dict[str | None, _Column]] = {
+    None: _constant(0),
+    "model": _columns.model,
+    "session": _columns.session_id,
+}
+_point: Final = func.instr(_columns.cost_usd.op("||")(_constant(".")), _constant("."))
+_IS_LONG: Final = or_(
+    func.length(_columns.cost_usd) > _constant(_SHORT_LIMBS * _DIGITS + 1),
+    _point > _constant(_DIGITS + 1),
+)
+
+
+def _turns(key: _Column) -> Any:
+    """Select what is added of each turn, its cost taken apart once and not for each limb."""
+    turns = select(
+        key.label("key"),
+        _columns.tokens_used,
+        _columns.input_tokens,
+        _columns.output_tokens,
+        _columns.cost_usd,
+        func.substr(_columns.cost_usd, _point + _constant(1)).label("fraction"),
+        _IS_LONG.label("is_long"),
+    ).where(_time >= bindparam("since"), _time < bindparam("until"))
+    # Without a limit SQLite would merge this into the query around it, and take apart again.
+    return turns.limit(_constant(-1)).offset(_constant(0)).subquery()
+
+
+def _sums(turns: Any) -> list[_Column]:
+    """Return what adds the turns up, in the order that `_usage` reads."""
+    columns = turns.c
+    return [
+        func.count(),
+        *_tokens(columns.tokens_used),
+        *_tokens(columns.input_tokens),
+        *_tokens(columns.output_tokens),
+        # The most decimal places of any.
+        func.coalesce(func.max(func.length(columns.fraction)), _constant(0)),
+        *(_sum(limb) for limb in _limbs(columns)),
+    ]
+
+
+def _sum(value: _Column) -> _Column:
+    return func.coalesce(func.sum(value), _constant(0))
+
+
+def _tokens(column: _Column) -> list[_Column]:
+    """Return the sums of the high halves and of the low ones."""
+    low = column.op("&")(_constant(2**_HALF_BITS - 1))
+    return [_sum(column.op(">>")(_constant(_HALF_BITS))), _sum(low)]
+
+
+def _limb(digits: _Column, number: int) -> _Column:
+    return cast(func.substr(digits, _constant(number * _DIGITS + 1), _constant(_DIGITS)), Integer)
+
+
+def _limbs(columns: Any) -> Iterator[_Column]:
+    """Yield each limb of a cost, in the order of `_POWERS`."""
+    cost = columns.cost_usd
+    is_long, is_short = columns.is_long == _constant(1), columns.is_long == _constant(0)
+    short = columns.fraction.op("||")(_constant("0" * _SHORT_LIMBS * _DIGITS))
+    yield case((is_short, cast(cost, Integer)))
+    for number in range(_SHORT_LIMBS):
+        yield case((is_short, _limb(short, number)))
+    width = _WHOLE_LIMBS * _DIGITS
+    point = func.instr(cost.op("||")(_constant(".")), _constant("."))
+    whole = func.substr(
+        _constant("0" * width).op("||")(func.substr(cost, _constant(1), point - _constant(1))),
+        _constant(-width),
+        _constant(width),
+    )
+    for number in range(_WHOLE_LIMBS):
+        yield case((is_long, _limb(whole, number)))
+    fraction = columns.fraction.op("||")(_constant("0" * _PLACES))
+    for number in range(_FRACTION_LIMBS):
+        yield case((is_long, _limb(fraction, number)))
+
+
+_POWERS: Final = [
+    0,
+    *(-number - 1 for number in range(_SHORT_LIMBS)),
+    *reversed(range(_WHOLE_LIMBS)),
+    *(-number - 1 for number in range(_FRACTION_LIMBS)),
+]
+"""How many limbs each of them stands to the left of the point."""
+
+
+class _Shape(NamedTuple):
+    """What a statement is made for; making one takes longer than most of them run."""
+
+    by: str | None
+    zone: Zone | None = None
+    goes_on: Literal["behind a key", "behind no key"] | None = None
+
+
+# Bounded: where clocks change within the time asked about is a part of the statement.
+@lru_cache(maxsize=64)
+def _statement(shape: _Shape) -> str:
+    """Return the statement that adds up, for SQLite's driver; all its parameters are named."""
+    turns = _turns(_day(shape.zone) if shape.zone is not None else _KEYS[shape.by])
+    key = turns.c.key
+    added = select(key, *_sums(turns))
+    if shape.by is not None:
+        added = added.group_by(key).order_by(key)
+        added = added.limit(bindparam("limit")).offset(_constant(0))
+    if shape.goes_on == "behind a key":
+        added = added.where(key > bindparam("after"))
+    elif shape.goes_on is not None:
+        added = added.where(key.is_not(None))
+    return str(added.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
+def report_usage(clock: Clock, reading: Reading, question: ReportUsage) -> bytes:
+    """
+    Return a page of the tokens and the cost of the turns in the time given, and the total.
+
+    Without an end it is that of the present; see `end_of_present`.
+    """
+    end = question.until or end_of_present(clock)
+    asked: dict[str, Any] = {"since": to_micros(question.since), "until": to_micros(end)}
+    total = _statement(_Shape(None))
+    sums = reading.connection.exec_driver_sql(total, asked).one()
+    more = b',"total":%b' % adapter(Usage).dump_json(_usage(None, sums[1:]))
+    lines: Iterable[Line] = () if question.by is None else _lines(reading, question, asked)
+    return write_page(reading, question, "usage", lines, more=more)
+
+
+def _lines(reading: Reading, question: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
+    # What has no key comes first; a day's is a number.
+    position = read_cursor(question, *((int,) if question.by == "day" else (int, str)))
+    is_by_day = question.by == "day"
+    zone = zone_between(question.time_zone, asked["since"], asked["until"])
+    shape = _Shape(question.by, zone if is_by_day else None)
+    asked["limit"] = -1 if question.limit is None else question.limit + 1
+    if position is not None:
+        has_key = question.by == "day" or position[0]
+        shape = shape._replace(goes_on="behind a key" if has_key else "behind no key")
+        asked |= {"after": position[-1]} if has_key else {}
+    line = adapter(Usage)
+    with contextlib.closing(reading.connection.exec_driver_sql(_statement(shape), asked)) as found:
+        for row in found:
+            reading.go_on()
+            name = _name_of_day(row[0]) if question.by == "day" else row[0]
+            yield Line(line.dump_json(_usage(name, row[1:])), _position(row[0]))
+
+
+def _position(key: int | str | None) -> Position:
+    if isinstance(key, int):
+        return (key,)
+    return (0, "") if key is None else (1, key)
+
+
+def _name_of_day(number: int) -> str:
+    # Local time may be before the first year, or after the last.
+    return date.fromordinal(min(max(_EPOCH_DAY + number, 1), date.max.toordinal())).isoformat()
+
+
+def _usage(key: str | None, sums: Sequence[Any]) -> Usage:
+    """Put the sums of the limbs together."""
+    halves = sums[1:7]
+    used, given, made = [
+        (high << _HALF_BITS) + low for high, low in zip(halves[::2], halves[1::2], strict=True)
+    ]
+    places, *limbs = sums[7:]
+    units = sum(
+        limb * 10 ** (_DIGITS * (_FRACTION_LIMBS + power))
+        for power, limb in zip(_POWERS, limbs, strict=True)
+    )
+    digits = str(units).rjust(_PLACES + 1, "0")
+    cost = f"{digits[:-_PLACES]}.{digits[-_PLACES:][: max(places, 0)]}"
+    return Usage(key, sums[0], used, given, made, Decimal(cost))

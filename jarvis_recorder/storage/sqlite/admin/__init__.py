@@ -1,0 +1,1 @@
+"""Operations on a database file: backup, restore, verification, vacuum."""

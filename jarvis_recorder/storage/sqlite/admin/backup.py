@@ -1,0 +1,169 @@
+"""Backups: copies that were verified before they got the name of one."""
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from jarvis_recorder.errors import ConfigurationError, NoCopy, StorageDamaged
+from jarvis_recorder.runtime.ownership import acting_for
+from jarvis_recorder.storage.sqlite import files
+from jarvis_recorder.storage.sqlite.admin import copy, verify
+from jarvis_recorder.storage.sqlite.files import Report
+
+USUAL_DIRECTORY: Final = Path("/var/backups/jarvis-recorder")
+"""The directory of the service's backup unit."""
+_UNFINISHED: Final = ".recorder-"
+_NAME: Final = re.compile(rf"recorder-{files.MOMENT.pattern}\.db")
+
+
+class Backup(NamedTuple):
+    """A backup that is on disk and sound, and the older ones that were removed for it."""
+
+    path: Path
+    size_bytes: int
+    rows: Mapping[str, int]
+    seconds: float
+    removed: Sequence[Path]
+
+
+def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Backup:
+    """
+    Back a database up into a directory, which is made where there is none.
+
+    It holds everything that was committed before the call; see `copying.copy` for what a
+    recorder feels of it. It gets its name only when it has been verified, and only then are
+    the oldest ones beyond `keep` removed. On an error there is no new backup, and the old ones
+    are as they were.
+
+    Raises:
+        NoRoom: It does not fit.
+        NoCopy: Another backup is being made there, or the copy was not sound.
+        ConfigurationError: The directory cannot be written.
+        StorageUnavailable, StorageDamaged: The database cannot be read.
+    """
+    files.require_file(path)
+    with acting_for(path):
+        live = path.stat()
+    with _directory_errors(directory), acting_for(directory):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        with _alone(directory):
+            made = _backup(path, directory, report)
+            removed = [] if keep is None else _remove_oldest(directory, made.path, live, keep)
+    _remember(path, directory)
+    return made._replace(removed=removed)
+
+
+def _backup(path: Path, directory: Path, report: Report) -> Backup:
+    began = time.monotonic()
+    name = f"recorder-{files.moment()}.db"
+    unfinished = directory / f".{name}.unfinished"
+    _discard_unfinished(directory)
+    copy.copy(path, unfinished, report)
+    try:
+        verify.require_sound(unfinished, verify.COPIED, report)
+        rows = verify.counts(unfinished)
+        finished = unfinished.rename(directory / name)
+    except StorageDamaged as error:
+        copy.discard(unfinished)
+        raise NoCopy(
+            f"the copy is not sound, and is no backup: {error}: "
+            "check the database with `jarvis-recorder db verify`"
+        ) from error
+    except BaseException:
+        copy.discard(unfinished)
+        raise
+    files.sync(directory)
+    return Backup(finished, files.size(finished), rows, time.monotonic() - began, [])
+
+
+def _remember(path: Path, directory: Path) -> None:
+    """Leave a note next to the database, of where its backups are; a backup is one without it."""
+    with contextlib.suppress(OSError, ConfigurationError), acting_for(path):
+        files.write_whole(_note(path), str(directory))
+
+
+def _note(path: Path) -> Path:
+    return files.beside(path, ".backups")
+
+
+def newest_backup(path: Path) -> Path | None:
+    """
+    Return the newest backup of a database, as far as is known of where they are; None for none.
+
+    Raises:
+        OSError, ConfigurationError: The directory cannot be looked into.
+    """
+    directory = USUAL_DIRECTORY
+    with contextlib.suppress(FileNotFoundError), acting_for(path):
+        directory = Path(_note(path).read_text())
+    try:
+        with acting_for(directory):
+            return next(iter(backups(directory)), None)
+    except FileNotFoundError:
+        return None
+
+
+def made_at(backup: Path) -> datetime:
+    """Return when a backup was begun, as its name says."""
+    return datetime.strptime(backup.name, f"recorder-{files.MOMENT_FORMAT}.db").replace(tzinfo=UTC)
+
+
+def backups(directory: Path) -> list[Path]:
+    """Return the backups in a directory, newest first; files of other names are not ours."""
+    return sorted(
+        (
+            path
+            for path in directory.iterdir()
+            if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        ),
+        reverse=True,
+    )
+
+
+def _remove_oldest(directory: Path, finished: Path, live: os.stat_result, keep: int) -> list[Path]:
+    """Remove all but the `keep` newest; the one just made stays, whatever the clock says."""
+    others = [
+        path
+        for path in backups(directory)
+        if path != finished and not os.path.samestat(path.stat(), live)
+    ]
+    removed = others[keep - 1 :]
+    for path in removed:
+        path.unlink()
+    if removed:
+        files.sync(directory)
+    return removed
+
+
+def _discard_unfinished(directory: Path) -> None:
+    """Remove what a backup that was killed has left; whoever is here is alone here."""
+    for path in directory.glob(f"{_UNFINISHED}*.unfinished"):
+        copy.discard(path)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise NoCopy(f"{directory}: another backup is being made here: wait for it") from None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _directory_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory}: {error.strerror}: name a directory that can be written"
+        ) from error

@@ -1,0 +1,235 @@
+"""The database looked at from outside, whether a recorder has it or not; nothing is changed."""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import shutil
+import sqlite3
+import stat
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import func, select
+
+from jarvis_recorder.errors import (
+    AnotherRecorder,
+    ConfigurationError,
+    RecorderError,
+    StorageDamaged,
+    StorageUnavailable,
+)
+from jarvis_recorder.runtime.ownership import as_owner
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import connections, damage, files
+from jarvis_recorder.storage.sqlite.admin.backup import made_at, newest_backup
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
+from jarvis_recorder.telemetry.check import Finding, green, red, yellow
+
+_WRONG: Final = ConfigurationError.exit_code
+_AWAY: Final = StorageUnavailable.exit_code
+_HELD: Final = AnotherRecorder.exit_code
+LEAST_FREE_BYTES: Final = 16 * 1024 * 1024
+_FEW_FREE_BYTES: Final = 1024 * 1024 * 1024
+_MIB: Final = 1024 * 1024
+_FUTURE_SECONDS: Final = 300
+# adjtimex(2): what it returns where the clock is not synchronised, and room for its struct.
+_NOT_SYNCHRONISED: Final = 5
+_TIMEX_BYTES: Final = 256
+_OLD_BACKUP_SECONDS: Final = 2 * 86_400
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -> list[Finding]:
+    """
+    Return all findings about a database file and the machine it lies on.
+
+    `secrets` are the files that settings came from. A lock is a recorder's where one is at
+    work on the broker, else somebody else's.
+    """
+    return [
+        _directory(path.parent),
+        _room(path.parent),
+        _library(),
+        *_file(path),
+        _lock(path, recorder_is_at_work=recorder_is_at_work),
+        *_permissions([path, *secrets]),
+        _clock(path),
+        _backups(path),
+    ]
+
+
+@as_owner
+def _directory(directory: Path) -> Finding:
+    name = "directory"
+    there = directory
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        # Asked for, not computed: a read-only file system and root's rights both lie.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        remedy = f"see its owner and its file system: ls -ld {there}; findmnt -T {there}"
+        return red(name, f"{there}: {error.strerror}", remedy, _AWAY)
+    if there != directory:
+        return green(name, f"{directory} is made when the recorder starts")
+    return green(name, f"{directory} can be written to")
+
+
+def _room(directory: Path) -> Finding:
+    while not directory.exists():
+        directory = directory.parent
+    free = shutil.disk_usage(directory).free
+    remedy = "df -h " + str(directory) + "; `jarvis-recorder db prune` takes out what is old"
+    if free < LEAST_FREE_BYTES:
+        return red("room", f"only {free / _MIB:.1f} MiB free", remedy, _AWAY)
+    if free < _FEW_FREE_BYTES:
+        return yellow("room", f"{free // _MIB:,} MiB free", remedy)
+    return green("room", f"{free // _MIB:,} MiB free")
+
+
+def _library() -> Finding:
+    version = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < connections.FIRST_SAFE_VERSION:
+        return yellow(
+            "SQLite",
+            f"{version}: let no other program write to the file, which could damage it",
+            "a Python with SQLite 3.51.3 or newer has no such fault",
+        )
+    return green("SQLite", version)
+
+
+def _file(path: Path) -> list[Finding]:
+    """Return what is to be said of the schema, and of damage."""
+    if not path.exists():
+        return [green("schema", f"{path} is made when the recorder starts")]
+    found = []
+    try:
+        with connections.reading(path) as connection:
+            revision = revisions.current_revision(connection)
+        found.append(_revision(path, revision))
+        damage.look(path)
+    except StorageDamaged as error:
+        remedy = "jarvis-recorder db verify; jarvis-recorder db restore FILE"
+        return [*found, red("database", str(error), remedy, error.exit_code)]
+    except RecorderError as error:
+        return [*found, red("schema", str(error), "see store.url", error.exit_code)]
+    waiting = damage.quarantined(path)
+    if waiting is not None:
+        text = f"a damaged one lies in {waiting}"
+        return [*found, yellow("database", text, "jarvis-recorder db acknowledge")]
+    return [*found, green("database", f"{path} is sound as far as a short look shows")]
+
+
+def _revision(path: Path, revision: str | None) -> Finding:
+    if revisions.judge(revision) is revisions.Found.OLDER:
+        size = files.size(path) * 2 // _MIB
+        text = f"revision {revision}: the next start brings it to {revisions.HEAD}"
+        return yellow("schema", text, f"have {size:,} MiB free for the copy it makes before")
+    return green("schema", f"revision {revision or 'none yet'}")
+
+
+@as_owner
+def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
+    lock = path.with_name(f"{path.name}.lock")
+    if not lock.exists():
+        return green("lock", "free")
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(lock)
+        if recorder_is_at_work:
+            return green("lock", f"held by {holder}, a recorder at work")
+        return red(
+            "lock",
+            f"held by {holder}, and no recorder is at work on the broker",
+            "see what it is, and end it: ps -fp PID",
+            _HELD,
+        )
+    except OSError as error:
+        return red("lock", f"{lock}: {error.strerror}", f"ls -l {lock}", _WRONG)
+    return green("lock", "free")
+
+
+def _holder(lock: Path) -> str:
+    try:
+        return f"process {json.loads(lock.read_text())['pid']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "an unknown process"
+
+
+def _permissions(paths: Sequence[Path]) -> list[Finding]:
+    open_ones = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if path.stat().st_mode & _OTHERS:
+                open_ones.append(str(path))
+    if not open_ones:
+        return [green("permissions", "the files are their owner's only")]
+    text = f"others than the owner may look into {', '.join(open_ones)}"
+    return [yellow("permissions", text, f"chmod 600 {' '.join(open_ones)}")]
+
+
+def _clock(path: Path) -> Finding:
+    if (ahead := _newest(path) - time.time()) > _FUTURE_SECONDS:
+        text = f"the newest record lies {_span(ahead)} in the future"
+        return yellow("clock", text, "timedatectl, here and where the events come from")
+    if not _is_synchronised():
+        text = "the kernel does not take its clock for synchronised"
+        return yellow("clock", text, "timedatectl set-ntp true; in a container, on the host")
+    return green("clock", "synchronised")
+
+
+def _backups(path: Path) -> Finding:
+    name = "backups"
+    if not path.exists():
+        return green(name, "there is nothing to back up yet")
+    remedy = "jarvis-recorder db backup --to DIRECTORY, each day; see docs/operate.md"
+    try:
+        newest = newest_backup(path)
+    except (OSError, ConfigurationError) as error:
+        return yellow(name, f"cannot be looked at: {error}", remedy)
+    if newest is None:
+        return yellow(name, "there is none that is known of", remedy)
+    age = time.time() - made_at(newest).timestamp()
+    if age > _OLD_BACKUP_SECONDS:
+        return yellow(name, f"the newest is {_span(age)} old: {newest}", remedy)
+    return green(name, f"verified {_span(max(age, 0))} ago: {newest}")
+
+
+def _span(seconds: float) -> str:
+    """Return a duration in the unit that people would use of it."""
+    for size, unit in ((365 * 86_400, "years"), (86_400, "days"), (3_600, "hours")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    if seconds < 120:
+        return f"{seconds:,.0f} seconds"
+    return f"{seconds / 60:,.0f} minutes"
+
+
+def _newest(path: Path) -> float:
+    """Return the time of the newest record in seconds since the epoch, 0 where there is none."""
+    if not path.exists():
+        return 0.0
+    try:
+        with connections.reading(path) as connection:
+            newest = [
+                connection.execute(select(func.max(table.c.timestamp))).scalar_one()
+                for table in (events, conversations, cluster_snapshots)
+            ]
+    except RecorderError:
+        return 0.0
+    return max((moment.timestamp() for moment in newest if moment), default=0.0)
+
+
+def _is_synchronised() -> bool:
+    try:
+        state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    except (OSError, AttributeError):
+        return True
+    return state != _NOT_SYNCHRONISED

@@ -1,0 +1,186 @@
+"""What a database file is and holds, and how much room that takes."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, LargeBinary, Table, cast, func, inspect, select, text
+
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import connections, files
+from jarvis_recorder.storage.tables import metadata
+
+_SAMPLE: Final = 500
+_SEARCHED: Final = "conversations"
+# Tables with their indexes. The search keeps its words in tables of its own.
+_SIZES: Final = text("""
+    SELECT coalesce(m.tbl_name, d.name), sum(d.pgsize), sum(d.unused)
+    FROM dbstat AS d LEFT JOIN sqlite_schema AS m ON m.name = d.name
+    WHERE d.aggregate = 1 GROUP BY 1
+""")
+
+
+class State(NamedTuple):
+    """What a database file is; `revision` is None where it holds no tables yet."""
+
+    revision: str | None
+    size_bytes: int
+
+
+class TableStats(NamedTuple):
+    """A table: its rows and the bytes it takes, indexes included; its first and last moment."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+class Stats(NamedTuple):
+    """
+    A database file, its tables largest first.
+
+    Where they are not `exact`, rows are as many as there are numbers between the first and the
+    last, and bytes are shared out by what the newest rows take. `unused_bytes` lie idle within
+    pages that are in use; that is known only where bytes are exact.
+    """
+
+    path: Path
+    revision: str | None
+    exact_rows: bool
+    exact_bytes: bool
+    tables: tuple[TableStats, ...]
+    size_bytes: int
+    wal_bytes: int
+    page_size: int
+    pages: int
+    free_pages: int
+    unused_bytes: int | None
+
+
+class _Room(NamedTuple):
+    """What tables take, by name, with what of it is unused; None where nobody knows."""
+
+    taken: Mapping[str, int]
+    unused: int | None
+
+
+def state(path: Path) -> State:
+    """
+    Return what the file is, without changing it.
+
+    Raises:
+        ConfigurationError: It is no database of the recorder's.
+        StorageUnavailable: There is no such file, or it cannot be read.
+    """
+    files.require_file(path)
+    with connections.reading(path) as connection:
+        revision = revisions.current_revision(connection)
+    return State(revision, files.size(path))
+
+
+def stats(path: Path, *, exact: bool) -> Stats:
+    """
+    Return what is in the file: at once and estimated, or, by reading all of it, exactly.
+
+    Raises:
+        ConfigurationError: It is no database of the recorder's.
+        StorageUnavailable: There is no such file, or it cannot be read.
+    """
+    files.require_file(path)
+    with connections.reading(path) as connection:
+        revision = revisions.current_revision(connection)
+        page_size, pages, free = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        there = inspect(connection).get_table_names()
+        tables = [each for each in metadata.sorted_tables if each.name in there]
+        rows = {
+            each.name: _count(connection, each) if exact else _span(connection, each)
+            for each in tables
+        }
+        room = _measured(connection) if exact and _has_dbstat(connection) else None
+        if room is None:
+            used = (pages - free) * page_size
+            room = _Room(_shares(connection, tables, rows, used), None)
+        found = [
+            TableStats(
+                each.name,
+                rows[each.name],
+                room.taken.get(each.name, 0),
+                *_extent(connection, each),
+            )
+            for each in tables
+        ]
+    return Stats(
+        path,
+        revision,
+        exact,
+        room.unused is not None,
+        tuple(sorted(found, key=lambda each: each.size_bytes, reverse=True)),
+        files.size(path),
+        files.size(files.companions(path)[0]),
+        page_size,
+        pages,
+        free,
+        room.unused,
+    )
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def _span(connection: Connection, table: Table) -> int:
+    """Return how many numbers there are between the first row and the last."""
+    if "id" not in table.c:
+        return _count(connection, table)
+    first = connection.execute(select(func.min(table.c.id))).scalar_one()
+    last = connection.execute(select(func.max(table.c.id))).scalar_one()
+    return 0 if first is None else int(last - first) + 1
+
+
+def _extent(connection: Connection, table: Table) -> tuple[datetime | None, datetime | None]:
+    if "timestamp" not in table.c:
+        return None, None
+    # One by one, or SQLite would read every row for what its index begins and ends with.
+    oldest = connection.execute(select(func.min(table.c.timestamp))).scalar_one()
+    newest = connection.execute(select(func.max(table.c.timestamp))).scalar_one()
+    return oldest, newest
+
+
+def _has_dbstat(connection: Connection) -> bool:
+    options = connection.exec_driver_sql("PRAGMA compile_options").scalars()
+    return "ENABLE_DBSTAT_VTAB" in options
+
+
+def _measured(connection: Connection) -> _Room:
+    """Read every page: exact, and as slow as the disk."""
+    taken: dict[str, int] = {}
+    unused = 0
+    for name, size, idle in connection.execute(_SIZES):
+        owner = _SEARCHED if name.startswith(f"{_SEARCHED}_fts") else name
+        taken[owner] = taken.get(owner, 0) + size
+        unused += idle
+    return _Room(taken, unused)
+
+
+def _shares(
+    connection: Connection, tables: list[Table], rows: Mapping[str, int], used: int
+) -> dict[str, int]:
+    """Share the bytes in use out among the tables by what their newest rows take."""
+    weights = {each.name: rows[each.name] * _row_bytes(connection, each) for each in tables}
+    total = sum(weights.values())
+    return {name: round(used * weight / total) if total else 0 for name, weight in weights.items()}
+
+
+def _row_bytes(connection: Connection, table: Table) -> float:
+    lengths = [func.coalesce(func.length(cast(each, LargeBinary)), 0) for each in table.c]
+    newest = select(sum(lengths, start=lengths.pop()).label("bytes")).limit(_SAMPLE)
+    if "id" in table.c:
+        newest = newest.order_by(table.c.id.desc())
+    average = select(func.avg(newest.subquery().c.bytes))
+    return float(connection.execute(average).scalar_one() or 0.0)

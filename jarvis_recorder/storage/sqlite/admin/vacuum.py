@@ -1,0 +1,91 @@
+"""What changes a database file as a whole, while no recorder has it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.runtime.ownership import resolved
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import connections, files
+from jarvis_recorder.storage.sqlite.files import Report
+from jarvis_recorder.storage.sqlite.writer import open_writer
+
+
+class Vacuumed(NamedTuple):
+    """How large the file was, and is."""
+
+    before_bytes: int
+    after_bytes: int
+
+
+async def upgrade(path: Path) -> str | None:
+    """
+    Make or migrate the file, which no recorder may hold, and return the revision it had.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        StorageUnavailable: It is locked, or there is no room for the copy.
+    """
+    with connections.readable_errors(path):
+        path = connections.create_file(path)
+    with connections.locked(path):
+        async with open_writer(path) as writer:
+            return await revisions.upgrade(writer, path)
+
+
+def vacuum(path: Path, report: Report) -> Vacuumed:
+    """
+    Write the file anew without what is free in it; no recorder may hold it.
+
+    Killed at any moment, it is as it was before.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        NoRoom: It needs the room of the database twice.
+        StorageUnavailable, StorageDamaged: It cannot be read or written.
+    """
+    files.require_file(path)
+    path = resolved(path)
+    with connections.locked(path):
+        with connections.reading(path) as connection:
+            revisions.judge(revisions.current_revision(connection))
+            pages, free, page_size = (
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        # Once in a file of SQLite's own, then in the write-ahead log.
+        files.require_room(path.parent, 2 * (pages - free) * page_size, "vacuuming")
+        before = files.size(path) + files.size(files.companions(path)[0])
+        report("vacuuming", 0, 0)
+        with connections.translated_errors(path), _temporary_files_in(path.parent):
+            _vacuum(path)
+        return Vacuumed(before, files.size(path))
+
+
+def _vacuum(path: Path) -> None:
+    with contextlib.closing(connections.writable(path)) as connection:
+        connection.execute("VACUUM")
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StorageUnavailable(
+            f"{path}: vacuumed, but another program reads it, so that it is not smaller yet"
+        )
+
+
+@contextlib.contextmanager
+def _temporary_files_in(directory: Path) -> Iterator[None]:
+    """Have SQLite's own files where room was looked for: /tmp may be small, or be memory."""
+    before = os.environ.get("SQLITE_TMPDIR")
+    os.environ["SQLITE_TMPDIR"] = str(directory)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SQLITE_TMPDIR"]
+        else:
+            os.environ["SQLITE_TMPDIR"] = before

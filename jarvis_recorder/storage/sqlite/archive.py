@@ -1,0 +1,144 @@
+"""The archive and the outbox: what is asked, what is changed, what is to be announced."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+
+from jarvis_recorder.errors import ResultTooLarge
+from jarvis_recorder.ports import Announcement, Clock
+from jarvis_recorder.storage.queries import conversations, events, preferences, snapshots, usage
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.timeline import timeline_around
+from jarvis_recorder.storage.sqlite.command_queue import ChangeQueue
+from jarvis_recorder.storage.sqlite.commands import CHANGES
+from jarvis_recorder.storage.sqlite.readers import Readers
+from jarvis_recorder.storage.sqlite.totals import holdings
+from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.tables import outbox
+from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.rpc.params import Question
+
+_PATIENCE_SECONDS: Final = 5.0
+
+# What the announcements read at once take together, unless the first one alone takes more.
+_OUTBOX_BYTES: Final = 1024 * 1024
+
+READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
+    params.UnresolvedEvents: events.unresolved_events,
+    params.GetEvent: events.get_event,
+    params.EventHistogram: events.histogram,
+    params.ListTurns: conversations.list_turns,
+    params.GetTurn: conversations.get_turn,
+    params.SearchTurns: conversations.search_turns,
+    params.SnapshotAt: snapshots.snapshot_at,
+    params.TimelineAround: timeline_around,
+    params.GetPreference: preferences.get_preference,
+    params.ListPreferences: preferences.list_preferences,
+}
+
+
+_SCANS: Final = (
+    params.EventHistogram,
+    params.ListSessions,
+    params.ReportUsage,
+    params.SearchTurns,
+)
+
+
+class SqliteArchive:
+    """Implements `ports.Archive` on one SQLite file."""
+
+    def __init__(self, path: Path, writer: Writer, readers: Readers, clock: Clock) -> None:
+        self._readers = readers
+        self._reads = READS | {
+            params.ReadHoldings: partial(holdings, path),
+            params.ListEvents: partial(events.list_events, clock),
+            params.ListSessions: partial(conversations.list_sessions, clock),
+            params.ReportUsage: partial(usage.report_usage, clock),
+            params.ListSnapshots: partial(snapshots.list_snapshots, clock),
+            params.LatestSnapshot: partial(snapshots.latest_snapshot, clock),
+        }
+        self.changed = asyncio.Event()
+        """Set after each change: it may have left something to announce."""
+        self._changes = ChangeQueue(path, writer, clock, self.changed)
+
+    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
+        """Answer a question; see `ports.Archive`."""
+        if type(question) in CHANGES:
+            return await self._changes.make(question, until)
+        read = self._reads[type(question)]
+        return await self._readers.run(
+            lambda reading: _fitting(read(reading, question), room),
+            until,
+            room,
+            scans=_scans(question),
+        )
+
+
+def _scans(question: Question[Any]) -> bool:
+    """Return whether a question may look at many rows for each one of its answer."""
+    if isinstance(question, params.ListEvents):
+        return question.text is not None
+    return isinstance(question, _SCANS)
+
+
+def _fitting(answer: bytes, room: int) -> bytes:
+    """
+    Return the answer; most end in time, and what does not is small by itself.
+
+    Raises:
+        ResultTooLarge: Others have left it no room.
+    """
+    if len(answer) > room:
+        raise ResultTooLarge("there is no room for it")
+    return answer
+
+
+class SqliteOutbox:
+    """Implements `ports.Outbox` on the same file."""
+
+    def __init__(self, writer: Writer, readers: Readers, changed: asyncio.Event) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._changed = changed
+        # What the process before has left.
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Return once there may be something in it; see `ports.Outbox`."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def waiting(self, limit: int) -> Sequence[Announcement]:
+        """Return the oldest announcements."""
+        oldest_first = (
+            select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+
+        def read(reading: Reading) -> list[Announcement]:
+            room = _OUTBOX_BYTES
+            oldest: list[Announcement] = []
+            for row in reading.rows(oldest_first):
+                room -= len(row.body)
+                if oldest and room < 0:
+                    break
+                oldest.append(Announcement(*row))
+            return oldest
+
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        return await self._readers.run(read, until)
+
+    async def announced(self, announcements: Sequence[Announcement]) -> None:
+        """Take out these announcements and no others."""
+        # An id alone names none: those of an outbox that was emptied are given out again.
+        forget = delete(outbox).where(
+            outbox.c.id.in_([one.id for one in announcements]),
+            outbox.c.message_id.in_([one.message_id for one in announcements]),
+        )
+        await self._writer.run(lambda connection: connection.execute(forget))

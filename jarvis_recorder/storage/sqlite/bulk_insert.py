@@ -1,0 +1,171 @@
+"""Many rows in few statements, and what of them was there already."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Integer,
+    and_,
+    func,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.types import NullType
+
+from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, flat, insert_statement
+from jarvis_recorder.storage.sqlite.connections import driver_of
+from jarvis_recorder.storage.sqlite.search import add_words
+from jarvis_recorder.storage.tables import conversations, decompress
+from jarvis_recorder.wire.records import Record
+
+# Rows in one INSERT, largest first: few statements for many rows, none compiled for each count.
+_CHUNKS: Final = (500, 100, 20, 1)
+
+_insert: Final = cache(insert_statement)
+
+
+class Rows(NamedTuple):
+    """Records of one kind as rows, and where they stood among those of all kinds."""
+
+    shape: RowShape
+    positions: Sequence[int]
+    records: Sequence[Record]
+    rows: list[Row]
+
+
+def rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:
+    """Return the records as rows, one element for each kind there is."""
+    return [
+        Rows(shape, positions, chosen, [shape.make(record, recorded_at) for record in chosen])
+        for shape, positions, chosen in _by_shape(records)
+    ]
+
+
+def _by_shape(
+    records: Sequence[Record],
+) -> Iterator[tuple[RowShape, Sequence[int], Sequence[Record]]]:
+    kinds = {record.kind for record in records}
+    for kind in kinds:
+        if len(kinds) == 1:
+            yield SHAPES[kind], range(len(records)), records
+        else:
+            positions = [at for at, record in enumerate(records) if record.kind is kind]
+            yield SHAPES[kind], positions, [records[at] for at in positions]
+
+
+def insert_all(connection: Connection, parts: Sequence[Rows]) -> tuple[int, list[int]]:
+    """Insert in chunks; return how many rows were new, and the positions of collisions."""
+    stored = 0
+    collisions: list[int] = []
+    for part in parts:
+        inserted = _insert_rows(connection, part)
+        stored += inserted
+        if inserted < len(part.rows):
+            collisions += (part.positions[at] for at in _collisions(connection, part))
+    return stored, collisions
+
+
+def newest_id(connection: Connection) -> int:
+    """Return the id of the row that was inserted last."""
+    row = driver_of(connection).execute("SELECT last_insert_rowid()").fetchone()
+    return int(row[0])
+
+
+def _insert_rows(connection: Connection, part: Rows) -> int:
+    if part.shape.table is conversations:
+        content = part.shape.columns.index("content")
+        if not all(row[content].isascii() for row in part.rows):
+            return _insert_turns(connection, part, content)
+    return _insert_many(connection, part.shape, part.rows)
+
+
+def _insert_turns(connection: Connection, part: Rows, content: int) -> int:
+    """Insert turns under numbers chosen here, so that the index can be told which is which."""
+    highest = connection.execute(select(func.max(conversations.c.id))).scalar() or 0
+    rows = [(number, *row) for number, row in enumerate(part.rows, highest + 1)]
+    shape = part.shape._replace(columns=("id", *part.shape.columns))
+    inserted = _insert_many(connection, shape, rows)
+    add_words(connection, ((row[0], row[content + 1]) for row in rows))
+    return inserted
+
+
+def _insert_many(connection: Connection, shape: RowShape, rows: list[Row]) -> int:
+    driver = driver_of(connection)
+    inserted = 0
+    for size, chunks in _chunks(rows):
+        statement = _insert(shape, size)
+        inserted += driver.executemany(statement, [flat(chunk) for chunk in chunks]).rowcount
+    return inserted
+
+
+def _chunks(rows: list[Row]) -> Iterator[tuple[int, list[list[Row]]]]:
+    """Yield the rows in chunks of one size after the other, so that each size is one call."""
+    start = 0
+    for size in _CHUNKS:
+        end = start + (len(rows) - start) // size * size
+        if end > start:
+            yield size, [rows[at : at + size] for at in range(start, end, size)]
+        start = end
+
+
+def _collisions(connection: Connection, part: Rows) -> list[int]:
+    """
+    Return which of the rows found their identity taken by a row with another content.
+
+    Row by row: what stands there already may be thousands of times as large.
+    """
+    shape, _, records, rows = part
+    taken: set[int] = set()
+    known: set[int] = set()
+    for start in range(0, len(records), _CHUNKS[0]):
+        asked = range(start, min(start + _CHUNKS[0], len(records)))
+        by_identity: dict[str | None, list[int]] = {}
+        for index in asked:
+            by_identity.setdefault(records[index].message_id, []).append(index)
+        for found in connection.execute(_stored_under(shape, [records[at] for at in asked])):
+            for index in by_identity[found[0]]:
+                if _is_in_place(shape, found, records[index]):
+                    taken.add(index)
+                    if _same(shape, found, rows[index]):
+                        known.add(index)
+    return sorted(taken - known)
+
+
+def _is_in_place(shape: RowShape, found: Sequence[Any], record: Record) -> bool:
+    """Whether a row that has the record's identity stands where the record would."""
+    if found[shape.columns.index("timestamp")] == record.timestamp:
+        return True
+    return record.stamped and bool(found[shape.columns.index("stamped")])
+
+
+def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
+    """Select the rows that stand under the records' identities, raw."""
+    table = shape.table
+    keys = [(record.timestamp, record.message_id) for record in records if record.message_id]
+    stamped = [record.message_id for record in records if record.stamped]
+    raw = [type_coerce(table.c[name], NullType()) for name in shape.columns]
+    time = type_coerce(table.c.timestamp, Integer())
+    return select(*raw).where(
+        or_(
+            tuple_(time, table.c.message_id).in_(keys),
+            and_(table.c.stamped, table.c.message_id.in_(stamped)),
+        )
+    )
+
+
+def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
+    """Whether two rows say the same; when it was recorded, and which time was stamped, aside."""
+    return all(
+        _plain(old) == _plain(new)
+        for name, old, new in zip(shape.columns, stored, row, strict=True)
+        if name not in ("timestamp", "stamped", "recorded_at")
+    )
+
+
+def _plain(value: Any) -> Any:
+    return decompress(value) if isinstance(value, bytes) else value

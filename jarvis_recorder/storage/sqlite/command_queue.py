@@ -1,0 +1,128 @@
+"""Changes in the order they are asked for; all that wait share one transaction."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from jarvis_recorder.errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.sqlite import connections
+from jarvis_recorder.storage.sqlite.commands import CHANGES
+from jarvis_recorder.storage.sqlite.writer import NoRoomForIt, Work, Writer
+from jarvis_recorder.wire.rpc.params import DeleteConversation, Question, RecordEvent, SetPreference
+
+Outcome = Any | Exception
+
+_GROWING: Final = (RecordEvent, SetPreference)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Waiting:
+    """A change that somebody waits for."""
+
+    question: Question[Any]
+    outcome: asyncio.Future[Any]
+
+
+class ChangeQueue:
+    """
+    Makes changes, many in one transaction: the sync to disk costs more than all the rest.
+
+    No timer, as in recording: what arrives during one commit is the next group, so a single
+    change is made at once. One that is refused costs itself only, by a savepoint of its own.
+    """
+
+    def __init__(self, path: Path, writer: Writer, clock: Clock, changed: asyncio.Event) -> None:
+        """`changed` is set after each group: it may have left something to announce."""
+        self._path = path
+        self._writer = writer
+        self._clock = clock
+        self._changed = changed
+        self._waiting: list[_Waiting] = []
+        self._working: asyncio.Task[None] | None = None
+
+    async def make(self, question: Question[Any], until: float) -> bytes:
+        """
+        Return the answer to a change once it is committed.
+
+        Raises:
+            DeadlineExceeded: Its turn had not come at `until`: nothing is changed.
+            OutcomeUnknown: It was being made at `until`, and is finished all the same.
+            RecorderError: It is refused, or nothing of its group could be committed.
+        """
+        if isinstance(question, _GROWING):
+            self._writer.require_room()
+        waiting = _Waiting(question, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+        try:
+            async with asyncio.timeout_at(until):
+                return await asyncio.shield(waiting.outcome)
+        except TimeoutError:
+            if waiting in self._waiting:
+                raise DeadlineExceeded("others were writing until it was too late") from None
+            raise OutcomeUnknown("the change was being made when the time was over") from None
+        finally:
+            # Nobody waits for it any more; nothing happens where it is taken already.
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(waiting)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            group: list[_Waiting] = []
+            try:
+                outcomes = await self._writer.run_gathered(partial(self._gather, group))
+                if any(isinstance(one.question, DeleteConversation) for one in group):
+                    await self._writer.forget_deleted()
+            except Exception as error:  # noqa: BLE001 - each of them hears of it
+                outcomes = [error] * len(group)
+            self._changed.set()
+            if any(isinstance(outcome, NoRoomForIt) for outcome in outcomes):
+                self._writer.crowded.set()
+            for one, outcome in zip(group, outcomes, strict=True):
+                _settle(one.outcome, outcome)
+
+    def _gather(self, group: list[_Waiting]) -> Work[list[Outcome]]:
+        """Take all that wait now, and return what makes them."""
+        group += self._waiting
+        self._waiting.clear()
+        asked = [one.question for one in group]
+        make = partial(self._make, self._clock())
+        return lambda connection: [make(question, connection) for question in asked]
+
+    def _make(self, now: int, question: Question[Any], connection: Connection) -> Outcome:
+        """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
+        change = CHANGES[type(question)]
+        try:
+            with connections.translated_errors(self._path), connections.savepoint(connection):
+                answer = change(connection, question, now)
+                if isinstance(question, _GROWING):
+                    self._writer.require_bounds(connection)
+                return answer
+        except NoRoomForIt as error:
+            return error
+        except (StorageUnavailable, StorageUncertain, StorageDamaged):
+            raise
+        except Exception as error:  # noqa: BLE001 - it is its asker's, and nobody else's
+            return error
+
+
+def _settle(future: asyncio.Future[Any], outcome: Outcome) -> None:
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+        # Whoever asked may have left: then it is nobody's error.
+        future.exception()
+    else:
+        future.set_result(outcome)

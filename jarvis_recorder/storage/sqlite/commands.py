@@ -1,0 +1,153 @@
+"""What those who ask may change; each in a transaction that it shares with its announcement."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, insert, select, text, update
+
+from jarvis_recorder.errors import Conflict
+from jarvis_recorder.storage.queries.events import found_event
+from jarvis_recorder.storage.queries.preferences import find_preference
+from jarvis_recorder.storage.sqlite.bulk_insert import insert_all, newest_id, rows_of
+from jarvis_recorder.storage.sqlite.search import take_words_out
+from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
+from jarvis_recorder.wire.notifications import (
+    EVENT_RESOLVED,
+    PREFERENCE_CHANGED,
+    ChangedPreference,
+    DeletedPreference,
+)
+from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import (
+    DeleteConversation,
+    DeletePreference,
+    RecordEvent,
+    ResolveEvent,
+    SetPreference,
+)
+from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
+from jarvis_recorder.wire.times import to_datetime
+
+# Deleted words stay in the segments of the search's index until these are merged into one.
+_FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
+
+Change = Callable[[Connection, Any, int], bytes]
+"""
+Makes a change in a transaction that has begun, at a moment in microseconds.
+
+Returns the answer as JSON, without what is large in it: no one gets an error for a change
+that is made because they could not be told of it.
+"""
+
+
+def record_event(connection: Connection, question: RecordEvent, now: int) -> bytes:
+    """
+    Record an event once, and return it as it is stored.
+
+    Raises:
+        Conflict: Another event is stored under its identity.
+    """
+    record = question.as_record(now)
+    stored, collisions = insert_all(connection, rows_of([record], now))
+    if collisions:
+        raise Conflict("another event is stored under this message_id: choose a new one")
+    event_id = newest_id(connection) if stored else _recorded_before(connection, record)
+    return found_event(connection, event_id)
+
+
+def _recorded_before(connection: Connection, record: Record) -> int:
+    at = to_datetime(record.timestamp)
+    found: int = connection.execute(
+        select(func.min(events.c.id)).where(
+            events.c.message_id == record.message_id,
+            events.c.stamped if record.stamped else events.c.timestamp == at,
+        )
+    ).scalar_one()
+    return found
+
+
+def resolve_event(connection: Connection, question: ResolveEvent, now: int) -> bytes:
+    """
+    Mark an event as resolved and announce it; a first resolution is kept.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    changed = connection.execute(
+        update(events)
+        .where(events.c.id == question.id, ~events.c.resolved)
+        .values(resolved=True, resolved_at=to_datetime(now), resolved_by=question.resolved_by)
+    )
+    answer = found_event(connection, question.id)
+    if changed.rowcount:
+        _announce(connection, EVENT_RESOLVED, answer, now)
+    return answer
+
+
+def set_preference(connection: Connection, question: SetPreference, now: int) -> bytes:
+    """
+    Set a preference and announce it.
+
+    Raises:
+        Conflict: It does not stand at the version expected.
+    """
+    before = find_preference(connection, question.key)
+    version = 0 if before is None else before.version
+    if question.expected_version not in (None, version):
+        raise Conflict(f"the preference stands at version {version}, not the one expected")
+    after = Preference(
+        question.key, question.value, to_datetime(now), question.updated_by, version + 1
+    )
+    values = asdict(after)
+    if before is None:
+        connection.execute(insert(preferences).values(values))
+    else:
+        of_key = preferences.c.key == question.key
+        connection.execute(update(preferences).where(of_key).values(values))
+    answer = adapter(OnePreference).dump_json(OnePreference(after))
+    _announce(connection, PREFERENCE_CHANGED, answer, now)
+    return answer
+
+
+def delete_preference(connection: Connection, question: DeletePreference, now: int) -> bytes:
+    """Delete a preference and announce it, where there is one."""
+    of_key = preferences.c.key == question.key
+    gone = connection.execute(delete(preferences).where(of_key))
+    if gone.rowcount:
+        gone_now = ChangedPreference(DeletedPreference(question.key, deleted=True))
+        body = adapter(ChangedPreference).dump_json(gone_now)
+        _announce(connection, PREFERENCE_CHANGED, body, now)
+    return adapter(Deleted).dump_json(Deleted(gone.rowcount))
+
+
+def delete_conversation(connection: Connection, question: DeleteConversation, _: int) -> bytes:
+    """Erase the turns of a conversation and what the search knows of them."""
+    of_session = conversations.c.session_id == question.session_id
+    take_words_out(connection, of_session)
+    gone = connection.execute(delete(conversations).where(of_session))
+    if gone.rowcount:
+        connection.execute(text(_FORGET_WORDS))
+    return adapter(Deleted).dump_json(Deleted(gone.rowcount))
+
+
+def _announce(connection: Connection, routing_key: str, body: bytes, now: int) -> None:
+    connection.execute(
+        insert(outbox).values(
+            routing_key=routing_key,
+            message_id=uuid.uuid4().hex,
+            body=body.decode(),
+            created_at=to_datetime(now),
+        )
+    )
+
+
+CHANGES: Final[dict[type, Change]] = {
+    RecordEvent: record_event,
+    ResolveEvent: resolve_event,
+    SetPreference: set_preference,
+    DeletePreference: delete_preference,
+    DeleteConversation: delete_conversation,
+}

@@ -1,0 +1,191 @@
+"""
+Damaged database files: how they are found, what is remembered of it, and where they go.
+
+Found damaged, a file is marked as such beside it, so that no start after it works on with it.
+In quarantine it lies in a directory beside the database, until somebody has looked at it.
+"""
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from jarvis_recorder.errors import StorageDamaged, StorageMoved
+from jarvis_recorder.runtime.ownership import as_owner, resolved
+from jarvis_recorder.storage.sqlite import connections, files, wal
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS: Final = 0.5
+_LOOK_EVERY_OPERATIONS: Final = 100_000
+_MARK: Final = ".damaged"
+_QUARANTINE: Final = ".quarantine-"
+_ACKNOWLEDGED: Final = "acknowledged"
+
+
+class Mark(NamedTuple):
+    """A file that was found damaged, told from others by its inode; when, and what it was."""
+
+    inode: int
+    moment: str
+    error: str
+
+
+@as_owner
+def look(path: Path) -> None:
+    """
+    Look at a file that nobody has open, for no longer than half a second.
+
+    A small one is read whole; of a large one only as much as that.
+
+    Raises:
+        StorageDamaged: It was found damaged before, or is.
+        StorageUnavailable: It cannot be read.
+    """
+    if found := _read_mark(path):
+        if found.inode == _inode(path):
+            raise StorageDamaged(
+                f"{found.error} (found at {found.moment}; if it is mended, "
+                "`jarvis-recorder db acknowledge` says so)"
+            )
+        # Another file has come into its place since.
+        forget(path)
+    if not files.size(path):
+        return
+    with (
+        connections.translated_errors(path),
+        contextlib.ExitStack() as later,
+        contextlib.closing(connections.read_only(path)) as connection,
+    ):
+        try:
+            connection.execute("BEGIN")
+            (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+                # Something has to be rolled back first, which only a writer can.
+                return
+            raise
+        if lost := wal.lost_commits(path, page_size, later):
+            raise connections.damaged(path, f"its write-ahead log has lost {lost} commits")
+        for line in _quick_check(connection):
+            raise connections.damaged(path, line)
+
+
+def _quick_check(connection: sqlite3.Connection) -> list[str]:
+    deadline = time.monotonic() + _LOOK_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _LOOK_EVERY_OPERATIONS)
+    lines = []
+    try:
+        for (line,) in connection.execute("PRAGMA quick_check(1)"):
+            lines.append(str(line))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+    finally:
+        connection.set_progress_handler(None, 0)
+    return [line for line in lines if line != "ok"]
+
+
+@contextlib.contextmanager
+def remembered(path: Path) -> Iterator[None]:
+    """Mark the file as damaged where it is found so; the next start knows."""
+    try:
+        yield
+    except StorageMoved:
+        raise
+    except StorageDamaged as error:
+        _mark(path, error)
+        raise
+
+
+def _mark(path: Path, error: StorageDamaged) -> None:
+    """Remember that the file is damaged, also beyond this process; the first word stays."""
+    log.error("database_damaged", error=str(error))
+    if _read_mark(path) is None:
+        found = Mark(_inode(path), files.moment(), str(error))
+        files.write_whole(files.beside(path, _MARK), json.dumps(found._asdict()))
+
+
+def forget(path: Path) -> None:
+    """Forget that the file is damaged: another is in its place, or somebody has mended it."""
+    files.beside(path, _MARK).unlink(missing_ok=True)
+
+
+def set_aside(path: Path, error: StorageDamaged) -> Path:
+    """
+    Move a file that was found damaged, and what belongs to it, into quarantine.
+
+    Return the directory they are in now. Killed meanwhile, the next call goes on.
+
+    Raises:
+        StorageDamaged: It is not the file that is damaged; or another one lies in quarantine
+            that nobody has looked at yet: something destroys them.
+        AnotherRecorder: Another process holds it.
+    """
+    path = resolved(path)
+    with connections.locked(path):
+        found = _read_mark(path)
+        if found is None:
+            raise error
+        directory = files.beside(path, f"{_QUARANTINE}{found.moment}")
+        before = quarantined(path)
+        if before not in (None, directory):
+            raise StorageDamaged(
+                f"{path}: damaged again, before anyone has looked at {before}: check the disk, "
+                "then run `jarvis-recorder db acknowledge`, and start again"
+            ) from error
+        directory.mkdir(mode=0o700, exist_ok=True)
+        # The database last: without its log it must not be opened any more.
+        for file in (*files.companions(path), path):
+            if file.exists():
+                file.rename(directory / file.name)
+        files.sync(directory)
+        files.sync(path.parent)
+        forget(path)
+    log.error("database_quarantined", path=str(directory), error=found.error)
+    return directory
+
+
+def quarantined(path: Path) -> Path | None:
+    """Return the newest quarantine of a database that nobody has looked at yet."""
+    found = path.parent.glob(f"{path.name}{_QUARANTINE}*")
+    waiting = (each for each in found if each.is_dir() and not (each / _ACKNOWLEDGED).exists())
+    return max(waiting, default=None)
+
+
+@as_owner
+def acknowledge(path: Path) -> list[Path]:
+    """
+    Take for looked at whatever is in quarantine, and for mended what was found damaged.
+
+    Return what that was. Nothing of it is removed.
+    """
+    path = resolved(path)
+    seen = []
+    while (directory := quarantined(path)) is not None:
+        files.write_whole(directory / _ACKNOWLEDGED, "")
+        seen.append(directory)
+    if _read_mark(path):
+        forget(path)
+        seen.append(path)
+    return seen
+
+
+def _read_mark(path: Path) -> Mark | None:
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
+        fields: dict[str, Any] = json.loads(files.beside(path, _MARK).read_text())
+        return Mark(**fields)
+    return None
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0

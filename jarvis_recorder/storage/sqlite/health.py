@@ -1,0 +1,49 @@
+"""Whether the database would take a record now, and how much room there is for it."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.storage.sqlite.damage import quarantined
+from jarvis_recorder.storage.tables import outbox
+
+
+class Condition(NamedTuple):
+    """
+    What was found by a transaction that could have written; sizes in bytes.
+
+    `quarantined` is where a damaged file lies that nobody has looked at yet.
+    """
+
+    announcements_waiting: int
+    database_bytes: int
+    wal_bytes: int
+    free_bytes: int
+    quarantined: Path | None = None
+
+
+def condition(path: Path, connection: Connection) -> Condition:
+    """
+    Return how the database is; called inside a transaction that holds the write lock.
+
+    Nothing is written: a file that is asked every second would wear out its disk.
+
+    Raises:
+        StorageUnavailable: The file system is mounted read-only, or cannot be asked.
+    """
+    try:
+        disk = os.statvfs(path)
+        sizes = _size(path), _size(path.with_name(f"{path.name}-wal"))
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: {error.strerror}") from error
+    if disk.f_flag & os.ST_RDONLY:
+        raise StorageUnavailable(f"{path}: its file system is mounted read-only")
+    waiting = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
+    return Condition(waiting, *sizes, disk.f_bavail * disk.f_frsize, quarantined(path))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

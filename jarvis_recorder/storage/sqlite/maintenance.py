@@ -1,0 +1,234 @@
+"""Keeping the database within its bounds: what is too old goes, and what there is no room for."""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
+from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.retention_policy import Keeping, sacrifices
+from jarvis_recorder.runtime.ownership import resolved
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import connections, files, pruner, trusted_time
+from jarvis_recorder.storage.sqlite.connections import Room
+from jarvis_recorder.storage.sqlite.trusted_time import TrustedTime
+from jarvis_recorder.storage.sqlite.upkeep import any_of
+from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
+
+log = structlog.get_logger(__name__)
+
+_FIRST_AFTER_SECONDS: Final = 10.0
+_AGAIN_SECONDS: Final = 3_600.0
+_LOOK_SECONDS: Final = 2.0
+# Of what it may take: where pruning begins, and how far it goes.
+_HIGH_MARK: Final = 0.90
+_LOW_MARK: Final = 0.85
+# Where intake ends: the rest is for what a commit, and pruning itself, add to the log.
+_FULL_MARK: Final = 0.95
+_LOG_SHARE: Final = 20
+_FREE_SHARE: Final = 0.02
+
+
+def keeping_of(settings: RetentionSettings) -> Keeping:
+    """Return the rules that the settings are."""
+    return Keeping(
+        events={
+            "info": settings.info,
+            "warning": settings.warning,
+            "error": settings.error,
+            "critical": settings.critical,
+        },
+        snapshots_hourly_after=settings.snapshots_hourly_after,
+        snapshots_daily_after=settings.snapshots_daily_after,
+        snapshots=settings.snapshots,
+        turns=settings.turns,
+    )
+
+
+class Retention:
+    """
+    Prunes the database of a running recorder, beside the recording.
+
+    Every hour what the settings do not keep. Besides, where there is a budget: as soon as it
+    is nearly used up what is least missed, and if that is not enough the writer refuses what
+    would take more room, until there is some again.
+    """
+
+    def __init__(
+        self,
+        retention: RetentionSettings,
+        store: StoreSettings,
+        path: Path,
+        writer: Writer,
+        clock: Clock,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keeping = keeping_of(retention)
+        self._budget = int(store.budget)
+        self._keep_free = int(store.keep_free)
+        self._path = path
+        self._writer = writer
+        self._time = TrustedTime(writer, clock, monotonic)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Prune until told to stop; that it failed harms nobody and is tried again."""
+        due = time.monotonic() + _FIRST_AFTER_SECONDS
+        while not stop.is_set():
+            if self._is_bounded:
+                with _harmless():
+                    await self._keep_to_budget(stop)
+            if time.monotonic() >= due:
+                due = time.monotonic() + _AGAIN_SECONDS
+                with _harmless():
+                    await self._prune(stop)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await any_of(stop, self._writer.crowded)
+
+    @property
+    def _is_bounded(self) -> bool:
+        return bool(self._budget or self._keep_free)
+
+    async def _prune(self, stop: asyncio.Event) -> None:
+        # Also where everything is kept, so that the time is known once something is not.
+        now = await self._time.now()
+        if self._keeping.keeps_everything and not self._is_bounded:
+            return
+        if self._time.is_doubted(now):
+            self._time.say_doubted(now)
+            return
+        if self._keeping.keeps_everything:
+            return
+        gone = await pruner.prune(self._writer, self._keeping, now, enough=lambda _: stop.is_set())
+        pages = await pruner.give_back(self._writer)
+        if gone or pages:
+            log.info("pruned", reason="retention", pages_given_back=pages, **gone)
+
+    async def _keep_to_budget(self, stop: asyncio.Event) -> None:
+        if self._budget:
+            await self._writer.bound_log(min(connections.LONGEST_LOG, self._budget // _LOG_SHARE))
+        self._writer.crowded.clear()
+        use = await self._use()
+        if use.is_high:
+            # What costs nothing that is recorded.
+            use = await self._without_log()
+        if use.is_high and await pruner.give_back(self._writer, least=use.few_pages):
+            use = await self._without_log()
+        if use.is_high:
+            await self._sacrifice(use, stop)
+            use = await self._without_log()
+        if not use.is_high:
+            self._writer.admit()
+        elif use.taken >= use.limit * _FULL_MARK:
+            self._writer.refuse(
+                f"the database takes {use.taken:,} bytes of the {use.limit:,} that store.budget "
+                "and store.keep_free leave it, and holds nothing more that may go: allow it more, "
+                "or resolve alerts and lower retention" + await self._doubts()
+            )
+
+    async def _doubts(self) -> str:
+        """Return what to add where more might go if the clock were believed."""
+        if not self._time.is_doubted(await self._time.now()):
+            return ""
+        return "; or, if the clock is right: stop the recorder, jarvis-recorder db prune --yes"
+
+    async def _without_log(self) -> "_Use":
+        """Return what is taken once the log is as short as readers let it be."""
+        await self._writer.shorten_log()
+        return await self._use()
+
+    async def _use(self) -> "_Use":
+        """Return how many bytes database and log take and may take; the writer keeps to it."""
+        room = await self._writer.run(connections.room_of)
+        taken = self._writer.taken(room)
+        limits = [self._budget] if self._budget else []
+        if self._keep_free:
+            free = shutil.disk_usage(self._path.parent).free
+            free += 0 if room.can_shrink else room.free * room.page_size
+            limits.append(max(1, taken + free - self._keep_free))
+        limit = min(limits)
+        self._writer.most_bytes = int(limit * _FULL_MARK)
+        few = min(pruner.FEW_FREE_PAGES, int(limit * _FREE_SHARE) // room.page_size)
+        return _Use(taken, limit, few)
+
+    async def _sacrifice(self, use: "_Use", stop: asyncio.Event) -> None:
+        """Let go what is least missed until enough is free."""
+
+        def enough(room: Room) -> bool:
+            return room.used_bytes <= use.limit * _LOW_MARK or stop.is_set()
+
+        now = await self._time.now()
+        gone: Counter[str] = Counter()
+        for keeping in sacrifices():
+            gone += await pruner.prune(self._writer, keeping, now, enough=enough)
+        pages = await pruner.give_back(self._writer, least=use.few_pages)
+        if gone or pages:
+            log.warning("pruned", reason="disk_budget", pages_given_back=pages, **gone)
+
+
+class _Use(NamedTuple):
+    """How many bytes of the disk are taken, and may be."""
+
+    taken: int
+    limit: int
+    few_pages: int
+    """How many free ones the file may have, for what comes next."""
+
+    @property
+    def is_high(self) -> bool:
+        return self.taken >= self.limit * _HIGH_MARK
+
+
+@contextlib.contextmanager
+def _harmless() -> Iterator[None]:
+    """What keeps pruning from writing keeps recording from it too, which says so."""
+    try:
+        yield
+    except (StorageUnavailable, DeadlineExceeded) as error:
+        log.warning("not_pruned", error=str(error))
+
+
+def count_now(path: Path, keeping: Keeping) -> Counter[str]:
+    """
+    Return how many rows of each table would go from a file, without changing it.
+
+    Raises:
+        StorageUnavailable, StorageDamaged: It is not there, or cannot be read.
+    """
+    files.require_file(path)
+    with connections.reading(path) as connection:
+        revisions.judge(revisions.current_revision(connection))
+        return +pruner.count(connection, keeping, time.time_ns() // 1_000)
+
+
+async def prune_now(path: Path, keeping: Keeping, report: files.Report) -> Counter[str]:
+    """
+    Prune a file that no recorder holds, and return how many rows of each table went.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        StorageUnavailable, StorageDamaged: It cannot be written.
+    """
+    path = resolved(path)
+    with connections.locked(path):
+        async with open_writer(path) as writer:
+            now = time.time_ns() // 1_000
+            # Whoever asked for it says by that that the clock is right.
+            await writer.run(partial(trusted_time.remember, now))
+            gone = await pruner.prune(
+                writer, keeping, now, progress=lambda rows: report("pruning", rows, 0)
+            )
+            report("giving room back", 0, 0)
+            await pruner.give_back(writer, least=0)
+            await writer.forget_deleted()
+    return gone

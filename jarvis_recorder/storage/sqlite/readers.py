@@ -1,0 +1,155 @@
+"""Reading beside the one who writes: a few threads, each with a connection that cannot write."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from jarvis_recorder.errors import DeadlineExceeded
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.sqlite import connections
+from jarvis_recorder.storage.sqlite.upkeep import Gate
+
+T = TypeVar("T")
+Read = Callable[[Reading], T]
+"""Answers from one snapshot of the database; called in a thread."""
+
+_INTERRUPT_AGAIN_SECONDS: Final = 0.005
+_NICENESS: Final = 10
+UNBOUNDED: Final = 2**62
+
+
+class Readers:
+    """
+    Answers questions in threads, each in one go.
+
+    Not through aiosqlite: there every statement is four calls to a thread, each of which waits
+    for its turn of the event loop, and an answer may need several statements.
+
+    Questions that look at many rows have threads of their own. However many of them wait, what
+    an index answers is answered at once.
+    """
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self._path = path
+        self._engine = engine
+        self._quick = _threads("reader")
+        self._scanning = _threads("scanner")
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self, read: Read[T], until: float, room: int = UNBOUNDED, *, scans: bool = False
+    ) -> T:
+        """
+        Return the result of `read` on one consistent snapshot, in `room` bytes.
+
+        It returns by `until`, a time of the event loop's clock, whatever the thread still does.
+        `scans` says that it looks at many rows.
+
+        Raises:
+            DeadlineExceeded: It was not done by then: its statement is interrupted, or was never
+                begun.
+            StorageUnavailable, StorageDamaged: The file cannot be read.
+        """
+        reading = _Job(self._engine, read, room)
+        job = (self._scanning if scans else self._quick).submit(reading.run)
+        try:
+            async with asyncio.timeout_at(until):
+                with connections.translated_errors(self._path):
+                    return await asyncio.wrap_future(job)
+        except TimeoutError:
+            raise DeadlineExceeded("the answer was not found in time") from None
+        finally:
+            # What has not begun yet is taken back; what has is interrupted.
+            if not (job.done() or job.cancel()):
+                ending = asyncio.create_task(_interrupted(reading, job))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+
+    async def close(self) -> None:
+        """Return once every thread has ended and every connection is closed."""
+        await asyncio.gather(*self._ending)
+        for threads in (self._quick, self._scanning):
+            await asyncio.to_thread(threads.shutdown)
+        self._engine.dispose()
+
+
+def _threads(name: str) -> ThreadPoolExecutor:
+    """Return half of the threads that read."""
+    return ThreadPoolExecutor(
+        connections.READERS // 2, thread_name_prefix=name, initializer=_step_back
+    )
+
+
+def _step_back() -> None:
+    """Let the event loop go before this thread: it refuses in time what is not read in time."""
+    # Elsewhere a thread is not what has a priority. A sandbox may forbid it.
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICENESS)
+
+
+async def _interrupted(reading: "_Job[T]", job: Future[T]) -> None:
+    """Interrupt until it has ended: between two statements there is nothing to interrupt."""
+    while not job.done():
+        reading.interrupt()
+        await asyncio.sleep(_INTERRUPT_AGAIN_SECONDS)
+
+
+class _Job(Generic[T]):
+    """One question on its way through a thread; interrupting it harms no other."""
+
+    def __init__(self, engine: Engine, read: Read[T], room: int) -> None:
+        self._engine = engine
+        self._read = read
+        self._room = room
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._reading: Reading | None = None
+
+    def run(self) -> T:
+        with (
+            self._engine.connect() as connection,
+            self._interruptible(connection) as reading,
+            connection.begin(),
+        ):
+            return self._read(reading)
+
+    @contextlib.contextmanager
+    def _interruptible(self, connection: Connection) -> Iterator[Reading]:
+        reading = Reading(connection, self._room)
+        with self._lock:
+            self._connection = connections.driver_of(connection)
+            self._reading = reading
+        try:
+            yield reading
+        finally:
+            with self._lock:
+                self._connection = None
+
+    def interrupt(self) -> None:
+        with self._lock:
+            if self._reading is not None:
+                self._reading.end()
+            if self._connection is not None:
+                self._connection.interrupt()
+
+
+@contextlib.asynccontextmanager
+async def open_readers(path: Path, gate: Gate) -> AsyncIterator[Readers]:
+    """Open the file to read; connections are made when they are first needed."""
+    engine = connections.read_only_engine(path)
+    gate.guard(engine)
+    readers = Readers(path, engine)
+    try:
+        yield readers
+    finally:
+        await asyncio.shield(readers.close())

@@ -1,0 +1,386 @@
+"""The one connection that writes, and whose turn it is."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from jarvis_recorder.errors import (
+    DeadlineExceeded,
+    RecorderError,
+    StorageDamaged,
+    StorageMoved,
+    StorageUnavailable,
+    StorageUncertain,
+)
+from jarvis_recorder.storage.sqlite import connections, files
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+"""Reads and writes in a transaction that has begun; called in SQLite's thread."""
+
+
+# Each as long as SQLite waits for a reader; the longest question is shorter than all of them.
+_TRIES_TO_SAVE: Final = 10
+# As long as the questions that are under way may take.
+_LONGEST_WAIT_SECONDS: Final = 8.0
+_LOOK_AGAIN_SECONDS: Final = 0.02
+
+
+class Writer:
+    """
+    Runs one transaction after the other, in the order they were asked for.
+
+    A transaction is one call to SQLite's thread, from BEGIN to COMMIT: were each statement a
+    call, it would wait each time for its turn of the event loop, milliseconds under load.
+
+    After an outcome that is unknown there is none any more: the next would take for stored
+    what may not be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # A hold on the file whatever its name: as long as it lasts no other file gets its number.
+        # No lock of SQLite's goes with a descriptor of this kind (open(2), O_PATH).
+        self._database = os.open(path, os.O_PATH)
+        self._opened = {path: os.fstat(self._database)}
+        """The files that are open, by the names they had then."""
+        self._file_bytes = 0
+        self.log_bytes = 0
+        """How long the write-ahead log was after the last transaction."""
+        self.longest_log = connections.LONGEST_LOG
+        self.most_bytes: int | None = None
+        """How much database and log may take together; see `grow`."""
+        self.crowded = asyncio.Event()
+        """Set where that did not suffice."""
+        self.log_wanted_short = asyncio.Event()
+        """Set where the log is to be emptied though questions overlap; see `upkeep`."""
+        self._connection: connections.WritingConnection | None = None
+        # Held through a whole transaction: a caller that was cancelled has left it running.
+        self._turn = asyncio.Lock()
+        self._failed: StorageUncertain | StorageDamaged | None = None
+        self._refusal: str | None = None
+
+    def refuse(self, why: str) -> None:
+        """Have `require_room` say why there is none, from now on."""
+        if self._refusal is None:
+            log.error("intake_stopped", reason=why)
+        self._refusal = why
+
+    def admit(self) -> None:
+        """Have `require_room` find some again."""
+        if self._refusal is not None:
+            log.info("intake_goes_on")
+        self._refusal = None
+
+    def require_room(self) -> None:
+        """
+        Let pass whoever would take more room; it is theirs to ask.
+
+        Raises:
+            StorageUnavailable: There is none; the message says what to do.
+        """
+        if self._refusal is not None:
+            raise StorageUnavailable(self._refusal)
+
+    async def run(self, work: Work[T], until: float | None = None) -> T:
+        """
+        Return what `work` returns, once all it wrote is committed, synced and in the file.
+
+        On an error nothing of it is. A caller that is cancelled leaves it running.
+
+        Raises:
+            DeadlineExceeded: Its turn had not come at `until`, by the event loop's clock.
+            StorageUnavailable, StorageUncertain, StorageDamaged, RecordRefused: See `errors`.
+        """
+        return await self.run_gathered(lambda: work, until)
+
+    async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
+        """Do as `run` does with the work that `gather` returns when its turn has come."""
+        await self._wait_for_turn(until)
+        # A cancelled await would not stop SQLite's thread, only lose the answer.
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(gather())))
+
+    async def grow(self, work: Work[T]) -> T:
+        """
+        Do as `run` does with work that takes more room, within `most_bytes`.
+
+        Raises:
+            StorageUnavailable: There is no room for it; besides what `run` raises.
+        """
+        self.require_room()
+        try:
+            return await self.run(partial(self._within_bounds, work))
+        except NoRoomForIt:
+            self.crowded.set()
+            raise
+
+    def _within_bounds(self, work: Work[T], connection: Connection) -> T:
+        answer = work(connection)
+        self.require_bounds(connection)
+        return answer
+
+    def taken(self, room: connections.Room) -> int:
+        """Return what database and log have of the disk, of a database that is filled like this."""
+        # The file shrinks, and grows, when the log is brought into it.
+        file_bytes = self._file_bytes if room.can_shrink else 0
+        return max(room.held_bytes, file_bytes) + self.log_bytes
+
+    def require_bounds(self, connection: Connection) -> None:
+        """
+        Make sure that what a transaction has written so far is within `most_bytes`.
+
+        Raises:
+            NoRoomForIt: It is not; whoever hears of it sets `crowded`.
+        """
+        if self.most_bytes is None:
+            return
+        taken = self.taken(connections.room_of(connection))
+        if taken > self.most_bytes:
+            raise NoRoomForIt(
+                f"the database would take {taken:,} bytes, and may take {self.most_bytes:,} by "
+                "store.budget and store.keep_free"
+            )
+
+    async def forget_deleted(self) -> None:
+        """
+        Empty the write-ahead log of what is overwritten, unless somebody reads from it.
+
+        What is deleted stays deleted either way, so that it failed is nobody's error.
+        """
+        await self.empty_log(wait=True)
+
+    async def empty_log(self, *, wait: bool = False, until: float | None = None) -> bool:
+        """
+        Empty the write-ahead log, unless somebody reads from it; return whether it is empty.
+
+        It is not where the turn has not come at `until`, by the event loop's clock.
+        """
+        try:
+            await self._wait_for_turn(until)
+        except DeadlineExceeded:
+            return False
+        try:
+            with contextlib.suppress(StorageUnavailable), connections.translated_errors(self._path):
+                if self._failed is not None:
+                    return False
+                connection = await self._open()
+                emptied = await connection.run(partial(connections.empty_log, wait=wait))
+                await self._require_files()
+                return emptied
+        finally:
+            self._turn.release()
+        return False
+
+    async def shorten_log(self) -> bool:
+        """Empty the log though questions overlap: they are kept waiting; return whether it is."""
+        deadline = asyncio.get_running_loop().time() + _LONGEST_WAIT_SECONDS
+        while not (emptied := not self.log_bytes or await self.empty_log()):
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+            self.log_wanted_short.set()
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return emptied
+
+    async def make_room_in_log(self) -> None:
+        """
+        Return when work that adds to the log, and not to the file, may do so.
+
+        Raises:
+            StorageUnavailable: Another program that reads keeps the log from being emptied.
+        """
+        if self.most_bytes is None:
+            return
+        taken = self.taken(await self.run(connections.room_of))
+        if taken > self.most_bytes and not await self.shorten_log():
+            raise StorageUnavailable(
+                "the write-ahead log cannot be emptied: another program reads the database"
+            )
+
+    async def bound_log(self, most_bytes: int) -> None:
+        """Keep the write-ahead log within so many bytes, as far as readers let it."""
+        if most_bytes == self.longest_log:
+            return
+        async with self._turn:
+            self.longest_log = most_bytes
+            if self._connection is not None:
+                await self._connection.run(partial(connections.bound_log, most_bytes))
+
+    async def require_files(self) -> None:
+        """
+        Make sure that the database's files are where they were opened.
+
+        Raises:
+            StorageMoved: One is not: nothing more is written, and all that was committed is
+                brought into the database file where that can still be done.
+            StorageUncertain, StorageDamaged: There has been such an outcome before.
+        """
+        async with self._turn:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                await self._require_files()
+            except (StorageUncertain, StorageDamaged) as error:
+                self._failed = error
+                raise
+
+    async def answers(self) -> None:
+        """
+        Return once the connection's thread has answered, whether it can write or not.
+
+        It waits for its turn: where a commit hangs, so does this.
+        """
+        async with self._turn:
+            with contextlib.suppress(RecorderError), connections.translated_errors(self._path):
+                connection = await self._open()
+                await connection.run(lambda _: None)
+
+    async def close(self) -> None:
+        """Return once no transaction is under way and the file is closed."""
+        async with self._turn:
+            await self._drop()
+            if self._database >= 0:
+                os.close(self._database)
+                self._database = -1
+
+    async def _wait_for_turn(self, until: float | None) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded("others were writing until it was too late") from None
+
+    async def _in_turn(self, work: Work[T]) -> T:
+        try:
+            if self._failed is not None:
+                raise self._failed
+            with connections.translated_errors(self._path):
+                answer = await self._transaction(work)
+            await self._require_files()
+        except (StorageUncertain, StorageDamaged) as error:
+            self._failed = error
+            raise
+        finally:
+            self._turn.release()
+        return answer
+
+    async def _transaction(self, work: Work[T]) -> T:
+        connection = await self._open()
+        try:
+            return await connection.run(partial(_transact, work))
+        except RecorderError:
+            # Somebody's answer, such as that there is a conflict: it is rolled back.
+            raise
+        except BaseException:
+            # What state the connection is in is not known: the next begins with a new one. Unless
+            # it is the last that has the files, which another would not find.
+            await self._require_files()
+            await self._drop()
+            raise
+
+    async def _open(self) -> connections.WritingConnection:
+        if self._connection is None:
+            await self._require_files()
+            connection = await connections.open_to_write(self._path)
+            if self.longest_log != connections.LONGEST_LOG:
+                await connection.run(partial(connections.bound_log, self.longest_log))
+            self._connection = connection
+        return self._connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        for companion in files.companions(self._path):
+            self._opened.pop(companion, None)
+        if connection is not None:
+            await connection.close()
+
+    async def _require_files(self) -> None:
+        """A file that was renamed or deleted goes on taking commits that no one will find."""
+        missing = self._missing()
+        if missing is None:
+            return
+        saved = await self._save()
+        if missing == self._path:
+            if not saved:
+                self._set_log_aside()
+            where = "all that was recorded is in it, wherever it is now: " if saved else ""
+            raise StorageMoved(
+                f"{self._path}: the file was moved, replaced or deleted while it was recorded "
+                f"into: {where}put it back, or start again with a new one"
+            )
+        raise StorageMoved(
+            f"{missing}: the file was removed or replaced while {self._path} was recorded into: "
+            + (
+                "all that was recorded is in the database: start again, and keep cleaners and "
+                "copying programs away from it"
+                if saved
+                else "what it held is lost, since another program reads the database"
+            )
+        )
+
+    def _missing(self) -> Path | None:
+        """Return the first of the open files that is not where it was; see how long the log is."""
+        log_file, index = files.companions(self._path)
+        if self._connection is not None and len(self._opened) == 1:
+            for file in (log_file, index):
+                with contextlib.suppress(FileNotFoundError):
+                    self._opened[file] = file.stat()
+        for file, opened in self._opened.items():
+            try:
+                found = file.stat()
+            except OSError:
+                return file
+            if not os.path.samestat(found, opened):
+                return file
+            if file == log_file:
+                self.log_bytes = found.st_size
+            elif file == self._path:
+                self._file_bytes = found.st_size
+        return None
+
+    async def _save(self) -> bool:
+        """Bring all that was committed into the database file; return whether it is there."""
+        if self._connection is None or not os.fstat(self._database).st_nlink:
+            return False
+        for _ in range(_TRIES_TO_SAVE):
+            with contextlib.suppress(StorageUnavailable), connections.translated_errors(self._path):
+                if await self._connection.run(partial(connections.empty_log, wait=True)):
+                    return True
+        return False
+
+    def _set_log_aside(self) -> None:
+        """Keep another file that has the database's name now from having the log replayed into it."""
+        if not self._path.exists():
+            return
+        aside = files.beside(self._path, f".replaced-{files.moment()}")
+        for file, name in zip(files.companions(self._path), files.companions(aside), strict=True):
+            with contextlib.suppress(FileNotFoundError, KeyError):
+                if os.path.samestat(file.stat(), self._opened[file]):
+                    file.rename(name)
+
+
+class NoRoomForIt(StorageUnavailable):
+    """The bound would be passed; nothing of it is stored."""
+
+
+def _transact(work: Work[T], connection: Connection) -> T:
+    with connection.begin():
+        return work(connection)
+
+
+@contextlib.asynccontextmanager
+async def open_writer(path: Path) -> AsyncIterator[Writer]:
+    """Give the writer of a file that exists; the file is closed at the end."""
+    writer = Writer(path)
+    try:
+        yield writer
+    finally:
+        await asyncio.shield(writer.close())

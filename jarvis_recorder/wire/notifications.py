@@ -1,0 +1,38 @@
+"""What the recorder announces on its own account, once it is committed."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from jarvis_recorder.wire.rpc.results import OneEvent, Preference
+
+EVENT_RESOLVED: Final = "recorder.event.resolved"
+PREFERENCE_CHANGED: Final = "recorder.preference.changed"
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedPreference:
+    """A preference that is gone."""
+
+    key: str
+    deleted: Literal[True]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedPreference:
+    """A preference as it is now, or that it is gone."""
+
+    preference: Preference | DeletedPreference
+
+
+class Notice(NamedTuple):
+    """One kind of announcement: its routing key, its body, and when there is one."""
+
+    routing_key: str
+    body: type[Any]
+    occasion: str
+
+
+NOTICES: Final = (
+    Notice(EVENT_RESOLVED, OneEvent, "An event is resolved for the first time."),
+    Notice(PREFERENCE_CHANGED, ChangedPreference, "A preference is set or deleted."),
+)

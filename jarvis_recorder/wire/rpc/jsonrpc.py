@@ -1,0 +1,291 @@
+"""
+JSON-RPC 2.0: requests in, responses out, and the same from the asker's side.
+
+Source: the JSON-RPC 2.0 specification (jsonrpc.org/specification). Pure: no I/O, and every
+body, whatever its bytes, is a list of calls or faults.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import fields
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from jarvis_recorder.wire.refusal import Reason, Refused
+from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_QUESTION, Method, adapter
+from jarvis_recorder.wire.rpc.params import Question, RecordEvent
+from jarvis_recorder.wire.strict_json import parse
+
+MAX_BATCH: Final = 100
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
+MAX_REPLY_BYTES: Final = 1024 * 1024
+"""The most that a reply takes, but for one record that is larger."""
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
+"""The most result that goes out as it is: RabbitMQ takes 16 MiB from 4.0 on."""
+_GZIP: Final = zlib.MAX_WBITS | 16
+_FASTEST: Final = 1
+_LONGEST_PATH: Final = 64
+
+
+class Code(IntEnum):
+    """The error codes; from -32001 on they are the recorder's own."""
+
+    PARSE_ERROR = -32700
+    INVALID_REQUEST = -32600
+    METHOD_NOT_FOUND = -32601
+    INVALID_PARAMS = -32602
+    INTERNAL_ERROR = -32603
+    NOT_FOUND = -32001
+    CONFLICT = -32002
+    FORBIDDEN = -32003
+    DEADLINE_EXCEEDED = -32004
+    UNAVAILABLE = -32005
+    RESULT_TOO_LARGE = -32006
+    OUTCOME_UNKNOWN = -32007
+
+
+class Fault(Exception):
+    """An error as the asker gets it: `path` is the field it lies in, `hint` what to do next."""
+
+    def __init__(self, code: int, message: str, *, path: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.path = path
+        self.hint = hint
+
+
+class Call(NamedTuple):
+    """One request of a body; a notification wants no answer."""
+
+    id: Any
+    is_notification: bool
+    method: str
+    params: Any
+
+
+class Malformed(NamedTuple):
+    """What is no request; it is answered with its fault, and its id as far as there is one."""
+
+    id: Any
+    fault: Fault
+
+
+class Calls(NamedTuple):
+    """What a body holds; the answers to a batch are an array, though it be of one."""
+
+    calls: Sequence[Call | Malformed]
+    is_batch: bool
+
+
+def parse_calls(body: bytes) -> Calls:
+    """Return the requests of a body; never raises."""
+    try:
+        document = parse(body)
+    except Refused as refused:
+        return unreadable(_unparsable(refused))
+    if not isinstance(document, list):
+        return Calls([_call(document)], is_batch=False)
+    if not 0 < len(document) <= MAX_BATCH:
+        fault = _invalid(f"a batch holds 1 to {MAX_BATCH} requests", "split it")
+        return unreadable(fault)
+    return Calls([_call(element) for element in document], is_batch=True)
+
+
+def too_large_request() -> Fault:
+    """Return the fault of a body that is not even read."""
+    return _invalid(f"a request has at most {MAX_REQUEST_BYTES} bytes", "split it")
+
+
+def unreadable(fault: Fault) -> Calls:
+    """Return what a body is of which nothing is known but the fault."""
+    return Calls([Malformed(None, fault)], is_batch=False)
+
+
+def wants_no_reply(calls: Calls) -> bool:
+    """Whether all that a body holds are notifications."""
+    return all(isinstance(call, Call) and call.is_notification for call in calls.calls)
+
+
+def _unparsable(refused: Refused) -> Fault:
+    if refused.reason is Reason.NOT_JSON:
+        return Fault(Code.PARSE_ERROR, refused.error, hint="send one JSON text in UTF-8")
+    if refused.reason is Reason.TOO_LARGE:
+        return _invalid(refused.error, "split it")
+    return _invalid(refused.error, "send JSON that all readers agree on (RFC 7493)")
+
+
+def _invalid(message: str, hint: str = "", path: str = "") -> Fault:
+    return Fault(Code.INVALID_REQUEST, message, path=path, hint=hint)
+
+
+def _call(document: Any) -> Call | Malformed:
+    if not isinstance(document, dict):
+        return Malformed(None, _invalid("a request must be a JSON object"))
+    identity = document.get("id")
+    if isinstance(identity, bool | list | dict):
+        return Malformed(None, _invalid("must be a string, a number or null", path="id"))
+    if document.get("jsonrpc") != "2.0":
+        return Malformed(identity, _invalid('must be "2.0"', path="jsonrpc"))
+    method = document.get("method")
+    if not isinstance(method, str):
+        return Malformed(identity, _invalid("must be a text", path="method"))
+    params = document.get("params", {})
+    if not isinstance(params, dict | list):
+        return Malformed(identity, _invalid("must be an object or an array", path="params"))
+    return Call(identity, "id" not in document, method, params)
+
+
+def find_method(name: str) -> Method:
+    """
+    Return the method of a name.
+
+    Raises:
+        Fault: `METHOD_NOT_FOUND`.
+    """
+    method = BY_NAME.get(name)
+    if method is None:
+        raise Fault(
+            Code.METHOD_NOT_FOUND,
+            "there is no such method",
+            path="method",
+            hint="ask rpc.discover for all of them",
+        )
+    return method
+
+
+def read_params(method: Method, params: Any) -> Question[Any]:
+    """
+    Return the question that parameters make, given by name or by position.
+
+    Raises:
+        Fault: `INVALID_PARAMS`, naming the field and never its value.
+    """
+    if isinstance(params, list):
+        params = _by_name(method, params)
+    else:
+        _refuse_many(method, params)
+    try:
+        question: Question[Any] = adapter(method.question).validate_python(params)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise Fault(
+            Code.INVALID_PARAMS,
+            first["msg"].removeprefix("Value error, "),
+            path=".".join(str(part) for part in first["loc"]),
+            hint=f"see {method.name} in rpc.discover",
+        ) from None
+    return question
+
+
+def _refuse_many(method: Method, params: Any) -> None:
+    """Refuse thousands of unknown parameters by the first: pydantic would describe each."""
+    known = {field.name for field in fields(method.question)}
+    if method.question is RecordEvent or len(params) <= 2 * len(known) + 2:
+        return
+    name = next(name for name in params if name not in known)
+    raise Fault(
+        Code.INVALID_PARAMS,
+        "Unexpected keyword argument",
+        path=name[:_LONGEST_PATH],
+        hint=f"see {method.name} in rpc.discover",
+    )
+
+
+def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
+    names = [field.name for field in fields(method.question)]
+    if len(params) > len(names):
+        raise Fault(
+            Code.INVALID_PARAMS,
+            f"at most {len(names)} parameters by position",
+            hint=f"see {method.name} in rpc.discover",
+        )
+    return dict(zip(names, params, strict=False))
+
+
+def write_answer(method: Method, answer: Any) -> bytes:
+    """Return the result of a method as JSON."""
+    return adapter(method.answer).dump_json(answer)
+
+
+def response(identity: Any, result: bytes) -> bytes:
+    """Return a response that carries a result, given as JSON."""
+    return b"".join(_around(identity, result))
+
+
+def gzip_response(identity: Any, result: bytes) -> bytes:
+    """Return what `response` does, compressed: no broker would take it as it is."""
+    packer = zlib.compressobj(_FASTEST, wbits=_GZIP)
+    return b"".join([*map(packer.compress, _around(identity, result)), packer.flush()])
+
+
+def _around(identity: Any, result: bytes) -> tuple[bytes, bytes, bytes]:
+    return b'{"jsonrpc":"2.0","result":', result, b',"id":%b}' % to_json(identity)
+
+
+def error_response(identity: Any, fault: Fault) -> bytes:
+    """Return a response that carries an error; its data say where and what to do."""
+    data = {name: value for name, value in (("path", fault.path), ("hint", fault.hint)) if value}
+    error = {"code": int(fault.code), "message": fault.message, **({"data": data} if data else {})}
+    return to_json({"jsonrpc": "2.0", "error": error, "id": identity})
+
+
+def request(question: Question[Any], identity: str | int) -> bytes:
+    """
+    Return the request that asks a question.
+
+    Raises:
+        Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder takes from nobody.
+    """
+    method = BY_QUESTION[type(question)]
+    params = adapter(method.question).dump_json(question, exclude_defaults=True)
+    if b"\\u0000" in params:
+        _refuse_nul(params)
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%b}' % (
+        to_json(method.name),
+        params,
+        to_json(identity),
+    )
+
+
+def _refuse_nul(params: bytes) -> None:
+    try:
+        parse(params)
+    except Refused as refused:
+        raise Fault(Code.INVALID_PARAMS, refused.error) from None
+
+
+def read_response(question: Question[Any], body: bytes) -> Any:
+    """
+    Return the answer to a question that a response carries.
+
+    Raises:
+        Fault: The error that it carries instead; `INTERNAL_ERROR` where it is no response.
+    """
+    try:
+        # Not as strictly as a request: what is recorded was strict before it was wrapped.
+        document = from_json(body)
+        if "error" in document:
+            raise _fault(document["error"])
+        return adapter(BY_QUESTION[type(question)].answer).validate_python(document["result"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Fault(
+            Code.INTERNAL_ERROR,
+            "the reply is no answer to what was asked",
+            hint="is the recorder of a version that fits this client?",
+        ) from error
+
+
+def _fault(error: Any) -> Fault:
+    """Return the fault that an error object describes; what `data` holds is each server's own."""
+    match error:
+        case {"code": int(code), "message": str(message), "data": {**data}}:
+            told = {name: data.get(name) for name in ("path", "hint")}
+            texts = {name: text for name, text in told.items() if isinstance(text, str)}
+            return Fault(code, message, **texts)
+        case {"code": int(code), "message": str(message)}:
+            return Fault(code, message)
+    raise ValueError("no error object")

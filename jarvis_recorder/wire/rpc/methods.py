@@ -1,0 +1,76 @@
+"""The one table of what can be asked: each method's name, its question and its answer."""
+
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from pydantic import TypeAdapter
+
+from jarvis_recorder.wire.rpc import params, results
+
+
+class Method(NamedTuple):
+    """
+    A method of the recorder.
+
+    `changes` says that it writes. `asker` names the parameter that is the asker's own user
+    where it is left out; with `needs_asker` it is not answered where both are missing.
+    """
+
+    name: str
+    question: type[Any]
+    answer: type[Any]
+    changes: bool = False
+    asker: str | None = None
+    needs_asker: bool = False
+
+
+METHODS: Final = (
+    Method("events.list", params.ListEvents, results.EventPage),
+    Method("events.unresolved", params.UnresolvedEvents, results.EventPage),
+    Method("events.get", params.GetEvent, results.OneEvent),
+    Method("events.record", params.RecordEvent, results.OneEvent, changes=True),
+    Method(
+        "events.resolve",
+        params.ResolveEvent,
+        results.OneEvent,
+        changes=True,
+        asker="resolved_by",
+        needs_asker=True,
+    ),
+    Method("events.histogram", params.EventHistogram, results.Histogram),
+    Method("conversations.sessions", params.ListSessions, results.SessionPage),
+    Method("conversations.turns", params.ListTurns, results.TurnPage),
+    Method("conversations.get", params.GetTurn, results.OneTurn),
+    Method("conversations.search", params.SearchTurns, results.FoundTurns),
+    Method("conversations.usage", params.ReportUsage, results.UsageReport),
+    Method("conversations.delete", params.DeleteConversation, results.Deleted, changes=True),
+    Method("snapshots.latest", params.LatestSnapshot, results.OneSnapshot),
+    Method("snapshots.at", params.SnapshotAt, results.OneSnapshot),
+    Method("snapshots.list", params.ListSnapshots, results.SnapshotPage),
+    Method("timeline.around", params.TimelineAround, results.Timeline),
+    Method("preferences.get", params.GetPreference, results.OnePreference),
+    Method("preferences.list", params.ListPreferences, results.PreferencePage),
+    Method(
+        "preferences.set",
+        params.SetPreference,
+        results.OnePreference,
+        changes=True,
+        asker="updated_by",
+    ),
+    Method("preferences.delete", params.DeletePreference, results.Deleted, changes=True),
+    Method("recorder.stats", params.ReadStats, results.Stats),
+    Method("rpc.discover", params.Discover, results.Document),
+)
+
+BY_NAME: Final = {method.name: method for method in METHODS}
+BY_QUESTION: Final = {method.question: method for method in METHODS}
+
+
+def adapter(shape: Any) -> TypeAdapter[Any]:
+    """Return what validates and writes a question or an answer of this class."""
+    return _adapter(shape)
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)

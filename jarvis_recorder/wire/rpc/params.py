@@ -1,0 +1,413 @@
+"""
+What may be asked: the parameters of each method, and the answer that each leads to.
+
+A question is valid once it is made: whoever asks hears of a wrong value before anything is
+sent, and the recorder after decoding, from the same rules. The order of the fields is the
+order of parameters given by position, so those that must be given come first.
+"""
+
+from dataclasses import fields
+from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
+
+from jarvis_recorder.wire import liberal
+from jarvis_recorder.wire.moments import Moment
+from jarvis_recorder.wire.records import (
+    ClusterName,
+    Details,
+    Event,
+    EventType,
+    Identity,
+    NodeName,
+    Record,
+    Severity,
+    SeverityField,
+    Source,
+    SourceField,
+    Summary,
+    TypeField,
+)
+from jarvis_recorder.wire.rpc import results
+from jarvis_recorder.wire.times import to_micros
+from jarvis_recorder.wire.topics import Kind
+
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+AnswerT = TypeVar("AnswerT")
+
+
+def _at_most_64_kib(value: str) -> str:
+    if len(value.encode()) > MAX_VALUE_BYTES:
+        raise ValueError("must be at most 64 KiB of UTF-8")
+    return value
+
+
+MAX_LIMIT: Final = 1_000
+MAX_BUCKETS: Final = 1_000
+MAX_VALUE_BYTES: Final = 65_536
+_STRICT: Final = ConfigDict(extra="forbid")
+# What a class sorts away by itself before it is validated is allowed by its schema.
+_OPEN: Final = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
+
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="the most to return")]
+Cursor = Annotated[
+    str,
+    Field(min_length=1, max_length=1_024, description="`next_cursor` of the page before"),
+]
+RowNumber = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True, description="its number")]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+SessionId = Annotated[Name, Field(description="the conversation")]
+Key = Annotated[Name, Field(description="the name of the preference")]
+PreferenceValue = Annotated[
+    str,
+    AfterValidator(_at_most_64_kib),
+    # No more than so many characters fit so many bytes.
+    Field(description="at most 64 KiB in UTF-8", json_schema_extra={"maxLength": MAX_VALUE_BYTES}),
+]
+Words = Annotated[str, Field(min_length=1, max_length=1_024)]
+Since = Annotated[Moment, Field(description="from this moment on")]
+Until = Annotated[Moment, Field(description="before this moment")]
+OfType = Annotated[EventType, Field(description="only events of this type")]
+OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
+OfSource = Annotated[Source, Field(description="only events from this source")]
+OnNode = Annotated[NodeName, Field(description="only events of this node")]
+AtLeast = Annotated[Severity, Field(description="only events at least as severe as this")]
+OfCluster = Annotated[
+    ClusterName,
+    Field(description="only events of this cluster; where it is empty, those that name none"),
+]
+ChosenCluster = Annotated[
+    ClusterName, Field(description="the cluster; the only one there is, where it is not given")
+]
+TimeZone = Annotated[
+    str,
+    Field(
+        pattern=r"^[+-]?[A-Za-z0-9][A-Za-z0-9_+:/-]*$",
+        max_length=64,
+        description="whose days, as Europe/Berlin or +02:00; those of UTC where it is not given",
+    ),
+]
+Resolved = Annotated[
+    bool, Field(strict=True, description="only resolved events, or only unresolved ones")
+]
+WithText = Annotated[Words, Field(description="a part of the summary")]
+
+
+class Question(Generic[AnswerT_co]):
+    """The parameters of one method; the type variable is what it is answered with."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListEvents(Question[results.EventPage]):
+    """Events that match every filter given, newest first; `text` is part of the summary."""
+
+    type: OfType | None = None
+    severity: OfSeverity | None = None
+    source: OfSource | None = None
+    node: OnNode | None = None
+    resolved: Resolved | None = None
+    since: Since | None = None
+    until: Until | None = None
+    text: WithText | None = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+    cluster: OfCluster | None = None
+    min_severity: AtLeast | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class UnresolvedEvents(Question[results.EventPage]):
+    """Events that no one has resolved, newest first; of every type where none is given."""
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
+    type: OfType | None = None
+    cluster: OfCluster | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class GetEvent(Question[results.OneEvent]):
+    """One event by its id, whole however large it is."""
+
+    id: RowNumber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_OPEN)
+class RecordEvent(Question[results.OneEvent]):
+    """
+    Record an event now, once for each `message_id`, and return it as it is stored.
+
+    Fields that are not named here are kept in `extra`, and other words for a severity are taken,
+    as those of a message are.
+    """
+
+    type: TypeField
+    source: SourceField
+    summary: Summary
+    severity: SeverityField = "info"
+    node: NodeName | None = None
+    details: Details = None
+    timestamp: Annotated[
+        Moment | None, Field(description="when it happened; now where it is not given")
+    ] = None
+    id: Annotated[
+        Identity | None, Field(description="its identity, where there is no `message_id`")
+    ] = None
+    message_id: Annotated[
+        Identity | None, Field(description="its identity: one that is stored is not stored again")
+    ] = None
+    extra: Annotated[
+        dict[str, Any] | None, Field(description="more fields, kept beside those known here")
+    ] = None
+    cluster: ClusterName | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_liberally(cls, params: Any) -> Any:
+        if isinstance(params, ArgsKwargs):
+            params = params.kwargs or {}
+        if not isinstance(params, dict):
+            return params
+        rest = {name: params[name] for name in ("message_id", "extra") if name in params}
+        body = {name: value for name, value in params.items() if name not in rest}
+        eased = liberal.eased(Kind.EVENT, body, b"")
+        kept = liberal.changed(Kind.EVENT, body, eased)
+        if not kept and eased.keys() == body.keys():
+            return params
+        extra = rest.get("extra") or {}
+        taken = {name: value for name, value in eased.items() if name in _EVENT_PARAMS}
+        extra = (extra | kept) or None if isinstance(extra, dict) else extra
+        return rest | taken | {"extra": extra}
+
+    def as_record(self, now: int) -> Record:
+        """Return what would be recorded had it come as a message; `now` in microseconds."""
+        stamped = self.timestamp is None
+        return Record(
+            Kind.EVENT,
+            self.message_id or self.id,
+            now if self.timestamp is None else to_micros(self.timestamp),
+            stamped,
+            Event(
+                type=self.type,
+                severity=self.severity,
+                source=self.source,
+                summary=self.summary,
+                node=self.node,
+                details=self.details,
+                cluster=self.cluster,
+            ),
+            self.extra,
+        )
+
+
+_EVENT_PARAMS: Final = frozenset(field.name for field in fields(RecordEvent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ResolveEvent(Question[results.OneEvent]):
+    """Mark an event as resolved; one that is keeps its first resolution."""
+
+    id: RowNumber
+    resolved_by: Annotated[
+        Name | None, Field(description="the asker's user, where it is not given")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class EventHistogram(Question[results.Histogram]):
+    """
+    How many events there were in each stretch of time, by the value asked for.
+
+    A stretch of a day, or of several, begins at midnight of the time zone.
+    """
+
+    since: Since
+    until: Until
+    bucket_seconds: Annotated[
+        int | None,
+        Field(ge=1, le=31_536_000, strict=True, description="about sixty buckets by default"),
+    ] = None
+    by: Annotated[
+        Literal["type", "severity", "source", "node", "cluster"] | None,
+        Field(description="count each bucket by this besides"),
+    ] = None
+    type: OfType | None = None
+    severity: OfSeverity | None = None
+    source: OfSource | None = None
+    node: OnNode | None = None
+    resolved: Resolved | None = None
+    text: WithText | None = None
+    cluster: OfCluster | None = None
+    min_severity: AtLeast | None = None
+    time_zone: TimeZone | None = None
+
+    @model_validator(mode="after")
+    def _few_buckets(self) -> Self:
+        seconds = (self.until - self.since).total_seconds()
+        if seconds <= 0:
+            raise ValueError("until must be later than since")
+        if self.bucket_seconds and seconds / self.bucket_seconds > MAX_BUCKETS:
+            raise ValueError(f"more than {MAX_BUCKETS} buckets: choose larger bucket_seconds")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListSessions(Question[results.SessionPage]):
+    """Conversations that have a turn in the time given, the latest first."""
+
+    since: Since | None = None
+    until: Until | None = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListTurns(Question[results.TurnPage]):
+    """The turns of a conversation, oldest first."""
+
+    session_id: SessionId
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class GetTurn(Question[results.OneTurn]):
+    """One turn by its id, whole however large it is."""
+
+    id: RowNumber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class SearchTurns(Question[results.FoundTurns]):
+    """Turns that hold every word of the query, best first; it has no operators."""
+
+    query: Annotated[Words, Field(description="the words to look for, in any order")]
+    session_id: Annotated[SessionId | None, Field(description="search this one only")] = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReportUsage(Question[results.UsageReport]):
+    """Tokens and cost of the turns in the time given; a day is one of the time zone."""
+
+    since: Since
+    until: Until | None = None
+    by: Annotated[
+        Literal["model", "day", "session"] | None,
+        Field(description="a line for each of these, besides the total"),
+    ] = None
+    limit: Annotated[
+        Limit | None, Field(description="the most lines; as many as fit where it is not given")
+    ] = None
+    cursor: Cursor | None = None
+    time_zone: TimeZone | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class DeleteConversation(Question[results.Deleted]):
+    """Erase a conversation: its turns and their search entries, and overwrite the space."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class LatestSnapshot(Question[results.OneSnapshot]):
+    """The newest snapshot of a cluster; of the only one there is, where none is named."""
+
+    cluster: ChosenCluster | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class SnapshotAt(Question[results.OneSnapshot]):
+    """The snapshot that was in force: the newest one at or before the moment."""
+
+    timestamp: Annotated[Moment, Field(description="the moment asked about")]
+    cluster: ChosenCluster | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListSnapshots(Question[results.SnapshotPage]):
+    """Snapshots without their bodies, newest first; of every cluster where none is named."""
+
+    cluster: Annotated[ClusterName | None, Field(description="of this cluster only")] = None
+    since: Since | None = None
+    until: Until | None = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class TimelineAround(Question[results.Timeline]):
+    """What the cluster was like when something happened."""
+
+    timestamp: Annotated[Moment, Field(description="the moment it happened")]
+    window_seconds: Annotated[
+        int,
+        Field(ge=1, le=86_400, strict=True, description="before and after the moment together"),
+    ] = 600
+    node: OnNode | None = None
+    cluster: ChosenCluster | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class GetPreference(Question[results.OnePreference]):
+    """One preference by its key."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListPreferences(Question[results.PreferencePage]):
+    """Preferences whose keys begin with `prefix`, in the order of their keys."""
+
+    prefix: Annotated[
+        str, Field(max_length=255, description="what the keys begin with; all where it is empty")
+    ] = ""
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class SetPreference(Question[results.OnePreference]):
+    """
+    Set a preference and return it.
+
+    With `expected_version` only where it stands at that version (0: where there is none).
+    """
+
+    key: Key
+    value: PreferenceValue
+    expected_version: Annotated[
+        int | None,
+        Field(ge=0, le=2**63 - 1, strict=True, description="the version it must stand at"),
+    ] = None
+    updated_by: Annotated[
+        Name | None, Field(description="the asker's user, where it is not given")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class DeletePreference(Question[results.Deleted]):
+    """Delete a preference; one that is not there is no error."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReadHoldings(Question[results.Holdings]):
+    """What the database holds: the part of `recorder.stats` that the storage knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReadStats(Question[results.Stats]):
+    """What there is, and what goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Discover(Question[results.Document]):
+    """The OpenRPC document: every method with its parameters and results."""
