@@ -32,8 +32,8 @@ from bench.load import (
     messages_of_now,
 )
 from jarvis_recorder.demo.private_broker import PrivateNode
-from jarvis_recorder.storage.revisions import upgrade
-from jarvis_recorder.storage.sqlite.connections import create_file
+from jarvis_recorder.storage.sqlite.lock import create_file
+from jarvis_recorder.storage.sqlite.upgrade import upgrade
 from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.wire.times import to_micros
 

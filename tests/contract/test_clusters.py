@@ -8,7 +8,8 @@ import pytest
 
 from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite.connections import create_file
+from jarvis_recorder.storage.sqlite import upgrade
+from jarvis_recorder.storage.sqlite.lock import create_file
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.wire.codec import decode
@@ -186,7 +187,7 @@ async def test_a_cluster_that_was_named_before_there_was_a_column_moves_there(tm
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(revisions, "HEAD", "0003")
         async with open_writer(create_file(path)) as writer:
-            await revisions.upgrade(writer, path)
+            await upgrade.upgrade(writer, path)
     extras = (
         '{"cluster":"home"}', '{"cluster":"home","guid":17832912345678901234,"x":"ü"}',
         '{"cluster":["home"]}', '{"cluster":""}', '{"x":{"cluster":"home"}}', None,

@@ -13,8 +13,10 @@ from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, HOUR, Keeping
 from jarvis_recorder.storage.sqlite import pruner
-from jarvis_recorder.storage.sqlite.connections import locked, room_of
-from jarvis_recorder.storage.sqlite.maintenance import Retention, keeping_of, prune_now
+from jarvis_recorder.storage.sqlite.admin.prune import prune_now
+from jarvis_recorder.storage.sqlite.connections import room_of
+from jarvis_recorder.storage.sqlite.lock import locked
+from jarvis_recorder.storage.sqlite.maintenance import Retention, keeping_of
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc.params import (

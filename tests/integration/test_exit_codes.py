@@ -18,7 +18,7 @@ import aio_pika
 import pytest
 
 from jarvis_recorder.broker.topology import QUEUES
-from jarvis_recorder.storage.sqlite.connections import create_file, locked
+from jarvis_recorder.storage.sqlite.lock import create_file, locked
 from tests.conftest import delete_queues
 from tests.support import files
 from tests.support.gateway import free_port

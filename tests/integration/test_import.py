@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.storage.legacy import importer
-from jarvis_recorder.storage.sqlite.connections import locked
+from jarvis_recorder.storage.sqlite.lock import locked
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from jarvis_recorder.storage.sqlite.admin.vacuum import upgrade
+from jarvis_recorder.storage.sqlite.admin.vacuum import make_or_upgrade
 
 PAGE = 4096
 
@@ -19,7 +19,7 @@ def nothing(doing: str, done: int, total: int) -> None:
 
 def make(path: Path, events: int = 0, first: int = 0) -> Path:
     """Make a database at the newest schema with so many events, numbered from `first`."""
-    asyncio.run(upgrade(path))
+    asyncio.run(make_or_upgrade(path))
     add(path, events, first)
     return path
 

@@ -15,7 +15,7 @@ from jarvis_recorder.config.settings import NAMES
 from jarvis_recorder.demo import report, story
 from jarvis_recorder.demo.overview import Overview
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite.connections import create_file, locked
+from jarvis_recorder.storage.sqlite.lock import create_file, locked
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 SECRET = "amqp://jarvis:geheim@localhost:1/"

@@ -12,7 +12,7 @@ from jarvis_recorder.errors import AnotherRecorder, StorageDamaged, StorageMoved
 from jarvis_recorder.storage.sqlite import damage, files
 from jarvis_recorder.storage.sqlite.admin.backup import backup
 from jarvis_recorder.storage.sqlite.admin.restore import restore
-from jarvis_recorder.storage.sqlite.connections import locked
+from jarvis_recorder.storage.sqlite.lock import locked
 from jarvis_recorder.storage.sqlite.store import open_store
 from tests.support.files import (
     PAGE,

@@ -16,8 +16,10 @@ from alembic.script import ScriptDirectory
 
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
 from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import upgrade
 from jarvis_recorder.storage.sqlite.admin.verify import verify
-from jarvis_recorder.storage.sqlite.connections import create_file, reading
+from jarvis_recorder.storage.sqlite.connections import reading
+from jarvis_recorder.storage.sqlite.lock import create_file
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.storage.tables import metadata
@@ -122,7 +124,7 @@ async def make_older(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(revisions, "HEAD", "0001")
         async with open_writer(create_file(path)) as writer:
-            await revisions.upgrade(writer, path)
+            await upgrade.upgrade(writer, path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"
@@ -146,7 +148,7 @@ async def make_old_search(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(revisions, "HEAD", "0003")
         async with open_writer(create_file(path)) as writer:
-            await revisions.upgrade(writer, path)
+            await upgrade.upgrade(writer, path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"

@@ -9,7 +9,7 @@ import pytest
 from jarvis_recorder.errors import AnotherRecorder, NoRoom
 from jarvis_recorder.storage.sqlite.admin import vacuum
 from jarvis_recorder.storage.sqlite.admin.stats import stats
-from jarvis_recorder.storage.sqlite.connections import create_file, locked
+from jarvis_recorder.storage.sqlite.lock import create_file, locked
 from jarvis_recorder.wire.times import to_datetime
 from tests.support.files import add, ids, make, nothing
 

@@ -17,10 +17,10 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
 )
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import files
+from jarvis_recorder.storage.sqlite import files, upgrade
 from jarvis_recorder.storage.sqlite.admin.backup import backup
 from jarvis_recorder.storage.sqlite.admin.restore import restore
-from jarvis_recorder.storage.sqlite.connections import create_file, locked
+from jarvis_recorder.storage.sqlite.lock import create_file, locked
 from jarvis_recorder.storage.sqlite.writer import open_writer
 from tests.support.files import ids, leave_log, make, nothing, overwrite, overwrite_pages
 
@@ -144,7 +144,7 @@ def test_a_backup_of_an_older_schema_is_brought_to_the_newest(database, tmp_path
 
     async def make_older() -> None:
         async with open_writer(create_file(older)) as writer:
-            await revisions.upgrade(writer, older)
+            await upgrade.upgrade(writer, older)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(revisions, "HEAD", "0001")

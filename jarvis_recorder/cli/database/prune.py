@@ -35,7 +35,8 @@ def prune(
     """
     from jarvis_recorder.config.settings import sqlite_path
     from jarvis_recorder.runtime import logging
-    from jarvis_recorder.storage.sqlite.maintenance import count_now, keeping_of, prune_now
+    from jarvis_recorder.storage.sqlite.admin.prune import count_now, prune_now
+    from jarvis_recorder.storage.sqlite.maintenance import keeping_of
 
     found = loaded(config, set_)
     logging.configure("warning", found.settings.log.format)

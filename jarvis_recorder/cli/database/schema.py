@@ -25,7 +25,7 @@ def upgrade(config: ConfigFile = None, set_: Overrides = None) -> None:
     from jarvis_recorder.storage.sqlite.admin import vacuum
 
     path = database(config, set_)
-    before = asyncio.run(vacuum.upgrade(path))
+    before = asyncio.run(vacuum.make_or_upgrade(path))
     if before == revisions.HEAD:
         typer.echo(f"{path}: already at revision {revisions.HEAD}")
     else:

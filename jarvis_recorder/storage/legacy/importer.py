@@ -30,7 +30,6 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.runtime.ownership import as_owner
-from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.legacy.rows import (
     KINDS,
     PREFERENCES,
@@ -41,7 +40,7 @@ from jarvis_recorder.storage.legacy.rows import (
     resolution_of,
 )
 from jarvis_recorder.storage.rows import SHAPES
-from jarvis_recorder.storage.sqlite import connections, trusted_time
+from jarvis_recorder.storage.sqlite import connections, errors, lock, trusted_time, upgrade
 from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
 from jarvis_recorder.storage.tables import conversations, preferences
@@ -80,11 +79,11 @@ async def import_original(source: Path, target: Path, progress: Progress) -> Rep
         RecorderError: `source` is no database of the original system.
         AnotherRecorder: A recorder holds `target`.
     """
-    with connections.readable_errors(target):
-        target = connections.create_file(target)
-    with _opened(source) as original, connections.locked(target):
+    with errors.readable_errors(target):
+        target = lock.create_file(target)
+    with _opened(source) as original, lock.locked(target):
         async with open_writer(target) as writer:
-            await revisions.upgrade(writer, target)
+            await upgrade.upgrade(writer, target)
             # Otherwise the newest of what comes now would be taken for the last time known.
             await writer.run(_remember_time)
             return await _Import(original, writer, progress).run()

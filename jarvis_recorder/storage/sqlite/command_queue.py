@@ -17,7 +17,7 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.sqlite import connections
+from jarvis_recorder.storage.sqlite import connections, errors
 from jarvis_recorder.storage.sqlite.commands import CHANGES
 from jarvis_recorder.storage.sqlite.writer import NoRoomForIt, Work, Writer
 from jarvis_recorder.wire.rpc.params import DeleteConversation, Question, RecordEvent, SetPreference
@@ -106,7 +106,7 @@ class ChangeQueue:
         """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
         change = CHANGES[type(question)]
         try:
-            with connections.translated_errors(self._path), connections.savepoint(connection):
+            with errors.translated_errors(self._path), connections.savepoint(connection):
                 answer = change(connection, question, now)
                 if isinstance(question, _GROWING):
                     self._writer.require_bounds(connection)

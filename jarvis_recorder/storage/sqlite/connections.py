@@ -1,34 +1,21 @@
 """SQLite files: who may open them, how they are opened, and what their errors mean."""
 
 import contextlib
-import errno
-import fcntl
-import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TextIO, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from jarvis_recorder.errors import (
-    AnotherRecorder,
-    ConfigurationError,
-    RecorderError,
-    RecordRefused,
-    StorageDamaged,
-    StorageMoved,
-    StorageUnavailable,
-    StorageUncertain,
-)
-from jarvis_recorder.runtime.ownership import acting_for, resolved
+from jarvis_recorder.runtime.ownership import acting_for
 from jarvis_recorder.storage.queries.words import fold
+from jarvis_recorder.storage.sqlite.errors import translated_errors
+from jarvis_recorder.storage.sqlite.wal import require_no_orphan
 
 T = TypeVar("T")
 
@@ -52,104 +39,6 @@ _CHECKPOINT_PAGES: Final = 4_000
 # https://www.sqlite.org/pragma.html#pragma_auto_vacuum
 _INCREMENTAL: Final = 2
 _LEAST_PAGE_BYTES: Final = 4_096
-# https://www.sqlite.org/fileformat2.html#the_write_ahead_log: all there is before the first commit.
-_LOG_HEADER_BYTES: Final = 32
-_NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
-_IOERR_SYNCS: Final = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
-_DAMAGED: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
-_REFUSED: Final = frozenset(
-    (
-        sqlite3.SQLITE_CONSTRAINT,
-        sqlite3.SQLITE_MISMATCH,
-        sqlite3.SQLITE_TOOBIG,
-        sqlite3.SQLITE_RANGE,
-    )
-)
-
-
-def create_file(path: Path) -> Path:
-    """
-    Make an empty file for its owner only, in a directory likewise, where there is none.
-
-    Return its one true path: a file with two names would have two locks and two logs.
-
-    Raises:
-        StorageMoved: It is away, and its log is there.
-    """
-    with acting_for(path):
-        path = resolved(path)
-        _require_no_orphan(path)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    return path
-
-
-def _require_no_orphan(path: Path) -> None:
-    """SQLite deletes a log whose database is not there, or empty, even where it only reads."""
-    log = path.with_name(f"{path.name}-wal")
-    if not _size(path) and _size(log) > _LOG_HEADER_BYTES:
-        raise StorageMoved(
-            f"{log} is there, and holds what was recorded last, but {path}, which it belongs to, "
-            "is not: put that back next to it; or, to begin with a new database, move the log away"
-        )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """
-    Hold the database file for this process alone; ends with the process, however it ends.
-
-    Meanwhile root acts for the owner of its directory; see `ownership`. Enter it before the
-    file is opened, and leave it when it is closed.
-
-    Raises:
-        AnotherRecorder: Another process holds it; the message says which.
-    """
-    lock = path.with_name(f"{path.name}.lock")
-    with acting_for(path), contextlib.ExitStack() as held:
-        with readable_errors(lock):
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        file = held.enter_context(os.fdopen(descriptor, "r+"))
-        _hold(file.fileno(), path, file)
-        # A lock file can be removed, and another made. Whoever removes the database has none.
-        with readable_errors(path), contextlib.suppress(FileNotFoundError):
-            database = os.open(path, os.O_RDONLY)
-            held.callback(os.close, database)
-            _hold(database, path, file)
-        file.truncate(0)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        json.dump({"pid": os.getpid(), "since": since}, file)
-        file.flush()
-        yield
-
-
-def _hold(descriptor: int, path: Path, holder: TextIO) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise AnotherRecorder(
-            f"{path} is held by another recorder ({_holder(holder.read())}); stop that one first"
-        ) from None
-    except OSError as error:
-        # NFS locks only what is open to write, and would keep SQLite's own locks out.
-        if error.errno not in _NO_SUCH_LOCK:
-            raise
-
-
-def _holder(text: str) -> str:
-    try:
-        holder = json.loads(text)
-        return f"process {holder['pid']} since {holder['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "unknown process"
 
 
 class WritingConnection(aiosqlite.Connection):
@@ -191,7 +80,7 @@ def writable(path: Path) -> sqlite3.Connection:
     Raises:
         StorageMoved: The file is away, and its log is there.
     """
-    _require_no_orphan(path)
+    require_no_orphan(path)
     # A file that has just been taken away is not made again.
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
@@ -304,7 +193,7 @@ def read_only(path: Path) -> sqlite3.Connection:
     Raises:
         StorageMoved: The file is away, and its log is there.
     """
-    _require_no_orphan(path)
+    require_no_orphan(path)
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
     )
@@ -353,63 +242,8 @@ def reading(path: Path) -> Iterator[Connection]:
     engine = read_only_engine(path)
     try:
         with acting_for(path), translated_errors(path):
-            _require_no_orphan(path)
+            require_no_orphan(path)
             with engine.begin() as connection:
                 yield connection
     finally:
         engine.dispose()
-
-
-@contextlib.contextmanager
-def translated_errors(path: Path) -> Iterator[None]:
-    """Raise what a driver error means for whoever asked; see `errors`."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise _translate(error.orig, path) from error
-    except sqlite3.Error as error:
-        raise _translate(error, path) from error
-    except UnicodeEncodeError as error:
-        raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
-    except OverflowError as error:
-        # A time beyond its years is an OverflowError, too, and none of the database's.
-        if "SQLite" not in str(error):
-            raise
-        raise RecordRefused("a value cannot be bound: it is an integer beyond 64 bits") from error
-
-
-@contextlib.contextmanager
-def readable_errors(path: Path) -> Iterator[None]:
-    """Say which file it was that the operating system would not let us have."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: {error.strerror}: set store.url to a file in a directory of one's own"
-        ) from error
-
-
-def damaged(path: Path, what: str) -> StorageDamaged:
-    """Return the error that says of a file that it is corrupt, and what to do about it."""
-    return StorageDamaged(
-        f"{path}: {what}: stop the recorder and put a backup in its place with "
-        "`jarvis-recorder db restore`, or set store.on_corruption=quarantine to begin a new one"
-    )
-
-
-def _translate(error: BaseException | None, path: Path) -> RecorderError:
-    code = getattr(error, "sqlite_errorcode", None)
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    what = f"{path}: {name}: {error}"
-    if code is None:
-        # No code of SQLite's own: the driver could not bind a value.
-        bound = isinstance(error, sqlite3.InterfaceError | sqlite3.DataError)
-        return RecordRefused(what) if bound else StorageUnavailable(what)
-    primary = code & 0xFF
-    if code in _IOERR_SYNCS:
-        return StorageUncertain(f"{what}: whether the last commit is on disk is unknown")
-    if primary in _DAMAGED:
-        return damaged(path, f"{name}: {error}")
-    if primary in _REFUSED:
-        return RecordRefused(what)
-    return StorageUnavailable(what)

@@ -17,7 +17,7 @@ import structlog
 
 from jarvis_recorder.errors import StorageDamaged, StorageMoved
 from jarvis_recorder.runtime.ownership import as_owner, resolved
-from jarvis_recorder.storage.sqlite import connections, files, wal
+from jarvis_recorder.storage.sqlite import connections, errors, files, lock, wal
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ def look(path: Path) -> None:
     if not files.size(path):
         return
     with (
-        connections.translated_errors(path),
+        errors.translated_errors(path),
         contextlib.ExitStack() as later,
         contextlib.closing(connections.read_only(path)) as connection,
     ):
@@ -72,9 +72,9 @@ def look(path: Path) -> None:
                 return
             raise
         if lost := wal.lost_commits(path, page_size, later):
-            raise connections.damaged(path, f"its write-ahead log has lost {lost} commits")
+            raise errors.damaged(path, f"its write-ahead log has lost {lost} commits")
         for line in _quick_check(connection):
-            raise connections.damaged(path, line)
+            raise errors.damaged(path, line)
 
 
 def _quick_check(connection: sqlite3.Connection) -> list[str]:
@@ -129,7 +129,7 @@ def set_aside(path: Path, error: StorageDamaged) -> Path:
         AnotherRecorder: Another process holds it.
     """
     path = resolved(path)
-    with connections.locked(path):
+    with lock.locked(path):
         found = _read_mark(path)
         if found is None:
             raise error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from jarvis_recorder.errors import NoRoom, StorageUnavailable
-from jarvis_recorder.storage.sqlite import connections
+from jarvis_recorder.storage.sqlite import errors
 
 Report = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is, 0 if unknown."""
@@ -49,7 +49,7 @@ def require_file(path: Path) -> None:
     Raises:
         StorageUnavailable: There is none.
     """
-    with connections.readable_errors(path):
+    with errors.readable_errors(path):
         is_there = path.is_file()
     if not is_there:
         raise StorageUnavailable(

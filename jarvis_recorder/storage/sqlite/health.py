@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, select
 
 from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.sqlite.damage import quarantined
 from jarvis_recorder.storage.tables import outbox
 
@@ -36,14 +37,10 @@ def condition(path: Path, connection: Connection) -> Condition:
     """
     try:
         disk = os.statvfs(path)
-        sizes = _size(path), _size(path.with_name(f"{path.name}-wal"))
+        sizes = files.size(path), files.size(files.companions(path)[0])
     except OSError as error:
         raise StorageUnavailable(f"{path}: {error.strerror}") from error
     if disk.f_flag & os.ST_RDONLY:
         raise StorageUnavailable(f"{path}: its file system is mounted read-only")
     waiting = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
     return Condition(waiting, *sizes, disk.f_bavail * disk.f_frsize, quarantined(path))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from jarvis_recorder.errors import DeadlineExceeded
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.sqlite import connections
+from jarvis_recorder.storage.sqlite import connections, errors
 from jarvis_recorder.storage.sqlite.upkeep import Gate
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Readers:
         job = (self._scanning if scans else self._quick).submit(reading.run)
         try:
             async with asyncio.timeout_at(until):
-                with connections.translated_errors(self._path):
+                with errors.translated_errors(self._path):
                     return await asyncio.wrap_future(job)
         except TimeoutError:
             raise DeadlineExceeded("the answer was not found in time") from None

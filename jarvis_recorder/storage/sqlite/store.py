@@ -11,8 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, damage
+from jarvis_recorder.storage.sqlite import connections, damage, errors, lock, upgrade
 from jarvis_recorder.storage.sqlite.archive import SqliteArchive, SqliteOutbox
 from jarvis_recorder.storage.sqlite.health import Condition, condition
 from jarvis_recorder.storage.sqlite.readers import open_readers
@@ -56,15 +55,15 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
         StorageDamaged: It is corrupt; every later call says so too, until another file is in
             its place or `damage.acknowledge` is called.
     """
-    with connections.readable_errors(path):
-        path = connections.create_file(path)
-    with connections.locked(path), damage.remembered(path):
+    with errors.readable_errors(path):
+        path = lock.create_file(path)
+    with lock.locked(path), damage.remembered(path):
         if sqlite3.sqlite_version_info < connections.FIRST_SAFE_VERSION:
             log.warning("sqlite_version_has_wal_bug", version=sqlite3.sqlite_version)
         await asyncio.to_thread(damage.look, path)
         gate = Gate()
         async with open_writer(path) as writer, open_readers(path, gate) as readers:
-            await revisions.upgrade(writer, path)
+            await upgrade.upgrade(writer, path)
             archive = SqliteArchive(path, writer, readers, clock)
             outbox = SqliteOutbox(writer, readers, archive.changed)
             upkeep = Upkeep(writer, gate)

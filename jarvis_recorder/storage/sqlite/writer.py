@@ -19,7 +19,7 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
-from jarvis_recorder.storage.sqlite import connections, files
+from jarvis_recorder.storage.sqlite import connections, errors, files
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +169,7 @@ class Writer:
         except DeadlineExceeded:
             return False
         try:
-            with contextlib.suppress(StorageUnavailable), connections.translated_errors(self._path):
+            with contextlib.suppress(StorageUnavailable), errors.translated_errors(self._path):
                 if self._failed is not None:
                     return False
                 connection = await self._open()
@@ -239,7 +239,7 @@ class Writer:
         It waits for its turn: where a commit hangs, so does this.
         """
         async with self._turn:
-            with contextlib.suppress(RecorderError), connections.translated_errors(self._path):
+            with contextlib.suppress(RecorderError), errors.translated_errors(self._path):
                 connection = await self._open()
                 await connection.run(lambda _: None)
 
@@ -262,7 +262,7 @@ class Writer:
         try:
             if self._failed is not None:
                 raise self._failed
-            with connections.translated_errors(self._path):
+            with errors.translated_errors(self._path):
                 answer = await self._transaction(work)
             await self._require_files()
         except (StorageUncertain, StorageDamaged) as error:
@@ -351,7 +351,7 @@ class Writer:
         if self._connection is None or not os.fstat(self._database).st_nlink:
             return False
         for _ in range(_TRIES_TO_SAVE):
-            with contextlib.suppress(StorageUnavailable), connections.translated_errors(self._path):
+            with contextlib.suppress(StorageUnavailable), errors.translated_errors(self._path):
                 if await self._connection.run(partial(connections.empty_log, wait=True)):
                     return True
         return False

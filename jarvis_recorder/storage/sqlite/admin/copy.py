@@ -10,7 +10,7 @@ from typing import Final
 
 from jarvis_recorder.errors import NoRoom
 from jarvis_recorder.runtime.ownership import acting_for, as_owner
-from jarvis_recorder.storage.sqlite import connections, files
+from jarvis_recorder.storage.sqlite import connections, errors, files
 from jarvis_recorder.storage.sqlite.files import Report
 
 # Written out as often as this, so that a commit of the recorder's never waits on its own sync
@@ -34,7 +34,7 @@ def copy(source: Path, target: Path, report: Report) -> None:
     """
     with acting_for(target):
         try:
-            with connections.translated_errors(source), _told_when_full(target):
+            with errors.translated_errors(source), _told_when_full(target):
                 os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
                 _copy_pages(source, target, report)
         except BaseException:

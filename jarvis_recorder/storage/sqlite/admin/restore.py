@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jarvis_recorder.errors import ConfigurationError, StorageDamaged, StorageUnavailable
 from jarvis_recorder.runtime.ownership import acting_for, as_owner, resolved
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, damage, files
+from jarvis_recorder.storage.sqlite import connections, damage, errors, files, lock, upgrade
 from jarvis_recorder.storage.sqlite.admin import copy, verify
 from jarvis_recorder.storage.sqlite.files import Report
 from jarvis_recorder.storage.sqlite.writer import open_writer
@@ -37,12 +37,12 @@ def restore(path: Path, backup: Path, report: Report) -> Restored:
         NoRoom: It does not fit beside the database.
     """
     about = _about(backup)
-    with connections.readable_errors(path), acting_for(path):
+    with errors.readable_errors(path), acting_for(path):
         path = resolved(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.exists() and os.path.samestat(path.stat(), about):
             raise ConfigurationError(f"{backup} is the database itself: name a backup of it")
-        with connections.locked(path):
+        with lock.locked(path):
             return _restore(path, backup, report)
 
 
@@ -81,10 +81,10 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
 async def _migrate(path: Path) -> None:
     async with open_writer(path) as writer:
         # The backup itself is the copy that an upgrade makes before it changes something.
-        await revisions.upgrade(writer, path, copy_aside=False)
+        await upgrade.upgrade(writer, path, copy_aside=False)
     # One file again, which can change its name.
     with (
-        connections.translated_errors(path),
+        errors.translated_errors(path),
         contextlib.closing(connections.writable(path)) as connection,
     ):
         connection.execute("PRAGMA journal_mode = DELETE").fetchone()
@@ -117,7 +117,7 @@ def _keep(path: Path) -> Path | None:
 
 def _empty_log(path: Path) -> None:
     with (
-        connections.translated_errors(path),
+        errors.translated_errors(path),
         contextlib.closing(connections.writable(path)) as connection,
     ):
         (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

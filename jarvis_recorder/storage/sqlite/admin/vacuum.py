@@ -9,8 +9,9 @@ from typing import NamedTuple
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, files
+from jarvis_recorder.storage.sqlite import connections, errors, files, lock
 from jarvis_recorder.storage.sqlite.files import Report
+from jarvis_recorder.storage.sqlite.upgrade import upgrade
 from jarvis_recorder.storage.sqlite.writer import open_writer
 
 
@@ -21,7 +22,7 @@ class Vacuumed(NamedTuple):
     after_bytes: int
 
 
-async def upgrade(path: Path) -> str | None:
+async def make_or_upgrade(path: Path) -> str | None:
     """
     Make or migrate the file, which no recorder may hold, and return the revision it had.
 
@@ -30,11 +31,11 @@ async def upgrade(path: Path) -> str | None:
         ConfigurationError: It is no database of the recorder's, or a newer one.
         StorageUnavailable: It is locked, or there is no room for the copy.
     """
-    with connections.readable_errors(path):
-        path = connections.create_file(path)
-    with connections.locked(path):
+    with errors.readable_errors(path):
+        path = lock.create_file(path)
+    with lock.locked(path):
         async with open_writer(path) as writer:
-            return await revisions.upgrade(writer, path)
+            return await upgrade(writer, path)
 
 
 def vacuum(path: Path, report: Report) -> Vacuumed:
@@ -51,7 +52,7 @@ def vacuum(path: Path, report: Report) -> Vacuumed:
     """
     files.require_file(path)
     path = resolved(path)
-    with connections.locked(path):
+    with lock.locked(path):
         with connections.reading(path) as connection:
             revisions.judge(revisions.current_revision(connection))
             pages, free, page_size = (
@@ -62,7 +63,7 @@ def vacuum(path: Path, report: Report) -> Vacuumed:
         files.require_room(path.parent, 2 * (pages - free) * page_size, "vacuuming")
         before = files.size(path) + files.size(files.companions(path)[0])
         report("vacuuming", 0, 0)
-        with connections.translated_errors(path), _temporary_files_in(path.parent):
+        with errors.translated_errors(path), _temporary_files_in(path.parent):
             _vacuum(path)
         return Vacuumed(before, files.size(path))
 

@@ -1,0 +1,48 @@
+"""Pruning a file that no recorder holds."""
+
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+from jarvis_recorder.retention_policy import Keeping
+from jarvis_recorder.runtime.ownership import resolved
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import connections, files, lock, pruner, trusted_time
+from jarvis_recorder.storage.sqlite.writer import open_writer
+
+
+def count_now(path: Path, keeping: Keeping) -> Counter[str]:
+    """
+    Return how many rows of each table would go from a file, without changing it.
+
+    Raises:
+        StorageUnavailable, StorageDamaged: It is not there, or cannot be read.
+    """
+    files.require_file(path)
+    with connections.reading(path) as connection:
+        revisions.judge(revisions.current_revision(connection))
+        return +pruner.count(connection, keeping, time.time_ns() // 1_000)
+
+
+async def prune_now(path: Path, keeping: Keeping, report: files.Report) -> Counter[str]:
+    """
+    Prune a file that no recorder holds, and return how many rows of each table went.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        StorageUnavailable, StorageDamaged: It cannot be written.
+    """
+    path = resolved(path)
+    with lock.locked(path):
+        async with open_writer(path) as writer:
+            now = time.time_ns() // 1_000
+            # Whoever asked for it says by that that the clock is right.
+            await writer.run(partial(trusted_time.remember, now))
+            gone = await pruner.prune(
+                writer, keeping, now, progress=lambda rows: report("pruning", rows, 0)
+            )
+            report("giving room back", 0, 0)
+            await pruner.give_back(writer, least=0)
+            await writer.forget_deleted()
+    return gone

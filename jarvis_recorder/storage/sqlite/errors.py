@@ -1,0 +1,84 @@
+"""Driver errors, translated into what they mean to a caller."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from jarvis_recorder.errors import (
+    ConfigurationError,
+    RecorderError,
+    RecordRefused,
+    StorageDamaged,
+    StorageUnavailable,
+    StorageUncertain,
+)
+
+_IOERR_SYNCS: Final = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
+_DAMAGED: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+_REFUSED: Final = frozenset(
+    (
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_RANGE,
+    )
+)
+
+
+@contextlib.contextmanager
+def translated_errors(path: Path) -> Iterator[None]:
+    """Raise what a driver error means for whoever asked; see `errors`."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translate(error.orig, path) from error
+    except sqlite3.Error as error:
+        raise _translate(error, path) from error
+    except UnicodeEncodeError as error:
+        raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
+    except OverflowError as error:
+        # A time beyond its years is an OverflowError, too, and none of the database's.
+        if "SQLite" not in str(error):
+            raise
+        raise RecordRefused("a value cannot be bound: it is an integer beyond 64 bits") from error
+
+
+@contextlib.contextmanager
+def readable_errors(path: Path) -> Iterator[None]:
+    """Say which file it was that the operating system would not let us have."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}: set store.url to a file in a directory of one's own"
+        ) from error
+
+
+def damaged(path: Path, what: str) -> StorageDamaged:
+    """Return the error that says of a file that it is corrupt, and what to do about it."""
+    return StorageDamaged(
+        f"{path}: {what}: stop the recorder and put a backup in its place with "
+        "`jarvis-recorder db restore`, or set store.on_corruption=quarantine to begin a new one"
+    )
+
+
+def _translate(error: BaseException | None, path: Path) -> RecorderError:
+    code = getattr(error, "sqlite_errorcode", None)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    what = f"{path}: {name}: {error}"
+    if code is None:
+        # No code of SQLite's own: the driver could not bind a value.
+        bound = isinstance(error, sqlite3.InterfaceError | sqlite3.DataError)
+        return RecordRefused(what) if bound else StorageUnavailable(what)
+    primary = code & 0xFF
+    if code in _IOERR_SYNCS:
+        return StorageUncertain(f"{what}: whether the last commit is on disk is unknown")
+    if primary in _DAMAGED:
+        return damaged(path, f"{name}: {error}")
+    if primary in _REFUSED:
+        return RecordRefused(what)
+    return StorageUnavailable(what)

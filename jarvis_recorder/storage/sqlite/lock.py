@@ -1,0 +1,86 @@
+"""The database file, held by one process."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO
+
+from jarvis_recorder.errors import AnotherRecorder
+from jarvis_recorder.runtime.ownership import acting_for, resolved
+from jarvis_recorder.storage.sqlite.errors import readable_errors
+from jarvis_recorder.storage.sqlite.wal import require_no_orphan
+
+_NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
+
+
+def create_file(path: Path) -> Path:
+    """
+    Make an empty file for its owner only, in a directory likewise, where there is none.
+
+    Return its one true path: a file with two names would have two locks and two logs.
+
+    Raises:
+        StorageMoved: It is away, and its log is there.
+    """
+    with acting_for(path):
+        path = resolved(path)
+        require_no_orphan(path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return path
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """
+    Hold the database file for this process alone; ends with the process, however it ends.
+
+    Meanwhile root acts for the owner of its directory; see `ownership`. Enter it before the
+    file is opened, and leave it when it is closed.
+
+    Raises:
+        AnotherRecorder: Another process holds it; the message says which.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    with acting_for(path), contextlib.ExitStack() as held:
+        with readable_errors(lock):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        file = held.enter_context(os.fdopen(descriptor, "r+"))
+        _hold(file.fileno(), path, file)
+        # A lock file can be removed, and another made. Whoever removes the database has none.
+        with readable_errors(path), contextlib.suppress(FileNotFoundError):
+            database = os.open(path, os.O_RDONLY)
+            held.callback(os.close, database)
+            _hold(database, path, file)
+        file.truncate(0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        json.dump({"pid": os.getpid(), "since": since}, file)
+        file.flush()
+        yield
+
+
+def _hold(descriptor: int, path: Path, holder: TextIO) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise AnotherRecorder(
+            f"{path} is held by another recorder ({_holder(holder.read())}); stop that one first"
+        ) from None
+    except OSError as error:
+        # NFS locks only what is open to write, and would keep SQLite's own locks out.
+        if error.errno not in _NO_SUCH_LOCK:
+            raise
+
+
+def _holder(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f"process {holder['pid']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "unknown process"
