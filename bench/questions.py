@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.runtime import process
 from jarvis_recorder.storage.rows import SHAPES, insert_statement
-from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
@@ -126,7 +126,9 @@ def _questions(events: int) -> dict[str, list[Callable[[], Question[Any]]]]:
     }
 
 
-async def _asked(store: Store, name: str, questions: list[Callable[[], Question[Any]]]) -> Asked:
+async def _asked(
+    store: SqliteStore, name: str, questions: list[Callable[[], Question[Any]]]
+) -> Asked:
     loop = asyncio.get_running_loop()
     took = []
     for _ in range(max(_TIMES, 100 // len(questions))):

@@ -5,8 +5,10 @@ The interfaces between the parts. Read this first.
 decodes, batches and drives; `storage` is a `Repository`. None of them knows another.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jarvis_recorder.wire.amqp.delivery import Delivery
@@ -177,6 +179,20 @@ class Archive(Protocol):
         """
 
 
+class StorageHealth(NamedTuple):
+    """
+    The state of a database that would take a record now; sizes in bytes.
+
+    `quarantined` is the damaged file that was set aside, until an operator acknowledges it.
+    """
+
+    announcements_waiting: int
+    database_bytes: int
+    wal_bytes: int
+    free_bytes: int
+    quarantined: Path | None = None
+
+
 class Announcement(NamedTuple):
     """A change to be told on the exchange `jarvis`; every time with the same `message_id`."""
 
@@ -197,3 +213,30 @@ class Outbox(Protocol):
 
     async def announced(self, announcements: Sequence[Announcement]) -> None:
         """Take out these announcements and no others; raises as `Archive.answer` does."""
+
+
+class Store(Protocol):
+    """One open database: what records into it, answers from it and keeps it within its bounds."""
+
+    @property
+    def repository(self) -> Repository: ...
+
+    @property
+    def archive(self) -> Archive: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    async def health(self) -> StorageHealth:
+        """Return its state where it would take a record now; else raise as `append` does."""
+
+    async def respond(self) -> None:
+        """Return once whoever writes has had a turn, even to say that it cannot write."""
+
+    async def maintain(self, stop: asyncio.Event) -> None:
+        """
+        Prune, shorten the log and watch over the files until told to stop.
+
+        Raises:
+            StorageUncertain, StorageDamaged: As `Repository.append`.
+        """

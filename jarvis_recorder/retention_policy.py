@@ -58,6 +58,23 @@ class Keeping:
         return _before(min((days for days in ages if days), default=0), now)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """
+    The bounds of a database: in time by `policy`, in bytes by the others, where 0 is none.
+
+    `budget` is what database and log may take together, `keep_free` what they leave of the disk.
+    """
+
+    policy: Keeping = field(default_factory=Keeping)
+    budget: int = 0
+    keep_free: int = 0
+
+
+UNBOUNDED: Final = Bounds()
+"""Everything is kept, whatever room it takes."""
+
+
 class EventFacts(NamedTuple):
     """What decides about an event; `timestamp` in microseconds."""
 

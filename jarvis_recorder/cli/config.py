@@ -19,7 +19,8 @@ _ORDER = (
 @commands.command(epilog=_ORDER)
 def show(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
     """Print every setting: its value, where that came from, what it is for. No passwords."""
-    from jarvis_recorder.config.settings import NAMES, redacted
+    from jarvis_recorder.config.loading import redacted
+    from jarvis_recorder.config.settings import NAMES
 
     settings, origins = loaded(config, set_)
     rows = [
@@ -44,7 +45,8 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
     Exit code 78 and one line that says what to change if they are not.
     """
-    from jarvis_recorder.config.settings import NAMES, exposed_secrets, sqlite_path
+    from jarvis_recorder.config.loading import exposed_secrets, sqlite_path
+    from jarvis_recorder.config.settings import NAMES
 
     settings, origins = found = loaded(config, set_)
     sqlite_path(found)

@@ -14,7 +14,7 @@ import typer
 
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.cli.options import Json
-from jarvis_recorder.config.settings import Loaded, load
+from jarvis_recorder.config.loading import Loaded, load
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.runtime import process
 

@@ -35,7 +35,7 @@ def import_(
     taken as UTC, and importing again takes only what is missing. Exit code 1 if a row of its
     own tables had to be left.
     """
-    from jarvis_recorder.config.settings import sqlite_path
+    from jarvis_recorder.config.loading import sqlite_path
     from jarvis_recorder.runtime import logging
     from jarvis_recorder.storage.legacy.importer import import_original
     from jarvis_recorder.storage.legacy.rows import KINDS, PREFERENCES

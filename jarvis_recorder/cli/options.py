@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jarvis_recorder.config.settings import Loaded, load
+from jarvis_recorder.config.loading import Loaded, load
 
 ConfigFile = Annotated[
     Path | None,

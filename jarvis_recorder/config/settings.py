@@ -1,22 +1,10 @@
-"""
-The settings, where each came from, and what to do about a wrong one.
+"""The settings: their names, types, bounds and defaults."""
 
-Order: command line, environment, credentials directory, TOML file, default. The first source
-that names a setting wins. A name that is not a setting is an error, in every source.
-"""
-
-import contextlib
-import difflib
 import json
-import os
-import re
-import stat
-import tomllib
-from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,23 +12,14 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import amqp_url
 from jarvis_recorder.net.listen_address import host_and_port
 from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.retention_policy import Bounds, Keeping
 from jarvis_recorder.wire.rpc.methods import BY_NAME
-
-PREFIX: Final = "JARVIS_RECORDER_"
-DELIMITER: Final = "__"
-# What `provision systemd` installs, and what commands next to the service use as well.
-SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
-SYSTEM_CREDENTIALS: Final = Path("/etc/jarvis-recorder/credentials")
-SERVICE_DATABASE: Final = Path("/var/lib/jarvis-recorder/recorder.db")
 
 
 class _Section(BaseModel):
@@ -241,16 +220,8 @@ class GatewaySettings(_Section):
         return proxies
 
 
-class Settings(BaseSettings):
+class Settings(_Section):
     """All settings, valid and frozen."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix=PREFIX,
-        env_nested_delimiter=DELIMITER,
-        nested_model_default_partial_update=True,
-    )
 
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
@@ -261,253 +232,35 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     gateway: GatewaySettings = GatewaySettings()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The layers are merged in `load`, which has to know where each value came from.
-        return (init_settings,)
-
 
 NAMES: Final = tuple(
     f"{section}.{name}"
     for section, field in Settings.model_fields.items()
     for name in (field.annotation.model_fields if field.annotation else ())
 )
-_NAME: Final = re.compile(r"[\w.-]+")
 
 
-class Loaded(NamedTuple):
-    """The settings, and for each name where its value came from."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-
-
-class _Layer(NamedTuple):
-    """The values of one source by their dotted names; `where` says how a name is spelt there."""
-
-    values: Mapping[str, Any]
-    where: Mapping[str, str]
-
-
-def load(
-    overrides: Mapping[str, Any],
-    environ: Mapping[str, str],
-    config_file: Path | None = None,
-) -> Loaded:
-    """
-    Merge the sources and return valid settings.
-
-    Without a file of the caller's own the system's takes part, and so do the system's credentials
-    where no directory is named and the caller may read them: root's commands then use what the
-    service uses.
-
-    Raises:
-        ConfigurationError: A name that is no setting, a value that is not allowed, a file that
-            cannot be read; says where and what to do.
-    """
-    layers = (
-        _from_command_line(overrides),
-        _from_environment(environ),
-        _from_credentials(environ.get("CREDENTIALS_DIRECTORY") or _system_credentials(config_file)),
-        _from_file(config_file),
+def policy_of(settings: RetentionSettings) -> Keeping:
+    """Return the policy that the settings describe."""
+    return Keeping(
+        events={
+            "info": settings.info,
+            "warning": settings.warning,
+            "error": settings.error,
+            "critical": settings.critical,
+        },
+        snapshots_hourly_after=settings.snapshots_hourly_after,
+        snapshots_daily_after=settings.snapshots_daily_after,
+        snapshots=settings.snapshots,
+        turns=settings.turns,
     )
-    values: dict[str, Any] = {}
-    origins = dict.fromkeys(NAMES, "default")
-    for layer in reversed(layers):
-        for name, value in layer.values.items():
-            values[name] = value
-            origins[name] = layer.where[name]
-    settings = _validated(values, origins)
-    if not settings.store.url:
-        path, origin = _default_path(environ)
-        origins["store.url"] = origin
-        settings = _validated({**values, "store.url": f"sqlite:///{path}" if path else ""}, origins)
-    return Loaded(settings, origins)
 
 
-def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
-    nested: dict[str, dict[str, Any]] = {}
-    for dotted, value in values.items():
-        section, _, name = dotted.partition(".")
-        nested.setdefault(section, {})[name] = value
-    try:
-        return Settings.model_validate(nested)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"][:2])
-        what = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {what}; set in {origins[name]}") from None
-
-
-def _from_command_line(overrides: Mapping[str, Any]) -> _Layer:
-    for name in overrides:
-        # What is no name is not repeated: a URL with a = in it would be, with its password.
-        shown = name if _NAME.fullmatch(name) else "…"
-        _require_known(name, f"--set {shown}", {known: known for known in NAMES})
-    return _Layer(overrides, {name: f"command line (--set {name})" for name in overrides})
-
-
-def _from_environment(environ: Mapping[str, str]) -> _Layer:
-    values = {}
-    where = {}
-    for variable, value in environ.items():
-        if variable.startswith(PREFIX):
-            name = variable.removeprefix(PREFIX).lower().replace(DELIMITER, ".")
-            _require_known(name, f"environment variable {variable}", _variables())
-            values[name] = value
-            where[name] = f"environment ({variable})"
-    return _Layer(values, where)
-
-
-def _variables() -> dict[str, str]:
-    return {name: PREFIX + name.upper().replace(".", DELIMITER) for name in NAMES}
-
-
-def _system_credentials(config_file: Path | None) -> str | None:
-    may_read = config_file is None and os.access(SYSTEM_CREDENTIALS, os.R_OK | os.X_OK)
-    return str(SYSTEM_CREDENTIALS) if may_read else None
-
-
-def _from_credentials(directory: str | None) -> _Layer:
-    """Read `broker.url` and the like, one file a setting, as systemd's LoadCredential makes them."""
-    values: dict[str, Any] = {}
-    where: dict[str, str] = {}
-    for name in NAMES if directory else ():
-        path = Path(directory or "") / name
-        if _is_file(path):
-            values[name] = _read(path).strip()
-            where[name] = f"credential ({path})"
-    return _Layer(values, where)
-
-
-def _from_file(given: Path | None) -> _Layer:
-    path = given or SYSTEM_FILE
-    if given is None and not _is_file(path):
-        return _Layer({}, {})
-    try:
-        document = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: not TOML: {error}") from None
-    values = dict(_dotted(document, path))
-    return _Layer(values, {name: str(path) for name in values})
-
-
-def _dotted(document: Mapping[str, Any], path: Path) -> Iterable[tuple[str, Any]]:
-    sections = {name.partition(".")[0]: name.partition(".")[0] for name in NAMES}
-    for section, content in document.items():
-        _require_known(section, f"section [{section}] in {path}", sections)
-        if not isinstance(content, dict):
-            raise ConfigurationError(f"{path}: {section} must be a section: [{section}]")
-        for name, value in content.items():
-            _require_known(
-                f"{section}.{name}", f"{section}.{name} in {path}", {name: name for name in NAMES}
-            )
-            yield f"{section}.{name}", value
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
-
-
-def _require_known(name: str, what: str, known: Mapping[str, str]) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-        hint = f"; did you mean {known[near[0]]}?" if near else ""
-        raise ConfigurationError(f"{what} is not a setting{hint}")
-
-
-def _default_path(environ: Mapping[str, str]) -> tuple[Path | None, str]:
-    """The database where no setting names one, None without a home; and its origin."""
-    if state := environ.get("STATE_DIRECTORY"):
-        return Path(state.partition(":")[0]) / "recorder.db", "environment (STATE_DIRECTORY)"
-    if state := environ.get("XDG_STATE_HOME"):
-        return Path(state) / "jarvis-recorder" / "recorder.db", "default"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None, "default"
-    return home / ".local" / "state" / "jarvis-recorder" / "recorder.db", "default"
-
-
-def sqlite_path(loaded: Loaded) -> Path:
-    """
-    Return the path of the database file.
-
-    Raises:
-        ConfigurationError: `store.url` names none; or it is the default of the calling user
-            while the installed service has its own, which the caller most likely means.
-    """
-    url = loaded.settings.store.url
-    if not url:
-        raise ConfigurationError("there is no home directory for a database: set store.url")
-    scheme, separator, path = url.partition(":///")
-    if scheme != "sqlite" or not separator or not path or "?" in path or "#" in path:
-        raise ConfigurationError(
-            "store.url must be sqlite:///relative/path or sqlite:////absolute/path, without ? or #"
-        )
-    found = Path(path).absolute()
-    if loaded.origins["store.url"] == "default" and _is_service_elsewhere(found):
-        raise ConfigurationError(
-            f"no setting names the database, and {found} is not that of the installed service: "
-            f"set store.url to sqlite:///{SERVICE_DATABASE} in {SYSTEM_FILE}, or to another with "
-            "--set store.url=sqlite:////path"
-        )
-    return found
-
-
-def _is_service_elsewhere(path: Path) -> bool:
-    try:
-        return path != SERVICE_DATABASE and SERVICE_DATABASE.exists()
-    except PermissionError:
-        # Its directory is there, and is not the caller's.
-        return True
-
-
-def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path, list[str]]:
-    """Return the files that everyone on the machine may read, each with the secrets in it."""
-    found: dict[Path, list[str]] = {}
-    for name in NAMES:
-        path = _file_with_secret(name, settings, origins[name])
-        with contextlib.suppress(OSError):
-            if path is not None and path.stat().st_mode & stat.S_IROTH:
-                found.setdefault(path, []).append(name)
-    return found
-
-
-def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None:
-    """Return the file that holds the secret of a setting, where there is one and it has one."""
-    if name == "broker.key_file":
-        return settings.broker.key_file or settings.broker.cert_file
-    section, _, field = name.partition(".")
-    value = getattr(getattr(settings, section), field)
-    secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
-    if origin == "default" or not secret or secret == redacted(name, settings):
-        return None
-    # An environment variable or an option is no path that is there.
-    return Path(origin.removeprefix("credential (").removesuffix(")"))
-
-
-def redacted(name: str, settings: Settings) -> str:
-    """Return the value of a setting as it may be shown."""
-    section, _, field = name.partition(".")
-    value = getattr(getattr(settings, section), field)
-    if name == "broker.url":
-        return amqp_url.redacted(value.get_secret_value())
-    return "" if value is None else str(value)
+def bounds_of(settings: Settings) -> Bounds:
+    """Return the bounds of the database that the settings describe."""
+    store = settings.store
+    return Bounds(
+        policy=policy_of(settings.retention),
+        budget=int(store.budget),
+        keep_free=int(store.keep_free),
+    )

@@ -4,27 +4,26 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
 
 from jarvis_recorder import __version__
 from jarvis_recorder.broker.supervisor import supervise
-from jarvis_recorder.config.settings import Loaded, sqlite_path
+from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.daemon.answering import Answering
 from jarvis_recorder.daemon.recording import Recording
 from jarvis_recorder.daemon.watchdog import Pulse
-from jarvis_recorder.errors import RecorderError, StorageDamaged
+from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.monitoring import monitored
 from jarvis_recorder.net.amqp_url import is_exposed, redacted
-from jarvis_recorder.ports import Archive
+from jarvis_recorder.ports import Archive, Store
 from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.runtime.systemd import ServiceManager
 from jarvis_recorder.spec.openrpc import document
-from jarvis_recorder.storage.sqlite.damage import set_aside
-from jarvis_recorder.storage.sqlite.maintenance import Retention
-from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.storage.opening import with_store
 from jarvis_recorder.telemetry.metrics import Calls
 from jarvis_recorder.telemetry.status import Progress
 from jarvis_recorder.telemetry.tracing import open_tracer
@@ -34,7 +33,6 @@ from jarvis_recorder.wire.times import to_datetime
 log = structlog.get_logger(__name__)
 
 _SUMMARY_SECONDS: Final = 10.0
-_ACKNOWLEDGE: Final = "jarvis-recorder db acknowledge"
 
 
 def now() -> int:
@@ -52,8 +50,8 @@ class App:
     """The recorder of one database and one broker."""
 
     def __init__(self, loaded: Loaded, stop: asyncio.Event) -> None:
+        self._loaded = loaded
         self._settings = loaded.settings
-        self._path = sqlite_path(loaded)
         self._broker_origin = loaded.origins["broker.url"]
         self._stop = stop
         self._started_at = to_datetime(now())
@@ -77,33 +75,21 @@ class App:
         if is_exposed(url):
             log.warning("broker_connection_not_encrypted", url=redacted(url), use="amqps://")
         async with Pulse(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
-            while True:
-                try:
-                    await self._run_on(pulse)
-                except StorageDamaged as error:
-                    if self._settings.store.on_corruption == "stop":
-                        raise
-                    # What was not committed comes again from the broker, into a new file.
-                    set_aside(self._path, error)
-                else:
-                    break
+            await with_store(self._loaded, now, partial(self._run_on, pulse))
         await asyncio.to_thread(self._tracer.close)
         log.info("stopped", **self._summary())
 
-    async def _run_on(self, pulse: Pulse) -> None:
-        async with open_store(self._path, now) as store:
-            if store.quarantined:
-                log.error("quarantine_waits", path=str(store.quarantined), command=_ACKNOWLEDGE)
-            reporter = asyncio.create_task(self._report())
-            try:
-                with pulse.watching(store.writer.answers):
-                    await self._run_monitored(store)
-            finally:
-                reporter.cancel()
+    async def _run_on(self, pulse: Pulse, store: Store) -> None:
+        reporter = asyncio.create_task(self._report())
+        try:
+            with pulse.watching(store.respond):
+                await self._run_monitored(store)
+        finally:
+            reporter.cancel()
 
     async def _run_monitored(self, store: Store) -> None:
         listen = self._settings.http.listen
-        async with monitored(listen, self.progress, self._calls, store.probe, now):
+        async with monitored(listen, self.progress, self._calls, store.health, now):
             await self._run_parts(store)
 
     async def _run_parts(self, store: Store) -> None:
@@ -129,8 +115,7 @@ class App:
         failure: RecorderError | None = None
         try:
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(self._retention(store).run(self._stop))
-                parts.create_task(store.upkeep.run(self._stop))
+                parts.create_task(store.maintain(self._stop))
                 parts.create_task(self._supervised("recording", recording.attempt))
                 parts.create_task(self._supervised("answering", answering.attempt))
         except* RecorderError as errors:
@@ -138,10 +123,6 @@ class App:
         # Python before 3.11.4 wraps what is raised inside `except*` in another group.
         if failure is not None:
             raise failure
-
-    def _retention(self, store: Store) -> Retention:
-        settings = self._settings
-        return Retention(settings.retention, settings.store, store.path, store.writer, now)
 
     def _dispatcher(self, archive: Archive) -> Dispatcher:
         return Dispatcher(

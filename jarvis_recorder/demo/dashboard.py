@@ -7,7 +7,8 @@ from typing import Final
 
 from jarvis_recorder.broker.session import open_session
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.config.settings import BrokerSettings, Loaded
+from jarvis_recorder.config.loading import Loaded
+from jarvis_recorder.config.settings import BrokerSettings
 from jarvis_recorder.daemon.app import App, now
 from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.runner import publish

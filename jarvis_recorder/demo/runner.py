@@ -9,7 +9,7 @@ from typing import Final
 
 from jarvis_recorder.broker.session import Session, open_session
 from jarvis_recorder.broker.survey import survey
-from jarvis_recorder.config.settings import Loaded
+from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.daemon.app import App, now
 from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.overview import overview

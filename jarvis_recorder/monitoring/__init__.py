@@ -8,8 +8,7 @@ from jarvis_recorder.monitoring.collector import Facts, registry
 from jarvis_recorder.monitoring.health import Check, Storage, judge
 from jarvis_recorder.monitoring.server import application, serving
 from jarvis_recorder.monitoring.storage_probe import StorageWatch
-from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.telemetry.metrics import Calls
 from jarvis_recorder.telemetry.status import Progress
 
@@ -19,7 +18,7 @@ async def monitored(
     listen: str,
     progress: Progress,
     calls: Calls,
-    probe: Callable[[], Awaitable[Condition]],
+    probe: Callable[[], Awaitable[StorageHealth]],
     clock: Clock,
 ) -> AsyncIterator[None]:
     """

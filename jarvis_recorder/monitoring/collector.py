@@ -11,8 +11,7 @@ from prometheus_client.registry import Collector
 
 from jarvis_recorder import __version__
 from jarvis_recorder.monitoring.health import Check, is_ready
-from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.telemetry.metrics import DESTINATION, SYSTEM, Calls
 from jarvis_recorder.telemetry.status import Progress, State
 from jarvis_recorder.wire.refusal import Reason
@@ -46,7 +45,7 @@ class Facts(Collector):
         self,
         *,
         progress: Progress,
-        condition: Callable[[], Condition | None],
+        condition: Callable[[], StorageHealth | None],
         checks: Callable[[], Sequence[Check]],
         clock: Clock,
     ) -> None:

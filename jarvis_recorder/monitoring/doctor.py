@@ -7,7 +7,8 @@ from typing import Final
 
 from jarvis_recorder.broker import checks as broker
 from jarvis_recorder.broker import policies
-from jarvis_recorder.config.settings import Loaded, Settings, sqlite_path
+from jarvis_recorder.config.loading import Loaded, sqlite_path
+from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.errors import BrokerUnavailable, RecorderError
 from jarvis_recorder.storage.sqlite.admin import checks as storage
 from jarvis_recorder.telemetry.check import Finding, Light, green, red, yellow

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
-from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.ports import StorageHealth
 
 _PAUSE_SECONDS: Final = 1.0
 
@@ -18,12 +18,12 @@ class StorageWatch:
     """
 
     def __init__(
-        self, probe: Callable[[], Awaitable[Condition]], pause_seconds: float = _PAUSE_SECONDS
+        self, probe: Callable[[], Awaitable[StorageHealth]], pause_seconds: float = _PAUSE_SECONDS
     ) -> None:
         self._probe = probe
         self._pause_seconds = pause_seconds
         self._loop = asyncio.get_running_loop()
-        self.condition: Condition | None = None
+        self.condition: StorageHealth | None = None
         self.refusal: str | None = None
         self.answered_at = self._loop.time()
 

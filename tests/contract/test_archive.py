@@ -29,7 +29,7 @@ from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
-from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import (
@@ -83,7 +83,7 @@ async def store(path):
         yield store
 
 
-async def put(store: Store, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:
+async def put(store: SqliteStore, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:
     records = []
     for body in bodies:
         (record,) = decode(delivery(json.dumps(body).encode()), topic, NOW).records
@@ -110,7 +110,7 @@ def turn(seconds: float = 0, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-async def all_pages(store: Store, kind: type, **params: Any) -> list[Any]:
+async def all_pages(store: SqliteStore, kind: type, **params: Any) -> list[Any]:
     """Follow the cursors to the end; return the rows of all pages."""
     rows: list[Any] = []
     cursor = None
@@ -735,7 +735,7 @@ async def test_open_alerts_are_looked_for_among_themselves(store, others):
     assert all("ix_events_unresolved" in step for step in steps), plans
 
 
-async def plans_of(store: Store, read: Any) -> list[str]:
+async def plans_of(store: SqliteStore, read: Any) -> list[str]:
     """Return the steps of the plan of every statement that a question runs."""
     ran: list[tuple[str, Any]] = []
     readers = store.archive._readers

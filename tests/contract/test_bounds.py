@@ -30,7 +30,7 @@ from jarvis_recorder.storage.queries.cursors import write_cursor
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite.admin import checks
 from jarvis_recorder.storage.sqlite.commands import CHANGES, set_preference
-from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import (
@@ -123,7 +123,7 @@ def turn(number: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
-async def pages(store: Store, kind: type, **params: Any) -> list[Any]:
+async def pages(store: SqliteStore, kind: type, **params: Any) -> list[Any]:
     """Follow the cursors to the end; return the pages."""
     found: list[Any] = []
     cursor = None
@@ -185,7 +185,7 @@ async def test_one_record_is_answered_whole_where_it_has_room(store, path):
     assert found.snapshot.snapshot == body["snapshot"]
 
 
-async def put_snapshot(store: Store, body: dict[str, Any]) -> None:
+async def put_snapshot(store: SqliteStore, body: dict[str, Any]) -> None:
     decoded = decode(delivery(json.dumps(body).encode()), TOPICS[1], NOW)
     await store.repository.append(decoded.records, NOW)
 

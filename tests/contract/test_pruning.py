@@ -9,14 +9,13 @@ from contextlib import closing
 
 import pytest
 
-from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention_policy import DAY, HOUR, Keeping
+from jarvis_recorder.retention_policy import DAY, HOUR, Bounds, Keeping
 from jarvis_recorder.storage.sqlite import pruner
 from jarvis_recorder.storage.sqlite.admin.prune import prune_now
 from jarvis_recorder.storage.sqlite.connections import room_of
 from jarvis_recorder.storage.sqlite.lock import locked
-from jarvis_recorder.storage.sqlite.maintenance import Retention, keeping_of
+from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc.params import (
@@ -158,9 +157,7 @@ async def test_recording_goes_on_between_two_steps(store):
 
 
 def retention(store, **settings):
-    return Retention(
-        RetentionSettings(), StoreSettings(**settings), store.path, store.writer, lambda: NOW
-    )
+    return Maintenance(Bounds(**settings), store.path, store.writer, lambda: NOW)
 
 
 async def test_a_budget_lets_go_of_what_is_least_missed_first(store, path):
@@ -194,7 +191,7 @@ async def test_where_nothing_may_go_intake_stops_and_goes_on_when_there_is_room(
     with pytest.raises(StorageUnavailable, match=r"store\.budget"):
         await ask(store, RecordEvent(type="alert", source="monitor", summary="x"))
     with pytest.raises(StorageUnavailable, match=r"store\.budget"):
-        await store.probe()
+        await store.health()
     assert len((await ask(store, ListEvents())).events) == 50
     assert (await ask(store, GetPreference(key="k"))).preference.value == "1"
     assert rows(path, "SELECT count(*) FROM events") == [(2_000,)]
@@ -252,7 +249,7 @@ async def test_an_older_file_gives_back_nothing_until_it_is_vacuumed(path):
         old.execute("PRAGMA auto_vacuum = NONE")
         old.execute("VACUUM")
 
-    await prune_now(path, keeping_of(RetentionSettings(info=1)), lambda *_: None)
+    await prune_now(path, Keeping(events={"info": 1}), lambda *_: None)
     before = path.stat().st_size
     vacuumed = subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", "db", "vacuum",

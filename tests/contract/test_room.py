@@ -7,11 +7,10 @@ import time
 
 import pytest
 
-from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention_policy import DAY
+from jarvis_recorder.retention_policy import DAY, Bounds
 from jarvis_recorder.storage.sqlite import connections, files, upkeep
-from jarvis_recorder.storage.sqlite.maintenance import Retention
+from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.records import Event, Record
 from jarvis_recorder.wire.rpc.params import DeletePreference, ListEvents, SetPreference
@@ -164,9 +163,7 @@ async def test_a_backup_that_reads_for_long_does_not_keep_the_questions_waiting(
 @pytest.mark.parametrize("asked", [False, True], ids=["alone", "while questions overlap"])
 async def test_recording_at_full_speed_never_takes_more_than_the_budget(store, path, asked):
     budget = 24 * MIB
-    kept = Retention(
-        RetentionSettings(), StoreSettings(budget=budget), path, store.writer, lambda: NOW
-    )
+    kept = Maintenance(Bounds(budget=budget), path, store.writer, lambda: NOW)
     most = first = refused = 0
     said = ""
     async with running(kept.run, store.upkeep.run, *(overlapping(store) if asked else [])):

@@ -14,7 +14,7 @@ import pytest
 from jarvis_recorder.retention_policy import Keeping
 from jarvis_recorder.storage.sqlite import pruner
 from jarvis_recorder.storage.sqlite.admin.verify import verify
-from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import (
@@ -88,18 +88,18 @@ NOT_THERE: Final = [
 ]
 
 
-async def say(store: Store, *texts: str, session_id: str = "s") -> None:
+async def say(store: SqliteStore, *texts: str, session_id: str = "s") -> None:
     await _put(
         store, TURNS, *({"session_id": session_id, "role": "user", "content": t} for t in texts)
     )
 
 
-async def happen(store: Store, *summaries: str, node: str = "pve1") -> None:
+async def happen(store: SqliteStore, *summaries: str, node: str = "pve1") -> None:
     event = {"type": "alert", "severity": "warning", "source": "monitor", "node": node}
     await _put(store, EVENTS, *(event | {"summary": summary} for summary in summaries))
 
 
-async def _put(store: Store, topic: Any, *bodies: dict[str, Any]) -> None:
+async def _put(store: SqliteStore, topic: Any, *bodies: dict[str, Any]) -> None:
     records = []
     for body in bodies:
         dated = body | {"timestamp": format_moment(START)}

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention_policy import DAY, FUTURE, HOUR, Keeping
-from jarvis_recorder.storage.sqlite.maintenance import Retention
+from jarvis_recorder.retention_policy import DAY, FUTURE, HOUR, Bounds, Keeping
+from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.pruner import prune
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.trusted_time import known_good
@@ -85,11 +84,10 @@ def turn(name, at):
     return Record(Kind.TURN, name, at, False, body, None)
 
 
-def retention(store, clocks, **store_settings):
+def retention(store, clocks, **bounds):
     """Begin as a recorder does that has just been started."""
-    return Retention(
-        RetentionSettings(info=30),
-        StoreSettings(**store_settings),
+    return Maintenance(
+        Bounds(policy=Keeping(events={"info": 30}), **bounds),
         store.path,
         store.writer,
         clocks,

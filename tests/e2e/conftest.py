@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import async_playwright
 
 from jarvis_recorder.broker.session import open_session
-from jarvis_recorder.config.settings import load
+from jarvis_recorder.config.loading import load
 from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.story import tell
 from jarvis_recorder.wire.topics import EXCHANGE

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder.config import settings as config
-from jarvis_recorder.config.settings import NAMES, exposed_secrets, load, redacted, sqlite_path
+from jarvis_recorder.config import loading
+from jarvis_recorder.config.loading import exposed_secrets, load, redacted, sqlite_path
+from jarvis_recorder.config.settings import NAMES
 from jarvis_recorder.errors import ConfigurationError
 
 LEVEL = "JARVIS_RECORDER_LOG__LEVEL"
@@ -241,10 +242,10 @@ def system(tmp_path, monkeypatch):
         ("SYSTEM_CREDENTIALS", tmp_path / "etc" / "credentials"),
         ("SERVICE_DATABASE", tmp_path / "lib" / "recorder.db"),
     ):
-        monkeypatch.setattr(config, name, path)
+        monkeypatch.setattr(loading, name, path)
         path.parent.mkdir(exist_ok=True)
-    config.SYSTEM_CREDENTIALS.mkdir()
-    return config
+    loading.SYSTEM_CREDENTIALS.mkdir()
+    return loading
 
 
 def test_commands_next_to_the_service_use_its_broker_and_its_database(system):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jarvis_recorder.config.settings import load
+from jarvis_recorder.config.loading import load
 from jarvis_recorder.monitoring.doctor import _bounds
 from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.sqlite.admin import backup

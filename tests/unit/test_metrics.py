@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from jarvis_recorder.errors import NotConfirmed
 from jarvis_recorder.monitoring.collector import Facts, registry
 from jarvis_recorder.monitoring.health import Storage, judge
-from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.telemetry.metrics import Calls, MeasuredPublisher
 from jarvis_recorder.telemetry.status import Progress
 from jarvis_recorder.wire.refusal import Reason
@@ -24,7 +24,7 @@ NOW = 1_800_000_000_000_000
 def of(progress: Progress, calls: Calls | None = None) -> CollectorRegistry:
     facts = Facts(
         progress=progress,
-        condition=lambda: Condition(3, 4096, 8192, 1_000_000_000),
+        condition=lambda: StorageHealth(3, 4096, 8192, 1_000_000_000),
         checks=lambda: judge(progress, Storage(None, 0.0, 1_000_000_000), NOW),
         clock=lambda: NOW,
     )

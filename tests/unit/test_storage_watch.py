@@ -9,10 +9,10 @@ import pytest
 
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable
 from jarvis_recorder.monitoring.storage_probe import StorageWatch
-from jarvis_recorder.storage.sqlite.health import Condition
+from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.storage.sqlite.store import open_store
 
-SOUND = Condition(0, 1, 2, 3)
+SOUND = StorageHealth(0, 1, 2, 3)
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def test_a_refusal_is_kept_until_it_takes_something_again():
     answers = [SOUND, StorageUnavailable("the database is locked"), SOUND]
     asked = asyncio.Event()
 
-    async def probe() -> Condition:
+    async def probe() -> StorageHealth:
         answer = answers.pop(0)
         if not answers:
             asked.set()
@@ -52,7 +52,7 @@ async def test_a_refusal_is_kept_until_it_takes_something_again():
 async def test_a_storage_that_hangs_is_silent_for_longer_and_longer():
     began = asyncio.Event()
 
-    async def probe() -> Condition:
+    async def probe() -> StorageHealth:
         began.set()
         return await asyncio.get_running_loop().create_future()
 
@@ -67,7 +67,7 @@ async def test_a_storage_that_hangs_is_silent_for_longer_and_longer():
 async def test_a_probe_finds_the_database_and_writes_nothing(database):
     async with open_store(database, lambda: 0) as store:
         before = database.with_name("recorder.db-wal").stat().st_size
-        found = await store.probe()
+        found = await store.health()
         assert found.announcements_waiting == 0
         assert found.database_bytes == database.stat().st_size
         assert found.wal_bytes == before == database.with_name("recorder.db-wal").stat().st_size
@@ -79,8 +79,8 @@ async def test_a_probe_finds_a_lock_and_its_end(database):
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StorageUnavailable, match="SQLITE_BUSY"):
-                await store.probe()
-        assert await store.probe()
+                await store.health()
+        assert await store.health()
 
 
 async def test_a_probe_finds_a_file_system_that_was_made_read_only(database, monkeypatch):
@@ -90,11 +90,11 @@ async def test_a_probe_finds_a_file_system_that_was_made_read_only(database, mon
         values = [*real[:8], flags, *real[9:]]
         monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(values))
         with pytest.raises(StorageUnavailable, match="read-only"):
-            await store.probe()
+            await store.health()
 
 
 async def test_a_probe_finds_a_file_that_was_moved_away(database):
     async with open_store(database, lambda: 0) as store:
         database.rename(database.with_name("elsewhere.db"))
         with pytest.raises((StorageDamaged, StorageUnavailable)):
-            await store.probe()
+            await store.health()

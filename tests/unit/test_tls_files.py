@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from jarvis_recorder.config.settings import load
+from jarvis_recorder.config.loading import load
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import amqp_url
 from jarvis_recorder.net.tls import Tls

@@ -15,7 +15,7 @@ EXAMPLE: Final = "Example: `jarvis-recorder db {} --set store.url=sqlite:////srv
 
 def database(config: Path | None, overrides: list[str] | None) -> Path:
     """Return the path of the database; log lines are for warnings from here on."""
-    from jarvis_recorder.config.settings import sqlite_path
+    from jarvis_recorder.config.loading import sqlite_path
     from jarvis_recorder.runtime import logging
 
     settings = loaded(config, overrides)

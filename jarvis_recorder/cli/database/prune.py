@@ -33,14 +33,14 @@ def prune(
     Unresolved alerts stay, and so does the newest snapshot of each cluster. A recorder that does not
     believe its clock prunes again after this.
     """
-    from jarvis_recorder.config.settings import sqlite_path
+    from jarvis_recorder.config.loading import sqlite_path
+    from jarvis_recorder.config.settings import policy_of
     from jarvis_recorder.runtime import logging
     from jarvis_recorder.storage.sqlite.admin.prune import count_now, prune_now
-    from jarvis_recorder.storage.sqlite.maintenance import keeping_of
 
     found = loaded(config, set_)
     logging.configure("warning", found.settings.log.format)
-    path, keeping = sqlite_path(found), keeping_of(found.settings.retention)
+    path, keeping = sqlite_path(found), policy_of(found.settings.retention)
     store = found.settings.store
     if keeping.keeps_everything and not (yes and (store.budget or store.keep_free)):
         raise ConfigurationError(

@@ -18,7 +18,7 @@ from jarvis_recorder.cli.files import (
     template,
     write_new,
 )
-from jarvis_recorder.config.settings import SERVICE_DATABASE, load
+from jarvis_recorder.config.loading import SERVICE_DATABASE, load
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import amqp_url
 

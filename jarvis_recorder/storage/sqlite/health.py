@@ -2,33 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.sqlite.damage import quarantined
 from jarvis_recorder.storage.tables import outbox
 
 
-class Condition(NamedTuple):
+def storage_health(path: Path, connection: Connection) -> StorageHealth:
     """
-    What was found by a transaction that could have written; sizes in bytes.
-
-    `quarantined` is where a damaged file lies that nobody has looked at yet.
-    """
-
-    announcements_waiting: int
-    database_bytes: int
-    wal_bytes: int
-    free_bytes: int
-    quarantined: Path | None = None
-
-
-def condition(path: Path, connection: Connection) -> Condition:
-    """
-    Return how the database is; called inside a transaction that holds the write lock.
+    Return the health of the database; called inside a transaction that holds the write lock.
 
     Nothing is written: a file that is asked every second would wear out its disk.
 
@@ -43,4 +29,4 @@ def condition(path: Path, connection: Connection) -> Condition:
     if disk.f_flag & os.ST_RDONLY:
         raise StorageUnavailable(f"{path}: its file system is mounted read-only")
     waiting = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
-    return Condition(waiting, *sizes, disk.f_bavail * disk.f_frsize, quarantined(path))
+    return StorageHealth(waiting, *sizes, disk.f_bavail * disk.f_frsize, quarantined(path))

@@ -11,10 +11,9 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from jarvis_recorder.config.settings import RetentionSettings, StoreSettings
 from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.retention_policy import Keeping, sacrifices
+from jarvis_recorder.retention_policy import Bounds, sacrifices
 from jarvis_recorder.storage.sqlite import connections, pruner
 from jarvis_recorder.storage.sqlite.connections import Room
 from jarvis_recorder.storage.sqlite.trusted_time import TrustedTime
@@ -35,44 +34,27 @@ _LOG_SHARE: Final = 20
 _FREE_SHARE: Final = 0.02
 
 
-def keeping_of(settings: RetentionSettings) -> Keeping:
-    """Return the rules that the settings are."""
-    return Keeping(
-        events={
-            "info": settings.info,
-            "warning": settings.warning,
-            "error": settings.error,
-            "critical": settings.critical,
-        },
-        snapshots_hourly_after=settings.snapshots_hourly_after,
-        snapshots_daily_after=settings.snapshots_daily_after,
-        snapshots=settings.snapshots,
-        turns=settings.turns,
-    )
-
-
-class Retention:
+class Maintenance:
     """
     Prunes the database of a running recorder, beside the recording.
 
-    Every hour what the settings do not keep. Besides, where there is a budget: as soon as it
+    Every hour what the policy does not keep. Besides, where there is a budget: as soon as it
     is nearly used up what is least missed, and if that is not enough the writer refuses what
     would take more room, until there is some again.
     """
 
     def __init__(
         self,
-        retention: RetentionSettings,
-        store: StoreSettings,
+        bounds: Bounds,
         path: Path,
         writer: Writer,
         clock: Clock,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keeping = keeping_of(retention)
-        self._budget = int(store.budget)
-        self._keep_free = int(store.keep_free)
+        self._keeping = bounds.policy
+        self._budget = bounds.budget
+        self._keep_free = bounds.keep_free
         self._path = path
         self._writer = writer
         self._time = TrustedTime(writer, clock, monotonic)

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import structlog
 
-from jarvis_recorder.ports import Clock
+from jarvis_recorder.ports import Clock, StorageHealth
+from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.sqlite import connections, damage, errors, lock, upgrade
 from jarvis_recorder.storage.sqlite.archive import SqliteArchive, SqliteOutbox
-from jarvis_recorder.storage.sqlite.health import Condition, condition
+from jarvis_recorder.storage.sqlite.health import storage_health
+from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
 from jarvis_recorder.storage.sqlite.upkeep import Gate, Upkeep
@@ -22,29 +24,37 @@ from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
 log = structlog.get_logger(__name__)
 
 
-class Store(NamedTuple):
-    """What one file is to those who record, who ask, and who announce."""
+class SqliteStore(NamedTuple):
+    """Implements `ports.Store` on one SQLite file."""
 
     repository: SqliteRepository
     archive: SqliteArchive
     outbox: SqliteOutbox
     writer: Writer
     upkeep: Upkeep
+    maintenance: Maintenance
     path: Path
 
-    async def probe(self) -> Condition:
-        """Return how the database is if it would take a record now; else raise as `append`."""
+    async def health(self) -> StorageHealth:
+        """Return its state where it would take a record now; see `ports.Store`."""
         self.writer.require_room()
-        return await self.writer.run(partial(condition, self.path))
+        return await self.writer.run(partial(storage_health, self.path))
 
-    @property
-    def quarantined(self) -> Path | None:
-        """Where a damaged file lies that nobody has looked at yet, if one does."""
-        return damage.quarantined(self.path)
+    async def respond(self) -> None:
+        """Return once the writer's thread has had a turn."""
+        await self.writer.answers()
+
+    async def maintain(self, stop: asyncio.Event) -> None:
+        """Prune, shorten the log and watch over the files until told to stop."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.maintenance.run(stop))
+            tasks.create_task(self.upkeep.run(stop))
 
 
 @contextlib.asynccontextmanager
-async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
+async def open_store(
+    path: Path, clock: Clock, bounds: Bounds = UNBOUNDED
+) -> AsyncIterator[SqliteStore]:
     """
     Open the database file for this process alone, made and migrated where needed.
 
@@ -67,4 +77,6 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
             archive = SqliteArchive(path, writer, readers, clock)
             outbox = SqliteOutbox(writer, readers, archive.changed)
             upkeep = Upkeep(writer, gate)
-            yield Store(SqliteRepository(writer), archive, outbox, writer, upkeep, path)
+            maintenance = Maintenance(bounds, path, writer, clock)
+            repository = SqliteRepository(writer)
+            yield SqliteStore(repository, archive, outbox, writer, upkeep, maintenance, path)

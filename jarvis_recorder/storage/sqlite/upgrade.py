@@ -18,7 +18,7 @@ from jarvis_recorder.storage.sqlite.writer import Writer
 
 log = structlog.get_logger(__name__)
 
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
 
 
 async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str | None:

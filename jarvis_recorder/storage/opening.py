@@ -1,0 +1,46 @@
+"""The one place that chooses a database, by `store.url`, and sets a damaged one aside."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from jarvis_recorder.config.loading import Loaded, sqlite_path
+from jarvis_recorder.config.settings import bounds_of
+from jarvis_recorder.errors import StorageDamaged
+from jarvis_recorder.ports import Clock, Store
+from jarvis_recorder.storage.sqlite import damage
+from jarvis_recorder.storage.sqlite.store import open_store
+
+log = structlog.get_logger(__name__)
+
+_ACKNOWLEDGE: Final = "jarvis-recorder db acknowledge"
+
+
+async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaitable[None]]) -> None:
+    """
+    Open the database, migrated where needed, and return once `use` has.
+
+    A damaged one is set aside where the settings say so, and `use` is called again with a new
+    one: the broker delivers again whatever was not committed.
+
+    Raises:
+        AnotherRecorder: Another process holds it.
+        ConfigurationError: It is no database of the recorder's, or a newer one.
+        StorageUnavailable: It is locked, or cannot be read or written.
+        StorageDamaged: It is corrupt, and the settings say to stop then.
+    """
+    settings = loaded.settings
+    path = sqlite_path(loaded)
+    while True:
+        try:
+            async with open_store(path, clock, bounds_of(settings)) as store:
+                if waiting := damage.quarantined(path):
+                    log.error("quarantine_waits", path=str(waiting), command=_ACKNOWLEDGE)
+                await use(store)
+        except StorageDamaged as error:
+            if settings.store.on_corruption == "stop":
+                raise
+            damage.set_aside(path, error)
+        else:
+            return
