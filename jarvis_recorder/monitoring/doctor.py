@@ -7,10 +7,10 @@ from typing import Final
 
 from jarvis_recorder.broker import checks as broker
 from jarvis_recorder.broker import policies
-from jarvis_recorder.config.loading import Loaded, sqlite_path
+from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.config.settings import Settings
-from jarvis_recorder.errors import BrokerUnavailable, RecorderError
-from jarvis_recorder.storage.sqlite.admin import checks as storage
+from jarvis_recorder.errors import BrokerUnavailable
+from jarvis_recorder.storage import checks as storage
 from jarvis_recorder.telemetry.check import Finding, Light, green, red, yellow
 
 _LONGEST_SECONDS: Final = 12.0
@@ -31,13 +31,9 @@ async def examine(loaded: Loaded) -> list[Finding]:
     if not any(one.name == "broker" and one.light is Light.RED for one in found):
         found += await policies.examine(url, settings.broker.tls)
     at_work = any(one.name == "consumers" and one.light is Light.GREEN for one in found)
-    try:
-        path = sqlite_path(loaded)
-    except RecorderError as error:
-        return [*found, red("database", str(error), "see store.url", error.exit_code)]
-    found += [*_bounds(settings)]
+    found += _bounds(settings)
     secrets = secret_files(loaded.origins)
-    found += await asyncio.to_thread(storage.examine, path, secrets, recorder_is_at_work=at_work)
+    found += await asyncio.to_thread(storage.examine, loaded, secrets, recorder_is_at_work=at_work)
     return found
 
 

@@ -28,7 +28,6 @@ from sqlalchemy.dialects import sqlite
 from jarvis_recorder.errors import MoreRoomNeeded, ResultTooLarge
 from jarvis_recorder.storage.queries.cursors import Position, write_cursor
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.tables import Instant
 from jarvis_recorder.wire.rpc.results import BEGINNING_CHARACTERS, LARGE_FIELD_BYTES
 from jarvis_recorder.wire.times import format_rfc3339
@@ -81,7 +80,8 @@ class RowsOf:
     def write(self, connection: Connection, row_id: int, *, whole: bool = False) -> Written | None:
         """Return a row, None where there is none of this id."""
         # Past SQLAlchemy: a page asks this for each of its rows.
-        found = driver_of(connection).execute(self._whole if whole else self._light, (row_id,))
+        driver: Any = connection.connection.driver_connection
+        found = driver.execute(self._whole if whole else self._light, (row_id,))
         row = found.fetchone()
         return None if row is None else self._written(row)
 
