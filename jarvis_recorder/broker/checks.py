@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import aiormq
 
-from jarvis_recorder.broker.connection import Link, open_link
+from jarvis_recorder.broker.connection import Link, open_link, refusals
 from jarvis_recorder.broker.declaration import TopologyMode
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES, Exchange, Queue
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
@@ -30,12 +30,35 @@ _WRITTEN: Final = (EXCHANGE, DEAD_EXCHANGE, "")
 _TRIED_KEY: Final = "recorder.doctor"
 
 
-class Standing(NamedTuple):
-    """A queue that is there: what waits in it, and who takes it."""
+class QueueDepth(NamedTuple):
+    """The messages that wait in a queue, and the consumers that take them."""
 
-    queue: Queue
+    queue: str
     messages: int
     consumers: int
+
+
+async def queue_depths(url: str) -> list[QueueDepth]:
+    """
+    Return the depth of each of the recorder's queues that exists; none is declared.
+
+    Raises:
+        BrokerUnavailable: The broker cannot be reached.
+        ConfigurationError: It refuses the user.
+    """
+    depths = []
+    async with open_link(url, "queues") as link:
+        with refusals("the queues cannot be looked at"):
+            for queue in QUEUES:
+                with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
+                    depths.append(await _depth(link, queue))
+    return depths
+
+
+async def _depth(link: Link, queue: Queue) -> QueueDepth:
+    async with _channel(link) as channel:
+        declared = await channel.queue_declare(queue.name, passive=True)
+    return QueueDepth(queue.name, declared.message_count or 0, declared.consumer_count or 0)
 
 
 async def examine(url: str, tls: Tls, mode: TopologyMode) -> list[Finding]:
@@ -54,12 +77,12 @@ async def _examine(link: Link, mode: TopologyMode) -> list[Finding]:
     found = [_version(link)]
     for exchange in EXCHANGES:
         found += await _exchange(link, exchange, mode)
-    standing = []
+    depths = []
     for queue in QUEUES:
-        findings, stands = await _queue(link, queue, mode)
+        findings, depth = await _queue(link, queue, mode)
         found += findings
-        standing += [stands] if stands else []
-    found += [*await _rights_to_write(link), _consumers(standing), *_dead_letters(standing)]
+        depths += [depth] if depth else []
+    found += [*await _rights_to_write(link), _consumers(depths), *_dead_letters(depths)]
     return found
 
 
@@ -84,26 +107,24 @@ async def _exchange(link: Link, exchange: Exchange, mode: TopologyMode) -> list[
 
 async def _queue(
     link: Link, queue: Queue, mode: TopologyMode
-) -> tuple[list[Finding], Standing | None]:
+) -> tuple[list[Finding], QueueDepth | None]:
     name = f"queue {queue.name}"
     try:
-        async with _channel(link) as channel:
-            told = await channel.queue_declare(queue.name, passive=True)
+        depth = await _depth(link, queue)
     except aiormq.exceptions.ChannelNotFoundEntity:
         return [_missing(name, mode)], None
     except aiormq.exceptions.AMQPError as error:
         return [red(name, str(error), _GRANT, _WRONG)], None
-    standing = Standing(queue, told.message_count or 0, told.consumer_count or 0)
     try:
         if mode == "declare":
             await _compare(link, queue)
         await _read(link, queue)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
         remedy = f"drain it, then rabbitmqctl delete_queue {queue.name}; the recorder makes it anew"
-        return [red(name, f"has other arguments: {error}", remedy, _WRONG)], standing
+        return [red(name, f"has other arguments: {error}", remedy, _WRONG)], depth
     except aiormq.exceptions.AMQPError as error:
-        return [red(name, f"no right: {error}", _GRANT, _WRONG)], standing
-    return [green(name, f"{standing.messages:,} messages wait")], standing
+        return [red(name, f"no right: {error}", _GRANT, _WRONG)], depth
+    return [green(name, f"{depth.messages:,} messages wait")], depth
 
 
 async def _compare(link: Link, queue: Queue) -> None:
@@ -143,18 +164,17 @@ def _missing(name: str, mode: TopologyMode) -> Finding:
     return red(name, "is not there, and broker.topology is passive", remedy, _WRONG)
 
 
-def _consumers(standing: list[Standing]) -> Finding:
-    without = [one.queue.name for one in standing if not one.consumers]
-    without = [name for name in without if name != DEAD_QUEUE]
-    if standing and not without:
+def _consumers(depths: list[QueueDepth]) -> Finding:
+    without = [one.queue for one in depths if not one.consumers and one.queue != DEAD_QUEUE]
+    if depths and not without:
         return green("consumers", "a recorder takes from every queue")
     what = ", ".join(without) or "any queue"
     return yellow("consumers", f"nobody takes from {what}", "jarvis-recorder run")
 
 
-def _dead_letters(standing: list[Standing]) -> list[Finding]:
-    for one in standing:
-        if one.queue.name == DEAD_QUEUE and one.messages:
+def _dead_letters(depths: list[QueueDepth]) -> list[Finding]:
+    for one in depths:
+        if one.queue == DEAD_QUEUE and one.messages:
             wait = f"{one.messages:,} messages could not be recorded"
             return [yellow("dead letters", wait, "jarvis-recorder dead list")]
     return [green("dead letters", "none")]

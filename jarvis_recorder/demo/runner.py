@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from jarvis_recorder.broker.checks import queue_depths
 from jarvis_recorder.broker.session import Session, open_session
-from jarvis_recorder.broker.survey import survey
 from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.daemon.app import App, now
 from jarvis_recorder.demo.cluster import LENGTH
@@ -36,7 +36,7 @@ async def require_unused(url: str) -> None:
         ConfigurationError: A queue of the recorder's holds messages or has a consumer.
         BrokerUnavailable: The broker cannot be reached.
     """
-    for queue, messages, consumers in await survey(url):
+    for queue, messages, consumers in await queue_depths(url):
         if messages or consumers:
             raise ConfigurationError(
                 f"queue {queue} is in use ({messages} messages, {consumers} consumers): the demo "

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from jarvis_recorder.telemetry.check import LEAST_FREE_BYTES
 from jarvis_recorder.telemetry.status import Progress, State
 
-# The largest batch and its share of the log must still fit when a person hears of it.
-LEAST_FREE_BYTES: Final = 16 * 1024 * 1024
 LONGEST_SILENCE_SECONDS: Final = 3.0
 LONGEST_LAG_SECONDS: Final = 10.0
 _MIB: Final = 1024 * 1024

@@ -1,7 +1,10 @@
 """What an examination finds."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+# The largest batch and its share of the log must still fit when an operator hears of it.
+LEAST_FREE_BYTES: Final = 16 * 1024 * 1024
 
 
 class Light(StrEnum):

@@ -5,6 +5,7 @@ The recorder's user owns the directory, and may put links there under every name
 """
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import jarvis_recorder
 from jarvis_recorder.cli.toml_file import set_lines
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.runtime.ownership import acting_for
@@ -78,12 +80,14 @@ def plant(link: Path, target: Path) -> None:
     os.lchown(link, SERVICE, SERVICE)
 
 
-def jarvis(state: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def jarvis(
+    state: Path, *arguments: object, directory: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", *map(str, arguments),
          f"--set=store.url=sqlite:///{state / 'recorder.db'}",
          "--set=broker.url=amqp://127.0.0.1:1/"],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=60, cwd=directory,
     )  # fmt: skip
 
 
@@ -129,6 +133,20 @@ def test_what_roots_commands_make_belongs_to_the_recorder(state, saved, command)
     assert done.returncode == (69 if command == "doctor" else 0), done.stderr
     assert owners(state) == {SERVICE}
     assert "recorder.db" in {path.name for path in state.iterdir()}
+
+
+@pytest.mark.parametrize("command", ["upgrade", "import"])
+def test_the_recorders_user_need_not_be_able_to_read_the_program(state, reachable, command):
+    private = reachable / "private"
+    private.mkdir(mode=0o700)
+    shutil.copytree(Path(jarvis_recorder.__file__).parent, private / "jarvis_recorder")
+    for file in state.iterdir():
+        file.unlink()
+
+    done = jarvis(state, *COMMANDS[command](reachable), directory=private)
+
+    assert done.returncode == 0, done.stderr
+    assert owners(state) == {SERVICE}
 
 
 def test_root_restores_a_backup_that_only_root_can_read(state, saved):

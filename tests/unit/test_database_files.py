@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from alembic.script import ScriptDirectory
 
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import upgrade
+from jarvis_recorder.storage.sqlite import connections, upgrade
 from jarvis_recorder.storage.sqlite.admin.verify import verify
-from jarvis_recorder.storage.sqlite.connections import reading
+from jarvis_recorder.storage.sqlite.connections import open_to_write, reading
 from jarvis_recorder.storage.sqlite.lock import create_file
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.writer import open_writer
@@ -172,13 +173,14 @@ async def test_what_was_recorded_before_is_found_in_every_script(tmp_path):
 _UPGRADE_AND_DIE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from jarvis_recorder.storage import offline, search
+from jarvis_recorder.storage.sqlite import search
+from jarvis_recorder.storage.sqlite.admin.vacuum import make_or_upgrade
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 search.to_json = die
-asyncio.run(offline.upgrade(Path(sys.argv[1])))
+asyncio.run(make_or_upgrade(Path(sys.argv[1])))
 """
 
 
@@ -223,3 +225,21 @@ async def test_no_upgrade_begins_without_room_for_the_copy(tmp_path, monkeypatch
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+
+
+async def test_a_connection_whose_first_use_fails_still_ends_its_thread(tmp_path, monkeypatch):
+    """Or the process would not end either."""
+    before = set(threading.enumerate())
+
+    def fail(_):
+        raise ImportError("no such dialect")
+
+    monkeypatch.setattr(connections, "_writing_engine", fail)
+    connection = await open_to_write(create_file(tmp_path / "recorder.db"))
+    with pytest.raises(ImportError):
+        await connection.run(lambda _: None)
+    await connection.close()
+
+    for thread in set(threading.enumerate()) - before:
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()

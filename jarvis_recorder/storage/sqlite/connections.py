@@ -9,6 +9,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
+
+# Not looked for later, when the process may act for a user who cannot read it.
+import sqlalchemy.dialects.sqlite  # noqa: F401
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -55,10 +58,14 @@ class WritingConnection(aiosqlite.Connection):
 
     async def close(self) -> None:
         """Close the file; what of a transaction is not committed is rolled back."""
-        # In its thread, too: SQLAlchemy would do it when it is collected, in any.
-        with contextlib.suppress(DBAPIError):
-            await self.run(Connection.close)
-        await super().close()
+        try:
+            # In its thread, too: SQLAlchemy would do it when it is collected, in any.
+            if self._sqlalchemy is not None:
+                with contextlib.suppress(DBAPIError):
+                    await self.run(Connection.close)
+        finally:
+            # Or its thread would keep the process from ending.
+            await super().close()
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         if self._sqlalchemy is None:

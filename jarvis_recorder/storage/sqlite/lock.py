@@ -13,8 +13,10 @@ from typing import Final, TextIO
 from jarvis_recorder.errors import AnotherRecorder
 from jarvis_recorder.runtime.ownership import acting_for, resolved
 from jarvis_recorder.storage.sqlite.errors import readable_errors
+from jarvis_recorder.storage.sqlite.upgrade import load_migrations
 from jarvis_recorder.storage.sqlite.wal import require_no_orphan
 
+_ROOT: Final = 0
 _NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
 
 
@@ -47,6 +49,9 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         AnotherRecorder: Another process holds it; the message says which.
     """
+    if os.geteuid() == _ROOT:
+        # The file's owner may not be able to read where root has the program.
+        load_migrations()
     lock = path.with_name(f"{path.name}.lock")
     with acting_for(path), contextlib.ExitStack() as held:
         with readable_errors(lock):
@@ -70,7 +75,7 @@ def _hold(descriptor: int, path: Path, holder: TextIO) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise AnotherRecorder(
-            f"{path} is held by another recorder ({_holder(holder.read())}); stop that one first"
+            f"{path} is held by another recorder ({holder_in(holder.read())}); stop that one first"
         ) from None
     except OSError as error:
         # NFS locks only what is open to write, and would keep SQLite's own locks out.
@@ -78,7 +83,8 @@ def _hold(descriptor: int, path: Path, holder: TextIO) -> None:
             raise
 
 
-def _holder(text: str) -> str:
+def holder_in(text: str) -> str:
+    """Return which process a lock file names."""
     try:
         holder = json.loads(text)
         return f"process {holder['pid']} since {holder['since']}"

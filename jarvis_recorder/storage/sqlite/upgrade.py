@@ -1,9 +1,11 @@
 """The upgrade of a database file to the newest revision."""
 
 import asyncio
+import functools
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +14,7 @@ import structlog
 from sqlalchemy import Connection
 
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.storage.revisions import HEAD, Found, current_revision, judge
+from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite.errors import translated_errors
 from jarvis_recorder.storage.sqlite.writer import Writer
 
@@ -32,17 +34,17 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
         ConfigurationError: See `current_revision` and `judge`.
         StorageUnavailable: There is no room for the copy, or the database is locked.
     """
-    revision = await writer.run(current_revision)
-    found = judge(revision)
-    if found is Found.CURRENT:
+    revision = await writer.run(revisions.current_revision)
+    found = revisions.judge(revision)
+    if found is revisions.Found.CURRENT:
         return revision
-    if found is Found.OLDER and copy_aside:
+    if found is revisions.Found.OLDER and copy_aside:
         with translated_errors(path):
             # Beside the event loop: a large copy takes minutes.
-            await asyncio.to_thread(_copy_aside, path, f"{path.name}.before-{HEAD}")
-    log.info("database_upgrade_begun", path=str(path), before=revision, now=HEAD)
-    await writer.run(_run_migrations)
-    log.info("database_upgraded", path=str(path), before=revision, now=HEAD)
+            await asyncio.to_thread(_copy_aside, path, f"{path.name}.before-{revisions.HEAD}")
+    log.info("database_upgrade_begun", path=str(path), before=revision, now=revisions.HEAD)
+    await writer.run(load_migrations())
+    log.info("database_upgraded", path=str(path), before=revision, now=revisions.HEAD)
     return revision
 
 
@@ -62,14 +64,30 @@ def _copy_aside(path: Path, name: str) -> None:
     log.info("database_copied", path=str(copy))
 
 
-def _run_migrations(connection: Connection) -> None:
-    # Imported here: a start that has nothing to migrate need not wait for Alembic.
-    from alembic import command
-    from alembic.config import Config
+@functools.cache
+def load_migrations() -> Callable[[Connection], None]:
+    """
+    Return the function that brings an open database to the newest revision.
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    attributes: dict[str, Any] = config.attributes
-    attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    All that it needs is read from the program's own files now: acting for another user, root may
+    not be able to read them any more; see `lock.locked`.
+    """
+    # Imported here: a start that has nothing to migrate need not wait for Alembic.
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    migrations = ScriptDirectory(str(_MIGRATIONS))
+    migrations.get_revision(revisions.HEAD)
+
+    def steps(revision: Any, _: Any) -> Any:
+        # As `alembic.command.upgrade` does, which reads files again.
+        return migrations._upgrade_revs(revisions.HEAD, revision)  # noqa: SLF001
+
+    def migrate(connection: Connection) -> None:
+        with EnvironmentContext(Config(), migrations, fn=steps) as environment:
+            environment.configure(connection=connection, transaction_per_migration=False)
+            with environment.begin_transaction():
+                environment.run_migrations()
+
+    return migrate

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import fcntl
-import json
 import shutil
 import sqlite3
 import stat
@@ -26,13 +25,13 @@ from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, damage, files
 from jarvis_recorder.storage.sqlite.admin.backup import made_at, newest_backup
+from jarvis_recorder.storage.sqlite.lock import holder_in
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
-from jarvis_recorder.telemetry.check import Finding, green, red, yellow
+from jarvis_recorder.telemetry.check import LEAST_FREE_BYTES, Finding, green, red, yellow
 
 _WRONG: Final = ConfigurationError.exit_code
 _AWAY: Final = StorageUnavailable.exit_code
 _HELD: Final = AnotherRecorder.exit_code
-LEAST_FREE_BYTES: Final = 16 * 1024 * 1024
 _FEW_FREE_BYTES: Final = 1024 * 1024 * 1024
 _MIB: Final = 1024 * 1024
 _FUTURE_SECONDS: Final = 300
@@ -138,11 +137,12 @@ def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
     lock = path.with_name(f"{path.name}.lock")
     if not lock.exists():
         return green("lock", "free")
+    holder = ""
     try:
         with lock.open() as file:
+            holder = holder_in(file.read())
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = _holder(lock)
         if recorder_is_at_work:
             return green("lock", f"held by {holder}, a recorder at work")
         return red(
@@ -154,13 +154,6 @@ def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
     except OSError as error:
         return red("lock", f"{lock}: {error.strerror}", f"ls -l {lock}", _WRONG)
     return green("lock", "free")
-
-
-def _holder(lock: Path) -> str:
-    try:
-        return f"process {json.loads(lock.read_text())['pid']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "an unknown process"
 
 
 def _permissions(paths: Sequence[Path]) -> list[Finding]:

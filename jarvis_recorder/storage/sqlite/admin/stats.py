@@ -92,10 +92,7 @@ def stats(path: Path, *, exact: bool) -> Stats:
     files.require_file(path)
     with connections.reading(path) as connection:
         revision = revisions.current_revision(connection)
-        page_size, pages, free = (
-            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
-            for name in ("page_size", "page_count", "freelist_count")
-        )
+        pages, free, page_size, _ = connections.room_of(connection)
         there = inspect(connection).get_table_names()
         tables = [each for each in metadata.sorted_tables if each.name in there]
         rows = {

@@ -55,12 +55,9 @@ def vacuum(path: Path, report: Report) -> Vacuumed:
     with lock.locked(path):
         with connections.reading(path) as connection:
             revisions.judge(revisions.current_revision(connection))
-            pages, free, page_size = (
-                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-                for name in ("page_count", "freelist_count", "page_size")
-            )
+            room = connections.room_of(connection)
         # Once in a file of SQLite's own, then in the write-ahead log.
-        files.require_room(path.parent, 2 * (pages - free) * page_size, "vacuuming")
+        files.require_room(path.parent, 2 * room.used_bytes, "vacuuming")
         before = files.size(path) + files.size(files.companions(path)[0])
         report("vacuuming", 0, 0)
         with errors.translated_errors(path), _temporary_files_in(path.parent):
