@@ -89,6 +89,17 @@ def test_links_lead_somewhere(document):
         assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
+def test_the_site_has_every_page():
+    nav = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [path.name for path in (ROOT / "docs").glob("*.md")]
+
+    assert sorted(nav) == sorted([*pages, "decisions/README.md"])
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 90
+
+
 def anchors(document: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings of a document."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
