@@ -24,7 +24,7 @@ IMAGE_PARTS := \
 # Each worker has a node of its own, unless there is one broker for all tests.
 WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,auto)
 
-.PHONY: help demo demo-ui run install test test-fast test-image test-version lint bench schemas lock clean
+.PHONY: help demo demo-ui run install test test-fast test-image test-version lint bench schemas docs picture lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
@@ -73,6 +73,16 @@ schemas: $(VENV)/ready  ## Write schemas/ and the docs made from the code anew.
 	$(BIN)/jarvis-recorder schema export schemas
 	$(BIN)/python tools/make-docs
 
+# The pages link to these as the repository has them.
+DOCUMENTED := schemas deploy examples
+docs: .venv-docs/ready  ## Build the site of docs/ in .run/site, every link and anchor checked.
+	rm -rf .run/site
+	.venv-docs/bin/zensical build --strict --clean
+	cp -r $(DOCUMENTED) .run/site/
+
+picture: $(VENV)/ready rabbitmq test-parts  ## Take docs/dashboard.png again, from the demo.
+	$(BIN)/python tools/make-picture
+
 UV_COMPILE := .run/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 lock: python  ## Resolve requirements*.lock again.
@@ -84,6 +94,7 @@ lock: python  ## Resolve requirements*.lock again.
 		--output-file requirements-run.lock pyproject.toml
 	printf 'hatchling\nhatch-fancy-pypi-readme\neditables\n' | $(UV_COMPILE) \
 		--constraint requirements.lock --output-file requirements-build.lock -
+	$(UV_COMPILE) --group docs --output-file requirements-docs.lock
 
 # What it runs with first, so that the demo waits for no more; then what it is tested with.
 $(VENV)/run: requirements-run.lock requirements-build.lock pyproject.toml
@@ -97,6 +108,12 @@ $(VENV)/run: requirements-run.lock requirements-build.lock pyproject.toml
 $(VENV)/ready: $(VENV)/run requirements.lock
 	$(BIN)/pip $(PIP_INSTALL) $(LOCKED) -r requirements.lock
 	$(BIN)/pip check --disable-pip-version-check
+	@touch $@
+
+.venv-docs/ready: requirements-docs.lock
+	@$(MAKE) --no-print-directory python
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip $(PIP_INSTALL) $(LOCKED) -r requirements-docs.lock
 	@touch $@
 
 .PHONY: python rabbitmq test-parts image-parts
@@ -118,4 +135,4 @@ help:  ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean:  ## Remove what these commands have made here.
-	rm -rf .venv .venv-* .run .coverage* .artefacts htmlcov
+	rm -rf .venv .venv-* .run .cache .coverage* .artefacts htmlcov

@@ -189,7 +189,7 @@ def _body(record: Record) -> bytes:
 
 
 def routing_key(record: Record) -> str:
-    """Return the routing key of a record, as CONTRACT has it; the body repeats what it says."""
+    """Return the routing key of a record, as docs/protocol.md has it; the body repeats what it says."""
     match record.body:
         case Event():
             return f"cluster.event.{record.body.type}.{record.body.severity}"

@@ -3,7 +3,6 @@
 import platform
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -12,12 +11,11 @@ from prometheus_client.registry import Collector
 from jarvis_recorder import __version__
 from jarvis_recorder.monitoring.health import Check, is_ready
 from jarvis_recorder.ports import Clock, StorageHealth
-from jarvis_recorder.telemetry.metrics import DESTINATION, SYSTEM, Calls
+from jarvis_recorder.telemetry import metrics
+from jarvis_recorder.telemetry.metrics import SYSTEM, Calls
 from jarvis_recorder.telemetry.status import Progress, State
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.topics import TOPICS
-
-_OURS: Final = "jarvis_recorder_"
 
 
 def registry(progress: Progress, calls: Calls, facts: "Facts") -> CollectorRegistry:
@@ -62,43 +60,24 @@ class Facts(Collector):
 
     def _messages(self) -> Iterable[Metric]:
         progress = self._progress
-        consumed = CounterMetricFamily(
-            "messaging_client_consumed_messages",
-            "Messages delivered and settled, those delivered again included.",
-            labels=DESTINATION,
-        )
+        consumed = _counters(metrics.CONSUMED)
         for topic in TOPICS:
             labels = (SYSTEM, "process", topic.queue)
             consumed.add_metric(labels, progress.settled[topic.queue])
         yield consumed
-        dead = CounterMetricFamily(
-            f"{_OURS}dead_lettered", "Messages and elements dead-lettered.", labels=("reason",)
-        )
+        dead = _counters(metrics.DEAD_LETTERED)
         for reason in Reason:
             dead.add_metric((reason.value,), progress.dead_letters[reason])
         yield dead
-        near = CounterMetricFamily(
-            f"{_OURS}near_misses",
-            "Names that resemble a field which stayed empty, and are kept in extra.",
-            labels=("messaging_destination_name", "field"),
-        )
+        near = _counters(metrics.NEAR_MISSES)
         for (queue, field), count in progress.near_misses.items():
             near.add_metric((queue, field), count)
         yield near
-        yield _gauge(
-            "dead_letters_waiting",
-            "Messages that wait because the queue of dead letters takes nothing.",
-            progress.letters_waiting,
-        )
-        yield _counter("stored", "Records stored.", progress.stored)
-        yield _counter("duplicates", "Records that were stored already.", progress.duplicates)
-        yield _counter(
-            "attachments", "How often recording has begun on the broker.", progress.attachments
-        )
-        waited = progress.lag_seconds(self._clock())
-        yield _gauge(
-            "oldest_unacked_seconds", "Age of the oldest message that is not settled.", waited
-        )
+        yield _gauge(metrics.DEAD_LETTERS_WAITING, progress.letters_waiting)
+        yield _counter(metrics.STORED, progress.stored)
+        yield _counter(metrics.DUPLICATES, progress.duplicates)
+        yield _counter(metrics.ATTACHMENTS, progress.attachments)
+        yield _gauge(metrics.OLDEST_UNACKED, progress.lag_seconds(self._clock()))
 
     def _health(self) -> Iterable[Metric]:
         version = {
@@ -106,18 +85,15 @@ class Facts(Collector):
             "python": platform.python_version(),
             "sqlite": sqlite3.sqlite_version,
         }
-        yield InfoMetricFamily(f"{_OURS}build", "What is running.", version)
-        state = GaugeMetricFamily(
-            f"{_OURS}state", "1 for what recording does now.", labels=("state",)
-        )
+        build = metrics.BUILD
+        yield InfoMetricFamily(build.name.removesuffix("_info"), build.help, version)
+        state = _gauges(metrics.STATE)
         for one in State:
             state.add_metric((one.value,), one is self._progress.state)
         yield state
         checks = self._checks()
-        yield _gauge("ready", "1 where /readyz says so.", is_ready(checks))
-        by_name = GaugeMetricFamily(
-            f"{_OURS}check_ok", "1 for what is so, of all that has to be.", labels=("check",)
-        )
+        yield _gauge(metrics.READY, is_ready(checks))
+        by_name = _gauges(metrics.CHECK_OK)
         for check in checks:
             by_name.add_metric((check.name,), check.ok)
         yield by_name
@@ -126,19 +102,23 @@ class Facts(Collector):
         condition = self._condition()
         if condition is None:
             return
-        yield _gauge("database_bytes", "Size of the database file.", condition.database_bytes)
-        yield _gauge("wal_bytes", "Size of its write-ahead log.", condition.wal_bytes)
-        yield _gauge("disk_free_bytes", "Room on its disk.", condition.free_bytes)
-        yield _gauge(
-            "announcements_waiting",
-            "Changes committed but not announced yet.",
-            condition.announcements_waiting,
-        )
+        yield _gauge(metrics.DATABASE_BYTES, condition.database_bytes)
+        yield _gauge(metrics.WAL_BYTES, condition.wal_bytes)
+        yield _gauge(metrics.DISK_FREE_BYTES, condition.free_bytes)
+        yield _gauge(metrics.ANNOUNCEMENTS_WAITING, condition.announcements_waiting)
 
 
-def _counter(name: str, documentation: str, value: int) -> Metric:
-    return CounterMetricFamily(_OURS + name, documentation, value)
+def _counter(metric: metrics.Metric, value: int) -> Metric:
+    return CounterMetricFamily(metric.name, metric.help, value)
 
 
-def _gauge(name: str, documentation: str, value: float) -> Metric:
-    return GaugeMetricFamily(_OURS + name, documentation, value)
+def _counters(metric: metrics.Metric) -> CounterMetricFamily:
+    return CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+
+
+def _gauge(metric: metrics.Metric, value: float) -> Metric:
+    return GaugeMetricFamily(metric.name, metric.help, value)
+
+
+def _gauges(metric: metrics.Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)

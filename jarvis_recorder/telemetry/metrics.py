@@ -1,63 +1,226 @@
 """
-What is measured, under the names of OpenTelemetry's semantic conventions, once for each batch,
-publication or call and never for each message.
+The table of metrics, and the counters that the parts keep.
 
-No measure is registered anywhere: whoever counts owns it, and `monitoring.metrics` shows it.
+Names follow OpenTelemetry's semantic conventions where these have one. A metric is observed once
+for each batch, publication or call, never for each message. None is registered anywhere: its owner
+counts, `monitoring` shows it. `docs/metrics.md` is made from the table.
 """
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from enum import StrEnum
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter, Histogram
 
 from jarvis_recorder.ports import Publisher
 
 SYSTEM: Final = "rabbitmq"
-DESTINATION: Final = ("messaging_system", "messaging_operation_name", "messaging_destination_name")
-# What the conventions advise.
+_DESTINATION: Final = (
+    "messaging_system",
+    "messaging_operation_name",
+    "messaging_destination_name",
+)
+# The boundaries that the conventions advise.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _COMMIT_SECONDS: Final = (0.0005, 0.001, 0.0025, *_SECONDS)
 _RECORDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+class MetricKind(StrEnum):
+    """The type of a metric, as Prometheus names it."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Metric(NamedTuple):
+    """One metric as Prometheus reads it; of a histogram `_bucket`, `_count` and `_sum` are read."""
+
+    name: str
+    kind: MetricKind
+    unit: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_COUNTER: Final = MetricKind.COUNTER
+_GAUGE: Final = MetricKind.GAUGE
+_HISTOGRAM: Final = MetricKind.HISTOGRAM
+
+BUILD: Final = Metric(
+    "jarvis_recorder_build_info",
+    _GAUGE,
+    "",
+    "What is running.",
+    ("version", "python", "sqlite"),
+)
+STATE: Final = Metric(
+    "jarvis_recorder_state", _GAUGE, "0 or 1", "1 for what recording does now.", ("state",)
+)
+READY: Final = Metric("jarvis_recorder_ready", _GAUGE, "0 or 1", "1 where /readyz says so.")
+CHECK_OK: Final = Metric(
+    "jarvis_recorder_check_ok",
+    _GAUGE,
+    "0 or 1",
+    "1 for what is so, of all that has to be.",
+    ("check",),
+)
+CONSUMED: Final = Metric(
+    "messaging_client_consumed_messages_total",
+    _COUNTER,
+    "messages",
+    "Messages delivered and settled, those delivered again included.",
+    _DESTINATION,
+)
+STORED: Final = Metric("jarvis_recorder_stored_total", _COUNTER, "records", "Records stored.")
+DUPLICATES: Final = Metric(
+    "jarvis_recorder_duplicates_total", _COUNTER, "records", "Records that were stored already."
+)
+DEAD_LETTERED: Final = Metric(
+    "jarvis_recorder_dead_lettered_total",
+    _COUNTER,
+    "messages",
+    "Messages and elements dead-lettered.",
+    ("reason",),
+)
+NEAR_MISSES: Final = Metric(
+    "jarvis_recorder_near_misses_total",
+    _COUNTER,
+    "records",
+    "Names that resemble a field which stayed empty, and are kept in extra.",
+    ("messaging_destination_name", "field"),
+)
+DEAD_LETTERS_WAITING: Final = Metric(
+    "jarvis_recorder_dead_letters_waiting",
+    _GAUGE,
+    "messages",
+    "Messages that wait because the queue of dead letters takes nothing.",
+)
+ATTACHMENTS: Final = Metric(
+    "jarvis_recorder_attachments_total",
+    _COUNTER,
+    "sessions",
+    "How often recording has begun on the broker.",
+)
+OLDEST_UNACKED: Final = Metric(
+    "jarvis_recorder_oldest_unacked_seconds",
+    _GAUGE,
+    "seconds",
+    "Age of the oldest message that is not settled.",
+)
+BATCH_RECORDS: Final = Metric(
+    "jarvis_recorder_batch_records",
+    _HISTOGRAM,
+    "records",
+    "Records committed together.",
+    buckets=_RECORDS,
+)
+COMMIT_SECONDS: Final = Metric(
+    "jarvis_recorder_commit_seconds",
+    _HISTOGRAM,
+    "seconds",
+    "From handing a batch to the database until it is synced, outages included.",
+    buckets=_COMMIT_SECONDS,
+)
+PROCESS_SECONDS: Final = Metric(
+    "messaging_process_duration_seconds",
+    _HISTOGRAM,
+    "seconds",
+    "From taking a batch until it is settled, once for each queue in it.",
+    _DESTINATION,
+    _SECONDS,
+)
+SENT: Final = Metric(
+    "messaging_client_sent_messages_total",
+    _COUNTER,
+    "messages",
+    "Messages published: dead letters and announcements.",
+    (*_DESTINATION, "error_type"),
+)
+SENT_SECONDS: Final = Metric(
+    "messaging_client_operation_duration_seconds",
+    _HISTOGRAM,
+    "seconds",
+    "From publishing until the broker has confirmed or refused.",
+    (*_DESTINATION, "error_type"),
+    _SECONDS,
+)
+CALL_SECONDS: Final = Metric(
+    "rpc_server_call_duration_seconds",
+    _HISTOGRAM,
+    "seconds",
+    "From reading a call until its answer is written.",
+    ("rpc_system_name", "rpc_method", "rpc_response_status_code"),
+    _SECONDS,
+)
+ANNOUNCEMENTS_WAITING: Final = Metric(
+    "jarvis_recorder_announcements_waiting",
+    _GAUGE,
+    "notifications",
+    "Changes committed but not announced yet.",
+)
+DATABASE_BYTES: Final = Metric(
+    "jarvis_recorder_database_bytes", _GAUGE, "bytes", "Size of the database file."
+)
+WAL_BYTES: Final = Metric(
+    "jarvis_recorder_wal_bytes", _GAUGE, "bytes", "Size of its write-ahead log."
+)
+DISK_FREE_BYTES: Final = Metric(
+    "jarvis_recorder_disk_free_bytes", _GAUGE, "bytes", "Room on its disk."
+)
+
+METRICS: Final = (
+    BUILD,
+    STATE,
+    READY,
+    CHECK_OK,
+    CONSUMED,
+    STORED,
+    DUPLICATES,
+    DEAD_LETTERED,
+    NEAR_MISSES,
+    DEAD_LETTERS_WAITING,
+    ATTACHMENTS,
+    OLDEST_UNACKED,
+    BATCH_RECORDS,
+    COMMIT_SECONDS,
+    PROCESS_SECONDS,
+    SENT,
+    SENT_SECONDS,
+    CALL_SECONDS,
+    ANNOUNCEMENTS_WAITING,
+    DATABASE_BYTES,
+    WAL_BYTES,
+    DISK_FREE_BYTES,
+    # Collected by prometheus-client, on Linux alone.
+    Metric("process_cpu_seconds_total", _COUNTER, "seconds",
+           "Total user and system CPU time spent in seconds."),
+    Metric("process_resident_memory_bytes", _GAUGE, "bytes", "Resident memory size in bytes."),
+    Metric("process_virtual_memory_bytes", _GAUGE, "bytes", "Virtual memory size in bytes."),
+    Metric("process_start_time_seconds", _GAUGE, "seconds",
+           "Start time of the process since unix epoch in seconds."),
+    Metric("process_open_fds", _GAUGE, "descriptors", "Number of open file descriptors."),
+    Metric("process_max_fds", _GAUGE, "descriptors", "Maximum number of open file descriptors."),
+)  # fmt: skip
 
 
 class Batches:
     """How large the batches are and how long they take."""
 
     def __init__(self) -> None:
-        self.records = _histogram(
-            "jarvis_recorder_batch_records", "Records committed together.", (), _RECORDS
-        )
-        self.commit_seconds = _histogram(
-            "jarvis_recorder_commit_seconds",
-            "From handing a batch to the database until it is synced, outages included.",
-            (),
-            _COMMIT_SECONDS,
-        )
-        self.process_seconds = _histogram(
-            "messaging_process_duration_seconds",
-            "From taking a batch until it is settled, once for each queue in it.",
-            DESTINATION,
-            _SECONDS,
-        )
+        self.records = _histogram(BATCH_RECORDS)
+        self.commit_seconds = _histogram(COMMIT_SECONDS)
+        self.process_seconds = _histogram(PROCESS_SECONDS)
 
 
 class Sent:
     """What is published, and how long the broker took to confirm it."""
 
     def __init__(self) -> None:
-        self.messages = Counter(
-            "messaging_client_sent_messages",
-            "Messages published: dead letters and announcements.",
-            (*DESTINATION, "error_type"),
-            registry=None,
-        )
-        self.seconds = _histogram(
-            "messaging_client_operation_duration_seconds",
-            "From publishing until the broker has confirmed or refused.",
-            (*DESTINATION, "error_type"),
-            _SECONDS,
-        )
+        self.messages = Counter(SENT.name, SENT.help, SENT.labels, registry=None)
+        self.seconds = _histogram(SENT_SECONDS)
 
 
 class MeasuredPublisher:
@@ -96,12 +259,7 @@ class Calls:
     """How long each method took to answer."""
 
     def __init__(self) -> None:
-        self.seconds = _histogram(
-            "rpc_server_call_duration_seconds",
-            "From reading a call until its answer is written.",
-            ("rpc_system_name", "rpc_method", "rpc_response_status_code"),
-            _SECONDS,
-        )
+        self.seconds = _histogram(CALL_SECONDS)
 
     def answered(self, method: str, code: int | None, seconds: float) -> None:
         """Note a call; `code` is the error's that it was answered with, if it was one."""
@@ -109,7 +267,5 @@ class Calls:
         self.seconds.labels("jsonrpc", method, status).observe(seconds)
 
 
-def _histogram(
-    name: str, documentation: str, labels: Sequence[str], buckets: Sequence[float]
-) -> Histogram:
-    return Histogram(name, documentation, labels, buckets=buckets, registry=None)
+def _histogram(metric: Metric) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=None)

@@ -89,7 +89,7 @@ class NearMiss(NamedTuple):
 
 @lru_cache(maxsize=512)
 def said_by_key(kind: Kind, routing_key: bytes) -> Mapping[str, str]:
-    """Return the fields that a routing key speaks for, where a body is silent (CONTRACT, 1)."""
+    """Return the fields that a routing key speaks for, where a body is silent (docs/protocol.md)."""
     if not is_bound(routing_key, _BINDINGS[kind]) or b"\0" in routing_key:
         return {}
     words = routing_key.decode("utf-8", "replace").split(".")[_KEYS:]

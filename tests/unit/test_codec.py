@@ -1,4 +1,4 @@
-"""Bytes in, records or a refusal out: CONTRACT, section 2."""
+"""Bytes in, records or a refusal out, as docs/protocol.md says."""
 
 import gzip
 import json

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
 from jarvis_recorder.config.settings import NAMES
+from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.spec import openrpc
+from jarvis_recorder.storage.tables import metadata
+from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.rpc.jsonrpc import Code
 from jarvis_recorder.wire.rpc.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
+NAMED = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def test_what_is_made_from_the_code_is_up_to_date():
@@ -32,13 +39,86 @@ def test_every_setting_and_every_method_is_described():
     assert [one.name for one in METHODS if f"### {one.name}\n" not in methods] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+
+
+def row(first: str) -> str:
+    """Return the row of a table in docs/protocol.md that begins with a name."""
+    (found,) = re.findall(rf"^\| `?{re.escape(first)}`? \|.*$", PROTOCOL, re.MULTILINE)
+    return found
+
+
+def test_the_protocol_has_every_exchange_and_every_queue_with_its_arguments():
+    for exchange in EXCHANGES:
+        assert f"| {exchange.type}, durable |" in row(exchange.name)
+    for queue in QUEUES:
+        assert f"| `{queue.exchange}`: `{queue.routing_key}` |" in row(queue.name)
+        assert f"| {queue.arguments['x-queue-type']}, durable |" in row(queue.name)
+        assert [key for key in queue.arguments if f"`{key}`" not in PROTOCOL] == []
+
+
+@pytest.mark.parametrize("method", openrpc.document()["methods"], ids=lambda method: method["name"])
+def test_the_protocol_has_every_method_and_its_params(method):
+    params = row(method["name"]).split(" | ")[1]
+    required = {one["name"] for one in method["params"] if one.get("required")}
+
+    assert set(re.findall(r"\*\*`(\w+)`", params)) == required
+    assert [one["name"] for one in method["params"] if f"`{one['name']}`" not in params] == []
+
+
+def test_the_protocol_has_every_reason_every_error_code_and_every_exit_code():
+    for value in (*Reason, *Code):
+        assert row(str(value))
+    kinds = RecorderError.__subclasses__()
+    assert {row(str(kind.exit_code)) for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    "table", ["events", "conversations", "cluster_snapshots", "preferences"]
+)  # fmt: skip
+def test_the_protocol_has_every_column(table):
+    named = re.findall(r"`(\w+)`", row(table).split(" | ")[1])
+    assert set(named) == {column.name for column in metadata.tables[table].columns}
+
+
+@NAMED
 def test_links_lead_somewhere(document):
-    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-        assert (document.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", document.read_text()):
+        path = document.parent / target if target else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.skipif(
+    not (ROOT / "jarvis_recorder" / "daemon").is_dir(), reason="the modules have not moved yet"
+)
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_the_files_that_are_named_exist(name):
+    named = re.findall(r"`([a-z_/]+(?:/|\.py))`", (ROOT / name).read_text())
+    places = (ROOT, ROOT / "jarvis_recorder")
+
+    assert named
+    assert [one for one in named if not any((place / one).exists() for place in places)] == []
+
+
+def test_the_site_has_every_page():
+    nav = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [path.name for path in (ROOT / "docs").glob("*.md")]
+
+    assert sorted(nav) == sorted([*pages, "decisions/README.md"])
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 90
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@NAMED
 def test_settings_that_are_named_exist(document):
     sections = {name.partition(".")[0] for name in NAMES}
     named = re.findall(r"`([a-z]+\.[a-z_]+)(?:`| = )", document.read_text())

@@ -1,4 +1,4 @@
-"""What Prometheus reads, and that dashboard and alerts ask for nothing else."""
+"""The metrics that Prometheus reads; dashboard and alerts ask for nothing else."""
 
 import json
 import re
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client import Metric as PrometheusMetric
 
 from jarvis_recorder.errors import NotConfirmed
 from jarvis_recorder.monitoring.collector import Facts, registry
 from jarvis_recorder.monitoring.health import Storage, judge
 from jarvis_recorder.ports import StorageHealth
-from jarvis_recorder.telemetry.metrics import Calls, MeasuredPublisher
+from jarvis_recorder.telemetry.metrics import METRICS, Calls, MeasuredPublisher, Metric, MetricKind
 from jarvis_recorder.telemetry.status import Progress
 from jarvis_recorder.wire.refusal import Reason
 
@@ -88,16 +88,48 @@ def test_two_recorders_of_one_process_share_no_measure():
     assert of(other).get_sample_value("jarvis_recorder_batch_records_count") == 0
 
 
-def exported() -> set[str]:
+def families() -> dict[str, PrometheusMetric]:
+    """Return everything that is exported once each of it was observed, by the table's names."""
     progress, calls = Progress(), Calls()
     for measure in (progress.measured.process_seconds, progress.sent.seconds):
         measure.labels(*measure._labelnames)
     progress.sent.messages.labels(*progress.sent.messages._labelnames)
+    progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 1)
     calls.answered("events.list", None, 0.1)
-    text = generate_latest(of(progress, calls)).decode()
+    suffix = {"counter": "_total", "info": "_info"}
     return {
-        sample.name for family in text_string_to_metric_families(text) for sample in family.samples
+        family.name + suffix.get(family.type, ""): family
+        for family in of(progress, calls).collect()
     }
+
+
+def test_the_table_has_every_metric_as_it_is_exported():
+    exported = families()
+
+    assert set(exported) == {metric.name for metric in METRICS}
+    for metric in METRICS:
+        family = exported[metric.name]
+        kind = {"info": "gauge"}.get(family.type, family.type)
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert (kind, family.documentation, labels) == (
+            metric.kind, metric.help, set(metric.labels)
+        )  # fmt: skip
+
+
+def test_the_help_that_prometheus_reads_is_that_of_the_table():
+    text = generate_latest(of(Progress())).decode()
+
+    for metric in METRICS:
+        assert f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n" in text
+
+
+def samples_of(metric: Metric) -> set[str]:
+    if metric.kind is MetricKind.HISTOGRAM:
+        return {f"{metric.name}_{part}" for part in ("bucket", "count", "sum")}
+    return {metric.name}
+
+
+SAMPLES = set().union(*map(samples_of, METRICS))
 
 
 _NAME = re.compile(r"\b(?:jarvis_recorder|messaging|rpc|process)_[a-z_]+\b(?!\s*=)")
@@ -107,22 +139,22 @@ def named_in(expression: str) -> set[str]:
     return set(_NAME.findall(re.sub(r"\{[^}]*\}|by\s*\([^)]*\)", "", expression)))
 
 
-def test_the_dashboard_asks_for_nothing_that_is_not_exported():
+def test_the_dashboard_asks_for_nothing_that_is_not_in_the_table():
     dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
     expressions = [
         target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())
     ]
     assert len(expressions) > 10
-    assert set().union(*map(named_in, expressions)) <= exported()
+    assert set().union(*map(named_in, expressions)) <= SAMPLES
     identifiers = [panel["id"] for panel in dashboard["panels"]]
     assert len(identifiers) == len(set(identifiers))
 
 
-def test_the_alerts_ask_for_nothing_that_is_not_exported():
+def test_the_alerts_ask_for_nothing_that_is_not_in_the_table():
     groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules) > 6
     for rule in rules:
-        assert named_in(rule["expr"]) <= exported(), rule["alert"]
+        assert named_in(rule["expr"]) <= SAMPLES, rule["alert"]
         assert {"summary", "description"} <= rule["annotations"].keys()
         assert rule["labels"]["severity"] in ("warning", "critical")

@@ -1,4 +1,4 @@
-"""What is declared on the broker is what the contract says: CONTRACT, section 1."""
+"""The exchanges and queues that are declared are those of docs/protocol.md."""
 
 import pytest
 

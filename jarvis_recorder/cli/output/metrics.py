@@ -9,8 +9,8 @@ from prometheus_client.samples import Sample
 from jarvis_recorder.cli.output.screen import Column, Screen
 from jarvis_recorder.cli.output.units import size
 from jarvis_recorder.errors import RecorderError
-
-_OURS = "jarvis_recorder_"
+from jarvis_recorder.telemetry import metrics
+from jarvis_recorder.telemetry.metrics import Metric
 
 
 class Figures(NamedTuple):
@@ -46,7 +46,7 @@ def read(text: str) -> list[Sample]:
         samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
     except (ValueError, KeyError, IndexError):
         samples = []
-    if not any(sample.name == f"{_OURS}build_info" for sample in samples):
+    if not any(sample.name == metrics.BUILD.name for sample in samples):
         raise RecorderError("what answers is no recorder: see what listens at http.listen")
     return samples
 
@@ -57,37 +57,38 @@ def figures(samples: Iterable[Sample]) -> Figures:
     for sample in samples:
         by_name.setdefault(sample.name, []).append(sample)
 
-    def one(name: str) -> float | None:
-        found = by_name.get(name)
+    def one(metric: Metric, part: str = "") -> float | None:
+        found = by_name.get(metric.name + part)
         return found[0].value if found else None
 
-    def whole(name: str) -> int | None:
-        value = one(_OURS + name)
+    def whole(metric: Metric, part: str = "") -> int | None:
+        value = one(metric, part)
         return None if value is None else round(value)
 
-    def mean(name: str) -> float | None:
-        count, total = one(f"{name}_count"), one(f"{name}_sum")
+    def mean(metric: Metric) -> float | None:
+        count, total = one(metric, "_count"), one(metric, "_sum")
         return total / count if count and total is not None else None
 
-    def each(name: str, label: str) -> dict[str, int]:
-        return {s.labels[label]: round(s.value) for s in by_name.get(name, ()) if label in s.labels}
+    def each(metric: Metric, label: str) -> dict[str, int]:
+        samples = by_name.get(metric.name, ())
+        return {s.labels[label]: round(s.value) for s in samples if label in s.labels}
 
     return Figures(
-        version=by_name[f"{_OURS}build_info"][0].labels.get("version", ""),
-        state=_state(by_name.get(f"{_OURS}state", ())),
-        ready=one(f"{_OURS}ready") == 1,
-        stored=whole("stored_total") or 0,
-        duplicates=whole("duplicates_total") or 0,
-        batches=whole("batch_records_count") or 0,
-        records_in_batch=mean(f"{_OURS}batch_records"),
-        commit_seconds=mean(f"{_OURS}commit_seconds"),
-        oldest_unacked_seconds=one(f"{_OURS}oldest_unacked_seconds") or 0.0,
-        announcements_waiting=whole("announcements_waiting"),
-        database_bytes=whole("database_bytes"),
-        wal_bytes=whole("wal_bytes"),
-        disk_free_bytes=whole("disk_free_bytes"),
-        settled=each("messaging_client_consumed_messages_total", "messaging_destination_name"),
-        dead_lettered=each(f"{_OURS}dead_lettered_total", "reason"),
+        version=by_name[metrics.BUILD.name][0].labels.get("version", ""),
+        state=_state(by_name.get(metrics.STATE.name, ())),
+        ready=one(metrics.READY) == 1,
+        stored=whole(metrics.STORED) or 0,
+        duplicates=whole(metrics.DUPLICATES) or 0,
+        batches=whole(metrics.BATCH_RECORDS, "_count") or 0,
+        records_in_batch=mean(metrics.BATCH_RECORDS),
+        commit_seconds=mean(metrics.COMMIT_SECONDS),
+        oldest_unacked_seconds=one(metrics.OLDEST_UNACKED) or 0.0,
+        announcements_waiting=whole(metrics.ANNOUNCEMENTS_WAITING),
+        database_bytes=whole(metrics.DATABASE_BYTES),
+        wal_bytes=whole(metrics.WAL_BYTES),
+        disk_free_bytes=whole(metrics.DISK_FREE_BYTES),
+        settled=each(metrics.CONSUMED, "messaging_destination_name"),
+        dead_lettered=each(metrics.DEAD_LETTERED, "reason"),
         calls=_calls(by_name),
     )
 
@@ -97,7 +98,7 @@ def _state(samples: Iterable[Sample]) -> str:
 
 
 def _calls(by_name: Mapping[str, list[Sample]]) -> dict[str, tuple[int, float]]:
-    name = "rpc_server_call_duration_seconds"
+    name = metrics.CALL_SECONDS.name
     counts: dict[str, float] = {}
     sums: dict[str, float] = {}
     for totals, suffix in ((counts, "_count"), (sums, "_sum")):
