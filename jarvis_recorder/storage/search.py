@@ -1,5 +1,6 @@
 """The index of the words of turns: kept in step, asked, and shown in the turn's own spelling."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -9,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, func, selec
 
 from jarvis_recorder.storage.sqlite import driver_of
 from jarvis_recorder.storage.tables import conversations
-from jarvis_recorder.storage.words import Word, part, places_of_words, words_of
+from jarvis_recorder.storage.words import BETWEEN, WORD, Parted, part, words_of
 
 # Triggers do this for turns of ASCII alone; whose words have to be made here is theirs to say.
 NOT_ASCII: Final[ColumnElement[bool]] = func.length(conversations.c.content) != func.length(
@@ -32,6 +33,9 @@ _QUOTED: Final = re.compile(r'["“”„]([^"“”„]*)["“”„](\*?)|(\S+
 # A shorter prefix would lead to a good part of all turns.
 _SHORTEST_PREFIX: Final = 3
 _SNIPPET_WORDS: Final = 24
+_SNIPPET: Final = re.compile(
+    f"[^{BETWEEN}]+(?:[{BETWEEN}]+[^{BETWEEN}]+){{0,{_SNIPPET_WORDS - 1}}}"
+)
 _SNIPPET_CHARACTERS: Final = 480
 _BEGINNING_CHARACTERS: Final = 240
 
@@ -78,6 +82,11 @@ class Phrase(NamedTuple):
         """Return it in FTS5's own language, in which what is quoted is text."""
         return '"{}"{}'.format(" ".join(self.words), "*" if self.is_prefix else "")
 
+    def words_apart(self) -> "list[Phrase]":
+        """Return its words as phrases of their own."""
+        *others, last = self.words
+        return [*(Phrase((word,), False) for word in others), Phrase((last,), self.is_prefix)]
+
 
 def phrases_of(query: str) -> list[Phrase]:
     """
@@ -118,20 +127,22 @@ class Snippet(NamedTuple):
 
 def snippet(text: str, phrases: Sequence[Phrase]) -> Snippet:
     """Return the part of a text that holds the most of the phrases, as it is spelt there."""
-    words = places_of_words(text)
-    found = _occurrences(words, phrases)
+    parted = Parted(text)
+    found = _occurrences(parted.text, phrases)
     if not found:
         return Snippet(text[:_BEGINNING_CHARACTERS], [])
-    first = _best_window(found, len(words))
-    last = min(first + _SNIPPET_WORDS, len(words))
-    begin = words[first].begin if first else 0
-    end = words[last - 1].end if last < len(words) else len(text)
+    first, last = _best_window(found, parted.text)
+    begin = parted.place(first, last)[0] if WORD.search(parted.text, 0, first) else 0
+    end = parted.place(first, last)[1] if WORD.search(parted.text, last) else len(text)
     end = min(end, begin + _SNIPPET_CHARACTERS)
     before, behind = "…" if begin else "", "…" if end < len(text) else ""
     shown: list[tuple[int, int]] = []
     for one in found:
-        start, stop = words[one.first].begin, min(words[one.last].end, end)
-        if one.first < first or start >= stop:
+        if not first <= one.begin < last:
+            continue
+        start, stop = parted.place(one.begin, one.end)
+        stop = min(stop, end)
+        if start >= stop:
             continue
         start, stop = start - begin + len(before), stop - begin + len(before)
         if shown and start < shown[-1][1]:
@@ -141,46 +152,62 @@ def snippet(text: str, phrases: Sequence[Phrase]) -> Snippet:
 
 
 class _Occurrence(NamedTuple):
-    """Which phrase stands at which words, the last included."""
+    """Which phrase stands where in a parted text."""
 
-    first: int
-    last: int
+    begin: int
     phrase: int
+    end: int
 
 
-def _occurrences(words: Sequence[Word], phrases: Sequence[Phrase]) -> list[_Occurrence]:
-    found = []
-    beginnings = tuple({phrase.words[0] for phrase in phrases})
-    for at, word in enumerate(words):
-        if not word.word.startswith(beginnings):
-            continue
-        for number, phrase in enumerate(phrases):
-            last = at + len(phrase.words) - 1
-            if last < len(words) and _stands_at(phrase, words, at):
-                found.append(_Occurrence(at, last, number))
-    return found
+def _occurrences(text: str, phrases: Sequence[Phrase]) -> list[_Occurrence]:
+    return sorted(
+        _Occurrence(begin, number, end)
+        for number, phrase in enumerate(phrases)
+        for begin, end in _places(text, phrase)
+    )
 
 
-def _stands_at(phrase: Phrase, words: Sequence[Word], at: int) -> bool:
-    *others, end = phrase.words
-    there = words[at + len(others)].word
-    if there != end and not (phrase.is_prefix and there.startswith(end)):
-        return False
-    return all(words[at + number].word == word for number, word in enumerate(others))
+def _places(text: str, phrase: Phrase) -> Iterator[tuple[int, int]]:
+    """Yield where a phrase stands, which may be in itself."""
+    first, *others = phrase.words
+    rest = "".join(f"[{BETWEEN}]+{re.escape(word)}" for word in others)
+    behind = re.compile(rest + (f"[^{BETWEEN}]*" if phrase.is_prefix else f"(?![^{BETWEEN}])"))
+    begin = text.find(first)
+    while begin >= 0:
+        if not (begin and WORD.match(text, begin - 1)) and (
+            found := behind.match(text, begin + len(first))
+        ):
+            yield begin, found.end()
+        begin = text.find(first, begin + 1)
 
 
-def _best_window(found: Sequence[_Occurrence], words: int) -> int:
-    """Return the first word of the stretch with the most different phrases, then the most."""
-    best, place = (0, 0), 0
-    end = 0
+def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
+    """Return the words with the most different phrases among them, then the most of them."""
+    best, begin, end = (0, 0), found[0].begin, found[0].end
+    behind = 0
     for number, one in enumerate(found):
-        end = max(end, number)
-        while end < len(found) and found[end].last < one.first + _SNIPPET_WORDS:
-            end += 1
-        held = found[number:end]
+        last = _behind_words(text, one.begin)
+        behind = max(behind, number)
+        while behind < len(found) and found[behind].end <= last:
+            behind += 1
+        held = found[number:behind]
         score = (len({each.phrase for each in held}), len(held))
         if score > best:
-            best = score
-            width = max((each.last for each in held), default=one.last) - one.first + 1
-            place = one.first - max(0, _SNIPPET_WORDS - width) // 3
-    return max(0, min(place, words - _SNIPPET_WORDS))
+            best, begin, end = score, one.begin, max(each.end for each in held)
+    words = len(WORD.findall(text, begin, end))
+    first = _words_before(text, begin, max(0, _SNIPPET_WORDS - words) // 3)
+    if not WORD.search(text, _behind_words(text, first)):
+        first = _words_before(text, len(text), _SNIPPET_WORDS)
+    return first, _behind_words(text, first)
+
+
+def _behind_words(text: str, begin: int) -> int:
+    """Return where the words of a snippet end that begins with this one."""
+    found = _SNIPPET.match(text, begin)
+    return found.end() if found else begin
+
+
+def _words_before(text: str, end: int, words: int) -> int:
+    """Return where so many words begin that stand before a place, or as many as there are."""
+    found = list(itertools.islice(WORD.finditer(text[:end][::-1]), words))
+    return end - found[-1].end() if found else end
