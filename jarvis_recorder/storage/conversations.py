@@ -28,6 +28,7 @@ from jarvis_recorder.storage.search import (
     Phrase,
     as_prefix,
     match,
+    match_one_by_one,
     phrases_of,
     snippet,
 )
@@ -46,8 +47,8 @@ _RANK: Final[ColumnElement[float]] = literal_column("conversations_fts.rank")
 _NEWEST_FIRST: Final = _words.c.rowid.desc()
 # A phrase that more turns hold says little about any of them. To rank by it, FTS5 would have to
 # look at every one of those.
-_MOST_RANKED: Final = 2_000
-_MOST_LOOKED_AT: Final = 20_000
+_MOST_RANKED: Final = 1_000
+_MOST_LOOKED_AT: Final = 10_000
 # As much of a turn as is looked through for its best part.
 _BEGINNING: Final = "SELECT substr(content, 1, 16384) FROM conversations WHERE id = ?"
 
@@ -139,11 +140,11 @@ def _first(
     """Return the turns that hold all of the phrases, or the first ones of them, in their order."""
     if not phrases:
         return []
-    holding = _turns_with(question, phrases)
+    holding = _turns_with(question, match_one_by_one(reading.connection, phrases))
     telling = [one for one in phrases if _may_tell(reading, one, is_only=len(phrases) == 1)]
     if not telling or _count(reading, holding, _MOST_RANKED + 1) > _MOST_RANKED:
         return _ids(reading, holding.order_by(_NEWEST_FIRST).limit(end))
-    best_first = _turns_with(question, telling).order_by(_RANK, _NEWEST_FIRST)
+    best_first = _turns_with(question, match(telling)).order_by(_RANK, _NEWEST_FIRST)
     if telling == phrases:
         return _ids(reading, best_first.limit(end))
     are_holding = set(_ids(reading, holding))
@@ -171,7 +172,8 @@ def _may_tell(reading: Reading, phrase: Phrase, *, is_only: bool) -> bool:
 
 def _held(reading: Reading, phrase: Phrase, most: int) -> int:
     """Return how many turns hold a phrase, of which so many are counted."""
-    return _count(reading, select(_words.c.rowid).where(_MATCHES(match([phrase]))), most)
+    matches = _MATCHES(match_one_by_one(reading.connection, [phrase]))
+    return _count(reading, select(_words.c.rowid).where(matches), most)
 
 
 def _count(reading: Reading, turns: Select[Any], most: int) -> int:
@@ -179,9 +181,9 @@ def _count(reading: Reading, turns: Select[Any], most: int) -> int:
     return int(reading.connection.execute(counted).scalar_one())
 
 
-def _turns_with(question: SearchTurns, phrases: Sequence[Phrase]) -> Select[Any]:
-    """Select the ids of the turns that hold all of the phrases."""
-    turns = select(_words.c.rowid).where(_MATCHES(match(phrases)))
+def _turns_with(question: SearchTurns, phrases: str) -> Select[Any]:
+    """Select the ids of the turns that hold all of the phrases, in FTS5's language."""
+    turns = select(_words.c.rowid).where(_MATCHES(phrases))
     if question.session_id is not None:
         of_session = _columns.session_id == question.session_id
         first, last = (select(end(_columns.id)).where(of_session) for end in (func.min, func.max))

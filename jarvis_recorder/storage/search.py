@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, func, select
 
-from jarvis_recorder.storage.sqlite import driver_of
+from jarvis_recorder.storage.sqlite import driver_of, make_temporary
 from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.storage.words import BETWEEN, WORD, Parted, part, words_of
 
@@ -32,6 +32,15 @@ _AT_ONCE_CHARACTERS: Final = 1_000_000
 _QUOTED: Final = re.compile(r'["“”„]([^"“”„]*)["“”„](\*?)|(\S+)')
 # A shorter prefix would lead to a good part of all turns.
 _SHORTEST_PREFIX: Final = 3
+# FTS5's option `prefix`; see the migration.
+_BEGINNINGS_INDEXED: Final = (4, 6)
+_MOST_ENDS: Final = 100
+_LAST: Final = "\U0010ffff"
+_MAKE_WORDS: Final = """
+    CREATE VIRTUAL TABLE IF NOT EXISTS temp.conversations_words
+    USING fts5vocab(main, conversations_fts, instance)
+"""
+_NEXT_WORD: Final = "SELECT term FROM temp.conversations_words WHERE term >= ? AND term < ? LIMIT 1"
 _SNIPPET_WORDS: Final = 24
 _SNIPPET: Final = re.compile(
     f"[^{BETWEEN}]+(?:[{BETWEEN}]+[^{BETWEEN}]+){{0,{_SNIPPET_WORDS - 1}}}"
@@ -115,7 +124,43 @@ def _may_begin(word: str) -> bool:
 
 def match(phrases: Iterable[Phrase]) -> str:
     """Return the phrases in FTS5's own language, all of which have to be there."""
-    return " ".join(phrase.match() for phrase in phrases)
+    return " AND ".join(phrase.match() for phrase in phrases)
+
+
+def match_one_by_one(connection: Connection, phrases: Iterable[Phrase]) -> str:
+    """
+    Return what finds the same, the newest first without a look at all that are older.
+
+    Of a beginning that it has no index of, FTS5 makes a list of all turns that hold it before it
+    answers. Longer beginnings of which it has one, and words, have their lists already.
+    """
+    return " AND ".join(_one_by_one(connection, phrase) for phrase in phrases)
+
+
+def _one_by_one(connection: Connection, phrase: Phrase) -> str:
+    *others, last = phrase.words
+    if not phrase.is_prefix or len(last) in _BEGINNINGS_INDEXED:
+        return phrase.match()
+    ends = list(itertools.islice(_ends(connection, last), _MOST_ENDS + 1))
+    if not 0 < len(ends) <= _MOST_ENDS:
+        return phrase.match()
+    spelt = (Phrase((*others, end), is_prefix).match() for end, is_prefix in ends)
+    return f"({' OR '.join(spelt)})"
+
+
+def _ends(connection: Connection, prefix: str) -> Iterator[tuple[str, bool]]:
+    """Yield the words and the longer beginnings that a prefix stands for, and which it is."""
+    make_temporary(connection, _MAKE_WORDS)
+    driver = driver_of(connection)
+    longer = next((length for length in _BEGINNINGS_INDEXED if length > len(prefix)), None)
+    beyond, at = prefix + _LAST, prefix
+    # One by one: to step to the next row would be to go through every turn with the word.
+    while found := driver.execute(_NEXT_WORD, (at, beyond)).fetchone():
+        (word,) = found
+        is_prefix = longer is not None and len(word) >= longer
+        end = word[:longer] if is_prefix else word
+        yield end, is_prefix
+        at = end + (_LAST if is_prefix else "\0")
 
 
 class Snippet(NamedTuple):

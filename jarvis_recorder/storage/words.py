@@ -9,6 +9,7 @@ Unicode, makes the same words of a text that was recorded before.
 
 import itertools
 import re
+import sys
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable
@@ -88,7 +89,9 @@ def _apart(character: str) -> str:
 
 
 def _is_in(ranges: _Ranges, character: str) -> bool:
-    return any(first <= ord(character) <= last for first, last in ranges)
+    code = ord(character)
+    at = bisect_right(ranges, (code, sys.maxunicode)) - 1
+    return at >= 0 and code <= ranges[at][1]
 
 
 _plain: Final = _Table(_without_accent)
