@@ -23,7 +23,7 @@ from jarvis_recorder.errors import MoreRoomNeeded, NotFound
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.queries.clusters import chosen_cluster, known_clusters
 from jarvis_recorder.storage.queries.cursors import read_cursor
-from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.json_rows import Line, named, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.tables import cluster_snapshots
@@ -117,7 +117,7 @@ def list_snapshots(clock: Clock, reading: Reading, question: ListSnapshots) -> b
 
 
 def _line(row: Row[Any]) -> Line:
-    head = row._asdict() | {"timestamp": format_rfc3339(row.timestamp)}
+    head = named(row) | {"timestamp": format_rfc3339(row.timestamp)}
     return Line(to_json(head), (row.timestamp, row.id))
 
 
@@ -148,7 +148,7 @@ def _written(reading: Reading, head: Row[Any], room: int) -> bytes:
         parts = [zlib.decompress(packed, bufsize=head.size_bytes + 1), extra or b"null"]
     else:
         omitted = ["snapshot", *(["extra"] if head.extra_bytes else [])]
-    fields = head._asdict() | {
+    fields = named(head) | {
         "timestamp": format_rfc3339(head.timestamp),
         "stamped": bool(head.stamped),
         "recorded_at": format_rfc3339(head.recorded_at),

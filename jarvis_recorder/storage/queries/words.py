@@ -7,10 +7,13 @@ them. What is folded how is fixed here by ranges, so that a newer Python, which 
 Unicode, makes the same words of a text that was recorded before.
 """
 
+import itertools
 import re
+import sys
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 _Ranges = tuple[tuple[int, int], ...]
 
@@ -38,10 +41,20 @@ _LETTERS: Final = {
     "þ": "th",
 }  # fmt: skip
 _MOST_REMEMBERED: Final = 20_000
-_WORD: Final = re.compile(r"[0-9a-z\x80-\U0010ffff]+")
-_MARKS: Final = "".join(f"{chr(first)}-{chr(last)}" for first, last in _DROPPED)
-# A letter with its marks: voicing of kana, vowels and finals of Korean typed apart, accents.
-_LETTER: Final = re.compile(f"(?s:.)[{_MARKS}\u3099\u309a\u1160-\u11ff\uff9e\uff9f]*")
+# All that stands between the words of a parted text. Ranges up to the last character there is
+# would take milliseconds to compile.
+BETWEEN: Final = r"\x00-/:-`{-\x7f"
+WORD: Final = re.compile(f"[^{BETWEEN}]+")
+# Marks of a letter: accents, voicing of kana, vowels and finals of Korean and Indic vowels typed
+# apart.
+_MARKS: Final = "".join(f"{chr(first)}-{chr(last)}" for first, last in _DROPPED) + (
+    "\u3099\u309a\u1160-\u11ff\uff9e\uff9f"
+    "\u09be\u09d7\u0b3e\u0b56\u0b57\u0bbe\u0bd7\u0c56\u0cc2\u0cd5\u0cd6\u0d3e\u0d57"
+    "\u0dca\u0dcf\u0ddf\u102e"
+)
+_MARK: Final = re.compile(f"[{_MARKS}]")
+_LETTER: Final = re.compile(f"(?s:.)[{_MARKS}]*")
+_PIECE: Final = re.compile(f"(?s:.){{1,64}}[{_MARKS}]*")
 
 
 class _Table(dict[int, str]):
@@ -76,7 +89,9 @@ def _apart(character: str) -> str:
 
 
 def _is_in(ranges: _Ranges, character: str) -> bool:
-    return any(first <= ord(character) <= last for first, last in ranges)
+    code = ord(character)
+    at = bisect_right(ranges, (code, sys.maxunicode)) - 1
+    return at >= 0 and code <= ranges[at][1]
 
 
 _plain: Final = _Table(_without_accent)
@@ -104,33 +119,48 @@ def part(text: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in their order."""
-    return _WORD.findall(part(text))
+    return WORD.findall(part(text))
 
 
-class Word(NamedTuple):
-    """A word, and where in the text it stands: its first character and the one behind its last."""
+class Parted:
+    """
+    A text as `part` returns it, and the way back from there, which folding moves.
 
-    word: str
-    begin: int
-    end: int
+    Only where someone asks for the way back is the text gone through letter by letter.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._pieces = [text] if text.isascii() else _PIECE.findall(text)
+        parted = [part(piece) for piece in self._pieces]
+        self.text = "".join(parted)
+        self._begins = [0, *itertools.accumulate(map(len, parted))]
+        self._origins = [0, *itertools.accumulate(map(len, self._pieces))]
+        self._known: dict[int, list[tuple[int, int]]] = {}
+
+    def place(self, begin: int, end: int) -> tuple[int, int]:
+        """Return where in the original the letters stand that this part of `text` comes from."""
+        return self._origin(begin)[0], self._origin(end - 1)[1]
+
+    def _origin(self, at: int) -> tuple[int, int]:
+        number = bisect_right(self._begins, at) - 1
+        begin, origin = self._begins[number], self._origins[number]
+        if self._pieces[number].isascii():
+            return origin + at - begin, origin + at - begin + 1
+        if (letters := self._known.get(number)) is None:
+            letters = self._known[number] = _letters(self._pieces[number])
+        first, behind = letters[min(at - begin, len(letters) - 1)]
+        return origin + first, origin + behind
 
 
-def places_of_words(text: str) -> list[Word]:
-    """Return the words of a text with their places in it, which folding would move."""
-    if text.isascii():
-        return [Word(found[0], *found.span()) for found in _WORD.finditer(text.lower())]
-    parted: list[str] = []
-    origins: list[int] = []
-    ends: list[int] = []
-    known: dict[str, str] = {}
-    for found in _LETTER.finditer(text):
-        letter = found[0]
-        if (folded := known.get(letter)) is None:
-            folded = known[letter] = part(letter)
-        parted.append(folded)
-        origins += [found.start()] * len(folded)
-        ends += [found.end()] * len(folded)
-    return [
-        Word(found[0], origins[found.start()], ends[found.end() - 1])
-        for found in _WORD.finditer("".join(parted))
-    ]
+def _letters(piece: str) -> list[tuple[int, int]]:
+    """Return for each character of a parted text which ones it comes from."""
+    letters: list[tuple[int, int]] = []
+    folded = fold(piece)
+    if len(folded) == len(piece) and not _MARK.search(piece):
+        # Each stands for one: without marks there is nothing that would become less.
+        for at, character in enumerate(folded):
+            letters += [(at, at + 1)] * len(_parted[ord(character)])
+        return letters
+    for found in _LETTER.finditer(piece):
+        letters += [found.span()] * len(part(found[0]))
+    return letters

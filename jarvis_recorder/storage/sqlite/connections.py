@@ -238,6 +238,16 @@ def read_only_engine(path: Path) -> Engine:
     return engine
 
 
+def make_temporary(connection: Connection, statement: str) -> None:
+    """Make what only this connection sees, which may read but not write the file."""
+    driver = driver_of(connection)
+    driver.execute("PRAGMA query_only = OFF").close()
+    try:
+        driver.execute(statement).close()
+    finally:
+        driver.execute("PRAGMA query_only = ON").close()
+
+
 def _folds_to_hold(text: str, part: str) -> bool:
     """Return whether a text, once folded, contains a folded part; called from SQL."""
     return part in fold(text)

@@ -1,5 +1,6 @@
 """The index of the words of turns: kept in step, asked, and shown in the turn's own spelling."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -7,8 +8,14 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, func, select
 
-from jarvis_recorder.storage.queries.words import Word, part, places_of_words, words_of
-from jarvis_recorder.storage.sqlite.connections import driver_of
+from jarvis_recorder.storage.queries.words import (
+    BETWEEN,
+    WORD,
+    Parted,
+    part,
+    words_of,
+)
+from jarvis_recorder.storage.sqlite.connections import driver_of, make_temporary
 from jarvis_recorder.storage.tables import conversations
 
 # Triggers do this for turns of ASCII alone; whose words have to be made here is theirs to say.
@@ -31,7 +38,19 @@ _AT_ONCE_CHARACTERS: Final = 1_000_000
 _QUOTED: Final = re.compile(r'["“”„]([^"“”„]*)["“”„](\*?)|(\S+)')
 # A shorter prefix would lead to a good part of all turns.
 _SHORTEST_PREFIX: Final = 3
+# FTS5's option `prefix`; see the migration.
+_BEGINNINGS_INDEXED: Final = (4, 6)
+_MOST_ENDS: Final = 100
+_LAST: Final = "\U0010ffff"
+_MAKE_WORDS: Final = """
+    CREATE VIRTUAL TABLE IF NOT EXISTS temp.conversations_words
+    USING fts5vocab(main, conversations_fts, instance)
+"""
+_NEXT_WORD: Final = "SELECT term FROM temp.conversations_words WHERE term >= ? AND term < ? LIMIT 1"
 _SNIPPET_WORDS: Final = 24
+_SNIPPET: Final = re.compile(
+    f"[^{BETWEEN}]+(?:[{BETWEEN}]+[^{BETWEEN}]+){{0,{_SNIPPET_WORDS - 1}}}"
+)
 _SNIPPET_CHARACTERS: Final = 480
 _BEGINNING_CHARACTERS: Final = 240
 
@@ -78,6 +97,11 @@ class Phrase(NamedTuple):
         """Return it in FTS5's own language, in which what is quoted is text."""
         return '"{}"{}'.format(" ".join(self.words), "*" if self.is_prefix else "")
 
+    def words_apart(self) -> "list[Phrase]":
+        """Return its words as phrases of their own."""
+        *others, last = self.words
+        return [*(Phrase((word,), False) for word in others), Phrase((last,), self.is_prefix)]
+
 
 def phrases_of(query: str) -> list[Phrase]:
     """
@@ -106,7 +130,43 @@ def _may_begin(word: str) -> bool:
 
 def match(phrases: Iterable[Phrase]) -> str:
     """Return the phrases in FTS5's own language, all of which have to be there."""
-    return " ".join(phrase.match() for phrase in phrases)
+    return " AND ".join(phrase.match() for phrase in phrases)
+
+
+def match_one_by_one(connection: Connection, phrases: Iterable[Phrase]) -> str:
+    """
+    Return what finds the same, the newest first without a look at all that are older.
+
+    Of a beginning that it has no index of, FTS5 makes a list of all turns that hold it before it
+    answers. Longer beginnings of which it has one, and words, have their lists already.
+    """
+    return " AND ".join(_one_by_one(connection, phrase) for phrase in phrases)
+
+
+def _one_by_one(connection: Connection, phrase: Phrase) -> str:
+    *others, last = phrase.words
+    if not phrase.is_prefix or len(last) in _BEGINNINGS_INDEXED:
+        return phrase.match()
+    ends = list(itertools.islice(_ends(connection, last), _MOST_ENDS + 1))
+    if not 0 < len(ends) <= _MOST_ENDS:
+        return phrase.match()
+    spelt = (Phrase((*others, end), is_prefix).match() for end, is_prefix in ends)
+    return f"({' OR '.join(spelt)})"
+
+
+def _ends(connection: Connection, prefix: str) -> Iterator[tuple[str, bool]]:
+    """Yield the words and the longer beginnings that a prefix stands for, and which it is."""
+    make_temporary(connection, _MAKE_WORDS)
+    driver = driver_of(connection)
+    longer = next((length for length in _BEGINNINGS_INDEXED if length > len(prefix)), None)
+    beyond, at = prefix + _LAST, prefix
+    # One by one: to step to the next row would be to go through every turn with the word.
+    while found := driver.execute(_NEXT_WORD, (at, beyond)).fetchone():
+        (word,) = found
+        is_prefix = longer is not None and len(word) >= longer
+        end = word[:longer] if is_prefix else word
+        yield end, is_prefix
+        at = end + (_LAST if is_prefix else "\0")
 
 
 class Snippet(NamedTuple):
@@ -118,20 +178,22 @@ class Snippet(NamedTuple):
 
 def snippet(text: str, phrases: Sequence[Phrase]) -> Snippet:
     """Return the part of a text that holds the most of the phrases, as it is spelt there."""
-    words = places_of_words(text)
-    found = _occurrences(words, phrases)
+    parted = Parted(text)
+    found = _occurrences(parted.text, phrases)
     if not found:
         return Snippet(text[:_BEGINNING_CHARACTERS], [])
-    first = _best_window(found, len(words))
-    last = min(first + _SNIPPET_WORDS, len(words))
-    begin = words[first].begin if first else 0
-    end = words[last - 1].end if last < len(words) else len(text)
+    first, last = _best_window(found, parted.text)
+    begin = parted.place(first, last)[0] if WORD.search(parted.text, 0, first) else 0
+    end = parted.place(first, last)[1] if WORD.search(parted.text, last) else len(text)
     end = min(end, begin + _SNIPPET_CHARACTERS)
     before, behind = "…" if begin else "", "…" if end < len(text) else ""
     shown: list[tuple[int, int]] = []
     for one in found:
-        start, stop = words[one.first].begin, min(words[one.last].end, end)
-        if one.first < first or start >= stop:
+        if not first <= one.begin < last:
+            continue
+        start, stop = parted.place(one.begin, one.end)
+        stop = min(stop, end)
+        if start >= stop:
             continue
         start, stop = start - begin + len(before), stop - begin + len(before)
         if shown and start < shown[-1][1]:
@@ -141,46 +203,62 @@ def snippet(text: str, phrases: Sequence[Phrase]) -> Snippet:
 
 
 class _Occurrence(NamedTuple):
-    """Which phrase stands at which words, the last included."""
+    """Which phrase stands where in a parted text."""
 
-    first: int
-    last: int
+    begin: int
     phrase: int
+    end: int
 
 
-def _occurrences(words: Sequence[Word], phrases: Sequence[Phrase]) -> list[_Occurrence]:
-    found = []
-    beginnings = tuple({phrase.words[0] for phrase in phrases})
-    for at, word in enumerate(words):
-        if not word.word.startswith(beginnings):
-            continue
-        for number, phrase in enumerate(phrases):
-            last = at + len(phrase.words) - 1
-            if last < len(words) and _stands_at(phrase, words, at):
-                found.append(_Occurrence(at, last, number))
-    return found
+def _occurrences(text: str, phrases: Sequence[Phrase]) -> list[_Occurrence]:
+    return sorted(
+        _Occurrence(begin, number, end)
+        for number, phrase in enumerate(phrases)
+        for begin, end in _places(text, phrase)
+    )
 
 
-def _stands_at(phrase: Phrase, words: Sequence[Word], at: int) -> bool:
-    *others, end = phrase.words
-    there = words[at + len(others)].word
-    if there != end and not (phrase.is_prefix and there.startswith(end)):
-        return False
-    return all(words[at + number].word == word for number, word in enumerate(others))
+def _places(text: str, phrase: Phrase) -> Iterator[tuple[int, int]]:
+    """Yield where a phrase stands, which may be in itself."""
+    first, *others = phrase.words
+    rest = "".join(f"[{BETWEEN}]+{re.escape(word)}" for word in others)
+    behind = re.compile(rest + (f"[^{BETWEEN}]*" if phrase.is_prefix else f"(?![^{BETWEEN}])"))
+    begin = text.find(first)
+    while begin >= 0:
+        if not (begin and WORD.match(text, begin - 1)) and (
+            found := behind.match(text, begin + len(first))
+        ):
+            yield begin, found.end()
+        begin = text.find(first, begin + 1)
 
 
-def _best_window(found: Sequence[_Occurrence], words: int) -> int:
-    """Return the first word of the stretch with the most different phrases, then the most."""
-    best, place = (0, 0), 0
-    end = 0
+def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
+    """Return the words with the most different phrases among them, then the most of them."""
+    best, begin, end = (0, 0), found[0].begin, found[0].end
+    behind = 0
     for number, one in enumerate(found):
-        end = max(end, number)
-        while end < len(found) and found[end].last < one.first + _SNIPPET_WORDS:
-            end += 1
-        held = found[number:end]
+        last = _behind_words(text, one.begin)
+        behind = max(behind, number)
+        while behind < len(found) and found[behind].end <= last:
+            behind += 1
+        held = found[number:behind]
         score = (len({each.phrase for each in held}), len(held))
         if score > best:
-            best = score
-            width = max((each.last for each in held), default=one.last) - one.first + 1
-            place = one.first - max(0, _SNIPPET_WORDS - width) // 3
-    return max(0, min(place, words - _SNIPPET_WORDS))
+            best, begin, end = score, one.begin, max(each.end for each in held)
+    words = len(WORD.findall(text, begin, end))
+    first = _words_before(text, begin, max(0, _SNIPPET_WORDS - words) // 3)
+    if not WORD.search(text, _behind_words(text, first)):
+        first = _words_before(text, len(text), _SNIPPET_WORDS)
+    return first, _behind_words(text, first)
+
+
+def _behind_words(text: str, begin: int) -> int:
+    """Return where the words of a snippet end that begins with this one."""
+    found = _SNIPPET.match(text, begin)
+    return found.end() if found else begin
+
+
+def _words_before(text: str, end: int, words: int) -> int:
+    """Return where so many words begin that stand before a place, or as many as there are."""
+    found = list(itertools.islice(WORD.finditer(text[:end][::-1]), words))
+    return end - found[-1].end() if found else end

@@ -23,7 +23,12 @@ _STATEMENTS = (
     "DROP TRIGGER conversations_fts_delete",
     "DROP TRIGGER conversations_fts_update",
     "DROP TABLE conversations_fts",
-    "CREATE VIRTUAL TABLE conversations_fts USING fts5(content, content = '', tokenize = 'ascii')",
+    # Of a beginning that it has no index of, FTS5 makes a list of every turn before it answers.
+    """
+    CREATE VIRTUAL TABLE conversations_fts USING fts5(
+        content, content = '', tokenize = 'ascii', prefix = '4 6'
+    )
+    """,
     """
     CREATE TRIGGER conversations_fts_insert AFTER INSERT ON conversations
     WHEN length(new.content) = length(CAST(new.content AS BLOB)) BEGIN
