@@ -14,7 +14,7 @@ from jarvis_recorder.cli.views.conversations import (
     show_sessions,
     show_turns,
 )
-from jarvis_recorder.cli.views.events import show_event, show_events
+from jarvis_recorder.cli.views.events import EventTable, show_event
 from jarvis_recorder.cli.views.harmless import harmless, harmless_json
 from jarvis_recorder.cli.views.preferences import show_preference, show_preferences
 from jarvis_recorder.cli.views.timeline import show_timeline
@@ -53,7 +53,7 @@ stored_preferences = st.builds(
     answers.Preference, key=texts, value=texts, updated_at=moments, updated_by=texts
 )
 ANSWERS = {
-    "events": (show_events, st.lists(stored_events, min_size=1, max_size=3)),
+    "events": (EventTable(), st.lists(stored_events, min_size=1, max_size=3)),
     "event": (show_event, st.builds(answers.OneEvent, stored_events)),
     "turns": (show_turns, st.lists(stored_turns, min_size=1, max_size=3)),
     "found": (
