@@ -27,7 +27,7 @@ from jarvis_recorder.gateway.shapes import (
     reply,
 )
 from jarvis_recorder.wire import questions, strict_json
-from jarvis_recorder.wire.moments import Moment
+from jarvis_recorder.wire.moments import GIVEN_SCHEMA
 from jarvis_recorder.wire.records import (
     ClusterName,
     EventType,
@@ -68,6 +68,16 @@ _AnySeverity = Annotated[
         }
     ),
 ]
+# Read and kept the same way.
+_AnyTime = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [*GIVEN_SCHEMA["anyOf"], {"type": "null"}],
+            "description": GIVEN_SCHEMA["description"],
+        }
+    ),
+]
 
 
 class NewEvent(_Body):
@@ -82,7 +92,7 @@ class NewEvent(_Body):
     node: NodeName | None = None
     cluster: ClusterName | None = None
     details: Annotated[Any, BeforeValidator(_details)] = None
-    timestamp: Moment | None = None
+    timestamp: _AnyTime = None
 
 
 def _value(value: Any) -> Any:
