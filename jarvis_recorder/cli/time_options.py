@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import typer
 
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
+from jarvis_recorder.wire.times import parse_instant, to_datetime
 
 HOW_TO_WRITE: Final = (
     "TIME is `30m`, `7d` or `2h30m` (that long ago; also `s` and `w`), `now`, a local day or time "
-    "such as `yesterday`, `'today 03:00'`, `2026-11-23` or `'2026-11-23 08:00'`, or RFC 3339 such "
-    "as `2026-11-23T08:00:00Z`."
+    "such as `yesterday`, `'today 03:00'`, `2026-11-23` or `'2026-11-23 08:00'`, RFC 3339 such "
+    "as `2026-11-23T08:00:00Z`, or seconds since 1970 (milliseconds and finer by magnitude)."
 )
 _UNITS: Final = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 # Each unit at most once, the largest first.
@@ -51,7 +51,7 @@ def parse_moment(text: str, now: datetime, zone: tzinfo | None = None) -> dateti
             return _local(_at(day, named[2] or "00:00"), zone)
         if _LOCAL(text):
             return _local(datetime.fromisoformat(text), zone)
-        return to_datetime(parse_rfc3339(text))
+        return to_datetime(parse_instant(text))
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time. {HOW_TO_WRITE}") from None
 

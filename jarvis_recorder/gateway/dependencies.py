@@ -20,11 +20,10 @@ from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc.params import AnswerT, Question
-from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
+from jarvis_recorder.wire.times import parse_instant, to_datetime
 
 LONGEST_WAIT: Final = 60.0
-# An offset whose plus sign a URL has turned into the space that it stands for there.
-_PLUS: Final = re.compile(r"(.*[0-9]) ([0-9]{2}:?(?:[0-9]{2})?)").fullmatch
+_LOST_PLUS: Final = re.compile(r"(.*) ([0-9]{1,2}(?::?[0-9]{2})?)").fullmatch
 _TIME_OF_DAY: Final = re.compile(r"[Tt ][0-9]{2}:[0-9]{2}").search
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])").search
@@ -79,19 +78,32 @@ def _caller_of(request: Request) -> Caller:
     return tokens.read(token.strip())
 
 
+def with_plus(text: Any) -> Any:
+    """
+    Return an offset, alone or after a time of day, with the plus sign that a URL made a space.
+
+    Anywhere else than in a URL a space is no plus sign.
+    """
+    split = _LOST_PLUS(text) if isinstance(text, str) else None
+    if split is None or (split[1] and not _TIME_OF_DAY(split[1])):
+        return text
+    return f"{split[1]}+{split[2]}"
+
+
 def _moment(text: Any) -> Any:
     if not isinstance(text, str):
         return text
-    if (split := _PLUS(text)) and _TIME_OF_DAY(split[1]):
-        text = f"{split[1]}+{split[2]}"
     # The original takes a day; it is one of UTC, as all its times are.
-    return to_datetime(parse_rfc3339(f"{text}T00:00:00Z" if _DAY(text) else text))
+    return to_datetime(parse_instant(f"{text}T00:00:00Z" if _DAY(text) else with_plus(text)))
 
 
 When = Annotated[
     datetime,
     BeforeValidator(_moment),
-    Query(description="RFC 3339 with an offset, or a day of UTC"),
+    Query(
+        description="RFC 3339 with an offset, a day of UTC, or seconds since 1970 "
+        "(ms, µs and ns by magnitude)"
+    ),
 ]
 
 

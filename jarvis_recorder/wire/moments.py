@@ -1,11 +1,11 @@
-"""Moments as people and JSON spell them: aware datetimes, RFC 3339 on the wire."""
+"""Moments as people and JSON spell them: aware datetimes, RFC 3339 on the wire, or since 1970."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
+from jarvis_recorder.wire.times import EPOCH_RANGES, parse_instant, to_datetime
 
 
 def _moment(value: Any) -> datetime:
@@ -13,9 +13,7 @@ def _moment(value: Any) -> datetime:
         if value.tzinfo is None:
             raise ValueError("a time without an offset names no instant; make it aware")
         return value.astimezone(UTC)
-    if not isinstance(value, str):
-        raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z")  # noqa: TRY004
-    return to_datetime(parse_rfc3339(value))
+    return to_datetime(parse_instant(value))
 
 
 def format_moment(moment: datetime) -> str:
@@ -30,3 +28,20 @@ Moment = Annotated[
     Field(description="RFC 3339, with an offset", json_schema_extra={"format": "date-time"}),
 ]
 """A moment in time; microseconds count, and it always goes out in UTC."""
+
+GIVEN_SCHEMA: Final = {
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {
+            "type": "number",
+            "anyOf": [
+                {"minimum": least, "exclusiveMaximum": beyond} for least, beyond in EPOCH_RANGES
+            ],
+        },
+    ],
+    "description": "RFC 3339, with an offset; or seconds, ms, µs or ns since 1970, by magnitude",
+}
+"""What `GivenMoment` takes, but for other spellings of RFC 3339."""
+
+GivenMoment = Annotated[Moment, WithJsonSchema(GIVEN_SCHEMA)]
+"""The same as a parameter, where it may be a number, too."""

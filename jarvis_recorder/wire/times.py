@@ -13,9 +13,9 @@ LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 # RFC 3339, section 5.6; `datetime.fromisoformat` alone takes much of ISO 8601 besides.
 _DATE_TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
 _WITH_OFFSET: Final = re.compile(_DATE_TIME + r"(?:Z|[+-][0-9]{2}:[0-5][0-9])").fullmatch
-# The same in the spellings of common programs: day, T, hour and minute, second, fraction, offset.
+# The same in the spellings of common programs: day, hour and minute, second, fraction, offset.
 _SPELT: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ])([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]+))?(.*)",
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]+))?(.*)",
     re.DOTALL,
 ).fullmatch
 _ZULU: Final = re.compile(r" ?(?:Z|UTC|GMT)").fullmatch
@@ -23,10 +23,12 @@ _ZULU: Final = re.compile(r" ?(?:Z|UTC|GMT)").fullmatch
 _OFFSET: Final = re.compile(
     r" ?([+-])([0-9]{2})(?::?([0-5][0-9]))?(?: (?:UTC|GMT))?(?:\[[^\[\]]{1,64}\])?"
 ).fullmatch
-# In a URL a plus sign that is not escaped means a space.
-_LOST_PLUS: Final = re.compile(r" ([0-9]{2}):?([0-5][0-9])").fullmatch
 _END_OF_DAY: Final = re.compile(r"T24:00:00(?:\.0+)?(?=[Z+-])").search
 _NUMBER: Final = re.compile(r"[0-9]{9,19}(?:\.[0-9]{1,9})?").fullmatch
+EPOCH_RANGES: Final = (
+    (10**8, 10**10), (10**12, 10**13), (10**15, 10**16), (10**18, 10**19),
+)  # fmt: skip
+"""What numbers count seconds, milliseconds, microseconds, nanoseconds since 1970."""
 _ONE_SECOND: Final = 1_000_000
 _ONE_DAY: Final = 86_400 * _ONE_SECOND
 _A_TIME: Final = "a time must be RFC 3339, such as 2026-01-31T08:00:00Z"
@@ -37,8 +39,8 @@ def parse_rfc3339(text: str) -> int:
     Return the instant in microseconds; digits beyond the sixth are cut off.
 
     Other spellings of the same are read too: no seconds, a comma for the dot, `+0100`, `+01`,
-    `UTC`, and a space for the plus sign that a URL has lost. 24:00 is the end of the day, and
-    a leap second counts as the second that follows it, as POSIX time has it.
+    `UTC`. 24:00 is the end of the day, and a leap second counts as the second that follows it,
+    as POSIX time has it.
 
     Raises:
         ValueError: No time, no such day, or no offset: it names no instant. Says which part.
@@ -97,13 +99,14 @@ def from_epoch(number: float | Decimal) -> int | None:
     """
     # A double is not quite the fraction that was written; a decimal is, and digits are cut off.
     whole = round if isinstance(number, float) else int
-    if 10**8 <= number < 10**10:
+    (seconds, millis, micros, nanos) = EPOCH_RANGES
+    if seconds[0] <= number < seconds[1]:
         return whole(number * 1_000_000)
-    if 10**12 <= number < 10**13:
+    if millis[0] <= number < millis[1]:
         return whole(number * 1_000)
-    if 10**15 <= number < 10**16:
+    if micros[0] <= number < micros[1]:
         return int(number)
-    if 10**18 <= number < 10**19:
+    if nanos[0] <= number < nanos[1]:
         return int(number // 1_000)
     return None
 
@@ -114,23 +117,19 @@ def _respelt(text: str) -> str:
     spelt = _SPELT(text.strip().upper().replace("\u2212", "-"))
     if spelt is None:
         raise ValueError(_A_TIME)
-    day, between, minute, second, fraction, zone = spelt.groups()
+    day, minute, second, fraction, zone = spelt.groups()
     if fraction and not second:
         raise ValueError("a time with a fraction must have seconds")
-    return f"{day}T{minute}{second or ':00'}{f'.{fraction}' if fraction else ''}" + _offset(
-        zone, may_have_lost_plus=between == "T"
-    )
+    return f"{day}T{minute}{second or ':00'}{f'.{fraction}' if fraction else ''}{_offset(zone)}"
 
 
-def _offset(text: str, *, may_have_lost_plus: bool) -> str:
+def _offset(text: str) -> str:
     if not text:
         raise ValueError("a time without an offset names no instant; add Z or +01:00")
     if _ZULU(text):
         return "Z"
     if found := _OFFSET(text):
         return f"{found[1]}{found[2]}:{found[3] or '00'}"
-    if may_have_lost_plus and (found := _LOST_PLUS(text)):
-        return f"+{found[1]}:{found[2]}"
     raise ValueError("the offset of a time must be as RFC 3339 spells it: Z or +01:00")
 
 

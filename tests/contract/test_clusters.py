@@ -68,8 +68,8 @@ async def test_two_clusters_never_mix(store, cluster):
     )
 
     assert around.snapshot.snapshot == {"of": cluster}
-    assert summaries(around.events) == [f"of {cluster}"]
-    assert around.events[0].cluster == cluster
+    assert summaries(around.events) == [f"of {cluster}", "of none"], "which may be of any"
+    assert [one.cluster for one in around.events] == [cluster, None]
     assert summaries(listed.events) == [f"of {cluster}"]
     assert [bucket.count for bucket in counted.buckets] == [1]
     for question in (LatestSnapshot(cluster=cluster), SnapshotAt(timestamp=at(5), cluster=cluster)):
@@ -111,6 +111,29 @@ async def test_the_cluster_without_a_name_is_one_of_several(store):
     assert around.snapshot.snapshot == {"of": "none"}
     assert summaries(around.events) == ["of none"]
     assert summaries((await ask(store, ListEvents(cluster=""))).events) == ["of none"]
+    other = await ask(store, TimelineAround(timestamp=at(5), cluster="lab"))
+    assert summaries(other.events) == ["of lab"], "there is a cluster that the other one is of"
+
+
+async def test_an_event_without_a_cluster_is_in_the_timeline_around_it(store):
+    await put_two(store)
+    [found] = (await ask(store, ListEvents(cluster=""))).events
+
+    for cluster in ("home", "lab"):
+        asked = TimelineAround(
+            timestamp=found.timestamp, window_seconds=1, cluster=cluster, node="pve1"
+        )
+        assert found.id in [one.id for one in (await ask(store, asked)).events], cluster
+    unknown = TimelineAround(timestamp=found.timestamp, window_seconds=1, cluster="no such")
+    assert (await ask(store, unknown)).events == []
+
+
+async def test_snapshots_are_of_the_only_cluster_that_sends_any(store):
+    await put(store, snapshot(None, of="none"), topic=SNAPSHOTS)
+    await put(store, event(2, cluster="home"), event(3, cluster="lab"))
+
+    for question in ASKED_WITHOUT[:2]:
+        assert (await ask(store, question)).snapshot.snapshot == {"of": "none"}
 
 
 async def test_a_routing_key_names_the_cluster_of_a_snapshot_that_does_not(store):

@@ -188,6 +188,7 @@ async def test_a_moment_shows_the_cluster_of_its_event_and_lets_one_choose(
     await page.get_by_role("heading", name="Cluster lab").wait_for()
     await page.locator(".machine", has_text="lab-a").wait_for()
     assert await page.locator(".machine", has_text="pve1").count() == 0
+    assert "no cluster named" in await page.locator(".around .chosen").inner_text()
 
     await page.get_by_role("combobox", name="Cluster").select_option("home")
     await page.get_by_role("heading", name="Cluster home").wait_for()
@@ -207,6 +208,23 @@ async def test_a_cluster_without_a_name_is_one_of_several(page, amqp_url, record
 
     await page.locator(".machine", has_text="alone").wait_for()
     assert await page.locator(".machine").count() == 1
+
+
+async def test_an_event_without_a_cluster_is_of_the_one_without_a_name(page, amqp_url, recorder):
+    await publish(
+        amqp_url,
+        snapshot("", "pve1", minutes=3),
+        snapshot("home", "pve1", "pve2", minutes=2),
+        (EVENT_KEY, event(summary="pve2 is hot", node="pve2", timestamp=ago(minutes=1)), {}),
+    )
+    wait_until(lambda: recorder.count("cluster_snapshots") == 2, "the snapshots are recorded")
+    wait_until(lambda: recorder.count() == 1, "the event is recorded")
+    await log_in(page)
+    await page.get_by_text("pve2 is hot").click()
+    await page.get_by_role("link", name="See the moment").click()
+
+    await page.get_by_role("heading", name="Cluster unnamed cluster").wait_for()
+    await page.locator(".around .chosen", has_text="pve2 is hot").wait_for()
 
 
 # "live" while nothing is recorded

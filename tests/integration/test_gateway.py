@@ -127,6 +127,25 @@ def test_clusters_types_and_severities_are_told_apart(operator):
     assert operator.get("/api/stats").json()["holdings"]["clusters"] == ["home", "lab"]
 
 
+def test_a_time_is_a_number_too_and_kept_as_it_was_written(operator, recorder):
+    for written in (1_769_414_437, "2026-01-26T09:00:37+0100"):
+        body = {**ALERT, "timestamp": written}
+        event = operator.post("/api/memory/events", json=body).json()["event"]
+        assert event["timestamp"] == "2026-01-26T08:00:37.000000Z"
+    for since, found in ((1_769_414_437, 2), (1_769_414_438_000, 0)):
+        listed = operator.get("/api/memory/events", params={"since": since, "until": "2026-02-01"})
+        assert len(listed.json()["events"]) == found
+    for wrong in (5, 20_260_131, "2026-01-26"):
+        refused = operator.post("/api/memory/events", json={**ALERT, "timestamp": wrong})
+        assert refused.status_code == 400
+        assert "timestamp" in refused.json()["error"]
+
+    kept = [
+        json.loads(extra)["timestamp"] for (extra,) in recorder.rows("SELECT extra FROM events")
+    ]
+    assert kept == [1_769_414_437, "2026-01-26T09:00:37+0100"]
+
+
 def test_days_are_those_of_the_time_zone_that_is_named(operator):
     body = {**ALERT, "timestamp": "2026-07-01T22:30:00Z"}
     operator.post("/api/memory/events", json=body).raise_for_status()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jarvis_recorder.cli.output.cluster import show_snapshot, show_snapshots, show_stats
 from jarvis_recorder.cli.output.conversations import show_found, show_sessions, show_turns
-from jarvis_recorder.cli.output.events import show_event, show_events
+from jarvis_recorder.cli.output.events import EventTable, show_event
 from jarvis_recorder.cli.output.preferences import show_preference, show_preferences
 from jarvis_recorder.cli.output.sanitize import harmless, harmless_json
 from jarvis_recorder.cli.output.timeline import show_timeline
@@ -49,7 +49,7 @@ stored_preferences = st.builds(
     results.Preference, key=texts, value=texts, updated_at=moments, updated_by=texts
 )
 ANSWERS = {
-    "events": (show_events, st.lists(stored_events, min_size=1, max_size=3)),
+    "events": (EventTable(), st.lists(stored_events, min_size=1, max_size=3)),
     "event": (show_event, st.builds(results.OneEvent, stored_events)),
     "turns": (show_turns, st.lists(stored_turns, min_size=1, max_size=3)),
     "found": (

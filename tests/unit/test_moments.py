@@ -36,6 +36,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
         (" 2026-11-23 08:00:00.25 ", datetime(2026, 11, 23, 7, 0, 0, 250_000, tzinfo=UTC)),
         ("2026-11-23T08:00:00Z", datetime(2026, 11, 23, 8, 0, tzinfo=UTC)),
         ("2026-11-23T08:00:00.000001+05:30", datetime(2026, 11, 23, 2, 30, 0, 1, tzinfo=UTC)),
+        ("1769414437", datetime(2026, 1, 26, 8, 0, 37, tzinfo=UTC)),
+        ("1769414437123", datetime(2026, 1, 26, 8, 0, 37, 123_000, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_what_people_mean_by_it(typed, meant):
@@ -45,7 +47,7 @@ def test_a_time_is_what_people_mean_by_it(typed, meant):
 @pytest.mark.parametrize(
     "typed",
     ["", "tomorrow", "yesterday 25:00", "2h2h", "30m2h", "2x", "-2h", "2h ago", "2026-13-01", "2026-11-23 25:00", "2026-02-30",
-     "99999999w", "0001-01-01", "08:00", "٣h"],
+     "99999999w", "0001-01-01", "08:00", "٣h", "20260131", "202601310800"],
 )  # fmt: skip
 def test_what_is_no_time_is_answered_with_how_to_write_one(typed):
     with pytest.raises(ValueError, match="TIME is `30m`"):

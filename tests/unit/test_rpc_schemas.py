@@ -1,6 +1,7 @@
 """What goes over the wire is what the published schemas admit, whatever is asked or answered."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,6 +80,58 @@ def test_wrong_parameters_are_neither_admitted_nor_accepted(method, params):
     with pytest.raises(Fault) as refused:
         jsonrpc.read_params(BY_NAME[method], params)
     assert refused.value.code == jsonrpc.Code.INVALID_PARAMS
+
+
+TIMES = [
+    ("events.list", {}, "since"),
+    ("events.list", {}, "until"),
+    ("events.histogram", {"until": "2026-01-27T00:00:00Z"}, "since"),
+    ("conversations.sessions", {}, "since"),
+    ("conversations.usage", {}, "since"),
+    ("snapshots.list", {}, "until"),
+    ("snapshots.at", {}, "timestamp"),
+    ("timeline.around", {}, "timestamp"),
+    ("events.record", {"type": "alert", "source": "user", "summary": "s"}, "timestamp"),
+]
+
+
+@pytest.mark.parametrize(("method", "others", "name"), TIMES)
+@pytest.mark.parametrize(
+    "given",
+    [1_769_414_437, 1_769_414_437.0, 1_769_414_437_000, 1_769_414_437_000_000,
+     1_769_414_437_000_000_000, "2026-01-26T08:00:37Z"],
+)  # fmt: skip
+def test_a_time_is_also_a_number_of_the_unit_that_its_magnitude_tells(method, others, name, given):
+    params = others | {name: given}
+
+    assert admits(SCHEMAS[f"rpc/{method}.params"], params)
+    question = jsonrpc.read_params(BY_NAME[method], params)
+    assert getattr(question, name) == datetime(2026, 1, 26, 8, 0, 37, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "given", ["1769414437", "2026-01-26T09:00:37+01", "2026-01-26T08:00:37,0Z"]
+)
+def test_a_time_is_taken_in_the_spellings_of_a_message_too(given):
+    question = jsonrpc.read_params(BY_NAME["events.list"], {"since": given})
+
+    assert question.since == datetime(2026, 1, 26, 8, 0, 37, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("given", [5, 20_260_131, 202_601_310_800, -1_769_414_437, True, [], {}])
+@pytest.mark.parametrize(("method", "others", "name"), TIMES)
+def test_what_is_no_time_is_neither_admitted_nor_accepted(method, others, name, given):
+    params = others | {name: given}
+
+    assert not admits(SCHEMAS[f"rpc/{method}.params"], params)
+    with pytest.raises(Fault, match="a time"):
+        jsonrpc.read_params(BY_NAME[method], params)
+
+
+@pytest.mark.parametrize("given", ["2026-01-26", "2026-01-26T09:00:37 01:00", "yesterday"])
+def test_what_names_no_instant_outside_a_url_or_a_machine_is_refused(given):
+    with pytest.raises(Fault, match="a time"):
+        jsonrpc.read_params(BY_NAME["events.list"], {"since": given})
 
 
 def test_an_event_may_carry_fields_that_nobody_knows_yet():

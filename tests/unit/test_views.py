@@ -17,7 +17,7 @@ from jarvis_recorder.cli.output.conversations import (
     show_turns,
     show_usage,
 )
-from jarvis_recorder.cli.output.events import show_event, show_events
+from jarvis_recorder.cli.output.events import EventTable, show_event
 from jarvis_recorder.cli.output.histogram import show_histogram
 from jarvis_recorder.cli.output.preferences import show_preference, show_preferences
 from jarvis_recorder.cli.output.records import record_json, show_record
@@ -70,7 +70,7 @@ def histogram(*counts: dict[str, int], seconds=60):
 def test_events_on_a_narrow_terminal():
     screen = Seen(80)
 
-    show_events(screen, [EVENT, RESOLVED])
+    EventTable()(screen, [EVENT, RESOLVED])
 
     assert (
         screen.text
@@ -86,7 +86,7 @@ def test_events_on_a_narrow_terminal():
 def test_events_on_a_wide_terminal():
     screen = Seen(120)
 
-    show_events(screen, [EVENT, RESOLVED])
+    EventTable()(screen, [EVENT, RESOLVED])
 
     heading, _, first, second = screen.text.splitlines()
     assert heading.split() == [
@@ -102,6 +102,7 @@ def test_events_in_a_pipe_are_a_line_each_and_whole():
     screen = Seen()
     long = replace(EVENT, summary="a\nb " * 2_000)
 
+    show_events = EventTable()
     show_events(screen, [EVENT, RESOLVED])
     show_events(screen, [long], continued=True)
 
@@ -117,10 +118,38 @@ pve1 changed to offline
     assert len(lines[3]) > 8_000
 
 
+@pytest.mark.parametrize("width", [0, 80])
+def test_events_of_several_clusters_name_theirs(width):
+    screen = Seen(width)
+
+    EventTable()(screen, [replace(EVENT, cluster="home"), RESOLVED])
+
+    heading, *rows = screen.text.splitlines()
+    assert "cluster  node" in heading.lower()
+    assert [any(cells in row for row in rows) for cells in ("home     pve1", "-        -")] == [
+        True, True,
+    ]  # fmt: skip
+
+
+def test_a_column_of_clusters_begins_with_the_page_that_has_a_second_one():
+    screen = Seen()
+    home, lab = (replace(EVENT, cluster=name) for name in ("home", "lab"))
+    show_events = EventTable()
+
+    for number, page in enumerate([[home], [home], [lab], [lab]]):
+        show_events(screen, page, continued=number > 0)
+
+    first, one, two, second, three, four = screen.text.splitlines()
+    assert "CLUSTER" not in first
+    assert "CLUSTER" in second
+    assert ["home" in line for line in (one, two)] == [False, False]
+    assert ["lab" in line for line in (three, four)] == [True, True]
+
+
 def test_a_terminal_too_narrow_for_a_table_gets_whole_lines():
     screen = Seen(40)
 
-    show_events(screen, [EVENT])
+    EventTable()(screen, [EVENT])
 
     assert screen.text.endswith("[Monitor] NODE_DOWN: pve1 changed to offline")
 
@@ -184,6 +213,18 @@ def test_a_timeline_has_the_moment_in_its_place():
     assert "in force: snapshot 9 of home, 4.4 KiB" in screen.text
     assert "(12 s before)" in " ".join(screen.text.split())
     assert "smaller --window" in screen.notes
+
+
+def test_a_timeline_tells_events_that_name_no_cluster_from_those_that_do():
+    screen = Seen()
+    home = replace(EVENT, cluster="home")
+
+    for events in ([home, home], [RESOLVED, home]):
+        show_timeline(screen, results.Timeline(AT, AT, AT, None, events, [TURN], truncated=False))
+
+    assert screen.text.count("CLUSTER") == 1
+    assert "warning    -        -      disk of vault" in screen.text
+    assert "critical   home     pve1" in screen.text
 
 
 def test_a_snapshot_is_tables_and_lines():

@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.text import Text
 
-from jarvis_recorder.cli.output.screen import NODE, SEVERITY, Column, Screen
+from jarvis_recorder.cli.output.screen import CLUSTER, NODE, SEVERITY, Column, Screen
 from jarvis_recorder.cli.output.units import ago
 from jarvis_recorder.wire.rpc.results import OneEvent, StoredEvent
 
@@ -14,33 +14,50 @@ _MEDIUM: Final = 100
 _WIDE: Final = 120
 
 
-def show_events(screen: Screen, events: Sequence[StoredEvent], *, continued: bool = False) -> None:
-    """Show events in the order they came in."""
-    clock = screen.clock(event.timestamp for event in events)
-    columns = (
-        Column("id", "dim", "right"),
-        Column(clock.heading()),
-        Column("severity"),
-        Column("type", from_width=_MEDIUM),
-        Column("source", from_width=_WIDE),
-        Column("node", "cyan", most=NODE),
-        Column("resolved by", "green", most=NODE, from_width=_WIDE),
-        Column("summary", wraps=True),
-    )
-    rows = [
-        (
-            str(event.id),
-            clock.text(event.timestamp),
-            severity(event.severity),
-            event.type,
-            event.source,
-            event.node or "-",
-            event.resolved_by or ("yes" if event.resolved else "-"),
-            _summary(screen, event),
+class EventTable:
+    """
+    Events in the order they came in, page after page.
+
+    A column names their clusters from the page on with which there are several, none among them.
+    """
+
+    def __init__(self) -> None:
+        self._clusters: set[str | None] = set()
+
+    def __call__(
+        self, screen: Screen, events: Sequence[StoredEvent], *, continued: bool = False
+    ) -> None:
+        """Show a page; its headings are left out where it goes on below one with the same."""
+        had_several = len(self._clusters) > 1
+        self._clusters.update(event.cluster for event in events)
+        have_several = len(self._clusters) > 1
+        clock = screen.clock(event.timestamp for event in events)
+        columns = (
+            Column("id", "dim", "right"),
+            Column(clock.heading()),
+            Column("severity"),
+            Column("type", from_width=_MEDIUM),
+            Column("source", from_width=_WIDE),
+            *([CLUSTER] if have_several else []),
+            Column("node", "cyan", most=NODE),
+            Column("resolved by", "green", most=NODE, from_width=_WIDE),
+            Column("summary", wraps=True),
         )
-        for event in events
-    ]
-    screen.table(columns, rows, continued=continued)
+        rows = [
+            (
+                str(event.id),
+                clock.text(event.timestamp),
+                severity(event.severity),
+                event.type,
+                event.source,
+                *([event.cluster or "-"] if have_several else []),
+                event.node or "-",
+                event.resolved_by or ("yes" if event.resolved else "-"),
+                _summary(screen, event),
+            )
+            for event in events
+        ]
+        screen.table(columns, rows, continued=continued and have_several is had_several)
 
 
 def severity(value: str) -> Text:

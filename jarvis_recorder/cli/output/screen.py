@@ -45,6 +45,9 @@ class Column(NamedTuple):
     from_width: int = 0
 
 
+CLUSTER: Final = Column("cluster", "blue", most=NODE)
+
+
 class Screen:
     """
     Shows tables, lines and notes; whatever they hold reaches the terminal harmless.

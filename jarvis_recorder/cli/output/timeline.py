@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jarvis_recorder.cli.output.cluster import describe
 from jarvis_recorder.cli.output.events import severity
-from jarvis_recorder.cli.output.screen import NODE, ROLE, Column, Screen
+from jarvis_recorder.cli.output.screen import CLUSTER, NODE, ROLE, Column, Screen
 from jarvis_recorder.cli.output.units import Clock, duration
 from jarvis_recorder.wire.rpc.results import StoredEvent, StoredTurn, Timeline
 
@@ -20,6 +20,7 @@ class _Line(NamedTuple):
     at: datetime
     what: Text
     where: str
+    cluster: str
     text: str | Text
 
 
@@ -31,19 +32,28 @@ def show_timeline(screen: Screen, answer: Timeline) -> None:
     window = duration(answer.until - answer.since)
     screen.line(f"{clock.text(answer.since)} to {clock.text(answer.until)}, {window}")
     screen.line(_in_force(answer, clock))
+    # Events that name no cluster may stand next to those of this one.
+    have_several = len({event.cluster for event in answer.events}) > 1
     columns = (
         Column(clock.heading()),
         Column("from it", "dim", "right"),
         Column("what"),
+        *([CLUSTER] if have_several else []),
         Column("where", "cyan", most=NODE),
         Column("summary, words", wraps=True),
     )
     pattern = _CLOCK if _is_one_day(answer, clock) else "%Y-%m-%d %H:%M:%S"
     rows = [
-        (clock.text(line.at, pattern), _offset(line.at - answer.timestamp), line.what, line.where,
-         line.text)
+        (
+            clock.text(line.at, pattern),
+            _offset(line.at - answer.timestamp),
+            line.what,
+            *([line.cluster] if have_several else []),
+            line.where,
+            line.text,
+        )
         for line in _lines(answer)
-    ]  # fmt: skip
+    ]
     screen.table(columns, rows)
     if answer.truncated:
         screen.note("The window holds more; these are the nearest. Ask for a smaller --window.")
@@ -68,17 +78,18 @@ def _lines(answer: Timeline) -> Iterator[_Line]:
     ordered = sorted(things, key=lambda line: line.at)
     before = [line for line in ordered if line.at < answer.timestamp]
     yield from before
-    yield _Line(answer.timestamp, Text("▶", "bold cyan"), "", Text("the moment", "bold cyan"))
+    yield _Line(answer.timestamp, Text("▶", "bold cyan"), "", "", Text("the moment", "bold cyan"))
     yield from ordered[len(before) :]
 
 
 def _event(event: StoredEvent) -> _Line:
-    return _Line(event.timestamp, severity(event.severity), event.node or "-", event.summary)
+    where, cluster = event.node or "-", event.cluster or "-"
+    return _Line(event.timestamp, severity(event.severity), where, cluster, event.summary)
 
 
 def _turn(turn: StoredTurn) -> _Line:
     role = Text(turn.role, ROLE.get(turn.role, ""))
-    return _Line(turn.timestamp, role, turn.session_id, turn.content)
+    return _Line(turn.timestamp, role, turn.session_id, "", turn.content)
 
 
 def _offset(span: timedelta) -> str:

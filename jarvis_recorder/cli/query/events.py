@@ -106,7 +106,7 @@ def events(
     as_json: Json = False,
 ) -> None:
     """List events, newest first. All filters given must fit."""
-    from jarvis_recorder.cli.output.events import show_events
+    from jarvis_recorder.cli.output.events import EventTable
 
     most = wanted(limit, everything)
     require_order(since, until)
@@ -124,7 +124,7 @@ def events(
         text=text,
     )
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_pages(whom, Listing(question, "events", show_events, _NOTHING), most)
+    show_pages(whom, Listing(question, "events", EventTable(), _NOTHING), most)
 
 
 def event(

@@ -27,7 +27,7 @@ from jarvis_recorder.gateway.schemas import (
 )
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire import strict_json
-from jarvis_recorder.wire.moments import Moment
+from jarvis_recorder.wire.moments import GIVEN_SCHEMA
 from jarvis_recorder.wire.records import (
     ClusterName,
     EventType,
@@ -69,6 +69,16 @@ _AnySeverity = Annotated[
         }
     ),
 ]
+# Read and kept the same way.
+_AnyTime = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [*GIVEN_SCHEMA["anyOf"], {"type": "null"}],
+            "description": GIVEN_SCHEMA["description"],
+        }
+    ),
+]
 
 
 class NewEvent(_Body):
@@ -83,7 +93,7 @@ class NewEvent(_Body):
     node: NodeName | None = None
     cluster: ClusterName | None = None
     details: Annotated[Any, BeforeValidator(_details)] = None
-    timestamp: Moment | None = None
+    timestamp: _AnyTime = None
 
 
 def _value(value: Any) -> Any:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from jarvis_recorder.gateway.dependencies import StrictRoute
+from jarvis_recorder.gateway.dependencies import StrictRoute, with_plus
 from jarvis_recorder.gateway.problems import ProblemDetails
 from jarvis_recorder.wire.records import Severity
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT
@@ -34,14 +34,9 @@ Cluster = Annotated[
 ]
 
 
-def _with_plus(name: object) -> object:
-    # A URL's plus sign is a space.
-    return f"+{name[1:]}" if isinstance(name, str) and name.startswith(" ") else name
-
-
 TimeZone = Annotated[
     str | None,
-    BeforeValidator(_with_plus),
+    BeforeValidator(with_plus),
     Query(
         alias="timeZone",
         description="whose days, as Europe/Berlin or +02:00; those of UTC where it is not given",

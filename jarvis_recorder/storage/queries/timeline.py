@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Integer, Table, select, type_coerce
 
-from jarvis_recorder.storage.queries.clusters import chosen_cluster, known_clusters
+from jarvis_recorder.storage.queries.clusters import chosen_cluster, concerns, known_clusters
 from jarvis_recorder.storage.queries.conversations import TURNS
-from jarvis_recorder.storage.queries.events import EVENTS, of_cluster, spellings_of
+from jarvis_recorder.storage.queries.events import EVENTS, spellings_of
 from jarvis_recorder.storage.queries.json_rows import RowsOf
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.queries.snapshots import snapshot_in_force
@@ -45,8 +45,7 @@ def timeline_around(reading: Reading, question: TimelineAround) -> bytes:
     """
     Return the snapshot in force, and what happened and was said in the window, in order.
 
-    Where there is one cluster, events that name none are of it; where there are several, only
-    those that name the one asked about.
+    Events that name no cluster are in it as `concerns` says.
 
     Raises:
         InvalidParameter: There are several clusters, and none is named.
@@ -59,8 +58,7 @@ def timeline_around(reading: Reading, question: TimelineAround) -> bytes:
     chosen: list[ColumnElement[bool]] = []
     if question.node is not None:
         chosen.append(events.c.node.in_(spellings_of(reading, question.node)))
-    if known != [cluster]:
-        chosen.append(of_cluster(cluster))
+    chosen += concerns(cluster, known)
     room = reading.room - _FRAME_BYTES
     share = int(room * _SNAPSHOT_SHARE)
     snapshot = snapshot_in_force(reading, cluster, question.timestamp, share) or b"null"

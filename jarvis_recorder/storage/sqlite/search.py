@@ -8,13 +8,7 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, func, select
 
-from jarvis_recorder.storage.queries.words import (
-    BETWEEN,
-    WORD,
-    Parted,
-    part,
-    words_of,
-)
+from jarvis_recorder.storage.queries.words import BETWEEN, WORD, Parted, part, words_of
 from jarvis_recorder.storage.sqlite.connections import driver_of, make_temporary
 from jarvis_recorder.storage.tables import conversations
 

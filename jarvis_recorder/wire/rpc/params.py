@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from jarvis_recorder.wire import liberal
-from jarvis_recorder.wire.moments import Moment
+from jarvis_recorder.wire.moments import GivenMoment
 from jarvis_recorder.wire.records import (
     ClusterName,
     Details,
@@ -67,8 +67,8 @@ PreferenceValue = Annotated[
     Field(description="at most 64 KiB in UTF-8", json_schema_extra={"maxLength": MAX_VALUE_BYTES}),
 ]
 Words = Annotated[str, Field(min_length=1, max_length=1_024)]
-Since = Annotated[Moment, Field(description="from this moment on")]
-Until = Annotated[Moment, Field(description="before this moment")]
+Since = Annotated[GivenMoment, Field(description="from this moment on")]
+Until = Annotated[GivenMoment, Field(description="before this moment")]
 OfType = Annotated[EventType, Field(description="only events of this type")]
 OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
 OfSource = Annotated[Source, Field(description="only events from this source")]
@@ -152,7 +152,7 @@ class RecordEvent(Question[results.OneEvent]):
     node: NodeName | None = None
     details: Details = None
     timestamp: Annotated[
-        Moment | None, Field(description="when it happened; now where it is not given")
+        GivenMoment | None, Field(description="when it happened; now where it is not given")
     ] = None
     id: Annotated[
         Identity | None, Field(description="its identity, where there is no `message_id`")
@@ -326,7 +326,7 @@ class LatestSnapshot(Question[results.OneSnapshot]):
 class SnapshotAt(Question[results.OneSnapshot]):
     """The snapshot that was in force: the newest one at or before the moment."""
 
-    timestamp: Annotated[Moment, Field(description="the moment asked about")]
+    timestamp: Annotated[GivenMoment, Field(description="the moment asked about")]
     cluster: ChosenCluster | None = None
 
 
@@ -345,7 +345,7 @@ class ListSnapshots(Question[results.SnapshotPage]):
 class TimelineAround(Question[results.Timeline]):
     """What the cluster was like when something happened."""
 
-    timestamp: Annotated[Moment, Field(description="the moment it happened")]
+    timestamp: Annotated[GivenMoment, Field(description="the moment it happened")]
     window_seconds: Annotated[
         int,
         Field(ge=1, le=86_400, strict=True, description="before and after the moment together"),

@@ -100,7 +100,7 @@ export function moment(root, params, over) {
     ({ event, at, names, name, timeline }) => {
       offer(names, name);
       fill();
-      return sides(event, at, name, timeline);
+      return sides({ event, at, name, several: name && names.length > 1 }, timeline);
     },
   );
 
@@ -142,10 +142,14 @@ function read(params) {
   };
 }
 
-/** The cluster asked for, else the event's own, else the only or the first one by name. */
+/**
+ * The cluster asked for, else the one that the event is of: which it names, the one without a name,
+ * or its node's; else the first one by name. An event without any is in the timeline of each.
+ */
 async function chosen(names, { cluster }, event, at, signal) {
   if (cluster) return names.find((name) => nameOf(name) === cluster) ?? cluster;
   if (event?.cluster) return event.cluster;
+  if (event && names.includes("")) return "";
   if (names.length > 1 && event?.node) {
     const own = await clusterOfNode(event.node, names, at, signal);
     if (own !== null) return own;
@@ -162,7 +166,7 @@ function away(timestamp, at) {
   );
 }
 
-function sides(event, at, name, { snapshot, events, turns, truncated }) {
+function sides({ event, at, name, several }, { snapshot, events, turns, truncated }) {
   const metrics = events.filter((one) => one.type === "metric" && one.id !== event?.id);
   const others = events.filter((one) => !metrics.includes(one));
   const lines = (some) => h("ol", { class: "around" }, some.map(line));
@@ -175,7 +179,13 @@ function sides(event, at, name, { snapshot, events, turns, truncated }) {
       },
       away(one.timestamp, at),
       severity(one.severity),
-      h("a", { href: link("moment", { event: one.id }), dir: "auto" }, one.summary),
+      h(
+        "a",
+        { href: link("moment", { event: one.id }) },
+        h("bdi", {}, one.summary),
+        // Next to those of a cluster it says that it may be of another one.
+        several && !one.cluster && h("span", { class: "muted" }, " · no cluster named"),
+      ),
     );
   return [
     h(
