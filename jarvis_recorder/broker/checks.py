@@ -47,11 +47,14 @@ async def queue_depths(url: str) -> list[QueueDepth]:
         ConfigurationError: It refuses the user.
     """
     depths = []
-    async with open_link(url, "queues") as link:
-        with refusals("the queues cannot be looked at"):
-            for queue in QUEUES:
-                with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
-                    depths.append(await _depth(link, queue))
+    try:
+        async with open_link(url, "queues") as link:
+            with refusals("the queues cannot be looked at"):
+                for queue in QUEUES:
+                    with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
+                        depths.append(await _depth(link, queue))
+    except BrokerUnavailable as error:
+        raise BrokerUnavailable(f"the broker cannot be reached: {error}") from error
     return depths
 
 

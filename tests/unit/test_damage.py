@@ -39,7 +39,7 @@ def start(path: Path, failure: Exception | None = None) -> Path | None:
         async with open_store(path, lambda: 0) as store:
             if failure is not None:
                 raise failure
-            return store.quarantined
+            return damage.quarantined(store.path)
 
     return asyncio.run(opened())
 
