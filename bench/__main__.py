@@ -46,6 +46,9 @@ def main(
     questions: Annotated[
         bool, typer.Option("--questions", help="Instead: questions on many events; see --events.")
     ] = False,
+    search: Annotated[
+        bool, typer.Option("--search", help="Instead: searches among many turns; see --turns.")
+    ] = False,
     backup: Annotated[
         bool, typer.Option("--backup", help="Instead: with a backup every second; see --events.")
     ] = False,
@@ -56,6 +59,7 @@ def main(
         bool, typer.Option("--gateway", help="Instead: REST, and pages that watch or stall.")
     ] = False,
     backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
+    turns: Annotated[int, typer.Option(min=1, help="Turns for --search.")] = 1_000_000,
     output: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
     ] = None,
@@ -64,10 +68,10 @@ def main(
     logging.configure("warning", "auto")
     wanted = {
         _memory: memory, _latency: latency, _asking: asking, _questions: questions,
-        _backups: backup, _retention: retention, _gateway: gateway,
+        _search: search, _backups: backup, _retention: retention, _gateway: gateway,
     }  # fmt: skip
     measures = [measure for measure, is_wanted in wanted.items() if is_wanted] or [_throughput]
-    job = Options(events, rounds, backlog, _chosen(only))
+    job = Options(events, rounds, backlog, turns, _chosen(only))
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     with _bench(console) as (bench, machine):
         found: dict[str, Any] = {"machine": machine}
@@ -89,6 +93,7 @@ class Options(NamedTuple):
     events: int
     rounds: int
     backlog: int
+    turns: int
     contenders: list[Contender]
 
 
@@ -123,6 +128,12 @@ def _questions(bench: Bench, options: Options) -> Measured:
     few, many = bench.questions(options.events)
     found = {"questions": [asked._asdict() for asked in many]}
     return Measured(found, [report.questions(few, many, options.events)])
+
+
+def _search(bench: Bench, options: Options) -> Measured:
+    searched, share = bench.search(options.turns)
+    found = {"index_share": share, "queries": [each._asdict() for each in searched]}
+    return Measured({"search": found}, [report.search(searched, share, options.turns)])
 
 
 def _backups(bench: Bench, options: Options) -> Measured:

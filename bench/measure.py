@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench import gateway, questions
+from bench import gateway, questions, search
 from bench.asking import Asked, Busy, ask_busy_recorder, ask_peer, ask_recorder
 from bench.backups import Backups, Made, backing_up
 from bench.contenders import Contender, Job, NotHere, environment, recorder_command
@@ -43,6 +43,7 @@ _STALLED_SECONDS: Final = 60.0
 _GLANCE_SECONDS: Final = 0.005
 _SETTLE_SECONDS: Final = 2.0
 _STARTS: Final = 5
+_SEARCHES: Final = 100
 _LATENCY_GLANCE_SECONDS: Final = 0.0005
 
 Report = Callable[[str, int, int], None]
@@ -261,6 +262,17 @@ class Bench:
             database.unlink()
         few, many = found
         return few, many
+
+    def search(self, turns: int) -> tuple[list[search.Searched], float]:
+        """Search among many turns; return the size of the index as a share of the text, too."""
+        database = self._job(0).database
+        for done in search.fill(database, turns):
+            self._report(f"generating {turns:,} turns", done, turns)
+        self._report(f"searching {turns:,} turns", 0, 0)
+        found = search.measure(database, _SEARCHES)
+        share = search.index_share(database)
+        database.unlink()
+        return found, share
 
     def gateway(self) -> tuple[Served, list[Watched], Stalled]:
         """Measure REST beside the bare question, recording beside watchers, pages that stall."""

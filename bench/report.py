@@ -19,6 +19,7 @@ from bench.load import Publisher
 from bench.measure import Latency, Memory, Pruned, Throughput
 from bench.questions import FEW
 from bench.questions import Asked as Answered
+from bench.search import Searched
 
 
 def machine(url: str, directory: Path) -> dict[str, str]:
@@ -193,6 +194,17 @@ def questions(few: Sequence[Answered], many: Sequence[Answered], events: int) ->
             f"{small.p99_ms:.2f} ms",
             f"{large.p99_ms / small.p99_ms:.2f} x",
         )
+    return table
+
+
+def search(found: Sequence[Searched], share: float, turns: int) -> Table:
+    """Return a row for each kind of query, with what it cost the processor."""
+    title = f"Searches among {turns:,} turns; the index has {share:.2f} x the text"
+    headings = ("Median", "95th percentile", "99th percentile", "Processor, 99th", "With hits")
+    table = _table(title, "", *headings)
+    for one in found:
+        times = (one.median_ms, one.p95_ms, one.p99_ms, one.p99_cpu_ms)
+        table.add_row(one.name, *(f"{each:.2f} ms" for each in times), f"{one.hits}")
     return table
 
 
