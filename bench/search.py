@@ -12,11 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from jarvis_recorder import lifecycle
-from jarvis_recorder.storage.store import Store, open_store
-from jarvis_recorder.storage.words import fold, part
-from jarvis_recorder.wire.questions import SearchTurns
-from jarvis_recorder.wire.rpc import MAX_REPLY_BYTES
+from jarvis_recorder.runtime import process
+from jarvis_recorder.storage.queries.words import fold, part
+from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
+from jarvis_recorder.wire.rpc.params import SearchTurns
 
 _AT_ONCE: Final = 10_000
 _IN_SESSION: Final = 40
@@ -111,7 +111,7 @@ def measure(path: Path, times: int) -> list[Searched]:
     async def main() -> None:
         found.extend(await searched(path, times))
 
-    lifecycle.run(main())
+    process.run(main())
     return found
 
 

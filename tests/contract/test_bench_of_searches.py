@@ -1,8 +1,8 @@
 """The measurement of searches, small."""
 
 from bench import search
-from jarvis_recorder.storage.store import open_store
-from jarvis_recorder.storage.verification import verify
+from jarvis_recorder.storage.sqlite.admin.verify import verify
+from jarvis_recorder.storage.sqlite.store import open_store
 from tests.support.files import nothing
 
 

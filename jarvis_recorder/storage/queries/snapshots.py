@@ -21,10 +21,7 @@ from sqlalchemy import (
 
 from jarvis_recorder.errors import MoreRoomNeeded, NotFound
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.queries.clusters import (
-    chosen_cluster,
-    clusters_of_snapshots,
-)
+from jarvis_recorder.storage.queries.clusters import chosen_cluster, clusters_of_snapshots
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, named, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
