@@ -140,7 +140,9 @@ def test_a_time_is_a_number_too_and_kept_as_it_was_written(operator, recorder):
         assert refused.status_code == 400
         assert "timestamp" in refused.json()["error"]
 
-    kept = [json.loads(extra)["timestamp"] for (extra,) in recorder.rows("SELECT extra FROM events")]
+    kept = [
+        json.loads(extra)["timestamp"] for (extra,) in recorder.rows("SELECT extra FROM events")
+    ]
     assert kept == [1_769_414_437, "2026-01-26T09:00:37+0100"]
 
 
