@@ -38,7 +38,7 @@ _JSON: Final = "application/json"
 _WHITE: Final = b" \t\r\n"
 # They claim no more than what holds for JSON, too: libraries send them where no one tells them.
 _JSON_TOO: Final = re.compile(
-    r"application/(?:json|x-json|octet-stream|[^/]+\+json)|text/(?:json|x-json|plain)"
+    r"application/(?:json|x-json|data|octet-stream|[^/]+\+json)|text/(?:json|x-json|plain)"
 ).fullmatch
 
 

@@ -110,6 +110,7 @@ def test_a_byte_order_mark_is_skipped(batched):
 @pytest.mark.parametrize(
     "content_type",
     ["text/plain", "Text/Plain; charset=us-ascii", "application/octet-stream", "text/json",
+     "application/data",
      "application/vnd.acme.event+json", "application/problem+JSON", "application/x-json", ";"],
 )  # fmt: skip
 def test_a_type_that_claims_no_more_may_be_json(content_type):

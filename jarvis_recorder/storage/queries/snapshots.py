@@ -21,7 +21,11 @@ from sqlalchemy import (
 
 from jarvis_recorder.errors import MoreRoomNeeded, NotFound
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.queries.clusters import chosen_cluster, clusters_of_snapshots
+from jarvis_recorder.storage.queries.clusters import (
+    chosen_cluster,
+    clusters_of_snapshots,
+    known_clusters,
+)
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, named, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
@@ -84,8 +88,10 @@ def snapshot_at(reading: Reading, question: SnapshotAt) -> bytes:
 
 
 def _cluster(reading: Reading, question: LatestSnapshot | SnapshotAt) -> str:
-    named = question.cluster
-    return chosen_cluster(named, clusters_of_snapshots(reading) if named is None else [])
+    if question.cluster is not None:
+        return question.cluster
+    # One that only events name has none to show, and leaves no choice open.
+    return chosen_cluster(None, clusters_of_snapshots(reading) or known_clusters(reading))
 
 
 def snapshot_in_force(reading: Reading, cluster: str, moment: datetime, room: int) -> bytes | None:
