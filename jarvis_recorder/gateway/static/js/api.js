@@ -33,7 +33,10 @@ export const token = {
 /** What the token says of its bearer; the gateway decides, this only hides buttons. */
 function caller() {
   try {
-    const part = /** @type {string} */ (token.get()).split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const part = /** @type {string} */ (token.get())
+      .split(".")[1]
+      .replaceAll("-", "+")
+      .replaceAll("_", "/");
     return JSON.parse(atob(part));
   } catch {
     return {};

@@ -80,7 +80,12 @@ export function chart(place, over, zoomed) {
         cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { show: false } },
         scales: {
           x: { range: () => [starts[0], starts.at(-1) + bucketSeconds] },
-          y: { range: (/** @type {any} */ _, /** @type {any} */ __, /** @type {number} */ most) => [0, Math.max(most, 4)] },
+          y: {
+            range: (/** @type {any} */ _, /** @type {any} */ __, /** @type {number} */ most) => [
+              0,
+              Math.max(most, 4),
+            ],
+          },
         },
         axes: [
           { ...axis, values: timeLabels, space: 70 },

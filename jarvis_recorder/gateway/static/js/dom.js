@@ -76,7 +76,9 @@ function noted(fresh) {
 }
 
 /** @param {Element} region @returns {HTMLElement[]} */
-const rowsOf = (region) => [.../** @type {NodeListOf<any>} */ (region.querySelectorAll("[data-row]"))];
+const rowsOf = (region) => [
+  .../** @type {NodeListOf<any>} */ (region.querySelectorAll("[data-row]")),
+];
 
 /**
  * What would come and go by a `refill`, and whether a row would stand elsewhere. Rows that only

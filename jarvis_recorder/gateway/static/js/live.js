@@ -72,7 +72,9 @@ async function read(over, worked) {
     });
     if (answer.status === 401 && used === token.get()) loginNeeded();
     if (!answer.ok) throw new Error(`answered ${answer.status}`);
-    const reader = /** @type {ReadableStream} */ (answer.body).pipeThrough(new TextDecoderStream()).getReader();
+    const reader = /** @type {ReadableStream} */ (answer.body)
+      .pipeThrough(new TextDecoderStream())
+      .getReader();
     const parse = parser();
     for (;;) {
       const { value, done } = await reader.read();

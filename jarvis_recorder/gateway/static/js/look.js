@@ -9,12 +9,15 @@ const MOST_CALLS = 20;
 /**
  * Return events that a question asks for, newest first, and where older ones begin, if there may
  * be any. `types` are asked for one by one: an empty one is all of them.
- * @param {{limit: number, types: string[], [filter: string]: any}} question @param {any} from @param {AbortSignal} signal
+ * @param {{limit: number, types: string[], [filter: string]: any}} question
+ * @param {any} from @param {AbortSignal} signal
  */
 export async function look({ types, ...question }, from, signal) {
   // What was given back before stays as it was, so that the same page can be tried again.
   /** @type {Stream[]} */
-  const streams = (from?.streams ?? types.map(beginning)).map((/** @type {Stream} */ one) => ({ ...one }));
+  const streams = (from?.streams ?? types.map(beginning)).map((/** @type {Stream} */ one) => ({
+    ...one,
+  }));
   /** @type {any[]} */
   const events = [];
   let calls = 0;

@@ -230,7 +230,8 @@ async function counted(filters, signal) {
 /** @param {any} one @param {any} other */
 function added(one, other) {
   const by = { ...one.by };
-  for (const [name, number] of /** @type {[string, number][]} */ (Object.entries(other.by))) by[name] = (by[name] ?? 0) + number;
+  for (const [name, number] of /** @type {[string, number][]} */ (Object.entries(other.by)))
+    by[name] = (by[name] ?? 0) + number;
   return { ...one, count: one.count + other.count, by };
 }
 

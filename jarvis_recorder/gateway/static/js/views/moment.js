@@ -176,7 +176,9 @@ function away(timestamp, at) {
 
 /** @param {any} event @param {string} at @param {string|null} name @param {any} timeline */
 function sides(event, at, name, { snapshot, events, turns, truncated }) {
-  const metrics = events.filter((/** @type {any} */ one) => one.type === "metric" && one.id !== event?.id);
+  const metrics = events.filter(
+    (/** @type {any} */ one) => one.type === "metric" && one.id !== event?.id,
+  );
   const others = events.filter((/** @type {any} */ one) => !metrics.includes(one));
   /** @param {any[]} some */
   const lines = (some) => h("ol", { class: "around" }, some.map(line));
