@@ -80,7 +80,7 @@ DOCUMENTED := schemas deploy examples
 docs: .venv-docs/ready  ## Build the site of docs/ in .run/site, every link and anchor checked.
 	rm -rf .run/site
 	.venv-docs/bin/zensical build --strict --clean
-	cp -r $(DOCUMENTED) .run/site/
+	tar -c --exclude=node_modules $(DOCUMENTED) | tar -x -C .run/site
 
 picture: $(VENV)/ready rabbitmq test-parts  ## Take docs/dashboard.png again, from the demo.
 	$(BIN)/python tools/make-picture
