@@ -60,11 +60,13 @@ test-version: $(VENV)/ready rabbitmq test-parts  ## With PYTHON=, in an environm
 	$(BIN)/python -m pytest tests/integration/test_exit_codes.py
 	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
 
-lint: $(VENV)/ready  ## Format, lint, types, import contracts.
+lint: $(VENV)/ready page-tools  ## Format, lint, types, import contracts, the page's code.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	.run/page-tools/tsc --project .
+	.run/page-tools/biome lint --error-on-warnings
 
 bench: $(VENV)/ready rabbitmq  ## The recorder beside its peers.
 	$(BIN)/python -m bench
@@ -78,7 +80,7 @@ DOCUMENTED := schemas deploy examples
 docs: .venv-docs/ready  ## Build the site of docs/ in .run/site, every link and anchor checked.
 	rm -rf .run/site
 	.venv-docs/bin/zensical build --strict --clean
-	cp -r $(DOCUMENTED) .run/site/
+	tar -c --exclude=node_modules $(DOCUMENTED) | tar -x -C .run/site
 
 picture: $(VENV)/ready rabbitmq test-parts  ## Take docs/dashboard.png again, from the demo.
 	$(BIN)/python tools/make-picture
@@ -116,7 +118,7 @@ $(VENV)/ready: $(VENV)/run requirements.lock
 	.venv-docs/bin/pip $(PIP_INSTALL) $(LOCKED) -r requirements-docs.lock
 	@touch $@
 
-.PHONY: python rabbitmq test-parts image-parts
+.PHONY: python rabbitmq test-parts image-parts page-tools
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -127,6 +129,9 @@ rabbitmq:
 
 test-parts:
 	@tools/get-parts $(TEST_PARTS)
+
+page-tools: $(VENV)/ready
+	@$(BIN)/python tools/get-page-tools
 
 image-parts:
 	@tools/get-parts $(IMAGE_PARTS)

@@ -1,6 +1,7 @@
 """Every example does what it says, against a running recorder."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import pytest
 
 pytestmark = pytest.mark.broker
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+CLIENT = ROOT / "docs" / "client.md"
+ANY_BROKER = "amqp://guest:guest@localhost:5672/"
 
 
 def npm_ci() -> None:
@@ -54,24 +58,37 @@ async def test_an_example_publishes_and_asks(amqp_url, start_recorder, command, 
     if needs:
         needs()
 
-    async def printed() -> str:
-        """Run it; its question may be quicker than its event is recorded."""
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [*command, amqp_url],
-            cwd=EXAMPLES,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    await until_its_event_is_printed([*command, amqp_url])
 
-    async with asyncio.timeout(60):
-        while "pve1 changed from online to offline" not in await printed():
-            pass
     assert recorder.count() >= 1
+
+
+async def test_the_client_of_the_docs_publishes_and_asks(amqp_url, start_recorder):
+    recorder = start_recorder(amqp_url)
+    recorder.wait_for("answering")
+    recorder.wait_for("recording")
+    (program,) = re.findall(r"```python\n(.+?)```", CLIENT.read_text(), re.DOTALL)
+    assert ANY_BROKER in program
+
+    await until_its_event_is_printed([sys.executable, "-c", program.replace(ANY_BROKER, amqp_url)])
+
+
+async def until_its_event_is_printed(command: list[str]) -> None:
+    """Run a program again and again: it may ask before its event is recorded."""
+    async with asyncio.timeout(60):
+        while True:
+            done = await asyncio.to_thread(
+                subprocess.run,
+                command,
+                cwd=EXAMPLES,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            if "pve1 changed from online to offline" in done.stdout:
+                return
 
 
 @pytest.mark.skipif(shutil.which("amqp-publish") is None, reason="amqp-tools is not installed")

@@ -9,7 +9,10 @@ const EVERY = 30_000;
 /** So far ahead an event may be dated and still be in a list. */
 const AHEAD = 15 * 3_600_000;
 
-/** @returns {Promise<{total: number, by: Record<string, number>}>} `by` severity */
+/**
+ * @param {AbortSignal} signal
+ * @returns {Promise<{total: number, by: Record<string, number>}>} `by` severity
+ */
 export async function openAlerts(signal) {
   const { buckets } = await get(
     "/api/events/histogram",
@@ -22,14 +25,18 @@ export async function openAlerts(signal) {
     },
     signal,
   );
+  /** @type {Record<string, number>} */
   const by = {};
   for (const bucket of buckets)
-    for (const [severity, count] of Object.entries(bucket.by))
+    for (const [severity, count] of /** @type {[string, number][]} */ (Object.entries(bucket.by)))
       by[severity] = (by[severity] ?? 0) + count;
   return { total: Object.values(by).reduce((sum, count) => sum + count, 0), by };
 }
 
-/** Tell how many there are, and again whenever that may have changed. */
+/**
+ * Tell how many there are, and again whenever that may have changed.
+ * @param {AbortSignal} over @param {(total: number) => void} tell
+ */
 export function watchAlerts(over, tell) {
   let timer = 0;
   async function look() {

@@ -24,15 +24,19 @@ export class ApiError extends Error {
 }
 
 export const token = {
+  /** @returns {string|null} */
   get: () => localStorage.getItem(KEY),
-  set: (text) => localStorage.setItem(KEY, text),
+  set: (/** @type {string} */ text) => localStorage.setItem(KEY, text),
   forget: () => localStorage.removeItem(KEY),
 };
 
 /** What the token says of its bearer; the gateway decides, this only hides buttons. */
 function caller() {
   try {
-    const part = token.get().split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const part = /** @type {string} */ (token.get())
+      .split(".")[1]
+      .replaceAll("-", "+")
+      .replaceAll("_", "/");
     return JSON.parse(atob(part));
   } catch {
     return {};
@@ -57,12 +61,14 @@ export function loginNeeded() {
  * @param {string} method
  * @param {string} path
  * @param {{query?: object, body?: any, signal?: AbortSignal, keepalive?: boolean}} [options]
+ * @returns {Promise<any>}
  */
 async function call(method, path, { query = {}, body, signal, keepalive } = {}) {
   const known = Object.entries(query).filter(([, value]) => value !== "" && value != null);
   const mark = path.includes("?") ? "&" : "?";
   const search = known.length ? `${mark}${new URLSearchParams(known)}` : "";
   const used = token.get();
+  /** @type {Record<string, string>} */
   const headers = {};
   if (used) headers.Authorization = `Bearer ${used}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -82,6 +88,7 @@ async function call(method, path, { query = {}, body, signal, keepalive } = {}) 
     state.dispatchEvent(new Event("doubt"));
     throw new ApiError(0, "The gateway does not answer.");
   }
+  /** @type {any} */
   let read = {};
   try {
     read = JSON.parse(text);
@@ -99,7 +106,11 @@ async function call(method, path, { query = {}, body, signal, keepalive } = {}) 
   throw failed;
 }
 
+/** @param {string} path @param {object} [query] @param {AbortSignal} [signal] */
 export const get = (path, query, signal) => call("GET", path, { query, signal });
+/** @param {string} path @param {any} [body] @param {object} [options] */
 export const post = (path, body, options) => call("POST", path, { body, ...options });
+/** @param {string} path @param {any} body */
 export const put = (path, body) => call("PUT", path, { body });
+/** @param {string} path */
 export const remove = (path) => call("DELETE", path);

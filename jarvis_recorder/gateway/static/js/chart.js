@@ -15,7 +15,11 @@ const styles = {
   month: new Intl.DateTimeFormat(undefined, { month: "short", year: "numeric" }),
 };
 
-/** Times as the reader's language writes them, and the day below where another one begins. */
+/**
+ * Times as the reader's language writes them, and the day below where another one begins.
+ * @param {unknown} _ @param {number[]} splits @param {unknown} __ @param {unknown} ___
+ * @param {number} step
+ */
 function timeLabels(_, splits, __, ___, step) {
   if (step >= 28 * DAY) return splits.map((at) => styles.month.format(at * 1000));
   if (step >= DAY) return splits.map((at) => styles.day.format(at * 1000));
@@ -34,10 +38,15 @@ function timeLabels(_, splits, __, ___, step) {
  * @param {(since: number, until: number) => void} zoomed seconds since 1970
  */
 export function chart(place, over, zoomed) {
+  /** @type {any} */
   let plot = null;
+  /** @type {any} */
   let shown = null;
 
-  /** A canvas knows no variables of a style sheet, nor which of two colours holds. */
+  /**
+   * A canvas knows no variables of a style sheet, nor which of two colours holds.
+   * @param {string} name
+   */
   function colour(name) {
     place.style.color = `var(--${name})`;
     return getComputedStyle(place).color;
@@ -48,7 +57,8 @@ export function chart(place, over, zoomed) {
     plot = null;
     if (!shown || over.aborted) return;
     const { buckets, bucketSeconds } = shown;
-    const starts = buckets.map(({ start }) => Date.parse(start) / 1000);
+    const starts = buckets.map((/** @type {any} */ { start }) => Date.parse(start) / 1000);
+    /** @type {number[]} */
     let below = buckets.map(() => 0);
     // The lowest of the stack is the worst; what is higher is drawn first, the others over it.
     const sums = SEVERITIES.map((name) => {
@@ -70,7 +80,12 @@ export function chart(place, over, zoomed) {
         cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { show: false } },
         scales: {
           x: { range: () => [starts[0], starts.at(-1) + bucketSeconds] },
-          y: { range: (_, __, most) => [0, Math.max(most, 4)] },
+          y: {
+            range: (/** @type {any} */ _, /** @type {any} */ __, /** @type {number} */ most) => [
+              0,
+              Math.max(most, 4),
+            ],
+          },
         },
         axes: [
           { ...axis, values: timeLabels, space: 70 },
@@ -93,7 +108,7 @@ export function chart(place, over, zoomed) {
         ],
         hooks: {
           setSelect: [
-            (self) => {
+            (/** @type {any} */ self) => {
               if (self.select.width < 4) return;
               zoomed(
                 self.posToVal(self.select.left, "x"),
@@ -118,9 +133,12 @@ export function chart(place, over, zoomed) {
     plot?.destroy();
   });
 
-  return (histogram) => {
+  return (/** @type {any} */ histogram) => {
     shown = histogram.buckets.length ? histogram : null;
-    const total = histogram.buckets.reduce((sum, { count }) => sum + count, 0);
+    const total = histogram.buckets.reduce(
+      (/** @type {number} */ sum, /** @type {any} */ { count }) => sum + count,
+      0,
+    );
     place.setAttribute("aria-label", `${total} events over time, by severity`);
     draw();
     return total;

@@ -3,21 +3,25 @@
 import { h, svg } from "./dom.js";
 import { bytes } from "./format.js";
 
+/** @type {[number, string][]} */
 const LEVELS = [
   [0.9, "high"],
   [0.75, "raised"],
 ];
 
+/** @param {any} value @returns {any[]} */
 function list(value) {
   return Array.isArray(value) ? value.filter((one) => one && typeof one === "object") : [];
 }
 
+/** @param {unknown} used @param {unknown} whole */
 function share(used, whole) {
   return typeof used === "number" && typeof whole === "number" && whole > 0
     ? Math.min(Math.max(used / whole, 0), 1)
     : null;
 }
 
+/** @type {[string, Measure, (one: any) => string][]} */
 const MEASURES = [
   ["CPU", (one) => share(one.cpu, 1), (one) => `of ${one.maxcpu ?? "?"} cores`],
   [
@@ -32,9 +36,15 @@ const MEASURES = [
   ],
 ];
 
+/**
+ * @typedef {{kind: string, key: string, name: string, one: any}} Machine
+ * @typedef {(one: any) => number|null} Measure
+ */
+
 /** @param {any} snapshot */
 export function machines(snapshot) {
   const body = snapshot?.snapshot ?? {};
+  /** @param {string} kind @param {string} key @returns {Machine[]} */
   const named = (kind, key) =>
     list(body[kind]).map((one) => ({
       kind,
@@ -45,6 +55,10 @@ export function machines(snapshot) {
   return { nodes: named("nodes", "name"), vms: named("vms", "vmid") };
 }
 
+/**
+ * @param {string} name @param {number|null} value @param {string} words
+ * @param {(number|null)[]|false} past
+ */
 function meter(name, value, words, past) {
   if (value === null)
     return h("div", { class: "meter" }, h("span", {}, name), h("span", { class: "muted" }, "–"));
@@ -98,9 +112,11 @@ function sparkline(values) {
   );
 }
 
+/** @param {Machine} machine @param {Map<string, any>[]} history */
 function machine({ kind, key, name, one }, history) {
   const status = String(one.status ?? "unknown");
   const up = ["online", "running"].includes(status);
+  /** @param {Measure} measure */
   const past = (measure) =>
     history.length > 1 && history.map((of) => (of.has(key) ? measure(of.get(key)) : null));
   return h(
@@ -135,10 +151,13 @@ export function clusterView(snapshot, earlier = [], { folded = false } = {}) {
     return new Map([...known.nodes, ...known.vms].map(({ key, one: of }) => [key, of]));
   });
   const quorum = snapshot.snapshot?.quorum;
+  /** @param {Machine[]} many */
   const down = (many) =>
     many.filter(({ one }) => !["online", "running"].includes(String(one.status))).length;
+  /** @param {string} word @param {Machine[]} many */
   const title = (word, many) =>
     `${word}: ${many.length}${down(many) ? `, ${down(many)} down` : ""}`;
+  /** @param {Machine[]} many */
   const cards = (many) =>
     h(
       "ul",

@@ -5,7 +5,10 @@ import { machines } from "./cluster.js";
 
 const GOOD_FOR = 60_000;
 
-/** A cluster's name for people; the publisher may have given none. */
+/**
+ * A cluster's name for people; the publisher may have given none.
+ * @param {string|null|undefined} cluster
+ */
 export const nameOf = (cluster) => cluster || "unnamed cluster";
 
 /** @type {{at: number, names: Promise<string[]>}|null} */
@@ -30,24 +33,34 @@ export function clusterNames() {
 }
 
 // A name that is empty is one, too: it has to be sent.
+/** @param {string} cluster @param {object} query */
 const of = (cluster, query) => new URLSearchParams({ cluster, ...query });
 
-/** @returns {Promise<any[]>} a cluster's snapshots without their bodies, newest first */
+/**
+ * @param {string} cluster @param {object} query @param {AbortSignal} signal
+ * @returns {Promise<any[]>} a cluster's snapshots without their bodies, newest first
+ */
 export async function snapshotHeads(cluster, query, signal) {
   return (await get(`/api/snapshots?${of(cluster, query)}`, {}, signal)).snapshots;
 }
 
-/** @returns {Promise<any|null>} the snapshot of a cluster in force at a moment, whole */
+/**
+ * @param {string} cluster @param {string} timestamp @param {AbortSignal} signal
+ * @returns {Promise<any|null>} the snapshot of a cluster in force at a moment, whole
+ */
 export async function snapshotAt(cluster, timestamp, signal) {
   try {
     return (await get(`/api/snapshots/at?${of(cluster, { timestamp })}`, {}, signal)).snapshot;
-  } catch (error) {
+  } catch (/** @type {any} */ error) {
     if (error.status === 404) return null;
     throw error;
   }
 }
 
-/** @returns {Promise<any>} events and turns around a moment; `cluster` null where there is none */
+/**
+ * @param {string|null} cluster @param {object} query @param {AbortSignal} signal
+ * @returns {Promise<any>} events and turns around a moment; `cluster` null where there is none
+ */
 export async function timelineAround(cluster, query, signal) {
   const path = cluster === null ? "/api/timeline" : `/api/timeline?${of(cluster, {})}`;
   return get(path, query, signal);
@@ -55,7 +68,8 @@ export async function timelineAround(cluster, query, signal) {
 
 /**
  * The cluster that a node belonged to, as its snapshot of then says; null where none or several do.
- * @param {string[]} names
+ * @param {string} node @param {string[]} names @param {string} timestamp
+ * @param {AbortSignal} signal
  */
 export async function clusterOfNode(node, names, timestamp, signal) {
   const found = await Promise.all(

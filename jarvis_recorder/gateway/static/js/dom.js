@@ -3,10 +3,11 @@
 /**
  * Make an element. Properties starting with "on" are listeners, the rest attributes;
  * `false`, `null` and `undefined` leave an attribute or a child out.
- * @param {string} tag
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
  * @param {Record<string, any>} [attributes]
  * @param {...(Node|string|number|null|undefined|false|any[])} children
- * @returns {HTMLElement}
+ * @returns {HTMLElementTagNameMap[K]}
  */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -14,7 +15,14 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Like `h`, for SVG. */
+/**
+ * Like `h`, for SVG.
+ * @template {keyof SVGElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...any} children
+ * @returns {SVGElementTagNameMap[K]}
+ */
 export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   fill(element, attributes, children);
@@ -24,11 +32,12 @@ export function svg(tag, attributes = {}, ...children) {
 // What would reorder or hide text is shown as such; joiners shape emoji and letters.
 const HIDDEN = /(?![\n\r\t\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
-/** Return what an element may have for children, of what `h` takes. */
+/** Return what an element may have for children, of what `h` takes. @param {...any} children */
 export function text(...children) {
   return whole(children);
 }
 
+/** @param {any[]} children @returns {(Node|string)[]} */
 function whole(children) {
   return children
     .flat(Infinity)
@@ -36,6 +45,7 @@ function whole(children) {
     .map((child) => (child instanceof Node ? child : String(child).replace(HIDDEN, "\ufffd")));
 }
 
+/** @param {any} element @param {Record<string, any>} attributes @param {any[]} children */
 function fill(element, attributes, children) {
   element.append(...whole(children));
   for (const [name, value] of Object.entries(attributes)) {
@@ -46,26 +56,34 @@ function fill(element, attributes, children) {
   }
 }
 
-/** What an element showed when it was made; ages go on by themselves and tell nothing new. */
+/**
+ * What an element showed when it was made; ages go on by themselves and tell nothing new.
+ * @type {WeakMap<Element, string>}
+ */
 const prints = new WeakMap();
 
+/** @param {Element} element */
 function print(element) {
   if (!prints.has(element))
     prints.set(element, element.outerHTML.replace(/(<time data-ago[^>]*>)[^<]*/g, "$1"));
   return prints.get(element);
 }
 
-/** Note what rows show before anybody changes them. */
+/** Note what rows show before anybody changes them. @template {Element} E @param {E} fresh */
 function noted(fresh) {
   rowsOf(fresh).forEach(print);
   return fresh;
 }
 
-const rowsOf = (region) => [...region.querySelectorAll("[data-row]")];
+/** @param {Element} region @returns {HTMLElement[]} */
+const rowsOf = (region) => [
+  .../** @type {NodeListOf<any>} */ (region.querySelectorAll("[data-row]")),
+];
 
 /**
  * What would come and go by a `refill`, and whether a row would stand elsewhere. Rows that only
  * come after the last one move no other.
+ * @param {Element} region @param {Element} fresh
  */
 export function difference(region, fresh) {
   const [old, next] = [region, fresh].map((of) => rowsOf(of).map((row) => row.dataset.row));
@@ -76,7 +94,10 @@ export function difference(region, fresh) {
   };
 }
 
-/** Show what changed in rows that stay where they are, and which are gone. */
+/**
+ * Show what changed in rows that stay where they are, and which are gone.
+ * @param {Element} region @param {Element} fresh
+ */
 export function renew(region, fresh) {
   noted(fresh);
   const next = new Map(rowsOf(fresh).map((row) => [row.dataset.row, row]));
@@ -93,12 +114,14 @@ export function renew(region, fresh) {
  * Put new children into a region. A row (`data-row`) that shows the same stays the same element,
  * so that neither a click, a selection nor what a row is about to do is lost; of all others the
  * focus and what was unfolded stay (elements are known again by `data-key`).
+ * @param {Element} region @param {...any} children
  */
 export function refill(region, ...children) {
   const fresh = noted(h("div", {}, children));
   keepingPlace(region, () => patch(region, fresh));
 }
 
+/** @param {Element} region @param {Element} fresh */
 function patch(region, fresh) {
   const old = new Map(
     [...region.children].filter((one) => keyOf(one)).map((one) => [keyOf(one), one]),
@@ -120,17 +143,21 @@ function patch(region, fresh) {
   }
 }
 
+/** @param {any} element @returns {string|undefined} */
 const keyOf = (element) => element.dataset.row ?? element.dataset.rows;
 
+/** @param {any} region @param {() => void} change */
 function keepingPlace(region, change) {
   const within = region.contains(document.activeElement);
-  const focused = within && document.activeElement.dataset.key;
+  const focused = within && /** @type {any} */ (document.activeElement).dataset.key;
   const place = within && rowsOf(region).findIndex((row) => row.contains(document.activeElement));
   const open = new Set(
-    [...region.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key),
+    [.../** @type {NodeListOf<any>} */ (region.querySelectorAll("details[open][data-key]"))].map(
+      (one) => one.dataset.key,
+    ),
   );
   change();
-  for (const one of region.querySelectorAll("[data-key]")) {
+  for (const one of /** @type {NodeListOf<any>} */ (region.querySelectorAll("[data-key]"))) {
     if (one.localName === "details" && open.has(one.dataset.key)) one.open = true;
     if (focused && one.dataset.key === focused && one !== document.activeElement)
       one.focus({ preventScroll: true });
@@ -138,10 +165,14 @@ function keepingPlace(region, change) {
   if (within && !region.contains(document.activeElement)) focusRow(region, place);
 }
 
-/** Focus what can be done with a row, or the region where there is none: never nothing at all. */
+/**
+ * Focus what can be done with a row, or the region where there is none: never nothing at all.
+ * @param {HTMLElement} region @param {number} [place]
+ */
 export function focusRow(region, place = 0) {
   const rows = rowsOf(region);
   const row = rows[Math.min(Math.max(place, 0), rows.length - 1)];
+  /** @type {any} */
   const target = row
     ? [...row.querySelectorAll(".undoable > button"), ...row.querySelectorAll("summary, a, button")]
         // What is folded takes no focus.
@@ -151,19 +182,22 @@ export function focusRow(region, place = 0) {
   (target ?? region).focus({ preventScroll: true });
 }
 
-const status = () => document.getElementById("said");
+const status = () => /** @type {HTMLElement} */ (document.getElementById("said"));
 
-/** Say something to those who hear the page. */
+/** Say something to those who hear the page. @param {string} text */
 export function announce(text) {
   status().textContent = text;
 }
 
-/** A region with a heading. */
+/** A region with a heading. @param {string|any[]} title @param {...any} children */
 export function panel(title, ...children) {
   return h("section", { class: "panel" }, h("h2", {}, title), children);
 }
 
-/** Names and values, one below the other; those without a value are left out. */
+/**
+ * Names and values, one below the other; those without a value are left out.
+ * @param {[string, any][]} facts
+ */
 export function factList(facts) {
   return h(
     "dl",
@@ -174,12 +208,14 @@ export function factList(facts) {
   );
 }
 
+/** @param {string} text */
 export function empty(text) {
   return h("p", { class: "empty" }, text);
 }
 
 /**
  * Ask before something that cannot be undone.
+ * @param {string} question @param {string} verb
  * @returns {Promise<boolean>}
  */
 export function confirmed(question, verb) {

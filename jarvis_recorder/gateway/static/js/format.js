@@ -6,6 +6,7 @@ export const SEVERITIES = ["critical", "error", "warning", "info"];
 export const TYPES = ["alert", "action", "status", "metric"];
 export const SOURCES = ["monitor", "user", "jarvis", "system"];
 
+/** @type {Record<string, string>} */
 const SIGNS = { critical: "■", error: "◆", warning: "▲", info: "○" };
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const dayClock = new Intl.DateTimeFormat(undefined, {
@@ -19,6 +20,7 @@ const yearClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", time
 const number = new Intl.NumberFormat();
 const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
+/** @param {any} moment */
 export function when(moment) {
   if (!moment) return h("span", { class: "muted" }, "–");
   const at = new Date(moment);
@@ -32,7 +34,7 @@ export function when(moment) {
   return h("time", { datetime: moment, title: String(moment) }, style.format(at));
 }
 
-/** Seconds as the two largest units: "3 h 12 min". */
+/** Seconds as the two largest units: "3 h 12 min". @param {number} seconds */
 export function span(seconds) {
   const left = Math.max(0, Math.round(seconds));
   if (left < 60) return `${left} s`;
@@ -41,6 +43,7 @@ export function span(seconds) {
   return `${Math.floor(left / 86400)} d ${Math.floor((left % 86400) / 3600)} h`;
 }
 
+/** @param {string} moment */
 function age(moment) {
   const seconds = Math.round((Date.now() - Date.parse(moment)) / 1000);
   // A clock may be a little off; what is further ahead is said to be.
@@ -49,6 +52,7 @@ function age(moment) {
   return `${minutes > 0 && minutes < 60 ? `${minutes} min` : span(seconds)} ago`;
 }
 
+/** @param {any} moment */
 export function ago(moment) {
   if (!moment) return h("span", { class: "muted" }, "none yet");
   return h("time", { "data-ago": true, datetime: moment, title: String(moment) }, age(moment));
@@ -57,22 +61,29 @@ export function ago(moment) {
 /** Have all ages go on, whether anything else comes or not. */
 export function keepAges() {
   setInterval(() => {
-    for (const one of document.querySelectorAll("time[data-ago]")) {
+    for (const one of /** @type {NodeListOf<HTMLTimeElement>} */ (
+      document.querySelectorAll("time[data-ago]")
+    )) {
       const text = age(one.dateTime);
       if (one.textContent !== text) one.textContent = text;
     }
   }, 5_000);
 }
 
-/** With one digit behind the point, or what the reader's language has there. */
+/**
+ * With one digit behind the point, or what the reader's language has there.
+ * @param {number} value
+ */
 export function tenths(value) {
   return short.format(value);
 }
 
+/** @param {unknown} value */
 export function count(value) {
   return typeof value === "number" ? number.format(value) : "–";
 }
 
+/** @param {unknown} value */
 export function bytes(value) {
   if (typeof value !== "number") return "–";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -85,6 +96,7 @@ export function bytes(value) {
   return `${left >= 100 ? number.format(Math.round(left)) : short.format(left)} ${units[unit]}`;
 }
 
+/** @param {string} name */
 export function severity(name) {
   return h(
     "span",
@@ -94,7 +106,10 @@ export function severity(name) {
   );
 }
 
-/** JSON laid out for reading, where nothing is lost by it (a large number would be); else as it is. */
+/**
+ * JSON laid out for reading, where nothing is lost by it (a large number would be); else as it is.
+ * @param {unknown} value
+ */
 export function laidOut(value) {
   if (typeof value !== "string") return JSON.stringify(value, null, 2);
   try {
@@ -105,12 +120,13 @@ export function laidOut(value) {
   }
 }
 
-/** What `<input type="datetime-local">` shows for a moment, and back. */
+/** What `<input type="datetime-local">` shows for a moment, and back. @param {string} moment */
 export function toInput(moment) {
   const at = new Date(moment);
   if (Number.isNaN(at.getTime())) return "";
   return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
 }
+/** @param {string} text */
 export function fromInput(text) {
   const at = new Date(text);
   return Number.isNaN(at.getTime()) ? "" : at.toISOString();

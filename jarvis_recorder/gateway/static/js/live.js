@@ -2,15 +2,25 @@
 
 import { loginNeeded, token } from "./api.js";
 
-/** Dispatches a CustomEvent by the name of each server-sent event, and "state". */
-export const live = new EventTarget();
+/**
+ * @typedef {(type: string, listener: (event: CustomEvent) => void,
+ *   options?: AddEventListenerOptions) => void} Listen
+ */
+
+/**
+ * Dispatches a CustomEvent by the name of each server-sent event, and "state".
+ * @type {{addEventListener: Listen} & EventTarget}
+ */
+export const live = /** @type {any} */ (new EventTarget());
 
 const SILENCE = 40_000; // the gateway says something every 15 s
 const LONGEST_WAIT = 15_000;
 
+/** @type {AbortController|null} */
 let running = null;
 let now = "";
 
+/** @param {string} state */
 function say(state) {
   now = state;
   live.dispatchEvent(new CustomEvent("state", { detail: state }));
@@ -28,6 +38,7 @@ export function stop() {
   running = null;
 }
 
+/** @param {AbortSignal} over */
 async function follow(over) {
   let wait = 500;
   while (!over.aborted) {
@@ -47,6 +58,7 @@ async function follow(over) {
   }
 }
 
+/** @param {AbortSignal} over @param {() => void} worked */
 async function read(over, worked) {
   const silent = new AbortController();
   const end = () => silent.abort();
@@ -60,7 +72,9 @@ async function read(over, worked) {
     });
     if (answer.status === 401 && used === token.get()) loginNeeded();
     if (!answer.ok) throw new Error(`answered ${answer.status}`);
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const reader = /** @type {ReadableStream} */ (answer.body)
+      .pipeThrough(new TextDecoderStream())
+      .getReader();
     const parse = parser();
     for (;;) {
       const { value, done } = await reader.read();
@@ -83,9 +97,9 @@ async function read(over, worked) {
 /** Return what takes pieces of a stream and dispatches its events (HTML standard, 9.2). */
 function parser() {
   let rest = "";
-  return (piece) => {
+  return (/** @type {string} */ piece) => {
     const blocks = (rest + piece).split("\n\n");
-    rest = blocks.pop();
+    rest = /** @type {string} */ (blocks.pop());
     for (const block of blocks) {
       let name = "message";
       const data = [];

@@ -39,6 +39,7 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
   pulse.addEventListener("away", grey, { signal: over });
   pulse.addEventListener("back", () => filled && refresh(), { signal: over });
 
+  /** @param {boolean} asked by the reader */
   async function start(asked) {
     clearTimeout(timer);
     const mine = ++latest;
@@ -70,10 +71,11 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
     old.hidden = false;
   }
 
+  /** @param {any} error @param {boolean} asked */
   function failed(error, asked) {
     const passes = error.passes === true;
     if (error.status === undefined) console.error(error);
-    const stays = filled && passes;
+    const stays = /** @type {boolean} */ (filled && passes);
     if (stays) grey();
     else content.replaceChildren();
     // What comes by itself and fails is said without moving what is shown.
@@ -91,8 +93,12 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
   return { load, refresh, content, show: held.show };
 }
 
-/** What waits until nobody is at the rows, or until it is asked for. */
+/**
+ * What waits until nobody is at the rows, or until it is asked for.
+ * @param {HTMLElement} region @param {HTMLElement} content @param {AbortSignal} over
+ */
 function holding(region, content, over) {
+  /** @type {any} */
   let waiting = null;
   let timer = 0;
   const button = h("button", { type: "button", class: "news", hidden: true, onclick: take });
@@ -132,6 +138,7 @@ function holding(region, content, over) {
 /**
  * Return what has `work` done soon after a call, and once more `gap` ms later: what is published
  * may be seen a moment before it is recorded. However many calls, once in a gap.
+ * @param {() => void} work @param {AbortSignal} over @param {number} [delay] @param {number} [gap]
  */
 export function soon(work, over, delay = 120, gap = 1_000) {
   let timer = 0;
@@ -148,14 +155,17 @@ export function soon(work, over, delay = 120, gap = 1_000) {
   };
 }
 
-/** A button's work: disabled meanwhile, what fails is said next to it. */
+/**
+ * A button's work: disabled meanwhile, what fails is said next to it.
+ * @param {HTMLButtonElement} button @param {() => Promise<any>} work
+ */
 export function act(button, work) {
   button.addEventListener("click", async () => {
     button.disabled = true;
-    button.parentElement.querySelector(".failed")?.remove();
+    /** @type {Element} */ (button.parentElement).querySelector(".failed")?.remove();
     try {
       await work();
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       button.after(h("span", { class: "failed", role: "alert" }, error.message));
     } finally {
       button.disabled = false;

@@ -4,14 +4,21 @@ import { get } from "./api.js";
 
 const MOST_CALLS = 20;
 
+/** @typedef {{type: string, cursor: string|null, events: any[], over: boolean}} Stream */
+
 /**
  * Return events that a question asks for, newest first, and where older ones begin, if there may
  * be any. `types` are asked for one by one: an empty one is all of them.
- * @param {{limit: number, types: string[]}} question @param {any} from @param {AbortSignal} signal
+ * @param {{limit: number, types: string[], [filter: string]: any}} question
+ * @param {any} from @param {AbortSignal} signal
  */
 export async function look({ types, ...question }, from, signal) {
   // What was given back before stays as it was, so that the same page can be tried again.
-  const streams = (from?.streams ?? types.map(beginning)).map((one) => ({ ...one }));
+  /** @type {Stream[]} */
+  const streams = (from?.streams ?? types.map(beginning)).map((/** @type {Stream} */ one) => ({
+    ...one,
+  }));
+  /** @type {any[]} */
   const events = [];
   let calls = 0;
   while (events.length < question.limit) {
@@ -29,10 +36,12 @@ export async function look({ types, ...question }, from, signal) {
   return { events, older: more ? { question: { types, ...question }, streams } : null };
 }
 
+/** @param {string} type @returns {Stream} */
 function beginning(type) {
   return { type, cursor: null, events: [], over: false };
 }
 
+/** @param {Stream} stream @param {object} question @param {AbortSignal} signal */
 async function fill(stream, question, signal) {
   const { type, cursor } = stream;
   const page = await get("/api/memory/events", { ...question, type, cursor }, signal);
@@ -41,12 +50,15 @@ async function fill(stream, question, signal) {
   stream.over = !page.nextCursor;
 }
 
-/** Times have all the same length, and so compare as texts. */
+/**
+ * Times have all the same length, and so compare as texts.
+ * @param {Stream[]} streams @returns {Stream|null}
+ */
 function newest(streams) {
-  const rank = ({ events: [{ timestamp, id }] }) => [timestamp, id];
+  const rank = (/** @type {Stream} */ { events: [{ timestamp, id }] }) => [timestamp, id];
   return streams
     .filter((one) => one.events.length)
-    .reduce((best, one) => {
+    .reduce((/** @type {Stream|null} */ best, one) => {
       if (!best) return one;
       const [[time, id], [otherTime, otherId]] = [rank(one), rank(best)];
       return time > otherTime || (time === otherTime && id > otherId) ? one : best;

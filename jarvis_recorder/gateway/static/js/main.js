@@ -18,6 +18,10 @@ import { moment } from "./views/moment.js";
 import { now } from "./views/now.js";
 import { preferences } from "./views/preferences.js";
 
+/**
+ * @typedef {(root: HTMLElement, params: URLSearchParams, over: AbortSignal) => any} View
+ * @type {Record<string, [string, View]>}
+ */
 const VIEWS = {
   now: ["Now", now],
   events: ["Events", events],
@@ -27,6 +31,7 @@ const VIEWS = {
   "dead-letters": ["Dead letters", deadLetters],
 };
 
+/** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id);
 const content = byId("content");
 /** What goes on while somebody is logged in. */
@@ -124,7 +129,7 @@ byId("nav").append(
     h("a", { href: link(name), "data-view": name }, title),
   ),
 );
-byId("skip").addEventListener("click", (event) => {
+byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
   event.preventDefault();
   content.focus();
 });

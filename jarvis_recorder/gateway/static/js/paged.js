@@ -3,10 +3,17 @@
 import { h } from "./dom.js";
 import { keep } from "./load.js";
 
-/** A list with a button for its next page; it begins again when it is loaded again. */
+/**
+ * A list with a button for its next page; it begins again when it is loaded again.
+ * @param {HTMLElement} region @param {AbortSignal} over
+ * @param {(cursor: string|null, signal: AbortSignal) => Promise<any>} fetch
+ * @param {string} name of the list in a page @param {(all: any[]) => any} render
+ */
 export function paged(region, over, fetch, name, render) {
+  /** @type {any[]} */
   let all = [];
   let pages = 1;
+  /** @type {string|null} */
   let cursor = null;
   const kept = keep(
     region,
@@ -15,6 +22,7 @@ export function paged(region, over, fetch, name, render) {
       const found = [];
       cursor = null;
       for (let page = 0; page < pages; page += 1) {
+        /** @type {any} */
         const answer = await fetch(cursor, signal);
         found.push(...answer[name]);
         cursor = answer.nextCursor;
@@ -38,7 +46,7 @@ export function paged(region, over, fetch, name, render) {
         ),
     ];
   }
-  async function more({ currentTarget: button }) {
+  async function more(/** @type {any} */ { currentTarget: button }) {
     button.disabled = true;
     try {
       const answer = await fetch(cursor, over);
@@ -46,7 +54,7 @@ export function paged(region, over, fetch, name, render) {
       cursor = answer.nextCursor;
       pages += 1;
       kept.show(lines, true);
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       button.disabled = false;
       if (!over.aborted) button.after(h("span", { class: "failed", role: "alert" }, error.message));
     }

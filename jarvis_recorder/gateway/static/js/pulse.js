@@ -14,12 +14,18 @@ const QUIET = 600_000;
  */
 export const pulse = new EventTarget();
 
-/** `away`: why nothing is recorded, empty where it is; `newest`: the newest that is recorded. */
+/**
+ * `away`: why nothing is recorded, empty where it is; `newest`: the newest that is recorded.
+ * @typedef {{away: string, since: Date|null, newest: Date|null, checked: boolean}} Known
+ * @type {Known}
+ */
 let known = { away: "", since: null, newest: null, checked: false };
 let streaming = "connecting";
+/** @type {AbortController|null} */
 let running = null;
 let beats = 0;
 let timer = 0;
+/** @type {AbortController|null} */
 let beating = null;
 
 /** @returns {{name: string, since: Date|null, why: string}} */
@@ -27,7 +33,7 @@ export function condition() {
   const { away, since, newest, checked } = known;
   if (away) return { name: "away", since, why: away };
   if (!checked || streaming !== "live") return { name: streaming, since: null, why: "" };
-  const quiet = newest && Date.now() - newest > QUIET;
+  const quiet = newest && Date.now() - /** @type {any} */ (newest) > QUIET;
   return { name: quiet ? "quiet" : "recording", since: quiet ? newest : null, why: "" };
 }
 
@@ -51,7 +57,7 @@ export function doubt() {
 }
 
 async function beat() {
-  const mine = running;
+  const mine = /** @type {AbortController} */ (running);
   beating = mine;
   clearTimeout(timer);
   let away = "";
@@ -60,7 +66,7 @@ async function beat() {
     const signal = AbortSignal.any([mine.signal, AbortSignal.timeout(LONGEST)]);
     if (beats++ % BEATS_BETWEEN_STATS && !known.away) await get("/api/health", {}, signal);
     else [away, newest] = read(await get("/api/stats", {}, signal));
-  } catch (error) {
+  } catch (/** @type {any} */ error) {
     // An answer that refuses is an answer.
     if (error.status === undefined) away = "The gateway does not answer.";
     else if (error.isAway) away = error.message;
@@ -71,6 +77,7 @@ async function beat() {
   timer = setTimeout(beat, BEAT);
 }
 
+/** @param {string} away @param {Date|null} newest */
 function turn(away, newest) {
   const before = known.away;
   known = { away, since: away ? (known.since ?? new Date()) : null, newest, checked: true };
@@ -79,6 +86,7 @@ function turn(away, newest) {
   pulse.dispatchEvent(new Event("change"));
 }
 
+/** @param {any} stats @returns {[string, Date|null]} */
 function read({ holdings, activity }) {
   const times = [holdings.events, holdings.conversations, holdings.clusterSnapshots].map(
     ({ newest }) => Math.min(Date.parse(newest ?? "") || 0, Date.now()),

@@ -13,6 +13,7 @@ export function link(name, params = {}) {
   return `#/${name}${known.length ? `?${new URLSearchParams(known)}` : ""}`;
 }
 
+/** @param {string} name @param {Record<string, any>} [params] */
 export function go(name, params) {
   location.hash = link(name, params);
 }

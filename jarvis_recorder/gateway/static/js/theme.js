@@ -5,6 +5,7 @@ const ORDER = ["system", "light", "dark"];
 /** Says "change" when the colours did. */
 export const theme = new EventTarget();
 
+/** @param {HTMLElement} button */
 export function themeSwitch(button) {
   const root = document.documentElement;
   const say = () => {

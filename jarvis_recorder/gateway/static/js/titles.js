@@ -8,28 +8,33 @@ const LONGEST = 120;
 
 /** The first words do not change. @type {Map<string, Promise<string>>} */
 const known = new Map();
+/** @type {(() => void)[]} */
 const waiting = [];
 let running = 0;
 
-/** @returns {Promise<string>} the first words, empty where the user said nothing at the beginning */
+/**
+ * @param {string} session
+ * @returns {Promise<string>} the first words, empty where the user said nothing at the beginning
+ */
 export function titleOf(session) {
   if (!known.has(session)) {
     if (known.size > 1_000) known.clear();
     known.set(session, inTurn(() => firstWords(session)));
-    known.get(session).then(
+    /** @type {Promise<string>} */ (known.get(session)).then(
       (title) => title || known.delete(session),
       () => known.delete(session),
     );
   }
-  return known.get(session);
+  return /** @type {Promise<string>} */ (known.get(session));
 }
 
+/** @param {string} session */
 async function firstWords(session) {
   const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
   return titleIn((await get(path, { limit: LOOKED_THROUGH })).turns);
 }
 
-/** @returns {string} the title by a conversation's first turns */
+/** @param {any[]} turns @returns {string} the title by a conversation's first turns */
 export function titleIn(turns) {
   const first = turns.find(({ role }) => role === "user")?.content ?? "";
   const words = first.replace(/\s+/g, " ").trim();
@@ -37,7 +42,10 @@ export function titleIn(turns) {
   return letters.length > LONGEST ? `${letters.slice(0, LONGEST).join("")}…` : words;
 }
 
-/** Few at once: the stream and what the reader asks for need connections, too. */
+/**
+ * Few at once: the stream and what the reader asks for need connections, too.
+ * @param {() => Promise<string>} work @returns {Promise<string>}
+ */
 function inTurn(work) {
   return new Promise((resolve, reject) => {
     waiting.push(async () => {
@@ -51,6 +59,6 @@ function inTurn(work) {
         waiting.shift()?.();
       }
     });
-    if (running < AT_ONCE) waiting.shift()();
+    if (running < AT_ONCE) /** @type {() => void} */ (waiting.shift())();
   });
 }

@@ -14,15 +14,19 @@ const PAGE = 1_000;
  * @param {string} marked the number of a turn, empty for the last one
  */
 export function transcript(region, over, session, marked) {
-  /** All pages; the last one is asked for again, for what was said since. */
+  /**
+   * All pages; the last one is asked for again, for what was said since.
+   * @type {{cursor: string|null, turns: any[]}[]}
+   */
   let pages = [{ cursor: null, turns: [] }];
   let first = 0;
   let opened = false;
   const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
 
+  /** @param {AbortSignal} signal */
   async function fetch(signal) {
     const found = pages.slice(0, -1);
-    let { cursor } = pages.at(-1);
+    let { cursor } = /** @type {{cursor: string|null}} */ (pages.at(-1));
     do {
       const page = await get(path, { limit: PAGE, cursor }, signal);
       found.push({ cursor, turns: page.turns });
@@ -63,6 +67,7 @@ export function transcript(region, over, session, marked) {
     return list();
   });
 
+  /** @param {any} turn */
   function changed(turn) {
     pages = pages.map(({ cursor, turns }) => ({
       cursor,
@@ -80,7 +85,7 @@ export function transcript(region, over, session, marked) {
   }
 
   function earlier() {
-    const before = region.querySelector(".turn");
+    const before = /** @type {Element} */ (region.querySelector(".turn"));
     const place = before.getBoundingClientRect().top;
     first = Math.max(0, first - SHOWN);
     kept.show(list, true);
@@ -126,7 +131,7 @@ function turnItem(turn, marked, changed) {
       h("a", { href: link("moment", { at: turn.timestamp }) }, "Moment"),
     ),
     h("p", { class: "said", dir: "auto" }, turn.content),
-    calls.map((tool, index) =>
+    calls.map((/** @type {any} */ tool, /** @type {number} */ index) =>
       h(
         "details",
         { "data-key": `tool-${turn.id}-${index}` },

@@ -4,7 +4,7 @@ import { announce, focusRow, h } from "./dom.js";
 
 const UNDO_SECONDS = 10;
 
-/** What waits, by its key. @type {Map<string, {done: () => void}>} */
+/** What waits, by its key. @type {Map<string, {timer: number, done: () => void}>} */
 const waiting = new Map();
 
 /** Do at once whatever waits: the reader leaves. */
@@ -21,6 +21,7 @@ addEventListener("pagehide", settle);
 export function undoable({ key, verb, past, what, work }) {
   const place = h("span", { class: "undoable" }, waiting.has(key) ? undo() : begin());
 
+  /** @param {string} name @param {string} title @param {(event: MouseEvent) => void} onclick */
   function button(name, title, onclick) {
     return h(
       "button",
@@ -46,7 +47,7 @@ export function undoable({ key, verb, past, what, work }) {
   }
 
   function undo() {
-    return button("undo", "Undo", ({ detail }) => {
+    return button("undo", "Undo", (/** @type {MouseEvent} */ { detail }) => {
       // The second half of a double click is meant for the button that was here.
       if (detail > 1 || !waiting.has(key)) return;
       forget();
@@ -68,11 +69,12 @@ export function undoable({ key, verb, past, what, work }) {
       // It goes out even where the page is closed.
       await work({ keepalive: true });
       say(h("span", { class: "muted" }, past));
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       say(begin(), h("span", { class: "failed", role: "alert" }, error.message));
     }
   }
 
+  /** @param {...Node} words */
   function say(...words) {
     // The row may have been made again meanwhile.
     const shown = document.querySelector(`[data-key="undo-${CSS.escape(key)}"]`);
@@ -82,6 +84,7 @@ export function undoable({ key, verb, past, what, work }) {
     if (focused) focusNext(where);
   }
 
+  /** @param {Element} from */
   function focusNext(from) {
     const row = from.closest("[data-row]");
     const list = row?.parentElement;

@@ -23,7 +23,7 @@ export function conversations(root, params, over) {
     {
       class: "filters panel",
       role: "search",
-      onsubmit: (event) => {
+      onsubmit: (/** @type {Event} */ event) => {
         event.preventDefault();
         go("conversations", { q: field.value.trim() });
       },
@@ -63,6 +63,7 @@ export function conversations(root, params, over) {
     { signal: over },
   );
 
+  /** @param {any} one */
   function sessionLine(one) {
     const anchor = h(
       "a",
@@ -109,7 +110,7 @@ export function conversations(root, params, over) {
     return transcript(said, inside, session, turn);
   }
 
-  return (next) => {
+  return (/** @type {URLSearchParams} */ next) => {
     session = next.get("session") ?? "";
     words = next.get("q") ?? "";
     turn = next.get("turn") ?? "";
@@ -119,7 +120,10 @@ export function conversations(root, params, over) {
   };
 }
 
-/** Show a conversation's title in an element, as soon as it is known. */
+/**
+ * Show a conversation's title in an element, as soon as it is known.
+ * @param {HTMLElement} element @param {string} session
+ */
 function entitle(element, session) {
   titleOf(session).then(
     (title) => {
@@ -129,7 +133,10 @@ function entitle(element, session) {
   );
 }
 
-/** The id is for other programs; where the browser does not copy it is shown. */
+/**
+ * The id is for other programs; where the browser does not copy it is shown.
+ * @param {string} session
+ */
 function copyButton(session) {
   const button = h("button", { type: "button", class: "quiet" }, "Copy id");
   button.addEventListener("click", async () => {
@@ -143,12 +150,13 @@ function copyButton(session) {
   return button;
 }
 
+/** @param {any} found */
 function foundList({ turns }) {
   if (!turns.length) return empty("Nothing was said with all of these words.");
   return h(
     "ol",
     { class: "turns" },
-    turns.map(({ turn, snippet, highlights }) =>
+    turns.map((/** @type {any} */ { turn, snippet, highlights }) =>
       h(
         "li",
         { class: "turn" },
@@ -165,6 +173,7 @@ function foundList({ turns }) {
   );
 }
 
+/** @param {any} turn */
 function hitLink(turn) {
   const to = link("conversations", { session: turn.sessionId, turn: turn.id });
   const anchor = h("a", { class: "title", dir: "auto", href: to }, turn.sessionId);
@@ -172,7 +181,10 @@ function hitLink(turn) {
   return anchor;
 }
 
-/** Places are counted in characters, not in the halves that JavaScript makes of some. */
+/**
+ * Places are counted in characters, not in the halves that JavaScript makes of some.
+ * @param {string} snippet @param {[number, number][]} highlights
+ */
 function marked(snippet, highlights) {
   const characters = Array.from(snippet);
   const parts = [];
@@ -187,13 +199,16 @@ function marked(snippet, highlights) {
   return [...parts, characters.slice(done).join("")];
 }
 
+/** @param {AbortSignal} signal */
 async function spent(signal) {
   const since = new Date(Date.now() - DAYS * 86_400_000).toISOString();
   return get("/api/conversations/usage", { since, by: "model" }, signal);
 }
 
+/** @param {any} report */
 function usageTable({ usage, total }) {
   if (!total.turns) return empty("Nothing was said.");
+  /** @param {any} one @param {string} name */
   const line = (one, name) =>
     h(
       "tr",
@@ -218,7 +233,7 @@ function usageTable({ usage, total }) {
     h(
       "tbody",
       {},
-      usage.map((one) => line(one, one.key ?? "not said")),
+      usage.map((/** @type {any} */ one) => line(one, one.key ?? "not said")),
       line(total, "All"),
     ),
   );

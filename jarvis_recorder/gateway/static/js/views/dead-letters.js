@@ -41,7 +41,9 @@ export function deadLetters(root, params, over) {
     ),
   );
 
+  /** @param {any} page */
   function render(page) {
+    /** @type {[string, number][]} */
     const all = Object.entries(page.counts).sort(([, one], [, other]) => other - one);
     return [
       told && h("p", { role: "status" }, told),
@@ -75,6 +77,7 @@ export function deadLetters(root, params, over) {
     ];
   }
 
+  /** @param {string} name @param {string} text */
   function chip(name, text) {
     return h(
       "a",
@@ -87,12 +90,14 @@ export function deadLetters(root, params, over) {
     );
   }
 
+  /** @param {{reason: string}|{ids: string[]}} what */
   async function replay(what) {
     const { replayed, left } = await post("/api/dead-letters/replay", what);
     told = `${count(replayed)} published again${left ? `, ${count(left)} could not be and stay` : ""}.`;
     shown.load();
   }
 
+  /** @param {any} letter */
   function line(letter) {
     const body = h("div", {});
     let asked = false;
@@ -131,13 +136,14 @@ export function deadLetters(root, params, over) {
     return h("li", { "data-row": `letter-${letter.id}` }, details);
   }
 
-  return (next) => {
+  return (/** @type {URLSearchParams} */ next) => {
     reason = next.get("reason") ?? "";
     told = "";
     shown.load();
   };
 }
 
+/** @param {any} answer */
 function whole({ letter }) {
   return [
     factList([

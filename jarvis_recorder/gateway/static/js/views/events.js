@@ -27,8 +27,9 @@ const MOST_FOLLOWED = 500;
 /** @param {HTMLElement} root @param {URLSearchParams} params @param {AbortSignal} over */
 export function events(root, params, over) {
   let filters = read(params);
+  /** @type {any[]} */
   let rows = [];
-  /** Where the next page begins, of the question that the others answered. */
+  /** Where the next page begins, of the question that the others answered. @type {any} */
   let older = null;
   let following = true;
 
@@ -125,7 +126,7 @@ export function events(root, params, over) {
     ];
   }
 
-  async function more({ currentTarget: button }) {
+  async function more(/** @type {any} */ { currentTarget: button }) {
     button.disabled = true;
     const from = older;
     try {
@@ -134,17 +135,19 @@ export function events(root, params, over) {
       rows = [...rows, ...found.events];
       older = found.older;
       shown.show(table, true);
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (!over.aborted) button.after(h("span", { class: "failed", role: "alert" }, error.message));
       button.disabled = false;
     }
   }
 
+  /** @param {any} event */
   function changed(event) {
     rows = rows.map((one) => (one.id === event.id ? event : one));
     shown.show(table);
   }
 
+  /** @param {number} factor */
   function zoom(factor) {
     const [since, until] = bounds(filters).map((one) => Date.parse(one));
     const half = Math.max(((until - since) * factor) / 2, 5_000);
@@ -179,7 +182,7 @@ export function events(root, params, over) {
     );
   }
 
-  return (next) => {
+  return (/** @type {URLSearchParams} */ next) => {
     filters = read(next);
     rows = [];
     older = null;
@@ -189,6 +192,7 @@ export function events(root, params, over) {
   };
 }
 
+/** @param {import("../filters.js").Filters} filters */
 function question(filters) {
   const [since, until] = bounds(filters);
   return {
@@ -200,9 +204,13 @@ function question(filters) {
   };
 }
 
-/** How many there are over time, and how many metrics are left out of that. */
+/**
+ * How many there are over time, and how many metrics are left out of that.
+ * @param {import("../filters.js").Filters} filters @param {AbortSignal} signal
+ */
 async function counted(filters, signal) {
   const [since, until] = bounds(filters);
+  /** @param {string} type */
   const of = (type) =>
     get(
       "/api/events/histogram",
@@ -213,16 +221,19 @@ async function counted(filters, signal) {
     withMetrics(filters) ? of("metric") : { buckets: [] },
     ...typesOf(filters).map(of),
   ]);
-  const buckets = first.buckets.map((bucket, index) =>
+  const buckets = first.buckets.map((/** @type {any} */ bucket, /** @type {number} */ index) =>
     others.reduce((sum, { buckets: other }) => added(sum, other[index]), bucket),
   );
   return { histogram: { ...first, buckets }, metrics: total(metrics.buckets) };
 }
 
+/** @param {any} one @param {any} other */
 function added(one, other) {
   const by = { ...one.by };
-  for (const [name, number] of Object.entries(other.by)) by[name] = (by[name] ?? 0) + number;
+  for (const [name, number] of /** @type {[string, number][]} */ (Object.entries(other.by)))
+    by[name] = (by[name] ?? 0) + number;
   return { ...one, count: one.count + other.count, by };
 }
 
+/** @param {any[]} buckets @returns {number} */
 const total = (buckets) => buckets.reduce((sum, bucket) => sum + bucket.count, 0);

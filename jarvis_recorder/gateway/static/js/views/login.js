@@ -23,6 +23,7 @@ export function login(root, entered) {
   });
   let pasted = false;
 
+  /** @param {Event} event */
   async function submit(event) {
     event.preventDefault();
     button.disabled = true;
@@ -31,7 +32,7 @@ export function login(root, entered) {
       if (pasted) token.set(field.value.trim());
       else token.set((await post("/api/auth/login", { password: field.value })).token);
       entered();
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (error.status === 404) {
         pasted = true;
         label.textContent = "Token";

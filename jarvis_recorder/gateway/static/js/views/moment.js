@@ -44,6 +44,7 @@ export function moment(root, params, over) {
     });
   };
   for (const field of [time, around, node, cluster]) field.addEventListener("change", choose);
+  /** @param {number} direction */
   const step = (direction) =>
     asked.at &&
     go("moment", {
@@ -59,7 +60,7 @@ export function moment(root, params, over) {
       {
         class: "filters panel",
         "aria-label": "Moment",
-        onsubmit: (event) => {
+        onsubmit: (/** @type {Event} */ event) => {
           event.preventDefault();
           choose();
         },
@@ -104,6 +105,7 @@ export function moment(root, params, over) {
     },
   );
 
+  /** @param {string[]} names @param {string|null} name */
   function offer(names, name) {
     const all = name === null || names.includes(name) ? names : [...names, name];
     cluster.disabled = all.length < 2;
@@ -119,13 +121,18 @@ export function moment(root, params, over) {
     node.value = asked.node;
   }
   fill();
-  return (next) => {
+  return (/** @type {URLSearchParams} */ next) => {
     asked = read(next);
     fill();
     shown.load();
   };
 }
 
+/**
+ * @typedef {{event: string, at: string, window: any, node: string, cluster: string}} Asked
+ * @param {URLSearchParams} params
+ * @returns {Asked}
+ */
 function read(params) {
   const event = params.get("event") ?? "";
   const given = params.get("at") ?? "";
@@ -145,6 +152,8 @@ function read(params) {
 /**
  * The cluster asked for, else the one that the event is of: which it names, the one without a name,
  * or its node's; else the first one by name. An event without any is in the timeline of each.
+ * @param {string[]} names @param {Asked} asked @param {any} event @param {string} at
+ * @param {AbortSignal} signal
  */
 async function chosen(names, { cluster }, event, at, signal) {
   if (cluster) return names.find((name) => nameOf(name) === cluster) ?? cluster;
@@ -157,6 +166,7 @@ async function chosen(names, { cluster }, event, at, signal) {
   return names[0] ?? null;
 }
 
+/** @param {string} timestamp @param {string} at */
 function away(timestamp, at) {
   const seconds = (Date.parse(timestamp) - Date.parse(at)) / 1000;
   return h(
@@ -166,10 +176,17 @@ function away(timestamp, at) {
   );
 }
 
+/**
+ * @param {{event: any, at: string, name: string|null, several: boolean}} asked @param {any} timeline
+ */
 function sides({ event, at, name, several }, { snapshot, events, turns, truncated }) {
-  const metrics = events.filter((one) => one.type === "metric" && one.id !== event?.id);
-  const others = events.filter((one) => !metrics.includes(one));
+  const metrics = events.filter(
+    (/** @type {any} */ one) => one.type === "metric" && one.id !== event?.id,
+  );
+  const others = events.filter((/** @type {any} */ one) => !metrics.includes(one));
+  /** @param {any[]} some */
   const lines = (some) => h("ol", { class: "around" }, some.map(line));
+  /** @param {any} one @returns {HTMLElement} */
   const line = (one) =>
     h(
       "li",
@@ -225,7 +242,7 @@ function sides({ event, at, name, several }, { snapshot, events, turns, truncate
           ? h(
               "ol",
               { class: "around" },
-              turns.map((turn, index) => [
+              turns.map((/** @type {any} */ turn, /** @type {number} */ index) => [
                 turn.sessionId !== turns[index - 1]?.sessionId && conversationLink(turn.sessionId),
                 h(
                   "li",
@@ -244,6 +261,7 @@ function sides({ event, at, name, several }, { snapshot, events, turns, truncate
   ];
 }
 
+/** @param {string} session */
 function conversationLink(session) {
   return h(
     "li",

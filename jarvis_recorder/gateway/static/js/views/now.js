@@ -41,6 +41,7 @@ export function now(root, _, over) {
   live.addEventListener("snapshot", soon(state.refresh, over, 500, 10_000), { signal: over });
 }
 
+/** @param {AbortSignal} signal */
 async function unresolved(signal) {
   // By severity: the critical ones would be missing from one page of many warnings.
   const [open, ...pages] = await Promise.all([
@@ -52,8 +53,9 @@ async function unresolved(signal) {
   return { open, pages };
 }
 
+/** @param {any} found @param {() => void} changed */
 function alertList({ open, pages }, changed) {
-  const all = pages.flatMap((page) => page.events);
+  const all = pages.flatMap((/** @type {any} */ page) => page.events);
   if (!all.length) return empty("Nothing is wrong that anybody said.");
   return [
     h(
@@ -66,9 +68,9 @@ function alertList({ open, pages }, changed) {
     h(
       "ol",
       { class: "events", "data-rows": "alerts" },
-      all.map((event) => eventRow(event, changed, { now: true })),
+      all.map((/** @type {any} */ event) => eventRow(event, changed, { now: true })),
     ),
-    pages.some((page) => page.older) &&
+    pages.some((/** @type {any} */ page) => page.older) &&
       h(
         "a",
         { href: link("events", { type: "alert", resolved: "false", range: "720" }) },
@@ -80,6 +82,7 @@ function alertList({ open, pages }, changed) {
 // Kept from visit to visit: a snapshot does not change.
 const known = new Map();
 
+/** @param {any} head @param {AbortSignal} signal */
 async function whole(head, signal) {
   // A restored database may give a number to another.
   const key = `${head.id} ${head.timestamp}`;
@@ -91,6 +94,7 @@ async function whole(head, signal) {
   return known.get(key);
 }
 
+/** @param {AbortSignal} signal */
 async function clusterNow(signal) {
   const since = new Date(Date.now() - HOURS * 3_600_000).toISOString();
   const names = await clusterNames();
@@ -108,15 +112,19 @@ async function clusterNow(signal) {
   return all.filter(({ latest }) => latest);
 }
 
-/** Return the median of the times between snapshots, in milliseconds. */
+/** Return the median of the times between snapshots, in milliseconds. @param {any[]} heads */
 function usualGap(heads) {
   const at = heads.map((head) => Date.parse(head.timestamp));
   const gaps = at.slice(1).map((time, index) => at[index] - time);
   return gaps.sort((one, other) => one - other)[Math.floor(gaps.length / 2)] ?? 0;
 }
 
-/** Return the newest and, evenly over the time, some of the others; the same ones a minute later. */
+/**
+ * Return the newest and, evenly over the time, some of the others; the same ones a minute later.
+ * @param {any[]} heads @returns {any[]}
+ */
 function spread(heads) {
+  /** @param {any} head */
   const at = (head) => Date.parse(head.timestamp);
   const step = Math.max(
     60_000,
@@ -126,6 +134,7 @@ function spread(heads) {
   return [heads[0], ...[...cells.values()].filter((head) => head !== heads[0])];
 }
 
+/** @param {any[]} all */
 function clusters(all) {
   if (!all.length) return empty("No snapshot of a cluster has been recorded.");
   return all.map(({ name, latest, earlier, gap }) => [
@@ -143,11 +152,15 @@ function clusters(all) {
   ]);
 }
 
-/** Whether a state is older than three times what usually lies between two. */
+/**
+ * Whether a state is older than three times what usually lies between two.
+ * @param {string} timestamp @param {number} gap
+ */
 function isOld(timestamp, gap) {
   return gap > 0 && Date.now() - Date.parse(timestamp) > Math.max(gap * 3, 60_000);
 }
 
+/** @param {any} stats */
 function facts({ holdings, activity }) {
   return factList([
     ["State", `${activity.state}, version ${activity.version}`],

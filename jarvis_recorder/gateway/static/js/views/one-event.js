@@ -27,6 +27,7 @@ export function oneEvent(root, id, over) {
   );
 }
 
+/** @param {any} event */
 function around({ timestamp }) {
   const at = Date.parse(timestamp);
   const [since, until] = [at - AROUND, at + AROUND].map((one) => new Date(one).toISOString());

@@ -6,6 +6,7 @@ import { when } from "../format.js";
 import { live } from "../live.js";
 import { act, keep, soon } from "../load.js";
 
+/** @param {string} key */
 const path = (key) => `/api/memory/preferences/${encodeURIComponent(key)}`;
 
 /** @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over */
@@ -13,6 +14,7 @@ export function preferences(root, _, over) {
   const list = panel("All");
   /** Editors stay over a refreshment, so that nothing typed is lost. @type {Map<string, HTMLElement>} */
   const editors = new Map();
+  /** @type {any[]} */
   let held = [];
   const filter = h("input", { type: "search", oninput: () => shown.show(lines, true) });
   const name = h("input", { type: "text", required: true });
@@ -26,7 +28,7 @@ export function preferences(root, _, over) {
           "form",
           {
             class: "row",
-            onsubmit: (event) => {
+            onsubmit: (/** @type {Event} */ event) => {
               event.preventDefault();
               const key = name.value.trim();
               if (!key) return;
@@ -50,6 +52,7 @@ export function preferences(root, _, over) {
     { signal: over },
   );
 
+  /** @param {AbortSignal} signal */
   async function all(signal) {
     const found = [];
     let cursor = null;
@@ -72,6 +75,7 @@ export function preferences(root, _, over) {
     return h("ul", { class: "plain preferences" }, fresh, wanted.map(line));
   }
 
+  /** @param {any} preference */
   function line(preference) {
     const editor = editors.get(preference.key);
     return h(
@@ -127,6 +131,7 @@ export function preferences(root, _, over) {
     );
   }
 
+  /** @param {any} preference */
   function edit(preference) {
     const form = editorOf(preference, () => {
       editors.delete(preference.key);
@@ -134,7 +139,7 @@ export function preferences(root, _, over) {
     });
     editors.set(preference.key, form);
     shown.show(lines, true);
-    form.querySelector("textarea").focus();
+    /** @type {HTMLElement} */ (form.querySelector("textarea")).focus();
   }
 }
 
@@ -153,7 +158,7 @@ function editorOf(preference, done) {
     try {
       await put(path(preference.key), { value: field.value, expectedVersion: version });
       done();
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (error.status !== 409) throw error;
       await showConflict();
     }
@@ -163,7 +168,7 @@ function editorOf(preference, done) {
     let theirs = null;
     try {
       theirs = (await get(path(preference.key))).preference;
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (error.status !== 404) throw error;
     }
     version = theirs?.version ?? 0;
