@@ -13,6 +13,7 @@ from jarvis_recorder.ports import Announcement, Clock
 from jarvis_recorder.storage.queries import conversations, events, preferences, snapshots, usage
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.queries.timeline import timeline_around
+from jarvis_recorder.storage.sqlite import search_turns
 from jarvis_recorder.storage.sqlite.command_queue import ChangeQueue
 from jarvis_recorder.storage.sqlite.commands import CHANGES
 from jarvis_recorder.storage.sqlite.readers import Readers
@@ -33,7 +34,7 @@ READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
     params.EventHistogram: events.histogram,
     params.ListTurns: conversations.list_turns,
     params.GetTurn: conversations.get_turn,
-    params.SearchTurns: conversations.search_turns,
+    params.SearchTurns: search_turns.search_turns,
     params.SnapshotAt: snapshots.snapshot_at,
     params.TimelineAround: timeline_around,
     params.GetPreference: preferences.get_preference,

@@ -1,0 +1,145 @@
+"""The search of conversations, by the FTS5 index."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from pydantic_core import to_json
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+)
+
+from jarvis_recorder.storage.queries.conversations import TURNS
+from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.sqlite.connections import driver_of
+from jarvis_recorder.storage.sqlite.search import (
+    Phrase,
+    as_prefix,
+    match,
+    match_one_by_one,
+    phrases_of,
+    snippet,
+)
+from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.wire.rpc.params import SearchTurns
+
+_words: Final = table("conversations_fts", column("rowid"))
+_MATCHES: Final = literal_column("conversations_fts").op("MATCH")
+_RANK: Final[ColumnElement[float]] = literal_column("conversations_fts.rank")
+_NEWEST_FIRST: Final = _words.c.rowid.desc()
+# A phrase that more turns hold says little about any of them. To rank by it, FTS5 would have to
+# look at every one of those.
+_MOST_RANKED: Final = 1_000
+_MOST_LOOKED_AT: Final = 10_000
+# As much of a turn as is looked through for its best part.
+_BEGINNING: Final = "SELECT substr(content, 1, 16384) FROM conversations WHERE id = ?"
+
+
+def search_turns(reading: Reading, question: SearchTurns) -> bytes:
+    """
+    Return a page of the turns that hold every phrase of the query, best first.
+
+    If none does, each word that no turn holds counts as a prefix. Phrases that very many turns
+    hold do not count for the rank; if there are no others, the newest turns come first.
+    """
+    position = read_cursor(question, int)
+    start = max(0, int(position[0])) if position is not None else 0
+    end = start + question.limit + 1
+    whole = phrases_of(question.query)
+    phrases, found = whole, _first(reading, question, whole, end)
+    if not found:
+        # Not of those that are words: the turns with any that begin like a common one are many.
+        phrases = [one if _held(reading, one, 1) else as_prefix(one) for one in whole]
+        if phrases != whole:
+            found = _first(reading, question, phrases, end)
+    lines = _shown(reading, phrases, found[start:end], start)
+    return write_page(reading, question, "turns", lines)
+
+
+def _first(
+    reading: Reading, question: SearchTurns, phrases: Sequence[Phrase], end: int
+) -> Sequence[int]:
+    """Return the turns that hold all of the phrases, or the first ones of them, in their order."""
+    if not phrases:
+        return []
+    holding = _turns_with(question, match_one_by_one(reading.connection, phrases))
+    telling = [one for one in phrases if _may_tell(reading, one, is_only=len(phrases) == 1)]
+    if not telling or _count(reading, holding, _MOST_RANKED + 1) > _MOST_RANKED:
+        return _ids(reading, holding.order_by(_NEWEST_FIRST).limit(end))
+    best_first = _turns_with(question, match(telling)).order_by(_RANK, _NEWEST_FIRST)
+    if telling == phrases:
+        return _ids(reading, best_first.limit(end))
+    are_holding = set(_ids(reading, holding))
+    return [one for one in _ids(reading, best_first) if one in are_holding]
+
+
+def _ids(reading: Reading, turns: Select[Any]) -> Sequence[int]:
+    return reading.connection.execute(turns).scalars().all()
+
+
+def _may_tell(reading: Reading, phrase: Phrase, *, is_only: bool) -> bool:
+    """
+    Return whether few enough turns hold a phrase to rank by it, as far as that is not seen yet.
+
+    A phrase of words that all are in a good part of the turns is taken for one of them: to find
+    the few turns in which they stand together, each of those has to be looked at.
+    """
+    words = phrase.words_apart()
+    if len(words) > 1 and all(
+        _held(reading, word, _MOST_LOOKED_AT + 1) > _MOST_LOOKED_AT for word in words
+    ):
+        return False
+    return is_only or _held(reading, phrase, _MOST_RANKED + 1) <= _MOST_RANKED
+
+
+def _held(reading: Reading, phrase: Phrase, most: int) -> int:
+    """Return how many turns hold a phrase, of which so many are counted."""
+    matches = _MATCHES(match_one_by_one(reading.connection, [phrase]))
+    return _count(reading, select(_words.c.rowid).where(matches), most)
+
+
+def _count(reading: Reading, turns: Select[Any], most: int) -> int:
+    counted = select(func.count()).select_from(turns.limit(most).subquery())
+    return int(reading.connection.execute(counted).scalar_one())
+
+
+def _turns_with(question: SearchTurns, phrases: str) -> Select[Any]:
+    """Select the ids of the turns that hold all of the phrases, in FTS5's language."""
+    turns = select(_words.c.rowid).where(_MATCHES(phrases))
+    if question.session_id is not None:
+        of_session = conversations.c.session_id == question.session_id
+        first, last = (select(end(conversations.c.id)).where(of_session) for end in (func.min, func.max))
+        turns = turns.join_from(_words, conversations, conversations.c.id == _words.c.rowid).where(
+            of_session,
+            _words.c.rowid >= first.scalar_subquery(),
+            _words.c.rowid <= last.scalar_subquery(),
+        )
+    return turns
+
+
+def _shown(
+    reading: Reading, phrases: Sequence[Phrase], found: Sequence[int], start: int
+) -> Iterator[Line]:
+    """Yield the turns of these ids, each with the part of it that fits the query best."""
+    driver = driver_of(reading.connection)
+    for number, turn_id in enumerate(found, start + 1):
+        reading.go_on()
+        turn = TURNS.write(reading.connection, turn_id)
+        if turn is None:
+            # Deleted by another program, which has not told the index.
+            continue
+        (content,) = driver.execute(_BEGINNING, (turn_id,)).fetchone()
+        shown = snippet(content, phrases)
+        text = b'{"turn":%b,"snippet":%b,"highlights":%b}' % (
+            turn.text,
+            to_json(shown.text),
+            to_json(shown.highlights),
+        )
+        yield Line(text, (number,), turn.read)
