@@ -19,7 +19,7 @@ from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
     ListEvents,
-    Question,
+    Params,
     TimelineAround,
     UnresolvedEvents,
 )
@@ -98,7 +98,7 @@ def measure(path: Path, events: int) -> list[Asked]:
     return found
 
 
-def _questions(events: int) -> dict[str, list[Callable[[], Question[Any]]]]:
+def _questions(events: int) -> dict[str, list[Callable[[], Params[Any]]]]:
     end = _BEGAN + timedelta(seconds=events)
     deep = _BEGAN + timedelta(seconds=events * _DEEP)
     combinations = [
@@ -109,7 +109,7 @@ def _questions(events: int) -> dict[str, list[Callable[[], Question[Any]]]]:
     # The last day, which is whole also where there are few events.
     day = {"since": end - timedelta(days=1), "until": end}
 
-    def lists(**more: Any) -> list[Callable[[], Question[Any]]]:
+    def lists(**more: Any) -> list[Callable[[], Params[Any]]]:
         return [lambda f=filters: ListEvents(**f, **more) for filters in combinations]
 
     return {
@@ -127,7 +127,7 @@ def _questions(events: int) -> dict[str, list[Callable[[], Question[Any]]]]:
 
 
 async def _asked(
-    store: SqliteStore, name: str, questions: list[Callable[[], Question[Any]]]
+    store: SqliteStore, name: str, questions: list[Callable[[], Params[Any]]]
 ) -> Asked:
     loop = asyncio.get_running_loop()
     took = []

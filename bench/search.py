@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from jarvis_recorder.runtime import process
 from jarvis_recorder.storage.queries.words import fold, part
-from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.rpc.params import SearchTurns
 
@@ -124,7 +124,7 @@ async def searched(path: Path, times: int) -> list[Searched]:
         return [await _asked(store, name, query, times) for name, query in kinds]
 
 
-async def _asked(store: Store, name: str, query: Callable[[], str], times: int) -> Searched:
+async def _asked(store: SqliteStore, name: str, query: Callable[[], str], times: int) -> Searched:
     until = asyncio.get_running_loop().time() + 86_400
     took, worked, hits = [], [], 0
     for _ in range(times):

@@ -160,7 +160,7 @@ class RecorderUnavailable(RecorderError):
     exit_code = 69
 
 
-class NoAnswer(RecorderError):
+class ReplyTimeout(RecorderError):
     """
     No answer came in time.
 
@@ -170,5 +170,5 @@ class NoAnswer(RecorderError):
     exit_code = 69
 
 
-class NotAnswered(RecorderError):
+class ProtocolError(RecorderError):
     """Recorder and client do not understand each other: a defect, or versions that do not fit."""

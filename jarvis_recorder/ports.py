@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
-from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.params import Params
 
 Sink = Callable[[Delivery], None]
 """Takes a delivery the moment it has arrived. Must not block and must not raise."""
@@ -159,7 +159,7 @@ class Repository(Protocol):
 class Archive(Protocol):
     """What is recorded, to those who ask and those who change it."""
 
-    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
+    async def answer(self, question: Params[Any], until: float, room: int) -> bytes:
         """
         Answer a question as JSON, in at most `room` bytes, from one snapshot of the database.
 
@@ -193,7 +193,7 @@ class StorageHealth(NamedTuple):
     quarantined: Path | None = None
 
 
-class Announcement(NamedTuple):
+class PendingNotification(NamedTuple):
     """A change to be told on the exchange `jarvis`; every time with the same `message_id`."""
 
     id: int
@@ -208,10 +208,10 @@ class Outbox(Protocol):
     async def wait(self) -> None:
         """Return once there may be something in it; at once the first time."""
 
-    async def waiting(self, limit: int) -> Sequence[Announcement]:
+    async def waiting(self, limit: int) -> Sequence[PendingNotification]:
         """Return the oldest announcements; raises as `Archive.answer` does."""
 
-    async def announced(self, announcements: Sequence[Announcement]) -> None:
+    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
         """Take out these announcements and no others; raises as `Archive.answer` does."""
 
 

@@ -26,7 +26,7 @@ UNSET: Final = 1_577_836_800_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class RetentionPolicy:
     """
     For how many days each kind is kept; 0 is for ever.
 
@@ -42,7 +42,7 @@ class Keeping:
 
     @property
     def keeps_everything(self) -> bool:
-        return self == Keeping(events=dict.fromkeys(self.events, 0))
+        return self == RetentionPolicy(events=dict.fromkeys(self.events, 0))
 
     def event_horizon(self, now: int) -> int | None:
         """Return before which moment an event may have to go, None where none has to."""
@@ -66,7 +66,7 @@ class Bounds:
     `budget` is what database and log may take together, `keep_free` what they leave of the disk.
     """
 
-    policy: Keeping = field(default_factory=Keeping)
+    policy: RetentionPolicy = field(default_factory=RetentionPolicy)
     budget: int = 0
     keep_free: int = 0
 
@@ -91,7 +91,7 @@ class SnapshotFacts(NamedTuple):
     timestamp: int
 
 
-def events_to_go(events: Sequence[EventFacts], keeping: Keeping, now: int) -> list[int]:
+def events_to_go(events: Sequence[EventFacts], keeping: RetentionPolicy, now: int) -> list[int]:
     """Return the ids of those that are too old."""
     horizons = {severity: _before(days, now) for severity, days in keeping.events.items()}
     return [
@@ -103,7 +103,9 @@ def events_to_go(events: Sequence[EventFacts], keeping: Keeping, now: int) -> li
     ]
 
 
-def snapshots_to_go(snapshots: Sequence[SnapshotFacts], keeping: Keeping, now: int) -> list[int]:
+def snapshots_to_go(
+    snapshots: Sequence[SnapshotFacts], keeping: RetentionPolicy, now: int
+) -> list[int]:
     """
     Return the ids of those of one cluster that are too old, or too many.
 
@@ -125,20 +127,20 @@ def snapshots_to_go(snapshots: Sequence[SnapshotFacts], keeping: Keeping, now: i
     ]
 
 
-def sacrifices() -> Sequence[Keeping]:
+def eviction_steps() -> Sequence[RetentionPolicy]:
     """
     Return what goes first where there is too little room, each keeping less than the one before.
 
     The last day stays whole, whatever happens: it is what somebody is looking at.
     """
-    thinned = Keeping(snapshots_hourly_after=1)
+    thinned = RetentionPolicy(snapshots_hourly_after=1)
     sparse = replace(thinned, snapshots_daily_after=7)
     without_info = replace(sparse, events={"info": 1})
     without_warnings = replace(without_info, events={"info": 1, "warning": 1})
     few_snapshots = replace(without_warnings, snapshots=30)
     few_turns = replace(few_snapshots, turns=30)
     without_errors = replace(few_turns, events=dict.fromkeys(("info", "warning", "error"), 1))
-    last_day = Keeping(
+    last_day = RetentionPolicy(
         events=dict.fromkeys(("info", "warning", "error", "critical"), 1),
         snapshots_hourly_after=1,
         snapshots_daily_after=1,

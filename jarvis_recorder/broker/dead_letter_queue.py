@@ -20,7 +20,7 @@ from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfir
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.amqp.properties import delivery_count
-from jarvis_recorder.wire.dead_letter import renewed
+from jarvis_recorder.wire.dead_letter import reset_delivery_count
 from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE
 
 # RabbitMQ 4.0 to 4.2 counts each return and drops a message at the twentieth, unless a policy
@@ -36,7 +36,7 @@ _RETRY_SECONDS: Final = 0.5
 _INTERNAL_ERROR: Final = 541
 
 
-class DeadQueue:
+class DeadLetterQueue:
     """
     The letters that wait, each fetched once; what is not removed goes back at the end.
 
@@ -159,7 +159,9 @@ class DeadQueue:
         """Put a copy at the end of the queue, with the broker's count of its returns gone."""
         routing_key = delivery.routing_key.decode("utf-8", "surrogateescape")
         try:
-            await self.publish(DEAD_EXCHANGE, routing_key, renewed(delivery), delivery.body)
+            await self.publish(
+                DEAD_EXCHANGE, routing_key, reset_delivery_count(delivery), delivery.body
+            )
         except (NotConfirmed, MessageTooLarge):
             return False
         return True
@@ -182,7 +184,9 @@ class DeadQueue:
 
 
 @contextlib.asynccontextmanager
-async def open_dead_queue(url: str, *, tls: Tls = SYSTEM_TLS) -> AsyncIterator[DeadQueue]:
+async def open_dead_letter_queue(
+    url: str, *, tls: Tls = SYSTEM_TLS
+) -> AsyncIterator[DeadLetterQueue]:
     """
     Open the queue of dead letters to look through it.
 
@@ -198,7 +202,7 @@ async def open_dead_queue(url: str, *, tls: Tls = SYSTEM_TLS) -> AsyncIterator[D
         with refusals(f"queue {DEAD_QUEUE} cannot be read"):
             declared = await channel.queue_declare(DEAD_QUEUE, passive=True)
         publisher = await open_publisher(publishing)
-        queue = DeadQueue(link, channel, publisher, declared.message_count or 0)
+        queue = DeadLetterQueue(link, channel, publisher, declared.message_count or 0)
         try:
             yield queue
         except BaseException:

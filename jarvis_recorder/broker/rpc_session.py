@@ -35,7 +35,7 @@ _FRAME_OVERHEAD: Final = 8
 _PREFETCH: Final = 10_000
 
 
-class Answering(NamedTuple):
+class RpcSession(NamedTuple):
     """What it takes to answer and to announce; gone, with the cause, when `link.lost` is done."""
 
     link: Link
@@ -44,13 +44,13 @@ class Answering(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def open_answering(
+async def open_rpc_session(
     url: str,
     topology: TopologyMode,
     *,
     tls: Tls = SYSTEM_TLS,
     heartbeat: int = HEARTBEAT_SECONDS,
-) -> AsyncIterator[Answering]:
+) -> AsyncIterator[RpcSession]:
     """
     Open the connection, and close it at the end.
 
@@ -63,7 +63,7 @@ async def open_answering(
         channel = await link.channel(prefetch=_PREFETCH)
         requests = _RequestConsumer(RPC_QUEUE, link, channel)
         try:
-            yield Answering(link, requests, await open_publisher(link))
+            yield RpcSession(link, requests, await open_publisher(link))
         finally:
             requests.stop()
 

@@ -17,7 +17,7 @@ from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.ports import Consumer, Flow, Publisher
 
 
-class Session:
+class BrokerSession:
     """What is open on the broker; `lost` is done, with the cause, when any of it is gone."""
 
     def __init__(self, consuming: Link, publisher: Publisher) -> None:
@@ -44,7 +44,7 @@ async def open_session(
     *,
     tls: Tls = SYSTEM_TLS,
     heartbeat: int = HEARTBEAT_SECONDS,
-) -> AsyncIterator[Session]:
+) -> AsyncIterator[BrokerSession]:
     """
     Open two connections, declare or check the topology, and close all of it at the end.
 
@@ -59,4 +59,4 @@ async def open_session(
     ):
         await declare(consuming, topology)
         publisher = await open_publisher(publishing)
-        yield Session(consuming, publisher)
+        yield BrokerSession(consuming, publisher)

@@ -145,7 +145,7 @@ def _application() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a failure made on purpose is one line and its exit code."""
-    from jarvis_recorder.cli.output.sanitize import harmless
+    from jarvis_recorder.cli.output.sanitize import sanitize
 
     try:
         _application()()
@@ -156,6 +156,6 @@ def main() -> None:
         from jarvis_recorder.runtime.logging import priority
 
         # It may quote what was recorded, or what some broker answered.
-        said = f"jarvis-recorder: {harmless(str(error))}"
+        said = f"jarvis-recorder: {sanitize(str(error))}"
         typer.echo(f"{priority('error', sys.stderr)}{said}", err=True)
         sys.exit(error.exit_code)

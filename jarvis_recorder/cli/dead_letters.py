@@ -16,8 +16,8 @@ from jarvis_recorder.cli.time_options import Since, Until
 from jarvis_recorder.errors import RecorderError, Undeliverable
 
 if TYPE_CHECKING:
-    from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter, Found
-    from jarvis_recorder.wire.dead_letter import Letter
+    from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter, FoundDeadLetter
+    from jarvis_recorder.wire.dead_letter import DeadLetter
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -57,13 +57,13 @@ def list_(
 ) -> None:
     """Count the dead letters by reason and list the newest; all stay where they are."""
     from jarvis_recorder.client.dead_letter_admin import Filter
-    from jarvis_recorder.wire.dead_letter import Letter
+    from jarvis_recorder.wire.dead_letter import DeadLetter
 
     wanted = Filter(reasons=reasons or (), queue=queue, since=since, until=until)
     counts: Counter[str] = Counter()
-    newest: deque[Letter] = deque(maxlen=limit)
+    newest: deque[DeadLetter] = deque(maxlen=limit)
 
-    async def look(letters: "DeadLetters") -> Undeliverable | None:
+    async def look(letters: "DeadLetterAdmin") -> Undeliverable | None:
         try:
             async for found in letters.iterate(wanted):
                 counts[found.letter.reason] += 1
@@ -81,7 +81,7 @@ def list_(
 
 
 def _show_list(
-    shown: "Sequence[Letter]", counts: Counter[str], *, everything: bool, as_json: bool
+    shown: "Sequence[DeadLetter]", counts: Counter[str], *, everything: bool, as_json: bool
 ) -> None:
     from jarvis_recorder.cli.output.dead_letters import show_counts, show_letters
     from jarvis_recorder.cli.output.screen import open_screen
@@ -246,7 +246,7 @@ def export(
 
     wanted = Filter(reasons=reasons or (), queue=queue, since=since, until=until)
 
-    async def write(letters: "DeadLetters", out: BinaryIO) -> int:
+    async def write(letters: "DeadLetterAdmin", out: BinaryIO) -> int:
         written = 0
         async for found in letters.iterate(wanted):
             out.write(_exported(found).encode() + b"\n")
@@ -259,12 +259,12 @@ def export(
 
 
 @contextlib.contextmanager
-def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[DeadLetters]":
+def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[DeadLetterAdmin]":
     """Give the dead letters of the broker in the settings; on a terminal progress is shown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from jarvis_recorder.client.dead_letter_admin import DeadLetters
+    from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin
     from jarvis_recorder.runtime import logging
 
     settings = loaded(config, overrides).settings
@@ -272,7 +272,7 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
     url, tls = settings.broker.url.get_secret_value(), settings.broker.tls
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield DeadLetters(url, tls=tls)
+        yield DeadLetterAdmin(url, tls=tls)
         return
     columns = (TextColumn("Looking through"), BarColumn(), MofNCompleteColumn())
     # What is exported goes to standard output as bytes, which rich's stand-in does not take.
@@ -287,7 +287,7 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
             bar.stop()
 
     try:
-        yield DeadLetters(url, progress, tls=tls)
+        yield DeadLetterAdmin(url, progress, tls=tls)
     finally:
         bar.stop()
 
@@ -308,7 +308,7 @@ def _wanted(
     return wanted
 
 
-async def _count(letters: "DeadLetters", wanted: "Filter") -> int:
+async def _count(letters: "DeadLetterAdmin", wanted: "Filter") -> int:
     count = 0
     async for _ in letters.iterate(wanted):
         count += 1
@@ -320,7 +320,7 @@ def _require_found(ids: list[str] | None, count: int) -> None:
         raise RecorderError("there is no such dead letter: was it replayed or dropped?")
 
 
-def _edited(found: "Found") -> bytes:
+def _edited(found: "FoundDeadLetter") -> bytes:
     from jarvis_recorder.wire.dead_letter import readable_body
 
     body = readable_body(found.delivery, _MAX_BODY)
@@ -343,7 +343,7 @@ def _read(file: str) -> bytes:
         raise RecorderError(f"{file}: {error.strerror}") from None
 
 
-def _require_valid(found: "Found", body: bytes, *, force: bool) -> None:
+def _require_valid(found: "FoundDeadLetter", body: bytes, *, force: bool) -> None:
     from jarvis_recorder.client.dead_letter_admin import what_is_wrong
 
     wrong = what_is_wrong(found, body)
@@ -351,7 +351,7 @@ def _require_valid(found: "Found", body: bytes, *, force: bool) -> None:
         raise RecorderError(f"it would be refused again: {wrong}; --force replays it all the same")
 
 
-def _exported(found: "Found") -> str:
+def _exported(found: "FoundDeadLetter") -> str:
     """Return a letter as one line of JSON that holds all of it."""
     from base64 import b64encode
 
@@ -383,9 +383,9 @@ def _document(letter: Any) -> dict[str, Any]:
 def _as_json(document: Any) -> str:
     import json
 
-    from jarvis_recorder.cli.output.sanitize import harmless_json
+    from jarvis_recorder.cli.output.sanitize import sanitize_json
 
-    return harmless_json(json.dumps(document, ensure_ascii=False), sys.stdout.encoding)
+    return sanitize_json(json.dumps(document, ensure_ascii=False), sys.stdout.encoding)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from jarvis_recorder.errors import ConfigurationError
 _MARK: Final = re.compile(r"# Written by jarvis-recorder \S+, sha256 ([0-9a-f]{64})\n")
 
 
-class Standing(StrEnum):
+class InstalledFile(StrEnum):
     """What is there where a file is to be installed."""
 
     ABSENT = "absent"
@@ -38,7 +38,7 @@ class Installation(NamedTuple):
             f"# Written by jarvis-recorder {__version__}, sha256 {_digest(self.text)}\n{self.text}"
         )
 
-    def standing(self) -> Standing:
+    def standing(self) -> InstalledFile:
         """
         Say whether it is there, as it would be written or as another version wrote it.
 
@@ -49,12 +49,12 @@ class Installation(NamedTuple):
             try:
                 found = self.path.read_text(encoding="utf-8", errors="replace")
             except FileNotFoundError:
-                return Standing.ABSENT
+                return InstalledFile.ABSENT
         if found == self.marked:
-            return Standing.SAME
+            return InstalledFile.SAME
         mark = _MARK.match(found)
         untouched = mark is not None and mark[1] == _digest(found[mark.end() :])
-        return Standing.OURS if untouched else Standing.CHANGED
+        return InstalledFile.OURS if untouched else InstalledFile.CHANGED
 
     def install(self) -> None:
         """Write the file whole, for everyone to read; on failure what was there stays."""

@@ -12,7 +12,7 @@ import typer
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 
 if TYPE_CHECKING:
-    from jarvis_recorder.storage.legacy.importer import Report
+    from jarvis_recorder.storage.legacy.importer import ImportReport
 
 
 def register(application: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def import_(
         raise typer.Exit(1)
 
 
-def _show(path: Path, report: "Report") -> None:
+def _show(path: Path, report: "ImportReport") -> None:
     from jarvis_recorder.cli.output.screen import Column, open_screen
 
     screen = open_screen()

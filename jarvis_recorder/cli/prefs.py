@@ -14,7 +14,7 @@ from jarvis_recorder.cli.rpc import (
     Timeout,
     ask,
     asking,
-    made,
+    build_params,
     print_json,
     show,
     show_pages,
@@ -47,7 +47,7 @@ def list_(
     from jarvis_recorder.cli.output.preferences import show_preferences
 
     most = wanted(limit, everything)
-    question = made(params.ListPreferences, prefix=prefix)
+    question = build_params(params.ListPreferences, prefix=prefix)
     nothing = f"No preference begins with {prefix!r}." if prefix else (
         "There are no preferences yet: `jarvis-recorder prefs set KEY VALUE` makes one."
     )  # fmt: skip
@@ -77,7 +77,7 @@ def get(
         else:
             typer.echo(answer.preference.value)
 
-    question = made(params.GetPreference, key=key)
+    question = build_params(params.GetPreference, key=key)
     show(asking(config, set_, timeout, as_json=as_json), question, view)
 
 
@@ -102,16 +102,18 @@ def set_value(
     as_json: Json = False,
 ) -> None:
     """Set a preference. Exit code 1 if it stands at another version than expected."""
-    from jarvis_recorder.cli.output.sanitize import harmless
+    from jarvis_recorder.cli.output.sanitize import sanitize
 
     if value == "-":
         value = sys.stdin.read().removesuffix("\n")
-    question = made(params.SetPreference, key=key, value=value, expected_version=expected_version)
+    question = build_params(
+        params.SetPreference, key=key, value=value, expected_version=expected_version
+    )
     answer = ask(asking(config, set_, timeout), question)
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"{harmless(key)} is set, version {answer.preference.version}")
+        typer.echo(f"{sanitize(key)} is set, version {answer.preference.version}")
 
 
 @commands.command(epilog=_EXAMPLE.format("delete voice.language"))
@@ -123,11 +125,11 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete a preference; that there is none is no failure."""
-    from jarvis_recorder.cli.output.sanitize import harmless
+    from jarvis_recorder.cli.output.sanitize import sanitize
 
-    answer = ask(asking(config, set_, timeout), made(params.DeletePreference, key=key))
+    answer = ask(asking(config, set_, timeout), build_params(params.DeletePreference, key=key))
     if as_json:
         print_json(answer)
     else:
         what = "is deleted" if answer.deleted else "was not set"
-        typer.echo(f"{harmless(key)} {what}")
+        typer.echo(f"{sanitize(key)} {what}")

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
-from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Timeout, asking, made, show
+from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Timeout, asking, build_params, show
 from jarvis_recorder.wire.rpc import params, results
 
 _SUMMARY: Final = 200
@@ -43,5 +43,5 @@ def resolve(
         summary = cut(event.summary, _SUMMARY)
         screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
 
-    question = made(params.ResolveEvent, id=number, resolved_by=by)
+    question = build_params(params.ResolveEvent, id=number, resolved_by=by)
     show(asking(config, set_, timeout, as_json=as_json), question, view)

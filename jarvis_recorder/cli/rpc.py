@@ -15,14 +15,14 @@ from jarvis_recorder.cli.options import loaded
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.rpc.methods import adapter
-from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Question
+from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Params
 
 if TYPE_CHECKING:
     from jarvis_recorder.cli.output.screen import Screen
     from jarvis_recorder.client import RecorderClient
 
 Q = TypeVar("Q")
-AnswerT = TypeVar("AnswerT")
+ResultT = TypeVar("ResultT")
 
 DEFAULT_LIMIT: Final = 50
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
@@ -63,7 +63,7 @@ Limit = Annotated[
 All = Annotated[bool, typer.Option("--all", help="Show all there are, page after page.")]
 
 
-class Asking(NamedTuple):
+class Connection(NamedTuple):
     """Whom to ask, how long to wait, and whether the answer is for a script."""
 
     url: str
@@ -74,7 +74,7 @@ class Asking(NamedTuple):
 
 def asking(
     config: Path | None, overrides: list[str] | None, timeout: float, *, as_json: bool = False
-) -> Asking:
+) -> Connection:
     """Return it as the options and the settings say."""
     from jarvis_recorder.runtime import logging
 
@@ -82,10 +82,10 @@ def asking(
     # What goes wrong is said once, by the command itself.
     logging.configure("error", settings.log.format)
     broker = settings.broker
-    return Asking(broker.url.get_secret_value(), timeout, as_json, broker.tls)
+    return Connection(broker.url.get_secret_value(), timeout, as_json, broker.tls)
 
 
-def made(question: Callable[..., Q], **parameters: Any) -> Q:
+def build_params(question: Callable[..., Q], **parameters: Any) -> Q:
     """Return the question; a parameter that the rules refuse is wrong usage."""
     try:
         return question(**parameters)
@@ -97,7 +97,7 @@ def made(question: Callable[..., Q], **parameters: Any) -> Q:
 
 
 @asynccontextmanager
-async def connected(whom: Asking) -> AsyncIterator["RecorderClient"]:
+async def connected(whom: Connection) -> AsyncIterator["RecorderClient"]:
     """Give a client; what goes wrong with it speaks of commands and not of methods."""
     from jarvis_recorder.client import RecorderClient
 
@@ -118,20 +118,20 @@ def in_words_of_commands(text: str) -> str:
     return text
 
 
-def ask(whom: Asking, question: Question[AnswerT]) -> AnswerT:
+def ask(whom: Connection, question: Params[ResultT]) -> ResultT:
     """Return the answer to one question."""
 
-    async def main() -> AnswerT:
+    async def main() -> ResultT:
         async with connected(whom) as client:
             return await client.ask(question)
 
     return asyncio.run(main())
 
 
-def ask_every_page(whom: Asking, question: Question[AnswerT], field: str) -> AnswerT:
+def ask_every_page(whom: Connection, question: Params[ResultT], field: str) -> ResultT:
     """Return the last page of an answer, with the items of all pages in its field."""
 
-    async def main() -> AnswerT:
+    async def main() -> ResultT:
         asked: Any = question
         items: list[Any] = []
         async with connected(whom) as client:
@@ -139,7 +139,7 @@ def ask_every_page(whom: Asking, question: Question[AnswerT], field: str) -> Ans
                 page: Any = await client.ask(asked)
                 items += getattr(page, field)
                 if page.next_cursor is None:
-                    whole: AnswerT = replace(page, **{field: items})
+                    whole: ResultT = replace(page, **{field: items})
                     return whole
                 asked = replace(asked, cursor=page.next_cursor)
 
@@ -147,13 +147,15 @@ def ask_every_page(whom: Asking, question: Question[AnswerT], field: str) -> Ans
 
 
 def show(
-    whom: Asking, question: Question[AnswerT], view: "Callable[[Screen, AnswerT], None]"
+    whom: Connection, question: Params[ResultT], view: "Callable[[Screen, ResultT], None]"
 ) -> None:
     """Ask one question and show its answer, or print it as JSON."""
     show_answer(whom, ask(whom, question), view)
 
 
-def show_answer(whom: Asking, answer: AnswerT, view: "Callable[[Screen, AnswerT], None]") -> None:
+def show_answer(
+    whom: Connection, answer: ResultT, view: "Callable[[Screen, ResultT], None]"
+) -> None:
     """Show an answer, or print it as JSON."""
     if whom.as_json:
         print_json(answer)
@@ -169,9 +171,9 @@ def print_json(answer: Any) -> None:
 
 
 def _json(shape: Any, value: Any) -> str:
-    from jarvis_recorder.cli.output.sanitize import harmless_json
+    from jarvis_recorder.cli.output.sanitize import sanitize_json
 
-    return harmless_json(adapter(shape).dump_json(value).decode(), sys.stdout.encoding)
+    return sanitize_json(adapter(shape).dump_json(value).decode(), sys.stdout.encoding)
 
 
 class ListView(Protocol):
@@ -198,12 +200,12 @@ def wanted(limit: int | None, everything: bool) -> int | None:
     return None if everything else limit or DEFAULT_LIMIT
 
 
-def show_pages(whom: Asking, listing: Listing, most: int | None) -> None:
+def show_pages(whom: Connection, listing: Listing, most: int | None) -> None:
     """Ask page after page until there are enough items, and show each page as it comes."""
     asyncio.run(_show_pages(whom, listing, most))
 
 
-async def _show_pages(whom: Asking, listing: Listing, most: int | None) -> None:
+async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> None:
     output: _AsJson | _AsTable = _AsJson(listing) if whom.as_json else _AsTable(listing)
     question, shown = listing.question, 0
     async with connected(whom) as client:

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from jarvis_recorder.cli.options import ConfigFile, Overrides
-from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Asking, Timeout, asking, connected
+from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Connection, Timeout, asking, connected
 from jarvis_recorder.runtime import process
 from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.topics import Kind
@@ -76,7 +76,7 @@ class _Wanted(NamedTuple):
         return self.severity in (None, getattr(record.body, "severity", None))
 
 
-async def _until_stopped(whom: Asking, wanted: _Wanted) -> None:
+async def _until_stopped(whom: Connection, wanted: _Wanted) -> None:
     stop = asyncio.Event()
     process.stop_on_signals(stop)
     following = asyncio.create_task(_follow(whom, wanted))
@@ -87,7 +87,7 @@ async def _until_stopped(whom: Asking, wanted: _Wanted) -> None:
     await asyncio.gather(following, return_exceptions=True)
 
 
-async def _follow(whom: Asking, wanted: _Wanted) -> None:
+async def _follow(whom: Connection, wanted: _Wanted) -> None:
     from jarvis_recorder.cli.output.records import record_json, show_record
     from jarvis_recorder.cli.output.screen import open_screen
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
 from jarvis_recorder.broker.connection import SYSTEM_TLS
-from jarvis_recorder.broker.dead_letter_queue import DeadQueue, open_dead_queue
+from jarvis_recorder.broker.dead_letter_queue import DeadLetterQueue, open_dead_letter_queue
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     MessageTooLarge,
@@ -21,7 +21,13 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
-from jarvis_recorder.wire.dead_letter import Letter, judged, read_letter, revived, topic_of
+from jarvis_recorder.wire.dead_letter import (
+    DeadLetter,
+    read_dead_letter,
+    to_message,
+    topic_of,
+    validate_replay,
+)
 from jarvis_recorder.wire.topics import EXCHANGE
 
 _UNDER_WAY: Final = 64
@@ -42,7 +48,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def fits(self, letter: Letter) -> bool:
+    def fits(self, letter: DeadLetter) -> bool:
         if self.ids and letter.id not in self.ids:
             return False
         if self.reasons and letter.reason not in self.reasons:
@@ -60,7 +66,7 @@ class Filter:
         return self.until is None or moment < self.until
 
 
-class Outcome(StrEnum):
+class ReplayOutcome(StrEnum):
     """What became of a letter that was to be replayed."""
 
     REPLAYED = "replayed"
@@ -68,14 +74,14 @@ class Outcome(StrEnum):
     NO_TOPIC = "no_topic"
 
 
-class Found(NamedTuple):
+class FoundDeadLetter(NamedTuple):
     """A letter, and the delivery that holds its body."""
 
-    letter: Letter
+    letter: DeadLetter
     delivery: Delivery
 
 
-Progress = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 """Told how many letters were looked at, and of how many."""
 
 
@@ -83,7 +89,7 @@ def _silent(_: int, __: int) -> None:
     pass
 
 
-class DeadLetters:
+class DeadLetterAdmin:
     """
     The dead letters on a broker, for a user who may read and write their queue.
 
@@ -92,13 +98,15 @@ class DeadLetters:
     holds, whatever the queue holds.
     """
 
-    def __init__(self, url: str, progress: Progress = _silent, *, tls: Tls = SYSTEM_TLS) -> None:
+    def __init__(
+        self, url: str, progress: ReportProgress = _silent, *, tls: Tls = SYSTEM_TLS
+    ) -> None:
         self._url = url
         self._tls = tls
         self._progress = progress
         self._looking = asyncio.Lock()
 
-    async def iterate(self, wanted: Filter) -> AsyncIterator[Found]:
+    async def iterate(self, wanted: Filter) -> AsyncIterator[FoundDeadLetter]:
         """
         Yield the letters that fit, oldest first; all stay in the queue.
 
@@ -113,7 +121,7 @@ class DeadLetters:
                 if not await queue.keep(found.delivery):
                     raise RecorderError(_LOOKED_AT_TOO_OFTEN)
 
-    async def get(self, identity: str) -> Found:
+    async def get(self, identity: str) -> FoundDeadLetter:
         """
         Return one letter.
 
@@ -175,7 +183,7 @@ class DeadLetters:
                     return 0
             return int(await queue.discard_next())
 
-    async def replay(self, wanted: Filter, body: bytes | None = None) -> dict[Outcome, int]:
+    async def replay(self, wanted: Filter, body: bytes | None = None) -> dict[ReplayOutcome, int]:
         """
         Publish the letters that fit as the messages they were, and return what became of them.
 
@@ -188,7 +196,7 @@ class DeadLetters:
             Undeliverable: Those before it are published; some of them may not have left.
             BrokerUnavailable: The same.
         """
-        outcomes = dict.fromkeys(Outcome, 0)
+        outcomes = dict.fromkeys(ReplayOutcome, 0)
         async with self._queue() as queue, _Replaying(queue, body, outcomes) as replaying:
             try:
                 async for found, fits in self._found(queue, wanted):
@@ -198,31 +206,35 @@ class DeadLetters:
                         await queue.keep(found.delivery)
             except Undeliverable as obstacle:
                 await replaying.end()
-                done = outcomes[Outcome.REPLAYED]
+                done = outcomes[ReplayOutcome.REPLAYED]
                 raise Undeliverable(
                     obstacle.position, obstacle.waiting, f"{done:,} are replayed; {obstacle}"
                 ) from obstacle
         return outcomes
 
     @asynccontextmanager
-    async def _queue(self) -> AsyncIterator[DeadQueue]:
-        async with self._looking, open_dead_queue(self._url, tls=self._tls) as queue:
+    async def _queue(self) -> AsyncIterator[DeadLetterQueue]:
+        async with self._looking, open_dead_letter_queue(self._url, tls=self._tls) as queue:
             yield queue
 
-    async def _found(self, queue: DeadQueue, wanted: Filter) -> AsyncIterator[tuple[Found, bool]]:
+    async def _found(
+        self, queue: DeadLetterQueue, wanted: Filter
+    ) -> AsyncIterator[tuple[FoundDeadLetter, bool]]:
         """Yield each letter and whether it fits, for the caller to remove or to keep."""
         looked_at = 0
         async for delivery in queue.letters():
             looked_at += 1
             self._progress(looked_at, queue.waiting)
-            letter = read_letter(delivery)
-            yield Found(letter, delivery), wanted.fits(letter)
+            letter = read_dead_letter(delivery)
+            yield FoundDeadLetter(letter, delivery), wanted.fits(letter)
 
 
 class _Replaying:
     """Replays that are under way together, bounded in number and in bytes."""
 
-    def __init__(self, queue: DeadQueue, body: bytes | None, outcomes: dict[Outcome, int]) -> None:
+    def __init__(
+        self, queue: DeadLetterQueue, body: bytes | None, outcomes: dict[ReplayOutcome, int]
+    ) -> None:
         self._queue = queue
         self._body = body
         self._outcomes = outcomes
@@ -276,26 +288,26 @@ class _Replaying:
             self._bytes -= size
             self._room.notify()
 
-    async def _replay(self, delivery: Delivery) -> Outcome:
+    async def _replay(self, delivery: Delivery) -> ReplayOutcome:
         topic = topic_of(delivery)
         if topic is None:
             await self._queue.keep(delivery)
-            return Outcome.NO_TOPIC
-        message = revived(delivery, topic, self._body)
+            return ReplayOutcome.NO_TOPIC
+        message = to_message(delivery, topic, self._body)
         try:
             await self._queue.publish(EXCHANGE, *message)
         except (NotConfirmed, MessageTooLarge):
             await self._queue.keep(delivery)
-            return Outcome.NOT_CONFIRMED
+            return ReplayOutcome.NOT_CONFIRMED
         await self._queue.remove(delivery)
-        return Outcome.REPLAYED
+        return ReplayOutcome.REPLAYED
 
 
-def what_is_wrong(found: Found, body: bytes) -> str | None:
+def what_is_wrong(found: FoundDeadLetter, body: bytes) -> str | None:
     """Return why a letter with this body would be refused again, None where it would not be."""
     topic = topic_of(found.delivery)
     if topic is None:
         return f"{found.letter.queue} is no queue that is recorded from"
-    message = revived(found.delivery, topic, body)
-    decoded = judged(found.delivery, topic, message, time.time_ns() // 1_000)
+    message = to_message(found.delivery, topic, body)
+    decoded = validate_replay(found.delivery, topic, message, time.time_ns() // 1_000)
     return decoded.refusals[0].error if decoded.refusals else None

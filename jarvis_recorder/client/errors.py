@@ -12,11 +12,11 @@ from jarvis_recorder.errors import (
     DeadlineExceeded,
     Forbidden,
     InvalidParameter,
-    NoAnswer,
-    NotAnswered,
     NotFound,
+    ProtocolError,
     RecorderError,
     RecorderUnavailable,
+    ReplyTimeout,
     ResultTooLarge,
 )
 from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
@@ -38,7 +38,7 @@ _BY_CODE: Final[dict[int, type[RecorderError]]] = {
     Code.DEADLINE_EXCEEDED: DeadlineExceeded,
     Code.UNAVAILABLE: RecorderUnavailable,
     Code.RESULT_TOO_LARGE: ResultTooLarge,
-    Code.OUTCOME_UNKNOWN: NoAnswer,
+    Code.OUTCOME_UNKNOWN: ReplyTimeout,
 }
 
 
@@ -50,7 +50,7 @@ def refused(fault: Fault, method: str) -> RecorderError:
     if fault.code == Code.INVALID_PARAMS:
         error = InvalidParameter(fault.path, text)
     else:
-        error = _BY_CODE.get(fault.code, NotAnswered)(text)
+        error = _BY_CODE.get(fault.code, ProtocolError)(text)
     error.code, error.path, error.hint = fault.code, fault.path, fault.hint
     return error
 

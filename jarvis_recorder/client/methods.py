@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from jarvis_recorder.client.errors import invalid
 from jarvis_recorder.wire.rpc import params
-from jarvis_recorder.wire.rpc.params import AnswerT, Question
+from jarvis_recorder.wire.rpc.params import Params, ResultT
 
 P = ParamSpec("P")
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 class Ask(Protocol):
     """Asks a question and returns its answer."""
 
-    async def __call__(self, question: Question[AnswerT]) -> AnswerT: ...
+    async def __call__(self, question: Params[ResultT]) -> ResultT: ...
 
 
 class Group:
@@ -36,18 +36,18 @@ class Group:
 
 
 def asks(
-    question: Callable[P, Question[AnswerT]],
-) -> Callable[Concatenate[Group, P], Coroutine[Any, Any, AnswerT]]:
+    question: Callable[P, Params[ResultT]],
+) -> Callable[Concatenate[Group, P], Coroutine[Any, Any, ResultT]]:
     """Return a method that takes the parameters of a question, asks it, returns the answer."""
 
-    async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> AnswerT:
+    async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         return await self.ask(made(question, *args, **kwargs))
 
     return described(method, question)
 
 
 def pages(
-    question: Callable[P, Question[AnswerT]], items: Callable[[AnswerT], Sequence[Item]]
+    question: Callable[P, Params[ResultT]], items: Callable[[ResultT], Sequence[Item]]
 ) -> Callable[Concatenate[Group, P], AsyncIterator[Item]]:
     """
     Return a method that iterates over the items of every page of a question.
@@ -71,8 +71,8 @@ def _next(question: Any, page: Any) -> Any:
 
 
 def made(
-    question: Callable[P, Question[AnswerT]], *args: P.args, **kwargs: P.kwargs
-) -> Question[AnswerT]:
+    question: Callable[P, Params[ResultT]], *args: P.args, **kwargs: P.kwargs
+) -> Params[ResultT]:
     """
     Return a question.
 

@@ -10,7 +10,7 @@ import aiormq
 from jarvis_recorder.broker.connection import Link
 from jarvis_recorder.broker.publisher import RawProperties
 from jarvis_recorder.client.errors import lost
-from jarvis_recorder.client.records import Message
+from jarvis_recorder.client.records import OutgoingMessage
 from jarvis_recorder.errors import InvalidParameter, NotConfirmed, RecorderUnavailable
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.records import Record
@@ -39,7 +39,7 @@ class RecordPublisher:
         if identity in self._under_way:
             self._returned.add(identity)
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: OutgoingMessage) -> None:
         """
         Return once the broker has taken responsibility for the message.
 
@@ -66,7 +66,7 @@ class RecordPublisher:
             self._under_way.discard(identity)
             self._returned.discard(identity)
 
-    async def _confirm(self, message: Message) -> None:
+    async def _confirm(self, message: OutgoingMessage) -> None:
         try:
             await self._channel.basic_publish(
                 message.body,

@@ -8,7 +8,7 @@ from yarl import URL
 from jarvis_recorder.broker.connection import Link, open_link
 from jarvis_recorder.broker.supervisor import Backoff
 from jarvis_recorder.client.publishing import RecordPublisher, open_record_publisher
-from jarvis_recorder.client.rpc_channel import Asker, open_asker
+from jarvis_recorder.client.rpc_channel import RpcChannel, open_rpc_channel
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
 from jarvis_recorder.net import amqp_url
 from jarvis_recorder.net.tls import Tls
@@ -18,11 +18,11 @@ class Connected(NamedTuple):
     """What is open on one connection; gone, all of it, when `link.lost` is done."""
 
     link: Link
-    asker: Asker
+    asker: RpcChannel
     publisher: RecordPublisher
 
 
-class Lifeline:
+class ReconnectingConnection:
     """
     Keeps a connection open from entering to leaving.
 
@@ -112,7 +112,7 @@ class Lifeline:
     async def _hold(self) -> None:
         """Open a connection, and return when it is lost or not wanted any more."""
         async with open_link(self._url, "client", tls=self._tls) as link:
-            asker = await open_asker(link, self._app_id, URL(self._url).user)
+            asker = await open_rpc_channel(link, self._app_id, URL(self._url).user)
             connected = Connected(link, asker, await open_record_publisher(link))
             self._state.set_result(connected)
             await asyncio.wait({link.lost, self._leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -19,17 +19,23 @@ from jarvis_recorder.client.methods import (
     described,
 )
 from jarvis_recorder.client.publishing import publish_all
-from jarvis_recorder.client.reconnect import Connected, Lifeline
-from jarvis_recorder.client.records import Message, new_event, new_snapshot, new_turn, to_message
+from jarvis_recorder.client.reconnect import Connected, ReconnectingConnection
+from jarvis_recorder.client.records import (
+    OutgoingMessage,
+    new_event,
+    new_snapshot,
+    new_turn,
+    to_message,
+)
 from jarvis_recorder.client.subscription import Subscription
-from jarvis_recorder.errors import BrokerUnavailable, NoAnswer
+from jarvis_recorder.errors import BrokerUnavailable, ReplyTimeout
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Fault
-from jarvis_recorder.wire.rpc.methods import BY_QUESTION
-from jarvis_recorder.wire.rpc.params import AnswerT, Discover, Question, ReadStats
+from jarvis_recorder.wire.rpc.methods import BY_PARAMS
+from jarvis_recorder.wire.rpc.params import Discover, Params, ReadStats, ResultT
 from jarvis_recorder.wire.rpc.results import Document, Stats
 from jarvis_recorder.wire.topics import Kind
 
@@ -77,7 +83,7 @@ class RecorderClient:
         self._timeout = timeout
         self._app_id = app_id
         self._tls = tls
-        self._lifeline = Lifeline(url, app_id, tls)
+        self._lifeline = ReconnectingConnection(url, app_id, tls)
         self._subscriptions: weakref.WeakSet[Subscription[Any]] = weakref.WeakSet()
         self.events = Events(self.ask)
         self.conversations = Conversations(self.ask)
@@ -101,7 +107,7 @@ class RecorderClient:
             await subscription.aclose()
         await self._lifeline.__aexit__()
 
-    async def ask(self, question: Question[AnswerT], *, timeout: float | None = None) -> AnswerT:
+    async def ask(self, question: Params[ResultT], *, timeout: float | None = None) -> ResultT:
         """
         Return the answer to a question of `jarvis_recorder.wire.rpc.params`.
 
@@ -116,12 +122,12 @@ class RecorderClient:
             BrokerUnavailable: The broker cannot be reached. Or it went away meanwhile, and
                 whether something is changed is unknown.
         """
-        method = BY_QUESTION[type(question)]
+        method = BY_PARAMS[type(question)]
         seconds = self._timeout if timeout is None else timeout
         until = asyncio.get_running_loop().time() + seconds
         try:
             reply = await self._reply(jsonrpc.request(question, 1), until, changes=method.changes)
-            answer: AnswerT = jsonrpc.read_response(question, reply)
+            answer: ResultT = jsonrpc.read_response(question, reply)
         except TimeoutError:
             raise _no_answer(method.name, seconds, changes=method.changes) from None
         except Fault as fault:
@@ -174,7 +180,7 @@ class RecorderClient:
             ) from error
         return message.message_id
 
-    async def _deliver(self, message: Message, until: float) -> None:
+    async def _deliver(self, message: OutgoingMessage, until: float) -> None:
         """Publish a message, after a loss again: what arrives twice is recorded once."""
         while True:
             connected = await self._connected(until)
@@ -240,9 +246,9 @@ class RecorderClient:
             ) from None
 
 
-def _no_answer(method: str, seconds: float, *, changes: bool) -> NoAnswer:
+def _no_answer(method: str, seconds: float, *, changes: bool) -> ReplyTimeout:
     unknown = "; whether the change was made is unknown" if changes else ""
-    return NoAnswer(
+    return ReplyTimeout(
         f"{method}: no answer within {seconds:g} s{unknown}: does a recorder run on this broker?"
     )
 

@@ -41,7 +41,7 @@ _MAX_SHORT_STRING: Final = 255
 _MAX_BYTES: Final = {topic.kind: topic.max_bytes for topic in TOPICS}
 
 
-class Message(NamedTuple):
+class OutgoingMessage(NamedTuple):
     """A record as the broker takes it."""
 
     routing_key: str
@@ -151,7 +151,7 @@ def _record(
     return Record(kind, identity, to_micros(moment), stamped, validated, dict(extra or {}) or None)
 
 
-def to_message(record: Record, app_id: str) -> Message:
+def to_message(record: Record, app_id: str) -> OutgoingMessage:
     """
     Return a record as a message.
 
@@ -166,7 +166,7 @@ def to_message(record: Record, app_id: str) -> Message:
     if len(identity.encode()) > _MAX_SHORT_STRING:
         raise InvalidParameter("message_id", "message_id: must be at most 255 bytes")
     properties = encode_message(identity, max(record.timestamp, 0), app_id)
-    return Message(routing_key(record), identity, properties, body)
+    return OutgoingMessage(routing_key(record), identity, properties, body)
 
 
 def _body(record: Record) -> bytes:

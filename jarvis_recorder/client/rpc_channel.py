@@ -16,7 +16,7 @@ import aiormq
 from jarvis_recorder.broker.connection import Link, refusals
 from jarvis_recorder.broker.publisher import post
 from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
-from jarvis_recorder.errors import BrokerUnavailable, NotAnswered, RecorderUnavailable
+from jarvis_recorder.errors import BrokerUnavailable, ProtocolError, RecorderUnavailable
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.amqp.properties import decode_request, encode_request
 from jarvis_recorder.wire.refusal import Refused
@@ -28,7 +28,7 @@ _MOST_UNPACKED_BYTES: Final = 128 * 1024 * 1024
 _REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 
-class Asker:
+class RpcChannel:
     """
     Asks on one channel as long as its connection lasts.
 
@@ -118,7 +118,7 @@ class Asker:
             if reply.done():
                 return
             if done.exception():
-                reply.set_exception(NotAnswered("the reply cannot be unpacked"))
+                reply.set_exception(ProtocolError("the reply cannot be unpacked"))
             else:
                 reply.set_result(done.result())
 
@@ -157,14 +157,14 @@ def _unpacked(body: bytes) -> bytes:
     return whole
 
 
-async def open_asker(link: Link, app_id: str, user_id: str | None) -> Asker:
+async def open_rpc_channel(link: Link, app_id: str, user_id: str | None) -> RpcChannel:
     """
     Open a channel to ask on.
 
     Raises:
         BrokerUnavailable: The connection went away.
     """
-    asker = Asker(link, await link.channel(), app_id, user_id)
+    asker = RpcChannel(link, await link.channel(), app_id, user_id)
     await asker.listen()
     return asker
 

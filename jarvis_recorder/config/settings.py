@@ -18,7 +18,7 @@ from pydantic import (
 from jarvis_recorder.net import amqp_url
 from jarvis_recorder.net.listen_address import host_and_port
 from jarvis_recorder.net.tls import Tls
-from jarvis_recorder.retention_policy import Bounds, Keeping
+from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
 from jarvis_recorder.wire.rpc.methods import BY_NAME
 
 
@@ -240,9 +240,9 @@ NAMES: Final = tuple(
 )
 
 
-def policy_of(settings: RetentionSettings) -> Keeping:
+def policy_of(settings: RetentionSettings) -> RetentionPolicy:
     """Return the policy that the settings describe."""
-    return Keeping(
+    return RetentionPolicy(
         events={
             "info": settings.info,
             "warning": settings.warning,

@@ -6,16 +6,16 @@ from typing import Final
 
 import structlog
 
-from jarvis_recorder.broker.rpc_session import Answering as Connected
-from jarvis_recorder.broker.rpc_session import open_answering
+from jarvis_recorder.broker.rpc_session import RpcSession as Connected
+from jarvis_recorder.broker.rpc_session import open_rpc_session
 from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.ports import Clock, Outbox, Tracer
 from jarvis_recorder.rpc.dispatcher import Dispatcher
-from jarvis_recorder.rpc.outbox_relay import Announcer
+from jarvis_recorder.rpc.outbox_relay import OutboxRelay
 from jarvis_recorder.rpc.responder import Responder
 from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
 from jarvis_recorder.telemetry.metrics import MeasuredPublisher
-from jarvis_recorder.telemetry.status import Progress
+from jarvis_recorder.telemetry.status import RecorderStatus
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class Answering:
         settings: Settings,
         dispatcher: Dispatcher,
         outbox: Outbox,
-        progress: Progress,
+        progress: RecorderStatus,
         tracer: Tracer,
         clock: Clock,
         stop: asyncio.Event,
@@ -54,7 +54,7 @@ class Answering:
         """
         broker = self._settings.broker
         async with contextlib.AsyncExitStack() as stack:
-            opening = open_answering(
+            opening = open_rpc_session(
                 broker.url.get_secret_value(),
                 broker.topology,
                 tls=broker.tls,
@@ -72,7 +72,7 @@ class Answering:
             clock=self._clock,
             concurrency=self._settings.rpc.concurrency,
         )
-        announcer = Announcer(
+        announcer = OutboxRelay(
             self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
         )
         await connected.requests.start(responder.take)

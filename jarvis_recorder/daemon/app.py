@@ -14,7 +14,7 @@ from jarvis_recorder.broker.supervisor import supervise
 from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.daemon.answering import Answering
 from jarvis_recorder.daemon.recording import Recording
-from jarvis_recorder.daemon.watchdog import Pulse
+from jarvis_recorder.daemon.watchdog import Watchdog
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.monitoring import monitored
 from jarvis_recorder.net.amqp_url import is_exposed, redacted
@@ -24,8 +24,8 @@ from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.runtime.systemd import ServiceManager
 from jarvis_recorder.spec.openrpc import document
 from jarvis_recorder.storage.opening import with_store
-from jarvis_recorder.telemetry.metrics import Calls
-from jarvis_recorder.telemetry.status import Progress
+from jarvis_recorder.telemetry.metrics import CallMetrics
+from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.telemetry.tracing import open_tracer
 from jarvis_recorder.wire.rpc.results import Activity
 from jarvis_recorder.wire.times import to_datetime
@@ -58,9 +58,9 @@ class App:
         self._per_second = 0.0
         self._large = asyncio.Lock()
         """Held while something large is in memory, a message or a reply."""
-        self._calls = Calls()
+        self._calls = CallMetrics()
         self._tracer = open_tracer(os.environ)
-        self.progress = Progress()
+        self.progress = RecorderStatus()
 
     async def run(self) -> None:
         """
@@ -74,12 +74,12 @@ class App:
         url = self._settings.broker.url.get_secret_value()
         if is_exposed(url):
             log.warning("broker_connection_not_encrypted", url=redacted(url), use="amqps://")
-        async with Pulse(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
+        async with Watchdog(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
             await with_store(self._loaded, now, partial(self._run_on, pulse))
         await asyncio.to_thread(self._tracer.close)
         log.info("stopped", **self._summary())
 
-    async def _run_on(self, pulse: Pulse, store: Store) -> None:
+    async def _run_on(self, pulse: Watchdog, store: Store) -> None:
         reporter = asyncio.create_task(self._report())
         try:
             with pulse.watching(store.respond):

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from jarvis_recorder.broker.session import Session, open_session
+from jarvis_recorder.broker.session import BrokerSession, open_session
 from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.errors import (
     BrokerUnavailable,
@@ -17,15 +17,15 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
-from jarvis_recorder.ingest.dead_letter_publisher import DeadLetters
+from jarvis_recorder.ingest.dead_letter_publisher import DeadLetterPublisher
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
-from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ingest.slow_start import SlowStart
 from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
 from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
 from jarvis_recorder.telemetry.metrics import MeasuredPublisher
-from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
 
@@ -44,7 +44,7 @@ class _Pipeline(NamedTuple):
     """What works on the deliveries of one session."""
 
     intake: Intake
-    dead_letters: DeadLetters
+    dead_letters: DeadLetterPublisher
     recorder: Recorder
 
 
@@ -56,7 +56,7 @@ class Recording:
         *,
         settings: Settings,
         repository: Repository,
-        progress: Progress,
+        progress: RecorderStatus,
         tracer: Tracer,
         clock: Clock,
         large: asyncio.Lock,
@@ -111,7 +111,7 @@ class Recording:
                 await self._leave(working, pipeline.dead_letters)
 
     async def _work(
-        self, session: Session, pipeline: _Pipeline, working: asyncio.Task[None]
+        self, session: BrokerSession, pipeline: _Pipeline, working: asyncio.Task[None]
     ) -> None:
         # The recorder works already: the first queue may fill the intake, and a flow that is
         # paused would hold back the answers that attaching to the others waits for.
@@ -132,9 +132,9 @@ class Recording:
         if await self._drain(session, consumers, pipeline, working):
             await self._sweep(session)
 
-    def _pipeline(self, session: Session) -> _Pipeline:
+    def _pipeline(self, session: BrokerSession) -> _Pipeline:
         intake = Intake(session.flow, self._clock, self._large)
-        dead_letters = DeadLetters(
+        dead_letters = DeadLetterPublisher(
             MeasuredPublisher(session.publisher, self.progress.sent), self.progress
         )
         recorder = Recorder(
@@ -148,7 +148,7 @@ class Recording:
         )
         return _Pipeline(intake, dead_letters, recorder)
 
-    async def _attach(self, session: Session, intake: Intake) -> list[Consumer]:
+    async def _attach(self, session: BrokerSession, intake: Intake) -> list[Consumer]:
         """
         Consume every queue, after a slow start of one after the other.
 
@@ -163,13 +163,13 @@ class Recording:
             if topic.kind is Kind.SNAPSHOT:
                 prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
             consumer = await session.consumer(topic.queue, prefetch)
-            await consumer.start(intake.sink(Lane(topic, consumer, prefetch)))
+            await consumer.start(intake.sink(Settlement(topic, consumer, prefetch)))
             consumers.append(consumer)
         return consumers
 
     async def _drain(
         self,
-        session: Session,
+        session: BrokerSession,
         consumers: list[Consumer],
         pipeline: _Pipeline,
         working: asyncio.Task[None],
@@ -194,7 +194,7 @@ class Recording:
             await consumer.close()
         return True
 
-    async def _sweep(self, session: Session) -> None:
+    async def _sweep(self, session: BrokerSession) -> None:
         """
         Record what cancelling has left marked as redelivered.
 
@@ -215,9 +215,9 @@ class Recording:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
-    async def _sweep_queue(self, session: Session, topic: Topic, pipeline: _Pipeline) -> None:
+    async def _sweep_queue(self, session: BrokerSession, topic: Topic, pipeline: _Pipeline) -> None:
         consumer = await session.consumer(topic.queue, 0)
-        sink = pipeline.intake.sink(Lane(topic, consumer))
+        sink = pipeline.intake.sink(Settlement(topic, consumer))
         fetched = 0
         while (delivery := await consumer.fetch()) is not None:
             sink(delivery)
@@ -230,7 +230,7 @@ class Recording:
         await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
         await consumer.close()
 
-    async def _leave(self, working: asyncio.Task[None], dead_letters: DeadLetters) -> None:
+    async def _leave(self, working: asyncio.Task[None], dead_letters: DeadLetterPublisher) -> None:
         """End what belongs to the session, giving a commit under way the time to finish."""
         if not self._stop.is_set():
             await asyncio.wait({working}, timeout=_DRAIN_SECONDS)

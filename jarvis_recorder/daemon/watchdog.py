@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.runtime.systemd import ServiceManager
-from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.status import RecorderStatus, State
 
 Answers = Callable[[], Coroutine[Any, Any, object]]
 """Returns once whoever is asked has answered."""
@@ -27,7 +27,7 @@ _WAITING: Final = {
 }
 
 
-class Pulse:
+class Watchdog:
     """
     Tells the service manager how the recorder is, for as long as it is entered.
 
@@ -38,7 +38,7 @@ class Pulse:
     """
 
     def __init__(
-        self, manager: ServiceManager, progress: Progress, clock: Clock, stop: asyncio.Event
+        self, manager: ServiceManager, progress: RecorderStatus, clock: Clock, stop: asyncio.Event
     ) -> None:
         self._manager = manager
         self._progress = progress

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from jarvis_recorder.demo.overview import Overview
 from jarvis_recorder.demo.requests import Asked
-from jarvis_recorder.demo.story import Message, expected
+from jarvis_recorder.demo.story import StoryMessage, expected
 from jarvis_recorder.storage.rows import SHAPES
 
 SHOWN: Final = 12
@@ -27,7 +27,7 @@ _QUEUE_PREFIX: Final = "jarvis.recorder."
 _SEVERITY: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "info": "green"}
 
 
-class DeadLetter(NamedTuple):
+class ShownDeadLetter(NamedTuple):
     """A dead letter as it was read from the queue, by its text headers."""
 
     headers: Mapping[str, str]
@@ -42,14 +42,14 @@ class DeadLetter(NamedTuple):
         return self.reason, self.headers.get("x-recorder-sha256", "")
 
 
-class Outcome(NamedTuple):
+class DemoOutcome(NamedTuple):
     """What was published, and what became of it."""
 
-    messages: Sequence[Message]
+    messages: Sequence[StoryMessage]
     publish_seconds: float
     settle_seconds: float
     duplicates: int
-    letters: Sequence[DeadLetter]
+    letters: Sequence[ShownDeadLetter]
     overview: Overview
     kept: Path | None
     """The database, where it is still there afterwards."""
@@ -85,14 +85,14 @@ class Outcome(NamedTuple):
         )
         return found
 
-    def sent_twice(self) -> Iterator[tuple[Message, int, int]]:
+    def sent_twice(self) -> Iterator[tuple[StoryMessage, int, int]]:
         """Yield each message that was, its records, and the rows that stand under them."""
         for message in self.messages:
             if message.sent_before:
                 rows = sum(self.overview.copies.get(one, 0) for one in message.identities)
                 yield message, len(message.identities), rows
 
-    def explained(self) -> Iterator[tuple[DeadLetter, str]]:
+    def explained(self) -> Iterator[tuple[ShownDeadLetter, str]]:
         """Yield each dead letter with what the story says was wrong with it."""
         names = {
             (one.reason.value, one.sha256): one.what for one in expected(self.messages).letters
@@ -104,7 +104,7 @@ class Outcome(NamedTuple):
 _TABLES: Final = {kind: shape.table.name for kind, shape in SHAPES.items()}
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: DemoOutcome) -> dict[str, Any]:
     """Return the outcome as one JSON document."""
     overview = outcome.overview
     rows = expected(outcome.messages).rows
@@ -160,14 +160,14 @@ def _text(value: Any) -> str:
     return format(value, "f")
 
 
-def present(outcome: Outcome) -> None:
+def present(outcome: DemoOutcome) -> None:
     """Print the outcome for people."""
     console = Console()
     for part in _parts(outcome):
         console.print(part)
 
 
-def _parts(outcome: Outcome) -> Iterator[Any]:
+def _parts(outcome: DemoOutcome) -> Iterator[Any]:
     overview = outcome.overview
     yield ""
     yield _heading("Half an hour in the life of a cluster")
@@ -218,7 +218,7 @@ def _clock(moment: datetime) -> str:
     return f"{moment:%H:%M:%S}"
 
 
-def _rows_table(outcome: Outcome) -> Table:
+def _rows_table(outcome: DemoOutcome) -> Table:
     rows = expected(outcome.messages).rows
     table = _table()
     table.add_column("table", style="cyan")
@@ -282,7 +282,7 @@ def _sizes(size: int, stored: int) -> tuple[str, str, str]:
     return f"{size:,}", f"{stored:,}", f"{stored / max(size, 1):.0%}"
 
 
-def _repeats_table(outcome: Outcome) -> Table:
+def _repeats_table(outcome: DemoOutcome) -> Table:
     table = _table()
     table.add_column("message")
     table.add_column("routing key", style="dim")
@@ -294,7 +294,7 @@ def _repeats_table(outcome: Outcome) -> Table:
     return table
 
 
-def _letters_table(outcome: Outcome) -> Table:
+def _letters_table(outcome: DemoOutcome) -> Table:
     table = _table()
     table.add_column("reason", style="red", no_wrap=True)
     table.add_column("queue", style="cyan", no_wrap=True)
@@ -308,7 +308,7 @@ def _letters_table(outcome: Outcome) -> Table:
     return table
 
 
-def _asked_table(outcome: Outcome) -> Table:
+def _asked_table(outcome: DemoOutcome) -> Table:
     table = _table()
     table.add_column("method", style="cyan", no_wrap=True)
     table.add_column("what was asked, and what came back")
@@ -319,7 +319,7 @@ def _asked_table(outcome: Outcome) -> Table:
     return table
 
 
-def _ending(outcome: Outcome) -> Iterable[Any]:
+def _ending(outcome: DemoOutcome) -> Iterable[Any]:
     if mismatches := outcome.mismatches():
         yield _heading("Not as expected", "red")
         yield _paragraph(Text("\n".join(f"✗ {line}" for line in mismatches), style="red"))

@@ -4,11 +4,11 @@ import time
 from typing import Any, NamedTuple
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.wire.rpc.methods import BY_QUESTION, adapter
+from jarvis_recorder.wire.rpc.methods import BY_PARAMS, adapter
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
     ListEvents,
-    Question,
+    Params,
     ReadStats,
     SearchTurns,
     SetPreference,
@@ -39,7 +39,7 @@ async def ask_around(url: str) -> list[Asked]:
         down = await client.events.list(text="NODE_DOWN", limit=1)
         moment = down.events[0].timestamp
         newest = (await client.events.list(limit=1)).events[0].timestamp
-        questions: tuple[Question[Any], ...] = (
+        questions: tuple[Params[Any], ...] = (
             ListEvents(type="alert", severity="critical", resolved=False, limit=5),
             TimelineAround(timestamp=moment, window_seconds=300),
             SearchTurns(query="node pve", limit=5),
@@ -50,8 +50,8 @@ async def ask_around(url: str) -> list[Asked]:
         return [await _asked(client, question) for question in questions]
 
 
-async def _asked(client: RecorderClient, question: Question[Any]) -> Asked:
-    method = BY_QUESTION[type(question)]
+async def _asked(client: RecorderClient, question: Params[Any]) -> Asked:
+    method = BY_PARAMS[type(question)]
     params = adapter(method.question).dump_json(question, exclude_defaults=True).decode()
     began = time.perf_counter()
     answer = await client.ask(question)

@@ -8,14 +8,14 @@ from random import Random
 from typing import Final
 
 from jarvis_recorder.broker.checks import queue_depths
-from jarvis_recorder.broker.session import Session, open_session
+from jarvis_recorder.broker.session import BrokerSession, open_session
 from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.daemon.app import App, now
 from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.overview import overview
-from jarvis_recorder.demo.report import SHOWN, DeadLetter, Outcome
+from jarvis_recorder.demo.report import SHOWN, DemoOutcome, ShownDeadLetter
 from jarvis_recorder.demo.requests import ask_around
-from jarvis_recorder.demo.story import Expected, Message, expected, tell
+from jarvis_recorder.demo.story import Expected, StoryMessage, expected, tell
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.ports import Publisher
 from jarvis_recorder.wire.amqp import properties
@@ -44,7 +44,9 @@ async def require_unused(url: str) -> None:
             )
 
 
-async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: bool) -> Outcome:
+async def perform(
+    loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: bool
+) -> DemoOutcome:
     """
     Record the story into the database, and return what became of it once all is settled.
 
@@ -69,7 +71,7 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
         stop.set()
         await recording
     identities = {identity for message in messages for identity in message.identities}
-    return Outcome(
+    return DemoOutcome(
         messages=messages,
         publish_seconds=published - began,
         settle_seconds=settled - published,
@@ -81,7 +83,7 @@ async def perform(loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: 
     )
 
 
-async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
+async def publish(publisher: Publisher, messages: Sequence[StoryMessage]) -> None:
     """Publish in order, some under way at once, and return when all are confirmed."""
     for start in range(0, len(messages), _UNDER_WAY):
         async with asyncio.TaskGroup() as group:
@@ -94,8 +96,8 @@ async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
 
 
 async def _settled(
-    session: Session, app: App, recording: asyncio.Task[None], story: Expected
-) -> list[DeadLetter]:
+    session: BrokerSession, app: App, recording: asyncio.Task[None], story: Expected
+) -> list[ShownDeadLetter]:
     """Return the dead letters once all is recorded or dead-lettered, or the time is up."""
     letters: list[Delivery] = []
     consumer = await session.consumer(DEAD_QUEUE, _MAX_LETTERS)
@@ -124,6 +126,6 @@ async def _until(condition: Callable[[], bool], recording: asyncio.Task[None]) -
             raise RecorderError("the demo was stopped before everything was recorded")
 
 
-def _read(letter: Delivery) -> DeadLetter:
+def _read(letter: Delivery) -> ShownDeadLetter:
     known = properties.decode(letter.header)
-    return DeadLetter(known.headers, known.message_id)
+    return ShownDeadLetter(known.headers, known.message_id)

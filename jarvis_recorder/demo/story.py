@@ -38,7 +38,7 @@ _RETRY: Final = 20 * SECOND
 _UNTIMED: Final = "heartbeat without a time"
 
 
-class Letter(NamedTuple):
+class ExpectedDeadLetter(NamedTuple):
     """A dead letter to come: by reason and body it is told from the others."""
 
     what: str
@@ -46,7 +46,7 @@ class Letter(NamedTuple):
     sha256: str
 
 
-class Message(NamedTuple):
+class StoryMessage(NamedTuple):
     """
     One message with the records that are to come of it, by identity, and the dead letters.
 
@@ -60,7 +60,7 @@ class Message(NamedTuple):
     body: bytes
     what: str = ""
     identities: tuple[str, ...] = ()
-    letters: tuple[Letter, ...] = ()
+    letters: tuple[ExpectedDeadLetter, ...] = ()
     sent_before: bool = False
 
 
@@ -69,13 +69,13 @@ class Expected(NamedTuple):
 
     rows: Mapping[Kind, int]
     duplicates: int
-    letters: Sequence[Letter]
+    letters: Sequence[ExpectedDeadLetter]
 
 
-def expected(messages: Iterable[Message]) -> Expected:
+def expected(messages: Iterable[StoryMessage]) -> Expected:
     rows: Counter[Kind] = Counter()
     duplicates = 0
-    letters: list[Letter] = []
+    letters: list[ExpectedDeadLetter] = []
     for message in messages:
         if message.sent_before:
             duplicates += len(message.identities)
@@ -85,7 +85,7 @@ def expected(messages: Iterable[Message]) -> Expected:
     return Expected(rows, duplicates, letters)
 
 
-def tell(began: int, draw: Random, pace: int = 1) -> list[Message]:
+def tell(began: int, draw: Random, pace: int = 1) -> list[StoryMessage]:
     """
     Return the messages of the half hour that began then, in the order they are sent.
 
@@ -104,7 +104,7 @@ def tell(began: int, draw: Random, pace: int = 1) -> list[Message]:
     return sorted([*life, *again, *story.broken()], key=lambda message: message.at)
 
 
-def _again(message: Message, story: "_Story") -> Message:
+def _again(message: StoryMessage, story: "_Story") -> StoryMessage:
     """Return the message as its publisher repeats it, half a minute on."""
     properties = message.properties
     if message.what == _UNTIMED:
@@ -126,7 +126,7 @@ class _Story:
         """Return when that is, in microseconds since the epoch."""
         return self._began + at // self._pace
 
-    def heartbeats(self) -> Iterator[Message]:
+    def heartbeats(self) -> Iterator[StoryMessage]:
         nominal = "[Monitor] Systems Nominal: All 5 nodes online -- cluster healthy"
         for minute in (0, 5, 10, 20, 25):
             at = minute * MINUTE
@@ -136,7 +136,7 @@ class _Story:
         body = {"type": "status", "source": "monitor", "summary": nominal}
         yield self._one(at, "cluster.event.status.info", body, what=_UNTIMED)
 
-    def outage(self) -> Iterator[Message]:
+    def outage(self) -> Iterator[StoryMessage]:
         yield self._about_pve(
             DOWN, "alert.critical", "[Monitor] NODE_DOWN: pve changed from online to offline",
             {"previousState": "online", "currentState": "offline"}, what="node down, critical",
@@ -158,7 +158,7 @@ class _Story:
                  "durationMs": 812 + number, "isError": False},
             )  # fmt: skip
 
-    def thresholds(self) -> Iterator[Message]:
+    def thresholds(self) -> Iterator[StoryMessage]:
         """Two alerts as CloudEvents: the first in structured mode, the second in binary."""
         at = 6 * MINUTE
         data = self._body(
@@ -185,7 +185,7 @@ class _Story:
             content_type="application/json", headers=attributes,
         )  # fmt: skip
 
-    def metrics(self) -> Iterator[Message]:
+    def metrics(self) -> Iterator[StoryMessage]:
         """The load of every node once a minute, as a batch."""
         for minute in range(30):
             at = minute * MINUTE + 2 * SECOND
@@ -201,7 +201,7 @@ class _Story:
             what = "batch of five metrics" if minute == 8 else ""
             yield self._batch(at, "cluster.event.metric.info", batch, what)
 
-    def snapshots(self) -> Iterator[Message]:
+    def snapshots(self) -> Iterator[StoryMessage]:
         for number in range(60):
             at = number * 30 * SECOND
             body = self._body(at, snapshot=state(at), cluster=CLUSTER)
@@ -215,11 +215,11 @@ class _Story:
             else:
                 yield self._one(at, f"cluster.snapshot.{CLUSTER}", body, what=what)
 
-    def conversations(self) -> Iterator[Message]:
+    def conversations(self) -> Iterator[StoryMessage]:
         yield from self._conversation(12 * MINUTE, "claude", _ABOUT_THE_OUTAGE)
         yield from self._conversation(25 * MINUTE, "qwen", _IN_GERMAN)
 
-    def broken(self) -> Iterator[Message]:
+    def broken(self) -> Iterator[StoryMessage]:
         """What cannot be recorded, each between two messages that can."""
         at = 3 * MINUTE
         good = self._body(
@@ -258,7 +258,7 @@ class _Story:
         batch[2]["severity"] = "dreadful"
         yield self._batch(at, "cluster.event.metric.info", batch, broken=2)
 
-    def _collision(self, at: int) -> Iterator[Message]:
+    def _collision(self, at: int) -> Iterator[StoryMessage]:
         """One identity and one time, two stories: the second must not vanish as a repetition."""
         first = self._body(
             at, type="action", severity="warning", source="jarvis", node="agent1",
@@ -275,7 +275,7 @@ class _Story:
 
     def _conversation(
         self, at: int, model: str, turns: Sequence[tuple[str, str, str | None]]
-    ) -> Iterator[Message]:
+    ) -> Iterator[StoryMessage]:
         session = str(uuid.UUID(int=self._draw.getrandbits(128), version=4))
         read = 1_180
         for number, (role, content, tool) in enumerate(turns):
@@ -296,7 +296,7 @@ class _Story:
             what = f"turn of the {role}" if number == 3 else ""
             yield self._one(moment, f"chat.turn.{role}", body, what=what)
 
-    def _vm_alerts(self, at: int) -> Message:
+    def _vm_alerts(self, at: int) -> StoryMessage:
         """The machines that went with the node, as a batch of CloudEvents."""
         events = [
             self._cloud_event(
@@ -317,7 +317,7 @@ class _Story:
 
     def _about_pve(
         self, at: int, key: str, summary: str, details: Mapping[str, Any], *, what: str = ""
-    ) -> Message:
+    ) -> StoryMessage:
         kind, _, severity = key.partition(".")
         source = "jarvis" if kind == "action" else "monitor"
         body = self._body(
@@ -326,7 +326,7 @@ class _Story:
         )  # fmt: skip
         return self._one(at, f"cluster.event.{key}", body, what=what)
 
-    def _one(self, at: int, key: str, body: Mapping[str, Any], *, what: str = "") -> Message:
+    def _one(self, at: int, key: str, body: Mapping[str, Any], *, what: str = "") -> StoryMessage:
         identity = self._identity(at)
         return self._message(
             at, key, _json(body), (identity,), what,
@@ -341,11 +341,11 @@ class _Story:
         batch: Sequence[Mapping[str, Any]],
         what: str = "",
         broken: int | None = None,
-    ) -> Message:
+    ) -> StoryMessage:
         """Return a batch; its element `broken` is to be dead-lettered by itself."""
         identity = self._identity(at)
         identities = tuple(f"{identity}/{index}" for index in range(len(batch)) if index != broken)
-        letters: tuple[Letter, ...] = ()
+        letters: tuple[ExpectedDeadLetter, ...] = ()
         if broken is not None:
             letters = (
                 _letter("one element of a batch of five", Reason.INVALID, _json(batch[broken])),
@@ -362,10 +362,12 @@ class _Story:
         identities: tuple[str, ...],
         what: str = "",
         *,
-        letters: tuple[Letter, ...] = (),
+        letters: tuple[ExpectedDeadLetter, ...] = (),
         **properties: Any,
-    ) -> Message:
-        return Message(at, _kind(key), key, encode(**properties), body, what, identities, letters)
+    ) -> StoryMessage:
+        return StoryMessage(
+            at, _kind(key), key, encode(**properties), body, what, identities, letters
+        )
 
     def _body(self, at: int, **fields: Any) -> dict[str, Any]:
         return {**fields, "timestamp": format_rfc3339(self.moment(at))}
@@ -414,8 +416,8 @@ def _kind(routing_key: str) -> Kind:
     return Kind.SNAPSHOT if routing_key.startswith("cluster.snapshot") else Kind.EVENT
 
 
-def _letter(what: str, reason: Reason, body: bytes) -> Letter:
-    return Letter(what, reason, sha256(body).hexdigest())
+def _letter(what: str, reason: Reason, body: bytes) -> ExpectedDeadLetter:
+    return ExpectedDeadLetter(what, reason, sha256(body).hexdigest())
 
 
 def _json(value: Any) -> bytes:

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetters
+from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway.auth import (
@@ -28,7 +28,7 @@ from jarvis_recorder.gateway.auth import (
     read_jwks,
 )
 from jarvis_recorder.gateway.dependencies import Reading
-from jarvis_recorder.gateway.middleware import POLICY, Shield
+from jarvis_recorder.gateway.middleware import POLICY, SecurityMiddleware
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.routes import (
@@ -49,7 +49,7 @@ _LEVEL: Final = 5
 _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put it"
 
 
-def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettings) -> FastAPI:
+def create(client: RecorderClient, letters: DeadLetterAdmin, settings: GatewaySettings) -> FastAPI:
     """
     Return the gateway of a client that is connected.
 
@@ -88,7 +88,7 @@ def create(client: RecorderClient, letters: DeadLetters, settings: GatewaySettin
     application.add_middleware(
         GZipMiddleware, minimum_size=_LEAST_COMPRESSED_BYTES, compresslevel=_LEVEL
     )
-    application.add_middleware(Shield)
+    application.add_middleware(SecurityMiddleware)
     application.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     application.add_api_route("/api/docs", _documentation, include_in_schema=False)
     application.add_api_route("/", _page, include_in_schema=False)

@@ -19,7 +19,7 @@ from jarvis_recorder.gateway.auth import Caller, Role, Tokens, unauthenticated
 from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.rpc.params import AnswerT, Question
+from jarvis_recorder.wire.rpc.params import Params, ResultT
 from jarvis_recorder.wire.times import parse_instant, to_datetime
 
 LONGEST_WAIT: Final = 60.0
@@ -142,7 +142,7 @@ async def _asking(request: Request, client: Annotated[RecorderClient, Depends(_c
     wait = _WAIT(request.headers.get("prefer", ""))
     seconds = min(max(float(wait[1]), 0.1), LONGEST_WAIT) if wait else None
 
-    async def ask(question: Question[AnswerT]) -> AnswerT:
+    async def ask(question: Params[ResultT]) -> ResultT:
         return await client.ask(question, timeout=seconds)
 
     return ask

@@ -35,7 +35,7 @@ _NOT_KEPT: Final = (b"cache-control", b"no-store")
 _ASKED_ANEW: Final = (b"cache-control", b"no-cache")
 
 
-class Shield:
+class SecurityMiddleware:
     """
     Wraps an application; a body that is too large is refused while it comes.
 

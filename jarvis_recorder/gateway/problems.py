@@ -30,9 +30,9 @@ _STATUS: Final[dict[type[errors.RecorderError], HTTPStatus]] = {
     # What the broker or the recorder does not let the gateway do is not the caller's fault.
     errors.Forbidden: HTTPStatus.BAD_GATEWAY,
     errors.ConfigurationError: HTTPStatus.BAD_GATEWAY,
-    errors.NotAnswered: HTTPStatus.BAD_GATEWAY,
+    errors.ProtocolError: HTTPStatus.BAD_GATEWAY,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
-    errors.NoAnswer: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ReplyTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RecorderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NotConfirmed: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetters
+from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin
 from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.connection import Connection
@@ -32,7 +32,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     url, tls = settings.broker.url.get_secret_value(), settings.broker.tls
     async with RecorderClient(url, app_id=_APP_ID, tls=tls) as client:
-        application = create(client, DeadLetters(url, tls=tls), settings.gateway)
+        application = create(client, DeadLetterAdmin(url, tls=tls), settings.gateway)
         with listening("gateway.listen", settings.gateway.listen) as listener:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
             server = Server(

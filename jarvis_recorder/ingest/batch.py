@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded
 from jarvis_recorder.wire.liberal import NearMiss
@@ -15,7 +15,7 @@ from jarvis_recorder.wire.refusal import Refusal
 class Origin(NamedTuple):
     """The delivery that a record or a refusal came in, by which lane, and when (microseconds)."""
 
-    lane: Lane
+    lane: Settlement
     delivery: Delivery
     received_at: int
 
@@ -32,8 +32,8 @@ class Batch:
     records: list[Record] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
     refusals: list[tuple[Origin, Refusal]] = field(default_factory=list)
-    last_tags: dict[Lane, int] = field(default_factory=dict)
-    near_misses: list[tuple[Lane, NearMiss]] = field(default_factory=list)
+    last_tags: dict[Settlement, int] = field(default_factory=dict)
+    near_misses: list[tuple[Settlement, NearMiss]] = field(default_factory=list)
     size: int = 0
 
     def add(self, origin: Origin, decoded: Decoded) -> None:

@@ -13,9 +13,9 @@ import structlog
 from jarvis_recorder import __version__
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed
 from jarvis_recorder.ingest.batch import Origin
-from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Publisher
-from jarvis_recorder.telemetry.status import Progress
+from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.refusal import Refusal, Refused
 from jarvis_recorder.wire.times import format_rfc3339
@@ -43,7 +43,7 @@ _ADDED_BYTES: Final = 600
 _REFUSAL_BYTES: Final = 1_000
 
 
-class DeadLetters:
+class DeadLetterPublisher:
     """
     Publishes dead letters beside the recording and releases each delivery once confirmed.
 
@@ -54,7 +54,7 @@ class DeadLetters:
     that it confirms too late is then there twice.
     """
 
-    def __init__(self, publisher: Publisher, progress: Progress) -> None:
+    def __init__(self, publisher: Publisher, progress: RecorderStatus) -> None:
         self._publisher = publisher
         self._progress = progress
         self._under_way: set[asyncio.Task[None]] = set()
@@ -120,7 +120,7 @@ class DeadLetters:
             return  # the session ends, and the broker delivers it again
         self._report(lane, refusals)
 
-    def _report(self, lane: Lane, refusals: Sequence[Refusal]) -> None:
+    def _report(self, lane: Settlement, refusals: Sequence[Refusal]) -> None:
         """Write one line for each reason, however many elements of a batch share it."""
         for refusal in refusals:
             self._progress.count_dead_letter(refusal.reason)
@@ -163,7 +163,7 @@ class DeadLetters:
         finally:
             publishing.cancel()
 
-    async def _wait(self, publishing: asyncio.Task[None], lane: Lane, until: float) -> None:
+    async def _wait(self, publishing: asyncio.Task[None], lane: Settlement, until: float) -> None:
         """Wait until it is published or the time is over, if one more may wait at all."""
         if not lane.may_wait:
             return
@@ -176,7 +176,7 @@ class DeadLetters:
             lane.waiting -= 1
             self._progress.letters_waiting -= 1
 
-    def _complain(self, lane: Lane, error: str) -> None:
+    def _complain(self, lane: Settlement, error: str) -> None:
         """Say that dead letters wait, once a minute."""
         now = time.monotonic()
         if now - self._reported_at < _REPORT_SECONDS:

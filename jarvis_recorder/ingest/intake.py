@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from jarvis_recorder.ingest.batch import Batch, Origin
-from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Clock, Flow, Sink
 from jarvis_recorder.runtime.process import in_turn
 from jarvis_recorder.wire.amqp.delivery import Delivery
@@ -56,11 +56,11 @@ class Intake:
         self._closed = False
         self._paused = False
 
-    def sink(self, lane: Lane) -> Sink:
+    def sink(self, lane: Settlement) -> Sink:
         """Return what takes the deliveries of a lane."""
         return partial(self._take_in, lane)
 
-    def _take_in(self, lane: Lane, delivery: Delivery) -> None:
+    def _take_in(self, lane: Settlement, delivery: Delivery) -> None:
         origin = Origin(lane, delivery, self._clock())
         self._idle.clear()
         if self._undecoded or is_large(delivery):

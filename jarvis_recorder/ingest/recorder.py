@@ -11,12 +11,12 @@ import structlog
 
 from jarvis_recorder.errors import BrokerUnavailable, RecorderError, StorageUnavailable
 from jarvis_recorder.ingest.batch import Batch
-from jarvis_recorder.ingest.dead_letter_publisher import DeadLetters
+from jarvis_recorder.ingest.dead_letter_publisher import DeadLetterPublisher
 from jarvis_recorder.ingest.intake import LARGE_PATIENCE_SECONDS, Intake
 from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository, Tracer
 from jarvis_recorder.runtime.process import give_memory_back, in_turn
 from jarvis_recorder.telemetry.metrics import SYSTEM
-from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.wire.codec import element_of
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Refusal
@@ -50,8 +50,8 @@ class Recorder:
         *,
         intake: Intake,
         repository: Repository,
-        dead_letters: DeadLetters,
-        progress: Progress,
+        dead_letters: DeadLetterPublisher,
+        progress: RecorderStatus,
         clock: Clock,
         tracer: Tracer,
         large: asyncio.Lock,

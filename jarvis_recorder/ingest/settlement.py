@@ -10,7 +10,7 @@ from jarvis_recorder.wire.topics import Topic
 _WAITING_SHARE: Final = 4
 
 
-class Lane:
+class Settlement:
     """
     One topic's consumer and what of its deliveries is settled.
 

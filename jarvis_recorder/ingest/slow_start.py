@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.ingest.intake import Intake
-from jarvis_recorder.ingest.settlement import Lane
+from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Consumer, Sink
 from jarvis_recorder.runtime.process import unless_stopped
 from jarvis_recorder.wire.amqp.delivery import Delivery
@@ -80,7 +80,7 @@ class SlowStart:
         was cancelled comes back to the queue.
         """
         consumer = await self._open_consumer(self._topic.queue, window)
-        lane = Lane(self._topic, consumer, max(window, _LEAST_WINDOW))
+        lane = Settlement(self._topic, consumer, max(window, _LEAST_WINDOW))
         step = _Step(window, self._intake.sink(lane))
         await consumer.start(step.take)
         # The broker does not say that there is nothing left.

@@ -5,19 +5,19 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from jarvis_recorder.monitoring.collector import Facts, registry
-from jarvis_recorder.monitoring.health import Check, Storage, judge
+from jarvis_recorder.monitoring.health import HealthCheck, Storage, judge
 from jarvis_recorder.monitoring.server import application, serving
-from jarvis_recorder.monitoring.storage_probe import StorageWatch
+from jarvis_recorder.monitoring.storage_probe import StorageProbe
 from jarvis_recorder.ports import Clock, StorageHealth
-from jarvis_recorder.telemetry.metrics import Calls
-from jarvis_recorder.telemetry.status import Progress
+from jarvis_recorder.telemetry.metrics import CallMetrics
+from jarvis_recorder.telemetry.status import RecorderStatus
 
 
 @contextlib.asynccontextmanager
 async def monitored(
     listen: str,
-    progress: Progress,
-    calls: Calls,
+    progress: RecorderStatus,
+    calls: CallMetrics,
     probe: Callable[[], Awaitable[StorageHealth]],
     clock: Clock,
 ) -> AsyncIterator[None]:
@@ -32,9 +32,9 @@ async def monitored(
     if not listen:
         yield
         return
-    watch = StorageWatch(probe)
+    watch = StorageProbe(probe)
 
-    def checks() -> Sequence[Check]:
+    def checks() -> Sequence[HealthCheck]:
         found = watch.condition
         room = (found.free_bytes, found.quarantined) if found else (None, None)
         storage = Storage(watch.refusal, watch.silent_seconds, *room)

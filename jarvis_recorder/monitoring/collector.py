@@ -9,16 +9,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from jarvis_recorder import __version__
-from jarvis_recorder.monitoring.health import Check, is_ready
+from jarvis_recorder.monitoring.health import HealthCheck, is_ready
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.telemetry import metrics
-from jarvis_recorder.telemetry.metrics import SYSTEM, Calls
-from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.metrics import SYSTEM, CallMetrics
+from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.topics import TOPICS
 
 
-def registry(progress: Progress, calls: Calls, facts: "Facts") -> CollectorRegistry:
+def registry(progress: RecorderStatus, calls: CallMetrics, facts: "Facts") -> CollectorRegistry:
     """Return all that is measured, in a registry of its own."""
     all_of_it = CollectorRegistry(auto_describe=True)
     measured, sent = progress.measured, progress.sent
@@ -42,9 +42,9 @@ class Facts(Collector):
     def __init__(
         self,
         *,
-        progress: Progress,
+        progress: RecorderStatus,
         condition: Callable[[], StorageHealth | None],
-        checks: Callable[[], Sequence[Check]],
+        checks: Callable[[], Sequence[HealthCheck]],
         clock: Clock,
     ) -> None:
         self._progress = progress

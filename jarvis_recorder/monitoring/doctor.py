@@ -11,7 +11,7 @@ from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.errors import BrokerUnavailable
 from jarvis_recorder.storage import checks as storage
-from jarvis_recorder.telemetry.check import Finding, Light, green, red, yellow
+from jarvis_recorder.telemetry.check import Finding, Status, green, red, yellow
 
 _LONGEST_SECONDS: Final = 12.0
 
@@ -28,9 +28,9 @@ async def examine(loaded: Loaded) -> list[Finding]:
         text = f"has not answered within {_LONGEST_SECONDS:.0f} s"
         remedy = "rabbitmq-diagnostics status, on its machine"
         found.append(red("broker", text, remedy, BrokerUnavailable.exit_code))
-    if not any(one.name == "broker" and one.light is Light.RED for one in found):
+    if not any(one.name == "broker" and one.light is Status.RED for one in found):
         found += await policies.examine(url, settings.broker.tls)
-    at_work = any(one.name == "consumers" and one.light is Light.GREEN for one in found)
+    at_work = any(one.name == "consumers" and one.light is Status.GREEN for one in found)
     found += _bounds(settings)
     secrets = secret_files(loaded.origins)
     found += await asyncio.to_thread(storage.examine, loaded, secrets, recorder_is_at_work=at_work)
@@ -62,4 +62,4 @@ def secret_files(origins: Mapping[str, str]) -> Sequence[Path]:
 
 def exit_code(findings: Sequence[Finding]) -> int:
     """Return 0 where nothing is red, else that of the first that is."""
-    return next((one.exit_code for one in findings if one.light is Light.RED), 0)
+    return next((one.exit_code for one in findings if one.light is Status.RED), 0)

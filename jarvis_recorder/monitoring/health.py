@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from jarvis_recorder.telemetry.check import LEAST_FREE_BYTES
-from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.status import RecorderStatus, State
 
 LONGEST_SILENCE_SECONDS: Final = 3.0
 LONGEST_LAG_SECONDS: Final = 10.0
 _MIB: Final = 1024 * 1024
 
 
-class Check(NamedTuple):
+class HealthCheck(NamedTuple):
     """One thing that has to be so; `remedy` says what to do where it is not."""
 
     name: str
@@ -30,7 +30,7 @@ class Storage(NamedTuple):
     quarantined: Path | None = None
 
 
-def judge(progress: Progress, storage: Storage, now: int) -> Sequence[Check]:
+def judge(progress: RecorderStatus, storage: Storage, now: int) -> Sequence[HealthCheck]:
     """Return all checks; the recorder is ready if each is ok. `now` is in microseconds."""
     return (
         _broker(progress),
@@ -44,14 +44,14 @@ def judge(progress: Progress, storage: Storage, now: int) -> Sequence[Check]:
     )
 
 
-def is_ready(checks: Sequence[Check]) -> bool:
+def is_ready(checks: Sequence[HealthCheck]) -> bool:
     return all(check.ok for check in checks)
 
 
-def _broker(progress: Progress) -> Check:
+def _broker(progress: RecorderStatus) -> HealthCheck:
     if progress.connected:
-        return Check("broker", True, "connected")
-    return Check(
+        return HealthCheck("broker", True, "connected")
+    return HealthCheck(
         "broker",
         False,
         "not connected",
@@ -59,12 +59,12 @@ def _broker(progress: Progress) -> Check:
     )
 
 
-def _consumers(progress: Progress) -> Check:
+def _consumers(progress: RecorderStatus) -> HealthCheck:
     if progress.state is State.STOPPING:
-        return Check("consumers", False, "stopping", "start the recorder again")
+        return HealthCheck("consumers", False, "stopping", "start the recorder again")
     if progress.attached:
-        return Check("consumers", True, "every queue is consumed")
-    return Check(
+        return HealthCheck("consumers", True, "every queue is consumed")
+    return HealthCheck(
         "consumers",
         False,
         "not all queues are consumed",
@@ -72,10 +72,10 @@ def _consumers(progress: Progress) -> Check:
     )
 
 
-def _answering(progress: Progress) -> Check:
+def _answering(progress: RecorderStatus) -> HealthCheck:
     if progress.answering:
-        return Check("answering", True, "questions are answered")
-    return Check(
+        return HealthCheck("answering", True, "questions are answered")
+    return HealthCheck(
         "answering",
         False,
         "no questions are answered",
@@ -83,13 +83,13 @@ def _answering(progress: Progress) -> Check:
     )
 
 
-def _commits(progress: Progress, now: int) -> Check:
+def _commits(progress: RecorderStatus, now: int) -> HealthCheck:
     if progress.oldest is None:
-        return Check("commits", True, "nothing waits")
+        return HealthCheck("commits", True, "nothing waits")
     lag = progress.lag_seconds(now)
     if lag <= LONGEST_LAG_SECONDS:
-        return Check("commits", True, f"the oldest message has waited {lag:.1f} s")
-    return Check(
+        return HealthCheck("commits", True, f"the oldest message has waited {lag:.1f} s")
+    return HealthCheck(
         "commits",
         False,
         f"no commit for {lag:.0f} s although messages wait",
@@ -97,10 +97,10 @@ def _commits(progress: Progress, now: int) -> Check:
     )
 
 
-def _dead_letters(progress: Progress) -> Check:
+def _dead_letters(progress: RecorderStatus) -> HealthCheck:
     if not progress.letters_waiting:
-        return Check("dead_letters", True, "none is waiting for their queue")
-    return Check(
+        return HealthCheck("dead_letters", True, "none is waiting for their queue")
+    return HealthCheck(
         "dead_letters",
         False,
         f"the queue of dead letters takes nothing: {progress.letters_waiting:,} messages wait for it",
@@ -109,15 +109,15 @@ def _dead_letters(progress: Progress) -> Check:
     )
 
 
-def _storage(progress: Progress, storage: Storage) -> Check:
+def _storage(progress: RecorderStatus, storage: Storage) -> HealthCheck:
     refusal = storage.refusal
     if refusal is None and storage.silent_seconds > LONGEST_SILENCE_SECONDS:
         refusal = f"the database has not answered for {storage.silent_seconds:.0f} s"
     if refusal is None and progress.state is State.STORAGE_UNAVAILABLE:
         refusal = "the database does not take the records"
     if refusal is None:
-        return Check("storage", True, "writable")
-    return Check(
+        return HealthCheck("storage", True, "writable")
+    return HealthCheck(
         "storage",
         False,
         refusal,
@@ -125,13 +125,13 @@ def _storage(progress: Progress, storage: Storage) -> Check:
     )
 
 
-def _disk(storage: Storage) -> Check:
+def _disk(storage: Storage) -> HealthCheck:
     free = storage.free_bytes
     if free is None:
-        return Check("disk", True, "not asked yet")
+        return HealthCheck("disk", True, "not asked yet")
     if free >= LEAST_FREE_BYTES:
-        return Check("disk", True, f"{free // _MIB:,} MiB free")
-    return Check(
+        return HealthCheck("disk", True, f"{free // _MIB:,} MiB free")
+    return HealthCheck(
         "disk",
         False,
         f"only {free / _MIB:.1f} MiB free",
@@ -139,10 +139,10 @@ def _disk(storage: Storage) -> Check:
     )
 
 
-def _damage(storage: Storage) -> Check:
+def _damage(storage: Storage) -> HealthCheck:
     if storage.quarantined is None:
-        return Check("damage", True, "none is waiting to be looked at")
-    return Check(
+        return HealthCheck("damage", True, "none is waiting to be looked at")
+    return HealthCheck(
         "damage",
         False,
         f"the database was damaged, and recording goes on in a new one; {storage.quarantined}",

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jarvis_recorder import __version__
-from jarvis_recorder.monitoring.health import Check, is_ready
+from jarvis_recorder.monitoring.health import HealthCheck, is_ready
 from jarvis_recorder.net.connection_limits import Bounded
 from jarvis_recorder.net.http_server import Server, listening
 
@@ -33,7 +33,9 @@ class _Connection(Bounded, H11Protocol):
     most_of_one_address = 16
 
 
-def application(checks: Callable[[], Sequence[Check]], measures: CollectorRegistry) -> Starlette:
+def application(
+    checks: Callable[[], Sequence[HealthCheck]], measures: CollectorRegistry
+) -> Starlette:
     """Return what answers `/livez`, `/readyz` and `/metrics`."""
 
     async def live(_: Request) -> Response:

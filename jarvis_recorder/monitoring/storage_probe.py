@@ -10,7 +10,7 @@ from jarvis_recorder.ports import StorageHealth
 _PAUSE_SECONDS: Final = 1.0
 
 
-class StorageWatch:
+class StorageProbe:
     """
     What the storage last said; also where there is nothing to record it is known to refuse.
 

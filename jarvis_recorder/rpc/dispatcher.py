@@ -25,13 +25,13 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.runtime.process import give_memory_back
-from jarvis_recorder.telemetry.metrics import Calls as MeasuredCalls
+from jarvis_recorder.telemetry.metrics import CallMetrics as MeasuredCalls
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Call, Calls, Code, Fault, Malformed
 from jarvis_recorder.wire.rpc.methods import BY_NAME, Method, adapter
 from jarvis_recorder.wire.rpc.params import (
     Discover,
-    Question,
+    Params,
     ReadHoldings,
     ReadStats,
     RecordEvent,
@@ -62,7 +62,7 @@ class Reply(NamedTuple):
     content_encoding: str | None = None
 
 
-class Lane:
+class LargeLane:
     """
     The way of what is large through the process, one at a time.
 
@@ -124,11 +124,11 @@ class Dispatcher:
         self._large = large
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def lane(self) -> Lane:
+    def lane(self) -> LargeLane:
         """Return the lane for one request, to be left when its reply is on the way."""
-        return Lane(self._large)
+        return LargeLane(self._large)
 
-    async def read(self, body: bytes, until: float, lane: Lane) -> Calls:
+    async def read(self, body: bytes, until: float, lane: LargeLane) -> Calls:
         """
         Return the calls of a body.
 
@@ -144,7 +144,7 @@ class Dispatcher:
         return await asyncio.to_thread(jsonrpc.parse_calls, body)
 
     async def dispatch(
-        self, calls: Calls, user: str | None, until: float, lane: Lane | None
+        self, calls: Calls, user: str | None, until: float, lane: LargeLane | None
     ) -> Reply | None:
         """
         Return the reply to what a body holds, None where all of it are notifications.
@@ -195,7 +195,12 @@ class Dispatcher:
         return b"[%b]" % b",".join(replies) if is_batch else replies[0]
 
     async def _reply(
-        self, call: Call | Malformed, user: str | None, until: float, room: int, lane: Lane | None
+        self,
+        call: Call | Malformed,
+        user: str | None,
+        until: float,
+        room: int,
+        lane: LargeLane | None,
     ) -> Reply | None:
         if isinstance(call, Malformed):
             return Reply(jsonrpc.error_response(call.id, call.fault))
@@ -211,7 +216,7 @@ class Dispatcher:
             self._calls.answered(_measured(call.method), code, time.monotonic() - began)
 
     async def _result(
-        self, call: Call, user: str | None, until: float, room: int, lane: Lane | None
+        self, call: Call, user: str | None, until: float, room: int, lane: LargeLane | None
     ) -> bytes:
         method = jsonrpc.find_method(call.method)
         self._permissions.check(user, method.name)
@@ -236,7 +241,7 @@ class Dispatcher:
             raise _fault(error, method) from error
 
     async def _answer(
-        self, method: Method, question: Question[Any], until: float, room: int, lane: Lane | None
+        self, method: Method, question: Params[Any], until: float, room: int, lane: LargeLane | None
     ) -> bytes:
         match question:
             case Discover():
@@ -252,7 +257,7 @@ class Dispatcher:
         return answer
 
     async def _from_archive(
-        self, question: Question[Any], until: float, room: int, lane: Lane | None
+        self, question: Params[Any], until: float, room: int, lane: LargeLane | None
     ) -> bytes:
         try:
             return await self._archive.answer(question, until, room)
@@ -274,7 +279,7 @@ async def _written(identity: Any, result: bytes, until: float) -> Reply:
         raise _fault(DeadlineExceeded(), None) from None
 
 
-def _most_answered(question: Question[Any]) -> int:
+def _most_answered(question: Params[Any]) -> int:
     """Return the most bytes that the answer to a change takes."""
     match question:
         case SetPreference():
@@ -289,7 +294,7 @@ def _measured(method: str) -> str:
     return method if method in BY_NAME else "_OTHER"
 
 
-def _named(method: Method, question: Question[Any], user: str | None) -> Question[Any]:
+def _named(method: Method, question: Params[Any], user: str | None) -> Params[Any]:
     """Put the asker's name where the question leaves it out."""
     if method.asker is None or getattr(question, method.asker) is not None:
         return question
@@ -300,11 +305,11 @@ def _named(method: Method, question: Question[Any], user: str | None) -> Questio
             path=method.asker,
             hint="or set the property user_id",
         )
-    named: Question[Any] = replace(question, **{method.asker: user})  # type: ignore[type-var]
+    named: Params[Any] = replace(question, **{method.asker: user})  # type: ignore[type-var]
     return named
 
 
-def _attributed(method: Method, question: Question[Any], user: str) -> Question[Any]:
+def _attributed(method: Method, question: Params[Any], user: str) -> Params[Any]:
     """
     Return the question as this user may ask it: under its own name, in no other's voice.
 
@@ -326,7 +331,7 @@ def _attributed(method: Method, question: Question[Any], user: str) -> Question[
     if not said or said == user:
         return question
     name = f"{user} for {said}"[:_LONGEST_NAME]
-    attributed: Question[Any] = replace(question, **{str(method.asker): name})  # type: ignore[type-var]
+    attributed: Params[Any] = replace(question, **{str(method.asker): name})  # type: ignore[type-var]
     return attributed
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.errors import DeadlineExceeded, NotConfirmed, StorageUnavailable
-from jarvis_recorder.ports import Announcement, Clock, Outbox, Publisher
+from jarvis_recorder.ports import Clock, Outbox, PendingNotification, Publisher
 from jarvis_recorder.wire.amqp.properties import encode_message
 from jarvis_recorder.wire.topics import EXCHANGE
 
@@ -16,7 +16,7 @@ _AT_ONCE: Final = 100
 _RETRY_SECONDS: Final = 1.0
 
 
-class Announcer:
+class OutboxRelay:
     """Publishes what stands in the outbox, and takes it out once the broker has confirmed it."""
 
     def __init__(self, outbox: Outbox, publisher: Publisher, clock: Clock) -> None:
@@ -53,7 +53,7 @@ class Announcer:
         await self._outbox.announced(announcements)
         return True
 
-    async def _publish(self, announcement: Announcement) -> None:
+    async def _publish(self, announcement: PendingNotification) -> None:
         # Not mandatory: it is no fault that nobody listens.
         await self._publisher.publish(
             EXCHANGE,

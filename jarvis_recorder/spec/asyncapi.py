@@ -16,7 +16,7 @@ from jarvis_recorder.spec.examples import NOTICES as ANNOUNCED
 from jarvis_recorder.spec.json_schema import IN_COMPONENTS, Schema, component, shared
 from jarvis_recorder.wire import cloudevents
 from jarvis_recorder.wire.codec import MAX_BATCH
-from jarvis_recorder.wire.notifications import NOTICES, Notice
+from jarvis_recorder.wire.notifications import NOTICES, Notification
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.topics import (
     DEAD_EXCHANGE,
@@ -196,7 +196,7 @@ def _dead_letters() -> Part:
 # What the recorder announces.
 
 
-def _announced(announced: Notice, schemas: dict[str, Schema]) -> Part:
+def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
     name = _notice_name(announced)
     schema = _capital(name)
     schemas[schema] = shared(messages.notice(announced, refs=IN_COMPONENTS), schemas)
@@ -314,7 +314,7 @@ def _channel_name(topic: Topic) -> str:
     return f"{topic.kind}s"
 
 
-def _notice_name(announced: Notice) -> str:
+def _notice_name(announced: Notification) -> str:
     """Return `eventResolved` for `recorder.event.resolved`."""
     _, subject, change = announced.routing_key.split(".")
     return subject + change.capitalize()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from jarvis_recorder.wire import notifications
 from jarvis_recorder.wire.rpc import params, results
-from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.params import Params
 from jarvis_recorder.wire.topics import Kind
 
 BODIES: Final[dict[Kind, dict[str, Any]]] = {
@@ -108,7 +108,7 @@ NOTICES: Final[dict[str, Any]] = {
 }
 
 # All but `rpc.discover`, which answers with the document that shows these.
-EXCHANGES: Final[tuple[tuple[Question[Any], Any], ...]] = (
+EXCHANGES: Final[tuple[tuple[Params[Any], Any], ...]] = (
     (
         params.ListEvents(severity="critical", node="pve", limit=1),
         results.EventPage([_EVENT], "WzE3Njk0MTQ0Mzc2MDAwMDAsNDJd"),

@@ -6,7 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from jarvis_recorder.spec.json_schema import IN_DEFS, Schema, schema_of
 from jarvis_recorder.wire.codec import MAX_BATCH
-from jarvis_recorder.wire.notifications import Notice
+from jarvis_recorder.wire.notifications import Notification
 from jarvis_recorder.wire.records import BODIES, Event, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.methods import adapter
@@ -71,7 +71,7 @@ def _published(topic: Topic) -> str:
     return f"Published to exchange `{EXCHANGE}` under `{topic.binding}`."
 
 
-def notice(announced: Notice, *, refs: str = IN_DEFS) -> Schema:
+def notice(announced: Notification, *, refs: str = IN_DEFS) -> Schema:
     """Return the schema of what is announced."""
     schema = schema_of(adapter(announced.body), "serialization", refs=refs)
     description = (

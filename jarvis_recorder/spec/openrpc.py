@@ -15,8 +15,8 @@ from jarvis_recorder.spec.json_schema import (
 )
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Code
-from jarvis_recorder.wire.rpc.methods import BY_QUESTION, METHODS, Method, adapter
-from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.methods import BY_PARAMS, METHODS, Method, adapter
+from jarvis_recorder.wire.rpc.params import Params
 from jarvis_recorder.wire.rpc.results import Document
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
 
@@ -170,11 +170,11 @@ def _examples(method: Method) -> list[dict[str, Any]]:
             },
         }
         for question, answer in EXCHANGES
-        if BY_QUESTION[type(question)] is method
+        if BY_PARAMS[type(question)] is method
     ]
 
 
-def _given(method: Method, question: Question[Any]) -> dict[str, Any]:
+def _given(method: Method, question: Params[Any]) -> dict[str, Any]:
     given: dict[str, Any] = adapter(method.question).dump_python(
         question, mode="json", exclude_defaults=True
     )

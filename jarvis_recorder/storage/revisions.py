@@ -16,7 +16,7 @@ HEAD: Final = "0005"
 REVISIONS: Final = ("0001", "0002", "0003", "0004", HEAD)
 
 
-class Found(StrEnum):
+class SchemaAge(StrEnum):
     """What a database file holds."""
 
     NOTHING = "nothing"
@@ -47,7 +47,7 @@ def current_revision(connection: Connection) -> str | None:
     )
 
 
-def judge(revision: str | None) -> Found:
+def judge(revision: str | None) -> SchemaAge:
     """
     Return how a revision stands to this code.
 
@@ -55,10 +55,10 @@ def judge(revision: str | None) -> Found:
         ConfigurationError: It is newer than this code, which could only damage it.
     """
     if revision is None:
-        return Found.NOTHING
+        return SchemaAge.NOTHING
     if revision not in REVISIONS:
         raise ConfigurationError(
             f"the database is at revision {revision}, which this version does not know: it was "
             "written by a newer recorder; install that one, or restore the copy it made"
         )
-    return Found.CURRENT if revision == HEAD else Found.OLDER
+    return SchemaAge.CURRENT if revision == HEAD else SchemaAge.OLDER

@@ -255,7 +255,7 @@ class MeasuredPublisher:
             self._sent.seconds.labels(*labels).observe(time.monotonic() - began)
 
 
-class Calls:
+class CallMetrics:
     """How long each method took to answer."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ class State(StrEnum):
 
 
 @dataclass
-class Progress:
+class RecorderStatus:
     """Counts since the process began. The recorder writes them; whoever reports reads them."""
 
     state: State = State.CONNECTING

@@ -29,7 +29,7 @@ _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_E
 _MOST_LINKS: Final = 128
 
 
-class Silent:
+class NoopTracer:
     """Traces nothing; implements `ports.Tracer`."""
 
     @contextlib.contextmanager
@@ -112,7 +112,7 @@ def open_tracer(environ: Mapping[str, str]) -> Tracer:
     """Return what traces to the exporter that the environment names, by OpenTelemetry's rules."""
     wanted = any(environ.get(name) for name in _ENDPOINTS)
     if not wanted or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return Silent()
+        return NoopTracer()
     try:
         return OpenTelemetry(_provider())
     except ImportError as error:
@@ -121,7 +121,7 @@ def open_tracer(environ: Mapping[str, str]) -> Tracer:
             missing=error.name,
             use="install opentelemetry-sdk and opentelemetry-exporter-otlp-proto-http",
         )
-        return Silent()
+        return NoopTracer()
 
 
 def _provider() -> Any:

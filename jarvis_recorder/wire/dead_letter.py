@@ -33,7 +33,7 @@ _BY_QUEUE: Final = {topic.queue: topic for topic in TOPICS}
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """
     A dead letter without its body.
 
@@ -55,7 +55,7 @@ class Letter:
     replays: int
 
 
-class Message(NamedTuple):
+class ReplayMessage(NamedTuple):
     """What is published to replay a letter."""
 
     routing_key: str
@@ -63,7 +63,7 @@ class Message(NamedTuple):
     body: bytes
 
 
-def read_letter(delivery: Delivery) -> Letter:
+def read_dead_letter(delivery: Delivery) -> DeadLetter:
     """Return what a dead letter says of itself; never raises, whatever its bytes are."""
     try:
         found = properties.headers(delivery.header)
@@ -73,7 +73,7 @@ def read_letter(delivery: Delivery) -> Letter:
     texts = {name: value for name, value in found.items() if isinstance(value, str)}
     reason = texts.get("x-recorder-reason") or texts.get("x-first-death-reason", "unknown")
     replays = texts.get(REPLAYS, "0")
-    return Letter(
+    return DeadLetter(
         _identity(delivery),
         reason,
         texts.get("x-recorder-error", "given up by the broker"),
@@ -87,7 +87,7 @@ def read_letter(delivery: Delivery) -> Letter:
     )
 
 
-def renewed(delivery: Delivery) -> bytes:
+def reset_delivery_count(delivery: Delivery) -> bytes:
     """Return the properties of the same letter, with the broker's count of returns gone."""
     try:
         return properties.with_headers(delivery.header, {}, dropped=_COUNTERS.__contains__)
@@ -100,25 +100,25 @@ def topic_of(delivery: Delivery) -> Topic | None:
     return _BY_QUEUE.get(delivery.routing_key.decode("utf-8", "replace"))
 
 
-def revived(delivery: Delivery, topic: Topic, body: bytes | None = None) -> Message:
+def to_message(delivery: Delivery, topic: Topic, body: bytes | None = None) -> ReplayMessage:
     """
     Return the message that the letter was, to be published to `jarvis` like any other.
 
     With its identity, so that what was recorded meanwhile is not stored twice, and with a
     count of its replays. A new `body` is not packed.
     """
-    letter = read_letter(delivery)
+    letter = read_dead_letter(delivery)
     key = letter.routing_key if _is_bound(letter.routing_key, topic) else _any_key(topic)
     replaced = {} if body is None else {"content_encoding": None}
     added = {REPLAYS: str(letter.replays + 1).encode()}
     try:
-        header = properties.with_headers(delivery.header, added, replaced, _is_of_the_grave)
+        header = properties.with_headers(delivery.header, added, replaced, _is_dead_letter_header)
     except Refused:
         header = properties.unchanged(delivery.header)
-    return Message(key, header, delivery.body if body is None else body)
+    return ReplayMessage(key, header, delivery.body if body is None else body)
 
 
-def judged(delivery: Delivery, topic: Topic, message: Message, now: int) -> Decoded:
+def validate_replay(delivery: Delivery, topic: Topic, message: ReplayMessage, now: int) -> Decoded:
     """Return what recording would make of a message; `now` is in microseconds."""
     # A content header begins with class, weight and body size.
     head = delivery.header[:4] + len(message.body).to_bytes(8, "big")
@@ -146,7 +146,7 @@ def readable_body(delivery: Delivery, most: int) -> bytes:
 
 
 def _identity(delivery: Delivery) -> str:
-    stable = renewed(delivery)
+    stable = reset_delivery_count(delivery)
     digest = sha256(b"%d.%b%b" % (len(stable), stable, delivery.body))
     digest.update(delivery.routing_key)
     return digest.hexdigest()[:_ID_LENGTH]
@@ -177,7 +177,7 @@ def _any_key(topic: Topic) -> str:
     return topic.binding.replace("#", "replayed")
 
 
-def _is_of_the_grave(name: str) -> bool:
+def _is_dead_letter_header(name: str) -> bool:
     """Say whether a header was added when the message died, or would carry it elsewhere now."""
     if name.startswith(_OURS):
         return name not in _KEPT

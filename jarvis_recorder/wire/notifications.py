@@ -24,7 +24,7 @@ class ChangedPreference:
     preference: Preference | DeletedPreference
 
 
-class Notice(NamedTuple):
+class Notification(NamedTuple):
     """One kind of announcement: its routing key, its body, and when there is one."""
 
     routing_key: str
@@ -33,6 +33,6 @@ class Notice(NamedTuple):
 
 
 NOTICES: Final = (
-    Notice(EVENT_RESOLVED, OneEvent, "An event is resolved for the first time."),
-    Notice(PREFERENCE_CHANGED, ChangedPreference, "A preference is set or deleted."),
+    Notification(EVENT_RESOLVED, OneEvent, "An event is resolved for the first time."),
+    Notification(PREFERENCE_CHANGED, ChangedPreference, "A preference is set or deleted."),
 )

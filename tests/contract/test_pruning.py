@@ -10,10 +10,10 @@ from contextlib import closing
 import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention_policy import DAY, HOUR, Bounds, Keeping
+from jarvis_recorder.retention_policy import DAY, HOUR, Bounds, RetentionPolicy
 from jarvis_recorder.storage.sqlite import pruner
 from jarvis_recorder.storage.sqlite.admin.prune import prune_now
-from jarvis_recorder.storage.sqlite.connections import room_of
+from jarvis_recorder.storage.sqlite.connections import page_counts
 from jarvis_recorder.storage.sqlite.lock import locked
 from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.store import open_store
@@ -74,7 +74,7 @@ async def test_events_go_by_age_and_severity_but_for_open_alerts(store, path):
     await store.writer.run(
         lambda c: c.exec_driver_sql("UPDATE events SET resolved = 1 WHERE id % 2 = 0")
     )
-    keeping = Keeping(events={"info": 5, "warning": 15, "error": 0, "critical": 15})
+    keeping = RetentionPolicy(events={"info": 5, "warning": 15, "error": 0, "critical": 15})
 
     gone = await pruner.prune(store.writer, keeping, NOW)
 
@@ -99,7 +99,7 @@ async def test_snapshots_of_each_cluster_are_thinned_apart(store, path):
     ]
     await store.repository.append(records, NOW)
 
-    await pruner.prune(store.writer, Keeping(snapshots_hourly_after=1), NOW)
+    await pruner.prune(store.writer, RetentionPolicy(snapshots_hourly_after=1), NOW)
 
     for cluster in ("home", "lab"):
         hours = [
@@ -120,7 +120,7 @@ async def test_turns_go_and_so_do_their_words(store, path):
         NOW,
     )
 
-    gone = await pruner.prune(store.writer, Keeping(turns=30), NOW)
+    gone = await pruner.prune(store.writer, RetentionPolicy(turns=30), NOW)
     await store.writer.forget_deleted()
 
     assert gone == {"conversations": 1_200}
@@ -136,7 +136,7 @@ async def test_the_file_shrinks(store, path):
     await store.writer.forget_deleted()
     before = path.stat().st_size
 
-    await pruner.prune(store.writer, Keeping(events={"info": 1}), NOW)
+    await pruner.prune(store.writer, RetentionPolicy(events={"info": 1}), NOW)
     pages = await pruner.give_back(store.writer, least=0)
     await store.writer.forget_deleted()
 
@@ -146,7 +146,9 @@ async def test_the_file_shrinks(store, path):
 
 async def test_recording_goes_on_between_two_steps(store):
     await store.repository.append([event(n, 10 * DAY) for n in range(5_000)], NOW)
-    pruned = asyncio.create_task(pruner.prune(store.writer, Keeping(events={"info": 1}), NOW))
+    pruned = asyncio.create_task(
+        pruner.prune(store.writer, RetentionPolicy(events={"info": 1}), NOW)
+    )
     recorded = 0
     while not pruned.done():
         await store.repository.append([event(10_000 + recorded, 0)], NOW)
@@ -166,11 +168,11 @@ async def test_a_budget_lets_go_of_what_is_least_missed_first(store, path):
         + [event(10_000 + n, 9 * DAY, "error", summary="e" * 1_000) for n in range(500)],
         NOW,
     )
-    used = (await store.writer.run(room_of)).used_bytes
+    used = (await store.writer.run(page_counts)).used_bytes
 
     await retention(store, budget=used * 3 // 4)._keep_to_budget(asyncio.Event())
 
-    assert (await store.writer.run(room_of)).used_bytes <= used * 3 // 4 * 0.95
+    assert (await store.writer.run(page_counts)).used_bytes <= used * 3 // 4 * 0.95
     left = dict(rows(path, "SELECT severity, count(*) FROM events GROUP BY 1"))
     assert left["error"] == 500
     assert 0 < left["info"] < 3_000
@@ -181,7 +183,7 @@ async def test_where_nothing_may_go_intake_stops_and_goes_on_when_there_is_room(
     await store.repository.append(
         [event(n, 9 * DAY, "critical", "alert", "a" * 1_000) for n in range(2_000)], NOW
     )
-    used = (await store.writer.run(room_of)).used_bytes
+    used = (await store.writer.run(page_counts)).used_bytes
     await ask(store, SetPreference(key="k", value="1"))
 
     await retention(store, budget=used // 2)._keep_to_budget(asyncio.Event())
@@ -204,7 +206,7 @@ async def test_room_that_is_to_stay_free_is_kept_free(store, monkeypatch):
     await store.repository.append(
         [event(n, 9 * DAY, summary="i" * 1_000) for n in range(3_000)], NOW
     )
-    used = (await store.writer.run(room_of)).used_bytes
+    used = (await store.writer.run(page_counts)).used_bytes
     disk = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr(
         "jarvis_recorder.storage.sqlite.maintenance.shutil.disk_usage", lambda _: disk
@@ -212,7 +214,7 @@ async def test_room_that_is_to_stay_free_is_kept_free(store, monkeypatch):
 
     await retention(store, keep_free=2_000_000)._keep_to_budget(asyncio.Event())
 
-    assert (await store.writer.run(room_of)).used_bytes < used - 1_000_000
+    assert (await store.writer.run(page_counts)).used_bytes < used - 1_000_000
 
 
 def jarvis(path, *arguments):
@@ -249,7 +251,7 @@ async def test_an_older_file_gives_back_nothing_until_it_is_vacuumed(path):
         old.execute("PRAGMA auto_vacuum = NONE")
         old.execute("VACUUM")
 
-    await prune_now(path, Keeping(events={"info": 1}), lambda *_: None)
+    await prune_now(path, RetentionPolicy(events={"info": 1}), lambda *_: None)
     before = path.stat().st_size
     vacuumed = subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", "db", "vacuum",

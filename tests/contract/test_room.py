@@ -124,7 +124,7 @@ async def test_no_question_waits_for_a_commit_that_hangs_while_the_log_is_to_be_
 
 async def test_changes_keep_to_the_room_too_and_those_that_free_it_are_made(store):
     await store.repository.append(events(0, 100), NOW)
-    taken = store.writer.taken(await store.writer.run(connections.room_of))
+    taken = store.writer.taken(await store.writer.run(connections.page_counts))
     store.writer.most_bytes = taken + 300_000
     await ask(store, SetPreference(key="small", value="1"), 20)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from jarvis_recorder.retention_policy import Keeping
+from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage.sqlite import pruner
 from jarvis_recorder.storage.sqlite.admin.verify import verify
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
@@ -229,7 +229,7 @@ async def test_erased_and_pruned_words_leave_the_index(store, path):
     await ask(store, DeleteConversation(session_id="erased"))
     assert len((await ask(store, SearchTurns(query="蝴蝶"))).turns) == 1
     year_later = NOW + 365 * 86_400 * 1_000_000
-    await pruner.prune(store.writer, Keeping(turns=1), year_later)
+    await pruner.prune(store.writer, RetentionPolicy(turns=1), year_later)
 
     for query in ("蝴蝶", "grosse", "plain"):
         assert (await ask(store, SearchTurns(query=query))).turns == []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention_policy import DAY, FUTURE, HOUR, Bounds, Keeping
+from jarvis_recorder.retention_policy import DAY, FUTURE, HOUR, Bounds, RetentionPolicy
 from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.pruner import prune
 from jarvis_recorder.storage.sqlite.store import open_store
@@ -87,7 +87,7 @@ def turn(name, at):
 def retention(store, clocks, **bounds):
     """Begin as a recorder does that has just been started."""
     return Maintenance(
-        Bounds(policy=Keeping(events={"info": 30}), **bounds),
+        Bounds(policy=RetentionPolicy(events={"info": 30}), **bounds),
         store.path,
         store.writer,
         clocks,
@@ -336,7 +336,7 @@ async def test_the_newest_snapshot_of_the_present_stays_whatever_comes_from_the_
         NOW,
     )
 
-    await prune(store.writer, Keeping(snapshots=30), NOW)
+    await prune(store.writer, RetentionPolicy(snapshots=30), NOW)
 
     assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "newest"}
     assert (await ask(store, ListSnapshots())).snapshots[0].timestamp == to_datetime(

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from jarvis_recorder.broker.connection import open_link
-from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter
+from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter
 from tests.support.amqp10 import node_with_amqp10, publish_with_number
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
@@ -71,7 +71,7 @@ async def survivor(start_recorder, url):
 
 
 async def given_up(url):
-    return [found.letter.message_id async for found in DeadLetters(url).iterate(Filter())]
+    return [found.letter.message_id async for found in DeadLetterAdmin(url).iterate(Filter())]
 
 
 async def test_a_message_that_kills_the_process_takes_no_other_with_it(

@@ -19,9 +19,9 @@ from jarvis_recorder.errors import (
     ConfigurationError,
     Conflict,
     InvalidParameter,
-    NoAnswer,
     NotFound,
     RecorderUnavailable,
+    ReplyTimeout,
 )
 from jarvis_recorder.wire.rpc.methods import BY_NAME, adapter
 from jarvis_recorder.wire.rpc.params import GetPreference
@@ -161,7 +161,7 @@ async def test_without_a_recorder_nothing_is_taken_for_published(amqp_url):
 
 async def test_a_recorder_that_is_down_is_no_answer(client, recorder):
     assert recorder.stop() == 0
-    with pytest.raises(NoAnswer, match="does a recorder run"):
+    with pytest.raises(ReplyTimeout, match="does a recorder run"):
         await client.ask(GetPreference(key="theme"), timeout=0.3)
 
 

@@ -17,10 +17,10 @@ from jarvis_recorder.errors import (
     ConfigurationError,
     Forbidden,
     InvalidParameter,
-    NoAnswer,
-    NotAnswered,
     NotConfirmed,
+    ProtocolError,
     RecorderUnavailable,
+    ReplyTimeout,
 )
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
@@ -93,7 +93,7 @@ async def test_a_late_reply_is_nobody_elses_answer(amqp_url):
         RecorderClient(amqp_url) as client,
     ):
         responder.held.clear()
-        with pytest.raises(NoAnswer, match=r"preferences\.get: no answer within 0\.2 s"):
+        with pytest.raises(ReplyTimeout, match=r"preferences\.get: no answer within 0\.2 s"):
             await client.ask(GetPreference(key="first"), timeout=0.2)
         second = asyncio.create_task(client.preferences.get(key="second"))
         await until(lambda: len(responder.asked) == 2, "both were asked")
@@ -108,7 +108,7 @@ async def test_a_change_without_an_answer_may_have_been_made(amqp_url):
         RecorderClient(amqp_url) as client,
     ):
         responder.held.clear()
-        with pytest.raises(NoAnswer, match="whether the change was made is unknown"):
+        with pytest.raises(ReplyTimeout, match="whether the change was made is unknown"):
             await client.ask(SetPreference(key="k", value="v"), timeout=0.2)
 
 
@@ -139,12 +139,12 @@ async def test_an_answer_that_no_broker_would_take_as_it_is_comes_compressed(amq
         assert (await client.preferences.get(key="theme")).preference.key == "theme"
 
         monkeypatch.setattr(jsonrpc, "gzip_response", lambda *_: b"\x1f\x8b damaged")
-        with pytest.raises(NotAnswered, match="cannot be unpacked"):
+        with pytest.raises(ProtocolError, match="cannot be unpacked"):
             await client.preferences.get(key="theme")
         # What would unpack to more than any answer takes is not unpacked to its end.
         monkeypatch.setattr(asking, "_MOST_UNPACKED_BYTES", 1_000)
         monkeypatch.setattr(jsonrpc, "gzip_response", lambda *_: gzip.compress(bytes(10_000)))
-        with pytest.raises(NotAnswered, match="cannot be unpacked"):
+        with pytest.raises(ProtocolError, match="cannot be unpacked"):
             await client.preferences.get(key="theme")
 
 

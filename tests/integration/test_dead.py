@@ -11,7 +11,7 @@ from collections import Counter
 import aio_pika
 import pytest
 
-from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter, Outcome
+from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter, ReplayOutcome
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.raw_amqp import RawPublisher
 from tests.support.recorder import wait_until
@@ -155,7 +155,7 @@ async def test_looking_changes_nothing_however_often(amqp_url, start_recorder):
     start_recorder(amqp_url).wait_for("recording")
     await publish(amqp_url, *((EVENT_KEY, b"x%d" % n, {}) for n in range(20)))
     await until_waiting(amqp_url, 20)
-    letters = DeadLetters(amqp_url)
+    letters = DeadLetterAdmin(amqp_url)
 
     seen = [[found.letter.id async for found in letters.iterate(Filter())] for _ in range(25)]
 
@@ -232,7 +232,7 @@ async def test_a_letter_that_is_from_elsewhere_stays(amqp_url, start_recorder):
         exchange = await channel.get_exchange("jarvis.dead", ensure=False)
         await exchange.publish(aio_pika.Message(b"{}"), "orders")
 
-    outcomes = await DeadLetters(amqp_url).replay(Filter())
+    outcomes = await DeadLetterAdmin(amqp_url).replay(Filter())
 
-    assert outcomes[Outcome.NO_TOPIC] == 1
+    assert outcomes[ReplayOutcome.NO_TOPIC] == 1
     assert await waiting(amqp_url) == 1

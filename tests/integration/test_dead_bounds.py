@@ -11,7 +11,7 @@ import pytest
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter
+from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter
 from tests.support.amqp10 import node_with_amqp10, publish_with_number
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
@@ -71,7 +71,7 @@ async def bury(url, *names):
 
 
 async def named(url):
-    return [found.letter.message_id async for found in DeadLetters(url).iterate(Filter())]
+    return [found.letter.message_id async for found in DeadLetterAdmin(url).iterate(Filter())]
 
 
 async def test_good_messages_are_recorded_while_the_queue_of_dead_letters_is_full(
@@ -158,7 +158,7 @@ async def test_all_that_there_are_includes_what_cannot_be_delivered(url, start_r
     await asyncio.to_thread(publish_with_number, url, DEAD, 42, b"{}")
     await bury(url, "b")
 
-    assert await DeadLetters(url).drop(Filter()) == 3
+    assert await DeadLetterAdmin(url).drop(Filter()) == 3
     assert await named(url) == []
 
 

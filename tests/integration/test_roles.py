@@ -13,7 +13,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter
+from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter
 from jarvis_recorder.errors import ConfigurationError, Forbidden
 from tests.support.recorder import wait_until
 from tests.support.secure_broker import Papers, secure_node
@@ -156,7 +156,7 @@ async def test_a_dead_letter_of_another_user_is_mended_by_the_admin(urls, record
     """The recorder may not publish in the monitor's name, and does not try to; nor the admin."""
     async with channel_of(urls["monitor"]) as channel:
         await publishing("jarvis", "cluster.event.x", user_id="monitor", message_id="bad")(channel)
-    letters = DeadLetters(urls["admin"])
+    letters = DeadLetterAdmin(urls["admin"])
     await asyncio.to_thread(recorder.wait_for, "dead_lettered")
 
     (found,) = [found async for found in letters.iterate(Filter())]

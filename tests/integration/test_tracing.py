@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from jarvis_recorder.telemetry.tracing import OpenTelemetry, Silent, open_tracer
+from jarvis_recorder.telemetry.tracing import NoopTracer, OpenTelemetry, open_tracer
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -92,9 +92,9 @@ async def test_batches_are_linked_and_replies_carried_on(amqp_url, start_recorde
 
 
 def test_without_an_exporter_nothing_is_traced():
-    assert isinstance(open_tracer({}), Silent)
+    assert isinstance(open_tracer({}), NoopTracer)
     named = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    assert isinstance(open_tracer(named | {"OTEL_SDK_DISABLED": "true"}), Silent)
+    assert isinstance(open_tracer(named | {"OTEL_SDK_DISABLED": "true"}), NoopTracer)
     tracer = open_tracer(named)
     assert isinstance(tracer, OpenTelemetry)
     tracer.close()
@@ -103,4 +103,6 @@ def test_without_an_exporter_nothing_is_traced():
 def test_where_it_is_not_installed_that_is_said_and_nothing_else_happens(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace", None)
 
-    assert isinstance(open_tracer(os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}), Silent)
+    assert isinstance(
+        open_tracer(os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}), NoopTracer
+    )

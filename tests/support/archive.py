@@ -5,14 +5,14 @@ from typing import Any
 
 from jarvis_recorder.storage.sqlite.store import SqliteStore
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.methods import BY_QUESTION, adapter
-from jarvis_recorder.wire.rpc.params import AnswerT, Question, ReadHoldings
+from jarvis_recorder.wire.rpc.methods import BY_PARAMS, adapter
+from jarvis_recorder.wire.rpc.params import Params, ReadHoldings, ResultT
 from jarvis_recorder.wire.rpc.results import Holdings
 
 
 async def ask(
     store: SqliteStore,
-    question: Question[AnswerT],
+    question: Params[ResultT],
     seconds: float = 10.0,
     room: int = jsonrpc.MAX_REPLY_BYTES,
 ) -> Any:
@@ -21,5 +21,5 @@ async def ask(
     answer = await store.archive.answer(question, until, room)
     assert len(answer) <= room
     kind = type(question)
-    shape = Holdings if kind is ReadHoldings else BY_QUESTION[kind].answer
+    shape = Holdings if kind is ReadHoldings else BY_PARAMS[kind].answer
     return adapter(shape).validate_json(answer)

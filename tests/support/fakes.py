@@ -13,12 +13,12 @@ from jarvis_recorder.errors import (
     ResultTooLarge,
     StorageUnavailable,
 )
-from jarvis_recorder.ports import Announcement, Appended, RefusedRecord, Sink
+from jarvis_recorder.ports import Appended, PendingNotification, RefusedRecord, Sink
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.methods import adapter
-from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.params import Params
 from jarvis_recorder.wire.rpc.results import OneSnapshot
 
 
@@ -169,12 +169,12 @@ class CannedArchive:
 
     def __init__(self) -> None:
         self.answers: dict[type, Any] = {}
-        self.asked: list[Question[Any]] = []
+        self.asked: list[Params[Any]] = []
         self.deadlines: list[float] = []
         self.answering = asyncio.Event()
         self.answering.set()
 
-    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
+    async def answer(self, question: Params[Any], until: float, room: int) -> bytes:
         self.asked.append(question)
         self.deadlines.append(until)
         try:
@@ -209,12 +209,12 @@ class FakeOutbox:
     """Keeps announcements in memory by the rules of `ports.Outbox`."""
 
     def __init__(self) -> None:
-        self.announcements: list[Announcement] = []
+        self.announcements: list[PendingNotification] = []
         self.failures: list[Exception] = []
         self._something = asyncio.Event()
         self._something.set()
 
-    def put(self, *announcements: Announcement) -> None:
+    def put(self, *announcements: PendingNotification) -> None:
         self.announcements += announcements
         self._something.set()
 
@@ -222,10 +222,10 @@ class FakeOutbox:
         await self._something.wait()
         self._something.clear()
 
-    async def waiting(self, limit: int) -> list[Announcement]:
+    async def waiting(self, limit: int) -> list[PendingNotification]:
         if self.failures:
             raise self.failures.pop(0)
         return self.announcements[:limit]
 
-    async def announced(self, announcements: Sequence[Announcement]) -> None:
+    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
         self.announcements = [kept for kept in self.announcements if kept not in announcements]

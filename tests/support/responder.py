@@ -5,14 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from jarvis_recorder.broker.rpc_session import Answering, open_answering
+from jarvis_recorder.broker.rpc_session import RpcSession, open_rpc_session
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.amqp.properties import RequestProperties, decode_request, encode_reply
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.methods import BY_NAME
-from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.params import Params
 
-Answer = Callable[[Question[Any]], Any]
+Answer = Callable[[Params[Any]], Any]
 
 
 class SteeredResponder:
@@ -23,13 +23,13 @@ class SteeredResponder:
     `properties` what they said about themselves.
     """
 
-    def __init__(self, answering: Answering, answer: Answer) -> None:
+    def __init__(self, answering: RpcSession, answer: Answer) -> None:
         self._answering = answering
         self._answer = answer
         self.held = asyncio.Event()
         self.held.set()
         self.packs = False
-        self.asked: list[Question[Any]] = []
+        self.asked: list[Params[Any]] = []
         self.properties: list[RequestProperties] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,7 +44,7 @@ class SteeredResponder:
         task.add_done_callback(self._tasks.discard)
 
     async def _reply(
-        self, tag: int, properties: RequestProperties, call: jsonrpc.Call, question: Question[Any]
+        self, tag: int, properties: RequestProperties, call: jsonrpc.Call, question: Params[Any]
     ) -> None:
         await self.held.wait()
         try:
@@ -66,7 +66,7 @@ class SteeredResponder:
 @contextlib.asynccontextmanager
 async def steered_responder(url: str, answer: Answer) -> AsyncIterator[SteeredResponder]:
     """Answer on a broker whose topology is declared as a recorder would."""
-    async with open_answering(url, "declare") as answering:
+    async with open_rpc_session(url, "declare") as answering:
         responder = SteeredResponder(answering, answer)
         await answering.requests.start(responder.take)
         try:

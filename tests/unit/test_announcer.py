@@ -12,19 +12,21 @@ from jarvis_recorder.errors import (
     NotConfirmed,
     StorageUnavailable,
 )
-from jarvis_recorder.ports import Announcement
+from jarvis_recorder.ports import PendingNotification
 from jarvis_recorder.rpc import outbox_relay
-from jarvis_recorder.rpc.outbox_relay import Announcer
+from jarvis_recorder.rpc.outbox_relay import OutboxRelay
 from tests.support.fakes import FakeOutbox, FakePublisher
 
 
-def change(number: int) -> Announcement:
-    return Announcement(number, "recorder.preference.changed", f"m-{number}", f'{{"n":{number}}}')
+def change(number: int) -> PendingNotification:
+    return PendingNotification(
+        number, "recorder.preference.changed", f"m-{number}", f'{{"n":{number}}}'
+    )
 
 
 @contextlib.asynccontextmanager
 async def announcing(outbox: FakeOutbox, publisher: FakePublisher):
-    task = asyncio.create_task(Announcer(outbox, publisher, lambda: 0).run())
+    task = asyncio.create_task(OutboxRelay(outbox, publisher, lambda: 0).run())
     try:
         yield task
     finally:

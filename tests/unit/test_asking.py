@@ -14,7 +14,7 @@ from jarvis_recorder import cli
 from jarvis_recorder.cli import rpc
 from jarvis_recorder.cli.query.events import _TypeOrAny
 from jarvis_recorder.cli.rpc import in_words_of_commands
-from jarvis_recorder.errors import Conflict, NoAnswer, NotFound
+from jarvis_recorder.errors import Conflict, NotFound, ReplyTimeout
 from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.records import EventType
 from jarvis_recorder.wire.rpc import params, results
@@ -95,7 +95,7 @@ def test_options_become_a_question(jarvis, recorder):
         type="alert", severity="critical", source="monitor", node="pve1", resolved=False,
         since=datetime(2026, 11, 23, 8, tzinfo=UTC), until=asked.until, text="NODE_DOWN", limit=7,
     )  # fmt: skip
-    assert recorder.whom == rpc.Asking("amqp://monitor:geheim@broker/", 1.5, as_json=False)
+    assert recorder.whom == rpc.Connection("amqp://monitor:geheim@broker/", 1.5, as_json=False)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_deleting_what_is_not_there_is_said_and_no_failure(jarvis):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(NotFound("there is no event 9"), 1), (Conflict("version 3"), 1), (NoAnswer("late"), 69)],
+    [(NotFound("there is no event 9"), 1), (Conflict("version 3"), 1), (ReplyTimeout("late"), 69)],
 )
 def test_a_failure_is_one_line_and_its_exit_code(jarvis, error, code):
     ended = jarvis("query", "event", "9", answer=error)

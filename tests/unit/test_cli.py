@@ -343,12 +343,12 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
     rows = {"events": 167, "conversations": 13, "cluster_snapshots": 60}
     copies = {one: 1 for message in messages for one in message.identities}
     twice = messages[0].identities[0]
-    outcome = report.Outcome(
+    outcome = report.DemoOutcome(
         messages=messages,
         publish_seconds=0.1,
         settle_seconds=0.1,
         duplicates=13,
-        letters=[report.DeadLetter({}, None)],
+        letters=[report.ShownDeadLetter({}, None)],
         overview=Overview(rows, [], [], [], 0, 0, copies | {twice: 2}),
         kept=None,
     )

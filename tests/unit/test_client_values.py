@@ -19,8 +19,8 @@ from jarvis_recorder.errors import (
     Forbidden,
     InvalidParameter,
     MessageTooLarge,
-    NotAnswered,
     NotFound,
+    ProtocolError,
     RecorderUnavailable,
     ResultTooLarge,
 )
@@ -147,9 +147,9 @@ def test_what_is_too_large_is_refused_before_it_is_sent():
         (Code.UNAVAILABLE, RecorderUnavailable),
         (Code.RESULT_TOO_LARGE, ResultTooLarge),
         (Code.INVALID_PARAMS, InvalidParameter),
-        (Code.METHOD_NOT_FOUND, NotAnswered),
-        (Code.INTERNAL_ERROR, NotAnswered),
-        (-32099, NotAnswered),
+        (Code.METHOD_NOT_FOUND, ProtocolError),
+        (Code.INTERNAL_ERROR, ProtocolError),
+        (-32099, ProtocolError),
     ],
 )
 def test_every_code_has_its_exception(code, kind):

@@ -11,12 +11,12 @@ from jarvis_recorder.client.dead_letter_admin import Filter
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.dead_letter import (
-    judged,
-    read_letter,
+    read_dead_letter,
     readable_body,
-    renewed,
-    revived,
+    reset_delivery_count,
+    to_message,
     topic_of,
+    validate_replay,
 )
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header
@@ -47,7 +47,7 @@ def headers_of(message):
 
 
 def test_a_letter_says_why_when_and_where_from():
-    found = read_letter(letter(headers=BURIED, message_id="m-1"))
+    found = read_dead_letter(letter(headers=BURIED, message_id="m-1"))
 
     assert found.reason == "invalid"
     assert found.error == "source: Field required"
@@ -59,7 +59,7 @@ def test_a_letter_says_why_when_and_where_from():
 
 def test_what_the_broker_gave_up_is_read_from_its_own_headers():
     death = {"reason": "delivery_limit", "queue": EVENTS.queue, "routing-keys": ["cluster.event.a"]}
-    found = read_letter(
+    found = read_dead_letter(
         letter(headers={"x-first-death-reason": "delivery_limit", "x-death": [death]})
     )
 
@@ -68,20 +68,20 @@ def test_what_the_broker_gave_up_is_read_from_its_own_headers():
 
 
 def test_an_id_stays_the_same_however_often_it_is_looked_at():
-    fresh = read_letter(letter(headers=BURIED, message_id="m-1"))
-    returned = read_letter(letter(headers=BURIED | {"x-delivery-count": 7}, message_id="m-1"))
-    another = read_letter(letter(headers=BURIED, message_id="m-2"))
+    fresh = read_dead_letter(letter(headers=BURIED, message_id="m-1"))
+    returned = read_dead_letter(letter(headers=BURIED | {"x-delivery-count": 7}, message_id="m-1"))
+    another = read_dead_letter(letter(headers=BURIED, message_id="m-2"))
 
     assert fresh.id == returned.id != another.id
 
 
 def test_a_renewed_letter_has_lost_the_count_of_its_returns_alone():
     looked_at = letter(headers=BURIED | {"x-delivery-count": 12}, message_id="m-1")
-    anew = looked_at._replace(header=looked_at.header[:12] + renewed(looked_at))
+    anew = looked_at._replace(header=looked_at.header[:12] + reset_delivery_count(looked_at))
 
     assert properties.delivery_count(looked_at.header) == 12
     assert properties.delivery_count(anew.header) == 0
-    assert read_letter(anew) == read_letter(looked_at)
+    assert read_dead_letter(anew) == read_dead_letter(looked_at)
 
 
 def test_a_replay_is_the_message_again_with_a_count():
@@ -92,7 +92,7 @@ def test_a_replay_is_the_message_again_with_a_count():
         content_type="application/json",
         timestamp=datetime(2026, 11, 23, tzinfo=UTC),
     )
-    message = revived(dead, EVENTS)
+    message = to_message(dead, EVENTS)
     headers, others = headers_of(message)
 
     assert message.routing_key == "cluster.event.alert.critical"
@@ -100,11 +100,11 @@ def test_a_replay_is_the_message_again_with_a_count():
     assert headers == {"mine": "kept", "x-recorder-user-id": "monitor", "x-recorder-replays": "1"}
     assert others["message_id"] == "m-1"
     assert others["timestamp"] == "1795392000"
-    assert judged(dead, EVENTS, message, 0).records[0].message_id == "m-1"
+    assert validate_replay(dead, EVENTS, message, 0).records[0].message_id == "m-1"
 
 
 def test_replays_are_counted_on():
-    again = revived(letter(headers=BURIED | {"x-recorder-replays": "4"}), EVENTS)
+    again = to_message(letter(headers=BURIED | {"x-recorder-replays": "4"}), EVENTS)
 
     assert headers_of(again)[0]["x-recorder-replays"] == "5"
 
@@ -114,23 +114,23 @@ def test_replays_are_counted_on():
 )
 def test_no_letter_chooses_another_way_in_than_its_own(key):
     """Who wrote the headers is not known: an operator's rights must not carry them anywhere."""
-    message = revived(letter(headers=BURIED | {"x-recorder-routing-key": key}), EVENTS)
+    message = to_message(letter(headers=BURIED | {"x-recorder-routing-key": key}), EVENTS)
 
     assert message.routing_key == "cluster.event.replayed"
 
 
 def test_a_replay_is_routed_by_its_own_key_alone():
-    message = revived(letter(headers=BURIED | {"CC": ["chat.turn.user"], "BCC": ["x"]}), EVENTS)
+    message = to_message(letter(headers=BURIED | {"CC": ["chat.turn.user"], "BCC": ["x"]}), EVENTS)
 
     assert {"CC", "BCC"}.isdisjoint(headers_of(message)[0])
 
 
 def test_a_new_body_is_not_packed():
     packed = letter(b"\x1f\x8b broken", headers=BURIED, content_encoding="gzip")
-    message = revived(packed, EVENTS, GOOD)
+    message = to_message(packed, EVENTS, GOOD)
 
     assert "content_encoding" not in headers_of(message)[1]
-    assert judged(packed, EVENTS, message, 0).refusals == []
+    assert validate_replay(packed, EVENTS, message, 0).refusals == []
     assert readable_body(packed, 100) == packed.body
 
 
@@ -143,16 +143,16 @@ def test_a_letter_of_another_queue_has_no_way_in():
 def test_any_bytes_are_a_letter(header, key, body):
     hostile = Delivery(1, False, b"jarvis.dead", key, b"\0<\0\0" + header, body)
 
-    found = read_letter(hostile)
-    revived(hostile, EVENTS)
-    renewed(hostile)
+    found = read_dead_letter(hostile)
+    to_message(hostile, EVENTS)
+    reset_delivery_count(hostile)
     properties.delivery_count(hostile.header)
 
     assert found.size_bytes == len(body)
 
 
 def test_filters_combine():
-    found = read_letter(letter(headers=BURIED, message_id="m-1"))
+    found = read_dead_letter(letter(headers=BURIED, message_id="m-1"))
     noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
     assert Filter(ids=(found.id,), reasons=("invalid", "not_json"), until=noon).fits(found)
@@ -160,11 +160,11 @@ def test_filters_combine():
     assert not Filter(reasons=("not_json",)).fits(found)
     assert not Filter(queue="other").fits(found)
     assert not Filter(since=noon).fits(found)
-    assert not Filter(until=noon).fits(read_letter(letter()))
+    assert not Filter(until=noon).fits(read_dead_letter(letter()))
 
 
 def test_pamqp_reads_what_a_replay_sends():
-    message = revived(letter(headers=BURIED, message_id="m-1"), EVENTS)
+    message = to_message(letter(headers=BURIED, message_id="m-1"), EVENTS)
     taken, table = pamqp_decode.field_table(message.properties[2:])
 
     assert taken

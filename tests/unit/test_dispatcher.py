@@ -22,7 +22,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.permissions import Permissions
-from jarvis_recorder.telemetry.metrics import Calls
+from jarvis_recorder.telemetry.metrics import CallMetrics
 from jarvis_recorder.wire.rpc import jsonrpc, results
 from jarvis_recorder.wire.rpc import params as questions
 from jarvis_recorder.wire.rpc.methods import METHODS
@@ -39,7 +39,7 @@ def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None
         permissions=Permissions(rules or {}),
         activity=lambda: results.Activity("1.0", "recording", MOMENT, 5, 1, 0, 0.5, 1.5),
         document=lambda: {"openrpc": "1.3.2"},
-        calls=Calls(),
+        calls=CallMetrics(),
         large=asyncio.Lock(),
     )
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetters
+from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway import auth
@@ -285,4 +285,4 @@ async def test_only_so_many_wait_for_a_check_and_only_so_long(monkeypatch):
 )
 def test_without_password_or_secret_nobody_is_served(settings, missing):
     with pytest.raises(ConfigurationError, match=missing):
-        create(RecorderClient(URL), DeadLetters(URL), GatewaySettings(**settings))
+        create(RecorderClient(URL), DeadLetterAdmin(URL), GatewaySettings(**settings))

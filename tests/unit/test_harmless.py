@@ -12,7 +12,7 @@ from jarvis_recorder.cli.output.cluster import show_snapshot, show_snapshots, sh
 from jarvis_recorder.cli.output.conversations import show_found, show_sessions, show_turns
 from jarvis_recorder.cli.output.events import EventTable, show_event
 from jarvis_recorder.cli.output.preferences import show_preference, show_preferences
-from jarvis_recorder.cli.output.sanitize import harmless, harmless_json
+from jarvis_recorder.cli.output.sanitize import sanitize, sanitize_json
 from jarvis_recorder.cli.output.timeline import show_timeline
 from jarvis_recorder.wire.rpc import results
 from tests.support.screens import Seen
@@ -115,24 +115,24 @@ def test_nothing_that_was_recorded_acts_on_the_terminal(name, data, width):
 
 @given(st.text() | st.sampled_from(NASTY))
 def test_harmless_text_keeps_its_length_and_is_harmless(text):
-    shown = harmless(text)
+    shown = sanitize(text)
 
     assert len(shown) == len(text)
     assert acts_on_a_terminal(shown) == set()
     assert "\n" not in shown
-    assert harmless(shown) == shown
+    assert sanitize(shown) == shown
 
 
 def test_what_is_hidden_is_seen():
-    assert harmless("\x1b[2J\n\u202eexe\x7f\x9b") == "␛[2J↵�exe␡�"
-    assert harmless("Wie läuft pve? 🖥️ 👩‍💻") == "Wie läuft pve? 🖥️ 👩‍💻"
+    assert sanitize("\x1b[2J\n\u202eexe\x7f\x9b") == "␛[2J↵�exe␡�"
+    assert sanitize("Wie läuft pve? 🖥️ 👩‍💻") == "Wie läuft pve? 🖥️ 👩‍💻"
 
 
 @given(small_json, st.sampled_from(["utf-8", "ascii"]))
 def test_harmless_json_is_the_same_json(value, encoding):
     text = json.dumps(value, ensure_ascii=False)
 
-    written = harmless_json(text, encoding)
+    written = sanitize_json(text, encoding)
 
     assert json.loads(written) == value
     assert acts_on_a_terminal(written) == set()

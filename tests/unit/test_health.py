@@ -11,19 +11,19 @@ from jarvis_recorder.monitoring.health import (
     judge,
 )
 from jarvis_recorder.net.listen_address import host_and_port, reachable_at
-from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.status import RecorderStatus, State
 
 NOW = 1_800_000_000_000_000
 WELL = Storage(None, 0.0, LEAST_FREE_BYTES)
 
 
-def at_work() -> Progress:
-    progress = Progress(connected=True, answering=True)
+def at_work() -> RecorderStatus:
+    progress = RecorderStatus(connected=True, answering=True)
     progress.attach()
     return progress
 
 
-def failed(progress: Progress, storage: Storage = WELL) -> set[str]:
+def failed(progress: RecorderStatus, storage: Storage = WELL) -> set[str]:
     checks = judge(progress, storage, NOW)
     assert all(check.remedy for check in checks if not check.ok), "each says what to do"
     assert is_ready(checks) is all(check.ok for check in checks)
@@ -35,7 +35,7 @@ def test_what_records_and_answers_is_ready():
 
 
 def test_what_has_just_begun_is_not_ready():
-    assert failed(Progress()) == {"broker", "consumers", "answering"}
+    assert failed(RecorderStatus()) == {"broker", "consumers", "answering"}
 
 
 def test_messages_that_wait_for_the_queue_of_dead_letters_are_told_with_their_number():

@@ -17,12 +17,12 @@ from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfir
 from jarvis_recorder.ingest import dead_letter_publisher as dead_letters_module
 from jarvis_recorder.ingest import intake as intake_module
 from jarvis_recorder.ingest import recorder as recorder_module
-from jarvis_recorder.ingest.dead_letter_publisher import DeadLetters
+from jarvis_recorder.ingest.dead_letter_publisher import DeadLetterPublisher
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
-from jarvis_recorder.ingest.settlement import Lane
-from jarvis_recorder.telemetry.status import Progress, State
-from jarvis_recorder.telemetry.tracing import Silent
+from jarvis_recorder.ingest.settlement import Settlement
+from jarvis_recorder.telemetry.status import RecorderStatus, State
+from jarvis_recorder.telemetry.tracing import NoopTracer
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header, delivery
 from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher, FakeRepository
@@ -38,13 +38,13 @@ class Pipeline:
         self.publisher = FakePublisher(self.effects)
         self.repository = FakeRepository(self.effects)
         self.flow = FakeFlow()
-        self.progress = Progress()
+        self.progress = RecorderStatus()
         self.large = asyncio.Lock()
         self.intake = Intake(self.flow, lambda: 0, self.large)
-        self.lane = Lane(TOPICS[0], self.consumer)
-        self.dead_letters = DeadLetters(self.publisher, self.progress)
+        self.lane = Settlement(TOPICS[0], self.consumer)
+        self.dead_letters = DeadLetterPublisher(self.publisher, self.progress)
         self.recorder = Recorder(
-            tracer=Silent(),
+            tracer=NoopTracer(),
             intake=self.intake,
             repository=self.repository,
             dead_letters=self.dead_letters,
@@ -63,7 +63,7 @@ class Pipeline:
 
     def use_window(self, size: int) -> None:
         """Let the broker hand over no more than so many unsettled deliveries."""
-        self.lane = Lane(TOPICS[0], self.consumer, size)
+        self.lane = Settlement(TOPICS[0], self.consumer, size)
         self._sink = self.intake.sink(self.lane)
 
     def deliver(
@@ -583,7 +583,7 @@ async def turns_of_the_loop(count: int) -> None:
 async def test_each_lane_is_settled_by_its_own_tags(pipeline):
     effects: list[str] = []
     other = FakeConsumer(effects)
-    sink = pipeline.intake.sink(Lane(TOPICS[1], other))
+    sink = pipeline.intake.sink(Settlement(TOPICS[1], other))
     pipeline.receive("a", "b")
     for tag, body in ((1, b'{"snapshot": {}}'), (2, b"junk"), (3, b'{"snapshot": {}}')):
         other.hand_over(tag)
@@ -666,7 +666,7 @@ def test_every_tag_is_settled_exactly_once(steps):
 
     async def play() -> None:
         consumer = FakeConsumer()
-        lane = Lane(TOPICS[0], consumer)
+        lane = Settlement(TOPICS[0], consumer)
         arrived = taken = settled = 0
         held: list[int] = []
         for step, which in steps:
@@ -697,7 +697,7 @@ def test_every_tag_is_settled_exactly_once(steps):
 async def test_a_rejected_delivery_is_remembered_until_its_own_batch_is_settled():
 
     consumer = FakeConsumer()
-    lane = Lane(TOPICS[0], consumer)
+    lane = Settlement(TOPICS[0], consumer)
     consumer.hand_over(1)
     consumer.hand_over(2)
     lane.hold(2)

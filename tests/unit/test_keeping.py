@@ -9,10 +9,10 @@ from jarvis_recorder.retention_policy import (
     DAY,
     HOUR,
     EventFacts,
-    Keeping,
+    RetentionPolicy,
     SnapshotFacts,
     events_to_go,
-    sacrifices,
+    eviction_steps,
     snapshots_to_go,
 )
 
@@ -21,7 +21,7 @@ SEVERITIES = ("info", "warning", "error", "critical")
 days = st.integers(0, 40)
 moments = st.integers(NOW - 50 * DAY, NOW)
 keepings = st.builds(
-    Keeping,
+    RetentionPolicy,
     events=st.fixed_dictionaries(dict.fromkeys(SEVERITIES, days)),
     snapshots_hourly_after=days,
     snapshots_daily_after=days,
@@ -68,12 +68,12 @@ def test_snapshots_are_thinned_and_the_newest_stays(times, keeping):
 
 def test_each_sacrifice_keeps_less_than_the_one_before_and_all_keep_the_last_day():
     yesterday = NOW - DAY + 1
-    for one, following in zip(sacrifices(), sacrifices()[1:], strict=False):
+    for one, following in zip(eviction_steps(), eviction_steps()[1:], strict=False):
         assert one != following
         for severity in SEVERITIES:
             before = one.events.get(severity, 0)
             assert not before or 0 < following.events[severity] <= before
-    for keeping in sacrifices():
+    for keeping in eviction_steps():
         event = EventFacts(1, yesterday, "info", False)
         assert events_to_go([event], keeping, NOW) == []
         pair = [SnapshotFacts(1, yesterday), SnapshotFacts(2, yesterday + 1)]
@@ -81,7 +81,7 @@ def test_each_sacrifice_keeps_less_than_the_one_before_and_all_keep_the_last_day
 
 
 def test_nothing_is_taken_unasked():
-    assert Keeping().keeps_everything
-    assert Keeping(events=dict.fromkeys(SEVERITIES, 0)).keeps_everything
-    assert not Keeping(turns=1).keeps_everything
-    assert Keeping().event_horizon(NOW) is None
+    assert RetentionPolicy().keeps_everything
+    assert RetentionPolicy(events=dict.fromkeys(SEVERITIES, 0)).keeps_everything
+    assert not RetentionPolicy(turns=1).keeps_everything
+    assert RetentionPolicy().event_horizon(NOW) is None

@@ -13,26 +13,32 @@ from jarvis_recorder.errors import NotConfirmed
 from jarvis_recorder.monitoring.collector import Facts, registry
 from jarvis_recorder.monitoring.health import Storage, judge
 from jarvis_recorder.ports import StorageHealth
-from jarvis_recorder.telemetry.metrics import METRICS, Calls, MeasuredPublisher, Metric, MetricKind
-from jarvis_recorder.telemetry.status import Progress
+from jarvis_recorder.telemetry.metrics import (
+    METRICS,
+    CallMetrics,
+    MeasuredPublisher,
+    Metric,
+    MetricKind,
+)
+from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.wire.refusal import Reason
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NOW = 1_800_000_000_000_000
 
 
-def of(progress: Progress, calls: Calls | None = None) -> CollectorRegistry:
+def of(progress: RecorderStatus, calls: CallMetrics | None = None) -> CollectorRegistry:
     facts = Facts(
         progress=progress,
         condition=lambda: StorageHealth(3, 4096, 8192, 1_000_000_000),
         checks=lambda: judge(progress, Storage(None, 0.0, 1_000_000_000), NOW),
         clock=lambda: NOW,
     )
-    return registry(progress, calls or Calls(), facts)
+    return registry(progress, calls or CallMetrics(), facts)
 
 
 def test_each_reader_sees_what_was_counted():
-    progress = Progress(connected=True, answering=True, stored=7, duplicates=2)
+    progress = RecorderStatus(connected=True, answering=True, stored=7, duplicates=2)
     progress.attach()
     progress.settled["jarvis.recorder.events"] += 9
     progress.count_dead_letter(Reason.NOT_JSON)
@@ -66,7 +72,7 @@ class Refusing:
 
 
 async def test_a_publication_that_fails_is_counted_as_such():
-    progress = Progress()
+    progress = RecorderStatus()
     with pytest.raises(NotConfirmed):
         await MeasuredPublisher(Refusing(), progress.sent).publish("jarvis.dead", "key", b"", b"")
 
@@ -82,7 +88,7 @@ async def test_a_publication_that_fails_is_counted_as_such():
 
 
 def test_two_recorders_of_one_process_share_no_measure():
-    one, other = Progress(), Progress()
+    one, other = RecorderStatus(), RecorderStatus()
     one.measured.records.observe(5)
     assert of(one).get_sample_value("jarvis_recorder_batch_records_count") == 1
     assert of(other).get_sample_value("jarvis_recorder_batch_records_count") == 0
@@ -90,7 +96,7 @@ def test_two_recorders_of_one_process_share_no_measure():
 
 def families() -> dict[str, PrometheusMetric]:
     """Return everything that is exported once each of it was observed, by the table's names."""
-    progress, calls = Progress(), Calls()
+    progress, calls = RecorderStatus(), CallMetrics()
     for measure in (progress.measured.process_seconds, progress.sent.seconds):
         measure.labels(*measure._labelnames)
     progress.sent.messages.labels(*progress.sent.messages._labelnames)
@@ -117,7 +123,7 @@ def test_the_table_has_every_metric_as_it_is_exported():
 
 
 def test_the_help_that_prometheus_reads_is_that_of_the_table():
-    text = generate_latest(of(Progress())).decode()
+    text = generate_latest(of(RecorderStatus())).decode()
 
     for metric in METRICS:
         assert f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n" in text

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.daemon import watchdog as pulse_module
-from jarvis_recorder.daemon.watchdog import Pulse
+from jarvis_recorder.daemon.watchdog import Watchdog
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.runtime.systemd import ServiceManager
-from jarvis_recorder.telemetry.status import Progress, State
+from jarvis_recorder.telemetry.status import RecorderStatus, State
 from tests.support.service_manager import notify_socket
 
 
@@ -75,12 +75,14 @@ def systemd(monkeypatch):
 
 @pytest.fixture
 def progress():
-    return Progress()
+    return RecorderStatus()
 
 
 @pytest.fixture
 def pulse(systemd, progress):
-    return Pulse(ServiceManager(systemd.environment), progress, lambda: 5_000_000, asyncio.Event())
+    return Watchdog(
+        ServiceManager(systemd.environment), progress, lambda: 5_000_000, asyncio.Event()
+    )
 
 
 async def until(listener, name, part=""):

@@ -13,8 +13,8 @@ from pamqp import header
 from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.rpc.responder import Responder
-from jarvis_recorder.telemetry.metrics import Calls
-from jarvis_recorder.telemetry.tracing import Silent
+from jarvis_recorder.telemetry.metrics import CallMetrics
+from jarvis_recorder.telemetry.tracing import NoopTracer
 from jarvis_recorder.wire.rpc import params, results
 from jarvis_recorder.wire.rpc.jsonrpc import Code
 from tests.support.amqp_bytes import delivery
@@ -44,14 +44,14 @@ class Desk:
             permissions=Permissions({}),
             activity=lambda: results.Activity("1", "recording", THEME.updated_at, 0, 0, 0, 0.0),
             document=dict,
-            calls=Calls(),
+            calls=CallMetrics(),
             large=asyncio.Lock(),
         )
         self.now = 1_795_420_000_000_000
         self.responder = Responder(
             self.requests,
             dispatcher,
-            Silent(),
+            NoopTracer(),
             clock=lambda: self.now,
             concurrency=concurrency,
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.permissions import Permissions
-from jarvis_recorder.telemetry.metrics import Calls
+from jarvis_recorder.telemetry.metrics import CallMetrics
 from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Call, Code, Fault, Malformed, parse_calls
@@ -70,7 +70,7 @@ async def ask(shelf):
         permissions=Permissions({}),
         activity=None,
         document=dict,
-        calls=Calls(),
+        calls=CallMetrics(),
         large=asyncio.Lock(),
     )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jarvis_recorder.spec.documents import documents
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Fault
-from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_QUESTION
+from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_PARAMS
 from tests.support.exchanges import answers, questions
 from tests.support.validation import admits, objection
 
@@ -23,7 +23,7 @@ thorough = settings(
 @thorough
 @given(questions())
 def test_every_question_is_admitted_and_arrives_as_it_was_asked(question):
-    method = BY_QUESTION[type(question)]
+    method = BY_PARAMS[type(question)]
     (call,) = jsonrpc.parse_calls(jsonrpc.request(question, 1)).calls
 
     assert call.method == method.name

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing
 import pytest
 
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable
-from jarvis_recorder.monitoring.storage_probe import StorageWatch
+from jarvis_recorder.monitoring.storage_probe import StorageProbe
 from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.storage.sqlite.store import open_store
 
@@ -16,7 +16,7 @@ SOUND = StorageHealth(0, 1, 2, 3)
 
 
 @asynccontextmanager
-async def running(watch: StorageWatch):
+async def running(watch: StorageProbe):
     task = asyncio.create_task(watch.run())
     try:
         yield
@@ -37,7 +37,7 @@ async def test_a_refusal_is_kept_until_it_takes_something_again():
             raise answer
         return answer
 
-    watch = StorageWatch(probe, pause_seconds=0.0)
+    watch = StorageProbe(probe, pause_seconds=0.0)
     seen = []
     async with running(watch):
         while not asked.is_set():
@@ -56,7 +56,7 @@ async def test_a_storage_that_hangs_is_silent_for_longer_and_longer():
         began.set()
         return await asyncio.get_running_loop().create_future()
 
-    watch = StorageWatch(probe)
+    watch = StorageProbe(probe)
     async with running(watch):
         await began.wait()
         assert watch.silent_seconds == 0.0

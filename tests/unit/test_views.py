@@ -23,7 +23,7 @@ from jarvis_recorder.cli.output.preferences import show_preference, show_prefere
 from jarvis_recorder.cli.output.records import record_json, show_record
 from jarvis_recorder.cli.output.sanitize import cut
 from jarvis_recorder.cli.output.timeline import show_timeline
-from jarvis_recorder.cli.output.units import Clock, ago, duration, size
+from jarvis_recorder.cli.output.units import TimeFormat, ago, duration, size
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc import results
 from jarvis_recorder.wire.topics import Kind
@@ -457,7 +457,7 @@ def test_the_zone_is_said_once_unless_it_changes():
     from zoneinfo import ZoneInfo
 
     summer = AT - timedelta(days=60)
-    same, mixed = Clock([AT], CET), Clock([AT, summer, None], ZoneInfo("Europe/Berlin"))
+    same, mixed = TimeFormat([AT], CET), TimeFormat([AT, summer, None], ZoneInfo("Europe/Berlin"))
 
     assert (same.heading(), same.text(AT), same.named(AT)) == (
         "time (CET)", "2026-11-23 09:00:00", "2026-11-23 09:00:00 CET",

@@ -9,7 +9,7 @@ from jarvis_recorder.cli.database.options import EXAMPLE, database, progress
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 
 if TYPE_CHECKING:
-    from jarvis_recorder.storage.sqlite.admin.stats import Stats
+    from jarvis_recorder.storage.sqlite.admin.stats import FileStats
 
 _DAY: Final = "%Y-%m-%d"
 _MINUTE: Final = "%Y-%m-%d %H:%M"
@@ -45,7 +45,7 @@ def stats(
         _show(found)
 
 
-def _as_json(found: "Stats") -> dict[str, object]:
+def _as_json(found: "FileStats") -> dict[str, object]:
     tables = [
         each._asdict()
         | {
@@ -57,7 +57,7 @@ def _as_json(found: "Stats") -> dict[str, object]:
     return found._asdict() | {"path": str(found.path), "tables": tables}
 
 
-def _show(found: "Stats") -> None:
+def _show(found: "FileStats") -> None:
     from jarvis_recorder.cli.output.screen import Column, open_screen
     from jarvis_recorder.cli.output.units import size
 

@@ -10,7 +10,7 @@ from jarvis_recorder.cli.database.options import EXAMPLE, database, progress
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 
 if TYPE_CHECKING:
-    from jarvis_recorder.storage.sqlite.admin.verify import Check
+    from jarvis_recorder.storage.sqlite.admin.verify import IntegrityCheck
 
 
 def register(commands: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _show(path: Path, checks: "list[Check]") -> None:
+def _show(path: Path, checks: "list[IntegrityCheck]") -> None:
     from rich.text import Text
 
     from jarvis_recorder.cli.output.screen import Column, open_screen

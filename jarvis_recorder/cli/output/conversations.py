@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.text import Text
 
-from jarvis_recorder.cli.output.sanitize import cut, harmless
+from jarvis_recorder.cli.output.sanitize import cut, sanitize
 from jarvis_recorder.cli.output.screen import ROLE, Column, Screen
 from jarvis_recorder.cli.output.units import counted, duration
 from jarvis_recorder.wire.rpc.results import FoundTurn, Session, StoredTurn, Usage, UsageReport
@@ -86,7 +86,7 @@ def show_found(screen: Screen, turns: Sequence[FoundTurn], *, continued: bool = 
 
 def _highlighted(found: FoundTurn) -> Text:
     # Character for character: places in it stay the same.
-    text = Text(harmless(found.snippet.replace("\n", " ")))
+    text = Text(sanitize(found.snippet.replace("\n", " ")))
     for start, end in found.highlights:
         text.stylize("bold yellow", max(start, 0), max(end, 0))
     return text

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from jarvis_recorder.cli.output.screen import Column, Screen
 from jarvis_recorder.cli.output.units import ago, size
-from jarvis_recorder.client.dead_letter_admin import Found
+from jarvis_recorder.client.dead_letter_admin import FoundDeadLetter
 from jarvis_recorder.wire.amqp import properties
-from jarvis_recorder.wire.dead_letter import Letter, readable_body
+from jarvis_recorder.wire.dead_letter import DeadLetter, readable_body
 from jarvis_recorder.wire.refusal import Refused
 
 _MEDIUM: Final = 100
@@ -27,7 +27,7 @@ def show_counts(screen: Screen, counts: Mapping[str, int]) -> None:
     screen.table((Column("reason"), Column("letters", justify="right")), rows, total=total)
 
 
-def show_letters(screen: Screen, letters: Sequence[Letter]) -> None:
+def show_letters(screen: Screen, letters: Sequence[DeadLetter]) -> None:
     """Show letters, a row each."""
     clock = screen.clock(letter.received_at for letter in letters)
     columns = (
@@ -54,7 +54,7 @@ def show_letters(screen: Screen, letters: Sequence[Letter]) -> None:
     screen.table(columns, rows)
 
 
-def show_letter(screen: Screen, found: Found, *, whole: bool) -> None:
+def show_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> None:
     """Show one letter: why, its properties, its headers, its body."""
     letter, delivery = found
     clock = screen.clock([letter.received_at])

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from rich.text import Text
 
 from jarvis_recorder.cli.output.screen import Screen
-from jarvis_recorder.cli.output.units import Clock, counted, duration
+from jarvis_recorder.cli.output.units import TimeFormat, counted, duration
 from jarvis_recorder.wire.rpc.results import Bucket, Histogram
 from jarvis_recorder.wire.times import LATEST, to_datetime
 
@@ -89,7 +89,7 @@ def _counts(buckets: Sequence[Bucket], series: Sequence[_Series]) -> list[int]:
     return named if len(named) == len(series) else [*named, rest]
 
 
-def _bars(answer: Histogram, series: Sequence[_Series], clock: Clock) -> Iterator[Text]:
+def _bars(answer: Histogram, series: Sequence[_Series], clock: TimeFormat) -> Iterator[Text]:
     """Yield a line for each bucket: when, how many, a bar, and of what."""
     highest = max(bucket.count for bucket in answer.buckets) or 1
     width = len(f"{highest:,}")
@@ -112,7 +112,7 @@ class _Chart:
     """Columns of eighths of a row; where two series meet within a cell, one is its background."""
 
     def __init__(
-        self, screen: Screen, answer: Histogram, series: Sequence[_Series], clock: Clock
+        self, screen: Screen, answer: Histogram, series: Sequence[_Series], clock: TimeFormat
     ) -> None:
         self._screen = screen
         self._series = series

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic_core import to_json
 from rich.text import Text
 
-from jarvis_recorder.cli.output.sanitize import harmless_json
+from jarvis_recorder.cli.output.sanitize import sanitize_json
 from jarvis_recorder.cli.output.screen import ROLE, SEVERITY, Screen
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.times import format_rfc3339, to_datetime
@@ -63,4 +63,4 @@ def record_json(record: Record, encoding: str) -> str:
         **body,
         "extra": record.extra,
     }
-    return harmless_json(to_json(document).decode(), encoding)
+    return sanitize_json(to_json(document).decode(), encoding)

@@ -36,7 +36,7 @@ def _shown(code: int) -> int:
 _TABLE: Final = _Harmless({0x09: 0x20, 0x0A: 0x21B5})
 
 
-def harmless(text: str) -> str:
+def sanitize(text: str) -> str:
     """
     Return the text as one line without anything that a terminal acts on.
 
@@ -49,14 +49,14 @@ def harmless(text: str) -> str:
 def harmless_lines(text: str) -> list[str]:
     """Return the lines of a text, each harmless."""
     lines = text.expandtabs(4).replace("\r\n", "\n").split("\n")
-    return [harmless(line) for line in lines]
+    return [sanitize(line) for line in lines]
 
 
 _NOT_ASCII: Final = re.compile(r"[^ -~]").sub
 _RAW: Final = re.compile(r"[^ -~\u00a1-\u00ac\u00ae-\u02ff]").sub
 
 
-def harmless_json(text: str, encoding: str = "utf-8") -> str:
+def sanitize_json(text: str, encoding: str = "utf-8") -> str:
     """
     Return the same JSON, with escapes for whatever a terminal might act on.
 

@@ -13,8 +13,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from jarvis_recorder.cli.output.sanitize import cut, harmless, harmless_lines
-from jarvis_recorder.cli.output.units import Clock
+from jarvis_recorder.cli.output.sanitize import cut, harmless_lines, sanitize
+from jarvis_recorder.cli.output.units import TimeFormat
 
 SEVERITY: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "info": "green"}
 ROLE: Final = {"user": "cyan", "assistant": "magenta", "system": "dim", "tool": "blue"}
@@ -71,9 +71,9 @@ class Screen:
         self.has_colours = console.is_terminal and not console.no_color
         self.width = console.width
 
-    def clock(self, moments: Iterable[datetime | None]) -> Clock:
+    def clock(self, moments: Iterable[datetime | None]) -> TimeFormat:
         """Return what writes these moments."""
-        return Clock(moments, self.zone)
+        return TimeFormat(moments, self.zone)
 
     def table(
         self,
@@ -108,7 +108,7 @@ class Screen:
     ) -> None:
         lines = [[cell.plain for cell in row] for row in rows]
         if headings:
-            lines.insert(0, [harmless(column.heading.upper()) for column in columns])
+            lines.insert(0, [sanitize(column.heading.upper()) for column in columns])
         widths = [max(map(cell_len, cells), default=0) for cells in zip(*lines, strict=True)]
         for line in lines:
             padded = (
@@ -143,10 +143,10 @@ class Screen:
     def heading(self, text: str, colour: str = "cyan") -> None:
         """Show a heading; in a pipe it is a line."""
         if self.is_terminal:
-            title = Text(harmless(text), style=f"bold {colour}")
+            title = Text(sanitize(text), style=f"bold {colour}")
             self._console.print(Rule(title, style=colour, align="left"))
         else:
-            self._write(harmless(text))
+            self._write(sanitize(text))
 
     def facts(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
         """Show names and values, one below the other."""
@@ -169,7 +169,7 @@ class Screen:
 
     def note(self, text: str) -> None:
         """Say something about what is shown: what to try, that there is more."""
-        self._notes.print(Text(harmless(text), style="dim"), soft_wrap=True)
+        self._notes.print(Text(sanitize(text), style="dim"), soft_wrap=True)
 
     def _write(self, line: str) -> None:
         self._console.file.write(line + "\n")
@@ -199,7 +199,7 @@ def _show_what_is_encodable(stream: TextIO) -> None:
 
 def _add_column(table: Table, column: Column) -> None:
     table.add_column(
-        Text(harmless(column.heading)),
+        Text(sanitize(column.heading)),
         style=column.style,
         justify=column.justify,
         no_wrap=not column.wraps,
@@ -209,8 +209,8 @@ def _add_column(table: Table, column: Column) -> None:
 
 def _text(value: str | Text, length: int = 0) -> Text:
     """Return it as harmless text, cut where it is longer than `length`."""
-    text = value.copy() if isinstance(value, Text) else Text(harmless(value))
-    text.plain = harmless(text.plain)
+    text = value.copy() if isinstance(value, Text) else Text(sanitize(value))
+    text.plain = sanitize(text.plain)
     if length and len(text) > length:
         text.plain = cut(text.plain, length)
     return text

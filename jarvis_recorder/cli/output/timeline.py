@@ -10,7 +10,7 @@ from rich.text import Text
 from jarvis_recorder.cli.output.cluster import describe
 from jarvis_recorder.cli.output.events import severity
 from jarvis_recorder.cli.output.screen import CLUSTER, NODE, ROLE, Column, Screen
-from jarvis_recorder.cli.output.units import Clock, duration
+from jarvis_recorder.cli.output.units import TimeFormat, duration
 from jarvis_recorder.wire.rpc.results import StoredEvent, StoredTurn, Timeline
 
 _CLOCK = "%H:%M:%S"
@@ -59,12 +59,12 @@ def show_timeline(screen: Screen, answer: Timeline) -> None:
         screen.note("The window holds more; these are the nearest. Ask for a smaller --window.")
 
 
-def _is_one_day(answer: Timeline, clock: Clock) -> bool:
+def _is_one_day(answer: Timeline, clock: TimeFormat) -> bool:
     day = "%Y-%m-%d"
     return clock.text(answer.since, day) == clock.text(answer.until, day)
 
 
-def _in_force(answer: Timeline, clock: Clock) -> Text:
+def _in_force(answer: Timeline, clock: TimeFormat) -> Text:
     if answer.snapshot is None:
         return Text("no snapshot from before that moment", "dim")
     age = duration(answer.timestamp - answer.snapshot.timestamp)

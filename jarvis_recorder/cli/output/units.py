@@ -7,7 +7,7 @@ from typing import Final
 _UNITS: Final = ((31_536_000, "y"), (86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
-class Clock:
+class TimeFormat:
     """
     Writes moments in local time, and says once which zone that is.
 

@@ -11,7 +11,7 @@ import typer
 import jarvis_recorder
 from jarvis_recorder.cli.files import (
     Installation,
-    Standing,
+    InstalledFile,
     readable_errors,
     require_untouched,
     require_writable,
@@ -40,16 +40,16 @@ _EXECUTABLE_IN_TEMPLATES: Final = "/usr/local/bin/jarvis-recorder"
 _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
 
 _DONE: Final = {
-    Standing.ABSENT: "written",
-    Standing.SAME: "is there already",
-    Standing.OURS: "replaced, an older one",
-    Standing.CHANGED: "replaced, with its changes",
+    InstalledFile.ABSENT: "written",
+    InstalledFile.SAME: "is there already",
+    InstalledFile.OURS: "replaced, an older one",
+    InstalledFile.CHANGED: "replaced, with its changes",
 }
 _TO_DO: Final = {
-    Standing.ABSENT: "would be written",
-    Standing.SAME: "is there already",
-    Standing.OURS: "would be replaced, an older one",
-    Standing.CHANGED: "was changed: only --force would replace it",
+    InstalledFile.ABSENT: "would be written",
+    InstalledFile.SAME: "is there already",
+    InstalledFile.OURS: "would be replaced, an older one",
+    InstalledFile.CHANGED: "was changed: only --force would replace it",
 }
 _NEXT: Final = """
 Next, as root:
@@ -119,19 +119,19 @@ def provision(
         return
     if not force:
         require_untouched(
-            [file.path for file, standing in standings.items() if standing is Standing.CHANGED]
+            [file.path for file, standing in standings.items() if standing is InstalledFile.CHANGED]
         )
     _install(standings, config, credential)
     typer.echo(_NEXT)
 
 
-def _install(standings: dict[Installation, Standing], config: Path, credential: Path) -> None:
+def _install(standings: dict[Installation, InstalledFile], config: Path, credential: Path) -> None:
     for path in (*(file.path for file in standings), config, credential):
         require_writable(path)
     with readable_errors(credential):
         url = None if credential.exists() else _asked_url()
     for file, standing in standings.items():
-        if standing is not Standing.SAME:
+        if standing is not InstalledFile.SAME:
             file.install()
         typer.echo(f"{file.path}: {_DONE[standing]}")
     _install_settings(config)

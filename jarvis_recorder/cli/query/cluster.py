@@ -12,7 +12,7 @@ from jarvis_recorder.cli.rpc import (
     Listing,
     Timeout,
     asking,
-    made,
+    build_params,
     show,
     show_pages,
     wanted,
@@ -64,11 +64,11 @@ def snapshot(
     """Show the newest state of the cluster, or the one in force at a time."""
     from jarvis_recorder.cli.output.cluster import show_snapshot
 
-    question: params.Question[results.OneSnapshot]
+    question: params.Params[results.OneSnapshot]
     if at is None:
-        question = made(params.LatestSnapshot, cluster=cluster)
+        question = build_params(params.LatestSnapshot, cluster=cluster)
     else:
-        question = made(params.SnapshotAt, timestamp=at, cluster=cluster)
+        question = build_params(params.SnapshotAt, timestamp=at, cluster=cluster)
     show(asking(config, set_, timeout, as_json=as_json), question, show_snapshot)
 
 
@@ -91,7 +91,7 @@ def snapshots(
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = made(params.ListSnapshots, cluster=cluster, since=since, until=until)
+    question = build_params(params.ListSnapshots, cluster=cluster, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
 
@@ -111,7 +111,9 @@ def timeline(
     from jarvis_recorder.cli.output.timeline import show_timeline
 
     width: dict[str, Any] = {} if window is None else {"window_seconds": window}
-    question = made(params.TimelineAround, timestamp=moment, node=node, cluster=cluster, **width)
+    question = build_params(
+        params.TimelineAround, timestamp=moment, node=node, cluster=cluster, **width
+    )
     show(asking(config, set_, timeout, as_json=as_json), question, show_timeline)
 
 

@@ -14,7 +14,7 @@ from jarvis_recorder.cli.rpc import (
     Timeout,
     ask_every_page,
     asking,
-    made,
+    build_params,
     show,
     show_answer,
     show_pages,
@@ -66,7 +66,7 @@ def sessions(
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = made(params.ListSessions, since=since, until=until)
+    question = build_params(params.ListSessions, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "sessions", show_sessions, _NO_SESSION), most)
 
@@ -85,7 +85,7 @@ def turns(
     from jarvis_recorder.cli.output.conversations import show_turns
 
     most = wanted(limit, everything)
-    question = made(params.ListTurns, session_id=session)
+    question = build_params(params.ListTurns, session_id=session)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "turns", show_turns, _NO_TURN), most)
 
@@ -104,7 +104,11 @@ def turn(
     def view(screen: Screen, answer: results.OneTurn) -> None:
         show_turns(screen, [answer.turn])
 
-    show(asking(config, set_, timeout, as_json=as_json), made(params.GetTurn, id=number), view)
+    show(
+        asking(config, set_, timeout, as_json=as_json),
+        build_params(params.GetTurn, id=number),
+        view,
+    )
 
 
 def search(
@@ -124,7 +128,7 @@ def search(
     from jarvis_recorder.cli.output.conversations import show_found
 
     most = wanted(limit, everything)
-    question = made(params.SearchTurns, query=" ".join(words), session_id=session)
+    question = build_params(params.SearchTurns, query=" ".join(words), session_id=session)
     whom = asking(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(question, "turns", show_found, _NOT_FOUND), most)
 
@@ -156,6 +160,8 @@ def usage(
     begin = since or (until or datetime.now(UTC)) - _MONTH
     if by == "day" and time_zone is None and not as_json:
         time_zone = local_zone()
-    question = made(params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
+    question = build_params(
+        params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone
+    )
     whom = asking(config, set_, timeout, as_json=as_json)
     show_answer(whom, ask_every_page(whom, question, "usage"), view)

@@ -13,7 +13,7 @@ from jarvis_recorder.cli.rpc import (
     Listing,
     Timeout,
     asking,
-    made,
+    build_params,
     show,
     show_pages,
     wanted,
@@ -110,7 +110,7 @@ def events(
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = made(
+    question = build_params(
         params.ListEvents,
         type=_type_of(type_, resolved),
         severity=severity,
@@ -137,7 +137,7 @@ def event(
     """Show one event with everything that is known of it. Exit code 1 if there is none."""
     from jarvis_recorder.cli.output.events import show_event
 
-    question = made(params.GetEvent, id=number)
+    question = build_params(params.GetEvent, id=number)
     show(asking(config, set_, timeout, as_json=as_json), question, show_event)
 
 
@@ -170,7 +170,7 @@ def histogram(
 
     end = until or datetime.now(UTC)
     require_order(since, end)
-    question = made(
+    question = build_params(
         params.EventHistogram,
         since=since or end - _DAY,
         until=end,

@@ -6,7 +6,12 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field, StrictBool
 
-from jarvis_recorder.client.dead_letter_admin import DeadLetters, Filter, Found, Outcome
+from jarvis_recorder.client.dead_letter_admin import (
+    DeadLetterAdmin,
+    Filter,
+    FoundDeadLetter,
+    ReplayOutcome,
+)
 from jarvis_recorder.gateway.dependencies import Operating, Reading
 from jarvis_recorder.gateway.routes.parameters import Limit, router
 from jarvis_recorder.gateway.schemas import (
@@ -18,7 +23,7 @@ from jarvis_recorder.gateway.schemas import (
     reply,
 )
 from jarvis_recorder.wire.amqp import properties
-from jarvis_recorder.wire.dead_letter import Letter, readable_body
+from jarvis_recorder.wire.dead_letter import readable_body
 from jarvis_recorder.wire.refusal import Refused
 
 routes = router(tag="dead letters")
@@ -34,8 +39,8 @@ class Replay(BaseModel):
     all: StrictBool = False
 
 
-def _letters(request: Request) -> DeadLetters:
-    letters: DeadLetters = request.app.state.dead_letters
+def _letters(request: Request) -> DeadLetterAdmin:
+    letters: DeadLetterAdmin = request.app.state.dead_letters
     return letters
 
 
@@ -48,12 +53,16 @@ async def list_dead_letters(
 ) -> Response:
     """How many there are of each reason, and the newest of them; all stay where they are."""
     counts: Counter[str] = Counter()
-    newest: deque[Letter] = deque(maxlen=limit)
+    newest: deque[FoundDeadLetter] = deque(maxlen=limit)
     async for found in _letters(request).iterate(Filter()):
         counts[found.letter.reason] += 1
         if reason in (None, found.letter.reason):
-            newest.append(found.letter)
-    page = {"letters": list(newest)[::-1], "counts": counts, "total": counts.total()}
+            newest.append(found)
+    page = {
+        "letters": [found.letter for found in reversed(newest)],
+        "counts": counts,
+        "total": counts.total(),
+    }
     return reply(DeadLetterPage, page)
 
 
@@ -74,11 +83,11 @@ async def replay_dead_letters(request: Request, _: Operating, body: Replay) -> R
         return reply(Replayed, {"replayed": 0, "left": 0})
     wanted = Filter(ids=body.ids, reasons=(body.reason,) if body.reason else ())
     outcomes = await _letters(request).replay(wanted)
-    replayed = outcomes.pop(Outcome.REPLAYED)
+    replayed = outcomes.pop(ReplayOutcome.REPLAYED)
     return reply(Replayed, {"replayed": replayed, "left": sum(outcomes.values())})
 
 
-def _whole(found: Found) -> WholeDeadLetter:
+def _whole(found: FoundDeadLetter) -> WholeDeadLetter:
     letter, delivery = found
     try:
         headers = {name: str(value) for name, value in properties.headers(delivery.header).items()}

@@ -34,7 +34,7 @@ from jarvis_recorder.storage.legacy.rows import (
     KINDS,
     PREFERENCES,
     Cells,
-    Left,
+    RowRejected,
     moment_of,
     record_of,
     resolution_of,
@@ -51,7 +51,7 @@ _AT_ONCE: Final = 500
 _MAX_KEY: Final = 255
 _NOT_THEIRS: Final = "a table that is not the original's own"
 
-Progress = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 """Told how many rows have been looked at, and of how many."""
 
 
@@ -65,10 +65,10 @@ class TableReport:
     left: Counter[str] = field(default_factory=Counter)
 
 
-Report = dict[str, TableReport]
+ImportReport = dict[str, TableReport]
 
 
-async def import_original(source: Path, target: Path, progress: Progress) -> Report:
+async def import_original(source: Path, target: Path, progress: ReportProgress) -> ImportReport:
     """
     Take over what `source` holds, and return what became of it; `source` is not touched.
 
@@ -97,17 +97,19 @@ def _remember_time(connection: Connection) -> None:
 class _Import:
     """One import, from one connection into one writer."""
 
-    def __init__(self, original: sqlite3.Connection, writer: Writer, progress: Progress) -> None:
+    def __init__(
+        self, original: sqlite3.Connection, writer: Writer, progress: ReportProgress
+    ) -> None:
         self._original = original
         self._writer = writer
         self._progress = progress
-        self._report: Report = {
+        self._report: ImportReport = {
             name: TableReport(_count(original, name)) for name in _tables(original)
         }
         self._total = sum(table.rows for table in self._report.values())
         self._looked_at = 0
 
-    async def run(self) -> Report:
+    async def run(self) -> ImportReport:
         for name, report in self._report.items():
             if name in KINDS:
                 await self._records(name, report)
@@ -155,7 +157,7 @@ def _readable(
     for cells in rows:
         try:
             yield read(cells)
-        except Left as why:
+        except RowRejected as why:
             report.left[str(why)] += 1
 
 
@@ -176,9 +178,9 @@ def _record_row(name: str, cells: Cells) -> _Row:
 def _preference_row(cells: Cells) -> dict[str, Any]:
     key, value = cells["key"], cells["value"]
     if not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and "\0" not in key):
-        raise Left("a key that is not 1 to 255 characters")
+        raise RowRejected("a key that is not 1 to 255 characters")
     if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
-        raise Left("a value that is no text of at most 64 KiB")
+        raise RowRejected("a value that is no text of at most 64 KiB")
     return {"key": key, "value": value, "updated_at": moment_of(cells["updated_at"])}
 
 

@@ -39,7 +39,7 @@ _JSON: Final = frozenset(("details", "tool_calls", "snapshot"))
 Cells = Mapping[str, Any]
 
 
-class Left(Exception):
+class RowRejected(Exception):
     """A row that cannot be taken over; says why, without its values."""
 
 
@@ -67,7 +67,7 @@ def record_of(table: str, cells: Cells) -> Record:
             continue
         try:
             storable = _storable(_cell(name, value)) if name in known else _kept(value)
-        except Left:
+        except RowRejected:
             if name not in _OPTIONAL[kind]:
                 raise
             extra[name] = _kept(value)
@@ -96,7 +96,7 @@ def _validated(kind: Kind, body: dict[str, Any], extra: dict[str, Any]) -> Body:
         name = str(one["loc"][0])
         if name not in _OPTIONAL[kind]:
             where = ".".join(map(str, one["loc"]))
-            raise Left(f"{where}: {one['msg'].removeprefix('Value error, ')}")
+            raise RowRejected(f"{where}: {one['msg'].removeprefix('Value error, ')}")
         if name in eased:
             extra[name] = body[name]
             del eased[name]
@@ -121,7 +121,7 @@ def resolution_of(cells: Cells) -> Resolution:
 def _moment_or_none(text: Any) -> datetime | None:
     try:
         return moment_of(text)
-    except Left:
+    except RowRejected:
         return None
 
 
@@ -135,13 +135,13 @@ def moment_of(text: Any) -> datetime:
     try:
         return to_datetime(parse_rfc3339(_spelt(text)))
     except ValueError:
-        raise Left("a time that is none") from None
+        raise RowRejected("a time that is none") from None
 
 
 def _spelt(text: Any) -> str:
     """Return a time as RFC 3339 spells it."""
     if not isinstance(text, str):
-        raise Left("a time that is no text")
+        raise RowRejected("a time that is no text")
     day, rest = text[:_DATE_LENGTH], text[_DATE_LENGTH + 1 :]
     rest = rest or "00:00:00"
     zoned = rest[-1:] in "Zz" or "+" in rest or "-" in rest
@@ -152,7 +152,7 @@ def _cell(name: str, value: Any) -> Any:
     if name not in _JSON:
         return value
     if not isinstance(value, str):
-        raise Left(f"{name}: no text")
+        raise RowRejected(f"{name}: no text")
     try:
         return strict_json.parse(value.encode())
     except (Refused, UnicodeEncodeError):
@@ -169,9 +169,9 @@ def _storable(value: Any) -> Any:
     """
     if isinstance(value, str):
         if "\0" in value:
-            raise Left("a text holds a NUL character")
+            raise RowRejected("a text holds a NUL character")
         if _text(value) is not value:
-            raise Left("a text is not Unicode")
+            raise RowRejected("a text is not Unicode")
     return value
 
 

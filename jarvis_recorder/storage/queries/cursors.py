@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from jarvis_recorder.errors import InvalidParameter
-from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.params import Params
 
 Position = tuple[int | str, ...]
 """The columns that a page is ordered by, of its last row."""
@@ -17,7 +17,7 @@ Position = tuple[int | str, ...]
 _DIGEST_BYTES: Final = 6
 
 
-def write_cursor(question: Question[Any], *position: int | str) -> str:
+def write_cursor(question: Params[Any], *position: int | str) -> str:
     """Return the cursor of a page that ends at this position."""
     raw = to_json(position)
     return urlsafe_b64encode(_digest(question, raw) + raw).rstrip(b"=").decode()

@@ -9,19 +9,19 @@ from typing import Any, Final
 from sqlalchemy import delete, select
 
 from jarvis_recorder.errors import ResultTooLarge
-from jarvis_recorder.ports import Announcement, Clock
+from jarvis_recorder.ports import Clock, PendingNotification
 from jarvis_recorder.storage.queries import conversations, events, preferences, snapshots, usage
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.queries.timeline import timeline_around
 from jarvis_recorder.storage.sqlite import search_turns
-from jarvis_recorder.storage.sqlite.command_queue import ChangeQueue
+from jarvis_recorder.storage.sqlite.command_queue import CommandQueue
 from jarvis_recorder.storage.sqlite.commands import CHANGES
 from jarvis_recorder.storage.sqlite.readers import Readers
 from jarvis_recorder.storage.sqlite.totals import holdings
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.tables import outbox
 from jarvis_recorder.wire.rpc import params
-from jarvis_recorder.wire.rpc.params import Question
+from jarvis_recorder.wire.rpc.params import Params
 
 _PATIENCE_SECONDS: Final = 5.0
 
@@ -65,9 +65,9 @@ class SqliteArchive:
         }
         self.changed = asyncio.Event()
         """Set after each change: it may have left something to announce."""
-        self._changes = ChangeQueue(path, writer, clock, self.changed)
+        self._changes = CommandQueue(path, writer, clock, self.changed)
 
-    async def answer(self, question: Question[Any], until: float, room: int) -> bytes:
+    async def answer(self, question: Params[Any], until: float, room: int) -> bytes:
         """Answer a question; see `ports.Archive`."""
         if type(question) in CHANGES:
             return await self._changes.make(question, until)
@@ -80,7 +80,7 @@ class SqliteArchive:
         )
 
 
-def _scans(question: Question[Any]) -> bool:
+def _scans(question: Params[Any]) -> bool:
     """Return whether a question may look at many rows for each one of its answer."""
     if isinstance(question, params.ListEvents):
         return question.text is not None
@@ -114,7 +114,7 @@ class SqliteOutbox:
         await self._changed.wait()
         self._changed.clear()
 
-    async def waiting(self, limit: int) -> Sequence[Announcement]:
+    async def waiting(self, limit: int) -> Sequence[PendingNotification]:
         """Return the oldest announcements."""
         oldest_first = (
             select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
@@ -122,20 +122,20 @@ class SqliteOutbox:
             .limit(limit)
         )
 
-        def read(reading: Reading) -> list[Announcement]:
+        def read(reading: Reading) -> list[PendingNotification]:
             room = _OUTBOX_BYTES
-            oldest: list[Announcement] = []
+            oldest: list[PendingNotification] = []
             for row in reading.rows(oldest_first):
                 room -= len(row.body)
                 if oldest and room < 0:
                     break
-                oldest.append(Announcement(*row))
+                oldest.append(PendingNotification(*row))
             return oldest
 
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         return await self._readers.run(read, until)
 
-    async def announced(self, announcements: Sequence[Announcement]) -> None:
+    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
         """Take out these announcements and no others."""
         # An id alone names none: those of an outbox that was emptied are given out again.
         forget = delete(outbox).where(

@@ -20,9 +20,9 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.sqlite import connections, errors
 from jarvis_recorder.storage.sqlite.commands import CHANGES
 from jarvis_recorder.storage.sqlite.writer import NoRoomForIt, Work, Writer
-from jarvis_recorder.wire.rpc.params import DeleteConversation, Question, RecordEvent, SetPreference
+from jarvis_recorder.wire.rpc.params import DeleteConversation, Params, RecordEvent, SetPreference
 
-Outcome = Any | Exception
+CommandOutcome = Any | Exception
 
 _GROWING: Final = (RecordEvent, SetPreference)
 
@@ -31,11 +31,11 @@ _GROWING: Final = (RecordEvent, SetPreference)
 class _Waiting:
     """A change that somebody waits for."""
 
-    question: Question[Any]
+    question: Params[Any]
     outcome: asyncio.Future[Any]
 
 
-class ChangeQueue:
+class CommandQueue:
     """
     Makes changes, many in one transaction: the sync to disk costs more than all the rest.
 
@@ -52,7 +52,7 @@ class ChangeQueue:
         self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
 
-    async def make(self, question: Question[Any], until: float) -> bytes:
+    async def make(self, question: Params[Any], until: float) -> bytes:
         """
         Return the answer to a change once it is committed.
 
@@ -94,7 +94,7 @@ class ChangeQueue:
             for one, outcome in zip(group, outcomes, strict=True):
                 _settle(one.outcome, outcome)
 
-    def _gather(self, group: list[_Waiting]) -> Work[list[Outcome]]:
+    def _gather(self, group: list[_Waiting]) -> Work[list[CommandOutcome]]:
         """Take all that wait now, and return what makes them."""
         group += self._waiting
         self._waiting.clear()
@@ -102,7 +102,7 @@ class ChangeQueue:
         make = partial(self._make, self._clock())
         return lambda connection: [make(question, connection) for question in asked]
 
-    def _make(self, now: int, question: Question[Any], connection: Connection) -> Outcome:
+    def _make(self, now: int, question: Params[Any], connection: Connection) -> CommandOutcome:
         """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
         change = CHANGES[type(question)]
         try:
@@ -119,7 +119,7 @@ class ChangeQueue:
             return error
 
 
-def _settle(future: asyncio.Future[Any], outcome: Outcome) -> None:
+def _settle(future: asyncio.Future[Any], outcome: CommandOutcome) -> None:
     if isinstance(outcome, Exception):
         future.set_exception(outcome)
         # Whoever asked may have left: then it is nobody's error.

@@ -142,7 +142,7 @@ def empty_log(connection: Connection, *, wait: bool) -> bool:
     return not busy
 
 
-class Room(NamedTuple):
+class PageCounts(NamedTuple):
     """How many pages the file has, how many of them are free, their size; whether it can shrink."""
 
     pages: int
@@ -160,14 +160,14 @@ class Room(NamedTuple):
         return self.pages * self.page_size if self.can_shrink else self.used_bytes
 
 
-def room_of(connection: Connection) -> Room:
+def page_counts(connection: Connection) -> PageCounts:
     """Return how the file is filled."""
     driver = driver_of(connection)
     names = ("page_count", "freelist_count", "page_size", "auto_vacuum")
     pages, free, page_size, vacuum = (
         driver.execute(f"PRAGMA {name}").fetchone()[0] for name in names
     )
-    return Room(pages, free, page_size, vacuum == _INCREMENTAL)
+    return PageCounts(pages, free, page_size, vacuum == _INCREMENTAL)
 
 
 @contextlib.contextmanager

@@ -13,9 +13,9 @@ import structlog
 
 from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.retention_policy import Bounds, sacrifices
+from jarvis_recorder.retention_policy import Bounds, eviction_steps
 from jarvis_recorder.storage.sqlite import connections, pruner
-from jarvis_recorder.storage.sqlite.connections import Room
+from jarvis_recorder.storage.sqlite.connections import PageCounts
 from jarvis_recorder.storage.sqlite.trusted_time import TrustedTime
 from jarvis_recorder.storage.sqlite.upkeep import any_of
 from jarvis_recorder.storage.sqlite.writer import Writer
@@ -128,7 +128,7 @@ class Maintenance:
 
     async def _use(self) -> "_Use":
         """Return how many bytes database and log take and may take; the writer keeps to it."""
-        room = await self._writer.run(connections.room_of)
+        room = await self._writer.run(connections.page_counts)
         taken = self._writer.taken(room)
         limits = [self._budget] if self._budget else []
         if self._keep_free:
@@ -143,12 +143,12 @@ class Maintenance:
     async def _sacrifice(self, use: "_Use", stop: asyncio.Event) -> None:
         """Let go what is least missed until enough is free."""
 
-        def enough(room: Room) -> bool:
+        def enough(room: PageCounts) -> bool:
             return room.used_bytes <= use.limit * _LOW_MARK or stop.is_set()
 
         now = await self._time.now()
         gone: Counter[str] = Counter()
-        for keeping in sacrifices():
+        for keeping in eviction_steps():
             gone += await pruner.prune(self._writer, keeping, now, enough=enough)
         pages = await pruner.give_back(self._writer, least=use.few_pages)
         if gone or pages:

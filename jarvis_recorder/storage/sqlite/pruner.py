@@ -22,12 +22,12 @@ from sqlalchemy import (
 
 from jarvis_recorder.retention_policy import (
     EventFacts,
-    Keeping,
+    RetentionPolicy,
     SnapshotFacts,
     events_to_go,
     snapshots_to_go,
 )
-from jarvis_recorder.storage.sqlite.connections import Room, driver_of, room_of
+from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
@@ -73,7 +73,7 @@ class Walk(NamedTuple):
     look: Look
 
 
-def walks(connection: Connection, keeping: Keeping, now: int) -> list[Walk]:
+def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Walk]:
     """Return the ways to go to find all that is not to be kept."""
     found = []
     if (horizon := keeping.event_horizon(now)) is not None:
@@ -88,7 +88,7 @@ def walks(connection: Connection, keeping: Keeping, now: int) -> list[Walk]:
     return found
 
 
-def count(connection: Connection, keeping: Keeping, now: int) -> Counter[str]:
+def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
     """Return how many rows of each table would go."""
     counts: Counter[str] = Counter()
     for table, look in walks(connection, keeping, now):
@@ -107,10 +107,10 @@ def _steps(connection: Connection, look: Look) -> Iterator[Step]:
 
 async def prune(
     writer: Writer,
-    keeping: Keeping,
+    keeping: RetentionPolicy,
     now: int,
     *,
-    enough: Callable[[Room], bool] = lambda _: False,
+    enough: Callable[[PageCounts], bool] = lambda _: False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """
@@ -122,7 +122,7 @@ async def prune(
     """
     gone: Counter[str] = Counter()
     ways = await writer.run(partial(walks, keeping=keeping, now=now))
-    room = await writer.run(room_of)
+    room = await writer.run(page_counts)
     for table, look in ways:
         position: _Position | None = _BEGINNING
         while position is not None and not enough(room):
@@ -138,14 +138,14 @@ async def prune(
 
 def _prune_step(
     table: Table, look: Look, position: _Position, connection: Connection
-) -> tuple[Step, Room]:
+) -> tuple[Step, PageCounts]:
     step = look(connection, position)
     if step.to_go:
         to_go = table.c.id.in_(step.to_go)
         if table is conversations:
             take_words_out(connection, to_go)
         connection.execute(delete(table).where(to_go))
-    return step, room_of(connection)
+    return step, page_counts(connection)
 
 
 async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
@@ -155,11 +155,11 @@ async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
     Does nothing where the file was made before it could: `db vacuum` makes it able to.
     """
     given = 0
-    while (room := await writer.run(room_of)).free > least:
+    while (room := await writer.run(page_counts)).free > least:
         most = min(_PAGES_AT_ONCE, room.free - least)
         await writer.make_room_in_log()
         await _in_turns(writer, partial(_vacuum, most))
-        left = (await writer.run(room_of)).free
+        left = (await writer.run(page_counts)).free
         if left >= room.free:
             break
         given += room.free - left
@@ -223,7 +223,7 @@ def _following(rows: Sequence[Any]) -> _Position | None:
 
 
 def _look_at_events(
-    keeping: Keeping, now: int, horizon: int, connection: Connection, position: _Position
+    keeping: RetentionPolicy, now: int, horizon: int, connection: Connection, position: _Position
 ) -> Step:
     columns = events.c
     is_open_alert = and_(columns.type == "alert", not_(columns.resolved))
@@ -237,7 +237,7 @@ def _look_at_turns(horizon: int, connection: Connection, position: _Position) ->
     return Step([row[0] for row in rows], len(rows), _following(rows))
 
 
-def _snapshots_of(cluster: str, keeping: Keeping, now: int, horizon: int) -> Look:
+def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int) -> Look:
     table = cluster_snapshots
 
     def look(connection: Connection, position: _Position) -> Step:

@@ -115,7 +115,9 @@ def _turns_with(question: SearchTurns, phrases: str) -> Select[Any]:
     turns = select(_words.c.rowid).where(_MATCHES(phrases))
     if question.session_id is not None:
         of_session = conversations.c.session_id == question.session_id
-        first, last = (select(end(conversations.c.id)).where(of_session) for end in (func.min, func.max))
+        first, last = (
+            select(end(conversations.c.id)).where(of_session) for end in (func.min, func.max)
+        )
         turns = turns.join_from(_words, conversations, conversations.c.id == _words.c.rowid).where(
             of_session,
             _words.c.rowid >= first.scalar_subquery(),

@@ -36,9 +36,9 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
     """
     revision = await writer.run(revisions.current_revision)
     found = revisions.judge(revision)
-    if found is revisions.Found.CURRENT:
+    if found is revisions.SchemaAge.CURRENT:
         return revision
-    if found is revisions.Found.OLDER and copy_aside:
+    if found is revisions.SchemaAge.OLDER and copy_aside:
         with translated_errors(path):
             # Beside the event loop: a large copy takes minutes.
             await asyncio.to_thread(_copy_aside, path, f"{path.name}.before-{revisions.HEAD}")

@@ -128,7 +128,7 @@ class Writer:
         self.require_bounds(connection)
         return answer
 
-    def taken(self, room: connections.Room) -> int:
+    def taken(self, room: connections.PageCounts) -> int:
         """Return what database and log have of the disk, of a database that is filled like this."""
         # The file shrinks, and grows, when the log is brought into it.
         file_bytes = self._file_bytes if room.can_shrink else 0
@@ -143,7 +143,7 @@ class Writer:
         """
         if self.most_bytes is None:
             return
-        taken = self.taken(connections.room_of(connection))
+        taken = self.taken(connections.page_counts(connection))
         if taken > self.most_bytes:
             raise NoRoomForIt(
                 f"the database would take {taken:,} bytes, and may take {self.most_bytes:,} by "
@@ -199,7 +199,7 @@ class Writer:
         """
         if self.most_bytes is None:
             return
-        taken = self.taken(await self.run(connections.room_of))
+        taken = self.taken(await self.run(connections.page_counts))
         if taken > self.most_bytes and not await self.shorten_log():
             raise StorageUnavailable(
                 "the write-ahead log cannot be emptied: another program reads the database"

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from jarvis_recorder.wire.refusal import Reason, Refused
-from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_QUESTION, Method, adapter
-from jarvis_recorder.wire.rpc.params import Question, RecordEvent
+from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_PARAMS, Method, adapter
+from jarvis_recorder.wire.rpc.params import Params, RecordEvent
 from jarvis_recorder.wire.strict_json import parse
 
 MAX_BATCH: Final = 100
@@ -157,7 +157,7 @@ def find_method(name: str) -> Method:
     return method
 
 
-def read_params(method: Method, params: Any) -> Question[Any]:
+def read_params(method: Method, params: Any) -> Params[Any]:
     """
     Return the question that parameters make, given by name or by position.
 
@@ -169,7 +169,7 @@ def read_params(method: Method, params: Any) -> Question[Any]:
     else:
         _refuse_many(method, params)
     try:
-        question: Question[Any] = adapter(method.question).validate_python(params)
+        question: Params[Any] = adapter(method.question).validate_python(params)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise Fault(
@@ -233,14 +233,14 @@ def error_response(identity: Any, fault: Fault) -> bytes:
     return to_json({"jsonrpc": "2.0", "error": error, "id": identity})
 
 
-def request(question: Question[Any], identity: str | int) -> bytes:
+def request(question: Params[Any], identity: str | int) -> bytes:
     """
     Return the request that asks a question.
 
     Raises:
         Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder takes from nobody.
     """
-    method = BY_QUESTION[type(question)]
+    method = BY_PARAMS[type(question)]
     params = adapter(method.question).dump_json(question, exclude_defaults=True)
     if b"\\u0000" in params:
         _refuse_nul(params)
@@ -258,7 +258,7 @@ def _refuse_nul(params: bytes) -> None:
         raise Fault(Code.INVALID_PARAMS, refused.error) from None
 
 
-def read_response(question: Question[Any], body: bytes) -> Any:
+def read_response(question: Params[Any], body: bytes) -> Any:
     """
     Return the answer to a question that a response carries.
 
@@ -270,7 +270,7 @@ def read_response(question: Question[Any], body: bytes) -> Any:
         document = from_json(body)
         if "error" in document:
             raise _fault(document["error"])
-        return adapter(BY_QUESTION[type(question)].answer).validate_python(document["result"])
+        return adapter(BY_PARAMS[type(question)].answer).validate_python(document["result"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Fault(
             Code.INTERNAL_ERROR,

@@ -63,7 +63,7 @@ METHODS: Final = (
 )
 
 BY_NAME: Final = {method.name: method for method in METHODS}
-BY_QUESTION: Final = {method.question: method for method in METHODS}
+BY_PARAMS: Final = {method.question: method for method in METHODS}
 
 
 def adapter(shape: Any) -> TypeAdapter[Any]:

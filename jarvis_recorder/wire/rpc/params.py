@@ -34,8 +34,8 @@ from jarvis_recorder.wire.rpc import results
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import Kind
 
-AnswerT_co = TypeVar("AnswerT_co", covariant=True)
-AnswerT = TypeVar("AnswerT")
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+ResultT = TypeVar("ResultT")
 
 
 def _at_most_64_kib(value: str) -> str:
@@ -95,14 +95,14 @@ Resolved = Annotated[
 WithText = Annotated[Words, Field(description="a part of the summary")]
 
 
-class Question(Generic[AnswerT_co]):
+class Params(Generic[ResultT_co]):
     """The parameters of one method; the type variable is what it is answered with."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ListEvents(Question[results.EventPage]):
+class ListEvents(Params[results.EventPage]):
     """Events that match every filter given, newest first; `text` is part of the summary."""
 
     type: OfType | None = None
@@ -120,7 +120,7 @@ class ListEvents(Question[results.EventPage]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class UnresolvedEvents(Question[results.EventPage]):
+class UnresolvedEvents(Params[results.EventPage]):
     """Events that no one has resolved, newest first; of every type where none is given."""
 
     limit: Limit = 50
@@ -130,14 +130,14 @@ class UnresolvedEvents(Question[results.EventPage]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class GetEvent(Question[results.OneEvent]):
+class GetEvent(Params[results.OneEvent]):
     """One event by its id, whole however large it is."""
 
     id: RowNumber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_OPEN)
-class RecordEvent(Question[results.OneEvent]):
+class RecordEvent(Params[results.OneEvent]):
     """
     Record an event now, once for each `message_id`, and return it as it is stored.
 
@@ -208,7 +208,7 @@ _EVENT_PARAMS: Final = frozenset(field.name for field in fields(RecordEvent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ResolveEvent(Question[results.OneEvent]):
+class ResolveEvent(Params[results.OneEvent]):
     """Mark an event as resolved; one that is keeps its first resolution."""
 
     id: RowNumber
@@ -218,7 +218,7 @@ class ResolveEvent(Question[results.OneEvent]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class EventHistogram(Question[results.Histogram]):
+class EventHistogram(Params[results.Histogram]):
     """
     How many events there were in each stretch of time, by the value asked for.
 
@@ -256,7 +256,7 @@ class EventHistogram(Question[results.Histogram]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ListSessions(Question[results.SessionPage]):
+class ListSessions(Params[results.SessionPage]):
     """Conversations that have a turn in the time given, the latest first."""
 
     since: Since | None = None
@@ -266,7 +266,7 @@ class ListSessions(Question[results.SessionPage]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ListTurns(Question[results.TurnPage]):
+class ListTurns(Params[results.TurnPage]):
     """The turns of a conversation, oldest first."""
 
     session_id: SessionId
@@ -275,14 +275,14 @@ class ListTurns(Question[results.TurnPage]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class GetTurn(Question[results.OneTurn]):
+class GetTurn(Params[results.OneTurn]):
     """One turn by its id, whole however large it is."""
 
     id: RowNumber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class SearchTurns(Question[results.FoundTurns]):
+class SearchTurns(Params[results.FoundTurns]):
     """Turns that hold every word of the query, best first; it has no operators."""
 
     query: Annotated[Words, Field(description="the words to look for, in any order")]
@@ -292,7 +292,7 @@ class SearchTurns(Question[results.FoundTurns]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ReportUsage(Question[results.UsageReport]):
+class ReportUsage(Params[results.UsageReport]):
     """Tokens and cost of the turns in the time given; a day is one of the time zone."""
 
     since: Since
@@ -309,21 +309,21 @@ class ReportUsage(Question[results.UsageReport]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class DeleteConversation(Question[results.Deleted]):
+class DeleteConversation(Params[results.Deleted]):
     """Erase a conversation: its turns and their search entries, and overwrite the space."""
 
     session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class LatestSnapshot(Question[results.OneSnapshot]):
+class LatestSnapshot(Params[results.OneSnapshot]):
     """The newest snapshot of a cluster; of the only one there is, where none is named."""
 
     cluster: ChosenCluster | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class SnapshotAt(Question[results.OneSnapshot]):
+class SnapshotAt(Params[results.OneSnapshot]):
     """The snapshot that was in force: the newest one at or before the moment."""
 
     timestamp: Annotated[GivenMoment, Field(description="the moment asked about")]
@@ -331,7 +331,7 @@ class SnapshotAt(Question[results.OneSnapshot]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ListSnapshots(Question[results.SnapshotPage]):
+class ListSnapshots(Params[results.SnapshotPage]):
     """Snapshots without their bodies, newest first; of every cluster where none is named."""
 
     cluster: Annotated[ClusterName | None, Field(description="of this cluster only")] = None
@@ -342,7 +342,7 @@ class ListSnapshots(Question[results.SnapshotPage]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class TimelineAround(Question[results.Timeline]):
+class TimelineAround(Params[results.Timeline]):
     """What the cluster was like when something happened."""
 
     timestamp: Annotated[GivenMoment, Field(description="the moment it happened")]
@@ -355,14 +355,14 @@ class TimelineAround(Question[results.Timeline]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class GetPreference(Question[results.OnePreference]):
+class GetPreference(Params[results.OnePreference]):
     """One preference by its key."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ListPreferences(Question[results.PreferencePage]):
+class ListPreferences(Params[results.PreferencePage]):
     """Preferences whose keys begin with `prefix`, in the order of their keys."""
 
     prefix: Annotated[
@@ -373,7 +373,7 @@ class ListPreferences(Question[results.PreferencePage]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class SetPreference(Question[results.OnePreference]):
+class SetPreference(Params[results.OnePreference]):
     """
     Set a preference and return it.
 
@@ -392,22 +392,22 @@ class SetPreference(Question[results.OnePreference]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class DeletePreference(Question[results.Deleted]):
+class DeletePreference(Params[results.Deleted]):
     """Delete a preference; one that is not there is no error."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ReadHoldings(Question[results.Holdings]):
+class ReadHoldings(Params[results.Holdings]):
     """What the database holds: the part of `recorder.stats` that the storage knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ReadStats(Question[results.Stats]):
+class ReadStats(Params[results.Stats]):
     """What there is, and what goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class Discover(Question[results.Document]):
+class Discover(Params[results.Document]):
     """The OpenRPC document: every method with its parameters and results."""

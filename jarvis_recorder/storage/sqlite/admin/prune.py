@@ -5,14 +5,14 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from jarvis_recorder.retention_policy import Keeping
+from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, files, lock, pruner, trusted_time
 from jarvis_recorder.storage.sqlite.writer import open_writer
 
 
-def count_now(path: Path, keeping: Keeping) -> Counter[str]:
+def count_now(path: Path, keeping: RetentionPolicy) -> Counter[str]:
     """
     Return how many rows of each table would go from a file, without changing it.
 
@@ -25,7 +25,7 @@ def count_now(path: Path, keeping: Keeping) -> Counter[str]:
         return +pruner.count(connection, keeping, time.time_ns() // 1_000)
 
 
-async def prune_now(path: Path, keeping: Keeping, report: files.Report) -> Counter[str]:
+async def prune_now(path: Path, keeping: RetentionPolicy, report: files.Report) -> Counter[str]:
     """
     Prune a file that no recorder holds, and return how many rows of each table went.
 

@@ -55,7 +55,7 @@ def _about(backup: Path) -> os.stat_result:
 def _restore(path: Path, backup: Path, report: Report) -> Restored:
     with connections.reading(backup) as connection:
         revision = revisions.current_revision(connection)
-    if revision is None or revisions.judge(revision) is revisions.Found.NOTHING:
+    if revision is None or revisions.judge(revision) is revisions.SchemaAge.NOTHING:
         raise ConfigurationError(f"{backup}: holds no tables: name a backup of the recorder's")
     verify.require_sound(backup, verify.RESTORABLE, report)
     new = files.beside(path, ".restoring")
@@ -63,7 +63,7 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
     copy.discard(new)
     copy.copy(backup, new, report)
     try:
-        if revisions.judge(revision) is revisions.Found.OLDER:
+        if revisions.judge(revision) is revisions.SchemaAge.OLDER:
             report("migrating", 0, 0)
             asyncio.run(_migrate(new))
         verify.require_sound(new, verify.RESTORABLE, report)

@@ -21,7 +21,7 @@ _SIZES: Final = text("""
 """)
 
 
-class State(NamedTuple):
+class FileState(NamedTuple):
     """What a database file is; `revision` is None where it holds no tables yet."""
 
     revision: str | None
@@ -38,7 +38,7 @@ class TableStats(NamedTuple):
     newest: datetime | None
 
 
-class Stats(NamedTuple):
+class FileStats(NamedTuple):
     """
     A database file, its tables largest first.
 
@@ -67,7 +67,7 @@ class _Room(NamedTuple):
     unused: int | None
 
 
-def state(path: Path) -> State:
+def state(path: Path) -> FileState:
     """
     Return what the file is, without changing it.
 
@@ -78,10 +78,10 @@ def state(path: Path) -> State:
     files.require_file(path)
     with connections.reading(path) as connection:
         revision = revisions.current_revision(connection)
-    return State(revision, files.size(path))
+    return FileState(revision, files.size(path))
 
 
-def stats(path: Path, *, exact: bool) -> Stats:
+def stats(path: Path, *, exact: bool) -> FileStats:
     """
     Return what is in the file: at once and estimated, or, by reading all of it, exactly.
 
@@ -92,7 +92,7 @@ def stats(path: Path, *, exact: bool) -> Stats:
     files.require_file(path)
     with connections.reading(path) as connection:
         revision = revisions.current_revision(connection)
-        pages, free, page_size, _ = connections.room_of(connection)
+        pages, free, page_size, _ = connections.page_counts(connection)
         there = inspect(connection).get_table_names()
         tables = [each for each in metadata.sorted_tables if each.name in there]
         rows = {
@@ -112,7 +112,7 @@ def stats(path: Path, *, exact: bool) -> Stats:
             )
             for each in tables
         ]
-    return Stats(
+    return FileStats(
         path,
         revision,
         exact,

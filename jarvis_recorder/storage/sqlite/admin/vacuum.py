@@ -55,7 +55,7 @@ def vacuum(path: Path, report: Report) -> Vacuumed:
     with lock.locked(path):
         with connections.reading(path) as connection:
             revisions.judge(revisions.current_revision(connection))
-            room = connections.room_of(connection)
+            room = connections.page_counts(connection)
         # Once in a file of SQLite's own, then in the write-ahead log.
         files.require_room(path.parent, 2 * room.used_bytes, "vacuuming")
         before = files.size(path) + files.size(files.companions(path)[0])

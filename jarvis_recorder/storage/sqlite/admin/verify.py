@@ -54,7 +54,7 @@ _found_by_search: Final = table("conversations_fts_docsize", column("id", Intege
 _Problems = Iterator[str]
 
 
-class Check(NamedTuple):
+class IntegrityCheck(NamedTuple):
     """One thing that was looked at, and what is wrong with it, if anything."""
 
     name: str
@@ -62,7 +62,7 @@ class Check(NamedTuple):
     problems: tuple[str, ...]
 
 
-def verify(path: Path, report: Report) -> list[Check]:
+def verify(path: Path, report: Report) -> list[IntegrityCheck]:
     """
     Look at everything in a database file, which a recorder may go on writing meanwhile.
 
@@ -102,7 +102,7 @@ class _Checking(NamedTuple):
     find: Callable[[Connection], _Problems]
 
 
-def _run(path: Path, name: str, checking: _Checking, report: Report) -> Check:
+def _run(path: Path, name: str, checking: _Checking, report: Report) -> IntegrityCheck:
     report(f"checking {name}", 0, 0)
     try:
         with connections.reading(path) as connection:
@@ -110,7 +110,7 @@ def _run(path: Path, name: str, checking: _Checking, report: Report) -> Check:
             found = tuple(checking.find(connection))
     except (StorageDamaged, StorageUnavailable, ConfigurationError) as error:
         found = (str(error),)
-    return Check(name, checking.about, found)
+    return IntegrityCheck(name, checking.about, found)
 
 
 def _structure(connection: Connection) -> _Problems:
@@ -128,9 +128,9 @@ def _foreign_keys(connection: Connection) -> _Problems:
 def _schema(connection: Connection) -> _Problems:
     revision = revisions.current_revision(connection)
     found = revisions.judge(revision)
-    if found is revisions.Found.NOTHING:
+    if found is revisions.SchemaAge.NOTHING:
         yield "there are no tables: `jarvis-recorder db upgrade` makes them"
-    if found is revisions.Found.CURRENT:
+    if found is revisions.SchemaAge.CURRENT:
         for name in sorted(set(metadata.tables) - set(inspect(connection).get_table_names())):
             yield f"the table {name} is missing"
 
