@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jarvis_recorder.storage import conversations, search
-from jarvis_recorder.storage.search import Phrase, as_prefix, phrases_of, snippet
-from jarvis_recorder.storage.store import Store, open_store
-from jarvis_recorder.storage.words import Parted, part, words_of
+from jarvis_recorder.storage.queries import conversations
+from jarvis_recorder.storage.queries.words import Parted, part, words_of
+from jarvis_recorder.storage.sqlite import search
+from jarvis_recorder.storage.sqlite.search import Phrase, as_prefix, phrases_of, snippet
+from jarvis_recorder.storage.sqlite.store import Store, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.questions import SearchTurns
+from jarvis_recorder.wire.rpc.params import SearchTurns
 from jarvis_recorder.wire.topics import TOPICS
 from tests.contract.test_search import NOW, START
 from tests.support.amqp_bytes import delivery
