@@ -1,4 +1,4 @@
-"""How long a question takes: alone, beside a backlog that drains, and among 64 askers."""
+"""How long a question takes: alone, beside a backlog that drains, and among 64 callers."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Ask = Callable[[], Awaitable[object]]
 
 
 class Asked(NamedTuple):
-    """Milliseconds that one asker waited, and questions a second that 64 got answered."""
+    """Milliseconds that one caller waited, and questions a second that 64 got answered."""
 
     median_ms: float
     p99_ms: float
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
 
 class Busy(NamedTuple):
-    """Milliseconds that one asker waited while a backlog was drained."""
+    """Milliseconds that one caller waited while a backlog was drained."""
 
     questions: int
     median_ms: float
@@ -102,12 +102,12 @@ async def _milliseconds(ask: Ask) -> float:
 
 
 async def _together(ask: Ask) -> float:
-    async def asker() -> None:
+    async def caller() -> None:
         for _ in range(TOGETHER // ASKERS):
             await ask()
 
     began = time.perf_counter()
-    await asyncio.gather(*(asker() for _ in range(ASKERS)))
+    await asyncio.gather(*(caller() for _ in range(ASKERS)))
     return TOGETHER // ASKERS * ASKERS / (time.perf_counter() - began)
 
 

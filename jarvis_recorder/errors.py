@@ -112,7 +112,7 @@ class NotFound(RecorderError):
 
 class Conflict(RecorderError):
     """
-    Something else is stored than the asker took for granted; the message says what.
+    Something else is stored than the caller took for granted; the message says what.
 
     Nothing is changed. Read it again and decide anew.
     """

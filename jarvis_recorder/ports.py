@@ -159,7 +159,7 @@ class Repository(Protocol):
 class Archive(Protocol):
     """What is recorded, to those who ask and those who change it."""
 
-    async def answer(self, question: Params[Any], until: float, room: int) -> bytes:
+    async def answer(self, params: Params[Any], until: float, room: int) -> bytes:
         """
         Answer a question as JSON, in at most `room` bytes, from one snapshot of the database.
 
@@ -169,7 +169,7 @@ class Archive(Protocol):
         is interrupted; a change that has begun is finished, and one that has not is not made.
 
         Raises:
-            NotFound, Conflict, InvalidParameter: What the asker has to hear.
+            NotFound, Conflict, InvalidParameter: What the caller has to hear.
             MoreRoomNeeded: It is one record, which needs more room; ask again with more.
             ResultTooLarge: The answer does not fit, and is no page that could end before.
             DeadlineExceeded: It took too long; nothing is changed.

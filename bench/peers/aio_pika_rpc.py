@@ -39,12 +39,12 @@ async def ask(url: str) -> None:
         await rpc.call("echo", {"key": "theme"})
         waited.append((time.perf_counter() - began) * 1_000)
 
-    async def asker() -> None:
+    async def caller() -> None:
         for _ in range(TOGETHER // ASKERS):
             await rpc.call("echo", {"key": "theme"})
 
     began = time.perf_counter()
-    await asyncio.gather(*(asker() for _ in range(ASKERS)))
+    await asyncio.gather(*(caller() for _ in range(ASKERS)))
     seconds = time.perf_counter() - began
     found = {
         "median_ms": statistics.median(waited),

@@ -47,12 +47,12 @@ def list_(
     from jarvis_recorder.cli.output.preferences import show_preferences
 
     most = wanted(limit, everything)
-    question = build_params(params.ListPreferences, prefix=prefix)
+    request = build_params(params.ListPreferences, prefix=prefix)
     nothing = f"No preference begins with {prefix!r}." if prefix else (
         "There are no preferences yet: `jarvis-recorder prefs set KEY VALUE` makes one."
     )  # fmt: skip
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_pages(whom, Listing(question, "preferences", show_preferences, nothing), most)
+    show_pages(whom, Listing(request, "preferences", show_preferences, nothing), most)
 
 
 @commands.command(epilog=_EXAMPLE.format("get voice.language"))
@@ -77,8 +77,8 @@ def get(
         else:
             typer.echo(answer.preference.value)
 
-    question = build_params(params.GetPreference, key=key)
-    show(asking(config, set_, timeout, as_json=as_json), question, view)
+    request = build_params(params.GetPreference, key=key)
+    show(asking(config, set_, timeout, as_json=as_json), request, view)
 
 
 @commands.command(name="set", epilog=_EXAMPLE.format("set voice.language de --expected-version 3"))
@@ -106,10 +106,10 @@ def set_value(
 
     if value == "-":
         value = sys.stdin.read().removesuffix("\n")
-    question = build_params(
+    request = build_params(
         params.SetPreference, key=key, value=value, expected_version=expected_version
     )
-    answer = ask(asking(config, set_, timeout), question)
+    answer = ask(asking(config, set_, timeout), request)
     if as_json:
         print_json(answer)
     else:

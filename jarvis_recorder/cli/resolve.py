@@ -43,5 +43,5 @@ def resolve(
         summary = cut(event.summary, _SUMMARY)
         screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
 
-    question = build_params(params.ResolveEvent, id=number, resolved_by=by)
-    show(asking(config, set_, timeout, as_json=as_json), question, view)
+    request = build_params(params.ResolveEvent, id=number, resolved_by=by)
+    show(asking(config, set_, timeout, as_json=as_json), request, view)

@@ -85,10 +85,10 @@ def asking(
     return Connection(broker.url.get_secret_value(), timeout, as_json, broker.tls)
 
 
-def build_params(question: Callable[..., Q], **parameters: Any) -> Q:
+def build_params(params: Callable[..., Q], **parameters: Any) -> Q:
     """Return the question; a parameter that the rules refuse is wrong usage."""
     try:
-        return question(**parameters)
+        return params(**parameters)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
@@ -118,21 +118,21 @@ def in_words_of_commands(text: str) -> str:
     return text
 
 
-def ask(whom: Connection, question: Params[ResultT]) -> ResultT:
+def ask(whom: Connection, params: Params[ResultT]) -> ResultT:
     """Return the answer to one question."""
 
     async def main() -> ResultT:
         async with connected(whom) as client:
-            return await client.ask(question)
+            return await client.ask(params)
 
     return asyncio.run(main())
 
 
-def ask_every_page(whom: Connection, question: Params[ResultT], field: str) -> ResultT:
+def ask_every_page(whom: Connection, params: Params[ResultT], field: str) -> ResultT:
     """Return the last page of an answer, with the items of all pages in its field."""
 
     async def main() -> ResultT:
-        asked: Any = question
+        asked: Any = params
         items: list[Any] = []
         async with connected(whom) as client:
             while True:
@@ -147,10 +147,10 @@ def ask_every_page(whom: Connection, question: Params[ResultT], field: str) -> R
 
 
 def show(
-    whom: Connection, question: Params[ResultT], view: "Callable[[Screen, ResultT], None]"
+    whom: Connection, params: Params[ResultT], view: "Callable[[Screen, ResultT], None]"
 ) -> None:
     """Ask one question and show its answer, or print it as JSON."""
-    show_answer(whom, ask(whom, question), view)
+    show_answer(whom, ask(whom, params), view)
 
 
 def show_answer(
@@ -187,7 +187,7 @@ class ListView(Protocol):
 class Listing(NamedTuple):
     """A question that is answered in pages: the field with the items, and how they are shown."""
 
-    question: Any
+    params: Any
     field: str
     view: ListView
     nothing: str
@@ -207,12 +207,12 @@ def show_pages(whom: Connection, listing: Listing, most: int | None) -> None:
 
 async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> None:
     output: _AsJson | _AsTable = _AsJson(listing) if whom.as_json else _AsTable(listing)
-    question, shown = listing.question, 0
+    params, shown = listing.params, 0
     async with connected(whom) as client:
         with _progress(listing.field) as say:
             while True:
                 size = MAX_LIMIT if most is None else min(most - shown, MAX_LIMIT)
-                page: Any = await client.ask(replace(question, limit=size))
+                page: Any = await client.ask(replace(params, limit=size))
                 items = getattr(page, listing.field)
                 shown += len(items)
                 output.add(items)
@@ -220,7 +220,7 @@ async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> N
                 # A short page, even an empty one, may have others behind it.
                 if page.next_cursor is None or shown == most:
                     break
-                question = replace(question, cursor=page.next_cursor)
+                params = replace(params, cursor=page.next_cursor)
     output.end(shown, page.next_cursor)
 
 

@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 class Ask(Protocol):
     """Asks a question and returns its answer."""
 
-    async def __call__(self, question: Params[ResultT]) -> ResultT: ...
+    async def __call__(self, params: Params[ResultT]) -> ResultT: ...
 
 
 class Group:
@@ -36,18 +36,18 @@ class Group:
 
 
 def asks(
-    question: Callable[P, Params[ResultT]],
+    request: Callable[P, Params[ResultT]],
 ) -> Callable[Concatenate[Group, P], Coroutine[Any, Any, ResultT]]:
     """Return a method that takes the parameters of a question, asks it, returns the answer."""
 
     async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
-        return await self.ask(made(question, *args, **kwargs))
+        return await self.ask(made(request, *args, **kwargs))
 
-    return described(method, question)
+    return described(method, request)
 
 
 def pages(
-    question: Callable[P, Params[ResultT]], items: Callable[[ResultT], Sequence[Item]]
+    request: Callable[P, Params[ResultT]], items: Callable[[ResultT], Sequence[Item]]
 ) -> Callable[Concatenate[Group, P], AsyncIterator[Item]]:
     """
     Return a method that iterates over the items of every page of a question.
@@ -56,22 +56,22 @@ def pages(
     """
 
     async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Item]:
-        page_question: Any = made(question, *args, **kwargs)
-        while page_question is not None:
-            page = await self.ask(page_question)
+        page_request: Any = made(request, *args, **kwargs)
+        while page_request is not None:
+            page = await self.ask(page_request)
             for item in items(page):
                 yield item
-            page_question = _next(page_question, page)
+            page_request = _next(page_request, page)
 
-    return described(method, question)
+    return described(method, request)
 
 
-def _next(question: Any, page: Any) -> Any:
-    return page.next_cursor and replace(question, cursor=page.next_cursor)
+def _next(request: Any, page: Any) -> Any:
+    return page.next_cursor and replace(request, cursor=page.next_cursor)
 
 
 def made(
-    question: Callable[P, Params[ResultT]], *args: P.args, **kwargs: P.kwargs
+    request: Callable[P, Params[ResultT]], *args: P.args, **kwargs: P.kwargs
 ) -> Params[ResultT]:
     """
     Return a question.
@@ -80,7 +80,7 @@ def made(
         InvalidParameter: The rules refuse a value; it is not repeated.
     """
     try:
-        return question(*args, **kwargs)
+        return request(*args, **kwargs)
     except ValidationError as error:
         raise invalid(error) from None
 

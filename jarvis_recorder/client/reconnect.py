@@ -18,7 +18,7 @@ class Connected(NamedTuple):
     """What is open on one connection; gone, all of it, when `link.lost` is done."""
 
     link: Link
-    asker: RpcChannel
+    caller: RpcChannel
     publisher: RecordPublisher
 
 
@@ -112,8 +112,8 @@ class ReconnectingConnection:
     async def _hold(self) -> None:
         """Open a connection, and return when it is lost or not wanted any more."""
         async with open_link(self._url, "client", tls=self._tls) as link:
-            asker = await open_rpc_channel(link, self._app_id, URL(self._url).user)
-            connected = Connected(link, asker, await open_record_publisher(link))
+            caller = await open_rpc_channel(link, self._app_id, URL(self._url).user)
+            connected = Connected(link, caller, await open_record_publisher(link))
             self._state.set_result(connected)
             await asyncio.wait({link.lost, self._leaving}, return_when=asyncio.FIRST_COMPLETED)
             self._renew(connected)

@@ -107,7 +107,7 @@ class RecorderClient:
             await subscription.aclose()
         await self._lifeline.__aexit__()
 
-    async def ask(self, question: Params[ResultT], *, timeout: float | None = None) -> ResultT:
+    async def ask(self, params: Params[ResultT], *, timeout: float | None = None) -> ResultT:
         """
         Return the answer to a question of `jarvis_recorder.wire.rpc.params`.
 
@@ -122,12 +122,12 @@ class RecorderClient:
             BrokerUnavailable: The broker cannot be reached. Or it went away meanwhile, and
                 whether something is changed is unknown.
         """
-        method = BY_PARAMS[type(question)]
+        method = BY_PARAMS[type(params)]
         seconds = self._timeout if timeout is None else timeout
         until = asyncio.get_running_loop().time() + seconds
         try:
-            reply = await self._reply(jsonrpc.request(question, 1), until, changes=method.changes)
-            answer: ResultT = jsonrpc.read_response(question, reply)
+            reply = await self._reply(jsonrpc.request(params, 1), until, changes=method.changes)
+            answer: ResultT = jsonrpc.read_response(params, reply)
         except TimeoutError:
             raise _no_answer(method.name, seconds, changes=method.changes) from None
         except Fault as fault:
@@ -139,7 +139,7 @@ class RecorderClient:
         while True:
             connected = await self._connected(until)
             try:
-                return await connected.asker.ask(request, until)
+                return await connected.caller.ask(request, until)
             except BrokerUnavailable as error:
                 if changes and not isinstance(error, NotSent):
                     raise BrokerUnavailable(

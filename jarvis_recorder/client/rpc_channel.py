@@ -1,7 +1,7 @@
 """
 Questions out and answers in, many under way together, on one channel.
 
-Replies come by direct reply-to: no queue of the asker's own to declare, and none left behind.
+Replies come by direct reply-to: no queue of the caller's own to declare, and none left behind.
 They are taken straight from the stream, as the recorder takes its deliveries.
 """
 
@@ -164,9 +164,9 @@ async def open_rpc_channel(link: Link, app_id: str, user_id: str | None) -> RpcC
     Raises:
         BrokerUnavailable: The connection went away.
     """
-    asker = RpcChannel(link, await link.channel(), app_id, user_id)
-    await asker.listen()
-    return asker
+    caller = RpcChannel(link, await link.channel(), app_id, user_id)
+    await caller.listen()
+    return caller
 
 
 async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:

@@ -47,14 +47,14 @@ async def ask_around(url: str) -> list[Asked]:
             SetPreference(key="assistant.tone", value="calm"),
             ReadStats(),
         )
-        return [await _asked(client, question) for question in questions]
+        return [await _asked(client, request) for request in questions]
 
 
-async def _asked(client: RecorderClient, question: Params[Any]) -> Asked:
-    method = BY_PARAMS[type(question)]
-    params = adapter(method.question).dump_json(question, exclude_defaults=True).decode()
+async def _asked(client: RecorderClient, request: Params[Any]) -> Asked:
+    method = BY_PARAMS[type(request)]
+    params = adapter(method.params).dump_json(request, exclude_defaults=True).decode()
     began = time.perf_counter()
-    answer = await client.ask(question)
+    answer = await client.ask(request)
     milliseconds = (time.perf_counter() - began) * 1_000
     return Asked(method.name, params, in_words(answer), milliseconds)
 

@@ -142,8 +142,8 @@ async def _asking(request: Request, client: Annotated[RecorderClient, Depends(_c
     wait = _WAIT(request.headers.get("prefer", ""))
     seconds = min(max(float(wait[1]), 0.1), LONGEST_WAIT) if wait else None
 
-    async def ask(question: Params[ResultT]) -> ResultT:
-        return await client.ask(question, timeout=seconds)
+    async def ask(params: Params[ResultT]) -> ResultT:
+        return await client.ask(params, timeout=seconds)
 
     return ask
 

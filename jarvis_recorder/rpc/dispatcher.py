@@ -220,17 +220,17 @@ class Dispatcher:
     ) -> bytes:
         method = jsonrpc.find_method(call.method)
         self._permissions.check(user, method.name)
-        question = _named(method, jsonrpc.read_params(method, call.params), user)
+        params = _named(method, jsonrpc.read_params(method, call.params), user)
         if user is not None and not self._permissions.speaks_for_others(user):
-            question = _attributed(method, question, user)
-        if method.changes and room < _most_answered(question):
+            params = _attributed(method, params, user)
+        if method.changes and room < _most_answered(params):
             raise Fault(
                 Code.RESULT_TOO_LARGE,
                 "the change is not made: the reply has no room to tell of it",
                 hint="put fewer calls into a batch",
             )
         try:
-            return await self._answer(method, question, until, room, lane)
+            return await self._answer(method, params, until, room, lane)
         except (StorageUncertain, StorageDamaged) as error:
             if not self.failed.done():
                 self.failed.set_exception(error)
@@ -241,9 +241,9 @@ class Dispatcher:
             raise _fault(error, method) from error
 
     async def _answer(
-        self, method: Method, question: Params[Any], until: float, room: int, lane: LargeLane | None
+        self, method: Method, params: Params[Any], until: float, room: int, lane: LargeLane | None
     ) -> bytes:
-        match question:
+        match params:
             case Discover():
                 answer = jsonrpc.write_answer(method, self._document())
             case ReadStats():
@@ -251,21 +251,21 @@ class Dispatcher:
                 activity = adapter(Activity).dump_json(self._activity())
                 answer = b'{"holdings":%b,"activity":%b}' % (holdings, activity)
             case _:
-                return await self._from_archive(question, until, room, lane)
+                return await self._from_archive(params, until, room, lane)
         if len(answer) > room:
             raise ResultTooLarge("there is no room for it")
         return answer
 
     async def _from_archive(
-        self, question: Params[Any], until: float, room: int, lane: LargeLane | None
+        self, params: Params[Any], until: float, room: int, lane: LargeLane | None
     ) -> bytes:
         try:
-            return await self._archive.answer(question, until, room)
+            return await self._archive.answer(params, until, room)
         except MoreRoomNeeded:
             if lane is None:
                 raise
         await lane.enter(until)
-        return await self._archive.answer(question, until, _LARGEST_ANSWER_BYTES)
+        return await self._archive.answer(params, until, _LARGEST_ANSWER_BYTES)
 
 
 async def _written(identity: Any, result: bytes, until: float) -> Reply:
@@ -279,11 +279,11 @@ async def _written(identity: Any, result: bytes, until: float) -> Reply:
         raise _fault(DeadlineExceeded(), None) from None
 
 
-def _most_answered(question: Params[Any]) -> int:
+def _most_answered(params: Params[Any]) -> int:
     """Return the most bytes that the answer to a change takes."""
-    match question:
+    match params:
         case SetPreference():
-            return _SMALL_ANSWER_BYTES + len(to_json(question.value))
+            return _SMALL_ANSWER_BYTES + len(to_json(params.value))
         case RecordEvent() | ResolveEvent():
             return _EVENT_ANSWER_BYTES
     return _SMALL_ANSWER_BYTES
@@ -294,22 +294,22 @@ def _measured(method: str) -> str:
     return method if method in BY_NAME else "_OTHER"
 
 
-def _named(method: Method, question: Params[Any], user: str | None) -> Params[Any]:
-    """Put the asker's name where the question leaves it out."""
-    if method.asker is None or getattr(question, method.asker) is not None:
-        return question
-    if user is None and method.needs_asker:
+def _named(method: Method, params: Params[Any], user: str | None) -> Params[Any]:
+    """Put the caller's name where the question leaves it out."""
+    if method.caller is None or getattr(params, method.caller) is not None:
+        return params
+    if user is None and method.needs_caller:
         raise Fault(
             Code.INVALID_PARAMS,
             "Field required",
-            path=method.asker,
+            path=method.caller,
             hint="or set the property user_id",
         )
-    named: Params[Any] = replace(question, **{method.asker: user})  # type: ignore[type-var]
+    named: Params[Any] = replace(params, **{method.caller: user})  # type: ignore[type-var]
     return named
 
 
-def _attributed(method: Method, question: Params[Any], user: str) -> Params[Any]:
+def _attributed(method: Method, params: Params[Any], user: str) -> Params[Any]:
     """
     Return the question as this user may ask it: under its own name, in no other's voice.
 
@@ -318,25 +318,25 @@ def _attributed(method: Method, question: Params[Any], user: str) -> Params[Any]
     Raises:
         Fault: `FORBIDDEN`: it would record what only another may say.
     """
-    if isinstance(question, RecordEvent):
-        if question.source in _VOICES_OF_MACHINES and question.source != user:
+    if isinstance(params, RecordEvent):
+        if params.source in _VOICES_OF_MACHINES and params.source != user:
             raise Fault(
                 Code.FORBIDDEN,
-                f"this user may not record as {question.source}",
+                f"this user may not record as {params.source}",
                 path="source",
                 hint="say user or jarvis, or publish it to the exchange jarvis by a user that may",
             )
-        return question
-    said = method.asker and getattr(question, method.asker)
+        return params
+    said = method.caller and getattr(params, method.caller)
     if not said or said == user:
-        return question
+        return params
     name = f"{user} for {said}"[:_LONGEST_NAME]
-    attributed: Params[Any] = replace(question, **{str(method.asker): name})  # type: ignore[type-var]
+    attributed: Params[Any] = replace(params, **{str(method.caller): name})  # type: ignore[type-var]
     return attributed
 
 
 def _fault(error: Exception, method: Method | None) -> Fault:
-    """Return what an asker hears of an error: nothing that only concerns the recorder."""
+    """Return what an caller hears of an error: nothing that only concerns the recorder."""
     match error:
         case NotFound():
             return Fault(Code.NOT_FOUND, str(error))

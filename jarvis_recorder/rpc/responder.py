@@ -46,7 +46,7 @@ class _Taken(NamedTuple):
     """
     A request that waits for its turn; the one whose time is over first comes first.
 
-    `until` and `deadline`, when its asker stops waiting, are times of the event loop's clock.
+    `until` and `deadline`, when its caller stops waiting, are times of the event loop's clock.
     """
 
     until: float
@@ -128,7 +128,7 @@ class Responder:
         return task
 
     def _seconds_left(self, asked: RequestProperties) -> float:
-        """Return how long the asker waits from now on; it counts from when it published."""
+        """Return how long the caller waits from now on; it counts from when it published."""
         if asked.expiration_ms is None:
             return DEFAULT_SECONDS
         allowed = asked.expiration_ms / 1_000

@@ -33,11 +33,11 @@ def _schemas() -> Iterator[tuple[str, Schema]]:
 
 
 def _params(method: Method) -> Schema:
-    return schema_of(adapter(method.question)) | {"title": f"Parameters of {method.name}"}
+    return schema_of(adapter(method.params)) | {"title": f"Parameters of {method.name}"}
 
 
 def _result(method: Method) -> Schema:
-    schema = schema_of(adapter(method.answer), "serialization")
+    schema = schema_of(adapter(method.result), "serialization")
     return schema | {"title": f"Result of {method.name}"}
 
 

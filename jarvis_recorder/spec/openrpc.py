@@ -109,22 +109,22 @@ def document() -> Document:
 
 
 def _method(method: Method, schemas: dict[str, Schema]) -> dict[str, Any]:
-    question = shared(schema_of(adapter(method.question), refs=IN_COMPONENTS), schemas)
+    params = shared(schema_of(adapter(method.params), refs=IN_COMPONENTS), schemas)
     return {
         "name": method.name,
-        "summary": first_sentence(question["description"]),
-        "description": question["description"],
+        "summary": first_sentence(params["description"]),
+        "description": params["description"],
         "tags": [{"$ref": f"#/components/tags/{'changes' if method.changes else 'reads'}"}],
         "paramStructure": "either",
-        "params": _params(question),
+        "params": _params(params),
         "result": _result(method, schemas),
         "errors": [{"$ref": f"#/components/errors/{code.name}"} for code in _errors(method)],
         "examples": _examples(method),
     }
 
 
-def _params(question: Schema) -> list[dict[str, Any]]:
-    required = question.get("required", ())
+def _params(params: Schema) -> list[dict[str, Any]]:
+    required = params.get("required", ())
     return [
         {
             "name": name,
@@ -132,12 +132,12 @@ def _params(question: Schema) -> list[dict[str, Any]]:
             "required": name in required,
             "schema": {key: value for key, value in schema.items() if key != "description"},
         }
-        for name, schema in question.get("properties", {}).items()
+        for name, schema in params.get("properties", {}).items()
     ]
 
 
 def _result(method: Method, schemas: dict[str, Schema]) -> dict[str, Any]:
-    schema = schema_of(adapter(method.answer), "serialization", refs=IN_COMPONENTS)
+    schema = schema_of(adapter(method.result), "serialization", refs=IN_COMPONENTS)
     answer = shared(schema, schemas)
     name = answer["title"]
     schemas[name] = answer
@@ -162,20 +162,20 @@ def _examples(method: Method) -> list[dict[str, Any]]:
         {
             "name": method.name,
             "params": [
-                {"name": name, "value": value} for name, value in _given(method, question).items()
+                {"name": name, "value": value} for name, value in _given(method, params).items()
             ],
             "result": {
                 "name": type(answer).__name__,
-                "value": adapter(method.answer).dump_python(answer, mode="json"),
+                "value": adapter(method.result).dump_python(answer, mode="json"),
             },
         }
-        for question, answer in EXCHANGES
-        if BY_PARAMS[type(question)] is method
+        for params, answer in EXCHANGES
+        if BY_PARAMS[type(params)] is method
     ]
 
 
-def _given(method: Method, question: Params[Any]) -> dict[str, Any]:
-    given: dict[str, Any] = adapter(method.question).dump_python(
-        question, mode="json", exclude_defaults=True
+def _given(method: Method, params: Params[Any]) -> dict[str, Any]:
+    given: dict[str, Any] = adapter(method.params).dump_python(
+        params, mode="json", exclude_defaults=True
     )
     return given

@@ -331,7 +331,7 @@ async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(store):
 
 
 async def test_a_change_that_is_being_made_at_its_deadline_is_told_as_unknown(store, monkeypatch):
-    """It is finished all the same; its asker is not kept waiting for the disk."""
+    """It is finished all the same; its caller is not kept waiting for the disk."""
     free = threading.Event()
 
     def slowly(connection: Connection, question: SetPreference, now: int) -> bytes:

@@ -10,9 +10,9 @@ from typing import Any
 import aio_pika
 import aiormq
 import pytest
+from tests.support.caller import Asker
 
 from jarvis_recorder.demo.private_broker import PrivateNode, private_node
-from tests.support.asker import Asker
 from tests.support.proxy import SwallowingProxy
 from tests.support.recorder import RecorderProcess, rows, wait_until
 
@@ -47,7 +47,7 @@ async def heard(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncom
 
 
 async def killed_before_it_could_speak(
-    node: PrivateNode, start_recorder: Any, asker: Asker, request: dict[str, Any], table: str
+    node: PrivateNode, start_recorder: Any, caller: Asker, request: dict[str, Any], table: str
 ) -> tuple[RecorderProcess, asyncio.Task[bytes]]:
     """Have a change committed by a recorder that nobody hears, then kill it."""
     proxy = SwallowingProxy(node.port)
@@ -55,7 +55,7 @@ async def killed_before_it_could_speak(
         recorder = start_recorder(f"amqp://guest:guest@127.0.0.1:{port}/")
         await asyncio.to_thread(recorder.wait_for, "answering")
         proxy.muted = True
-        asking = asyncio.create_task(asker.ask(json.dumps(request).encode()))
+        asking = asyncio.create_task(caller.ask(json.dumps(request).encode()))
         query = f"SELECT count(*) FROM {table}"
         await asyncio.to_thread(
             wait_until,
@@ -71,38 +71,38 @@ def call(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def asker(node: PrivateNode):
+async def caller(node: PrivateNode):
     connection = await aio_pika.connect(node.url, timeout=10)
     async with connection:
         channel = await connection.channel()
         await channel.declare_exchange("jarvis.rpc", "direct", durable=True)
-        asker = Asker(connection)
-        await asker.open()
-        yield asker
+        caller = Asker(connection)
+        await caller.open()
+        yield caller
 
 
 async def test_an_event_is_stored_once_though_the_recorder_died_before_its_reply(
-    node, start_recorder, asker
+    node, start_recorder, caller
 ):
     recorder, asking = await killed_before_it_could_speak(
-        node, start_recorder, asker, call("events.record", EVENT), "events"
+        node, start_recorder, caller, call("events.record", EVENT), "events"
     )
     start_recorder(node.url)
 
     # The request was never acked: the next recorder gets it and answers.
     first = json.loads(await asking)["result"]["event"]
-    again = (await asker.call("events.record", EVENT))["result"]["event"]
+    again = (await caller.call("events.record", EVENT))["result"]["event"]
 
     assert first == again
     assert rows(recorder.database, "SELECT count(*) FROM events") == [(1,)]
 
 
 async def test_a_change_is_announced_though_the_recorder_died_before_it_could(
-    node, start_recorder, asker, listener
+    node, start_recorder, caller, listener
 ):
     change = call("preferences.set", {"key": "theme", "value": "dark", "expected_version": 0})
     _, asking = await killed_before_it_could_speak(
-        node, start_recorder, asker, change, "preferences"
+        node, start_recorder, caller, change, "preferences"
     )
     start_recorder(node.url)
 
@@ -112,12 +112,12 @@ async def test_a_change_is_announced_though_the_recorder_died_before_it_could(
     asking.cancel()
 
 
-async def test_a_resolution_is_announced_once_committed(node, start_recorder, asker, listener):
+async def test_a_resolution_is_announced_once_committed(node, start_recorder, caller, listener):
     start_recorder(node.url).wait_for("answering")
-    event = (await asker.call("events.record", EVENT))["result"]["event"]
+    event = (await caller.call("events.record", EVENT))["result"]["event"]
 
     for resolver in ("ada", "bob"):
-        await asker.call("events.resolve", {"id": event["id"], "resolved_by": resolver})
+        await caller.call("events.resolve", {"id": event["id"], "resolved_by": resolver})
 
     message = await heard(listener)
     assert message.routing_key == "recorder.event.resolved"
@@ -138,10 +138,10 @@ def users(node: PrivateNode):
 async def asked_as(node: PrivateNode, user: str, claimed: str | None, method: str) -> Any:
     url = node.url.replace("guest:guest", f"{user}:secret")
     async with await aio_pika.connect(url, timeout=10) as connection:
-        asker = Asker(connection)
-        await asker.open()
+        caller = Asker(connection)
+        await caller.open()
         properties = {} if claimed is None else {"user_id": claimed}
-        return await asker.call(method, **properties)
+        return await caller.call(method, **properties)
 
 
 async def test_permissions_hold_against_who_lies_and_who_says_nothing(node, start_recorder, users):
@@ -166,9 +166,9 @@ async def test_start_says_that_everyone_may_ask(node, start_recorder):
 
 
 async def test_a_slow_statement_is_given_up_in_time_and_harms_nobody(
-    node, start_recorder, asker, database
+    node, start_recorder, caller, database
 ):
-    """It is interrupted in the database, and the asker hears of it before the deadline."""
+    """It is interrupted in the database, and the caller hears of it before the deadline."""
     first = start_recorder(node.url)
     first.wait_for("answering")
     assert first.stop() == 0
@@ -181,10 +181,10 @@ async def test_a_slow_statement_is_given_up_in_time_and_harms_nobody(
     start_recorder(node.url).wait_for("answering")
     slow = {"since": "1970-01-01T00:00:00Z", "until": "1970-01-01T00:01:00Z", "text": "nothing"}
 
-    response = await asker.call("events.histogram", slow, expiration=0.3)
+    response = await caller.call("events.histogram", slow, expiration=0.3)
 
     assert response["error"]["code"] == -32004
     began = time.monotonic()
-    assert "result" in await asker.call("events.list", {"limit": 1})
+    assert "result" in await caller.call("events.list", {"limit": 1})
     assert time.monotonic() - began < 0.3, "nothing is left running that others wait for"
-    assert "result" in await asker.call("events.histogram", slow)
+    assert "result" in await caller.call("events.histogram", slow)

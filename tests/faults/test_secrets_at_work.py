@@ -10,11 +10,11 @@ import traceback
 import aio_pika
 import httpx
 import pytest
+from tests.support.caller import Asker
 
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.demo.private_broker import PrivateNode, private_node
 from jarvis_recorder.errors import RecorderError
-from tests.support.asker import Asker
 from tests.support.planted import PASSWORD, SOURCES, USER, assert_no_secret, given, planted_url
 from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, event, publish
@@ -137,12 +137,12 @@ async def test_a_recorder_at_work_writes_no_password(node: PrivateNode, start):
 async def wrong_questions(node):
     connection = await aio_pika.connect(node.url, timeout=10)
     async with connection:
-        asker = Asker(connection)
-        await asker.open()
+        caller = Asker(connection)
+        await caller.open()
         bodies = (b"{", b"[]", b'{"jsonrpc": "2.0", "id": 1, "method": "no.such"}')
-        answers = [(await asker.ask(body)).decode() for body in bodies]
-        answers.append(str(await asker.call("events.get", {"id": "x"})))
-        answers.append(str(await asker.call("recorder.stats")))
+        answers = [(await caller.ask(body)).decode() for body in bodies]
+        answers.append(str(await caller.call("events.get", {"id": "x"})))
+        answers.append(str(await caller.call("recorder.stats")))
         return answers
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import aio_pika
 import pika
 import pytest
+from tests.support.caller import Asker
 
 from tests.integration.test_examples import EXAMPLES, npm_ci
 from tests.support import scenario
-from tests.support.asker import Asker
 from tests.support.publisher import publish
 from tests.support.recorder import RecorderProcess, rows, wait_until
 
@@ -22,14 +22,14 @@ SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture
-async def asker(amqp_url, start_recorder):
-    """An asker in front of a recorder that answers."""
+async def caller(amqp_url, start_recorder):
+    """An caller in front of a recorder that answers."""
     start_recorder(amqp_url).wait_for("answering")
     connection = await aio_pika.connect(amqp_url, timeout=10)
     async with connection:
-        asker = Asker(connection)
-        await asker.open()
-        yield asker
+        caller = Asker(connection)
+        await caller.open()
+        yield caller
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ async def filled(amqp_url, start_recorder) -> RecorderProcess:
 async def test_every_method_answers_plain_aio_pika(filled, amqp_url):
     connection = await aio_pika.connect(amqp_url, timeout=10)
     async with connection:
-        asker = Asker(connection)
-        await asker.open()
-        scenario.check([await asker.ask(request) for request in scenario.requests()])
+        caller = Asker(connection)
+        await caller.open()
+        scenario.check([await caller.ask(request) for request in scenario.requests()])
 
 
 async def test_every_method_answers_pika(filled, amqp_url):
@@ -89,18 +89,18 @@ async def test_every_method_answers_amqplib(filled, amqp_url):
     scenario.check(asked.stdout.splitlines())
 
 
-async def test_a_change_is_in_the_database_before_the_reply(asker, database):
-    await asker.call("preferences.set", {"key": "theme", "value": "dark"})
+async def test_a_change_is_in_the_database_before_the_reply(caller, database):
+    await caller.call("preferences.set", {"key": "theme", "value": "dark"})
 
     assert rows(database, "SELECT key, value, version FROM preferences") == [("theme", "dark", 1)]
 
 
-async def test_of_two_who_set_by_the_same_version_one_hears_of_the_conflict(asker):
-    await asker.call("preferences.set", {"key": "theme", "value": "dark"})
+async def test_of_two_who_set_by_the_same_version_one_hears_of_the_conflict(caller):
+    await caller.call("preferences.set", {"key": "theme", "value": "dark"})
     change = {"key": "theme", "expected_version": 1}
 
     responses = await asyncio.gather(
-        *(asker.call("preferences.set", change | {"value": f"v{n}"}) for n in range(8))
+        *(caller.call("preferences.set", change | {"value": f"v{n}"}) for n in range(8))
     )
 
     codes = [response["error"]["code"] for response in responses if "error" in response]
@@ -117,9 +117,9 @@ async def test_a_reply_vanishes_with_the_one_who_asked(amqp_url, start_recorder)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(gone.ask(b"{}"), 0)
     async with await aio_pika.connect(amqp_url, timeout=10) as connection:
-        asker = Asker(connection)
-        await asker.open()
-        assert "result" in await asker.call("recorder.stats")
+        caller = Asker(connection)
+        await caller.open()
+        assert "result" in await caller.call("recorder.stats")
     assert recorder.stop() == 0
     assert not recorder.logged("broker_unavailable")
 
@@ -135,9 +135,9 @@ HOSTILE = (
 )  # fmt: skip
 
 
-async def test_hostile_bodies_get_one_answer_each_and_the_responder_goes_on(asker):
+async def test_hostile_bodies_get_one_answer_each_and_the_responder_goes_on(caller):
     for body in HOSTILE:
-        document = json.loads(await asker.ask(body))
+        document = json.loads(await caller.ask(body))
         assert ("result" in document) != ("error" in document)
 
-    assert "result" in await asker.call("recorder.stats")
+    assert "result" in await caller.call("recorder.stats")

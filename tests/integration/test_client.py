@@ -233,7 +233,7 @@ async def test_every_method_can_be_asked(client, recorder):
 
     assert asked.keys() == BY_NAME.keys()
     for name, answer in asked.items():
-        assert adapter(BY_NAME[name].answer).validate_python(answer) == answer
+        assert adapter(BY_NAME[name].result).validate_python(answer) == answer
     assert asked["events.get"] == recorded
     assert asked["events.resolve"].event.resolved_by == "guest"
     assert [event.id for event in asked["events.list"].events] == [recorded.event.id]

@@ -21,5 +21,5 @@ async def ask(
     answer = await store.archive.answer(question, until, room)
     assert len(answer) <= room
     kind = type(question)
-    shape = Holdings if kind is ReadHoldings else BY_PARAMS[kind].answer
+    shape = Holdings if kind is ReadHoldings else BY_PARAMS[kind].result
     return adapter(shape).validate_json(answer)

@@ -1,4 +1,4 @@
-"""An asker that knows nothing of the recorder's own client."""
+"""An caller that knows nothing of the recorder's own client."""
 
 import asyncio
 import json

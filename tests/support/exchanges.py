@@ -49,11 +49,11 @@ def questions(draw: st.DrawFn) -> Any:
     """Any question; what must be given is, and the rest sometimes."""
     method = draw(st.sampled_from(METHODS))
     strategies = _GIVEN | _SPECIAL.get(method.name, {})
-    needed = [field.name for field in fields(method.question) if field.default is MISSING]
-    params = {field.name: strategies[field.name] for field in fields(method.question)}
+    needed = [field.name for field in fields(method.params) if field.default is MISSING]
+    params = {field.name: strategies[field.name] for field in fields(method.params)}
     required = {name: params.pop(name) for name in needed}
     try:
-        return method.question(**draw(st.fixed_dictionaries(required, optional=params)))
+        return method.params(**draw(st.fixed_dictionaries(required, optional=params)))
     except ValidationError as error:
         # What two parameters must be to each other is not drawn but tried.
         assume("Value error" not in str(error))
@@ -63,8 +63,8 @@ def questions(draw: st.DrawFn) -> Any:
 @st.composite
 def answers(draw: st.DrawFn) -> Any:
     """A method other than `rpc.discover`, and what it might answer."""
-    method = draw(st.sampled_from([each for each in METHODS if is_dataclass(each.answer)]))
-    return method, draw(value_of(method.answer))
+    method = draw(st.sampled_from([each for each in METHODS if is_dataclass(each.result)]))
+    return method, draw(value_of(method.result))
 
 
 _LEAVES = {

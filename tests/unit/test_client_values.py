@@ -179,9 +179,9 @@ def test_every_method_takes_what_its_question_does(name):
     group, method = name.split(".")
     taken = inspect.signature(getattr(GROUPS[group], method))
 
-    names = [field.name for field in dataclasses.fields(BY_NAME[name].question)]
+    names = [field.name for field in dataclasses.fields(BY_NAME[name].params)]
     assert list(taken.parameters) == ["self", *names]
-    assert getattr(GROUPS[group], method).__doc__ == BY_NAME[name].question.__doc__
+    assert getattr(GROUPS[group], method).__doc__ == BY_NAME[name].params.__doc__
 
 
 def test_no_method_was_forgotten():

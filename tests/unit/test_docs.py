@@ -89,9 +89,6 @@ def test_links_lead_somewhere(document):
         assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
-@pytest.mark.skipif(
-    not (ROOT / "jarvis_recorder" / "daemon").is_dir(), reason="the modules have not moved yet"
-)
 @pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_the_files_that_are_named_exist(name):
     named = re.findall(r"`([a-z_/]+(?:/|\.py))`", (ROOT / name).read_text())

@@ -384,10 +384,10 @@ def test_any_parameters_are_a_question_or_a_fault(method, params):
     except Fault as fault:
         made = fault
 
-    assert isinstance(made, method.question) or made.code == Code.INVALID_PARAMS
+    assert isinstance(made, method.params) or made.code == Code.INVALID_PARAMS
 
 
-# From the asker's side.
+# From the caller's side.
 
 
 def test_a_request_holds_no_nul_though_it_may_speak_of_one():

@@ -36,7 +36,7 @@ def test_every_question_is_admitted_and_arrives_as_it_was_asked(question):
 def test_every_answer_is_admitted_and_arrives_as_it_was_given(exchange, identity):
     method, answer = exchange
     response = jsonrpc.response(identity, jsonrpc.write_answer(method, answer))
-    question = object.__new__(method.question)
+    question = object.__new__(method.params)
 
     result = json.loads(response)["result"]
     assert objection(SCHEMAS[f"rpc/{method.name}.result"], result) == ""

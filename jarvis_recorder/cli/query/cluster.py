@@ -64,12 +64,12 @@ def snapshot(
     """Show the newest state of the cluster, or the one in force at a time."""
     from jarvis_recorder.cli.output.cluster import show_snapshot
 
-    question: params.Params[results.OneSnapshot]
+    request: params.Params[results.OneSnapshot]
     if at is None:
-        question = build_params(params.LatestSnapshot, cluster=cluster)
+        request = build_params(params.LatestSnapshot, cluster=cluster)
     else:
-        question = build_params(params.SnapshotAt, timestamp=at, cluster=cluster)
-    show(asking(config, set_, timeout, as_json=as_json), question, show_snapshot)
+        request = build_params(params.SnapshotAt, timestamp=at, cluster=cluster)
+    show(asking(config, set_, timeout, as_json=as_json), request, show_snapshot)
 
 
 def snapshots(
@@ -91,9 +91,9 @@ def snapshots(
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = build_params(params.ListSnapshots, cluster=cluster, since=since, until=until)
+    request = build_params(params.ListSnapshots, cluster=cluster, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_pages(whom, Listing(question, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
+    show_pages(whom, Listing(request, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
 
 
 def timeline(
@@ -111,10 +111,10 @@ def timeline(
     from jarvis_recorder.cli.output.timeline import show_timeline
 
     width: dict[str, Any] = {} if window is None else {"window_seconds": window}
-    question = build_params(
+    request = build_params(
         params.TimelineAround, timestamp=moment, node=node, cluster=cluster, **width
     )
-    show(asking(config, set_, timeout, as_json=as_json), question, show_timeline)
+    show(asking(config, set_, timeout, as_json=as_json), request, show_timeline)
 
 
 def stats(

@@ -66,9 +66,9 @@ def sessions(
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = build_params(params.ListSessions, since=since, until=until)
+    request = build_params(params.ListSessions, since=since, until=until)
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_pages(whom, Listing(question, "sessions", show_sessions, _NO_SESSION), most)
+    show_pages(whom, Listing(request, "sessions", show_sessions, _NO_SESSION), most)
 
 
 def turns(
@@ -85,9 +85,9 @@ def turns(
     from jarvis_recorder.cli.output.conversations import show_turns
 
     most = wanted(limit, everything)
-    question = build_params(params.ListTurns, session_id=session)
+    request = build_params(params.ListTurns, session_id=session)
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_pages(whom, Listing(question, "turns", show_turns, _NO_TURN), most)
+    show_pages(whom, Listing(request, "turns", show_turns, _NO_TURN), most)
 
 
 def turn(
@@ -128,9 +128,9 @@ def search(
     from jarvis_recorder.cli.output.conversations import show_found
 
     most = wanted(limit, everything)
-    question = build_params(params.SearchTurns, query=" ".join(words), session_id=session)
+    request = build_params(params.SearchTurns, query=" ".join(words), session_id=session)
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_pages(whom, Listing(question, "turns", show_found, _NOT_FOUND), most)
+    show_pages(whom, Listing(request, "turns", show_found, _NOT_FOUND), most)
 
 
 def usage(
@@ -160,8 +160,6 @@ def usage(
     begin = since or (until or datetime.now(UTC)) - _MONTH
     if by == "day" and time_zone is None and not as_json:
         time_zone = local_zone()
-    question = build_params(
-        params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone
-    )
+    request = build_params(params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_answer(whom, ask_every_page(whom, question, "usage"), view)
+    show_answer(whom, ask_every_page(whom, request, "usage"), view)

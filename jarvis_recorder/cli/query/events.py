@@ -110,7 +110,7 @@ def events(
 
     most = wanted(limit, everything)
     require_order(since, until)
-    question = build_params(
+    request = build_params(
         params.ListEvents,
         type=_type_of(type_, resolved),
         severity=severity,
@@ -124,7 +124,7 @@ def events(
         text=text,
     )
     whom = asking(config, set_, timeout, as_json=as_json)
-    show_pages(whom, Listing(question, "events", EventTable(), _NOTHING), most)
+    show_pages(whom, Listing(request, "events", EventTable(), _NOTHING), most)
 
 
 def event(
@@ -137,8 +137,8 @@ def event(
     """Show one event with everything that is known of it. Exit code 1 if there is none."""
     from jarvis_recorder.cli.output.events import show_event
 
-    question = build_params(params.GetEvent, id=number)
-    show(asking(config, set_, timeout, as_json=as_json), question, show_event)
+    request = build_params(params.GetEvent, id=number)
+    show(asking(config, set_, timeout, as_json=as_json), request, show_event)
 
 
 def histogram(
@@ -170,7 +170,7 @@ def histogram(
 
     end = until or datetime.now(UTC)
     require_order(since, end)
-    question = build_params(
+    request = build_params(
         params.EventHistogram,
         since=since or end - _DAY,
         until=end,
@@ -187,4 +187,4 @@ def histogram(
         text=text,
     )
     whom = asking(config, set_, timeout, as_json=as_json)
-    show(whom, question, lambda screen, answer: show_histogram(screen, answer, by))
+    show(whom, request, lambda screen, answer: show_histogram(screen, answer, by))

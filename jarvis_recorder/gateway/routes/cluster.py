@@ -35,7 +35,7 @@ async def list_snapshots(
     cursor: Cursor = None,
 ) -> Response:
     """Snapshots without their bodies, newest first; of every cluster where none is named."""
-    question = made(
+    query = made(
         params.ListSnapshots,
         cluster=cluster,
         since=since,
@@ -43,7 +43,7 @@ async def list_snapshots(
         limit=limit,
         cursor=cursor,
     )
-    return reply(SnapshotPage, await ask(question))
+    return reply(SnapshotPage, await ask(query))
 
 
 @routes.get("/snapshots/latest", response_model=OneSnapshot)
@@ -57,8 +57,8 @@ async def snapshot_at(
     _: Reading, ask: Asking, timestamp: When, cluster: Cluster = None
 ) -> Response:
     """The snapshot that was in force: the newest one at or before the moment."""
-    question = made(params.SnapshotAt, timestamp=timestamp, cluster=cluster)
-    return reply(OneSnapshot, await ask(question))
+    query = made(params.SnapshotAt, timestamp=timestamp, cluster=cluster)
+    return reply(OneSnapshot, await ask(query))
 
 
 @routes.get("/timeline", response_model=Timeline)
@@ -72,14 +72,14 @@ async def timeline(
     cluster: Cluster = None,
 ) -> Response:
     """What the cluster was like around a moment: snapshot in force, events, turns."""
-    question = made(
+    query = made(
         params.TimelineAround,
         timestamp=timestamp,
         window_seconds=window_seconds,
         node=node,
         cluster=cluster,
     )
-    return reply(Timeline, await ask(question))
+    return reply(Timeline, await ask(query))
 
 
 @routes.get("/stats", response_model=Stats)

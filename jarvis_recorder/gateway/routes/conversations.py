@@ -32,8 +32,8 @@ async def list_sessions(
     cursor: Cursor = None,
 ) -> Response:
     """Conversations that have a turn in the time given, the latest first."""
-    question = made(params.ListSessions, since=since, until=until, limit=limit, cursor=cursor)
-    return reply(SessionPage, await ask(question))
+    query = made(params.ListSessions, since=since, until=until, limit=limit, cursor=cursor)
+    return reply(SessionPage, await ask(query))
 
 
 @routes.get("/conversations/search", response_model=FoundTurns)
@@ -50,8 +50,8 @@ async def search_turns(
     cursor: Cursor = None,
 ) -> Response:
     """Turns that hold every word, best first."""
-    question = made(params.SearchTurns, query=q, session_id=session_id, limit=limit, cursor=cursor)
-    return reply(FoundTurns, await ask(question))
+    query = made(params.SearchTurns, query=q, session_id=session_id, limit=limit, cursor=cursor)
+    return reply(FoundTurns, await ask(query))
 
 
 @routes.get("/conversations/usage", response_model=UsageReport)
@@ -71,7 +71,7 @@ async def report_usage(
     time_zone: TimeZone = None,
 ) -> Response:
     """Tokens and cost of the turns in the time given; a day is one of the time zone."""
-    question = made(
+    query = made(
         params.ReportUsage,
         since=since,
         until=until,
@@ -80,7 +80,7 @@ async def report_usage(
         cursor=cursor,
         time_zone=time_zone,
     )
-    return reply(UsageReport, await ask(question))
+    return reply(UsageReport, await ask(query))
 
 
 @routes.get("/turns/{id}", response_model=OneTurn)
@@ -102,8 +102,8 @@ async def list_turns(
     cursor: Cursor = None,
 ) -> Response:
     """The turns of a conversation, oldest first."""
-    question = made(params.ListTurns, session_id=session_id, limit=limit, cursor=cursor)
-    return reply(TurnPage, await ask(question))
+    query = made(params.ListTurns, session_id=session_id, limit=limit, cursor=cursor)
+    return reply(TurnPage, await ask(query))
 
 
 @routes.delete("/conversations/{session_id:any}/turns", response_model=Deleted)

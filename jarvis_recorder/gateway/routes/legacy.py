@@ -162,8 +162,8 @@ async def unresolved_events(
     cursor: Cursor = None,
 ) -> Response:
     """Events that no one has resolved, newest first; of every type, as the original answers."""
-    question = made(params.UnresolvedEvents, type=type, cluster=cluster, limit=limit, cursor=cursor)
-    return reply(EventPage, await ask(question))
+    query = made(params.UnresolvedEvents, type=type, cluster=cluster, limit=limit, cursor=cursor)
+    return reply(EventPage, await ask(query))
 
 
 @routes.post("/memory/events", status_code=201, response_model=OneEvent)

@@ -28,24 +28,24 @@ _columns: Final = conversations.c
 _TIME: Final = type_coerce(_columns.timestamp, Integer())
 
 
-def list_sessions(clock: Clock, reading: Reading, question: ListSessions) -> bytes:
+def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes:
     """Return a page of conversations, the latest first; see `end_of_present`."""
     first, last = func.min(_TIME), func.max(_TIME)
     latest = select(
         _columns.session_id, first.label("first_at"), last.label("last_at"), func.count()
     ).group_by(_columns.session_id)
-    if question.since is not None:
-        latest = latest.having(last >= to_micros(question.since))
-    if question.until is not None:
-        latest = latest.having(first < to_micros(question.until))
+    if params.since is not None:
+        latest = latest.having(last >= to_micros(params.since))
+    if params.until is not None:
+        latest = latest.having(first < to_micros(params.until))
     else:
         latest = latest.where(_columns.timestamp < end_of_present(clock))
-    if (position := read_cursor(question, int, str)) is not None:
+    if (position := read_cursor(params, int, str)) is not None:
         end = tuple_(literal(position[0], Integer()), literal(position[1]))
         latest = latest.having(tuple_(last, _columns.session_id) < end)
-    latest = latest.order_by(last.desc(), _columns.session_id.desc()).limit(question.limit + 1)
+    latest = latest.order_by(last.desc(), _columns.session_id.desc()).limit(params.limit + 1)
     lines = (_session(row) for row in reading.rows(latest))
-    return write_page(reading, question, "sessions", lines)
+    return write_page(reading, params, "sessions", lines)
 
 
 def _session(row: Any) -> Line:
@@ -59,22 +59,22 @@ def _session(row: Any) -> Line:
     return Line(to_json(fields), (last, session_id))
 
 
-def list_turns(reading: Reading, question: ListTurns) -> bytes:
+def list_turns(reading: Reading, params: ListTurns) -> bytes:
     """Return a page of the turns of a conversation, oldest first."""
     oldest_first = (
         select(_TIME, _columns.id)
-        .where(_columns.session_id == question.session_id)
+        .where(_columns.session_id == params.session_id)
         .order_by(_columns.timestamp, _columns.id)
-        .limit(question.limit + 1)
+        .limit(params.limit + 1)
     )
-    if (position := read_cursor(question, int, int)) is not None:
+    if (position := read_cursor(params, int, int)) is not None:
         end = tuple_(*(literal(part, Integer()) for part in position))
         oldest_first = oldest_first.where(tuple_(_TIME, _columns.id) > end)
     keys = reading.places(oldest_first)
-    return write_page(reading, question, "turns", TURNS.lines(reading, keys))
+    return write_page(reading, params, "turns", TURNS.lines(reading, keys))
 
 
-def get_turn(reading: Reading, question: GetTurn) -> bytes:
+def get_turn(reading: Reading, params: GetTurn) -> bytes:
     """
     Return one turn.
 
@@ -82,7 +82,7 @@ def get_turn(reading: Reading, question: GetTurn) -> bytes:
         NotFound: There is none of this id.
         MoreRoomNeeded: It is larger than the room.
     """
-    turn = TURNS.one(reading, question.id)
+    turn = TURNS.one(reading, params.id)
     if turn is None:
-        raise NotFound(f"there is no turn {question.id}")
+        raise NotFound(f"there is no turn {params.id}")
     return b'{"turn":%b}' % turn

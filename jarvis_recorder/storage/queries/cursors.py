@@ -17,26 +17,26 @@ Position = tuple[int | str, ...]
 _DIGEST_BYTES: Final = 6
 
 
-def write_cursor(question: Params[Any], *position: int | str) -> str:
+def write_cursor(params: Params[Any], *position: int | str) -> str:
     """Return the cursor of a page that ends at this position."""
     raw = to_json(position)
-    return urlsafe_b64encode(_digest(question, raw) + raw).rstrip(b"=").decode()
+    return urlsafe_b64encode(_digest(params, raw) + raw).rstrip(b"=").decode()
 
 
-def read_cursor(question: Any, *kinds: type[int] | type[str]) -> Position | None:
+def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
     """
     Return the position that a question goes on from, of these types; None at the beginning.
 
     Raises:
         InvalidParameter: It is none of ours, or of a question with other parameters.
     """
-    if question.cursor is None:
+    if params.cursor is None:
         return None
     try:
-        text = question.cursor.encode()
+        text = params.cursor.encode()
         raw = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
         digest, raw = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-        position = json.loads(raw) if digest == _digest(question, raw) else None
+        position = json.loads(raw) if digest == _digest(params, raw) else None
     except ValueError:
         position = None
     if not isinstance(position, list) or not _fits(position, kinds):
@@ -53,9 +53,9 @@ def _fits(position: list[Any], kinds: tuple[type[int] | type[str], ...]) -> bool
     )
 
 
-def _digest(question: Any, raw: bytes) -> bytes:
+def _digest(params: Any, raw: bytes) -> bytes:
     """Tie a position to the question: its class and every parameter that chooses rows."""
-    asked = replace(question, cursor=None, limit=1)
+    asked = replace(params, cursor=None, limit=1)
     return blake2b(
         type(asked).__name__.encode() + to_json(asked) + raw, digest_size=_DIGEST_BYTES
     ).digest()

@@ -61,22 +61,22 @@ _BUCKET_BYTES: Final = 80
 _COUNT_BYTES: Final = 24
 
 
-def list_events(clock: Clock, reading: Reading, question: ListEvents) -> bytes:
+def list_events(clock: Clock, reading: Reading, params: ListEvents) -> bytes:
     """Return a page of the events that match every filter; see `end_of_present`."""
-    indexed, others = _conditions(reading, question)
-    if question.since is not None:
-        indexed.append(_columns.timestamp >= question.since)
-    indexed.append(_columns.timestamp < (question.until or end_of_present(clock)))
-    return _page(reading, question, indexed, others)
+    indexed, others = _conditions(reading, params)
+    if params.since is not None:
+        indexed.append(_columns.timestamp >= params.since)
+    indexed.append(_columns.timestamp < (params.until or end_of_present(clock)))
+    return _page(reading, params, indexed, others)
 
 
-def unresolved_events(reading: Reading, question: UnresolvedEvents) -> bytes:
+def unresolved_events(reading: Reading, params: UnresolvedEvents) -> bytes:
     """Return a page of the events that no one has resolved."""
-    filters = ListEvents(type=question.type, cluster=question.cluster, resolved=False)
-    return _page(reading, question, *_conditions(reading, filters))
+    filters = ListEvents(type=params.type, cluster=params.cluster, resolved=False)
+    return _page(reading, params, *_conditions(reading, filters))
 
 
-def get_event(reading: Reading, question: GetEvent) -> bytes:
+def get_event(reading: Reading, params: GetEvent) -> bytes:
     """
     Return one event.
 
@@ -84,9 +84,9 @@ def get_event(reading: Reading, question: GetEvent) -> bytes:
         NotFound: There is none of this id.
         MoreRoomNeeded: It is larger than the room.
     """
-    event = EVENTS.one(reading, question.id)
+    event = EVENTS.one(reading, params.id)
     if event is None:
-        raise _missing(question.id)
+        raise _missing(params.id)
     return b'{"event":%b}' % event
 
 
@@ -197,12 +197,12 @@ def of_cluster(cluster: str, *, by_index: bool = True) -> ColumnElement[bool]:
 
 def _page(
     reading: Reading,
-    question: ListEvents | UnresolvedEvents,
+    params: ListEvents | UnresolvedEvents,
     indexed: list[_Condition],
     others: list[_Condition],
 ) -> bytes:
     """Return what matches among the next events that the index leads to."""
-    position = read_cursor(question, int, int)
+    position = read_cursor(params, int, int)
     if position is not None:
         indexed.append(_place(*position) > _AT)
     end = _place_of_last_looked_at(reading.connection, indexed) if others else None
@@ -210,8 +210,8 @@ def _page(
         others.append(_place(*end) <= _AT)
     # Only where they are: SQLite would sort whole rows where times are equal.
     places = select(_TIME, _columns.id).where(*indexed, *others).order_by(*_NEWEST_FIRST)
-    keys = reading.places(places.limit(question.limit + 1))
-    return write_page(reading, question, "events", EVENTS.lines(reading, keys), end=end)
+    keys = reading.places(places.limit(params.limit + 1))
+    return write_page(reading, params, "events", EVENTS.lines(reading, keys), end=end)
 
 
 def _place(micros: Any, event_id: Any) -> ColumnElement[Any]:
@@ -233,7 +233,7 @@ def _place_of_last_looked_at(
     return None if row is None else (row[0], row.id)
 
 
-def histogram(reading: Reading, question: EventHistogram) -> bytes:
+def histogram(reading: Reading, params: EventHistogram) -> bytes:
     """
     Return how many events fall into each stretch of time, empty stretches too.
 
@@ -241,11 +241,11 @@ def histogram(reading: Reading, question: EventHistogram) -> bytes:
         InvalidParameter: There is no such time zone.
         ResultTooLarge: There are more values to count by than the room holds.
     """
-    width = question.bucket_seconds or _usual_width(question)
+    width = params.bucket_seconds or _usual_width(params)
     micros = width * 1_000_000
-    since, until = to_micros(question.since), to_micros(question.until)
+    since, until = to_micros(params.since), to_micros(params.until)
     # Of hours and less each is as long as any other, whatever the clocks are set to.
-    zone = zone_between(None if width % DAY_SECONDS else question.time_zone, since, until)
+    zone = zone_between(None if width % DAY_SECONDS else params.time_zone, since, until)
     first = zone.local(since) // micros
     last = -(-zone.local(until) // micros)
     # The first may begin before there are years.
@@ -253,11 +253,11 @@ def histogram(reading: Reading, question: EventHistogram) -> bytes:
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(reading, question, micros, zone)):
+    for number, value, count in reading.rows(_counted(reading, params, micros, zone)):
         # Clocks that go back over midnight lead back to the day before the first.
         place = min(max(number - first, 0), len(starts) - 1)
         counts[place] += count
-        if question.by is not None:
+        if params.by is not None:
             room -= _COUNT_BYTES + len((value or "").encode())
             by[place][value or ""] = by[place].get(value or "", 0) + count
         if room < 0:
@@ -266,27 +266,27 @@ def histogram(reading: Reading, question: EventHistogram) -> bytes:
     return adapter(Histogram).dump_json(Histogram(width, buckets))
 
 
-def _usual_width(question: EventHistogram) -> int:
+def _usual_width(params: EventHistogram) -> int:
     """Return the first round width that makes at most about sixty buckets."""
-    seconds = (question.until - question.since).total_seconds()
+    seconds = (params.until - params.since).total_seconds()
     wanted = seconds / _BUCKETS_BY_DEFAULT
     return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
 
 
 def _counted(
-    reading: Reading, question: EventHistogram, micros: int, zone: Zone
+    reading: Reading, params: EventHistogram, micros: int, zone: Zone
 ) -> Select[tuple[int, str | None, int]]:
     """Select number of bucket, value and count, where there is anything to count."""
-    indexed, others = _conditions(reading, question)
+    indexed, others = _conditions(reading, params)
     # Floor division, before 1970 too: SQLite's own rounds towards zero.
     time = zone.shifted(_TIME)
     bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")
-    value = literal_column("''") if question.by is None else _columns[question.by]
+    value = literal_column("''") if params.by is None else _columns[params.by]
     return (
         select(bucket, value.label("value"), func.count())
         .where(
-            _columns.timestamp >= question.since,
-            _columns.timestamp < question.until,
+            _columns.timestamp >= params.since,
+            _columns.timestamp < params.until,
             *indexed,
             *others,
         )

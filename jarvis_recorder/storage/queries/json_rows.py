@@ -166,7 +166,7 @@ def _statement(
 
 def write_page(
     reading: Reading,
-    question: Any,
+    params: Any,
     name: str,
     lines: Iterable[Line],
     *,
@@ -190,7 +190,7 @@ def write_page(
     position: Position = ()
     for line in lines:
         room -= len(line.text) + 1
-        if taken and (len(taken) == question.limit or room < 0 or read > _MOST_READ_BYTES):
+        if taken and (len(taken) == params.limit or room < 0 or read > _MOST_READ_BYTES):
             end = position
             break
         if room < 0:
@@ -198,7 +198,7 @@ def write_page(
         read += line.read
         position = line.position
         taken.append(line.text)
-    cursor = None if end is None else write_cursor(question, *end)
+    cursor = None if end is None else write_cursor(params, *end)
     return b'{"%b":[%b],"next_cursor":%b%b}' % (
         name.encode(),
         b",".join(taken),

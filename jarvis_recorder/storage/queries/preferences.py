@@ -23,14 +23,14 @@ IN_ORDER: Final = (
 )
 
 
-def get_preference(reading: Reading, question: GetPreference) -> bytes:
+def get_preference(reading: Reading, params: GetPreference) -> bytes:
     """
     Return one preference.
 
     Raises:
         NotFound: There is none of this key.
     """
-    found = find_preference(reading.connection, question.key)
+    found = find_preference(reading.connection, params.key)
     if found is None:
         raise NotFound("there is no preference of this key: preferences.list tells which there are")
     return adapter(OnePreference).dump_json(OnePreference(found))
@@ -44,18 +44,18 @@ def find_preference(connection: Connection, key: str) -> Preference | None:
     return None if row is None else Preference(*row)
 
 
-def list_preferences(reading: Reading, question: ListPreferences) -> bytes:
+def list_preferences(reading: Reading, params: ListPreferences) -> bytes:
     """Return a page of the preferences whose keys begin with the prefix."""
-    by_key = select(*IN_ORDER).order_by(_columns.key).limit(question.limit + 1)
-    if question.prefix:
+    by_key = select(*IN_ORDER).order_by(_columns.key).limit(params.limit + 1)
+    if params.prefix:
         # As a range, which the primary key serves; LIKE would ignore case besides.
         by_key = by_key.where(
-            _columns.key >= question.prefix, _columns.key < question.prefix + "\U0010ffff"
+            _columns.key >= params.prefix, _columns.key < params.prefix + "\U0010ffff"
         )
-    if (position := read_cursor(question, str)) is not None:
+    if (position := read_cursor(params, str)) is not None:
         by_key = by_key.where(_columns.key > position[0])
     preference = adapter(Preference)
     lines = (
         Line(preference.dump_json(Preference(*row)), (row.key,)) for row in reading.rows(by_key)
     )
-    return write_page(reading, question, "preferences", lines)
+    return write_page(reading, params, "preferences", lines)

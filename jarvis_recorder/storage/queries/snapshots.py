@@ -56,7 +56,7 @@ _BODY: Final = select(type_coerce(_columns.snapshot, LargeBinary), _EXTRA).where
 _FRAME_BYTES: Final = 4_096
 
 
-def latest_snapshot(clock: Clock, reading: Reading, question: LatestSnapshot) -> bytes:
+def latest_snapshot(clock: Clock, reading: Reading, params: LatestSnapshot) -> bytes:
     """
     Return the newest snapshot of a cluster that is not of the future.
 
@@ -67,14 +67,14 @@ def latest_snapshot(clock: Clock, reading: Reading, question: LatestSnapshot) ->
         NotFound: There is none of this cluster.
         MoreRoomNeeded: It is larger than the room.
     """
-    newest = _of_cluster(_cluster(reading, question))
+    newest = _of_cluster(_cluster(reading, params))
     present = newest.where(_columns.timestamp < end_of_present(clock))
     if reading.connection.execute(present.with_only_columns(_columns.id)).first() is not None:
         return _one(reading, present)
     return _one(reading, newest.order_by(None).order_by(_columns.id.desc()))
 
 
-def snapshot_at(reading: Reading, question: SnapshotAt) -> bytes:
+def snapshot_at(reading: Reading, params: SnapshotAt) -> bytes:
     """
     Return the newest snapshot of a cluster at or before a moment.
 
@@ -83,13 +83,13 @@ def snapshot_at(reading: Reading, question: SnapshotAt) -> bytes:
         NotFound: There is none so old.
         MoreRoomNeeded: It is larger than the room.
     """
-    before = _columns.timestamp <= question.timestamp
-    return _one(reading, _of_cluster(_cluster(reading, question)).where(before))
+    before = _columns.timestamp <= params.timestamp
+    return _one(reading, _of_cluster(_cluster(reading, params)).where(before))
 
 
-def _cluster(reading: Reading, question: LatestSnapshot | SnapshotAt) -> str:
-    if question.cluster is not None:
-        return question.cluster
+def _cluster(reading: Reading, params: LatestSnapshot | SnapshotAt) -> str:
+    if params.cluster is not None:
+        return params.cluster
     # One that only events name has none to show, and leaves no choice open.
     return chosen_cluster(None, clusters_of_snapshots(reading) or known_clusters(reading))
 
@@ -105,21 +105,21 @@ def snapshot_in_force(reading: Reading, cluster: str, moment: datetime, room: in
     return None if head is None else _written(reading, head, room)
 
 
-def list_snapshots(clock: Clock, reading: Reading, question: ListSnapshots) -> bytes:
+def list_snapshots(clock: Clock, reading: Reading, params: ListSnapshots) -> bytes:
     """Return a page of snapshots without their bodies, newest first; see `end_of_present`."""
     heads = select(_columns.id, _columns.cluster, _TIME.label("timestamp"), _columns.size_bytes)
-    if question.cluster is not None:
-        heads = heads.where(_columns.cluster == question.cluster)
-    if question.since is not None:
-        heads = heads.where(_columns.timestamp >= question.since)
-    heads = heads.where(_columns.timestamp < (question.until or end_of_present(clock)))
-    if (position := read_cursor(question, int, int)) is not None:
+    if params.cluster is not None:
+        heads = heads.where(_columns.cluster == params.cluster)
+    if params.since is not None:
+        heads = heads.where(_columns.timestamp >= params.since)
+    heads = heads.where(_columns.timestamp < (params.until or end_of_present(clock)))
+    if (position := read_cursor(params, int, int)) is not None:
         micros, snapshot_id = position
         end = tuple_(literal(micros, Integer()), literal(snapshot_id, Integer()))
         heads = heads.where(tuple_(_TIME, _columns.id) < end)
-    newest_first = heads.order_by(*_NEWEST_FIRST).limit(question.limit + 1)
+    newest_first = heads.order_by(*_NEWEST_FIRST).limit(params.limit + 1)
     lines = (_line(row) for row in reading.rows(newest_first))
-    return write_page(reading, question, "snapshots", lines)
+    return write_page(reading, params, "snapshots", lines)
 
 
 def _line(row: Row[Any]) -> Line:

@@ -41,7 +41,7 @@ class _Shown(NamedTuple):
     is_cut: bool
 
 
-def timeline_around(reading: Reading, question: TimelineAround) -> bytes:
+def timeline_around(reading: Reading, params: TimelineAround) -> bytes:
     """
     Return the snapshot in force, and what happened and was said in the window, in order.
 
@@ -51,17 +51,17 @@ def timeline_around(reading: Reading, question: TimelineAround) -> bytes:
         InvalidParameter: There are several clusters, and none is named.
     """
     known = known_clusters(reading)
-    cluster = chosen_cluster(question.cluster, known)
-    moment = to_micros(question.timestamp)
-    half = question.window_seconds * 1_000_000 // 2
+    cluster = chosen_cluster(params.cluster, known)
+    moment = to_micros(params.timestamp)
+    half = params.window_seconds * 1_000_000 // 2
     window = _Window(moment - half, moment, moment + half)
     chosen: list[ColumnElement[bool]] = []
-    if question.node is not None:
-        chosen.append(events.c.node.in_(spellings_of(reading, question.node)))
+    if params.node is not None:
+        chosen.append(events.c.node.in_(spellings_of(reading, params.node)))
     chosen += concerns(cluster, known)
     room = reading.room - _FRAME_BYTES
     share = int(room * _SNAPSHOT_SHARE)
-    snapshot = snapshot_in_force(reading, cluster, question.timestamp, share) or b"null"
+    snapshot = snapshot_in_force(reading, cluster, params.timestamp, share) or b"null"
     room -= len(snapshot)
     happened = _nearest(reading, EVENTS, window, chosen, int(room * _EVENTS_SHARE))
     room -= sum(map(len, happened.lines))

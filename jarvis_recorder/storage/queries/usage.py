@@ -175,37 +175,37 @@ def _statement(shape: _Shape) -> str:
     return str(added.compile(dialect=sqlite.dialect(paramstyle="named")))
 
 
-def report_usage(clock: Clock, reading: Reading, question: ReportUsage) -> bytes:
+def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:
     """
     Return a page of the tokens and the cost of the turns in the time given, and the total.
 
     Without an end it is that of the present; see `end_of_present`.
     """
-    end = question.until or end_of_present(clock)
-    asked: dict[str, Any] = {"since": to_micros(question.since), "until": to_micros(end)}
+    end = params.until or end_of_present(clock)
+    asked: dict[str, Any] = {"since": to_micros(params.since), "until": to_micros(end)}
     total = _statement(_Shape(None))
     sums = reading.connection.exec_driver_sql(total, asked).one()
     more = b',"total":%b' % adapter(Usage).dump_json(_usage(None, sums[1:]))
-    lines: Iterable[Line] = () if question.by is None else _lines(reading, question, asked)
-    return write_page(reading, question, "usage", lines, more=more)
+    lines: Iterable[Line] = () if params.by is None else _lines(reading, params, asked)
+    return write_page(reading, params, "usage", lines, more=more)
 
 
-def _lines(reading: Reading, question: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
+def _lines(reading: Reading, params: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
     # What has no key comes first; a day's is a number.
-    position = read_cursor(question, *((int,) if question.by == "day" else (int, str)))
-    is_by_day = question.by == "day"
-    zone = zone_between(question.time_zone, asked["since"], asked["until"])
-    shape = _Shape(question.by, zone if is_by_day else None)
-    asked["limit"] = -1 if question.limit is None else question.limit + 1
+    position = read_cursor(params, *((int,) if params.by == "day" else (int, str)))
+    is_by_day = params.by == "day"
+    zone = zone_between(params.time_zone, asked["since"], asked["until"])
+    shape = _Shape(params.by, zone if is_by_day else None)
+    asked["limit"] = -1 if params.limit is None else params.limit + 1
     if position is not None:
-        has_key = question.by == "day" or position[0]
+        has_key = params.by == "day" or position[0]
         shape = shape._replace(goes_on="behind a key" if has_key else "behind no key")
         asked |= {"after": position[-1]} if has_key else {}
     line = adapter(Usage)
     with contextlib.closing(reading.connection.exec_driver_sql(_statement(shape), asked)) as found:
         for row in found:
             reading.go_on()
-            name = _name_of_day(row[0]) if question.by == "day" else row[0]
+            name = _name_of_day(row[0]) if params.by == "day" else row[0]
             yield Line(line.dump_json(_usage(name, row[1:])), _position(row[0]))
 
 

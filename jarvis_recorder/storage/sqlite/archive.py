@@ -67,24 +67,24 @@ class SqliteArchive:
         """Set after each change: it may have left something to announce."""
         self._changes = CommandQueue(path, writer, clock, self.changed)
 
-    async def answer(self, question: Params[Any], until: float, room: int) -> bytes:
+    async def answer(self, request: Params[Any], until: float, room: int) -> bytes:
         """Answer a question; see `ports.Archive`."""
-        if type(question) in CHANGES:
-            return await self._changes.make(question, until)
-        read = self._reads[type(question)]
+        if type(request) in CHANGES:
+            return await self._changes.make(request, until)
+        read = self._reads[type(request)]
         return await self._readers.run(
-            lambda reading: _fitting(read(reading, question), room),
+            lambda reading: _fitting(read(reading, request), room),
             until,
             room,
-            scans=_scans(question),
+            scans=_scans(request),
         )
 
 
-def _scans(question: Params[Any]) -> bool:
+def _scans(request: Params[Any]) -> bool:
     """Return whether a question may look at many rows for each one of its answer."""
-    if isinstance(question, params.ListEvents):
-        return question.text is not None
-    return isinstance(question, _SCANS)
+    if isinstance(request, params.ListEvents):
+        return request.text is not None
+    return isinstance(request, _SCANS)
 
 
 def _fitting(answer: bytes, room: int) -> bytes:

@@ -31,7 +31,7 @@ _GROWING: Final = (RecordEvent, SetPreference)
 class _Waiting:
     """A change that somebody waits for."""
 
-    question: Params[Any]
+    params: Params[Any]
     outcome: asyncio.Future[Any]
 
 
@@ -52,7 +52,7 @@ class CommandQueue:
         self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
 
-    async def make(self, question: Params[Any], until: float) -> bytes:
+    async def make(self, params: Params[Any], until: float) -> bytes:
         """
         Return the answer to a change once it is committed.
 
@@ -61,9 +61,9 @@ class CommandQueue:
             OutcomeUnknown: It was being made at `until`, and is finished all the same.
             RecorderError: It is refused, or nothing of its group could be committed.
         """
-        if isinstance(question, _GROWING):
+        if isinstance(params, _GROWING):
             self._writer.require_room()
-        waiting = _Waiting(question, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(params, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
@@ -84,7 +84,7 @@ class CommandQueue:
             group: list[_Waiting] = []
             try:
                 outcomes = await self._writer.run_gathered(partial(self._gather, group))
-                if any(isinstance(one.question, DeleteConversation) for one in group):
+                if any(isinstance(one.params, DeleteConversation) for one in group):
                     await self._writer.forget_deleted()
             except Exception as error:  # noqa: BLE001 - each of them hears of it
                 outcomes = [error] * len(group)
@@ -98,24 +98,24 @@ class CommandQueue:
         """Take all that wait now, and return what makes them."""
         group += self._waiting
         self._waiting.clear()
-        asked = [one.question for one in group]
+        asked = [one.params for one in group]
         make = partial(self._make, self._clock())
-        return lambda connection: [make(question, connection) for question in asked]
+        return lambda connection: [make(params, connection) for params in asked]
 
-    def _make(self, now: int, question: Params[Any], connection: Connection) -> CommandOutcome:
+    def _make(self, now: int, params: Params[Any], connection: Connection) -> CommandOutcome:
         """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
-        change = CHANGES[type(question)]
+        change = CHANGES[type(params)]
         try:
             with errors.translated_errors(self._path), connections.savepoint(connection):
-                answer = change(connection, question, now)
-                if isinstance(question, _GROWING):
+                answer = change(connection, params, now)
+                if isinstance(params, _GROWING):
                     self._writer.require_bounds(connection)
                 return answer
         except NoRoomForIt as error:
             return error
         except (StorageUnavailable, StorageUncertain, StorageDamaged):
             raise
-        except Exception as error:  # noqa: BLE001 - it is its asker's, and nobody else's
+        except Exception as error:  # noqa: BLE001 - it is its caller's, and nobody else's
             return error
 
 

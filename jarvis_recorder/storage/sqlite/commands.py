@@ -43,14 +43,14 @@ that is made because they could not be told of it.
 """
 
 
-def record_event(connection: Connection, question: RecordEvent, now: int) -> bytes:
+def record_event(connection: Connection, params: RecordEvent, now: int) -> bytes:
     """
     Record an event once, and return it as it is stored.
 
     Raises:
         Conflict: Another event is stored under its identity.
     """
-    record = question.as_record(now)
+    record = params.as_record(now)
     stored, collisions = insert_all(connection, rows_of([record], now))
     if collisions:
         raise Conflict("another event is stored under this message_id: choose a new one")
@@ -69,7 +69,7 @@ def _recorded_before(connection: Connection, record: Record) -> int:
     return found
 
 
-def resolve_event(connection: Connection, question: ResolveEvent, now: int) -> bytes:
+def resolve_event(connection: Connection, params: ResolveEvent, now: int) -> bytes:
     """
     Mark an event as resolved and announce it; a first resolution is kept.
 
@@ -78,54 +78,52 @@ def resolve_event(connection: Connection, question: ResolveEvent, now: int) -> b
     """
     changed = connection.execute(
         update(events)
-        .where(events.c.id == question.id, ~events.c.resolved)
-        .values(resolved=True, resolved_at=to_datetime(now), resolved_by=question.resolved_by)
+        .where(events.c.id == params.id, ~events.c.resolved)
+        .values(resolved=True, resolved_at=to_datetime(now), resolved_by=params.resolved_by)
     )
-    answer = found_event(connection, question.id)
+    answer = found_event(connection, params.id)
     if changed.rowcount:
         _announce(connection, EVENT_RESOLVED, answer, now)
     return answer
 
 
-def set_preference(connection: Connection, question: SetPreference, now: int) -> bytes:
+def set_preference(connection: Connection, params: SetPreference, now: int) -> bytes:
     """
     Set a preference and announce it.
 
     Raises:
         Conflict: It does not stand at the version expected.
     """
-    before = find_preference(connection, question.key)
+    before = find_preference(connection, params.key)
     version = 0 if before is None else before.version
-    if question.expected_version not in (None, version):
+    if params.expected_version not in (None, version):
         raise Conflict(f"the preference stands at version {version}, not the one expected")
-    after = Preference(
-        question.key, question.value, to_datetime(now), question.updated_by, version + 1
-    )
+    after = Preference(params.key, params.value, to_datetime(now), params.updated_by, version + 1)
     values = asdict(after)
     if before is None:
         connection.execute(insert(preferences).values(values))
     else:
-        of_key = preferences.c.key == question.key
+        of_key = preferences.c.key == params.key
         connection.execute(update(preferences).where(of_key).values(values))
     answer = adapter(OnePreference).dump_json(OnePreference(after))
     _announce(connection, PREFERENCE_CHANGED, answer, now)
     return answer
 
 
-def delete_preference(connection: Connection, question: DeletePreference, now: int) -> bytes:
+def delete_preference(connection: Connection, params: DeletePreference, now: int) -> bytes:
     """Delete a preference and announce it, where there is one."""
-    of_key = preferences.c.key == question.key
+    of_key = preferences.c.key == params.key
     gone = connection.execute(delete(preferences).where(of_key))
     if gone.rowcount:
-        gone_now = ChangedPreference(DeletedPreference(question.key, deleted=True))
+        gone_now = ChangedPreference(DeletedPreference(params.key, deleted=True))
         body = adapter(ChangedPreference).dump_json(gone_now)
         _announce(connection, PREFERENCE_CHANGED, body, now)
     return adapter(Deleted).dump_json(Deleted(gone.rowcount))
 
 
-def delete_conversation(connection: Connection, question: DeleteConversation, _: int) -> bytes:
+def delete_conversation(connection: Connection, params: DeleteConversation, _: int) -> bytes:
     """Erase the turns of a conversation and what the search knows of them."""
-    of_session = conversations.c.session_id == question.session_id
+    of_session = conversations.c.session_id == params.session_id
     take_words_out(connection, of_session)
     gone = connection.execute(delete(conversations).where(of_session))
     if gone.rowcount:

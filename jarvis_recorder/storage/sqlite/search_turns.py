@@ -42,38 +42,38 @@ _MOST_LOOKED_AT: Final = 10_000
 _BEGINNING: Final = "SELECT substr(content, 1, 16384) FROM conversations WHERE id = ?"
 
 
-def search_turns(reading: Reading, question: SearchTurns) -> bytes:
+def search_turns(reading: Reading, params: SearchTurns) -> bytes:
     """
     Return a page of the turns that hold every phrase of the query, best first.
 
     If none does, each word that no turn holds counts as a prefix. Phrases that very many turns
     hold do not count for the rank; if there are no others, the newest turns come first.
     """
-    position = read_cursor(question, int)
+    position = read_cursor(params, int)
     start = max(0, int(position[0])) if position is not None else 0
-    end = start + question.limit + 1
-    whole = phrases_of(question.query)
-    phrases, found = whole, _first(reading, question, whole, end)
+    end = start + params.limit + 1
+    whole = phrases_of(params.query)
+    phrases, found = whole, _first(reading, params, whole, end)
     if not found:
         # Not of those that are words: the turns with any that begin like a common one are many.
         phrases = [one if _held(reading, one, 1) else as_prefix(one) for one in whole]
         if phrases != whole:
-            found = _first(reading, question, phrases, end)
+            found = _first(reading, params, phrases, end)
     lines = _shown(reading, phrases, found[start:end], start)
-    return write_page(reading, question, "turns", lines)
+    return write_page(reading, params, "turns", lines)
 
 
 def _first(
-    reading: Reading, question: SearchTurns, phrases: Sequence[Phrase], end: int
+    reading: Reading, params: SearchTurns, phrases: Sequence[Phrase], end: int
 ) -> Sequence[int]:
     """Return the turns that hold all of the phrases, or the first ones of them, in their order."""
     if not phrases:
         return []
-    holding = _turns_with(question, match_one_by_one(reading.connection, phrases))
+    holding = _turns_with(params, match_one_by_one(reading.connection, phrases))
     telling = [one for one in phrases if _may_tell(reading, one, is_only=len(phrases) == 1)]
     if not telling or _count(reading, holding, _MOST_RANKED + 1) > _MOST_RANKED:
         return _ids(reading, holding.order_by(_NEWEST_FIRST).limit(end))
-    best_first = _turns_with(question, match(telling)).order_by(_RANK, _NEWEST_FIRST)
+    best_first = _turns_with(params, match(telling)).order_by(_RANK, _NEWEST_FIRST)
     if telling == phrases:
         return _ids(reading, best_first.limit(end))
     are_holding = set(_ids(reading, holding))
@@ -110,11 +110,11 @@ def _count(reading: Reading, turns: Select[Any], most: int) -> int:
     return int(reading.connection.execute(counted).scalar_one())
 
 
-def _turns_with(question: SearchTurns, phrases: str) -> Select[Any]:
+def _turns_with(params: SearchTurns, phrases: str) -> Select[Any]:
     """Select the ids of the turns that hold all of the phrases, in FTS5's language."""
     turns = select(_words.c.rowid).where(_MATCHES(phrases))
-    if question.session_id is not None:
-        of_session = conversations.c.session_id == question.session_id
+    if params.session_id is not None:
+        of_session = conversations.c.session_id == params.session_id
         first, last = (
             select(end(conversations.c.id)).where(of_session) for end in (func.min, func.max)
         )

@@ -83,7 +83,7 @@ class Properties(NamedTuple):
 
 class RequestProperties(NamedTuple):
     """
-    What a request says about its reply and its asker.
+    What a request says about its reply and its caller.
 
     `correlation_id` is the field as it came, length included: it goes back as it is.
     `user_id` is who the broker has let publish it. `expiration_ms` is None where the request

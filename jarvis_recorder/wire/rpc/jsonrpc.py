@@ -1,5 +1,5 @@
 """
-JSON-RPC 2.0: requests in, responses out, and the same from the asker's side.
+JSON-RPC 2.0: requests in, responses out, and the same from the caller's side.
 
 Source: the JSON-RPC 2.0 specification (jsonrpc.org/specification). Pure: no I/O, and every
 body, whatever its bytes, is a list of calls or faults.
@@ -48,7 +48,7 @@ class Code(IntEnum):
 
 
 class Fault(Exception):
-    """An error as the asker gets it: `path` is the field it lies in, `hint` what to do next."""
+    """An error as the caller gets it: `path` is the field it lies in, `hint` what to do next."""
 
     def __init__(self, code: int, message: str, *, path: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -169,7 +169,7 @@ def read_params(method: Method, params: Any) -> Params[Any]:
     else:
         _refuse_many(method, params)
     try:
-        question: Params[Any] = adapter(method.question).validate_python(params)
+        request: Params[Any] = adapter(method.params).validate_python(params)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise Fault(
@@ -178,13 +178,13 @@ def read_params(method: Method, params: Any) -> Params[Any]:
             path=".".join(str(part) for part in first["loc"]),
             hint=f"see {method.name} in rpc.discover",
         ) from None
-    return question
+    return request
 
 
 def _refuse_many(method: Method, params: Any) -> None:
     """Refuse thousands of unknown parameters by the first: pydantic would describe each."""
-    known = {field.name for field in fields(method.question)}
-    if method.question is RecordEvent or len(params) <= 2 * len(known) + 2:
+    known = {field.name for field in fields(method.params)}
+    if method.params is RecordEvent or len(params) <= 2 * len(known) + 2:
         return
     name = next(name for name in params if name not in known)
     raise Fault(
@@ -196,7 +196,7 @@ def _refuse_many(method: Method, params: Any) -> None:
 
 
 def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
-    names = [field.name for field in fields(method.question)]
+    names = [field.name for field in fields(method.params)]
     if len(params) > len(names):
         raise Fault(
             Code.INVALID_PARAMS,
@@ -208,7 +208,7 @@ def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
 
 def write_answer(method: Method, answer: Any) -> bytes:
     """Return the result of a method as JSON."""
-    return adapter(method.answer).dump_json(answer)
+    return adapter(method.result).dump_json(answer)
 
 
 def response(identity: Any, result: bytes) -> bytes:
@@ -233,15 +233,15 @@ def error_response(identity: Any, fault: Fault) -> bytes:
     return to_json({"jsonrpc": "2.0", "error": error, "id": identity})
 
 
-def request(question: Params[Any], identity: str | int) -> bytes:
+def request(request: Params[Any], identity: str | int) -> bytes:
     """
     Return the request that asks a question.
 
     Raises:
         Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder takes from nobody.
     """
-    method = BY_PARAMS[type(question)]
-    params = adapter(method.question).dump_json(question, exclude_defaults=True)
+    method = BY_PARAMS[type(request)]
+    params = adapter(method.params).dump_json(request, exclude_defaults=True)
     if b"\\u0000" in params:
         _refuse_nul(params)
     return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%b}' % (
@@ -258,7 +258,7 @@ def _refuse_nul(params: bytes) -> None:
         raise Fault(Code.INVALID_PARAMS, refused.error) from None
 
 
-def read_response(question: Params[Any], body: bytes) -> Any:
+def read_response(request: Params[Any], body: bytes) -> Any:
     """
     Return the answer to a question that a response carries.
 
@@ -270,7 +270,7 @@ def read_response(question: Params[Any], body: bytes) -> Any:
         document = from_json(body)
         if "error" in document:
             raise _fault(document["error"])
-        return adapter(BY_PARAMS[type(question)].answer).validate_python(document["result"])
+        return adapter(BY_PARAMS[type(request)].result).validate_python(document["result"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Fault(
             Code.INTERNAL_ERROR,

@@ -12,16 +12,16 @@ class Method(NamedTuple):
     """
     A method of the recorder.
 
-    `changes` says that it writes. `asker` names the parameter that is the asker's own user
-    where it is left out; with `needs_asker` it is not answered where both are missing.
+    `changes` says that it writes. `caller` names the parameter that is the caller's own user
+    where it is left out; with `needs_caller` it is not answered where both are missing.
     """
 
     name: str
-    question: type[Any]
-    answer: type[Any]
+    params: type[Any]
+    result: type[Any]
     changes: bool = False
-    asker: str | None = None
-    needs_asker: bool = False
+    caller: str | None = None
+    needs_caller: bool = False
 
 
 METHODS: Final = (
@@ -34,8 +34,8 @@ METHODS: Final = (
         params.ResolveEvent,
         results.OneEvent,
         changes=True,
-        asker="resolved_by",
-        needs_asker=True,
+        caller="resolved_by",
+        needs_caller=True,
     ),
     Method("events.histogram", params.EventHistogram, results.Histogram),
     Method("conversations.sessions", params.ListSessions, results.SessionPage),
@@ -55,7 +55,7 @@ METHODS: Final = (
         params.SetPreference,
         results.OnePreference,
         changes=True,
-        asker="updated_by",
+        caller="updated_by",
     ),
     Method("preferences.delete", params.DeletePreference, results.Deleted, changes=True),
     Method("recorder.stats", params.ReadStats, results.Stats),
@@ -63,7 +63,7 @@ METHODS: Final = (
 )
 
 BY_NAME: Final = {method.name: method for method in METHODS}
-BY_PARAMS: Final = {method.question: method for method in METHODS}
+BY_PARAMS: Final = {method.params: method for method in METHODS}
 
 
 def adapter(shape: Any) -> TypeAdapter[Any]:
