@@ -33,7 +33,8 @@ def back_up(recorder: RecorderProcess, to: Path) -> Path:
         [sys.executable, "-m", "jarvis_recorder", *command],
         capture_output=True,
         text=True,
-        timeout=60,
+        # With the lowest priority, next to a recorder under load.
+        timeout=240,
         check=True,
     )
     return Path(json.loads(done.stdout)["path"])
