@@ -17,7 +17,7 @@ from rich.table import Table
 from bench import report
 from bench.contenders import CONTENDERS, HERE, Contender, NotHere
 from bench.measure import Bench, Failed, Throughput
-from jarvis_recorder.demo.private_broker import private_node
+from jarvis_recorder.demo.node import private_node
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.runtime import logging
 

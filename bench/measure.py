@@ -31,7 +31,7 @@ from bench.load import (
     messages,
     messages_of_now,
 )
-from jarvis_recorder.demo.private_broker import PrivateNode
+from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.storage.sqlite.lock import create_file
 from jarvis_recorder.storage.sqlite.upgrade import upgrade
 from jarvis_recorder.storage.sqlite.writer import open_writer

@@ -10,7 +10,7 @@ import aio_pika
 import pytest
 
 from jarvis_recorder.broker.topology import QUEUES
-from jarvis_recorder.demo.private_broker import private_node
+from jarvis_recorder.demo.node import private_node
 from tests.support.gateway import Gateway
 from tests.support.recorder import RecorderProcess
 

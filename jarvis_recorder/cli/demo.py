@@ -63,7 +63,7 @@ def demo(
     not as it should be. With `--ui` nothing is checked: the story goes on, and the
     dashboard shows it.
     """
-    from jarvis_recorder.demo.private_broker import private_node
+    from jarvis_recorder.demo.node import private_node
     from jarvis_recorder.demo.runner import require_unused
     from jarvis_recorder.runtime import logging
 

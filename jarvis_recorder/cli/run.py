@@ -36,7 +36,7 @@ def run(
     database before it is acknowledged.
     """
     from jarvis_recorder.daemon.app import App
-    from jarvis_recorder.demo.private_broker import private_node
+    from jarvis_recorder.demo.node import private_node
     from jarvis_recorder.runtime import logging
 
     with contextlib.ExitStack() as stack:

@@ -12,7 +12,7 @@ import aiormq
 import pytest
 from tests.support.caller import Asker
 
-from jarvis_recorder.demo.private_broker import PrivateNode, private_node
+from jarvis_recorder.demo.node import PrivateNode, private_node
 from tests.support.proxy import SwallowingProxy
 from tests.support.recorder import RecorderProcess, rows, wait_until
 

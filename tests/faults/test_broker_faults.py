@@ -6,7 +6,7 @@ import time
 import aio_pika
 import pytest
 
-from jarvis_recorder.demo.private_broker import PrivateNode, private_node
+from jarvis_recorder.demo.node import PrivateNode, private_node
 from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, Oracle, event, publish
 from tests.support.recorder import wait_until

@@ -7,7 +7,7 @@ import pytest
 from jarvis_recorder.broker import connection
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client import RecorderClient, new_event
-from jarvis_recorder.demo.private_broker import PrivateNode, private_node
+from jarvis_recorder.demo.node import PrivateNode, private_node
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
 from tests.support.responder import steered_responder
 

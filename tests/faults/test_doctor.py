@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import aio_pika
 import pytest
 
-from jarvis_recorder.demo.private_broker import private_node
+from jarvis_recorder.demo.node import private_node
 from tests.support.recorder import RecorderProcess
 
 pytestmark = pytest.mark.broker

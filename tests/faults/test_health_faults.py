@@ -14,7 +14,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from jarvis_recorder.demo.private_broker import private_node
+from jarvis_recorder.demo.node import private_node
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import RecorderProcess, wait_until
 

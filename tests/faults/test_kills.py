@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from jarvis_recorder.demo.private_broker import private_node
+from jarvis_recorder.demo.node import private_node
 from tests.support.publisher import Oracle
 from tests.support.recorder import RecorderProcess, wait_until
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.caller import Asker
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.demo.private_broker import PrivateNode, private_node
+from jarvis_recorder.demo.node import PrivateNode, private_node
 from jarvis_recorder.errors import RecorderError
 from tests.support.planted import PASSWORD, SOURCES, USER, assert_no_secret, given, planted_url
 from tests.support.proxy import SwallowingProxy

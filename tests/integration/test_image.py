@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from jarvis_recorder.demo.private_broker import PrivateNode
+from jarvis_recorder.demo.node import PrivateNode
 from tests.support import containers
 from tests.support.containers import Container, Unpacked
 from tests.support.gateway import free_port

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from jarvis_recorder.demo import private_broker
-from jarvis_recorder.demo.private_broker import PrivateNode
+from jarvis_recorder.demo import node
+from jarvis_recorder.demo.node import PrivateNode
 
 pytestmark = pytest.mark.broker
 
@@ -38,7 +38,7 @@ def make_node(tmp_path):
 def usual(monkeypatch):
     """A port in the place of 5672, which some broker of this machine may have."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(private_broker, "_USUAL_PORT", server.getsockname()[1])
+        monkeypatch.setattr(node, "_USUAL_PORT", server.getsockname()[1])
         yield server
 
 

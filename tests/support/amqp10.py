@@ -10,7 +10,7 @@ from pathlib import Path
 
 from yarl import URL
 
-from jarvis_recorder.demo.private_broker import PrivateNode
+from jarvis_recorder.demo.node import PrivateNode
 
 _AMQP, _SASL = 0, 1
 _NULL = b"\x40"

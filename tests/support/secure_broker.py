@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trustme
 
-from jarvis_recorder.demo.private_broker import PrivateNode, _free_ports
+from jarvis_recorder.demo.node import PrivateNode, _free_ports
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
