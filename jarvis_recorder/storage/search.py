@@ -230,7 +230,7 @@ def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
     """Return the words with the most different phrases among them, then the most of them."""
     best, begin, end = (0, 0), found[0].begin, found[0].end
     behind = 0
-    for number, one in enumerate(found):
+    for number, one in enumerate(found if len(found) > 1 else ()):
         last = _behind_words(text, one.begin)
         behind = max(behind, number)
         while behind < len(found) and found[behind].end <= last:
@@ -241,8 +241,10 @@ def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
             best, begin, end = score, one.begin, max(each.end for each in held)
     words = len(WORD.findall(text, begin, end))
     first = _words_before(text, begin, max(0, _SNIPPET_WORDS - words) // 3)
-    if not WORD.search(text, _behind_words(text, first)):
-        first = _words_before(text, len(text), _SNIPPET_WORDS)
+    last = _behind_words(text, first)
+    if WORD.search(text, last):
+        return first, last
+    first = _words_before(text, len(text), _SNIPPET_WORDS)
     return first, _behind_words(text, first)
 
 
