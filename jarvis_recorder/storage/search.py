@@ -197,7 +197,7 @@ def snippet(text: str, phrases: Sequence[Phrase]) -> Snippet:
 
 
 class _Occurrence(NamedTuple):
-    """Which phrase stands where in a parted text."""
+    """The place of a phrase in a parted text."""
 
     begin: int
     phrase: int
@@ -213,7 +213,7 @@ def _occurrences(text: str, phrases: Sequence[Phrase]) -> list[_Occurrence]:
 
 
 def _places(text: str, phrase: Phrase) -> Iterator[tuple[int, int]]:
-    """Yield where a phrase stands, which may be in itself."""
+    """Yield the places of a phrase, which may overlap."""
     first, *others = phrase.words
     rest = "".join(f"[{BETWEEN}]+{re.escape(word)}" for word in others)
     behind = re.compile(rest + (f"[^{BETWEEN}]*" if phrase.is_prefix else f"(?![^{BETWEEN}])"))
