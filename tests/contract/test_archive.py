@@ -26,6 +26,8 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.storage.queries import cursors as cursors_module
 from jarvis_recorder.storage.queries import events as events_module
+from jarvis_recorder.storage.queries.conversations import TURNS as TURN_ROWS
+from jarvis_recorder.storage.queries.events import EVENTS as EVENT_ROWS
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
@@ -352,6 +354,12 @@ async def test_a_search_finds_all_words_best_first_and_shows_where(store):
     assert len((await ask(store, SearchTurns(query="power"))).turns) == 2
     assert len((await ask(store, SearchTurns(query="energie", session_id="other"))).turns) == 1
     assert (await ask(store, SearchTurns(query="power", session_id="x"))).turns == []
+
+
+def test_the_names_in_a_row_are_plain_texts():
+    """Pydantic looks through all that SQLAlchemy's kind of text has, before it takes it for one."""
+    for rows in (EVENT_ROWS, TURN_ROWS):
+        assert {type(name) for name in (*rows._plain, *rows._times, *rows._flags)} == {str}
 
 
 @settings(

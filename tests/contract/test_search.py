@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage.queries import conversations
 from jarvis_recorder.storage.sqlite import pruner
 from jarvis_recorder.storage.sqlite.admin.verify import verify
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
@@ -276,3 +277,25 @@ async def test_a_node_is_the_same_in_each_spelling(store):
         assert {event.summary for event in found} == {"one", "two"}
         assert {event.summary for event in around.events} == {"one", "two"}
     assert (await ask(store, ListEvents(node="pve9"))).events == []
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("net*", {"net", "nets", "netz", "netzwerk", "netzwerke", "netzwerker"}),
+        ("netz*", {"netz", "netzwerk", "netzwerke", "netzwerker"}),
+        ("netzw*", {"netzwerk", "netzwerke", "netzwerker"}),
+        ("netzwerk*", {"netzwerk", "netzwerke", "netzwerker"}),
+        ("netzwerker*", {"netzwerker"}),
+        ('"das netzwerk"*', {"netzwerk", "netzwerke"}),
+    ],
+)
+@pytest.mark.parametrize("most_ranked", [1_000, 0])
+async def test_a_beginning_of_any_length_is_found(store, monkeypatch, query, found, most_ranked):
+    """Among few turns, which are ranked, and among very many, where FTS5 is asked another way."""
+    monkeypatch.setattr(conversations, "_MOST_RANKED", most_ranked)
+    await say(store, "net", "nets", "ne", "netz", "das netzwerk", "das netzwerke", "netzwerker")
+
+    turns = (await ask(store, SearchTurns(query=query))).turns
+
+    assert {one.turn.content.removeprefix("das ") for one in turns} == found

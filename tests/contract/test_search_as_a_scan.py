@@ -69,13 +69,14 @@ def _said() -> list[Turn]:
 SAID: Final = _said()
 
 
-@pytest.fixture(scope="module", params=["as it is", "by every short cut"])
+@pytest.fixture(scope="module", params=["best first", "newest first", "few ends"])
 def searched(request, tmp_path_factory):
-    """A store with everything said, and the number of hits above which the newest come first."""
+    """Search everything that was said, as few and as very many turns are searched."""
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
-        if request.param == "by every short cut":
-            patch.setattr(conversations, "_MOST_RANKED", 3)
+        if request.param != "best first":
+            patch.setattr(conversations, "_MOST_RANKED", 0)
             patch.setattr(conversations, "_MOST_LOOKED_AT", 2)
+        if request.param == "few ends":
             patch.setattr(search, "_MOST_ENDS", 2)
         opened = open_store(tmp_path_factory.mktemp("said") / "recorder.db", lambda: NOW)
         store = runner.run(opened.__aenter__())
@@ -152,7 +153,7 @@ def queries(draw: st.DrawFn) -> str:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(query=queries(), session_id=st.sampled_from((None, None, "s")))
 def test_a_search_finds_what_a_scan_finds(searched, query, session_id):

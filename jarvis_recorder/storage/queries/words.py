@@ -130,7 +130,8 @@ class Parted:
     """
 
     def __init__(self, text: str) -> None:
-        self._pieces = [text] if text.isascii() else _PIECE.findall(text)
+        self._is_plain = text.isascii()
+        self._pieces = [text] if self._is_plain else _PIECE.findall(text)
         parted = [part(piece) for piece in self._pieces]
         self.text = "".join(parted)
         self._begins = [0, *itertools.accumulate(map(len, parted))]
@@ -139,28 +140,34 @@ class Parted:
 
     def place(self, begin: int, end: int) -> tuple[int, int]:
         """Return where in the original the letters stand that this part of `text` comes from."""
+        if self._is_plain:
+            return begin, end
         return self._origin(begin)[0], self._origin(end - 1)[1]
 
     def _origin(self, at: int) -> tuple[int, int]:
         number = bisect_right(self._begins, at) - 1
         begin, origin = self._begins[number], self._origins[number]
-        if self._pieces[number].isascii():
+        if number not in self._known:
+            length = self._begins[number + 1] - begin
+            self._known[number] = _letters(self._pieces[number], length)
+        if not (letters := self._known[number]):
             return origin + at - begin, origin + at - begin + 1
-        if (letters := self._known.get(number)) is None:
-            letters = self._known[number] = _letters(self._pieces[number])
         first, behind = letters[min(at - begin, len(letters) - 1)]
         return origin + first, origin + behind
 
 
-def _letters(piece: str) -> list[tuple[int, int]]:
-    """Return for each character of a parted text which ones it comes from."""
+def _letters(piece: str, parted: int) -> list[tuple[int, int]]:
+    """Return where each character of a parted text comes from, none where each is its own."""
     letters: list[tuple[int, int]] = []
-    folded = fold(piece)
-    if len(folded) == len(piece) and not _MARK.search(piece):
-        # Each stands for one: without marks there is nothing that would become less.
-        for at, character in enumerate(folded):
-            letters += [(at, at + 1)] * len(_parted[ord(character)])
-        return letters
+    if not _MARK.search(piece):
+        # Nothing becomes less, so where there are as many each stands for one.
+        if len(piece) == parted:
+            return letters
+        folded = fold(piece)
+        if len(folded) == len(piece):
+            for at, character in enumerate(folded):
+                letters += [(at, at + 1)] * len(_parted[ord(character)])
+            return letters
     for found in _LETTER.finditer(piece):
         letters += [found.span()] * len(part(found[0]))
     return letters

@@ -197,7 +197,7 @@ def snippet(text: str, phrases: Sequence[Phrase]) -> Snippet:
 
 
 class _Occurrence(NamedTuple):
-    """Which phrase stands where in a parted text."""
+    """The place of a phrase in a parted text."""
 
     begin: int
     phrase: int
@@ -213,7 +213,7 @@ def _occurrences(text: str, phrases: Sequence[Phrase]) -> list[_Occurrence]:
 
 
 def _places(text: str, phrase: Phrase) -> Iterator[tuple[int, int]]:
-    """Yield where a phrase stands, which may be in itself."""
+    """Yield the places of a phrase, which may overlap."""
     first, *others = phrase.words
     rest = "".join(f"[{BETWEEN}]+{re.escape(word)}" for word in others)
     behind = re.compile(rest + (f"[^{BETWEEN}]*" if phrase.is_prefix else f"(?![^{BETWEEN}])"))
@@ -230,7 +230,7 @@ def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
     """Return the words with the most different phrases among them, then the most of them."""
     best, begin, end = (0, 0), found[0].begin, found[0].end
     behind = 0
-    for number, one in enumerate(found):
+    for number, one in enumerate(found if len(found) > 1 else ()):
         last = _behind_words(text, one.begin)
         behind = max(behind, number)
         while behind < len(found) and found[behind].end <= last:
@@ -241,8 +241,10 @@ def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
             best, begin, end = score, one.begin, max(each.end for each in held)
     words = len(WORD.findall(text, begin, end))
     first = _words_before(text, begin, max(0, _SNIPPET_WORDS - words) // 3)
-    if not WORD.search(text, _behind_words(text, first)):
-        first = _words_before(text, len(text), _SNIPPET_WORDS)
+    last = _behind_words(text, first)
+    if WORD.search(text, last):
+        return first, last
+    first = _words_before(text, len(text), _SNIPPET_WORDS)
     return first, _behind_words(text, first)
 
 

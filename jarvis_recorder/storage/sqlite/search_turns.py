@@ -70,7 +70,9 @@ def _first(
     if not phrases:
         return []
     holding = _turns_with(params, match_one_by_one(reading.connection, phrases))
-    telling = [one for one in phrases if _may_tell(reading, one, is_only=len(phrases) == 1)]
+    # Of all turns that hold the only phrase, the count that follows is the same.
+    is_counted = len(phrases) == 1 and params.session_id is None
+    telling = [one for one in phrases if _may_tell(reading, one, is_counted=is_counted)]
     if not telling or _count(reading, holding, _MOST_RANKED + 1) > _MOST_RANKED:
         return _ids(reading, holding.order_by(_NEWEST_FIRST).limit(end))
     best_first = _turns_with(params, match(telling)).order_by(_RANK, _NEWEST_FIRST)
@@ -84,9 +86,9 @@ def _ids(reading: Reading, turns: Select[Any]) -> Sequence[int]:
     return reading.connection.execute(turns).scalars().all()
 
 
-def _may_tell(reading: Reading, phrase: Phrase, *, is_only: bool) -> bool:
+def _may_tell(reading: Reading, phrase: Phrase, *, is_counted: bool) -> bool:
     """
-    Return whether few enough turns hold a phrase to rank by it, as far as that is not seen yet.
+    Return whether few enough turns hold a phrase to rank by it; `is_counted`: the caller counts.
 
     A phrase of words that all are in a good part of the turns is taken for one of them: to find
     the few turns in which they stand together, each of those has to be looked at.
@@ -96,7 +98,7 @@ def _may_tell(reading: Reading, phrase: Phrase, *, is_only: bool) -> bool:
         _held(reading, word, _MOST_LOOKED_AT + 1) > _MOST_LOOKED_AT for word in words
     ):
         return False
-    return is_only or _held(reading, phrase, _MOST_RANKED + 1) <= _MOST_RANKED
+    return is_counted or _held(reading, phrase, _MOST_RANKED + 1) <= _MOST_RANKED
 
 
 def _held(reading: Reading, phrase: Phrase, most: int) -> int:
