@@ -73,6 +73,7 @@ _NEAR_A_TIME: Final = frozenset(
 _SHORTEST_MISSPELT: Final = 6
 _LONGEST_NAME: Final = 32
 _MOST_REMEMBERED: Final = 512
+_MOST_SETS_REMEMBERED: Final = 256
 # Of more names than these no one reads what they resemble.
 _NAMES_LOOKED_AT: Final = 64
 _TURN: Final = BODIES[Kind.TURN].fields
@@ -149,17 +150,31 @@ class _Names(NamedTuple):
     resembling: tuple[NearMiss, ...]
 
 
-def _looked_at(unknown: Document) -> tuple[str, ...]:
-    """Return the names that may be remembered: not many, and none of megabytes."""
-    if sum(map(len, unknown)) <= _MOST_REMEMBERED:
-        return tuple(unknown)
-    few = islice(unknown, _NAMES_LOOKED_AT)
-    return tuple(name for name in few if len(name) <= _LONGEST_NAME)
+_JUDGED: Final[dict[Kind, dict[tuple[str, ...], _Names]]] = {kind: {} for kind in Kind}
 
 
-@lru_cache(maxsize=256)
-def _judged(kind: Kind, names: tuple[str, ...]) -> _Names:
+def _judged(kind: Kind, unknown: Document) -> _Names:
     """Return what is known of the unknown names of a body; publishers send few sets of them."""
+    names = tuple(unknown)
+    # Looked up as they are: what they are in all is measured only where they are new.
+    found = _JUDGED[kind].get(names)
+    return _judged_anew(kind, names) if found is None else found
+
+
+def _judged_anew(kind: Kind, names: tuple[str, ...]) -> _Names:
+    """Judge names, and remember that where they are not many, and none of megabytes."""
+    if sum(map(len, names)) > _MOST_REMEMBERED:
+        return _judge(
+            kind, [name for name in names[:_NAMES_LOOKED_AT] if len(name) <= _LONGEST_NAME]
+        )
+    remembered = _JUDGED[kind]
+    if len(remembered) >= _MOST_SETS_REMEMBERED:
+        remembered.clear()
+    found = remembered[names] = _judge(kind, names)
+    return found
+
+
+def _judge(kind: Kind, names: Sequence[str]) -> _Names:
     return _Names(
         any(_field_of(kind, name) or (kind is Kind.TURN and _is_usage(name)) for name in names),
         tuple(
@@ -172,7 +187,7 @@ def _judged(kind: Kind, names: tuple[str, ...]) -> _Names:
 
 def has_other_names(kind: Kind, unknown: Document) -> bool:
     """Say whether an unknown field has a name that is read like that of a field."""
-    return _judged(kind, _looked_at(unknown)).some_are_fields
+    return _judged(kind, unknown).some_are_fields
 
 
 def name_of_cost(document: Document) -> str | None:
@@ -195,7 +210,7 @@ def near_misses(records: Sequence[Record]) -> Sequence[NearMiss]:
     for record in records:
         if record.extra is None:
             continue
-        for near in _judged(record.kind, _looked_at(record.extra)).resembling:
+        for near in _judged(record.kind, record.extra).resembling:
             if _is_empty(record, near.field):
                 before = found.get(near.field)
                 found[near.field] = (

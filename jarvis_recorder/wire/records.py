@@ -192,10 +192,12 @@ def packed(record: Record) -> Record:
 
     As objects it would take up to thirty times as much for as long as the record waits.
     """
-    kind, _, _, _, body, extra, _ = record
+    kind, message_id, timestamp, stamped, body, extra, position = record
     field = _OPEN[kind]
     value = getattr(body, field)
     if value is not None:
         # In its place: to make another body would mean to validate it again.
         object.__setattr__(body, field, to_json(value))
-    return record if extra is None else record._replace(extra=to_json(extra))
+    if extra is None:
+        return record
+    return Record(kind, message_id, timestamp, stamped, body, to_json(extra), position)
