@@ -336,7 +336,7 @@ def _attributed(method: Method, params: Params[Any], user: str) -> Params[Any]:
 
 
 def _fault(error: Exception, method: Method | None) -> Fault:
-    """Return what an caller hears of an error: nothing that only concerns the recorder."""
+    """Return what a caller hears of an error: nothing that only concerns the recorder."""
     match error:
         case NotFound():
             return Fault(Code.NOT_FOUND, str(error))

@@ -12,8 +12,7 @@ from typing import Any, Final
 import pytest
 
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.queries import conversations
-from jarvis_recorder.storage.sqlite import pruner
+from jarvis_recorder.storage.sqlite import pruner, search_turns
 from jarvis_recorder.storage.sqlite.admin.verify import verify
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
@@ -293,7 +292,7 @@ async def test_a_node_is_the_same_in_each_spelling(store):
 @pytest.mark.parametrize("most_ranked", [1_000, 0])
 async def test_a_beginning_of_any_length_is_found(store, monkeypatch, query, found, most_ranked):
     """Among few turns, which are ranked, and among very many, where FTS5 is asked another way."""
-    monkeypatch.setattr(conversations, "_MOST_RANKED", most_ranked)
+    monkeypatch.setattr(search_turns, "_MOST_RANKED", most_ranked)
     await say(store, "net", "nets", "ne", "netz", "das netzwerk", "das netzwerke", "netzwerker")
 
     turns = (await ask(store, SearchTurns(query=query))).turns

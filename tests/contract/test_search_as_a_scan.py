@@ -11,11 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jarvis_recorder.storage.queries import conversations
 from jarvis_recorder.storage.queries.words import Parted, part, words_of
-from jarvis_recorder.storage.sqlite import search
+from jarvis_recorder.storage.sqlite import search, search_turns
 from jarvis_recorder.storage.sqlite.search import Phrase, as_prefix, phrases_of, snippet
-from jarvis_recorder.storage.sqlite.store import Store, open_store
+from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import SearchTurns
@@ -74,8 +73,8 @@ def searched(request, tmp_path_factory):
     """Search everything that was said, as few and as very many turns are searched."""
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
         if request.param != "best first":
-            patch.setattr(conversations, "_MOST_RANKED", 0)
-            patch.setattr(conversations, "_MOST_LOOKED_AT", 2)
+            patch.setattr(search_turns, "_MOST_RANKED", 0)
+            patch.setattr(search_turns, "_MOST_LOOKED_AT", 2)
         if request.param == "few ends":
             patch.setattr(search, "_MOST_ENDS", 2)
         opened = open_store(tmp_path_factory.mktemp("said") / "recorder.db", lambda: NOW)
@@ -85,7 +84,7 @@ def searched(request, tmp_path_factory):
         runner.run(opened.__aexit__(None, None, None))
 
 
-async def _record(store: Store) -> None:
+async def _record(store: SqliteStore) -> None:
     records = []
     for turn in SAID:
         body = {
@@ -98,7 +97,7 @@ async def _record(store: Store) -> None:
     await store.repository.append(records, NOW)
 
 
-async def _whole_answer(store: Store, query: str, session_id: str | None) -> list:
+async def _whole_answer(store: SqliteStore, query: str, session_id: str | None) -> list:
     found, cursor = [], None
     while True:
         question = SearchTurns(query=query, session_id=session_id, cursor=cursor)
@@ -161,7 +160,7 @@ def test_a_search_finds_what_a_scan_finds(searched, query, session_id):
     ids = [one.turn.id for one in found]
 
     assert sorted(ids) == sorted(scan(query, session_id))
-    if len(ids) > conversations._MOST_RANKED:
+    if len(ids) > search_turns._MOST_RANKED:
         assert ids == sorted(ids, reverse=True)
     assert all(one.highlights for one in found)
 

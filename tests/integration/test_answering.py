@@ -9,10 +9,10 @@ from pathlib import Path
 import aio_pika
 import pika
 import pytest
-from tests.support.caller import Asker
 
 from tests.integration.test_examples import EXAMPLES, npm_ci
 from tests.support import scenario
+from tests.support.caller import Asker
 from tests.support.publisher import publish
 from tests.support.recorder import RecorderProcess, rows, wait_until
 
@@ -23,7 +23,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 
 @pytest.fixture
 async def caller(amqp_url, start_recorder):
-    """An caller in front of a recorder that answers."""
+    """A caller in front of a recorder that answers."""
     start_recorder(amqp_url).wait_for("answering")
     connection = await aio_pika.connect(amqp_url, timeout=10)
     async with connection:

@@ -182,7 +182,7 @@ async def test_returned_messages_are_counted_and_kept_from_aiormq():
 
 
 async def test_one_channel_may_receive_and_have_messages_returned():
-    """An caller's replies come by the channel that its questions go out on."""
+    """A caller's replies come by the channel that its questions go out on."""
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     replies, came_back = [], []
     reader.deliver_to(1, lambda delivery: replies.append(delivery.body))

@@ -1,4 +1,4 @@
-"""An caller that knows nothing of the recorder's own client."""
+"""A caller that knows nothing of the recorder's own client."""
 
 import asyncio
 import json
