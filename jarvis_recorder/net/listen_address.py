@@ -25,7 +25,7 @@ def host_and_port(listen: str) -> tuple[str, int]:
 
 
 def reachable_at(listen: str) -> tuple[str, int]:
-    """Return host and port to connect to from this machine; an unspecified host becomes loopback."""
+    """Return host and port to connect to locally; an unspecified address becomes loopback."""
     host, port = host_and_port(listen)
     try:
         found = ip_address(host)
