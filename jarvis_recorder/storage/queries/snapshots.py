@@ -76,7 +76,7 @@ def latest_snapshot(clock: Clock, reading: Reading, params: LatestSnapshot) -> b
 
 def snapshot_at(reading: Reading, params: SnapshotAt) -> bytes:
     """
-    Return the newest snapshot of a cluster at or before a moment.
+    Return the newest snapshot of a cluster at or before a time.
 
     Raises:
         InvalidParameter: There are several clusters, and none is named.
@@ -96,7 +96,7 @@ def _cluster(reading: Reading, params: LatestSnapshot | SnapshotAt) -> str:
 
 def snapshot_in_force(reading: Reading, cluster: str, moment: datetime, room: int) -> bytes | None:
     """
-    Return the newest snapshot of a cluster at or before a moment.
+    Return the newest snapshot of a cluster at or before a time.
 
     If it is larger than `room`, its body is left out and named in `omitted`.
     """
