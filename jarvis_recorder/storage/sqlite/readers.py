@@ -29,7 +29,7 @@ UNBOUNDED: Final = 2**62
 
 class Readers:
     """
-    Runs each read in a thread, from begin to end in one call.
+    Runs each read in a thread, from start to end in one call.
 
     Not through aiosqlite: there every statement is four calls to a thread, each of which waits
     for its turn of the event loop, and a result may need several statements.
