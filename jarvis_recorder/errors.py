@@ -1,14 +1,14 @@
-"""Everything that can go wrong, named by who acts next."""
+"""The errors raised on purpose; each says who acts next."""
 
 from typing import ClassVar
 
 
 class RecorderError(Exception):
     """
-    The root of all errors raised on purpose; `exit_code` is what the command line ends with.
+    The base of all errors raised on purpose; `exit_code` is the command line's exit code.
 
-    `code`, `path` and `hint` are those of a recorder's answer, where the error came as one:
-    the JSON-RPC code, the parameter it lies in, and what to do.
+    `code`, `path` and `hint` are set if a recorder replied with this error: the JSON-RPC
+    code, the parameter at fault, and the recorder's advice.
     """
 
     exit_code: ClassVar[int] = 1
@@ -18,13 +18,13 @@ class RecorderError(Exception):
 
 
 class ConfigurationError(RecorderError):
-    """Somebody has to change a setting, a file or a right; trying again cannot help."""
+    """A setting, a file or a permission has to be changed; trying again cannot help."""
 
     exit_code = 78
 
 
 class BrokerUnavailable(RecorderError):
-    """The broker cannot be reached or has gone away; connect again later."""
+    """The broker cannot be reached or closed the connection; connect again later."""
 
     exit_code = 69
 
@@ -33,23 +33,23 @@ class LostAtStart(BrokerUnavailable):
     """
     The broker went away before all queues were consumed.
 
-    It may have choked on a message that it cannot deliver, and gives that up only when it has
-    tried often enough: connect again at once.
+    It may have failed on a message that it cannot deliver, and gives up on that message only
+    after several attempts: connect again at once.
     """
 
 
 class NotConfirmed(RecorderError):
-    """The broker did not take a message over; publish it again later."""
+    """The broker did not confirm a message; publish it again later."""
 
     exit_code = 69
 
 
 class Undeliverable(RecorderError):
     """
-    The broker closes the connection on a message that is next in its queue.
+    The broker closes the connection instead of delivering the next message of a queue.
 
-    `position` is its place among those that were there, from 1 on. Nothing behind it can be
-    reached until it is gone.
+    `position` is the message's place in the queue, counted from 1. The messages behind it
+    cannot be reached until it is gone.
     """
 
     def __init__(self, position: int, waiting: int, error: str) -> None:
@@ -59,7 +59,7 @@ class Undeliverable(RecorderError):
 
 
 class MessageTooLarge(RecorderError):
-    """The message with its added headers does not fit what the broker takes."""
+    """The message with its added headers exceeds what the broker accepts."""
 
 
 class AnotherRecorder(RecorderError):
@@ -70,7 +70,7 @@ class AnotherRecorder(RecorderError):
 
 class StorageUnavailable(RecorderError):
     """
-    The database cannot take anything now: locked, full, read-only, an I/O error.
+    The database cannot be written or read now: locked, full, read-only, an I/O error.
 
     Nothing of the failed call is stored. Try the same records again later.
     """
@@ -80,7 +80,7 @@ class StorageUnavailable(RecorderError):
 
 class StorageUncertain(RecorderError):
     """
-    A sync to disk failed: whether the transaction is stored cannot be known.
+    A sync to disk failed: the transaction may or may not be stored.
 
     Ack nothing, end the process, and let a new one insert the same rows again.
     """
@@ -91,35 +91,35 @@ class StorageDamaged(RecorderError):
 
 
 class StorageMoved(StorageDamaged):
-    """The database file was moved or replaced while it was recorded into; as good as corrupt."""
+    """The database file was moved or replaced while in use; handle it as corrupt."""
 
 
 class NoRoom(RecorderError):
-    """A disk has too little room for what was asked; everything is as it was."""
+    """A disk has too little free space for the operation; nothing is changed."""
 
 
 class NoCopy(RecorderError):
-    """The copy could not be made, or is not what it should be; the database is as it was."""
+    """The copy could not be made, or failed its check; the database is unchanged."""
 
 
 class RecordRefused(RecorderError):
-    """The database refuses a record among those given; split and try the halves."""
+    """One of the records breaks a constraint; split and try the halves."""
 
 
 class NotFound(RecorderError):
-    """What was asked for is not there; the message says what."""
+    """The requested object does not exist; the message names it."""
 
 
 class Conflict(RecorderError):
     """
-    Something else is stored than the caller took for granted; the message says what.
+    The stored state is not the one that the caller expected; the message says how.
 
-    Nothing is changed. Read it again and decide anew.
+    Nothing is changed. Read it again, then decide again.
     """
 
 
 class InvalidParameter(RecorderError):
-    """A parameter is wrong, and `path` names it; ask something else."""
+    """A parameter is invalid, and `path` names it; the caller has to change the request."""
 
     def __init__(self, path: str, error: str) -> None:
         super().__init__(error)
@@ -128,31 +128,31 @@ class InvalidParameter(RecorderError):
 
 class DeadlineExceeded(RecorderError):
     """
-    The answer would have come too late; the work on it has ended.
+    The result would have come too late; the work on it has ended.
 
-    A change that was asked for has not been made.
+    A requested change has not been made.
     """
 
 
 class OutcomeUnknown(RecorderError):
-    """The time was over while a change was being made: read whether it is before asking again."""
+    """The deadline passed during a change: read whether it was made before trying again."""
 
 
 class Forbidden(RecorderError):
-    """The broker's user may not ask this; an administrator of the recorder can allow it."""
+    """The broker user may not call this method; an administrator of the recorder can allow it."""
 
 
 class ResultTooLarge(RecorderError):
-    """The answer would not fit one message; ask for less, and the rest by its cursor."""
+    """The result does not fit one message; request less, and the rest by its cursor."""
 
 
 class MoreRoomNeeded(ResultTooLarge):
-    """A record is larger than the room its answer was given; it is there, given more of it."""
+    """A record exists but exceeds the room given for its result; call again with more."""
 
 
 class RecorderUnavailable(RecorderError):
     """
-    The broker is there but no recorder that could answer or record; ask or publish again later.
+    The broker is up, but no recorder consumes from it; send or publish again later.
 
     Nothing is changed, and nothing is recorded.
     """
@@ -162,13 +162,13 @@ class RecorderUnavailable(RecorderError):
 
 class ReplyTimeout(RecorderError):
     """
-    No answer came in time.
+    No reply came in time.
 
-    Whether a change that was asked for has been made is unknown: read before asking again.
+    A requested change may or may not have been made: read before trying again.
     """
 
     exit_code = 69
 
 
 class ProtocolError(RecorderError):
-    """Recorder and client do not understand each other: a defect, or versions that do not fit."""
+    """Recorder and client disagree on the protocol: a defect, or incompatible versions."""

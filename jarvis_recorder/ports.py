@@ -2,7 +2,7 @@
 The interfaces between the parts. Read this first.
 
 `broker` hands deliveries to a `Sink` and settles them through a `Consumer`; `ingest`
-decodes, batches and drives; `storage` is a `Repository`. None of them knows another.
+decodes, batches and drives; `storage` provides a `Repository`. None of them imports another.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.params import Params
 
 Sink = Callable[[Delivery], None]
-"""Takes a delivery the moment it has arrived. Must not block and must not raise."""
+"""Takes each delivery as it arrives. Must not block and must not raise."""
 
 Clock = Callable[[], int]
-"""The present moment, in microseconds since the epoch."""
+"""Returns the current time in microseconds since the epoch."""
 
 
 class Consumer(Protocol):
-    """One queue being consumed on one channel; delivery tags mean something here only."""
+    """One queue consumed on one channel; delivery tags are valid on this channel only."""
 
     async def start(self, sink: Sink) -> None:
         """
         Hand every delivery to `sink` from now on.
 
         Raises:
-            ConfigurationError: The queue is missing, or the right to read it.
+            ConfigurationError: The queue is missing, or the user may not read it.
             BrokerUnavailable: The connection went away.
         """
 
@@ -44,27 +44,27 @@ class Consumer(Protocol):
         """
 
     async def reject(self, tag: int) -> None:
-        """Have the broker dead-letter a delivery whole; raises as `ack` does."""
+        """Reject a delivery, so that the broker dead-letters it unchanged; raises as `ack` does."""
 
     async def cancel(self) -> None:
         """Return once no further delivery can arrive; raises as `ack` does."""
 
     async def ready(self) -> int:
-        """Return how many messages wait to be delivered to anyone; raises as `ack` does."""
+        """Return how many messages are ready in the queue; raises as `ack` does."""
 
     async def fetch(self) -> Delivery | None:
-        """Fetch the first message, without consuming; None where there is none; raises as `ack`."""
+        """Get the first message without consuming, None from an empty queue; raises as `ack`."""
 
     async def close(self) -> None:
         """Return once the broker has read every ack, and the channel is closed."""
 
 
 class Requests(Consumer, Protocol):
-    """The queue of requests, and the way back to whoever asked."""
+    """The queue of requests, and the way back to each caller."""
 
     async def reply(self, to: str, properties: bytes, body: bytes) -> None:
         """
-        Send a reply to a queue through the default exchange; where that is gone, so is it.
+        Send a reply through the default exchange; if its queue is gone, the reply is dropped.
 
         An `ack` that follows reaches the broker after the reply.
 
@@ -74,7 +74,7 @@ class Requests(Consumer, Protocol):
 
 
 class Publisher(Protocol):
-    """Publishes on a connection of its own, so that an alarm cannot stop consuming."""
+    """Publishes on a connection of its own, so that a broker alarm cannot stop consuming."""
 
     async def publish(
         self,
@@ -89,15 +89,15 @@ class Publisher(Protocol):
         Return once the broker has taken responsibility for the message.
 
         Raises:
-            NotConfirmed: The broker refused it, or returned it because it is `mandatory` and
-                no queue takes it; try again later.
-            MessageTooLarge: It never will; the properties do not fit one frame.
+            NotConfirmed: The broker nacked it, or returned a `mandatory` message that no queue
+                takes; try again later.
+            MessageTooLarge: The properties do not fit one frame; trying again cannot help.
             BrokerUnavailable: The connection is gone; it may or may not have arrived.
         """
 
 
 class Flow(Protocol):
-    """The tap on the consuming connection: closed, the broker's bytes wait in the socket."""
+    """Flow control of the consuming connection: paused, the broker's bytes wait in the socket."""
 
     def pause(self) -> None: ...
 
@@ -105,20 +105,20 @@ class Flow(Protocol):
 
 
 class Tracer(Protocol):
-    """Tells what is done to whoever follows a message through several programs."""
+    """Exports spans, to follow a message through several programs."""
 
     def batch(self, deliveries: Iterable[Delivery], records: int) -> AbstractContextManager[None]:
-        """Span the recording of a batch, linked to where its deliveries came from."""
+        """Span the recording of a batch, linked to the spans that published its deliveries."""
 
     def request(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
-        """Span the answering of a request; give the headers that its reply carries on."""
+        """Span the handling of a request, and yield the trace headers for its reply."""
 
     def close(self) -> None:
-        """Send what has gathered."""
+        """Export the spans still held."""
 
 
 class RefusedRecord(NamedTuple):
-    """The position of a record in what was given to `append`, and why it is not stored."""
+    """A record not stored, by its position in the argument of `append`, with the reason."""
 
     position: int
     reason: Reason
@@ -127,9 +127,9 @@ class RefusedRecord(NamedTuple):
 
 class Appended(NamedTuple):
     """
-    What became of the records given to `append`.
+    The outcome of the records given to `append`.
 
-    All are stored now except the refused; `duplicates` were stored already.
+    All except the refused are now stored; `duplicates` were stored already.
     """
 
     stored: int
@@ -142,36 +142,36 @@ class Repository(Protocol):
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
         """
-        Store the records durably, each once, and return what became of each.
+        Store the records durably, each once, and return the outcome of each.
 
-        A record that is there already is skipped, so a redelivered batch is harmless;
-        one that differs from what is stored under its identity is refused, and so is one
-        that the database will not hold. The others are stored all the same.
+        A record that is already stored is skipped, so a redelivered batch is harmless. One
+        that differs from the row stored under its identity is refused, and so is one that
+        breaks a constraint. The others are stored all the same.
 
         Raises:
             StorageUnavailable: Try the same records again later. None is stored, unless one
-                had been refused before: then some of the others may be.
+                was refused before: then some of the others may be.
             StorageUncertain: Whether they are stored is unknown. End the process.
             StorageDamaged: The file is corrupt.
         """
 
 
 class Archive(Protocol):
-    """What is recorded, to those who ask and those who change it."""
+    """The recorded data, queried and changed by requests."""
 
     async def answer(self, params: Params[Any], until: float, room: int) -> bytes:
         """
-        Answer a question as JSON, in at most `room` bytes, from one snapshot of the database.
+        Execute a request and return its result as JSON, in at most `room` bytes.
 
-        A page ends when its room is used up. A question that changes something is in the
-        database, synced, when this returns; its answer is small whatever the room.
-        `until` is a time of the event loop's clock, by which this returns. What still runs then
-        is interrupted; a change that has begun is finished, and one that has not is not made.
+        A query reads one snapshot of the database, and a page ends when `room` is used up. A
+        change is committed and synced when this returns; its result is small whatever `room` is.
+        This returns by `until`, a time of the event loop's clock. A query still running then is
+        interrupted; a change that has begun is finished, and one that has not is not made.
 
         Raises:
-            NotFound, Conflict, InvalidParameter: What the caller has to hear.
-            MoreRoomNeeded: It is one record, which needs more room; ask again with more.
-            ResultTooLarge: The answer does not fit, and is no page that could end before.
+            NotFound, Conflict, InvalidParameter: To be reported to the caller.
+            MoreRoomNeeded: The result is one record larger than `room`; call again with more.
+            ResultTooLarge: The result does not fit, and is no page that could end earlier.
             DeadlineExceeded: It took too long; nothing is changed.
             OutcomeUnknown: It took too long; the change had begun.
             StorageUnavailable: Try again later; nothing is changed.
@@ -181,9 +181,9 @@ class Archive(Protocol):
 
 class StorageHealth(NamedTuple):
     """
-    The state of a database that would take a record now; sizes in bytes.
+    The state of a database that can store a record now; sizes in bytes.
 
-    `quarantined` is the damaged file that was set aside, until an operator acknowledges it.
+    `quarantined` is the directory of a damaged file set aside, until an operator acknowledges it.
     """
 
     announcements_waiting: int
@@ -194,7 +194,7 @@ class StorageHealth(NamedTuple):
 
 
 class PendingNotification(NamedTuple):
-    """A change to be told on the exchange `jarvis`; every time with the same `message_id`."""
+    """A notification for the exchange `jarvis`; each attempt carries the same `message_id`."""
 
     id: int
     routing_key: str
@@ -203,20 +203,20 @@ class PendingNotification(NamedTuple):
 
 
 class Outbox(Protocol):
-    """The changes that are committed but not yet announced, in the order they were made."""
+    """The notifications of committed changes that are not yet published, in commit order."""
 
     async def wait(self) -> None:
-        """Return once there may be something in it; at once the first time."""
+        """Return once the outbox may hold a notification; the first call returns at once."""
 
     async def waiting(self, limit: int) -> Sequence[PendingNotification]:
-        """Return the oldest announcements; raises as `Archive.answer` does."""
+        """Return the oldest notifications; raises as `Archive.answer` does."""
 
     async def announced(self, announcements: Sequence[PendingNotification]) -> None:
-        """Take out these announcements and no others; raises as `Archive.answer` does."""
+        """Remove these notifications and no others; raises as `Archive.answer` does."""
 
 
 class Store(Protocol):
-    """One open database: what records into it, answers from it and keeps it within its bounds."""
+    """One open database: records, requests and notifications, and its own maintenance."""
 
     @property
     def repository(self) -> Repository: ...
@@ -228,14 +228,14 @@ class Store(Protocol):
     def outbox(self) -> Outbox: ...
 
     async def health(self) -> StorageHealth:
-        """Return its state where it would take a record now; else raise as `append` does."""
+        """Return the state of a database that can store a record; else raise as `append` does."""
 
     async def respond(self) -> None:
-        """Return once whoever writes has had a turn, even to say that it cannot write."""
+        """Return once the database writer has responded, even if it cannot write."""
 
     async def maintain(self, stop: asyncio.Event) -> None:
         """
-        Prune, shorten the log and watch over the files until told to stop.
+        Prune, empty the write-ahead log and watch over the files until `stop` is set.
 
         Raises:
             StorageUncertain, StorageDamaged: As `Repository.append`.

@@ -1,8 +1,8 @@
 """
-What is kept for how long. Pure: rules, and what they say of a row.
+The retention rules. Pure: each decides by the facts of a row alone.
 
-An alert that nobody has resolved is never old enough to go, nor is the newest snapshot of a
-cluster: whoever asks what state it is in now gets an answer.
+An unresolved alert never expires, nor does the newest snapshot of a cluster: a request for
+the cluster's current state always has a result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,22 +16,22 @@ DAY: Final = 86_400 * 1_000_000
 HOUR: Final = 3_600 * 1_000_000
 FUTURE: Final = 15 * HOUR
 """
-How far ahead of the clock a moment may lie without being one of the future.
+The lead over the clock from which a time counts as in the future.
 
-A local time that was taken for UTC lies up to fourteen hours ahead: whatever such a publisher sends
-is in force all the same, as it is the newest there is.
+A local time taken for UTC lies up to fourteen hours ahead; what such a publisher sends
+is the newest there is, and counts as current.
 """
 UNSET: Final = 1_577_836_800_000_000
-"""The beginning of 2020, before any recorder: a clock that shows less has not been set yet, and tells nothing."""
+"""The beginning of 2020, before any recorder: a clock that shows less was never set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
     """
-    For how many days each kind is kept; 0 is for ever.
+    The days for which each kind is kept; 0 is for ever.
 
-    Of the snapshots of a cluster the last of each hour, or of each day, is kept once they are
-    as old as `snapshots_hourly_after` or `snapshots_daily_after` days.
+    Snapshots of a cluster older than `snapshots_hourly_after` or `snapshots_daily_after` days
+    are thinned to the last of each hour, or of each day.
     """
 
     events: Mapping[Severity, int] = field(default_factory=dict)
@@ -45,15 +45,15 @@ class RetentionPolicy:
         return self == RetentionPolicy(events=dict.fromkeys(self.events, 0))
 
     def event_horizon(self, now: int) -> int | None:
-        """Return before which moment an event may have to go, None where none has to."""
+        """Return the time before which an event may expire, None if none does."""
         return _before(min((days for days in self.events.values() if days), default=0), now)
 
     def turn_horizon(self, now: int) -> int | None:
-        """Return before which moment a turn has to go."""
+        """Return the time before which a turn expires, None if none does."""
         return _before(self.turns, now)
 
     def snapshot_horizon(self, now: int) -> int | None:
-        """Return before which moment a snapshot may have to go."""
+        """Return the time before which a snapshot may expire, None if none does."""
         ages = (self.snapshots_hourly_after, self.snapshots_daily_after, self.snapshots)
         return _before(min((days for days in ages if days), default=0), now)
 
@@ -61,9 +61,9 @@ class RetentionPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """
-    The bounds of a database: in time by `policy`, in bytes by the others, where 0 is none.
+    The bounds of a database: in time by `policy`, in bytes by the others, where 0 means no bound.
 
-    `budget` is what database and log may take together, `keep_free` what they leave of the disk.
+    `budget` is the most that database and log take together, `keep_free` the disk space they leave.
     """
 
     policy: RetentionPolicy = field(default_factory=RetentionPolicy)
@@ -72,11 +72,11 @@ class Bounds:
 
 
 UNBOUNDED: Final = Bounds()
-"""Everything is kept, whatever room it takes."""
+"""Keeps everything, whatever space it takes."""
 
 
 class EventFacts(NamedTuple):
-    """What decides about an event; `timestamp` in microseconds."""
+    """The facts that decide about an event; `timestamp` in microseconds."""
 
     id: int
     timestamp: int
@@ -85,14 +85,14 @@ class EventFacts(NamedTuple):
 
 
 class SnapshotFacts(NamedTuple):
-    """What decides about a snapshot; `timestamp` in microseconds."""
+    """The facts that decide about a snapshot; `timestamp` in microseconds."""
 
     id: int
     timestamp: int
 
 
 def events_to_go(events: Sequence[EventFacts], keeping: RetentionPolicy, now: int) -> list[int]:
-    """Return the ids of those that are too old."""
+    """Return the ids of the expired events."""
     horizons = {severity: _before(days, now) for severity, days in keeping.events.items()}
     return [
         event.id
@@ -107,10 +107,10 @@ def snapshots_to_go(
     snapshots: Sequence[SnapshotFacts], keeping: RetentionPolicy, now: int
 ) -> list[int]:
     """
-    Return the ids of those of one cluster that are too old, or too many.
+    Return the ids of one cluster's snapshots that are expired or thinned out.
 
-    They are in the order of their times; about the last one nothing is said, since it is not
-    known whether another follows. One of the future follows none: the newest before it stays.
+    `snapshots` are in the order of their times. The last one is never returned, as its successor
+    is not known. A snapshot in the future succeeds none: the newest before it stays.
     """
     gone = _before(keeping.snapshots, now)
     daily = _before(keeping.snapshots_daily_after, now)
@@ -129,9 +129,9 @@ def snapshots_to_go(
 
 def eviction_steps() -> Sequence[RetentionPolicy]:
     """
-    Return what goes first where there is too little room, each keeping less than the one before.
+    Return the policies to apply in turn while there is too little space, each keeping less.
 
-    The last day stays whole, whatever happens: it is what somebody is looking at.
+    The last day always stays whole: an operator may be looking at it.
     """
     thinned = RetentionPolicy(snapshots_hourly_after=1)
     sparse = replace(thinned, snapshots_daily_after=7)

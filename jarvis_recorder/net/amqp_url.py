@@ -1,4 +1,4 @@
-"""The broker's address: what is one, and how it may be shown."""
+"""The broker's URL: its check, its login method, and its form for logs."""
 
 import ipaddress
 from typing import Final
@@ -22,10 +22,10 @@ _INSTEAD: Final = {
 
 def check(url: str) -> None:
     """
-    Let pass what names a broker, and says nothing that nobody would heed.
+    Make sure that a URL names a broker and has no option that would be ignored.
 
     Raises:
-        ValueError: It does not, or its password tears it apart; never repeats it.
+        ValueError: It does not, or its password is not escaped; the message never repeats it.
     """
     try:
         address = URL(url)
@@ -43,7 +43,7 @@ def check(url: str) -> None:
 
 
 def _check_option(name: str, value: str) -> None:
-    """Refuse what would weaken the connection, and what would silently have no effect."""
+    """Refuse an option that would weaken the connection, or silently have no effect."""
     if name != "auth":
         shown = name if name.isidentifier() and len(name) <= 32 else "its option"
         raise ValueError(f"takes no {shown}: {_INSTEAD.get(name, 'leave it out')}")
@@ -53,9 +53,9 @@ def _check_option(name: str, value: str) -> None:
 
 def authenticated(url: str, *, by_certificate: bool) -> str:
     """
-    Return the address with the way to log in that fits it.
+    Return the URL with the login method that fits it.
 
-    Who shows a certificate and has no password is who the certificate says (SASL EXTERNAL).
+    With a client certificate and no password, the certificate is the login (SASL EXTERNAL).
     """
     address = URL(url)
     if "auth" in address.query or address.password or not by_certificate:
@@ -64,7 +64,7 @@ def authenticated(url: str, *, by_certificate: bool) -> str:
 
 
 def is_exposed(url: str) -> bool:
-    """Whether what goes to an address that passed `check` can be read on the way."""
+    """Return whether traffic to a URL that passed `check` can be read on the network."""
     address = URL(url)
     host = address.host or ""
     if address.scheme == "amqps" or host == "localhost":
@@ -76,6 +76,6 @@ def is_exposed(url: str) -> bool:
 
 
 def redacted(url: str) -> str:
-    """Return an address that passed `check` without its password, fit for a log."""
+    """Return a URL that passed `check` without its password, for logs."""
     address = URL(url).with_query(None).with_fragment(None)
     return str(address.with_password("***") if address.password else address)

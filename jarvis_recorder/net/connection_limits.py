@@ -1,9 +1,9 @@
 """
-Bounds on the connections of an HTTP server: how many, and how long each may take.
+Bounds on the number of an HTTP server's connections, and on the time that each may take.
 
 uvicorn bounds neither the time for a head nor that for a body, and above a limit of its own it
-answers everyone with 503. Here the connection that has kept the server waiting longest gives way
-to the newest, which is served.
+sends every client a 503. Here the connection that has kept the server waiting longest is dropped
+for the newest, which is served.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ from jarvis_recorder.net.listen_address import network_of
 HEAD_SECONDS: Final = 10.0
 BODY_SECONDS: Final = 30.0
 _TAKING_SECONDS: Final = 60.0
-"""For a reply, or for the next piece of one, to be taken."""
+"""The time for the peer to take a response, or the next piece of one."""
 _MOST_UNSENT_BYTES: Final = 64 * 1024 * 1024
 
 
 class Bounded(asyncio.Protocol):
     """
-    Mixed into a protocol of uvicorn: one connection among as many as there may be.
+    A mixin for a uvicorn protocol: one connection out of a bounded number.
 
-    uvicorn counts what is open in `connections`, closes what is idle between two requests, and
-    calls `close_if_late` by `Server`.
+    uvicorn keeps the open ones in `connections` and closes those idle between two requests;
+    `Server` calls `close_if_late`.
     """
 
     most: ClassVar[int]
     most_of_one_address: ClassVar[int]
 
-    # uvicorn's own; both of its protocols have them.
+    # Attributes that both of uvicorn's protocols have.
     config: Any
     connections: Any
     cycle: Any
@@ -76,7 +76,7 @@ class Bounded(asyncio.Protocol):
 
     @property
     def late_since(self) -> float | None:
-        """The time since which the peer owes something; None while the server is at work."""
+        """The time since which the server waits for the peer; None while the server is at work."""
         if self.stalled_since is not None:
             return self.stalled_since
         if self._owes_a_head or self._owes_a_body or self.transport.is_closing():
@@ -85,7 +85,7 @@ class Bounded(asyncio.Protocol):
 
     @property
     def _owes_a_head(self) -> bool:
-        """True while no request is under way; the rest of a body that no one read is part of it."""
+        """True while no request is under way, even if the rest of a body is still unread."""
         return self.cycle is None or bool(self.cycle.response_complete)
 
     @property
@@ -93,7 +93,7 @@ class Bounded(asyncio.Protocol):
         return bool(self.cycle.more_body) and not self.flow.read_paused
 
     def close_if_late(self, now: float) -> None:
-        """Close the connection of a peer that takes longer than it may."""
+        """Close the connection if the peer has exceeded its time."""
         since = self.late_since
         if since is None:
             return
@@ -102,14 +102,14 @@ class Bounded(asyncio.Protocol):
             if waited > _TAKING_SECONDS:
                 self.drop()
         elif self._owes_a_head:
-            # A browser that connects ahead would take a word for the reply to what it asks next.
+            # No status: a browser connecting ahead would take it for the reply to its next request.
             if waited > HEAD_SECONDS:
                 self.transport.close()
         elif waited > BODY_SECONDS:
             self.refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def refuse(self, status: HTTPStatus) -> None:
-        """Close the connection, and say why where a reply is awaited and none has begun."""
+        """Close the connection, with this status if a response is awaited and none has begun."""
         awaited = self._owes_a_head or not self.cycle.response_started
         if awaited and not self.transport.is_closing():
             self.transport.write(
@@ -119,27 +119,27 @@ class Bounded(asyncio.Protocol):
         self.transport.close()
 
     def drop(self) -> None:
-        """Close the connection at once, with all that has not been sent."""
-        # uvicorn hears of it only in the next turn of the loop; until then it would count.
+        """Close the connection at once and discard unsent data."""
+        # uvicorn notices only in the next turn of the loop; until then it would count.
         self.connections.discard(self)
         self.transport.abort()
 
     @property
     def is_known(self) -> bool:
-        """False while the request under way is of no one who has shown a token."""
+        """False while the client of the current request has not shown a valid token."""
         return True
 
     @property
     def rank(self) -> tuple[bool, float] | None:
-        """The place in the order in which connections give way; None for one that does not."""
+        """The place in the order in which connections are dropped; None for one that is kept."""
         if (late_since := self.late_since) is not None:
             return False, late_since
         return None if self.is_known else (True, self._since)
 
     def _make_room(self) -> None:
-        # Each descriptor that connections leave over is one for the broker and the page's files.
+        # At most half of the file descriptors: the others are for the broker and the page's files.
         most = min(self.most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-        # Behind proxies that are trusted one address is everyone's: they have to bound it.
+        # Behind trusted proxies all clients may share one address: the proxies have to bound them.
         most_of_one = most if self.config.proxy_headers else self.most_of_one_address
         if len(self.connections) > most_of_one:
             mine = [one for one in self.connections if one.address == self.address]
@@ -153,7 +153,7 @@ class Bounded(asyncio.Protocol):
         giving_way = [(rank, one) for rank, one in ranked if rank is not None]
         if not giving_way:
             self.drop()
-        # Some for those who come next, too: each time all are looked at.
+        # Also some for the next connections, since each time all are compared.
         for _, one in heapq.nsmallest(1 + most // 16, giving_way, key=itemgetter(0)):
             one.drop()
 

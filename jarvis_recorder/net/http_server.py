@@ -1,4 +1,4 @@
-"""The HTTP servers' common part: a socket of their own, bounds, no say in signals or logs."""
+"""The common part of the HTTP servers: listening sockets and bounds; signals are not handled."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from jarvis_recorder.net.listen_address import host_and_port
 
 
 class Server(uvicorn.Server):
-    """A server that leaves the signals to the process, and closes what takes too long."""
+    """A server that leaves signals to the process, and closes connections that take too long."""
 
     def __init__(self, application: Any, protocol: type[Bounded], **options: Any) -> None:
         super().__init__(
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        # uvicorn's `callback_notify` goes by the wall clock, and rests while that is set back.
+        # uvicorn's `callback_notify` uses the wall clock, and pauses after that is set back.
         if counter % 10 == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
@@ -49,10 +49,10 @@ def listening(
     setting: str, address: str, hint: str = "name another HOST:PORT"
 ) -> Iterator[socket.socket]:
     """
-    Give a socket that listens on the address that a setting names.
+    Yield a socket that listens on the address in a setting.
 
     Raises:
-        ConfigurationError: It cannot be had; the message ends with the hint.
+        ConfigurationError: The address cannot be used; the message ends with the hint.
     """
     host, port = host_and_port(address)
     try:

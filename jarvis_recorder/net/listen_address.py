@@ -1,4 +1,4 @@
-"""Addresses that are listened on, and those of peers."""
+"""Addresses to listen on, and addresses of peers."""
 
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -8,10 +8,10 @@ _LONGEST_NAME: Final = 64
 
 def host_and_port(listen: str) -> tuple[str, int]:
     """
-    Return the two parts of `HOST:PORT`; an IPv6 address has to be in brackets.
+    Split `HOST:PORT`; an IPv6 address has to be in brackets.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It has another form.
     """
     host, _, port = listen.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -25,7 +25,7 @@ def host_and_port(listen: str) -> tuple[str, int]:
 
 
 def reachable_at(listen: str) -> tuple[str, int]:
-    """Return where on this machine to ask what listens on an address that may be any."""
+    """Return host and port to connect to locally; an unspecified address becomes loopback."""
     host, port = host_and_port(listen)
     try:
         found = ip_address(host)
@@ -38,9 +38,9 @@ def reachable_at(listen: str) -> tuple[str, int]:
 
 def network_of(host: str) -> str:
     """
-    Return what counts as one peer: an IPv4 address, or the /64 that one has of IPv6.
+    Return the network that counts as one peer: an IPv4 address, or the /64 of an IPv6 address.
 
-    Anything else, as a proxy may send it, is itself.
+    Any other text, as a proxy may send it, is returned itself, cut to 64 characters.
     """
     try:
         found = ip_address(host)

@@ -1,4 +1,4 @@
-"""What a connection by TLS is checked with and shown by."""
+"""The files for TLS connections to the broker."""
 
 import ssl
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from jarvis_recorder.errors import ConfigurationError
 @dataclass(frozen=True)
 class Tls:
     """
-    Files in PEM: whom to trust, and who we are.
+    PEM files of the trusted authorities and of the client certificate.
 
     Without `ca_file` the authorities of the system are trusted. `cert_file` and `key_file` are
-    the client certificate, for a broker that wants one; a file with both needs no `key_file`.
+    the client certificate, for a broker that requires one; a file with both needs no `key_file`.
     """
 
     ca_file: Path | str | None = None
@@ -23,10 +23,10 @@ class Tls:
 
     def context(self) -> ssl.SSLContext:
         """
-        Return what checks the broker's certificate and its host name, the files read anew.
+        Read the files and return a context that checks the broker's certificate and host name.
 
         Raises:
-            ConfigurationError: A file is missing, unreadable or not what it should be.
+            ConfigurationError: A file is missing, unreadable or invalid.
         """
         for name in ("ca_file", "cert_file", "key_file"):
             _require_readable(name, getattr(self, name))

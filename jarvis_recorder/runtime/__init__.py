@@ -1,1 +1,1 @@
-"""The process: its event loop and signals, its log, its user, its supervisor."""
+"""The process: its event loop and signals, its log, its user and its service manager."""

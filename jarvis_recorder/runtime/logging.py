@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, TextIO
 
 import structlog
 
-# aiormq logs whole frames at debug, payloads and passwords included, and reports by itself
-# what reaches us as an exception anyway.
+# aiormq logs whole frames at debug, with payloads and passwords, and also logs errors that
+# reach the recorder as exceptions anyway.
 _SILENCED: Final = (
     "aiormq",
     "aio_pika",
@@ -20,7 +20,7 @@ _SILENCED: Final = (
 )
 
 
-# Those of syslog; see sd-daemon(3).
+# Syslog's priorities; see sd-daemon(3).
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4}
 _ERROR: Final = 3
 
@@ -33,7 +33,7 @@ def configure(
     """
     Send log lines of this level and above to `stream`, standard error by default.
 
-    Where that is the journal, JSON lines carry their priority in front.
+    If that is the journal, each JSON line begins with its priority.
     """
     out = stream or sys.stderr
     console = form == "console" or (form == "auto" and out.isatty())
@@ -61,12 +61,12 @@ def configure(
 
 
 def priority(level: str, stream: TextIO) -> str:
-    """Return what the journal takes a line's priority from; nothing where it does not read."""
+    """Return the prefix that gives a line its priority in the journal, else an empty text."""
     return f"<{_PRIORITIES.get(level, _ERROR)}>" if _is_journal(stream) else ""
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """Whether systemd connects this stream with the journal; see systemd.exec(5)."""
+    """Return whether systemd connects this stream to the journal; see systemd.exec(5)."""
     journal = os.environ.get("JOURNAL_STREAM")
     if not journal:
         return False

@@ -1,8 +1,8 @@
 """
-Acting as the owner of a directory, where root would act there for somebody else.
+File access as the owner of a directory, for root in a directory of another user.
 
-Whoever owns a directory decides what a name in it leads to. Root that opens, truncates or gives
-away a file by such a name does so to any file its owner has put a link to.
+The owner of a directory decides which file a name in it leads to. If root opens, truncates or
+gives away a file by such a name, the owner can link the name to any file of the system.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _MOST_LINKS: Final = 40
 
 
 class _Identity(NamedTuple):
-    """The rights that the process acts with."""
+    """The user and groups whose rights the process uses."""
 
     uid: int
     gid: int
@@ -34,13 +34,13 @@ class _Identity(NamedTuple):
 @contextlib.contextmanager
 def acting_for(path: Path) -> Iterator[None]:
     """
-    Act with the rights of whoever owns the way to a file, and no more, while entered.
+    Act inside with the rights of the user who owns the path to a file, and no more.
 
-    Only root can and has to. It may be entered for another file inside, and is of the whole
-    process: nothing else may be under way in another thread that needs root's rights.
+    For other users than root this does nothing. It can be nested for another file. It affects the
+    whole process: no other thread may need root's rights meanwhile.
 
     Raises:
-        ConfigurationError: Root may not become that user here; says what to do.
+        ConfigurationError: Root may not become that user here; the message says what to do.
     """
     if _ROOT not in os.getresuid():
         yield
@@ -61,7 +61,7 @@ def acting_for(path: Path) -> Iterator[None]:
 
 
 def as_owner(work: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
-    """Have a function act for the path that is its first argument."""
+    """Wrap a function so that it acts for the path in its first argument."""
 
     @functools.wraps(work)
     def acting(path: Path, /, *arguments: P.args, **options: P.kwargs) -> T:
@@ -73,10 +73,10 @@ def as_owner(work: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Pa
 
 def resolved(path: Path) -> Path:
     """
-    Return the one true path of a file, which is the same user's to decide about as the given.
+    Return the path of a file without links; the same user controls it as the given path.
 
     Raises:
-        ConfigurationError: Root would follow a link of another user's to what is not theirs.
+        ConfigurationError: A link of another user would lead root to a file that is not theirs.
     """
     true = path.resolve()
     with acting_for(path):
@@ -92,14 +92,14 @@ def resolved(path: Path) -> Path:
 def _owner_as_root_sees(path: Path) -> _Identity:
     with contextlib.suppress(PermissionError):
         return _owner(path)
-    # The way may lead where the user acted for so far cannot see. Otherwise that user's rights are
-    # all that is needed, and no other thread finds itself with root's.
+    # The current user cannot read part of the path. Root's rights are taken only then, so that no
+    # other thread has them for a while without need.
     os.seteuid(_ROOT)
     return _owner(path)
 
 
 def _owner(path: Path) -> _Identity:
-    """Return who, besides root, can change the way to a file first; root where no one can."""
+    """Return the first user on the path who, besides root, can change it; else root."""
     here, ahead, links = Path("/"), deque(path.absolute().parts[1:]), _MOST_LINKS
     while True:
         about = here.stat()
@@ -129,14 +129,14 @@ def _identity(about: os.stat_result) -> _Identity:
     try:
         user = pwd.getpwuid(about.st_uid)
     except KeyError:
-        # Never root's own group: what it may write is not this user's.
+        # Never root's own group: this user may not write the files of that.
         gid = about.st_gid or about.st_uid
         return _Identity(about.st_uid, gid, (gid,))
     return _Identity(user.pw_uid, user.pw_gid, tuple(os.getgrouplist(user.pw_name, user.pw_gid)))
 
 
 def _is_mapped(uid: int) -> bool:
-    """Whether there is such a user in this namespace: an owner outside of it shows as another."""
+    """Return whether a user id is mapped in this namespace; an owner outside shows as another."""
     with contextlib.suppress(OSError):
         ranges = (line.split() for line in Path("/proc/self/uid_map").read_text().splitlines())
         return any(int(first) <= uid < int(first) + int(count) for first, _, count in ranges)
@@ -150,7 +150,7 @@ def _current() -> _Identity:
 def _become(identity: _Identity) -> None:
     if identity[:2] == (os.geteuid(), os.getegid()):
         return
-    # Only root may change groups; so the way leads over root, from one user to the next.
+    # Only root may change groups, so the process becomes root between two users.
     os.seteuid(_ROOT)
     os.setgroups(identity.groups)
     os.setegid(identity.gid)

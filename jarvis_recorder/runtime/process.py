@@ -1,4 +1,4 @@
-"""Beginning and end of the process: which loop runs it, and what stops it."""
+"""The start and stop of the process: its event loop, memory settings and signals."""
 
 import asyncio
 import contextlib
@@ -17,28 +17,28 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# How long a thread that wants Python's lock waits before it asks the running one for it. The
-# loop decodes while SQLite's thread commits; at the default of 5 ms each hand-over costs more
-# than a thousand decoded messages.
+# The time a thread waits for the GIL before it requests it from the running one. The loop
+# decodes while SQLite's thread commits; at the default of 5 ms each switch costs more than a
+# thousand decoded messages.
 _SWITCH_SECONDS: Final = 0.0005
 
-# Deliveries make no cycles, but thousands of them alive at once look to the collector like a
-# reason to search for some, over and over.
+# Deliveries make no cycles, but thousands of them alive at once would start the collector over
+# and over.
 _COLLECT_AFTER_ALLOCATIONS: Final = 50_000
 
-# glibc's M_MMAP_THRESHOLD, and from which size on a block is given back the moment it is free.
-# Left alone the bound grows to the largest block there was, and what lies below is kept.
+# glibc's M_MMAP_THRESHOLD, and the size from which a block is returned as soon as it is free.
+# By default the threshold grows to the largest block so far, and smaller ones are kept.
 _M_MMAP_THRESHOLD: Final = -3
 _GIVEN_BACK_BYTES: Final = 1024 * 1024
-# M_ARENA_MAX. Left alone each thread has a heap of its own, and each keeps what its largest
-# message left behind.
+# M_ARENA_MAX. By default each thread has a heap of its own, and each keeps the memory of its
+# largest message.
 _M_ARENA_MAX: Final = -8
 _HEAPS: Final = 2
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run the process's main coroutine, on uvloop where that is installed."""
-    # systemd's watchdog ends a process that hangs with SIGABRT: say where it hung.
+    """Run the process's main coroutine, on uvloop if that is installed."""
+    # systemd's watchdog ends a hanging process with SIGABRT: print where it hung.
     faulthandler.enable()
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
@@ -57,14 +57,14 @@ def _keep_heaps_small() -> None:
 
 
 def give_memory_back() -> None:
-    """Return to the system what was freed; it takes some tens of milliseconds, without the lock."""
+    """Return freed memory to the system; takes some tens of milliseconds without the GIL."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.asynccontextmanager
 async def in_turn(lock: asyncio.Lock, seconds: float) -> AsyncIterator[None]:
-    """Hold a lock; where others keep it for longer than `seconds`, continue without it."""
+    """Hold a lock; if others keep it for longer than `seconds`, continue without it."""
     is_held = False
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -101,7 +101,7 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def first_of(stop: asyncio.Event, *futures: asyncio.Future[Any]) -> None:
-    """Return when one of these is done, or the process is told to stop."""
+    """Return once one of the futures is done or `stop` is set."""
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({stopping, *futures}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,12 +110,12 @@ async def first_of(stop: asyncio.Event, *futures: asyncio.Future[Any]) -> None:
 
 
 async def unless_stopped(stop: asyncio.Event, opening: Coroutine[Any, Any, T]) -> T | None:
-    """Return what opens, or None where the process is told to stop before it has."""
+    """Return the result of `opening`, or None if `stop` is set before it is done."""
     task = asyncio.create_task(opening)
     try:
         await first_of(stop, task)
     finally:
-        # Also where this itself is cancelled: nothing may go on opening behind our back.
+        # Also if this call is cancelled: `opening` must not continue unattended.
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -123,7 +123,7 @@ async def unless_stopped(stop: asyncio.Event, opening: Coroutine[Any, Any, T]) -
 
 
 async def raise_first(*futures: asyncio.Future[Any]) -> None:
-    """Raise what any of these that are done has ended with."""
+    """Raise the exception of the first future that is done and has one."""
     for future in futures:
         if future.done():
             await future

@@ -1,4 +1,4 @@
-"""What systemd is told, and what it wants to hear: the protocol of sd_notify(3)."""
+"""Notifications to systemd, and its watchdog interval: the protocol of sd_notify(3)."""
 
 import os
 import socket
@@ -10,13 +10,13 @@ log = structlog.get_logger(__name__)
 
 
 class ServiceManager:
-    """Whoever started this process and listens to it; where nobody does, nothing is said."""
+    """The service manager that started this process; without one nothing is sent."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._heard = True
         self.watchdog_seconds = _watchdog_seconds(environ)
-        """How often it wants to hear `WATCHDOG=1` at least; None where it does not."""
+        """The longest interval between two `WATCHDOG=1`; None if the watchdog is off."""
 
     @property
     def listens(self) -> bool:
@@ -24,9 +24,9 @@ class ServiceManager:
 
     def tell(self, **facts: object) -> bool:
         """
-        Send facts such as `READY=1` together; return whether they were taken.
+        Send facts such as `READY=1` in one datagram; return whether it was sent.
 
-        Never raises and never waits: a manager that does not listen must not stop the recorder.
+        Never raises and never waits: an unreachable manager must not stop the recorder.
         """
         if not self._address:
             return False
@@ -44,12 +44,12 @@ class ServiceManager:
 
 
 def _address(name: str) -> str:
-    """Return what a socket can send to; `@` stands for the NUL of the abstract namespace."""
+    """Return the socket's address; `@` stands for the NUL of the abstract namespace."""
     return f"\0{name[1:]}" if name.startswith("@") else name
 
 
 def _printable(text: str) -> str:
-    """Return one line that no terminal acts on: it may quote what some broker answered."""
+    """Return one line without control characters: it may quote a reply of the broker."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 

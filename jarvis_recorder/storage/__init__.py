@@ -1,1 +1,1 @@
-"""The database. The only room that knows SQL."""
+"""The database: the only package that knows SQL."""

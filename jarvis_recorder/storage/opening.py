@@ -19,16 +19,16 @@ _ACKNOWLEDGE: Final = "jarvis-recorder db acknowledge"
 
 async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaitable[None]]) -> None:
     """
-    Open the database, migrated where needed, and return once `use` has.
+    Open the database, migrated where needed, and return once `use` has returned.
 
-    A damaged one is set aside where the settings say so, and `use` is called again with a new
-    one: the broker delivers again whatever was not committed.
+    If the settings say so, a damaged database is set aside and `use` is called again with a new
+    one; the broker redelivers what was not committed.
 
     Raises:
         AnotherRecorder: Another process holds it.
-        ConfigurationError: It is no database of the recorder's, or a newer one.
+        ConfigurationError: The file is not a recorder database, or belongs to a newer version.
         StorageUnavailable: It is locked, or cannot be read or written.
-        StorageDamaged: It is corrupt, and the settings say to stop then.
+        StorageDamaged: It is corrupt, and `store.on_corruption` is "stop".
     """
     settings = loaded.settings
     path = sqlite_path(loaded)

@@ -1,4 +1,4 @@
-"""The schema of a database file: which it has, and how it gets the newest."""
+"""The schema revision of a database, compared with the one this code needs."""
 
 from enum import StrEnum
 from typing import Final
@@ -11,13 +11,13 @@ from jarvis_recorder.errors import ConfigurationError
 log = structlog.get_logger(__name__)
 
 HEAD: Final = "0005"
-"""The revision this code works with. A test holds it against the migrations."""
+"""The revision this code works with. A test compares it with the migrations."""
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", HEAD)
 
 
 class SchemaAge(StrEnum):
-    """What a database file holds."""
+    """The age of a database's schema, seen from this code."""
 
     NOTHING = "nothing"
     CURRENT = "current"
@@ -29,7 +29,7 @@ def current_revision(connection: Connection) -> str | None:
     Return the revision a database is at, None for an empty one.
 
     Raises:
-        ConfigurationError: It is not the recorder's, or of the system before the recorder.
+        ConfigurationError: It is not a recorder database, or belongs to the legacy system.
     """
     tables = set(inspect(connection).get_table_names())
     if "alembic_version" in tables:
@@ -49,10 +49,10 @@ def current_revision(connection: Connection) -> str | None:
 
 def judge(revision: str | None) -> SchemaAge:
     """
-    Return how a revision stands to this code.
+    Compare a revision with the one this code works with.
 
     Raises:
-        ConfigurationError: It is newer than this code, which could only damage it.
+        ConfigurationError: It is unknown here, so from a newer version; writing would damage it.
     """
     if revision is None:
         return SchemaAge.NOTHING

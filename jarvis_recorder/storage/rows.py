@@ -31,7 +31,7 @@ def _event_row(record: Record, recorded_at: int) -> Row:
         _json(event.details),
         _json(extra),
         recorded_at,
-        # None where it is empty: an event that names no cluster.
+        # Empty means that the event names no cluster.
         event.cluster or None,
     )
 
@@ -80,7 +80,7 @@ def _json(value: Any) -> str | None:
 
 
 class RowShape(NamedTuple):
-    """How records of one kind become rows: the columns that `make` fills, in its order."""
+    """The table for records of one kind, and the columns that `make` fills, in its order."""
 
     table: Table
     columns: tuple[str, ...]
@@ -88,7 +88,7 @@ class RowShape(NamedTuple):
 
 
 def _columns(table: Table, left_out: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the columns in the table's order, which is the one an INSERT is compiled in."""
+    """Return the columns in the table's order, the order in which an INSERT is compiled."""
     return tuple(column.name for column in table.columns if column.name not in ("id", *left_out))
 
 
@@ -103,10 +103,10 @@ SHAPES: Final = {
 
 def insert_statement(shape: RowShape, rows: int) -> str:
     """
-    Return SQLite's statement that inserts so many rows and skips those that are there.
+    Return SQLite's statement that inserts `rows` rows and skips those already stored.
 
-    Many rows in one statement, because SQLite then works through them without the
-    interpreter: row by row, each must win Python's lock back from the receiving side.
+    With many rows in one statement SQLite works through them without the interpreter; one
+    by one, each row would have to win the GIL back from the receiving thread.
     """
     values: list[dict[str, Any]] = [
         {column: bindparam(f"{column}_{number}") for column in shape.columns}
@@ -117,5 +117,5 @@ def insert_statement(shape: RowShape, rows: int) -> str:
 
 
 def flat(rows: list[Row]) -> Row:
-    """Return the parameters of many rows as one."""
+    """Concatenate the parameters of many rows."""
     return tuple(chain.from_iterable(rows))

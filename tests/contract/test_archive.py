@@ -1,4 +1,4 @@
-"""What an archive promises to those who ask and those who change."""
+"""The contract of an archive: queries and changes."""
 
 import asyncio
 import contextlib
@@ -191,7 +191,7 @@ def matches(row: Any, filters: dict[str, Any]) -> bool:
 )
 @given(some_events(), FILTERS, st.integers(1, 7), st.integers(1, 5))
 def test_the_pages_together_are_what_the_filters_choose(tmp_path, bodies, filters, limit, bound):
-    """However small the pages, and however few events one call looks through."""
+    """With pages and a read limit of any size."""
     path = tmp_path / f"{time.monotonic_ns()}.db"
 
     async def agree() -> None:
@@ -220,7 +220,7 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(store, cursor):
 
 @pytest.mark.parametrize("position", [b"5", b"{}", b"null", b'[1,"2"]', b"[1]"])
 async def test_a_cursor_that_somebody_made_up_is_refused(store, position):
-    """The digest keeps no secret: whoever reads the code can make a cursor that fits it."""
+    """The digest is no secret: any reader of the code can make a cursor with a valid one."""
     made_up = urlsafe_b64encode(cursors_module._digest(ListEvents(), position) + position).decode()
     with pytest.raises(InvalidParameter, match="begin again without a cursor"):
         await ask(store, ListEvents(cursor=made_up.rstrip("=")))
@@ -597,7 +597,7 @@ async def test_questions_that_scan_keep_no_other_waiting(store, scan):
 
 
 async def test_an_answer_that_is_an_error_costs_no_connection(store):
-    """A conflict is rolled back; what else goes wrong leaves a connection nobody can trust."""
+    """A conflict is only rolled back; after other errors the connection cannot be trusted."""
     writer = store.repository._writer
     before = await writer.run(driver_of)
 
@@ -615,7 +615,7 @@ async def test_an_answer_that_is_an_error_costs_no_connection(store):
 
 @contextlib.asynccontextmanager
 async def writing(store, statement="SELECT 1"):
-    """Hold a transaction open that has run a statement."""
+    """Keep a transaction with one executed statement open."""
     begun, over = threading.Event(), threading.Event()
 
     def work(connection):
@@ -723,7 +723,7 @@ async def test_readers_cannot_write(store):
     ],
 )
 async def test_no_list_reads_the_whole_table(store, filters):
-    """Every statement goes along an index, and none is sorted but where times are equal."""
+    """Every statement follows an index, and nothing is sorted except rows of equal times."""
     plans = await plans_of(
         store, lambda c: events_module.list_events(clock, c, ListEvents(**filters))
     )
@@ -734,7 +734,7 @@ async def test_no_list_reads_the_whole_table(store, filters):
 
 @pytest.mark.parametrize("others", [{}, {"severity": "critical"}, {"since": START}])
 async def test_open_alerts_are_looked_for_among_themselves(store, others):
-    """However many events there are beside them."""
+    """Other events cost nothing, however many there are."""
     question = ListEvents(type="alert", resolved=False, **others)
     plans = await plans_of(store, lambda c: events_module.list_events(clock, c, question))
 
@@ -744,7 +744,7 @@ async def test_open_alerts_are_looked_for_among_themselves(store, others):
 
 
 async def plans_of(store: SqliteStore, read: Any) -> list[str]:
-    """Return the steps of the plan of every statement that a question runs."""
+    """Return the plan steps of every statement that a request runs."""
     ran: list[tuple[str, Any]] = []
     readers = store.archive._readers
 
@@ -766,7 +766,7 @@ async def plans_of(store: SqliteStore, read: Any) -> list[str]:
 
 
 async def test_taking_out_what_was_announced_twice_takes_nothing_else(store):
-    """The ids of an empty outbox begin again: a second announcer must not take what is new."""
+    """Ids begin again in an empty outbox: a second publisher must not remove new ones."""
     await ask(store, SetPreference(key="a", value="1"))
     announced = await store.outbox.waiting(9)
     await store.outbox.announced(announced)

@@ -1,4 +1,4 @@
-"""The measurement of searches, small."""
+"""The search benchmark on a small database."""
 
 from bench import search
 from jarvis_recorder.storage.sqlite.admin.verify import verify

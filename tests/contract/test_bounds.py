@@ -1,4 +1,4 @@
-"""No question costs more memory, or takes more time, than it is allowed."""
+"""No request takes more memory or time than it is allowed."""
 
 import asyncio
 import decimal
@@ -65,9 +65,9 @@ MOMENT = to_datetime(NOW)
 FIRST, LAST = to_datetime(EARLIEST), to_datetime(LATEST)
 MEBIBYTE = 1024 * 1024
 ROOM = MEBIBYTE
-# What one question may take besides the answer: a connection, a statement, a row.
+# The memory one request may take besides its result: a connection, a statement, a row.
 MOST_MEMORY = 12 * MEBIBYTE
-# Thirty times as large in objects as in text.
+# Parsed into objects, thirty times the size of the text.
 EMPTY_LISTS = "[" + "[]," * 350_000 + "0]"
 
 
@@ -83,7 +83,7 @@ async def store(path):
 
 
 def insert(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
-    """Put rows into a table as they would stand there, quicker than by recording them."""
+    """Insert rows into a table as they would be stored, faster than by recording them."""
     columns = list(rows[0])
     places = ", ".join(f":{name}" for name in columns)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -134,7 +134,7 @@ async def pages(store: SqliteStore, kind: type, **params: Any) -> list[Any]:
 
 
 async def test_a_page_ends_when_its_room_is_used_up(store, path):
-    """Sixty results of a tool, of 30 KB each, come in as many pages as it takes."""
+    """Sixty tool results of 30 KB each come in as many pages as needed."""
     result = json.dumps({"result": "l" * 30_000})
     insert(path, "events", [event(number, details=result) for number in range(60)])
 
@@ -191,7 +191,7 @@ async def put_snapshot(store: SqliteStore, body: dict[str, Any]) -> None:
 
 
 async def test_a_change_is_answered_however_large_the_event_is(store, path):
-    """An error about the size would be taken for a failure, though the change is made."""
+    """An error about the size would be taken for a failure, although the change is made."""
     insert(path, "events", [event(1, details=EMPTY_LISTS)])
     details = "x" * (2 * MEBIBYTE)
 
@@ -239,7 +239,7 @@ QUESTIONS = {
 
 @pytest.fixture(scope="module")
 def worst(tmp_path_factory):
-    """A database of everything that could be recorded at its worst for who reads it."""
+    """A database of the records that cost a reader most."""
     path = tmp_path_factory.mktemp("worst") / "recorder.db"
 
     async def fill() -> None:
@@ -292,7 +292,7 @@ async def test_an_answer_keeps_within_its_room_or_is_refused(store, path, name, 
 
 
 async def test_a_deadline_is_kept_whatever_the_thread_does(store):
-    """Python between two rows is not interrupted by SQLite."""
+    """SQLite does not interrupt Python code between two rows."""
     loop = asyncio.get_running_loop()
     free = threading.Event()
     began = loop.time()
@@ -321,7 +321,7 @@ async def test_who_reads_row_by_row_stops_at_the_end_of_the_time(store, path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
 async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(store):
-    """Four readers that compute would keep the event loop from its turn for a second."""
+    """Four computing readers would keep the event loop from running for a second."""
 
     def niceness(_: object = None) -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
@@ -331,7 +331,7 @@ async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(store):
 
 
 async def test_a_change_that_is_being_made_at_its_deadline_is_told_as_unknown(store, monkeypatch):
-    """It is finished all the same; its caller is not kept waiting for the disk."""
+    """It is finished all the same, but its caller does not wait for the disk."""
     free = threading.Event()
 
     def slowly(connection: Connection, question: SetPreference, now: int) -> bytes:
@@ -373,7 +373,7 @@ tokens = st.none() | st.integers(0, 2**63 - 1)
     )
 )
 def test_usage_is_added_exactly_whatever_it_is(tmp_path_factory, used):
-    """Costs of ninety digits, and tokens that together exceed 64 bits."""
+    """Includes costs of ninety digits, and token sums beyond 64 bits."""
     path = tmp_path_factory.mktemp("usage") / "recorder.db"
     rows = [
         turn(

@@ -1,4 +1,4 @@
-"""Two clusters on one broker: what is of one is never shown as the other's."""
+"""Two clusters on one broker: data of one is never shown as the other's."""
 
 import json
 import sqlite3
@@ -47,7 +47,7 @@ def summaries(events):
 
 
 async def put_two(store):
-    """Have two clusters record a snapshot and an event each, and one event name no cluster."""
+    """Record a snapshot and an event for each of two clusters, and an event without a cluster."""
     await put(store, snapshot("home", of="home"), snapshot("lab", 1, of="lab"), topic=SNAPSHOTS)
     await put(
         store,

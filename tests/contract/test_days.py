@@ -1,4 +1,4 @@
-"""Days of a time zone: of 23, 24 and 25 hours, and each event and turn in its own."""
+"""Days of a time zone have 23, 24 or 25 hours, and each event and turn is in its own."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from tests.contract.test_archive import TURNS, clock, event, put, turn
 from tests.support.archive import ask
 
 DAY = 86_400
-# Where the clocks change: at two, at midnight, over midnight, by half an hour, by a whole day, not.
+# Clock changes at two, at midnight, over midnight, by half an hour, by a whole day, and none.
 CHANGES = [
     ("Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC)),
     ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
@@ -35,7 +35,7 @@ async def store(tmp_path):
 
 
 def around(change):
-    """Return moments of four days around a change of the clocks, close together near it."""
+    """Return times of four days around a clock change, close together near it."""
     near = [
         change + timedelta(minutes=15 * n, seconds=side) for n in range(-8, 9) for side in (-1, 0)
     ]

@@ -1,4 +1,4 @@
-"""What pruning takes out of a real file, and what it leaves."""
+"""Pruning of a real file: the rows it deletes, and those it keeps."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def test_events_go_by_age_and_severity_but_for_open_alerts(store, path):
     for number in range(2_400):
         severity = SEVERITIES[number % 4]
         kind = ("alert", "status", "metric")[number % 3]
-        # Many of one moment: a page must end and begin between them.
+        # Many of one time: a step must end between them and the next continue there.
         records.append(event(number, (number // 800) * 10 * DAY, severity, kind))
     await store.repository.append(records, NOW)
     await store.writer.run(

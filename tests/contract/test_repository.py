@@ -1,4 +1,4 @@
-"""What a repository promises, kept by SQLite and by the fake that stands in for it."""
+"""The contract of a repository, kept by SQLite and by the fake."""
 
 import asyncio
 import json
@@ -110,7 +110,7 @@ async def test_where_the_body_has_no_time_identity_alone_decides(repository):
 
 
 async def test_a_stamped_record_and_a_dated_one_may_be_the_same(repository):
-    """The identity came from a property once and from the body the other time."""
+    """The first one's identity came from a property, the other's from the body."""
     dated = record(event(1, id="a"))
     stamped = record(event(1, id="a", timestamp=None), received_at=dated.timestamp)
 
@@ -212,7 +212,7 @@ async def test_snapshots_are_compressed_and_read_back(sqlite, path):
 
 @pytest.fixture
 def unwilling(repository, path):
-    """A repository that will hold no event with the summary `bad`."""
+    """A repository that refuses events with the summary `bad`."""
     if isinstance(repository, FakeRepository):
         repository.unwanted = {"bad"}
         return repository
@@ -273,7 +273,7 @@ small_events = st.builds(
 
 
 def test_sqlite_and_the_fake_agree_on_everything(path):
-    """Any batches of records that are alike in part: the same counts, the same refusals."""
+    """For any batches of partly equal records: the same counts, the same refusals."""
     examples = count()
 
     @settings(max_examples=50, deadline=None)
@@ -330,7 +330,7 @@ async def test_what_is_stored_is_exactly_what_came(sqlite, path):
 
 
 async def test_whoever_stops_waiting_stops_no_transaction(sqlite):
-    """SQLite's thread goes on: only the answer would be lost, and the next in line is served."""
+    """SQLite's thread continues: only the result would be lost, and the next call is served."""
     waiting = asyncio.create_task(sqlite.append([record(event(1, id="a"))], 7))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -356,7 +356,7 @@ async def test_a_locked_database_stores_nothing_and_works_again(path, monkeypatc
 
 
 async def test_a_file_that_was_replaced_takes_nothing_that_would_be_acked(sqlite, path):
-    """A file that is deleted while it is open goes on taking commits that nobody will find."""
+    """A file deleted while it is open continues to take commits that no one will find."""
     await sqlite.append([record(event(1, id="a"))], 7)
     path.rename(path.with_name("moved.db"))
 
@@ -366,7 +366,7 @@ async def test_a_file_that_was_replaced_takes_nothing_that_would_be_acked(sqlite
 
 
 async def test_every_commit_is_synced(sqlite):
-    """A kill would not show it, a power cut would: WAL and synchronous=FULL, always."""
+    """Only a power cut would show it, not a kill: WAL and synchronous=FULL, always."""
     for pragma, wanted in (("synchronous", 2), ("journal_mode", "wal")):
         found = await sqlite._writer.run(
             lambda connection, pragma=pragma: connection.exec_driver_sql(

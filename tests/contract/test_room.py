@@ -1,4 +1,4 @@
-"""A database keeps to the room it is given, its log included, whatever is asked meanwhile."""
+"""A database with its log keeps within its budget, whatever requests run meanwhile."""
 
 import asyncio
 import contextlib
@@ -45,13 +45,13 @@ def events(first, count, age=0):
 
 
 def taken(path):
-    """Return what the disk has of it."""
+    """Return the bytes that it takes on the disk."""
     return sum(files.size(file) for file in (path, files.companions(path)[0]))
 
 
 @contextlib.asynccontextmanager
 async def running(*parts):
-    """Run these beside the test, as the recorder does."""
+    """Run these alongside the test, as the recorder does."""
     stop = asyncio.Event()
     tasks = [asyncio.create_task(part(stop)) for part in parts]
     try:
@@ -62,7 +62,7 @@ async def running(*parts):
 
 
 def overlapping(store):
-    """Return what keeps a reader in the database at every moment, three threads in turn."""
+    """Return three tasks whose overlapping reads leave the database never without a reader."""
 
     def read(reading):
         reading.connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()
@@ -83,7 +83,7 @@ async def test_the_log_stays_short_while_questions_overlap(store, path):
         for first in range(0, 20_000, 200):
             await store.repository.append(events(first, 200), NOW)
             longest = max(longest, files.size(files.companions(path)[0]))
-            # The room of a commit's time for those who read.
+            # Leaves readers about as much time as a commit takes.
             await asyncio.sleep(0.02)
         deadline = time.monotonic() + 30
         while files.size(files.companions(path)[0]) > 2 * MIB:
@@ -142,7 +142,7 @@ async def test_changes_keep_to_the_room_too_and_those_that_free_it_are_made(stor
 
 
 async def test_a_backup_that_reads_for_long_does_not_keep_the_questions_waiting(store, path):
-    """Another program's reading is not waited for."""
+    """The upkeep does not wait for another program's read."""
     await store.writer.bound_log(MIB)
     await store.repository.append(events(0, 10), NOW)
     from jarvis_recorder.storage.sqlite.connections import read_only
@@ -169,7 +169,7 @@ async def test_recording_at_full_speed_never_takes_more_than_the_budget(store, p
     async with running(kept.run, store.upkeep.run, *(overlapping(store) if asked else [])):
         await kept._keep_to_budget(asyncio.Event())
         deadline = time.monotonic() + 60
-        # Two days old at first, which may go; then of today, which may not.
+        # First two days old, which may be pruned; then of today, which may not.
         while refused < 5 and time.monotonic() < deadline:
             age = 2 * DAY if first < 20_000 else 0
             try:

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001
-"""Words are found however they are spelt, in the languages people speak to an assistant in."""
+"""Words are found in any spelling, in the languages that people use with an assistant."""
 
 import asyncio
 import json
@@ -120,7 +120,7 @@ async def store(path):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Everything that was said, each as it is and taken apart (NFD), by language."""
+    """A store of all texts by language, each as written and decomposed (NFD)."""
     with asyncio.Runner() as runner:
         opened = open_store(tmp_path_factory.mktemp("corpus") / "recorder.db", lambda: NOW)
         store = runner.run(opened.__aenter__())
@@ -201,7 +201,7 @@ async def test_a_word_that_very_many_say_does_not_hide_the_one_that_tells(store)
 
 
 async def test_a_word_that_no_turn_holds_is_a_beginning(store):
-    """A word that some turn holds is none: those that begin like a common one are very many."""
+    """A word that occurs is no prefix: very many words begin like a common one."""
     await say(store, "net power failing", "network power failure", "net")
 
     def found(query: str) -> Any:

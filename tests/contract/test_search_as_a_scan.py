@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001
-"""A search finds what looking through every turn would find, however it gets there."""
+"""A search finds the same as a scan of every turn, with and without its short cuts."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.support.amqp_bytes import delivery
 from tests.support.archive import ask
 
 TURNS: Final = TOPICS[2]
-# Few letters, so that words and beginnings meet again.
+# Few letters, so that words and prefixes repeat.
 LETTERS: Final = (
     "abc",
     "ab1",
@@ -108,7 +108,7 @@ async def _whole_answer(store: SqliteStore, query: str, session_id: str | None) 
 
 
 def scan(query: str, session_id: str | None) -> set[int]:
-    """Return the turns that hold a query, by a look at each."""
+    """Return the turns that match a query, by reading each."""
     phrases = phrases_of(query)
     found = _scan(phrases, session_id)
     if not found:
@@ -141,7 +141,7 @@ def _holds(words: list[str], phrase: Phrase) -> bool:
 
 @st.composite
 def queries(draw: st.DrawFn) -> str:
-    """Return parts of what was said, some in quotation marks, some with a star."""
+    """Return parts of the texts, some in quotation marks, some with a star."""
     parts = []
     for _ in range(draw(st.integers(1, 3))):
         text = draw(st.sampled_from(SAID)).content

@@ -1,4 +1,4 @@
-"""A clock that is wrong once destroys nothing, and what it has dated is not in force."""
+"""A clock that was wrong once destroys nothing, and records dated by it are not current."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ YEAR = 366 * DAY
 
 @dataclass
 class Clocks:
-    """The clock of the machine, which may jump, and the time that passes meanwhile."""
+    """The machine's clock, which may jump, and the monotonic time."""
 
     wall: int = NOW
     passed_seconds: float = 0.0
@@ -85,7 +85,7 @@ def turn(name, at):
 
 
 def retention(store, clocks, **bounds):
-    """Begin as a recorder does that has just been started."""
+    """Return the maintenance of a recorder that has just been started."""
     return Maintenance(
         Bounds(policy=RetentionPolicy(events={"info": 30}), **bounds),
         store.path,
@@ -163,7 +163,7 @@ async def test_a_clock_of_1970_takes_nothing_and_the_right_one_is_believed_again
 
 
 async def test_a_night_or_a_weekend_without_power_needs_no_one(store, path, clocks):
-    """As long again as it was off, at most, and it prunes as it should."""
+    """It prunes as usual after being on for as long as it was off, at most."""
     await store.repository.append([event(n, NOW - n * DAY) for n in range(60)], NOW)
     await prune_once(retention(store, clocks))
     assert count(path) == 31
@@ -175,12 +175,12 @@ async def test_a_night_or_a_weekend_without_power_needs_no_one(store, path, cloc
         clocks.wait(HOUR)
     await prune_once(running)
 
-    # Six days of its thirty are without any.
+    # There are no events for six of the thirty days.
     assert count(path) == 30 - 6
 
 
 async def test_what_was_recorded_before_the_clock_was_set_does_not_end_pruning(store, path, clocks):
-    """The first start of a machine whose clock is at 1970 until the network is there."""
+    """On its first start a machine's clock is at 1970 until the network is up."""
     clocks.wall = HOUR
     running = retention(store, clocks)
     await store.repository.append([event(1, clocks.wall)], clocks.wall)
@@ -199,14 +199,14 @@ async def test_a_machine_that_is_on_for_half_an_hour_a_day_prunes_each_time(stor
         await prune_once(retention(store, clocks))
         clocks.wall += DAY
 
-    # The last start was on the day before.
+    # The last start was one day earlier.
     assert count(path) == 31 - 19
 
 
 async def test_a_full_budget_says_that_the_clock_may_be_why_and_the_command_lets_it_go_on(
     path, clocks
 ):
-    """Nothing but a budget is set: there would be nothing to prune for its age."""
+    """Only a budget is set, so that nothing would be pruned by age."""
     long_ago = time.time_ns() // 1_000 - YEAR
     clocks.wall = long_ago + YEAR
     async with open_store(path, clocks) as store:
@@ -273,7 +273,7 @@ async def test_nothing_of_the_future_is_in_force(store, clocks, future):
 
 
 async def test_a_clock_a_little_ahead_is_in_force(store):
-    """Also one that takes its local time for UTC."""
+    """Also a clock that takes its local time for UTC."""
     await store.repository.append(
         [snapshot("before", NOW - HOUR), snapshot("ahead", NOW + 14 * HOUR)], NOW
     )
@@ -291,7 +291,7 @@ async def test_where_all_is_of_the_future_the_last_received_is_in_force(store, c
 
 
 async def test_a_clock_that_is_not_set_hides_nothing(store, clocks):
-    """It is at 1970 until the network is there."""
+    """It is at 1970 until the network is up."""
     await store.repository.append([event(1, NOW), snapshot("now", NOW), turn("now", NOW)], NOW)
     clocks.wall = HOUR
 

@@ -1,4 +1,4 @@
-"""A publisher by AMQP 1.0, written by hand: what it may send, 0-9-1 cannot always deliver."""
+"""A hand-written AMQP 1.0 publisher: some of its messages cannot be delivered over 0-9-1."""
 
 import contextlib
 import shutil
@@ -21,7 +21,7 @@ _INIT, _SOURCE, _TARGET, _PROPERTIES, _DATA = 0x41, 0x28, 0x29, 0x73, 0x75
 
 @contextlib.contextmanager
 def node_with_amqp10() -> Iterator[PrivateNode]:
-    """Run a node that takes both versions of the protocol."""
+    """Run a node that accepts both versions of the protocol."""
     directory = Path(tempfile.mkdtemp(prefix="jarvis-amqp10-"))
     node = PrivateNode(directory, plugins="rabbitmq_amqp1_0")
     try:
@@ -32,7 +32,7 @@ def node_with_amqp10() -> Iterator[PrivateNode]:
 
 
 def publish_with_number(url: str, address: str, number: int, body: bytes) -> None:
-    """Publish a message whose id is a number, and return once the broker has taken it over."""
+    """Publish a message whose id is a number, and return once the broker has accepted it."""
     broker = URL(url)
     with socket.create_connection((broker.host, broker.port), timeout=10) as connection:
         stream = connection.makefile("rb")
@@ -65,7 +65,7 @@ def publish_with_number(url: str, address: str, number: int, body: bytes) -> Non
 
 
 def _until(stream: "socket.SocketIO", wanted: int) -> None:
-    """Read frames until the one of this descriptor."""
+    """Read frames up to the first with this descriptor."""
     while True:
         head = stream.read(4)
         assert len(head) == 4, f"closed while waiting for {wanted:#x}"

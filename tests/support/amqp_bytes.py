@@ -32,13 +32,13 @@ def frames(
 
 
 def returned(content: bytes, channel: int = 1, chunk: int = 100) -> bytes:
-    """Return the frames of a message that came back because no queue took it."""
+    """Return the frames of a message that was returned as unroutable."""
     method = commands.Basic.Return(312, "NO_ROUTE", "jarvis.dead", "q")
     return frame.marshal(method, channel) + _content(content, channel, chunk, {})
 
 
 def got(content: bytes, tag: int, channel: int = 1, *, redelivered: bool = False) -> bytes:
-    """Return the frames that answer `basic.get`."""
+    """Return the frames of the reply to `basic.get`."""
     method = commands.Basic.GetOk(tag, redelivered, "jarvis", "some.key", 4)
     return frame.marshal(method, channel) + _content(content, channel, 100, {})
 

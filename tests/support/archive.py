@@ -1,4 +1,4 @@
-"""An archive asked as a dispatcher asks it, and its answers read as a client reads them."""
+"""Calls to an archive as the dispatcher makes them, with results read as a client reads them."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ async def ask(
     seconds: float = 10.0,
     room: int = jsonrpc.MAX_REPLY_BYTES,
 ) -> Any:
-    """Return the answer as an object of its class."""
+    """Execute a request, and return its result as an object of its class."""
     until = asyncio.get_running_loop().time() + seconds
     answer = await store.archive.answer(question, until, room)
     assert len(answer) <= room

@@ -9,7 +9,7 @@ import aio_pika
 
 
 class Asker:
-    """Plain aio-pika: a queue of one's own for replies, and a future for each."""
+    """A plain aio-pika caller with its own reply queue, and a future for each reply."""
 
     def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
         self._connection = connection

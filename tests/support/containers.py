@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[2]
 STORE = ROOT / ".run" / "containers"
 TOOLS = ("buildah", "crun", "debootstrap")
 
-# The base is the Debian that the Dockerfile's own base is made from.
+# The Debian release of the Dockerfile's own base image.
 SUITE = "trixie"
 BASE = f"localhost/debian-python:{SUITE}"
 IMAGE = "localhost/jarvis-recorder-test"
-# crun leaves control groups alone here, and yet refuses to work where both versions are mounted.
+# crun does not use control groups here, but refuses to run if both versions are mounted.
 _ONE_CONTROL_GROUP = (
     "unshare", "--mount", "sh", "-euc", 'mount -t cgroup2 none /sys/fs/cgroup; exec "$@"', "sh",
 )  # fmt: skip
@@ -27,7 +27,7 @@ AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def missing() -> str:
-    """Return why no image can be built here; empty where it can."""
+    """Return the reason why no image can be built here, empty if one can."""
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if absent:
         return f"without {', '.join(absent)} no image is built: make test-image installs it"
@@ -38,7 +38,7 @@ def missing() -> str:
 
 def buildah(*arguments: str | Path) -> str:
     """Run buildah on the store of the tests and return what it prints."""
-    # vfs copies where overlay would share: it also works where the checkout is on an overlay.
+    # vfs copies layers that overlay would share, but also works on top of an overlay.
     store = ("--root", STORE / "images", "--runroot", STORE / "run", "--storage-driver", "vfs")
     return _run("buildah", *store, *arguments)
 
@@ -52,7 +52,7 @@ def make_base() -> None:
         root = Path(buildah("mount", container).strip())
         packages = "--include=ca-certificates,python3,python3-venv"
         _run("debootstrap", "--variant=minbase", packages, SUITE, root)
-        # In the build pip trusts the authorities that this machine trusts.
+        # Lets pip trust this machine's authorities during the build.
         if AUTHORITIES.is_file():
             shutil.copy(AUTHORITIES, root / AUTHORITIES.relative_to("/"))
         (root / "etc/pip.conf").write_text(f"[global]\ncert = {AUTHORITIES}\n")
@@ -64,11 +64,11 @@ def make_base() -> None:
 
 
 def build_image() -> None:
-    """Build the checkout's Dockerfile on that base; docker's format is the one with a health check."""
-    # A run that was killed may have left something.
+    """Build the checkout's Dockerfile on that base, in docker's format, which has health checks."""
+    # A killed run may have left files.
     buildah("rm", "--all")
     buildah("rmi", "--prune")
-    # Without limits of ours buildah asks for a million files, which not every machine allows.
+    # By default buildah requests a million open files, which not every machine allows.
     buildah(
         "build", "--isolation", "chroot", "--format", "docker", "--pull-never",
         "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
@@ -77,7 +77,7 @@ def build_image() -> None:
 
 
 class Unpacked:
-    """An image unpacked: its files, and how it wants to be run."""
+    """An unpacked image: its files and its run configuration."""
 
     def __init__(self) -> None:
         self._container = buildah("from", "--pull-never", IMAGE).strip()
@@ -93,8 +93,8 @@ class Container:
     """
     A service of the compose file, run by crun instead of Docker.
 
-    It has the image's user, environment and command, and of the service all that binds it; but
-    the network of this machine, unless it is to have none.
+    It has the image's user, environment and command, and the service's restrictions; but it uses
+    this machine's network, unless it is to have none.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Container:
         if found.returncode != 0:
             return found
         user, group = self.image.config["User"].split(":")
-        # Not `crun exec`: within a chroot it ends up at the root outside.
+        # Not `crun exec`, which ends up at the outer root if run in a chroot.
         return _ended(
             "nsenter", f"--target={json.loads(found.stdout)['pid']}", "--all", "--root", "--wd",
             f"--setuid={user}", f"--setgid={group}", "env", "-i", *self._environment, *command,
@@ -157,21 +157,21 @@ class Container:
             raise AssertionError(f"{error}\n{self.health()}\n{self.said()}") from None
 
     def status(self) -> dict[str, str]:
-        """Return what the kernel says of its first process."""
+        """Return the kernel's status of its first process."""
         lines = self.run("cat", "/proc/1/status").stdout.splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def stop(self) -> int:
-        """Send the signal that the image names for it and return the exit code."""
+        """Send the image's stop signal and return the exit code."""
         _run(*self._crun(), "kill", self.directory.name, self.image.config["StopSignal"])
         return self.process.wait(60)
 
     def said(self) -> str:
-        """Return the last that it has logged."""
+        """Return the end of its log."""
         return self.log.read_text()[-3000:]
 
     def kill(self) -> None:
-        """End it, if it still runs, and forget it."""
+        """End it if it still runs, and delete it."""
         if self.process.poll() is None:
             self.process.kill()
         subprocess.run(
@@ -187,7 +187,7 @@ class Container:
 
 
 def _specification(directory: Path) -> dict[str, Any]:
-    """Return crun's own default, without the control groups that a test may have no say in."""
+    """Return crun's default without control groups, which a test may not be able to change."""
     _run("crun", "spec", cwd=directory)
     spec: dict[str, Any] = json.loads((directory / "config.json").read_text())
     spec["mounts"] = [one for one in spec["mounts"] if one["type"] not in {"cgroup", "cgroup2"}]
@@ -203,7 +203,7 @@ def _configure(
     service: Mapping[str, Any],
     environment: Mapping[str, str],
 ) -> None:
-    """Put in what the image and the service ask for."""
+    """Apply the settings of the image and of the service."""
     user, group = map(int, image.config["User"].split(":"))
     capabilities = spec["process"]["capabilities"]
     if service["cap_drop"] == ["ALL"]:
@@ -238,7 +238,7 @@ def _ended(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _run(*command: str | Path, cwd: Path | None = None) -> str:
-    """Run a command to its end and return what it prints; on failure show the last of it."""
+    """Run a command and return its output; on failure show the end of it."""
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=900, cwd=cwd
     )

@@ -1,4 +1,4 @@
-"""A dispatcher asked as a responder asks it."""
+"""Calls to a dispatcher as the responder makes them."""
 
 import gzip
 
@@ -8,7 +8,7 @@ LATER = 10.0**9
 
 
 async def dispatched(desk: Dispatcher, body: bytes, user: str | None = None) -> bytes | None:
-    """Return the reply to a body, unpacked where it was compressed."""
+    """Return the reply to a body, decompressed if it was compressed."""
     async with desk.lane() as lane:
         reply = await desk.dispatch(await desk.read(body, LATER, lane), user, LATER, lane)
     if reply is None:

@@ -1,4 +1,4 @@
-"""Any question that is valid, and any answer that could be given."""
+"""Strategies for any valid request and any possible result."""
 
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ _SPECIAL = {
 
 @st.composite
 def questions(draw: st.DrawFn) -> Any:
-    """Any question; what must be given is, and the rest sometimes."""
+    """Draw any request, with all required and some optional parameters."""
     method = draw(st.sampled_from(METHODS))
     strategies = _GIVEN | _SPECIAL.get(method.name, {})
     needed = [field.name for field in fields(method.params) if field.default is MISSING]
@@ -55,14 +55,14 @@ def questions(draw: st.DrawFn) -> Any:
     try:
         return method.params(**draw(st.fixed_dictionaries(required, optional=params)))
     except ValidationError as error:
-        # What two parameters must be to each other is not drawn but tried.
+        # Discard parameters that break a rule between two of them.
         assume("Value error" not in str(error))
         raise
 
 
 @st.composite
 def answers(draw: st.DrawFn) -> Any:
-    """A method other than `rpc.discover`, and what it might answer."""
+    """Draw a method other than `rpc.discover`, and a possible result."""
     method = draw(st.sampled_from([each for each in METHODS if is_dataclass(each.result)]))
     return method, draw(value_of(method.result))
 
@@ -80,7 +80,7 @@ _LEAVES = {
 
 
 def value_of(shape: Any) -> st.SearchStrategy[Any]:
-    """Any value of a type that answers are made of."""
+    """Return a strategy for any value of a type in results."""
     if is_dataclass(shape):
         hints = get_type_hints(shape, include_extras=True)
         return st.builds(shape, **{name: value_of(hint) for name, hint in hints.items()})

@@ -1,4 +1,4 @@
-"""Stand-ins where time or failure must be steered."""
+"""Fakes for tests that control time or failures."""
 
 import asyncio
 from collections import defaultdict
@@ -23,7 +23,7 @@ from jarvis_recorder.wire.rpc.results import OneSnapshot
 
 
 class FakeConsumer:
-    """A channel that keeps RabbitMQ's rules: a tag is settled once, and must be outstanding."""
+    """A channel with RabbitMQ's rules: a tag is settled once, and must be outstanding."""
 
     def __init__(self, effects: list[str] | None = None) -> None:
         self.effects = [] if effects is None else effects
@@ -65,7 +65,7 @@ class FakeConsumer:
 
 
 class FakePublisher:
-    """Confirms, unless told to hold back or given failures to raise first."""
+    """Confirms, unless set to hold back or given failures to raise first."""
 
     def __init__(self, effects: list[str] | None = None) -> None:
         self.effects = [] if effects is None else effects
@@ -94,8 +94,8 @@ class FakeRepository:
     """
     Keeps records in memory by the rules of `ports.Repository`.
 
-    It is unavailable for so many calls as `failures` says, and refuses events with a summary
-    in `unwanted` as a database may refuse a row.
+    It is unavailable for the first `failures` calls, and refuses events with a summary in
+    `unwanted` as a database may refuse a row.
     """
 
     def __init__(self, effects: list[str] | None = None) -> None:
@@ -123,7 +123,7 @@ class FakeRepository:
                 self.stored.append(record)
                 namesakes.append(record)
                 stored += 1
-        # Judged when all are in: a later one of the batch may say what this one says.
+        # Judged once all are stored: a later record of the batch may be equal to this one.
         for position, record in skipped:
             twins = (t for t in self._by_identity[record.message_id] if _same_identity(t, record))
             if any(_content(twin) == _content(record) for twin in twins):
@@ -144,7 +144,7 @@ def _same_identity(stored: Record, record: Record) -> bool:
 
 
 def _content(record: Record) -> str:
-    """Return what is stored of a record beside its place; `repr` tells 1, 1.0 and True apart."""
+    """Return the content of a record without id and time; `repr` distinguishes 1, 1.0 and True."""
     return repr((replace(record.body, id=None, timestamp=None), record.extra))
 
 
@@ -161,10 +161,10 @@ class FakeFlow:
 
 class CannedArchive:
     """
-    Answers each class of question as it was told to, with an error where that is one.
+    Returns the result set for each class of request, or raises it if it is an error.
 
-    An answer with more bytes than it is given room is refused as the real one would: as a
-    record, which gets more room, where it is a snapshot.
+    A result with more bytes than its room is refused as by the real one; a snapshot as a record,
+    which gets more room.
     """
 
     def __init__(self) -> None:
@@ -192,7 +192,7 @@ class CannedArchive:
 
 
 class FakeRequests(FakeConsumer):
-    """A queue of requests without a broker: keeps the replies and what was settled."""
+    """A queue of requests without a broker: keeps the replies and the settled tags."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class FakeRequests(FakeConsumer):
 
 
 class FakeOutbox:
-    """Keeps announcements in memory by the rules of `ports.Outbox`."""
+    """Keeps notifications in memory by the rules of `ports.Outbox`."""
 
     def __init__(self) -> None:
         self.announcements: list[PendingNotification] = []

@@ -1,4 +1,4 @@
-"""Database files of the recorder's, and what may happen to them."""
+"""Recorder database files, and ways to damage them."""
 
 import asyncio
 import os
@@ -14,11 +14,11 @@ PAGE = 4096
 
 
 def nothing(doing: str, done: int, total: int) -> None:
-    """Where nobody wants to hear how far it is."""
+    """Ignore the progress."""
 
 
 def make(path: Path, events: int = 0, first: int = 0) -> Path:
-    """Make a database at the newest schema with so many events, numbered from `first`."""
+    """Create a database at the newest schema with events numbered from `first`."""
     asyncio.run(make_or_upgrade(path))
     add(path, events, first)
     return path
@@ -44,7 +44,7 @@ def ids(path: Path) -> set[str]:
 
 
 def overwrite(path: Path, at: int, length: int) -> None:
-    """Put garbage over a part of a file, through to the disk."""
+    """Overwrite a part of a file with garbage, synced to the disk."""
     with path.open("r+b") as file:
         file.seek(at)
         file.write(b"\xa5" * length)
@@ -52,12 +52,12 @@ def overwrite(path: Path, at: int, length: int) -> None:
 
 
 def overwrite_pages(path: Path, first: int) -> None:
-    """Put garbage over all pages of a file from this one on."""
+    """Overwrite all pages of a file from this one on with garbage."""
     overwrite(path, first * PAGE, path.stat().st_size - first * PAGE)
 
 
 def leave_log(path: Path, events: int, first: int) -> None:
-    """Add events, a commit each, and leave them in the write-ahead log, as a kill would."""
+    """Add events in a commit each, and leave them in the write-ahead log, as a kill would."""
     subprocess.run([sys.executable, "-c", _KILLED, path, str(events), str(first)], check=True)
 
 

@@ -1,4 +1,4 @@
-"""The gateway as its users run it: a process that answers HTTP."""
+"""The gateway as its users run it: a process that serves HTTP."""
 
 import socket
 import subprocess
@@ -54,7 +54,7 @@ class Gateway:
 
     @contextmanager
     def client(self, password: str | None = PASSWORD) -> Iterator[httpx.Client]:
-        """Give a client that is logged in, unless there is no password."""
+        """Yield a client that is logged in if there is a password."""
         with httpx.Client(base_url=self.url, timeout=20) as client:
             if password is not None:
                 answer = client.post("/api/auth/login", json={"password": password})

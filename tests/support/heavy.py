@@ -1,4 +1,4 @@
-"""Messages that are allowed and as heavy as they may be: what becomes of them is many times as much."""
+"""Valid messages that take the most memory: many times their own size once decoded."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ from jarvis_recorder.wire.strict_json import MAX_KEYS, MAX_VALUES
 
 MIB: Final = 1024 * 1024
 _SPARE: Final = 2_000
-# What a JSON text may be made of that takes many times its own size, or long to read.
+# Parts of a JSON text that take many times their own size, or long to parse.
 _ITEMS: Final = (
     b"[]", b"{}", b"1.5e10", b"-9223372036854775807", b'""', b'"\xc3\xa4"', b'"\\ud83d\\ude00"',
     b'{"a":1}', b'{"a":1.5,"b":"x","c":[]}', b"[" * 90 + b"]" * 90, b'"' + b"x" * 60 + b'"', b"null",
@@ -21,7 +21,7 @@ _TEXTS: Final = (
 
 
 class Message(NamedTuple):
-    """A message to publish, and how many records it holds."""
+    """A message to publish, and the number of its records."""
 
     routing_key: str
     body: bytes
@@ -30,7 +30,7 @@ class Message(NamedTuple):
 
 
 def heavy(chance: Random) -> Message:
-    """Return one of them."""
+    """Return a heavy message."""
     makers: tuple[Callable[[Random], Message], ...] = (_snapshot, _event, _turn, _batch, _headers)
     message = chance.choice(makers)(chance)
     packed = gzip.compress(message.body, 1)

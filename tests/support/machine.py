@@ -1,8 +1,8 @@
 """
-A machine with a systemd of its own: this system's files, and changes that are gone afterwards.
+A machine with its own systemd on this system's files, whose changes are discarded afterwards.
 
 `systemd-nspawn` boots it from an overlay of `/`, so it has this system's versions of everything.
-It has its own network, so its services take no port of ours.
+It has its own network, so its services take no port of this system.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from tests.support.recorder import wait_until
 CHECKOUT: Final = "/usr/local/src/jarvis-recorder"
 _ROOT: Final = Path(__file__).parents[2]
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# How this system reaches its package index.
+# The settings by which this system reaches its package index.
 _PASSED_ON: Final = ("PIP_", "SSL_", "REQUESTS_", "http_proxy", "https_proxy", "no_proxy")
 
 
 def as_root() -> list[str] | None:
-    """What makes a command root's; None where nothing does without asking."""
+    """Return the prefix that runs a command as root, None if that needs a password."""
     if os.geteuid() == 0:
         return []
     asks_nothing = shutil.which("sudo") and not subprocess.run(
@@ -34,7 +34,7 @@ def as_root() -> list[str] | None:
 
 
 class Machine:
-    """A machine that is not booted yet; its files can be changed meanwhile."""
+    """A machine whose files can be changed before it is booted."""
 
     def __init__(self, directory: Path, root: list[str]) -> None:
         self._as_root = root
@@ -43,7 +43,7 @@ class Machine:
         self._nspawn: subprocess.Popen[bytes] | None = None
         for name in ("upper", "work", "root"):
             (directory / name).mkdir()
-        # Or the machine's `/` would belong to the user who runs the tests.
+        # Otherwise the machine's `/` would belong to the user who runs the tests.
         self._run("chown", "root:root", str(directory / "upper"))
         layers = f"lowerdir=/,upperdir={directory}/upper,workdir={directory}/work"
         self._run("mount", "-t", "overlay", "overlay", "-o", layers, str(self._files))
@@ -74,7 +74,7 @@ class Machine:
         ]  # fmt: skip
 
     def boot(self) -> None:
-        """Boot as far as services can be started; none of this system's own is."""
+        """Boot until services can be started, without starting this system's own."""
         with self._log.open("wb") as log:
             self._nspawn = subprocess.Popen(
                 [*self._as_root, *self._nspawn_command(), "--boot", "--private-network",
@@ -116,7 +116,7 @@ class Machine:
 
 @contextlib.contextmanager
 def machine(root: list[str]) -> Iterator[Machine]:
-    """Give a machine that is gone afterwards, with all that was changed on it."""
+    """Yield a machine that is removed afterwards with all changes on it."""
     directory = Path(tempfile.mkdtemp(prefix="jarvis-machine-"))
     made = None
     try:
@@ -138,7 +138,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _init(nspawn: int) -> int | None:
-    """The machine's first process, as a process of ours."""
+    """Return the machine's first process as seen from this system."""
     for pid in _descendants(nspawn):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/comm").read_text() == "systemd\n":

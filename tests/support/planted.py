@@ -1,10 +1,10 @@
-"""A password that is given in every way there is, and looked for in all that is written."""
+"""A password that is passed in by every source, and searched for in all output."""
 
 import base64
 from pathlib import Path
 from urllib.parse import quote
 
-# Whatever becomes of the rest by encoding and decoding, this part stays as it is.
+# This part is unchanged by any encoding and decoding.
 CORE = "gehe1m"
 PASSWORD = f"p@ss:{CORE}/é%20"
 USER = "keeper"
@@ -19,7 +19,7 @@ def planted_url(port: int = 1, *, user: str = USER, rest: str = "") -> str:
 def given(
     source: str, value: str, directory: Path, setting: str = "broker.url"
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments and the environment by which a source names a setting."""
+    """Return the arguments and the environment by which a source sets a setting."""
     section, _, name = setting.partition(".")
     match source:
         case "command line":
@@ -36,7 +36,7 @@ def given(
 
 
 def assert_no_secret(*texts: str) -> None:
-    """Look for it plain, percent-encoded, and as base64 and hexadecimal make it of a login."""
+    """Search for it plain, percent-encoded, and in the base64 and hexadecimal forms of a login."""
     encoded = [
         base64.b64encode(f"{before}{PASSWORD}".encode()).decode().rstrip("=")[4:-2]
         for before in ("", f"{USER}:", f"\0{USER}\0")

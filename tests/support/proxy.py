@@ -1,4 +1,4 @@
-"""A TCP proxy that can swallow everything: a connection whose other side is gone silently."""
+"""A TCP proxy that can swallow all data, like a connection whose peer vanished silently."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,9 @@ import contextlib
 
 class SwallowingProxy:
     """
-    Forwards to a port until told to swallow; connections stay open all the while.
+    Forwards to a port until set to swallow; connections stay open.
 
-    `muted` swallows only what the connecting side says: it goes on to hear.
+    `muted` swallows only the data of the connecting side, which still receives.
     """
 
     def __init__(self, port: int) -> None:
@@ -36,7 +36,7 @@ class SwallowingProxy:
                 await writer.wait_closed()
 
     def cut(self) -> None:
-        """Drop every connection, as a network does that comes back at once."""
+        """Drop every connection, as a network that is back at once does."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()

@@ -1,4 +1,4 @@
-"""A publisher that remembers what the broker confirmed: the oracle of the fault tests."""
+"""A publisher that logs the broker's confirms: the oracle of the fault tests."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""AMQP written by hand, for messages that no client library would send."""
+"""Hand-written AMQP, for messages that no client library would send."""
 
 import socket
 import struct
@@ -12,7 +12,7 @@ _BASIC = 60
 
 
 class RawPublisher:
-    """A blocking connection with one channel in confirm mode; bytes go out as they are given."""
+    """A blocking connection with one channel in confirm mode; bytes are sent as given."""
 
     def __init__(self, url: str) -> None:
         address = URL(url)

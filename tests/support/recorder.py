@@ -1,4 +1,4 @@
-"""The recorder as its users run it: a process, a database file, log lines."""
+"""The recorder as its users run it: a process with a database file and log lines."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DEADLINE_SECONDS = 30.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
-    """Return the first true answer of `condition`; fail, saying what, after the deadline."""
+    """Return the first true result of `condition`; fail with `what` after the deadline."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
@@ -54,7 +54,7 @@ class RecorderProcess:
             )
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield what it has logged so far."""
+        """Yield the lines logged so far."""
         for line in self._log_path.read_text().splitlines():
             try:
                 yield json.loads(line)
@@ -65,7 +65,7 @@ class RecorderProcess:
         return [line for line in self.lines() if line.get("event") == event]
 
     def wait_for(self, event: str, seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
-        """Return the newest line of that event once there is one, if the process still runs."""
+        """Return the newest line of an event once there is one; fail if the process has ended."""
 
         def found() -> Any:
             if lines := self.logged(event):
@@ -76,7 +76,7 @@ class RecorderProcess:
         return wait_until(found, f"log line {event}", seconds)
 
     def get(self, path: str) -> tuple[int, str]:
-        """Return status and body of what it serves beside."""
+        """Return status and body from its monitoring server."""
         served = self.wait_for("health_served")
         connection = HTTPConnection(served["host"], served["port"], timeout=10)
         with closing(connection):
@@ -85,7 +85,7 @@ class RecorderProcess:
             return answer.status, answer.read().decode()
 
     def readiness(self) -> dict[str, Any]:
-        """Return what `/readyz` says, and under `failed` which of its checks."""
+        """Return the document of `/readyz`, with the names of failed checks as `failed`."""
         status, body = self.get("/readyz")
         found: dict[str, Any] = json.loads(body)
         assert (status == 200) is found["ready"]
@@ -98,12 +98,12 @@ class RecorderProcess:
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut would."""
         self.process.kill()
         self.process.wait()
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Read the database from outside; empty as long as there is none."""
+        """Read the database from outside; empty while it does not exist."""
         return rows(self.database, query, *parameters)
 
     def count(self, table: str = "events") -> int:

@@ -1,4 +1,4 @@
-"""Something that answers as a recorder does, but only what a test tells it to."""
+"""A responder that replies as a recorder does, with results set by a test."""
 
 import asyncio
 import contextlib
@@ -17,10 +17,10 @@ Answer = Callable[[Params[Any]], Any]
 
 class SteeredResponder:
     """
-    Answers each question with what `answer` returns for it, or the `Fault` that it raises.
+    Replies to each request with the result of `answer`, or with the `Fault` that it raises.
 
-    `held` keeps replies back until it is set, `packs` has them compressed; `asked` are the questions that arrived, and
-    `properties` what they said about themselves.
+    `held` keeps replies back until it is set, `packs` has them compressed; `asked` are the requests
+    that arrived, and `properties` their properties.
     """
 
     def __init__(self, answering: RpcSession, answer: Answer) -> None:
@@ -65,7 +65,7 @@ class SteeredResponder:
 
 @contextlib.asynccontextmanager
 async def steered_responder(url: str, answer: Answer) -> AsyncIterator[SteeredResponder]:
-    """Answer on a broker whose topology is declared as a recorder would."""
+    """Reply on a broker, with the topology declared as by a recorder."""
     async with open_rpc_session(url, "declare") as answering:
         responder = SteeredResponder(answering, answer)
         await answering.requests.start(responder.take)

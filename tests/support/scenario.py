@@ -1,8 +1,8 @@
 """
-Every method once, on a database that `FILL` has filled: what is asked, and what has to come.
+A request of every method on a database filled by `FILL`, with the expected result.
 
-In order, because later questions look for what earlier ones have changed. Clients of several
-makes put the same questions, so the expectations are of the wire and not of our own classes.
+In order, because later requests check the changes of earlier ones. Several client libraries
+send the same requests, so expectations are in terms of the wire, not of the recorder's classes.
 """
 
 import json
@@ -63,7 +63,7 @@ DAY = {"since": "2026-11-23T00:00:00Z", "until": "2026-11-24T00:00:00Z"}
 
 
 class Step(NamedTuple):
-    """One question; `holds` says whether the result is what it has to be."""
+    """One request; `holds` returns whether its result is the expected one."""
 
     method: str
     params: dict[str, Any]
@@ -114,7 +114,7 @@ STEPS: tuple[Step, ...] = (
 
 
 def requests() -> list[bytes]:
-    """Return the bodies to send, one after the other."""
+    """Return the bodies to send one by one."""
     return [
         json.dumps(
             {"jsonrpc": "2.0", "method": step.method, "params": step.params, "id": number}
@@ -124,7 +124,7 @@ def requests() -> list[bytes]:
 
 
 def check(replies: list[bytes]) -> None:
-    """Hold the replies against the steps; the message names the first that does not hold."""
+    """Check the replies against the steps; the message names the first that fails."""
     assert len(replies) == len(STEPS)
     for number, (step, reply) in enumerate(zip(STEPS, replies, strict=True)):
         document = json.loads(reply)

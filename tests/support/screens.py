@@ -1,4 +1,4 @@
-"""Screens of a known width and time, and what is written on them."""
+"""Screens of a known width and time, and the text written on them."""
 
 import io
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,7 +12,7 @@ CET = timezone(timedelta(hours=1), "CET")
 
 
 class Seen(Screen):
-    """A terminal of `width` columns, or a pipe; `text` is what it shows, `notes` what is said."""
+    """A terminal of `width` columns, or a pipe; `text` holds its output, `notes` its messages."""
 
     def __init__(self, width: int = 0, *, colours: bool = False) -> None:
         self._out, self._err = io.StringIO(), io.StringIO()

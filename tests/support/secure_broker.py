@@ -1,4 +1,4 @@
-"""A node with TLS and users of their own, and the certificates for it."""
+"""A node with TLS and its own users, and the certificates for it."""
 
 import contextlib
 import shutil
@@ -25,7 +25,7 @@ class Papers:
         self.authority.cert_pem.write_to_path(self.ca_file)
 
     def issue(self, name: str, *hosts: str, until: datetime | None = None) -> tuple[Path, Path]:
-        """Return the files of a certificate for these hosts, the first its common name too."""
+        """Return the files of a certificate for these hosts; the first is also its common name."""
         issued = self.authority.issue_cert(*hosts, common_name=hosts[0], not_after=until)
         cert, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         issued.cert_chain_pems[0].write_to_path(cert)
@@ -38,7 +38,7 @@ def secure_node(papers: Papers, definitions: Path, *, strict: bool) -> Iterator[
     """
     Run a node with a TLS listener at `node.tls_port`, its certificate for `localhost` alone.
 
-    A strict one wants a client certificate, whose common name is the user.
+    A strict one requires a client certificate, whose common name is the user.
     """
     cert, key = papers.issue("broker", "localhost")
     directory = Path(tempfile.mkdtemp(prefix="jarvis-secure-"))

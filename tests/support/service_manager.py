@@ -1,4 +1,4 @@
-"""What systemd is to a service: a socket that hears it."""
+"""A stand-in for systemd: the socket that receives a service's notifications."""
 
 import contextlib
 import socket
@@ -12,14 +12,14 @@ from tests.support.recorder import wait_until
 
 
 class Heard(NamedTuple):
-    """One notification, and when it came on the monotonic clock."""
+    """One notification, and its time on the monotonic clock."""
 
     at: float
     facts: dict[str, str]
 
 
 class NotifySocket:
-    """Hears notifications on a socket in the abstract namespace, which has no length to mind."""
+    """Receives notifications in the abstract namespace, where no path can be too long."""
 
     def __init__(self, **environment: str) -> None:
         name = f"jarvis-test-{uuid4()}"
@@ -46,11 +46,11 @@ class NotifySocket:
         return [heard.facts[name] for heard in list(self.heard) if name in heard.facts]
 
     def since(self, moment: float, name: str) -> list[str]:
-        """Return what came under that name after a moment."""
+        """Return the values received under that name after a time."""
         return [h.facts[name] for h in list(self.heard) if name in h.facts and h.at > moment]
 
     def wait_for(self, name: str, part: str = "", *, after: float = 0.0) -> None:
-        """Wait until this was said after a moment, with this in its value."""
+        """Wait for a notification of this name after a time, whose value contains this text."""
         wait_until(
             lambda: any(part in value for value in self.since(after, name)),
             f"{name}={part} in {self.heard[-3:]}",
@@ -59,7 +59,7 @@ class NotifySocket:
 
 @contextlib.contextmanager
 def notify_socket(**environment: str) -> Iterator[NotifySocket]:
-    """Listen for a while; the environment is what a service is started with."""
+    """Yield a listening socket, with the environment for the service."""
     listener = NotifySocket(**environment)
     try:
         yield listener

@@ -1,4 +1,4 @@
-"""JSON Schema, with times judged as the recorder judges them."""
+"""JSON Schema validation, with times checked as by the recorder."""
 
 from typing import Any
 
@@ -21,6 +21,6 @@ def admits(schema: dict[str, Any], value: Any) -> bool:
 
 
 def objection(schema: dict[str, Any], value: Any) -> str:
-    """Return what a schema has against a value, empty where it admits it."""
+    """Return a schema's objection to a value, empty if it is valid."""
     errors = Draft202012Validator(schema, format_checker=_FORMATS).iter_errors(value)
     return "; ".join(f"{error.json_path}: {error.message}" for error in errors)

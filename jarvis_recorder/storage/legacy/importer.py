@@ -1,4 +1,4 @@
-"""Taking over a database of the system before the recorder."""
+"""The import of a database of the original system."""
 
 import contextlib
 import shutil
@@ -52,12 +52,12 @@ _MAX_KEY: Final = 255
 _NOT_THEIRS: Final = "a table that is not the original's own"
 
 ReportProgress = Callable[[int, int], None]
-"""Told how many rows have been looked at, and of how many."""
+"""Receives the number of rows read so far, and the total."""
 
 
 @dataclass(slots=True)
 class TableReport:
-    """What became of the rows of one table: taken, there already, or left, and why."""
+    """The rows of one table: `taken` now, `already` imported, or `left`, counted by reason."""
 
     rows: int = 0
     taken: int = 0
@@ -70,13 +70,13 @@ ImportReport = dict[str, TableReport]
 
 async def import_original(source: Path, target: Path, progress: ReportProgress) -> ImportReport:
     """
-    Take over what `source` holds, and return what became of it; `source` is not touched.
+    Import `source`, and return a report on each of its tables; `source` is not changed.
 
-    Ids are kept where they are free. Whatever is there already is left as it is, so a second
-    import, or one after it was interrupted, takes what is missing.
+    Ids are kept where they are free. Rows already imported stay as they are, so a second
+    import, or one after an interruption, adds the missing rows.
 
     Raises:
-        RecorderError: `source` is no database of the original system.
+        RecorderError: `source` is not a database of the original system.
         AnotherRecorder: A recorder holds `target`.
     """
     with errors.readable_errors(target):
@@ -84,7 +84,7 @@ async def import_original(source: Path, target: Path, progress: ReportProgress) 
     with _opened(source) as original, lock.locked(target):
         async with open_writer(target) as writer:
             await upgrade.upgrade(writer, target)
-            # Otherwise the newest of what comes now would be taken for the last time known.
+            # Otherwise the newest imported row would set the last known good time.
             await writer.run(_remember_time)
             return await _Import(original, writer, progress).run()
 
@@ -144,7 +144,7 @@ class _Import:
 
 
 class _Row(NamedTuple):
-    """A row as it is to be inserted, by column; `id` is the one it had."""
+    """A row to insert, by column; `id` is the id in the original."""
 
     id: int
     record: Record
@@ -185,7 +185,7 @@ def _preference_row(cells: Cells) -> dict[str, Any]:
 
 
 def _insert_new(table: Table, rows: Sequence[_Row], highest: int, connection: Connection) -> int:
-    """Insert the rows that are not there; one whose id is taken gets one that is free in both."""
+    """Insert the missing rows; if a row's id is taken, it gets one that is free in both files."""
     there = _identities(connection, table, rows)
     new = [row for row in rows if (row.record.timestamp, row.record.message_id) not in there]
     wanted = [row.id for row in new]
@@ -198,7 +198,7 @@ def _insert_new(table: Table, rows: Sequence[_Row], highest: int, connection: Co
             number, free = free, free + 1
         values.append(row.values | {"id": number})
     if values:
-        # Ready to bind, as they are in the repository: past the types of SQLAlchemy.
+        # As in the repository the values are ready to bind, past SQLAlchemy's types.
         statement = _insert_statement(table, tuple(values[0]))
         connections.driver_of(connection).executemany(statement, values).close()
     if table is conversations:
@@ -224,7 +224,7 @@ def _identities(
 
 
 def _set_newer(rows: Sequence[dict[str, Any]], connection: Connection) -> int:
-    """Set the preferences that are not there, or are older there."""
+    """Set the preferences that are missing or older; return how many."""
     changed = 0
     for row in rows:
         of_key = preferences.c.key == row["key"]
@@ -245,10 +245,10 @@ def _set_newer(rows: Sequence[dict[str, Any]], connection: Connection) -> int:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """
-    Open the original's file, and leave neither it nor anything beside it changed.
+    Open the original's file; neither it nor any file next to it is changed.
 
     Raises:
-        RecorderError: It is no database of the original system.
+        RecorderError: It is not a database of the original system.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -263,21 +263,21 @@ def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
     if not path.is_file():
         raise RecorderError(f"{path}: there is no such file")
     readable = _readable_alone(path, stack)
-    # It promises that nobody writes: then SQLite makes no files beside it.
+    # `immutable` promises that no one writes, so that SQLite creates no files next to it.
     uri = f"file:{quote(str(readable.absolute()))}?mode=ro&immutable=1"
     if readable != path:
         uri = f"file:{quote(str(readable))}"
     connection = stack.enter_context(
         contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
     )
-    # What is not UTF-8 is a row that is left, and no end of the import.
+    # A text that is not UTF-8 costs its row, not the whole import.
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     _require_original(path, connection)
     return connection
 
 
 def _readable_alone(path: Path, stack: contextlib.ExitStack) -> Path:
-    """Return the file, or a copy of it and of its write-ahead log where it has one."""
+    """Return the file, or a copy of it and its write-ahead log if it has one."""
     log = path.with_name(f"{path.name}-wal")
     if not log.exists() or not log.stat().st_size:
         return path

@@ -1,9 +1,9 @@
 """
-Rows of the system before the recorder, as the records they would have been as messages.
+The conversion of the original system's rows into records, by the rules of messages.
 
-Its times are text without a zone and mean UTC; its JSON is text that no one had checked. A row
-keeps the rules of a message, read as liberally, or says which one it breaks. A column that may
-be empty costs no row: what is wrong there is kept in `extra`.
+Its times are text without a zone, in UTC; its JSON is unchecked text. A row is read as
+liberally as a message, or rejected with the rule it breaks. An optional column never costs
+its row: an invalid value is kept in `extra`.
 """
 
 from collections.abc import Mapping
@@ -40,11 +40,11 @@ Cells = Mapping[str, Any]
 
 
 class RowRejected(Exception):
-    """A row that cannot be taken over; says why, without its values."""
+    """A row that cannot be imported; the message says why, without the row's values."""
 
 
 class Resolution(NamedTuple):
-    """Whether an event is resolved, when and by whom."""
+    """The resolution of an event: if it is resolved, the time and the name."""
 
     resolved: bool
     at: datetime | None
@@ -53,10 +53,10 @@ class Resolution(NamedTuple):
 
 def record_of(table: str, cells: Cells) -> Record:
     """
-    Return the record that a row is; its identity is made of its table and its id.
+    Convert a row to a record, identified by its table and id.
 
     Raises:
-        Left: It breaks a rule in a column that must be filled.
+        RowRejected: It breaks a rule in a required column.
     """
     kind = KINDS[table]
     known = BODIES[kind].fields
@@ -82,7 +82,7 @@ def record_of(table: str, cells: Cells) -> Record:
 
 
 def _validated(kind: Kind, body: dict[str, Any], extra: dict[str, Any]) -> Body:
-    """Return the body; what is not kept in it as it was written goes to `extra`."""
+    """Return the body; values that it cannot hold as written go to `extra`."""
     validate = BODIES[kind].adapter.validate_python
     with suppress(ValidationError):
         return _as_body(validate(body))
@@ -109,7 +109,7 @@ def _as_body(made: Any) -> Body:
 
 
 def resolution_of(cells: Cells) -> Resolution:
-    """Return how an event was resolved; at no moment where its time is none."""
+    """Return an event's resolution, without a time if the stored one is invalid."""
     if not cells.get("resolved"):
         return Resolution(False, None, None)
     by = cells.get("resolved_by")
@@ -127,10 +127,10 @@ def _moment_or_none(text: Any) -> datetime | None:
 
 def moment_of(text: Any) -> datetime:
     """
-    Return the moment that a time of the original's means: UTC where it names no zone.
+    Parse one of the original's times, which is UTC if it names no zone.
 
     Raises:
-        Left: It is none.
+        RowRejected: It is not a time.
     """
     try:
         return to_datetime(parse_rfc3339(_spelt(text)))
@@ -139,7 +139,7 @@ def moment_of(text: Any) -> datetime:
 
 
 def _spelt(text: Any) -> str:
-    """Return a time as RFC 3339 spells it."""
+    """Return a time in the form of RFC 3339."""
     if not isinstance(text, str):
         raise RowRejected("a time that is no text")
     day, rest = text[:_DATE_LENGTH], text[_DATE_LENGTH + 1 :]
@@ -156,16 +156,16 @@ def _cell(name: str, value: Any) -> Any:
     try:
         return strict_json.parse(value.encode())
     except (Refused, UnicodeEncodeError):
-        # No one had checked it; as a text it is at least not lost.
+        # Unchecked in the original; as text it is at least not lost.
         return value
 
 
 def _storable(value: Any) -> Any:
     """
-    Return a value that the database can hold.
+    Return the value if the database can store it.
 
     Raises:
-        Left: It cannot.
+        RowRejected: It cannot.
     """
     if isinstance(value, str):
         if "\0" in value:
@@ -176,7 +176,7 @@ def _storable(value: Any) -> Any:
 
 
 def _kept(value: Any) -> Any:
-    """Return a value as JSON can hold it, bytes in hexadecimal."""
+    """Return a value in a form that JSON can hold, bytes in hexadecimal."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not isfinite(value):
@@ -185,7 +185,7 @@ def _kept(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a text; bytes of it that are not Unicode as escapes."""
+    """Return a value as text, with escapes for bytes that are not Unicode."""
     text = value if isinstance(value, str) else str(value)
     try:
         text.encode()

@@ -1,4 +1,4 @@
-"""The clusters there are, and the one that a question is about."""
+"""The known clusters, and the one that a request concerns."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,32 +9,31 @@ from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.tables import cluster_snapshots, events
 
-# As many as a message names, and an answer lists: a publisher may invent any number.
+# A limit on the names in an error text or a result: a publisher may invent any number.
 MOST_NAMED: Final = 100
 
 
 def known_clusters(reading: Reading) -> list[str]:
     """
-    Return the names of the clusters that snapshots and events are of, in their order.
+    Return the names of the clusters of snapshots and events, sorted.
 
-    The name of a cluster without one is empty. Of events only those that name a cluster count:
-    see `concerns` for all others.
+    The unnamed cluster's name is empty. An event without a cluster adds none; see `concerns`.
     """
     found = {*clusters_of_snapshots(reading), *_names(reading, events.c.cluster)}
     return sorted(found)[:MOST_NAMED]
 
 
 def clusters_of_snapshots(reading: Reading) -> list[str]:
-    """Return the names of the clusters that snapshots are of, in their order."""
+    """Return the names of the clusters of snapshots, sorted."""
     return _names(reading, cluster_snapshots.c.cluster)
 
 
 def chosen_cluster(named: str | None, known: list[str]) -> str:
     """
-    Return the cluster that a question names, else the only one there is.
+    Return the cluster that a request names, or else the only one known.
 
     Raises:
-        InvalidParameter: There are several; says which.
+        InvalidParameter: There are several; the message lists them.
     """
     if named is not None:
         return named
@@ -46,11 +45,11 @@ def chosen_cluster(named: str | None, known: list[str]) -> str:
 
 def concerns(cluster: str, known: Sequence[str]) -> list[ColumnElement[bool]]:
     """
-    Return the conditions under which an event is of a cluster, or may be.
+    Return the conditions for an event to concern a cluster, certainly or possibly.
 
-    An event that names no cluster is of the one without a name, where snapshots are of that. It is
-    of the only cluster there is. Where there are several, and each has a name, it may be of any:
-    it is left out of none, for who looks at one of them would miss it.
+    If only one cluster is known, every event concerns it. An event without a cluster concerns
+    the unnamed one if there are snapshots of that. If there are several and all have names, it
+    may concern any: it is shown with each, so that no one misses it.
     """
     named = events.c.cluster
     if list(known) == [cluster]:
@@ -59,12 +58,12 @@ def concerns(cluster: str, known: Sequence[str]) -> list[ColumnElement[bool]]:
         return [named.is_(None)]
     if "" in known or cluster not in known:
         return [named == cluster]
-    # So written that no index fits it: the one of clusters has no events without any.
+    # Written to fit no index: the one of clusters omits events without a cluster.
     return [func.coalesce(named, cluster) == cluster]
 
 
 def _names(reading: Reading, column: Column[str]) -> list[str]:
-    """Return the values of an indexed column, each found by one step in its index."""
+    """Return the distinct values of an indexed column, each found by one index lookup."""
     names: list[str] = []
     name = _first(reading, select(func.min(column)).where(column.is_not(None)))
     while name is not None and len(names) < MOST_NAMED:

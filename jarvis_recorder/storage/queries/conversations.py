@@ -1,4 +1,4 @@
-"""Questions about conversations."""
+"""Queries for conversations and turns."""
 
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ _TIME: Final = type_coerce(_columns.timestamp, Integer())
 
 
 def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes:
-    """Return a page of conversations, the latest first; see `end_of_present`."""
+    """Return a page of conversations, latest first; see `end_of_present`."""
     first, last = func.min(_TIME), func.max(_TIME)
     latest = select(
         _columns.session_id, first.label("first_at"), last.label("last_at"), func.count()
@@ -79,7 +79,7 @@ def get_turn(reading: Reading, params: GetTurn) -> bytes:
     Return one turn.
 
     Raises:
-        NotFound: There is none of this id.
+        NotFound: No turn has this id.
         MoreRoomNeeded: It is larger than the room.
     """
     turn = TURNS.one(reading, params.id)

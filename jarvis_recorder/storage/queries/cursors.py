@@ -1,4 +1,4 @@
-"""Where a page ends, as an opaque text that fits no other question."""
+"""Cursors: the end of a page as an opaque text that is valid for no other request."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -12,7 +12,7 @@ from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.wire.rpc.params import Params
 
 Position = tuple[int | str, ...]
-"""The columns that a page is ordered by, of its last row."""
+"""The values of the last row of a page in the columns that order it."""
 
 _DIGEST_BYTES: Final = 6
 
@@ -25,10 +25,10 @@ def write_cursor(params: Params[Any], *position: int | str) -> str:
 
 def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
     """
-    Return the position that a question goes on from, of these types; None at the beginning.
+    Return the position after which a request continues, of these types; None at the beginning.
 
     Raises:
-        InvalidParameter: It is none of ours, or of a question with other parameters.
+        InvalidParameter: The cursor is damaged, or belongs to a request with other parameters.
     """
     if params.cursor is None:
         return None
@@ -47,14 +47,14 @@ def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
 
 
 def _fits(position: list[Any], kinds: tuple[type[int] | type[str], ...]) -> bool:
-    """Whether a position is of these types, and of values that SQLite can be asked about."""
+    """Return whether a position has these types, and only integers that SQLite can bind."""
     return [type(part) for part in position] == list(kinds) and all(
         isinstance(part, str) or -(2**63) <= part < 2**63 for part in position
     )
 
 
 def _digest(params: Any, raw: bytes) -> bytes:
-    """Tie a position to the question: its class and every parameter that chooses rows."""
+    """Tie a position to the request: its class and every parameter that selects rows."""
     asked = replace(params, cursor=None, limit=1)
     return blake2b(
         type(asked).__name__.encode() + to_json(asked) + raw, digest_size=_DIGEST_BYTES

@@ -1,4 +1,4 @@
-"""Questions about events."""
+"""Queries for events."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -39,14 +39,14 @@ from jarvis_recorder.wire.times import to_micros
 
 EVENTS: Final = RowsOf(events, ("details", "extra"))
 
-# How many events one call looks through: a filter that fits hardly any would otherwise read
-# the whole table. The page then is short, and its cursor goes on from where looking ended.
+# The most events that one call reads: a filter that matches hardly any would otherwise read
+# the whole table. Such a page is short, and its cursor continues after the last event read.
 MAX_LOOKED_THROUGH: Final = 2_000
 
 _Condition = ColumnElement[bool] | TextClause
 _Filters = ListEvents | EventHistogram
 _columns: Final = events.c
-# As an integer: a place that somebody made up may lie beyond the years of a datetime.
+# As an integer: the position in a forged cursor may lie beyond the years of a datetime.
 _TIME: Final = type_coerce(_columns.timestamp, Integer())
 _AT: Final = tuple_(_TIME, _columns.id)
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
@@ -56,7 +56,7 @@ _WIDTHS: Final = (
 )  # fmt: skip
 _BUCKETS_BY_DEFAULT: Final = 60
 _MOST_NODES: Final = 500
-# What a bucket takes in an answer, and each count of a value besides the value.
+# The bytes of a bucket in a result, and those of each count next to its value.
 _BUCKET_BYTES: Final = 80
 _COUNT_BYTES: Final = 24
 
@@ -71,7 +71,7 @@ def list_events(clock: Clock, reading: Reading, params: ListEvents) -> bytes:
 
 
 def unresolved_events(reading: Reading, params: UnresolvedEvents) -> bytes:
-    """Return a page of the events that no one has resolved."""
+    """Return a page of the unresolved events."""
     filters = ListEvents(type=params.type, cluster=params.cluster, resolved=False)
     return _page(reading, params, *_conditions(reading, filters))
 
@@ -81,7 +81,7 @@ def get_event(reading: Reading, params: GetEvent) -> bytes:
     Return one event.
 
     Raises:
-        NotFound: There is none of this id.
+        NotFound: No event has this id.
         MoreRoomNeeded: It is larger than the room.
     """
     event = EVENTS.one(reading, params.id)
@@ -92,10 +92,10 @@ def get_event(reading: Reading, params: GetEvent) -> bytes:
 
 def found_event(connection: Connection, event_id: int) -> bytes:
     """
-    Return one event without what is large in it, as the answer to a change.
+    Return one event without its large fields, as the result of a change.
 
     Raises:
-        NotFound: There is none of this id.
+        NotFound: No event has this id.
     """
     written = EVENTS.write(connection, event_id)
     if written is None:
@@ -109,16 +109,16 @@ def _missing(event_id: int) -> NotFound:
 
 def _conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
     """
-    Return the conditions that one index serves, and those that rows are checked for.
+    Return the conditions that one index serves, and those checked row by row.
 
-    The latter are written so that no index fits them: SQLite, which does not know how many rows
-    each would leave, might prefer another index to the one that bounds what is looked through.
+    The latter are written to fit no index: SQLite does not know how selective each one is, and
+    might prefer another index to the one that bounds the rows read.
     """
     index = _best_index(filters)
     indexed: list[_Condition] = []
     others: list[_Condition] = []
     if index == "unresolved":
-        # To the letter, or SQLite would not see that the partial index covers it.
+        # Exactly as in the partial index, or SQLite would not use it.
         indexed.append(text("type = 'alert' AND NOT resolved"))
     for name in ("type", "severity", "source", "node"):
         value = getattr(filters, name)
@@ -144,7 +144,7 @@ def _conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], 
 
 
 def _holds(part: str) -> ColumnElement[bool]:
-    """Have the summary hold a part that is folded; only what is not ASCII needs Python for it."""
+    """Match summaries that contain a folded text; only non-ASCII ones call back into Python."""
     summary = _columns.summary
     is_ascii = func.length(summary) == func.length(cast(summary, LargeBinary))
     return case(
@@ -155,15 +155,15 @@ def _holds(part: str) -> ColumnElement[bool]:
 
 def spellings_of(reading: Reading, node: str) -> list[str]:
     """
-    Return the names of nodes there are that are this one but for case, accents and forms.
+    Return the recorded node names equal to this one except for case, accents and letter forms.
 
-    The name as it is given, where there is none, or where too many nodes are to be compared.
+    Return the given name if there is none, or if there are too many nodes to compare.
     """
     folded = fold(node)
     spellings: list[str] = []
     after = ""
     for _ in range(_MOST_NODES):
-        # From one to the next by the index: all names there are, without a look at all events.
+        # From one name to the next by the index, without reading every event.
         following = select(func.min(_columns.node)).where(_columns.node > after)
         name = reading.connection.execute(following).scalar_one()
         if name is None:
@@ -175,21 +175,21 @@ def spellings_of(reading: Reading, node: str) -> list[str]:
 
 
 def _best_index(filters: _Filters) -> str | None:
-    """Name what leaves the fewest rows: alerts and actions are rare, nodes a few dozen."""
+    """Name the most selective index: alerts and actions are rare, nodes a few dozen."""
     if filters.type == "alert" and filters.resolved is False:
         return "unresolved"
     if filters.type in ("alert", "action"):
         return "type"
     if filters.node is not None:
         return "node"
-    # Not where it is empty: events without one are in no index.
+    # Not for the unnamed cluster: events without a cluster are in no index.
     if filters.cluster:
         return "cluster"
     return "type" if filters.type is not None else None
 
 
 def of_cluster(cluster: str, *, by_index: bool = True) -> ColumnElement[bool]:
-    """Return the condition that an event is of a cluster; it names none where that is empty."""
+    """Return the condition that an event names this cluster, or none if `cluster` is empty."""
     if not cluster:
         return _columns.cluster.is_(None)
     return _columns.cluster == cluster if by_index else (_columns.cluster + "") == cluster
@@ -201,14 +201,14 @@ def _page(
     indexed: list[_Condition],
     others: list[_Condition],
 ) -> bytes:
-    """Return what matches among the next events that the index leads to."""
+    """Return the matches among the next events in the index."""
     position = read_cursor(params, int, int)
     if position is not None:
         indexed.append(_place(*position) > _AT)
     end = _place_of_last_looked_at(reading.connection, indexed) if others else None
     if end is not None:
         others.append(_place(*end) <= _AT)
-    # Only where they are: SQLite would sort whole rows where times are equal.
+    # Only times and ids: SQLite would sort whole rows if times are equal.
     places = select(_TIME, _columns.id).where(*indexed, *others).order_by(*_NEWEST_FIRST)
     keys = reading.places(places.limit(params.limit + 1))
     return write_page(reading, params, "events", EVENTS.lines(reading, keys), end=end)
@@ -221,7 +221,7 @@ def _place(micros: Any, event_id: Any) -> ColumnElement[Any]:
 def _place_of_last_looked_at(
     connection: Connection, indexed: Sequence[_Condition]
 ) -> tuple[int, int] | None:
-    """Return where looking has to end, None where the index ends before."""
+    """Return the last place to read, None if the index ends before it."""
     place = (
         select(_TIME, _columns.id)
         .where(*indexed)
@@ -235,26 +235,26 @@ def _place_of_last_looked_at(
 
 def histogram(reading: Reading, params: EventHistogram) -> bytes:
     """
-    Return how many events fall into each stretch of time, empty stretches too.
+    Return the number of events in each bucket of time, including empty buckets.
 
     Raises:
         InvalidParameter: There is no such time zone.
-        ResultTooLarge: There are more values to count by than the room holds.
+        ResultTooLarge: There are more distinct values than the room holds.
     """
     width = params.bucket_seconds or _usual_width(params)
     micros = width * 1_000_000
     since, until = to_micros(params.since), to_micros(params.until)
-    # Of hours and less each is as long as any other, whatever the clocks are set to.
+    # Only buckets of whole days depend on the time zone and its clock changes.
     zone = zone_between(None if width % DAY_SECONDS else params.time_zone, since, until)
     first = zone.local(since) // micros
     last = -(-zone.local(until) // micros)
-    # The first may begin before there are years.
+    # The first may begin before the first year of a datetime.
     starts = [zone.start_of_day(number * micros) for number in range(first, last)]
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
     for number, value, count in reading.rows(_counted(reading, params, micros, zone)):
-        # Clocks that go back over midnight lead back to the day before the first.
+        # When clocks go back over midnight, an event may fall into the day before the first.
         place = min(max(number - first, 0), len(starts) - 1)
         counts[place] += count
         if params.by is not None:
@@ -267,7 +267,7 @@ def histogram(reading: Reading, params: EventHistogram) -> bytes:
 
 
 def _usual_width(params: EventHistogram) -> int:
-    """Return the first round width that makes at most about sixty buckets."""
+    """Return the smallest round width that makes at most about sixty buckets."""
     seconds = (params.until - params.since).total_seconds()
     wanted = seconds / _BUCKETS_BY_DEFAULT
     return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
@@ -276,9 +276,9 @@ def _usual_width(params: EventHistogram) -> int:
 def _counted(
     reading: Reading, params: EventHistogram, micros: int, zone: Zone
 ) -> Select[tuple[int, str | None, int]]:
-    """Select number of bucket, value and count, where there is anything to count."""
+    """Select bucket number, value and count of the buckets that are not empty."""
     indexed, others = _conditions(reading, params)
-    # Floor division, before 1970 too: SQLite's own rounds towards zero.
+    # Floor division, also before 1970; SQLite's own rounds towards zero.
     time = zone.shifted(_TIME)
     bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")
     value = literal_column("''") if params.by is None else _columns[params.by]

@@ -1,8 +1,8 @@
 """
-Rows as JSON text, and pages of them that end when their room is used up.
+Rows as JSON text, in pages that end when their room is used up.
 
-What is stored as JSON goes out as it is stored: parsed, a text becomes up to thirty times its
-size in objects. Rows are read one by one, so a page costs no more memory than its own bytes.
+Stored JSON is copied unparsed: as objects it would take up to thirty times its size. Rows are
+read one by one, so a page costs no more memory than its own bytes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,14 +36,14 @@ from jarvis_recorder.wire.times import format_rfc3339
 _LARGE: Final[ColumnElement[int]] = literal_column(str(LARGE_FIELD_BYTES))
 _BEGINNING: Final[ColumnElement[int]] = literal_column(str(BEGINNING_CHARACTERS))
 _FIRST: Final[ColumnElement[int]] = literal_column("1")
-# What a page has room for besides its rows: the names, the commas, the cursor.
+# The bytes of a page besides its rows: the names, the commas, the cursor.
 _FRAME_BYTES: Final = 2_048
-# To find that a field is too large, SQLite reads it; a page ends before that takes seconds.
+# SQLite reads a field even to find that it is too large; a page ends before that takes seconds.
 _MOST_READ_BYTES: Final = 16 * 1024 * 1024
 
 
 class Written(NamedTuple):
-    """A row as JSON, whether something of it was left out, and the size of what was read."""
+    """A row as JSON, with a flag for a complete row and the bytes read from its large fields."""
 
     text: bytes
     is_whole: bool
@@ -51,7 +51,7 @@ class Written(NamedTuple):
 
 
 class Line(NamedTuple):
-    """An item of a page, and where the page would go on behind it."""
+    """An item of a page, and the position after which the next page begins."""
 
     text: bytes
     position: Position
@@ -62,14 +62,14 @@ class RowsOf:
     """
     Writes rows of one table: columns in `json` as they are stored, `text` as a JSON text.
 
-    Unless the whole row is asked for, these are left out where they are large, `text` but for
-    its beginning, and the member `omitted` names them.
+    Unless the whole row is requested, large ones are left out, `text` except for its beginning,
+    and the member `omitted` names them.
     """
 
     def __init__(self, table: Table, json: Sequence[str], text: str | None = None) -> None:
         self.table = table
         columns = [one for one in table.columns if one.name not in (*json, text)]
-        # `str`: SQLAlchemy's own kind of text takes a hundred times as long to become JSON.
+        # `str`: SQLAlchemy's own string type takes a hundred times as long to become JSON.
         self._plain = [str(one.name) for one in columns]
         self._times = [str(one.name) for one in columns if isinstance(one.type, Instant)]
         self._flags = [name for name in self._plain if name in ("stamped", "resolved")]
@@ -80,8 +80,8 @@ class RowsOf:
         self._whole = _statement(table, columns, large, text, whole=True)
 
     def write(self, connection: Connection, row_id: int, *, whole: bool = False) -> Written | None:
-        """Return a row, None where there is none of this id."""
-        # Past SQLAlchemy: a page asks this for each of its rows.
+        """Return the row with this id, None if there is none."""
+        # Past SQLAlchemy, as this runs for each row of a page.
         driver: Any = connection.connection.driver_connection
         found = driver.execute(self._whole if whole else self._light, (row_id,))
         row = found.fetchone()
@@ -89,7 +89,7 @@ class RowsOf:
 
     def one(self, reading: Reading, row_id: int) -> bytes | None:
         """
-        Return a whole row, None where there is none of this id.
+        Return the whole row with this id, None if there is none.
 
         Raises:
             MoreRoomNeeded: It is larger than the room.
@@ -137,7 +137,7 @@ class RowsOf:
 
 
 def named(row: Row[Any]) -> dict[str, Any]:
-    """Return a row by names that are quick to become JSON; see `RowsOf`."""
+    """Return a row as a dict with plain `str` names, which are fast to serialize; see `RowsOf`."""
     return {str(name): value for name, value in row._asdict().items()}
 
 
@@ -149,10 +149,10 @@ def _statement(
     *,
     whole: bool,
 ) -> str:
-    """Return the statement that selects one row by its id; of what is large the size, too."""
+    """Return the statement that selects one row by its id, with the sizes of its large fields."""
     columns: list[ColumnElement[Any]] = list(plain)
     for column in large:
-        # As bytes: a text would be decoded, and encoded again to be sent.
+        # As bytes: a text would be decoded, then encoded again to be sent.
         content = cast(column, LargeBinary)
         size = func.length(content)
         kept: ColumnElement[Any] = column if column.name == text else content
@@ -174,13 +174,13 @@ def write_page(
     more: bytes = b"",
 ) -> bytes:
     """
-    Return a page of the lines, of which there is one more than its limit where there are more.
+    Return a page of the lines; one line beyond `params.limit` shows that more follow.
 
-    `end` is the place to go on from where all lines are on the page, None where nothing is
-    left; `more` are further members of the answer.
+    `end` is the position to continue from if the page holds all lines, None if nothing is
+    left; `more` are further members of the result.
 
     Raises:
-        ResultTooLarge: Not even the first line, or a page without any, has room.
+        ResultTooLarge: Not even the first line fits, or a page without any.
     """
     room = reading.room - _FRAME_BYTES - len(more)
     if room < 0:

@@ -1,4 +1,4 @@
-"""Questions about preferences."""
+"""Queries for preferences."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ def get_preference(reading: Reading, params: GetPreference) -> bytes:
     Return one preference.
 
     Raises:
-        NotFound: There is none of this key.
+        NotFound: No preference has this key.
     """
     found = find_preference(reading.connection, params.key)
     if found is None:
@@ -48,7 +48,7 @@ def list_preferences(reading: Reading, params: ListPreferences) -> bytes:
     """Return a page of the preferences whose keys begin with the prefix."""
     by_key = select(*IN_ORDER).order_by(_columns.key).limit(params.limit + 1)
     if params.prefix:
-        # As a range, which the primary key serves; LIKE would ignore case besides.
+        # As a range, which the primary key serves; LIKE would also ignore case.
         by_key = by_key.where(
             _columns.key >= params.prefix, _columns.key < params.prefix + "\U0010ffff"
         )

@@ -1,4 +1,4 @@
-"""Where the future begins, in which nothing is in force."""
+"""The boundary between present and future times."""
 
 from datetime import datetime
 
@@ -9,10 +9,10 @@ from jarvis_recorder.wire.times import LATEST, to_datetime
 
 def end_of_present(clock: Clock) -> datetime:
     """
-    Return before which moment lies what a list shows that names no end.
+    Return the default end of a list.
 
-    What a wrong clock has dated years ahead would be first in every list until then. It is shown to
-    whoever names an end that lies behind it. A clock that is not set hides nothing.
+    A record that a wrong clock dated years ahead would otherwise lead every list until then; a
+    request with a later end still shows it. If this clock was never set, nothing is hidden.
     """
     now = clock()
     return to_datetime(LATEST if now < UNSET else min(now + FUTURE, LATEST))

@@ -1,4 +1,4 @@
-"""A question on its way through the database: what it sees, its room, and its end."""
+"""One read of the database: its snapshot, its room and its interruption."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from jarvis_recorder.errors import DeadlineExceeded
 
 class Reading:
     """
-    One snapshot of the database, and the room in bytes that the answer may take.
+    One snapshot of the database, and the bytes that the result may take.
 
-    It belongs to the thread that reads; only `end` may be called from another one.
+    It belongs to the reading thread; only `end` may be called from another one.
     """
 
     def __init__(self, connection: Connection, room: int) -> None:
@@ -22,12 +22,12 @@ class Reading:
         self._is_over = False
 
     def end(self) -> None:
-        """Have the reading thread stop at its next row: no one waits for the answer any more."""
+        """Have the reading thread stop at its next row, since no one waits for the result."""
         self._is_over = True
 
     def go_on(self) -> None:
         """
-        Return where the answer is still waited for.
+        Return if the result is still waited for.
 
         Raises:
             DeadlineExceeded: It is not.
@@ -43,5 +43,5 @@ class Reading:
                 yield row
 
     def places(self, statement: Executable) -> list[tuple[int, int]]:
-        """Return time and id of each row, in the order they come; raises as `go_on` does."""
+        """Return time and id of each row, in the statement's order; raises as `go_on` does."""
         return [(row[0], row[1]) for row in self.rows(statement)]

@@ -1,4 +1,4 @@
-"""Questions about snapshots."""
+"""Queries for snapshots."""
 
 import zlib
 from datetime import datetime
@@ -38,7 +38,7 @@ _columns: Final = cluster_snapshots.c
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
 _TIME: Final = type_coerce(_columns.timestamp, Integer())
 _EXTRA: Final = cast(_columns.extra, LargeBinary)
-# What there is to tell of a snapshot before its body, which may be large, is read.
+# The fields of a snapshot without its body, which may be large.
 _HEADS: Final = select(
     _columns.id,
     _columns.message_id,
@@ -58,13 +58,13 @@ _FRAME_BYTES: Final = 4_096
 
 def latest_snapshot(clock: Clock, reading: Reading, params: LatestSnapshot) -> bytes:
     """
-    Return the newest snapshot of a cluster that is not of the future.
+    Return the newest snapshot of a cluster that is not in the future.
 
-    Where all are, the one received last: then it is rather the clock that is wrong.
+    If all are, return the one received last, as this clock is more likely wrong.
 
     Raises:
         InvalidParameter: There are several clusters, and none is named.
-        NotFound: There is none of this cluster.
+        NotFound: The cluster has no snapshot.
         MoreRoomNeeded: It is larger than the room.
     """
     newest = _of_cluster(_cluster(reading, params))
@@ -76,11 +76,11 @@ def latest_snapshot(clock: Clock, reading: Reading, params: LatestSnapshot) -> b
 
 def snapshot_at(reading: Reading, params: SnapshotAt) -> bytes:
     """
-    Return the newest snapshot of a cluster at or before a moment.
+    Return the newest snapshot of a cluster at or before a time.
 
     Raises:
         InvalidParameter: There are several clusters, and none is named.
-        NotFound: There is none so old.
+        NotFound: The cluster has none so old.
         MoreRoomNeeded: It is larger than the room.
     """
     before = _columns.timestamp <= params.timestamp
@@ -90,15 +90,15 @@ def snapshot_at(reading: Reading, params: SnapshotAt) -> bytes:
 def _cluster(reading: Reading, params: LatestSnapshot | SnapshotAt) -> str:
     if params.cluster is not None:
         return params.cluster
-    # One that only events name has none to show, and leaves no choice open.
+    # A cluster named only by events has no snapshots, so it is no candidate.
     return chosen_cluster(None, clusters_of_snapshots(reading) or known_clusters(reading))
 
 
 def snapshot_in_force(reading: Reading, cluster: str, moment: datetime, room: int) -> bytes | None:
     """
-    Return the newest snapshot of a cluster at or before a moment.
+    Return the newest snapshot of a cluster at or before a time.
 
-    Its body is left out, and named in `omitted`, where it is larger than `room`.
+    If it is larger than `room`, its body is left out and named in `omitted`.
     """
     newest = _of_cluster(cluster).where(_columns.timestamp <= moment)
     head = reading.connection.execute(newest).first()
@@ -145,12 +145,12 @@ def _size(head: Row[Any]) -> int:
 
 
 def _written(reading: Reading, head: Row[Any], room: int) -> bytes:
-    """Return a snapshot, whole where it has room."""
+    """Return a snapshot, without its large fields if they do not fit."""
     parts = [b"{}", b"null"]
     omitted = []
     if _size(head) <= room:
         packed, extra = reading.connection.execute(_BODY, {"id": head.id}).one()
-        # In one piece of the right size: it would grow by copying else.
+        # One buffer of the right size; otherwise it would grow by copying.
         parts = [zlib.decompress(packed, bufsize=head.size_bytes + 1), extra or b"null"]
     else:
         omitted = ["snapshot", *(["extra"] if head.extra_bytes else [])]

@@ -1,4 +1,4 @@
-"""What the cluster was like around a moment."""
+"""The timeline of a cluster around a time."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ from jarvis_recorder.wire.rpc.params import TimelineAround
 from jarvis_recorder.wire.times import EARLIEST, LATEST, format_rfc3339, to_micros
 
 MOST_SHOWN: Final = 1_000
-# Of the room, what a snapshot may take, and what events may take of the rest.
+# The share of the room for the snapshot, and the share of the rest for events.
 _SNAPSHOT_SHARE: Final = 0.25
 _EVENTS_SHARE: Final = 0.5
 _FRAME_BYTES: Final = 8_192
@@ -27,7 +27,7 @@ _Key = tuple[int, int]
 
 
 class _Window(NamedTuple):
-    """A stretch of time in microseconds, which may reach beyond the years there are."""
+    """A span of time in microseconds, which may exceed the years of a datetime."""
 
     since: int
     moment: int
@@ -35,7 +35,7 @@ class _Window(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What is shown of one table, in order, and whether there is more."""
+    """The rows shown of one table, in order, with a flag if there are more."""
 
     lines: Sequence[bytes]
     is_cut: bool
@@ -43,9 +43,9 @@ class _Shown(NamedTuple):
 
 def timeline_around(reading: Reading, params: TimelineAround) -> bytes:
     """
-    Return the snapshot in force, and what happened and was said in the window, in order.
+    Return the snapshot in force, and the events and turns of the window in order.
 
-    Events that name no cluster are in it as `concerns` says.
+    Events without a cluster are included as `concerns` says.
 
     Raises:
         InvalidParameter: There are several clusters, and none is named.
@@ -87,7 +87,7 @@ def _nearest(
     conditions: Sequence[ColumnElement[bool]],
     room: int,
 ) -> _Shown:
-    """Return the rows nearest to the moment that have room, in order."""
+    """Return the rows nearest to the time that fit into the room, in order."""
     keys = _keys(reading, of.table, window, conditions)
     shown: list[tuple[_Key, bytes]] = []
     read = 0
@@ -103,7 +103,7 @@ def _nearest(
 def _keys(
     reading: Reading, table: Table, window: _Window, conditions: Sequence[ColumnElement[bool]]
 ) -> list[_Key]:
-    """Return time and id of the rows of the window, more than can be shown, the nearest first."""
+    """Return time and id of the window's rows, nearest first and more than can be shown."""
     time: ColumnElement[Any] = type_coerce(table.c.timestamp, Integer())
     number = table.c.id
     places = select(time, number).where(*conditions).limit(MOST_SHOWN + 1)

@@ -1,4 +1,4 @@
-"""Tokens and cost of what was said, added in SQL and exactly."""
+"""The tokens and cost of turns, added exactly, in SQL."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,9 +42,9 @@ def _constant(value: int | str) -> _Column:
 
 
 # SQLite adds decimals as doubles, and integers only up to 64 bits. So numbers are cut into limbs
-# that are added as integers, and put together in Python, whose integers have no end: tokens into
-# halves of 32 bits, costs into nine digits each. A cost has at most 31 digits before its point
-# and 60 behind it (`wire.records`); nearly all have few, for which three limbs do.
+# that are added as integers, and combined in Python, whose integers are unbounded: tokens into
+# halves of 32 bits, costs into limbs of nine digits. A cost has at most 31 digits before its
+# point and 60 after it (`wire.records`); nearly all have few, for which three limbs suffice.
 _HALF_BITS: Final = 32
 _DIGITS: Final = 9
 _SHORT_LIMBS: Final = 2
@@ -54,7 +54,7 @@ _EPOCH_DAY: Final = EPOCH.toordinal()
 _PLACES: Final = _FRACTION_LIMBS * _DIGITS
 
 
-# Floor division, before 1970 too: SQLite's own rounds towards zero.
+# Floor division, also before 1970; SQLite's own rounds towards zero.
 _time: Final = type_coerce(_columns.timestamp, Integer())
 _one_day: Final = _constant(86_400_000_000)
 
@@ -77,7 +77,7 @@ _IS_LONG: Final = or_(
 
 
 def _turns(key: _Column) -> Any:
-    """Select what is added of each turn, its cost taken apart once and not for each limb."""
+    """Select the columns to add, with the cost split once and not again for each limb."""
     turns = select(
         key.label("key"),
         _columns.tokens_used,
@@ -87,19 +87,19 @@ def _turns(key: _Column) -> Any:
         func.substr(_columns.cost_usd, _point + _constant(1)).label("fraction"),
         _IS_LONG.label("is_long"),
     ).where(_time >= bindparam("since"), _time < bindparam("until"))
-    # Without a limit SQLite would merge this into the query around it, and take apart again.
+    # Without a limit SQLite would merge this into the outer query, and split for each limb.
     return turns.limit(_constant(-1)).offset(_constant(0)).subquery()
 
 
 def _sums(turns: Any) -> list[_Column]:
-    """Return what adds the turns up, in the order that `_usage` reads."""
+    """Return the sums over the turns, in the order that `_usage` reads."""
     columns = turns.c
     return [
         func.count(),
         *_tokens(columns.tokens_used),
         *_tokens(columns.input_tokens),
         *_tokens(columns.output_tokens),
-        # The most decimal places of any.
+        # The most decimal places of any cost.
         func.coalesce(func.max(func.length(columns.fraction)), _constant(0)),
         *(_sum(limb) for limb in _limbs(columns)),
     ]
@@ -147,21 +147,21 @@ _POWERS: Final = [
     *reversed(range(_WHOLE_LIMBS)),
     *(-number - 1 for number in range(_FRACTION_LIMBS)),
 ]
-"""How many limbs each of them stands to the left of the point."""
+"""For each limb its power, counted in limbs from the decimal point."""
 
 
 class _Shape(NamedTuple):
-    """What a statement is made for; making one takes longer than most of them run."""
+    """The key of a cached statement; compiling one takes longer than most of them run."""
 
     by: str | None
     zone: Zone | None = None
     goes_on: Literal["behind a key", "behind no key"] | None = None
 
 
-# Bounded: where clocks change within the time asked about is a part of the statement.
+# Bounded, as the clock changes within the requested time are a part of the statement.
 @lru_cache(maxsize=64)
 def _statement(shape: _Shape) -> str:
-    """Return the statement that adds up, for SQLite's driver; all its parameters are named."""
+    """Return the summing statement for SQLite's driver; all its parameters are named."""
     turns = _turns(_day(shape.zone) if shape.zone is not None else _KEYS[shape.by])
     key = turns.c.key
     added = select(key, *_sums(turns))
@@ -177,9 +177,9 @@ def _statement(shape: _Shape) -> str:
 
 def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:
     """
-    Return a page of the tokens and the cost of the turns in the time given, and the total.
+    Return a page of the tokens and cost of the turns in the requested time, and the total.
 
-    Without an end it is that of the present; see `end_of_present`.
+    Without an end the time ends at `end_of_present`.
     """
     end = params.until or end_of_present(clock)
     asked: dict[str, Any] = {"since": to_micros(params.since), "until": to_micros(end)}
@@ -191,7 +191,7 @@ def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:
 
 
 def _lines(reading: Reading, params: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
-    # What has no key comes first; a day's is a number.
+    # Turns without a key come first; the key of a day is a number.
     position = read_cursor(params, *((int,) if params.by == "day" else (int, str)))
     is_by_day = params.by == "day"
     zone = zone_between(params.time_zone, asked["since"], asked["until"])
@@ -221,7 +221,7 @@ def _name_of_day(number: int) -> str:
 
 
 def _usage(key: str | None, sums: Sequence[Any]) -> Usage:
-    """Put the sums of the limbs together."""
+    """Combine the sums of the limbs."""
     halves = sums[1:7]
     used, given, made = [
         (high << _HALF_BITS) + low for high, low in zip(halves[::2], halves[1::2], strict=True)

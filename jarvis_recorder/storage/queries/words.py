@@ -1,10 +1,10 @@
 """
-The words of a text as a search knows them, on whatever keyboard they were typed.
+The words of a text in the form the search uses, the same from any keyboard.
 
 Case, accents and forms of a letter are folded. A script without spaces between words, and
-symbols such as emoji, are taken character by character: a word of such a script is a phrase of
-them. What is folded how is fixed here by ranges, so that a newer Python, which knows a newer
-Unicode, makes the same words of a text that was recorded before.
+symbols such as emoji, are indexed character by character: a word of such a script is a phrase
+of its characters. The folding is fixed by ranges in this file, so that a newer Python with a
+newer Unicode makes the same words of a text recorded before.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from typing import Final
 
 _Ranges = tuple[tuple[int, int], ...]
 
-# Marks that are an accent, a vowel point or a hint for display, and no letter of their own.
+# Marks that are an accent, a vowel point or a display hint, and not letters themselves.
 _DROPPED: Final[_Ranges] = (
     (0xAD, 0xAD), (0x300, 0x36F), (0x483, 0x487), (0x591, 0x5BD), (0x5BF, 0x5BF),
     (0x5C1, 0x5C2), (0x5C4, 0x5C5), (0x5C7, 0x5C7), (0x610, 0x61A), (0x640, 0x640),
@@ -35,18 +35,18 @@ _ONE_BY_ONE: Final[_Ranges] = (
     (0xAC00, 0xD7FF), (0xF900, 0xFAFF), (0x1B000, 0x1B16F), (0x1F000, 0x1FBFF),
     (0x20000, 0x3FFFF),
 )  # fmt: skip
-# Letters that Unicode does not take apart.
+# Letters that Unicode does not decompose.
 _LETTERS: Final = {
     "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ł": "l", "ŧ": "t",
     "þ": "th",
 }  # fmt: skip
 _MOST_REMEMBERED: Final = 20_000
-# All that stands between the words of a parted text. Ranges up to the last character there is
-# would take milliseconds to compile.
+# The separators between the words of a parted text. Ranges up to Unicode's last character would
+# take milliseconds to compile.
 BETWEEN: Final = r"\x00-/:-`{-\x7f"
 WORD: Final = re.compile(f"[^{BETWEEN}]+")
-# Marks of a letter: accents, voicing of kana, vowels and finals of Korean and Indic vowels typed
-# apart.
+# Marks of a letter: accents, voicing of kana, vowels and finals of Korean, and Indic vowels, typed
+# separately.
 _MARKS: Final = "".join(f"{chr(first)}-{chr(last)}" for first, last in _DROPPED) + (
     "\u3099\u309a\u1160-\u11ff\uff9e\uff9f"
     "\u09be\u09d7\u0b3e\u0b56\u0b57\u0bbe\u0bd7\u0c56\u0cc2\u0cd5\u0cd6\u0d3e\u0d57"
@@ -58,7 +58,7 @@ _PIECE: Final = re.compile(f"(?s:.){{1,64}}[{_MARKS}]*")
 
 
 class _Table(dict[int, str]):
-    """For `str.translate`: what stands for a character, found out when it is first needed."""
+    """A table for `str.translate` that finds a character's replacement at its first use."""
 
     def __init__(self, find: Callable[[str], str]) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Table(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         found = self._find(chr(code))
-        # A bound on memory: there are a million characters, and a text may hold them all.
+        # A bound on memory: there are a million characters, and a text may contain all of them.
         if len(self) < _MOST_REMEMBERED:
             self[code] = found
         return found
@@ -84,7 +84,7 @@ def _apart(character: str) -> str:
     if _is_in(_ONE_BY_ONE, character):
         return f" {character} "
     category = unicodedata.category(character)
-    # What Unicode has not assigned yet is a letter some day, more likely than anything else.
+    # A code point that Unicode has not assigned yet will most likely be a letter.
     return character if category[0] in "LMN" or category in ("Co", "Cn") else " "
 
 
@@ -99,34 +99,34 @@ _parted: Final = _Table(_apart)
 
 
 def fold(text: str) -> str:
-    """Return a text without case, accents and forms of letters; its spaces stay."""
+    """Return a text without case, accents and letter forms; its spaces stay."""
     if text.isascii():
         return text.lower()
-    # Composed again at the end: what is left of the marks belongs to its letter or syllable.
+    # Composed again at the end: the marks that are left belong to their letter or syllable.
     folded = unicodedata.normalize("NFKD", text).casefold().translate(_plain)
     return unicodedata.normalize("NFC", folded)
 
 
 def part(text: str) -> str:
     """
-    Return a text folded and with spaces between its words, as the index takes it.
+    Return a text folded and with spaces between its words, for the index.
 
-    FTS5's tokenizer `ascii`, which parts at what is neither letter nor digit among the
-    characters of ASCII, then finds the words that `words_of` returns.
+    FTS5's tokenizer `ascii`, which splits at ASCII characters that are neither letter nor digit,
+    then finds the words that `words_of` returns.
     """
     return text.lower() if text.isascii() else fold(text).translate(_parted)
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in their order."""
+    """Return the words of a text in order."""
     return WORD.findall(part(text))
 
 
 class Parted:
     """
-    A text as `part` returns it, and the way back from there, which folding moves.
+    A text as `part` returns it, with a mapping of its positions to the original.
 
-    Only where someone asks for the way back is the text gone through letter by letter.
+    Only the pieces whose positions are requested are mapped letter by letter.
     """
 
     def __init__(self, text: str) -> None:

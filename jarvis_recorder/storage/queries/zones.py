@@ -1,4 +1,4 @@
-"""Days as people have them: of a time zone, whose clocks go forward and back."""
+"""Local days of a time zone, whose clocks go forward and back."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,38 +15,38 @@ from jarvis_recorder.wire.times import EARLIEST, EPOCH, LATEST, to_datetime, to_
 DAY_SECONDS: Final = 86_400
 _SECOND: Final = 1_000_000
 _OFFSET: Final = re.compile(r"([+-])([0-9]{1,2})(?::?([0-9]{2}))?").fullmatch
-# Before these years, and from the last of them on, a zone has one offset: records are of today, and
-# a time that some clock has made up needs no ten thousand changes of the clocks.
+# Outside these years a zone has one constant offset: records are of today, and the time of a
+# wrong clock is not worth computing ten thousand clock changes.
 _YEARS: Final = range(1900, 2100)
 
 
 class Step(NamedTuple):
-    """A moment in microseconds, and how far local time is ahead of UTC from then on."""
+    """A time, and the lead of local time over UTC from then on; both in microseconds."""
 
     since: int
     offset: int
 
 
 class Zone(NamedTuple):
-    """A time zone within a stretch of time: its offset at the beginning, and where it changes."""
+    """A time zone within a span of time: its offset at the beginning, and its changes."""
 
     zone: tzinfo
     first: int
     changes: tuple[Step, ...]
 
     def shifted(self, time: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return the local time of a column, in microseconds as if it were UTC."""
+        """Convert a column to local time, in microseconds as if it were UTC."""
         if not self.changes and not self.first:
             return time
         return time + _offset(time, self.first, self.changes)
 
     def local(self, micros: int) -> int:
-        """Return the local time of a moment within the stretch, as `shifted` does."""
+        """Convert a time within the span to local time, as `shifted` does."""
         passed = [step.offset for step in self.changes if step.since <= micros]
         return micros + (passed[-1] if passed else self.first)
 
     def start_of_day(self, micros: int) -> datetime:
-        """Return the first moment of the day that begins at a local time; one skipped is empty."""
+        """Return the UTC time of a local midnight; a day that the zone skips is empty."""
         try:
             naive = to_datetime(min(max(micros, EARLIEST), LATEST)).replace(tzinfo=self.zone)
             return naive.astimezone(UTC)
@@ -56,10 +56,10 @@ class Zone(NamedTuple):
 
 def zone_between(name: str | None, since: int, until: int) -> Zone:
     """
-    Return a time zone, UTC where none is named, for moments of a stretch of time.
+    Return a time zone, UTC by default, for the times between `since` and `until`.
 
     Raises:
-        InvalidParameter: There is none of this name.
+        InvalidParameter: There is no time zone of this name.
     """
     if name is None:
         return Zone(UTC, 0, ())
@@ -97,7 +97,7 @@ def _changes_between(zone: tzinfo, since: int, until: int) -> Iterator[Step]:
 
 @lru_cache(maxsize=4_096)
 def _changes(zone: ZoneInfo, year: int) -> Sequence[Step]:
-    """Return where the offset of a zone changes in a year, found by looking at each day."""
+    """Return the changes of a zone's offset in a year, found by comparing each day."""
     start = datetime(year, 1, 1, tzinfo=UTC)
     days = (datetime(year + 1, 1, 1, tzinfo=UTC) - start).days
     marks = [to_micros(start) + day * DAY_SECONDS * _SECOND for day in range(days + 1)]
@@ -111,7 +111,7 @@ def _changes(zone: ZoneInfo, year: int) -> Sequence[Step]:
 
 
 def _change_in(zone: ZoneInfo, before: int, after: int) -> int:
-    """Return the second at which the offset is no longer the one before."""
+    """Return the first second with the new offset, by bisection."""
     old = _offset_at(zone, before)
     while after - before > _SECOND:
         middle = (before + after) // 2 // _SECOND * _SECOND
@@ -131,7 +131,7 @@ def _offset_at(zone: tzinfo, micros: int) -> int:
 
 
 def _offset(time: ColumnElement[Any], first: int, changes: Sequence[Step]) -> ColumnElement[Any]:
-    """Return the offset that is in force, found by halves: a row is compared a few times at most."""
+    """Return the offset as a balanced CASE, so that each row takes a few comparisons at most."""
     if not changes:
         return literal_column(str(first), Integer())
     middle = len(changes) // 2

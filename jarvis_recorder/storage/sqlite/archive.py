@@ -1,4 +1,4 @@
-"""The archive and the outbox: what is asked, what is changed, what is to be announced."""
+"""The archive, which executes requests, and the outbox of notifications not yet published."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from jarvis_recorder.wire.rpc.params import Params
 
 _PATIENCE_SECONDS: Final = 5.0
 
-# What the announcements read at once take together, unless the first one alone takes more.
+# The most that the notifications of one read take together, unless the first alone takes more.
 _OUTBOX_BYTES: Final = 1024 * 1024
 
 READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
@@ -64,11 +64,11 @@ class SqliteArchive:
             params.LatestSnapshot: partial(snapshots.latest_snapshot, clock),
         }
         self.changed = asyncio.Event()
-        """Set after each change: it may have left something to announce."""
+        """Set after each change: it may have left a notification."""
         self._changes = CommandQueue(path, writer, clock, self.changed)
 
     async def answer(self, request: Params[Any], until: float, room: int) -> bytes:
-        """Answer a question; see `ports.Archive`."""
+        """Execute a request and return its result as JSON; see `ports.Archive`."""
         if type(request) in CHANGES:
             return await self._changes.make(request, until)
         read = self._reads[type(request)]
@@ -81,7 +81,7 @@ class SqliteArchive:
 
 
 def _scans(request: Params[Any]) -> bool:
-    """Return whether a question may look at many rows for each one of its answer."""
+    """Return whether a request may read many rows for each row of its result."""
     if isinstance(request, params.ListEvents):
         return request.text is not None
     return isinstance(request, _SCANS)
@@ -89,10 +89,10 @@ def _scans(request: Params[Any]) -> bool:
 
 def _fitting(answer: bytes, room: int) -> bytes:
     """
-    Return the answer; most end in time, and what does not is small by itself.
+    Return the result. Pages end within the room by themselves, and other results are small.
 
     Raises:
-        ResultTooLarge: Others have left it no room.
+        ResultTooLarge: It does not fit, since other requests have left too little room.
     """
     if len(answer) > room:
         raise ResultTooLarge("there is no room for it")
@@ -106,16 +106,16 @@ class SqliteOutbox:
         self._writer = writer
         self._readers = readers
         self._changed = changed
-        # What the process before has left.
+        # The previous process may have left some.
         self._changed.set()
 
     async def wait(self) -> None:
-        """Return once there may be something in it; see `ports.Outbox`."""
+        """Return once the outbox may hold a notification; see `ports.Outbox`."""
         await self._changed.wait()
         self._changed.clear()
 
     async def waiting(self, limit: int) -> Sequence[PendingNotification]:
-        """Return the oldest announcements."""
+        """Return the oldest notifications, as many as fit into `_OUTBOX_BYTES`."""
         oldest_first = (
             select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
             .order_by(outbox.c.id)
@@ -136,8 +136,8 @@ class SqliteOutbox:
         return await self._readers.run(read, until)
 
     async def announced(self, announcements: Sequence[PendingNotification]) -> None:
-        """Take out these announcements and no others."""
-        # An id alone names none: those of an outbox that was emptied are given out again.
+        """Remove these notifications and no others."""
+        # The id alone is not enough: after the outbox was empty, SQLite assigns the same ids again.
         forget = delete(outbox).where(
             outbox.c.id.in_([one.id for one in announcements]),
             outbox.c.message_id.in_([one.message_id for one in announcements]),

@@ -1,4 +1,4 @@
-"""Many rows in few statements, and what of them was there already."""
+"""Bulk inserts of many rows in few statements, and the search for collisions among them."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -23,14 +23,14 @@ from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.tables import conversations, decompress
 from jarvis_recorder.wire.records import Record
 
-# Rows in one INSERT, largest first: few statements for many rows, none compiled for each count.
+# Rows in one INSERT, largest first: few statements for many rows, and only these to compile.
 _CHUNKS: Final = (500, 100, 20, 1)
 
 _insert: Final = cache(insert_statement)
 
 
 class Rows(NamedTuple):
-    """Records of one kind as rows, and where they stood among those of all kinds."""
+    """Records of one kind as rows, and their positions among the records of all kinds."""
 
     shape: RowShape
     positions: Sequence[int]
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
 
 
 def rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:
-    """Return the records as rows, one element for each kind there is."""
+    """Return the records as rows, one element for each kind present."""
     return [
         Rows(shape, positions, chosen, [shape.make(record, recorded_at) for record in chosen])
         for shape, positions, chosen in _by_shape(records)
@@ -71,7 +71,7 @@ def insert_all(connection: Connection, parts: Sequence[Rows]) -> tuple[int, list
 
 
 def newest_id(connection: Connection) -> int:
-    """Return the id of the row that was inserted last."""
+    """Return the id of the row inserted last."""
     row = driver_of(connection).execute("SELECT last_insert_rowid()").fetchone()
     return int(row[0])
 
@@ -85,7 +85,7 @@ def _insert_rows(connection: Connection, part: Rows) -> int:
 
 
 def _insert_turns(connection: Connection, part: Rows, content: int) -> int:
-    """Insert turns under numbers chosen here, so that the index can be told which is which."""
+    """Insert turns under ids chosen here, so that the search index gets the same ids."""
     highest = connection.execute(select(func.max(conversations.c.id))).scalar() or 0
     rows = [(number, *row) for number, row in enumerate(part.rows, highest + 1)]
     shape = part.shape._replace(columns=("id", *part.shape.columns))
@@ -104,7 +104,7 @@ def _insert_many(connection: Connection, shape: RowShape, rows: list[Row]) -> in
 
 
 def _chunks(rows: list[Row]) -> Iterator[tuple[int, list[list[Row]]]]:
-    """Yield the rows in chunks of one size after the other, so that each size is one call."""
+    """Yield each chunk size with all of its chunks, so that each size is one call."""
     start = 0
     for size in _CHUNKS:
         end = start + (len(rows) - start) // size * size
@@ -115,9 +115,9 @@ def _chunks(rows: list[Row]) -> Iterator[tuple[int, list[list[Row]]]]:
 
 def _collisions(connection: Connection, part: Rows) -> list[int]:
     """
-    Return which of the rows found their identity taken by a row with another content.
+    Return the indexes of the rows whose identity is taken by a row with another content.
 
-    Row by row: what stands there already may be thousands of times as large.
+    Stored rows are fetched one by one: they may be thousands of times as large.
     """
     shape, _, records, rows = part
     taken: set[int] = set()
@@ -137,14 +137,14 @@ def _collisions(connection: Connection, part: Rows) -> list[int]:
 
 
 def _is_in_place(shape: RowShape, found: Sequence[Any], record: Record) -> bool:
-    """Whether a row that has the record's identity stands where the record would."""
+    """Return whether a row found by the record's identity occupies the record's unique key."""
     if found[shape.columns.index("timestamp")] == record.timestamp:
         return True
     return record.stamped and bool(found[shape.columns.index("stamped")])
 
 
 def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
-    """Select the rows that stand under the records' identities, raw."""
+    """Select the rows stored under the records' identities, values unconverted."""
     table = shape.table
     keys = [(record.timestamp, record.message_id) for record in records if record.message_id]
     stamped = [record.message_id for record in records if record.stamped]
@@ -159,7 +159,7 @@ def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
 
 
 def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
-    """Whether two rows say the same; when it was recorded, and which time was stamped, aside."""
+    """Return whether two rows are equal, except for their times and `stamped`."""
     return all(
         _plain(old) == _plain(new)
         for name, old, new in zip(shape.columns, stored, row, strict=True)

@@ -1,4 +1,4 @@
-"""Changes in the order they are asked for; all that wait share one transaction."""
+"""Changes in the order of their requests; all that wait share one transaction."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ _GROWING: Final = (RecordEvent, SetPreference)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Waiting:
-    """A change that somebody waits for."""
+    """A change whose caller waits for the outcome."""
 
     params: Params[Any]
     outcome: asyncio.Future[Any]
@@ -37,14 +37,14 @@ class _Waiting:
 
 class CommandQueue:
     """
-    Makes changes, many in one transaction: the sync to disk costs more than all the rest.
+    Makes changes, many in one transaction, because the sync to disk costs most.
 
     No timer, as in recording: what arrives during one commit is the next group, so a single
-    change is made at once. One that is refused costs itself only, by a savepoint of its own.
+    change is made at once. Each has its own savepoint: if one is refused, the others are kept.
     """
 
     def __init__(self, path: Path, writer: Writer, clock: Clock, changed: asyncio.Event) -> None:
-        """`changed` is set after each group: it may have left something to announce."""
+        """`changed` is set after each group: it may have left notifications."""
         self._path = path
         self._writer = writer
         self._clock = clock
@@ -54,11 +54,11 @@ class CommandQueue:
 
     async def make(self, params: Params[Any], until: float) -> bytes:
         """
-        Return the answer to a change once it is committed.
+        Make a change, and return its result once it is committed.
 
         Raises:
-            DeadlineExceeded: Its turn had not come at `until`: nothing is changed.
-            OutcomeUnknown: It was being made at `until`, and is finished all the same.
+            DeadlineExceeded: It had not begun by `until`: nothing is changed.
+            OutcomeUnknown: It was under way at `until`, and is finished all the same.
             RecorderError: It is refused, or nothing of its group could be committed.
         """
         if isinstance(params, _GROWING):
@@ -75,7 +75,7 @@ class CommandQueue:
                 raise DeadlineExceeded("others were writing until it was too late") from None
             raise OutcomeUnknown("the change was being made when the time was over") from None
         finally:
-            # Nobody waits for it any more; nothing happens where it is taken already.
+            # No one waits for it any more. Once taken, it is no longer in the list.
             with contextlib.suppress(ValueError):
                 self._waiting.remove(waiting)
 
@@ -86,7 +86,7 @@ class CommandQueue:
                 outcomes = await self._writer.run_gathered(partial(self._gather, group))
                 if any(isinstance(one.params, DeleteConversation) for one in group):
                     await self._writer.forget_deleted()
-            except Exception as error:  # noqa: BLE001 - each of them hears of it
+            except Exception as error:  # noqa: BLE001 - raised to each caller
                 outcomes = [error] * len(group)
             self._changed.set()
             if any(isinstance(outcome, NoRoomForIt) for outcome in outcomes):
@@ -95,7 +95,7 @@ class CommandQueue:
                 _settle(one.outcome, outcome)
 
     def _gather(self, group: list[_Waiting]) -> Work[list[CommandOutcome]]:
-        """Take all that wait now, and return what makes them."""
+        """Take all waiting changes into `group`, and return the work that makes them."""
         group += self._waiting
         self._waiting.clear()
         asked = [one.params for one in group]
@@ -103,7 +103,7 @@ class CommandQueue:
         return lambda connection: [make(params, connection) for params in asked]
 
     def _make(self, now: int, params: Params[Any], connection: Connection) -> CommandOutcome:
-        """Return the answer, or what went wrong with it; what concerns all of the group is raised."""
+        """Return the result or the change's own error; raise one that concerns the whole group."""
         change = CHANGES[type(params)]
         try:
             with errors.translated_errors(self._path), connections.savepoint(connection):
@@ -115,14 +115,14 @@ class CommandQueue:
             return error
         except (StorageUnavailable, StorageUncertain, StorageDamaged):
             raise
-        except Exception as error:  # noqa: BLE001 - it is its caller's, and nobody else's
+        except Exception as error:  # noqa: BLE001 - raised to its caller only
             return error
 
 
 def _settle(future: asyncio.Future[Any], outcome: CommandOutcome) -> None:
     if isinstance(outcome, Exception):
         future.set_exception(outcome)
-        # Whoever asked may have left: then it is nobody's error.
+        # Marks the exception as retrieved, in case the caller has gone.
         future.exception()
     else:
         future.set_result(outcome)

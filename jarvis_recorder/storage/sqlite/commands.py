@@ -1,4 +1,4 @@
-"""What those who ask may change; each in a transaction that it shares with its announcement."""
+"""The changes a request can make, each in one transaction with its notification."""
 
 import uuid
 from collections.abc import Callable
@@ -31,21 +31,21 @@ from jarvis_recorder.wire.rpc.params import (
 from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.times import to_datetime
 
-# Deleted words stay in the segments of the search's index until these are merged into one.
+# Deleted words stay in the segments of the search index until these are merged into one.
 _FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
 
 Change = Callable[[Connection, Any, int], bytes]
 """
-Makes a change in a transaction that has begun, at a moment in microseconds.
+Makes a change in a transaction that has begun; the last argument is the time in microseconds.
 
-Returns the answer as JSON, without what is large in it: no one gets an error for a change
-that is made because they could not be told of it.
+Returns the result as JSON without its large fields: a change that is made must not end in an
+error because its result does not fit.
 """
 
 
 def record_event(connection: Connection, params: RecordEvent, now: int) -> bytes:
     """
-    Record an event once, and return it as it is stored.
+    Record an event once, and return it as stored.
 
     Raises:
         Conflict: Another event is stored under its identity.
@@ -71,10 +71,10 @@ def _recorded_before(connection: Connection, record: Record) -> int:
 
 def resolve_event(connection: Connection, params: ResolveEvent, now: int) -> bytes:
     """
-    Mark an event as resolved and announce it; a first resolution is kept.
+    Mark an event as resolved and add a notification; an earlier resolution is kept.
 
     Raises:
-        NotFound: There is none of this id.
+        NotFound: No event has this id.
     """
     changed = connection.execute(
         update(events)
@@ -89,10 +89,10 @@ def resolve_event(connection: Connection, params: ResolveEvent, now: int) -> byt
 
 def set_preference(connection: Connection, params: SetPreference, now: int) -> bytes:
     """
-    Set a preference and announce it.
+    Set a preference and add a notification.
 
     Raises:
-        Conflict: It does not stand at the version expected.
+        Conflict: It is not at the expected version.
     """
     before = find_preference(connection, params.key)
     version = 0 if before is None else before.version
@@ -111,7 +111,7 @@ def set_preference(connection: Connection, params: SetPreference, now: int) -> b
 
 
 def delete_preference(connection: Connection, params: DeletePreference, now: int) -> bytes:
-    """Delete a preference and announce it, where there is one."""
+    """Delete a preference; add a notification if it existed."""
     of_key = preferences.c.key == params.key
     gone = connection.execute(delete(preferences).where(of_key))
     if gone.rowcount:
@@ -122,7 +122,7 @@ def delete_preference(connection: Connection, params: DeletePreference, now: int
 
 
 def delete_conversation(connection: Connection, params: DeleteConversation, _: int) -> bytes:
-    """Erase the turns of a conversation and what the search knows of them."""
+    """Erase the turns of a conversation, and their words from the search index."""
     of_session = conversations.c.session_id == params.session_id
     take_words_out(connection, of_session)
     gone = connection.execute(delete(conversations).where(of_session))

@@ -1,4 +1,4 @@
-"""SQLite files: who may open them, how they are opened, and what their errors mean."""
+"""Connections to a SQLite file: the writing one, the reading ones, and their PRAGMAs."""
 
 import contextlib
 import sqlite3
@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-# Not looked for later, when the process may act for a user who cannot read it.
+# Imported now: later the process may act for a user who cannot read the module's files.
 import sqlalchemy.dialects.sqlite  # noqa: F401
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -29,7 +29,7 @@ FIRST_SAFE_VERSION: Final = (3, 51, 3)
 _BUSY_SECONDS: Final = 2.0
 READERS: Final = 4
 _WRITER_PRAGMAS: Final = (
-    # Of a new file only; of another from its next `db vacuum` on.
+    # Takes effect in a new file only; in another from its next `db vacuum` on.
     "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -45,26 +45,26 @@ _LEAST_PAGE_BYTES: Final = 4_096
 
 
 class WritingConnection(aiosqlite.Connection):
-    """A connection of aiosqlite's, in whose thread whole functions run."""
+    """An aiosqlite connection whose thread runs whole functions."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(partial(writable, path), iter_chunk_size=1)
         self._sqlalchemy: Connection | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Return what a function returns that is called in SQLite's thread."""
+        """Call a function in SQLite's thread and return its result."""
         answer: T = await self._execute(self._run, work)  # type: ignore[no-untyped-call]
         return answer
 
     async def close(self) -> None:
-        """Close the file; what of a transaction is not committed is rolled back."""
+        """Close the file; an open transaction is rolled back."""
         try:
-            # In its thread, too: SQLAlchemy would do it when it is collected, in any.
+            # In SQLite's thread: left to the garbage collector, it would happen in any thread.
             if self._sqlalchemy is not None:
                 with contextlib.suppress(DBAPIError):
                     await self.run(Connection.close)
         finally:
-            # Or its thread would keep the process from ending.
+            # Otherwise its thread would keep the process from ending.
             await super().close()
 
     def _run(self, work: Callable[[Connection], T]) -> T:
@@ -82,13 +82,13 @@ async def open_to_write(path: Path) -> WritingConnection:
 
 def writable(path: Path) -> sqlite3.Connection:
     """
-    Return a connection that may write the file, for whoever holds its lock.
+    Return a connection that may write the file; the caller holds the file's lock.
 
     Raises:
-        StorageMoved: The file is away, and its log is there.
+        StorageMoved: The file is missing, but its write-ahead log is there.
     """
     require_no_orphan(path)
-    # A file that has just been taken away is not made again.
+    # `rw`, so that a file just taken away is not created again.
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
     )
@@ -109,14 +109,14 @@ def _writing_engine(connection: sqlite3.Connection) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(_: Connection) -> None:
-        # A read that turned into a write later would fail where somebody else has written.
+        # A deferred transaction that turns from reading to writing fails if another has written.
         connection.execute("BEGIN IMMEDIATE")
 
     return engine
 
 
 def bound_log(most_bytes: int, connection: Connection) -> None:
-    """Have the write-ahead log begin again before it is so long, as far as readers let it."""
+    """Have SQLite reuse the write-ahead log before it exceeds `most_bytes`, if readers permit."""
     _bound_log(driver_of(connection), most_bytes)
 
 
@@ -128,10 +128,10 @@ def _bound_log(driver: sqlite3.Connection, most_bytes: int) -> None:
 
 def empty_log(connection: Connection, *, wait: bool) -> bool:
     """
-    Bring all that is in the write-ahead log into the database; outside of a transaction.
+    Checkpoint and truncate the write-ahead log; called outside a transaction.
 
-    Return whether the log is empty now. Whoever reads an older state keeps it from that;
-    with `wait` they have some seconds to end, in which nothing is written.
+    Return whether the log is empty now. A reader of an older snapshot prevents it; with
+    `wait` it has some seconds to end, in which nothing is written.
     """
     driver = driver_of(connection)
     driver.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1_000 if wait else 0:.0f}").close()
@@ -143,7 +143,7 @@ def empty_log(connection: Connection, *, wait: bool) -> bool:
 
 
 class PageCounts(NamedTuple):
-    """How many pages the file has, how many of them are free, their size; whether it can shrink."""
+    """The pages of a file, the free ones, the page size, and whether the file can shrink."""
 
     pages: int
     free: int
@@ -156,12 +156,12 @@ class PageCounts(NamedTuple):
 
     @property
     def held_bytes(self) -> int:
-        """What it has of the disk; without what is free in a file that can only use it again."""
+        """The bytes it holds of the disk; free pages count only in a file that can shrink."""
         return self.pages * self.page_size if self.can_shrink else self.used_bytes
 
 
 def page_counts(connection: Connection) -> PageCounts:
-    """Return how the file is filled."""
+    """Return the file's page counts."""
     driver = driver_of(connection)
     names = ("page_count", "freelist_count", "page_size", "auto_vacuum")
     pages, free, page_size, vacuum = (
@@ -172,13 +172,13 @@ def page_counts(connection: Connection) -> PageCounts:
 
 @contextlib.contextmanager
 def savepoint(connection: Connection) -> Iterator[None]:
-    """Have what fails inside undone, and nothing else of the transaction."""
+    """Undo what was written inside if it fails, and nothing else of the transaction."""
     driver = driver_of(connection)
     driver.execute("SAVEPOINT one").close()
     try:
         yield
     except BaseException:
-        # A full disk may have ended the whole transaction, and this with it.
+        # A full disk may have ended the whole transaction, and the savepoint with it.
         if driver.in_transaction:
             driver.execute("ROLLBACK TO one").close()
             driver.execute("RELEASE one").close()
@@ -187,7 +187,7 @@ def savepoint(connection: Connection) -> Iterator[None]:
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:
-    """Return the connection of Python's own module, past SQLAlchemy."""
+    """Return the `sqlite3` connection beneath SQLAlchemy's."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
@@ -195,10 +195,10 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
 
 def read_only(path: Path) -> sqlite3.Connection:
     """
-    Return a connection that cannot write, and so neither checkpoints; transactions are explicit.
+    Return a connection that can neither write nor checkpoint; transactions are explicit.
 
     Raises:
-        StorageMoved: The file is away, and its log is there.
+        StorageMoved: The file is missing, but its write-ahead log is there.
     """
     require_no_orphan(path)
     return sqlite3.connect(
@@ -207,7 +207,7 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def read_only_engine(path: Path) -> Engine:
-    """Return what opens the file to read, in any thread; each transaction sees one snapshot."""
+    """Return an engine for reading in any thread; each transaction sees one snapshot."""
     engine = create_engine(
         URL.create(
             "sqlite",
@@ -232,14 +232,14 @@ def read_only_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        # Past SQLAlchemy, for which this would be a statement like any other.
+        # On the driver: SQLAlchemy would handle it as a statement like any other.
         connection.connection.cursor().execute("BEGIN")
 
     return engine
 
 
 def make_temporary(connection: Connection, statement: str) -> None:
-    """Make what only this connection sees, which may read but not write the file."""
+    """Create a temporary object, which only this connection sees, on a read-only connection."""
     driver = driver_of(connection)
     driver.execute("PRAGMA query_only = OFF").close()
     try:
@@ -249,13 +249,13 @@ def make_temporary(connection: Connection, statement: str) -> None:
 
 
 def _folds_to_hold(text: str, part: str) -> bool:
-    """Return whether a text, once folded, contains a folded part; called from SQL."""
+    """Return whether a text contains an already folded part once it is folded; used in SQL."""
     return part in fold(text)
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[Connection]:
-    """Give a connection that sees one snapshot of the file, for whoever reads but once."""
+    """Yield a connection that sees one snapshot of the file, for a single read."""
     engine = read_only_engine(path)
     try:
         with acting_for(path), translated_errors(path):

@@ -1,8 +1,8 @@
 """
-Damaged database files: how they are found, what is remembered of it, and where they go.
+Damaged database files: finding, marking and quarantining them.
 
-Found damaged, a file is marked as such beside it, so that no start after it works on with it.
-In quarantine it lies in a directory beside the database, until somebody has looked at it.
+A mark next to a damaged file keeps every later start from using it. The quarantine is a
+directory next to the database; it stays until an operator acknowledges it.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _ACKNOWLEDGED: Final = "acknowledged"
 
 
 class Mark(NamedTuple):
-    """A file that was found damaged, told from others by its inode; when, and what it was."""
+    """A file found damaged, identified by its inode, with the time and the error."""
 
     inode: int
     moment: str
@@ -39,12 +39,12 @@ class Mark(NamedTuple):
 @as_owner
 def look(path: Path) -> None:
     """
-    Look at a file that nobody has open, for no longer than half a second.
+    Check a file that no process has open, for no longer than half a second.
 
-    A small one is read whole; of a large one only as much as that.
+    A small file is read whole, a large one only as far as that time allows.
 
     Raises:
-        StorageDamaged: It was found damaged before, or is.
+        StorageDamaged: It was found damaged now or before.
         StorageUnavailable: It cannot be read.
     """
     if found := _read_mark(path):
@@ -53,7 +53,7 @@ def look(path: Path) -> None:
                 f"{found.error} (found at {found.moment}; if it is mended, "
                 "`jarvis-recorder db acknowledge` says so)"
             )
-        # Another file has come into its place since.
+        # Another file has replaced it since.
         forget(path)
     if not files.size(path):
         return
@@ -68,7 +68,7 @@ def look(path: Path) -> None:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
-                # Something has to be rolled back first, which only a writer can.
+                # The file needs a rollback first, which only a writer can do.
                 return
             raise
         if lost := wal.lost_commits(path, page_size, later):
@@ -94,7 +94,7 @@ def _quick_check(connection: sqlite3.Connection) -> list[str]:
 
 @contextlib.contextmanager
 def remembered(path: Path) -> Iterator[None]:
-    """Mark the file as damaged where it is found so; the next start knows."""
+    """Mark the file if a `StorageDamaged` is raised inside, so that the next start knows."""
     try:
         yield
     except StorageMoved:
@@ -105,7 +105,7 @@ def remembered(path: Path) -> Iterator[None]:
 
 
 def _mark(path: Path, error: StorageDamaged) -> None:
-    """Remember that the file is damaged, also beyond this process; the first word stays."""
+    """Store the mark on disk, for later processes; an earlier mark is kept."""
     log.error("database_damaged", error=str(error))
     if _read_mark(path) is None:
         found = Mark(_inode(path), files.moment(), str(error))
@@ -113,19 +113,19 @@ def _mark(path: Path, error: StorageDamaged) -> None:
 
 
 def forget(path: Path) -> None:
-    """Forget that the file is damaged: another is in its place, or somebody has mended it."""
+    """Remove the mark: another file is in its place, or the file was repaired."""
     files.beside(path, _MARK).unlink(missing_ok=True)
 
 
 def set_aside(path: Path, error: StorageDamaged) -> Path:
     """
-    Move a file that was found damaged, and what belongs to it, into quarantine.
+    Move a file that was found damaged, and its companions, into quarantine.
 
-    Return the directory they are in now. Killed meanwhile, the next call goes on.
+    Return the directory they are in now. If the process is killed, the next call continues.
 
     Raises:
-        StorageDamaged: It is not the file that is damaged; or another one lies in quarantine
-            that nobody has looked at yet: something destroys them.
+        StorageDamaged: The file has no mark; or another is still in quarantine and not
+            acknowledged, so that something destroys them one after the other.
         AnotherRecorder: Another process holds it.
     """
     path = resolved(path)
@@ -141,7 +141,7 @@ def set_aside(path: Path, error: StorageDamaged) -> Path:
                 "then run `jarvis-recorder db acknowledge`, and start again"
             ) from error
         directory.mkdir(mode=0o700, exist_ok=True)
-        # The database last: without its log it must not be opened any more.
+        # The database last: it must not be opened without its log.
         for file in (*files.companions(path), path):
             if file.exists():
                 file.rename(directory / file.name)
@@ -153,7 +153,7 @@ def set_aside(path: Path, error: StorageDamaged) -> Path:
 
 
 def quarantined(path: Path) -> Path | None:
-    """Return the newest quarantine of a database that nobody has looked at yet."""
+    """Return the database's newest quarantine that is not acknowledged, None if there is none."""
     found = path.parent.glob(f"{path.name}{_QUARANTINE}*")
     waiting = (each for each in found if each.is_dir() and not (each / _ACKNOWLEDGED).exists())
     return max(waiting, default=None)
@@ -162,9 +162,9 @@ def quarantined(path: Path) -> Path | None:
 @as_owner
 def acknowledge(path: Path) -> list[Path]:
     """
-    Take for looked at whatever is in quarantine, and for mended what was found damaged.
+    Acknowledge every quarantine, and take a file that was found damaged for repaired.
 
-    Return what that was. Nothing of it is removed.
+    Return the quarantines and the file concerned. None of them is removed.
     """
     path = resolved(path)
     seen = []

@@ -1,4 +1,4 @@
-"""Driver errors, translated into what they mean to a caller."""
+"""The translation of driver errors into the recorder's own."""
 
 import contextlib
 import sqlite3
@@ -31,7 +31,7 @@ _REFUSED: Final = frozenset(
 
 @contextlib.contextmanager
 def translated_errors(path: Path) -> Iterator[None]:
-    """Raise what a driver error means for whoever asked; see `errors`."""
+    """Raise the recorder's error for a driver error; see `jarvis_recorder.errors`."""
     try:
         yield
     except DBAPIError as error:
@@ -41,7 +41,7 @@ def translated_errors(path: Path) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
     except OverflowError as error:
-        # A time beyond its years is an OverflowError, too, and none of the database's.
+        # A date out of range raises an OverflowError, too, but not for SQLite.
         if "SQLite" not in str(error):
             raise
         raise RecordRefused("a value cannot be bound: it is an integer beyond 64 bits") from error
@@ -49,7 +49,7 @@ def translated_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def readable_errors(path: Path) -> Iterator[None]:
-    """Say which file it was that the operating system would not let us have."""
+    """Turn an `OSError` into a `ConfigurationError` that names the file."""
     try:
         yield
     except OSError as error:
@@ -59,7 +59,7 @@ def readable_errors(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, what: str) -> StorageDamaged:
-    """Return the error that says of a file that it is corrupt, and what to do about it."""
+    """Return the error for a corrupt file, with the ways to fix it."""
     return StorageDamaged(
         f"{path}: {what}: stop the recorder and put a backup in its place with "
         "`jarvis-recorder db restore`, or set store.on_corruption=quarantine to begin a new one"
@@ -71,7 +71,7 @@ def _translate(error: BaseException | None, path: Path) -> RecorderError:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     what = f"{path}: {name}: {error}"
     if code is None:
-        # No code of SQLite's own: the driver could not bind a value.
+        # No SQLite error code: the driver could not bind a value.
         bound = isinstance(error, sqlite3.InterfaceError | sqlite3.DataError)
         return RecordRefused(what) if bound else StorageUnavailable(what)
     primary = code & 0xFF

@@ -1,4 +1,4 @@
-"""Database files as files: which belong together, whether there is room, when they are on disk."""
+"""The files of a database: names, sizes, free disk space and syncs."""
 
 import os
 import re
@@ -12,30 +12,30 @@ from jarvis_recorder.errors import NoRoom, StorageUnavailable
 from jarvis_recorder.storage.sqlite import errors
 
 Report = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is, 0 if unknown."""
+"""Receives progress: the current step, how much is done, and the total, 0 if unknown."""
 
 MOMENT_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 MOMENT: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
-"""How `moment` writes one: names that hold it sort by time."""
+"""The form that `moment` writes; names that contain it sort by time."""
 
 
 def moment() -> str:
-    """Return the present moment as it is written into names of files."""
+    """Return the current time in the form for file names."""
     return datetime.now(UTC).strftime(MOMENT_FORMAT)
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the path of a file that belongs to the one at `path`."""
+    """Return the path of a companion of the file at `path`."""
     return path.with_name(path.name + suffix)
 
 
 def companions(path: Path) -> tuple[Path, Path]:
-    """Return what SQLite keeps beside a database: the write-ahead log, and its index."""
+    """Return the files SQLite keeps next to a database: the write-ahead log and its index."""
     return beside(path, "-wal"), beside(path, "-shm")
 
 
 def size(path: Path) -> int:
-    """Return the size of a file in bytes, 0 where there is none."""
+    """Return the size of a file in bytes, 0 if it does not exist."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -44,10 +44,10 @@ def size(path: Path) -> int:
 
 def require_file(path: Path) -> None:
     """
-    Make sure that there is a database file.
+    Make sure that the database file exists.
 
     Raises:
-        StorageUnavailable: There is none.
+        StorageUnavailable: It does not.
     """
     with errors.readable_errors(path):
         is_there = path.is_file()
@@ -60,10 +60,10 @@ def require_file(path: Path) -> None:
 
 def require_room(directory: Path, needed: int, purpose: str) -> None:
     """
-    Make sure that so many bytes fit into a directory.
+    Make sure that `needed` bytes fit into a directory.
 
     Raises:
-        NoRoom: They do not; says how many do.
+        NoRoom: They do not; the message says how many do.
     """
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -73,9 +73,9 @@ def require_room(directory: Path, needed: int, purpose: str) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a small file, or make it, for its owner only; it is on disk when this returns."""
+    """Create or replace a small file for its owner only; it is on disk when this returns."""
     unfinished = beside(path, ".unfinished")
-    # Of a write that was killed, or a link that somebody has put there.
+    # Left by a killed write, or a link that another user has put there.
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -87,7 +87,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a directory, on disk when this returns."""
+    """Sync a file, or the names in a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

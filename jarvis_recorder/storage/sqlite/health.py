@@ -1,4 +1,4 @@
-"""Whether the database would take a record now, and how much room there is for it."""
+"""The health of the database: its sizes, free disk space, outbox and quarantine."""
 
 import os
 from pathlib import Path
@@ -16,10 +16,10 @@ def storage_health(path: Path, connection: Connection) -> StorageHealth:
     """
     Return the health of the database; called inside a transaction that holds the write lock.
 
-    Nothing is written: a file that is asked every second would wear out its disk.
+    Nothing is written: this runs every second, and would wear out the disk.
 
     Raises:
-        StorageUnavailable: The file system is mounted read-only, or cannot be asked.
+        StorageUnavailable: The file system is mounted read-only, or cannot be read.
     """
     try:
         disk = os.statvfs(path)

@@ -1,4 +1,4 @@
-"""The database file, held by one process."""
+"""The lock that lets one process at a time use the database file."""
 
 import contextlib
 import errno
@@ -22,12 +22,12 @@ _NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
 
 def create_file(path: Path) -> Path:
     """
-    Make an empty file for its owner only, in a directory likewise, where there is none.
+    Create the file, empty, if it does not exist; it and its directory are for the owner only.
 
-    Return its one true path: a file with two names would have two locks and two logs.
+    Return its resolved path: a file with two names would have two locks and two logs.
 
     Raises:
-        StorageMoved: It is away, and its log is there.
+        StorageMoved: The file is missing, but its write-ahead log is there.
     """
     with acting_for(path):
         path = resolved(path)
@@ -41,10 +41,10 @@ def create_file(path: Path) -> Path:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """
-    Hold the database file for this process alone; ends with the process, however it ends.
+    Lock the database file for this process; the lock ends with the process, however it ends.
 
-    Meanwhile root acts for the owner of its directory; see `ownership`. Enter it before the
-    file is opened, and leave it when it is closed.
+    Inside, root acts for the owner of its directory; see `ownership`. Enter this before the
+    file is opened, and leave it after the file is closed.
 
     Raises:
         AnotherRecorder: Another process holds it; the message says which.
@@ -58,7 +58,7 @@ def locked(path: Path) -> Iterator[None]:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         file = held.enter_context(os.fdopen(descriptor, "r+"))
         _hold(file.fileno(), path, file)
-        # A lock file can be removed, and another made. Whoever removes the database has none.
+        # The lock file can be removed and created again; so the database itself is locked, too.
         with readable_errors(path), contextlib.suppress(FileNotFoundError):
             database = os.open(path, os.O_RDONLY)
             held.callback(os.close, database)
@@ -78,13 +78,13 @@ def _hold(descriptor: int, path: Path, holder: TextIO) -> None:
             f"{path} is held by another recorder ({holder_in(holder.read())}); stop that one first"
         ) from None
     except OSError as error:
-        # NFS locks only what is open to write, and would keep SQLite's own locks out.
+        # NFS locks only files open for writing, and such a lock would exclude SQLite's own.
         if error.errno not in _NO_SUCH_LOCK:
             raise
 
 
 def holder_in(text: str) -> str:
-    """Return which process a lock file names."""
+    """Return the process that a lock file names, in words."""
     try:
         holder = json.loads(text)
         return f"process {holder['pid']} since {holder['since']}"

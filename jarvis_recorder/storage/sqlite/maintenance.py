@@ -1,4 +1,4 @@
-"""Keeping the database within its bounds: what is too old goes, and what there is no room for."""
+"""Maintenance of a running recorder's database: pruning by age and by the disk budget."""
 
 import asyncio
 import contextlib
@@ -25,10 +25,10 @@ log = structlog.get_logger(__name__)
 _FIRST_AFTER_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 3_600.0
 _LOOK_SECONDS: Final = 2.0
-# Of what it may take: where pruning begins, and how far it goes.
+# Shares of the limit at which pruning begins and ends.
 _HIGH_MARK: Final = 0.90
 _LOW_MARK: Final = 0.85
-# Where intake ends: the rest is for what a commit, and pruning itself, add to the log.
+# The share at which intake stops: the rest is for what a commit, or pruning, adds to the log.
 _FULL_MARK: Final = 0.95
 _LOG_SHARE: Final = 20
 _FREE_SHARE: Final = 0.02
@@ -36,11 +36,11 @@ _FREE_SHARE: Final = 0.02
 
 class Maintenance:
     """
-    Prunes the database of a running recorder, beside the recording.
+    Prunes the database of a running recorder while it records.
 
-    Every hour what the policy does not keep. Besides, where there is a budget: as soon as it
-    is nearly used up what is least missed, and if that is not enough the writer refuses what
-    would take more room, until there is some again.
+    Every hour it deletes what the policy does not keep. If a budget is nearly used up, it also
+    deletes by `eviction_steps`; if that is not enough, the writer refuses work that takes
+    more room until there is some again.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Maintenance:
         self._time = TrustedTime(writer, clock, monotonic)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Prune until told to stop; that it failed harms nobody and is tried again."""
+        """Prune until `stop` is set; a failed attempt is logged and tried again."""
         due = time.monotonic() + _FIRST_AFTER_SECONDS
         while not stop.is_set():
             if self._is_bounded:
@@ -79,7 +79,7 @@ class Maintenance:
         return bool(self._budget or self._keep_free)
 
     async def _prune(self, stop: asyncio.Event) -> None:
-        # Also where everything is kept, so that the time is known once something is not.
+        # Asked also if everything is kept, so that the time is known once the policy changes.
         now = await self._time.now()
         if self._keeping.keeps_everything and not self._is_bounded:
             return
@@ -99,7 +99,7 @@ class Maintenance:
         self._writer.crowded.clear()
         use = await self._use()
         if use.is_high:
-            # What costs nothing that is recorded.
+            # First the ways that delete no rows.
             use = await self._without_log()
         if use.is_high and await pruner.give_back(self._writer, least=use.few_pages):
             use = await self._without_log()
@@ -116,18 +116,18 @@ class Maintenance:
             )
 
     async def _doubts(self) -> str:
-        """Return what to add where more might go if the clock were believed."""
+        """Return the advice to add if the clock is doubted, as more rows might be pruned by it."""
         if not self._time.is_doubted(await self._time.now()):
             return ""
         return "; or, if the clock is right: stop the recorder, jarvis-recorder db prune --yes"
 
     async def _without_log(self) -> "_Use":
-        """Return what is taken once the log is as short as readers let it be."""
+        """Return the use once the log is as short as readers permit."""
         await self._writer.shorten_log()
         return await self._use()
 
     async def _use(self) -> "_Use":
-        """Return how many bytes database and log take and may take; the writer keeps to it."""
+        """Return the bytes that database and log take and may take, and set the writer's limit."""
         room = await self._writer.run(connections.page_counts)
         taken = self._writer.taken(room)
         limits = [self._budget] if self._budget else []
@@ -141,7 +141,7 @@ class Maintenance:
         return _Use(taken, limit, few)
 
     async def _sacrifice(self, use: "_Use", stop: asyncio.Event) -> None:
-        """Let go what is least missed until enough is free."""
+        """Prune by one eviction step after the other until enough is free."""
 
         def enough(room: PageCounts) -> bool:
             return room.used_bytes <= use.limit * _LOW_MARK or stop.is_set()
@@ -156,12 +156,12 @@ class Maintenance:
 
 
 class _Use(NamedTuple):
-    """How many bytes of the disk are taken, and may be."""
+    """The bytes that database and log take of the disk, and may take."""
 
     taken: int
     limit: int
     few_pages: int
-    """How many free ones the file may have, for what comes next."""
+    """The free pages that the file may keep for the next inserts."""
 
     @property
     def is_high(self) -> bool:
@@ -170,7 +170,7 @@ class _Use(NamedTuple):
 
 @contextlib.contextmanager
 def _harmless() -> Iterator[None]:
-    """What keeps pruning from writing keeps recording from it too, which says so."""
+    """Log an error that prevents pruning; it prevents recording too, which reports it."""
     try:
         yield
     except (StorageUnavailable, DeadlineExceeded) as error:

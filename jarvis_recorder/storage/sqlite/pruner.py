@@ -1,4 +1,4 @@
-"""Taking out what is not to be kept, a little at a time, beside the recording."""
+"""The deletion of expired rows in small steps, alongside the recording."""
 
 import asyncio
 import time
@@ -32,9 +32,9 @@ from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 
-# What one transaction looks at: some milliseconds in which nobody else writes.
+# Rows read in one transaction: some milliseconds in which no one else writes.
 _AT_ONCE: Final = 500
-# Recording gets the file for this many times as long as pruning had it.
+# After each step pruning pauses this many times as long as the step took.
 _YIELD: Final = 2.0
 _SHORTEST_PAUSE: Final = 0.002
 
@@ -45,7 +45,7 @@ _MERGE_STEPS: Final = 10_000
 
 
 class _Position(NamedTuple):
-    """How far a table was looked through."""
+    """The last row that was read of a table."""
 
     timestamp: int
     id: int
@@ -56,7 +56,7 @@ _BEGINNING: Final = _Position(-_NEVER, 0)
 
 
 class Step(NamedTuple):
-    """What was looked at: which rows have to go, and where to go on, None at the end."""
+    """The ids to delete among the rows read, and the next position, None at the end."""
 
     to_go: list[int]
     looked_at: int
@@ -67,14 +67,14 @@ Look = Callable[[Connection, _Position], Step]
 
 
 class Walk(NamedTuple):
-    """One way through a table, from its oldest rows on."""
+    """One pass through a table, oldest rows first."""
 
     table: Table
     look: Look
 
 
 def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Walk]:
-    """Return the ways to go to find all that is not to be kept."""
+    """Return the passes that together find every row the policy does not keep."""
     found = []
     if (horizon := keeping.event_horizon(now)) is not None:
         found.append(Walk(events, partial(_look_at_events, keeping, now, horizon)))
@@ -89,7 +89,7 @@ def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Wa
 
 
 def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
-    """Return how many rows of each table would go."""
+    """Return how many rows of each table `prune` would delete."""
     counts: Counter[str] = Counter()
     for table, look in walks(connection, keeping, now):
         for step in _steps(connection, look):
@@ -114,11 +114,11 @@ async def prune(
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """
-    Take out what is not to be kept, and return how many rows of each table.
+    Delete the rows the policy does not keep, and return how many of each table.
 
-    In small transactions with pauses between, until all is done or `enough` says so, asked
-    after each. What is deleted is overwritten, and so are the words of turns in the search's
-    index.
+    It works in small transactions with pauses, until all is done or `enough` returns True
+    after one of them. Deleted rows are overwritten, and so are the words of deleted turns in
+    the search index.
     """
     gone: Counter[str] = Counter()
     ways = await writer.run(partial(walks, keeping=keeping, now=now))
@@ -150,9 +150,9 @@ def _prune_step(
 
 async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
     """
-    Return free pages to the file system, a little at a time, but for a few; return how many.
+    Return free pages to the file system in small steps, except for `least`; return how many.
 
-    Does nothing where the file was made before it could: `db vacuum` makes it able to.
+    Does nothing in a file without incremental vacuum; `db vacuum` turns that on.
     """
     given = 0
     while (room := await writer.run(page_counts)).free > least:
@@ -175,7 +175,7 @@ def _vacuum(pages: int, connection: Connection) -> None:
 
 async def _forget_words(writer: Writer) -> None:
     """
-    Merge the index of the search until nothing is left of the words deleted from it.
+    Merge the search index until nothing is left of the words deleted from it.
 
     Source: SQLite's documentation of FTS5, section 6.8 (`merge`).
     """
@@ -186,7 +186,7 @@ async def _forget_words(writer: Writer) -> None:
 
 
 def _merge(pages: int, connection: Connection) -> bool:
-    """Merge for about so many pages; return whether there was anything to do."""
+    """Merge about `pages` pages; return whether there was anything to do."""
     driver = driver_of(connection)
     before = driver.total_changes
     connection.execute(
@@ -197,7 +197,7 @@ def _merge(pages: int, connection: Connection) -> bool:
 
 
 async def _in_turns(writer: Writer, work: Callable[[Connection], Any]) -> Any:
-    """Do a step, and leave the writer to others for longer than that took."""
+    """Do a step, then leave the writer to others for longer than the step took."""
     began = time.monotonic()
     answer = await writer.run(work)
     await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
@@ -245,7 +245,7 @@ def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int
         rows = [SnapshotFacts(*row) for row in connection.execute(query)]
         if not rows:
             return Step([], 0, None)
-        # Whether the last of them may go depends on the one that follows it.
+        # The last of them can be judged only with its successor.
         beyond = _rows_from(table, _Position(rows[-1].timestamp, rows[-1].id), _NEVER)
         following = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
         known = [*rows, SnapshotFacts(*following)] if following else rows

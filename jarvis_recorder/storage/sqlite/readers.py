@@ -1,4 +1,4 @@
-"""Reading beside the one who writes: a few threads, each with a connection that cannot write."""
+"""Threads that read alongside the writer, each with a connection that cannot write."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from jarvis_recorder.storage.sqlite.upkeep import Gate
 
 T = TypeVar("T")
 Read = Callable[[Reading], T]
-"""Answers from one snapshot of the database; called in a thread."""
+"""Reads one snapshot of the database; called in a thread."""
 
 _INTERRUPT_AGAIN_SECONDS: Final = 0.005
 _NICENESS: Final = 10
@@ -29,13 +29,13 @@ UNBOUNDED: Final = 2**62
 
 class Readers:
     """
-    Answers questions in threads, each in one go.
+    Runs each read in a thread, from start to end in one call.
 
     Not through aiosqlite: there every statement is four calls to a thread, each of which waits
-    for its turn of the event loop, and an answer may need several statements.
+    for its turn of the event loop, and a result may need several statements.
 
-    Questions that look at many rows have threads of their own. However many of them wait, what
-    an index answers is answered at once.
+    Reads that scan many rows have threads of their own. However many of them wait, a read
+    served by an index starts at once.
     """
 
     def __init__(self, path: Path, engine: Engine) -> None:
@@ -52,11 +52,10 @@ class Readers:
         Return the result of `read` on one consistent snapshot, in `room` bytes.
 
         It returns by `until`, a time of the event loop's clock, whatever the thread still does.
-        `scans` says that it looks at many rows.
+        `scans` marks a read of many rows.
 
         Raises:
-            DeadlineExceeded: It was not done by then: its statement is interrupted, or was never
-                begun.
+            DeadlineExceeded: It was not done by `until`: it is interrupted, or was never begun.
             StorageUnavailable, StorageDamaged: The file cannot be read.
         """
         reading = _Job(self._engine, read, room)
@@ -68,7 +67,7 @@ class Readers:
         except TimeoutError:
             raise DeadlineExceeded("the answer was not found in time") from None
         finally:
-            # What has not begun yet is taken back; what has is interrupted.
+            # A job that has not begun is cancelled; one that has is interrupted.
             if not (job.done() or job.cancel()):
                 ending = asyncio.create_task(_interrupted(reading, job))
                 self._ending.add(ending)
@@ -83,29 +82,29 @@ class Readers:
 
 
 def _threads(name: str) -> ThreadPoolExecutor:
-    """Return half of the threads that read."""
+    """Return an executor with half of the reading threads."""
     return ThreadPoolExecutor(
         connections.READERS // 2, thread_name_prefix=name, initializer=_step_back
     )
 
 
 def _step_back() -> None:
-    """Let the event loop go before this thread: it refuses in time what is not read in time."""
-    # Elsewhere a thread is not what has a priority. A sandbox may forbid it.
+    """Run below the event loop's priority, so that it can report a missed deadline in time."""
+    # Only on Linux does each thread have its own priority. A sandbox may forbid the change.
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICENESS)
 
 
 async def _interrupted(reading: "_Job[T]", job: Future[T]) -> None:
-    """Interrupt until it has ended: between two statements there is nothing to interrupt."""
+    """Interrupt again until the job has ended: an interrupt between two statements is lost."""
     while not job.done():
         reading.interrupt()
         await asyncio.sleep(_INTERRUPT_AGAIN_SECONDS)
 
 
 class _Job(Generic[T]):
-    """One question on its way through a thread; interrupting it harms no other."""
+    """One read in a thread; interrupting it affects no other."""
 
     def __init__(self, engine: Engine, read: Read[T], room: int) -> None:
         self._engine = engine
@@ -145,7 +144,7 @@ class _Job(Generic[T]):
 
 @contextlib.asynccontextmanager
 async def open_readers(path: Path, gate: Gate) -> AsyncIterator[Readers]:
-    """Open the file to read; connections are made when they are first needed."""
+    """Yield the readers of a file; a connection is opened when it is first needed."""
     engine = connections.read_only_engine(path)
     gate.guard(engine)
     readers = Readers(path, engine)

@@ -1,4 +1,4 @@
-"""The repository: records in, each stored once."""
+"""The SQLite repository: stores each record once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class SqliteRepository:
         return await self._append(records, 0, recorded_at)
 
     async def _append(self, records: Sequence[Record], first: int, recorded_at: int) -> Appended:
-        """Store records whose indexes begin at `first`."""
+        """Store a slice of the batch that begins at the position `first`."""
         parts = await _rows_of(records, recorded_at)
         try:
             stored, collided = await self._writer.grow(partial(_insert, parts=parts))
@@ -41,7 +41,7 @@ class SqliteRepository:
     async def _append_halves(
         self, records: Sequence[Record], first: int, recorded_at: int, error: RecordRefused
     ) -> Appended:
-        """Find the record that the database refuses, and store all but that one."""
+        """Find each record that the database refuses by halving, and store the others."""
         if len(records) == 1:
             log.warning("record_refused", error=str(error))
             why = "the database refuses the record"
@@ -64,9 +64,9 @@ class SqliteRepository:
         recorded_at: int,
     ) -> tuple[int, list[RefusedRecord]]:
         """
-        Return how many collisions are known by now, and what stays refused.
+        Try collisions again; return how many are duplicates now, and the records still refused.
 
-        As in one transaction: a record that was stored later may say the same.
+        Needed for the result of one transaction: an equal record may have been stored later.
         """
         known = 0
         left: list[RefusedRecord] = []
@@ -82,7 +82,7 @@ class SqliteRepository:
 
 
 def _insert(connection: Connection, parts: list[Rows]) -> tuple[int, list[int]]:
-    """Do as `insert_all` does, and let the rows go: SQLite's thread holds on to its last call."""
+    """Call `insert_all`, then clear the rows: SQLite's thread keeps its last call alive."""
     try:
         return insert_all(connection, parts)
     finally:
@@ -93,8 +93,8 @@ async def _rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:
     """
     Return the records as rows.
 
-    Made on the loop: in SQLite's thread each would have to win Python's lock back from the
-    receiving side. But compressing a large snapshot takes a good part of a second.
+    This runs on the event loop: in SQLite's thread each row would have to win the GIL back from
+    the receiving side. Not with snapshots: compressing one takes a good part of a second.
     """
     if any(record.kind is Kind.SNAPSHOT for record in records):
         return await asyncio.to_thread(rows_of, records, recorded_at)

@@ -1,4 +1,4 @@
-"""The index of the words of turns: kept in step, asked, and shown in the turn's own spelling."""
+"""The full-text index of turns: its upkeep, its queries, and snippets in the turn's spelling."""
 
 import itertools
 import re
@@ -12,12 +12,12 @@ from jarvis_recorder.storage.queries.words import BETWEEN, WORD, Parted, part, w
 from jarvis_recorder.storage.sqlite.connections import driver_of, make_temporary
 from jarvis_recorder.storage.tables import conversations
 
-# Triggers do this for turns of ASCII alone; whose words have to be made here is theirs to say.
+# As in the triggers, which index only ASCII turns; the words of the others are made here.
 NOT_ASCII: Final[ColumnElement[bool]] = func.length(conversations.c.content) != func.length(
     cast(conversations.c.content, LargeBinary)
 )
-# In one statement however many there are: after each row SQLite's thread would have to win
-# Python's lock back from the receiving side. Only for those that were new.
+# One statement for all turns: after each row SQLite's thread would have to win the GIL back
+# from the receiving side. Only for turns that were new.
 _ADD: Final = """
     INSERT INTO conversations_fts (rowid, content)
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
@@ -30,7 +30,7 @@ _TAKE_OUT: Final = """
 _AT_ONCE_CHARACTERS: Final = 1_000_000
 
 _QUOTED: Final = re.compile(r'["“”„]([^"“”„]*)["“”„](\*?)|(\S+)')
-# A shorter prefix would lead to a good part of all turns.
+# A shorter prefix would match a good part of all turns.
 _SHORTEST_PREFIX: Final = 3
 # FTS5's option `prefix`; see the migration.
 _BEGINNINGS_INDEXED: Final = (4, 6)
@@ -50,12 +50,12 @@ _BEGINNING_CHARACTERS: Final = 240
 
 
 def add_words(connection: Connection, turns: Iterable[tuple[int, str]]) -> None:
-    """Index turns, of which the ids and contents are given, that no trigger has indexed."""
+    """Index those of the turns, given as ids and contents, that no trigger has indexed."""
     _with_words(connection, _ADD, turns)
 
 
 def take_words_out(connection: Connection, which: ColumnElement[bool]) -> None:
-    """Take the words of turns out of the index that are about to be deleted."""
+    """Remove the words of turns that are about to be deleted from the index."""
     chosen = select(conversations.c.id, conversations.c.content).where(which, NOT_ASCII)
     turns = connection.execute(chosen.execution_options(yield_per=100))
     _with_words(connection, _TAKE_OUT, ((row.id, row.content) for row in turns))
@@ -82,27 +82,27 @@ def _parts(turns: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
 
 
 class Phrase(NamedTuple):
-    """Words that stand one behind the other; the last may be the beginning of one."""
+    """Consecutive words; the last may be a prefix."""
 
     words: tuple[str, ...]
     is_prefix: bool
 
     def match(self) -> str:
-        """Return it in FTS5's own language, in which what is quoted is text."""
+        """Return the phrase in FTS5's query syntax, where quoted text is literal."""
         return '"{}"{}'.format(" ".join(self.words), "*" if self.is_prefix else "")
 
     def words_apart(self) -> "list[Phrase]":
-        """Return its words as phrases of their own."""
+        """Return a phrase for each of the words."""
         *others, last = self.words
         return [*(Phrase((word,), False) for word in others), Phrase((last,), self.is_prefix)]
 
 
 def phrases_of(query: str) -> list[Phrase]:
     """
-    Return what a turn must hold: each word, and each phrase in quotation marks.
+    Return the phrases a turn must contain: each word, and each phrase in quotation marks.
 
     A word of Chinese, or of another script without spaces, is a phrase of its characters. A
-    star behind a word makes it a prefix. What has neither letter nor digit asks for nothing.
+    star after a word makes it a prefix. Text with neither letter nor digit is ignored.
     """
     phrases = []
     for found in _QUOTED.finditer(query):
@@ -114,7 +114,7 @@ def phrases_of(query: str) -> list[Phrase]:
 
 
 def as_prefix(phrase: Phrase) -> Phrase:
-    """Return a phrase with its last word the beginning of one, where it is long enough for that."""
+    """Return the phrase with its last word as a prefix, if that word is long enough."""
     return Phrase(phrase.words, _may_begin(phrase.words[-1]))
 
 
@@ -123,16 +123,16 @@ def _may_begin(word: str) -> bool:
 
 
 def match(phrases: Iterable[Phrase]) -> str:
-    """Return the phrases in FTS5's own language, all of which have to be there."""
+    """Return an FTS5 query for the turns that contain all of the phrases."""
     return " AND ".join(phrase.match() for phrase in phrases)
 
 
 def match_one_by_one(connection: Connection, phrases: Iterable[Phrase]) -> str:
     """
-    Return what finds the same, the newest first without a look at all that are older.
+    Return a query with the same matches, which finds the newest without reading all older ones.
 
-    Of a beginning that it has no index of, FTS5 makes a list of all turns that hold it before it
-    answers. Longer beginnings of which it has one, and words, have their lists already.
+    For a prefix without a prefix index FTS5 first collects all turns that contain it. Words, and
+    longer prefixes that have an index, have their lists already.
     """
     return " AND ".join(_one_by_one(connection, phrase) for phrase in phrases)
 
@@ -149,12 +149,12 @@ def _one_by_one(connection: Connection, phrase: Phrase) -> str:
 
 
 def _ends(connection: Connection, prefix: str) -> Iterator[tuple[str, bool]]:
-    """Yield the words and the longer beginnings that a prefix stands for, and which it is."""
+    """Yield the words and longer prefixes that a prefix covers, and True for a prefix."""
     make_temporary(connection, _MAKE_WORDS)
     driver = driver_of(connection)
     longer = next((length for length in _BEGINNINGS_INDEXED if length > len(prefix)), None)
     beyond, at = prefix + _LAST, prefix
-    # One by one: to step to the next row would be to go through every turn with the word.
+    # A query for each word: to step to the next row would be to read every turn with the word.
     while found := driver.execute(_NEXT_WORD, (at, beyond)).fetchone():
         (word,) = found
         is_prefix = longer is not None and len(word) >= longer
@@ -164,14 +164,14 @@ def _ends(connection: Connection, prefix: str) -> Iterator[tuple[str, bool]]:
 
 
 class Snippet(NamedTuple):
-    """A part of a text, and the places in it of what was looked for."""
+    """A part of a text, and the positions of the matches in it."""
 
     text: str
     highlights: list[tuple[int, int]]
 
 
 def snippet(text: str, phrases: Sequence[Phrase]) -> Snippet:
-    """Return the part of a text that holds the most of the phrases, as it is spelt there."""
+    """Return the part of a text with the most phrases, in the text's own spelling."""
     parted = Parted(text)
     found = _occurrences(parted.text, phrases)
     if not found:
@@ -227,7 +227,7 @@ def _places(text: str, phrase: Phrase) -> Iterator[tuple[int, int]]:
 
 
 def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
-    """Return the words with the most different phrases among them, then the most of them."""
+    """Return the window with the most distinct phrases, and of these with the most matches."""
     best, begin, end = (0, 0), found[0].begin, found[0].end
     behind = 0
     for number, one in enumerate(found if len(found) > 1 else ()):
@@ -249,12 +249,12 @@ def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
 
 
 def _behind_words(text: str, begin: int) -> int:
-    """Return where the words of a snippet end that begins with this one."""
+    """Return the end of a snippet that begins at `begin`."""
     found = _SNIPPET.match(text, begin)
     return found.end() if found else begin
 
 
 def _words_before(text: str, end: int, words: int) -> int:
-    """Return where so many words begin that stand before a place, or as many as there are."""
+    """Return the beginning of the `words` words before `end`, or of as many as there are."""
     found = list(itertools.islice(WORD.finditer(text[:end][::-1]), words))
     return end - found[-1].end() if found else end

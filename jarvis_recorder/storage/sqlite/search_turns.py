@@ -1,4 +1,4 @@
-"""The search of conversations, by the FTS5 index."""
+"""The search of conversations with the FTS5 index."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -34,20 +34,20 @@ _words: Final = table("conversations_fts", column("rowid"))
 _MATCHES: Final = literal_column("conversations_fts").op("MATCH")
 _RANK: Final[ColumnElement[float]] = literal_column("conversations_fts.rank")
 _NEWEST_FIRST: Final = _words.c.rowid.desc()
-# A phrase that more turns hold says little about any of them. To rank by it, FTS5 would have to
-# look at every one of those.
+# A phrase in more turns than this says little about any of them, and to rank by it FTS5 would
+# have to read every one of them.
 _MOST_RANKED: Final = 1_000
 _MOST_LOOKED_AT: Final = 10_000
-# As much of a turn as is looked through for its best part.
+# The part of a turn that is searched for the snippet.
 _BEGINNING: Final = "SELECT substr(content, 1, 16384) FROM conversations WHERE id = ?"
 
 
 def search_turns(reading: Reading, params: SearchTurns) -> bytes:
     """
-    Return a page of the turns that hold every phrase of the query, best first.
+    Return a page of the turns that contain every phrase of the query, best first.
 
-    If none does, each word that no turn holds counts as a prefix. Phrases that very many turns
-    hold do not count for the rank; if there are no others, the newest turns come first.
+    If none does, each word that no turn contains counts as a prefix. Phrases in very many turns
+    do not count for the rank; if there are no others, the newest turns come first.
     """
     position = read_cursor(params, int)
     start = max(0, int(position[0])) if position is not None else 0
@@ -55,7 +55,7 @@ def search_turns(reading: Reading, params: SearchTurns) -> bytes:
     whole = phrases_of(params.query)
     phrases, found = whole, _first(reading, params, whole, end)
     if not found:
-        # Not of those that are words: the turns with any that begin like a common one are many.
+        # Not for words that occur: as prefixes, common words would match too many turns.
         phrases = [one if _held(reading, one, 1) else as_prefix(one) for one in whole]
         if phrases != whole:
             found = _first(reading, params, phrases, end)
@@ -66,7 +66,7 @@ def search_turns(reading: Reading, params: SearchTurns) -> bytes:
 def _first(
     reading: Reading, params: SearchTurns, phrases: Sequence[Phrase], end: int
 ) -> Sequence[int]:
-    """Return the turns that hold all of the phrases, or the first ones of them, in their order."""
+    """Return the ids of the turns with all of the phrases, in order, at least the first `end`."""
     if not phrases:
         return []
     holding = _turns_with(params, match_one_by_one(reading.connection, phrases))
@@ -90,8 +90,8 @@ def _may_tell(reading: Reading, phrase: Phrase, *, is_counted: bool) -> bool:
     """
     Return whether few enough turns hold a phrase to rank by it; `is_counted`: the caller counts.
 
-    A phrase of words that all are in a good part of the turns is taken for one of them: to find
-    the few turns in which they stand together, each of those has to be looked at.
+    A phrase of common words alone counts as common: to find the few turns in which the words
+    are adjacent, every turn with them would have to be read. The caller counts an only phrase.
     """
     words = phrase.words_apart()
     if len(words) > 1 and all(
@@ -102,7 +102,7 @@ def _may_tell(reading: Reading, phrase: Phrase, *, is_counted: bool) -> bool:
 
 
 def _held(reading: Reading, phrase: Phrase, most: int) -> int:
-    """Return how many turns hold a phrase, of which so many are counted."""
+    """Return how many turns contain a phrase, counted up to `most`."""
     matches = _MATCHES(match_one_by_one(reading.connection, [phrase]))
     return _count(reading, select(_words.c.rowid).where(matches), most)
 
@@ -113,7 +113,7 @@ def _count(reading: Reading, turns: Select[Any], most: int) -> int:
 
 
 def _turns_with(params: SearchTurns, phrases: str) -> Select[Any]:
-    """Select the ids of the turns that hold all of the phrases, in FTS5's language."""
+    """Select the ids of the turns that match an FTS5 query."""
     turns = select(_words.c.rowid).where(_MATCHES(phrases))
     if params.session_id is not None:
         of_session = conversations.c.session_id == params.session_id
@@ -131,13 +131,13 @@ def _turns_with(params: SearchTurns, phrases: str) -> Select[Any]:
 def _shown(
     reading: Reading, phrases: Sequence[Phrase], found: Sequence[int], start: int
 ) -> Iterator[Line]:
-    """Yield the turns of these ids, each with the part of it that fits the query best."""
+    """Yield the turns of these ids, each with the snippet that fits the query best."""
     driver = driver_of(reading.connection)
     for number, turn_id in enumerate(found, start + 1):
         reading.go_on()
         turn = TURNS.write(reading.connection, turn_id)
         if turn is None:
-            # Deleted by another program, which has not told the index.
+            # Deleted by another program, which has not updated the index.
             continue
         (content,) = driver.execute(_BEGINNING, (turn_id,)).fetchone()
         shown = snippet(content, phrases)

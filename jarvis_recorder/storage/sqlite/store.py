@@ -1,4 +1,4 @@
-"""One database file, opened whole."""
+"""The SQLite store: one database file with its writer, its readers and its maintenance."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ class SqliteStore(NamedTuple):
     path: Path
 
     async def health(self) -> StorageHealth:
-        """Return its state where it would take a record now; see `ports.Store`."""
+        """Return the state of a database that can store a record; see `ports.Store`."""
         self.writer.require_room()
         return await self.writer.run(partial(storage_health, self.path))
 
@@ -45,7 +45,7 @@ class SqliteStore(NamedTuple):
         await self.writer.answers()
 
     async def maintain(self, stop: asyncio.Event) -> None:
-        """Prune, shorten the log and watch over the files until told to stop."""
+        """Prune, empty the write-ahead log and watch over the files until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.maintenance.run(stop))
             tasks.create_task(self.upkeep.run(stop))
@@ -56,13 +56,13 @@ async def open_store(
     path: Path, clock: Clock, bounds: Bounds = UNBOUNDED
 ) -> AsyncIterator[SqliteStore]:
     """
-    Open the database file for this process alone, made and migrated where needed.
+    Open the database file for this process alone; create or migrate it where needed.
 
     Raises:
         AnotherRecorder: Another process holds it.
-        ConfigurationError: It is no database of the recorder's, or a newer one.
+        ConfigurationError: The file is not a recorder database, or belongs to a newer version.
         StorageUnavailable: It is locked, or cannot be read or written.
-        StorageDamaged: It is corrupt; every later call says so too, until another file is in
+        StorageDamaged: It is corrupt; every later call raises this too, until another file is in
             its place or `damage.acknowledge` is called.
     """
     with errors.readable_errors(path):

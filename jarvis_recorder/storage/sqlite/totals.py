@@ -1,4 +1,4 @@
-"""What the database holds."""
+"""The totals of the database."""
 
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ def holdings(path: Path, reading: Reading, _: Any) -> bytes:
 
 
 def _extent(reading: Reading, table: Table) -> Extent:
-    # One by one, or SQLite would read every row for what its index begins and ends with.
+    # One query each: for min and max together SQLite would read every row, not the index's ends.
     return Extent(
         _only(reading, select(func.count()).select_from(table)),
         _only(reading, select(func.min(table.c.timestamp))),

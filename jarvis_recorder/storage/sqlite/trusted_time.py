@@ -1,8 +1,8 @@
 """
-How late it is by what the database knows, whatever the clock says.
+The time that pruning trusts, from the database and the clock.
 
-What is pruned by a clock that is wrong once cannot be had again. So a clock that has jumped ahead is
-believed no faster than time is seen to pass, or when somebody says that it is right.
+Rows pruned by a clock that was wrong once are lost. So after a jump ahead the trusted time
+advances only as fast as time is measured to pass, until an operator confirms the clock.
 """
 
 import time
@@ -22,19 +22,19 @@ from jarvis_recorder.wire.times import to_datetime
 
 log = structlog.get_logger(__name__)
 
-# Kept in the header of the file, where an application has 31 bits of its own: it goes with every
-# copy, and needs no table.
+# Stored in the file's header, where an application has 31 bits of its own: every copy has it,
+# and it needs no table.
 _MINUTE: Final = 60 * 1_000_000
 _SECOND: Final = 1_000_000
-# What a time without power has left out is made up for, while nothing goes too early by much.
+# Faster than real time, to make up for time without power; nothing is pruned much too early.
 _SPEED: Final = 2
-# A machine that is on each evening makes up for no night at that speed, nor needs to: a clock that is
-# ahead by the time from one evening to the next, at most, is believed.
+# A clock ahead by this much at most is believed: a machine that is on each evening only could
+# never make up for the nights at that speed.
 _DOUBT: Final = 36 * HOUR
 
 
 class TrustedTime:
-    """The time that pruning goes by; never ahead of the clock."""
+    """The time that pruning uses; never ahead of the clock."""
 
     def __init__(
         self, writer: Writer, clock: Clock, monotonic: Callable[[], float] = time.monotonic
@@ -46,7 +46,7 @@ class TrustedTime:
         self._since = monotonic()
 
     async def now(self) -> int:
-        """Return how late it is at least, in microseconds, and remember it."""
+        """Return the trusted time in microseconds, and store it in the file."""
         if self._known is None:
             self._known = await self._writer.run(_recall)
         clock = self._clock()
@@ -62,7 +62,7 @@ class TrustedTime:
         return now
 
     def is_doubted(self, trusted: int) -> bool:
-        """Whether the clock is so far ahead that nothing is to go for its age."""
+        """Return whether the clock is so far ahead that nothing may be pruned by age."""
         return self._clock() - trusted > _DOUBT
 
     def say_doubted(self, trusted: int) -> None:
@@ -76,7 +76,7 @@ class TrustedTime:
 
 
 def _recall(connection: Connection) -> int | None:
-    """Return the last moment known to be one; what is recorded from now on does not change it."""
+    """Return the last known good time, and store it, so that new rows do not change it."""
     known = known_good(connection)
     if known is not None:
         remember(known, connection)
@@ -84,7 +84,7 @@ def _recall(connection: Connection) -> int | None:
 
 
 def known_good(connection: Connection) -> int | None:
-    """Return the last moment known to be one, in microseconds; None where nothing is recorded."""
+    """Return the last known good time in microseconds; None if nothing is recorded."""
     (minutes,) = driver_of(connection).execute("PRAGMA user_version").fetchone()
     if minutes * _MINUTE >= UNSET:
         return int(minutes) * _MINUTE
@@ -98,6 +98,6 @@ def known_good(connection: Connection) -> int | None:
 
 
 def remember(moment: int, connection: Connection) -> None:
-    """Take a moment for one that has been."""
+    """Store a time as known good."""
     minutes = min(max(moment // _MINUTE, 0), 2**31 - 1)
     driver_of(connection).execute(f"PRAGMA user_version = {minutes}").close()

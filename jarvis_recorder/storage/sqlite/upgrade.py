@@ -27,12 +27,12 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
     """
     Bring the database to the newest revision and return the one it had.
 
-    Before an upgrade that changes something the whole database is copied beside it, unless
-    the caller has such a copy already.
+    Before a database with an older schema is migrated, it is copied to a file next to it,
+    unless `copy_aside` is False since the caller has a copy.
 
     Raises:
         ConfigurationError: See `current_revision` and `judge`.
-        StorageUnavailable: There is no room for the copy, or the database is locked.
+        StorageUnavailable: There is no space for the copy, or the database is locked.
     """
     revision = await writer.run(revisions.current_revision)
     found = revisions.judge(revision)
@@ -40,7 +40,7 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
         return revision
     if found is revisions.SchemaAge.OLDER and copy_aside:
         with translated_errors(path):
-            # Beside the event loop: a large copy takes minutes.
+            # Off the event loop: a large copy takes minutes.
             await asyncio.to_thread(_copy_aside, path, f"{path.name}.before-{revisions.HEAD}")
     log.info("database_upgrade_begun", path=str(path), before=revision, now=revisions.HEAD)
     await writer.run(load_migrations())
@@ -57,7 +57,7 @@ def _copy_aside(path: Path, name: str) -> None:
             f"{path}: an upgrade needs {needed} bytes free for a copy and {free} are: make room"
         )
     copy.unlink(missing_ok=True)
-    # Made first: SQLite would let others read it until its mode is changed.
+    # Created first: a file that SQLite creates could be read by other users.
     os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("VACUUM INTO ?", (str(copy),))
@@ -67,12 +67,12 @@ def _copy_aside(path: Path, name: str) -> None:
 @functools.cache
 def load_migrations() -> Callable[[Connection], None]:
     """
-    Return the function that brings an open database to the newest revision.
+    Return a function that migrates an open database to the newest revision.
 
-    All that it needs is read from the program's own files now: acting for another user, root may
-    not be able to read them any more; see `lock.locked`.
+    All program files that it needs are read now: once root acts for another user, the process
+    may not be able to read them; see `lock.locked`.
     """
-    # Imported here: a start that has nothing to migrate need not wait for Alembic.
+    # Imported here, so that a start with nothing to migrate does not wait for Alembic.
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
@@ -81,7 +81,7 @@ def load_migrations() -> Callable[[Connection], None]:
     migrations.get_revision(revisions.HEAD)
 
     def steps(revision: Any, _: Any) -> Any:
-        # As `alembic.command.upgrade` does, which reads files again.
+        # Not `alembic.command.upgrade`, which does the same but reads the files again.
         return migrations._upgrade_revs(revisions.HEAD, revision)  # noqa: SLF001
 
     def migrate(connection: Connection) -> None:

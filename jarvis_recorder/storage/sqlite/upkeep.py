@@ -1,8 +1,8 @@
 """
-What an open database needs beside those who use it: its files in place, and its log short.
+The upkeep of an open database: watching its files, and keeping its write-ahead log short.
 
-SQLite empties the write-ahead log only in a moment without readers. While questions overlap there
-is none, and the log grows without end.
+SQLite can reuse the write-ahead log only when there are no readers. While reads overlap
+there always are, and the log grows without bound.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from jarvis_recorder.storage.sqlite.writer import Writer
 log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS: Final = 0.5
-# The longest question that was let in before; and the longest that one has to wait here.
+# The longest that a read takes, and so the longest that a new one waits at the gate.
 _LONGEST_QUESTION_SECONDS: Final = 6.0
-# A commit that hangs is no reason to keep the questions waiting with it.
+# Reads must not wait for a commit that hangs.
 _LONGEST_TURN_SECONDS: Final = 2.0
-# Another program reads, such as a backup: waiting for it would be at the cost of the questions.
+# If another program reads, such as a backup, waiting for it would hold up the reads.
 _AGAIN_SECONDS: Final = 30.0
 
 
@@ -38,7 +38,7 @@ async def any_of(*events: asyncio.Event) -> None:
 
 
 class Gate:
-    """Where the threads that read pass before and after; closed for the length of a checkpoint."""
+    """A gate that reading threads pass on their way in and out; closed during a checkpoint."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -46,7 +46,7 @@ class Gate:
         self._inside = 0
 
     def guard(self, engine: Engine) -> None:
-        """Have every reading of an engine's pass here, in its own thread."""
+        """Have every read of an engine pass the gate, in its own thread."""
 
         @event.listens_for(engine, "checkout")
         def enter(*_: Any) -> None:
@@ -62,7 +62,7 @@ class Gate:
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
-        """Let no more in while entered."""
+        """Keep new readers waiting inside this context."""
         self._set_closed(closed=True)
         try:
             yield
@@ -70,7 +70,7 @@ class Gate:
             self._set_closed(closed=False)
 
     def wait_until_empty(self, seconds: float) -> bool:
-        """Return whether all who were inside have left by then."""
+        """Wait at most `seconds` for the readers inside; return whether all have left."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._inside, seconds)
 
@@ -81,7 +81,7 @@ class Gate:
 
 
 class Upkeep:
-    """Looks after one open database until told to stop."""
+    """Watches the files of one open database and keeps its log short."""
 
     def __init__(self, writer: Writer, gate: Gate) -> None:
         self._writer = writer
@@ -89,7 +89,7 @@ class Upkeep:
 
     async def run(self, stop: asyncio.Event) -> None:
         """
-        Look after the database until told to stop, also while nothing is recorded.
+        Look after the database until `stop` is set, also while nothing is recorded.
 
         Raises:
             StorageMoved: One of its files is not where it was.

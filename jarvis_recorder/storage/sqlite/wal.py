@@ -1,8 +1,8 @@
 """
-What SQLite does not say of a write-ahead log: that it has lost commits.
+The detection of lost commits in a write-ahead log, which SQLite does not report.
 
-A damaged frame ends the log for SQLite, as one half written in a power cut would. What was
-committed and synced behind it is gone without a word, and `integrity_check` finds nothing.
+SQLite ends the log at a damaged frame, as at one half written in a power cut. Synced commits
+behind it are lost silently, and `integrity_check` finds nothing.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ _HEADER: Final = struct.Struct(">8I")
 _FRAME_HEADER: Final = struct.Struct(">6I")
 _BIG_ENDIAN_MAGIC: Final = 0x377F0683
 _MAGIC: Final = (0x377F0682, _BIG_ENDIAN_MAGIC)
-# https://www.sqlite.org/walformat.html: how many frames count, in the machine's own order.
+# https://www.sqlite.org/walformat.html: the number of valid frames, in native byte order.
 _ACCEPTED_FRAMES: Final = struct.Struct("=16xI")
 
 
 def require_no_orphan(path: Path) -> None:
     """
-    Make sure that no log lies there without its database, or next to an empty one.
+    Make sure that there is no log whose database is missing or empty.
 
-    SQLite deletes such a log, even where it only reads.
+    SQLite deletes such a log, even when it only reads.
 
     Raises:
-        StorageMoved: One does.
+        StorageMoved: There is one.
     """
     log, _ = files.companions(path)
-    # Up to its header nothing is committed.
+    # A log no longer than its header holds no commit.
     if not files.size(path) and files.size(log) > _HEADER.size:
         raise StorageMoved(
             f"{log} is there, and holds what was recorded last, but {path}, which it belongs to, "
@@ -43,12 +43,11 @@ def require_no_orphan(path: Path) -> None:
 
 def lost_commits(path: Path, page_size: int, later: contextlib.ExitStack) -> int:
     """
-    Return how many synced commits lie in the log behind the last frame that SQLite accepts.
+    Return how many synced commits the log holds behind the last frame that SQLite accepts.
 
-    Call it while a connection to the database, and nobody else, has a transaction open: it has
-    read the log to its end, and nothing is added to that. `later` is to be left only when that
-    connection is closed: closing a file takes away every lock of the process on it (POSIX), and
-    the index is what SQLite's readers lock.
+    The caller has the only open transaction on the database, so that the log is read to its end
+    and does not grow. It leaves `later` only after that connection is closed: closing a file
+    drops every lock that the process has on it (POSIX), and SQLite's readers lock the index.
     """
     log, index = files.companions(path)
     if files.size(log) <= _HEADER.size:
@@ -57,16 +56,16 @@ def lost_commits(path: Path, page_size: int, later: contextlib.ExitStack) -> int
     (accepted,) = _ACCEPTED_FRAMES.unpack(head)
     with log.open("rb") as file:
         commits = sum(_commits_behind(file, accepted, page_size))
-    # The last may be what a power cut has left of a commit whose sync never returned. The one
-    # before it had been synced, or it would not have been followed.
+    # The last may belong to a commit whose sync a power cut interrupted. All before it were
+    # synced, as a commit begins only after the previous sync.
     return max(0, commits - 1)
 
 
 def _commits_behind(file: BinaryIO, accepted: int, page_size: int) -> Iterator[bool]:
-    """Yield for each frame of this log behind the accepted ones whether it is a commit."""
+    """Yield for each frame of this log behind the accepted ones True if it is a commit."""
     header = file.read(_HEADER.size)
-    # SQLite takes a log with a damaged header for an empty one; then its first frame tells
-    # which frames are of one log.
+    # SQLite takes a log with a damaged header for an empty one; then the salts of its first
+    # frame identify the frames of this log.
     salts = _HEADER.unpack(header)[4:6] if _is_whole(header) else None
     frame_size = _FRAME_HEADER.size + page_size
     file.seek(accepted * frame_size, 1)
@@ -78,7 +77,7 @@ def _commits_behind(file: BinaryIO, accepted: int, page_size: int) -> Iterator[b
 
 
 def _is_whole(header: bytes) -> bool:
-    """Whether a log's header has its checksum, which is made from the 24 bytes before it."""
+    """Return whether a header's checksum matches the 24 bytes before it."""
     magic = _HEADER.unpack(header)[0]
     order = ">" if magic == _BIG_ENDIAN_MAGIC else "<"
     words = struct.unpack(f"{order}6I", header[:24])

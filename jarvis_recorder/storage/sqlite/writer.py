@@ -1,4 +1,4 @@
-"""The one connection that writes, and whose turn it is."""
+"""The one connection that writes, and the order of its transactions."""
 
 import asyncio
 import contextlib
@@ -28,93 +28,93 @@ Work = Callable[[Connection], T]
 """Reads and writes in a transaction that has begun; called in SQLite's thread."""
 
 
-# Each as long as SQLite waits for a reader; the longest question is shorter than all of them.
+# Each try waits as long as SQLite does for a reader; together they outlast the longest read.
 _TRIES_TO_SAVE: Final = 10
-# As long as the questions that are under way may take.
+# As long as the reads under way may take.
 _LONGEST_WAIT_SECONDS: Final = 8.0
 _LOOK_AGAIN_SECONDS: Final = 0.02
 
 
 class Writer:
     """
-    Runs one transaction after the other, in the order they were asked for.
+    Runs one transaction after the other, in the order of the calls.
 
-    A transaction is one call to SQLite's thread, from BEGIN to COMMIT: were each statement a
-    call, it would wait each time for its turn of the event loop, milliseconds under load.
+    A transaction is one call to SQLite's thread, from BEGIN to COMMIT. If each statement were a
+    call, each would wait for its turn of the event loop, milliseconds under load.
 
-    After an outcome that is unknown there is none any more: the next would take for stored
-    what may not be.
+    After an uncertain outcome no transaction is run: the next could rely on rows that may not
+    be stored.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # A hold on the file whatever its name: as long as it lasts no other file gets its number.
-        # No lock of SQLite's goes with a descriptor of this kind (open(2), O_PATH).
+        # Keeps hold of the file under any name: while it is open no other file gets the inode.
+        # Closing a descriptor of this kind drops none of SQLite's locks (open(2), O_PATH).
         self._database = os.open(path, os.O_PATH)
         self._opened = {path: os.fstat(self._database)}
-        """The files that are open, by the names they had then."""
+        """The open files, by the names under which they were opened."""
         self._file_bytes = 0
         self.log_bytes = 0
-        """How long the write-ahead log was after the last transaction."""
+        """The size of the write-ahead log after the last transaction."""
         self.longest_log = connections.LONGEST_LOG
         self.most_bytes: int | None = None
-        """How much database and log may take together; see `grow`."""
+        """The most that database and log may take together; see `grow`."""
         self.crowded = asyncio.Event()
-        """Set where that did not suffice."""
+        """Set when work was refused because of `most_bytes`."""
         self.log_wanted_short = asyncio.Event()
-        """Set where the log is to be emptied though questions overlap; see `upkeep`."""
+        """Set when the log is to be emptied although reads overlap; see `upkeep`."""
         self._connection: connections.WritingConnection | None = None
-        # Held through a whole transaction: a caller that was cancelled has left it running.
+        # Held through a whole transaction, which continues after its caller was cancelled.
         self._turn = asyncio.Lock()
         self._failed: StorageUncertain | StorageDamaged | None = None
         self._refusal: str | None = None
 
     def refuse(self, why: str) -> None:
-        """Have `require_room` say why there is none, from now on."""
+        """Have `require_room` raise with this reason from now on."""
         if self._refusal is None:
             log.error("intake_stopped", reason=why)
         self._refusal = why
 
     def admit(self) -> None:
-        """Have `require_room` find some again."""
+        """Have `require_room` pass again."""
         if self._refusal is not None:
             log.info("intake_goes_on")
         self._refusal = None
 
     def require_room(self) -> None:
         """
-        Let pass whoever would take more room; it is theirs to ask.
+        Make sure that work that takes more room is admitted; such work has to call this itself.
 
         Raises:
-            StorageUnavailable: There is none; the message says what to do.
+            StorageUnavailable: There is no room; the message says what to do.
         """
         if self._refusal is not None:
             raise StorageUnavailable(self._refusal)
 
     async def run(self, work: Work[T], until: float | None = None) -> T:
         """
-        Return what `work` returns, once all it wrote is committed, synced and in the file.
+        Run `work` in a transaction; return its result once it is committed, synced and in the file.
 
-        On an error nothing of it is. A caller that is cancelled leaves it running.
+        On an error nothing of it is stored. If the caller is cancelled, the transaction continues.
 
         Raises:
-            DeadlineExceeded: Its turn had not come at `until`, by the event loop's clock.
+            DeadlineExceeded: It had not begun by `until`, a time of the event loop's clock.
             StorageUnavailable, StorageUncertain, StorageDamaged, RecordRefused: See `errors`.
         """
         return await self.run_gathered(lambda: work, until)
 
     async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
-        """Do as `run` does with the work that `gather` returns when its turn has come."""
+        """Do as `run` does, with the work that `gather` returns at the beginning of its turn."""
         await self._wait_for_turn(until)
-        # A cancelled await would not stop SQLite's thread, only lose the answer.
+        # A cancelled await would not stop SQLite's thread, only lose the result.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(gather())))
 
     async def grow(self, work: Work[T]) -> T:
         """
-        Do as `run` does with work that takes more room, within `most_bytes`.
+        Do as `run` does, with work that takes more room, within `most_bytes`.
 
         Raises:
-            StorageUnavailable: There is no room for it; besides what `run` raises.
+            StorageUnavailable: There is no room for it; and all that `run` raises.
         """
         self.require_room()
         try:
@@ -129,17 +129,17 @@ class Writer:
         return answer
 
     def taken(self, room: connections.PageCounts) -> int:
-        """Return what database and log have of the disk, of a database that is filled like this."""
-        # The file shrinks, and grows, when the log is brought into it.
+        """Return the bytes that database and log hold of the disk, given the page counts."""
+        # The file shrinks, and grows, at a checkpoint.
         file_bytes = self._file_bytes if room.can_shrink else 0
         return max(room.held_bytes, file_bytes) + self.log_bytes
 
     def require_bounds(self, connection: Connection) -> None:
         """
-        Make sure that what a transaction has written so far is within `most_bytes`.
+        Make sure that the transaction, as far as it has written, is within `most_bytes`.
 
         Raises:
-            NoRoomForIt: It is not; whoever hears of it sets `crowded`.
+            NoRoomForIt: It is not; the caller that handles this sets `crowded`.
         """
         if self.most_bytes is None:
             return
@@ -152,17 +152,17 @@ class Writer:
 
     async def forget_deleted(self) -> None:
         """
-        Empty the write-ahead log of what is overwritten, unless somebody reads from it.
+        Empty the write-ahead log, which still holds overwritten content, unless a reader uses it.
 
-        What is deleted stays deleted either way, so that it failed is nobody's error.
+        Deleted rows stay deleted either way, so a failure is not raised.
         """
         await self.empty_log(wait=True)
 
     async def empty_log(self, *, wait: bool = False, until: float | None = None) -> bool:
         """
-        Empty the write-ahead log, unless somebody reads from it; return whether it is empty.
+        Empty the write-ahead log, unless a reader uses it; return whether it is empty.
 
-        It is not where the turn has not come at `until`, by the event loop's clock.
+        Return False if the turn has not come by `until`, a time of the event loop's clock.
         """
         try:
             await self._wait_for_turn(until)
@@ -181,7 +181,7 @@ class Writer:
         return False
 
     async def shorten_log(self) -> bool:
-        """Empty the log though questions overlap: they are kept waiting; return whether it is."""
+        """Empty the log, keeping overlapping reads waiting; return whether it is empty."""
         deadline = asyncio.get_running_loop().time() + _LONGEST_WAIT_SECONDS
         while not (emptied := not self.log_bytes or await self.empty_log()):
             if asyncio.get_running_loop().time() >= deadline:
@@ -192,10 +192,10 @@ class Writer:
 
     async def make_room_in_log(self) -> None:
         """
-        Return when work that adds to the log, and not to the file, may do so.
+        Return once work that adds to the log, and not to the file, may begin.
 
         Raises:
-            StorageUnavailable: Another program that reads keeps the log from being emptied.
+            StorageUnavailable: Another program reads, so that the log cannot be emptied.
         """
         if self.most_bytes is None:
             return
@@ -206,7 +206,7 @@ class Writer:
             )
 
     async def bound_log(self, most_bytes: int) -> None:
-        """Keep the write-ahead log within so many bytes, as far as readers let it."""
+        """Keep the write-ahead log within `most_bytes`, as far as readers permit."""
         if most_bytes == self.longest_log:
             return
         async with self._turn:
@@ -216,12 +216,12 @@ class Writer:
 
     async def require_files(self) -> None:
         """
-        Make sure that the database's files are where they were opened.
+        Make sure that the database's files still have the names under which they were opened.
 
         Raises:
-            StorageMoved: One is not: nothing more is written, and all that was committed is
-                brought into the database file where that can still be done.
-            StorageUncertain, StorageDamaged: There has been such an outcome before.
+            StorageMoved: One has not. Nothing more is written, and the committed transactions are
+                checkpointed into the database file if that is still possible.
+            StorageUncertain, StorageDamaged: There was such an outcome before.
         """
         async with self._turn:
             if self._failed is not None:
@@ -234,9 +234,9 @@ class Writer:
 
     async def answers(self) -> None:
         """
-        Return once the connection's thread has answered, whether it can write or not.
+        Return once the connection's thread has responded, even if it cannot write.
 
-        It waits for its turn: where a commit hangs, so does this.
+        This waits for its turn, so it hangs while a commit hangs.
         """
         async with self._turn:
             with contextlib.suppress(RecorderError), errors.translated_errors(self._path):
@@ -277,11 +277,11 @@ class Writer:
         try:
             return await connection.run(partial(_transact, work))
         except RecorderError:
-            # Somebody's answer, such as that there is a conflict: it is rolled back.
+            # An error for the caller, such as a conflict; the transaction is rolled back.
             raise
         except BaseException:
-            # What state the connection is in is not known: the next begins with a new one. Unless
-            # it is the last that has the files, which another would not find.
+            # The state of the connection is unknown: the next transaction opens a new one. Not if
+            # the files have moved, as only this connection still has them.
             await self._require_files()
             await self._drop()
             raise
@@ -303,7 +303,7 @@ class Writer:
             await connection.close()
 
     async def _require_files(self) -> None:
-        """A file that was renamed or deleted goes on taking commits that no one will find."""
+        """Raise if a file was renamed or deleted: it would take commits that no one will find."""
         missing = self._missing()
         if missing is None:
             return
@@ -327,7 +327,7 @@ class Writer:
         )
 
     def _missing(self) -> Path | None:
-        """Return the first of the open files that is not where it was; see how long the log is."""
+        """Return the first open file that lost its name; note the sizes of file and log."""
         log_file, index = files.companions(self._path)
         if self._connection is not None and len(self._opened) == 1:
             for file in (log_file, index):
@@ -347,7 +347,7 @@ class Writer:
         return None
 
     async def _save(self) -> bool:
-        """Bring all that was committed into the database file; return whether it is there."""
+        """Checkpoint the committed transactions into the file; return whether that was possible."""
         if self._connection is None or not os.fstat(self._database).st_nlink:
             return False
         for _ in range(_TRIES_TO_SAVE):
@@ -357,7 +357,7 @@ class Writer:
         return False
 
     def _set_log_aside(self) -> None:
-        """Keep another file that has the database's name now from having the log replayed into it."""
+        """Move the log away, so that SQLite does not replay it into a file that took the name."""
         if not self._path.exists():
             return
         aside = files.beside(self._path, f".replaced-{files.moment()}")
@@ -368,7 +368,7 @@ class Writer:
 
 
 class NoRoomForIt(StorageUnavailable):
-    """The bound would be passed; nothing of it is stored."""
+    """The transaction would exceed `most_bytes`; nothing of it is stored."""
 
 
 def _transact(work: Work[T], connection: Connection) -> T:
@@ -378,7 +378,7 @@ def _transact(work: Work[T], connection: Connection) -> T:
 
 @contextlib.asynccontextmanager
 async def open_writer(path: Path) -> AsyncIterator[Writer]:
-    """Give the writer of a file that exists; the file is closed at the end."""
+    """Yield the writer of a file that exists; the file is closed at the end."""
     writer = Writer(path)
     try:
         yield writer

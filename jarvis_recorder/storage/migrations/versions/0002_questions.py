@@ -1,4 +1,4 @@
-"""What answering needs: the outbox, and a search over the turns."""
+"""The outbox, and a search over the turns, both needed to handle requests."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 # Full-text search without a copy of the texts (FTS5, "external content tables"). The triggers
-# keep it in step inside SQLite, so whoever writes, a search misses nothing that is committed.
+# keep it in step inside SQLite, so that a search finds all committed turns of any writer.
 _SEARCH = (
     """
     CREATE VIRTUAL TABLE conversations_fts USING fts5(

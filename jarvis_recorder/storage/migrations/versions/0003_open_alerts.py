@@ -1,7 +1,7 @@
 """
-Open alerts by an index that SQLite prefers: it begins with the type, as the one of all events does.
+An index of open alerts that SQLite prefers: it begins with the type, as that of all events does.
 
-Without it the planner read every alert there ever was to find those that are open.
+Without it the planner read every alert ever recorded to find those that are open.
 """
 
 from alembic import op

@@ -1,9 +1,8 @@
 """
-A search for every script: words are folded, and parted where a script has no spaces.
+A search for every script: words are folded, and split where a script has no spaces.
 
-The index keeps no copy of the texts, nor looks at them. It takes what is ASCII as it is, by
-triggers; of the rest the words are made by `storage.search` before they go in, and again before
-they are taken out.
+The index keeps no copy of the texts and does not read them. Triggers index ASCII as it is; the
+words of other texts are made by `storage.sqlite.search`, both to insert and to delete them.
 """
 
 import structlog
@@ -23,7 +22,7 @@ _STATEMENTS = (
     "DROP TRIGGER conversations_fts_delete",
     "DROP TRIGGER conversations_fts_update",
     "DROP TABLE conversations_fts",
-    # Of a beginning that it has no index of, FTS5 makes a list of every turn before it answers.
+    # For a prefix without a prefix index, FTS5 collects all matching turns before the first row.
     """
     CREATE VIRTUAL TABLE conversations_fts USING fts5(
         content, content = '', tokenize = 'ascii', prefix = '4 6'
@@ -42,7 +41,7 @@ _STATEMENTS = (
         VALUES ('delete', old.id, old.content);
     END
     """,
-    # What was said is not changed afterwards; the index would not know.
+    # The content of a turn never changes; the index would not be updated.
     """
     CREATE TRIGGER conversations_content BEFORE UPDATE OF content ON conversations BEGIN
         SELECT RAISE(ABORT, 'the content of a turn cannot be changed');

@@ -1,8 +1,8 @@
 """
 The cluster of an event, in a column of its own.
 
-What publishers named `cluster` before was kept in `extra`, and moves: a question finds it there,
-and the same message delivered once more is known as the same.
+A publisher's own `cluster` field was kept in `extra` before, and is moved: queries find it in
+the column, and a redelivered message is recognized as the same.
 """
 
 from alembic import op

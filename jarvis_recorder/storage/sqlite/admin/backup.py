@@ -1,4 +1,4 @@
-"""Backups: copies that were verified before they got the name of one."""
+"""Backups: copies that get a backup's name only once they are verified."""
 
 import contextlib
 import fcntl
@@ -23,7 +23,7 @@ _NAME: Final = re.compile(rf"recorder-{files.MOMENT.pattern}\.db")
 
 
 class Backup(NamedTuple):
-    """A backup that is on disk and sound, and the older ones that were removed for it."""
+    """A verified backup on disk, and the older ones that were removed for it."""
 
     path: Path
     size_bytes: int
@@ -34,16 +34,15 @@ class Backup(NamedTuple):
 
 def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Backup:
     """
-    Back a database up into a directory, which is made where there is none.
+    Back a database up into a directory, which is created if it does not exist.
 
-    It holds everything that was committed before the call; see `copying.copy` for what a
-    recorder feels of it. It gets its name only when it has been verified, and only then are
-    the oldest ones beyond `keep` removed. On an error there is no new backup, and the old ones
-    are as they were.
+    It holds everything committed before the call; see `copy.copy` for the effect on a running
+    recorder. It gets its name only once it is verified, and only then are the oldest ones
+    beyond `keep` removed. On an error there is no new backup, and the old ones are unchanged.
 
     Raises:
         NoRoom: It does not fit.
-        NoCopy: Another backup is being made there, or the copy was not sound.
+        NoCopy: Another backup is being made there, or the copy failed its verification.
         ConfigurationError: The directory cannot be written.
         StorageUnavailable, StorageDamaged: The database cannot be read.
     """
@@ -83,7 +82,7 @@ def _backup(path: Path, directory: Path, report: Report) -> Backup:
 
 
 def _remember(path: Path, directory: Path) -> None:
-    """Leave a note next to the database, of where its backups are; a backup is one without it."""
+    """Note the backup directory in a file next to the database; a failure to do so is ignored."""
     with contextlib.suppress(OSError, ConfigurationError), acting_for(path):
         files.write_whole(_note(path), str(directory))
 
@@ -94,10 +93,10 @@ def _note(path: Path) -> Path:
 
 def newest_backup(path: Path) -> Path | None:
     """
-    Return the newest backup of a database, as far as is known of where they are; None for none.
+    Return the newest backup in the noted directory, or else the usual one; None for none.
 
     Raises:
-        OSError, ConfigurationError: The directory cannot be looked into.
+        OSError, ConfigurationError: The directory cannot be read.
     """
     directory = USUAL_DIRECTORY
     with contextlib.suppress(FileNotFoundError), acting_for(path):
@@ -110,12 +109,12 @@ def newest_backup(path: Path) -> Path | None:
 
 
 def made_at(backup: Path) -> datetime:
-    """Return when a backup was begun, as its name says."""
+    """Return the time in a backup's name, at which it was begun."""
     return datetime.strptime(backup.name, f"recorder-{files.MOMENT_FORMAT}.db").replace(tzinfo=UTC)
 
 
 def backups(directory: Path) -> list[Path]:
-    """Return the backups in a directory, newest first; files of other names are not ours."""
+    """Return the backups in a directory, newest first; files of other names are ignored."""
     return sorted(
         (
             path
@@ -127,7 +126,7 @@ def backups(directory: Path) -> list[Path]:
 
 
 def _remove_oldest(directory: Path, finished: Path, live: os.stat_result, keep: int) -> list[Path]:
-    """Remove all but the `keep` newest; the one just made stays, whatever the clock says."""
+    """Remove all but the `keep` newest; the one just made stays even if the clock is wrong."""
     others = [
         path
         for path in backups(directory)
@@ -142,7 +141,7 @@ def _remove_oldest(directory: Path, finished: Path, live: os.stat_result, keep: 
 
 
 def _discard_unfinished(directory: Path) -> None:
-    """Remove what a backup that was killed has left; whoever is here is alone here."""
+    """Remove the files of a killed backup; the caller holds the directory's lock."""
     for path in directory.glob(f"{_UNFINISHED}*.unfinished"):
         copy.discard(path)
 

@@ -1,4 +1,4 @@
-"""The database looked at from outside, whether a recorder has it or not; nothing is changed."""
+"""Checks of a database file, also while a recorder holds it; nothing is changed."""
 
 import contextlib
 import ctypes
@@ -35,7 +35,7 @@ _HELD: Final = AnotherRecorder.exit_code
 _FEW_FREE_BYTES: Final = 1024 * 1024 * 1024
 _MIB: Final = 1024 * 1024
 _FUTURE_SECONDS: Final = 300
-# adjtimex(2): what it returns where the clock is not synchronised, and room for its struct.
+# adjtimex(2): its result for a clock that is not synchronised, and the size of its struct.
 _NOT_SYNCHRONISED: Final = 5
 _TIMEX_BYTES: Final = 256
 _OLD_BACKUP_SECONDS: Final = 2 * 86_400
@@ -44,10 +44,10 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -> list[Finding]:
     """
-    Return all findings about a database file and the machine it lies on.
+    Return all findings about a database file and its machine.
 
-    `secrets` are the files that settings came from. A lock is a recorder's where one is at
-    work on the broker, else somebody else's.
+    `secrets` are the files that settings came from. With `recorder_is_at_work`, one consumes
+    from the broker, and a lock is taken to be its own.
     """
     return [
         _directory(path.parent),
@@ -68,7 +68,7 @@ def _directory(directory: Path) -> Finding:
     while not there.exists() and there != there.parent:
         there = there.parent
     try:
-        # Asked for, not computed: a read-only file system and root's rights both lie.
+        # Tried out: mode bits mislead on a read-only file system, and for root.
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
@@ -103,7 +103,7 @@ def _library() -> Finding:
 
 
 def _file(path: Path) -> list[Finding]:
-    """Return what is to be said of the schema, and of damage."""
+    """Return the findings about the schema and about damage."""
     if not path.exists():
         return [green("schema", f"{path} is made when the recorder starts")]
     found = []
@@ -196,7 +196,7 @@ def _backups(path: Path) -> Finding:
 
 
 def _span(seconds: float) -> str:
-    """Return a duration in the unit that people would use of it."""
+    """Return a duration in the unit that people would use for it."""
     for size, unit in ((365 * 86_400, "years"), (86_400, "days"), (3_600, "hours")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
@@ -206,7 +206,7 @@ def _span(seconds: float) -> str:
 
 
 def _newest(path: Path) -> float:
-    """Return the time of the newest record in seconds since the epoch, 0 where there is none."""
+    """Return the time of the newest record in seconds since the epoch, 0 for none."""
     if not path.exists():
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""One snapshot of a database, copied into a file of its own."""
+"""The copy of one snapshot of a database into a new file."""
 
 import contextlib
 import errno
@@ -13,8 +13,8 @@ from jarvis_recorder.runtime.ownership import acting_for, as_owner
 from jarvis_recorder.storage.sqlite import connections, errors, files
 from jarvis_recorder.storage.sqlite.files import Report
 
-# Written out as often as this, so that a commit of the recorder's never waits on its own sync
-# for hundreds of megabytes that are not its own.
+# The pages between two syncs of the copy: otherwise a sync of the recorder's own commit would
+# wait for hundreds of megabytes of the copy.
 _PAGES_AT_ONCE: Final = 2_000
 _NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 
@@ -23,10 +23,10 @@ def copy(source: Path, target: Path, report: Report) -> None:
     """
     Copy a database into a new file for its owner only, which is on disk when this returns.
 
-    The source is only read, in one transaction: the copy holds everything that was committed
-    before the call. Root acts for the owner of each one's directory. A recorder goes on meanwhile;
-    its write-ahead log grows by what it records until the last page is read. What was begun is
-    removed where it fails.
+    The source is only read, in one transaction: the copy holds everything committed before the
+    call. Root acts for the owner of each file's directory. A recorder may continue; its
+    write-ahead log grows by what it records until the last page is read. On an error the
+    unfinished copy is removed.
 
     Raises:
         NoRoom: The copy does not fit.
@@ -44,7 +44,7 @@ def copy(source: Path, target: Path, report: Report) -> None:
 
 @as_owner
 def discard(path: Path) -> None:
-    """Remove a copy that was begun, with what SQLite has put beside it."""
+    """Remove an unfinished copy, with the files that SQLite keeps next to it."""
     for file in (path, *files.companions(path), files.beside(path, "-journal")):
         file.unlink(missing_ok=True)
 
@@ -63,11 +63,11 @@ def _copy_pages(source: Path, target: Path, report: Report) -> None:
         pages = reader.execute("PRAGMA page_count").fetchone()[0]
         page_size = reader.execute("PRAGMA page_size").fetchone()[0]
         files.require_room(target.parent, pages * page_size, "a copy")
-        # Nothing is synced by SQLite: an unfinished copy is of no use to anyone.
+        # SQLite need not sync: an unfinished copy is discarded anyway.
         writer.execute("PRAGMA synchronous = OFF")
         reader.backup(writer, pages=_PAGES_AT_ONCE, progress=advance)
         reader.execute("ROLLBACK")
-        # One file without a write-ahead log, which can be read on a disk that is read-only.
+        # A single file without a write-ahead log can be read on a read-only disk.
         writer.execute("PRAGMA journal_mode = DELETE").fetchone()
     files.sync(target)
 
@@ -77,8 +77,8 @@ def _snapshot(source: Path) -> sqlite3.Connection:
     """
     Return a reading connection in a transaction that has begun.
 
-    Without one each step would see another snapshot, and begin again whenever the recorder has
-    committed. And all its files are open then: what follows is root's, or another user's.
+    Without a transaction each step would see another snapshot, and the copy would start over
+    after each commit. All its files are open then; the rest is done as another user.
     """
     reader = connections.read_only(source)
     try:

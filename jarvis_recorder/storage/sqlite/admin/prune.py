@@ -1,4 +1,4 @@
-"""Pruning a file that no recorder holds."""
+"""The pruning of a file that no recorder holds."""
 
 import time
 from collections import Counter
@@ -14,10 +14,10 @@ from jarvis_recorder.storage.sqlite.writer import open_writer
 
 def count_now(path: Path, keeping: RetentionPolicy) -> Counter[str]:
     """
-    Return how many rows of each table would go from a file, without changing it.
+    Return how many rows of each table `prune_now` would delete, without changing the file.
 
     Raises:
-        StorageUnavailable, StorageDamaged: It is not there, or cannot be read.
+        StorageUnavailable, StorageDamaged: The file does not exist, or cannot be read.
     """
     files.require_file(path)
     with connections.reading(path) as connection:
@@ -27,7 +27,7 @@ def count_now(path: Path, keeping: RetentionPolicy) -> Counter[str]:
 
 async def prune_now(path: Path, keeping: RetentionPolicy, report: files.Report) -> Counter[str]:
     """
-    Prune a file that no recorder holds, and return how many rows of each table went.
+    Prune a file that no recorder holds, and return how many rows of each table were deleted.
 
     Raises:
         AnotherRecorder: Another process holds it.
@@ -37,7 +37,7 @@ async def prune_now(path: Path, keeping: RetentionPolicy, report: files.Report) 
     with lock.locked(path):
         async with open_writer(path) as writer:
             now = time.time_ns() // 1_000
-            # Whoever asked for it says by that that the clock is right.
+            # An operator who runs this confirms that the clock is right.
             await writer.run(partial(trusted_time.remember, now))
             gone = await pruner.prune(
                 writer, keeping, now, progress=lambda rows: report("pruning", rows, 0)

@@ -1,4 +1,4 @@
-"""A backup put in place of the database, which is kept."""
+"""The restore of a backup; the previous database is kept."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from jarvis_recorder.storage.sqlite.writer import open_writer
 
 
 class Restored(NamedTuple):
-    """What was put in place: the revision it had, and where the database before it is now."""
+    """The revision of the restored backup, and the path of the previous database."""
 
     revision: str
     kept: Path | None
@@ -24,17 +24,17 @@ class Restored(NamedTuple):
 
 def restore(path: Path, backup: Path, report: Report) -> Restored:
     """
-    Put a copy of a backup in the place of the database, which no recorder may hold.
+    Replace the database, which no recorder may hold, by a copy of a backup.
 
-    The database before it is kept beside it under another name. Killed at any moment, either
-    it is still in place or the restored one is; both are whole.
+    The previous database is kept next to it under another name. If the process is killed at any
+    time, either the previous one is still in place or the restored one is; both are whole.
 
     Raises:
         AnotherRecorder: A recorder holds the database.
-        ConfigurationError: The backup is none of the recorder's, or a newer one.
+        ConfigurationError: The backup is not a recorder database, or belongs to a newer version.
         StorageDamaged: The backup is not sound.
-        StorageUnavailable: There is no such backup, or somebody else has the database open.
-        NoRoom: It does not fit beside the database.
+        StorageUnavailable: There is no such backup, or another program has the database open.
+        NoRoom: It does not fit next to the database.
     """
     about = _about(backup)
     with errors.readable_errors(path), acting_for(path):
@@ -59,7 +59,7 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
         raise ConfigurationError(f"{backup}: holds no tables: name a backup of the recorder's")
     verify.require_sound(backup, verify.RESTORABLE, report)
     new = files.beside(path, ".restoring")
-    # Of a restore that was killed.
+    # Left by a killed restore.
     copy.discard(new)
     copy.copy(backup, new, report)
     try:
@@ -80,9 +80,9 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
 
 async def _migrate(path: Path) -> None:
     async with open_writer(path) as writer:
-        # The backup itself is the copy that an upgrade makes before it changes something.
+        # The backup itself serves as the copy that an upgrade otherwise makes.
         await upgrade.upgrade(writer, path, copy_aside=False)
-    # One file again, which can change its name.
+    # Back to a single file, which can be renamed.
     with (
         errors.translated_errors(path),
         contextlib.closing(connections.writable(path)) as connection,
@@ -92,14 +92,13 @@ async def _migrate(path: Path) -> None:
 
 def _keep(path: Path) -> Path | None:
     """
-    Give the database, or a log that it has left, a second name; return that, if there is either.
+    Link the database, or a log that it has left, to a second name; return that, None for none.
 
-    It is left without a log: one that stayed would be replayed into the file that comes into its
-    place.
+    The log is removed from its old name, where SQLite would replay it into the restored file.
     """
     kept = files.beside(path, f".replaced-{files.moment()}")
-    # One that is corrupt is kept as it is: its log may hold what can still be saved, and would
-    # be deleted by whoever opens it to write.
+    # A corrupt one is kept as it is: its log may hold data that can still be saved, and any
+    # program that opens it to write would delete the log.
     with contextlib.suppress(StorageDamaged):
         if path.exists():
             damage.look(path)

@@ -1,4 +1,4 @@
-"""What a database file is and holds, and how much room that takes."""
+"""The statistics of a database file: revision, rows, times and sizes."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +13,7 @@ from jarvis_recorder.storage.tables import metadata
 
 _SAMPLE: Final = 500
 _SEARCHED: Final = "conversations"
-# Tables with their indexes. The search keeps its words in tables of its own.
+# Sizes of tables with their indexes. The search index has tables of its own.
 _SIZES: Final = text("""
     SELECT coalesce(m.tbl_name, d.name), sum(d.pgsize), sum(d.unused)
     FROM dbstat AS d LEFT JOIN sqlite_schema AS m ON m.name = d.name
@@ -22,14 +22,14 @@ _SIZES: Final = text("""
 
 
 class FileState(NamedTuple):
-    """What a database file is; `revision` is None where it holds no tables yet."""
+    """The state of a database file; `revision` is None if it has no tables yet."""
 
     revision: str | None
     size_bytes: int
 
 
 class TableStats(NamedTuple):
-    """A table: its rows and the bytes it takes, indexes included; its first and last moment."""
+    """A table's rows, its bytes including indexes, and its oldest and newest times."""
 
     name: str
     rows: int
@@ -42,9 +42,8 @@ class FileStats(NamedTuple):
     """
     A database file, its tables largest first.
 
-    Where they are not `exact`, rows are as many as there are numbers between the first and the
-    last, and bytes are shared out by what the newest rows take. `unused_bytes` lie idle within
-    pages that are in use; that is known only where bytes are exact.
+    If not exact, rows are estimated as the range of ids, and bytes by the size of the newest
+    rows. `unused_bytes` are idle space within pages in use, known only if bytes are exact.
     """
 
     path: Path
@@ -61,7 +60,7 @@ class FileStats(NamedTuple):
 
 
 class _Room(NamedTuple):
-    """What tables take, by name, with what of it is unused; None where nobody knows."""
+    """The bytes of each table by name, and the unused ones, None if unknown."""
 
     taken: Mapping[str, int]
     unused: int | None
@@ -69,10 +68,10 @@ class _Room(NamedTuple):
 
 def state(path: Path) -> FileState:
     """
-    Return what the file is, without changing it.
+    Return the state of the file, without changing it.
 
     Raises:
-        ConfigurationError: It is no database of the recorder's.
+        ConfigurationError: It is not a recorder database.
         StorageUnavailable: There is no such file, or it cannot be read.
     """
     files.require_file(path)
@@ -83,10 +82,10 @@ def state(path: Path) -> FileState:
 
 def stats(path: Path, *, exact: bool) -> FileStats:
     """
-    Return what is in the file: at once and estimated, or, by reading all of it, exactly.
+    Return the statistics of a file: estimates at once, or with `exact` by reading all of it.
 
     Raises:
-        ConfigurationError: It is no database of the recorder's.
+        ConfigurationError: It is not a recorder database.
         StorageUnavailable: There is no such file, or it cannot be read.
     """
     files.require_file(path)
@@ -132,7 +131,7 @@ def _count(connection: Connection, table: Table) -> int:
 
 
 def _span(connection: Connection, table: Table) -> int:
-    """Return how many numbers there are between the first row and the last."""
+    """Return the size of the range of ids."""
     if "id" not in table.c:
         return _count(connection, table)
     first = connection.execute(select(func.min(table.c.id))).scalar_one()
@@ -143,7 +142,7 @@ def _span(connection: Connection, table: Table) -> int:
 def _extent(connection: Connection, table: Table) -> tuple[datetime | None, datetime | None]:
     if "timestamp" not in table.c:
         return None, None
-    # One by one, or SQLite would read every row for what its index begins and ends with.
+    # One query each: for min and max together SQLite would read every row, not the index's ends.
     oldest = connection.execute(select(func.min(table.c.timestamp))).scalar_one()
     newest = connection.execute(select(func.max(table.c.timestamp))).scalar_one()
     return oldest, newest
@@ -155,7 +154,7 @@ def _has_dbstat(connection: Connection) -> bool:
 
 
 def _measured(connection: Connection) -> _Room:
-    """Read every page: exact, and as slow as the disk."""
+    """Measure every table exactly, by reading every page of the file."""
     taken: dict[str, int] = {}
     unused = 0
     for name, size, idle in connection.execute(_SIZES):
@@ -168,7 +167,7 @@ def _measured(connection: Connection) -> _Room:
 def _shares(
     connection: Connection, tables: list[Table], rows: Mapping[str, int], used: int
 ) -> dict[str, int]:
-    """Share the bytes in use out among the tables by what their newest rows take."""
+    """Divide the bytes in use among the tables by the size of their newest rows."""
     weights = {each.name: rows[each.name] * _row_bytes(connection, each) for each in tables}
     total = sum(weights.values())
     return {name: round(used * weight / total) if total else 0 for name, weight in weights.items()}

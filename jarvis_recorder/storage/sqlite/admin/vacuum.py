@@ -1,4 +1,4 @@
-"""What changes a database file as a whole, while no recorder has it."""
+"""The creation, upgrade and vacuum of a database file that no recorder holds."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from jarvis_recorder.storage.sqlite.writer import open_writer
 
 
 class Vacuumed(NamedTuple):
-    """How large the file was, and is."""
+    """The size of the file and its log before, and of the file after."""
 
     before_bytes: int
     after_bytes: int
@@ -24,11 +24,11 @@ class Vacuumed(NamedTuple):
 
 async def make_or_upgrade(path: Path) -> str | None:
     """
-    Make or migrate the file, which no recorder may hold, and return the revision it had.
+    Create or migrate the file, which no recorder may hold, and return the revision it had.
 
     Raises:
         AnotherRecorder: Another process holds it.
-        ConfigurationError: It is no database of the recorder's, or a newer one.
+        ConfigurationError: It is not a recorder database, or belongs to a newer version.
         StorageUnavailable: It is locked, or there is no room for the copy.
     """
     with errors.readable_errors(path):
@@ -40,14 +40,14 @@ async def make_or_upgrade(path: Path) -> str | None:
 
 def vacuum(path: Path, report: Report) -> Vacuumed:
     """
-    Write the file anew without what is free in it; no recorder may hold it.
+    Rewrite the file without its free pages; no recorder may hold it.
 
-    Killed at any moment, it is as it was before.
+    If the process is killed, the database is as it was before.
 
     Raises:
         AnotherRecorder: Another process holds it.
-        ConfigurationError: It is no database of the recorder's, or a newer one.
-        NoRoom: It needs the room of the database twice.
+        ConfigurationError: It is not a recorder database, or belongs to a newer version.
+        NoRoom: There is less than twice the database's size free.
         StorageUnavailable, StorageDamaged: It cannot be read or written.
     """
     files.require_file(path)
@@ -56,7 +56,7 @@ def vacuum(path: Path, report: Report) -> Vacuumed:
         with connections.reading(path) as connection:
             revisions.judge(revisions.current_revision(connection))
             room = connections.page_counts(connection)
-        # Once in a file of SQLite's own, then in the write-ahead log.
+        # Once in SQLite's temporary file, then in the write-ahead log.
         files.require_room(path.parent, 2 * room.used_bytes, "vacuuming")
         before = files.size(path) + files.size(files.companions(path)[0])
         report("vacuuming", 0, 0)
@@ -77,7 +77,7 @@ def _vacuum(path: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary_files_in(directory: Path) -> Iterator[None]:
-    """Have SQLite's own files where room was looked for: /tmp may be small, or be memory."""
+    """Put SQLite's temporary files where the space was checked: /tmp may be small, or memory."""
     before = os.environ.get("SQLITE_TMPDIR")
     os.environ["SQLITE_TMPDIR"] = str(directory)
     try:

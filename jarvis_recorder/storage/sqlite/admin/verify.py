@@ -1,4 +1,4 @@
-"""Whether a database file is what it should be, from the pages to the values."""
+"""The integrity checks of a database file, from the pages to the values."""
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -48,14 +48,14 @@ _JSON: Final = (
 _RECORDED: Final = (events, conversations, cluster_snapshots)
 _CACHE: Final = "PRAGMA cache_size = -64000"
 
-# The rows that the search knows, which FTS5 keeps in a table of its own.
+# The rows in the search index, which FTS5 lists in a table of its own.
 _found_by_search: Final = table("conversations_fts_docsize", column("id", Integer))
 
 _Problems = Iterator[str]
 
 
 class IntegrityCheck(NamedTuple):
-    """One thing that was looked at, and what is wrong with it, if anything."""
+    """One check and the problems it found, if any."""
 
     name: str
     about: str
@@ -64,10 +64,9 @@ class IntegrityCheck(NamedTuple):
 
 def verify(path: Path, report: Report) -> list[IntegrityCheck]:
     """
-    Look at everything in a database file, which a recorder may go on writing meanwhile.
+    Run every check on a database file, which a recorder may write meanwhile.
 
-    Each check is a transaction of its own, so that the write-ahead log can be emptied between
-    them.
+    Each check is a transaction of its own, so that the log can be emptied between them.
 
     Raises:
         StorageUnavailable: There is no such file.
@@ -81,7 +80,7 @@ def require_sound(path: Path, names: tuple[str, ...], report: Report) -> None:
     Make sure that the checks of these names find nothing.
 
     Raises:
-        StorageDamaged: One does; says what.
+        StorageDamaged: One does; the message names the first problem.
     """
     for name in names:
         for problem in _run(path, name, _CHECKS[name], report).problems:
@@ -89,7 +88,7 @@ def require_sound(path: Path, names: tuple[str, ...], report: Report) -> None:
 
 
 def counts(path: Path) -> Mapping[str, int]:
-    """Return how many rows each table holds."""
+    """Return the number of rows in each table."""
     with connections.reading(path) as connection:
         return {
             each.name: connection.execute(select(func.count()).select_from(each)).scalar_one()
@@ -208,6 +207,6 @@ _CHECKS: Final[Mapping[str, _Checking]] = {
     "times": _Checking("within the years 1 to 9999", _times),
 }
 COPIED: Final = ("structure", "schema", "keys", "search")
-"""What a copy has to be checked for; values are copied as they are."""
+"""The checks of a copy; its values are copied as they are."""
 RESTORABLE: Final = ("structure", "schema")
-"""What is good enough when there is nothing better."""
+"""The checks a backup must pass to be restored: enough when there is nothing better."""
