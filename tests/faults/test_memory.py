@@ -26,8 +26,8 @@ LOOP_WATCHED = """
 import sys
 if "run" in sys.orig_argv:
     import asyncio, os, time
-    from jarvis_recorder import lifecycle
-    run = lifecycle.run
+    from jarvis_recorder.runtime import process
+    run = process.run
     async def watched(main):
         watching = asyncio.create_task(watch())
         await main
@@ -41,7 +41,7 @@ if "run" in sys.orig_argv:
                 longest = turn
                 with open(os.environ["LONGEST_TURN"], "w") as file:
                     file.write(str(longest))
-    lifecycle.run = lambda main: run(watched(main))
+    process.run = lambda main: run(watched(main))
 """
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 QUESTIONS = (
