@@ -1,1 +1,1 @@
-"""RabbitMQ, and nothing of what its messages mean. The only room that knows aio-pika."""
+"""RabbitMQ, without the meaning of its messages. The only package that imports aio-pika."""

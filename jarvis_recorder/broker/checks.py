@@ -1,9 +1,9 @@
 """
-The broker looked at, and nothing on it changed.
+Checks of the broker that change nothing on it.
 
-What would be refused is tried: a queue that exists is declared with our arguments, which the
-broker compares and leaves alone; a message is published in a transaction that is rolled back;
-one is fetched and given back.
+Each operation that may be refused is tried: a queue that exists is declared with our arguments,
+which the broker only compares; a message is published in a transaction that is rolled back; one
+is fetched and requeued.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _AWAY: Final = BrokerUnavailable.exit_code
 _GRANT: Final = (
     "rabbitmqctl set_permissions -p VHOST USER '^jarvis' '^(jarvis|amq.default)' '^jarvis'"
 )
-# What the recorder publishes to; replies go to the default exchange, whose name is empty.
+# Exchanges the recorder publishes to; replies go to the default one, whose name is empty.
 _WRITTEN: Final = (EXCHANGE, DEAD_EXCHANGE, "")
 _TRIED_KEY: Final = "recorder.doctor"
 
@@ -65,7 +65,7 @@ async def _depth(link: Link, queue: Queue) -> QueueDepth:
 
 
 async def examine(url: str, tls: Tls, mode: TopologyMode) -> list[Finding]:
-    """Return all findings about a broker, as many as can be made."""
+    """Return all findings about a broker, as far as it can be examined."""
     try:
         async with open_link(url, "doctor", tls=tls) as link:
             return await _examine(link, mode)
@@ -136,7 +136,7 @@ async def _compare(link: Link, queue: Queue) -> None:
 
 
 async def _read(link: Link, queue: Queue) -> None:
-    """Fetch a message, if there is one, and give it back."""
+    """Fetch a message, if there is one, and requeue it."""
     async with _channel(link) as channel:
         link.reader.fetch_to(channel.number, lambda _: None)
         await channel.basic_get(queue.name)
@@ -185,7 +185,7 @@ def _dead_letters(depths: list[QueueDepth]) -> list[Finding]:
 
 @contextlib.asynccontextmanager
 async def _channel(link: Link) -> AsyncIterator[aiormq.abc.AbstractChannel]:
-    """Give a channel of its own, which a refusal closes and nothing else."""
+    """Open a separate channel, so that a refusal closes nothing else."""
     assert link.connection.transport is not None
     channel = await link.connection.transport.connection.channel(publisher_confirms=False)
     try:

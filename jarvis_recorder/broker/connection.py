@@ -1,8 +1,8 @@
 """
-One connection to the broker, its reader ours, from opening to loss.
+One connection to the broker, with our own reader, from opening to loss.
 
 Nothing of a connection outlives it: `Link.lost` is done when it or any channel on it is gone,
-and whoever holds the link opens another.
+and the owner of the link opens another.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ _DEAD_AFTER_HEARTBEATS: Final = 3
 _REFUSED_FOR_GOOD: Final = (403, 530)
 
 GONE: Final = (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError)
-"""What aiormq raises when the other side is not there any more."""
+"""The errors that aiormq raises when the other side is gone."""
 
 
 class _Transport(aiormq.connection.TransportFactory):
-    """Opens a socket whose reader is ours; see `receiver`."""
+    """A factory of sockets with our own reader; see `delivery_reader`."""
 
     def __init__(self) -> None:
         self.reader: DeliveryReader | None = None
@@ -68,7 +68,7 @@ class Link:
     """
     An open connection; `lost` is done, with the cause, when it or a channel of it is gone.
 
-    Several links may share one `lost`: then they live and die together.
+    Several links may share one `lost`: then all are lost together.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Link:
 
     @property
     def server_version(self) -> tuple[int, ...]:
-        """The broker's version as far as it is in numbers; empty where it names none."""
+        """The numbers in the broker's version; empty if it names none."""
         assert self.connection.transport is not None
         named = self.connection.transport.connection.server_properties.get("version", "")
         return tuple(int(part) for part in re.findall(r"\d+", str(named)))
@@ -97,7 +97,7 @@ class Link:
         self, *, confirms: bool = False, prefetch: int = 0
     ) -> aiormq.abc.AbstractChannel:
         """
-        Open a channel, with `prefetch` bounding its unsettled deliveries where it is not 0.
+        Open a channel; `prefetch` limits its unsettled deliveries unless it is 0.
 
         Raises:
             BrokerUnavailable: The connection went away.
@@ -111,7 +111,7 @@ class Link:
         return underlay
 
     async def close_channel(self, channel: aiormq.abc.AbstractChannel) -> None:
-        """Close a channel that is not needed any more; nothing is lost with it."""
+        """Close a channel that is no longer needed; `lost` is not done by it."""
         self._leaving.add(channel)
         await channel.close()
 
@@ -141,7 +141,7 @@ async def open_link(
 
     Raises:
         BrokerUnavailable: The broker cannot be reached; try again later.
-        ConfigurationError: It refuses what is asked of it, and will again.
+        ConfigurationError: The broker refuses this configuration, and will again.
     """
     lost = lost or asyncio.get_running_loop().create_future()
     lost.add_done_callback(_retrieve)
@@ -186,7 +186,7 @@ async def _connect(
         raise refusal or error from error
     finally:
         if connection.transport is None:
-            # Or it would try to close itself whenever it is collected.
+            # Otherwise it would try to close itself when it is garbage-collected.
             await connection.close()
 
 
@@ -201,11 +201,11 @@ async def _tls_refusal(
 
 
 def _refused_for_good(reader: DeliveryReader | None) -> ConfigurationError | None:
-    """Return what the broker said before it hung up, where it will say so again."""
+    """Return the broker's reason for closing the connection, if it is permanent."""
     if reader is None or reader.close_reason is None:
         return None
     code, text = reader.close_reason
-    # The broker says 530 also where it has too many connections, which will pass.
+    # The broker also sends 530 if it has too many connections, which is temporary.
     if code not in _REFUSED_FOR_GOOD or "limit" in text:
         return None
     return ConfigurationError(f"the broker refuses the connection: {text}")
@@ -217,7 +217,7 @@ def _retrieve(future: asyncio.Future[None]) -> None:
 
 
 async def _watch_silence(reader: DeliveryReader, heartbeat: int) -> None:
-    """Drop a connection on which nothing comes: RabbitMQ sends two heartbeats an interval."""
+    """Drop a connection that receives nothing: RabbitMQ sends two heartbeats an interval."""
     loop = asyncio.get_running_loop()
     patience = _DEAD_AFTER_HEARTBEATS * heartbeat
     while True:
@@ -239,7 +239,7 @@ async def _close(
                 await connection.close()
     finally:
         reader.abort()
-        # Where the first did not succeed: or it would try again whenever it is collected.
+        # If the first close failed: otherwise it would try again when garbage-collected.
         await connection.close()
 
 
@@ -279,7 +279,7 @@ def broker_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusals(what: str) -> Iterator[None]:
-    """Tell what the broker will refuse again from what may be gone in a second."""
+    """Translate permanent refusals to ConfigurationError, other errors to BrokerUnavailable."""
     try:
         yield
     except (

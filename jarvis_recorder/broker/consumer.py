@@ -20,7 +20,7 @@ class QueueConsumer:
     """A queue consumed on a channel of its own; implements `ports.Consumer`."""
 
     most_bytes = sys.maxsize
-    """What a body may have; a larger one is passed over, and its delivery comes without."""
+    """The most bytes of a body; a larger one is skipped, and its delivery comes without it."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class QueueConsumer:
         self._queue = queue
         self._link = link
         self._channel = channel
-        # A new tag each time: quorum queues confuse one that is used again.
+        # A new tag each time: quorum queues mishandle one that is used again.
         self._consumer_tag = f"jarvis-recorder.{uuid.uuid4().hex}"
 
     async def start(self, sink: Sink) -> None:
@@ -69,7 +69,7 @@ class QueueConsumer:
 
     async def close(self) -> None:
         with broker_errors():
-            # Acks have no answer; one to a call behind them proves that they were read.
+            # Acks get no reply; the reply to a later call proves that they were read.
             await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
             await self._link.close_channel(self._channel)
 

@@ -1,4 +1,4 @@
-"""The queue of dead letters, looked through and worked off by an operator."""
+"""The dead letter queue, as an operator looks through it and empties it."""
 
 import asyncio
 import contextlib
@@ -31,19 +31,19 @@ _COUNTS_RETURNS_FROM: Final = 4
 _GET_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 0.5
 
-# AMQP 0-9-1: internal error. RabbitMQ before 4.0 takes messages by AMQP 1.0 that it cannot put
-# into the frames of 0-9-1, as one with a number for its id, and says this when it comes to them.
+# AMQP 0-9-1: internal error. RabbitMQ before 4.0 accepts AMQP 1.0 messages that it cannot convert
+# to 0-9-1, such as one with a number as its id, and closes with this when it has to deliver them.
 _INTERNAL_ERROR: Final = 541
 
 
 class DeadLetterQueue:
     """
-    The letters that wait, each fetched once; what is not removed goes back at the end.
+    The waiting dead letters, each fetched once; those not removed are requeued at the end.
 
-    Whoever takes a letter either removes it or keeps it.
+    The caller either removes or keeps each dead letter.
 
-    Fetched and not consumed, so that it ends where the queue does. `waiting` is how many there
-    were when it was opened: what dies meanwhile, or dies again, is not fetched.
+    They are fetched and not consumed, so that iteration ends where the queue does. `waiting` is
+    their number at opening: messages dead-lettered meanwhile, or again, are not fetched.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class DeadLetterQueue:
 
     async def letters(self) -> AsyncIterator[Delivery]:
         """
-        Yield each letter, the oldest first.
+        Yield each dead letter, the oldest first.
 
         Raises:
             BrokerUnavailable: The connection went away; the broker has all of them back.
-            Undeliverable: The broker cannot deliver the next one; the same.
+            Undeliverable: The broker cannot deliver the next one, and has all of them back.
         """
         for position in range(1, self.waiting + 1):
             try:
@@ -80,29 +80,29 @@ class DeadLetterQueue:
             yield delivery
 
     async def remove(self, delivery: Delivery) -> None:
-        """Take a letter out of the queue for good; only once."""
+        """Remove a dead letter from the queue for good; call it once for each."""
         with broker_errors():
             await self._channel.basic_ack(delivery.tag, wait=False)
         self._may_renew = True
 
     async def keep(self, delivery: Delivery) -> bool:
         """
-        Leave a letter in the queue, republished where it was looked at often.
+        Keep a dead letter in the queue, republished if it was fetched often.
 
-        A full queue takes no copy; then the letter itself stays. Return False where the broker
-        may throw that away at one of the next looks.
+        A full queue accepts no copy; then the original stays. Return False if the broker may
+        drop that at one of the next fetches.
         """
         if delivery_count(delivery.header) < _RENEW_AFTER:
             return True
-        # While the queue is full there is no use in asking for each; removing makes room.
+        # While the queue is full, trying each is of no use; removing one makes room.
         self._may_renew = self._may_renew and await self._is_renewed(delivery)
         return self._may_renew or not self._is_in_danger(delivery)
 
     async def discard_next(self) -> bool:
         """
-        Take the next letter out of the queue, and return whether the broker failed on it.
+        Remove the next dead letter, and return whether the broker failed to deliver it.
 
-        Fetched without an ack it is out of the queue before that. One that can be delivered
+        Fetched without an ack, it has left the queue before that. One that can be delivered
         after all is put back, at the end.
         """
         try:
@@ -149,14 +149,14 @@ class DeadLetterQueue:
         await self._publisher.publish(exchange, routing_key, properties, body)
 
     async def _is_renewed(self, delivery: Delivery) -> bool:
-        """Replace a letter by a copy at the end of the queue, if that takes one."""
+        """Replace a dead letter by a copy at the end of the queue, if that accepts one."""
         if not await self._is_copied(delivery):
             return False
         await self.remove(delivery)
         return True
 
     async def _is_copied(self, delivery: Delivery) -> bool:
-        """Put a copy at the end of the queue, with the broker's count of its returns gone."""
+        """Publish a copy to the end of the queue, without the broker's delivery counters."""
         routing_key = delivery.routing_key.decode("utf-8", "surrogateescape")
         try:
             await self.publish(
@@ -172,12 +172,12 @@ class DeadLetterQueue:
         return self._link.server_version >= (_COUNTS_RETURNS_FROM,)
 
     async def close(self) -> None:
-        """Give back what was not removed, and return once the broker has read it."""
+        """Requeue the dead letters not removed, and return once the broker has read that."""
         if self._has_failed:
             return
         with broker_errors():
-            # Not left to the end of the channel: from RabbitMQ 4.3 on that counts as a failure
-            # of each, and a nack does not.
+            # Closing the channel would requeue them too, but from RabbitMQ 4.3 on that counts
+            # as a failure of each, and a nack does not.
             await self._channel.basic_nack(0, multiple=True, requeue=True, wait=False)
             await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
             await self._channel.close()
@@ -188,7 +188,7 @@ async def open_dead_letter_queue(
     url: str, *, tls: Tls = SYSTEM_TLS
 ) -> AsyncIterator[DeadLetterQueue]:
     """
-    Open the queue of dead letters to look through it.
+    Open the dead letter queue to look through it.
 
     Raises:
         BrokerUnavailable: The broker cannot be reached.
@@ -206,7 +206,7 @@ async def open_dead_letter_queue(
         try:
             yield queue
         except BaseException:
-            # What has failed, or was interrupted, may have closed the channel already.
+            # The failure or interruption may have closed the channel already.
             with contextlib.suppress(BrokerUnavailable):
                 await queue.close()
             raise

@@ -1,4 +1,4 @@
-"""The topology on a broker: made, or only checked."""
+"""The topology on a broker: declared, or only checked."""
 
 from typing import Literal
 

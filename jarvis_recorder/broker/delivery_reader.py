@@ -1,11 +1,11 @@
 """
-Deliveries taken straight from the stream, at the speed of the socket.
+Deliveries read straight from the stream, at the speed of the socket.
 
-aiormq decodes every frame in three awaits and makes a task of every message, and one header
-it cannot decode ends the connection. This reader stands where aiormq's stream reader would.
+aiormq decodes every frame in three awaits and creates a task for every message, and one header
+it cannot decode ends the connection. This reader takes the place of aiormq's stream reader.
 It walks whole frames (AMQP 0-9-1, section 4.2.3: type, channel, size, payload, end octet);
 the three frames that make a delivery, on a channel that asked for it, become one `Delivery`
-and go to that channel's sink. Every other byte goes on to aiormq as it came.
+and go to that channel's sink. Every other byte is passed to aiormq as it came.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ _FRAME: Final = Struct(">BHI").pack
 _FRAME_HEAD: Final = Struct(">BHI").unpack_from
 _TAG: Final = Struct(">Q").unpack_from
 _OVERHEAD: Final = 8
-# How much is taken in one turn of the event loop. A loop reads up to 256 KiB at once; whoever
-# else waits for it, such as a commit that has ended, would wait for all of that to be decoded.
+# The bytes taken in one turn of the event loop. A loop reads up to 256 KiB at once; other tasks,
+# such as a commit that has ended, would wait for all of that to be decoded.
 _TURN_BYTES: Final = 24 * 1024
 _METHOD: Final = 1
 _HEADER: Final = 2
@@ -42,10 +42,10 @@ _Complete = Callable[[bytes, bytes, bytes], None]
 
 class _Assembly:
     """
-    A channel's message in the making: its method first, then its header, then its body.
+    A channel's message being assembled: its method first, then its header, then its body.
 
-    `wanted` says who gets it complete, by the method's number; a body of more than `most_bytes`
-    is passed over.
+    `wanted` maps a method's number to the receiver of the complete message; a body of more than
+    `most_bytes` is skipped.
     """
 
     __slots__ = ("body_left", "header", "is_passed_over", "method", "most_bytes", "parts", "wanted")
@@ -86,10 +86,10 @@ class DeliveryReader(asyncio.StreamReader):
 
     def deliver_to(self, channel: int, sink: Sink, most_bytes: int = sys.maxsize) -> None:
         """
-        Hand the deliveries of a channel to `sink` from now on, complete and in order.
+        Pass the deliveries of a channel to `sink` from now on, complete and in order.
 
-        One with a body of more than `most_bytes` comes without it: only its header says how
-        large it was.
+        One with a body of more than `most_bytes` comes without it: only its header gives the
+        size.
         """
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
@@ -100,7 +100,7 @@ class DeliveryReader(asyncio.StreamReader):
         assembly.wanted[_DELIVER] = complete
 
     def fetch_to(self, channel: int, sink: Sink) -> None:
-        """Hand what `basic.get` fetches on a channel to `sink`; aiormq sees an empty queue."""
+        """Pass what `basic.get` fetches on a channel to `sink`; aiormq sees an empty queue."""
         empty = _FRAME(_METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
@@ -110,7 +110,7 @@ class DeliveryReader(asyncio.StreamReader):
         self._assembly(channel).wanted[_GET_OK] = complete
 
     def return_to(self, channel: int, returned: Callable[[bytes], None]) -> None:
-        """Hand `returned` the header of each message of a channel that no queue took."""
+        """Pass `returned` the header of each message that the broker returns on a channel."""
         self._assembly(channel).wanted[_RETURN] = lambda _, header, __: returned(header)
 
     def _assembly(self, channel: int) -> _Assembly:
@@ -122,29 +122,29 @@ class DeliveryReader(asyncio.StreamReader):
         self._connection = cast(asyncio.Transport, transport)
 
     def pause(self) -> None:
-        """Leave what comes in the socket; the broker stops sending when that is full."""
+        """Leave arriving bytes in the socket; the broker stops sending when that is full."""
         self._flow_is_paused = True
         self._stop_reading()
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._flow_is_paused = False
         self._read_again()
 
     def abort(self) -> None:
-        """Drop the connection without a word, as when the other side is gone."""
+        """Drop the connection without closing it in AMQP, as if the other side were gone."""
         if self._connection is not None:
             self._connection.abort()
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        # Every event loop hands over bytes; the base class merely allows for more.
+        # Every event loop passes bytes; the base class only allows more types.
         assert isinstance(data, bytes)
         self.last_seen = self._now()
         if self._blind is None:
-            # Only the very first bytes tell: a body may hold these letters anywhere.
+            # Only the very first bytes count: a body may hold these letters anywhere.
             self._blind = data.startswith(_PROTOCOL_HEADER)
         if self._blind:
-            # The broker speaks another protocol version, or no frames at all: aiormq says so.
+            # The broker speaks another protocol version, or no frames at all: aiormq reports it.
             super().feed_data(data)
             return
         self._waiting += data
@@ -157,7 +157,7 @@ class DeliveryReader(asyncio.StreamReader):
         super().feed_eof()
 
     def _take_turn(self) -> None:
-        """Take some of what waits, and leave the rest to the next turn of the loop."""
+        """Take some of the waiting bytes, and leave the rest to the next turn of the loop."""
         was_due = self._turn_is_due
         self._turn_is_due = self._walk_waiting()
         if self._turn_is_due:
@@ -172,7 +172,7 @@ class DeliveryReader(asyncio.StreamReader):
             self._connection.pause_reading()
 
     def _read_again(self) -> None:
-        """Read on, unless the flow is paused or a turn is due; either resumes it in its time."""
+        """Resume reading, unless the flow is paused or a turn is due; either resumes it later."""
         if self._flow_is_paused or self._turn_is_due:
             return
         if self._connection is not None and not self._connection.is_closing():

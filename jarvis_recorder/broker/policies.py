@@ -1,8 +1,8 @@
 """
 The broker's policies that would delete the recorder's queues, or messages in them.
 
-AMQP does not tell of policies. `rabbitmqctl` does, to root and on the broker's own machine; the
-management API would want the password, which is shown to no port that anyone may listen on.
+AMQP does not expose policies. `rabbitmqctl` does, to root and on the broker's own machine; the
+management API would need the password, which is sent to no port that anyone may listen on.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.telemetry.check import Finding, green, yellow
 from jarvis_recorder.wire.topics import DEAD_QUEUE, TOPICS
 
-# Its runtime takes seconds to start, most of all where a processor is busy.
+# The runtime of `rabbitmqctl` takes seconds to start, most of all on a busy processor.
 _LONGEST_SECONDS: Final = 15.0
 _NAME: Final = "policies"
 _LISTS: Final = ("list_policies", "list_operator_policies")
-# The queue of requests bounds itself more narrowly than any policy would.
+# The queue of requests has stricter limits of its own than any policy would set.
 _RECORDED: Final = frozenset((*(topic.queue for topic in TOPICS), DEAD_QUEUE))
 
 
@@ -44,7 +44,7 @@ class _Policy(NamedTuple):
 
 
 async def examine(url: str, tls: Tls) -> list[Finding]:
-    """Return all findings about a broker's policies; none where it cannot be reached."""
+    """Return all findings about a broker's policies; none if it cannot be reached."""
     try:
         async with asyncio.timeout(_LONGEST_SECONDS), open_link(url, "doctor", tls=tls) as link:
             assert link.connection.transport is not None
@@ -61,14 +61,14 @@ async def examine(url: str, tls: Tls) -> list[Finding]:
 
 
 def _is_here(cluster_name: str) -> bool:
-    """Say whether `rabbitmqctl` would speak to this broker, as brokers name themselves."""
+    """Return whether `rabbitmqctl` would reach this broker, judging by the broker's own name."""
     name, _, host = cluster_name.partition("@")
     own = os.environ.get("RABBITMQ_NODENAME", "rabbit").partition("@")[0]
     return name == own and host.partition(".")[0] == socket.gethostname().partition(".")[0]
 
 
 async def _policies(vhost: str) -> list[_Policy] | None:
-    """Return the policies of a virtual host, None where `rabbitmqctl` does not tell them."""
+    """Return the policies of a virtual host, None if `rabbitmqctl` cannot list them."""
     program = shutil.which("rabbitmqctl")
     if program is None:
         return None
@@ -148,7 +148,7 @@ def _matches(policy: _Policy, queue: str) -> bool:
     try:
         return re.search(policy.pattern, queue) is not None
     except re.error:
-        # Erlang's expressions are Perl's: what Python cannot read may match.
+        # Erlang's expressions are Perl's: one that Python cannot read may match.
         return True
 
 

@@ -51,7 +51,7 @@ async def post(
 
 
 class ConfirmingPublisher:
-    """Publishes on one channel in confirm mode; several publications may be under way."""
+    """A publisher on one channel in confirm mode; several publications may be in flight."""
 
     def __init__(self, channel: aiormq.abc.AbstractChannel, frame_max: int) -> None:
         self._channel = channel
@@ -60,10 +60,10 @@ class ConfirmingPublisher:
 
     def note_return(self, _header: bytes) -> None:
         """
-        Count a message that no queue took; its confirm follows (RabbitMQ returns first).
+        Count a message returned as unroutable; its confirm follows (RabbitMQ returns first).
 
         A returned message may hold properties that aiormq cannot read, so it is only counted:
-        all that are under way then count as not confirmed.
+        all publications in flight then count as not confirmed.
         """
         self._returned += 1
 

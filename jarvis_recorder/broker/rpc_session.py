@@ -1,9 +1,9 @@
 """
-The connection that questions are answered on.
+The connection for requests and replies.
 
-One of its own: on the consuming connection a question would wait in the socket behind
-thousands of deliveries and behind a flow that is paused, and it must not end when recording
-gives its session up because the storage is away.
+It is separate: on the consuming connection a request would wait in the socket behind thousands
+of deliveries and behind a paused flow, and it must not end when recording gives its session up
+because the storage is unavailable.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ from jarvis_recorder.wire.topics import RPC_QUEUE
 _SMALL_REPLY_BYTES: Final = 4_096
 # The header of a frame, and the octet at its end.
 _FRAME_OVERHEAD: Final = 8
-# As many as the queue holds: a question waits here, where its time is known, and not there.
+# As many as the queue holds: a request waits here, where its deadline is known, not there.
 _PREFETCH: Final = 10_000
 
 
 class RpcSession(NamedTuple):
-    """What it takes to answer and to announce; gone, with the cause, when `link.lost` is done."""
+    """Channels for replies and notifications; gone, with the cause, when `link.lost` is done."""
 
     link: Link
     requests: Requests
@@ -56,7 +56,7 @@ async def open_rpc_session(
 
     Raises:
         BrokerUnavailable: The broker cannot be reached; try again later.
-        ConfigurationError: It refuses what is asked of it, and will again.
+        ConfigurationError: The broker refuses this configuration, and will again.
     """
     async with open_link(url, "answer", tls=tls, heartbeat=heartbeat) as link:
         await declare(link, topology)
@@ -72,10 +72,10 @@ class _RequestConsumer(QueueConsumer):
     """
     The queue of requests; implements `ports.Requests`.
 
-    On the channel that consumes: there the broker reads a reply before the ack that follows.
-    Past aiormq's publishing, which lets one large reply keep all others waiting until the
-    socket has taken it, and takes some turns of the event loop for each: thousands that are
-    refused together leave together here.
+    Replies go out on the consuming channel: there the broker reads a reply before its ack. They
+    bypass aiormq's publishing, which lets one large reply keep all others waiting until the
+    socket has taken it, and takes some turns of the event loop for each: thousands of refusals
+    made together are sent together here.
     """
 
     most_bytes = MAX_REQUEST_BYTES
@@ -96,7 +96,7 @@ class _RequestConsumer(QueueConsumer):
             *(ContentBody(body[at : at + self._most_in_a_frame]) for at in pieces),
         )
         if len(body) > _SMALL_REPLY_BYTES:
-            # Or replies would gather in memory while the broker takes none.
+            # Otherwise replies would pile up in memory while the broker takes none.
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._drained)
@@ -110,7 +110,7 @@ class _RequestConsumer(QueueConsumer):
         await super().close()
 
     def stop(self) -> None:
-        """Write no more: what is left to write is for a connection that is gone."""
+        """Stop writing: the rest is for a connection that is gone."""
         if self._writing is not None:
             self._writing.cancel()
 

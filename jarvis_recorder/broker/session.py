@@ -1,7 +1,7 @@
 """
-A session with the broker: two connections, what is declared, what is consumed.
+A session with the broker: two connections, the topology, the consumers.
 
-Built whole and dropped whole. After any loss nothing is restored but everything opened anew,
+Opened and dropped as a whole. After any loss nothing is restored; everything is opened again,
 so no delivery tag, subscription or confirm can outlive the channel it belongs to.
 """
 
@@ -18,7 +18,7 @@ from jarvis_recorder.ports import Consumer, Flow, Publisher
 
 
 class BrokerSession:
-    """What is open on the broker; `lost` is done, with the cause, when any of it is gone."""
+    """The open connections and channels; `lost` is done, with the cause, when any is gone."""
 
     def __init__(self, consuming: Link, publisher: Publisher) -> None:
         self._consuming = consuming
@@ -50,7 +50,7 @@ async def open_session(
 
     Raises:
         BrokerUnavailable: The broker cannot be reached; try again later.
-        ConfigurationError: It refuses what is asked of it, and will again.
+        ConfigurationError: The broker refuses this configuration, and will again.
     """
     lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     async with (

@@ -1,4 +1,4 @@
-"""What keeps a session up: one attempt after another, with a pause between."""
+"""Supervision of a session: one attempt after another, with a pause between."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ class Backoff:
     """
     The pauses between attempts to connect: full jitter, a random part of a growing delay.
 
-    It doubles from 0.2 s to 4 s; many clients then do not come back to a broker at the same
-    moment. After an attempt that held for a minute it begins again at the shortest.
+    The delay doubles from 0.2 s to 4 s; many clients then do not reconnect to a broker at the
+    same time. After an attempt that held for a minute it begins again at the shortest.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Backoff:
         return pause
 
     def seconds_after(self, error: BrokerUnavailable, held: float) -> float:
-        """Return the pause after an attempt that ended so; see `errors.LostAtStart`."""
+        """Return the pause after an attempt that ended in `error`; see `errors.LostAtStart`."""
         if not isinstance(error, LostAtStart):
             self._lost_at_start = 0
         elif self._lost_at_start < _MOST_AT_ONCE:
@@ -65,7 +65,7 @@ async def supervise(
     Run `attempt` until `stop` is set, again after every loss, with a `Backoff` between.
 
     Raises:
-        RecorderError: Whatever an attempt raises besides BrokerUnavailable.
+        RecorderError: An attempt raised any other than BrokerUnavailable.
     """
     loop = asyncio.get_running_loop()
     backoff = Backoff()

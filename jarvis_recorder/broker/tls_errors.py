@@ -1,4 +1,4 @@
-"""What a failed TLS handshake means: who has to do what, and whether waiting helps."""
+"""The meaning of a failed TLS handshake: its fix, and whether waiting helps."""
 
 import asyncio
 import ssl
@@ -43,11 +43,11 @@ _LASTING: Final = {
 
 def tls_failure(error: BaseException, where: str) -> RecorderError | None:
     """
-    Return what to raise for an error that TLS lies behind, None where it does not.
+    Return the exception to raise for an error caused by TLS, None for any other error.
 
-    A certificate out of its time is renewed while the recorder waits, the broker's without
-    anybody touching the recorder, and our own files are read again for each attempt: so this
-    is `BrokerUnavailable`. Anything that somebody has to set right is `ConfigurationError`.
+    A certificate that is expired or not yet valid can be replaced while the recorder waits: the
+    broker's without a change here, and our own files are read again for each attempt. So this
+    is `BrokerUnavailable`. Anything that an operator has to fix is `ConfigurationError`.
     """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
@@ -75,11 +75,11 @@ def _doubt(error: ssl.SSLCertVerificationError) -> str:
 
 async def late_refusal(url: URL, context: ssl.SSLContext) -> ssl.SSLError | None:
     """
-    Return why the broker hung up right behind the handshake, if it says so.
+    Return the TLS alert that the broker sends right after the handshake, None if none comes.
 
-    By TLS 1.3 a broker refuses a client certificate when the client takes the handshake for
-    done and speaks already. Closing on what it has not read, the broker resets the connection,
-    and its alert is lost more often than not. So this connects and says nothing.
+    In TLS 1.3 a broker refuses a client certificate when the client considers the handshake
+    done and already sends. Closing with unread bytes, the broker resets the connection, and
+    its alert is mostly lost. So this connects and sends nothing.
     """
     try:
         async with asyncio.timeout(_VERDICT_SECONDS):

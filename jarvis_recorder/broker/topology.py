@@ -1,4 +1,4 @@
-"""What must exist on the broker, as data."""
+"""The exchanges and queues that must exist on the broker, as data."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -41,7 +41,7 @@ EXCHANGES: Final = (
 
 def _recording(queue: str) -> Arguments:
     """
-    Return what makes a queue lose nothing.
+    Return the arguments by which a queue loses nothing.
 
     At-least-once dead-lettering holds only with `reject-publish` and a dead-letter
     exchange; without them RabbitMQ falls back to at-most-once and says nothing.

@@ -1,5 +1,5 @@
 """
-The client of a recorder: what the monitor, the chat service and dashboards in Python use.
+The client of a recorder, for the monitor, the chat service and dashboards in Python.
 
     import asyncio
     from jarvis_recorder.client import RecorderClient

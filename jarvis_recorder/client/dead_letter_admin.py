@@ -1,4 +1,4 @@
-"""What an operator does with dead letters: look, mend, replay, drop."""
+"""An operator's operations on dead letters: look, fix, replay, drop."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ _LOOKED_AT_TOO_OFTEN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which letters are meant; those that fit everything given."""
+    """A selection of dead letters: those that fit everything given."""
 
     ids: Collection[str] = ()
     reasons: Collection[str] = ()
@@ -60,14 +60,14 @@ class Filter:
     def _fits_in_time(self, moment: datetime | None) -> bool:
         if self.since is None and self.until is None:
             return True
-        # What names no time was buried by the broker: it does not say when.
+        # One without a time was dead-lettered by the broker, which does not say when.
         if moment is None or (self.since is not None and moment < self.since):
             return False
         return self.until is None or moment < self.until
 
 
 class ReplayOutcome(StrEnum):
-    """What became of a letter that was to be replayed."""
+    """The outcome of a dead letter's replay."""
 
     REPLAYED = "replayed"
     NOT_CONFIRMED = "not_confirmed"
@@ -75,14 +75,14 @@ class ReplayOutcome(StrEnum):
 
 
 class FoundDeadLetter(NamedTuple):
-    """A letter, and the delivery that holds its body."""
+    """A dead letter, and the delivery that holds its body."""
 
     letter: DeadLetter
     delivery: Delivery
 
 
 ReportProgress = Callable[[int, int], None]
-"""Told how many letters were looked at, and of how many."""
+"""Called with the number of dead letters looked at, and the number of all."""
 
 
 def _silent(_: int, __: int) -> None:
@@ -93,9 +93,9 @@ class DeadLetterAdmin:
     """
     The dead letters on a broker, for a user who may read and write their queue.
 
-    Each call looks through the whole queue once, and leaves in it what it does not name. Calls
-    wait for each other; two DeadLetters that look at once see a part each. It bounds what it
-    holds, whatever the queue holds.
+    Each call looks through the whole queue once, and leaves in it those it does not name. Calls
+    wait for each other; two instances that look at once see a part each. The memory is bounded,
+    whatever the queue holds.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class DeadLetterAdmin:
 
     async def iterate(self, wanted: Filter) -> AsyncIterator[FoundDeadLetter]:
         """
-        Yield the letters that fit, oldest first; all stay in the queue.
+        Yield the dead letters that fit, oldest first; all stay in the queue.
 
         Raises:
-            Undeliverable: Behind those that were yielded is one that the broker cannot deliver.
-            RecorderError: The queue is full, and looking at it once more might cost a letter.
+            Undeliverable: After those that were yielded is one that the broker cannot deliver.
+            RecorderError: The queue is full, and looking at it again might lose a dead letter.
         """
         async with self._queue() as queue:
             async for found, fits in self._found(queue, wanted):
@@ -123,10 +123,10 @@ class DeadLetterAdmin:
 
     async def get(self, identity: str) -> FoundDeadLetter:
         """
-        Return one letter.
+        Return one dead letter.
 
         Raises:
-            NotFound: There is none of this id.
+            NotFound: There is none with this id.
             Undeliverable, RecorderError: As `iterate`.
         """
         async with self._queue() as queue:
@@ -139,10 +139,10 @@ class DeadLetterAdmin:
 
     async def drop(self, wanted: Filter) -> int:
         """
-        Take the letters that fit out of the queue for good, and return how many.
+        Remove the dead letters that fit from the queue for good, and return how many.
 
         Raises:
-            Undeliverable: Those before it are dropped. Where all letters are wanted it is, too.
+            Undeliverable: Those before it are dropped. With an empty filter it is dropped, too.
         """
         dropped = 0
         while True:
@@ -163,7 +163,7 @@ class DeadLetterAdmin:
                 return dropped
 
     async def drop_undeliverable(self) -> int:
-        """Take each letter out of the queue that the broker cannot deliver; return how many."""
+        """Remove each dead letter that the broker cannot deliver; return how many."""
         dropped = 0
         while True:
             try:
@@ -175,7 +175,7 @@ class DeadLetterAdmin:
                 return dropped
 
     async def _discard_behind(self, count: int) -> int:
-        """Take out the letter behind so many; return 1, or 0 where another stands there now."""
+        """Remove the dead letter after `count` others; return 1, or 0 if another is there now."""
         async with self._queue() as queue:
             letters = queue.letters()
             for _ in range(count):
@@ -185,15 +185,14 @@ class DeadLetterAdmin:
 
     async def replay(self, wanted: Filter, body: bytes | None = None) -> dict[ReplayOutcome, int]:
         """
-        Publish the letters that fit as the messages they were, and return what became of them.
+        Publish the dead letters that fit as their original messages, and count the outcomes.
 
         Each leaves the queue once the broker has confirmed the message, so one that is replayed
-        as this is killed may be published twice, and is recorded once. What fails again comes
-        back with a count, and is not replayed by the same call. `body` takes the place of
-        each letter's own.
+        as this is killed may be published twice, and is recorded once. One that fails again comes
+        back with a count, and is not replayed by the same call. `body` replaces the body of each.
 
         Raises:
-            Undeliverable: Those before it are published; some of them may not have left.
+            Undeliverable: Those before it are published; some may still be in the queue.
             BrokerUnavailable: The same.
         """
         outcomes = dict.fromkeys(ReplayOutcome, 0)
@@ -220,7 +219,7 @@ class DeadLetterAdmin:
     async def _found(
         self, queue: DeadLetterQueue, wanted: Filter
     ) -> AsyncIterator[tuple[FoundDeadLetter, bool]]:
-        """Yield each letter and whether it fits, for the caller to remove or to keep."""
+        """Yield each dead letter and whether it fits, for the caller to remove or to keep."""
         looked_at = 0
         async for delivery in queue.letters():
             looked_at += 1
@@ -230,7 +229,7 @@ class DeadLetterAdmin:
 
 
 class _Replaying:
-    """Replays that are under way together, bounded in number and in bytes."""
+    """Concurrent replays, limited in number and in bytes."""
 
     def __init__(
         self, queue: DeadLetterQueue, body: bytes | None, outcomes: dict[ReplayOutcome, int]
@@ -252,15 +251,15 @@ class _Replaying:
             raise self._lost
 
     async def end(self) -> None:
-        """Return when none is under way."""
+        """Return when all are finished."""
         await asyncio.gather(*self._tasks)
 
     async def begin(self, delivery: Delivery) -> None:
         """
-        Begin to replay a letter, as soon as there is room.
+        Begin to replay a dead letter, as soon as the limits allow.
 
         Raises:
-            BrokerUnavailable: One before it could not be replayed, or not taken out.
+            BrokerUnavailable: One before it could not be replayed, or not removed.
         """
         size = len(delivery.body)
         async with self._room:
@@ -304,7 +303,7 @@ class _Replaying:
 
 
 def what_is_wrong(found: FoundDeadLetter, body: bytes) -> str | None:
-    """Return why a letter with this body would be refused again, None where it would not be."""
+    """Return why a dead letter with this body would be refused again, None if it would not be."""
     topic = topic_of(found.delivery)
     if topic is None:
         return f"{found.letter.queue} is no queue that is recorded from"

@@ -1,4 +1,4 @@
-"""What a subscriber gets to see: deliveries read as records or as notifications. Pure."""
+"""Deliveries of a subscription, decoded to records or notifications. Pure."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def bindings(kinds: Collection[Kind]) -> list[str]:
 
 class RecordReader:
     """
-    Reads deliveries as records, and keeps those that pass every filter given.
+    A decoder of deliveries that returns the records that pass every filter given.
 
     A record without a severity, a node or a cluster does not pass a filter for one.
     """
@@ -83,7 +83,7 @@ class RecordReader:
 
 
 def _cluster(record: Record) -> str | None:
-    """Return the cluster of an event or a snapshot, empty where it names none."""
+    """Return the cluster of an event or a snapshot, empty if it names none."""
     return getattr(record.body, "cluster", "") or "" if record.kind is not Kind.TURN else None
 
 
@@ -97,10 +97,10 @@ def _topic(routing_key: bytes) -> Topic:
 
 def read_notification(delivery: Delivery) -> Iterable[Notification]:
     """
-    Return the notification that a delivery is, none where this version does not know it.
+    Return the notification in a delivery, none if this version does not know it.
 
     Raises:
-        ValueError: It is not what its routing key says.
+        ValueError: The body does not match the routing key.
     """
     match delivery.routing_key:
         case b"recorder.event.resolved":

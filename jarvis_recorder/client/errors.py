@@ -1,4 +1,4 @@
-"""What a refusal means to the caller: an exception that says who acts next."""
+"""Exceptions that the caller gets for a refusal; each says who acts next."""
 
 from typing import Final
 
@@ -43,7 +43,7 @@ _BY_CODE: Final[dict[int, type[RecorderError]]] = {
 
 
 def refused(fault: Fault, method: str) -> RecorderError:
-    """Return the exception for an error that came as an answer."""
+    """Return the exception for an error that came as a response."""
     where = f"{method}: {fault.path}: " if fault.path else f"{method}: "
     text = where + fault.message + (f" ({fault.hint})" if fault.hint else "")
     error: RecorderError
@@ -64,7 +64,7 @@ def invalid(error: ValidationError) -> InvalidParameter:
 
 
 def lost(channel: aiormq.abc.AbstractChannel) -> RecorderError:
-    """Return what the end of a channel means to whoever was waiting for something on it."""
+    """Return the exception for a caller that was waiting on a channel when it ended."""
     closing = channel.closing
     cause = closing.exception() if closing.done() and not closing.cancelled() else None
     match cause:
@@ -80,6 +80,6 @@ def lost(channel: aiormq.abc.AbstractChannel) -> RecorderError:
 
 
 def unsent(channel: aiormq.abc.AbstractChannel) -> RecorderError:
-    """Return what `lost` does, for what never went out on the channel."""
+    """Return the exception as `lost` does, for a message that was never sent on the channel."""
     error = lost(channel)
     return NotSent(*error.args) if isinstance(error, BrokerUnavailable) else error

@@ -1,10 +1,10 @@
 """
 The methods of the recorder as coroutines, grouped as their names are.
 
-Each takes, by keyword, exactly the parameters of its question and returns its answer:
-`client.events.list(severity="critical", limit=10)` asks `ListEvents(severity="critical",
-limit=10)` and returns an `EventPage`. The classes in `wire.questions` and `wire.answers` say
-what they are; nothing of it is repeated here.
+Each takes exactly its params, by keyword, and returns its result:
+`client.events.list(severity="critical", limit=10)` sends `ListEvents(severity="critical",
+limit=10)` and returns an `EventPage`. The classes in `wire.rpc.params` and `wire.rpc.results`
+define both; nothing of it is repeated here.
 """
 
 import inspect
@@ -23,13 +23,13 @@ Item = TypeVar("Item")
 
 
 class Ask(Protocol):
-    """Asks a question and returns its answer."""
+    """A function that sends a request and returns its result."""
 
     async def __call__(self, params: Params[ResultT]) -> ResultT: ...
 
 
 class Group:
-    """Methods whose names begin alike."""
+    """Methods whose names share their first part."""
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
@@ -38,7 +38,7 @@ class Group:
 def asks(
     request: Callable[P, Params[ResultT]],
 ) -> Callable[Concatenate[Group, P], Coroutine[Any, Any, ResultT]]:
-    """Return a method that takes the parameters of a question, asks it, returns the answer."""
+    """Return a method that takes params, sends the request and returns the result."""
 
     async def method(self: Group, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         return await self.ask(made(request, *args, **kwargs))
@@ -50,7 +50,7 @@ def pages(
     request: Callable[P, Params[ResultT]], items: Callable[[ResultT], Sequence[Item]]
 ) -> Callable[Concatenate[Group, P], AsyncIterator[Item]]:
     """
-    Return a method that iterates over the items of every page of a question.
+    Return a method that iterates over the items of every page of a request.
 
     `limit` is the size of a page. A page may be short, or empty, and not be the last.
     """
@@ -74,7 +74,7 @@ def made(
     request: Callable[P, Params[ResultT]], *args: P.args, **kwargs: P.kwargs
 ) -> Params[ResultT]:
     """
-    Return a question.
+    Return the params of a request.
 
     Raises:
         InvalidParameter: The rules refuse a value; it is not repeated.
@@ -89,7 +89,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def described(method: Method, like: Callable[..., Any]) -> Method:
-    """Give a method the signature and the words of another, for `help` and for notebooks."""
+    """Give a method the signature and docstring of another, for `help` and for notebooks."""
     parameters = inspect.signature(like).parameters.values()
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     method.__doc__ = like.__doc__
@@ -98,7 +98,7 @@ def described(method: Method, like: Callable[..., Any]) -> Method:
 
 
 class Events(Group):
-    """What happened in the cluster."""
+    """Events in the cluster."""
 
     list = asks(params.ListEvents)
     unresolved = asks(params.UnresolvedEvents)
@@ -111,7 +111,7 @@ class Events(Group):
 
 
 class Conversations(Group):
-    """What was said."""
+    """Conversations with the assistant."""
 
     sessions = asks(params.ListSessions)
     turns = asks(params.ListTurns)
@@ -126,7 +126,7 @@ class Conversations(Group):
 
 
 class Snapshots(Group):
-    """What state the cluster was in."""
+    """Snapshots of the cluster's state."""
 
     latest = asks(params.LatestSnapshot)
     at = asks(params.SnapshotAt)
@@ -135,13 +135,13 @@ class Snapshots(Group):
 
 
 class TimelineMethods(Group):
-    """All of it around one moment."""
+    """Snapshot, events and turns around one time."""
 
     around = asks(params.TimelineAround)
 
 
 class Preferences(Group):
-    """What the assistant was told to remember."""
+    """Preferences that the assistant remembers."""
 
     get = asks(params.GetPreference)
     list = asks(params.ListPreferences)

@@ -1,4 +1,4 @@
-"""Publishing with confirms, each message's fate told to the one who published it."""
+"""Publishing with confirms; each caller learns the outcome of its own message."""
 
 import asyncio
 from collections import deque
@@ -21,10 +21,10 @@ _WINDOW: Final = 500
 
 class RecordPublisher:
     """
-    Publishes on one channel in confirm mode; many messages may be under way together.
+    A publisher on one channel in confirm mode; many messages may be in flight together.
 
-    RabbitMQ returns a message that no queue takes, and confirms it right behind that. Returns
-    are told apart by `message_id`, so no two messages under way may have the same.
+    RabbitMQ returns an unroutable message, and confirms it right after that. Returns are
+    matched by `message_id`, so no two messages in flight may have the same.
     """
 
     def __init__(self, link: Link, channel: aiormq.abc.AbstractChannel) -> None:
@@ -34,7 +34,7 @@ class RecordPublisher:
         self._returned: set[str] = set()
 
     def note_return(self, header: bytes) -> None:
-        """Remember which message no queue took; its confirm follows."""
+        """Remember a message returned as unroutable; its confirm follows."""
         identity = properties.decode(header).message_id
         if identity in self._under_way:
             self._returned.add(identity)
@@ -46,7 +46,7 @@ class RecordPublisher:
         Raises:
             RecorderUnavailable: No queue takes it: nothing would record it.
             NotConfirmed: The broker refused it, because the queue is full.
-            InvalidParameter: Another message with its `message_id` is under way.
+            InvalidParameter: Another message with its `message_id` is in flight.
             BrokerUnavailable: The connection is gone; it may or may not have arrived.
         """
         identity = message.message_id
@@ -102,9 +102,9 @@ async def publish_all(
     records: Iterable[Record] | AsyncIterable[Record],
 ) -> int:
     """
-    Publish records, a window of them under way together; return how many, all confirmed.
+    Publish records, a window of them in flight together; return how many, all confirmed.
 
-    Whatever `publish` raises is raised for the first record that was not confirmed.
+    Any error of `publish` is raised for the first record that was not confirmed.
     """
     confirmed = 0
     under_way: deque[asyncio.Future[str]] = deque()

@@ -1,4 +1,4 @@
-"""One connection at a time, opened anew after every loss, for whoever asks or publishes."""
+"""One connection at a time for requests and publishing, opened again after every loss."""
 
 import asyncio
 from typing import NamedTuple, Self
@@ -15,7 +15,7 @@ from jarvis_recorder.net.tls import Tls
 
 
 class Connected(NamedTuple):
-    """What is open on one connection; gone, all of it, when `link.lost` is done."""
+    """The channels open on one connection; all are gone when `link.lost` is done."""
 
     link: Link
     caller: RpcChannel
@@ -24,10 +24,10 @@ class Connected(NamedTuple):
 
 class ReconnectingConnection:
     """
-    Keeps a connection open from entering to leaving.
+    A connection that is kept open from entering to leaving.
 
-    Entering waits for the first one and fails as it fails. A later one that the broker refuses
-    for good, because the password was changed, is the last: all who wait hear of it.
+    Entering waits for the first one and fails if it fails. If the broker refuses a later one for
+    good, because the password was changed, it is the last: all waiting callers get the error.
     """
 
     def __init__(self, url: str, app_id: str, tls: Tls) -> None:
@@ -65,7 +65,7 @@ class ReconnectingConnection:
 
     async def connected(self) -> Connected:
         """
-        Return what is open, as soon as it is.
+        Return the open channels, as soon as there are any.
 
         Raises:
             ConfigurationError: The broker refuses this client for good.
@@ -78,11 +78,11 @@ class ReconnectingConnection:
             self._renew(connected)
 
     def drop(self, connected: Connected) -> None:
-        """Let everybody wait for the next connection instead of this one, which has failed."""
+        """Make all callers wait for the next connection instead of this one, which has failed."""
         self._renew(connected)
 
     def _renew(self, past: Connected | None = None) -> None:
-        """Let everybody wait for the next connection, unless it is waited for already."""
+        """Make all callers wait for the next connection, unless they already do."""
         if past is None or (self._state.done() and self._state.result() is past):
             self._state = asyncio.get_running_loop().create_future()
             self._state.add_done_callback(_retrieve)
@@ -110,7 +110,7 @@ class ReconnectingConnection:
             await asyncio.sleep(backoff.seconds(loop.time() - began))
 
     async def _hold(self) -> None:
-        """Open a connection, and return when it is lost or not wanted any more."""
+        """Open a connection, and return when it is lost or no longer needed."""
         async with open_link(self._url, "client", tls=self._tls) as link:
             caller = await open_rpc_channel(link, self._app_id, URL(self._url).user)
             connected = Connected(link, caller, await open_record_publisher(link))

@@ -1,4 +1,4 @@
-"""The client as its users see it."""
+"""The public class of the client."""
 
 import asyncio
 import time
@@ -49,7 +49,7 @@ _ALL_KINDS: Final = frozenset(Kind)
 def _publishes(
     make: Callable[P, Record],
 ) -> Callable[Concatenate["RecorderClient", P], Coroutine[Any, Any, str]]:
-    """Return a method that takes what makes a record, and publishes it as `publish` does."""
+    """Return a method that takes the arguments of `make`, and publishes the record it returns."""
 
     async def method(self: "RecorderClient", /, *args: P.args, **kwargs: P.kwargs) -> str:
         return await self.publish(make(*args, **kwargs))
@@ -59,7 +59,7 @@ def _publishes(
 
 class RecorderClient:
     """
-    Asks a recorder, publishes what it is to record, and listens to what is published.
+    A client that sends requests to a recorder, publishes records and subscribes to them.
 
     Everything works from many tasks at once. It holds one connection, and opens another when
     that is lost; a call waits for it as long as its `timeout` allows. Every error is a
@@ -75,9 +75,9 @@ class RecorderClient:
         tls: Tls = SYSTEM_TLS,
     ) -> None:
         """
-        `timeout` is for each call, in seconds; `app_id` goes out with every message.
+        Create a client; `timeout` is for each call, in seconds, `app_id` is in every message.
 
-        With a certificate in `tls` and no password in the URL, who this is says the certificate.
+        With a client certificate in `tls` and no password in the URL, the certificate is the login.
         """
         self._url = url
         self._timeout = timeout
@@ -109,15 +109,15 @@ class RecorderClient:
 
     async def ask(self, params: Params[ResultT], *, timeout: float | None = None) -> ResultT:
         """
-        Return the answer to a question of `jarvis_recorder.wire.rpc.params`.
+        Send a request with params of `jarvis_recorder.wire.rpc.params` and return its result.
 
-        One that changes nothing is asked again by itself where the connection is lost
+        A request that changes nothing is sent again by itself if the connection is lost
         meanwhile.
 
         Raises:
-            NotFound, Conflict, Forbidden, InvalidParameter, ResultTooLarge: Ask otherwise.
+            NotFound, Conflict, Forbidden, InvalidParameter, ResultTooLarge: Change the request.
             DeadlineExceeded: The recorder gave up in time; nothing is changed.
-            NoAnswer: None came in time; whether something is changed is unknown.
+            ReplyTimeout: No reply came in time; whether something is changed is unknown.
             RecorderUnavailable: There is no recorder, or it cannot answer now.
             BrokerUnavailable: The broker cannot be reached. Or it went away meanwhile, and
                 whether something is changed is unknown.
@@ -148,7 +148,7 @@ class RecorderClient:
                 self._lifeline.drop(connected)
 
     async def stats(self) -> Stats:
-        """Return what the recorder holds and does."""
+        """Return the recorder's totals and its activity."""
         return await self.ask(ReadStats())
 
     async def discover(self) -> Document:
@@ -157,11 +157,11 @@ class RecorderClient:
 
     async def publish(self, record: Record) -> str:
         """
-        Return the `message_id` of a record once the broker has taken it over, on its disk.
+        Publish a record and return its `message_id` once the broker has it on its disk.
 
-        From then on it will be recorded, though no recorder runs now. Where the connection is
-        lost meanwhile it is published again by itself; you may do so too, whatever became of
-        it: the same record is recorded once.
+        From then on it will be recorded, even if no recorder runs now. If the connection is
+        lost meanwhile it is published again by itself; the caller may do so too, whatever the
+        outcome: the same record is recorded once.
 
         Raises:
             RecorderUnavailable: No queue takes it: no recorder has ever run on this broker.
@@ -181,7 +181,7 @@ class RecorderClient:
         return message.message_id
 
     async def _deliver(self, message: OutgoingMessage, until: float) -> None:
-        """Publish a message, after a loss again: what arrives twice is recorded once."""
+        """Publish a message, again after a loss: one that arrives twice is recorded once."""
         while True:
             connected = await self._connected(until)
             try:
@@ -196,11 +196,11 @@ class RecorderClient:
 
     async def publish_many(self, records: Iterable[Record] | AsyncIterable[Record]) -> int:
         """
-        Publish records, many under way together, and return how many: all are confirmed then.
+        Publish records, many in flight together, and return how many: all are confirmed then.
 
         Raises:
-            RecorderError: Whatever `publish` raises, for the first that was not confirmed. All
-                before it are; of those behind it some may be. Publishing all again is safe.
+            RecorderError: Any error of `publish`, for the first that was not confirmed. All
+                before it are; some after it may be. Publishing all again is safe.
         """
         return await publish_all(self.publish, records)
 
@@ -217,16 +217,16 @@ class RecorderClient:
         cluster: str | None = None,
     ) -> Subscription[Record]:
         """
-        Return the records of these kinds as they are published, whoever publishes them.
+        Return the records of these kinds as they are published, by any publisher.
 
-        `severity` lets through events at least as severe, `node` those of one node, `cluster`
-        the events and snapshots of one cluster; each keeps back what has none, such as turns.
+        `severity` selects events at least as severe, `node` those of one node, `cluster` the
+        events and snapshots of one cluster; each leaves out records without it, such as turns.
         """
         reader = RecordReader(severity=severity, node=node, cluster=cluster, now=_now)
         return self._subscribed(decoding.bindings(kinds), reader)
 
     def notifications(self) -> Subscription[Notification]:
-        """Return what the recorder announces: resolved events, changed preferences."""
+        """Return the recorder's notifications: resolved events, changed preferences."""
         return self._subscribed([decoding.NOTIFICATIONS], decoding.read_notification)
 
     def _subscribed(

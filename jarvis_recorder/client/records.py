@@ -1,7 +1,7 @@
 """
-Records before they are published: made from plain values, written as messages. Pure.
+Records before they are published: created from plain values, written as messages. Pure.
 
-A record is valid once it is made, by the same classes that the recorder validates it with.
+A record is valid once it is created, by the same classes that the recorder validates it with.
 It holds its identity and its time, so publishing the same record twice stores it once.
 """
 
@@ -42,7 +42,7 @@ _MAX_BYTES: Final = {topic.kind: topic.max_bytes for topic in TOPICS}
 
 
 class OutgoingMessage(NamedTuple):
-    """A record as the broker takes it."""
+    """A record as a message for the broker."""
 
     routing_key: str
     message_id: str
@@ -66,9 +66,9 @@ def new_event(
     """
     Return an event, ready to be published; `extra` holds fields of your own.
 
-    Without a `message_id` it gets a UUIDv7, and without a `timestamp` the present moment. With
-    a `message_id` alone its time is only that of the message: who makes it anew with the same
-    `message_id`, a moment later, makes the same event.
+    Without a `message_id` it gets a UUIDv7, and without a `timestamp` the current time. With
+    a `message_id` alone its time is only that of the message: creating it again later with the
+    same `message_id` creates the same event.
 
     Raises:
         InvalidParameter: A value the recorder would refuse; the message names the field.
@@ -179,7 +179,7 @@ def _body(record: Record) -> bytes:
         document["timestamp"] = format_rfc3339(record.timestamp)
     try:
         body = to_json(document)
-        # What cannot be stored is refused here, to whoever made it, not dead-lettered later.
+        # A body that cannot be stored is refused here, to the caller, not dead-lettered later.
         strict_json.parse(body)
     except (ValueError, RecursionError) as error:
         raise InvalidParameter("", f"this cannot be sent as JSON: {error}") from error
@@ -189,7 +189,7 @@ def _body(record: Record) -> bytes:
 
 
 def routing_key(record: Record) -> str:
-    """Return the routing key of a record, as docs/protocol.md has it; the body repeats what it says."""
+    """Return the routing key of a record (docs/protocol.md); the body holds the same values."""
     match record.body:
         case Event():
             return f"cluster.event.{record.body.type}.{record.body.severity}"

@@ -1,8 +1,8 @@
 """
-Questions out and answers in, many under way together, on one channel.
+Requests out and replies in, many in flight together, on one channel.
 
-Replies come by direct reply-to: no queue of the caller's own to declare, and none left behind.
-They are taken straight from the stream, as the recorder takes its deliveries.
+Replies come by direct reply-to: the caller declares no queue, and leaves none behind.
+They are read straight from the stream, as the recorder reads its deliveries.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
 
 _GZIP: Final = zlib.MAX_WBITS | 16
-# More than any record takes that could be recorded.
+# More than any record that can be stored takes.
 _MOST_UNPACKED_BYTES: Final = 128 * 1024 * 1024
 _REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 
 class RpcChannel:
     """
-    Asks on one channel as long as its connection lasts.
+    A channel for requests, as long as its connection lasts.
 
-    A reply finds its question by the correlation id. One that comes too late, when nobody
-    waits for it any more, is dropped and counted in `dropped`.
+    A reply is matched to its request by the correlation id. One that comes too late, when its
+    caller no longer waits, is dropped and counted in `dropped`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RpcChannel:
 
     async def listen(self) -> None:
         """
-        Take replies from now on; the broker refuses questions of a channel that does not.
+        Receive replies from now on; the broker refuses requests on a channel that does not.
 
         Raises:
             BrokerUnavailable: The connection went away.
@@ -66,11 +66,11 @@ class RpcChannel:
         Return the reply to a request; `until` is a time of the event loop's clock.
 
         Raises:
-            TimeoutError: None came until then.
-            RecorderUnavailable: There is no queue that would take the request.
+            TimeoutError: No reply came until then.
+            RecorderUnavailable: There is no queue for the request.
             BrokerUnavailable: The connection is gone, and the reply with it; as `NotSent` if
                 it was gone before the request went out.
-            ConfigurationError: The broker does not let this user ask.
+            ConfigurationError: The broker does not let this user send requests.
         """
         if self._link.lost.done():
             raise unsent(self._channel)
@@ -92,7 +92,7 @@ class RpcChannel:
                 return await reply
         finally:
             del self._waiting[correlation_id]
-            # Whoever gave up never reads how its question ended.
+            # A caller that gave up never reads the outcome of its request.
             reply.cancel()
 
     async def _publish(self, request: bytes, properties: bytes) -> None:
@@ -111,7 +111,7 @@ class RpcChannel:
             reply.set_result(delivery.body)
 
     def _unpack(self, body: bytes, reply: asyncio.Future[bytes]) -> None:
-        """Unpack in a thread what was too large for the broker as it was."""
+        """Decompress in a thread a reply that was too large for the broker uncompressed."""
         unpacking = self._loop.run_in_executor(None, partial(_unpacked, body))
 
         def unpacked(done: asyncio.Future[bytes]) -> None:
@@ -145,10 +145,10 @@ class RpcChannel:
 
 def _unpacked(body: bytes) -> bytes:
     """
-    Return a body that was compressed.
+    Return a compressed body decompressed.
 
     Raises:
-        zlib.error, EOFError: It is damaged, cut short, or larger than any answer.
+        zlib.error, EOFError: It is damaged, cut short, or larger than any result.
     """
     packed = zlib.decompressobj(_GZIP)
     whole = packed.decompress(body, _MOST_UNPACKED_BYTES)
@@ -159,7 +159,7 @@ def _unpacked(body: bytes) -> bytes:
 
 async def open_rpc_channel(link: Link, app_id: str, user_id: str | None) -> RpcChannel:
     """
-    Open a channel to ask on.
+    Open a channel to send requests on.
 
     Raises:
         BrokerUnavailable: The connection went away.

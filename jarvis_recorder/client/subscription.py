@@ -1,4 +1,4 @@
-"""Listening to what is published: a live view, not the record."""
+"""Subscriptions to published messages: a live view, not the record."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from jarvis_recorder.wire.topics import EXCHANGE, is_smuggled
 
 T = TypeVar("T")
 
-# What the broker keeps for a reader that is slow, and no more: the oldest go first.
+# The most that the broker keeps for a slow reader: the oldest are dropped first.
 _QUEUE_LIMITS: Final[dict[str, int | str]] = {
     "x-max-length": 10_000,
     "x-max-length-bytes": 64 * 1024 * 1024,
@@ -30,16 +30,16 @@ _ACK_EVERY: Final = 100
 
 class Subscription(Generic[T]):
     """
-    What is published from now on, read one by one with `async for`.
+    Messages published from now on, read one by one with `async for`.
 
-    It has a connection of its own, so that a flood of messages keeps no question waiting, and
-    comes back by itself after a loss. What is published meanwhile is missed, and so is the
-    oldest of more than 10 000 messages or 64 MiB that wait for a slow reader: nobody else is
-    hurt by one, and the record itself misses nothing. A reader that takes nothing for half an
-    hour is disconnected by the broker, and comes back too.
+    It has a connection of its own, so that a flood of messages delays no request, and reconnects
+    by itself after a loss. Messages published meanwhile are missed, and so are the oldest of more
+    than 10 000 messages or 64 MiB that wait for a slow reader: no other client is affected, and
+    the recorder itself misses nothing. A reader that takes nothing for half an hour is
+    disconnected by the broker, and reconnects too.
 
-    `skipped` counts the messages that could not be read, or came past their publisher's rights. It is subscribed once `async with` is
-    entered; without that, when the first message is asked for.
+    `skipped` counts the messages that could not be read, or bypassed the topic permissions. It
+    subscribes once `async with` is entered; without that, when the first message is read.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Subscription(Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Listen no more; whoever waits for the next message is told that there is none."""
+        """Stop listening; a reader that waits for the next message reaches the end."""
         self._closed = True
         self._arrived.put_nowait(None)
         await self._leave()
@@ -117,16 +117,16 @@ class Subscription(Generic[T]):
         raise StopAsyncIteration
 
     async def _ack(self, tag: int, channel: aiormq.abc.AbstractChannel | None) -> None:
-        """Let the broker send more: now and then, and whenever nothing is left to read."""
+        """Ack, so that the broker sends more: at intervals, and if nothing is left to read."""
         self._taken += 1
         if channel is None or not (self._arrived.empty() or self._taken % _ACK_EVERY == 0):
             return
-        # A channel that is gone says so by itself.
+        # The loss of a channel is reported by `link.lost`.
         with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError, ConnectionError):
             await channel.basic_ack(tag, multiple=True, wait=False)
 
     async def _subscribe_again(self) -> None:
-        """Subscribe; after the first time for as long as it takes."""
+        """Subscribe; after the first time, retry for as long as it takes."""
         backoff = Backoff()
         while self._channel is None and not self._closed:
             try:
@@ -157,7 +157,7 @@ class Subscription(Generic[T]):
 async def _consume(
     link: Link, bindings: Sequence[str], arrived: asyncio.Queue[Delivery | None]
 ) -> aiormq.abc.AbstractChannel:
-    """Consume a queue that only this connection has, and that ends with it."""
+    """Consume a queue that is exclusive to this connection, and deleted with it."""
     channel = await link.channel(prefetch=_PREFETCH)
     link.reader.deliver_to(channel.number, arrived.put_nowait)
     with refusals("a subscription is refused"):

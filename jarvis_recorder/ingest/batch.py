@@ -1,4 +1,4 @@
-"""What has arrived since the last commit, and whom it belongs to."""
+"""The records and refusals since the last commit, and the deliveries they came in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from jarvis_recorder.wire.refusal import Refusal
 
 
 class Origin(NamedTuple):
-    """The delivery that a record or a refusal came in, by which lane, and when (microseconds)."""
+    """The delivery that a record or a refusal came in, its lane, and its time in microseconds."""
 
     lane: Settlement
     delivery: Delivery
@@ -25,7 +25,7 @@ class Batch:
     """
     Decoded deliveries that will be committed and settled together.
 
-    `origins` runs beside `records`. `last_tags` holds the newest delivery of each lane:
+    `origins` is parallel to `records`. `last_tags` holds the newest delivery of each lane:
     deliveries come in order, so all of a lane up to that tag are in this batch or before it.
     """
 
@@ -37,7 +37,7 @@ class Batch:
     size: int = 0
 
     def add(self, origin: Origin, decoded: Decoded) -> None:
-        """Take in a delivery with what was decoded from it."""
+        """Add a delivery with the records and refusals decoded from it."""
         lane, delivery, _ = origin
         self.last_tags[lane] = delivery.tag
         self.size += len(delivery.header) + len(delivery.body) + decoded.size
@@ -50,12 +50,12 @@ class Batch:
 
     @property
     def count(self) -> int:
-        """How many records and refusals there are."""
+        """The number of records and refusals."""
         return len(self.records) + len(self.refusals)
 
     @property
     def oldest(self) -> int | None:
-        """When the first of its deliveries arrived; None where they held nothing."""
+        """The time its first delivery arrived; None if its deliveries held nothing."""
         first = (*self.origins[:1], *(origin for origin, _ in self.refusals[:1]))
         return min((origin.received_at for origin in first), default=None)
 
@@ -63,7 +63,7 @@ class Batch:
         return bool(self.last_tags)
 
     def refused_deliveries(self) -> Iterator[tuple[Origin, list[Refusal]]]:
-        """Yield each delivery that has something refused, with all of that."""
+        """Yield each delivery that has refusals, with all of them."""
         found: dict[tuple[int, int], tuple[Origin, list[Refusal]]] = {}
         for origin, refusal in self.refusals:
             key = (id(origin.lane), origin.delivery.tag)

@@ -1,4 +1,4 @@
-"""What could not be recorded, published again with the reason."""
+"""Dead letters: deliveries that could not be recorded, published with the reason."""
 
 import asyncio
 import contextlib
@@ -34,24 +34,24 @@ _REPORT_SECONDS: Final = 60.0
 _MAX_ERROR_BYTES: Final = 1_024
 MAX_HELD_BYTES: Final = 24 * 1024 * 1024
 
-# The letters of one batch may be so many times its own size, or as large as a few letters are
-# at least: else a message of 20 kB with ten thousand bad elements would fill a queue.
+# The dead letters of one batch message may take so many times its own size, and the size of a
+# few at least: otherwise one of 20 kB with ten thousand bad elements would fill a queue.
 _AMPLIFICATION: Final = 16
 _LEAST_LETTERS_BYTES: Final = 4_096
-# The added headers but for the error; and about what a refusal and its element take in memory.
+# The added headers without the error; and the memory that a refusal and its element take.
 _ADDED_BYTES: Final = 600
 _REFUSAL_BYTES: Final = 1_000
 
 
 class DeadLetterPublisher:
     """
-    Publishes dead letters beside the recording and releases each delivery once confirmed.
+    A publisher of dead letters, alongside the recording; it releases each confirmed delivery.
 
     Until then the delivery stays unsettled: if the recorder dies in between, the broker
-    delivers it again and it is dead-lettered again, never lost. Where the broker does not take
+    delivers it again and it is dead-lettered again, never lost. If the broker does not accept
     them, as when their queue is full, only part of each lane's window waits, and not for ever;
-    the broker dead-letters the others whole, and their reason is in the log alone. A letter
-    that it confirms too late is then there twice.
+    the broker dead-letters the others whole, and their reason is in the log alone. A dead
+    letter that it confirms too late is then in the queue twice.
     """
 
     def __init__(self, publisher: Publisher, progress: RecorderStatus) -> None:
@@ -61,15 +61,15 @@ class DeadLetterPublisher:
         self._held_bytes = 0
         self._has_room = asyncio.Event()
         self._reported_at = -_REPORT_SECONDS
-        # While letters are refused one alone tries again; the others follow when it succeeds.
+        # While dead letters are refused only one is retried; the others follow its success.
         self._trying_again = asyncio.Lock()
 
     async def send(self, origin: Origin, refusals: Sequence[Refusal]) -> None:
         """
-        Hold the delivery and begin to publish what of it is refused.
+        Hold the delivery and begin to publish its refusals as dead letters.
 
-        It waits for a moment where too much is held already. Where it still is, because the
-        broker confirms nothing, the broker is left to bury it whole: the reason is then in the
+        It waits briefly if too much is held already. If that does not change, because the
+        broker confirms nothing, the broker dead-letters it whole: the reason is then in the
         log alone.
         """
         lane = origin.lane
@@ -91,7 +91,7 @@ class DeadLetterPublisher:
         task.add_done_callback(done)
 
     async def _room_for(self, size: int) -> bool:
-        """Return whether so much more may be held, at the latest when the broker is overdue."""
+        """Return whether so much more may be held, at the latest when a confirm is overdue."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0 if self._progress.letters_waiting else _CONFIRM_SECONDS):
                 while self._held_bytes + size > MAX_HELD_BYTES and self._held_bytes:
@@ -100,7 +100,7 @@ class DeadLetterPublisher:
         return not self._held_bytes or self._held_bytes + size <= MAX_HELD_BYTES
 
     async def drain(self, seconds: float) -> None:
-        """Wait for what is under way; what is not confirmed by then stays unsettled."""
+        """Wait for pending dead letters; deliveries not confirmed by then stay unsettled."""
         tasks = set(self._under_way)
         if not tasks:
             return
@@ -121,7 +121,7 @@ class DeadLetterPublisher:
         self._report(lane, refusals)
 
     def _report(self, lane: Settlement, refusals: Sequence[Refusal]) -> None:
-        """Write one line for each reason, however many elements of a batch share it."""
+        """Log one line for each reason, however many elements of a batch share it."""
         for refusal in refusals:
             self._progress.count_dead_letter(refusal.reason)
         counts = Counter(refusal.reason for refusal in refusals)
@@ -137,10 +137,10 @@ class DeadLetterPublisher:
 
     async def _is_published(self, origin: Origin, refusals: Sequence[Refusal]) -> bool:
         """
-        Publish what is refused, as soon as the broker takes it.
+        Publish the dead letters of a delivery, as soon as the broker accepts them.
 
-        Return False where it does not in time, where no more may wait for it, or where the
-        properties let nothing be added.
+        Return False if it does not in time, if no more may wait for it, or if nothing can be
+        added to the properties.
         """
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         try:
@@ -177,7 +177,7 @@ class DeadLetterPublisher:
             self._progress.letters_waiting -= 1
 
     def _complain(self, lane: Settlement, error: str) -> None:
-        """Say that dead letters wait, once a minute."""
+        """Warn that dead letters wait, once a minute."""
         now = time.monotonic()
         if now - self._reported_at < _REPORT_SECONDS:
             return
@@ -212,7 +212,7 @@ class DeadLetterPublisher:
 
 
 def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
-    """Return what is to be published: all, or the message once where that were far larger."""
+    """Return the refusals to publish: all, or one for the whole message if all are far larger."""
     if len(refusals) == 1:
         return refusals
     _, delivery, _ = origin

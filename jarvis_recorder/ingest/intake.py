@@ -1,4 +1,4 @@
-"""Where deliveries gather while the batch before them is being committed."""
+"""The buffer for deliveries that arrive while the batch before them is being committed."""
 
 import asyncio
 from collections import deque
@@ -19,23 +19,23 @@ MAX_BATCH_RECORDS: Final = 2_000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_HELD_RECORDS: Final = 20_000
 MAX_HELD_BYTES: Final = 24 * 1024 * 1024
-# How much else may be held while a large delivery, which may take a hundred megabytes for a
-# moment, is decoded; and how much of them is decoded at once.
+# The bytes that may be held while a large delivery, which may briefly take a hundred megabytes,
+# is decoded; and the bytes of those that are decoded at once.
 _HELD_BESIDE_LARGE: Final = 6 * 1024 * 1024
 _DECODED_AT_ONCE: Final = 1024 * 1024
-# A large reply is made in less. One that the broker does not take must not stop the recording.
+# A large reply takes less. One that the broker does not accept must not stop the recording.
 LARGE_PATIENCE_SECONDS: Final = 2.0
 
 
 class Intake:
     """
-    Decodes each delivery as it arrives and gathers them in batches.
+    A buffer that decodes each delivery as it arrives and gathers them in batches.
 
-    No timer closes a batch: whoever takes it ends it, so it holds what one commit took to
-    finish. Above a bound of records or bytes, the batch under way included, the flow is paused,
-    however large the prefetch.
+    No timer closes a batch: taking it does, so it holds the deliveries that arrived during one
+    commit. Above a limit of records or bytes, the batch being committed included, the flow is
+    paused, however large the prefetch.
 
-    Large deliveries are decoded in a thread, and what arrives behind them waits for its turn.
+    Large deliveries are decoded in a thread, and those that arrive after them wait their turn.
     `large` is held while something large is in memory.
     """
 
@@ -57,7 +57,7 @@ class Intake:
         self._paused = False
 
     def sink(self, lane: Settlement) -> Sink:
-        """Return what takes the deliveries of a lane."""
+        """Return the sink for the deliveries of a lane."""
         return partial(self._take_in, lane)
 
     def _take_in(self, lane: Settlement, delivery: Delivery) -> None:
@@ -95,7 +95,7 @@ class Intake:
 
     @property
     def is_full(self) -> bool:
-        """Whether more is held than may be, and the flow paused until some of it is recorded."""
+        """True where a limit is reached, and the flow is paused until some of it is recorded."""
         return (
             self._held_records >= MAX_HELD_RECORDS
             or self._held_bytes >= MAX_HELD_BYTES
@@ -103,7 +103,7 @@ class Intake:
         )
 
     def _balance(self) -> None:
-        """Pause the flow, or let it go on."""
+        """Pause or resume the flow."""
         pause = bool(self._undecoded) or self.is_full
         if pause == self._paused:
             return
@@ -117,7 +117,7 @@ class Intake:
         """
         Return the oldest batch, once there is anything in it; None at the end.
 
-        The batch before it is settled then, and no longer held.
+        The batch before it is settled by then, and no longer counts as held.
         """
         self._release()
         while not self._batches[0]:
@@ -150,7 +150,7 @@ class Intake:
         self._something.set()
 
     def abandon(self) -> None:
-        """Drop what is not taken: its channel is gone and the broker will deliver it again."""
+        """Drop batches not taken: their channel is gone and the broker will deliver them again."""
         if self._decoding is not None:
             self._decoding.cancel()
             self._decoding = None
@@ -168,7 +168,7 @@ def _decoded(origin: Origin) -> Decoded:
 
 
 def _decode_some(origins: Sequence[Origin]) -> list[Decoded]:
-    """Decode from the first one on, as many as are not too much at once."""
+    """Decode from the first one on, until `_DECODED_AT_ONCE` is exceeded."""
     some: list[Decoded] = []
     size = 0
     for origin in origins:

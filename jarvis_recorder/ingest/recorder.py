@@ -35,7 +35,7 @@ _GIVE_BACK_AFTER_BYTES: Final = 16 * 1024 * 1024
 
 
 class OutageTooLong(RecorderError):
-    """The database took nothing for so long that the broker had better have its messages back."""
+    """The database was unavailable for so long that the broker should take its messages back."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         super().__init__("the database has been away for too long")
@@ -43,7 +43,7 @@ class OutageTooLong(RecorderError):
 
 
 class Recorder:
-    """Commits batch after batch; a delivery is acked only when all of it is safe."""
+    """A loop that commits batch after batch; a delivery is acked only when all of it is safe."""
 
     def __init__(
         self,
@@ -73,13 +73,13 @@ class Recorder:
         at once and a busy one in thousands.
 
         Raises:
-            OutageTooLong: The database took nothing for `HOLD_SECONDS`, or no more fits in.
+            OutageTooLong: No commit succeeded for `HOLD_SECONDS`, or the intake is full.
             StorageUncertain, StorageDamaged: As `Repository.append`.
         """
         while batch := await self._intake.take():
             await self._record(batch)
             size = batch.size
-            # While the next one is waited for this one may be tens of megabytes.
+            # This one may be tens of megabytes, and the wait for the next one long.
             del batch
             await self._give_back(size)
 
@@ -126,7 +126,7 @@ class Recorder:
                 )
 
     async def _append(self, batch: Batch) -> Appended:
-        """Store the batch, however long the database is away; see `HOLD_SECONDS`."""
+        """Store the batch, retrying while the database is unavailable; see `HOLD_SECONDS`."""
         if not batch.records:
             return Appended(0, 0, ())
         delay = _FIRST_RETRY_SECONDS
@@ -147,7 +147,7 @@ class Recorder:
                 return appended
 
     def _room_for(self, batch: Batch) -> AbstractAsyncContextManager[None]:
-        """Have no large reply in memory beside a large batch, which takes three times its size."""
+        """Keep large replies out of memory while a large batch takes three times its size."""
         if batch.size < _VERY_LARGE_BYTES:
             return contextlib.nullcontext()
         return in_turn(self._large, LARGE_PATIENCE_SECONDS)

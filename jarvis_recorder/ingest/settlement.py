@@ -6,17 +6,17 @@ from typing import Final
 from jarvis_recorder.ports import Consumer
 from jarvis_recorder.wire.topics import Topic
 
-# One in so many deliveries of the window may wait for the queue of dead letters.
+# One in so many deliveries of the window may wait for the dead letter queue.
 _WAITING_SHARE: Final = 4
 
 
 class Settlement:
     """
-    One topic's consumer and what of its deliveries is settled.
+    One topic's consumer and the settlement of its deliveries.
 
     A delivery that waits for its dead letter to be confirmed is held. It must not keep its
     successors from being acked: in a memory alarm the broker confirms nothing for hours.
-    `window` bounds the consumer's unsettled deliveries; 0 where nothing does.
+    `window` limits the consumer's unsettled deliveries; 0 is no limit.
     """
 
     def __init__(self, topic: Topic, consumer: Consumer, window: int = 0) -> None:
@@ -37,9 +37,9 @@ class Settlement:
     @property
     def may_wait(self) -> bool:
         """
-        Say whether one more delivery may wait and leave the rest of the window to others.
+        True where one more delivery may wait and leave the rest of the window to others.
 
-        A window of fewer than four has no such part: nothing may wait in it for long.
+        A window of fewer than four has no such part: no delivery may wait in it for long.
         """
         return not self._window or self.waiting < self._window // _WAITING_SHARE
 
@@ -49,7 +49,7 @@ class Settlement:
 
     async def settle(self, last: int) -> None:
         """
-        Ack every delivery up to `last` but the held ones, in one frame where none is.
+        Ack every delivery up to `last` but the held ones, in one frame if none is held.
 
         Acking a tag a second time, or one already covered by `multiple`, would close the
         channel and requeue everything on it, so each tag is named exactly once.

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 _NEXT_WINDOW: Final = {1: 16, 16: 256, 256: 256}
 _LARGEST_WINDOW: Final = 256
-# Of which one may wait for its dead letter to be confirmed.
+# The smallest in which one may wait for its dead letter to be confirmed.
 _LEAST_WINDOW: Final = 4
 # A message that has failed so often is a suspect: any other one fails once, by bad luck.
 _SUSPECT_AFTER: Final = 2
@@ -29,18 +29,18 @@ _LOOK_SECONDS: Final = 0.002
 _PATIENCE_SECONDS: Final = 2.0
 
 OpenConsumer = Callable[[str, int], Awaitable[Consumer]]
-"""Opens a consumer of a queue with a window, on a channel of its own."""
+"""A function that opens a consumer of a queue with a window, on a channel of its own."""
 
 
 class SlowStart:
     """
-    Records what a queue begins with until nothing speaks against consuming it in full.
+    The recording of a queue's head, until nothing speaks against consuming it in full.
 
     When a process or a connection ends, the broker counts a failed delivery of every message
-    that was unsettled, and at the queue's limit it gives the message up. A message that ends
-    the process or the connection would so take its whole window of neighbors with it. Here
-    each step is settled before the next begins, what has failed before only comes in steps,
-    and what has failed twice comes alone. The broker keeps the count, so this holds across
+    that was unsettled, and at the queue's limit it dead-letters the message. A message that ends
+    the process or the connection would thus take its whole window of neighbors with it. Here
+    each step is settled before the next begins, messages that failed before come only in steps,
+    and messages that failed twice come alone. The broker keeps the count, so this holds across
     restarts without a state of our own.
     """
 
@@ -55,11 +55,11 @@ class SlowStart:
 
     async def run(self) -> None:
         """
-        Return once the queue may be consumed, or the process is told to stop.
+        Return once the queue may be consumed, or `stop` is set.
 
         Raises:
             BrokerUnavailable: The connection went away.
-            ConfigurationError: The queue is missing, or the right to read it.
+            ConfigurationError: The queue is missing, or the permission to read it.
         """
         window = 1
         while not self._stop.is_set():
@@ -74,16 +74,16 @@ class SlowStart:
 
     async def _step(self, window: int) -> "_Step":
         """
-        Record as many deliveries, or all there are.
+        Record `window` deliveries, or all there are.
 
-        On a channel that is closed then: what the broker has assigned to a consumer while that
-        was cancelled comes back to the queue.
+        On a channel that is then closed: deliveries that the broker assigned to the consumer
+        while it was being cancelled return to the queue.
         """
         consumer = await self._open_consumer(self._topic.queue, window)
         lane = Settlement(self._topic, consumer, max(window, _LEAST_WINDOW))
         step = _Step(window, self._intake.sink(lane))
         await consumer.start(step.take)
-        # The broker does not say that there is nothing left.
+        # The broker does not report that the queue is empty.
         while not step.is_full and not self._stop.is_set() and await consumer.ready():  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
         await consumer.cancel()
@@ -92,13 +92,13 @@ class SlowStart:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._intake.settled()
-                # What waits for longer, because the broker confirms no dead letter, keeps its channel.
+                # A delivery that waits longer for its dead letter's confirm keeps its channel.
                 await lane.released()
                 await consumer.close()
         return step
 
     def _report(self, suspect: Delivery) -> None:
-        """Write one line for each queue and session."""
+        """Log one line for each queue and session."""
         if not self._is_reported:
             self._is_reported = True
             log.warning(
@@ -113,8 +113,8 @@ class _Step:
     """
     The deliveries of one step, kept until it is complete.
 
-    Where the connection ends before, none of them is recorded: one without an identity would
-    be recorded again each time. But large ones go on to the intake, which bounds them.
+    If the connection ends before that, none of them is recorded: one without an identity would
+    be recorded again each time. But large ones are passed on to the intake, which limits them.
     """
 
     def __init__(self, window: int, sink: Sink) -> None:
@@ -124,7 +124,7 @@ class _Step:
         self._kept_bytes = 0
         self.count = 0
         self.is_redelivered = False
-        """Whether the last delivery had failed before."""
+        """True where the last delivery had failed before."""
         self.suspect: Delivery | None = None
 
     @property
@@ -144,7 +144,7 @@ class _Step:
             self._kept.clear()
 
     async def hand_over(self) -> None:
-        """Hand over what is kept, so much in one turn of the loop that no one waits for long."""
+        """Pass on the kept deliveries, few enough in one turn of the loop for other tasks."""
         size = 0
         while self._kept:
             delivery = self._kept.pop(0)

@@ -1,4 +1,4 @@
-"""A request's bytes in, the reply's bytes out: one well-formed answer to each call."""
+"""A request's bytes in, the reply's bytes out: one well-formed response to each call."""
 
 import asyncio
 import time
@@ -42,16 +42,16 @@ from jarvis_recorder.wire.rpc.results import Activity, Document
 
 log = structlog.get_logger(__name__)
 
-# Sources that are programs of their own; `user` and `jarvis` speak through others.
+# Sources that are programs of their own; `user` and `jarvis` record through others.
 _VOICES_OF_MACHINES: Final = frozenset(("monitor", "system"))
 _LONGEST_NAME: Final = 255
 _TRY_LATER: Final = "ask again in a few seconds"
 
 SMALL_REQUEST_BYTES: Final = 64 * 1024
-# An event without what is large in it; any other answer to a change besides what was sent.
+# An event without its large fields; the result of any other change, without the value sent.
 _EVENT_ANSWER_BYTES: Final = 256 * 1024
 _SMALL_ANSWER_BYTES: Final = 8 * 1024
-# More than any record takes that could be recorded.
+# More than any record that can be stored takes.
 _LARGEST_ANSWER_BYTES: Final = 128 * 1024 * 1024
 
 
@@ -64,9 +64,9 @@ class Reply(NamedTuple):
 
 class LargeLane:
     """
-    The way of what is large through the process, one at a time.
+    The lane for large requests and replies through the process, one at a time.
 
-    Whoever has entered keeps it until the block ends: until the reply is on its way.
+    A request that has entered holds it until the block ends: until the reply is on its way.
     """
 
     def __init__(self, lock: asyncio.Lock) -> None:
@@ -85,10 +85,10 @@ class LargeLane:
 
     async def enter(self, until: float) -> None:
         """
-        Return when there is no one else in it.
+        Return when no other request is in it.
 
         Raises:
-            DeadlineExceeded: There was until then.
+            DeadlineExceeded: Another one was in it until then.
         """
         if self._holds:
             return
@@ -101,9 +101,9 @@ class LargeLane:
 
 class Dispatcher:
     """
-    Answers calls from the archive, and those about the recorder itself.
+    A dispatcher of calls to the archive, and of those about the recorder itself.
 
-    `failed` is done, with the cause, once the archive must not be used any more.
+    `failed` is done, with the cause, once the archive must no longer be used.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ class Dispatcher:
         self, calls: Calls, user: str | None, until: float, lane: LargeLane | None
     ) -> Reply | None:
         """
-        Return the reply to what a body holds, None where all of it are notifications.
+        Return the reply to the calls of a body, None if all are notifications.
 
-        The calls of a batch are worked through in their order, and what they change is in the
-        database when this returns. `until` is the deadline by the event loop's clock. A reply
-        above one mebibyte holds the lane; without one there is none.
+        The calls of a batch run in their order, and their changes are in the database when this
+        returns. `until` is the deadline by the event loop's clock. A reply above one mebibyte
+        holds the lane; without a lane it is refused.
         """
         if not calls.is_batch:
             return await self._reply(calls.calls[0], user, until, jsonrpc.MAX_REPLY_BYTES, lane)
@@ -165,16 +165,16 @@ class Dispatcher:
         return Reply(b"[%b]" % b",".join(replies)) if replies else None
 
     def refuse(self, body: bytes) -> bytes | None:
-        """Return the reply to a body whose time is over before anything was done about it."""
+        """Return the reply to a body whose deadline passed before work on it began."""
         return self._refusal(body, _fault(DeadlineExceeded(), None))
 
     @staticmethod
     def pass_over(_: bytes) -> bytes:
-        """Return the reply to a body that is too large to be taken at all."""
+        """Return the reply to a body that is too large to be read at all."""
         return jsonrpc.error_response(None, jsonrpc.too_large_request())
 
     def turn_away(self, body: bytes) -> bytes | None:
-        """Return the reply to a body that is too much with what waits already."""
+        """Return the reply to a body that exceeds the memory for waiting requests."""
         busy = Fault(Code.UNAVAILABLE, "too much is being asked at once", hint=_TRY_LATER)
         return self._refusal(body, busy)
 
@@ -269,7 +269,7 @@ class Dispatcher:
 
 
 async def _written(identity: Any, result: bytes, until: float) -> Reply:
-    """Return the reply that carries a result; one that no broker would take is compressed."""
+    """Return the reply that carries a result; one that no broker would accept is compressed."""
     if len(result) <= jsonrpc.MAX_MESSAGE_BYTES:
         return Reply(jsonrpc.response(identity, result))
     try:
@@ -280,7 +280,7 @@ async def _written(identity: Any, result: bytes, until: float) -> Reply:
 
 
 def _most_answered(params: Params[Any]) -> int:
-    """Return the most bytes that the answer to a change takes."""
+    """Return the most bytes that the result of a change takes."""
     match params:
         case SetPreference():
             return _SMALL_ANSWER_BYTES + len(to_json(params.value))
@@ -290,12 +290,12 @@ def _most_answered(params: Params[Any]) -> int:
 
 
 def _measured(method: str) -> str:
-    """Return what a call is counted under: any other name would be a measure of its own."""
+    """Return the name that a call is counted under; unknown methods share one."""
     return method if method in BY_NAME else "_OTHER"
 
 
 def _named(method: Method, params: Params[Any], user: str | None) -> Params[Any]:
-    """Put the caller's name where the question leaves it out."""
+    """Fill in the caller's name where the params omit it."""
     if method.caller is None or getattr(params, method.caller) is not None:
         return params
     if user is None and method.needs_caller:
@@ -311,12 +311,12 @@ def _named(method: Method, params: Params[Any], user: str | None) -> Params[Any]
 
 def _attributed(method: Method, params: Params[Any], user: str) -> Params[Any]:
     """
-    Return the question as this user may ask it: under its own name, in no other's voice.
+    Return the params as this user may send them: under its own name, from no other's source.
 
-    Who it says it acts for is kept behind its own name, as a gateway acts for people.
+    The name that it acts for is kept after its own, as a gateway acts for people.
 
     Raises:
-        Fault: `FORBIDDEN`: it would record what only another may say.
+        Fault: `FORBIDDEN`: the source is one that only another user may record as.
     """
     if isinstance(params, RecordEvent):
         if params.source in _VOICES_OF_MACHINES and params.source != user:

@@ -1,4 +1,4 @@
-"""What has changed, told to whoever listens: at least once, in order, after the commit."""
+"""Notifications of changes for all subscribers: at least once, in order, after the commit."""
 
 import asyncio
 from typing import Final
@@ -17,7 +17,7 @@ _RETRY_SECONDS: Final = 1.0
 
 
 class OutboxRelay:
-    """Publishes what stands in the outbox, and takes it out once the broker has confirmed it."""
+    """A relay that publishes the notifications in the outbox and removes each once confirmed."""
 
     def __init__(self, outbox: Outbox, publisher: Publisher, clock: Clock) -> None:
         self._outbox = outbox
@@ -26,10 +26,10 @@ class OutboxRelay:
 
     async def run(self) -> None:
         """
-        Announce until cancelled.
+        Publish notifications until cancelled.
 
         Raises:
-            BrokerUnavailable: The publisher is gone; what is not confirmed stays.
+            BrokerUnavailable: The publisher is gone; those not confirmed stay in the outbox.
         """
         while True:
             await self._outbox.wait()
@@ -37,7 +37,7 @@ class OutboxRelay:
                 pass
 
     async def _more_is_waiting(self) -> bool:
-        """Announce the oldest; return False once nothing is left to announce."""
+        """Publish the oldest notifications; return False once none is left."""
         try:
             return await self._announce_oldest()
         except (NotConfirmed, StorageUnavailable, DeadlineExceeded) as error:
@@ -54,7 +54,7 @@ class OutboxRelay:
         return True
 
     async def _publish(self, announcement: PendingNotification) -> None:
-        # Not mandatory: it is no fault that nobody listens.
+        # Not mandatory: it is no error that no one subscribes.
         await self._publisher.publish(
             EXCHANGE,
             announcement.routing_key,

@@ -1,4 +1,4 @@
-"""Who may ask what."""
+"""Permissions of users to call methods."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -9,9 +9,9 @@ from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
 
 class Permissions:
     """
-    Maps users to patterns of method names, such as `events.*`; without any, all may ask all.
+    Users with patterns of method names, such as `events.*`; without any, all may call all.
 
-    A user is the `user_id` of the message, which the broker lets nobody set to another's name.
+    A user is the `user_id` of the message; the broker lets no user set it to another's name.
     """
 
     def __init__(self, rules: Mapping[str, Sequence[str]]) -> None:
@@ -20,7 +20,7 @@ class Permissions:
 
     def check(self, user: str | None, method: str) -> None:
         """
-        Let the user ask the method.
+        Return if the user may call the method.
 
         Raises:
             Fault: `FORBIDDEN`; the hint says what is missing.
@@ -43,9 +43,9 @@ class Permissions:
 
     def speaks_for_others(self, user: str) -> bool:
         """
-        Say whether the user may put another name or source on what it changes than its own.
+        Return whether the user may put a name or source other than its own on its changes.
 
-        Where users are told apart, this is for those who may ask everything.
+        If there are rules, this is for users who may call every method.
         """
         return not self._rules or "*" in self._rules.get(user, ())
 

@@ -1,4 +1,4 @@
-"""The loop of questions: delivery, dispatch, reply, ack, or a refusal while there is time."""
+"""The loop of requests: delivery, dispatch, reply, ack, or a refusal while there is time."""
 
 import asyncio
 import re
@@ -24,19 +24,19 @@ LONGEST_SECONDS: Final = 60.0
 _KEEP_REPLY_SECONDS: Final = 60.0
 # A refusal that is a little late is better than none.
 _GRACE_SECONDS: Final = 1.0
-# What is left of the time for the reply to travel in.
+# The share of the time that is left for the reply to travel in.
 _TRAVEL_SHARE: Final = 0.1
 _LONGEST_TRAVEL_SECONDS: Final = 0.1
 # A refusal costs time, too: the more requests wait, the earlier the first of them is refused.
 _REFUSAL_SECONDS: Final = 0.0005
 _REFUSALS_IN_A_TURN: Final = 20
 _LOOK_SECONDS: Final = 0.02
-# What all small requests take together, and all large ones, which wait for one another: what
-# comes on top is turned away at once. Left in the broker, it would expire without an answer.
+# The limit for all small requests together, and for all large ones, which wait for one another:
+# any more are turned away at once. Left in the broker, they would expire without a reply.
 _MOST_HELD_BYTES: Final = 8 * 1024 * 1024
 
-# Whoever may publish to the default exchange may write to any queue, so a reply goes only
-# where nothing but replies can be expected. RabbitMQ makes the first two names itself.
+# The recorder may publish to the default exchange, hence to any queue, so a reply goes only
+# where nothing but replies can be expected. RabbitMQ generates the first two names itself.
 _REPLY_ADDRESS: Final = re.compile(
     r"amq\.rabbitmq\.reply-to(\..+)?|amq\.gen-.+|jarvis\.reply\..+", re.DOTALL
 ).fullmatch
@@ -44,9 +44,9 @@ _REPLY_ADDRESS: Final = re.compile(
 
 class _Taken(NamedTuple):
     """
-    A request that waits for its turn; the one whose time is over first comes first.
+    A request that waits for its turn; the one with the earliest deadline comes first.
 
-    `until` and `deadline`, when its caller stops waiting, are times of the event loop's clock.
+    `until` and `deadline`, at which its caller stops waiting, are on the event loop's clock.
     """
 
     until: float
@@ -58,10 +58,10 @@ class _Taken(NamedTuple):
 
 class Responder:
     """
-    Answers the requests of one channel, so many at a time; the others wait here.
+    The responder to the requests of one channel, so many at a time; the others wait here.
 
-    Here because a request's time runs on while it waits, and only here it can be refused in
-    time. Requests that would be too much to hold are turned away. A request is acked when its
+    Here because a request's time runs out while it waits, and only here can it be refused in
+    time. Requests beyond the memory limit are turned away. A request is acked when its
     reply is on the way, so one that dies with the process is delivered and answered again.
     """
 
@@ -113,7 +113,7 @@ class Responder:
             self._refusing = self._start(self._refuse_in_time())
 
     async def drain(self, seconds: float) -> None:
-        """Return when all that was taken is answered, or the time is over and it is given up."""
+        """Return when all requests taken are answered, or are given up as the time is over."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         self._waiting.clear()
@@ -128,15 +128,15 @@ class Responder:
         return task
 
     def _seconds_left(self, asked: RequestProperties) -> float:
-        """Return how long the caller waits from now on; it counts from when it published."""
+        """Return how long the caller still waits; its time counts from publishing."""
         if asked.expiration_ms is None:
             return DEFAULT_SECONDS
         allowed = asked.expiration_ms / 1_000
         waited = 0.0
         if asked.timestamp is not None:
-            # A whole second, of which it may have been the end.
+            # Whole seconds: it may have been published up to a second later.
             waited = self._clock() / 1_000_000 - asked.timestamp - 1
-        # What has waited for longer the broker would not have delivered: another clock is wrong.
+        # The broker would not have delivered one that waited longer: another clock is wrong.
         return min(allowed - waited if 0 < waited < allowed else allowed, LONGEST_SECONDS)
 
     async def _work(self) -> None:
@@ -144,17 +144,17 @@ class Responder:
         try:
             while self._waiting:
                 taken = heappop(self._waiting)
-                # Nothing is begun, and nothing changed, that would only be told of too late.
+                # Nothing is begun, and nothing changed, if the reply would come too late.
                 is_over = taken.until <= self._loop.time()
                 await self._settle(taken, self._refused if is_over else self._answered)
-                # What needs no database would otherwise be answered by the thousand in one turn.
+                # Otherwise thousands that need no database would be answered in one turn.
                 await asyncio.sleep(0)
         finally:
-            # In the same turn as the last look: who comes next finds a worker, or starts one.
+            # In the same turn as the last look: the next request finds a worker, or starts one.
             self._working -= 1
 
     async def _refuse_in_time(self) -> None:
-        """Refuse those whose turn will not come, as long as any wait."""
+        """Refuse requests whose turn will not come in time, as long as any wait."""
         refused = 0
         while self._waiting:
             first = self._waiting[0].until - len(self._waiting) * _REFUSAL_SECONDS
@@ -178,7 +178,7 @@ class Responder:
             self._held_bytes[_is_large(taken.delivery)] -= len(taken.delivery.body)
 
     async def _answered(self, taken: _Taken) -> None:
-        """Answer, unless no one could hear it: then it is not even tried."""
+        """Answer, unless no reply could reach the caller: then it is not even tried."""
         delivery, asked = taken.delivery, taken.asked
         if not _can_be_heard(asked):
             return
@@ -187,7 +187,7 @@ class Responder:
             if asked.reply_to is None and not jsonrpc.wants_no_reply(calls):
                 log.warning("request_dropped", error="it has no reply_to", user=asked.user_id)
                 return
-            # A reply that was too large for this broker has ended the channel once.
+            # A reply that was too large for this broker may have closed the channel before.
             large = None if delivery.redelivered else lane
             with self._tracer.request(delivery) as carried:
                 reply = await self._dispatcher.dispatch(calls, asked.user_id, taken.until, large)
@@ -198,7 +198,7 @@ class Responder:
         await self._answered_with(taken, self._dispatcher.refuse)
 
     async def _passed_over(self, taken: _Taken) -> None:
-        """Refuse a body that is too large, of which no more than its size is known."""
+        """Refuse a body that is too large, of which only the size is known."""
         await self._answered_with(taken, self._dispatcher.pass_over)
 
     async def _turned_away(self, taken: _Taken) -> None:
@@ -216,7 +216,7 @@ class Responder:
     ) -> None:
         if asked.reply_to is None:
             return
-        # The reply vanishes when no one waits for it any more.
+        # The reply expires when its caller no longer waits.
         keep = _KEEP_REPLY_SECONDS
         if asked.expiration_ms is not None:
             keep = max(0.0, taken.deadline - self._loop.time()) + _GRACE_SECONDS
@@ -226,7 +226,7 @@ class Responder:
         await self._requests.reply(asked.reply_to, answer_properties, reply.body)
 
     def _holds(self, delivery: Delivery) -> bool:
-        """Count what a request takes until it is settled; return whether that may wait here."""
+        """Count the bytes of a request until it is settled; return whether it may wait here."""
         is_large = _is_large(delivery)
         self._held_bytes[is_large] += len(delivery.body)
         return self._held_bytes[is_large] <= _MOST_HELD_BYTES
@@ -237,7 +237,7 @@ def _is_large(delivery: Delivery) -> bool:
 
 
 def _can_be_heard(asked: RequestProperties | Refused) -> TypeGuard[RequestProperties]:
-    """Whether a reply could reach who asked, who may want none; log it where it could not."""
+    """Return whether a reply could reach the caller, who may want none; log it if not."""
     if isinstance(asked, Refused):
         log.warning("request_dropped", error=asked.error)
         return False

@@ -1,9 +1,9 @@
 """
-The messages and where they travel, described in AsyncAPI 3.0 (www.asyncapi.com).
+The messages and their channels, described in AsyncAPI 3.0 (www.asyncapi.com).
 
-From the recorder's side, as AsyncAPI has it: it receives what others publish. What AMQP calls
-the properties of a message stands here among its headers, under AMQP's own names, because
-AsyncAPI has no other place for them. What is asked over JSON-RPC is OpenRPC's to describe.
+From the recorder's side, as AsyncAPI requires: it receives the messages that others publish.
+The AMQP properties of a message are listed among its headers, under AMQP's own names, because
+AsyncAPI has no other place for them. The methods called by JSON-RPC are described in `openrpc`.
 """
 
 from typing import Any, Final
@@ -85,7 +85,7 @@ _SERVER: Final = {
 }
 
 
-# What is recorded.
+# Recorded messages.
 
 
 def _recorded(topic: Topic, schemas: dict[str, Schema]) -> Part:
@@ -119,7 +119,7 @@ def _parameters(topic: Topic, body: Schema) -> Part:
 
 
 def _shapes(topic: Topic, name: str) -> Part:
-    """Return the five shapes a record may come in."""
+    """Return the five formats that a record may come in."""
     body = BODIES[topic.kind]
     event = {
         "specversion": "1.0",
@@ -167,7 +167,7 @@ def _record(title: str, content_type: str, payload: Part, example: Any) -> Part:
     }
 
 
-# What could not be recorded.
+# Dead letters.
 
 
 def _dead_letters() -> Part:
@@ -193,7 +193,7 @@ def _dead_letters() -> Part:
     }
 
 
-# What the recorder announces.
+# Notifications.
 
 
 def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
@@ -218,7 +218,7 @@ def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
     }
 
 
-# What is asked and answered.
+# Requests and replies.
 
 _CORRELATION: Final = {"location": "$message.header#/correlation_id"}
 
@@ -259,7 +259,7 @@ def _rpc_message(name: str, properties: str) -> Part:
     }
 
 
-# What is done with all of them.
+# The operations on all of them.
 
 
 def _operations() -> Part:

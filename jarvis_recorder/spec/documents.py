@@ -1,8 +1,8 @@
 """
-Everything that is published about the recorder, by name: what `schemas/` holds.
+The documents in `schemas/`, by name.
 
-Made from the classes that validate and write, so that nothing is said of a message that the
-code does not do.
+Generated from the classes that validate and write, so that they say nothing of a message that
+the code does not do.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def _result(method: Method) -> Schema:
 
 
 def _named(name: str, schema: Schema) -> Schema:
-    """Return a schema that says which of the recorder's it is, wherever it is found."""
+    """Return a schema with an `$id` that identifies it wherever it is found."""
     head = {
         "$schema": DIALECT,
         "$id": f"urn:jarvis-recorder:schema:{name}",

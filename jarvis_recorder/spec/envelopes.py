@@ -1,4 +1,4 @@
-"""What surrounds the bodies of messages, as JSON Schemas: properties, CloudEvents, JSON-RPC."""
+"""JSON Schemas of the envelopes around message bodies: AMQP properties, CloudEvents, JSON-RPC."""
 
 from typing import Final
 
@@ -148,11 +148,11 @@ ENVELOPES: Final[dict[str, Schema]] = {
     "ResponseBatch": _batch_of("Response"),
     "ResponseProperties": _RESPONSE_PROPERTIES,
 }
-"""By the names that they are referred to with."""
+"""The schemas by the names that references use."""
 
 
 def cloud_event(data: Schema) -> Schema:
-    """Return the schema of a CloudEvent in structured mode around such data."""
+    """Return the schema of a CloudEvent in structured mode with data of this schema."""
     return {
         "type": "object",
         "description": "A CloudEvent 1.0. Its `time` is that of a body that names none.",

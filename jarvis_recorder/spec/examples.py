@@ -1,4 +1,4 @@
-"""One exchange for each method, and one body of each kind: what the documents show."""
+"""The examples in the documents: one exchange for each method, and one body of each kind."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -107,7 +107,7 @@ NOTICES: Final[dict[str, Any]] = {
     notifications.PREFERENCE_CHANGED: notifications.ChangedPreference(_PREFERENCE),
 }
 
-# All but `rpc.discover`, which answers with the document that shows these.
+# All but `rpc.discover`, whose result is the document that shows these.
 EXCHANGES: Final[tuple[tuple[Params[Any], Any], ...]] = (
     (
         params.ListEvents(severity="critical", node="pve", limit=1),

@@ -1,4 +1,4 @@
-"""How a class is written as a JSON Schema: once for files, OpenRPC and AsyncAPI alike."""
+"""JSON Schemas generated from classes, the same for files, OpenRPC and AsyncAPI."""
 
 from typing import Any, Final
 
@@ -14,13 +14,13 @@ IN_COMPONENTS: Final = "#/components/schemas/{model}"
 
 
 class _Plain(GenerateJsonSchema):
-    """No titles that repeat the names of fields, and descriptions where readers look for them."""
+    """A generator without titles that repeat field names, with descriptions where readers look."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
     def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
-        """Describe the value that may be null, not the one of its two shapes that is none."""
+        """Describe the nullable value as a whole, not one of its two alternatives."""
         nullable = super().nullable_schema(schema)
         description = nullable["anyOf"][0].pop("description", None)
         return nullable if description is None else {"description": description, **nullable}
@@ -29,7 +29,7 @@ class _Plain(GenerateJsonSchema):
 def schema_of(
     adapter: TypeAdapter[Any], mode: JsonSchemaMode = "validation", *, refs: str = IN_DEFS
 ) -> Schema:
-    """Return the schema of what an adapter validates, or writes when `mode` is serialization."""
+    """Return the schema of values an adapter validates, or writes if `mode` is serialization."""
     schema = adapter.json_schema(mode=mode, ref_template=refs, schema_generator=_Plain)
     for described in (schema, *schema.get("$defs", {}).values()):
         if "description" in described:
@@ -43,7 +43,7 @@ def component(name: str) -> Schema:
 
 
 def unwrapped(docstring: str) -> str:
-    """Return a docstring with a paragraph a line, as Markdown has it wrapped anywhere."""
+    """Return a docstring with one line for each paragraph, as Markdown wraps lines itself."""
     paragraphs = docstring.strip().split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 

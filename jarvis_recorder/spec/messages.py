@@ -1,4 +1,4 @@
-"""The schemas of messages, made from the classes that validate and write them."""
+"""The schemas of messages, generated from the classes that validate and write them."""
 
 from typing import Annotated, Any, Final
 
@@ -19,7 +19,7 @@ _BATCHES: Final[dict[Kind, Any]] = {
     Kind.TURN: Annotated[list[Turn], _BOUNDS],
 }
 
-# What is so of every body and cannot be said in a JSON Schema.
+# True of every body, but not expressible in JSON Schema.
 _STRICTER: Final = (
     "Fields not named here are kept. Besides: no duplicate keys, no NUL characters, no lone "
     "surrogates, at most 100 levels."
@@ -72,7 +72,7 @@ def _published(topic: Topic) -> str:
 
 
 def notice(announced: Notification, *, refs: str = IN_DEFS) -> Schema:
-    """Return the schema of what is announced."""
+    """Return the schema of a notification."""
     schema = schema_of(adapter(announced.body), "serialization", refs=refs)
     description = (
         f"{announced.occasion} Announced on exchange `{EXCHANGE}` under "
@@ -83,7 +83,7 @@ def notice(announced: Notification, *, refs: str = IN_DEFS) -> Schema:
 
 
 def dead_letter() -> Schema:
-    """Return the schema of the headers that tell why something is not recorded."""
+    """Return the schema of the headers that explain a dead letter."""
     return {
         "title": "Dead letter",
         "description": "The headers that the recorder adds to what it could not record, before "

@@ -1,4 +1,4 @@
-"""The methods described in OpenRPC (spec.open-rpc.org, 1.3): what `rpc.discover` answers."""
+"""The methods described in OpenRPC (spec.open-rpc.org, 1.3): the result of `rpc.discover`."""
 
 from functools import cache
 from typing import Any, Final
@@ -86,7 +86,7 @@ _TAGS: Final = {
 
 @cache
 def document() -> Document:
-    """Return the OpenRPC document, made from the one table of methods."""
+    """Return the OpenRPC document, generated from the one table of methods."""
     schemas: dict[str, Schema] = {}
     return {
         "openrpc": "1.3.2",

@@ -20,7 +20,7 @@ _TEXTS: Final = ("specversion", "id", "source", "type")
 
 
 class CloudEvent(NamedTuple):
-    """The data of a CloudEvent with what its attributes say; `time` is in microseconds."""
+    """The data and attributes of a CloudEvent; `time` is in microseconds."""
 
     identity: str
     time: int | None
@@ -30,10 +30,10 @@ class CloudEvent(NamedTuple):
 
 def binary_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return the attributes that headers carry, empty where the message is no CloudEvent.
+    Return the CloudEvent attributes in the headers, empty if the message is no CloudEvent.
 
-    It is one where it says of which version. Names count in any capitalisation: brokers and
-    libraries change it, and an attribute has small letters only.
+    A `specversion` makes it one. Names match in any capitalisation: brokers and libraries
+    change it, and the name of an attribute is always lower case.
     """
     attributes: dict[str, Any] = {}
     for key, value in headers.items():
@@ -53,7 +53,7 @@ def binary_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_structured(document: Mapping[str, Any]) -> bool:
-    """Say whether a JSON object calls itself a CloudEvent."""
+    """Return whether a JSON object claims to be a CloudEvent."""
     return "specversion" in document and ("data" in document or "data_base64" in document)
 
 
@@ -81,8 +81,8 @@ def from_structured(event: Any, parse: Callable[[bytes], Any]) -> CloudEvent:
     """
     Return the CloudEvent that a JSON object describes.
 
-    `parse` reads data given as base64, or as a text: a sender that does not know its data to
-    be JSON writes it so.
+    `parse` reads data sent as base64 or as a string; a sender unaware that its data is JSON
+    sends a string.
 
     Raises:
         Refused: `invalid`, naming the attribute.

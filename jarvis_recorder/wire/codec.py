@@ -28,7 +28,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _LARGE: Final = 32 * 1024
 _LARGE_UNPACKED: Final = 4 * 1024
 _SMALL: Final = 512
-# The optional field that a routing key speaks for, where the body does not.
+# The optional field that the routing key supplies where the body omits it.
 _SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
 _VALIDATE: Final = {
     kind: (rules.adapter.validator.validate_python, rules.fields, _SILENT[kind])
@@ -36,7 +36,7 @@ _VALIDATE: Final = {
 }
 _JSON: Final = "application/json"
 _WHITE: Final = b" \t\r\n"
-# They claim no more than what holds for JSON, too: libraries send them where no one tells them.
+# Media types that may hold JSON too: libraries send them by default.
 _JSON_TOO: Final = re.compile(
     r"application/(?:json|x-json|data|octet-stream|[^/]+\+json)|text/(?:json|x-json|plain)"
 ).fullmatch
@@ -44,10 +44,10 @@ _JSON_TOO: Final = re.compile(
 
 class Decoded(NamedTuple):
     """
-    What one delivery holds.
+    The records and refusals of one delivery.
 
-    Both lists are filled for a batch with bad elements; one of them otherwise. `size` is about
-    what its texts take in memory, in bytes. `near_misses` are names that resemble a field.
+    Both lists are filled for a batch with bad elements; otherwise one is. `size` estimates the
+    memory that its texts take, in bytes. `near_misses` are names that resemble a field.
     """
 
     records: list[Record]
@@ -57,7 +57,7 @@ class Decoded(NamedTuple):
 
 
 class _Envelope(NamedTuple):
-    """What a body inherits from around it; of the identities the first that is there counts."""
+    """Defaults for a body that omits them; the first identity present wins (`_identity`)."""
 
     topic: Topic
     routing_key: bytes
@@ -71,10 +71,9 @@ class _Envelope(NamedTuple):
 
 def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool = False) -> Decoded:
     """
-    Return the records that a delivery carries, and what of it has to be refused.
+    Return the records and the refusals of a delivery.
 
-    Never raises: whatever the bytes are, they are a record or a refusal. The records are
-    `packed` where their JSON is wanted `as_text`.
+    Never raises: any bytes become records or refusals. With `as_text` the records are `packed`.
     """
     try:
         decoded = _decode(delivery, topic, received_at)
@@ -88,13 +87,13 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
         return decoded
     except Refused as refused:
         return Decoded([], [Refusal(refused.reason, refused.error)], len(delivery.body))
-    except Exception as error:  # noqa: BLE001 - the edge of a message: the queue must go on
+    except Exception as error:  # noqa: BLE001 - the edge of a message: it must not stop the queue
         fault = f"the recorder failed on it: {type(error).__name__}"
         return Decoded([], [Refusal(Reason.INTERNAL, fault)], len(delivery.body))
 
 
 def smuggled(delivery: Delivery, topic: Topic) -> Decoded | None:
-    """Return the refusal of a delivery that came to its queue past the rights of its publisher."""
+    """Return the refusal of a delivery that bypassed the topic permissions, else None."""
     if not is_smuggled(delivery.exchange, delivery.routing_key, (topic.binding,)):
         return None
     error = (
@@ -141,7 +140,7 @@ def _is_array(body: bytes) -> bool:
 
 
 def is_large(delivery: Delivery) -> bool:
-    """Say whether decoding a delivery, or a few like it, would hold up everyone else."""
+    """Return whether decoding a delivery, or a few like it, would block the event loop too long."""
     body = delivery.body
     if len(delivery.header) + len(body) > _LARGE:
         return True
@@ -156,13 +155,13 @@ def is_large(delivery: Delivery) -> bool:
 
 
 def _size(text: bytes) -> int:
-    """Return how much the strings of a text may take: four bytes a character if one needs them."""
+    """Return the most memory that its strings may take: 4 bytes a character if one needs them."""
     is_wide = len(text) > _SMALL and (not text.isascii() or b"\\u" in text)
     return 4 * len(text) if is_wide else len(text)
 
 
 def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | None:
-    """Return the element of a batch message that a record was decoded from, None for no batch."""
+    """Return the batch element that a record was decoded from, None if it was in no batch."""
     if record.position is None:
         return None
     known = properties.decode(delivery.header)
@@ -173,15 +172,15 @@ def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | No
     return Element(piece, _as_property(record.message_id), _JSON)
 
 
-# A batch may be refused element by element: taken apart anew for each of ten thousand it
-# would keep everybody waiting for minutes.
+# A batch may be refused element by element: splitting it again for each of ten thousand would
+# hold up all other work for minutes.
 @lru_cache(maxsize=1)
 def _pieces(body: bytes, encoding: str | None, max_bytes: int) -> list[bytes]:
     return split_array(unpacked(body, encoding, max_bytes))
 
 
 def _as_property(identity: str | None) -> str | None:
-    """Return an identity that fits a short string; a longer one is in the body, or is lost."""
+    """Return an identity if it fits a short string; a longer one is in the body, or is lost."""
     fits = identity is not None and len(identity.encode()) <= _MAX_PROPERTY
     return identity if fits else None
 
@@ -203,7 +202,7 @@ def _media_type(content_type: str | None) -> str:
     """
     Return the media type without parameters; JSON is UTF-8 whatever they say (RFC 8259, 8.1).
 
-    It is JSON's own where another may be JSON as well: the body will show it.
+    A type that may hold JSON counts as JSON: the body decides.
     """
     if content_type is None:
         return _JSON
@@ -215,14 +214,14 @@ def _media_type(content_type: str | None) -> str:
 
 def _parse(text: bytes, kind: Kind) -> Any:
     document = parse(text)
-    # Read again only where there may be a cost; an escape could hide its name.
+    # Parsed again only if a cost may be present; an escape could hide its name.
     if kind is Kind.TURN and (b"ost" in text or b"OST" in text or b"\\u" in text):
         _keep_costs(document, parse_decimals(text))
     return document
 
 
 def _keep_costs(document: Any, exact: Any) -> None:
-    """Put each `cost_usd` back as it was written: a double would round it."""
+    """Restore each `cost_usd` as it was written: a double would round it."""
     if isinstance(document, list):
         for element, exact_element in zip(document, exact, strict=True):
             _keep_costs(element, exact_element)
@@ -247,7 +246,7 @@ def _record(document: Any, envelope: _Envelope) -> Record:
     kind = topic.kind
     validate, known, silent = _VALIDATE[kind]
     whole = document
-    # A cluster may have no name; where the key names it, an empty name says nothing else.
+    # A cluster may be unnamed: an empty name counts as omitted if the routing key has one.
     is_silent = silent not in document or (kind is Kind.SNAPSHOT and document[silent] == "")
     if is_silent and (said := liberal.said_by_key(kind, routing_key).get(silent)):
         whole = {**document, silent: said}
@@ -273,10 +272,10 @@ def _record(document: Any, envelope: _Envelope) -> Record:
 
 def _eased(document: dict[str, Any], envelope: _Envelope) -> tuple[Body, Any]:
     """
-    Return the body that a document means in other words than the rules', and what it was.
+    Return the body of a document read liberally, and the original of what that changed.
 
     Raises:
-        Refused: `invalid`: it is none in any words.
+        Refused: `invalid`: it is no body in any accepted spelling.
     """
     kind = envelope.topic.kind
     eased = liberal.eased(kind, document, envelope.routing_key)
@@ -290,7 +289,7 @@ def _eased(document: dict[str, Any], envelope: _Envelope) -> tuple[Body, Any]:
 def _with_others(
     document: dict[str, Any], body: Body, envelope: _Envelope
 ) -> tuple[Body, dict[str, Any]]:
-    """Return a sound body and its unknown fields; those that are known by another name fill it."""
+    """Return a valid body and its unknown fields; another spelling of a field fills that field."""
     kind = envelope.topic.kind
     known = _VALIDATE[kind][1]
     extra = {name: value for name, value in document.items() if name not in known}
@@ -312,7 +311,7 @@ def _identity(envelope: _Envelope, body_id: str | None) -> str | None:
 
 
 def _explain(error: ValidationError) -> str:
-    """Return where and what, without the input that pydantic would repeat."""
+    """Return the field and the error, without the input that pydantic would repeat."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
@@ -323,7 +322,7 @@ _DecodeOne = Callable[[Any, _Envelope], Record]
 
 
 def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
-    """Decode an array as a whole where it is sound, and one by one where it is not."""
+    """Decode an array as a whole if every element is valid, else element by element."""
     try:
         elements = _parse(text, envelope.topic.kind)
     except Refused:
@@ -379,7 +378,7 @@ def _as_message(piece: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> El
 
 
 def _is_event(piece: bytes) -> bool:
-    """Say whether an element of an array calls itself a CloudEvent."""
+    """Return whether an element of an array claims to be a CloudEvent."""
     try:
         element = json.loads(piece)
     except (ValueError, RecursionError):
@@ -388,7 +387,7 @@ def _is_event(piece: bytes) -> bool:
 
 
 def _own_id(piece: bytes) -> str | None:
-    """Return the identity that an element gives itself, as far as it can be read."""
+    """Return the `id` of an element, None if it cannot be read or does not fit a property."""
     try:
         element = json.loads(piece)
         own = element.get("id") if isinstance(element, dict) else None

@@ -1,9 +1,9 @@
 """
-What a dead letter is, and how it becomes the message again that it was.
+Dead letters: reading them, and restoring the original message for a replay.
 
-The recorder says why in `x-recorder-reason`; where that is missing the broker itself gave the
-message up, and says why in headers of its own. Either may have been written by anybody, so
-nothing here is trusted to say where a message goes.
+The recorder gives the reason in `x-recorder-reason`; without it, the broker dead-lettered the
+message and gives the reason in its own headers. Any publisher may have written either, so no
+header is trusted to say where a message goes.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from jarvis_recorder.wire.unpacking import unpacked
 
 REPLAYS: Final = "x-recorder-replays"
 _OURS: Final = "x-recorder-"
-# What a message keeps: who had published it, and how often it was replayed.
+# Kept for a replay: the original user and expiration.
 _KEPT: Final = frozenset(("x-recorder-user-id", "x-recorder-expiration"))
-# What the broker adds each time, and would take for the message's own history.
+# Added by the broker each time; in a replay it would take them for the message's own history.
 _OF_BROKER: Final = ("x-death", "x-first-death-", "x-last-death-")
-# More routing keys, by which the rights of who replays would carry a letter anywhere.
+# More routing keys: with the permissions of the replaying user they could lead anywhere.
 _ROUTES: Final = frozenset(("CC", "BCC"))
 _COUNTERS: Final = frozenset(("x-delivery-count", "x-acquired-count"))
 _ID_LENGTH: Final = 12
@@ -37,10 +37,10 @@ class DeadLetter:
     """
     A dead letter without its body.
 
-    `id` is made of the message itself, so it is the same at each look; letters that are alike
-    to the last byte share one. `reason` is one of `Reason`, or of the broker: `expired`,
-    `rejected`, `delivery_limit`, `maxlen`; `unknown` where nobody says. `replays` counts how
-    often it was replayed before and came back.
+    `id` is a digest of the message, so it never changes; dead letters that are identical to
+    the last byte share one. `reason` is one of `Reason`, or of the broker: `expired`,
+    `rejected`, `delivery_limit`, `maxlen`; `unknown` if none is given. `replays` counts the
+    earlier replays after which it came back.
     """
 
     id: str
@@ -56,7 +56,7 @@ class DeadLetter:
 
 
 class ReplayMessage(NamedTuple):
-    """What is published to replay a letter."""
+    """The message that is published to replay a dead letter."""
 
     routing_key: str
     properties: bytes
@@ -64,7 +64,7 @@ class ReplayMessage(NamedTuple):
 
 
 def read_dead_letter(delivery: Delivery) -> DeadLetter:
-    """Return what a dead letter says of itself; never raises, whatever its bytes are."""
+    """Return the description of a dead letter; never raises, whatever its bytes are."""
     try:
         found = properties.headers(delivery.header)
         others = properties.others(delivery.header)
@@ -88,7 +88,7 @@ def read_dead_letter(delivery: Delivery) -> DeadLetter:
 
 
 def reset_delivery_count(delivery: Delivery) -> bytes:
-    """Return the properties of the same letter, with the broker's count of returns gone."""
+    """Return the properties of a dead letter without the broker's delivery counters."""
     try:
         return properties.with_headers(delivery.header, {}, dropped=_COUNTERS.__contains__)
     except Refused:
@@ -96,16 +96,16 @@ def reset_delivery_count(delivery: Delivery) -> bytes:
 
 
 def topic_of(delivery: Delivery) -> Topic | None:
-    """Return the topic that a letter had come by, None where it is none of the recorder's."""
+    """Return the topic of the queue that a dead letter came from, None if it has none."""
     return _BY_QUEUE.get(delivery.routing_key.decode("utf-8", "replace"))
 
 
 def to_message(delivery: Delivery, topic: Topic, body: bytes | None = None) -> ReplayMessage:
     """
-    Return the message that the letter was, to be published to `jarvis` like any other.
+    Return the original message, to be published to `jarvis` like any other.
 
-    With its identity, so that what was recorded meanwhile is not stored twice, and with a
-    count of its replays. A new `body` is not packed.
+    It keeps its identity, so a message recorded meanwhile is not stored twice, and it counts
+    its replays. A new `body` is uncompressed.
     """
     letter = read_dead_letter(delivery)
     key = letter.routing_key if _is_bound(letter.routing_key, topic) else _any_key(topic)
@@ -119,7 +119,7 @@ def to_message(delivery: Delivery, topic: Topic, body: bytes | None = None) -> R
 
 
 def validate_replay(delivery: Delivery, topic: Topic, message: ReplayMessage, now: int) -> Decoded:
-    """Return what recording would make of a message; `now` is in microseconds."""
+    """Return the records or refusals that a message would become; `now` is in microseconds."""
     # A content header begins with class, weight and body size.
     head = delivery.header[:4] + len(message.body).to_bytes(8, "big")
     return decode(
@@ -137,7 +137,7 @@ def validate_replay(delivery: Delivery, topic: Topic, message: ReplayMessage, no
 
 
 def readable_body(delivery: Delivery, most: int) -> bytes:
-    """Return the body unpacked, as it came where it cannot be or would be larger than `most`."""
+    """Return the body `unpacked`, or as it came if that fails or exceeds `most` bytes."""
     try:
         encoding = properties.others(delivery.header).get("content_encoding")
         return unpacked(delivery.body, encoding, most)
@@ -169,7 +169,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _is_bound(routing_key: str, topic: Topic) -> bool:
-    # Whoever wrote it could have named any key; and U+FFFD stands for what was no text.
+    # Any publisher could have written this key; U+FFFD marks bytes that were not UTF-8.
     return is_bound(routing_key.encode(), topic.binding) and "\ufffd" not in routing_key
 
 
@@ -178,7 +178,7 @@ def _any_key(topic: Topic) -> str:
 
 
 def _is_dead_letter_header(name: str) -> bool:
-    """Say whether a header was added when the message died, or would carry it elsewhere now."""
+    """Return whether a header was added by dead-lettering, or would route the replay elsewhere."""
     if name.startswith(_OURS):
         return name not in _KEPT
     return name in _COUNTERS or name in _ROUTES or name.startswith(_OF_BROKER)

@@ -1,11 +1,11 @@
 """
-What common publishers send, in the words of the rules for a body.
+Common publishers' spellings of a body, translated to the form the rules accept.
 
-The rules in `records` are the form to write. What they refuse is read here once more: names in
-another capitalisation, other words for a severity or a role, numbers as texts, contents in
-parts, tokens as the makers of models count them. Nothing is guessed: a value that names no
-kind and no instant stays as it is, and the rules refuse it. Whatever is changed here is kept
-as it was written in the record's `extra`.
+The rules in `records` are the form to write. A body that they refuse is read here again: names
+in another capitalisation, other words for a severity or a role, numbers as texts, contents in
+parts, token counts as model vendors name them. Nothing is guessed: a value that names no kind
+and no instant stays as it is, and the rules refuse it. Whatever is changed here is kept as it
+was written in the record's `extra`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ _ROLES: Final = {
 _TYPES: Final = {word: word for word in get_args(EventType)}
 _SOURCES: Final = {word: word for word in get_args(Source)}
 
-# What makers of models call it, without regard to capitals and underscores.
+# Model vendors' names for it, without capitals and underscores.
 _INPUT: Final = frozenset(
     ("prompttokens", "inputtokens", "prompttokencount", "inputtokencount", "promptevalcount")
 )
@@ -52,7 +52,7 @@ _OUTPUT: Final = frozenset(
 )
 _TOTAL: Final = frozenset(("totaltokens", "totaltokencount"))
 _USAGES: Final = frozenset(("usage", "usagemetadata", "tokenusage"))
-# What often stands for a field, and might mean something else: counted and logged, not taken.
+# Names often meant for a field, but ambiguous: counted and logged, not taken.
 _NEAR: Final = {
     Kind.EVENT: {
         "host": "node", "hostname": "node", "nodename": "node", "instance": "node",
@@ -77,11 +77,11 @@ _MOST_SETS_REMEMBERED: Final = 256
 # Of more names than these no one reads what they resemble.
 _NAMES_LOOKED_AT: Final = 64
 _TURN: Final = BODIES[Kind.TURN].fields
-_KEYS: Final = 2  # words in front of what a routing key says: cluster.event, chat.turn
+_KEYS: Final = 2  # words of a routing key in front of its fields: cluster.event, chat.turn
 
 
 class NearMiss(NamedTuple):
-    """A name in `extra` that resembles a field which was left empty, and of how many records."""
+    """A name in `extra` that resembles a field left empty, and the number of records with it."""
 
     field: str
     name: str
@@ -90,7 +90,7 @@ class NearMiss(NamedTuple):
 
 @lru_cache(maxsize=512)
 def said_by_key(kind: Kind, routing_key: bytes) -> Mapping[str, str]:
-    """Return the fields that a routing key speaks for, where a body is silent (docs/protocol.md)."""
+    """Return the fields that a routing key supplies where a body omits them (docs/protocol.md)."""
     if not is_bound(routing_key, _BINDINGS[kind]) or b"\0" in routing_key:
         return {}
     words = routing_key.decode("utf-8", "replace").split(".")[_KEYS:]
@@ -111,9 +111,9 @@ def _known(found: Mapping[str, str | None]) -> Mapping[str, str]:
 
 def eased(kind: Kind, document: Document, routing_key: bytes) -> Document:
     """
-    Return a body in the words of the rules, as far as it names what they know.
+    Return a body in the form the rules accept, as far as it can be translated.
 
-    `document` is left as it is. Fields that it has are never filled from elsewhere.
+    `document` is not changed. Fields that it has are never filled from elsewhere.
     """
     found = {name: value for name, value in document.items() if value is not None}
     _take_other_names(kind, found)
@@ -130,7 +130,7 @@ def eased(kind: Kind, document: Document, routing_key: bytes) -> Document:
 
 
 def changed(kind: Kind, document: Document, eased_document: Document) -> Document:
-    """Return what of a body is not kept in its fields as it was written."""
+    """Return the entries of a body that its fields do not keep as they were written."""
     known = BODIES[kind].fields
     return {
         name: value
@@ -191,7 +191,7 @@ def has_other_names(kind: Kind, unknown: Document) -> bool:
 
 
 def name_of_cost(document: Document) -> str | None:
-    """Return the name of a turn's cost where it is spelt otherwise, and a fraction that is one."""
+    """Return a turn's other spelling of `cost_usd` if its value is a fraction in range."""
     for name in islice(document, _NAMES_LOOKED_AT):
         if name not in _TURN and _field_of(Kind.TURN, name) == "cost_usd":
             cost = document[name]
@@ -202,9 +202,9 @@ def name_of_cost(document: Document) -> str | None:
 
 def near_misses(records: Sequence[Record]) -> Sequence[NearMiss]:
     """
-    Return the names that resemble a field which stayed empty: of each field the first.
+    Return the names that resemble a field left empty: of each field the first.
 
-    They are in `extra` and lost to no one; but what asks for the field will not find them.
+    They are kept in `extra`, but a query by the field will not find them.
     """
     found: dict[str, NearMiss] = {}
     for record in records:
@@ -226,12 +226,12 @@ def _is_empty(record: Record, field: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Return a name without what spellings differ in: sessionId, session-id, Session_ID."""
+    """Return a name in the form its spellings share: sessionId, session-id, Session_ID."""
     return "".join(filter(str.isalnum, name[:_LONGEST_NAME])).lower()
 
 
 def _field_of(kind: Kind, name: str) -> str | None:
-    """Return the field whose name is spelt otherwise here."""
+    """Return the field that a name is another spelling of, if any."""
     return _BY_PLAIN_NAME[kind].get(_plain(name)) if len(name) <= _LONGEST_NAME else None
 
 
@@ -241,7 +241,7 @@ def _is_usage(name: str) -> bool:
 
 
 def _resembled(kind: Kind, name: str) -> str | None:
-    """Return the field that a name was meant for, as far as one can tell."""
+    """Return the field that a name was probably meant for, if any."""
     if name in BODIES[kind].fields:
         return None
     plain = _plain(name)
@@ -257,7 +257,7 @@ def _resembled(kind: Kind, name: str) -> str | None:
 
 
 def _spellings(plain: str) -> Iterator[str]:
-    """Yield a word, and it less each one letter: two that share any differ in one at most."""
+    """Yield a word, and it without each letter in turn: words one letter apart share one."""
     yield plain
     for at in range(len(plain)):
         yield plain[:at] + plain[at + 1 :]
@@ -270,7 +270,7 @@ def _take_other_names(kind: Kind, found: Document) -> None:
 
 
 def _take_message(found: Document) -> None:
-    """Take role, content and tool calls from an answer of a model as it is (Ollama, OpenAI)."""
+    """Take role, content and tool calls from a model's raw response (Ollama, OpenAI)."""
     message = found.get("message")
     match found.get("choices"):
         case [{"message": dict(first)}, *_]:
@@ -284,7 +284,7 @@ def _take_message(found: Document) -> None:
 
 
 def _take_content(found: Document) -> None:
-    """Take a content in parts, or none next to tool calls, as a text."""
+    """Turn a content in parts into a text; a missing one next to tool calls becomes empty."""
     content = found.get("content", found.get("parts"))
     if isinstance(content, list | dict):
         texts: list[str] = []
@@ -302,12 +302,12 @@ def _take_content(found: Document) -> None:
 
 _INSTEAD_OF_CONTENT: Final = ("tool_calls", "function_call", "functionCall", "audio")
 _CALLS: Final = frozenset(("tool_use", "server_tool_use", "function_call", "tool-call"))
-# What a model thinks is no part of what it says.
+# A model's reasoning is no part of its content.
 _THOUGHTS: Final = frozenset(("thinking", "redacted_thinking", "reasoning"))
 
 
 def _read_parts(part: Any, texts: list[str], calls: list[Any]) -> bool:
-    """Gather what of a content is text, in its order; say whether it is one at all."""
+    """Gather the texts and calls of a content in order; return whether it is one at all."""
     match part:
         case str():
             texts.append(part)
@@ -389,7 +389,7 @@ def _text(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Return a whole number of a text, or of what JavaScript makes of one."""
+    """Return the whole number of a text, or of the float that JavaScript makes of one."""
     if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdecimal():
         return int(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -410,7 +410,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "output_tokens": _whole,
 }
 _BINDINGS: Final = {topic.kind: topic.binding for topic in TOPICS}
-# An `ID` of some device's own would make one of many messages.
+# As an identity, a device's own `ID` would make many messages one.
 _BY_PLAIN_NAME: Final = {
     kind: {_plain(name): name for name in rules.fields if name != "id"}
     for kind, rules in BODIES.items()

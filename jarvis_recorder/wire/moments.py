@@ -1,4 +1,4 @@
-"""Moments as people and JSON spell them: aware datetimes, RFC 3339 on the wire, or since 1970."""
+"""Times in params and results: aware datetimes, in JSON RFC 3339 or a number since 1970."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -17,7 +17,7 @@ def _moment(value: Any) -> datetime:
 
 
 def format_moment(moment: datetime) -> str:
-    """Return a moment as RFC 3339 in UTC with microseconds."""
+    """Return a time as RFC 3339 in UTC with microseconds."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
@@ -27,7 +27,7 @@ Moment = Annotated[
     PlainSerializer(format_moment, when_used="json"),
     Field(description="RFC 3339, with an offset", json_schema_extra={"format": "date-time"}),
 ]
-"""A moment in time; microseconds count, and it always goes out in UTC."""
+"""An aware time with microseconds; it is always written in UTC."""
 
 GIVEN_SCHEMA: Final = {
     "anyOf": [
@@ -41,7 +41,7 @@ GIVEN_SCHEMA: Final = {
     ],
     "description": "RFC 3339, with an offset; or seconds, ms, µs or ns since 1970, by magnitude",
 }
-"""What `GivenMoment` takes, but for other spellings of RFC 3339."""
+"""The schema of `GivenMoment`, without the other spellings of RFC 3339 that it accepts."""
 
 GivenMoment = Annotated[Moment, WithJsonSchema(GIVEN_SCHEMA)]
-"""The same as a parameter, where it may be a number, too."""
+"""A `Moment` as a parameter, which may also be a number."""

@@ -1,4 +1,4 @@
-"""What the recorder announces on its own account, once it is committed."""
+"""Notifications that the recorder publishes once a change is committed."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -25,7 +25,7 @@ class ChangedPreference:
 
 
 class Notification(NamedTuple):
-    """One kind of announcement: its routing key, its body, and when there is one."""
+    """One kind of notification: its routing key, its body and its occasion."""
 
     routing_key: str
     body: type[Any]

@@ -1,8 +1,8 @@
 """
-What is recorded: the bodies that publishers send, and the record that is stored.
+The bodies that publishers send, and the record that is stored.
 
 The classes are the single source of the rules for a body: they validate it and they
-make the JSON Schemas in `schemas/`.
+generate the JSON Schemas in `schemas/`.
 """
 
 import re
@@ -23,7 +23,7 @@ _ZERO: Final = re.compile(r"-?0{1,30}(\.0{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASC
 
 
 def _instant(value: Any) -> Any:
-    """Return the instant of a text in RFC 3339; another spelling's error says which part is wrong."""
+    """Return the instant of an RFC 3339 text; the error for any other names the wrong part."""
     if isinstance(value, str):
         try:
             return parse_strictly(value)
@@ -35,7 +35,7 @@ def _instant(value: Any) -> Any:
 
 
 def _decimal(value: Any) -> Any:
-    """Accept a number or its text; a magnitude that no one means is refused before it is written out."""
+    """Accept a number or its text; refuse an absurd magnitude before it is written out."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return value
     if isinstance(value, str) and _DECIMAL(value) is None and _ZERO(value) is None:
@@ -92,10 +92,10 @@ Cost = Annotated[
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Body:
     """
-    What all bodies share.
+    The fields that all bodies share.
 
     Dataclasses with slots, because thousands are alive at once: as models they took twice
-    the time to make and most of the memory.
+    the time to create and most of the memory.
     """
 
     id: Annotated[
@@ -166,12 +166,12 @@ class Record(NamedTuple):
     """
     A body with the envelope that all kinds share.
 
-    `timestamp` is in microseconds since the epoch. It is `stamped` when the body named no
-    time of its own: then identity alone tells two messages apart. `extra` holds what the
-    sender added to the fields known here, an object or nothing. `position` is its place in a
-    batch message.
+    `timestamp` is in microseconds since the epoch. The record is `stamped` if the body gave no
+    time: then only the identity tells two messages apart. `extra` holds the fields that the
+    sender added to the known ones, an object or nothing. `position` is its index in a batch
+    message.
 
-    What may be any JSON is bytes where it is `packed`: JSON text in UTF-8.
+    In a `packed` record the fields that may be any JSON are bytes: JSON text in UTF-8.
     """
 
     kind: Kind
@@ -188,15 +188,15 @@ _OPEN: Final = {Kind.EVENT: "details", Kind.SNAPSHOT: "snapshot", Kind.TURN: "to
 
 def packed(record: Record) -> Record:
     """
-    Return a record that was made a moment ago with what may be any JSON as text.
+    Return a newly decoded record with its fields that may be any JSON as text.
 
-    As objects it would take up to thirty times as much for as long as the record waits.
+    As objects they would take up to thirty times as much memory while the record waits.
     """
     kind, message_id, timestamp, stamped, body, extra, position = record
     field = _OPEN[kind]
     value = getattr(body, field)
     if value is not None:
-        # In its place: to make another body would mean to validate it again.
+        # In place: creating another body would validate it again.
         object.__setattr__(body, field, to_json(value))
     if extra is None:
         return record

@@ -1,4 +1,4 @@
-"""Why a message cannot be recorded."""
+"""Refusals of messages that cannot be recorded, and their reasons."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Element(NamedTuple):
 
 class Refusal(NamedTuple):
     """
-    One thing that cannot be recorded, and why.
+    A message, or one element of it, that cannot be recorded.
 
     `error` is for people: it says where, and never repeats a value of the message.
     Without an `element` the whole message is refused.
@@ -39,7 +39,7 @@ class Refusal(NamedTuple):
 
 
 class Refused(Exception):
-    """Carries the reason from where it is found to where the refusal is made."""
+    """The reason for a refusal, raised by the check that found it."""
 
     def __init__(self, reason: Reason, error: str) -> None:
         super().__init__(error)

@@ -3,8 +3,8 @@ JSON as strict as a database needs it.
 
 RFC 8259 leaves much to the reader: which of two equal keys wins, what a lone surrogate means.
 Readers differ (Python keeps the last of two keys, SQLite the first), so whatever they could
-differ on is refused, as RFC 7493 (I-JSON) advises. Two things are taken all the same, because
-sound programs send them: a byte order mark, and integers of any size, kept digit by digit.
+differ on is refused, as RFC 7493 (I-JSON) advises. Two things are accepted, because
+common programs send them: a byte order mark, and integers of any size, kept digit by digit.
 """
 
 import json
@@ -22,7 +22,7 @@ MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 250_000
 MAX_KEYS: Final = 30_000
 _WINDOW: Final = 256 * 1024
-# What may split an escape: a run of backslashes, and the character behind it.
+# An escape that no window may split: a run of backslashes, and the next character.
 _ESCAPE: Final = re.compile(rb"\\*.?", re.DOTALL)
 _KEY: Final = re.compile(rb'"([^"]*)"\s*:')
 _LONGEST_NAME: Final = 64
@@ -38,8 +38,8 @@ def parse(text: bytes) -> Any:
     mark in front is skipped (RFC 8259, 8.1).
 
     Raises:
-        Refused: `too_large` where it would become too much in memory, `not_json` where the
-            text is no JSON at all, else `invalid`.
+        Refused: `too_large` if it would take too much memory, `not_json` if the text is no
+            JSON at all, else `invalid`.
     """
     require_few_values(text)
     try:
@@ -52,7 +52,7 @@ def parse(text: bytes) -> Any:
 
 
 def _without_mark(text: bytes, error: ValueError) -> Any:
-    """Read a text that failed again, past its byte order mark; no text without one pays for it."""
+    """Parse a failed text again without its byte order mark; a text without one pays nothing."""
     if not text.startswith(BYTE_ORDER_MARK):
         raise _refused(text, str(error)) from None
     text = text[len(BYTE_ORDER_MARK) :]
@@ -64,11 +64,11 @@ def _without_mark(text: bytes, error: ValueError) -> Any:
 
 def require_few_values(text: bytes) -> None:
     """
-    Refuse a text that would become too much in memory, before anything is made of it.
+    Refuse a text that would take too much memory, before it is parsed.
 
-    As objects JSON takes up to thirty times its text, so that a bound on bytes is none. Ten
-    thousand guests of 25 values each fit; four million values would take hundreds of megabytes,
-    and Python's lock for seconds. So would keys that differ, each being made and looked up.
+    As objects JSON takes up to thirty times its text, so a limit on bytes is not enough. Ten
+    thousand guests of 25 values each fit; four million values would take hundreds of megabytes
+    and hold Python's lock for seconds. So would many different keys, each created and looked up.
 
     Raises:
         Refused: `too_large`.
@@ -76,7 +76,7 @@ def require_few_values(text: bytes) -> None:
     if len(text) <= MAX_KEYS:
         return
     if _commas_and_openings(text) > MAX_VALUES:
-        # Strings may be full of commas. Those are found only where it matters.
+        # Strings may be full of commas: they are skipped only if that may decide.
         values = sum(map(_commas_and_openings, _between_strings(text)))
         if values > MAX_VALUES:
             raise Refused(Reason.TOO_LARGE, f"more than {MAX_VALUES} values")
@@ -85,12 +85,12 @@ def require_few_values(text: bytes) -> None:
 
 
 def _commas_and_openings(text: bytes) -> int:
-    """Count what the values of a text cannot outnumber by more than one."""
+    """Count commas and openings; a text has at most one value more than these."""
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _between_strings(text: bytes) -> Iterator[bytes]:
-    """Yield what of a text is in no string, window by window."""
+    """Yield the parts of a text that are outside of strings, window by window."""
     inside = position = 0
     while position < len(text):
         escape = _ESCAPE.match(text, position + _WINDOW)
@@ -153,10 +153,10 @@ def _bad(leaf: Any) -> bool:
 
 def _path_to_bad(document: Any) -> str:
     """
-    Return where the first bad key or value is, depth first.
+    Return the path of the first bad key or value, depth first.
 
-    Only the way down is kept while searching: a path written out for each of a few million
-    values would keep everybody else waiting for seconds.
+    Only the current path is kept while searching: one written out for each of a few million
+    values would hold up all other work for seconds.
     """
     way: list[Iterator[tuple[str, Any]]] = [_parts(document)]
     names: list[str] = []
@@ -174,14 +174,14 @@ def _path_to_bad(document: Any) -> str:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a value holds, each with the last part of its path."""
+    """Yield the keys and values in a value, each with the last part of its path."""
     if isinstance(value, list):
         for number, item in enumerate(value):
             yield f"[{number}]", item
     elif isinstance(value, dict):
         for number, (key, item) in enumerate(value.items()):
             yield f"(key {number})", key
-            # A key is named only as a plain word: whatever else it holds is the sender's.
+            # A key is named only if it is a plain word: any other may hold the sender's data.
             plain = len(key) <= _LONGEST_NAME and key.isidentifier()
             yield f".{key}" if plain else f".(key {number})", item
 
@@ -196,7 +196,7 @@ def _refused(text: bytes, parser_error: str) -> Refused:
 
 
 def _is_grammatical(text: bytes) -> bool:
-    """Whether the text is JSON by its grammar, however deep, large or ambiguous."""
+    """Return whether the text is JSON by its grammar, however deep, large or ambiguous."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
@@ -215,7 +215,7 @@ def split_array(text: bytes) -> list[bytes]:
     """
     Return the bytes of each element of a JSON array, read leniently.
 
-    For a batch that does not parse as a whole: each element is then judged by itself.
+    For a batch that does not parse as a whole: each element is then decoded by itself.
 
     Raises:
         Refused: The text is no array, no JSON even leniently read, or too much of it.

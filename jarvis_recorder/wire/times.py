@@ -10,7 +10,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
 LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
-# RFC 3339, section 5.6; `datetime.fromisoformat` alone takes much of ISO 8601 besides.
+# RFC 3339, section 5.6; `datetime.fromisoformat` alone also accepts much of ISO 8601.
 _DATE_TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
 _WITH_OFFSET: Final = re.compile(_DATE_TIME + r"(?:Z|[+-][0-9]{2}:[0-5][0-9])").fullmatch
 # The same in the spellings of common programs: day, hour and minute, second, fraction, offset.
@@ -28,7 +28,7 @@ _NUMBER: Final = re.compile(r"[0-9]{9,19}(?:\.[0-9]{1,9})?").fullmatch
 EPOCH_RANGES: Final = (
     (10**8, 10**10), (10**12, 10**13), (10**15, 10**16), (10**18, 10**19),
 )  # fmt: skip
-"""What numbers count seconds, milliseconds, microseconds, nanoseconds since 1970."""
+"""The numbers read as seconds, milliseconds, microseconds, nanoseconds since 1970."""
 _ONE_SECOND: Final = 1_000_000
 _ONE_DAY: Final = 86_400 * _ONE_SECOND
 _A_TIME: Final = "a time must be RFC 3339, such as 2026-01-31T08:00:00Z"
@@ -43,17 +43,17 @@ def parse_rfc3339(text: str) -> int:
     as POSIX time has it.
 
     Raises:
-        ValueError: No time, no such day, or no offset: it names no instant. Says which part.
+        ValueError: It is no time, names no real day or has no offset; the text says which.
     """
     return parse_strictly(text if _WITH_OFFSET(text) else _respelt(text))
 
 
 def parse_strictly(text: str) -> int:
     """
-    Return the instant of a time that is spelt as RFC 3339 has it.
+    Return the instant of a time that is written as RFC 3339 requires.
 
     Raises:
-        ValueError: It is spelt otherwise, or names no instant.
+        ValueError: It is written otherwise, or names no instant.
     """
     if _WITH_OFFSET(text) is None:
         text = text.upper().replace(" ", "T", 1)
@@ -70,10 +70,10 @@ def parse_strictly(text: str) -> int:
 
 def parse_instant(value: Any) -> int:
     """
-    Return the instant that a text or a number means: one since 1970 by its magnitude.
+    Return the instant of a text, or of a number since 1970 by its magnitude.
 
     Raises:
-        ValueError: It names none. Says which part is wrong.
+        ValueError: It names no instant; the text says which part is wrong.
     """
     if isinstance(value, str):
         if not _NUMBER(value):
@@ -92,10 +92,10 @@ def parse_instant(value: Any) -> int:
 
 def from_epoch(number: float | Decimal) -> int | None:
     """
-    Return the instant that a number means in the unit that its magnitude tells, None for none.
+    Return the instant of a number, its unit implied by its magnitude, None if it implies none.
 
-    Each unit reaches to 2286. What lies between them is some other number: 20260131 and
-    202601310800 are days and minutes as people write them, a small one counts from a start.
+    Each unit reaches to 2286. A number between two units is no time since 1970: 20260131 and
+    202601310800 are a day and a minute in digits, a small one counts from a program's start.
     """
     # A double is not quite the fraction that was written; a decimal is, and digits are cut off.
     whole = round if isinstance(number, float) else int
@@ -112,7 +112,7 @@ def from_epoch(number: float | Decimal) -> int | None:
 
 
 def _respelt(text: str) -> str:
-    """Return a time in RFC 3339's spelling with capitals."""
+    """Return a time rewritten as RFC 3339 in capitals."""
     # U+2212 is the minus sign of ISO 8601.
     spelt = _SPELT(text.strip().upper().replace("\u2212", "-"))
     if spelt is None:
@@ -157,13 +157,13 @@ def _wrong_part(text: str) -> str:
 
 
 def to_micros(moment: datetime) -> int:
-    """Return an aware moment as microseconds since the epoch, exactly."""
+    """Return an aware datetime as microseconds since the epoch, exactly."""
     since = moment - EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def to_datetime(micros: int) -> datetime:
-    """Return the aware UTC moment that `to_micros` came from."""
+    """Return the aware datetime in UTC; the inverse of `to_micros`."""
     return EPOCH + timedelta(microseconds=micros)
 
 

@@ -1,4 +1,4 @@
-"""The one table of what is recorded: which binding feeds which queue and what it may hold."""
+"""The one table of topics: the kind, queue, binding and size limit of each."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -17,7 +17,7 @@ MIB: Final = 1024 * 1024
 
 
 class Kind(StrEnum):
-    """What a recorded message is about."""
+    """The kinds of recorded messages."""
 
     EVENT = "event"
     SNAPSHOT = "snapshot"
@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 
 class Topic(NamedTuple):
-    """One stream of records; `max_bytes` bounds a body, packed and unpacked alike."""
+    """One stream of records; `max_bytes` limits a body, compressed and decompressed alike."""
 
     kind: Kind
     queue: str
@@ -42,7 +42,7 @@ TOPICS: Final = (
 
 @lru_cache(maxsize=256)
 def is_bound(routing_key: bytes, binding: str) -> bool:
-    """Say whether a binding that ends in `.#`, as all of them do, takes in a routing key."""
+    """Return whether a binding that ends in `.#`, as all of them do, matches a routing key."""
     prefix = _prefix(binding)
     return routing_key.startswith(prefix) or routing_key == prefix[:-1]
 
@@ -54,11 +54,11 @@ def _prefix(binding: str) -> bytes:
 
 def is_smuggled(exchange: bytes, routing_key: bytes, bindings: Iterable[str]) -> bool:
     """
-    Say whether a message came from `jarvis` to a queue by another key than it was published by.
+    Return whether `jarvis` routed a message to a queue by a key other than its routing key.
 
-    RabbitMQ routes by the headers CC and BCC, too, and asks for no topic permission there.
+    RabbitMQ also routes by the headers CC and BCC, and checks no topic permission for them.
     """
-    # For each delivery: a generator would take longer than all it does.
+    # Runs for each delivery: a generator would cost more than the checks.
     for binding in bindings:
         if is_bound(routing_key, binding):
             return False

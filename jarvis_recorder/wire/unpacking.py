@@ -1,9 +1,9 @@
 """
 The property `content_encoding`, and the body without it.
 
-Publishers put two things there. A packing (RFC 9110, 8.4): gzip is unpacked. And the charset
-of a text: kombu sends `utf-8` with all its JSON, Spring `UTF-8`, and `gzip, UTF-8` where it
-packs. JSON is UTF-8 whatever they say (RFC 8259, 8.1); only a body that is not is read so.
+Publishers put a compression there (RFC 9110, 8.4; gzip is supported) and the charset of a text:
+kombu sends `utf-8` with all its JSON, Spring `UTF-8`, or `gzip, UTF-8` if it compresses. JSON is
+UTF-8 whatever they say (RFC 8259, 8.1); the charset is used only for a body that is not.
 """
 
 import re
@@ -15,15 +15,15 @@ from jarvis_recorder.wire.refusal import Reason, Refused
 from jarvis_recorder.wire.topics import MIB
 
 _GZIP_WINDOW: Final = 4_096
-# What repeats itself more than this, and is this long, is made to take room: ten thousand guests
-# whose entries of a kilobyte differ in nothing but a number become a hundredth.
+# A body that compresses better than this, and is this long, is an attack: ten thousand guests
+# whose entries of a kilobyte differ only in a number shrink to a hundredth.
 _MAX_GZIP_RATIO: Final = 200
 _GZIP_MAY_UNPACK_TO: Final = 4 * MIB
 _GZIP: Final = frozenset(("gzip", "x-gzip"))
 _AS_IT_IS: Final = frozenset(
     ("identity", "binary", "7bit", "8bit", "none", "utf-8", "utf8", "us-ascii", "ascii", "")
 )
-# Only these: Python looks for a module by any name it is given, and remembers each one it lacks.
+# Only these: Python searches for a module by any given name, and caches each missing one.
 _CHARSET: Final = re.compile(
     r"utf-?8(?:-?sig|-?bom|mb4)?|utf-?(?:16|32)(?:-?[lb]e)?|(?:iso-?)?8859-?[0-9]{1,2}"
     r"|iso-?ir-?100|latin-?[0-9]{1,2}|(?:windows|cp)-?[0-9]{3,4}|ansi-?x3\.4-?19(?:68|86)"
@@ -42,7 +42,7 @@ class _Encoding(NamedTuple):
 
 def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     """
-    Return the body without its content encoding, never unpacking more than is allowed.
+    Return the body without its content encoding, never decompressing more than allowed.
 
     Raises:
         Refused: `too_large`, `unsupported_encoding` or `undecodable`.
@@ -63,7 +63,7 @@ def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
 @lru_cache(maxsize=64)
 def _encoding(text: str) -> _Encoding:
     """
-    Return what a content encoding says.
+    Return the compression and the charset that a content encoding names.
 
     Raises:
         Refused: `unsupported_encoding`.
@@ -84,7 +84,7 @@ def _encoding(text: str) -> _Encoding:
 
 
 def _as_utf8(body: bytes, charset: str, max_bytes: int) -> bytes:
-    """Return a text in UTF-8: the one it is already, whatever it is called, where it is one."""
+    """Return a text in UTF-8: unchanged if it already is UTF-8, whatever charset it claims."""
     if not _WIDE(charset):
         try:
             body.decode()
@@ -103,10 +103,10 @@ def _as_utf8(body: bytes, charset: str, max_bytes: int) -> bytes:
 
 def _gunzip(body: bytes, max_bytes: int) -> bytes:
     """
-    Unpack every member of a gzip file (RFC 1952, 2.2) until the limit is passed.
+    Decompress every member of a gzip file (RFC 1952, 2.2) until the limit is exceeded.
 
-    In windows, because each member hands back a copy of what follows it: a body of empty
-    members would be copied as often as it has any.
+    In windows, because each member returns a copy of the bytes after it: a body of empty
+    members would be copied once for each of them.
     """
     whole = bytearray()
     member = zlib.decompressobj(wbits=31)

@@ -45,7 +45,7 @@ async def browser():
 
 
 class Seen:
-    """What a page complained of, and whom it asked."""
+    """The errors of a page, and its requests to other hosts."""
 
     def __init__(self, page, own):
         self.errors = []

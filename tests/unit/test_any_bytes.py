@@ -118,7 +118,7 @@ FIELDS = [*event(), "id", "session_id", "role", "content", "cost_usd", "tokens_u
     st.integers(0, 60),
 )
 def test_no_error_repeats_a_value(secret, content_type, topic, batched, cut):
-    """Whoever reads the dead letters' reasons need not be allowed to read the messages."""
+    """A reader of the dead letters' reasons need not be allowed to read the messages."""
     whole = {
         "specversion": "1.0", "id": "1", "source": "monitor", "data": event(), "session_id": "s",
         "role": "user", "content": "c", "snapshot": {},

@@ -1,4 +1,4 @@
-"""What the options of a command make of a question, and what becomes of the answer."""
+"""The requests that the options of a command make, and the output of their results."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What a subscriber gets to see."""
+"""The records and notifications that a subscriber gets."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a client makes before anything is sent, and of what it receives: no broker needed."""
+"""The values that a client makes to send, and those it receives: no broker needed."""
 
 import dataclasses
 import inspect

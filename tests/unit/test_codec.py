@@ -501,7 +501,7 @@ def test_an_identity_too_long_for_a_property_is_left_in_the_body(own):
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_element_sent_again_is_the_same_record(wrapped, packed):
-    """Whoever publishes a dead letter again gets what the batch would have given."""
+    """Publishing a dead letter again gives the record that the batch would have given."""
     bodies = [event(0, id="own", weight=1), event(1), event(2, timestamp=None)]
     if wrapped:
         bodies = [cloud_event(body, id=str(at)) for at, body in enumerate(bodies)]

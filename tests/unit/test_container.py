@@ -49,7 +49,7 @@ def test_ports_are_open_to_this_machine_alone():
 
 
 def test_one_waits_for_the_other():
-    """Whoever ends by himself is waited for by another, or `up --wait` would call it a failure."""
+    """A service that ends by itself has one that waits for it, or `up --wait` would fail."""
     conditions = {
         (name, other): what["condition"]
         for name, service in SERVICES.items()

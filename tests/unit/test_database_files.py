@@ -46,7 +46,7 @@ async def test_a_new_database_is_for_its_owner_only(tmp_path):
 
 
 def _is_described(name, kind, _):
-    """Whether SQLAlchemy can describe it: FTS5 keeps its words in tables of its own."""
+    """Return whether SQLAlchemy can describe it: FTS5 keeps its words in tables of its own."""
     return not (kind == "table" and name.startswith("conversations_fts"))
 
 

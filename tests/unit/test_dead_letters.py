@@ -1,4 +1,4 @@
-"""What a dead letter is, and how it becomes a message again."""
+"""Dead letters, and the messages that they become again."""
 
 from datetime import UTC, datetime
 
@@ -113,7 +113,7 @@ def test_replays_are_counted_on():
     "key", ["recorder.event.resolved", "chat.turn.user", "", "cluster.eventful"]
 )
 def test_no_letter_chooses_another_way_in_than_its_own(key):
-    """Who wrote the headers is not known: an operator's rights must not carry them anywhere."""
+    """Any publisher may have written the headers: an operator's rights must not carry them on."""
     message = to_message(letter(headers=BURIED | {"x-recorder-routing-key": key}), EVENTS)
 
     assert message.routing_key == "cluster.event.replayed"

@@ -1,4 +1,4 @@
-"""Whatever was recorded, it never acts on the terminal that shows it."""
+"""No recorded text acts on the terminal that shows it."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""What is judged to be well, and what is said where it is not."""
+"""The health checks, and their texts for each failure."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How much is in a file, and how much room it takes: at once, or exactly."""
+"""The rows in a file and the room they take, as quick estimates or exactly."""
 
 import sqlite3
 from contextlib import closing

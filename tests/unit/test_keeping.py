@@ -1,4 +1,4 @@
-"""What is kept for how long, against a second telling of the same rules."""
+"""The retention rules, against a second implementation of the same rules."""
 
 from itertools import groupby
 

@@ -1,4 +1,4 @@
-"""How a log line looks to whoever reads it."""
+"""The log lines as their readers see them."""
 
 import json
 import os

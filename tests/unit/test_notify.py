@@ -1,4 +1,4 @@
-"""What reaches a service manager, and when the pulse says what."""
+"""The messages to a service manager, and the times at which the watchdog sends each."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What `provision rabbitmq` writes, and what it leaves alone."""
+"""The files that `provision rabbitmq` writes, and those it leaves alone."""
 
 import base64
 import hashlib

@@ -416,7 +416,7 @@ def test_a_fault_arrives_as_it_was_sent(code, message, path, hint):
 
 
 def test_an_error_of_another_maker_is_a_fault_all_the_same():
-    """What `data` holds is for each server to say."""
+    """Each server defines what `data` holds."""
     for data in (None, "a text", 5, [1], {"path": None}):
         error = {"code": -32000, "message": "oh", "data": data}
         body = json.dumps({"jsonrpc": "2.0", "error": error, "id": 1}).encode()

@@ -1,4 +1,4 @@
-"""What goes over the wire is what the published schemas admit, whatever is asked or answered."""
+"""Every request and reply on the wire is valid by the published schemas."""
 
 import json
 from datetime import UTC, datetime

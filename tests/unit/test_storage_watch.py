@@ -1,4 +1,4 @@
-"""What the storage says when it is asked while there is nothing to record."""
+"""The answers of the storage when it is probed while there is nothing to record."""
 
 import asyncio
 import os

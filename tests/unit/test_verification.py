@@ -1,4 +1,4 @@
-"""What is wrong with a file is said, and where."""
+"""The reports of damage in a file, and of its place."""
 
 import sqlite3
 import zlib

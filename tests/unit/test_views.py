@@ -1,4 +1,4 @@
-"""What people see of an answer: on terminals, in pipes, and whatever was recorded."""
+"""The output of results: on terminals, in pipes, and whatever was recorded."""
 
 import json
 from dataclasses import replace

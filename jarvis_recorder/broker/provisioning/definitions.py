@@ -11,15 +11,15 @@ from jarvis_recorder.wire.topics import EXCHANGE
 
 
 def password_hash(password: str, salt: bytes) -> str:
-    """Return what RabbitMQ keeps of a password (`rabbit_password_hashing_sha256`)."""
+    """Return the hash that RabbitMQ stores of a password (`rabbit_password_hashing_sha256`)."""
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 def definitions(vhost: str, hashes: Mapping[str, str]) -> dict[str, Any]:
     """
-    Return everything that the recorder and those around it need on a broker.
+    Return all definitions that the recorder and its clients need on a broker.
 
-    `hashes` has the password hash of each role; one that has none can log in only by a client
+    `hashes` has the password hash of each role; a role without one can log in only by a client
     certificate.
     """
     return {

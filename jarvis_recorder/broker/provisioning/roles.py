@@ -1,4 +1,4 @@
-"""Who may do what on the broker: one user a role, and no right that its work does not need."""
+"""The broker's users: one for each role, with only the permissions that its work needs."""
 
 from typing import Final, NamedTuple
 
@@ -11,9 +11,9 @@ _TAILED: Final = r"^(cluster\.(event|snapshot)|chat\.turn|recorder)(\.|$)"
 
 class Role(NamedTuple):
     """
-    A user's rights, as regular expressions; `publishes` and `tails` are of keys on `jarvis`.
+    A user's permissions, as regular expressions; `publishes` and `tails` match keys on `jarvis`.
 
-    RabbitMQ lets whoever has no topic permission use any key, so every role has one.
+    RabbitMQ lets a user without a topic permission use any key, so every role has one.
     """
 
     name: str
@@ -34,7 +34,7 @@ def _named(name: str) -> str:
     return name.replace(".", r"\.")
 
 
-# A queue named by the broker is nobody else's: whoever declares it does so exclusively.
+# A queue named by the broker is private: the user that declares it does so exclusively.
 _SERVER_NAMED: Final = r"amq\.gen-.*"
 _OWN: Final = _any(
     _named(EXCHANGE), rf"{_named(RPC_EXCHANGE)}", _named(DEAD_EXCHANGE), r"jarvis\.recorder\..*"
@@ -68,9 +68,9 @@ ROLES: Final = (
     ),
     Role(
         "chat",
-        # It asks by direct reply-to, which takes no rights. With a queue of its own, bound to
-        # `jarvis` and dead-lettering to it, it could publish by any key: there RabbitMQ asks for
-        # no topic permission.
+        # It gets replies by direct reply-to, which needs no permissions. With a queue of its own,
+        # bound to `jarvis` and dead-lettering to it, it could publish by any key: RabbitMQ checks
+        # no topic permission there.
         configure=_NOTHING,
         write=_any(_named(EXCHANGE), _named(RPC_EXCHANGE)),
         read=_NOTHING,
@@ -98,8 +98,8 @@ ROLES: Final = (
     Role(
         "admin",
         configure=_any(_SERVER_NAMED, _replies("admin")),
-        # Replays dead letters through the front door, which wants the right to any key recorded,
-        # and puts them anew into their queue.
+        # Replays dead letters by publishing them to `jarvis`, which needs the permission for any
+        # key recorded, and puts them into their queue again.
         write=_any(_named(EXCHANGE), _named(RPC_EXCHANGE), _named(DEAD_EXCHANGE), _SERVER_NAMED),
         read=_any(
             _named(EXCHANGE), _named(DEAD_QUEUE), _SERVER_NAMED, _replies("admin")
@@ -113,5 +113,5 @@ ROLES: Final = (
 
 
 def permissions() -> dict[str, list[str]]:
-    """Return `rpc.permissions` for these roles: what each may ask of the recorder."""
+    """Return `rpc.permissions` for these roles: the methods that each may call."""
     return {role.name: list(role.methods) for role in ROLES if role.methods}

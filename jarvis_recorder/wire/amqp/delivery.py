@@ -1,4 +1,4 @@
-"""One message as the broker handed it over, still in its bytes."""
+"""One message as the broker delivered it, undecoded."""
 
 from typing import NamedTuple
 

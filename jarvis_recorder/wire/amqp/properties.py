@@ -1,5 +1,5 @@
 """
-The properties of an AMQP 0-9-1 message, decoded where nothing can break but the message.
+The properties of an AMQP 0-9-1 message, decoded so that an error costs only that message.
 
 A content header is class, weight, body size, two bytes of flags, then the fields whose flag
 is set, in the order of `_FIELDS` (AMQP 0-9-1, sections 2.3.5.2 and 4.2.6.1; the types inside
@@ -68,10 +68,10 @@ _OF_CLOUD_EVENTS: Final = (b"ce-", b"ce_", b"ce:", b"cloudevents")
 
 class Properties(NamedTuple):
     """
-    What the recorder reads of a message's properties.
+    The properties of a message that the recorder reads.
 
-    `timestamp` is in microseconds, None also where it names no instant. Of the `headers` the
-    texts are here, and those that may be attributes of a CloudEvent, as JSON would have them.
+    `timestamp` is in microseconds, None also if it names no instant. `headers` holds those that
+    are texts, and those that may be attributes of a CloudEvent, as their values in JSON.
     """
 
     content_type: str | None
@@ -83,11 +83,11 @@ class Properties(NamedTuple):
 
 class RequestProperties(NamedTuple):
     """
-    What a request says about its reply and its caller.
+    The properties of a request that concern its reply and its caller.
 
     `correlation_id` is the field as it came, length included: it goes back as it is.
-    `user_id` is who the broker has let publish it. `expiration_ms` is None where the request
-    has none, or one that no broker would have let in. `timestamp` is in seconds.
+    `user_id` was verified by the broker. `expiration_ms` is None if the request has none, or
+    one that no broker accepts. `timestamp` is in seconds.
     """
 
     reply_to: str | None
@@ -105,7 +105,7 @@ def decode(header: bytes) -> Properties:
     """
     Return the properties of a content header payload.
 
-    The whole table of headers is checked, whatever of it is read.
+    The whole table of headers is checked, even the ones that are not read.
 
     Raises:
         Refused: `undecodable`, naming the property.
@@ -123,7 +123,7 @@ def decode(header: bytes) -> Properties:
 
 def decode_request(header: bytes) -> RequestProperties:
     """
-    Return what the content header payload of a request says.
+    Return the properties of the content header payload of a request.
 
     Raises:
         Refused: `undecodable`, naming the property.
@@ -215,14 +215,14 @@ def with_headers(
     """
     Return the properties part of `header` with headers added, everything else as it was.
 
-    `replaced` gives short string properties a new value, or takes them away; `dropped` says
-    which headers go. Headers of the same name are replaced. Two properties would not survive a second
-    publishing and become headers instead: `user_id`, which the broker accepts from that
-    user only, as `x-recorder-user-id`; `expiration`, by which the message would vanish,
-    as `x-recorder-expiration`.
+    `replaced` gives short string properties a new value, or removes them; `dropped` returns
+    whether a header is removed. Headers of the same name are replaced. Two properties would not
+    survive a second publishing and become headers instead: `user_id`, which the broker accepts
+    from that user only, as `x-recorder-user-id`; `expiration`, by which the message would
+    vanish, as `x-recorder-expiration`.
 
     Raises:
-        Refused: `undecodable`: the fields cannot even be told apart.
+        Refused: `undecodable`: the fields cannot even be separated.
     """
     fields = _slices(header)
     added = dict(added)
@@ -245,17 +245,17 @@ def with_headers(
 
 def headers(header: bytes) -> dict[str, str | int | None]:
     """
-    Return every header, as far as it is text or a whole number; None stands for the rest.
+    Return every header, as far as it is text or a whole number; None is any other value.
 
     Raises:
-        Refused: `undecodable`: they cannot be told apart.
+        Refused: `undecodable`: they cannot be separated.
     """
     table = _slices(header).get("headers", b"\0\0\0\0")
     return {key.decode("utf-8", "replace"): _readable(value) for key, value in _values(table)}
 
 
 def delivery_count(header: bytes) -> int:
-    """Return how often a quorum queue has delivered it before and had it back unsettled."""
+    """Return how often a quorum queue delivered it before and got it back unsettled."""
     try:
         count = headers(header).get("x-delivery-count")
     except Refused:
@@ -276,7 +276,7 @@ def others(header: bytes) -> dict[str, str]:
     Return every property but the headers, as text for people.
 
     Raises:
-        Refused: `undecodable`: they cannot be told apart.
+        Refused: `undecodable`: they cannot be separated.
     """
     found = {}
     for name, field in _slices(header).items():
@@ -294,7 +294,7 @@ def first_routing_key(header: bytes) -> bytes | None:
     Source: RabbitMQ's header `x-death`, an array of tables with `routing-keys`, newest first.
 
     Raises:
-        Refused: `undecodable`: the headers cannot be told apart.
+        Refused: `undecodable`: the headers cannot be separated.
     """
     table = _slices(header).get("headers", b"\0\0\0\0")
     deaths = [value for key, value in _values(table) if key == b"x-death" and value[:1] == b"A"]
@@ -335,7 +335,7 @@ def _layout(flags: int) -> tuple[tuple[str, str | int], ...]:
 
 
 def _slices(header: bytes) -> dict[str, bytes]:
-    """Return the bytes of each field that is there, lengths included."""
+    """Return the bytes of each field that is present, lengths included."""
     try:
         flags: int = _SHORT(header, _FLAGS_AT)[0]
         position = _FIELDS_AT
@@ -379,7 +379,7 @@ def _text(raw: bytes, what: str) -> str:
 
 
 def _instant(field: bytes | None) -> int | None:
-    """Return what the property says in seconds, or in the unit that publishers take for them."""
+    """Return the instant of a timestamp in seconds, or in the unit that its magnitude implies."""
     if field is None:
         return None
     number: int = _LONG_LONG(field)[0]
@@ -421,7 +421,7 @@ def _as_json(value: bytes) -> Any:
 
 
 def _moment(number: int) -> Any:
-    """Return a timestamp as a text; in seconds, as AMQP has it, where its magnitude tells none."""
+    """Return a timestamp as text; read in seconds, AMQP's unit, if its magnitude implies none."""
     micros = from_epoch(number)
     micros = number * 1_000_000 if micros is None else micros
     return format_rfc3339(micros) if micros <= LATEST else number
@@ -478,7 +478,7 @@ def _items(array: bytes) -> Iterator[bytes]:
 
 
 def _value_end(data: bytes, position: int) -> int:
-    """Return where the value whose type stands at `position` ends."""
+    """Return the end of the value whose type is at `position`."""
     try:
         kind = data[position]
         size = _FIXED[kind] if kind in _FIXED else _variable_size(kind, data, position + 1)

@@ -22,9 +22,9 @@ from jarvis_recorder.wire.strict_json import parse
 MAX_BATCH: Final = 100
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 MAX_REPLY_BYTES: Final = 1024 * 1024
-"""The most that a reply takes, but for one record that is larger."""
+"""The most bytes of a reply, unless one record is larger."""
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
-"""The most result that goes out as it is: RabbitMQ takes 16 MiB from 4.0 on."""
+"""The largest result sent uncompressed: RabbitMQ accepts 16 MiB from 4.0 on."""
 _GZIP: Final = zlib.MAX_WBITS | 16
 _FASTEST: Final = 1
 _LONGEST_PATH: Final = 64
@@ -59,7 +59,7 @@ class Fault(Exception):
 
 
 class Call(NamedTuple):
-    """One request of a body; a notification wants no answer."""
+    """One request of a body; a notification gets no reply."""
 
     id: Any
     is_notification: bool
@@ -68,14 +68,14 @@ class Call(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """What is no request; it is answered with its fault, and its id as far as there is one."""
+    """A value that is no request; the reply is its fault, with its id if it has one."""
 
     id: Any
     fault: Fault
 
 
 class Calls(NamedTuple):
-    """What a body holds; the answers to a batch are an array, though it be of one."""
+    """The requests of a body; the reply to a batch is an array, even if it holds one."""
 
     calls: Sequence[Call | Malformed]
     is_batch: bool
@@ -96,17 +96,17 @@ def parse_calls(body: bytes) -> Calls:
 
 
 def too_large_request() -> Fault:
-    """Return the fault of a body that is not even read."""
+    """Return the fault of a body that is too large to be read."""
     return _invalid(f"a request has at most {MAX_REQUEST_BYTES} bytes", "split it")
 
 
 def unreadable(fault: Fault) -> Calls:
-    """Return what a body is of which nothing is known but the fault."""
+    """Return the calls of a body that cannot be read: its fault alone, without an id."""
     return Calls([Malformed(None, fault)], is_batch=False)
 
 
 def wants_no_reply(calls: Calls) -> bool:
-    """Whether all that a body holds are notifications."""
+    """Return whether a body holds notifications only."""
     return all(isinstance(call, Call) and call.is_notification for call in calls.calls)
 
 
@@ -159,7 +159,7 @@ def find_method(name: str) -> Method:
 
 def read_params(method: Method, params: Any) -> Params[Any]:
     """
-    Return the question that parameters make, given by name or by position.
+    Return the validated params of a method, given by name or by position.
 
     Raises:
         Fault: `INVALID_PARAMS`, naming the field and never its value.
@@ -217,7 +217,7 @@ def response(identity: Any, result: bytes) -> bytes:
 
 
 def gzip_response(identity: Any, result: bytes) -> bytes:
-    """Return what `response` does, compressed: no broker would take it as it is."""
+    """Return the same as `response`, compressed: no broker would accept it uncompressed."""
     packer = zlib.compressobj(_FASTEST, wbits=_GZIP)
     return b"".join([*map(packer.compress, _around(identity, result)), packer.flush()])
 
@@ -227,7 +227,7 @@ def _around(identity: Any, result: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def error_response(identity: Any, fault: Fault) -> bytes:
-    """Return a response that carries an error; its data say where and what to do."""
+    """Return a response that carries an error; its `data` holds the path and the hint."""
     data = {name: value for name, value in (("path", fault.path), ("hint", fault.hint)) if value}
     error = {"code": int(fault.code), "message": fault.message, **({"data": data} if data else {})}
     return to_json({"jsonrpc": "2.0", "error": error, "id": identity})
@@ -235,10 +235,10 @@ def error_response(identity: Any, fault: Fault) -> bytes:
 
 def request(request: Params[Any], identity: str | int) -> bytes:
     """
-    Return the request that asks a question.
+    Return the request with these params.
 
     Raises:
-        Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder takes from nobody.
+        Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder never accepts.
     """
     method = BY_PARAMS[type(request)]
     params = adapter(method.params).dump_json(request, exclude_defaults=True)
@@ -260,13 +260,13 @@ def _refuse_nul(params: bytes) -> None:
 
 def read_response(request: Params[Any], body: bytes) -> Any:
     """
-    Return the answer to a question that a response carries.
+    Return the result that a response to the request carries.
 
     Raises:
-        Fault: The error that it carries instead; `INTERNAL_ERROR` where it is no response.
+        Fault: The error that it carries instead; `INTERNAL_ERROR` if it is no response.
     """
     try:
-        # Not as strictly as a request: what is recorded was strict before it was wrapped.
+        # Less strictly than a request: what is recorded has passed the strict parser before.
         document = from_json(body)
         if "error" in document:
             raise _fault(document["error"])

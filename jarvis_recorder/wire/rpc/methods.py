@@ -1,4 +1,4 @@
-"""The one table of what can be asked: each method's name, its question and its answer."""
+"""The one table of methods: the name, params and result of each."""
 
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -12,8 +12,8 @@ class Method(NamedTuple):
     """
     A method of the recorder.
 
-    `changes` says that it writes. `caller` names the parameter that is the caller's own user
-    where it is left out; with `needs_caller` it is not answered where both are missing.
+    `changes` is true if it writes. `caller` names the parameter that defaults to the caller's
+    own user; with `needs_caller` the request is refused if both are missing.
     """
 
     name: str
@@ -67,7 +67,7 @@ BY_PARAMS: Final = {method.params: method for method in METHODS}
 
 
 def adapter(shape: Any) -> TypeAdapter[Any]:
-    """Return what validates and writes a question or an answer of this class."""
+    """Return the adapter that validates and writes params or results of this class."""
     return _adapter(shape)
 
 

@@ -1,9 +1,9 @@
 """
-What may be asked: the parameters of each method, and the answer that each leads to.
+The params of each method, and the type of its result.
 
-A question is valid once it is made: whoever asks hears of a wrong value before anything is
+Params are valid once they are created: the caller learns of a wrong value before anything is
 sent, and the recorder after decoding, from the same rules. The order of the fields is the
-order of parameters given by position, so those that must be given come first.
+order of params given by position, so the required ones come first.
 """
 
 from dataclasses import fields
@@ -48,7 +48,7 @@ MAX_LIMIT: Final = 1_000
 MAX_BUCKETS: Final = 1_000
 MAX_VALUE_BYTES: Final = 65_536
 _STRICT: Final = ConfigDict(extra="forbid")
-# What a class sorts away by itself before it is validated is allowed by its schema.
+# The schema allows other fields: the class moves them to `extra` before it is validated.
 _OPEN: Final = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="the most to return")]
@@ -63,7 +63,7 @@ Key = Annotated[Name, Field(description="the name of the preference")]
 PreferenceValue = Annotated[
     str,
     AfterValidator(_at_most_64_kib),
-    # No more than so many characters fit so many bytes.
+    # A text of so many bytes has no more characters than bytes.
     Field(description="at most 64 KiB in UTF-8", json_schema_extra={"maxLength": MAX_VALUE_BYTES}),
 ]
 Words = Annotated[str, Field(min_length=1, max_length=1_024)]
@@ -96,7 +96,7 @@ WithText = Annotated[Words, Field(description="a part of the summary")]
 
 
 class Params(Generic[ResultT_co]):
-    """The parameters of one method; the type variable is what it is answered with."""
+    """The params of one method; the type variable is its result."""
 
     __slots__ = ()
 
@@ -184,7 +184,7 @@ class RecordEvent(Params[results.OneEvent]):
         return rest | taken | {"extra": extra}
 
     def as_record(self, now: int) -> Record:
-        """Return what would be recorded had it come as a message; `now` in microseconds."""
+        """Return the record that the same event would be as a message; `now` in microseconds."""
         stamped = self.timestamp is None
         return Record(
             Kind.EVENT,

@@ -1,8 +1,8 @@
 """
-What is answered: the results of the methods, as the recorder sends and clients read them.
+The results of the methods, as the recorder sends and clients read them.
 
-Plain dataclasses: whoever answers makes them by the thousand and need not validate what the
-database holds; whoever asked validates what came over the wire, with the same classes.
+Plain dataclasses: the recorder creates them by the thousand and need not validate what the
+database holds; a client validates what came over the wire, with the same classes.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ Place = Annotated[
     # Not as pydantic has it: `prefixItems` is unknown to drafts before 2020-12, which OpenRPC uses.
     WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
 ]
-"""Where something stands in a text: its first character and the one behind its last."""
+"""A range of a text: its first character and the one after its last."""
 
 LARGE_FIELD_BYTES: Final = 65_536
 BEGINNING_CHARACTERS: Final = 1_000
@@ -33,10 +33,10 @@ Omitted = Annotated[
         "1,000 characters stay. `events.get`, `conversations.get` and `snapshots.at` give the whole"
     ),
 ]
-"""Which fields a list, or the answer to a change, has left out."""
+"""The fields that a list, or the result of a change, has left out."""
 
 Document = Annotated[dict[str, Any], Field(title="Document", description="An OpenRPC document.")]
-"""What describes the methods, as JSON."""
+"""The description of the methods, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
