@@ -199,7 +199,7 @@ class Recording:
         Record the messages that cancelling has left marked as redelivered.
 
         A quorum queue may deliver messages to a consumer while it is being cancelled, and no one
-        receives them. They are first in the queue; stop after the first message that is not.
+        receives them. They are first in the queue; stop after the first other message.
         """
         pipeline = self._pipeline(session)
         working = asyncio.create_task(pipeline.recorder.run())

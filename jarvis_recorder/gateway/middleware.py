@@ -91,7 +91,7 @@ class SecurityMiddleware:
 
 
 def _refusal(status: HTTPStatus, error: str, after: str | None = None) -> Problem:
-    """Return the problem of a body that is not read to its end; most close the connection."""
+    """Return the problem of a body that is not read to its end, which closes the connection."""
     return Problem(
         status, error, {"Connection": "close"} | ({"Retry-After": after} if after else {})
     )

@@ -109,7 +109,7 @@ def _bar(share: float, longest: int) -> str:
 
 
 class _Chart:
-    """Columns of eighths of a row; where two series meet within a cell, one is its background."""
+    """Columns in eighths of a row; if two series meet in one cell, one is its background."""
 
     def __init__(
         self, screen: Screen, answer: Histogram, series: Sequence[_Series], clock: TimeFormat
