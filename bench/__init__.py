@@ -1,1 +1,1 @@
-"""The recorder measured beside its peers; see README.md."""
+"""The benchmarks of the recorder and its peers; see README.md."""

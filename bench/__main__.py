@@ -1,4 +1,4 @@
-"""`make bench`: the options, and the order in which things are measured."""
+"""`make bench`: its options, and the order of the measurements."""
 
 import contextlib
 import json
@@ -88,7 +88,7 @@ def main(
 
 
 class Options(NamedTuple):
-    """How much of what is measured."""
+    """The sizes of the measurements, and the contenders."""
 
     events: int
     rounds: int
@@ -98,7 +98,7 @@ class Options(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What came out, for scripts and for people."""
+    """The results of a measurement, as JSON for scripts and as tables for people."""
 
     found: dict[str, Any]
     tables: Sequence[Table]
@@ -203,7 +203,7 @@ def _bench(console: Console) -> Iterator[tuple[Bench, dict[str, str]]]:
 def _run_all(
     bench: Bench, contenders: list[Contender], events: int, rounds: int
 ) -> tuple[dict[str, list[Throughput]], dict[str, str]]:
-    """Measure each in turn, every second round backwards; say why some could not be."""
+    """Measure each contender in turn, every second round backwards; return runs and failures."""
     runs: dict[str, list[Throughput]] = defaultdict(list)
     reasons: dict[str, str] = {}
     for number in range(rounds):

@@ -1,4 +1,4 @@
-"""How long a question takes: alone, beside a backlog that drains, and among 64 callers."""
+"""The latency of a request: alone, during the drain of a backlog, and among 64 callers."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Ask = Callable[[], Awaitable[object]]
 
 
 class Asked(NamedTuple):
-    """Milliseconds that one caller waited, and questions a second that 64 got answered."""
+    """Milliseconds that one caller waited, and requests a second of 64 callers."""
 
     median_ms: float
     p99_ms: float
@@ -40,7 +40,7 @@ class Busy(NamedTuple):
 
 
 def ask_recorder(url: str) -> Asked:
-    """Ask a quiet recorder."""
+    """Measure requests to an idle recorder."""
 
     async def main() -> Asked:
         async with RecorderClient(url) as client:
@@ -56,7 +56,7 @@ def ask_recorder(url: str) -> Asked:
 
 
 def ask_busy_recorder(url: str, is_busy: Callable[[], bool]) -> Busy:
-    """Ask one question after the other for as long as the recorder is busy."""
+    """Send one request after another for as long as the recorder is busy."""
 
     async def main() -> Busy:
         async with RecorderClient(url) as client:
@@ -75,7 +75,7 @@ def ask_busy_recorder(url: str, is_busy: Callable[[], bool]) -> Busy:
 
 def ask_peer(url: str) -> Asked:
     """
-    Ask an echo through `aio_pika.patterns.RPC`, which looks nothing up.
+    Measure requests to an echo through `aio_pika.patterns.RPC`, which reads no database.
 
     Raises:
         NotHere: Its packages cannot be installed.

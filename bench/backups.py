@@ -1,4 +1,4 @@
-"""Backups beside a recorder, one a second or as often as they are done."""
+"""Backups while a recorder runs, one a second or as fast as they complete."""
 
 import contextlib
 import json
@@ -17,12 +17,12 @@ from jarvis_recorder.storage.sqlite.admin.backup import backup
 
 _EVERY_SECONDS: Final = 1.0
 _KEPT: Final = 3
-# As the command has it.
+# The same as `db backup`.
 _NICENESS: Final = 19
 
 
 class Made(NamedTuple):
-    """One backup: how long it took, how large it is, how many events it holds."""
+    """One backup: its duration, its size, its number of events."""
 
     seconds: float
     size_bytes: int
@@ -31,9 +31,9 @@ class Made(NamedTuple):
 
 class Backups(NamedTuple):
     """
-    Events a second without backups and with them, a pair a round, and what was made meanwhile.
+    Events a second without backups and with them, a pair for each round, and the backups made.
 
-    `slower` is the median of what each pair lost.
+    `slower` is the median loss of the pairs, as a share.
     """
 
     without: list[float]
@@ -45,7 +45,7 @@ class Backups(NamedTuple):
 
 @contextlib.contextmanager
 def backing_up(database: Path, made: list[Made], wal_bytes: list[int]) -> Iterator[None]:
-    """Make backups until the end, in a process that stays: its start is not what is measured."""
+    """Make backups while entered, in one process, so that process starts are not measured."""
     done = threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Who is measured: how each is installed, started, and told what to do."""
+"""The contenders: how to install and start each, and the job that each gets."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ PEERS: Final = HERE / "peers"
 BATCH: Final = 2_000
 PREFETCH: Final = 8_000
 
-# The recorder's own durability, and as much room before a checkpoint and in the cache.
+# The recorder's own durability, checkpoint interval and cache size.
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -33,7 +33,7 @@ class NotHere(Exception):
 
 
 class Job(NamedTuple):
-    """What a contender is to take from where, and the file to put it into."""
+    """The queue that a contender consumes, and the database that it fills."""
 
     url: str
     queue: str
@@ -43,14 +43,14 @@ class Job(NamedTuple):
 
 class Contender(NamedTuple):
     """
-    One who is measured, with `in_one` events a message.
+    A program that is measured, with `in_one` events a message.
 
-    A `share` of the events is enough for one who is slow.
+    A slow contender gets only a `share` of the events.
 
-    `command` installs what is missing and returns what to run.
+    `command` installs missing packages and returns the command line.
 
     Raises (`command`):
-        NotHere: It cannot be run on this machine.
+        NotHere: The contender cannot run on this machine.
     """
 
     key: str
@@ -62,7 +62,7 @@ class Contender(NamedTuple):
 
 
 def recorder_command(job: Job, *settings: str) -> list[str]:
-    """Return how the recorder is run on a job, as any operator would run it."""
+    """Return the command line of the recorder for a job, as any operator would run it."""
     pairs = (
         f"broker.url={job.url}",
         f"store.url=sqlite:///{job.database}",
@@ -110,7 +110,7 @@ def _c(job: Job) -> list[str]:
 
 @cache
 def python_peers() -> Path:
-    """Return the Python of `bench/.venv`, made when its requirements are not the ones here."""
+    """Return the Python of `bench/.venv`, rebuilt after a change of its requirements."""
     environment_directory = HERE / ".venv"
     python = environment_directory / "bin" / "python"
     requirements = PEERS / "requirements.txt"
@@ -127,13 +127,13 @@ def python_peers() -> Path:
 
 @cache
 def _node_peers() -> str:
-    """Return the Node.js to run, its packages installed as the lock file has them."""
+    """Return the path of Node.js, with the packages of the lock file installed."""
     node, npm = _tool("node"), _tool("npm")
     installed = PEERS / "node_modules" / ".package-lock.json"
     lock = PEERS / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        # Where no ready-made binary can be had, better-sqlite3 is compiled: with the headers
-        # that came with this Node.js, if they did, since those cannot be had either.
+        # Without a prebuilt binary npm compiles better-sqlite3, and would download headers: use
+        # those installed with this Node.js, if there are any.
         prefix = Path(node).resolve().parents[1]
         headers = (prefix / "include" / "node" / "node.h").exists()
         settings = {"npm_config_nodedir": str(prefix)} if headers else {}

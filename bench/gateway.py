@@ -1,4 +1,4 @@
-"""The gateway: a page of events beside the bare question, many who record, many who watch."""
+"""The gateway: a page of events by REST and by RPC, many writers, many live pages."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Served(NamedTuple):
-    """Milliseconds for fifty events by REST and by a bare RPC; events recorded a second."""
+    """Milliseconds for fifty events by REST and by a bare RPC; events posted a second."""
 
     get_ms: float
     get_p99_ms: float
@@ -54,7 +54,7 @@ class Served(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """Milliseconds from publishing to readable in the file, beside so many pages that watch."""
+    """Milliseconds from publishing to readable in the file, with live pages open or without."""
 
     beside: str
     median_ms: float
@@ -63,7 +63,7 @@ class Watched(NamedTuple):
 
 
 class Stalled(NamedTuple):
-    """Pages that stopped reading: when all were dropped, and what they cost at most."""
+    """Pages that stopped reading: seconds until all were dropped, memory idle and at most."""
 
     pages: int
     seconds: float
@@ -74,7 +74,7 @@ class Stalled(NamedTuple):
 
 @contextlib.contextmanager
 def gateway(url: str, directory: Path) -> Iterator[tuple[int, int]]:
-    """Run a gateway; give its port and the number of its process."""
+    """Run a gateway while entered; yield its port and process id."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = (
@@ -104,7 +104,7 @@ def gateway(url: str, directory: Path) -> Iterator[tuple[int, int]]:
 
 
 def measure(url: str, port: int) -> Served:
-    """Record by many and read by one, while nobody else asks."""
+    """Measure many writers together, then one reader alone."""
 
     async def main() -> Served:
         async with _Http.session(port) as http:
@@ -121,7 +121,7 @@ def measure(url: str, port: int) -> Served:
             async def ask() -> None:
                 await client.events.list(limit=_LIMIT)
 
-            # In turns: what else the machine does then hits both.
+            # Alternate, so that other load on the machine affects both.
             gets, asks = [], []
             for number in range(_WARM + ONE_ASKER):
                 took = await _milliseconds(get), await _milliseconds(ask)
@@ -135,7 +135,7 @@ def measure(url: str, port: int) -> Served:
 
 @contextlib.contextmanager
 def pages(port: int, count: int, *, reading: bool) -> Iterator[list[int]]:
-    """Keep pages open in a process of its own; what each has seen is given at the end."""
+    """Keep pages open in another process while entered; then fill the list with events per page."""
     seen: list[int] = []
     with subprocess.Popen(
         [sys.executable, "-m", "bench.gateway", str(port), str(count), str(int(reading))],
@@ -158,14 +158,14 @@ def _listens(port: int) -> bool:
 
 
 def connections(port: int) -> int:
-    """Return how many connections the gateway has open, as the kernel says (proc_net_tcp)."""
+    """Return the number of the gateway's open connections (/proc/net/tcp)."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     ends = (line.split()[1:4] for line in lines)
     return sum(local.endswith(f":{port:04X}") and state == "01" for local, _, state in ends)
 
 
 class _Http:
-    """One connection that stays; as little of HTTP/1.1 as the gateway's answers need."""
+    """A persistent connection, with just the HTTP/1.1 that the gateway's responses need."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -174,7 +174,7 @@ class _Http:
     @classmethod
     @contextlib.asynccontextmanager
     async def session(cls, port: int, token: str = "", room: int = 0) -> AsyncIterator[Self]:
-        """Connect, and log in where there is no token; `room` bounds what the kernel takes in."""
+        """Connect, and log in if there is no token; `room` is the receive buffer in bytes."""
         connection = socket.socket()
         if room:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
@@ -208,7 +208,7 @@ class _Http:
         await self._writer.drain()
 
     async def events(self) -> AsyncIterator[int]:
-        """Yield how many events each piece of the stream brings."""
+        """Yield the number of events in each piece of the stream."""
         while piece := await self._reader.read(65_536):
             yield piece.count(b"event: event\n")
 
@@ -239,7 +239,7 @@ def _typical(waited: list[float]) -> tuple[float, float]:
 
 
 async def _watch(port: int, count: int, *, reading: bool) -> list[int]:
-    """Open pages until a line comes in, and return how many events each has read."""
+    """Keep pages open until a line arrives on standard input; return the events that each read."""
     seen = [0] * count
 
     async def watch(number: int, http: _Http) -> None:

@@ -1,4 +1,4 @@
-"""The messages, and what puts them into the queue: a publisher fast enough not to be waited for."""
+"""The messages, and a publisher fast enough to keep ahead of every contender."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ _AT_ONCE: Final = 250
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _FRAME: Final = Struct(">BHI")
-# Class basic, weight, body size, and which properties follow: content type, delivery mode, id.
+# Class basic, weight, body size, property flags: content type, delivery mode, message id.
 _CONTENT: Final = Struct(">HHQH")
 _PROPERTIES: Final = 1 << 15 | 1 << 12 | 1 << 7
 _JSON: Final = b"\x10application/json"
@@ -34,14 +34,14 @@ _PERSISTENT: Final = b"\x02"
 
 
 class Message(NamedTuple):
-    """What is published."""
+    """A message to publish."""
 
     message_id: str
     body: bytes
 
 
 def _event(number: int) -> bytes:
-    """Return the body of one event, about 260 bytes; each is 10 ms of cluster time later."""
+    """Return the body of one event, about 260 bytes, 10 ms after the event before it."""
     timestamp = (FIRST_EVENT + number * BETWEEN_EVENTS).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     node = f"node-{number % 12:02}"
     cpu, memory = number * 7 % 101, number * 13 % 97
@@ -54,7 +54,7 @@ def _event(number: int) -> bytes:
 
 
 def messages_of_now() -> Iterator[Message]:
-    """Yield events for ever, each of the moment it is taken."""
+    """Yield events for ever, each with the current time."""
     while True:
         body = (
             f'{{"type":"metric","severity":"info","source":"monitor","node":"node-1",'
@@ -64,7 +64,7 @@ def messages_of_now() -> Iterator[Message]:
 
 
 def messages(events: int, in_one: int = 1) -> Iterator[Message]:
-    """Yield so many events, one a message or several in an array."""
+    """Yield messages with so many events in all, `in_one` in each message."""
     for start in range(0, events, in_one):
         bodies = [_event(number) for number in range(start, min(start + in_one, events))]
         body = bodies[0] if in_one == 1 else b"[" + b",".join(bodies) + b"]"
@@ -73,9 +73,9 @@ def messages(events: int, in_one: int = 1) -> Iterator[Message]:
 
 class Publisher:
     """
-    One blocking connection that publishes with confirms and asks about queues.
+    A blocking connection that publishes with confirms and inspects the queue.
 
-    aiormq makes a future of every publish; here a confirm costs no more than reading it.
+    aiormq makes a future for every publish; here a confirm costs no more than reading it.
     """
 
     def __init__(self, connection: socket.socket, virtual_host: str, user: str, word: str) -> None:
@@ -99,14 +99,14 @@ class Publisher:
     @classmethod
     @contextlib.contextmanager
     def connected(cls, url: str) -> Iterator[Self]:
-        """Connect for a while."""
+        """Connect while entered."""
         address = URL(url)
         with socket.create_connection((address.host, address.port), timeout=60) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             yield cls(connection, "/", address.user or "", address.password or "")
 
     def publish(self, messages: Iterable[Message]) -> None:
-        """Send messages; at most a window of them is unconfirmed afterwards."""
+        """Send messages; afterwards at most `_WINDOW` are unconfirmed."""
         parts: list[bytes] = []
         for message in messages:
             parts += self._frames(message)
@@ -116,7 +116,7 @@ class Publisher:
         self.confirm(_WINDOW)
 
     def confirm(self, left: int = 0) -> None:
-        """Wait until no more than so many messages are unconfirmed."""
+        """Wait until at most `left` messages are unconfirmed."""
         while len(self._unconfirmed) > left:
             answer = self._read()
             if not isinstance(answer, commands.Basic.Ack):
@@ -127,12 +127,12 @@ class Publisher:
                 self._unconfirmed.discard(answer.delivery_tag)
 
     def ready(self) -> int:
-        """Return how many messages lie in the queue that no consumer holds."""
+        """Return the number of ready messages in the queue."""
         declared: Any = self._call(commands.Queue.Declare(queue=QUEUE, passive=True))
         return int(declared.message_count)
 
     def delete_queue(self) -> None:
-        """Delete the queue with whatever is in it."""
+        """Delete the queue with all its messages."""
         self._call(commands.Queue.Delete(queue=QUEUE))
 
     @staticmethod
@@ -175,7 +175,7 @@ def _text(value: Any) -> str:
 
 
 def declare(url: str) -> None:
-    """Declare what the recorder declares, the way it does."""
+    """Declare the recorder's topology with its own code."""
 
     async def once() -> None:
         async with open_session(url, "declare"):
@@ -186,9 +186,9 @@ def declare(url: str) -> None:
 
 def fill(url: str, messages: Iterable[Message]) -> Iterator[int]:
     """
-    Put messages into a queue made anew, yielding how many are published so far.
+    Publish messages to a new queue, yielding the number published so far.
 
-    At the end every one is confirmed and in the queue.
+    At the end every message is confirmed and in the queue.
     """
     declare(url)
     with Publisher.connected(url) as publisher:

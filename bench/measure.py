@@ -1,4 +1,4 @@
-"""What is measured, seen from outside: rows in the file, messages in the queue, pages in memory."""
+"""The measurements, taken from outside: rows in the file, messages in the queue, memory."""
 
 import asyncio
 import contextlib
@@ -47,21 +47,21 @@ _SEARCHES: Final = 100
 _LATENCY_GLANCE_SECONDS: Final = 0.0005
 
 Report = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
+"""Gets the current step, the amount done, and the total."""
 
 Beside = Callable[[Path], contextlib.AbstractContextManager[None]]
-"""What goes on around a database while it is recorded into."""
+"""A load that runs, while entered, on the database that a contender fills."""
 
 
 class Failed(Exception):
-    """A contender did not do what it was there for; the text says what."""
+    """A contender failed at its job; the text says how."""
 
 
 class Throughput(NamedTuple):
     """
-    Events a second between the first commit seen and the last, and processor time an event.
+    Events a second between the first commit seen and the last, and CPU time an event.
 
-    Of one who stores nothing, the processor time is that of the whole run.
+    For a contender that stores nothing, the CPU time is that of the whole run.
     """
 
     events: int
@@ -90,7 +90,7 @@ class Latency(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """What recording saw while so many rows were pruned, and what became of the file."""
+    """The latency of recording while so many rows were pruned, and the size of the file."""
 
     rows: int
     seconds: float
@@ -104,7 +104,7 @@ class Pruned(NamedTuple):
 
 
 class Bench:
-    """One private node and one directory, in which everything is measured."""
+    """All measurements, on one private node and in one directory."""
 
     def __init__(self, node: PrivateNode, directory: Path, report: Report) -> None:
         self._node = node
@@ -116,11 +116,11 @@ class Bench:
         self, contender: Contender, events: int, beside: Beside = contextlib.nullcontext
     ) -> Throughput:
         """
-        Fill the queue and measure how fast a contender empties it, with something beside it.
+        Fill the queue and measure how fast a contender empties it, with another load if given.
 
         Raises:
             NotHere: Its tools are missing.
-            Failed: It stopped, stalled, or left something out.
+            Failed: It ended, stalled, or lost events.
         """
         job = self._job(math.ceil(events / contender.in_one))
         command = contender.command(job)
@@ -135,7 +135,7 @@ class Bench:
         return result
 
     def backups(self, contender: Contender, events: int, rounds: int) -> Backups:
-        """Measure the recorder with a backup every second, and without, a pair a round."""
+        """Measure the recorder with a backup every second, and without, a pair for each round."""
         made: list[Made] = []
         wal_bytes = [0]
 
@@ -174,7 +174,7 @@ class Bench:
         return Memory(events, idle, peak, taken.seconds)
 
     def latency(self, seconds: int, per_second: int) -> Latency:
-        """Publish at a steady rate, and look for each event in the file at every half millisecond."""
+        """Publish at a steady rate, and poll the file for each event every half millisecond."""
         job = self._job(0)
         declare(self._node.url)
         with Publisher.connected(self._node.url) as publisher:
@@ -226,7 +226,7 @@ class Bench:
         )
 
     def asking(self, backlog: int) -> tuple[Asked, Asked | str, Busy]:
-        """Ask a quiet recorder, a peer's echo (or say why not), and a recorder that drains."""
+        """Measure requests to an idle recorder, a peer's echo (or its failure), a busy recorder."""
         job = self._job(0)
         command = recorder_command(job, "log.format=json")
         self._report("asking a quiet recorder", 0, 0)
@@ -251,7 +251,7 @@ class Bench:
         return quiet, peer, busy
 
     def questions(self, events: int) -> tuple[list[questions.Asked], list[questions.Asked]]:
-        """Ask a database of few events, and one of many."""
+        """Measure requests on a database of few events, and on one of many."""
         found = []
         for count in (min(questions.FEW, events), events):
             database = self._job(0).database
@@ -264,7 +264,7 @@ class Bench:
         return few, many
 
     def search(self, turns: int) -> tuple[list[search.Searched], float]:
-        """Search among many turns; return the size of the index as a share of the text, too."""
+        """Measure searches among many turns; return also the size of the index as a share of the text."""
         database = self._job(0).database
         for done in search.fill(database, turns):
             self._report(f"generating {turns:,} turns", done, turns)
@@ -275,7 +275,7 @@ class Bench:
         return found, share
 
     def gateway(self) -> tuple[Served, list[Watched], Stalled]:
-        """Measure REST beside the bare question, recording beside watchers, pages that stall."""
+        """Measure REST against bare RPC, recording with live pages open, pages that stall."""
         job = self._job(0)
         declare(self._node.url)
         with Publisher.connected(self._node.url) as publisher:
@@ -315,7 +315,7 @@ class Bench:
         return Stalled(gateway.PAGES, seconds, events, idle, _resident(process_id, "VmHWM"))
 
     def _job(self, messages: int) -> Job:
-        """Return a job with a new database, which has the tables and nothing in them."""
+        """Return a job with a new database, with empty tables."""
         self._files += 1
         database = self._directory / f"{self._files}.db"
         create_file(database)
@@ -330,7 +330,7 @@ class Bench:
     def _fill(self, name: str, events: int, in_one: int = 1) -> None:
         for count in fill(self._node.url, messages(events, in_one)):
             self._report(f"{name}: filling", count * in_one, events)
-        # What the broker still writes and collects of the filling is no one's to pay for.
+        # The broker still writes and collects garbage after the filling: charge it to no contender.
         time.sleep(_SETTLE_SECONDS)
 
     def _of_writer(
@@ -364,7 +364,7 @@ class Bench:
     def _watch(
         self, name: str, process: subprocess.Popen[bytes], job: Job, events: int
     ) -> Throughput:
-        """Return how fast rows appeared; those of the first commit seen are not counted in."""
+        """Measure how fast rows appear; those of the first commit seen are not counted."""
         with closing(_reading(job.database)) as connection:
             rows = first_rows = 0
             first_cpu = 0.0
@@ -385,7 +385,7 @@ class Bench:
                 if now - seen > _STALLED_SECONDS:
                     raise Failed(f"{rows} of {events} events, then nothing")
             cpu_seconds = _cpu_seconds(process.pid) - first_cpu
-        # Few events may all come with the first commit.
+        # A few events may all be in the first commit.
         seconds, counted = seen - began, events - first_rows
         return Throughput(
             events,
@@ -406,7 +406,7 @@ class Bench:
     def _steadily(
         self, database: Path, coming: Iterator[Message], events: int, interval: float
     ) -> list[float]:
-        """Publish an event at each interval; return the seconds each took to be readable."""
+        """Publish an event at each interval; return the seconds until each was readable."""
         sent: dict[str, float] = {}
         waited: list[float] = []
         began = time.perf_counter()
@@ -462,7 +462,7 @@ class Bench:
     def _running(
         self, command: list[str], stdout: int | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a contender, and end it when it is no longer watched."""
+        """Run a contender while entered."""
         with (
             self._log.open("wb") as log,
             subprocess.Popen(
@@ -488,7 +488,7 @@ def _reading(database: Path) -> sqlite3.Connection:
 
 
 def _check(database: Path, events: int) -> None:
-    """Hold what was stored against what was published."""
+    """Compare the rows stored with the events published."""
     first = to_micros(FIRST_EVENT)
     last = to_micros(FIRST_EVENT + (events - 1) * BETWEEN_EVENTS)
     with closing(_reading(database)) as connection:
@@ -501,7 +501,7 @@ def _check(database: Path, events: int) -> None:
 
 
 def _resident(pid: int, name: str) -> float:
-    """Return a figure of a process's memory in megabytes, as the kernel counts it."""
+    """Return a field of /proc/PID/status, in megabytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
@@ -509,7 +509,7 @@ def _resident(pid: int, name: str) -> float:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return how long a process has had a processor, in the kernel as well."""
+    """Return the CPU time of a process, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

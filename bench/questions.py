@@ -1,4 +1,4 @@
-"""How long questions take on many events, and on few."""
+"""The latency of read requests on many events, and on few."""
 
 import asyncio
 import itertools
@@ -43,7 +43,7 @@ _FILTERS: Final[dict[str, Any]] = {
 
 
 class Asked(NamedTuple):
-    """Milliseconds of one kind of question, over all its variants."""
+    """Milliseconds of one kind of request, over all its variants."""
 
     name: str
     variants: int
@@ -52,7 +52,7 @@ class Asked(NamedTuple):
 
 
 def fill(path: Path, events: int) -> Iterator[int]:
-    """Insert events, one a second, as a cluster of 25 nodes makes them; yield how many there are."""
+    """Insert events of a cluster of 25 nodes, one a second; yield the number inserted so far."""
     statement = insert_statement(SHAPES[Kind.EVENT], _IN_ONE)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -85,7 +85,7 @@ def _rows(events: int) -> Iterator[tuple[Any, ...]]:
 
 
 def measure(path: Path, events: int) -> list[Asked]:
-    """Ask everything on a filled database."""
+    """Measure every kind of request on a filled database."""
 
     found: list[Asked] = []
 
@@ -106,7 +106,7 @@ def _questions(events: int) -> dict[str, list[Callable[[], Params[Any]]]]:
         for size in range(len(_FILTERS) + 1)
         for names in itertools.combinations(_FILTERS, size)
     ]
-    # The last day, which is whole also where there are few events.
+    # The last day: complete even with few events.
     day = {"since": end - timedelta(days=1), "until": end}
 
     def lists(**more: Any) -> list[Callable[[], Params[Any]]]:

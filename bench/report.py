@@ -1,4 +1,4 @@
-"""The tables at the end, and the machine they hold for."""
+"""The tables of results, and the machine that they were measured on."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ from bench.search import Searched
 
 
 def machine(url: str, directory: Path) -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the facts of the machine that the results depend on."""
     with Publisher.connected(url) as publisher:
         broker = publisher.broker_version
     models = [
@@ -44,7 +44,7 @@ def machine(url: str, directory: Path) -> dict[str, str]:
 
 
 def _fsync_seconds(directory: Path) -> float:
-    """Return how long the disk takes to keep four kilobytes: what a commit a message pays."""
+    """Return the median seconds of an fsync of 4 KiB, the cost of one commit a message."""
     took = []
     with (directory / "fsync").open("wb", buffering=0) as file:
         for _ in range(100):
@@ -67,7 +67,7 @@ def throughput(
     runs: Mapping[str, Sequence[Throughput]],
     reasons: Mapping[str, str],
 ) -> Table:
-    """Return a row for each contender, with why one was not measured below."""
+    """Return a table of the contenders; its caption has the reason of each one not measured."""
     medians = {
         name: statistics.median(run.per_second for run in taken) for name, taken in runs.items()
     }
@@ -164,7 +164,7 @@ def retention(found: Pruned) -> Table:
 
 
 def asking(quiet: Asked, peer: Asked | str, busy: Busy) -> Table:
-    """Return a row for each who was asked."""
+    """Return a table of the programs that got requests."""
     table = _table("preferences.get, there and back", "", "Median", "99th percentile", "64 askers")
     table.add_row("jarvis-recorder", *_asked(quiet))
     if isinstance(peer, str):
@@ -181,7 +181,7 @@ def asking(quiet: Asked, peer: Asked | str, busy: Busy) -> Table:
 
 
 def questions(few: Sequence[Answered], many: Sequence[Answered], events: int) -> Table:
-    """Return a row for each kind of question."""
+    """Return a table of the kinds of request."""
     table = _table(f"Questions on {events:,} events", "", "Variants", "Median", "99th percentile")
     table.add_column(f"on {FEW:,}", justify="right")
     table.add_column("Ratio", justify="right")
@@ -198,7 +198,7 @@ def questions(few: Sequence[Answered], many: Sequence[Answered], events: int) ->
 
 
 def search(found: Sequence[Searched], share: float, turns: int) -> Table:
-    """Return a row for each kind of query, with what it cost the processor."""
+    """Return a table of the kinds of query, with their CPU time."""
     title = f"Searches among {turns:,} turns; the index has {share:.2f} x the text"
     headings = ("Median", "95th percentile", "99th percentile", "Processor, 99th", "With hits")
     table = _table(title, "", *headings)
@@ -209,7 +209,7 @@ def search(found: Sequence[Searched], share: float, turns: int) -> Table:
 
 
 def gateway(served: Served, watched: Sequence[Watched], stalled: Stalled) -> list[Table]:
-    """Return what REST costs, what watching costs the recorder, what became of stalled pages."""
+    """Return tables: latency of REST, of recording with live pages, and the stalled pages."""
     rest = _table("Events by the gateway", "", "Median", "99th percentile", "A second")
     rest.add_row("GET, 50 events", f"{served.get_ms:.2f} ms", f"{served.get_p99_ms:.2f} ms", "")
     rest.add_row(

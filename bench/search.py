@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001
-"""How long searches take among many turns in several scripts."""
+"""The latency of searches among many turns in several scripts."""
 
 import asyncio
 import itertools
@@ -40,7 +40,7 @@ _SIZES: Final = """
 
 
 class Searched(NamedTuple):
-    """Milliseconds of one kind of query, and of processor time, which others do not lengthen."""
+    """Milliseconds of one kind of query, and of its CPU time, which other load does not lengthen."""
 
     name: str
     hits: int
@@ -52,7 +52,7 @@ class Searched(NamedTuple):
 
 
 class _Corpus:
-    """Words of some scripts, each as frequent as its place in the list has it (Zipf's law)."""
+    """Words of several scripts, with frequencies by rank (Zipf's law)."""
 
     def __init__(self) -> None:
         self.chance = random.Random(3)
@@ -67,7 +67,7 @@ class _Corpus:
         return ["".join(choose(each, k=number % 5 + 1)) for number in range(_VOCABULARY)]
 
     def turn(self) -> str:
-        """Return what someone says: seven of ten times in ASCII."""
+        """Return the text of a turn: in ASCII seven times of ten."""
         choose, kind = self.chance.choices, self.chance.random()
         if kind < 0.1:
             return "".join(choose(_HAN, cum_weights=self._weights_of_han, k=40))
@@ -81,7 +81,7 @@ def _zipf(words: int) -> list[float]:
 
 
 def fill(path: Path, turns: int) -> Iterator[int]:
-    """Insert turns, one a second; yield how many there are."""
+    """Insert turns, one a second; yield the number inserted so far."""
     corpus = _Corpus()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -105,7 +105,7 @@ def _row(number: int, text: str) -> tuple[object, ...]:
 
 
 def measure(path: Path, times: int) -> list[Searched]:
-    """Search so many times for each kind of query in a filled database."""
+    """Run each kind of query so many times on a filled database."""
     found: list[Searched] = []
 
     async def main() -> None:
@@ -116,9 +116,9 @@ def measure(path: Path, times: int) -> list[Searched]:
 
 
 async def searched(path: Path, times: int) -> list[Searched]:
-    """Search as `measure` does, in the caller's loop."""
+    """Run the queries of `measure`, in the caller's event loop."""
     async with open_store(path, lambda: 0) as store:
-        # What connections and statements cost once is no query's.
+        # Warm up: the first use of connections and statements is not part of any query.
         await _asked(store, "", lambda: "warm", times)
         kinds = _kinds(_Corpus()).items()
         return [await _asked(store, name, query, times) for name, query in kinds]

@@ -19,7 +19,7 @@ from tests.support.recorder import RecorderProcess
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where every part must be there, a test that is skipped has failed."""
+    """In CI, report a skipped test as failed: every part must be installed there."""
     report: pytest.TestReport = yield
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"

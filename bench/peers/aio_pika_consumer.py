@@ -1,4 +1,4 @@
-"""Peer d: bare aio-pika that stores nothing: a ceiling for consumers built on it."""
+"""Peer d: bare aio-pika, storing nothing: an upper bound for consumers built on it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Peer: an echo through aio_pika.patterns.RPC, serving or asking as its argument says."""
+"""Peer: an echo through aio_pika.patterns.RPC; server or client by its argument."""
 
 import asyncio
 import json

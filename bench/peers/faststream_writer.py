@@ -1,4 +1,4 @@
-"""Peer a: FastStream and aiosqlite, one commit a message: what its tutorial leads to."""
+"""Peer a: FastStream and aiosqlite, one commit a message, as in its tutorial."""
 
 import asyncio
 from typing import Any

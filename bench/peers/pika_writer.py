@@ -1,4 +1,4 @@
-"""Peer b: pika and sqlite3; a batch is committed when it is full or nothing more comes."""
+"""Peer b: pika and sqlite3; a batch is committed when it is full or the queue is idle."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the Python peers share: their job, and one message as one row."""
+"""Code that the Python peers share: their job, and one message as one row."""
 
 import json
 import sqlite3
@@ -11,7 +11,7 @@ Row = tuple[Any, ...]
 
 
 class Job(NamedTuple):
-    """What to do, as `contenders.Job` writes it."""
+    """The job of a peer, as `bench.contenders` writes it."""
 
     url: str
     queue: str

@@ -36,7 +36,7 @@ def _options(
 
 
 class _Commands(TyperGroup):
-    """The commands, which end in silence once no one reads what they print, as before `| head`."""
+    """The commands, which end without an error once their output has no reader, as with `| head`."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         # `--version` and `--help` print here.
@@ -48,52 +48,52 @@ class _Commands(TyperGroup):
             with _ending_in_silence():
                 return super().invoke(ctx)
         except _Unread:
-            # A daemon whose log has no reader has not done what it was started for.
+            # A daemon whose log has no reader has failed.
             raise typer.Exit(int(ctx.invoked_subcommand in _DAEMONS)) from None
 
 
 class _Unread(typer.Exit):
-    """No one reads any more what a command prints; by itself an end with exit code 0."""
+    """The output of a command has no reader any more; unless caught, the exit code is 0."""
 
 
 @contextmanager
 def _ending_in_silence() -> Iterator[None]:
     """
-    Take a pipe that its reader has closed for the end of the command.
+    End the command when the reader of its output has closed the pipe.
 
     Raises:
-        _Unread: It is closed.
+        _Unread: The reader has closed it.
     """
     try:
         try:
             yield
         finally:
-            # What is left over at the end would fail where no one could catch it.
+            # Output that is still buffered at the end would fail after the last handler.
             sys.stdout.flush()
     except BrokenPipeError:
         if not _is_unread():
             raise
         raise _Unread from None
     except SystemExit as end:
-        # Rich makes this of it.
+        # Rich turns the error into this.
         if isinstance(end.__context__, BrokenPipeError):
             raise _Unread from None
         raise
 
 
 def _is_unread() -> bool:
-    """Say whether standard output is a pipe that no one reads any more; then let it go."""
+    """Return whether standard output is a pipe without a reader; if so, redirect it to /dev/null."""
     poll = select.poll()
     poll.register(1, 0)
     is_unread = any(event & select.POLLERR for _, event in poll.poll(0))
     if is_unread:
-        # The interpreter flushes once more when it ends.
+        # The interpreter flushes standard output again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return is_unread
 
 
 def _application() -> typer.Typer:
-    """Return the command line, made anew: what is registered twice would be there twice."""
+    """Return a new command line; registering on the same one twice would list commands twice."""
     from jarvis_recorder.cli import (
         config,
         database,
@@ -144,18 +144,18 @@ def _application() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; a failure made on purpose is one line and its exit code."""
+    """Run the command line; print a `RecorderError` as one line and exit with its code."""
     from jarvis_recorder.cli.output.sanitize import sanitize
 
     try:
         _application()()
     except KeyboardInterrupt:
-        # Typer says nothing of one that comes before its command has begun.
+        # Typer handles only an interrupt that comes after its command has begun.
         sys.exit(_INTERRUPTED)
     except RecorderError as error:
         from jarvis_recorder.runtime.logging import priority
 
-        # It may quote what was recorded, or what some broker answered.
+        # The text may quote a record, or an error of some broker.
         said = f"jarvis-recorder: {sanitize(str(error))}"
         typer.echo(f"{priority('error', sys.stderr)}{said}", err=True)
         sys.exit(error.exit_code)

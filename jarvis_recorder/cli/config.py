@@ -1,4 +1,4 @@
-"""`config`: the settings in force, and where each came from."""
+"""`config`: show the settings in force with their origins, and check them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`dead`: what could not be recorded, looked at, mended, replayed, dropped."""
+"""`dead`: list, show, edit, replay, drop and export dead letters."""
 
 import asyncio
 import contextlib
@@ -260,7 +260,7 @@ def export(
 
 @contextlib.contextmanager
 def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[DeadLetterAdmin]":
-    """Give the dead letters of the broker in the settings; on a terminal progress is shown."""
+    """Yield the dead letter queue of the broker in the settings; show progress on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -275,7 +275,7 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
         yield DeadLetterAdmin(url, tls=tls)
         return
     columns = (TextColumn("Looking through"), BarColumn(), MofNCompleteColumn())
-    # What is exported goes to standard output as bytes, which rich's stand-in does not take.
+    # An export writes bytes to standard output, which rich's replacement does not accept.
     bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
     task = bar.add_task("", total=None)
 
@@ -352,7 +352,7 @@ def _require_valid(found: "FoundDeadLetter", body: bytes, *, force: bool) -> Non
 
 
 def _exported(found: "FoundDeadLetter") -> str:
-    """Return a letter as one line of JSON that holds all of it."""
+    """Return a dead letter, whole, as one line of JSON."""
     from base64 import b64encode
 
     from jarvis_recorder.cli.output.dead_letters import described

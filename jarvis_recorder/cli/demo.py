@@ -1,4 +1,4 @@
-"""`demo`: a stretch of cluster life with a broker of its own, and what became of it."""
+"""`demo`: half an hour of cluster life on a private broker, and a report of its records."""
 
 import asyncio
 import contextlib
@@ -71,7 +71,7 @@ def demo(
         raise typer.BadParameter("--ui shows a page and --json prints one answer: name one of them")
     if listen is not None and not ui:
         raise typer.BadParameter("--listen is where --ui serves the dashboard: add --ui")
-    # Told to end while the node starts, it still takes the node and its directory away.
+    # SIGTERM while the node starts must still remove the node and its directory.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         say = stack.enter_context(_spinner())
@@ -83,7 +83,7 @@ def demo(
         if broker is None:
             say("Starting a private RabbitMQ node …")
         url = stack.enter_context(private_node()).url if broker is None else broker
-        # Of this machine's settings none takes part: a demo is the same everywhere.
+        # The settings of this machine are not read: a demo is the same everywhere.
         settings = load(overrides | {"broker.url": url}, {}, _NO_FILE)
         logging.configure("error", "auto")
 
@@ -143,7 +143,7 @@ def _gateway_settings(password: str, listen: str | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _spinner() -> Iterator[Say]:
-    """Give what says what is going on, to a terminal only, until it is nothing more."""
+    """Yield a function that shows the current step on a terminal; None ends the display."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -156,7 +156,7 @@ def _spinner() -> Iterator[Say]:
 
 @contextlib.contextmanager
 def _database(directory: Path | None) -> Iterator[Path]:
-    """Give the path of a database that is not there yet, gone afterwards if nobody keeps it."""
+    """Yield the path of a new database; delete it afterwards if no directory is given."""
     if directory is None:
         with tempfile.TemporaryDirectory(prefix="jarvis-demo-") as temporary:
             yield Path(temporary) / "recorder.db"

@@ -1,4 +1,4 @@
-"""`doctor`: what is well, what is not, and what mends it."""
+"""`doctor`: the state of everything a recorder depends on, with a fix for each problem."""
 
 import asyncio
 import json

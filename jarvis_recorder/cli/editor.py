@@ -1,4 +1,4 @@
-"""Text, edited by a person in an editor of their choice."""
+"""Text edited by the user in their own editor."""
 
 import os
 import shlex
@@ -11,13 +11,13 @@ from jarvis_recorder.errors import RecorderError
 
 def edited(text: str, name: str) -> str:
     """
-    Return the text as it was left in $VISUAL, $EDITOR or vi, in a file of this name.
+    Open the text in $VISUAL, $EDITOR or vi, in a file of this name, and return it as saved.
 
     Raises:
-        RecorderError: There is no such editor, or it failed; nothing has happened.
+        RecorderError: There is no such editor, or it failed; nothing was changed.
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    # The directory is its owner's only, and so is what is in it.
+    # Only the owner can enter the directory, so no one else can read the file in it.
     with TemporaryDirectory(prefix="jarvis-recorder-") as directory:
         file = Path(directory, name)
         file.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Files that the recorder installs, and how they stand to those that are there."""
+"""Files that the recorder installs, compared with those already installed."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _MARK: Final = re.compile(r"# Written by jarvis-recorder \S+, sha256 ([0-9a-f]{6
 
 
 class InstalledFile(StrEnum):
-    """What is there where a file is to be installed."""
+    """The state of the file at the path of an installation."""
 
     ABSENT = "absent"
     SAME = "same"
@@ -26,24 +26,24 @@ class InstalledFile(StrEnum):
 
 
 class Installation(NamedTuple):
-    """A file to be installed: where, and what it says."""
+    """A file to be installed: its path and its text."""
 
     path: Path
     text: str
 
     @property
     def marked(self) -> str:
-        """The text below a line by which a later version knows whether somebody changed it."""
+        """The text below a line with its hash, by which a later version detects changes."""
         return (
             f"# Written by jarvis-recorder {__version__}, sha256 {_digest(self.text)}\n{self.text}"
         )
 
     def standing(self) -> InstalledFile:
         """
-        Say whether it is there, as it would be written or as another version wrote it.
+        Compare the file at the path with the text to install and with its own hash.
 
         Raises:
-            ConfigurationError: What is there cannot be read.
+            ConfigurationError: The file cannot be read.
         """
         with readable_errors(self.path):
             try:
@@ -57,19 +57,19 @@ class Installation(NamedTuple):
         return InstalledFile.OURS if untouched else InstalledFile.CHANGED
 
     def install(self) -> None:
-        """Write the file whole, for everyone to read; on failure what was there stays."""
+        """Write the file in one step, readable by all; on failure the old file remains."""
         with readable_errors(self.path):
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             write_new(self.path, self.marked, 0o644)
 
 
 def template(part: str, name: str) -> str:
-    """Return a file of `deploy/`, which lies in the package wherever that is installed."""
+    """Return the text of a file of `deploy/`, which is part of the installed package."""
     return resources.files("jarvis_recorder").joinpath("deploy", part, name).read_text("utf-8")
 
 
 def write_new(path: Path, text: str, mode: int) -> None:
-    """Replace the file, or make it, in one step and with this mode from the beginning."""
+    """Replace or create the file in one step, with this mode from the beginning."""
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
@@ -81,10 +81,10 @@ def write_new(path: Path, text: str, mode: int) -> None:
 
 def require_untouched(changed: Sequence[Path]) -> None:
     """
-    Let nothing be overwritten that somebody changed.
+    Refuse to overwrite files that someone has changed.
 
     Raises:
-        ConfigurationError: There is such a file; nothing has been written.
+        ConfigurationError: There is such a file; nothing was written.
     """
     if changed:
         raise ConfigurationError(
@@ -95,10 +95,10 @@ def require_untouched(changed: Sequence[Path]) -> None:
 
 def require_writable(path: Path) -> None:
     """
-    Find out whether a file could be written before anything is asked or done.
+    Check that a file can be written, before the command prompts or changes anything.
 
     Raises:
-        ConfigurationError: It could not.
+        ConfigurationError: It cannot.
     """
     with readable_errors(path):
         there = next(parent for parent in path.parents if parent.exists())
@@ -108,7 +108,7 @@ def require_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def readable_errors(path: Path) -> Iterator[None]:
-    """Say which file the operating system would not let us have, and what to do."""
+    """Translate an `OSError` to a `ConfigurationError` that names the file and the fix."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`gateway`: the dashboard and REST, and the passwords for them."""
+"""`gateway`: serve the dashboard and REST, and set their passwords."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""`health` and `stats`: how a recorder on this machine is, and what it does."""
+"""`health` and `stats`: readiness and metrics of the recorder on this machine."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ def stats(
 def _get(
     config: Path | None, overrides: list[str] | None, path: str, timeout: float
 ) -> tuple[int, str]:
-    """Return status and body; a health check must not wait for the heavier clients to load."""
+    """Return status and body; a health check must not wait for a larger HTTP client to load."""
     from http.client import HTTPConnection, HTTPException
 
     listen = loaded(config, overrides).settings.http.listen
@@ -109,7 +109,7 @@ def _why(error: Exception) -> str:
 
 
 def _readiness(answer: tuple[int, str]) -> Mapping[str, Any]:
-    """Return what a recorder has answered, and not something else on its port."""
+    """Return the checks of `/readyz`; refuse a response that is not a recorder's."""
     status, body = answer
     try:
         found = json.loads(body)

@@ -1,4 +1,4 @@
-"""`import`: what the system before the recorder had kept."""
+"""`import`: take over the database of the original system."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ def _show(path: Path, report: "ImportReport") -> None:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Give what shows progress on a terminal, and shows nothing elsewhere."""
+    """Yield a function that shows progress, on a terminal only."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -1,4 +1,4 @@
-"""The options that several commands share, and the settings they lead to."""
+"""Options that several commands share, and the settings that result."""
 
 import os
 from pathlib import Path

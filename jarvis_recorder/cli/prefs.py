@@ -1,4 +1,4 @@
-"""`prefs`: what the assistant was told to remember."""
+"""`prefs`: the assistant's preferences, read and changed."""
 
 import sys
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""`resolve`: an event is dealt with."""
+"""`resolve`: mark an event as resolved."""
 
 from typing import Annotated, Final
 

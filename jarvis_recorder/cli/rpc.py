@@ -1,4 +1,4 @@
-"""A running recorder, asked by a command: one question or page after page."""
+"""Requests of a command to a running recorder: one, or page after page."""
 
 import asyncio
 import sys
@@ -64,7 +64,7 @@ All = Annotated[bool, typer.Option("--all", help="Show all there are, page after
 
 
 class Connection(NamedTuple):
-    """Whom to ask, how long to wait, and whether the answer is for a script."""
+    """The broker, the timeout in seconds, and the output: JSON for scripts or text."""
 
     url: str
     timeout: float
@@ -75,18 +75,18 @@ class Connection(NamedTuple):
 def asking(
     config: Path | None, overrides: list[str] | None, timeout: float, *, as_json: bool = False
 ) -> Connection:
-    """Return it as the options and the settings say."""
+    """Return the connection that the options and the settings describe."""
     from jarvis_recorder.runtime import logging
 
     settings = loaded(config, overrides).settings
-    # What goes wrong is said once, by the command itself.
+    # The command itself prints an error, once.
     logging.configure("error", settings.log.format)
     broker = settings.broker
     return Connection(broker.url.get_secret_value(), timeout, as_json, broker.tls)
 
 
 def build_params(params: Callable[..., Q], **parameters: Any) -> Q:
-    """Return the question; a parameter that the rules refuse is wrong usage."""
+    """Return the params of a request; an invalid parameter is a usage error."""
     try:
         return params(**parameters)
     except ValidationError as error:
@@ -98,7 +98,7 @@ def build_params(params: Callable[..., Q], **parameters: Any) -> Q:
 
 @asynccontextmanager
 async def connected(whom: Connection) -> AsyncIterator["RecorderClient"]:
-    """Give a client; what goes wrong with it speaks of commands and not of methods."""
+    """Yield a connected client whose errors name commands instead of methods."""
     from jarvis_recorder.client import RecorderClient
 
     try:
@@ -112,14 +112,14 @@ async def connected(whom: Connection) -> AsyncIterator["RecorderClient"]:
 
 
 def in_words_of_commands(text: str) -> str:
-    """Return a message with the names of methods replaced by those of our commands."""
+    """Replace the names of methods in a message by those of our commands."""
     for method, command in _COMMANDS.items():
         text = text.replace(method, command)
     return text
 
 
 def ask(whom: Connection, params: Params[ResultT]) -> ResultT:
-    """Return the answer to one question."""
+    """Send one request and return its result."""
 
     async def main() -> ResultT:
         async with connected(whom) as client:
@@ -129,7 +129,7 @@ def ask(whom: Connection, params: Params[ResultT]) -> ResultT:
 
 
 def ask_every_page(whom: Connection, params: Params[ResultT], field: str) -> ResultT:
-    """Return the last page of an answer, with the items of all pages in its field."""
+    """Request every page; return the last, with the items of all pages in its field."""
 
     async def main() -> ResultT:
         asked: Any = params
@@ -149,14 +149,14 @@ def ask_every_page(whom: Connection, params: Params[ResultT], field: str) -> Res
 def show(
     whom: Connection, params: Params[ResultT], view: "Callable[[Screen, ResultT], None]"
 ) -> None:
-    """Ask one question and show its answer, or print it as JSON."""
+    """Send one request and show its result, or print it as JSON."""
     show_answer(whom, ask(whom, params), view)
 
 
 def show_answer(
     whom: Connection, answer: ResultT, view: "Callable[[Screen, ResultT], None]"
 ) -> None:
-    """Show an answer, or print it as JSON."""
+    """Show a result, or print it as JSON."""
     if whom.as_json:
         print_json(answer)
         return
@@ -166,7 +166,7 @@ def show_answer(
 
 
 def print_json(answer: Any) -> None:
-    """Print an answer exactly as the recorder gave it, characters spelt so that none acts."""
+    """Print a result exactly as the recorder sent it, with control characters escaped."""
     typer.echo(_json(type(answer), answer))
 
 
@@ -177,7 +177,7 @@ def _json(shape: Any, value: Any) -> str:
 
 
 class ListView(Protocol):
-    """Shows the items of a page; `continued` says that a page went before it."""
+    """Shows the items of a page; `continued` is true after the first page."""
 
     def __call__(
         self, screen: "Screen", items: Sequence[Any], /, *, continued: bool = False
@@ -185,7 +185,7 @@ class ListView(Protocol):
 
 
 class Listing(NamedTuple):
-    """A question that is answered in pages: the field with the items, and how they are shown."""
+    """A paged request: its params, the field with the items, their view, the text for none."""
 
     params: Any
     field: str
@@ -194,14 +194,14 @@ class Listing(NamedTuple):
 
 
 def wanted(limit: int | None, everything: bool) -> int | None:
-    """Return how many items are wanted, None for all."""
+    """Return the number of items to show, None for all."""
     if limit is not None and everything:
         raise typer.BadParameter("--all and --limit exclude each other")
     return None if everything else limit or DEFAULT_LIMIT
 
 
 def show_pages(whom: Connection, listing: Listing, most: int | None) -> None:
-    """Ask page after page until there are enough items, and show each page as it comes."""
+    """Request page after page until there are enough items; show each as it arrives."""
     asyncio.run(_show_pages(whom, listing, most))
 
 
@@ -217,7 +217,7 @@ async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> N
                 shown += len(items)
                 output.add(items)
                 say(shown)
-                # A short page, even an empty one, may have others behind it.
+                # A short page, even an empty one, may be followed by others.
                 if page.next_cursor is None or shown == most:
                     break
                 params = replace(params, cursor=page.next_cursor)
@@ -225,7 +225,7 @@ async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> N
 
 
 class _AsJson:
-    """One document like a single answer, written as the pages come."""
+    """One JSON document like that of a single result, written as the pages arrive."""
 
     def __init__(self, listing: Listing) -> None:
         self._between = f'{{"{listing.field}":['
@@ -263,7 +263,7 @@ class _AsTable:
 
 @contextmanager
 def _progress(things: str) -> Iterator[Callable[[int], None]]:
-    """Give a function that says how many there are so far, where that disturbs no output."""
+    """Yield a function that shows the count so far, if that disturbs no output."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         yield lambda _: None
         return

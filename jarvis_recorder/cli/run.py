@@ -1,4 +1,4 @@
-"""`run`: the recorder itself."""
+"""`run`: the recorder as a daemon."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ def run(
     with contextlib.ExitStack() as stack:
         overrides = list(set_ or ())
         if private_broker:
-            # Until the recorder takes over the signals: leave no node behind.
+            # Until the recorder handles the signals itself: leave no node behind.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             node = stack.enter_context(private_node(usual_port=True))
             typer.echo(

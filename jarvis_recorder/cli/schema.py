@@ -1,4 +1,4 @@
-"""`schema`: what is published about the recorder's messages and methods."""
+"""`schema`: the documents that describe the recorder's messages and methods."""
 
 import difflib
 import json
@@ -53,5 +53,5 @@ def show(
 
 
 def text(document: dict[str, Any]) -> str:
-    """Return a document as it is written: the same text whenever the code says the same."""
+    """Return a document as the text of its file, the same on each run."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""`tail`: what is published, as it comes."""
+"""`tail`: records as they are published."""
 
 import asyncio
 import sys
@@ -63,7 +63,7 @@ def tail(
 
 
 class _Wanted(NamedTuple):
-    """Which records are shown."""
+    """The filters of the records to show."""
 
     kinds: frozenset[Kind]
     severity: Severity | None
@@ -72,7 +72,7 @@ class _Wanted(NamedTuple):
     cluster: str | None
 
     def is_shown(self, record: Record) -> bool:
-        """Say whether a record that the client lets through is of exactly the severity given."""
+        """Return whether a record that the client's filter passed has exactly the severity given."""
         return self.severity in (None, getattr(record.body, "severity", None))
 
 

@@ -1,4 +1,4 @@
-"""Times as they are typed: how long ago, a local day or time, or RFC 3339."""
+"""Times as options of commands: a span back from now, a local day or time, or RFC 3339."""
 
 import os
 import re
@@ -34,10 +34,10 @@ _LOCAL: Final = re.compile(
 
 def parse_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
     """
-    Return the moment; local times are of `zone`, of the machine where there is none.
+    Parse a time; local times are of `zone`, or of the machine if it is None.
 
     Raises:
-        ValueError: It is none; the message says how to write one.
+        ValueError: The text is no time; the message says how to write one.
     """
     text = text.strip()
     if text == "now":
@@ -57,7 +57,7 @@ def parse_moment(text: str, now: datetime, zone: tzinfo | None = None) -> dateti
 
 
 def _span(text: str) -> timedelta | None:
-    """Return how long `2h30m` is, None where it is nothing of the kind."""
+    """Parse a span such as `2h30m`; None if the text is not one."""
     found = _SPAN(text)
     if found is None:
         return None
@@ -72,17 +72,17 @@ def _at(day: date, clock: str) -> datetime:
 
 def _local(naive: datetime, zone: tzinfo | None) -> datetime:
     """
-    Return the moment of a local time.
+    Convert a local time to UTC.
 
-    Of one that comes twice, when the clocks go back, the first; one that is skipped, when they go
-    forward, is as much later as they go.
+    A time that occurs twice, when clocks go back, is the first; one that is skipped, when they go
+    forward, becomes later by the length of the gap.
     """
     return (naive.replace(tzinfo=zone) if zone else naive).astimezone(UTC)
 
 
 def require_order(since: datetime | None, until: datetime | None) -> None:
     """
-    Make sure that a stretch of time does not end before it begins.
+    Check that a time range does not end before it begins.
 
     Raises:
         typer.BadParameter: It does.
@@ -95,10 +95,10 @@ def require_order(since: datetime | None, until: datetime | None) -> None:
 
 def parse_duration(text: str) -> timedelta:
     """
-    Return how long `90`, `90s`, `10m`, `2h30m`, `1d` is.
+    Parse a duration such as `90` (seconds), `90s`, `10m`, `2h30m` or `1d`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is no duration.
     """
     span = _span(f"{text}s" if text.isdecimal() else text)
     if span is None:
@@ -107,7 +107,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def local_zone() -> str | None:
-    """Return the name of the time zone of this machine, else its offset now; None for UTC."""
+    """Return the name of this machine's time zone, else its current offset; None for UTC."""
     name = os.environ.get("TZ", "").removeprefix(":") or _linked_zone()
     if name in ("UTC", "Etc/UTC", "GMT"):
         return None
@@ -118,7 +118,7 @@ def local_zone() -> str | None:
 
 
 def _linked_zone() -> str:
-    """Return the name behind /etc/localtime, empty where that does not tell."""
+    """Return the name of the zone that /etc/localtime links to, empty if it names none."""
     _, _, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
     return name.removeprefix("posix/")
 

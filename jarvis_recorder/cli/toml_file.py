@@ -1,4 +1,4 @@
-"""Changes to a TOML file that somebody wrote: every other line of it stays."""
+"""Changes to a TOML file written by hand: every other line of it stays."""
 
 import os
 import re
@@ -18,11 +18,11 @@ def set_lines(path: Path, section: str, lines: Sequence[str]) -> None:
     """
     Set these lines, `name = value` or a comment, in a section of the file.
 
-    A file that is made is for its owner alone; one that is there keeps owner and mode.
+    A new file is readable by its owner only; an existing one keeps owner and mode.
 
     Raises:
         ConfigurationError: The file cannot be read or written, is not TOML, or is written in a
-            way that cannot be changed line by line; it is as it was.
+            way that cannot be changed line by line; it is unchanged.
     """
     path = resolved(path)
     with acting_for(path):
@@ -53,12 +53,12 @@ def _set_lines(path: Path, section: str, lines: Sequence[str]) -> None:
 
 def require_appendable(text: str, instead: str) -> None:
     """
-    Let nothing be appended to a TOML file that would no longer be one.
+    Refuse output that is appended to a TOML file and would make it invalid.
 
     A second `>> FILE` would open a section twice.
 
     Raises:
-        ConfigurationError: Standard output is such a file; it is as it was.
+        ConfigurationError: Standard output is such a file; it is unchanged.
     """
     try:
         descriptor = sys.stdout.fileno()
@@ -80,7 +80,7 @@ def _with(there: str, section: str, lines: Sequence[str]) -> str:
         return before + "\n".join((f"[{section}]", *lines, ""))
     following = re.compile(r"^[ \t]*\[", re.MULTILINE).search(there, header.end())
     end = following.start() if following else len(there)
-    # The same comments and settings of an earlier time.
+    # The same comments and settings, written by an earlier run.
     names = "|".join(re.escape(line.partition(" = ")[0]) for line in lines)
     stale = re.compile(rf"^[ \t]*(?:{names})(?:[ \t]*=.*)?$\n?", re.MULTILINE)
     kept = stale.sub("", there[header.end() : end])

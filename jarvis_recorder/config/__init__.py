@@ -1,1 +1,1 @@
-"""Settings, and loading them."""
+"""The settings, and their loading."""

@@ -1,4 +1,4 @@
-"""Loading the settings from every source, with where each value came from.
+"""Loading of the settings from every source, with the origin of each value.
 
 Order: command line, environment, credentials directory, TOML file, default. The first source
 that names a setting wins. A name that is not a setting is an error, in every source.
@@ -25,7 +25,7 @@ from jarvis_recorder.net import amqp_url
 
 PREFIX: Final = "JARVIS_RECORDER_"
 DELIMITER: Final = "__"
-# What `provision systemd` installs, and what commands next to the service use as well.
+# Installed by `provision systemd`; commands on the same machine use them as well.
 SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
 SYSTEM_CREDENTIALS: Final = Path("/etc/jarvis-recorder/credentials")
 SERVICE_DATABASE: Final = Path("/var/lib/jarvis-recorder/recorder.db")
@@ -33,14 +33,14 @@ _NAME: Final = re.compile(r"[\w.-]+")
 
 
 class Loaded(NamedTuple):
-    """The settings, and for each name where its value came from."""
+    """The settings, and the origin of each value by name."""
 
     settings: Settings
     origins: Mapping[str, str]
 
 
 class _Layer(NamedTuple):
-    """The values of one source by their dotted names; `where` says how a name is spelt there."""
+    """The values of one source by dotted name; `where` has the name as that source spells it."""
 
     values: Mapping[str, Any]
     where: Mapping[str, str]
@@ -54,13 +54,13 @@ def load(
     """
     Merge the sources and return valid settings.
 
-    Without a file of the caller's own the system's takes part, and so do the system's credentials
-    where no directory is named and the caller may read them: root's commands then use what the
-    service uses.
+    Without `config_file` the system's file is read, and so are the system's credentials if
+    `CREDENTIALS_DIRECTORY` is not set and the caller may read them: root's commands then use
+    the settings of the service.
 
     Raises:
-        ConfigurationError: A name that is no setting, a value that is not allowed, a file that
-            cannot be read; says where and what to do.
+        ConfigurationError: A name is no setting, a value is not allowed, or a file cannot be
+            read; the message names the source and the fix.
     """
     layers = (
         _from_command_line(overrides),
@@ -98,7 +98,7 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
 
 def _from_command_line(overrides: Mapping[str, Any]) -> _Layer:
     for name in overrides:
-        # What is no name is not repeated: a URL with a = in it would be, with its password.
+        # Text that is no name is not repeated: it may be a URL with a = in it, and its password.
         shown = name if _NAME.fullmatch(name) else "…"
         _require_known(name, f"--set {shown}", {known: known for known in NAMES})
     return _Layer(overrides, {name: f"command line (--set {name})" for name in overrides})
@@ -126,7 +126,7 @@ def _system_credentials(config_file: Path | None) -> str | None:
 
 
 def _from_credentials(directory: str | None) -> _Layer:
-    """Read `broker.url` and the like, one file a setting, as systemd's LoadCredential makes them."""
+    """Read one file for each setting, named like `broker.url`, as systemd's LoadCredential does."""
     values: dict[str, Any] = {}
     where: dict[str, str] = {}
     for name in NAMES if directory else ():
@@ -185,7 +185,7 @@ def _require_known(name: str, what: str, known: Mapping[str, str]) -> None:
 
 
 def _default_path(environ: Mapping[str, str]) -> tuple[Path | None, str]:
-    """The database where no setting names one, None without a home; and its origin."""
+    """Return the default database and its origin; None without a home directory."""
     if state := environ.get("STATE_DIRECTORY"):
         return Path(state.partition(":")[0]) / "recorder.db", "environment (STATE_DIRECTORY)"
     if state := environ.get("XDG_STATE_HOME"):
@@ -227,12 +227,12 @@ def _is_service_elsewhere(path: Path) -> bool:
     try:
         return path != SERVICE_DATABASE and SERVICE_DATABASE.exists()
     except PermissionError:
-        # Its directory is there, and is not the caller's.
+        # The directory exists, and is not the caller's.
         return True
 
 
 def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path, list[str]]:
-    """Return the files that everyone on the machine may read, each with the secrets in it."""
+    """Return the files with secrets that every user of the machine may read: path → settings."""
     found: dict[Path, list[str]] = {}
     for name in NAMES:
         path = _file_with_secret(name, settings, origins[name])
@@ -243,7 +243,7 @@ def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path
 
 
 def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None:
-    """Return the file that holds the secret of a setting, where there is one and it has one."""
+    """Return the file that holds the secret of a setting, None if there is none."""
     if name == "broker.key_file":
         return settings.broker.key_file or settings.broker.cert_file
     section, _, field = name.partition(".")
@@ -251,12 +251,12 @@ def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None
     secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
     if origin == "default" or not secret or secret == redacted(name, settings):
         return None
-    # An environment variable or an option is no path that is there.
+    # The origin may also be a variable or an option: a path that does not exist.
     return Path(origin.removeprefix("credential (").removesuffix(")"))
 
 
 def redacted(name: str, settings: Settings) -> str:
-    """Return the value of a setting as it may be shown."""
+    """Return the value of a setting as text, without passwords."""
     section, _, field = name.partition(".")
     value = getattr(getattr(settings, section), field)
     if name == "broker.url":

@@ -27,7 +27,7 @@ class _Section(BaseModel):
 
 
 def _parsed(value: Any, example: str) -> Any:
-    """Read JSON where the source knows only text: the environment, the command line."""
+    """Parse JSON from sources that have only text: the environment, the command line."""
     if not isinstance(value, str):
         return value
     try:
@@ -37,7 +37,7 @@ def _parsed(value: Any, example: str) -> Any:
 
 
 class BrokerSettings(_Section):
-    """Where RabbitMQ is."""
+    """The connection to RabbitMQ."""
 
     url: SecretStr = Field(
         SecretStr("amqp://guest:guest@localhost:5672/"),
@@ -68,7 +68,7 @@ class BrokerSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """Where records are kept."""
+    """The database that holds the records."""
 
     url: str = Field("", description="sqlite:///path; by default recorder.db in a state directory")
     on_corruption: Literal["stop", "quarantine"] = Field(
@@ -90,7 +90,7 @@ _Days = Annotated[int, Field(ge=0, le=36_500)]
 
 
 class RetentionSettings(_Section):
-    """For how many days what is kept; 0 is for ever. Unresolved alerts stay in any case."""
+    """Days that records are kept; 0 is for ever. Unresolved alerts stay in any case."""
 
     info: _Days = Field(0, description="events of severity info")
     warning: _Days = Field(0, description="events of severity warning")
@@ -107,7 +107,7 @@ class RetentionSettings(_Section):
 
 
 class IngestSettings(_Section):
-    """How much is taken at once."""
+    """Bounds of consuming."""
 
     prefetch: Annotated[int, Field(ge=1, le=65_535)] = Field(
         8_000,
@@ -116,7 +116,7 @@ class IngestSettings(_Section):
 
 
 class RpcSettings(_Section):
-    """Who may ask, and how much at once."""
+    """The permissions and bounds of requests."""
 
     concurrency: Annotated[int, Field(ge=1, le=1_000)] = Field(
         64, description="requests that may be under way together"
@@ -142,7 +142,7 @@ class RpcSettings(_Section):
 
 
 class LogSettings(_Section):
-    """What is said."""
+    """The log."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level")
     format: Literal["auto", "console", "json"] = Field(
@@ -151,7 +151,7 @@ class LogSettings(_Section):
 
 
 class HttpSettings(_Section):
-    """Where health and metrics are served."""
+    """The HTTP server of health and metrics."""
 
     listen: str = Field("127.0.0.1:9464", description="address and port; empty: nowhere")
 
@@ -164,7 +164,7 @@ class HttpSettings(_Section):
 
 
 class GatewaySettings(_Section):
-    """The HTTP gateway: where it is served, and who may use it."""
+    """The HTTP gateway: its address, passwords and tokens."""
 
     listen: str = Field("127.0.0.1:8080", description="address and port of the dashboard and REST")
     password_hash: SecretStr = Field(

@@ -1,1 +1,1 @@
-"""The recorder as a process: recording and answering, assembled and supervised."""
+"""The recorder as a process: recording and replying to requests, assembled and supervised."""

@@ -1,4 +1,4 @@
-"""Answering on one connection after another: attach, answer and announce, drain, leave."""
+"""The RPC service, one connection after another: consume requests, reply, publish, drain."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ _DRAIN_SECONDS: Final = 3.0
 
 
 class Answering:
-    """What answers from one archive; each attempt lasts as long as its connection."""
+    """The RPC service of one archive; each attempt lasts as long as its connection."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class Answering:
 
     async def attempt(self) -> None:
         """
-        Answer and announce until the process is told to stop.
+        Reply to requests and publish notifications until `stop` is set.
 
         Raises:
             BrokerUnavailable: The connection is lost; try again.
-            RecorderError: What ends the process.
+            RecorderError: An error that ends the process.
         """
         broker = self._settings.broker
         async with contextlib.AsyncExitStack() as stack:
@@ -92,7 +92,7 @@ class Answering:
 
     @staticmethod
     async def _drain(connected: Connected, responder: Responder) -> None:
-        """Take no more, answer what is held, and leave once the broker has read every ack."""
+        """Stop consuming, reply to the requests held, close once the broker has read every ack."""
         await connected.requests.cancel()
         await responder.drain(_DRAIN_SECONDS)
         await connected.requests.close()

@@ -36,12 +36,12 @@ _SUMMARY_SECONDS: Final = 10.0
 
 
 def now() -> int:
-    """The present moment in microseconds since the epoch."""
+    """The current time in microseconds since the epoch."""
     return time.time_ns() // 1_000
 
 
 def _first(errors: ExceptionGroup[RecorderError]) -> RecorderError:
-    """The first error of a group, however deep."""
+    """The first error of a group of groups."""
     first = errors.exceptions[0]
     return _first(first) if isinstance(first, ExceptionGroup) else first
 
@@ -57,17 +57,17 @@ class App:
         self._started_at = to_datetime(now())
         self._per_second = 0.0
         self._large = asyncio.Lock()
-        """Held while something large is in memory, a message or a reply."""
+        """Held while a large message or reply is in memory."""
         self._calls = CallMetrics()
         self._tracer = open_tracer(os.environ)
         self.progress = RecorderStatus()
 
     async def run(self) -> None:
         """
-        Record and answer until `stop` is set.
+        Record, and reply to requests, until `stop` is set.
 
         Raises:
-            RecorderError: What ends the process; its `exit_code` says how.
+            RecorderError: An error that ends the process, with its `exit_code`.
         """
         if not self._settings.rpc.permissions:
             log.info("everyone_may_ask_everything", setting="rpc.permissions")
@@ -93,7 +93,7 @@ class App:
             await self._run_parts(store)
 
     async def _run_parts(self, store: Store) -> None:
-        """Run both parts side by side; what ends the process in one of them ends the other."""
+        """Run both parts concurrently; an error that ends one of them ends the other."""
         recording = Recording(
             settings=self._settings,
             repository=store.repository,
@@ -120,7 +120,7 @@ class App:
                 parts.create_task(self._supervised("answering", answering.attempt))
         except* RecorderError as errors:
             failure = _first(errors)
-        # Python before 3.11.4 wraps what is raised inside `except*` in another group.
+        # Python before 3.11.4 wraps an error raised inside `except*` in another group.
         if failure is not None:
             raise failure
 

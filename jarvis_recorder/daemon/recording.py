@@ -1,4 +1,4 @@
-"""Recording on one session after another: attach, work, drain, leave."""
+"""Recording, one session after another: consume, record, drain, close."""
 
 import asyncio
 import contextlib
@@ -33,15 +33,15 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 2.0
-# What is fetched is acked one by one. RabbitMQ holds acks back where 32 of a channel are not in the
-# queue's log yet, and drops those when the channel closes.
+# Fetched messages are acked one by one. RabbitMQ holds acks back once 32 of a channel are not in the
+# queue's log yet, and drops those if the channel closes.
 _FETCHED_AT_ONCE: Final = 16
 # One snapshot may be as large as four thousand events.
 _SNAPSHOT_PREFETCH: Final = 100
 
 
 class _Pipeline(NamedTuple):
-    """What works on the deliveries of one session."""
+    """The parts that process the deliveries of one session."""
 
     intake: Intake
     dead_letters: DeadLetterPublisher
@@ -49,7 +49,7 @@ class _Pipeline(NamedTuple):
 
 
 class Recording:
-    """What records into one repository; each attempt lasts as long as its session."""
+    """Recording into one repository; each attempt lasts as long as its session."""
 
     def __init__(
         self,
@@ -72,22 +72,22 @@ class Recording:
 
     async def attempt(self) -> None:
         """
-        Record until the process is told to stop.
+        Record until `stop` is set.
 
         Raises:
             BrokerUnavailable: The session is lost; try again.
-            RecorderError: What ends the process.
+            RecorderError: An error that ends the process.
         """
         try:
             await self._record()
         except OutageTooLong as outage:
-            # The session is over: the broker has its messages back, and counts one failed
-            # delivery of each. So there is no other session before these can be stored, or a
-            # disk that is all but full would count the messages up to their limit.
+            # The session has ended: the broker has its messages back and counts one failed
+            # delivery of each. Open no other session before these records can be stored:
+            # with a disk almost full, the messages would reach their delivery limit.
             await self._until_stored(outage.records)
 
     async def _record(self) -> None:
-        """Record on one session, from connecting until it is lost or the process stops."""
+        """Record on one session, from connecting until it is lost or `stop` is set."""
         self.progress.state = State.CONNECTING
         broker = self._settings.broker
         async with contextlib.AsyncExitStack() as stack:
@@ -113,8 +113,8 @@ class Recording:
     async def _work(
         self, session: BrokerSession, pipeline: _Pipeline, working: asyncio.Task[None]
     ) -> None:
-        # The recorder works already: the first queue may fill the intake, and a flow that is
-        # paused would hold back the answers that attaching to the others waits for.
+        # The recorder already runs: the first queue may fill the intake, and a paused flow would
+        # hold back the broker's replies that consuming the other queues waits for.
         attaching = asyncio.create_task(self._attach(session, pipeline.intake))
         try:
             ends: set[asyncio.Future[Any]] = {attaching, working, session.lost}
@@ -150,10 +150,10 @@ class Recording:
 
     async def _attach(self, session: BrokerSession, intake: Intake) -> list[Consumer]:
         """
-        Consume every queue, after a slow start of one after the other.
+        Consume every queue, after a slow start of one queue after another.
 
-        In random order, so that one queue that begins with what ends the process cannot keep
-        the others waiting through every restart.
+        In random order: if the first message of one queue ends the process, the other queues
+        still get their turn after some restart.
         """
         for topic in random.sample(TOPICS, len(TOPICS)):
             await SlowStart(topic, session.consumer, intake, self._stop).run()
@@ -175,9 +175,9 @@ class Recording:
         working: asyncio.Task[None],
     ) -> bool:
         """
-        Take no more, finish what is held, and leave once the broker has read every ack.
+        Stop consuming, record the deliveries held, close once the broker has read every ack.
 
-        Return False where the storage is away: then what is held goes back to the broker.
+        Return False if the storage is unavailable: the deliveries held return to the broker.
         """
         self.progress.state = State.STOPPING
         for consumer in consumers:
@@ -196,10 +196,10 @@ class Recording:
 
     async def _sweep(self, session: BrokerSession) -> None:
         """
-        Record what cancelling has left marked as redelivered.
+        Record the messages that cancelling has left marked as redelivered.
 
-        A quorum queue may hand messages to a consumer while it is being cancelled: no one
-        receives them. They are first in the queue, so this ends behind the first other one.
+        A quorum queue may deliver messages to a consumer while it is being cancelled, and no one
+        receives them. They are first in the queue; stop after the first other message.
         """
         pipeline = self._pipeline(session)
         working = asyncio.create_task(pipeline.recorder.run())
@@ -231,7 +231,7 @@ class Recording:
         await consumer.close()
 
     async def _leave(self, working: asyncio.Task[None], dead_letters: DeadLetterPublisher) -> None:
-        """End what belongs to the session, giving a commit under way the time to finish."""
+        """End the session's tasks, but give a commit under way time to finish."""
         if not self._stop.is_set():
             await asyncio.wait({working}, timeout=_DRAIN_SECONDS)
         working.cancel()
@@ -241,7 +241,7 @@ class Recording:
             raise outcome
 
     async def _until_stored(self, records: Sequence[Record]) -> None:
-        """Store what could not be stored; it comes again from the broker, as a duplicate."""
+        """Retry until the records are stored; the broker redelivers them, as duplicates."""
         while not self._stop.is_set():
             try:
                 await self._repository.append(records, self._clock())

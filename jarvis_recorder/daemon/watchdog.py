@@ -1,4 +1,4 @@
-"""When the service manager is told what: ready, alive, how it goes, stopping."""
+"""Notifications to the service manager: ready, alive, status, stopping."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from jarvis_recorder.runtime.systemd import ServiceManager
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 
 Answers = Callable[[], Coroutine[Any, Any, object]]
-"""Returns once whoever is asked has answered."""
+"""Returns once the database writer has responded."""
 
 _BEAT_SECONDS: Final = 2.0
 _BEATS_IN_WATCHDOG: Final = 4
-# Until it is ready somebody waits for it, perhaps at a terminal.
+# Until it is ready someone waits for it, perhaps at a terminal.
 _STARTING_SECONDS: Final = 0.5
-# Longer than anything but a hang keeps the event loop from turning.
+# Only a hang blocks the event loop for so long.
 _EXTENSION_MICROSECONDS: Final = 60_000_000
 
 _WAITING: Final = {
@@ -29,12 +29,12 @@ _WAITING: Final = {
 
 class Watchdog:
     """
-    Tells the service manager how the recorder is, for as long as it is entered.
+    Notifies the service manager of the recorder's state while entered.
 
-    `READY=1` once it records and answers; until then, however long the database migrates or the
-    broker is away, that it needs more time. `WATCHDOG=1` only if since the one before the event
-    loop has turned and the writer has answered: a hang silences it. A storage that refuses has
-    answered, and a broker that is away has nothing to do with it.
+    `READY=1` once it records and replies to requests; until then, however long a migration or an
+    outage of the broker takes, `EXTEND_TIMEOUT_USEC`. `WATCHDOG=1` only while the event loop runs
+    and the database writer responds: a hang stops it. A refusal of the storage is a response, and
+    an outage of the broker does not matter here.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watching(self, ask: Answers) -> Iterator[None]:
-        """Ask the writer for every sign of life from now on, and no more at the end."""
+        """Require a response of the database writer for each `WATCHDOG=1` while entered."""
         self._ask = ask
         try:
             yield
@@ -99,7 +99,7 @@ class Watchdog:
         self._manager.tell(**facts)
 
     def _has_answered(self, now: float) -> bool:
-        """Whether the writer has answered since the last time; ask it again if so."""
+        """Return whether the writer has responded since the last call; if so, probe it again."""
         if self._answer is not None and not self._answer.done():
             return False
         if self._answer is not None:

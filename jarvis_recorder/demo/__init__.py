@@ -1,1 +1,1 @@
-"""A private broker and a stretch of cluster life, to see the recorder at work."""
+"""The demo: a private broker and half an hour of cluster life, recorded."""

@@ -1,4 +1,4 @@
-"""A cluster that wanders: five nodes, twenty machines, one node that goes down and comes back."""
+"""A simulated cluster: five nodes, twenty machines, one node that goes down and comes back."""
 
 from typing import Any, Final
 
@@ -29,14 +29,14 @@ def vmids_on(node: str) -> list[int]:
 
 
 def load(number: int, at: int) -> float:
-    """Return a load that wanders: a triangle of 5 to 10 minutes, another for each number."""
+    """Return a load: a triangle wave of 5 to 10 minutes, with its own period for each number."""
     period = (5 + number % 6) * MINUTE
     phase = (at + number * 37 * SECOND) % period / period
     return round(0.08 + 0.05 * (number % 5) + 0.4 * abs(2 * phase - 1), 3)
 
 
 def state(at: int) -> dict[str, Any]:
-    """Return the state of the whole cluster as its monitor reads it from the nodes."""
+    """Return the state of the whole cluster, as its monitor would read it from the nodes."""
     nodes = [_node_state(number, node, at) for number, node in enumerate(NODES)]
     online = sum(node["status"] == "online" for node in nodes)
     return {

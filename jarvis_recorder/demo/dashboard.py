@@ -1,4 +1,4 @@
-"""The story with the dashboard on top of it, told on and on until it is told to stop."""
+"""The demo with the dashboard: the story, repeated until it is stopped."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from jarvis_recorder.ports import Publisher
 from jarvis_recorder.runtime.process import first_of, raise_first
 from jarvis_recorder.wire.topics import EXCHANGE
 
-# Half an hour in six minutes: something happens while one looks, and not faster than one reads.
+# Half an hour in six minutes: fast enough to watch, slow enough to read.
 _PACE: Final = 5
 
 
 async def show_dashboard(loaded: Loaded, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """
-    Record and serve while the story goes on; `ready` is called once its past is recorded.
+    Record and serve while the story repeats; call `ready` once its first half hour is published.
 
     Raises:
-        ConfigurationError: The gateway's address cannot be had.
-        RecorderError: The recorder ended by itself; says why.
+        ConfigurationError: The gateway's address is not available.
+        RecorderError: The recorder ended by itself, with this error.
     """
     parts = [
         asyncio.create_task(App(loaded, stop).run()),
@@ -58,7 +58,7 @@ async def _live(broker: BrokerSettings, ready: Callable[[], None]) -> None:
 
 
 async def _tell_live(publisher: Publisher) -> None:
-    """Publish each message of a half hour when its time has come."""
+    """Publish each message of a half hour at its time."""
     began = now()
     for message in tell(began, _chance(), _PACE):
         await asyncio.sleep((began + message.at // _PACE - now()) / 1e6)
@@ -66,7 +66,7 @@ async def _tell_live(publisher: Publisher) -> None:
 
 
 async def _resolve_all(client: RecorderClient) -> None:
-    """Resolve what the half hour left, as the assistant does once the node is back."""
+    """Resolve the half hour's open alerts, as the assistant does once the node is back."""
     async for event in client.events.iter_unresolved():
         if event.type == "alert":
             await client.events.resolve(id=event.id, resolved_by="jarvis")

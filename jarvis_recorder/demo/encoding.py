@@ -1,4 +1,4 @@
-"""AMQP properties as publishers of any make write them."""
+"""Encoding of AMQP properties, as any publisher may write them."""
 
 from collections.abc import Mapping
 from struct import pack

@@ -1,9 +1,9 @@
 """
-A RabbitMQ node of one's own: own name, ports and directory, gone when its owner is gone.
+A private RabbitMQ node: its own name, ports and directory, ended when its owner ends.
 
-It never touches a broker that is already there, and reads nothing of what this machine has
-configured for one. RabbitMQ's wrapper in a system's `sbin` switches to another user, so the
-scripts below `/usr/lib/rabbitmq` are run directly.
+It touches no broker that already runs, and reads no configuration of this machine's RabbitMQ.
+The wrapper in a system's `sbin` switches to another user, so the scripts below
+`/usr/lib/rabbitmq` are run directly.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
 
 SCRIPTS: Final = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
 _BOOT_SECONDS: Final = 60.0
-# Where clients look for a broker that nobody has told them of.
+# The port that clients use by default.
 _USUAL_PORT: Final = 5672
 
-# The name daemon and the node run in one process group, whose leader kills it when its
-# standard input ends: so the node cannot outlive its owner, however that one dies.
+# The name daemon and the node run in one process group, whose leader kills the group when its
+# standard input ends: so the node cannot outlive its owner, however the owner dies.
 _KEEPER: Final = """
 epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 &
 "$1"/rabbitmq-server &
@@ -36,7 +36,7 @@ kill -KILL 0
 
 
 class PrivateNode:
-    """One RabbitMQ node on the loopback interface, empty at first."""
+    """A RabbitMQ node on the loopback interface, empty at first."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class PrivateNode:
 
     def start(self) -> Self:
         """
-        Start the node and return once it takes connections; its data is where it was.
+        Start the node and return once it accepts connections; it keeps the data of an earlier run.
 
         Raises:
             BrokerUnavailable: It did not come up; the message names its log.
@@ -114,7 +114,7 @@ class PrivateNode:
         return self
 
     def kill(self) -> None:
-        """End the node at once, as a power cut would; `start` brings it back with its data."""
+        """Kill the node at once, as a power cut would; `start` restarts it with its data."""
         if self._keeper is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -137,9 +137,9 @@ class PrivateNode:
 @contextlib.contextmanager
 def private_node(*, usual_port: bool = False) -> Iterator[PrivateNode]:
     """
-    Run a node in a new directory; both are gone afterwards.
+    Run a node in a new directory; remove both afterwards.
 
-    With `usual_port` it listens where clients look by default, unless another broker does.
+    With `usual_port` it listens on the clients' default port, unless another broker does.
     """
     directory = Path(tempfile.mkdtemp(prefix="jarvis-rabbitmq-"))
     node = None
@@ -178,7 +178,7 @@ def _is_free(port: int) -> bool:
 
 
 def _greets(port: int) -> bool:
-    """Whether an AMQP broker answers the protocol header: a listening port alone proves little."""
+    """Return whether an AMQP broker replies to the protocol header; an open port proves little."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(b"AMQP\x00\x00\x09\x01")

@@ -1,4 +1,4 @@
-"""What a database file holds, at a glance."""
+"""A summary of the content of a database file."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class SessionLine(NamedTuple):
 
 
 class SnapshotLine(NamedTuple):
-    """A snapshot: how large it is, and how much room it takes."""
+    """A snapshot: its size, and the bytes that it takes in the database."""
 
     timestamp: datetime
     cluster: str
@@ -48,9 +48,9 @@ class SnapshotLine(NamedTuple):
 
 class Overview(NamedTuple):
     """
-    What is there: rows of each table, the newest of each, and the rows of each identity.
+    The rows of each table, the newest of each, and the rows of each identity (`copies`).
 
-    `events` are alerts and actions: of these one wants to know.
+    `events` are alerts and actions only.
     """
 
     rows: Mapping[str, int]
@@ -64,10 +64,10 @@ class Overview(NamedTuple):
 
 def overview(path: Path, identities: Iterable[str], limit: int) -> Overview:
     """
-    Return what the file holds, at most `limit` lines of each, newest first.
+    Read a summary of the file, at most `limit` lines of each table, newest first.
 
     Raises:
-        StorageUnavailable: It cannot be read.
+        StorageUnavailable: The file cannot be read.
     """
     with connections.reading(path) as connection:
         size, stored = _snapshot_bytes(connection)
@@ -119,7 +119,7 @@ def _sessions(connection: Connection, limit: int) -> list[SessionLine]:
         columns.session_id.in_([session[0] for session in sessions]),
         columns.cost_usd.is_not(None),
     )
-    # SQLite would add them up as doubles.
+    # SQLite would sum them as doubles.
     costs: defaultdict[str, Decimal] = defaultdict(Decimal)
     for session_id, cost in connection.execute(priced):
         costs[session_id] += Decimal(cost)
@@ -145,7 +145,7 @@ def _newest_snapshots(connection: Connection, limit: int) -> list[SnapshotLine]:
 
 
 def _snapshot_bytes(connection: Connection) -> tuple[int, int]:
-    """Return how large the snapshots are and how much room they take."""
+    """Return the size of all snapshots, and the bytes that they take in the database."""
     sizes = select(
         func.coalesce(func.sum(cluster_snapshots.c.size_bytes), literal(0, Integer)),
         func.coalesce(func.sum(_STORED_BYTES), literal(0, Integer)),

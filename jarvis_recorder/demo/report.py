@@ -1,4 +1,4 @@
-"""What became of the story, as tables for people and as JSON for scripts."""
+"""The outcome of the demo, as tables for people and as JSON for scripts."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from jarvis_recorder.demo.story import StoryMessage, expected
 from jarvis_recorder.storage.rows import SHAPES
 
 SHOWN: Final = 12
-"""How many alerts and actions are shown: those of the whole story."""
+"""The most alerts and actions to show: as many as the whole story has."""
 
 _SNAPSHOTS_SHOWN: Final = 3
 _QUEUE_PREFIX: Final = "jarvis.recorder."
@@ -43,7 +43,7 @@ class ShownDeadLetter(NamedTuple):
 
 
 class DemoOutcome(NamedTuple):
-    """What was published, and what became of it."""
+    """The messages published, and their outcome."""
 
     messages: Sequence[StoryMessage]
     publish_seconds: float
@@ -52,11 +52,11 @@ class DemoOutcome(NamedTuple):
     letters: Sequence[ShownDeadLetter]
     overview: Overview
     kept: Path | None
-    """The database, where it is still there afterwards."""
+    """The database, if it is kept."""
     asked: Sequence[Asked] = ()
 
     def mismatches(self) -> list[str]:
-        """Return what is otherwise than the story expects, nothing if all is well."""
+        """Return every difference from the outcome that the story expects, none if all is well."""
         story = expected(self.messages)
         found = [
             f"{table}: {self.overview.rows[table]} rows instead of {story.rows[kind]}"
@@ -86,14 +86,14 @@ class DemoOutcome(NamedTuple):
         return found
 
     def sent_twice(self) -> Iterator[tuple[StoryMessage, int, int]]:
-        """Yield each message that was, its records, and the rows that stand under them."""
+        """Yield each message sent twice, its number of records, and the rows with their identities."""
         for message in self.messages:
             if message.sent_before:
                 rows = sum(self.overview.copies.get(one, 0) for one in message.identities)
                 yield message, len(message.identities), rows
 
     def explained(self) -> Iterator[tuple[ShownDeadLetter, str]]:
-        """Yield each dead letter with what the story says was wrong with it."""
+        """Yield each dead letter with the story's description of it."""
         names = {
             (one.reason.value, one.sha256): one.what for one in expected(self.messages).letters
         }
@@ -147,7 +147,7 @@ def as_json(outcome: DemoOutcome) -> dict[str, Any]:
 
 
 def _plain(line: Any) -> dict[str, Any]:
-    """Return a named tuple as JSON has it: moments and decimals as text."""
+    """Return a named tuple as a JSON object, with times and decimals as text."""
     return {
         name: value if isinstance(value, int | str | None) else _text(value)
         for name, value in line._asdict().items()

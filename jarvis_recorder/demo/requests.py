@@ -1,4 +1,4 @@
-"""What the demo asks once everything is recorded, and how the answers sound in words."""
+"""The demo's requests to the recorder, with their results in words."""
 
 import time
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from jarvis_recorder.wire.rpc.results import (
 
 
 class Asked(NamedTuple):
-    """A question as it went out, what came back in words, and how long that took."""
+    """A request: its method, its params as JSON, its result in words, its duration."""
 
     method: str
     params: str
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
 
 
 async def ask_around(url: str) -> list[Asked]:
-    """Ask a running recorder what one would want to know about the story."""
+    """Send a running recorder the requests that show the story best."""
     async with RecorderClient(url) as client:
         down = await client.events.list(text="NODE_DOWN", limit=1)
         moment = down.events[0].timestamp
@@ -60,7 +60,7 @@ async def _asked(client: RecorderClient, request: Params[Any]) -> Asked:
 
 
 def in_words(answer: Any) -> str:
-    """Return an answer in a few words."""
+    """Return a result in a few words."""
     match answer:
         case EventPage(events=events):
             return f"{len(events)}: " + (events[0].summary if events else "none")

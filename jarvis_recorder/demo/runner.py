@@ -1,4 +1,4 @@
-"""The story played against a recorder, and what became of it."""
+"""The run of the demo: publish the story to a recorder and collect the outcome."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ _MAX_LETTERS: Final = 1_000
 
 async def require_unused(url: str) -> None:
     """
-    Make sure that nobody's messages are recorded into a database that is then deleted.
+    Check that the queues are unused: the demo deletes its database, with all it recorded.
 
     Raises:
         ConfigurationError: A queue of the recorder's holds messages or has a consumer.
@@ -48,10 +48,10 @@ async def perform(
     loaded: Loaded, database: Path, stop: asyncio.Event, *, keep: bool
 ) -> DemoOutcome:
     """
-    Record the story into the database, and return what became of it once all is settled.
+    Record the story into the database, and return the outcome once all is settled.
 
     Raises:
-        RecorderError: The recorder ended before that; says why.
+        RecorderError: The recorder ended before that, with this error.
     """
     app = App(loaded, stop)
     recording = asyncio.create_task(app.run())
@@ -84,7 +84,7 @@ async def perform(
 
 
 async def publish(publisher: Publisher, messages: Sequence[StoryMessage]) -> None:
-    """Publish in order, some under way at once, and return when all are confirmed."""
+    """Publish in order, several messages at once, and return when all are confirmed."""
     for start in range(0, len(messages), _UNDER_WAY):
         async with asyncio.TaskGroup() as group:
             for message in messages[start : start + _UNDER_WAY]:
@@ -98,7 +98,7 @@ async def publish(publisher: Publisher, messages: Sequence[StoryMessage]) -> Non
 async def _settled(
     session: BrokerSession, app: App, recording: asyncio.Task[None], story: Expected
 ) -> list[ShownDeadLetter]:
-    """Return the dead letters once all is recorded or dead-lettered, or the time is up."""
+    """Return the dead letters once all is recorded or dead-lettered, or after a timeout."""
     letters: list[Delivery] = []
     consumer = await session.consumer(DEAD_QUEUE, _MAX_LETTERS)
     await consumer.start(letters.append)
@@ -117,7 +117,7 @@ async def _settled(
 
 
 async def _until(condition: Callable[[], bool], recording: asyncio.Task[None]) -> None:
-    """Look again and again until it is so; what is missing in the end is shown as missing."""
+    """Poll until the condition is true or a timeout passes; the report shows what is missing."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while not condition() and time.monotonic() < deadline:
         await asyncio.wait({recording}, timeout=_LOOK_SECONDS)

@@ -1,9 +1,9 @@
 """
 Half an hour in the life of a cluster, as the messages its publishers send.
 
-A node goes down and comes back, the assistant is asked about it, state is published every
-half minute. Some messages are sent twice, as a publisher does whose confirm was lost; some
-are broken. Each message says what is to become of it, so that the outcome can be checked.
+A node goes down and comes back, a user talks to the assistant about it, state is published
+every half minute. Some messages are sent twice, as a publisher does after a lost confirm; some
+are broken. Each message has its expected outcome, so that the report can check it.
 """
 
 import gzip
@@ -39,7 +39,7 @@ _UNTIMED: Final = "heartbeat without a time"
 
 
 class ExpectedDeadLetter(NamedTuple):
-    """A dead letter to come: by reason and body it is told from the others."""
+    """An expected dead letter, identified by its reason and the hash of its body."""
 
     what: str
     reason: Reason
@@ -48,9 +48,9 @@ class ExpectedDeadLetter(NamedTuple):
 
 class StoryMessage(NamedTuple):
     """
-    One message with the records that are to come of it, by identity, and the dead letters.
+    One message with its expected records, by identity, and its expected dead letters.
 
-    `sent_before` means that all its records are stored already and will be recognised.
+    `sent_before` means that all its records are stored already and must count as duplicates.
     """
 
     at: int
@@ -65,7 +65,7 @@ class StoryMessage(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What is to become of a story: rows by kind, records recognised, dead letters."""
+    """The expected outcome of a story: rows by kind, duplicates, dead letters."""
 
     rows: Mapping[Kind, int]
     duplicates: int
@@ -87,9 +87,9 @@ def expected(messages: Iterable[StoryMessage]) -> Expected:
 
 def tell(began: int, draw: Random, pace: int = 1) -> list[StoryMessage]:
     """
-    Return the messages of the half hour that began then, in the order they are sent.
+    Return the messages of the half hour that began at `began`, in the order of sending.
 
-    At a pace above 1 it is told so many times as fast, and `LENGTH // pace` long.
+    A `pace` above 1 makes the story so many times as fast, and `LENGTH // pace` long.
     """
     story = _Story(began, draw, pace)
     life = [
@@ -105,17 +105,17 @@ def tell(began: int, draw: Random, pace: int = 1) -> list[StoryMessage]:
 
 
 def _again(message: StoryMessage, story: "_Story") -> StoryMessage:
-    """Return the message as its publisher repeats it, half a minute on."""
+    """Return the message as its publisher sends it again, `_RETRY` later."""
     properties = message.properties
     if message.what == _UNTIMED:
-        # Without a time in the body, a retry may well bring another property.
+        # Without a time in the body, a retry may well have another timestamp property.
         (identity,) = message.identities
         properties = encode(message_id=identity, timestamp=story.moment(message.at + _RETRY))
     return message._replace(at=message.at + _RETRY, properties=properties, sent_before=True)
 
 
 class _Story:
-    """Makes messages; times are in microseconds of the story, since its beginning."""
+    """Makes the messages; times are in microseconds since the beginning of the story."""
 
     def __init__(self, began: int, draw: Random, pace: int) -> None:
         self._began = began
@@ -123,7 +123,7 @@ class _Story:
         self._pace = pace
 
     def moment(self, at: int) -> int:
-        """Return when that is, in microseconds since the epoch."""
+        """Convert a time of the story to microseconds since the epoch."""
         return self._began + at // self._pace
 
     def heartbeats(self) -> Iterator[StoryMessage]:
@@ -220,7 +220,7 @@ class _Story:
         yield from self._conversation(25 * MINUTE, "qwen", _IN_GERMAN)
 
     def broken(self) -> Iterator[StoryMessage]:
-        """What cannot be recorded, each between two messages that can."""
+        """Messages that cannot be recorded, each between two that can."""
         at = 3 * MINUTE
         good = self._body(
             at, type="alert", severity="warning", source="monitor", summary="[Monitor] sound"
@@ -259,7 +259,7 @@ class _Story:
         yield self._batch(at, "cluster.event.metric.info", batch, broken=2)
 
     def _collision(self, at: int) -> Iterator[StoryMessage]:
-        """One identity and one time, two stories: the second must not vanish as a repetition."""
+        """Two bodies with one identity and one time: the second must not count as a duplicate."""
         first = self._body(
             at, type="action", severity="warning", source="jarvis", node="agent1",
             summary="[Jarvis] restart_vm: VM 104 restarted",
@@ -297,7 +297,7 @@ class _Story:
             yield self._one(moment, f"chat.turn.{role}", body, what=what)
 
     def _vm_alerts(self, at: int) -> StoryMessage:
-        """The machines that went with the node, as a batch of CloudEvents."""
+        """Alerts for the machines of the node, as a batch of CloudEvents."""
         events = [
             self._cloud_event(
                 at,
@@ -342,7 +342,7 @@ class _Story:
         what: str = "",
         broken: int | None = None,
     ) -> StoryMessage:
-        """Return a batch; its element `broken` is to be dead-lettered by itself."""
+        """Return a batch; its element `broken` is expected as a dead letter of its own."""
         identity = self._identity(at)
         identities = tuple(f"{identity}/{index}" for index in range(len(batch)) if index != broken)
         letters: tuple[ExpectedDeadLetter, ...] = ()
@@ -383,7 +383,7 @@ class _Story:
         }
 
     def _identity(self, at: int) -> str:
-        """Return a UUID of version 7 (RFC 9562): the time, then chance."""
+        """Return a UUID of version 7 (RFC 9562): the time, then random bits."""
         milliseconds = self.moment(at) // 1_000
         chance = self._draw.getrandbits(74)
         high, low = chance >> 62, chance & (1 << 62) - 1

@@ -1,5 +1,5 @@
 """
-HTTP for people and for what the original system's frontend calls: REST and a live stream.
+The HTTP gateway: a REST API, a live stream, and the calls of the original system's frontend.
 
 It is a client of the recorder, over the broker: it opens no database, and may run elsewhere.
 """

@@ -1,4 +1,4 @@
-"""The gateway put together: methods, stream, page, and what all of them pass."""
+"""The gateway's application: REST routes, live stream, page and middleware."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -51,10 +51,10 @@ _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put i
 
 def create(client: RecorderClient, letters: DeadLetterAdmin, settings: GatewaySettings) -> FastAPI:
     """
-    Return the gateway of a client that is connected.
+    Return the gateway's application for a connected client.
 
     Raises:
-        ConfigurationError: There is no password, no secret or no key to let anybody in by.
+        ConfigurationError: No password hash, no token secret or no key is configured.
     """
     application = FastAPI(
         title="jarvis_recorder",
@@ -83,8 +83,8 @@ def create(client: RecorderClient, letters: DeadLetterAdmin, settings: GatewaySe
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer"],
         )
-    # The stream passes as it is. A secret cannot be guessed by the size of an answer: no browser
-    # sends a token along with what another page makes it ask.
+    # The stream is not compressed. The size of a response reveals no secret (BREACH): a browser
+    # sends no token with a request that another page makes.
     application.add_middleware(
         GZipMiddleware, minimum_size=_LEAST_COMPRESSED_BYTES, compresslevel=_LEVEL
     )
@@ -115,7 +115,7 @@ async def _page() -> FileResponse:
 
 
 async def _openapi(request: Request) -> Response:
-    """The document, written once: anyone may ask for it, as often as they like."""
+    """The document, written once: any caller may fetch it, as often as they like."""
     state = request.app.state
     if state.openapi is None:
         state.openapi = to_json(request.app.openapi())
@@ -123,7 +123,7 @@ async def _openapi(request: Request) -> Response:
 
 
 async def _documentation() -> FileResponse:
-    """The REST methods laid out by Swagger UI, whose style sheet holds its pictures."""
+    """Swagger UI of the REST methods; its style sheet has its pictures in `data:` URLs."""
     policy = f"{POLICY}; img-src 'self' data:"
     return FileResponse(
         _STATIC / "docs" / "index.html", headers={"Content-Security-Policy": policy}

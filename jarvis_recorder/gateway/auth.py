@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: passwords, tokens, two roles."""
+"""Authentication and authorization: passwords, tokens, two roles."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ SHORTEST_SECRET: Final = 32
 """Bytes; as long as the hash of HS256, as RFC 7518, section 3.2, requires."""
 
 _REQUIRED: Final = ["exp", "iat", "aud", "iss"]
-# Asymmetric only: with a public key, an algorithm of shared secrets would let anybody sign.
+# Asymmetric only: with a public key, an algorithm of shared secrets would let anyone sign.
 _PUBLIC_ALGORITHMS: Final = frozenset(
     ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 )
@@ -36,7 +36,7 @@ _LONGEST_WAIT_SECONDS: Final = 10.0
 
 
 class Role(StrEnum):
-    """What a caller may do: read, or also change."""
+    """The permissions of a caller: read only, or read and change."""
 
     READER = "reader"
     OPERATOR = "operator"
@@ -44,35 +44,35 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a token speaks for."""
+    """The caller that a token authenticates."""
 
     name: str
     role: Role
 
 
 class Tokens(Protocol):
-    """Reads tokens."""
+    """Verifies tokens."""
 
     def read(self, token: str) -> Caller:
         """
-        Return the caller that a token speaks for.
+        Return the caller that a token authenticates.
 
         Raises:
-            Problem: It is not valid, or not any more (401).
+            Problem: It is invalid or expired (401).
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What every token has to name."""
+    """The claims that every token must have."""
 
     issuer: str
     audience: str
 
 
 class OwnTokens:
-    """Tokens that the gateway gives out itself, signed with its secret by HS256."""
+    """Tokens that the gateway issues itself, signed with its secret by HS256."""
 
     def __init__(self, secret: str, claims: Claims, days: int) -> None:
         self._secret = secret
@@ -80,7 +80,7 @@ class OwnTokens:
         self.days = days
 
     def give(self, role: Role) -> str:
-        """Return a token for a role, good for `days` from now."""
+        """Return a token for a role, valid for `days` from now."""
         now = int(time.time())
         claims = {
             "sub": role.value,
@@ -116,10 +116,10 @@ class TokensOfAnother:
 
 def read_jwks(path: Path, claims: Claims) -> TokensOfAnother:
     """
-    Return what reads the tokens signed with the keys of a file.
+    Return a verifier of the tokens signed with the keys of a JWKS file.
 
     Raises:
-        ConfigurationError: It cannot be read, or holds a key that is none or not public.
+        ConfigurationError: It cannot be read, or holds a key that is invalid or not public.
     """
     try:
         keys = jwt.PyJWKSet.from_dict(json.loads(path.read_text(encoding="utf-8"))).keys
@@ -158,7 +158,7 @@ def _not_valid() -> Problem:
 
 
 def unauthenticated(error: str) -> Problem:
-    """Return the problem of a caller who has not said who they are (RFC 6750)."""
+    """Return the problem of a caller who is not authenticated (RFC 6750)."""
     return Problem(HTTPStatus.UNAUTHORIZED, error, {"WWW-Authenticate": "Bearer"})
 
 
@@ -185,9 +185,9 @@ class Passwords:
 
     async def role_of(self, password: str) -> Role | None:
         """
-        Return the role that a password is of, None where it is of none.
+        Return the role of a password, None if no role has it.
 
-        A check takes 64 MiB and tens of milliseconds on purpose: ask for one at a time.
+        A check takes 64 MiB and tens of milliseconds on purpose: run one at a time.
         """
         return await asyncio.to_thread(self._role_of, password)
 
@@ -203,11 +203,11 @@ class Passwords:
 
 class Logins:
     """
-    Checks what is typed to log in, one at a time, and says when an address is wrong too often.
+    Checks the passwords of logins, one at a time, and limits the wrong ones of each address.
 
-    A password that is right is let in, however many wrong ones came before: what a check costs
-    bounds how many can be tried. Where many wait for one, addresses with fewer wrong ones come
-    first; what has waited for long is told to try again.
+    A right password is accepted, however many wrong ones came before: the cost of a check bounds
+    how many can be tried. Of the logins that wait, addresses with fewer wrong passwords come
+    first; a login that waits too long is refused, to try again.
     """
 
     def __init__(self, passwords: Passwords, clock: Callable[[], float] = time.monotonic) -> None:
@@ -220,10 +220,10 @@ class Logins:
 
     async def role_of(self, password: str, address: str) -> Role:
         """
-        Return the role that a password is of.
+        Return the role of a password.
 
         Raises:
-            Problem: It is wrong (401), or one of too many (429).
+            Problem: It is wrong (401), or too many were tried (429).
         """
         await self._turn(address)
         try:
@@ -260,14 +260,14 @@ class Logins:
         if not self._waiting:
             self._checking = False
             return
-        # Neither may those who came first wait behind all who come, nor those who come now.
+        # Newest and oldest in turn: a flood then starves neither the early logins nor the late ones.
         self._newest_first = not self._newest_first
         following = self._of_addresses(min)[-1 if self._newest_first else 0]
         self._waiting.remove(following)
         following.turn.set_result(None)
 
     def _of_addresses(self, which: Callable[[Iterable[int]], int]) -> "list[_Waiting]":
-        """Return what waits of the addresses with the fewest wrong ones, or with the most."""
+        """Return the waiting logins of the addresses with the fewest wrong passwords, or the most."""
         wrong = Counter(one.address for one in self._recent())
         number = which(wrong[one.address] for one in self._waiting)
         return [one for one in self._waiting if wrong[one.address] == number]
@@ -278,7 +278,7 @@ class Logins:
         return self._wrong
 
     def _refusal(self, address: str) -> Problem:
-        """Return what a wrong password is answered with, and count it."""
+        """Count a wrong password and return its problem."""
         all_wrong = self._recent()
         of_one = [one for one in all_wrong if one.address == address]
         now = self._clock()
@@ -297,7 +297,7 @@ class _Wrong(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A password that waits for its turn to be checked."""
+    """A login that waits for its password to be checked."""
 
     address: str
     turn: asyncio.Future[None]

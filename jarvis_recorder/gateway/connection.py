@@ -1,8 +1,8 @@
 """
-The gateway's connections: what bounds them also bounds what their parser gathers.
+The gateway's connections, with bounds also on the data that their parser gathers.
 
-httptools hands over a header field when it is complete, however long it has become, and uvicorn
-makes a request of each head in what it has read, however many there are.
+httptools hands over a header field only when it is complete, however long it has become, and
+uvicorn makes a request of each head in the data it has read, however many there are.
 """
 
 from http import HTTPStatus
@@ -16,15 +16,15 @@ MOST_HEAD_BYTES: Final = 32 * 1024
 _MOST_FIELDS: Final = 100
 _MOST_PIPELINED: Final = 8
 _MOST_UNREAD_BYTES: Final = 1024 * 1024
-"""Of a body that came to be refused; so much is let pass for the refusal to be read."""
+"""Of a refused request's body; so much is read and dropped, for the peer to read the refusal."""
 
 
 class _Refused(Exception):
-    """The peer sends more than it may; httptools ends on it as on a request that is none."""
+    """The peer sends more than it may; httptools stops on it as on a malformed request."""
 
 
 class Connection(Bounded, HttpToolsProtocol):
-    """A connection whose requests have a small head, and wait for one another in small number."""
+    """A connection with a small request head and few pipelined requests."""
 
     most = 512
     most_of_one_address = 256
@@ -48,7 +48,7 @@ class Connection(Bounded, HttpToolsProtocol):
         self.refuse(self._status)
 
     def refuse(self, status: HTTPStatus) -> None:
-        """Close the connection; say why, unless that would be taken for an earlier request's reply."""
+        """Close the connection; send the status unless it would look like an earlier one's reply."""
         if self.pipeline:
             self.transport.close()
         else:
@@ -63,7 +63,7 @@ class Connection(Bounded, HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or one that trails a body."""
+        """Count a field of the head, or a trailer field after a body."""
         self._gather(len(name) + len(value) + len(b": \r\n"))
         if len(self.headers) == _MOST_FIELDS:
             self._refuse_by(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)

@@ -1,4 +1,4 @@
-"""What handlers ask of a request: its JSON, its times, its deadline, its caller."""
+"""Dependencies of the handlers: a request's JSON, times, deadline and caller."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])").search
 
 
 class StrictRequest(Request):
-    """A request whose JSON means one thing only; what does not is the caller's mistake."""
+    """A request whose JSON is parsed strictly; ambiguous JSON is the caller's mistake (400)."""
 
     async def json(self) -> Any:
         try:
@@ -40,7 +40,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that knows who calls before it reads what they send, and reads JSON strictly."""
+    """A route that authenticates the caller before it reads the body, and reads JSON strictly."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         handler = super().get_route_handler()
@@ -48,7 +48,7 @@ class StrictRoute(APIRoute):
         wants_operator = _depends(self.dependant, _operator)
 
         async def strict(request: Request) -> Response:
-            # FastAPI reads the body before it asks for anything that a handler depends on.
+            # FastAPI reads the body before it resolves the dependencies of a handler.
             if wants_caller:
                 request.state.caller = caller = _caller_of(request)
                 if wants_operator and caller.role is not Role.OPERATOR:
@@ -66,10 +66,10 @@ def _depends(dependant: Dependant, call: Callable[..., Any]) -> bool:
 
 def _caller_of(request: Request) -> Caller:
     """
-    Return who calls, as their token says.
+    Return the caller that the request's token authenticates.
 
     Raises:
-        Problem: There is no token, or none that is valid (401).
+        Problem: There is no token, or no valid one (401).
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
@@ -80,9 +80,9 @@ def _caller_of(request: Request) -> Caller:
 
 def with_plus(text: Any) -> Any:
     """
-    Return an offset, alone or after a time of day, with the plus sign that a URL made a space.
+    Return an offset, alone or after a time of day, with the plus sign that a URL decoded to a space.
 
-    Anywhere else than in a URL a space is no plus sign.
+    For query parameters only: elsewhere a space is no plus sign.
     """
     split = _LOST_PLUS(text) if isinstance(text, str) else None
     if split is None or (split[1] and not _TIME_OF_DAY(split[1])):
@@ -93,7 +93,7 @@ def with_plus(text: Any) -> Any:
 def _moment(text: Any) -> Any:
     if not isinstance(text, str):
         return text
-    # The original takes a day; it is one of UTC, as all its times are.
+    # The original accepts a day; it is a day of UTC, as all its times are.
     return to_datetime(parse_instant(f"{text}T00:00:00Z" if _DAY(text) else with_plus(text)))
 
 
@@ -116,12 +116,12 @@ async def _client(request: Request) -> RecorderClient:
     return client
 
 
-# For the document only: what it refuses would have no words of ours.
+# For the OpenAPI document only: its own refusal would not be one of our problems.
 _Bearer = Depends(HTTPBearer(scheme_name="token", bearerFormat="JWT", auto_error=False))
 
 
 async def _caller(request: Request, _: Annotated[Any, _Bearer]) -> Caller:
-    """Return who calls; `StrictRoute` has read the token before anything else."""
+    """Return the caller; `StrictRoute` has verified the token already."""
     caller: Caller = request.state.caller
     return caller
 
@@ -130,7 +130,7 @@ Reading = Annotated[Caller, Depends(_caller)]
 
 
 async def _operator(caller: Reading) -> Caller:
-    """Return who calls; `StrictRoute` lets no one else come here."""
+    """Return the caller; `StrictRoute` has refused every other role."""
     return caller
 
 
@@ -138,7 +138,7 @@ Operating = Annotated[Caller, Depends(_operator)]
 
 
 async def _asking(request: Request, client: Annotated[RecorderClient, Depends(_client)]) -> Ask:
-    """Return what asks the recorder within the time that the caller would wait (RFC 7240)."""
+    """Return a function that calls the recorder, with the caller's `Prefer: wait` (RFC 7240)."""
     wait = _WAIT(request.headers.get("prefer", ""))
     seconds = min(max(float(wait[1]), 0.1), LONGEST_WAIT) if wait else None
 

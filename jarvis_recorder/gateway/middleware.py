@@ -1,4 +1,4 @@
-"""What every request and every answer passes: a bound on the body, headers for the browser."""
+"""Middleware of every request and response: a bound on the body, security headers."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
@@ -12,7 +12,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGI = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-"""What JSON-RPC carries to the recorder has to fit a message; this is plenty for an event."""
+"""The body goes to the recorder in one JSON-RPC message; this is plenty for an event."""
 LOGIN_PATH: Final = "/api/auth/login"
 _MAX_LOGIN_BYTES: Final = 16 * 1024
 _MOST_HELD_BYTES: Final = 4 * 1024 * 1024
@@ -29,18 +29,18 @@ _HEADERS: Final = [
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
     (b"content-security-policy", POLICY.encode()),
 ]
-# What the API answers is of one caller and of one moment; the page is asked for anew, and comes
-# only where it has changed.
+# A response of the API holds for one caller at one time. A browser checks the page each time, and
+# gets it only if it has changed.
 _NOT_KEPT: Final = (b"cache-control", b"no-store")
 _ASKED_ANEW: Final = (b"cache-control", b"no-cache")
 
 
 class SecurityMiddleware:
     """
-    Wraps an application; a body that is too large is refused while it comes.
+    Wraps an application; a body that is too large is refused while it arrives.
 
-    So is one that is too much with those of other requests: JSON becomes many times its size
-    while it is looked at.
+    So is one that is too much together with the bodies of other requests: JSON takes many times
+    its size while it is parsed.
     """
 
     def __init__(self, application: ASGI) -> None:
@@ -63,7 +63,7 @@ class SecurityMiddleware:
                 ]
             await send(message)
 
-        # No token comes with a login: its body is small, and takes no room from the others'.
+        # A login has no token: its body must be small, and does not count among the others'.
         is_login = scope["path"] == LOGIN_PATH
         most = _MAX_LOGIN_BYTES if is_login else MAX_BODY_BYTES
         taken = 0
@@ -91,7 +91,7 @@ class SecurityMiddleware:
 
 
 def _refusal(status: HTTPStatus, error: str, after: str | None = None) -> Problem:
-    """Return the problem of a body that is not read to its end."""
+    """Return the problem of a body that is not read to its end, which closes the connection."""
     return Problem(
         status, error, {"Connection": "close"} | ({"Retry-After": after} if after else {})
     )

@@ -1,4 +1,4 @@
-"""The health of the recorder behind the gateway, which anyone may ask for without a token."""
+"""The health of the recorder behind the gateway, which any caller may read without a token."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from jarvis_recorder.errors import NotFound, RecorderError
 from jarvis_recorder.wire.rpc import params
 
 _ANY_KEY: Final = "gateway.health"
-"""Reading it costs next to nothing, whether it is there or not."""
+"""Reading it costs next to nothing, whether it exists or not."""
 
 _GOOD_SECONDS: Final = 1.0
 _LONGEST_SECONDS: Final = 5.0
@@ -18,9 +18,9 @@ _LONGEST_SECONDS: Final = 5.0
 
 class Probe:
     """
-    Asks the recorder at most once a second, however many ask here.
+    Probes the recorder at most once a second, however many callers read its health.
 
-    Anyone may ask about health: that must cost neither the recorder nor those who have a token.
+    Reading it needs no token, so it must slow down neither the recorder nor authorized callers.
     """
 
     def __init__(self, client: RecorderClient) -> None:
@@ -29,7 +29,7 @@ class Probe:
         self._good_until = 0.0
 
     async def failure(self) -> RecorderError | None:
-        """Return why the recorder does not answer, None where it does."""
+        """Return the error of the latest probe, None if the recorder replied."""
         if self._asked is None or (self._asked.done() and time.monotonic() > self._good_until):
             self._asked = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asked)

@@ -1,8 +1,8 @@
 """
-What went wrong, as the caller of a REST method reads it.
+Errors as the caller of a REST method gets them.
 
-Source: RFC 9457, problem details for HTTP. The member `error` is what the original system
-answered with, and what its frontend shows.
+Source: RFC 9457, problem details for HTTP. The member `error` is the one that the original
+system responded with, and that its frontend shows.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _STATUS: Final[dict[type[errors.RecorderError], HTTPStatus]] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.MessageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    # What the broker or the recorder does not let the gateway do is not the caller's fault.
+    # A permission that the broker or the recorder denies the gateway is not the caller's fault.
     errors.Forbidden: HTTPStatus.BAD_GATEWAY,
     errors.ConfigurationError: HTTPStatus.BAD_GATEWAY,
     errors.ProtocolError: HTTPStatus.BAD_GATEWAY,
@@ -40,7 +40,7 @@ _STATUS: Final[dict[type[errors.RecorderError], HTTPStatus]] = {
 
 
 class ProblemDetails(BaseModel):
-    """A problem as it goes out."""
+    """A problem, as the body of a response."""
 
     type: str = "about:blank"
     title: str
@@ -49,7 +49,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(HTTPException):
-    """A request that is answered with a problem; `error` is for people."""
+    """An error whose response is a problem; `error` is for people."""
 
     def __init__(
         self, status: HTTPStatus, error: str, headers: Mapping[str, str] | None = None
@@ -64,7 +64,7 @@ def _response(problem: HTTPException) -> Response:
 
 
 def problem_of(error: errors.RecorderError) -> Problem:
-    """Return the problem that an error of the client is to the caller."""
+    """Return the problem for the caller of an error of the recorder's client."""
     status = next(
         (_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS),
         HTTPStatus.BAD_GATEWAY,
@@ -74,7 +74,7 @@ def problem_of(error: errors.RecorderError) -> Problem:
 
 
 async def answer_problem(request: Request, error: Exception) -> Response:
-    """Answer whatever a request may raise on purpose; for `add_exception_handler`."""
+    """Return a problem for any error of a request; for `add_exception_handler`."""
     match error:
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             status, methods = HTTPStatus.METHOD_NOT_ALLOWED, sorted(_methods_of(request))
@@ -90,7 +90,7 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """Return the methods of all routes to the target; each route knows its own (RFC 9110, 10.2.1)."""
+    """Return the methods of all routes to the target, for `Allow` (RFC 9110, 10.2.1)."""
     path = request.scope["path"]
     routes = (route for route in request.app.routes if isinstance(route, Route))
     found = (route.methods or set() for route in routes if route.path_regex.match(path))
@@ -98,7 +98,7 @@ def _methods_of(request: Request) -> set[str]:
 
 
 def _first(found: Any) -> str:
-    """Return the first thing that is wrong with a request, without the value itself."""
+    """Return the first error of a request, without the value itself."""
     where = ".".join(str(part) for part in found[0]["loc"][1:])
     what = str(found[0]["msg"]).removeprefix("Value error, ")
     return f"{where}: {what}" if where else what

@@ -1,4 +1,4 @@
-"""What goes over HTTP: the recorder's answers in the spelling of the original system's frontend."""
+"""The bodies of responses: the recorder's results, spelled for the original system's frontend."""
 
 from decimal import Decimal
 from typing import Annotated, Any, Final, TypeVar
@@ -12,7 +12,7 @@ from jarvis_recorder.wire.moments import Moment
 
 
 class Shape(BaseModel):
-    """What is read from an answer's attributes and written in camelCase."""
+    """A model that is read from a result's attributes and written in camelCase."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, from_attributes=True, frozen=True
@@ -25,7 +25,7 @@ JSON: Final = "application/json"
 
 
 def reply(shape: type[ShapeT], answer: Any, status: int = 200) -> Response:
-    """Return an answer in its shape; once through pydantic and no more, for speed."""
+    """Return the response that holds a result; one pass through pydantic, for speed."""
     body = shape.model_validate(answer).model_dump_json(by_alias=True)
     return Response(body, status, media_type=JSON)
 
@@ -43,7 +43,7 @@ JsonText = Annotated[
 
 
 def _named_as_here(omitted: list[str]) -> list[str]:
-    """Return the names in camelCase; further fields are never shown here."""
+    """Return the names in camelCase, without `extra`, which these models never show."""
     return [to_camel(name) for name in omitted if name != "extra"]
 
 
@@ -255,7 +255,7 @@ class LoginReply(Shape):
 
 
 class Health(Shape):
-    """Whether the recorder answers."""
+    """The health of the recorder."""
 
     status: str
     version: str
@@ -263,7 +263,7 @@ class Health(Shape):
 
 
 class DeadLetter(Shape):
-    """What could not be recorded, and why; `replays` counts how often it came back."""
+    """A message that could not be recorded, and the reason; `replays` counts its replays."""
 
     id: str
     reason: str
@@ -298,7 +298,7 @@ class OneDeadLetter(Shape):
 
 
 class Replayed(Shape):
-    """How many went out again, and how many could not and stay."""
+    """The number of dead letters replayed, and of those left in the queue."""
 
     replayed: int
     left: int

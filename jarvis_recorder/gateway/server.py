@@ -1,4 +1,4 @@
-"""The gateway served: one process, until it is told to stop."""
+"""The gateway's server: one process, until it is stopped."""
 
 import asyncio
 import socket
@@ -17,17 +17,17 @@ from jarvis_recorder.runtime.process import first_of, raise_first
 log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 3
-# A page that takes nothing for so long is gone, whatever still lies in the buffers for it.
+# A peer that acknowledges nothing for so long is gone, whatever its buffers still hold.
 _STALLED_MILLISECONDS: Final = 30_000
 _APP_ID: Final = "jarvis-recorder-gateway"
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
-    Serve until `stop` is set; a broker that is away is waited for, request by request.
+    Serve until `stop` is set; while the broker is away, each request waits for it.
 
     Raises:
-        ConfigurationError: A password or secret is missing, or the address cannot be had.
+        ConfigurationError: A password or secret is missing, or the address is not available.
         BrokerUnavailable: The broker cannot be reached at the start.
     """
     url, tls = settings.broker.url.get_secret_value(), settings.broker.tls

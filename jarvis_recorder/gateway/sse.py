@@ -1,9 +1,9 @@
 """
-What goes on, as it goes on, to every page that looks.
+Live updates for open dashboard pages, as server-sent events.
 
-Source: server-sent events, as the HTML standard has them. One subscription serves all pages,
-each record is written once, and what arrives within a moment goes out together. A page that
-reads too slowly is dropped: what waits for it is bounded, and nobody waits for it.
+Source: server-sent events of the HTML standard. One subscription serves all pages, each record
+is encoded once, and those that arrive within 50 ms are sent together. A page that reads too
+slowly is dropped: its queue is bounded, and nothing waits for it.
 """
 
 import asyncio
@@ -36,25 +36,25 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _TOGETHER_SECONDS: Final = 0.05
 _SILENCE_SECONDS: Final = 15.0
 _MOST_WAITING_BYTES: Final = 1024 * 1024
-# What one piece puts into the connection's own buffer; more waits here, where it is shared.
+# The most that one send puts into a connection's own buffer; more waits here, where it is shared.
 _MOST_TOGETHER_BYTES: Final = 64 * 1024
 _LONGEST_CONTENT: Final = 4_000
 _AGAIN_SECONDS: Final = 2.0
 _MOST_PAGES: Final = 200
 _MOST_OF_ONE: Final = 50
-# A token is looked at when a page comes: now and then it has to come again.
+# A token is verified only when a page connects, so a page must reconnect now and then.
 _LONGEST_SECONDS: Final = 3_600.0
 
 
 class Live:
-    """The pages that look, and what is sent to them."""
+    """The open pages and the feed that is sent to them."""
 
     def __init__(self, client: RecorderClient) -> None:
         self._client = client
         self._pages: dict[_Page, None] = {}
 
     async def run(self) -> None:
-        """Pass on what is published and announced, for ever."""
+        """Send published records and notifications to the pages, for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(self._client.tail, _record))
             group.create_task(self._follow(self._client.notifications, _notification))
@@ -65,7 +65,7 @@ class Live:
                 async with subscribe() as subscription:
                     await self._pass_on(subscription, write)
             except RecorderError as error:
-                # At the start only: a subscription that worked comes back by itself.
+                # At the start only: a subscription that worked reconnects by itself.
                 log.warning("not_listening", error=str(error))
                 await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -77,7 +77,7 @@ class Live:
                 self._put(write(one))
 
     def recorded(self, event: StoredEvent) -> None:
-        """Show an event that was recorded through the gateway, and so never published."""
+        """Send an event that was recorded through the gateway, and so never published."""
         if self._pages:
             self._put(_sent("event", _shown(Event, event)))
 
@@ -87,16 +87,16 @@ class Live:
 
     def page(self, caller: str) -> "LivePage":
         """
-        Return the response that goes on until the page is gone.
+        Return the response that continues until the page disconnects.
 
-        A new page is always shown. The oldest of its caller gives way where the caller has too
-        many; where there are too many in all, the oldest of the caller who has most.
+        A new page is always served. If its caller has too many, the caller's oldest is ended; if
+        there are too many in all, the oldest of the caller with the most.
         """
         return LivePage(caller, self._pages)
 
 
 class _Page:
-    """What waits for one page; the texts themselves are shared by all."""
+    """The queue of one page; the encoded texts are shared by all pages."""
 
     def __init__(self, caller: str) -> None:
         self.caller = caller
@@ -122,7 +122,7 @@ class _Page:
         await self._over.wait()
 
     async def next(self) -> bytes:
-        """Return what has gathered, a comment where it is silent for long."""
+        """Return the texts that have gathered, or a comment after a long silence."""
         try:
             async with asyncio.timeout(_SILENCE_SECONDS):
                 await self._arrived.wait()
@@ -140,7 +140,7 @@ class _Page:
 
 
 class LivePage(Response):
-    """Server-sent events until the page leaves, reads too slowly, or has been there for long."""
+    """Server-sent events until the page leaves, reads too slowly, or has been open for an hour."""
 
     media_type = "text/event-stream"
 
@@ -170,7 +170,7 @@ class LivePage(Response):
     async def _send_all(self, page: _Page, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
-        # A proxy that sees nothing may hold everything back.
+        # A proxy may hold the response back until it sees a first part of the body.
         await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
         while True:
             body = await page.next()
@@ -202,7 +202,7 @@ def _shown(shape: type[Shape], answer: Any) -> dict[str, Any]:
 
 
 def _record(record: records.Record) -> bytes:
-    """Return a record as it was published; it has no number before it is recorded."""
+    """Return a record as it was published; it has no id before it is recorded."""
     body = record.body
     shown: dict[str, Any] = {"timestamp": format_rfc3339(record.timestamp)}
     match body:

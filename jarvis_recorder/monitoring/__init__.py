@@ -1,4 +1,4 @@
-"""How the recorder is, for those who watch over it: health and metrics, over HTTP."""
+"""Monitoring: health and metrics over HTTP, and the doctor."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,12 @@ async def monitored(
     clock: Clock,
 ) -> AsyncIterator[None]:
     """
-    Watch the storage and serve health and metrics on this address while entered.
+    Probe the storage and serve health and metrics on this address while entered.
 
-    Where it is empty nobody asks, and nothing is watched.
+    If the address is empty, nothing is served or probed.
 
     Raises:
-        ConfigurationError: The address cannot be had.
+        ConfigurationError: The address is not available.
     """
     if not listen:
         yield

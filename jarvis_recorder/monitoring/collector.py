@@ -1,4 +1,4 @@
-"""What Prometheus reads, collected when it asks."""
+"""The collector of the metrics that Prometheus scrapes."""
 
 import platform
 import sqlite3
@@ -19,7 +19,7 @@ from jarvis_recorder.wire.topics import TOPICS
 
 
 def registry(progress: RecorderStatus, calls: CallMetrics, facts: "Facts") -> CollectorRegistry:
-    """Return all that is measured, in a registry of its own."""
+    """Return a registry of all metrics."""
     all_of_it = CollectorRegistry(auto_describe=True)
     measured, sent = progress.measured, progress.sent
     for measure in (
@@ -37,7 +37,7 @@ def registry(progress: RecorderStatus, calls: CallMetrics, facts: "Facts") -> Co
 
 
 class Facts(Collector):
-    """What the parts know of themselves anyway."""
+    """Metrics read from the state of the parts, at each scrape."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Facts(Collector):
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
-        """Yield everything; also what is 0, so that a rate can be taken from the first on."""
+        """Yield every metric, also at 0, so that the first increase shows in a rate."""
         yield from self._messages()
         yield from self._health()
         yield from self._storage()

@@ -1,4 +1,4 @@
-"""Everything looked at that has to be well for a recorder, each by itself."""
+"""The doctor: checks of everything that a recorder depends on."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _LONGEST_SECONDS: Final = 12.0
 
 
 async def examine(loaded: Loaded) -> list[Finding]:
-    """Return all findings within half a minute, whatever hangs; nothing is changed."""
+    """Run all checks within half a minute, even if one hangs; nothing is changed."""
     settings = loaded.settings
     found = [green("settings", "valid")]
     url = settings.broker.url.get_secret_value()
@@ -38,7 +38,7 @@ async def examine(loaded: Loaded) -> list[Finding]:
 
 
 def _bounds(settings: Settings) -> list[Finding]:
-    """Return whether anything ever goes: without, a full disk ends the recording one day."""
+    """Check retention and budget: without them the database grows until its disk is full."""
     store = settings.store
     has_budget = bool(store.budget or store.keep_free)
     found = []
@@ -54,12 +54,12 @@ def _bounds(settings: Settings) -> list[Finding]:
 
 
 def secret_files(origins: Mapping[str, str]) -> Sequence[Path]:
-    """Return the files that the broker's address, or a key to it, was read from."""
+    """Return the file that the broker's URL, with its password, was read from, if any."""
     origin = origins["broker.url"]
     name = origin.removeprefix("credential (").removesuffix(")")
     return [Path(name)] if name.startswith("/") else []
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return 0 where nothing is red, else that of the first that is."""
+    """Return the exit code of the first red finding, 0 if there is none."""
     return next((one.exit_code for one in findings if one.light is Status.RED), 0)

@@ -1,4 +1,4 @@
-"""Whether the recorder is well: judged from facts, each finding with what to do about it."""
+"""Health checks of a running recorder, each with a remedy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ _MIB: Final = 1024 * 1024
 
 
 class HealthCheck(NamedTuple):
-    """One thing that has to be so; `remedy` says what to do where it is not."""
+    """The result of one check; `remedy` is the fix if it is not ok."""
 
     name: str
     ok: bool
@@ -22,7 +22,7 @@ class HealthCheck(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """What the storage has said; `free_bytes` is None until it has."""
+    """The storage's latest answer; `free_bytes` is None before the first."""
 
     refusal: str | None
     silent_seconds: float

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP, beside the recording and never in its way."""
+"""The HTTP server for health and metrics."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ _MOST_HEAD_BYTES: Final = 32 * 1024
 
 
 class _Connection(Bounded, H11Protocol):
-    """A prober, or one that only connects: the newest is answered."""
+    """A connection; above the limits the one that kept the server waiting longest is closed."""
 
     most = 32
     most_of_one_address = 16
@@ -36,10 +36,10 @@ class _Connection(Bounded, H11Protocol):
 def application(
     checks: Callable[[], Sequence[HealthCheck]], measures: CollectorRegistry
 ) -> Starlette:
-    """Return what answers `/livez`, `/readyz` and `/metrics`."""
+    """Return the application that serves `/livez`, `/readyz` and `/metrics`."""
 
     async def live(_: Request) -> Response:
-        # That it is answered at all says that the event loop turns.
+        # Any response proves that the event loop runs.
         return JSONResponse({"alive": True, "version": __version__})
 
     async def ready(_: Request) -> Response:
@@ -63,7 +63,7 @@ async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
     Serve on this address while entered.
 
     Raises:
-        ConfigurationError: The address cannot be had.
+        ConfigurationError: The address is not available.
     """
     with listening("http.listen", listen, _HINT) as listener:
         server = Server(

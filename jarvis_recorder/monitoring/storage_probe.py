@@ -1,4 +1,4 @@
-"""Asking the storage, again and again, whether it would take something."""
+"""A periodic probe of the storage."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,9 @@ _PAUSE_SECONDS: Final = 1.0
 
 class StorageProbe:
     """
-    What the storage last said; also where there is nothing to record it is known to refuse.
+    The storage's latest answer. Polled, so an outage shows even when no messages arrive.
 
-    `refusal` is None while it takes something, `answered_at` a time of the event loop's clock.
+    `refusal` is None while the storage is writable; `answered_at` is on the event loop's clock.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class StorageProbe:
 
     @property
     def silent_seconds(self) -> float:
-        """For how long it has said nothing: each answer is followed by a question."""
+        """Seconds that the current probe has gone unanswered; the pause between probes is not counted."""
         return max(0.0, self._loop.time() - self.answered_at - self._pause_seconds)
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Probe the storage until cancelled."""
         while True:
             try:
                 self.condition = await self._probe()

@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The findings of the doctor's checks."""
 
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -8,7 +8,7 @@ LEAST_FREE_BYTES: Final = 16 * 1024 * 1024
 
 
 class Status(StrEnum):
-    """How it stands: well; works, but look at it; does not work."""
+    """The status of a finding: ok; works, but needs attention; does not work."""
 
     GREEN = "green"
     YELLOW = "yellow"
@@ -16,7 +16,7 @@ class Status(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at; `remedy` is what to type or do, `exit_code` says of what kind."""
+    """The result of one check; `remedy` is the fix, `exit_code` that of the doctor if it is red."""
 
     name: str
     light: Status

@@ -2,8 +2,8 @@
 The table of metrics, and the counters that the parts keep.
 
 Names follow OpenTelemetry's semantic conventions where these have one. A metric is observed once
-for each batch, publication or call, never for each message. None is registered anywhere: its owner
-counts, `monitoring` shows it. `docs/metrics.md` is made from the table.
+for each batch, publication or call, never for each message. None is in a global registry: its owner
+counts, `monitoring` exposes it. `docs/metrics.md` is generated from the table.
 """
 
 import time
@@ -35,7 +35,7 @@ class MetricKind(StrEnum):
 
 
 class Metric(NamedTuple):
-    """One metric as Prometheus reads it; of a histogram `_bucket`, `_count` and `_sum` are read."""
+    """One metric of Prometheus; a histogram is exposed as `_bucket`, `_count` and `_sum`."""
 
     name: str
     kind: MetricKind
@@ -207,7 +207,7 @@ METRICS: Final = (
 
 
 class Batches:
-    """How large the batches are and how long they take."""
+    """The sizes and durations of batches."""
 
     def __init__(self) -> None:
         self.records = _histogram(BATCH_RECORDS)
@@ -216,7 +216,7 @@ class Batches:
 
 
 class Sent:
-    """What is published, and how long the broker took to confirm it."""
+    """The messages published, and the seconds until their confirms."""
 
     def __init__(self) -> None:
         self.messages = Counter(SENT.name, SENT.help, SENT.labels, registry=None)
@@ -224,7 +224,7 @@ class Sent:
 
 
 class MeasuredPublisher:
-    """Another publisher, measured; implements `ports.Publisher`."""
+    """A publisher that measures another one; implements `ports.Publisher`."""
 
     def __init__(self, publisher: Publisher, sent: Sent) -> None:
         self._publisher = publisher
@@ -256,13 +256,13 @@ class MeasuredPublisher:
 
 
 class CallMetrics:
-    """How long each method took to answer."""
+    """The duration of requests by method."""
 
     def __init__(self) -> None:
         self.seconds = _histogram(CALL_SECONDS)
 
     def answered(self, method: str, code: int | None, seconds: float) -> None:
-        """Note a call; `code` is the error's that it was answered with, if it was one."""
+        """Record a call; `code` is that of the error in its reply, None for a result."""
         status = "" if code is None else str(code)
         self.seconds.labels("jsonrpc", method, status).observe(seconds)
 

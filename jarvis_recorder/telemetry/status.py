@@ -1,4 +1,4 @@
-"""What the recorder has done so far and how it is."""
+"""The recorder's state and its counts since the start."""
 
 import contextlib
 from collections import Counter
@@ -11,7 +11,7 @@ from jarvis_recorder.wire.refusal import Reason
 
 
 class State(StrEnum):
-    """What recording waits for, if anything."""
+    """The state of recording: the part it waits for, if any."""
 
     CONNECTING = "connecting"
     RECORDING = "recording"
@@ -21,32 +21,32 @@ class State(StrEnum):
 
 @dataclass
 class RecorderStatus:
-    """Counts since the process began. The recorder writes them; whoever reports reads them."""
+    """State, and counts since the start. The recorder writes them; monitoring reads them."""
 
     state: State = State.CONNECTING
     connected: bool = False
     attached: bool = False
-    """Whether every queue is consumed."""
+    """True while every queue is consumed."""
     answering: bool = False
     attachments: int = 0
     oldest: int | None = None
-    """When the oldest delivery of the batch under way arrived (microseconds); None between two."""
+    """Arrival of the oldest delivery in the current batch (microseconds); None between batches."""
     settled: Counter[str] = field(default_factory=Counter)
-    """Deliveries of each queue, those that came again included."""
+    """Settled deliveries of each queue, including redeliveries."""
     batches: int = 0
     stored: int = 0
     duplicates: int = 0
     dead_letters: Counter[Reason] = field(default_factory=Counter)
     near_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By queue and field: names that resemble a field which stayed empty."""
+    """By queue and field: records with a name that resembles the field, which is empty in them."""
     letters_waiting: int = 0
-    """Deliveries held because the queue of dead letters does not take what is refused of them."""
+    """Deliveries held unsettled because the dead letter queue does not accept their dead letters."""
     measured: Batches = field(default_factory=Batches)
     sent: Sent = field(default_factory=Sent)
 
     @contextlib.contextmanager
     def under_way(self, oldest: int | None) -> Iterator[None]:
-        """Show how old the batch is that is being committed and settled."""
+        """Expose the age of the batch that is being committed and settled."""
         self.oldest = oldest
         try:
             yield
@@ -63,7 +63,7 @@ class RecorderStatus:
         self.state = State.RECORDING
 
     def detach(self) -> None:
-        """Show at once that the session is gone: the next may be long in coming."""
+        """Record that the session is lost, at once: the next one may take long."""
         self.connected = self.attached = False
         if self.state is State.RECORDING:
             self.state = State.CONNECTING
@@ -74,7 +74,7 @@ class RecorderStatus:
         self.duplicates += duplicates
 
     def count_near_misses(self, queue: str, field_: str, records: int) -> bool:
-        """Count names that resemble a field; say whether they are the first for that field."""
+        """Count records with a name that resembles a field; return True if they are the first."""
         is_first = (queue, field_) not in self.near_misses
         self.near_misses[queue, field_] += records
         return is_first

@@ -1,9 +1,9 @@
 """
-Traces by OpenTelemetry, where the extra `otel` is installed and an exporter is named.
+OpenTelemetry traces, if the extra `otel` is installed and an exporter is configured.
 
-Sources: W3C Trace Context, whose `traceparent` and `tracestate` travel as message headers;
-OpenTelemetry's semantic conventions for messaging spans. Elsewhere nothing is imported and
-nothing is looked at.
+Sources: W3C Trace Context, whose `traceparent` and `tracestate` are message headers;
+OpenTelemetry's semantic conventions for messaging spans. Without an exporter nothing of it is
+imported and no header is read.
 """
 
 import contextlib
@@ -85,13 +85,13 @@ class OpenTelemetry:
             yield carried
 
     def close(self) -> None:
-        """Send what has gathered."""
+        """Export the spans that have gathered."""
         self._provider.shutdown()
 
     def _links(self, deliveries: Iterable[Delivery]) -> "Iterator[Link]":
         before = None
         for delivery in deliveries:
-            # The elements of a batch message come one after the other.
+            # The elements of one batch message are adjacent; link it once.
             if delivery is before:
                 continue
             before = delivery
@@ -109,7 +109,7 @@ def _headers(delivery: Delivery) -> Mapping[str, str]:
 
 
 def open_tracer(environ: Mapping[str, str]) -> Tracer:
-    """Return what traces to the exporter that the environment names, by OpenTelemetry's rules."""
+    """Return a tracer for the exporter that OpenTelemetry's environment variables name."""
     wanted = any(environ.get(name) for name in _ENDPOINTS)
     if not wanted or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return NoopTracer()
@@ -131,7 +131,7 @@ def _provider() -> Any:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     service = {"service.name": "jarvis-recorder", "service.version": __version__}
-    # What the environment says of the resource wins.
+    # Resource attributes from the environment win.
     provider = TracerProvider(resource=Resource(service).merge(Resource.create()))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider

@@ -1,4 +1,4 @@
-"""What a kill, a lie or a slow statement does to those who ask."""
+"""Callers during faults: a kill, a false reply, a slow statement."""
 
 import asyncio
 import json

@@ -84,7 +84,7 @@ async def test_every_backup_holds_all_that_was_acked_before_it_began(
 async def test_a_restored_database_goes_on_where_the_backup_ended(
     amqp_url, start_recorder, tmp_path
 ):
-    """What the broker still holds is recorded into it; what it has already is not stored twice."""
+    """Messages still in the broker are recorded; those in the backup are not stored twice."""
     recorder = start_recorder(amqp_url)
     await asyncio.to_thread(recorder.wait_for, "recording")
     oracle = Oracle(amqp_url)

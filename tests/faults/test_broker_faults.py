@@ -1,4 +1,4 @@
-"""What the broker can do to a recorder."""
+"""Faults of the broker, and the recorder."""
 
 import asyncio
 import time

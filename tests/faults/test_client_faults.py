@@ -1,4 +1,4 @@
-"""What the broker can do to a client."""
+"""Faults of the broker, and a client."""
 
 import asyncio
 

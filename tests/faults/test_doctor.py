@@ -1,4 +1,4 @@
-"""What the doctor finds on a real broker and a real disk, one fault after the other."""
+"""The doctor's findings on a real broker and a real disk, one fault after another."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""Whatever is killed: what the broker confirmed is in the database, exactly once."""
+"""Every message that the broker confirmed is stored exactly once, after any kill."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Whatever is allowed to be sent: the process stays small, and its event loop turns."""
+"""The memory of the process is bounded and its event loop runs, for any allowed message."""
 
 import asyncio
 import os

@@ -182,7 +182,7 @@ def test_a_directory_for_backups_that_the_recorder_owns_leads_nowhere(state, rea
 
 
 def test_a_backup_that_the_recorder_owns_leads_to_nothing_of_roots(state, saved):
-    """What only root can read would be the recorder's afterwards."""
+    """Otherwise the recorder's user would own a copy of a file that only root can read."""
     plant(state / "nightly.db", saved)
 
     done = jarvis(state, "db", "restore", state / "nightly.db")

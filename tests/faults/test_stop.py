@@ -1,4 +1,4 @@
-"""How the recorder leaves."""
+"""The stop of the recorder."""
 
 import asyncio
 import json

@@ -113,7 +113,7 @@ async def test_a_database_locked_from_outside_only_delays(amqp_url, start_record
 
 
 async def test_a_failed_sync_ends_the_process(amqp_url, start_recorder, tmp_path):
-    """What a sync that failed has written cannot be known, so nothing may be acked."""
+    """After a failed sync no one knows which pages were written, so nothing may be acked."""
     library = tmp_path / "nosync.so"
     source = tmp_path / "nosync.c"
     source.write_text(

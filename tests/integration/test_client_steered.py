@@ -1,4 +1,4 @@
-"""What a client makes of answers that come late, in odd pages, or not at all."""
+"""The client with replies that come late, in odd pages, or not at all."""
 
 import asyncio
 import gzip

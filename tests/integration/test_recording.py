@@ -1,4 +1,4 @@
-"""What is published is recorded, once, with everything it said."""
+"""Every published message is recorded once, with all its content."""
 
 import json
 import zlib

@@ -74,7 +74,7 @@ async def channel_of(url):
 
 
 async def refused(url, attempt):
-    """Whether the broker refuses to this user what `attempt` does on a channel."""
+    """Return whether the broker refuses this user the operations of `attempt` on a channel."""
     async with channel_of(url) as channel:
         try:
             await attempt(channel)
@@ -190,7 +190,7 @@ async def test_a_reply_queue_of_ones_own_is_for_its_asker_alone(urls):
 
 @pytest.mark.parametrize("role", ["monitor", "chat", "dashboard"])
 async def test_no_queue_of_ones_own_publishes_by_a_foreign_key(urls, role):
-    """What a queue dead-letters is published without asking for a topic permission."""
+    """The broker dead-letters messages of a queue without checking topic permissions."""
 
     async def declares(channel):
         arguments = {

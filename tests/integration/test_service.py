@@ -1,4 +1,4 @@
-"""What the recorder tells systemd, heard on the socket it would be told on."""
+"""The recorder's notifications to systemd, read from the notification socket."""
 
 import asyncio
 import signal

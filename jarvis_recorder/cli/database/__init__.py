@@ -1,4 +1,4 @@
-"""`db`: the database file, a file a subject."""
+"""`db`: commands for the database file, one module a subject."""
 
 import typer
 

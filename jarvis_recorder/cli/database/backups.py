@@ -11,7 +11,7 @@ import typer
 from jarvis_recorder.cli.database.options import EXAMPLE, database, progress
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 
-# The recorder, and the broker beside it, go first: verifying takes as long as it takes.
+# The recorder and a broker on the same machine come first; a backup may take its time.
 _NICENESS: Final = 19
 
 
@@ -48,7 +48,7 @@ def backup(
     command began. It gets this name when it has been verified and is on disk. Only then
     are older ones removed, and never a file of another name.
     """
-    # The service's own system call filter refuses it; its unit says Nice= itself.
+    # The unit's system call filter forbids it; the unit sets Nice= itself.
     with contextlib.suppress(PermissionError):
         os.nice(_NICENESS)
     from jarvis_recorder.cli.output.units import counted, size

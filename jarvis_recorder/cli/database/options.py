@@ -1,4 +1,4 @@
-"""What the commands around the database share: which file, and how far they are."""
+"""Helpers that the `db` commands share: the database's path, and a progress bar."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ EXAMPLE: Final = "Example: `jarvis-recorder db {} --set store.url=sqlite:////srv
 
 
 def database(config: Path | None, overrides: list[str] | None) -> Path:
-    """Return the path of the database; log lines are for warnings from here on."""
+    """Return the path of the database, and limit the log to warnings."""
     from jarvis_recorder.config.loading import sqlite_path
     from jarvis_recorder.runtime import logging
 
     settings = loaded(config, overrides)
-    # These commands say themselves what they have done.
+    # These commands print their results themselves.
     logging.configure("warning", settings.settings.log.format)
     return sqlite_path(settings)
 
 
 @contextlib.contextmanager
 def progress() -> "Iterator[Report]":
-    """Show on a terminal what is being done and how far it is; nothing in a pipe."""
+    """Show the current step and its progress on a terminal; nothing in a pipe."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -41,7 +41,7 @@ def progress() -> "Iterator[Report]":
         def report(doing: str, done: int, total: int) -> None:
             nonlocal task, showing
             if doing != showing:
-                # Anew each time: a total that is known once cannot become unknown again.
+                # A new task for each step: rich cannot make a known total unknown again.
                 bar.remove_task(task)
                 task, showing = bar.add_task(doing, total=total or None), doing
             bar.update(task, completed=done)

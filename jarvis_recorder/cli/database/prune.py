@@ -47,7 +47,7 @@ def prune(
             "retention keeps everything: set retention.info and the like to a number of days"
         )
     counts = count_now(path, keeping)
-    # Also where nothing goes: it says that the clock is right.
+    # With --yes even if no row goes: it confirms that the clock is right.
     if not dry_run and (counts or yes):
         if not yes:
             _ask(sum(counts.values()))

@@ -1,1 +1,1 @@
-"""Answers as people read them, on a terminal or in a pipe."""
+"""Results as text for people, on a terminal or in a pipe."""

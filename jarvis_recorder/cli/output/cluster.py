@@ -1,4 +1,4 @@
-"""The state of the cluster: a snapshot, whatever it holds, and the recorder's own."""
+"""Snapshots of the cluster, of any content, and the recorder's stats."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ from jarvis_recorder.wire.rpc.results import (
     StoredSnapshot,
 )
 
-# In bytes, in the states that Proxmox reports; other numbers are shown as they are.
+# Fields that Proxmox reports in bytes; other numbers are shown unchanged.
 _BYTES: Final = frozenset(("mem", "maxmem", "disk", "maxdisk", "swap", "maxswap"))
 _CELL: Final = 40
 _VALUE: Final = 300
 
 
 def describe(snapshot: StoredSnapshot) -> str:
-    """Return which snapshot it is, without its time."""
+    """Return id, cluster and size of a snapshot as text."""
     cluster = f" of {snapshot.cluster}" if snapshot.cluster else ""
     return f"snapshot {snapshot.id}{cluster}, {size(snapshot.size_bytes)}"
 
 
 def show_snapshot(screen: Screen, answer: OneSnapshot) -> None:
-    """Show a snapshot: lists of objects as tables, everything else as a line."""
+    """Show a snapshot: lists of objects as tables, every other field as a line."""
     one = answer.snapshot
     clock = screen.clock([one.timestamp])
     screen.heading(f"{clock.named(one.timestamp)}, {ago(one.timestamp, screen.now)}")
@@ -49,7 +49,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _show_objects(screen: Screen, objects: Sequence[Mapping[str, Any]]) -> None:
-    """Show objects as rows: every key there is in a pipe, those with room on a terminal."""
+    """Show objects as rows: all keys in a pipe, those that fit the width on a terminal."""
     names = list(dict.fromkeys(name for one in objects for name in one))
     rows = [[_cell(screen, name, one[name]) if name in one else "-" for name in names]
             for one in objects]  # fmt: skip
@@ -65,7 +65,7 @@ def _show_objects(screen: Screen, objects: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _fitting(width: int, names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Return how many columns fit side by side, one at least."""
+    """Return how many columns fit the width, at least one."""
     used = 2
     for at, name in enumerate(names):
         used += max(len(name), *(len(row[at]) for row in rows)) + 2
@@ -109,7 +109,7 @@ def _plain(name: str, value: Any) -> str:
 
 
 def show_stats(screen: Screen, answer: Stats) -> None:
-    """Show what the recorder holds and does."""
+    """Show the recorder's activity and the totals of its database."""
     activity, holdings = answer.activity, answer.holdings
     clock = screen.clock([activity.started_at])
     running = duration(screen.now - activity.started_at)
@@ -156,7 +156,7 @@ def _show_extents(screen: Screen, extents: Mapping[str, Extent]) -> None:
 def show_snapshots(
     screen: Screen, snapshots: Sequence[SnapshotHead], *, continued: bool = False
 ) -> None:
-    """Show which snapshots there are."""
+    """Show a page of snapshots, one a row."""
     clock = screen.clock(one.timestamp for one in snapshots)
     columns = (
         Column("id", "dim", "right"),

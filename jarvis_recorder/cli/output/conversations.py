@@ -1,4 +1,4 @@
-"""Conversations: which there are, what was said in them, what was found, what they cost."""
+"""Conversations: their list, their turns, search results and usage."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _TOOL_CALLS_SHOWN: Final = 300
 
 
 def show_sessions(screen: Screen, sessions: Sequence[Session], *, continued: bool = False) -> None:
-    """Show which conversations there are."""
+    """Show a page of conversations, one a row."""
     clock = screen.clock(moment for one in sessions for moment in (one.first_at, one.last_at))
     columns = (
         Column("session", "cyan", wraps=True),
@@ -32,7 +32,7 @@ def show_sessions(screen: Screen, sessions: Sequence[Session], *, continued: boo
 
 
 def show_turns(screen: Screen, turns: Sequence[StoredTurn], *, continued: bool = False) -> None:
-    """Show what was said, as one reads a conversation."""
+    """Show turns in full, in the order of the conversation."""
     clock = screen.clock(turn.timestamp for turn in turns)
     for number, turn in enumerate(turns):
         if number or continued:
@@ -50,7 +50,7 @@ def show_turns(screen: Screen, turns: Sequence[StoredTurn], *, continued: bool =
 
 
 def _spent(turn: StoredTurn) -> list[str]:
-    """Return what is known of the cost of a turn."""
+    """Return the model, tokens and cost of a turn, as far as recorded."""
     facts = [turn.model or ""]
     if turn.input_tokens is not None or turn.output_tokens is not None:
         facts.append(f"{turn.input_tokens or 0:,} tokens in, {turn.output_tokens or 0:,} out")
@@ -71,7 +71,7 @@ def _compact(screen: Screen, value: object) -> str:
 
 
 def show_found(screen: Screen, turns: Sequence[FoundTurn], *, continued: bool = False) -> None:
-    """Show what a search found, each with the words that were sought."""
+    """Show the results of a search, with the words found highlighted."""
     clock = screen.clock(found.turn.timestamp for found in turns)
     for number, found in enumerate(turns):
         if number or continued:
@@ -85,7 +85,7 @@ def show_found(screen: Screen, turns: Sequence[FoundTurn], *, continued: bool = 
 
 
 def _highlighted(found: FoundTurn) -> Text:
-    # Character for character: places in it stay the same.
+    # `sanitize` replaces character by character, so the positions of highlights stay right.
     text = Text(sanitize(found.snippet.replace("\n", " ")))
     for start, end in found.highlights:
         text.stylize("bold yellow", max(start, 0), max(end, 0))
@@ -93,7 +93,7 @@ def _highlighted(found: FoundTurn) -> Text:
 
 
 def show_usage(screen: Screen, answer: UsageReport, by: str) -> None:
-    """Show what was used, by what was asked for, and altogether."""
+    """Show usage: a row for each key of `by`, and the total."""
     columns = (
         Column(by, "cyan", wraps=True),
         Column("turns", justify="right"),

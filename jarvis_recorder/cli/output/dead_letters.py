@@ -1,4 +1,4 @@
-"""Dead letters as a list, and one of them whole."""
+"""A list of dead letters, and a whole one."""
 
 import json
 from collections import Counter
@@ -21,14 +21,14 @@ _DUMP_WIDTH: Final = 16
 
 
 def show_counts(screen: Screen, counts: Mapping[str, int]) -> None:
-    """Show how many letters there are of each reason."""
+    """Show the number of dead letters of each reason."""
     rows = [(reason, f"{count:,}") for reason, count in Counter(counts).most_common()]
     total = ("all", f"{sum(counts.values()):,}") if len(rows) > 1 else ()
     screen.table((Column("reason"), Column("letters", justify="right")), rows, total=total)
 
 
 def show_letters(screen: Screen, letters: Sequence[DeadLetter]) -> None:
-    """Show letters, a row each."""
+    """Show dead letters, one a row."""
     clock = screen.clock(letter.received_at for letter in letters)
     columns = (
         Column("id", "dim"),
@@ -55,7 +55,7 @@ def show_letters(screen: Screen, letters: Sequence[DeadLetter]) -> None:
 
 
 def show_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> None:
-    """Show one letter: why, its properties, its headers, its body."""
+    """Show one dead letter: reason, properties, headers, body."""
     letter, delivery = found
     clock = screen.clock([letter.received_at])
     when = "-"
@@ -95,7 +95,7 @@ def described(header: bytes) -> list[tuple[str, str | Text]]:
 
 
 def readable(body: bytes) -> str:
-    """Return a body as text, JSON with line breaks, and what is no text as hexadecimal."""
+    """Return a body as text, JSON indented, or a hex dump if it is no text."""
     try:
         text = body.decode()
     except UnicodeDecodeError:

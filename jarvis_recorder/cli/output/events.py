@@ -1,4 +1,4 @@
-"""Events as a list, and one of them with all that is known of it."""
+"""A list of events, and one event with all its fields."""
 
 import json
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _WIDE: Final = 120
 
 class EventTable:
     """
-    Events in the order they came in, page after page.
+    Events in the order of the pages, as a table.
 
-    A column names their clusters from the page on with which there are several, none among them.
+    From the first page with events of several clusters on (none counts as one), a column names them.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class EventTable:
     def __call__(
         self, screen: Screen, events: Sequence[StoredEvent], *, continued: bool = False
     ) -> None:
-        """Show a page; its headings are left out where it goes on below one with the same."""
+        """Show a page; no headings if it continues one with the same columns."""
         had_several = len(self._clusters) > 1
         self._clusters.update(event.cluster for event in events)
         have_several = len(self._clusters) > 1
@@ -66,14 +66,14 @@ def severity(value: str) -> Text:
 
 
 def _summary(screen: Screen, event: StoredEvent) -> str | Text:
-    """Return the summary; where no column says that it is resolved, a mark before it does."""
+    """Return the summary, marked if the event is resolved and no column shows it."""
     if not (event.resolved and screen.is_terminal and screen.width < _WIDE):
         return event.summary
     return Text.assemble(("✓ ", "green"), (event.summary, "dim"))
 
 
 def show_event(screen: Screen, answer: OneEvent) -> None:
-    """Show everything about one event."""
+    """Show all fields of one event."""
     event = answer.event
     clock = screen.clock([event.timestamp, event.resolved_at, event.recorded_at])
     when = f"{clock.named(event.timestamp)}, {ago(event.timestamp, screen.now)}"

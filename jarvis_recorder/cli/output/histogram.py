@@ -1,4 +1,4 @@
-"""How many events there were and when: columns on a terminal, a bar a line anywhere else."""
+"""A histogram of events: columns on a terminal, one bar a line elsewhere."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,9 +27,9 @@ _WIDEST: Final = 8
 
 class _Series(NamedTuple):
     """
-    A value that events are counted by; the first of them stands at the bottom.
+    One value of the field that events are counted by; the first series is drawn at the bottom.
 
-    The one without a name has the events of no other.
+    A series without a name counts the events of no other series.
     """
 
     name: str | None
@@ -39,10 +39,10 @@ class _Series(NamedTuple):
 
 
 def show_histogram(screen: Screen, answer: Histogram, by: str | None) -> None:
-    """Show a histogram; `by` is what its buckets are counted by."""
+    """Show a histogram; `by` is the field that its buckets are counted by."""
     buckets = answer.buckets
     span = timedelta(seconds=answer.bucket_seconds)
-    # There is no time behind the last year.
+    # The last bucket may end after the latest time that can be represented.
     end = buckets[-1].start + min(span, to_datetime(LATEST) - buckets[-1].start)
     clock = screen.clock([buckets[0].start, end])
     total = sum(bucket.count for bucket in buckets)
@@ -79,7 +79,7 @@ def _series(buckets: Sequence[Bucket], by: str | None, total: int) -> list[_Seri
 
 
 def _counts(buckets: Sequence[Bucket], series: Sequence[_Series]) -> list[int]:
-    """Return how many events of each series these buckets hold."""
+    """Return the number of events of each series in these buckets."""
     named = [
         sum(bucket.by.get(one.name, 0) for bucket in buckets)
         for one in series
@@ -90,7 +90,7 @@ def _counts(buckets: Sequence[Bucket], series: Sequence[_Series]) -> list[int]:
 
 
 def _bars(answer: Histogram, series: Sequence[_Series], clock: TimeFormat) -> Iterator[Text]:
-    """Yield a line for each bucket: when, how many, a bar, and of what."""
+    """Yield a line for each bucket: start, count, bar, counts of the series."""
     highest = max(bucket.count for bucket in answer.buckets) or 1
     width = len(f"{highest:,}")
     longest = _BAR if len(series) == 1 else _BAR_BESIDE_NUMBERS
@@ -109,7 +109,7 @@ def _bar(share: float, longest: int) -> str:
 
 
 class _Chart:
-    """Columns of eighths of a row; where two series meet within a cell, one is its background."""
+    """Columns in eighths of a row; if two series meet in one cell, one is its background."""
 
     def __init__(
         self, screen: Screen, answer: Histogram, series: Sequence[_Series], clock: TimeFormat
@@ -149,7 +149,7 @@ class _Chart:
             yield line
 
     def _tops(self, counts: Sequence[int]) -> list[int]:
-        """Return where each series of a column ends, in eighths; something is never nothing."""
+        """Return the top of each series of a column, in eighths of a row; at least one if it has events."""
         tops: list[int] = []
         for end, count in zip(accumulate(counts), counts, strict=True):
             below = tops[-1] if tops else 0
@@ -167,12 +167,12 @@ class _Chart:
             upper = next(at for at, top in enumerate(tops) if top > floor + filled)
             if height >= 8:
                 style = f"{style} on {self._series[upper].colour}"
-            else:  # Two colours and none do not fit one cell: the lower one is the severer.
+            else:  # A cell holds two colours but not also a gap: keep the lower, the more severe.
                 filled = height
         return Text(_EIGHTHS[filled] * self._width, style)
 
     def _axis(self) -> Iterator[Text]:
-        """Yield the axis and its times, as many as have room."""
+        """Yield the axis and as many of its times as fit."""
         pattern = _pattern(self._starts, self._span)
         label = len(self._clock.text(self._starts[0], pattern))
         every = -(-(label + 3) // self._width)
@@ -195,7 +195,7 @@ class _Chart:
 
 
 def _pattern(starts: Sequence[datetime], span: timedelta) -> str:
-    """Return how to write times along the axis: no more than tells them apart."""
+    """Return the shortest time format that keeps the times of the axis distinct."""
     if span >= timedelta(days=1):
         return "%Y-%m-%d"
     if starts[-1] - starts[0] >= timedelta(days=1):

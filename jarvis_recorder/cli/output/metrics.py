@@ -1,4 +1,4 @@
-"""The figures behind `/metrics`, for people."""
+"""The figures of `/metrics`, for people."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from jarvis_recorder.telemetry.metrics import Metric
 
 
 class Figures(NamedTuple):
-    """What a recorder has done since it started; times in seconds, None where there is none."""
+    """A recorder's figures since its start; times in seconds, None where there is none."""
 
     version: str
     state: str
@@ -32,15 +32,15 @@ class Figures(NamedTuple):
     settled: Mapping[str, int]
     dead_lettered: Mapping[str, int]
     calls: Mapping[str, tuple[int, float]]
-    """Of each method how often it was called, and how long it took on average."""
+    """Method → number of calls, mean duration in seconds."""
 
 
 def read(text: str) -> list[Sample]:
     """
-    Return the samples of a recorder.
+    Parse the metrics of a recorder.
 
     Raises:
-        RecorderError: It is something else.
+        RecorderError: The text is not a recorder's.
     """
     try:
         samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
@@ -52,7 +52,7 @@ def read(text: str) -> list[Sample]:
 
 
 def figures(samples: Iterable[Sample]) -> Figures:
-    """Return what people want to know of them."""
+    """Return the figures that the samples hold."""
     by_name: dict[str, list[Sample]] = {}
     for sample in samples:
         by_name.setdefault(sample.name, []).append(sample)
@@ -113,7 +113,7 @@ def _calls(by_name: Mapping[str, list[Sample]]) -> dict[str, tuple[int, float]]:
 
 
 def show_figures(screen: Screen, found: Figures) -> None:
-    """Show them: first what it does, then each queue, reason and method."""
+    """Show the figures: first the totals, then each queue, reason and method."""
     colour = "green" if found.ready else "red"
     ready = "ready" if found.ready else "not ready: `jarvis-recorder health` says why"
     screen.heading(f"jarvis-recorder {found.version}: {found.state}, {ready}", colour)

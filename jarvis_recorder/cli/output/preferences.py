@@ -1,4 +1,4 @@
-"""Preferences as a list and one by one."""
+"""A list of preferences, and one of them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from jarvis_recorder.wire.rpc.results import OnePreference, Preference
 def show_preferences(
     screen: Screen, preferences: Sequence[Preference], *, continued: bool = False
 ) -> None:
-    """Show preferences, one a row."""
+    """Show a page of preferences, one a row."""
     clock = screen.clock(one.updated_at for one in preferences)
     columns = (
         Column("key", "cyan", wraps=True),
@@ -28,7 +28,7 @@ def show_preferences(
 
 
 def show_preference(screen: Screen, answer: OnePreference) -> None:
-    """Show the value of a preference as it is, and below it where it comes from."""
+    """Show the value of a preference, and in a note its version, author and time."""
     one = answer.preference
     clock = screen.clock([one.updated_at])
     for line in harmless_lines(one.value):

@@ -1,4 +1,4 @@
-"""Records as they are published: a line each, for people or as JSON."""
+"""Published records, one a line, for people or as JSON."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +13,7 @@ from jarvis_recorder.wire.times import format_rfc3339, to_datetime
 
 
 def show_record(screen: Screen, record: Record) -> None:
-    """Show a record as one line, cut where the terminal ends."""
+    """Show a record as one line, cut at the width of the terminal."""
     moment = to_datetime(record.timestamp)
     when = screen.clock([moment]).text(moment, "%H:%M:%S")
     screen.drawing([Text.assemble((when, "dim"), " ", *_told(record.body))])
@@ -40,7 +40,7 @@ def _told(body: Event | Snapshot | Turn) -> list[Text]:
 
 
 def _outline(snapshot: dict[str, Any]) -> Text:
-    """Return what a snapshot holds, in a few words."""
+    """Return the fields of a snapshot in a few words."""
     parts = (
         f"{len(value)} {name}" if isinstance(value, list | dict) else name
         for name, value in snapshot.items()

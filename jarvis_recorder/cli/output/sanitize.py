@@ -1,8 +1,8 @@
 """
 Recorded text, made harmless for a terminal.
 
-Whoever may publish chooses what is recorded. Shown raw, it could clear the screen, set the
-title, type into the terminal, or write other words than it holds.
+Any publisher chooses the text that is recorded. Printed raw, it could clear the screen, set the
+title, type into the terminal, or display words that it does not hold.
 """
 
 import re
@@ -18,7 +18,7 @@ _UNSHOWN: Final = 0xFFFD
 
 
 class _Harmless(dict[int, int]):
-    """What each character is shown as; found once, then looked up."""
+    """A map from each character to the one shown, filled at first use."""
 
     def __missing__(self, code: int) -> int:
         self[code] = shown = _shown(code)
@@ -40,8 +40,8 @@ def sanitize(text: str) -> str:
     """
     Return the text as one line without anything that a terminal acts on.
 
-    Character for character, so that places in it stay the same: a line break is ↵, other
-    control characters are their pictures (␛), what reorders or hides text is �.
+    Character for character, so that positions in it stay valid: a line break becomes ↵, other
+    control characters their pictures (␛), and characters that reorder or hide text �.
     """
     return text.translate(_TABLE)
 
@@ -58,9 +58,9 @@ _RAW: Final = re.compile(r"[^ -~\u00a1-\u00ac\u00ae-\u02ff]").sub
 
 def sanitize_json(text: str, encoding: str = "utf-8") -> str:
     """
-    Return the same JSON, with escapes for whatever a terminal might act on.
+    Escape every character of a JSON text that a terminal might act on.
 
-    Where the encoding is not one of Unicode, for whatever is not ASCII.
+    If the encoding is not one of Unicode, escape every character that is not ASCII.
     """
     if not encoding.lower().startswith("utf"):
         return _NOT_ASCII(lambda found: _escaped(found[0]), text)

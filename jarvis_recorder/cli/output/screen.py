@@ -1,4 +1,4 @@
-"""Where answers are shown: a terminal with a width and colours, or a pipe with neither."""
+"""The output of commands: a terminal with a width and colours, or a pipe with neither."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,21 +20,21 @@ SEVERITY: Final = {"critical": "bold red", "error": "red", "warning": "yellow", 
 ROLE: Final = {"user": "cyan", "assistant": "magenta", "system": "dim", "tool": "blue"}
 
 _PROSE: Final = 100
-"""Lines of prose are no longer than this: the eye finds the next one."""
+"""The longest line of prose, in characters, so that the eye finds the next line."""
 
 _NARROWEST: Final = 60
-"""A narrower terminal has no room for a table: it breaks the lines of a pipe as it can."""
+"""A narrower terminal gets the plain lines of a pipe, and wraps them itself."""
 
 NODE: Final = 16
-"""As many characters of a name are shown where there are more important columns."""
+"""The most characters of a name in tables with more important columns."""
 
 
 class Column(NamedTuple):
     """
     A column of a table.
 
-    One that wraps takes what room the others leave. A terminal shows no more than `most`
-    characters of the others, and only from `from_width` on is a column worth its room.
+    A column that wraps takes the width that the others leave. On a terminal the others show at
+    most `most` characters, and a column is left out below a width of `from_width`.
     """
 
     heading: str
@@ -50,7 +50,7 @@ CLUSTER: Final = Column("cluster", "blue", most=NODE)
 
 class Screen:
     """
-    Shows tables, lines and notes; whatever they hold reaches the terminal harmless.
+    Shows tables, lines and notes; all text is sanitized before it reaches the terminal.
 
     In a pipe a row is a line, nothing is cut, and notes go to standard error.
     """
@@ -72,7 +72,7 @@ class Screen:
         self.width = console.width
 
     def clock(self, moments: Iterable[datetime | None]) -> TimeFormat:
-        """Return what writes these moments."""
+        """Return a format for these times."""
         return TimeFormat(moments, self.zone)
 
     def table(
@@ -83,7 +83,7 @@ class Screen:
         total: Sequence[str | Text] = (),
         continued: bool = False,
     ) -> None:
-        """Show a table; a `continued` one goes on below one with the same columns."""
+        """Show a table; a `continued` one follows one with the same columns."""
         if not self.is_terminal or self.width < _NARROWEST:
             plain = [[_text(cell) for cell in row] for row in (*rows, *([total] if total else []))]
             self._plain_table(columns, plain, headings=not continued)
@@ -100,7 +100,7 @@ class Screen:
         self._console.print(table)
 
     def _most(self, column: Column) -> int:
-        """Return how many characters of a cell are shown: some lines of it, where it wraps."""
+        """Return the most characters of a cell to show: several lines in a column that wraps."""
         return max(2 * self.width - 40, 60) if column.wraps else column.most
 
     def _plain_table(
@@ -128,12 +128,12 @@ class Screen:
             self._write((" " * indent + text.plain).rstrip())
 
     def paragraphs(self, content: str, *, style: str = "", indent: int = 0) -> None:
-        """Show a text of several lines; the indent tells them from ours."""
+        """Show a text of several lines, indented to set it apart from ours."""
         for line in harmless_lines(content):
             self.line(Text(line, style), indent=indent)
 
     def drawing(self, lines: Iterable[Text]) -> None:
-        """Show lines that fit the width as they are."""
+        """Show lines that must not be wrapped."""
         for line in lines:
             if self.is_terminal:
                 self._console.print(_text(line), no_wrap=True, overflow="ellipsis")
@@ -149,7 +149,7 @@ class Screen:
             self._write(sanitize(text))
 
     def facts(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
-        """Show names and values, one below the other."""
+        """Show names and values, one pair a line."""
         shown = [(_text(name), _text(value)) for name, value in pairs]
         if not self.is_terminal:
             width = max(len(name) for name, _ in shown)
@@ -168,14 +168,14 @@ class Screen:
         self._write("")
 
     def note(self, text: str) -> None:
-        """Say something about what is shown: what to try, that there is more."""
+        """Show a note about the output, such as a hint or that there is more."""
         self._notes.print(Text(sanitize(text), style="dim"), soft_wrap=True)
 
     def _write(self, line: str) -> None:
         self._console.file.write(line + "\n")
 
     def flush(self) -> None:
-        """Have it seen now, by whoever reads a pipe."""
+        """Write buffered output now, so that the reader of a pipe sees it."""
         self._console.file.flush()
 
 
@@ -191,7 +191,7 @@ def open_screen() -> Screen:
 
 
 def _show_what_is_encodable(stream: TextIO) -> None:
-    """Have a terminal that is not of Unicode get question marks, and no failure."""
+    """Replace or escape characters that the stream cannot encode, instead of failing."""
     reconfigure: Any = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace" if stream.isatty() else "backslashreplace")
@@ -208,7 +208,7 @@ def _add_column(table: Table, column: Column) -> None:
 
 
 def _text(value: str | Text, length: int = 0) -> Text:
-    """Return it as harmless text, cut where it is longer than `length`."""
+    """Return a value as sanitized text, cut to `length` characters if that is not 0."""
     text = value.copy() if isinstance(value, Text) else Text(sanitize(value))
     text.plain = sanitize(text.plain)
     if length and len(text) > length:

@@ -1,4 +1,4 @@
-"""What was in force, what happened and what was said around a moment, in order."""
+"""A timeline: the snapshot in force, events and turns around a time, in order."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -25,14 +25,14 @@ class _Line(NamedTuple):
 
 
 def show_timeline(screen: Screen, answer: Timeline) -> None:
-    """Show a timeline as one table, the moment itself a line in it."""
+    """Show a timeline as one table, with a row for the requested time."""
     clock = screen.clock([answer.since, answer.timestamp, answer.until])
     moment = clock.named(answer.timestamp)
     screen.heading(f"Around {moment}")
     window = duration(answer.until - answer.since)
     screen.line(f"{clock.text(answer.since)} to {clock.text(answer.until)}, {window}")
     screen.line(_in_force(answer, clock))
-    # Events that name no cluster may stand next to those of this one.
+    # Events without a cluster may be listed next to those of this one.
     have_several = len({event.cluster for event in answer.events}) > 1
     columns = (
         Column(clock.heading()),
@@ -73,7 +73,7 @@ def _in_force(answer: Timeline, clock: TimeFormat) -> Text:
 
 
 def _lines(answer: Timeline) -> Iterator[_Line]:
-    """Yield events, turns and the moment in order; what happened at the moment is after it."""
+    """Yield events, turns and the requested time in order; those at that time come after it."""
     things = chain(map(_event, answer.events), map(_turn, answer.turns))
     ordered = sorted(things, key=lambda line: line.at)
     before = [line for line in ordered if line.at < answer.timestamp]

@@ -1,4 +1,4 @@
-"""Moments, durations and sizes as people read them."""
+"""Times, durations and sizes as text for people."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, tzinfo
@@ -9,13 +9,13 @@ _UNITS: Final = ((31_536_000, "y"), (86_400, "d"), (3_600, "h"), (60, "min"), (1
 
 class TimeFormat:
     """
-    Writes moments in local time, and says once which zone that is.
+    Formats times as local time; headings name the zone once.
 
-    Where the moments lie on both sides of a change of the clocks, each says it by itself.
+    If the times have several offsets, as around a clock change, each time names its own zone.
     """
 
     def __init__(self, moments: Iterable[datetime | None], zone: tzinfo | None = None) -> None:
-        """Without a `zone` it is that of the machine."""
+        """Use the machine's zone if `zone` is None."""
         self._zone = zone
         names = {self._local(moment).tzname() or "" for moment in moments if moment}
         self._name = names.pop() if len(names) == 1 else ""
@@ -27,11 +27,11 @@ class TimeFormat:
             return moment
 
     def heading(self, what: str = "time") -> str:
-        """Return what stands above a column of moments."""
+        """Return the heading of a column of times."""
         return f"{what} ({self._name or 'local'})"
 
     def text(self, moment: datetime | None, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
-        """Return a moment to the second, or as `pattern` has it."""
+        """Format a time by `pattern`, by default to the second."""
         if moment is None:
             return "-"
         local = self._local(moment)
@@ -40,13 +40,13 @@ class TimeFormat:
         return written if self._name else f"{written} {local.tzname()}"
 
     def named(self, moment: datetime | None, pattern: str = "%Y-%m-%d %H:%M:%S") -> str:
-        """Return a moment with its zone."""
+        """Format a time with its zone."""
         written = self.text(moment, pattern)
         return f"{written} {self._name}" if self._name and moment else written
 
 
 def duration(span: timedelta) -> str:
-    """Return a duration in its two largest units: `2 h 5 min`; never negative."""
+    """Format a duration in its two largest units: `2 h 5 min`; never negative."""
     seconds = max(0, round(span.total_seconds()))
     for place, (size, unit) in enumerate(_UNITS):
         if seconds >= size:
@@ -58,14 +58,14 @@ def duration(span: timedelta) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """Return how long ago a moment was, or how far ahead it lies."""
+    """Format the distance of a time from now: `5 min ago`, `3 s ahead`."""
     if moment > now + timedelta(seconds=1):
         return f"{duration(moment - now)} ahead"
     return f"{duration(now - moment)} ago"
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in the unit that suits it: `1.4 MiB`."""
+    """Format a number of bytes: `1.4 MiB`."""
     if count < 1_024:
         return f"{count} B"
     value = float(count)
@@ -77,5 +77,5 @@ def size(count: int) -> str:
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """Return a number of things: `1 event`, `1,204 events`."""
+    """Format a number of things: `1 event`, `1,204 events`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

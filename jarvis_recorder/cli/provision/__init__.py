@@ -1,4 +1,4 @@
-"""`provision`: makes a machine ready for the recorder, one file a part of it."""
+"""`provision`: set up a machine for the recorder, one module a part."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""`provision rabbitmq`: users with the rights of their role, and the topology."""
+"""`provision rabbitmq`: definitions of users with the permissions of their role, and topology."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def provision(
             )
             typer.echo(f"{directory / name}: {kept}")
         return
-    # Written last: without it nobody can have taken these passwords into use.
+    # Written last: without it these passwords cannot be in use yet.
     if keep and _DEFINITIONS in there:
         typer.echo(f"{directory / _DEFINITIONS}: is there already; all is kept")
         if gateway and _TOKEN_SECRET not in there:
@@ -97,7 +97,7 @@ def provision(
 
 
 def _add_gateway(directory: Path) -> None:
-    """Write what the gateway needs next to users that were made without it."""
+    """Add the gateway's files to a directory that was provisioned without them."""
     admin = directory / _ADMIN / _URL
     try:
         url = admin.read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def _add_gateway(directory: Path) -> None:
 
 
 def _gateway_files(url: str) -> dict[str, str]:
-    """Return what the gateway needs; the token secret is last, so with it all is there."""
+    """Return the gateway's files; the token secret is last, so its presence means all are there."""
     require_extra()
     from argon2 import PasswordHasher
 
@@ -123,7 +123,7 @@ def _gateway_files(url: str) -> dict[str, str]:
 
 
 def _files(url: str, vhost: str, *, gateway: bool) -> dict[str, str]:
-    """Return what to write, by path, with fresh passwords."""
+    """Return the files to write, path → text, with fresh passwords."""
     from jarvis_recorder.broker.provisioning.definitions import definitions, password_hash
     from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
 

@@ -1,4 +1,4 @@
-"""`provision systemd`: the recorder as a service."""
+"""`provision systemd`: install the recorder as a service."""
 
 import re
 import sys
@@ -36,7 +36,7 @@ _PLACES: Final = {
 _CONFIG: Final = "etc/jarvis-recorder/config.toml"
 _CREDENTIAL: Final = "etc/jarvis-recorder/credentials/broker.url"
 _EXECUTABLE_IN_TEMPLATES: Final = "/usr/local/bin/jarvis-recorder"
-# What ProtectHome= and PrivateTmp= of the unit hide from it.
+# Directories that ProtectHome= and PrivateTmp= hide from the unit.
 _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
 
 _DONE: Final = {
@@ -161,7 +161,7 @@ def _install_settings(config: Path) -> None:
 
 
 def _asked_url() -> str:
-    """Ask for the broker's URL without showing it, or read it where nobody sits."""
+    """Prompt for the broker's URL without echo, or read it from a pipe."""
     if sys.stdin.isatty():
         typer.echo("The broker's URL, such as amqp://user:password@broker/; it is not shown.")
         url = typer.prompt("broker.url", hide_input=True)
@@ -178,10 +178,10 @@ def _asked_url() -> str:
 
 def _executable(given: Path | None, root: Path) -> Path:
     """
-    Return what the units are to start.
+    Return the command that the units start.
 
     Raises:
-        ConfigurationError: It is not there, or where the service could not see it.
+        ConfigurationError: It does not exist, or the service could not see it.
     """
     program = given or Path(sysconfig.get_path("scripts")) / "jarvis-recorder"
     if not re.fullmatch(r"/[\w./+-]+", str(program)):

@@ -1,4 +1,4 @@
-"""`query`: questions to a running recorder, a file a subject."""
+"""`query`: read requests to a running recorder, one module a subject."""
 
 import typer
 

@@ -30,7 +30,7 @@ from jarvis_recorder.cli.time_options import (
 from jarvis_recorder.wire.records import EventType, Severity, Source
 from jarvis_recorder.wire.rpc import params
 
-# Typer takes no unions: those of `EventType`, and one more.
+# Typer accepts no unions, so the values of `EventType` are repeated here, with `any` added.
 _TypeOrAny = Literal["alert", "action", "status", "metric", "any"]
 _Type = Annotated[
     _TypeOrAny | None,
@@ -80,7 +80,7 @@ def register(commands: typer.Typer) -> None:
 
 
 def _type_of(named: _TypeOrAny | None, resolved: bool | None) -> EventType | None:
-    """Return the type asked for: of what no one has resolved alerts are meant, not metrics."""
+    """Return the type to request; unresolved events are alerts, unless `--type` names another."""
     if named is None and resolved is False:
         return "alert"
     return None if named == "any" else named

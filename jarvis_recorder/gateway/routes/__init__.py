@@ -1,1 +1,1 @@
-"""The REST methods, a file a subject."""
+"""The REST routes, one file a subject."""

@@ -1,4 +1,4 @@
-"""Logging in, and whether there is a recorder behind."""
+"""The login route."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -16,7 +16,7 @@ routes = router(tag="access")
 
 
 class Login(BaseModel):
-    """What is typed to log in."""
+    """The password of a login."""
 
     password: Annotated[str, Field(max_length=LONGEST_PASSWORD)]
 

@@ -1,4 +1,4 @@
-"""The state of the cluster, what it was around a moment, and the recorder's own."""
+"""Snapshots, the timeline around a time, and the recorder's stats and health."""
 
 from typing import Annotated
 
@@ -71,7 +71,7 @@ async def timeline(
     node: str | None = None,
     cluster: Cluster = None,
 ) -> Response:
-    """What the cluster was like around a moment: snapshot in force, events, turns."""
+    """The cluster around a time: the snapshot in force, events, turns."""
     query = made(
         params.TimelineAround,
         timestamp=timestamp,
@@ -84,13 +84,13 @@ async def timeline(
 
 @routes.get("/stats", response_model=Stats)
 async def stats(_: Reading, ask: Asking) -> Response:
-    """What the recorder holds, and what it does."""
+    """The totals of the database, and the activity of the recorder."""
     return reply(Stats, await ask(made(params.ReadStats)))
 
 
 @routes.get("/health", response_model=Health)
 async def health(request: Request) -> Response:
-    """Whether the recorder behind the gateway answers; asked without a token."""
+    """The health of the recorder behind the gateway: 200 if it replies; needs no token."""
     probe: Probe = request.app.state.probe
     error = await probe.failure()
     if error is not None:

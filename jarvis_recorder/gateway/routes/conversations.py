@@ -1,4 +1,4 @@
-"""What was said, and what it cost."""
+"""Conversations: their turns, the search, usage and cost."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""What could not be recorded: looked at, and replayed."""
+"""Dead letters: list, show and replay them."""
 
 from collections import Counter, deque
 from typing import Annotated
@@ -51,7 +51,7 @@ async def list_dead_letters(
     reason: Annotated[str | None, Query(description="only those of this reason")] = None,
     limit: Limit = 50,
 ) -> Response:
-    """How many there are of each reason, and the newest of them; all stay where they are."""
+    """The newest dead letters and the count of each reason; all stay in the queue."""
     counts: Counter[str] = Counter()
     newest: deque[FoundDeadLetter] = deque(maxlen=limit)
     async for found in _letters(request).iterate(Filter()):

@@ -1,4 +1,4 @@
-"""One event, its resolution, and how many there were over time."""
+"""One event, its resolution, and the histogram of events over time."""
 
 from typing import Annotated, Literal
 
@@ -47,7 +47,7 @@ async def histogram(
     min_severity: MinSeverity = None,
     time_zone: TimeZone = None,
 ) -> Response:
-    """How many events there were in each stretch of time, empty stretches too."""
+    """The number of events in each bucket of time, empty buckets too."""
     answer = await ask(
         made(
             params.EventHistogram,

@@ -48,7 +48,7 @@ class _Body(BaseModel):
 
 
 def _details(value: Any) -> Any:
-    """Return what a text of JSON says: others than the original's frontend want an object."""
+    """Parse a text that is JSON, as the original's frontend sends it; others send an object."""
     if not isinstance(value, str):
         return value
     try:
@@ -58,7 +58,7 @@ def _details(value: Any) -> Any:
     return parsed if isinstance(parsed, dict | list) else value
 
 
-# The request reads other words for a severity, such as Proxmox VE's, and keeps the word that was sent.
+# `RecordEvent` accepts other words for a severity, such as Proxmox VE's, and keeps the word sent.
 _AnySeverity = Annotated[
     Any,
     WithJsonSchema(
@@ -69,7 +69,7 @@ _AnySeverity = Annotated[
         }
     ),
 ]
-# Read and kept the same way.
+# Accepted and kept the same way.
 _AnyTime = Annotated[
     Any,
     WithJsonSchema(
@@ -97,7 +97,7 @@ class NewEvent(_Body):
 
 
 def _value(value: Any) -> Any:
-    """Return the text that is kept, as the original makes it of a number or a flag."""
+    """Return a value as text; a number or a flag becomes the text that the original makes of it."""
     return value if isinstance(value, str) else strict_json.dump(value)
 
 

@@ -57,14 +57,14 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 class _AnyText(PathConvertor):
-    """A part of a path that may hold anything; Starlette's `path` ends at a line feed."""
+    """A part of a path that may hold any text; Starlette's `path` ends at a line feed."""
 
     regex = r"[\s\S]*"
 
 
 def router(*, tag: str) -> APIRouter:
     """
-    Return a router whose methods read strictly and answer with problems.
+    Return a router whose routes read JSON strictly and document their problems.
 
     Their paths may hold `{…:any}`.
     """
