@@ -10,9 +10,9 @@ from typing import Any
 import aio_pika
 import aiormq
 import pytest
-from tests.support.caller import Asker
 
 from jarvis_recorder.demo.node import PrivateNode, private_node
+from tests.support.caller import Asker
 from tests.support.proxy import SwallowingProxy
 from tests.support.recorder import RecorderProcess, rows, wait_until
 

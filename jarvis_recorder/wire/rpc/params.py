@@ -220,7 +220,7 @@ class ResolveEvent(Params[results.OneEvent]):
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class EventHistogram(Params[results.Histogram]):
     """
-    How many events there were in each stretch of time, by the value asked for.
+    The number of events in each bucket of time, by the value asked for.
 
     A stretch of a day, or of several, begins at midnight of the time zone.
     """
@@ -343,7 +343,7 @@ class ListSnapshots(Params[results.SnapshotPage]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class TimelineAround(Params[results.Timeline]):
-    """What the cluster was like when something happened."""
+    """The state of the cluster when something happened."""
 
     timestamp: Annotated[GivenMoment, Field(description="the moment it happened")]
     window_seconds: Annotated[
@@ -400,12 +400,12 @@ class DeletePreference(Params[results.Deleted]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ReadHoldings(Params[results.Holdings]):
-    """What the database holds: the part of `recorder.stats` that the storage knows."""
+    """The totals of the database: the part of `recorder.stats` that the storage knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ReadStats(Params[results.Stats]):
-    """What there is, and what goes on."""
+    """The totals of the database, and the activity of the recorder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

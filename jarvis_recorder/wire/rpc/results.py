@@ -171,7 +171,7 @@ class FoundTurn:
 
 @dataclass(frozen=True, slots=True)
 class FoundTurns:
-    """What a search found, best first."""
+    """The turns that a search found, best first."""
 
     turns: list[FoundTurn]
     next_cursor: str | None = None
@@ -191,7 +191,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """What was used, by the value asked for, in the order of that value, and altogether."""
+    """The usage by the value asked for, in the order of that value, and the total."""
 
     usage: list[Usage]
     total: Usage
@@ -200,7 +200,7 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many rows are gone."""
+    """The number of rows that are gone."""
 
     deleted: int
 
@@ -292,7 +292,7 @@ class PreferencePage:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many rows of a kind there are, and the times of the oldest and the newest."""
+    """The number of rows of a kind, and the times of the oldest and the newest."""
 
     count: int
     oldest: Moment | None
@@ -302,7 +302,7 @@ class Extent:
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """
-    What the database holds; sizes in bytes.
+    The totals of the database; sizes in bytes.
 
     `clusters` are those that snapshots and events name, at most a hundred; empty is the name of
     one that snapshots give none.
@@ -321,7 +321,7 @@ class Holdings:
 @dataclass(frozen=True, slots=True)
 class Activity:
     """
-    What the running recorder does: counts since it was started, rates of the last seconds.
+    The activity of the running recorder: counts since its start, rates of the last seconds.
 
     `lag_seconds` is how long the oldest message of the batch under way has waited, 0 between two.
     """
@@ -338,7 +338,7 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What there is, and what goes on."""
+    """The totals of the database, and the activity of the recorder."""
 
     holdings: Holdings
     activity: Activity
