@@ -14,16 +14,16 @@ from jarvis_recorder.gateway.routes.parameters import (
     TimeZone,
     router,
 )
-from jarvis_recorder.gateway.schemas import Histogram, OneEvent, reply
+from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.wire.records import EventType, Severity, Source
-from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.rpc import params, results
 
 routes = router(tag="events")
 
 EventId = Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")]
 
 
-@routes.get("/events/histogram", response_model=Histogram)
+@routes.get("/events/histogram", response_model=shape(results.Histogram))
 async def histogram(
     _: Reading,
     ask: Asking,
@@ -66,17 +66,17 @@ async def histogram(
             time_zone=time_zone,
         )
     )
-    return reply(Histogram, answer)
+    return reply(answer)
 
 
-@routes.get("/events/{id}", response_model=OneEvent)
+@routes.get("/events/{id}", response_model=shape(results.OneEvent))
 async def get_event(_: Reading, ask: Asking, id: EventId) -> Response:  # noqa: A002
     """One event."""
-    return reply(OneEvent, await ask(made(params.GetEvent, id=id)))
+    return reply(await ask(made(params.GetEvent, id=id)))
 
 
-@routes.post("/events/{id}/resolve", response_model=OneEvent)
+@routes.post("/events/{id}/resolve", response_model=shape(results.OneEvent))
 async def resolve_event(caller: Operating, ask: Asking, id: EventId) -> Response:  # noqa: A002
     """Mark an event as resolved by the caller; one that is keeps its first resolution."""
     answer = await ask(made(params.ResolveEvent, id=id, resolved_by=caller.name))
-    return reply(OneEvent, answer)
+    return reply(answer)
