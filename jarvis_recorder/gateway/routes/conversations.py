@@ -1,12 +1,12 @@
 """What was said, and what it cost."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import Path, Query, Response
+from fastapi import Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, TimeZone, router
+from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, RowNumber, TimeZone, router
 from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.wire.rpc import params, results
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT
@@ -53,9 +53,7 @@ async def report_usage(
     *,
     since: When,
     until: When | None = None,
-    by: Annotated[
-        Literal["model", "day", "session"] | None, Query(description="a line for each of these")
-    ] = None,
+    by: Annotated[params.UsedBy | None, Query(description="a line for each of these")] = None,
     limit: Annotated[
         int | None, Query(ge=1, le=MAX_LIMIT, description="the most lines; as many as fit")
     ] = None,
@@ -76,11 +74,7 @@ async def report_usage(
 
 
 @routes.get("/turns/{id}", response_model=shape(results.OneTurn))
-async def get_turn(
-    _: Reading,
-    ask: Asking,
-    id: Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")],  # noqa: A002
-) -> Response:
+async def get_turn(_: Reading, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
     """One turn, whole however large it is."""
     return reply(await ask(made(params.GetTurn, id=id)))
 

@@ -1,8 +1,8 @@
 """One event, its resolution, and how many there were over time."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import Path, Query, Response
+from fastapi import Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
@@ -10,6 +10,7 @@ from jarvis_recorder.gateway.routes.parameters import (
     MinSeverity,
     OfCluster,
     Resolved,
+    RowNumber,
     Text,
     TimeZone,
     router,
@@ -19,8 +20,6 @@ from jarvis_recorder.wire.records import EventType, Severity, Source
 from jarvis_recorder.wire.rpc import params, results
 
 routes = router(tag="events")
-
-EventId = Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")]
 
 
 @routes.get("/events/histogram", response_model=shape(results.Histogram))
@@ -34,8 +33,7 @@ async def histogram(
         int | None, Query(alias="bucketSeconds", ge=1, description="about sixty buckets by default")
     ] = None,
     by: Annotated[
-        Literal["type", "severity", "source", "node", "cluster"] | None,
-        Query(description="count each bucket by this besides"),
+        params.CountedBy | None, Query(description="count each bucket by this besides")
     ] = None,
     type: EventType | None = None,  # noqa: A002 - the parameter's public name
     severity: Severity | None = None,
@@ -70,13 +68,13 @@ async def histogram(
 
 
 @routes.get("/events/{id}", response_model=shape(results.OneEvent))
-async def get_event(_: Reading, ask: Asking, id: EventId) -> Response:  # noqa: A002
+async def get_event(_: Reading, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
     """One event."""
     return reply(await ask(made(params.GetEvent, id=id)))
 
 
 @routes.post("/events/{id}/resolve", response_model=shape(results.OneEvent))
-async def resolve_event(caller: Operating, ask: Asking, id: EventId) -> Response:  # noqa: A002
+async def resolve_event(caller: Operating, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
     """Mark an event as resolved by the caller; one that is keeps its first resolution."""
     answer = await ask(made(params.ResolveEvent, id=id, resolved_by=caller.name))
     return reply(answer)
