@@ -1,14 +1,19 @@
 """The bodies of responses: the recorder's results, spelled for the original system's frontend."""
 
-from decimal import Decimal
-from typing import Annotated, Any, Final, TypeVar
+import re
+from dataclasses import fields, is_dataclass
+from functools import reduce
+from operator import or_
+from types import GenericAlias, UnionType
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastapi import Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.moments import Moment
+from jarvis_recorder.wire.rpc import results
 
 
 class Shape(BaseModel):
@@ -19,22 +24,24 @@ class Shape(BaseModel):
     )
 
 
-ShapeT = TypeVar("ShapeT", bound=Shape)
-
 JSON: Final = "application/json"
 
 
-def reply(shape: type[ShapeT], answer: Any, status: int = 200) -> Response:
+def reply(answer: Any, status: int = 200) -> Response:
     """Return the response that holds a result; one pass through pydantic, for speed."""
-    body = shape.model_validate(answer).model_dump_json(by_alias=True)
+    body = shaped(answer).model_dump_json(by_alias=True)
     return Response(body, status, media_type=JSON)
+
+
+def shaped(answer: Any) -> Shape:
+    """Return a result of the recorder in its shape; a shape as it is."""
+    return answer if isinstance(answer, Shape) else shape(type(answer)).model_validate(answer)
 
 
 def _as_text(details: Any) -> Any:
     return details if details is None or isinstance(details, str) else strict_json.dump(details)
 
 
-Cost = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str)]
 JsonText = Annotated[
     str | None,
     BeforeValidator(_as_text),
@@ -76,40 +83,6 @@ class Event(Shape):
     cluster: str | None
 
 
-class OneEvent(Shape):
-    event: Event
-
-
-class EventPage(Shape):
-    """Events, newest first; a page may be short though there are more: follow `nextCursor`."""
-
-    events: list[Event]
-    next_cursor: str | None
-
-
-class Bucket(Shape):
-    start: Moment
-    count: int
-    by: dict[str, int]
-
-
-class Histogram(Shape):
-    bucket_seconds: int
-    buckets: list[Bucket]
-
-
-class Session(Shape):
-    session_id: str
-    first_at: Moment
-    last_at: Moment
-    turns: int
-
-
-class SessionPage(Shape):
-    sessions: list[Session]
-    next_cursor: str | None
-
-
 class Turn(Shape):
     id: int
     session_id: str
@@ -120,131 +93,46 @@ class Turn(Shape):
     tokens_used: int | None
     input_tokens: int | None
     output_tokens: int | None
-    cost_usd: Cost | None
+    cost_usd: results.Exact | None
     tool_calls: Any
     omitted: Omitted
 
 
-class OneTurn(Shape):
-    turn: Turn
-
-
-class TurnPage(Shape):
-    turns: list[Turn]
-    next_cursor: str | None
-
-
-class FoundTurn(Shape):
-    """`highlights` are the places of the words found in `snippet`: first character, one behind."""
-
-    turn: Turn
-    snippet: str
-    highlights: list[list[int]]
-
-
-class FoundTurns(Shape):
-    turns: list[FoundTurn]
-    next_cursor: str | None
-
-
-class Usage(Shape):
-    key: str | None
-    turns: int
-    tokens_used: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: Cost
-
-
-class UsageReport(Shape):
-    usage: list[Usage]
-    total: Usage
-    next_cursor: str | None
-
-
-class Deleted(Shape):
-    deleted: int
-
-
-class SnapshotHead(Shape):
+class Snapshot(Shape):
     id: int
     cluster: str
     timestamp: Moment
     size_bytes: int
-
-
-class SnapshotPage(Shape):
-    snapshots: list[SnapshotHead]
-    next_cursor: str | None
-
-
-class Snapshot(SnapshotHead):
     snapshot: dict[str, Any]
     omitted: Omitted
 
 
-class OneSnapshot(Shape):
-    snapshot: Snapshot
+_SHAPES: Final[dict[type[Any], type[Shape]]] = {
+    results.StoredEvent: Event,
+    results.StoredTurn: Turn,
+    results.StoredSnapshot: Snapshot,
+}
+_SNAKE: Final = re.compile(r"(?<=[a-z])_([a-z])")
 
 
-class Timeline(Shape):
-    timestamp: Moment
-    since: Moment
-    until: Moment
-    snapshot: Snapshot | None
-    events: list[Event]
-    turns: list[Turn]
-    truncated: bool
+def shape(result: type[Any]) -> type[Shape]:
+    """Return the shape of a result's class: its own from above, else one of all its fields."""
+    if result not in _SHAPES:
+        members: dict[str, Any] = {field.name: _shaped(field.type) for field in fields(result)}
+        # It names fields, which are in camelCase here.
+        description = _SNAKE.sub(lambda found: found[1].upper(), result.__doc__ or "")
+        model = create_model(result.__name__, __base__=Shape, __doc__=description, **members)
+        _SHAPES[result] = model
+    return _SHAPES[result]
 
 
-class Preference(Shape):
-    key: str
-    value: str
-    updated_at: Moment
-    updated_by: str | None
-    version: int
-
-
-class OnePreference(Shape):
-    preference: Preference
-
-
-class PreferencePage(Shape):
-    preferences: list[Preference]
-    next_cursor: str | None
-
-
-class Extent(Shape):
-    count: int
-    oldest: Moment | None
-    newest: Moment | None
-
-
-class Holdings(Shape):
-    events: Extent
-    conversations: Extent
-    cluster_snapshots: Extent
-    preferences: int
-    database_bytes: int
-    wal_bytes: int
-    schema_version: str
-    clusters: list[str]
-
-
-class Activity(Shape):
-    version: str
-    state: str
-    started_at: Moment
-    stored: int
-    duplicates: int
-    dead_lettered: int
-    per_second: float
-    lag_seconds: float
-
-
-class Stats(Shape):
-    holdings: Holdings
-    activity: Activity
+def _shaped(kind: Any) -> Any:
+    """Return a field's type with shapes for results: `list[Event]` for `list[StoredEvent]`."""
+    if get_origin(kind) is list:
+        return GenericAlias(list, tuple(map(_shaped, get_args(kind))))
+    if get_origin(kind) is UnionType:
+        return reduce(or_, map(_shaped, get_args(kind)))
+    return shape(kind) if isinstance(kind, type) and is_dataclass(kind) else kind
 
 
 class LoginReply(Shape):

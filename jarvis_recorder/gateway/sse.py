@@ -23,7 +23,7 @@ from jarvis_recorder.client import (
     RecorderClient,
 )
 from jarvis_recorder.errors import RecorderError
-from jarvis_recorder.gateway.schemas import Event, Preference, Shape
+from jarvis_recorder.gateway.schemas import shaped
 from jarvis_recorder.wire import records
 from jarvis_recorder.wire.rpc.results import StoredEvent
 from jarvis_recorder.wire.times import format_rfc3339
@@ -79,7 +79,7 @@ class Live:
     def recorded(self, event: StoredEvent) -> None:
         """Send an event that was recorded through the gateway, and so never published."""
         if self._pages:
-            self._put(_sent("event", _shown(Event, event)))
+            self._put(_sent("event", _shown(event)))
 
     def _put(self, text: bytes) -> None:
         for page in self._pages:
@@ -197,8 +197,8 @@ def _sent(event: str, data: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event.encode(), to_json(data))
 
 
-def _shown(shape: type[Shape], answer: Any) -> dict[str, Any]:
-    return shape.model_validate(answer).model_dump(mode="json", by_alias=True)
+def _shown(answer: Any) -> dict[str, Any]:
+    return shaped(answer).model_dump(mode="json", by_alias=True)
 
 
 def _record(record: records.Record) -> bytes:
@@ -229,8 +229,8 @@ def _record(record: records.Record) -> bytes:
 def _notification(notification: Notification) -> bytes:
     match notification:
         case EventResolved(event):
-            return _sent("resolved", _shown(Event, event))
+            return _sent("resolved", _shown(event))
         case PreferenceChanged(preference):
-            return _sent("preference", _shown(Preference, preference))
+            return _sent("preference", _shown(preference))
         case PreferenceDeleted(key):
             return _sent("preference", {"key": key, "deleted": True})

@@ -28,7 +28,7 @@ from jarvis_recorder.runtime.process import give_memory_back
 from jarvis_recorder.telemetry.metrics import CallMetrics as MeasuredCalls
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Call, Calls, Code, Fault, Malformed
-from jarvis_recorder.wire.rpc.methods import BY_NAME, Method, adapter
+from jarvis_recorder.wire.rpc.methods import Method, adapter
 from jarvis_recorder.wire.rpc.params import (
     Discover,
     Params,
@@ -218,7 +218,9 @@ class Dispatcher:
     async def _result(
         self, call: Call, user: str | None, until: float, room: int, lane: LargeLane | None
     ) -> bytes:
-        method = jsonrpc.find_method(call.method)
+        method = call.method
+        if method is None:
+            raise jsonrpc.unknown_method()
         self._permissions.check(user, method.name)
         params = _named(method, jsonrpc.read_params(method, call.params), user)
         if user is not None and not self._permissions.speaks_for_others(user):
@@ -289,9 +291,9 @@ def _most_answered(params: Params[Any]) -> int:
     return _SMALL_ANSWER_BYTES
 
 
-def _measured(method: str) -> str:
+def _measured(method: Method | None) -> str:
     """Return the name that a call is counted under; unknown methods share one."""
-    return method if method in BY_NAME else "_OTHER"
+    return "_OTHER" if method is None else method.name
 
 
 def _named(method: Method, params: Params[Any], user: str | None) -> Params[Any]:

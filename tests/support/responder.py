@@ -9,7 +9,6 @@ from jarvis_recorder.broker.rpc_session import RpcSession, open_rpc_session
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.amqp.properties import RequestProperties, decode_request, encode_reply
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.methods import BY_NAME
 from jarvis_recorder.wire.rpc.params import Params
 
 Answer = Callable[[Params[Any]], Any]
@@ -36,7 +35,7 @@ class SteeredResponder:
     def take(self, delivery: Delivery) -> None:
         properties = decode_request(delivery.header)
         (call,) = jsonrpc.parse_calls(delivery.body).calls
-        question = jsonrpc.read_params(BY_NAME[call.method], call.params)
+        question = jsonrpc.read_params(call.method, call.params)
         self.asked.append(question)
         self.properties.append(properties)
         task = asyncio.create_task(self._reply(delivery.tag, properties, call, question))
@@ -48,7 +47,7 @@ class SteeredResponder:
     ) -> None:
         await self.held.wait()
         try:
-            result = jsonrpc.write_answer(BY_NAME[call.method], self._answer(question))
+            result = jsonrpc.write_answer(call.method, self._answer(question))
             body = (jsonrpc.gzip_response if self.packs else jsonrpc.response)(call.id, result)
         except jsonrpc.Fault as fault:
             body = jsonrpc.error_response(call.id, fault)

@@ -402,7 +402,7 @@ def test_a_request_holds_no_nul_though_it_may_speak_of_one():
 def test_a_request_carries_its_id(identity):
     (call,) = parse_calls(jsonrpc.request(GetPreference(key="theme"), identity)).calls
 
-    assert call == Call(identity, False, "preferences.get", {"key": "theme"})
+    assert call == Call(identity, False, BY_NAME["preferences.get"], {"key": "theme"})
 
 
 @given(st.sampled_from(Code), SAFE_TEXT, SAFE_TEXT, SAFE_TEXT)

@@ -26,7 +26,7 @@ def test_every_question_is_admitted_and_arrives_as_it_was_asked(question):
     method = BY_PARAMS[type(question)]
     (call,) = jsonrpc.parse_calls(jsonrpc.request(question, 1)).calls
 
-    assert call.method == method.name
+    assert call.method is method
     assert objection(SCHEMAS[f"rpc/{method.name}.params"], call.params) == ""
     assert jsonrpc.read_params(method, call.params) == question
 

@@ -1,7 +1,7 @@
 """`query sessions`, `query turns`, `query turn`, `query search` and `query usage`."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 
@@ -138,7 +138,7 @@ def usage(
     since: Since = None,
     until: Until = None,
     by: Annotated[
-        Literal["model", "day", "session"],
+        params.UsedBy,
         typer.Option("--by", help="What to tell apart."),
     ] = "model",
     time_zone: TimeZone = None,

@@ -30,4 +30,4 @@ async def login(request: Request, body: Login) -> Response:
     logins: Logins = request.app.state.logins
     address = network_of(request.client.host) if request.client else ""
     role = await logins.role_of(body.password, address)
-    return reply(LoginReply, LoginReply(token=tokens.give(role), expires_in=f"{tokens.days}d"))
+    return reply(LoginReply(token=tokens.give(role), expires_in=f"{tokens.days}d"))

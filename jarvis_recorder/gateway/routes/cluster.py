@@ -10,20 +10,13 @@ from jarvis_recorder.gateway.dependencies import Asking, Reading, When
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import problem_of
 from jarvis_recorder.gateway.routes.parameters import Cluster, Cursor, Limit, router
-from jarvis_recorder.gateway.schemas import (
-    Health,
-    OneSnapshot,
-    SnapshotPage,
-    Stats,
-    Timeline,
-    reply,
-)
-from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.gateway.schemas import Health, reply, shape
+from jarvis_recorder.wire.rpc import params, results
 
 routes = router(tag="cluster")
 
 
-@routes.get("/snapshots", response_model=SnapshotPage)
+@routes.get("/snapshots", response_model=shape(results.SnapshotPage))
 async def list_snapshots(
     _: Reading,
     ask: Asking,
@@ -43,25 +36,25 @@ async def list_snapshots(
         limit=limit,
         cursor=cursor,
     )
-    return reply(SnapshotPage, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.get("/snapshots/latest", response_model=OneSnapshot)
+@routes.get("/snapshots/latest", response_model=shape(results.OneSnapshot))
 async def latest_snapshot(_: Reading, ask: Asking, cluster: Cluster = None) -> Response:
     """The newest snapshot of a cluster; 400 names those there are, where there are several."""
-    return reply(OneSnapshot, await ask(made(params.LatestSnapshot, cluster=cluster)))
+    return reply(await ask(made(params.LatestSnapshot, cluster=cluster)))
 
 
-@routes.get("/snapshots/at", response_model=OneSnapshot)
+@routes.get("/snapshots/at", response_model=shape(results.OneSnapshot))
 async def snapshot_at(
     _: Reading, ask: Asking, timestamp: When, cluster: Cluster = None
 ) -> Response:
     """The snapshot that was in force: the newest one at or before the moment."""
     query = made(params.SnapshotAt, timestamp=timestamp, cluster=cluster)
-    return reply(OneSnapshot, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.get("/timeline", response_model=Timeline)
+@routes.get("/timeline", response_model=shape(results.Timeline))
 async def timeline(
     _: Reading,
     ask: Asking,
@@ -79,13 +72,13 @@ async def timeline(
         node=node,
         cluster=cluster,
     )
-    return reply(Timeline, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.get("/stats", response_model=Stats)
+@routes.get("/stats", response_model=shape(results.Stats))
 async def stats(_: Reading, ask: Asking) -> Response:
     """The totals of the database, and the activity of the recorder."""
-    return reply(Stats, await ask(made(params.ReadStats)))
+    return reply(await ask(made(params.ReadStats)))
 
 
 @routes.get("/health", response_model=Health)
@@ -95,5 +88,5 @@ async def health(request: Request) -> Response:
     error = await probe.failure()
     if error is not None:
         away = Health(status="unavailable", version=__version__, recorder=str(error))
-        return reply(Health, away, problem_of(error).status_code)
-    return reply(Health, Health(status="ok", version=__version__, recorder="answers"))
+        return reply(away, problem_of(error).status_code)
+    return reply(Health(status="ok", version=__version__, recorder="answers"))

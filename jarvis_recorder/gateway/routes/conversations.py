@@ -1,28 +1,20 @@
 """Conversations: their turns, the search, usage and cost."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import Path, Query, Response
+from fastapi import Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, TimeZone, router
-from jarvis_recorder.gateway.schemas import (
-    Deleted,
-    FoundTurns,
-    OneTurn,
-    SessionPage,
-    TurnPage,
-    UsageReport,
-    reply,
-)
-from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, RowNumber, TimeZone, router
+from jarvis_recorder.gateway.schemas import reply, shape
+from jarvis_recorder.wire.rpc import params, results
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT
 
 routes = router(tag="conversations")
 
 
-@routes.get("/conversations", response_model=SessionPage)
+@routes.get("/conversations", response_model=shape(results.SessionPage))
 async def list_sessions(
     _: Reading,
     ask: Asking,
@@ -33,10 +25,10 @@ async def list_sessions(
 ) -> Response:
     """Conversations that have a turn in the time given, the latest first."""
     query = made(params.ListSessions, since=since, until=until, limit=limit, cursor=cursor)
-    return reply(SessionPage, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.get("/conversations/search", response_model=FoundTurns)
+@routes.get("/conversations/search", response_model=shape(results.FoundTurns))
 async def search_turns(
     _: Reading,
     ask: Asking,
@@ -51,19 +43,17 @@ async def search_turns(
 ) -> Response:
     """Turns that hold every word, best first."""
     query = made(params.SearchTurns, query=q, session_id=session_id, limit=limit, cursor=cursor)
-    return reply(FoundTurns, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.get("/conversations/usage", response_model=UsageReport)
+@routes.get("/conversations/usage", response_model=shape(results.UsageReport))
 async def report_usage(
     _: Reading,
     ask: Asking,
     *,
     since: When,
     until: When | None = None,
-    by: Annotated[
-        Literal["model", "day", "session"] | None, Query(description="a line for each of these")
-    ] = None,
+    by: Annotated[params.UsedBy | None, Query(description="a line for each of these")] = None,
     limit: Annotated[
         int | None, Query(ge=1, le=MAX_LIMIT, description="the most lines; as many as fit")
     ] = None,
@@ -80,20 +70,16 @@ async def report_usage(
         cursor=cursor,
         time_zone=time_zone,
     )
-    return reply(UsageReport, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.get("/turns/{id}", response_model=OneTurn)
-async def get_turn(
-    _: Reading,
-    ask: Asking,
-    id: Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")],  # noqa: A002
-) -> Response:
+@routes.get("/turns/{id}", response_model=shape(results.OneTurn))
+async def get_turn(_: Reading, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
     """One turn, whole however large it is."""
-    return reply(OneTurn, await ask(made(params.GetTurn, id=id)))
+    return reply(await ask(made(params.GetTurn, id=id)))
 
 
-@routes.get("/conversations/{session_id:any}/turns", response_model=TurnPage)
+@routes.get("/conversations/{session_id:any}/turns", response_model=shape(results.TurnPage))
 async def list_turns(
     _: Reading,
     ask: Asking,
@@ -103,10 +89,10 @@ async def list_turns(
 ) -> Response:
     """The turns of a conversation, oldest first."""
     query = made(params.ListTurns, session_id=session_id, limit=limit, cursor=cursor)
-    return reply(TurnPage, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.delete("/conversations/{session_id:any}/turns", response_model=Deleted)
+@routes.delete("/conversations/{session_id:any}/turns", response_model=shape(results.Deleted))
 async def delete_conversation(_: Operating, ask: Asking, session_id: str) -> Response:
     """Erase a conversation: its turns and their search entries, and overwrite the space."""
-    return reply(Deleted, await ask(made(params.DeleteConversation, session_id=session_id)))
+    return reply(await ask(made(params.DeleteConversation, session_id=session_id)))

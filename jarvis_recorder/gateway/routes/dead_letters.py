@@ -63,13 +63,13 @@ async def list_dead_letters(
         "counts": counts,
         "total": counts.total(),
     }
-    return reply(DeadLetterPage, page)
+    return reply(DeadLetterPage.model_validate(page))
 
 
 @routes.get("/dead-letters/{id}", response_model=OneDeadLetter)
 async def get_dead_letter(request: Request, _: Reading, id: str) -> Response:  # noqa: A002
     """One of them, with its properties and its body."""
-    return reply(OneDeadLetter, {"letter": _whole(await _letters(request).get(id))})
+    return reply(OneDeadLetter(letter=_whole(await _letters(request).get(id))))
 
 
 @routes.post("/dead-letters/replay", response_model=Replayed)
@@ -80,11 +80,11 @@ async def replay_dead_letters(request: Request, _: Operating, body: Replay) -> R
     Nothing is replayed where nothing is named; `all` names all.
     """
     if not (body.ids or body.reason or body.all):
-        return reply(Replayed, {"replayed": 0, "left": 0})
+        return reply(Replayed(replayed=0, left=0))
     wanted = Filter(ids=body.ids, reasons=(body.reason,) if body.reason else ())
     outcomes = await _letters(request).replay(wanted)
     replayed = outcomes.pop(ReplayOutcome.REPLAYED)
-    return reply(Replayed, {"replayed": replayed, "left": sum(outcomes.values())})
+    return reply(Replayed(replayed=replayed, left=sum(outcomes.values())))
 
 
 def _whole(found: FoundDeadLetter) -> WholeDeadLetter:

@@ -1,8 +1,8 @@
 """One event, its resolution, and the histogram of events over time."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import Path, Query, Response
+from fastapi import Query, Response
 
 from jarvis_recorder.client.methods import made
 from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
@@ -10,20 +10,19 @@ from jarvis_recorder.gateway.routes.parameters import (
     MinSeverity,
     OfCluster,
     Resolved,
+    RowNumber,
     Text,
     TimeZone,
     router,
 )
-from jarvis_recorder.gateway.schemas import Histogram, OneEvent, reply
+from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.wire.records import EventType, Severity, Source
-from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.rpc import params, results
 
 routes = router(tag="events")
 
-EventId = Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")]
 
-
-@routes.get("/events/histogram", response_model=Histogram)
+@routes.get("/events/histogram", response_model=shape(results.Histogram))
 async def histogram(
     _: Reading,
     ask: Asking,
@@ -34,8 +33,7 @@ async def histogram(
         int | None, Query(alias="bucketSeconds", ge=1, description="about sixty buckets by default")
     ] = None,
     by: Annotated[
-        Literal["type", "severity", "source", "node", "cluster"] | None,
-        Query(description="count each bucket by this besides"),
+        params.CountedBy | None, Query(description="count each bucket by this besides")
     ] = None,
     type: EventType | None = None,  # noqa: A002 - the parameter's public name
     severity: Severity | None = None,
@@ -66,17 +64,17 @@ async def histogram(
             time_zone=time_zone,
         )
     )
-    return reply(Histogram, answer)
+    return reply(answer)
 
 
-@routes.get("/events/{id}", response_model=OneEvent)
-async def get_event(_: Reading, ask: Asking, id: EventId) -> Response:  # noqa: A002
+@routes.get("/events/{id}", response_model=shape(results.OneEvent))
+async def get_event(_: Reading, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
     """One event."""
-    return reply(OneEvent, await ask(made(params.GetEvent, id=id)))
+    return reply(await ask(made(params.GetEvent, id=id)))
 
 
-@routes.post("/events/{id}/resolve", response_model=OneEvent)
-async def resolve_event(caller: Operating, ask: Asking, id: EventId) -> Response:  # noqa: A002
+@routes.post("/events/{id}/resolve", response_model=shape(results.OneEvent))
+async def resolve_event(caller: Operating, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
     """Mark an event as resolved by the caller; one that is keeps its first resolution."""
     answer = await ask(made(params.ResolveEvent, id=id, resolved_by=caller.name))
-    return reply(OneEvent, answer)
+    return reply(answer)

@@ -17,14 +17,7 @@ from jarvis_recorder.gateway.routes.parameters import (
     Text,
     router,
 )
-from jarvis_recorder.gateway.schemas import (
-    Deleted,
-    EventPage,
-    OneEvent,
-    OnePreference,
-    PreferencePage,
-    reply,
-)
+from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.moments import GIVEN_SCHEMA
@@ -38,7 +31,7 @@ from jarvis_recorder.wire.records import (
     Summary,
 )
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.rpc import params, results
 
 routes = router(tag="memory")
 
@@ -112,7 +105,7 @@ class NewValue(_Body):
     expected_version: Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1)] = None
 
 
-@routes.get("/memory/events", response_model=EventPage)
+@routes.get("/memory/events", response_model=shape(results.EventPage))
 async def list_events(
     _: Reading,
     ask: Asking,
@@ -148,10 +141,10 @@ async def list_events(
             cursor=cursor,
         )
     )
-    return reply(EventPage, page)
+    return reply(page)
 
 
-@routes.get("/memory/events/unresolved", response_model=EventPage)
+@routes.get("/memory/events/unresolved", response_model=shape(results.EventPage))
 async def unresolved_events(
     _: Reading,
     ask: Asking,
@@ -163,10 +156,10 @@ async def unresolved_events(
 ) -> Response:
     """Events that no one has resolved, newest first; of every type, as the original answers."""
     query = made(params.UnresolvedEvents, type=type, cluster=cluster, limit=limit, cursor=cursor)
-    return reply(EventPage, await ask(query))
+    return reply(await ask(query))
 
 
-@routes.post("/memory/events", status_code=201, response_model=OneEvent)
+@routes.post("/memory/events", status_code=201, response_model=shape(results.OneEvent))
 async def record_event(
     request: Request,
     _: Operating,
@@ -194,10 +187,10 @@ async def record_event(
     )
     live: Live = request.app.state.live
     live.recorded(recorded.event)
-    return reply(OneEvent, recorded, 201)
+    return reply(recorded, 201)
 
 
-@routes.get("/memory/preferences", response_model=PreferencePage)
+@routes.get("/memory/preferences", response_model=shape(results.PreferencePage))
 async def list_preferences(
     _: Reading,
     ask: Asking,
@@ -207,16 +200,16 @@ async def list_preferences(
 ) -> Response:
     """Preferences in the order of their keys."""
     page = await ask(made(params.ListPreferences, prefix=prefix, limit=limit, cursor=cursor))
-    return reply(PreferencePage, page)
+    return reply(page)
 
 
-@routes.get("/memory/preferences/{key:any}", response_model=OnePreference)
+@routes.get("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))
 async def get_preference(_: Reading, ask: Asking, key: str) -> Response:
     """One preference."""
-    return reply(OnePreference, await ask(made(params.GetPreference, key=key)))
+    return reply(await ask(made(params.GetPreference, key=key)))
 
 
-@routes.put("/memory/preferences/{key:any}", response_model=OnePreference)
+@routes.put("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))
 async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValue) -> Response:
     """Set a preference; 409 where it stands at another version than expected."""
     answer = await ask(
@@ -228,10 +221,10 @@ async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValu
             updated_by=caller.name,
         )
     )
-    return reply(OnePreference, answer)
+    return reply(answer)
 
 
-@routes.delete("/memory/preferences/{key:any}", response_model=Deleted)
+@routes.delete("/memory/preferences/{key:any}", response_model=shape(results.Deleted))
 async def delete_preference(_: Operating, ask: Asking, key: str) -> Response:
     """Delete a preference; one that is not there is no error."""
-    return reply(Deleted, await ask(made(params.DeletePreference, key=key)))
+    return reply(await ask(made(params.DeletePreference, key=key)))

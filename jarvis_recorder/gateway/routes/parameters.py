@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
@@ -11,6 +11,7 @@ from jarvis_recorder.gateway.problems import ProblemDetails
 from jarvis_recorder.wire.records import Severity
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT
 
+RowNumber = Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
 Cursor = Annotated[
     str | None,

@@ -59,11 +59,11 @@ class Fault(Exception):
 
 
 class Call(NamedTuple):
-    """One request of a body; a notification gets no reply."""
+    """One request of a body; a notification gets no reply, and its method may be unknown."""
 
     id: Any
     is_notification: bool
-    method: str
+    method: Method | None
     params: Any
 
 
@@ -136,25 +136,17 @@ def _call(document: Any) -> Call | Malformed:
     params = document.get("params", {})
     if not isinstance(params, dict | list):
         return Malformed(identity, _invalid("must be an object or an array", path="params"))
-    return Call(identity, "id" not in document, method, params)
+    return Call(identity, "id" not in document, BY_NAME.get(method), params)
 
 
-def find_method(name: str) -> Method:
-    """
-    Return the method of a name.
-
-    Raises:
-        Fault: `METHOD_NOT_FOUND`.
-    """
-    method = BY_NAME.get(name)
-    if method is None:
-        raise Fault(
-            Code.METHOD_NOT_FOUND,
-            "there is no such method",
-            path="method",
-            hint="ask rpc.discover for all of them",
-        )
-    return method
+def unknown_method() -> Fault:
+    """Return the fault of a call whose method is not known."""
+    return Fault(
+        Code.METHOD_NOT_FOUND,
+        "there is no such method",
+        path="method",
+        hint="ask rpc.discover for all of them",
+    )
 
 
 def read_params(method: Method, params: Any) -> Params[Any]:

@@ -92,6 +92,8 @@ TimeZone = Annotated[
 Resolved = Annotated[
     bool, Field(strict=True, description="only resolved events, or only unresolved ones")
 ]
+CountedBy = Literal["type", "severity", "source", "node", "cluster"]
+UsedBy = Literal["model", "day", "session"]
 WithText = Annotated[Words, Field(description="a part of the summary")]
 
 
@@ -232,7 +234,7 @@ class EventHistogram(Params[results.Histogram]):
         Field(ge=1, le=31_536_000, strict=True, description="about sixty buckets by default"),
     ] = None
     by: Annotated[
-        Literal["type", "severity", "source", "node", "cluster"] | None,
+        CountedBy | None,
         Field(description="count each bucket by this besides"),
     ] = None
     type: OfType | None = None
@@ -298,7 +300,7 @@ class ReportUsage(Params[results.UsageReport]):
     since: Since
     until: Until | None = None
     by: Annotated[
-        Literal["model", "day", "session"] | None,
+        UsedBy | None,
         Field(description="a line for each of these, besides the total"),
     ] = None
     limit: Annotated[
