@@ -33,7 +33,7 @@ async def test_it_answers_as_documented_and_never_by_500(amqp_url, recorder, gat
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=tmp_path,
     )
     assert found.returncode == 0, found.stdout
