@@ -1,7 +1,9 @@
 """No request takes more memory or time than it is allowed."""
 
 import asyncio
+import contextlib
 import decimal
+import gc
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import sqlite3
 import sys
 import threading
 import tracemalloc
+import weakref
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -467,3 +470,25 @@ async def test_an_event_that_lies_far_ahead_is_told_in_years(store, path):
     insert(path, "events", [event(1, timestamp=LATEST - 999_999)])
 
     assert re.search(r"lies 7,9\d\d years in the future", checks._clock(path).detail)
+
+
+class Row(bytearray):
+    """A row that was read, which a weak reference may point to."""
+
+
+async def test_what_was_read_is_freed_at_once_where_the_answer_is_an_error(store):
+    """Not only by the collector, which comes after many small objects and not after large ones."""
+    rows: list[weakref.ref[Row]] = []
+
+    def read(_: Any) -> bytes:
+        row = Row(b"large")
+        rows.append(weakref.ref(row))
+        raise MoreRoomNeeded("the record does not fit")
+
+    gc.disable()
+    try:
+        with contextlib.suppress(MoreRoomNeeded):
+            await store.archive._readers.run(read, asyncio.get_running_loop().time() + 30)
+        assert [row() for row in rows] == [None]
+    finally:
+        gc.enable()

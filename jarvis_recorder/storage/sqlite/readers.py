@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from jarvis_recorder.errors import DeadlineExceeded
+from jarvis_recorder.errors import DeadlineExceeded, RecorderError
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite import connections, errors
 from jarvis_recorder.storage.sqlite.upkeep import Gate
@@ -66,12 +66,17 @@ class Readers:
                     return await asyncio.wrap_future(job)
         except TimeoutError:
             raise DeadlineExceeded("the answer was not found in time") from None
+        except RecorderError as error:
+            # The frames of the thread hold what it has read, and this frame holds the job that
+            # holds the error: together they would stay until the garbage is collected.
+            raise error.with_traceback(None) from error.__cause__
         finally:
             # A job that has not begun is cancelled; one that has is interrupted.
             if not (job.done() or job.cancel()):
                 ending = asyncio.create_task(_interrupted(reading, job))
                 self._ending.add(ending)
                 ending.add_done_callback(self._ending.discard)
+            del job
 
     async def close(self) -> None:
         """Return once every thread has ended and every connection is closed."""
