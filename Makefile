@@ -29,7 +29,7 @@ WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,auto)
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
 
-demo-ui: $(VENV)/run rabbitmq  ## The same with the dashboard on top, going on until Ctrl-C.
+demo-ui: $(VENV)/run rabbitmq  ## The same with the dashboard, until Ctrl-C.
 	$(BIN)/jarvis-recorder demo --ui
 
 run: $(VENV)/run rabbitmq  ## Run the recorder with a private broker, until Ctrl-C.
@@ -66,12 +66,12 @@ lint: $(VENV)/ready page-tools  ## Format, lint, types, import contracts, the pa
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	.run/page-tools/tsc --project .
-	.run/page-tools/biome lint --error-on-warnings
+	.run/page-tools/biome lint --error-on-warnings jarvis_recorder/gateway/static
 
-bench: $(VENV)/ready rabbitmq  ## The recorder beside its peers.
+bench: $(VENV)/ready rabbitmq  ## Measure the recorder next to its peers.
 	$(BIN)/python -m bench
 
-schemas: $(VENV)/ready  ## Write schemas/ and the docs made from the code anew.
+schemas: $(VENV)/ready  ## Write schemas/ and the docs that are made from the code.
 	$(BIN)/jarvis-recorder schema export schemas
 	$(BIN)/python tools/make-docs
 

@@ -10,11 +10,11 @@ import traceback
 import aio_pika
 import httpx
 import pytest
-from tests.support.caller import Asker
 
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.demo.node import PrivateNode, private_node
 from jarvis_recorder.errors import RecorderError
+from tests.support.caller import Asker
 from tests.support.planted import PASSWORD, SOURCES, USER, assert_no_secret, given, planted_url
 from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, event, publish
