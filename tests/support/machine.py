@@ -7,6 +7,7 @@ It has its own network, so its services take no port of this system.
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,12 @@ _ROOT: Final = Path(__file__).parents[2]
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The settings by which this system reaches its package index.
 _PASSED_ON: Final = ("PIP_", "SSL_", "REQUESTS_", "http_proxy", "https_proxy", "no_proxy")
+
+# systemd 252 would read these of process 1, which may be another user's in a container.
+_LIMITS: Final = tuple(
+    "--rlimit={}={}:{}".format(name, *resource.getrlimit(getattr(resource, f"RLIMIT_{name}")))
+    for name in ("NPROC", "SIGPENDING")
+)
 
 
 def as_root() -> list[str] | None:
@@ -70,7 +77,7 @@ class Machine:
         return [
             "systemd-nspawn", "--quiet", f"--directory={self._files}", "--register=no",
             "--keep-unit", f"--machine=jarvis-test-{os.getpid()}", "--hostname=localhost",
-            f"--bind-ro={_ROOT}:{CHECKOUT}",
+            f"--bind-ro={_ROOT}:{CHECKOUT}", *_LIMITS,
         ]  # fmt: skip
 
     def boot(self) -> None:
