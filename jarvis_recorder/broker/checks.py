@@ -6,19 +6,28 @@ which the broker only compares; a message is published in a transaction that is 
 is fetched and requeued.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 import aiormq
 
-from jarvis_recorder.broker.connection import Link, open_link, refusals
+from jarvis_recorder.broker.connection import Link, is_away, open_link, refusals
 from jarvis_recorder.broker.declaration import TopologyMode
-from jarvis_recorder.broker.topology import EXCHANGES, QUEUES, Exchange, Queue
+from jarvis_recorder.broker.topology import (
+    EXCHANGES,
+    QUEUES,
+    REQUESTS_IN_A_CLUSTER,
+    Exchange,
+    Queue,
+)
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
+from jarvis_recorder.net.addresses import Addresses
+from jarvis_recorder.net.amqp_url import host_of
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.telemetry.check import Finding, green, red, yellow
-from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE, EXCHANGE
+from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE, EXCHANGE, RPC_QUEUE
 
 _WRONG: Final = ConfigurationError.exit_code
 _AWAY: Final = BrokerUnavailable.exit_code
@@ -38,7 +47,7 @@ class QueueDepth(NamedTuple):
     consumers: int
 
 
-async def queue_depths(url: str) -> list[QueueDepth]:
+async def queue_depths(addresses: Addresses) -> list[QueueDepth]:
     """
     Return the depth of each of the recorder's queues that exists; none is declared.
 
@@ -48,7 +57,7 @@ async def queue_depths(url: str) -> list[QueueDepth]:
     """
     depths = []
     try:
-        async with open_link(url, "queues") as link:
+        async with open_link(addresses, "queues") as link:
             with refusals("the queues cannot be looked at"):
                 for queue in QUEUES:
                     with contextlib.suppress(aiormq.exceptions.ChannelNotFoundEntity):
@@ -64,25 +73,44 @@ async def _depth(link: Link, queue: Queue) -> QueueDepth:
     return QueueDepth(queue.name, declared.message_count or 0, declared.consumer_count or 0)
 
 
-async def examine(url: str, tls: Tls, mode: TopologyMode) -> list[Finding]:
-    """Return all findings about a broker, as far as it can be examined."""
+async def examine(addresses: Addresses, tls: Tls, mode: TopologyMode) -> list[Finding]:
+    """Return all findings about a broker, as far as it can be examined, and about each address."""
     try:
-        async with open_link(url, "doctor", tls=tls) as link:
-            return await _examine(link, mode)
+        async with open_link(addresses, "doctor", tls=tls) as link:
+            found = await _examine(link, mode, in_a_cluster=addresses.are_several)
     except ConfigurationError as error:
         return [red("broker", str(error), "see broker.url", _WRONG)]
     except BrokerUnavailable as error:
         remedy = "systemctl status rabbitmq-server; see that broker.url leads to it"
         return [red("broker", f"cannot be reached: {error}", remedy, _AWAY)]
+    return [*found, *await _other_nodes(addresses, tls)]
 
 
-async def _examine(link: Link, mode: TopologyMode) -> list[Finding]:
+async def _other_nodes(addresses: Addresses, tls: Tls) -> list[Finding]:
+    """Return one finding for each further address: the recorder would move on to it."""
+    _, *others = addresses.in_turn()
+    return await asyncio.gather(*(_other_node(url, tls) for url in others))
+
+
+async def _other_node(url: str, tls: Tls) -> Finding:
+    name = f"node {host_of(url)}"
+    try:
+        async with open_link(Addresses(url), "doctor", tls=tls):
+            return green(name, "can be reached")
+    except (BrokerUnavailable, ConfigurationError) as error:
+        remedy = "see broker.url and broker.also, and rabbitmqctl cluster_status on a node"
+        return yellow(name, f"cannot be connected to: {error}", remedy)
+
+
+async def _examine(link: Link, mode: TopologyMode, *, in_a_cluster: bool) -> list[Finding]:
     found = [_version(link)]
     for exchange in EXCHANGES:
         found += await _exchange(link, exchange, mode)
     depths = []
     for queue in QUEUES:
         findings, depth = await _queue(link, queue, mode)
+        if in_a_cluster and queue.name == RPC_QUEUE and mode == "declare":
+            findings += await _outlives_its_node(link)
         found += findings
         depths += [depth] if depth else []
     found += [*await _rights_to_write(link), _consumers(depths), *_dead_letters(depths)]
@@ -114,12 +142,15 @@ async def _queue(
     name = f"queue {queue.name}"
     try:
         depth = await _depth(link, queue)
-    except aiormq.exceptions.ChannelNotFoundEntity:
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        if is_away(error):
+            return [yellow(name, f"{error}", "start that node, or make it a quorum queue")], None
         return [_missing(name, mode)], None
     except aiormq.exceptions.AMQPError as error:
         return [red(name, str(error), _GRANT, _WRONG)], None
     try:
-        if mode == "declare":
+        # A queue of requests is taken as it is.
+        if mode == "declare" and queue.name != RPC_QUEUE:
             await _compare(link, queue)
         await _read(link, queue)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
@@ -128,6 +159,17 @@ async def _queue(
     except aiormq.exceptions.AMQPError as error:
         return [red(name, f"no right: {error}", _GRANT, _WRONG)], depth
     return [green(name, f"{depth.messages:,} messages wait")], depth
+
+
+async def _outlives_its_node(link: Link) -> list[Finding]:
+    name = f"queue {RPC_QUEUE}"
+    try:
+        await _compare(link, REQUESTS_IN_A_CLUSTER)
+    except aiormq.exceptions.AMQPError:
+        text = "is not a quorum queue: requests fail while the node that holds it is down"
+        remedy = f"stop the recorders; rabbitmqctl delete_queue {RPC_QUEUE}; start them again"
+        return [yellow(name, text, remedy)]
+    return []
 
 
 async def _compare(link: Link, queue: Queue) -> None:

@@ -22,6 +22,7 @@ from jarvis_recorder.broker.delivery_reader import DeliveryReader
 from jarvis_recorder.broker.tls_errors import late_refusal, tls_failure
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
 from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 
 CONNECT_SECONDS: Final = 10.0
@@ -129,7 +130,7 @@ class Link:
 
 @contextlib.asynccontextmanager
 async def open_link(
-    url: str,
+    addresses: Addresses,
     purpose: str,
     *,
     tls: Tls = SYSTEM_TLS,
@@ -139,12 +140,59 @@ async def open_link(
     """
     Open a connection, named for its purpose on the broker, and close it at the end.
 
+    The addresses are tried in turn, and one whose connection is lost is left for the next.
+
     Raises:
-        BrokerUnavailable: The broker cannot be reached; try again later.
+        BrokerUnavailable: The broker cannot be reached by any address; try again later.
         ConfigurationError: The broker refuses this configuration, and will again.
     """
     lost = lost or asyncio.get_running_loop().create_future()
     lost.add_done_callback(_retrieve)
+    url, connection, reader = await _connect_to_one(addresses, purpose, tls, heartbeat)
+    connection.close_callbacks.add(lambda _, error: _lose(lost, f"{purpose} connection", error))
+    watch = asyncio.create_task(_watch_silence(reader, heartbeat))
+    try:
+        yield Link(connection, reader, lost)
+    except BrokerUnavailable:
+        addresses.leave(url)
+        raise
+    finally:
+        if lost.done():
+            addresses.leave(url)
+        await _close(connection, reader, watch)
+
+
+_Connected = tuple[str, _Connection, DeliveryReader]
+
+
+async def _connect_to_one(
+    addresses: Addresses, purpose: str, tls: Tls, heartbeat: int
+) -> _Connected:
+    """Connect to the first address that takes us; its URL comes first from then on."""
+    errors: dict[str, RecorderError] = {}
+    for url in addresses.in_turn():
+        try:
+            return url, *await _connect_to(url, purpose, tls, heartbeat)
+        except (BrokerUnavailable, ConfigurationError) as error:
+            errors[url] = error
+            addresses.leave(url)
+    raise _none_of(errors)
+
+
+def _none_of(errors: dict[str, RecorderError]) -> RecorderError:
+    """Return the error where no address took us: for good only if each refused for good."""
+    first, *others = errors.values()
+    if not others:
+        return first
+    text = "; ".join(f"{amqp_url.host_of(url)}: {error}" for url, error in errors.items())
+    if all(isinstance(error, ConfigurationError) for error in errors.values()):
+        return ConfigurationError(text)
+    return BrokerUnavailable(text)
+
+
+async def _connect_to(
+    url: str, purpose: str, tls: Tls, heartbeat: int
+) -> tuple[_Connection, DeliveryReader]:
     factory = _Transport()
     context = await asyncio.to_thread(_context, URL(url), tls)
     target = URL(
@@ -152,14 +200,8 @@ async def open_link(
     ).update_query(heartbeat=str(heartbeat), name=f"jarvis-recorder {purpose}")
     connection = _Connection(target, ssl_context=context, transport_factory=factory)
     await _connect(connection, factory, context)
-    reader = factory.reader
-    assert reader is not None
-    connection.close_callbacks.add(lambda _, error: _lose(lost, f"{purpose} connection", error))
-    watch = asyncio.create_task(_watch_silence(reader, heartbeat))
-    try:
-        yield Link(connection, reader, lost)
-    finally:
-        await _close(connection, reader, watch)
+    assert factory.reader is not None
+    return connection, factory.reader
 
 
 def _context(url: URL, tls: Tls) -> ssl.SSLContext | None:
@@ -269,6 +311,11 @@ def _login(error: Exception) -> str:
     return "wrong user or password: set broker.url to a user that RabbitMQ knows"
 
 
+def is_away(error: Exception) -> bool:
+    """Return whether a queue is not found because the node of the cluster that holds it is down."""
+    return "home node" in str(error)
+
+
 @contextlib.contextmanager
 def broker_errors() -> Iterator[None]:
     try:
@@ -298,6 +345,8 @@ def refusals(what: str) -> Iterator[None]:
     ) as error:
         raise ConfigurationError(f"{what}: {_text(error)}") from error
     except aiormq.exceptions.ChannelNotFoundEntity as error:
+        if is_away(error):
+            raise BrokerUnavailable(_text(error)) from error
         raise ConfigurationError(
             f'{what}: {_text(error)}: create it, or set broker.topology = "declare"'
         ) from error

@@ -27,10 +27,12 @@ class QueueConsumer:
         queue: str,
         link: Link,
         channel: aiormq.abc.AbstractChannel,
+        priority: int = 0,
     ) -> None:
         self._queue = queue
         self._link = link
         self._channel = channel
+        self._arguments: dict[str, int] = {"x-priority": priority} if priority else {}
         # A new tag each time: quorum queues mishandle one that is used again.
         self._consumer_tag = f"jarvis-recorder.{uuid.uuid4().hex}"
 
@@ -38,7 +40,10 @@ class QueueConsumer:
         self._link.reader.deliver_to(self._channel.number, sink, self.most_bytes)
         with refusals(f"queue {self._queue} cannot be consumed"):
             await self._channel.basic_consume(
-                self._queue, _unreachable, consumer_tag=self._consumer_tag
+                self._queue,
+                _unreachable,
+                consumer_tag=self._consumer_tag,
+                arguments={**self._arguments},
             )
 
     async def ack(self, tag: int, *, multiple: bool = False) -> None:

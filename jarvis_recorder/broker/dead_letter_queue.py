@@ -17,6 +17,7 @@ from jarvis_recorder.broker.connection import (
 )
 from jarvis_recorder.broker.publisher import ConfirmingPublisher, open_publisher
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed, Undeliverable
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.amqp.properties import delivery_count
@@ -185,7 +186,7 @@ class DeadLetterQueue:
 
 @contextlib.asynccontextmanager
 async def open_dead_letter_queue(
-    url: str, *, tls: Tls = SYSTEM_TLS
+    addresses: Addresses, *, tls: Tls = SYSTEM_TLS
 ) -> AsyncIterator[DeadLetterQueue]:
     """
     Open the dead letter queue to look through it.
@@ -195,8 +196,8 @@ async def open_dead_letter_queue(
         ConfigurationError: There is no such queue, or this user may not read it.
     """
     async with (
-        open_link(url, "dead letters", tls=tls) as link,
-        open_link(url, "dead letters again", tls=tls, lost=link.lost) as publishing,
+        open_link(addresses, "dead letters", tls=tls) as link,
+        open_link(addresses, "dead letters again", tls=tls, lost=link.lost) as publishing,
     ):
         channel = await link.channel()
         with refusals(f"queue {DEAD_QUEUE} cannot be read"):

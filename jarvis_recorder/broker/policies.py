@@ -20,6 +20,7 @@ from yarl import URL
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.telemetry.check import Finding, green, yellow
 from jarvis_recorder.wire.topics import DEAD_QUEUE, TOPICS
@@ -43,15 +44,18 @@ class _Policy(NamedTuple):
     is_operators: bool
 
 
-async def examine(url: str, tls: Tls) -> list[Finding]:
+async def examine(addresses: Addresses, tls: Tls) -> list[Finding]:
     """Return all findings about a broker's policies; none if it cannot be reached."""
     try:
-        async with asyncio.timeout(_LONGEST_SECONDS), open_link(url, "doctor", tls=tls) as link:
+        async with (
+            asyncio.timeout(_LONGEST_SECONDS),
+            open_link(addresses, "doctor", tls=tls) as link,
+        ):
             assert link.connection.transport is not None
             told = link.connection.transport.connection.server_properties
     except (TimeoutError, ConfigurationError, BrokerUnavailable):
         return []
-    vhost = URL(url).path.removeprefix("/") or "/"
+    vhost = URL(addresses.url).path.removeprefix("/") or "/"
     policies = await _policies(vhost) if _is_here(str(told.get("cluster_name", ""))) else None
     if policies is None:
         text = "cannot be looked at from here: none may have expires, message-ttl or max-length"

@@ -20,9 +20,10 @@ from pamqp.header import ContentHeader
 
 from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, SYSTEM_TLS, Link, open_link
 from jarvis_recorder.broker.consumer import QueueConsumer
-from jarvis_recorder.broker.declaration import TopologyMode, declare
+from jarvis_recorder.broker.declaration import TopologyMode, declare_answering
 from jarvis_recorder.broker.publisher import RawProperties, open_publisher
 from jarvis_recorder.errors import BrokerUnavailable
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.ports import Publisher, Requests
 from jarvis_recorder.wire.rpc.jsonrpc import MAX_REQUEST_BYTES
@@ -45,7 +46,7 @@ class RpcSession(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def open_rpc_session(
-    url: str,
+    addresses: Addresses,
     topology: TopologyMode,
     *,
     tls: Tls = SYSTEM_TLS,
@@ -58,8 +59,8 @@ async def open_rpc_session(
         BrokerUnavailable: The broker cannot be reached; try again later.
         ConfigurationError: The broker refuses this configuration, and will again.
     """
-    async with open_link(url, "answer", tls=tls, heartbeat=heartbeat) as link:
-        await declare(link, topology)
+    async with open_link(addresses, "answer", tls=tls, heartbeat=heartbeat) as link:
+        await declare_answering(link, topology, in_a_cluster=addresses.are_several)
         channel = await link.channel(prefetch=_PREFETCH)
         requests = _RequestConsumer(RPC_QUEUE, link, channel)
         try:

@@ -32,11 +32,14 @@ class Queue(NamedTuple):
     arguments: Arguments
 
 
-EXCHANGES: Final = (
-    Exchange(EXCHANGE, "topic"),
-    Exchange(RPC_EXCHANGE, "direct"),
-    Exchange(DEAD_EXCHANGE, "topic"),
-)
+class Topology(NamedTuple):
+    """Exchanges and queues that one part of the recorder needs."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+
+
+_RECORDED: Final = Exchange(EXCHANGE, "topic")
 
 
 def _recording(queue: str) -> Arguments:
@@ -56,27 +59,54 @@ def _recording(queue: str) -> Arguments:
     }
 
 
-QUEUES: Final = (
-    *(Queue(topic.queue, EXCHANGE, topic.binding, _recording(topic.queue)) for topic in TOPICS),
-    Queue(
-        DEAD_QUEUE,
-        DEAD_EXCHANGE,
-        "#",
-        {
-            "x-queue-type": "quorum",
-            "x-overflow": "reject-publish",
-            "x-max-length-bytes": 1024**3,
-        },
-    ),
-    Queue(
-        RPC_QUEUE,
-        RPC_EXCHANGE,
-        RPC_KEY,
-        {
-            "x-queue-type": "classic",
-            "x-message-ttl": 30_000,
-            "x-max-length": 10_000,
-            "x-overflow": "reject-publish",
-        },
+def _requests(queue_type: str) -> Queue:
+    arguments: Arguments = {
+        "x-queue-type": queue_type,
+        "x-message-ttl": 30_000,
+        "x-max-length": 10_000,
+        "x-overflow": "reject-publish",
+    }
+    return Queue(RPC_QUEUE, RPC_EXCHANGE, RPC_KEY, arguments)
+
+
+RECORDING: Final = Topology(
+    (_RECORDED, Exchange(DEAD_EXCHANGE, "topic")),
+    (
+        *(Queue(topic.queue, EXCHANGE, topic.binding, _recording(topic.queue)) for topic in TOPICS),
+        Queue(
+            DEAD_QUEUE,
+            DEAD_EXCHANGE,
+            "#",
+            {
+                "x-queue-type": "quorum",
+                "x-overflow": "reject-publish",
+                "x-max-length-bytes": 1024**3,
+            },
+        ),
     ),
 )
+
+REQUESTS: Final = _requests("classic")
+"""The queue of requests on a single node: nothing is copied, and a request takes least."""
+
+REQUESTS_IN_A_CLUSTER: Final = _requests("quorum")
+"""The queue of requests that outlives the node it was declared on."""
+
+
+def answering(*, in_a_cluster: bool) -> Topology:
+    """Return the exchanges and the queue that replies and notifications need."""
+    queue = REQUESTS_IN_A_CLUSTER if in_a_cluster else REQUESTS
+    return Topology((_RECORDED, Exchange(RPC_EXCHANGE, "direct")), (queue,))
+
+
+def whole(*, in_a_cluster: bool = False) -> Topology:
+    """Return all exchanges and queues."""
+    asked = answering(in_a_cluster=in_a_cluster)
+    return Topology(
+        tuple(dict.fromkeys(RECORDING.exchanges + asked.exchanges)),
+        RECORDING.queues + asked.queues,
+    )
+
+
+EXCHANGES, QUEUES = whole()
+"""All exchanges and queues, as they are on a single node."""

@@ -5,6 +5,7 @@ import contextlib
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
@@ -269,10 +270,13 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
 
     settings = loaded(config, overrides).settings
     logging.configure("error", settings.log.format)
-    url, tls = settings.broker.url.get_secret_value(), settings.broker.tls
+    broker = settings.broker
+    open_admin = partial(
+        DeadLetterAdmin, broker.url.get_secret_value(), also=broker.also, tls=broker.tls
+    )
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield DeadLetterAdmin(url, tls=tls)
+        yield open_admin()
         return
     columns = (TextColumn("Looking through"), BarColumn(), MofNCompleteColumn())
     # An export writes bytes to standard output, which rich's replacement does not accept.
@@ -287,7 +291,7 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
             bar.stop()
 
     try:
-        yield DeadLetterAdmin(url, progress, tls=tls)
+        yield open_admin(progress)
     finally:
         bar.stop()
 

@@ -70,6 +70,7 @@ class Connection(NamedTuple):
     timeout: float
     as_json: bool
     tls: Tls = Tls()
+    also: Sequence[str] = ()
 
 
 def asking(
@@ -82,7 +83,7 @@ def asking(
     # The command itself prints an error, once.
     logging.configure("error", settings.log.format)
     broker = settings.broker
-    return Connection(broker.url.get_secret_value(), timeout, as_json, broker.tls)
+    return Connection(broker.url.get_secret_value(), timeout, as_json, broker.tls, broker.also)
 
 
 def build_params(params: Callable[..., Q], **parameters: Any) -> Q:
@@ -103,7 +104,11 @@ async def connected(whom: Connection) -> AsyncIterator["RecorderClient"]:
 
     try:
         async with RecorderClient(
-            whom.url, timeout=whom.timeout, app_id="jarvis-recorder-cli", tls=whom.tls
+            whom.url,
+            also=whom.also,
+            timeout=whom.timeout,
+            app_id="jarvis-recorder-cli",
+            tls=whom.tls,
         ) as client:
             yield client
     except RecorderError as error:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 
 from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.broker.dead_letter_queue import DeadLetterQueue, open_dead_letter_queue
+from jarvis_recorder.client.errors import addresses
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     MessageTooLarge,
@@ -99,9 +100,14 @@ class DeadLetterAdmin:
     """
 
     def __init__(
-        self, url: str, progress: ReportProgress = _silent, *, tls: Tls = SYSTEM_TLS
+        self,
+        url: str,
+        progress: ReportProgress = _silent,
+        *,
+        also: Sequence[str] = (),
+        tls: Tls = SYSTEM_TLS,
     ) -> None:
-        self._url = url
+        self._addresses = addresses(url, also)
         self._tls = tls
         self._progress = progress
         self._looking = asyncio.Lock()
@@ -213,7 +219,7 @@ class DeadLetterAdmin:
 
     @asynccontextmanager
     async def _queue(self) -> AsyncIterator[DeadLetterQueue]:
-        async with self._looking, open_dead_letter_queue(self._url, tls=self._tls) as queue:
+        async with self._looking, open_dead_letter_queue(self._addresses, tls=self._tls) as queue:
             yield queue
 
     async def _found(

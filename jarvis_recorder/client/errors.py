@@ -1,5 +1,6 @@
 """Exceptions that the caller gets for a refusal; each says who acts next."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import aiormq
@@ -19,6 +20,7 @@ from jarvis_recorder.errors import (
     ReplyTimeout,
     ResultTooLarge,
 )
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
 
 NO_RECORDER: Final = (
@@ -61,6 +63,19 @@ def invalid(error: ValidationError) -> InvalidParameter:
     path = ".".join(str(part) for part in first["loc"])
     text = first["msg"].removeprefix("Value error, ")
     return InvalidParameter(path, f"{path}: {text}" if path else text)
+
+
+def addresses(url: str, also: Iterable[str] = ()) -> Addresses:
+    """
+    Return the addresses of a broker.
+
+    Raises:
+        ConfigurationError: One of them names none.
+    """
+    try:
+        return Addresses(url, also)
+    except ValueError as error:
+        raise ConfigurationError(f"the broker's URL {error}") from None
 
 
 def lost(channel: aiormq.abc.AbstractChannel) -> RecorderError:

@@ -3,12 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, Self
 
 import aiormq
 
 from jarvis_recorder.broker.connection import Link
-from jarvis_recorder.broker.publisher import RawProperties
+from jarvis_recorder.broker.publisher import ConfirmChannel
 from jarvis_recorder.client.errors import lost
 from jarvis_recorder.client.records import OutgoingMessage
 from jarvis_recorder.errors import InvalidParameter, NotConfirmed, RecorderUnavailable
@@ -21,17 +21,22 @@ _WINDOW: Final = 500
 
 class RecordPublisher:
     """
-    A publisher on one channel in confirm mode; many messages may be in flight together.
+    A publisher with confirms; many messages may be in flight together.
 
     RabbitMQ returns an unroutable message, and confirms it right after that. Returns are
     matched by `message_id`, so no two messages in flight may have the same.
     """
 
-    def __init__(self, link: Link, channel: aiormq.abc.AbstractChannel) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._channel = channel
+        self._confirmed = ConfirmChannel(link, self.note_return)
         self._under_way: set[str] = set()
         self._returned: set[str] = set()
+
+    async def open(self) -> Self:
+        """Open its channel; raises as `Link.channel` does."""
+        await self._confirmed.open()
+        return self
 
     def note_return(self, header: bytes) -> None:
         """Remember a message returned as unroutable; its confirm follows."""
@@ -45,7 +50,7 @@ class RecordPublisher:
 
         Raises:
             RecorderUnavailable: No queue takes it: nothing would record it.
-            NotConfirmed: The broker refused it, because the queue is full.
+            NotConfirmed: The broker refused it: its queue is full, or has no leader now.
             InvalidParameter: Another message with its `message_id` is in flight.
             BrokerUnavailable: The connection is gone; it may or may not have arrived.
         """
@@ -53,7 +58,7 @@ class RecordPublisher:
         if identity in self._under_way:
             raise InvalidParameter("message_id", f"message {identity} is on its way already")
         if self._link.lost.done():
-            raise lost(self._channel)
+            raise lost(self._confirmed.channel)
         self._under_way.add(identity)
         try:
             await self._confirm(message)
@@ -68,33 +73,27 @@ class RecordPublisher:
 
     async def _confirm(self, message: OutgoingMessage) -> None:
         try:
-            await self._channel.basic_publish(
-                message.body,
-                exchange=EXCHANGE,
-                routing_key=message.routing_key,
-                properties=RawProperties(message.properties),
-                mandatory=True,
+            await self._confirmed.publish(
+                message.body, EXCHANGE, message.routing_key, message.properties, mandatory=True
             )
         except aiormq.exceptions.DeliveryError as error:
             raise NotConfirmed(
-                f"message {message.message_id} is not recorded: the queue is full, does a "
-                "recorder run? Publish it again later"
+                f"message {message.message_id} is not recorded: the broker refuses it, because "
+                "its queue is full (does a recorder run?) or no node leads it now. Publish it "
+                "again later"
             ) from error
         except (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError) as error:
-            raise lost(self._channel) from error
+            raise lost(self._confirmed.channel) from error
 
 
 async def open_record_publisher(link: Link) -> RecordPublisher:
     """
-    Open a channel in confirm mode to publish records on.
+    Open a publisher of records on a connection.
 
     Raises:
         BrokerUnavailable: The connection went away.
     """
-    channel = await link.channel(confirms=True)
-    publisher = RecordPublisher(link, channel)
-    link.reader.return_to(channel.number, publisher.note_return)
-    return publisher
+    return await RecordPublisher(link).open()
 
 
 async def publish_all(

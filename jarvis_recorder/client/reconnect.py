@@ -9,8 +9,9 @@ from jarvis_recorder.broker.connection import Link, open_link
 from jarvis_recorder.broker.supervisor import Backoff
 from jarvis_recorder.client.publishing import RecordPublisher, open_record_publisher
 from jarvis_recorder.client.rpc_channel import RpcChannel, open_rpc_channel
-from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, RecorderError
+from jarvis_recorder.errors import BrokerUnavailable, RecorderError
 from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 
 
@@ -30,12 +31,8 @@ class ReconnectingConnection:
     good, because the password was changed, it is the last: all waiting callers get the error.
     """
 
-    def __init__(self, url: str, app_id: str, tls: Tls) -> None:
-        try:
-            amqp_url.check(url)
-        except ValueError as error:
-            raise ConfigurationError(f"the broker's URL {error}") from None
-        self._url = url
+    def __init__(self, addresses: Addresses, app_id: str, tls: Tls) -> None:
+        self._addresses = addresses
         self._app_id = app_id
         self._tls = tls
         self._state: asyncio.Future[Connected]
@@ -53,7 +50,7 @@ class ReconnectingConnection:
             if isinstance(error, BrokerUnavailable):
                 hint = "" if str(error).startswith("TLS") else "; is RabbitMQ running there?"
                 raise BrokerUnavailable(
-                    f"no broker at {amqp_url.redacted(self._url)}: {error}{hint}"
+                    f"no broker at {amqp_url.redacted(self._addresses.url)}: {error}{hint}"
                 ) from error
             raise
         return self
@@ -111,8 +108,8 @@ class ReconnectingConnection:
 
     async def _hold(self) -> None:
         """Open a connection, and return when it is lost or no longer needed."""
-        async with open_link(self._url, "client", tls=self._tls) as link:
-            caller = await open_rpc_channel(link, self._app_id, URL(self._url).user)
+        async with open_link(self._addresses, "client", tls=self._tls) as link:
+            caller = await open_rpc_channel(link, self._app_id, URL(self._addresses.url).user)
             connected = Connected(link, caller, await open_record_publisher(link))
             self._state.set_result(connected)
             await asyncio.wait({link.lost, self._leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.client import decoding
 from jarvis_recorder.client.decoding import Notification, RecordReader
-from jarvis_recorder.client.errors import NotSent, refused
+from jarvis_recorder.client.errors import NotSent, addresses, refused
 from jarvis_recorder.client.methods import (
     Conversations,
     Events,
@@ -28,7 +28,7 @@ from jarvis_recorder.client.records import (
     to_message,
 )
 from jarvis_recorder.client.subscription import Subscription
-from jarvis_recorder.errors import BrokerUnavailable, ReplyTimeout
+from jarvis_recorder.errors import BrokerUnavailable, NotConfirmed, ReplyTimeout
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record, Severity
@@ -43,6 +43,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 1.0
 _ALL_KINDS: Final = frozenset(Kind)
 
 
@@ -70,6 +72,7 @@ class RecorderClient:
         self,
         url: str,
         *,
+        also: Sequence[str] = (),
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         app_id: str = "jarvis-recorder-client",
         tls: Tls = SYSTEM_TLS,
@@ -77,13 +80,15 @@ class RecorderClient:
         """
         Create a client; `timeout` is for each call, in seconds, `app_id` is in every message.
 
+        `also` names the other nodes of a cluster as HOST or HOST:PORT, tried in turn.
+
         With a client certificate in `tls` and no password in the URL, the certificate is the login.
         """
-        self._url = url
+        self._addresses = addresses(url, also)
         self._timeout = timeout
         self._app_id = app_id
         self._tls = tls
-        self._lifeline = ReconnectingConnection(url, app_id, tls)
+        self._lifeline = ReconnectingConnection(self._addresses, app_id, tls)
         self._subscriptions: weakref.WeakSet[Subscription[Any]] = weakref.WeakSet()
         self.events = Events(self.ask)
         self.conversations = Conversations(self.ask)
@@ -165,7 +170,8 @@ class RecorderClient:
 
         Raises:
             RecorderUnavailable: No queue takes it: no recorder has ever run on this broker.
-            NotConfirmed: The broker refuses it, because the queue is full.
+            NotConfirmed: The broker refuses it for as long as `timeout` is: its queue is full, or
+                has no leader.
             InvalidParameter, MessageTooLarge: The recorder would refuse it.
             BrokerUnavailable: It may or may not have arrived; publish it again.
         """
@@ -182,11 +188,18 @@ class RecorderClient:
 
     async def _deliver(self, message: OutgoingMessage, until: float) -> None:
         """Publish a message, again after a loss: one that arrives twice is recorded once."""
+        pause = _FIRST_PAUSE_SECONDS
         while True:
             connected = await self._connected(until)
             try:
                 async with asyncio.timeout_at(until):
                     return await connected.publisher.publish(message)
+            except NotConfirmed:
+                # While a cluster elects a queue's leader it refuses what is published to it.
+                if asyncio.get_running_loop().time() + pause >= until:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             except TimeoutError:
                 raise BrokerUnavailable(
                     f"no confirm within {self._timeout:g} s: is the broker short of memory or disk?"
@@ -232,7 +245,7 @@ class RecorderClient:
     def _subscribed(
         self, bindings: Sequence[str], read: Callable[[Delivery], Iterable[T]]
     ) -> Subscription[T]:
-        subscription = Subscription(self._url, bindings, read, self._tls)
+        subscription = Subscription(self._addresses, bindings, read, self._tls)
         self._subscriptions.add(subscription)
         return subscription
 

@@ -6,15 +6,17 @@ They are read straight from the stream, as the recorder reads its deliveries.
 """
 
 import asyncio
+import math
 import time
 import zlib
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, refusals
 from jarvis_recorder.broker.publisher import post
+from jarvis_recorder.broker.renewable import RenewableChannel
 from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
 from jarvis_recorder.errors import BrokerUnavailable, ProtocolError, RecorderUnavailable
 from jarvis_recorder.wire.amqp.delivery import Delivery
@@ -33,33 +35,40 @@ class RpcChannel:
     A channel for requests, as long as its connection lasts.
 
     A reply is matched to its request by the correlation id. One that comes too late, when its
-    caller no longer waits, is dropped and counted in `dropped`.
+    caller no longer waits, is dropped and counted in `dropped`. Where no reply at all comes for
+    as long as a request waits, the channel is renewed.
     """
 
-    def __init__(
-        self, link: Link, channel: aiormq.abc.AbstractChannel, app_id: str, user_id: str | None
-    ) -> None:
+    def __init__(self, link: Link, app_id: str, user_id: str | None) -> None:
         self._link = link
-        self._channel = channel
+        self._channel = RenewableChannel(link, self._open_one)
         self._app_id = app_id
         self._user_id = user_id
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._asked = 0
+        self._heard_at = -math.inf
         self.dropped = 0
         link.lost.add_done_callback(self._fail_all)
 
-    async def listen(self) -> None:
+    async def open(self) -> Self:
         """
-        Receive replies from now on; the broker refuses requests on a channel that does not.
+        Open the channel and receive replies from now on.
 
         Raises:
             BrokerUnavailable: The connection went away.
         """
-        self._link.reader.deliver_to(self._channel.number, self._take)
-        self._link.reader.return_to(self._channel.number, self._came_back)
+        await self._channel.open()
+        return self
+
+    async def _open_one(self) -> aiormq.abc.AbstractChannel:
+        channel = await self._link.channel()
+        self._link.reader.deliver_to(channel.number, self._take)
+        self._link.reader.return_to(channel.number, self._came_back)
         with refusals("replies cannot be received"):
-            await self._channel.basic_consume(_REPLY_TO, _unreachable, no_ack=True)
+            # The broker refuses requests on a channel that does not consume this.
+            await channel.basic_consume(_REPLY_TO, _unreachable, no_ack=True)
+        return channel
 
     async def ask(self, request: bytes, until: float) -> bytes:
         """
@@ -73,7 +82,7 @@ class RpcChannel:
             ConfigurationError: The broker does not let this user send requests.
         """
         if self._link.lost.done():
-            raise unsent(self._channel)
+            raise unsent(self._channel.current)
         self._asked += 1
         correlation_id = str(self._asked)
         properties = encode_request(
@@ -86,22 +95,23 @@ class RpcChannel:
         )
         reply: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[correlation_id] = reply
+        began = self._loop.time()
         try:
-            async with asyncio.timeout_at(until):
-                await self._publish(request, properties)
-                return await reply
+            async with asyncio.timeout_at(until), self._channel.used() as channel:
+                try:
+                    await _publish(channel, request, properties)
+                    return await reply
+                except asyncio.CancelledError:
+                    if self._loop.time() >= until and self._heard_at < began:
+                        self._channel.renew(channel)
+                    raise
         finally:
             del self._waiting[correlation_id]
             # A caller that gave up never reads the outcome of its request.
             reply.cancel()
 
-    async def _publish(self, request: bytes, properties: bytes) -> None:
-        try:
-            await post(self._channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
-        except BrokerUnavailable as error:
-            raise unsent(self._channel) from error
-
     def _take(self, delivery: Delivery) -> None:
+        self._heard_at = self._loop.time()
         reply = self._of(delivery.header)
         if reply is None:
             self.dropped += 1
@@ -140,7 +150,14 @@ class RpcChannel:
     def _fail_all(self, _: asyncio.Future[None]) -> None:
         for reply in self._waiting.values():
             if not reply.done():
-                reply.set_exception(lost(self._channel))
+                reply.set_exception(lost(self._channel.current))
+
+
+async def _publish(channel: aiormq.abc.AbstractChannel, request: bytes, properties: bytes) -> None:
+    try:
+        await post(channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
+    except BrokerUnavailable as error:
+        raise unsent(channel) from error
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -164,9 +181,7 @@ async def open_rpc_channel(link: Link, app_id: str, user_id: str | None) -> RpcC
     Raises:
         BrokerUnavailable: The connection went away.
     """
-    caller = RpcChannel(link, await link.channel(), app_id, user_id)
-    await caller.listen()
-    return caller
+    return await RpcChannel(link, app_id, user_id).open()
 
 
 async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:

@@ -11,6 +11,7 @@ from jarvis_recorder.broker.connection import Link, open_link, refusals
 from jarvis_recorder.broker.supervisor import Backoff
 from jarvis_recorder.client.errors import NO_RECORDER
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.refusal import Refused
@@ -44,12 +45,12 @@ class Subscription(Generic[T]):
 
     def __init__(
         self,
-        url: str,
+        addresses: Addresses,
         bindings: Sequence[str],
         read: Callable[[Delivery], Iterable[T]],
         tls: Tls,
     ) -> None:
-        self._url = url
+        self._addresses = addresses
         self._tls = tls
         self._bindings = bindings
         self._read = read
@@ -139,7 +140,7 @@ class Subscription(Generic[T]):
     async def _subscribe(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
             link = await stack.enter_async_context(
-                open_link(self._url, "client subscription", tls=self._tls)
+                open_link(self._addresses, "client subscription", tls=self._tls)
             )
             # Each connection has its own queue of arrivals: tags of a past one mean nothing.
             arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net.addresses import Addresses, check_node
 from jarvis_recorder.net.listen_address import host_and_port
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
@@ -43,6 +44,11 @@ class BrokerSettings(_Section):
         SecretStr("amqp://guest:guest@localhost:5672/"),
         description="amqp:// or amqps:// address of the broker, with user and virtual host",
     )
+    also: list[str] = Field(
+        [],
+        description="the other nodes of a cluster, as a JSON array of HOST or HOST:PORT; tried in "
+        "turn, with user, virtual host and TLS of broker.url",
+    )
     topology: Literal["declare", "passive"] = Field(
         "declare",
         description="declare exchanges and queues on start, or only check that they are there",
@@ -59,6 +65,23 @@ class BrokerSettings(_Section):
     @property
     def tls(self) -> Tls:
         return Tls(self.ca_file, self.cert_file, self.key_file)
+
+    @property
+    def addresses(self) -> Addresses:
+        """New each time: the owner remembers which of them took it."""
+        return Addresses(self.url.get_secret_value(), self.also)
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _also_from_json(cls, value: Any) -> Any:
+        return _parsed(value, '["node2:5672", "node3:5672"]')
+
+    @field_validator("also")
+    @classmethod
+    def _names_nodes(cls, also: list[str]) -> list[str]:
+        for node in also:
+            check_node(node)
+        return also
 
     @field_validator("url")
     @classmethod

@@ -9,6 +9,7 @@ import structlog
 from jarvis_recorder.broker.rpc_session import RpcSession as Connected
 from jarvis_recorder.broker.rpc_session import open_rpc_session
 from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.ports import Clock, Outbox, Tracer
 from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.outbox_relay import OutboxRelay
@@ -29,6 +30,7 @@ class Answering:
         self,
         *,
         settings: Settings,
+        addresses: Addresses,
         dispatcher: Dispatcher,
         outbox: Outbox,
         progress: RecorderStatus,
@@ -37,6 +39,7 @@ class Answering:
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
+        self._addresses = addresses
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._progress = progress
@@ -55,7 +58,7 @@ class Answering:
         broker = self._settings.broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_rpc_session(
-                broker.url.get_secret_value(),
+                self._addresses,
                 broker.topology,
                 tls=broker.tls,
                 heartbeat=broker.heartbeat,

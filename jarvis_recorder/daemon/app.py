@@ -56,6 +56,7 @@ class App:
         self._stop = stop
         self._started_at = to_datetime(now())
         self._per_second = 0.0
+        self._addresses = loaded.settings.broker.addresses
         self._large = asyncio.Lock()
         """Held while a large message or reply is in memory."""
         self._calls = CallMetrics()
@@ -96,6 +97,7 @@ class App:
         """Run both parts concurrently; an error that ends one of them ends the other."""
         recording = Recording(
             settings=self._settings,
+            addresses=self._addresses,
             repository=store.repository,
             progress=self.progress,
             tracer=self._tracer,
@@ -105,6 +107,7 @@ class App:
         )
         answering = Answering(
             settings=self._settings,
+            addresses=self._addresses,
             dispatcher=self._dispatcher(store.archive),
             outbox=store.outbox,
             progress=self.progress,

@@ -22,6 +22,7 @@ from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ingest.slow_start import SlowStart
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
 from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
 from jarvis_recorder.telemetry.metrics import MeasuredPublisher
@@ -55,6 +56,7 @@ class Recording:
         self,
         *,
         settings: Settings,
+        addresses: Addresses,
         repository: Repository,
         progress: RecorderStatus,
         tracer: Tracer,
@@ -63,11 +65,14 @@ class Recording:
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
+        self._addresses = addresses
         self._repository = repository
         self._large = large
         self._tracer = tracer
         self._clock = clock
         self._stop = stop
+        # Of several recorders the one with the highest number takes all turns, in their order.
+        self._priority = random.randrange(1, 2**31)  # noqa: S311 - no secret
         self.progress = progress
 
     async def attempt(self) -> None:
@@ -92,7 +97,7 @@ class Recording:
         broker = self._settings.broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_session(
-                broker.url.get_secret_value(),
+                self._addresses,
                 broker.topology,
                 tls=broker.tls,
                 heartbeat=broker.heartbeat,
@@ -162,7 +167,8 @@ class Recording:
             prefetch = self._settings.ingest.prefetch
             if topic.kind is Kind.SNAPSHOT:
                 prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
-            consumer = await session.consumer(topic.queue, prefetch)
+            priority = self._priority if topic.kind is Kind.TURN else 0
+            consumer = await session.consumer(topic.queue, prefetch, priority)
             await consumer.start(intake.sink(Settlement(topic, consumer, prefetch)))
             consumers.append(consumer)
         return consumers

@@ -28,7 +28,7 @@ _USUAL_PORT: Final = 5672
 # The name daemon and the node run in one process group, whose leader kills the group when its
 # standard input ends: so the node cannot outlive its owner, however the owner dies.
 _KEEPER: Final = """
-epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 &
+[ -z "$OWN_EPMD" ] || epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 &
 "$1"/rabbitmq-server &
 read -r _
 kill -KILL 0
@@ -46,17 +46,20 @@ class PrivateNode:
         configuration: str = "",
         plugins: str = "",
         usual_port: bool = False,
+        epmd_port: int = 0,
     ) -> None:
+        """Write its configuration; with `epmd_port`, it uses the name daemon that runs there."""
         self.directory = directory
-        self.port, epmd_port, distribution_port = _free_ports(3)
+        self.port, own_epmd_port, distribution_port = free_ports(3)
         if usual_port and _is_free(_USUAL_PORT):
             self.port = _USUAL_PORT
+        self.name = f"jarvis{self.port}@localhost"
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self._scripts = _find_scripts()
         self._keeper: subprocess.Popen[bytes] | None = None
         self._log = directory / "console.log"
-        config = directory / "rabbitmq.conf"
-        config.write_text(
+        self._config = directory / "rabbitmq.conf"
+        self._config.write_text(
             f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
             f"vm_memory_high_watermark.relative = {vm_memory_high_watermark}\n"
             "disk_free_limit.absolute = 50MB\n"
@@ -70,12 +73,13 @@ class PrivateNode:
             "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
             "HOME": str(directory),
-            "ERL_EPMD_PORT": str(epmd_port),
+            "OWN_EPMD": "" if epmd_port else "yes",
+            "ERL_EPMD_PORT": str(epmd_port or own_epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"jarvis{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution_port),
-            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONFIG_FILE": str(self._config),
             "RABBITMQ_CONFIG_FILES": str(directory / "conf.d"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),
@@ -87,6 +91,11 @@ class PrivateNode:
                 "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none"
             ),
         }
+
+    def configure(self, lines: str) -> None:
+        """Add lines to the configuration; they hold from the next start on."""
+        with self._config.open("a") as config:
+            config.write(lines)
 
     def start(self) -> Self:
         """
@@ -161,7 +170,8 @@ def _find_scripts() -> Path:
     )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return so many ports of the loopback interface that no one listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for candidate in sockets:

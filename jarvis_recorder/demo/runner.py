@@ -17,6 +17,7 @@ from jarvis_recorder.demo.report import SHOWN, DemoOutcome, ShownDeadLetter
 from jarvis_recorder.demo.requests import ask_around
 from jarvis_recorder.demo.story import Expected, StoryMessage, expected, tell
 from jarvis_recorder.errors import ConfigurationError, RecorderError
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.ports import Publisher
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
@@ -28,7 +29,7 @@ _UNDER_WAY: Final = 50
 _MAX_LETTERS: Final = 1_000
 
 
-async def require_unused(url: str) -> None:
+async def require_unused(addresses: Addresses) -> None:
     """
     Check that the queues are unused: the demo deletes its database, with all it recorded.
 
@@ -36,7 +37,7 @@ async def require_unused(url: str) -> None:
         ConfigurationError: A queue of the recorder's holds messages or has a consumer.
         BrokerUnavailable: The broker cannot be reached.
     """
-    for queue, messages, consumers in await queue_depths(url):
+    for queue, messages, consumers in await queue_depths(addresses):
         if messages or consumers:
             raise ConfigurationError(
                 f"queue {queue} is in use ({messages} messages, {consumers} consumers): the demo "
@@ -57,9 +58,7 @@ async def perform(
     recording = asyncio.create_task(app.run())
     try:
         broker = loaded.settings.broker
-        async with open_session(
-            broker.url.get_secret_value(), broker.topology, tls=broker.tls
-        ) as session:
+        async with open_session(broker.addresses, broker.topology, tls=broker.tls) as session:
             messages = tell(now() - LENGTH, Random(now()))  # noqa: S311 - a story, no secret
             began = time.monotonic()
             await publish(session.publisher, messages)

@@ -30,9 +30,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ConfigurationError: A password or secret is missing, or the address is not available.
         BrokerUnavailable: The broker cannot be reached at the start.
     """
-    url, tls = settings.broker.url.get_secret_value(), settings.broker.tls
-    async with RecorderClient(url, app_id=_APP_ID, tls=tls) as client:
-        application = create(client, DeadLetterAdmin(url, tls=tls), settings.gateway)
+    broker = settings.broker
+    url, also, tls = broker.url.get_secret_value(), broker.also, broker.tls
+    async with RecorderClient(url, also=also, app_id=_APP_ID, tls=tls) as client:
+        application = create(client, DeadLetterAdmin(url, also=also, tls=tls), settings.gateway)
         with listening("gateway.listen", settings.gateway.listen) as listener:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
             server = Server(

@@ -20,16 +20,16 @@ async def examine(loaded: Loaded) -> list[Finding]:
     """Run all checks within half a minute, even if one hangs; nothing is changed."""
     settings = loaded.settings
     found = [green("settings", "valid")]
-    url = settings.broker.url.get_secret_value()
+    addresses = settings.broker.addresses
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
-            found += await broker.examine(url, settings.broker.tls, settings.broker.topology)
+            found += await broker.examine(addresses, settings.broker.tls, settings.broker.topology)
     except TimeoutError:
         text = f"has not answered within {_LONGEST_SECONDS:.0f} s"
         remedy = "rabbitmq-diagnostics status, on its machine"
         found.append(red("broker", text, remedy, BrokerUnavailable.exit_code))
     if not any(one.name == "broker" and one.light is Status.RED for one in found):
-        found += await policies.examine(url, settings.broker.tls)
+        found += await policies.examine(addresses, settings.broker.tls)
     at_work = any(one.name == "consumers" and one.light is Status.GREEN for one in found)
     found += _bounds(settings)
     secrets = secret_files(loaded.origins)

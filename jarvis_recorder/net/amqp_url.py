@@ -36,6 +36,8 @@ def check(url: str) -> None:
         port = None
     if not named or port == 0:
         raise ValueError("must be amqp://user:password@host:port/vhost, or amqps://…")
+    if "," in (address.host or ""):
+        raise ValueError("names one host: name the other nodes of a cluster in broker.also")
     if "@" in address.path + address.fragment + address.query_string:
         raise ValueError("has a /, ? or # in its password: write them as %2F, %3F and %23")
     for name, value in address.query.items():
@@ -73,6 +75,11 @@ def is_exposed(url: str) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return True
+
+
+def host_of(url: str) -> str:
+    """Return host and port of a URL that passed `check`."""
+    return URL(url).authority.rpartition("@")[2]
 
 
 def redacted(url: str) -> str:

@@ -12,6 +12,7 @@ from jarvis_recorder.broker.session import open_session
 from jarvis_recorder.config.loading import load
 from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.story import tell
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.topics import EXCHANGE
 from tests.support.gateway import PASSWORD
 from tests.support.publisher import event
@@ -29,7 +30,7 @@ FLAGS = [
 async def tell_story(url):
     broker = load({"broker.url": url}, {}, Path("/dev/null")).settings.broker
     messages = tell(time.time_ns() // 1000 - LENGTH, random.Random(5))
-    async with open_session(url, broker.topology, tls=broker.tls) as session:
+    async with open_session(Addresses(url), broker.topology, tls=broker.tls) as session:
         for message in messages:
             await session.publisher.publish(
                 EXCHANGE, message.routing_key, message.properties, message.body

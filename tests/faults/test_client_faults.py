@@ -8,7 +8,8 @@ from jarvis_recorder.broker import connection
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client import RecorderClient, new_event
 from jarvis_recorder.demo.node import PrivateNode, private_node
-from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, NotConfirmed
+from jarvis_recorder.net.addresses import Addresses
 from tests.support.responder import steered_responder
 
 pytestmark = pytest.mark.broker
@@ -81,13 +82,36 @@ async def test_a_client_comes_back_with_the_broker(node: PrivateNode):
         await starting
 
 
+async def test_what_the_broker_refuses_for_a_moment_is_published_again(node: PrivateNode):
+    """As while a cluster elects a queue's leader: here the queue is full, and then is not."""
+    async with (
+        steered_responder(node.url, unanswerable),
+        RecorderClient(node.url, timeout=0.5) as hasty,
+        RecorderClient(node.url, timeout=60) as patient,
+    ):
+        node.ctl("set_policy", "full", "^jarvis.recorder.events$", '{"max-length": 1}')
+        with pytest.raises(NotConfirmed, match="full"):
+            await publish_until_refused(hasty)
+        record = an_event()
+        publishing = asyncio.create_task(patient.publish(record))
+        await asyncio.to_thread(node.ctl, "clear_policy", "full")
+
+        assert await publishing == record.message_id
+
+
+async def publish_until_refused(client: RecorderClient) -> None:
+    """A quorum queue takes a few more than its limit."""
+    for _ in range(10):
+        await client.publish(an_event())
+
+
 async def test_a_connection_that_does_not_close_in_time_is_closed_all_the_same(
     node: PrivateNode, monkeypatch
 ):
     """An open one that is collected would begin to close itself, in whatever loop is there."""
     monkeypatch.setattr(connection, "CLOSE_SECONDS", 0)
 
-    async with open_link(node.url, "test") as link:
+    async with open_link(Addresses(node.url), "test") as link:
         assert not link.connection.is_closed
 
     assert link.connection.is_closed

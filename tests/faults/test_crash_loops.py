@@ -8,6 +8,7 @@ import pytest
 
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter
+from jarvis_recorder.net.addresses import Addresses
 from tests.support.amqp10 import node_with_amqp10, publish_with_number
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
@@ -96,7 +97,7 @@ async def test_a_message_that_kills_the_process_takes_no_other_with_it(
 
 
 async def test_a_message_that_cannot_be_delivered_takes_no_other_with_it(node, start_recorder):
-    async with open_link(node.url, "test") as link:
+    async with open_link(Addresses(node.url), "test") as link:
         if link.server_version >= (4,):
             pytest.skip("RabbitMQ delivers it from 4.0 on")
     started_and_stopped(start_recorder, node.url)

@@ -12,6 +12,7 @@ from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter
+from jarvis_recorder.net.addresses import Addresses
 from tests.support.amqp10 import node_with_amqp10, publish_with_number
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
@@ -119,7 +120,7 @@ async def test_nothing_of_a_full_queue_keeps_its_letters_from_an_operator(
 async def test_a_letter_that_cannot_be_delivered_is_named_and_can_be_thrown_away(
     url, start_recorder, tmp_path
 ):
-    async with open_link(url, "test") as link:
+    async with open_link(Addresses(url), "test") as link:
         if link.server_version >= (4,):
             pytest.skip("RabbitMQ delivers it from 4.0 on")
     start_recorder(url).wait_for("recording")

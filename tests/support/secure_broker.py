@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trustme
 
-from jarvis_recorder.demo.node import PrivateNode, _free_ports
+from jarvis_recorder.demo.node import PrivateNode, free_ports
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def secure_node(papers: Papers, definitions: Path, *, strict: bool) -> Iterator[
     """
     cert, key = papers.issue("broker", "localhost")
     directory = Path(tempfile.mkdtemp(prefix="jarvis-secure-"))
-    (tls_port,) = _free_ports(1)
+    (tls_port,) = free_ports(1)
     node = PrivateNode(
         directory,
         configuration=(

@@ -57,6 +57,17 @@ def test_each_role_has_a_url_whose_password_is_in_the_definitions_as_a_hash(writ
     assert len(passwords) == len(users) == len(ROLES)
 
 
+def test_in_a_cluster_each_role_knows_the_other_nodes_and_requests_are_copied(tmp_path):
+    done = provision(tmp_path, "--host", "node1", "--also", "node2:5671", "--also", "node3")
+    assert (done.returncode, done.stderr) == (0, "")
+
+    for role in ROLES:
+        settings = load({}, {"CREDENTIALS_DIRECTORY": str(tmp_path / role.name)}).settings
+        assert settings.broker.also == ["node2:5671", "node3"]
+    queues = json.loads((tmp_path / "definitions.json").read_text())["queues"]
+    assert {queue["arguments"]["x-queue-type"] for queue in queues} == {"quorum"}
+
+
 def test_only_the_owner_may_read(written):
     directory, _ = written
     for path in directory.rglob("*"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jarvis_recorder.broker.provisioning.roles import ROLES, Role
-from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
+from jarvis_recorder.broker.topology import whole
 from jarvis_recorder.wire.topics import EXCHANGE
 
 
@@ -15,13 +15,16 @@ def password_hash(password: str, salt: bytes) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def definitions(vhost: str, hashes: Mapping[str, str]) -> dict[str, Any]:
+def definitions(
+    vhost: str, hashes: Mapping[str, str], *, in_a_cluster: bool = False
+) -> dict[str, Any]:
     """
     Return all definitions that the recorder and its clients need on a broker.
 
     `hashes` has the password hash of each role; a role without one can log in only by a client
     certificate.
     """
+    exchanges, queues = whole(in_a_cluster=in_a_cluster)
     return {
         "vhosts": [{"name": vhost}],
         "users": [_user(role, hashes.get(role.name, "")) for role in ROLES],
@@ -55,7 +58,7 @@ def definitions(vhost: str, hashes: Mapping[str, str]) -> dict[str, Any]:
                 "internal": False,
                 "arguments": {},
             }
-            for exchange in EXCHANGES
+            for exchange in exchanges
         ],
         "queues": [
             {
@@ -65,7 +68,7 @@ def definitions(vhost: str, hashes: Mapping[str, str]) -> dict[str, Any]:
                 "auto_delete": False,
                 "arguments": dict(queue.arguments),
             }
-            for queue in QUEUES
+            for queue in queues
         ],
         "bindings": [
             {
@@ -76,7 +79,7 @@ def definitions(vhost: str, hashes: Mapping[str, str]) -> dict[str, Any]:
                 "routing_key": queue.routing_key,
                 "arguments": {},
             }
-            for queue in QUEUES
+            for queue in queues
         ],
         "parameters": [],
         "policies": [],

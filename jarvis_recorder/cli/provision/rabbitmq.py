@@ -2,28 +2,28 @@
 
 import json
 import os
-import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
-from yarl import URL
 
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.net.addresses import check_node
 from jarvis_recorder.runtime.ownership import as_owner
 
 _DEFINITIONS: Final = "definitions.json"
 _URL: Final = "broker.url"
+_ALSO: Final = "broker.also"
 _PERMISSIONS: Final = "rpc.permissions"
 _RECORDER: Final = "recorder"
 _ADMIN: Final = "admin"
 _GATEWAY: Final = "gateway"
 _GATEWAY_PASSWORD: Final = "gateway-password"  # noqa: S105 - a file's name
 _TOKEN_SECRET: Final = f"{_GATEWAY}/gateway.token_secret"
-_HOST: Final = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
 
 
 def register(commands: typer.Typer) -> None:
@@ -40,6 +40,12 @@ def provision(
     host: Annotated[
         str, typer.Option("--host", metavar="HOST[:PORT]", help="How the broker is reached.")
     ] = "localhost",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also", metavar="HOST[:PORT]", help="Another node of its cluster. May be repeated."
+        ),
+    ] = None,
     vhost: Annotated[str, typer.Option("--vhost", metavar="NAME", help="The virtual host.")] = "/",
     tls: Annotated[bool, typer.Option("--tls", help="Write amqps:// URLs.")] = False,
     dry_run: Annotated[
@@ -66,12 +72,16 @@ def provision(
     passwords it has only salted hashes. Each role has a directory with its `broker.url`, the
     recorder's also `rpc.permissions`; it is a credentials directory as systemd makes them. With
     `--gateway` there is one more, `gateway`, with the rights of `admin`; the password for people
-    is in the file `gateway-password`. All files are for you alone (mode 0600). Nothing on any
-    broker is changed: what to type next is shown at the end.
+    is in the file `gateway-password`. With `--also`, each directory has the other nodes in
+    `broker.also`, and the queue of requests is copied to them. All files are for you alone (mode
+    0600). Nothing on any broker is changed: what to type next is shown at the end.
     """
-    _require_host(host)
+    also = also or []
+    for node in (host, *also):
+        _require_host(node)
     scheme = "amqps" if tls else "amqp"
-    written = _files(f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}", vhost, gateway=gateway)
+    url = f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}"
+    written = _files(url, also, vhost, gateway=gateway)
     there = [name for name in written if (directory / name).exists()]
     if dry_run:
         for name in written:
@@ -84,7 +94,7 @@ def provision(
     if keep and _DEFINITIONS in there:
         typer.echo(f"{directory / _DEFINITIONS}: is there already; all is kept")
         if gateway and _TOKEN_SECRET not in there:
-            _add_gateway(directory)
+            _add_gateway(directory, also)
         return
     if there and not force and not keep:
         raise ConfigurationError(
@@ -96,19 +106,19 @@ def provision(
     _tell(directory, written, show_urls=show_urls)
 
 
-def _add_gateway(directory: Path) -> None:
+def _add_gateway(directory: Path, also: Sequence[str]) -> None:
     """Add the gateway's files to a directory that was provisioned without them."""
     admin = directory / _ADMIN / _URL
     try:
         url = admin.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{admin}: cannot be read: {error.strerror}") from None
-    for name, text in _gateway_files(url).items():
+    for name, text in _gateway_files(url, also).items():
         _write(directory / name, text)
         typer.echo(f"{directory / name}: written, for its owner only")
 
 
-def _gateway_files(url: str) -> dict[str, str]:
+def _gateway_files(url: str, also: Sequence[str]) -> dict[str, str]:
     """Return the gateway's files; the token secret is last, so its presence means all are there."""
     require_extra()
     from argon2 import PasswordHasher
@@ -116,13 +126,18 @@ def _gateway_files(url: str) -> dict[str, str]:
     password = secrets.token_urlsafe(12)
     return {
         _GATEWAY_PASSWORD: f"{password}\n",
-        f"{_GATEWAY}/{_URL}": url,
+        **_broker_files(_GATEWAY, url, also),
         f"{_GATEWAY}/gateway.password_hash": PasswordHasher().hash(password) + "\n",
         _TOKEN_SECRET: secrets.token_urlsafe(32) + "\n",
     }
 
 
-def _files(url: str, vhost: str, *, gateway: bool) -> dict[str, str]:
+def _broker_files(role: str, url: str, also: Sequence[str]) -> dict[str, str]:
+    files = {f"{role}/{_URL}": url}
+    return files | {f"{role}/{_ALSO}": json.dumps(also) + "\n"} if also else files
+
+
+def _files(url: str, also: Sequence[str], vhost: str, *, gateway: bool) -> dict[str, str]:
     """Return the files to write, path → text, with fresh passwords."""
     from jarvis_recorder.broker.provisioning.definitions import definitions, password_hash
     from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
@@ -134,20 +149,19 @@ def _files(url: str, vhost: str, *, gateway: bool) -> dict[str, str]:
     }
     files = {f"{_RECORDER}/{_PERMISSIONS}": json.dumps(permissions(), indent=2) + "\n"}
     for name, password in passwords.items():
-        files[f"{name}/{_URL}"] = url.format(f"{name}:{password}") + "\n"
+        files |= _broker_files(name, url.format(f"{name}:{password}") + "\n", also)
     if gateway:
-        files |= _gateway_files(files[f"{_ADMIN}/{_URL}"])
-    files[_DEFINITIONS] = json.dumps(definitions(vhost, hashes), indent=2) + "\n"
+        files |= _gateway_files(files[f"{_ADMIN}/{_URL}"], also)
+    document = definitions(vhost, hashes, in_a_cluster=bool(also))
+    files[_DEFINITIONS] = json.dumps(document, indent=2) + "\n"
     return files
 
 
 def _require_host(host: str) -> None:
     try:
-        is_one = _HOST.fullmatch(host) is not None and URL(f"amqp://{host}").port != 0
-    except ValueError:
-        is_one = False
-    if not is_one:
-        raise typer.BadParameter("--host must be a host name or address, with :PORT where needed")
+        check_node(host)
+    except ValueError as error:
+        raise typer.BadParameter(f"--host and --also {error}") from None
 
 
 @as_owner

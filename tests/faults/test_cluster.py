@@ -1,0 +1,129 @@
+"""A cluster of three brokers: one of them is away, or each in turn."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+
+import aio_pika
+import pytest
+
+from jarvis_recorder.broker.topology import REQUESTS, REQUESTS_IN_A_CLUSTER
+from jarvis_recorder.client import RecorderClient, new_event
+from jarvis_recorder.demo.private_cluster import PrivateCluster, private_cluster
+from jarvis_recorder.errors import BrokerUnavailable, ReplyTimeout
+from tests.support.recorder import RecorderProcess, wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+_PATIENCE_SECONDS = 90.0
+_UNDER_WAY = 50
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with private_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def start_on(start_recorder):
+    def start(cluster: PrivateCluster) -> RecorderProcess:
+        also = str(cluster.also).replace("'", '"')
+        return start_recorder(cluster.url, f"broker.also={also}")
+
+    return start
+
+
+async def until(condition, what: str) -> None:
+    await asyncio.to_thread(wait_until, condition, what, _PATIENCE_SECONDS)
+
+
+async def declare_requests(cluster: PrivateCluster, queue) -> None:
+    """Have the queue of requests anew, as it may have been made before."""
+    connection = await aio_pika.connect(cluster.url)
+    async with connection, connection.channel() as channel:
+        await channel.queue_delete(queue.name)
+        await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
+
+
+def numbered(number: int):
+    return new_event(type="metric", source="monitor", summary=f"number {number}")
+
+
+async def test_recording_outlives_the_node_that_holds_the_queue_of_requests(
+    cluster: PrivateCluster, start_on
+):
+    """The queue is classic, as a recorder made it that knew one address."""
+    await declare_requests(cluster, REQUESTS)
+    recorder = start_on(cluster)
+    recorder.wait_for("answering")
+    recorder.wait_for("recording")
+    async with RecorderClient(cluster.url, also=cluster.also, timeout=30) as client:
+        cluster.nodes[0].kill()
+        identity = await client.publish(numbered(1))
+        await until(
+            lambda: recorder.rows("SELECT 1 FROM events WHERE message_id = ?", identity),
+            "recorded",
+        )
+        losses = {line["part"] for line in recorder.logged("broker_unavailable")}
+        assert losses == {"recording", "answering"}
+
+        answering = len(recorder.logged("answering"))
+        await asyncio.to_thread(cluster.nodes[0].start)
+        await until(lambda: len(recorder.logged("answering")) > answering, "answering again")
+        assert (await client.stats()).activity.state == "recording"
+    assert recorder.stop() == 0
+
+
+async def test_requests_are_answered_while_a_node_is_down(cluster: PrivateCluster, start_on):
+    await declare_requests(cluster, REQUESTS_IN_A_CLUSTER)
+    recorder = start_on(cluster)
+    recorder.wait_for("answering")
+    async with RecorderClient(cluster.url, also=cluster.also, timeout=2) as client:
+        cluster.nodes[0].kill()
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await answered(client)
+    await asyncio.to_thread(cluster.nodes[0].start)
+    assert recorder.stop() == 0
+
+
+async def answered(client: RecorderClient) -> None:
+    """Return once a request is answered; one that was on the node that is killed may be lost."""
+    while True:
+        with contextlib.suppress(ReplyTimeout, BrokerUnavailable):
+            await client.preferences.list()
+            return
+
+
+async def test_nodes_are_killed_one_after_the_other_under_load(cluster: PrivateCluster, start_on):
+    chance = random.Random(20261126)
+    recorder = start_on(cluster)
+    recorder.wait_for("recording")
+    confirmed: list[str] = []
+    stop = asyncio.Event()
+
+    async def publish() -> None:
+        async with RecorderClient(cluster.url, also=cluster.also, timeout=60) as client:
+            while not stop.is_set():
+                records = [numbered(at) for at in range(_UNDER_WAY)]
+                confirmed.extend(await asyncio.gather(*(map(client.publish, records))))
+
+    publishing = asyncio.create_task(publish())
+    for node in chance.sample(cluster.nodes, 2):
+        before = len(confirmed)
+        await until(lambda at=before: len(confirmed) > at + 500, "messages are confirmed")
+        node.kill()
+        before = len(confirmed)
+        await until(lambda at=before: len(confirmed) > at + 500, "two nodes confirm them too")
+        await asyncio.to_thread(node.start)
+    stop.set()
+    await publishing
+
+    def recorded() -> list[str]:
+        return [identity for (identity,) in recorder.rows("SELECT message_id FROM events")]
+
+    await until(lambda: set(confirmed) <= set(recorded()), "every confirmed message is recorded")
+    assert set(Counter(recorded()).values()) == {1}
+    assert recorder.stop() == 0
+    assert not recorder.logged("dead_lettered")
