@@ -83,7 +83,9 @@ def asking(
     # The command itself prints an error, once.
     logging.configure("error", settings.log.format)
     broker = settings.broker
-    return Connection(broker.url.get_secret_value(), timeout, as_json, broker.tls, broker.also)
+    return Connection(
+        broker.url.get_secret_value(), timeout, as_json, broker.tls, tuple(broker.also)
+    )
 
 
 def build_params(params: Callable[..., Q], **parameters: Any) -> Q:
