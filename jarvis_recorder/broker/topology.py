@@ -103,7 +103,7 @@ def whole(*, in_a_cluster: bool = False) -> Topology:
     """Return all exchanges and queues."""
     asked = answering(in_a_cluster=in_a_cluster)
     return Topology(
-        tuple(dict.fromkeys(RECORDING.exchanges + asked.exchanges)),
+        tuple(dict.fromkeys(asked.exchanges + RECORDING.exchanges)),
         RECORDING.queues + asked.queues,
     )
 

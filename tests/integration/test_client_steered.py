@@ -247,7 +247,7 @@ async def test_a_full_queue_takes_nothing_and_the_first_refused_is_named(amqp_ur
             new_turn(session_id="s", role="user", content="hello", message_id=f"turn-{number}")
             for number in range(6)
         ]
-        with pytest.raises(NotConfirmed, match=r"message turn-3 .*the queue is full"):
+        with pytest.raises(NotConfirmed, match=r"message turn-3 .*its queue is full"):
             await client.publish_many(turns)
         with pytest.raises(NotConfirmed, match="turn-5"):
             await client.publish(turns[5])

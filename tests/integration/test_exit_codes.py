@@ -186,7 +186,8 @@ def test_a_virtual_host_that_is_missing_ends_with_78(jarvis, database, amqp_url)
 def test_a_queue_that_is_missing_ends_with_78(jarvis, database, amqp_url):
     done = jarvis("run", "--set", "broker.topology=passive", url=amqp_url)
 
-    ended(done, 78, f"no queue '{QUEUES[0].name}'", 'set broker.topology = "declare"')
+    # Recording and answering look at the same time.
+    ended(done, 78, "NOT_FOUND - no ", 'set broker.topology = "declare"')
 
 
 @pytest.mark.broker
