@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Look at what could not be recorded, mend it, replay it or drop it.",
+    help="Look at what could not be recorded, fix it, replay it or drop it.",
     epilog="They wait in the queue jarvis.recorder.dead of the broker that broker.url names, whose "
     "user must be allowed to read it. No recorder need run.",
 )
@@ -202,7 +202,9 @@ def drop(
     """Throw dead letters away for good. `dead export` keeps a copy before."""
     if undeliverable:
         if ids or everything or reasons or queue or since or until:
-            raise typer.BadParameter("--undeliverable stands alone: such a letter cannot be read")
+            raise typer.BadParameter(
+                "--undeliverable goes alone: such a dead letter cannot be read"
+            )
         _drop_undeliverable(yes, config, set_, as_json=as_json)
         return
     wanted = _wanted(ids, everything, reasons, queue, since, until)
@@ -328,7 +330,7 @@ def _edited(found: "FoundDeadLetter") -> bytes:
         text = body.decode()
     except UnicodeDecodeError:
         raise RecorderError(
-            "the body is no text: export it, mend it elsewhere, and replay it with --body FILE"
+            "the body is no text: export it, fix it elsewhere, and replay it with --body FILE"
         ) from None
     changed = edited(text, "letter.json")
     if changed == text:

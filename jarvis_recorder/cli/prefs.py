@@ -93,7 +93,7 @@ def set_value(
         typer.Option(
             "--expected-version",
             metavar="N",
-            help="Only where it stands at this version; 0: only where there is none.",
+            help="Only where it is at this version; 0: only where there is none.",
         ),
     ] = None,
     config: ConfigFile = None,
@@ -101,7 +101,7 @@ def set_value(
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
     as_json: Json = False,
 ) -> None:
-    """Set a preference. Exit code 1 if it stands at another version than expected."""
+    """Set a preference. Exit code 1 if it is at another version than expected."""
     from jarvis_recorder.cli.output.sanitize import sanitize
 
     if value == "-":

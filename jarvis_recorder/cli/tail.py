@@ -50,7 +50,7 @@ def tail(
     """
     Show records as they are published, a line each, until Ctrl-C.
 
-    This listens beside the recorder and takes nothing away from it. After a loss of the
+    This listens alongside the recorder and takes nothing away from it. After a loss of the
     broker it comes back by itself; what was published meanwhile is in `query`.
     """
     wanted = _Wanted(frozenset(kind or Kind), severity, min_severity, node, cluster)

@@ -173,7 +173,7 @@ Bucket = Annotated[
         "--bucket",
         metavar="DURATION",
         parser=_seconds,
-        help="How much time one bar stands for: `30s`, `5m`, `1d`. By default about sixty bars.",
+        help="How much time one bar covers: `30s`, `5m`, `1d`. By default about sixty bars.",
     ),
 ]
 TimeZone = Annotated[

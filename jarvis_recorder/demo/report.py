@@ -73,7 +73,7 @@ class DemoOutcome(NamedTuple):
             if arrived[key] != 1
         )
         found += (
-            f"a dead letter nobody expected: {letter.reason or 'by the broker'}"
+            f"an unexpected dead letter: {letter.reason or 'by the broker'}"
             for letter in self.letters
             if letter.key not in awaited
         )
@@ -190,7 +190,7 @@ def _parts(outcome: DemoOutcome) -> Iterator[Any]:
         "Read from jarvis.recorder.dead: each as it was published, the reason in its headers."
     )
     if outcome.asked:
-        yield _heading(f"Asked: {len(outcome.asked)} questions, over a reply queue", "blue")
+        yield _heading(f"Asked: {len(outcome.asked)} requests, over a reply queue", "blue")
         yield _asked_table(outcome)
     yield from _ending(outcome)
 

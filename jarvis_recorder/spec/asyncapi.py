@@ -61,7 +61,7 @@ def document() -> Part:
             "title": "jarvis_recorder",
             "version": __version__,
             "description": "Records what a cluster says on RabbitMQ: every message, once. And "
-            "answers questions about it.",
+            "answers requests about it.",
             "license": {"name": "MIT"},
         },
         "defaultContentType": JSON,
@@ -226,7 +226,7 @@ _CORRELATION: Final = {"location": "$message.header#/correlation_id"}
 def _questions() -> Part:
     return {
         "address": RPC_KEY,
-        "title": "Questions",
+        "title": "Requests",
         "description": openrpc.DESCRIPTION,
         "messages": {
             "request": _rpc_message("Request", "RequestProperties"),

@@ -463,7 +463,7 @@ async def test_preferences_count_their_versions(store):
 
     found = (await ask(store, GetPreference(key="theme"))).preference
     assert (found.value, found.version, found.updated_by) == ("light", 2, "ada")
-    with pytest.raises(Conflict, match="stands at version 2"):
+    with pytest.raises(Conflict, match="is at version 2"):
         await ask(store, SetPreference(key="theme", value="x", expected_version=1))
     with pytest.raises(Conflict, match="version 2"):
         await ask(store, SetPreference(key="theme", value="x", expected_version=0))

@@ -359,7 +359,7 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
     assert "events: 167 rows instead of 168" in mismatches
     assert f"2 rows instead of 1: identity {twice}" in mismatches
     assert "0 dead letters instead of 1: not JSON, as not_json" in mismatches
-    assert "a dead letter nobody expected: by the broker" in mismatches
+    assert "an unexpected dead letter: by the broker" in mismatches
     assert len(mismatches) == 3 + 10
     assert "Not as expected" in capsys.readouterr().out
     assert report.as_json(outcome)["as_expected"] is False

@@ -122,8 +122,8 @@ async def test_a_batch_of_notifications_is_not_answered(archive):
     ("error", "code"),
     [
         (NotFound("there is no preference of this key"), jsonrpc.Code.NOT_FOUND),
-        (Conflict("it stands at version 4"), jsonrpc.Code.CONFLICT),
-        (InvalidParameter("cursor", "of another question"), jsonrpc.Code.INVALID_PARAMS),
+        (Conflict("it is at version 4"), jsonrpc.Code.CONFLICT),
+        (InvalidParameter("cursor", "of another request"), jsonrpc.Code.INVALID_PARAMS),
         (RecordRefused("x"), jsonrpc.Code.INVALID_PARAMS),
         (DeadlineExceeded(), jsonrpc.Code.DEADLINE_EXCEEDED),
         (StorageUnavailable("database is locked"), jsonrpc.Code.UNAVAILABLE),

@@ -206,7 +206,7 @@ def test_a_timeline_has_the_moment_in_its_place():
         " ".join(line.split()[1:]) for line in screen.text.splitlines()[6:] if line[1].isdigit()
     ] == [
         "-5 min warning - disk of vault above 95 %",
-        "▶ the moment",
+        "▶ this time",
         "critical pve1 [Monitor] NODE_DOWN: pve1 changed to",
         "+1 min assistant s-1 Its power supply failed.↵ Shall",
     ]

@@ -175,7 +175,7 @@ Next, on the broker, as root:
   rabbitmqctl import_definitions {directory / _DEFINITIONS}
   rabbitmqctl delete_user guest
 
-Then the recorder, and whoever asks it:
+Then the recorder, and any caller:
   CREDENTIALS_DIRECTORY={directory / _RECORDER} jarvis-recorder run
   CREDENTIALS_DIRECTORY={directory / "dashboard"} jarvis-recorder tail\
 """

@@ -147,7 +147,7 @@ def usage(
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
     as_json: Json = False,
 ) -> None:
-    """Add up turns, tokens and cost; of the last thirty days, unless told otherwise."""
+    """Add up turns, tokens and cost; of the last thirty days, unless asked otherwise."""
     from jarvis_recorder.cli.output.conversations import show_usage
     from jarvis_recorder.cli.output.screen import Screen
 

@@ -162,7 +162,7 @@ def histogram(
     as_json: Json = False,
 ) -> None:
     """
-    Draw how many events there were and when; of the last day, unless told otherwise.
+    Draw how many events there were and when; of the last day, unless asked otherwise.
 
     On a terminal as columns that fit its width, in a pipe as a bar a line.
     """

@@ -49,7 +49,7 @@ async def latest_snapshot(_: Reading, ask: Asking, cluster: Cluster = None) -> R
 async def snapshot_at(
     _: Reading, ask: Asking, timestamp: When, cluster: Cluster = None
 ) -> Response:
-    """The snapshot that was in force: the newest one at or before the moment."""
+    """The snapshot that was in force: the newest one at or before the time."""
     query = made(params.SnapshotAt, timestamp=timestamp, cluster=cluster)
     return reply(await ask(query))
 

@@ -95,7 +95,7 @@ def _value(value: Any) -> Any:
 
 
 class NewValue(_Body):
-    """A preference's new value; with `expectedVersion` only where it stands at that version."""
+    """A preference's new value; with `expectedVersion` only where it is at that version."""
 
     value: Annotated[
         str,
@@ -211,7 +211,7 @@ async def get_preference(_: Reading, ask: Asking, key: str) -> Response:
 
 @routes.put("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))
 async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValue) -> Response:
-    """Set a preference; 409 where it stands at another version than expected."""
+    """Set a preference; 409 where it is at another version than expected."""
     answer = await ask(
         made(
             params.SetPreference,

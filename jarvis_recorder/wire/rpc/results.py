@@ -74,7 +74,7 @@ class EventPage:
     """
     A page of events, newest first.
 
-    It may hold fewer than `limit`, or none, though there are more: a question looks through
+    It may hold fewer than `limit`, or none, though there are more: a request looks through
     so many events at a time, and a reply has so many bytes. Only a `next_cursor` of null says
     that this was the last page.
     """
@@ -249,10 +249,10 @@ class SnapshotPage:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """
-    The cluster around a moment: what was in force, what happened, what was said.
+    The cluster around a time: what was in force, what happened, what was said.
 
     Events and turns are those of the window in order, oldest first; `truncated` says that it
-    held more than are shown, which are then the nearest to the moment.
+    held more than are shown, which are then the nearest to the time.
     """
 
     timestamp: Moment
