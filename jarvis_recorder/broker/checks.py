@@ -91,8 +91,8 @@ async def _examine(link: Link, mode: TopologyMode) -> list[Finding]:
 
 def _version(link: Link) -> Finding:
     assert link.connection.transport is not None
-    told = link.connection.transport.connection.server_properties
-    product, version = str(told.get("product", "broker")), str(told.get("version", "?"))
+    properties = link.connection.transport.connection.server_properties
+    product, version = str(properties.get("product", "broker")), str(properties.get("version", "?"))
     return green("broker", f"connected to {product} {version}")
 
 

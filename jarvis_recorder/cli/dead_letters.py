@@ -83,7 +83,7 @@ def list_(
 def _show_list(
     shown: "Sequence[DeadLetter]", counts: Counter[str], *, everything: bool, as_json: bool
 ) -> None:
-    from jarvis_recorder.cli.output.dead_letters import show_counts, show_letters
+    from jarvis_recorder.cli.output.dead_letters import show_counts, show_dead_letters
     from jarvis_recorder.cli.output.screen import open_screen
 
     if as_json:
@@ -93,7 +93,7 @@ def _show_list(
     if not shown:
         screen.note("There are no dead letters." if everything else "No dead letter fits.")
         return
-    show_letters(screen, shown)
+    show_dead_letters(screen, shown)
     show_counts(screen, counts)
     if len(shown) < sum(counts.values()):
         screen.note(f"the newest {len(shown):,} are listed; --limit lists more")
@@ -109,7 +109,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one dead letter: why, its properties, its headers and its body."""
-    from jarvis_recorder.cli.output.dead_letters import show_letter
+    from jarvis_recorder.cli.output.dead_letters import show_dead_letter
     from jarvis_recorder.cli.output.screen import open_screen
 
     with _letters(config, set_) as letters:
@@ -117,7 +117,7 @@ def show(
     if as_json:
         typer.echo(_exported(found))
     else:
-        show_letter(open_screen(), found, whole=full)
+        show_dead_letter(open_screen(), found, whole=full)
 
 
 @commands.command(
@@ -374,11 +374,11 @@ def _exported(found: "FoundDeadLetter") -> str:
 def _document(letter: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from jarvis_recorder.wire.moments import format_moment
+    from jarvis_recorder.wire.times import format_datetime
 
     document = asdict(letter)
     if letter.received_at is not None:
-        document["received_at"] = format_moment(letter.received_at)
+        document["received_at"] = format_datetime(letter.received_at)
     return document
 
 

@@ -72,7 +72,7 @@ class Connection(NamedTuple):
     tls: Tls = Tls()
 
 
-def asking(
+def load_connection(
     config: Path | None, overrides: list[str] | None, timeout: float, *, as_json: bool = False
 ) -> Connection:
     """Return the connection that the options and the settings describe."""

@@ -7,7 +7,13 @@ from typing import Annotated, NamedTuple
 import typer
 
 from jarvis_recorder.cli.options import ConfigFile, Overrides
-from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Connection, Timeout, asking, connected
+from jarvis_recorder.cli.rpc import (
+    DEFAULT_TIMEOUT_SECONDS,
+    Connection,
+    Timeout,
+    connected,
+    load_connection,
+)
 from jarvis_recorder.runtime import process
 from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.topics import Kind
@@ -58,7 +64,7 @@ def tail(
         raise typer.BadParameter(
             "--severity, --min-severity and --node are of events: add --kind event"
         )
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     asyncio.run(_until_stopped(whom, wanted))
 
 

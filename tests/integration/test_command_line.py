@@ -140,7 +140,7 @@ async def test_all_events_are_listed_page_by_page(jarvis, amqp_url, database):
     assert len({one["id"] for one in document["events"]}) == 2_501
 
 
-async def test_two_clusters_are_told_apart(jarvis, amqp_url):
+async def test_two_clusters_are_distinguished(jarvis, amqp_url):
     state = {"snapshot": {"nodes": []}, "timestamp": "2026-11-23T08:00:30Z"}
     await publish(
         amqp_url,

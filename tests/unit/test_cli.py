@@ -259,7 +259,7 @@ def test_a_database_is_made_once(store, tmp_path):
     assert first.stderr == second.stderr == ""
 
 
-def test_the_revision_is_told(store, tmp_path):
+def test_the_revision_is_reported(store, tmp_path):
     process("db", "upgrade", store)
 
     current = json.loads(process("db", "current", store, "--json").stdout)
@@ -348,7 +348,7 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
         publish_seconds=0.1,
         settle_seconds=0.1,
         duplicates=13,
-        letters=[report.ShownDeadLetter({}, None)],
+        dead_letters=[report.ShownDeadLetter({}, None)],
         overview=Overview(rows, [], [], [], 0, 0, copies | {twice: 2}),
         kept=None,
     )

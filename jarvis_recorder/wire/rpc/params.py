@@ -14,7 +14,6 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from jarvis_recorder.wire import liberal
-from jarvis_recorder.wire.moments import GivenMoment
 from jarvis_recorder.wire.records import (
     ClusterName,
     Details,
@@ -31,6 +30,7 @@ from jarvis_recorder.wire.records import (
     TypeField,
 )
 from jarvis_recorder.wire.rpc import results
+from jarvis_recorder.wire.rpc.times import GivenTime
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import Kind
 
@@ -67,8 +67,8 @@ PreferenceValue = Annotated[
     Field(description="at most 64 KiB in UTF-8", json_schema_extra={"maxLength": MAX_VALUE_BYTES}),
 ]
 Words = Annotated[str, Field(min_length=1, max_length=1_024)]
-Since = Annotated[GivenMoment, Field(description="from this time on")]
-Until = Annotated[GivenMoment, Field(description="before this time")]
+Since = Annotated[GivenTime, Field(description="from this time on")]
+Until = Annotated[GivenTime, Field(description="before this time")]
 OfType = Annotated[EventType, Field(description="only events of this type")]
 OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
 OfSource = Annotated[Source, Field(description="only events from this source")]
@@ -154,7 +154,7 @@ class RecordEvent(Params[results.OneEvent]):
     node: NodeName | None = None
     details: Details = None
     timestamp: Annotated[
-        GivenMoment | None, Field(description="when it happened; now where it is not given")
+        GivenTime | None, Field(description="when it happened; now where it is not given")
     ] = None
     id: Annotated[
         Identity | None, Field(description="its identity, where there is no `message_id`")
@@ -328,7 +328,7 @@ class LatestSnapshot(Params[results.OneSnapshot]):
 class SnapshotAt(Params[results.OneSnapshot]):
     """The snapshot that was in force: the newest one at or before the time."""
 
-    timestamp: Annotated[GivenMoment, Field(description="the time asked about")]
+    timestamp: Annotated[GivenTime, Field(description="the time asked about")]
     cluster: ChosenCluster | None = None
 
 
@@ -347,7 +347,7 @@ class ListSnapshots(Params[results.SnapshotPage]):
 class TimelineAround(Params[results.Timeline]):
     """The state of the cluster when something happened."""
 
-    timestamp: Annotated[GivenMoment, Field(description="the time it happened")]
+    timestamp: Annotated[GivenTime, Field(description="the time it happened")]
     window_seconds: Annotated[
         int,
         Field(ge=1, le=86_400, strict=True, description="before and after the time together"),
