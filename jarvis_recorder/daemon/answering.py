@@ -8,7 +8,7 @@ import structlog
 
 from jarvis_recorder.broker.rpc_session import RpcSession as Connected
 from jarvis_recorder.broker.rpc_session import open_rpc_session
-from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.config.settings import BrokerSettings
 from jarvis_recorder.ports import Clock, Outbox, Tracer
 from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.outbox_relay import OutboxRelay
@@ -28,7 +28,8 @@ class Answering:
     def __init__(
         self,
         *,
-        settings: Settings,
+        broker: BrokerSettings,
+        concurrency: int,
         dispatcher: Dispatcher,
         outbox: Outbox,
         progress: RecorderStatus,
@@ -36,7 +37,8 @@ class Answering:
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
-        self._settings = settings
+        self._broker = broker
+        self._concurrency = concurrency
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._progress = progress
@@ -52,7 +54,7 @@ class Answering:
             BrokerUnavailable: The connection is lost; try again.
             RecorderError: An error that ends the process.
         """
-        broker = self._settings.broker
+        broker = self._broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_rpc_session(
                 broker.url.get_secret_value(),
@@ -70,13 +72,13 @@ class Answering:
             self._dispatcher,
             self._tracer,
             clock=self._clock,
-            concurrency=self._settings.rpc.concurrency,
+            concurrency=self._concurrency,
         )
         announcer = OutboxRelay(
             self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
         )
         await connected.requests.start(responder.take)
-        log.info("answering", concurrency=self._settings.rpc.concurrency)
+        log.info("answering", concurrency=self._concurrency)
         self._progress.answering = True
         announcing = asyncio.create_task(announcer.run())
         ends = (connected.link.lost, self._dispatcher.failed, announcing)

@@ -95,7 +95,8 @@ class App:
     async def _run_parts(self, store: Store) -> None:
         """Run both parts concurrently; an error that ends one of them ends the other."""
         recording = Recording(
-            settings=self._settings,
+            broker=self._settings.broker,
+            prefetch=self._settings.ingest.prefetch,
             repository=store.repository,
             progress=self.progress,
             tracer=self._tracer,
@@ -104,7 +105,8 @@ class App:
             stop=self._stop,
         )
         answering = Answering(
-            settings=self._settings,
+            broker=self._settings.broker,
+            concurrency=self._settings.rpc.concurrency,
             dispatcher=self._dispatcher(store.archive),
             outbox=store.outbox,
             progress=self.progress,

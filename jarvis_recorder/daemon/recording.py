@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from jarvis_recorder.broker.session import BrokerSession, open_session
-from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.config.settings import BrokerSettings
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     LostAtStart,
@@ -54,7 +54,8 @@ class Recording:
     def __init__(
         self,
         *,
-        settings: Settings,
+        broker: BrokerSettings,
+        prefetch: int,
         repository: Repository,
         progress: RecorderStatus,
         tracer: Tracer,
@@ -62,7 +63,8 @@ class Recording:
         large: asyncio.Lock,
         stop: asyncio.Event,
     ) -> None:
-        self._settings = settings
+        self._broker = broker
+        self._prefetch = prefetch
         self._repository = repository
         self._large = large
         self._tracer = tracer
@@ -89,7 +91,7 @@ class Recording:
     async def _record(self) -> None:
         """Record on one session, from connecting until it is lost or `stop` is set."""
         self.progress.state = State.CONNECTING
-        broker = self._settings.broker
+        broker = self._broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_session(
                 broker.url.get_secret_value(),
@@ -159,7 +161,7 @@ class Recording:
             await SlowStart(topic, session.consumer, intake, self._stop).run()
         consumers: list[Consumer] = []
         for topic in () if self._stop.is_set() else TOPICS:
-            prefetch = self._settings.ingest.prefetch
+            prefetch = self._prefetch
             if topic.kind is Kind.SNAPSHOT:
                 prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
             consumer = await session.consumer(topic.queue, prefetch)
