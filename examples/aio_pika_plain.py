@@ -33,13 +33,13 @@ async def main(url: str) -> None:
             routing_key="cluster.event.alert.critical",
         )
 
-        # A question: JSON-RPC 2.0, and a queue of one's own for the reply.
+        # A request: JSON-RPC 2.0, and a queue of one's own for the reply.
         replies = await channel.declare_queue(exclusive=True)
         rpc = await channel.get_exchange("jarvis.rpc")
-        question = {"jsonrpc": "2.0", "method": "events.list", "params": {"node": "pve1"}, "id": 1}
+        request = {"jsonrpc": "2.0", "method": "events.list", "params": {"node": "pve1"}, "id": 1}
         await rpc.publish(
             aio_pika.Message(
-                json.dumps(question).encode(),
+                json.dumps(request).encode(),
                 reply_to=replies.name,
                 correlation_id="1",
                 expiration=5,

@@ -22,15 +22,15 @@ events.publish("jarvis", "cluster.event.alert.critical", Buffer.from(JSON.string
 });
 await events.waitForConfirms();
 
-// A question: JSON-RPC 2.0, the reply by the broker's direct reply-to on the same channel.
+// A request: JSON-RPC 2.0, the reply by the broker's direct reply-to on the same channel.
 const channel = await connection.createChannel();
 const reply = new Promise((resolve) => {
   channel.consume("amq.rabbitmq.reply-to", (message) => resolve(JSON.parse(message.content)), {
     noAck: true,
   });
 });
-const question = { jsonrpc: "2.0", method: "events.list", params: { node: "pve1" }, id: 1 };
-channel.publish("jarvis.rpc", "recorder", Buffer.from(JSON.stringify(question)), {
+const request = { jsonrpc: "2.0", method: "events.list", params: { node: "pve1" }, id: 1 };
+channel.publish("jarvis.rpc", "recorder", Buffer.from(JSON.stringify(request)), {
   replyTo: "amq.rabbitmq.reply-to",
   correlationId: "1",
   expiration: "5000",

@@ -9,7 +9,7 @@ amqp-publish --url="$url" -e jarvis -r cluster.event.alert.critical -C applicati
     -b '{"id":"shell-1","type":"alert","severity":"critical","source":"monitor","node":"pve1",
          "summary":"pve1 changed from online to offline","timestamp":"2026-11-23T08:00:00Z"}'
 
-# A question: a reply queue of one's own, whose name begins with jarvis.reply. Durable, because
+# A request: a reply queue of one's own, whose name begins with jarvis.reply. Durable, because
 # newer brokers refuse others that are not exclusive; and deleted, whatever comes.
 replies=jarvis.reply.shell.$$
 amqp-declare-queue --url="$url" -d -q "$replies" >/dev/null

@@ -119,8 +119,8 @@ async def _examine(link: Link, mode: TopologyMode, *, in_a_cluster: bool) -> lis
 
 def _version(link: Link) -> Finding:
     assert link.connection.transport is not None
-    told = link.connection.transport.connection.server_properties
-    product, version = str(told.get("product", "broker")), str(told.get("version", "?"))
+    properties = link.connection.transport.connection.server_properties
+    product, version = str(properties.get("product", "broker")), str(properties.get("version", "?"))
     return green("broker", f"connected to {product} {version}")
 
 
@@ -154,7 +154,9 @@ async def _queue(
             await _compare(link, queue)
         await _read(link, queue)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
-        remedy = f"drain it, then rabbitmqctl delete_queue {queue.name}; the recorder makes it anew"
+        remedy = (
+            f"drain it, then rabbitmqctl delete_queue {queue.name}; the recorder declares it again"
+        )
         return [red(name, f"has other arguments: {error}", remedy, _WRONG)], depth
     except aiormq.exceptions.AMQPError as error:
         return [red(name, f"no right: {error}", _GRANT, _WRONG)], depth
@@ -214,7 +216,7 @@ def _consumers(depths: list[QueueDepth]) -> Finding:
     if depths and not without:
         return green("consumers", "a recorder takes from every queue")
     what = ", ".join(without) or "any queue"
-    return yellow("consumers", f"nobody takes from {what}", "jarvis-recorder run")
+    return yellow("consumers", f"no one consumes {what}", "jarvis-recorder run")
 
 
 def _dead_letters(depths: list[QueueDepth]) -> list[Finding]:

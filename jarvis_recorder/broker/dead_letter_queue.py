@@ -61,7 +61,7 @@ class DeadLetterQueue:
         self._has_failed = False
         self.waiting = waiting
 
-    async def letters(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self) -> AsyncIterator[Delivery]:
         """
         Yield each dead letter, the oldest first.
 

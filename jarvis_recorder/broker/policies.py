@@ -52,11 +52,11 @@ async def examine(addresses: Addresses, tls: Tls) -> list[Finding]:
             open_link(addresses, "doctor", tls=tls) as link,
         ):
             assert link.connection.transport is not None
-            told = link.connection.transport.connection.server_properties
+            properties = link.connection.transport.connection.server_properties
     except (TimeoutError, ConfigurationError, BrokerUnavailable):
         return []
     vhost = URL(addresses.url).path.removeprefix("/") or "/"
-    policies = await _policies(vhost) if _is_here(str(told.get("cluster_name", ""))) else None
+    policies = await _policies(vhost) if _is_here(str(properties.get("cluster_name", ""))) else None
     if policies is None:
         text = "cannot be looked at from here: none may have expires, message-ttl or max-length"
         remedy = f"on the broker's machine: rabbitmqctl list_policies -p {vhost}"
@@ -78,7 +78,7 @@ async def _policies(vhost: str) -> list[_Policy] | None:
         return None
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
-            texts = await asyncio.gather(*(_told(program, each, vhost) for each in _LISTS))
+            texts = await asyncio.gather(*(_list(program, each, vhost) for each in _LISTS))
         return [
             _policy(one, is_operators=command == "list_operator_policies")
             for command, text in zip(_LISTS, texts, strict=True)
@@ -88,7 +88,7 @@ async def _policies(vhost: str) -> list[_Policy] | None:
         return None
 
 
-async def _told(program: str, command: str, vhost: str) -> bytes:
+async def _list(program: str, command: str, vhost: str) -> bytes:
     process = await asyncio.create_subprocess_exec(
         program, "--quiet", command, "-p", vhost, "--formatter", "json",
         stdin=asyncio.subprocess.DEVNULL,
@@ -105,13 +105,13 @@ async def _told(program: str, command: str, vhost: str) -> bytes:
             await process.wait()
 
 
-def _policy(told: Mapping[str, Any], *, is_operators: bool) -> _Policy:
-    definition = told["definition"]
+def _policy(listed: Mapping[str, Any], *, is_operators: bool) -> _Policy:
+    definition = listed["definition"]
     return _Policy(
-        told["name"],
-        told["pattern"],
-        told["apply-to"],
-        told["priority"],
+        listed["name"],
+        listed["pattern"],
+        listed["apply-to"],
+        listed["priority"],
         json.loads(definition) if isinstance(definition, str) else definition,
         is_operators,
     )

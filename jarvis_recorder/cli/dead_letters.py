@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Look at what could not be recorded, mend it, replay it or drop it.",
+    help="Look at what could not be recorded, fix it, replay it or drop it.",
     epilog="They wait in the queue jarvis.recorder.dead of the broker that broker.url names, whose "
     "user must be allowed to read it. No recorder need run.",
 )
@@ -84,7 +84,7 @@ def list_(
 def _show_list(
     shown: "Sequence[DeadLetter]", counts: Counter[str], *, everything: bool, as_json: bool
 ) -> None:
-    from jarvis_recorder.cli.output.dead_letters import show_counts, show_letters
+    from jarvis_recorder.cli.output.dead_letters import show_counts, show_dead_letters
     from jarvis_recorder.cli.output.screen import open_screen
 
     if as_json:
@@ -94,7 +94,7 @@ def _show_list(
     if not shown:
         screen.note("There are no dead letters." if everything else "No dead letter fits.")
         return
-    show_letters(screen, shown)
+    show_dead_letters(screen, shown)
     show_counts(screen, counts)
     if len(shown) < sum(counts.values()):
         screen.note(f"the newest {len(shown):,} are listed; --limit lists more")
@@ -110,7 +110,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one dead letter: why, its properties, its headers and its body."""
-    from jarvis_recorder.cli.output.dead_letters import show_letter
+    from jarvis_recorder.cli.output.dead_letters import show_dead_letter
     from jarvis_recorder.cli.output.screen import open_screen
 
     with _letters(config, set_) as letters:
@@ -118,7 +118,7 @@ def show(
     if as_json:
         typer.echo(_exported(found))
     else:
-        show_letter(open_screen(), found, whole=full)
+        show_dead_letter(open_screen(), found, whole=full)
 
 
 @commands.command(
@@ -203,7 +203,9 @@ def drop(
     """Throw dead letters away for good. `dead export` keeps a copy before."""
     if undeliverable:
         if ids or everything or reasons or queue or since or until:
-            raise typer.BadParameter("--undeliverable stands alone: such a letter cannot be read")
+            raise typer.BadParameter(
+                "--undeliverable goes alone: such a dead letter cannot be read"
+            )
         _drop_undeliverable(yes, config, set_, as_json=as_json)
         return
     wanted = _wanted(ids, everything, reasons, queue, since, until)
@@ -332,7 +334,7 @@ def _edited(found: "FoundDeadLetter") -> bytes:
         text = body.decode()
     except UnicodeDecodeError:
         raise RecorderError(
-            "the body is no text: export it, mend it elsewhere, and replay it with --body FILE"
+            "the body is no text: export it, fix it elsewhere, and replay it with --body FILE"
         ) from None
     changed = edited(text, "letter.json")
     if changed == text:
@@ -376,11 +378,11 @@ def _exported(found: "FoundDeadLetter") -> str:
 def _document(letter: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from jarvis_recorder.wire.moments import format_moment
+    from jarvis_recorder.wire.times import format_datetime
 
     document = asdict(letter)
     if letter.received_at is not None:
-        document["received_at"] = format_moment(letter.received_at)
+        document["received_at"] = format_datetime(letter.received_at)
     return document
 
 

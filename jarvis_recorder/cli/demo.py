@@ -46,7 +46,7 @@ def demo(
     ] = None,
     ui: Annotated[
         bool,
-        typer.Option("--ui", help="Go on, with the dashboard on top, until Ctrl-C."),
+        typer.Option("--ui", help="Keep running, with the dashboard on top, until Ctrl-C."),
     ] = False,
     listen: Annotated[
         str | None,
@@ -60,7 +60,7 @@ def demo(
     Starts a private RabbitMQ node and a recorder with an empty database, publishes
     events, snapshots and chat turns, some twice, some broken, and checks what became of
     each. Takes about ten seconds and leaves nothing behind. Exit code 1 if anything is
-    not as it should be. With `--ui` nothing is checked: the story goes on, and the
+    not as it should be. With `--ui` nothing is checked: the story continues, and the
     dashboard shows it.
     """
     from jarvis_recorder.demo.node import private_node

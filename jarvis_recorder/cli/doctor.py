@@ -21,7 +21,7 @@ def register(application: typer.Typer) -> None:
 
 def doctor(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
     """
-    Look at everything that a recorder needs, and say what mends what is not well.
+    Check everything that a recorder needs, and print a fix for each problem.
 
     Nothing is changed, and a recorder may be at work. Exit code 0 where nothing is red; else
     that of the first red finding: 69 where broker or disk cannot be used, 75 where another

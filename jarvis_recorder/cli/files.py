@@ -70,13 +70,13 @@ def template(part: str, name: str) -> str:
 
 def write_new(path: Path, text: str, mode: int) -> None:
     """Replace or create the file in one step, with this mode from the beginning."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, mode)
         file.write(text)
-    beside.replace(path)
+    unfinished.replace(path)
 
 
 def require_untouched(changed: Sequence[Path]) -> None:

@@ -24,7 +24,7 @@ _SHORTEST_PASSWORD: Final = 8
 
 @commands.callback()
 def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides = None) -> None:
-    """Serve the dashboard and REST over HTTP until told to stop (Ctrl-C or SIGTERM)."""
+    """Serve the dashboard and REST over HTTP until stopped (Ctrl-C or SIGTERM)."""
     if context.invoked_subcommand is not None:
         return
     require_extra()

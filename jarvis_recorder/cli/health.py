@@ -90,7 +90,7 @@ def _get(
     listen = loaded(config, overrides).settings.http.listen
     if not listen:
         raise ConfigurationError(
-            "http.listen is empty: the recorder tells nobody how it is; set it to HOST:PORT"
+            "http.listen is empty: the recorder reports its health to no one; set it to HOST:PORT"
         )
     try:
         with closing(HTTPConnection(*reachable_at(listen), timeout=timeout)) as connection:

@@ -13,8 +13,8 @@ from jarvis_recorder.cli.rpc import (
     Listing,
     Timeout,
     ask,
-    asking,
     build_params,
+    load_connection,
     print_json,
     show,
     show_pages,
@@ -51,7 +51,7 @@ def list_(
     nothing = f"No preference begins with {prefix!r}." if prefix else (
         "There are no preferences yet: `jarvis-recorder prefs set KEY VALUE` makes one."
     )  # fmt: skip
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "preferences", show_preferences, nothing), most)
 
 
@@ -78,7 +78,7 @@ def get(
             typer.echo(answer.preference.value)
 
     request = build_params(params.GetPreference, key=key)
-    show(asking(config, set_, timeout, as_json=as_json), request, view)
+    show(load_connection(config, set_, timeout, as_json=as_json), request, view)
 
 
 @commands.command(name="set", epilog=_EXAMPLE.format("set voice.language de --expected-version 3"))
@@ -93,7 +93,7 @@ def set_value(
         typer.Option(
             "--expected-version",
             metavar="N",
-            help="Only where it stands at this version; 0: only where there is none.",
+            help="Only where it is at this version; 0: only where there is none.",
         ),
     ] = None,
     config: ConfigFile = None,
@@ -101,7 +101,7 @@ def set_value(
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
     as_json: Json = False,
 ) -> None:
-    """Set a preference. Exit code 1 if it stands at another version than expected."""
+    """Set a preference. Exit code 1 if it is at another version than expected."""
     from jarvis_recorder.cli.output.sanitize import sanitize
 
     if value == "-":
@@ -109,7 +109,7 @@ def set_value(
     request = build_params(
         params.SetPreference, key=key, value=value, expected_version=expected_version
     )
-    answer = ask(asking(config, set_, timeout), request)
+    answer = ask(load_connection(config, set_, timeout), request)
     if as_json:
         print_json(answer)
     else:
@@ -127,7 +127,9 @@ def delete(
     """Delete a preference; that there is none is no failure."""
     from jarvis_recorder.cli.output.sanitize import sanitize
 
-    answer = ask(asking(config, set_, timeout), build_params(params.DeletePreference, key=key))
+    answer = ask(
+        load_connection(config, set_, timeout), build_params(params.DeletePreference, key=key)
+    )
     if as_json:
         print_json(answer)
     else:

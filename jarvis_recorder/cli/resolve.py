@@ -5,7 +5,13 @@ from typing import Annotated, Final
 import typer
 
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
-from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Timeout, asking, build_params, show
+from jarvis_recorder.cli.rpc import (
+    DEFAULT_TIMEOUT_SECONDS,
+    Timeout,
+    build_params,
+    load_connection,
+    show,
+)
 from jarvis_recorder.wire.rpc import params, results
 
 _SUMMARY: Final = 200
@@ -44,4 +50,4 @@ def resolve(
         screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
 
     request = build_params(params.ResolveEvent, id=number, resolved_by=by)
-    show(asking(config, set_, timeout, as_json=as_json), request, view)
+    show(load_connection(config, set_, timeout, as_json=as_json), request, view)

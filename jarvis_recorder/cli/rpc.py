@@ -73,7 +73,7 @@ class Connection(NamedTuple):
     also: Sequence[str] = ()
 
 
-def asking(
+def load_connection(
     config: Path | None, overrides: list[str] | None, timeout: float, *, as_json: bool = False
 ) -> Connection:
     """Return the connection that the options and the settings describe."""

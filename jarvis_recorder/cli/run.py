@@ -30,7 +30,7 @@ def run(
     ] = False,
 ) -> None:
     """
-    Record until told to stop (Ctrl-C or SIGTERM).
+    Record until stopped (Ctrl-C or SIGTERM).
 
     Connects to RabbitMQ, declares its queues, and has every message committed in the
     database before it is acknowledged.

@@ -7,7 +7,13 @@ from typing import Annotated, NamedTuple
 import typer
 
 from jarvis_recorder.cli.options import ConfigFile, Overrides
-from jarvis_recorder.cli.rpc import DEFAULT_TIMEOUT_SECONDS, Connection, Timeout, asking, connected
+from jarvis_recorder.cli.rpc import (
+    DEFAULT_TIMEOUT_SECONDS,
+    Connection,
+    Timeout,
+    connected,
+    load_connection,
+)
 from jarvis_recorder.runtime import process
 from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.topics import Kind
@@ -50,7 +56,7 @@ def tail(
     """
     Show records as they are published, a line each, until Ctrl-C.
 
-    This listens beside the recorder and takes nothing away from it. After a loss of the
+    This listens alongside the recorder and takes nothing away from it. After a loss of the
     broker it comes back by itself; what was published meanwhile is in `query`.
     """
     wanted = _Wanted(frozenset(kind or Kind), severity, min_severity, node, cluster)
@@ -58,7 +64,7 @@ def tail(
         raise typer.BadParameter(
             "--severity, --min-severity and --node are of events: add --kind event"
         )
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     asyncio.run(_until_stopped(whom, wanted))
 
 

@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from jarvis_recorder.wire.moments import format_moment
-from jarvis_recorder.wire.times import parse_instant, to_datetime
+from jarvis_recorder.wire.times import format_datetime, parse_instant, to_datetime
 
 HOW_TO_WRITE: Final = (
     "TIME is `30m`, `7d` or `2h30m` (that long ago; also `s` and `w`), `now`, a local day or time "
@@ -32,7 +31,7 @@ _LOCAL: Final = re.compile(
 ).fullmatch
 
 
-def parse_moment(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
     """
     Parse a time; local times are of `zone`, or of the machine if it is None.
 
@@ -89,7 +88,7 @@ def require_order(since: datetime | None, until: datetime | None) -> None:
     """
     if since is not None and until is not None and since > until:
         raise typer.BadParameter(
-            f"--since ({format_moment(since)}) is later than --until ({format_moment(until)})"
+            f"--since ({format_datetime(since)}) is later than --until ({format_datetime(until)})"
         )
 
 
@@ -131,9 +130,9 @@ def _is_known(name: str) -> bool:
     return True
 
 
-def _moment(text: str) -> datetime:
+def _time(text: str) -> datetime:
     try:
-        return parse_moment(text, datetime.now(UTC))
+        return parse_time(text, datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error).replace("`", "")) from None
 
@@ -147,17 +146,17 @@ def _seconds(text: str) -> int:
 
 Since = Annotated[
     datetime | None,
-    typer.Option("--since", metavar="TIME", parser=_moment, help="From this time on."),
+    typer.Option("--since", metavar="TIME", parser=_time, help="From this time on."),
 ]
 Until = Annotated[
     datetime | None,
-    typer.Option("--until", metavar="TIME", parser=_moment, help="Before this time."),
+    typer.Option("--until", metavar="TIME", parser=_time, help="Before this time."),
 ]
 At = Annotated[
     datetime | None,
-    typer.Option("--at", metavar="TIME", parser=_moment, help="The one in force at this time."),
+    typer.Option("--at", metavar="TIME", parser=_time, help="The one in force at this time."),
 ]
-Moment = Annotated[datetime, typer.Argument(metavar="TIME", parser=_moment, help="When it was.")]
+Time = Annotated[datetime, typer.Argument(metavar="TIME", parser=_time, help="When it was.")]
 Window = Annotated[
     int | None,
     typer.Option(
@@ -173,7 +172,7 @@ Bucket = Annotated[
         "--bucket",
         metavar="DURATION",
         parser=_seconds,
-        help="How much time one bar stands for: `30s`, `5m`, `1d`. By default about sixty bars.",
+        help="How much time one bar covers: `30s`, `5m`, `1d`. By default about sixty bars.",
     ),
 ]
 TimeZone = Annotated[

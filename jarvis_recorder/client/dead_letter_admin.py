@@ -183,9 +183,9 @@ class DeadLetterAdmin:
     async def _discard_behind(self, count: int) -> int:
         """Remove the dead letter after `count` others; return 1, or 0 if another is there now."""
         async with self._queue() as queue:
-            letters = queue.letters()
+            deliveries = queue.deliveries()
             for _ in range(count):
-                if await anext(letters, None) is None:
+                if await anext(deliveries, None) is None:
                     return 0
             return int(await queue.discard_next())
 
@@ -227,11 +227,11 @@ class DeadLetterAdmin:
     ) -> AsyncIterator[tuple[FoundDeadLetter, bool]]:
         """Yield each dead letter and whether it fits, for the caller to remove or to keep."""
         looked_at = 0
-        async for delivery in queue.letters():
+        async for delivery in queue.deliveries():
             looked_at += 1
             self._progress(looked_at, queue.waiting)
-            letter = read_dead_letter(delivery)
-            yield FoundDeadLetter(letter, delivery), wanted.fits(letter)
+            dead_letter = read_dead_letter(delivery)
+            yield FoundDeadLetter(dead_letter, delivery), wanted.fits(dead_letter)
 
 
 class _Replaying:

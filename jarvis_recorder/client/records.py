@@ -19,7 +19,6 @@ from jarvis_recorder.client.errors import invalid
 from jarvis_recorder.errors import InvalidParameter, MessageTooLarge
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.amqp.properties import encode_message
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.records import (
     BODIES,
     Event,
@@ -31,7 +30,7 @@ from jarvis_recorder.wire.records import (
     Turn,
 )
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.times import format_rfc3339, to_micros
+from jarvis_recorder.wire.times import format_datetime, format_rfc3339, to_micros
 from jarvis_recorder.wire.topics import TOPICS, Kind
 
 Extra = Mapping[str, Any]
@@ -143,7 +142,7 @@ def _record(
         raise InvalidParameter("extra", f"extra: {min(known)} is a field of its own")
     try:
         validated = BODIES[kind].adapter.validate_python(
-            {**body, "id": message_id, "timestamp": None if stamped else format_moment(moment)}
+            {**body, "id": message_id, "timestamp": None if stamped else format_datetime(moment)}
         )
     except ValidationError as error:
         raise invalid(error) from None

@@ -96,7 +96,7 @@ class StoreSettings(_Section):
     url: str = Field("", description="sqlite:///path; by default recorder.db in a state directory")
     on_corruption: Literal["stop", "quarantine"] = Field(
         "stop",
-        description="a damaged file: stop, or move it aside, begin a new one, and go on",
+        description="a damaged file: stop, or move it aside, begin a new one, and continue",
     )
     budget: ByteSize = Field(
         ByteSize(0),

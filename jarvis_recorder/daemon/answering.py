@@ -8,7 +8,7 @@ import structlog
 
 from jarvis_recorder.broker.rpc_session import RpcSession as Connected
 from jarvis_recorder.broker.rpc_session import open_rpc_session
-from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.config.settings import BrokerSettings
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.ports import Clock, Outbox, Tracer
 from jarvis_recorder.rpc.dispatcher import Dispatcher
@@ -29,7 +29,8 @@ class Answering:
     def __init__(
         self,
         *,
-        settings: Settings,
+        broker: BrokerSettings,
+        concurrency: int,
         addresses: Addresses,
         dispatcher: Dispatcher,
         outbox: Outbox,
@@ -38,7 +39,8 @@ class Answering:
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
-        self._settings = settings
+        self._broker = broker
+        self._concurrency = concurrency
         self._addresses = addresses
         self._dispatcher = dispatcher
         self._outbox = outbox
@@ -55,7 +57,7 @@ class Answering:
             BrokerUnavailable: The connection is lost; try again.
             RecorderError: An error that ends the process.
         """
-        broker = self._settings.broker
+        broker = self._broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_rpc_session(
                 self._addresses,
@@ -73,13 +75,13 @@ class Answering:
             self._dispatcher,
             self._tracer,
             clock=self._clock,
-            concurrency=self._settings.rpc.concurrency,
+            concurrency=self._concurrency,
         )
         announcer = OutboxRelay(
             self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
         )
         await connected.requests.start(responder.take)
-        log.info("answering", concurrency=self._settings.rpc.concurrency)
+        log.info("answering", concurrency=self._concurrency)
         self._progress.answering = True
         announcing = asyncio.create_task(announcer.run())
         ends = (connected.link.lost, self._dispatcher.failed, announcing)

@@ -96,7 +96,8 @@ class App:
     async def _run_parts(self, store: Store) -> None:
         """Run both parts concurrently; an error that ends one of them ends the other."""
         recording = Recording(
-            settings=self._settings,
+            broker=self._settings.broker,
+            prefetch=self._settings.ingest.prefetch,
             addresses=self._addresses,
             repository=store.repository,
             progress=self.progress,
@@ -106,7 +107,8 @@ class App:
             stop=self._stop,
         )
         answering = Answering(
-            settings=self._settings,
+            broker=self._settings.broker,
+            concurrency=self._settings.rpc.concurrency,
             addresses=self._addresses,
             dispatcher=self._dispatcher(store.archive),
             outbox=store.outbox,

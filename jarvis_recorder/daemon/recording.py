@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from jarvis_recorder.broker.session import BrokerSession, open_session
-from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.config.settings import BrokerSettings
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     LostAtStart,
@@ -55,7 +55,8 @@ class Recording:
     def __init__(
         self,
         *,
-        settings: Settings,
+        broker: BrokerSettings,
+        prefetch: int,
         addresses: Addresses,
         repository: Repository,
         progress: RecorderStatus,
@@ -64,7 +65,8 @@ class Recording:
         large: asyncio.Lock,
         stop: asyncio.Event,
     ) -> None:
-        self._settings = settings
+        self._broker = broker
+        self._prefetch = prefetch
         self._addresses = addresses
         self._repository = repository
         self._large = large
@@ -94,7 +96,7 @@ class Recording:
     async def _record(self) -> None:
         """Record on one session, from connecting until it is lost or `stop` is set."""
         self.progress.state = State.CONNECTING
-        broker = self._settings.broker
+        broker = self._broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_session(
                 self._addresses,
@@ -164,7 +166,7 @@ class Recording:
             await SlowStart(topic, session.consumer, intake, self._stop).run()
         consumers: list[Consumer] = []
         for topic in () if self._stop.is_set() else TOPICS:
-            prefetch = self._settings.ingest.prefetch
+            prefetch = self._prefetch
             if topic.kind is Kind.SNAPSHOT:
                 prefetch = min(prefetch, _SNAPSHOT_PREFETCH)
             priority = self._priority if topic.kind is Kind.TURN else 0

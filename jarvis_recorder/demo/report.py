@@ -49,7 +49,7 @@ class DemoOutcome(NamedTuple):
     publish_seconds: float
     settle_seconds: float
     duplicates: int
-    letters: Sequence[ShownDeadLetter]
+    dead_letters: Sequence[ShownDeadLetter]
     overview: Overview
     kept: Path | None
     """The database, if it is kept."""
@@ -65,17 +65,20 @@ class DemoOutcome(NamedTuple):
         ]
         if self.duplicates != story.duplicates:
             found.append(f"{self.duplicates} duplicates instead of {story.duplicates}")
-        awaited = {(letter.reason.value, letter.sha256): letter.what for letter in story.letters}
-        arrived = Counter(letter.key for letter in self.letters)
+        awaited = {
+            (dead_letter.reason.value, dead_letter.sha256): dead_letter.what
+            for dead_letter in story.dead_letters
+        }
+        arrived = Counter(dead_letter.key for dead_letter in self.dead_letters)
         found += (
             f"{arrived[key]} dead letters instead of 1: {what}, as {key[0]}"
             for key, what in awaited.items()
             if arrived[key] != 1
         )
         found += (
-            f"a dead letter nobody expected: {letter.reason or 'by the broker'}"
-            for letter in self.letters
-            if letter.key not in awaited
+            f"an unexpected dead letter: {dead_letter.reason or 'by the broker'}"
+            for dead_letter in self.dead_letters
+            if dead_letter.key not in awaited
         )
         found += (
             f"{self.overview.copies.get(identity, 0)} rows instead of 1: identity {identity}"
@@ -95,10 +98,10 @@ class DemoOutcome(NamedTuple):
     def explained(self) -> Iterator[tuple[ShownDeadLetter, str]]:
         """Yield each dead letter with the story's description of it."""
         names = {
-            (one.reason.value, one.sha256): one.what for one in expected(self.messages).letters
+            (one.reason.value, one.sha256): one.what for one in expected(self.messages).dead_letters
         }
-        for letter in self.letters:
-            yield letter, names.get(letter.key, "not of this story")
+        for dead_letter in self.dead_letters:
+            yield dead_letter, names.get(dead_letter.key, "not of this story")
 
 
 _TABLES: Final = {kind: shape.table.name for kind, shape in SHAPES.items()}
@@ -132,8 +135,8 @@ def as_json(outcome: DemoOutcome) -> dict[str, Any]:
             ],
         },
         "dead_letters": [
-            {"what": what, "message_id": letter.message_id, "headers": dict(letter.headers)}
-            for letter, what in outcome.explained()
+            {"what": what, "message_id": dead_letter.message_id, "headers": dict(dead_letter.headers)}
+            for dead_letter, what in outcome.explained()
         ],
         "asked": [asked._asdict() for asked in outcome.asked],
         "events": [_plain(line) for line in overview.events],
@@ -184,13 +187,15 @@ def _parts(outcome: DemoOutcome) -> Iterator[Any]:
     yield _snapshots_table(overview)
     yield _heading(f"Recognised: {outcome.duplicates} records sent twice, stored once", "yellow")
     yield _repeats_table(outcome)
-    yield _heading(f"Dead-lettered: {len(outcome.letters)} messages that cannot be recorded", "red")
+    yield _heading(
+        f"Dead-lettered: {len(outcome.dead_letters)} messages that cannot be recorded", "red"
+    )
     yield _letters_table(outcome)
     yield _paragraph(
         "Read from jarvis.recorder.dead: each as it was published, the reason in its headers."
     )
     if outcome.asked:
-        yield _heading(f"Asked: {len(outcome.asked)} questions, over a reply queue", "blue")
+        yield _heading(f"Asked: {len(outcome.asked)} requests, over a reply queue", "blue")
         yield _asked_table(outcome)
     yield from _ending(outcome)
 
@@ -299,11 +304,11 @@ def _letters_table(outcome: DemoOutcome) -> Table:
     table.add_column("reason", style="red", no_wrap=True)
     table.add_column("queue", style="cyan", no_wrap=True)
     table.add_column("what, and what its error says")
-    for letter, what in outcome.explained():
-        error = letter.headers.get("x-recorder-error", "")
-        queue = letter.headers.get("x-recorder-queue", "-").removeprefix(_QUEUE_PREFIX)
+    for dead_letter, what in outcome.explained():
+        error = dead_letter.headers.get("x-recorder-error", "")
+        queue = dead_letter.headers.get("x-recorder-queue", "-").removeprefix(_QUEUE_PREFIX)
         table.add_row(
-            letter.reason or "-", queue, Text.assemble((what, "bold"), "\n", (error, "dim"))
+            dead_letter.reason or "-", queue, Text.assemble((what, "bold"), "\n", (error, "dim"))
         )
     return table
 

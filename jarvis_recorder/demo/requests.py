@@ -39,7 +39,7 @@ async def ask_around(url: str) -> list[Asked]:
         down = await client.events.list(text="NODE_DOWN", limit=1)
         moment = down.events[0].timestamp
         newest = (await client.events.list(limit=1)).events[0].timestamp
-        questions: tuple[Params[Any], ...] = (
+        requests: tuple[Params[Any], ...] = (
             ListEvents(type="alert", severity="critical", resolved=False, limit=5),
             TimelineAround(timestamp=moment, window_seconds=300),
             SearchTurns(query="node pve", limit=5),
@@ -47,7 +47,7 @@ async def ask_around(url: str) -> list[Asked]:
             SetPreference(key="assistant.tone", value="calm"),
             ReadStats(),
         )
-        return [await _asked(client, request) for request in questions]
+        return [await _asked(client, request) for request in requests]
 
 
 async def _asked(client: RecorderClient, request: Params[Any]) -> Asked:

@@ -63,7 +63,7 @@ async def perform(
             began = time.monotonic()
             await publish(session.publisher, messages)
             published = time.monotonic()
-            letters = await _settled(session, app, recording, expected(messages))
+            dead_letters = await _settled(session, app, recording, expected(messages))
             settled = time.monotonic()
             asked = await ask_around(broker.url.get_secret_value())
     finally:
@@ -75,7 +75,7 @@ async def perform(
         publish_seconds=published - began,
         settle_seconds=settled - published,
         duplicates=app.progress.duplicates,
-        letters=letters,
+        dead_letters=dead_letters,
         overview=overview(database, identities, SHOWN),
         kept=database if keep else None,
         asked=asked,
@@ -98,21 +98,21 @@ async def _settled(
     session: BrokerSession, app: App, recording: asyncio.Task[None], story: Expected
 ) -> list[ShownDeadLetter]:
     """Return the dead letters once all is recorded or dead-lettered, or after a timeout."""
-    letters: list[Delivery] = []
+    dead_letters: list[Delivery] = []
     consumer = await session.consumer(DEAD_QUEUE, _MAX_LETTERS)
-    await consumer.start(letters.append)
+    await consumer.start(dead_letters.append)
     records = sum(story.rows.values()) + story.duplicates
 
     def is_settled() -> bool:
         recorded = app.progress.stored + app.progress.duplicates
-        return recorded >= records and len(letters) >= len(story.letters)
+        return recorded >= records and len(dead_letters) >= len(story.dead_letters)
 
     await _until(is_settled, recording)
     await consumer.cancel()
-    if letters:
-        await consumer.ack(letters[-1].tag, multiple=True)
+    if dead_letters:
+        await consumer.ack(dead_letters[-1].tag, multiple=True)
     await consumer.close()
-    return [_read(letter) for letter in letters]
+    return [_read(dead_letter) for dead_letter in dead_letters]
 
 
 async def _until(condition: Callable[[], bool], recording: asyncio.Task[None]) -> None:
@@ -125,6 +125,6 @@ async def _until(condition: Callable[[], bool], recording: asyncio.Task[None]) -
             raise RecorderError("the demo was stopped before everything was recorded")
 
 
-def _read(letter: Delivery) -> ShownDeadLetter:
-    known = properties.decode(letter.header)
+def _read(dead_letter: Delivery) -> ShownDeadLetter:
+    known = properties.decode(dead_letter.header)
     return ShownDeadLetter(known.headers, known.message_id)

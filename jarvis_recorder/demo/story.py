@@ -60,7 +60,7 @@ class StoryMessage(NamedTuple):
     body: bytes
     what: str = ""
     identities: tuple[str, ...] = ()
-    letters: tuple[ExpectedDeadLetter, ...] = ()
+    dead_letters: tuple[ExpectedDeadLetter, ...] = ()
     sent_before: bool = False
 
 
@@ -69,20 +69,20 @@ class Expected(NamedTuple):
 
     rows: Mapping[Kind, int]
     duplicates: int
-    letters: Sequence[ExpectedDeadLetter]
+    dead_letters: Sequence[ExpectedDeadLetter]
 
 
 def expected(messages: Iterable[StoryMessage]) -> Expected:
     rows: Counter[Kind] = Counter()
     duplicates = 0
-    letters: list[ExpectedDeadLetter] = []
+    dead_letters: list[ExpectedDeadLetter] = []
     for message in messages:
         if message.sent_before:
             duplicates += len(message.identities)
         else:
             rows[message.kind] += len(message.identities)
-        letters += message.letters
-    return Expected(rows, duplicates, letters)
+        dead_letters += message.dead_letters
+    return Expected(rows, duplicates, dead_letters)
 
 
 def tell(began: int, draw: Random, pace: int = 1) -> list[StoryMessage]:
@@ -247,7 +247,7 @@ class _Story:
             yield self._message(
                 moment, key, body, (),
                 message_id=self._identity(moment), content_encoding=encoding,
-                letters=(_letter(what, reason, body),),
+                dead_letters=(_dead_letter(what, reason, body),),
             )  # fmt: skip
         yield from self._collision(27 * MINUTE)
         at = 28 * MINUTE + 10 * SECOND
@@ -270,7 +270,7 @@ class _Story:
         yield self._message(at, key, _json(first), (identity,), message_id=identity)
         yield self._message(
             at + SECOND, key, _json(second), (), message_id=identity,
-            letters=(_letter("another body, same identity", Reason.ID_COLLISION, _json(second)),),
+            dead_letters=(_dead_letter("another body, same identity", Reason.ID_COLLISION, _json(second)),),
         )  # fmt: skip
 
     def _conversation(
@@ -345,13 +345,15 @@ class _Story:
         """Return a batch; its element `broken` is expected as a dead letter of its own."""
         identity = self._identity(at)
         identities = tuple(f"{identity}/{index}" for index in range(len(batch)) if index != broken)
-        letters: tuple[ExpectedDeadLetter, ...] = ()
+        dead_letters: tuple[ExpectedDeadLetter, ...] = ()
         if broken is not None:
-            letters = (
-                _letter("one element of a batch of five", Reason.INVALID, _json(batch[broken])),
+            dead_letters = (
+                _dead_letter(
+                    "one element of a batch of five", Reason.INVALID, _json(batch[broken])
+                ),
             )
         return self._message(
-            at, key, _json(batch), identities, what, letters=letters, message_id=identity
+            at, key, _json(batch), identities, what, dead_letters=dead_letters, message_id=identity
         )
 
     def _message(
@@ -362,11 +364,11 @@ class _Story:
         identities: tuple[str, ...],
         what: str = "",
         *,
-        letters: tuple[ExpectedDeadLetter, ...] = (),
+        dead_letters: tuple[ExpectedDeadLetter, ...] = (),
         **properties: Any,
     ) -> StoryMessage:
         return StoryMessage(
-            at, _kind(key), key, encode(**properties), body, what, identities, letters
+            at, _kind(key), key, encode(**properties), body, what, identities, dead_letters
         )
 
     def _body(self, at: int, **fields: Any) -> dict[str, Any]:
@@ -416,7 +418,7 @@ def _kind(routing_key: str) -> Kind:
     return Kind.SNAPSHOT if routing_key.startswith("cluster.snapshot") else Kind.EVENT
 
 
-def _letter(what: str, reason: Reason, body: bytes) -> ExpectedDeadLetter:
+def _dead_letter(what: str, reason: Reason, body: bytes) -> ExpectedDeadLetter:
     return ExpectedDeadLetter(what, reason, sha256(body).hexdigest())
 
 

@@ -49,7 +49,9 @@ _LEVEL: Final = 5
 _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put it"
 
 
-def create(client: RecorderClient, letters: DeadLetterAdmin, settings: GatewaySettings) -> FastAPI:
+def create(
+    client: RecorderClient, dead_letter_admin: DeadLetterAdmin, settings: GatewaySettings
+) -> FastAPI:
     """
     Return the gateway's application for a connected client.
 
@@ -65,7 +67,7 @@ def create(client: RecorderClient, letters: DeadLetterAdmin, settings: GatewaySe
         redoc_url=None,
     )
     application.state.client = client
-    application.state.dead_letters = letters
+    application.state.dead_letters = dead_letter_admin
     application.state.live = Live(client)
     application.state.tokens = _tokens(settings)
     application.state.logins = Logins(_passwords(settings))

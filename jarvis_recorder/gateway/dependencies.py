@@ -90,7 +90,7 @@ def with_plus(text: Any) -> Any:
     return f"{split[1]}+{split[2]}"
 
 
-def _moment(text: Any) -> Any:
+def _time(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     # The original accepts a day; it is a day of UTC, as all its times are.
@@ -99,7 +99,7 @@ def _moment(text: Any) -> Any:
 
 When = Annotated[
     datetime,
-    BeforeValidator(_moment),
+    BeforeValidator(_time),
     Query(
         description="RFC 3339 with an offset, a day of UTC, or seconds since 1970 "
         "(ms, µs and ns by magnitude)"
@@ -137,7 +137,9 @@ async def _operator(caller: Reading) -> Caller:
 Operating = Annotated[Caller, Depends(_operator)]
 
 
-async def _asking(request: Request, client: Annotated[RecorderClient, Depends(_client)]) -> Ask:
+async def _ask_function(
+    request: Request, client: Annotated[RecorderClient, Depends(_client)]
+) -> Ask:
     """Return a function that calls the recorder, with the caller's `Prefer: wait` (RFC 7240)."""
     wait = _WAIT(request.headers.get("prefer", ""))
     seconds = min(max(float(wait[1]), 0.1), LONGEST_WAIT) if wait else None
@@ -149,4 +151,4 @@ async def _asking(request: Request, client: Annotated[RecorderClient, Depends(_c
 
 
 Client = Annotated[RecorderClient, Depends(_client)]
-Asking = Annotated[Ask, Depends(_asking)]
+AskFunction = Annotated[Ask, Depends(_ask_function)]

@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.wire import strict_json
-from jarvis_recorder.wire.moments import Moment
 from jarvis_recorder.wire.rpc import results
+from jarvis_recorder.wire.rpc.times import Time
 
 
 class Shape(BaseModel):
@@ -69,7 +69,7 @@ class Event(Shape):
     """An event as the original system shows it."""
 
     id: int
-    timestamp: Moment
+    timestamp: Time
     type: str
     severity: str
     source: str
@@ -77,7 +77,7 @@ class Event(Shape):
     summary: str
     details: JsonText
     resolved: bool
-    resolved_at: Moment | None
+    resolved_at: Time | None
     resolved_by: str | None
     omitted: Omitted
     cluster: str | None
@@ -86,7 +86,7 @@ class Event(Shape):
 class Turn(Shape):
     id: int
     session_id: str
-    timestamp: Moment
+    timestamp: Time
     role: str
     content: str
     model: str | None
@@ -101,7 +101,7 @@ class Turn(Shape):
 class Snapshot(Shape):
     id: int
     cluster: str
-    timestamp: Moment
+    timestamp: Time
     size_bytes: int
     snapshot: dict[str, Any]
     omitted: Omitted
@@ -159,7 +159,7 @@ class DeadLetter(Shape):
     queue: str
     exchange: str
     routing_key: str
-    received_at: Moment | None
+    received_at: Time | None
     message_id: str | None
     size_bytes: int
     replays: int

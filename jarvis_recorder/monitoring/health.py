@@ -74,11 +74,11 @@ def _consumers(progress: RecorderStatus) -> HealthCheck:
 
 def _answering(progress: RecorderStatus) -> HealthCheck:
     if progress.answering:
-        return HealthCheck("answering", True, "questions are answered")
+        return HealthCheck("answering", True, "requests are answered")
     return HealthCheck(
         "answering",
         False,
-        "no questions are answered",
+        "no requests are answered",
         "see that the queue of requests exists and may be read; it is tried again by itself",
     )
 
@@ -121,7 +121,7 @@ def _storage(progress: RecorderStatus, storage: Storage) -> HealthCheck:
         "storage",
         False,
         refusal,
-        "end what holds the database, or mend its disk; nothing is lost while the broker has room",
+        "end what holds the database, or fix its disk; nothing is lost while the broker has room",
     )
 
 
@@ -145,6 +145,6 @@ def _damage(storage: Storage) -> HealthCheck:
     return HealthCheck(
         "damage",
         False,
-        f"the database was damaged, and recording goes on in a new one; {storage.quarantined}",
+        f"the database was damaged, and recording continues in a new one; {storage.quarantined}",
         "see what can be saved of it, then `jarvis-recorder db acknowledge`",
     )

@@ -343,7 +343,7 @@ def _fault(error: Exception, method: Method | None) -> Fault:
         case NotFound():
             return Fault(Code.NOT_FOUND, str(error))
         case Conflict():
-            return Fault(Code.CONFLICT, str(error), hint="read it again and decide anew")
+            return Fault(Code.CONFLICT, str(error), hint="read it and decide again")
         case InvalidParameter():
             return Fault(Code.INVALID_PARAMS, str(error), path=error.path)
         case DeadlineExceeded():
@@ -356,7 +356,7 @@ def _fault(error: Exception, method: Method | None) -> Fault:
             return Fault(
                 Code.OUTCOME_UNKNOWN,
                 "the time was over while the change was being made: whether it is made is unknown",
-                hint="read before asking again, or allow more in the property expiration",
+                hint="read before you send it again, or allow more in the property expiration",
             )
         case MoreRoomNeeded():
             return Fault(

@@ -51,7 +51,7 @@ def document() -> Part:
         **{_channel_name(topic): _recorded(topic, schemas) for topic in TOPICS},
         "deadLetters": _dead_letters(),
         **{_notice_name(announced): _announced(announced, schemas) for announced in NOTICES},
-        "questions": _questions(),
+        "questions": _requests(),
         "replies": _replies(),
     }
     return {
@@ -61,7 +61,7 @@ def document() -> Part:
             "title": "jarvis_recorder",
             "version": __version__,
             "description": "Records what a cluster says on RabbitMQ: every message, once. And "
-            "answers questions about it.",
+            "answers requests about it.",
             "license": {"name": "MIT"},
         },
         "defaultContentType": JSON,
@@ -223,10 +223,10 @@ def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
 _CORRELATION: Final = {"location": "$message.header#/correlation_id"}
 
 
-def _questions() -> Part:
+def _requests() -> Part:
     return {
         "address": RPC_KEY,
-        "title": "Questions",
+        "title": "Requests",
         "description": openrpc.DESCRIPTION,
         "messages": {
             "request": _rpc_message("Request", "RequestProperties"),

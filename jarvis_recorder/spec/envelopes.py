@@ -123,7 +123,7 @@ _RESPONSE_PROPERTIES: Final = {
     "description": "AMQP properties.",
     "properties": {
         "correlation_id": _SHORT | {"description": "the request's"},
-        "expiration": {"type": "string", "description": "when nobody waits for it any more"},
+        "expiration": {"type": "string", "description": "when no one waits for it any more"},
     },
 }
 

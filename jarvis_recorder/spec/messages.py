@@ -35,7 +35,7 @@ _HEADERS: Final = {
     "x-recorder-version": "the version of the recorder that refused it",
     "x-recorder-sha256": "of the body, in hexadecimal",
     "x-recorder-user-id": "the property user_id, which only that user may publish again",
-    "x-recorder-expiration": "the property expiration, by which the letter would vanish",
+    "x-recorder-expiration": "the property expiration, by which the dead letter would vanish",
     "x-recorder-replays": "how often it was replayed before",
 }
 _MAY_BE_ABSENT: Final = frozenset(

@@ -21,9 +21,9 @@ from jarvis_recorder.wire.rpc.results import Document
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
 
 DESCRIPTION: Final = f"""\
-Questions about what is recorded, and preferences: JSON-RPC 2.0 over RabbitMQ.
+Requests about what is recorded, and preferences: JSON-RPC 2.0 over RabbitMQ.
 
-**Asking.** Publish a request, or a batch of at most {jsonrpc.MAX_BATCH}, to exchange \
+**Requests.** Publish a request, or a batch of at most {jsonrpc.MAX_BATCH}, to exchange \
 `{RPC_EXCHANGE}` under routing key `{RPC_KEY}`, with `reply_to` and `correlation_id`. Parameters \
 go by name or by position. `reply_to` is a direct reply-to (`amq.rabbitmq.reply-to`), a queue \
 named by the server, or one named `jarvis.reply.*`; a request with any other is dropped.
@@ -33,13 +33,13 @@ for each request, none for notifications. It is at most {jsonrpc.MAX_REPLY_BYTES
 for less where that is not enough, and for the rest by `cursor`.
 
 **The deadline** is the property `expiration` in milliseconds, 5000 without it, 60000 at most. \
-The answer or an error arrives before it. After `DEADLINE_EXCEEDED` nothing is changed.
+The reply or an error arrives before it. After `DEADLINE_EXCEEDED` nothing is changed.
 
 **Once.** A request is carried out again where the recorder or its connection broke before the \
 reply was out. `events.record` with a `message_id` and `preferences.set` with an \
 `expected_version` change something once even then.
 
-**Permissions.** Who asks is the property `user_id`, which the broker checks. An administrator \
+**Permissions.** The caller is the property `user_id`, which the broker checks. An administrator \
 may allow each user some methods only; others answer `FORBIDDEN`.
 
 **Errors** carry in `data` the `path` of the field they lie in and a `hint` what to do next, \

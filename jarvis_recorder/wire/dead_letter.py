@@ -80,7 +80,7 @@ def read_dead_letter(delivery: Delivery) -> DeadLetter:
         delivery.routing_key.decode("utf-8", "replace"),
         texts.get("x-recorder-exchange", texts.get("x-first-death-exchange", "")),
         _first_key(delivery, texts),
-        _moment(texts.get("x-recorder-received-at")),
+        _time(texts.get("x-recorder-received-at")),
         others.get("message_id"),
         len(delivery.body),
         int(replays) if replays.isdecimal() and len(replays) < 10 else 0,
@@ -161,7 +161,7 @@ def _first_key(delivery: Delivery, headers: dict[str, str]) -> str:
         return ""
 
 
-def _moment(text: str | None) -> datetime | None:
+def _time(text: str | None) -> datetime | None:
     try:
         return None if text is None else to_datetime(parse_rfc3339(text))
     except ValueError:

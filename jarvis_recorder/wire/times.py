@@ -156,9 +156,9 @@ def _wrong_part(text: str) -> str:
     return "offset"
 
 
-def to_micros(moment: datetime) -> int:
+def to_micros(time: datetime) -> int:
     """Return an aware datetime as microseconds since the epoch, exactly."""
-    since = moment - EPOCH
+    since = time - EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
@@ -169,4 +169,9 @@ def to_datetime(micros: int) -> datetime:
 
 def format_rfc3339(micros: int) -> str:
     """Return the instant as RFC 3339 in UTC with microseconds."""
-    return to_datetime(micros).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return format_datetime(to_datetime(micros))
+
+
+def format_datetime(time: datetime) -> str:
+    """Return an aware datetime as RFC 3339 in UTC with microseconds."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

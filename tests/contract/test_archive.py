@@ -33,7 +33,6 @@ from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     DeletePreference,
@@ -57,6 +56,7 @@ from jarvis_recorder.wire.rpc.params import (
     UnresolvedEvents,
 )
 from jarvis_recorder.wire.rpc.results import OneEvent, OnePreference
+from jarvis_recorder.wire.times import format_datetime
 from jarvis_recorder.wire.topics import TOPICS, Topic
 from tests.support.amqp_bytes import delivery
 from tests.support.archive import ask
@@ -99,7 +99,7 @@ def event(seconds: float = 0, **changes: Any) -> dict[str, Any]:
         "severity": "info",
         "source": "monitor",
         "summary": "all is well",
-        "timestamp": format_moment(at(seconds)),
+        "timestamp": format_datetime(at(seconds)),
     } | changes
 
 
@@ -108,7 +108,7 @@ def turn(seconds: float = 0, **changes: Any) -> dict[str, Any]:
         "session_id": "s",
         "role": "user",
         "content": "hello",
-        "timestamp": format_moment(at(seconds)),
+        "timestamp": format_datetime(at(seconds)),
     } | changes
 
 
@@ -226,7 +226,7 @@ async def test_a_cursor_that_somebody_made_up_is_refused(store, position):
         await ask(store, ListEvents(cursor=made_up.rstrip("=")))
 
 
-async def test_a_cursor_belongs_to_its_question(store):
+async def test_a_cursor_belongs_to_its_request(store):
     await put(store, *(event(number) for number in range(4)))
     cursor = (await ask(store, ListEvents(limit=2))).next_cursor
 
@@ -421,11 +421,11 @@ async def test_an_erased_conversation_leaves_no_trace_in_the_files(store, path):
     assert (await ask(store, DeleteConversation(session_id="s"))).deleted == 0
 
 
-async def test_the_snapshot_in_force_is_the_newest_before_the_moment(store):
+async def test_the_snapshot_in_force_is_the_newest_before_the_time(store):
     await put(
         store,
-        {"snapshot": {"n": 1}, "cluster": "home", "timestamp": format_moment(at(0))},
-        {"snapshot": {"n": 2}, "cluster": "home", "timestamp": format_moment(at(60))},
+        {"snapshot": {"n": 1}, "cluster": "home", "timestamp": format_datetime(at(0))},
+        {"snapshot": {"n": 2}, "cluster": "home", "timestamp": format_datetime(at(60))},
         topic=SNAPSHOTS,
     )
 
@@ -439,8 +439,10 @@ async def test_the_snapshot_in_force_is_the_newest_before_the_moment(store):
             await ask(store, missing)
 
 
-async def test_a_timeline_shows_what_was_around_a_moment_in_order(store):
-    await put(store, {"snapshot": {"n": 1}, "timestamp": format_moment(at(-500))}, topic=SNAPSHOTS)
+async def test_a_timeline_shows_what_was_around_a_time_in_order(store):
+    await put(
+        store, {"snapshot": {"n": 1}, "timestamp": format_datetime(at(-500))}, topic=SNAPSHOTS
+    )
     await put(store, *(event(n, node=f"pve{n % 2}") for n in range(-40, 41, 10)))
     await put(store, turn(5), topic=TURNS)
 
@@ -463,7 +465,7 @@ async def test_preferences_count_their_versions(store):
 
     found = (await ask(store, GetPreference(key="theme"))).preference
     assert (found.value, found.version, found.updated_by) == ("light", 2, "ada")
-    with pytest.raises(Conflict, match="stands at version 2"):
+    with pytest.raises(Conflict, match="is at version 2"):
         await ask(store, SetPreference(key="theme", value="x", expected_version=1))
     with pytest.raises(Conflict, match="version 2"):
         await ask(store, SetPreference(key="theme", value="x", expected_version=0))
@@ -571,7 +573,7 @@ async def test_who_stops_waiting_stops_the_statement(store):
     ],
     ids=lambda question: type(question).__name__,
 )
-async def test_questions_that_scan_keep_no_other_waiting(store, scan):
+async def test_requests_that_scan_keep_no_other_waiting(store, scan):
     archive = store.archive
     free, begun = threading.Event(), asyncio.Semaphore(0)
     loop = asyncio.get_running_loop()
@@ -642,7 +644,7 @@ async def test_a_change_whose_turn_comes_too_late_is_not_made(store, path):
         assert connection.execute("SELECT key FROM preferences").fetchall() == [("other",)]
 
 
-async def test_a_change_whose_asker_has_left_before_its_turn_is_not_made(store, path):
+async def test_a_change_whose_caller_has_left_before_its_turn_is_not_made(store, path):
     async with writing(store):
         asking = asyncio.create_task(ask(store, SetPreference(key="k", value="1"), 30))
         await asyncio.sleep(0)
@@ -686,7 +688,7 @@ async def test_changes_that_wait_share_a_transaction_and_one_refused_costs_itsel
     ] * 3
 
 
-async def test_a_group_that_cannot_be_committed_is_nobodys(store, path):
+async def test_a_group_that_cannot_be_committed_is_no_ones(store, path):
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         asking = [ask(store, SetPreference(key=key, value="1"), 30) for key in "abc"]
@@ -697,7 +699,7 @@ async def test_a_group_that_cannot_be_committed_is_nobodys(store, path):
     assert (await ask(store, SetPreference(key="a", value="1"))).preference.version == 1
 
 
-async def test_questions_are_answered_while_somebody_writes(store):
+async def test_requests_are_answered_while_somebody_writes(store):
     async with writing(store, "INSERT INTO outbox VALUES (1, 'a', 'b', 'c', 0)"):
         assert (await ask(store, ListEvents(), 1.0)).events == []
         assert await store.outbox.waiting(1) == []

@@ -35,7 +35,6 @@ from jarvis_recorder.storage.sqlite.admin import checks
 from jarvis_recorder.storage.sqlite.commands import CHANGES, set_preference
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
     GetEvent,
@@ -58,7 +57,7 @@ from jarvis_recorder.wire.rpc.params import (
     UnresolvedEvents,
 )
 from jarvis_recorder.wire.rpc.results import BEGINNING_CHARACTERS, LARGE_FIELD_BYTES, EventPage
-from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime
+from jarvis_recorder.wire.times import EARLIEST, LATEST, format_datetime, to_datetime
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
 from tests.support.archive import ask
@@ -177,7 +176,7 @@ async def test_a_field_of_just_that_size_is_not_left_out(store, path):
 
 async def test_one_record_is_answered_whole_where_it_has_room(store, path):
     insert(path, "events", [event(1, details=EMPTY_LISTS)])
-    body = {"snapshot": {"a": "x" * (2 * MEBIBYTE)}, "timestamp": format_moment(MOMENT)}
+    body = {"snapshot": {"a": "x" * (2 * MEBIBYTE)}, "timestamp": format_datetime(MOMENT)}
     await put_snapshot(store, body)
 
     for question in (GetEvent(id=1), LatestSnapshot(), SnapshotAt(timestamp=MOMENT)):
@@ -267,7 +266,7 @@ def worst(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-async def test_no_question_takes_much_memory_or_more_than_its_room(worst, name):
+async def test_no_request_takes_much_memory_or_more_than_its_room(worst, name):
     async with open_store(worst, lambda: NOW) as store:
         tracemalloc.start()
         try:
@@ -333,7 +332,9 @@ async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(store):
     assert await store.archive._readers.run(niceness, until) == min(niceness() + 10, 19)
 
 
-async def test_a_change_that_is_being_made_at_its_deadline_is_told_as_unknown(store, monkeypatch):
+async def test_a_change_that_is_being_made_at_its_deadline_is_reported_as_unknown(
+    store, monkeypatch
+):
     """It is finished all the same, but its caller does not wait for the disk."""
     free = threading.Event()
 
@@ -466,7 +467,7 @@ async def test_the_first_and_the_last_year_are_years_like_others(store, path):
     assert whole.buckets[0].start == FIRST
 
 
-async def test_an_event_that_lies_far_ahead_is_told_in_years(store, path):
+async def test_an_event_that_lies_far_ahead_is_reported_in_years(store, path):
     insert(path, "events", [event(1, timestamp=LATEST - 999_999)])
 
     assert re.search(r"lies 7,9\d\d years in the future", checks._clock(path).detail)

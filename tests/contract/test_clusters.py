@@ -13,7 +13,6 @@ from jarvis_recorder.storage.sqlite.lock import create_file
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
     LatestSnapshot,
@@ -24,6 +23,7 @@ from jarvis_recorder.wire.rpc.params import (
     TimelineAround,
     UnresolvedEvents,
 )
+from jarvis_recorder.wire.times import format_datetime
 from tests.contract.test_archive import NOW, SNAPSHOTS, at, clock, event, put
 from tests.support.amqp_bytes import delivery
 from tests.support.archive import ask
@@ -38,7 +38,7 @@ async def store(tmp_path):
 
 
 def snapshot(cluster, seconds=0, **state):
-    body = {"snapshot": state, "timestamp": format_moment(at(seconds))}
+    body = {"snapshot": state, "timestamp": format_datetime(at(seconds))}
     return body if cluster is None else body | {"cluster": cluster}
 
 
@@ -77,9 +77,7 @@ async def test_two_clusters_never_mix(store, cluster):
 
 
 @pytest.mark.parametrize("question", ASKED_WITHOUT, ids=lambda one: type(one).__name__)
-async def test_a_question_that_names_none_of_several_clusters_hears_which_there_are(
-    store, question
-):
+async def test_a_request_that_names_none_of_several_clusters_hears_which_there_are(store, question):
     await put_two(store)
 
     with pytest.raises(InvalidParameter, match="'home', 'lab'") as refused:

@@ -9,8 +9,8 @@ import pytest
 
 from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.storage.sqlite.store import open_store
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import EventHistogram, ReportUsage
+from jarvis_recorder.wire.times import format_datetime
 from tests.contract.test_archive import TURNS, clock, event, put, turn
 from tests.support.archive import ask
 
@@ -50,7 +50,7 @@ def day_of(moment, zone):
 async def test_each_turn_counts_for_its_local_day(store, zone, change):
     moments = around(change)
     for number, moment in enumerate(moments):
-        body = turn(timestamp=format_moment(moment), content=str(number), tokens_used=1)
+        body = turn(timestamp=format_datetime(moment), content=str(number), tokens_used=1)
         await put(store, body, topic=TURNS)
 
     for since, until in (
@@ -66,7 +66,7 @@ async def test_each_turn_counts_for_its_local_day(store, zone, change):
 @pytest.mark.parametrize(("zone", "change"), CHANGES)
 async def test_a_bucket_of_a_day_is_a_local_day(store, zone, change):
     moments = around(change)
-    await put(store, *(event(timestamp=format_moment(moment)) for moment in moments))
+    await put(store, *(event(timestamp=format_datetime(moment)) for moment in moments))
 
     found = await ask(
         store,
@@ -104,7 +104,7 @@ async def test_a_day_has_as_many_hours_as_its_clocks_say(store):
 @pytest.mark.parametrize("zone", ["+02:00", "+0200", "+2", "Europe/Berlin"])
 async def test_an_offset_or_a_name_is_a_zone(store, zone):
     late = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
-    await put(store, turn(timestamp=format_moment(late)), topic=TURNS)
+    await put(store, turn(timestamp=format_datetime(late)), topic=TURNS)
 
     async def days(time_zone):
         question = ReportUsage(since=late - timedelta(days=1), by="day", time_zone=time_zone)

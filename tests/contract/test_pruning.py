@@ -144,7 +144,7 @@ async def test_the_file_shrinks(store, path):
     assert path.stat().st_size < before / 10
 
 
-async def test_recording_goes_on_between_two_steps(store):
+async def test_recording_continues_between_two_steps(store):
     await store.repository.append([event(n, 10 * DAY) for n in range(5_000)], NOW)
     pruned = asyncio.create_task(
         pruner.prune(store.writer, RetentionPolicy(events={"info": 1}), NOW)
@@ -179,7 +179,7 @@ async def test_a_budget_lets_go_of_what_is_least_missed_first(store, path):
     await store.repository.append([event(99_999, 0)], NOW)
 
 
-async def test_where_nothing_may_go_intake_stops_and_goes_on_when_there_is_room(store, path):
+async def test_where_nothing_may_go_intake_stops_and_continues_when_there_is_room(store, path):
     await store.repository.append(
         [event(n, 9 * DAY, "critical", "alert", "a" * 1_000) for n in range(2_000)], NOW
     )

@@ -16,7 +16,6 @@ from jarvis_recorder.storage.sqlite import pruner, search_turns
 from jarvis_recorder.storage.sqlite.admin.verify import verify
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     EventHistogram,
@@ -24,6 +23,7 @@ from jarvis_recorder.wire.rpc.params import (
     SearchTurns,
     TimelineAround,
 )
+from jarvis_recorder.wire.times import format_datetime
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
 from tests.support.archive import ask
@@ -102,7 +102,7 @@ async def happen(store: SqliteStore, *summaries: str, node: str = "pve1") -> Non
 async def _put(store: SqliteStore, topic: Any, *bodies: dict[str, Any]) -> None:
     records = []
     for body in bodies:
-        dated = body | {"timestamp": format_moment(START)}
+        dated = body | {"timestamp": format_datetime(START)}
         records += decode(delivery(json.dumps(dated).encode()), topic, NOW).records
     await store.repository.append(records, NOW)
 
@@ -149,7 +149,7 @@ def test_a_word_is_found_in_each_language_and_shown_as_it_was_said(corpus, langu
 
 
 @pytest.mark.parametrize("query", NOT_THERE)
-def test_what_nobody_said_is_not_found(corpus, query):
+def test_what_no_one_said_is_not_found(corpus, query):
     assert corpus(query) == []
 
 

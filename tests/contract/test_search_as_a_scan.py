@@ -16,8 +16,8 @@ from jarvis_recorder.storage.sqlite import search, search_turns
 from jarvis_recorder.storage.sqlite.search import Phrase, as_prefix, phrases_of, snippet
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc.params import SearchTurns
+from jarvis_recorder.wire.times import format_datetime
 from jarvis_recorder.wire.topics import TOPICS
 from tests.contract.test_search import NOW, START
 from tests.support.amqp_bytes import delivery
@@ -91,7 +91,7 @@ async def _record(store: SqliteStore) -> None:
             "session_id": turn.session_id,
             "role": "user",
             "content": turn.content,
-            "timestamp": format_moment(START),
+            "timestamp": format_datetime(START),
         }
         records += decode(delivery(json.dumps(body).encode()), TURNS, NOW).records
     await store.repository.append(records, NOW)
@@ -192,7 +192,7 @@ def test_a_text_in_pieces_is_parted_as_a_whole_and_leads_back_to_every_letter(te
     ],
 )
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_word_is_marked_where_it_stands(text, query, shown, form):
+def test_a_word_is_marked_where_it_is(text, query, shown, form):
     found = snippet(unicodedata.normalize(form, text), phrases_of(query))
 
     assert [found.text[begin:end] for begin, end in found.highlights] == [

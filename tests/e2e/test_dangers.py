@@ -131,7 +131,7 @@ async def test_a_click_under_way_is_not_lost_to_what_comes_meanwhile(page, amqp_
     await page.get_by_role("button", name="Undo: pressed").wait_for()
 
 
-async def test_an_alert_that_another_one_resolved_is_marked_where_it_stands(
+async def test_an_alert_that_another_one_resolved_is_marked_where_it_is(
     page, gateway, amqp_url, recorder
 ):
     await alerts(amqp_url, recorder, "stays", "goes")
@@ -167,7 +167,7 @@ async def test_what_is_read_stays_where_it_is_while_events_come(page, amqp_url, 
     assert abs((await read.bounding_box())["y"] - before["y"]) < 4
 
 
-async def test_a_list_nobody_is_at_goes_on_by_itself(page, amqp_url, recorder):
+async def test_a_list_no_one_is_at_continues_by_itself(page, amqp_url, recorder):
     await alerts(amqp_url, recorder, "the first")
     await log_in(page)
     await page.get_by_text("the first").wait_for()
@@ -194,9 +194,7 @@ async def test_every_cluster_is_shown_by_its_name_however_long_it_is_silent(
     assert await page.locator("h3.cluster").all_inner_texts() == ["home", "lab", "offsite"]
 
 
-async def test_a_moment_shows_the_cluster_of_its_event_and_lets_one_choose(
-    page, amqp_url, recorder
-):
+async def test_a_time_shows_the_cluster_of_its_event_and_lets_one_choose(page, amqp_url, recorder):
     await publish(
         amqp_url,
         snapshot("lab", "lab-a", minutes=3),

@@ -125,7 +125,7 @@ async def test_new_events_come_into_the_list_and_older_ones_by_page(page, amqp_u
     assert await page.locator(".event").count() == 61
 
 
-async def test_a_moment_is_opened_from_an_event(page, amqp_url, recorder):
+async def test_a_time_is_opened_from_an_event(page, amqp_url, recorder):
     await told(amqp_url, recorder)
     await log_in(page)
     await page.locator("summary", has_text="NODE_DOWN").click()
@@ -136,7 +136,7 @@ async def test_a_moment_is_opened_from_an_event(page, amqp_url, recorder):
     await page.get_by_role("link", name="Whole conversation").first.wait_for()
 
 
-async def test_a_moment_of_an_event_that_is_not_there_says_so(page):
+async def test_a_time_of_an_event_that_is_not_there_says_so(page):
     await log_in(page)
     await page.evaluate("location.hash = '#/moment?event=4711'")
     await page.get_by_text("there is no event 4711").wait_for()

@@ -74,7 +74,7 @@ async def test_conversations_have_their_first_words_for_titles(page, amqp_url, r
     assert await page.evaluate("navigator.clipboard.readText()") == session
 
 
-async def test_a_long_conversation_opens_at_its_end_and_goes_on_there(page, amqp_url, recorder):
+async def test_a_long_conversation_opens_at_its_end_and_continues_there(page, amqp_url, recorder):
     await long_conversation(amqp_url, recorder, 600)
     await log_in(page)
     await show(page, "conversations?session=long")

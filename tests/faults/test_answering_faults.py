@@ -165,7 +165,7 @@ async def test_start_says_that_everyone_may_ask(node, start_recorder):
     assert len(recorder.logged("everyone_may_ask_everything")) == 1
 
 
-async def test_a_slow_statement_is_given_up_in_time_and_harms_nobody(
+async def test_a_slow_statement_is_given_up_in_time_and_harms_no_one(
     node, start_recorder, caller, database
 ):
     """It is interrupted in the database, and the caller hears of it before the deadline."""

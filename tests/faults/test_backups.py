@@ -81,7 +81,7 @@ async def test_every_backup_holds_all_that_was_acked_before_it_began(
     assert all(earlier < later for earlier, later in itertools.pairwise(held))
 
 
-async def test_a_restored_database_goes_on_where_the_backup_ended(
+async def test_a_restored_database_continues_where_the_backup_ended(
     amqp_url, start_recorder, tmp_path
 ):
     """Messages still in the broker are recorded; those in the backup are not stored twice."""

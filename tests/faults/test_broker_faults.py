@@ -54,7 +54,7 @@ async def test_a_busy_connection_is_not_taken_for_a_dead_one(node: PrivateNode, 
     assert recorder.stop() == 0
 
 
-async def test_recording_goes_on_in_a_memory_alarm(node: PrivateNode, start_recorder):
+async def test_recording_continues_in_a_memory_alarm(node: PrivateNode, start_recorder):
     recorder = start_recorder(node.url, "ingest.prefetch=10")
     recorder.wait_for("recording")
     recorder.stop()
@@ -73,7 +73,7 @@ async def test_recording_goes_on_in_a_memory_alarm(node: PrivateNode, start_reco
     assert recorder.stop() == 0
 
 
-async def test_a_deleted_queue_is_declared_anew(node: PrivateNode, start_recorder):
+async def test_a_deleted_queue_is_declared_again(node: PrivateNode, start_recorder):
     recorder = start_recorder(node.url)
     recorder.wait_for("recording")
     before = recorder.count()

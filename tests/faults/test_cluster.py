@@ -44,7 +44,7 @@ async def until(condition, what: str) -> None:
 
 
 async def declare_requests(cluster: PrivateCluster, queue) -> None:
-    """Have the queue of requests anew, as it may have been made before."""
+    """Delete the queue of requests and declare it as given."""
     connection = await aio_pika.connect(cluster.url)
     async with connection, connection.channel() as channel:
         await channel.queue_delete(queue.name)

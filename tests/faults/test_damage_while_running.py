@@ -88,7 +88,7 @@ async def test_recording_stops_says_what_to_do_and_takes_no_message_at_the_next_
     assert not new.logged("dead_lettered")
 
 
-async def test_in_quarantine_recording_goes_on_and_nothing_unacked_is_lost(
+async def test_in_quarantine_recording_continues_and_nothing_unacked_is_lost(
     amqp_url, start_recorder, filled
 ):
     recorder = start_recorder(amqp_url, "store.on_corruption=quarantine")
@@ -110,7 +110,7 @@ async def test_in_quarantine_recording_goes_on_and_nothing_unacked_is_lost(
     assert not calm.logged("quarantine_waits")
 
 
-async def test_damage_that_only_a_question_meets_stops_recording_too(
+async def test_damage_that_only_a_request_meets_stops_recording_too(
     amqp_url, start_recorder, filled
 ):
     recorder = start_recorder(amqp_url)

@@ -52,7 +52,7 @@ def reds(findings):
     return sorted(name for name, one in findings.items() if one["light"] == "red")
 
 
-def test_all_is_well_beside_a_recorder_at_work(node, at_work):
+def test_all_is_well_next_to_a_recorder_at_work(node, at_work):
     code, findings = examined(node.url, at_work.database)
 
     assert (code, reds(findings)) == (0, [])

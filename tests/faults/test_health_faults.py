@@ -76,7 +76,7 @@ async def delete(url: str, queue: str) -> None:
     ("queue", "check"),
     [("jarvis.recorder.turns", "consumers"), ("jarvis.recorder.rpc", "answering")],
 )
-async def test_a_deleted_queue_is_told_and_made_anew(amqp_url, start_recorder, queue, check):
+async def test_a_deleted_queue_is_reported_and_made_again(amqp_url, start_recorder, queue, check):
     recorder = start_recorder(amqp_url)
     await asyncio.to_thread(turns_green, recorder)
     # It is made anew within a fraction of a second: somebody has to look all the time.
@@ -142,7 +142,7 @@ async def test_a_full_disk_while_nothing_is_to_be_recorded(amqp_url, start_recor
     assert recorder.stop() == 0
 
 
-async def test_a_stop_waits_for_nobody_who_asks(amqp_url, start_recorder):
+async def test_a_stop_waits_for_no_one_who_asks(amqp_url, start_recorder):
     recorder = start_recorder(amqp_url)
     turns_green(recorder)
     served = recorder.wait_for("health_served")

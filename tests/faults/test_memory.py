@@ -111,7 +111,7 @@ async def publish_heavy(url: str, recorder: RecorderProcess, until: float, chanc
     return sent
 
 
-async def test_no_message_and_no_question_makes_the_process_large(
+async def test_no_message_and_no_request_makes_the_process_large(
     amqp_url, start_recorder, longest_turn
 ):
     seed = time.time_ns()

@@ -225,7 +225,7 @@ def test_a_configuration_of_the_recorders_stays_its_own(state):
     assert owners(state) == {SERVICE}
 
 
-def test_whoever_acts_for_the_owner_already_is_root_at_no_moment(state, monkeypatch):
+def test_a_process_of_the_owner_is_never_root(state, monkeypatch):
     """Another thread of the recorder may be at work meanwhile."""
     became = []
     with acting_for(state / "recorder.db"), monkeypatch.context() as patched:

@@ -135,7 +135,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
-async def test_hostile_bodies_get_one_answer_each_and_the_responder_goes_on(caller):
+async def test_hostile_bodies_get_one_answer_each_and_the_responder_continues(caller):
     for body in HOSTILE:
         document = json.loads(await caller.ask(body))
         assert ("result" in document) != ("error" in document)

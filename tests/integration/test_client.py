@@ -116,7 +116,7 @@ async def test_errors_say_what_to_do(client):
     assert refused.value.path == "limit"
 
 
-async def test_64_askers_each_get_their_own_answer(client):
+async def test_64_callers_each_get_their_own_answer(client):
     for number in range(64):
         await client.preferences.set(key=f"k{number}", value=str(number))
 

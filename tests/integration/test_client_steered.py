@@ -74,7 +74,7 @@ async def delete_exchanges(url: str) -> None:
             await channel.exchange_delete(name)
 
 
-async def test_a_question_says_who_asks_and_how_long_it_may_take(amqp_url):
+async def test_a_request_says_who_asks_and_how_long_it_may_take(amqp_url):
     async with (
         steered_responder(amqp_url, preference) as responder,
         RecorderClient(amqp_url, timeout=3) as client,
@@ -87,7 +87,7 @@ async def test_a_question_says_who_asks_and_how_long_it_may_take(amqp_url):
     assert 2_000 < properties.expiration_ms <= 3_000
 
 
-async def test_a_late_reply_is_nobody_elses_answer(amqp_url):
+async def test_a_late_reply_is_no_one_elses_answer(amqp_url):
     async with (
         steered_responder(amqp_url, preference) as responder,
         RecorderClient(amqp_url) as client,
@@ -161,7 +161,7 @@ async def test_a_refusal_carries_its_code_its_path_and_what_to_do(amqp_url):
     assert str(refused.value) == "events.list: method: this user may not (ask the admin)"
 
 
-async def test_a_question_is_asked_again_when_the_connection_is_lost_under_it(amqp_url):
+async def test_a_request_is_asked_again_when_the_connection_is_lost_under_it(amqp_url):
     proxy = SwallowingProxy(port_of(amqp_url))
     async with (
         steered_responder(amqp_url, preference) as responder,
@@ -324,7 +324,7 @@ async def test_a_tail_skips_what_it_cannot_read(amqp_url):
         assert tail.skipped == 1
 
 
-async def test_a_tail_goes_on_after_a_loss(amqp_url):
+async def test_a_tail_continues_after_a_loss(amqp_url):
     proxy = SwallowingProxy(port_of(amqp_url))
     async with (
         steered_responder(amqp_url, preference),
@@ -360,7 +360,7 @@ async def test_a_slow_reader_leaves_nothing_behind_on_the_broker(amqp_url):
     assert heard == [f"event {number}" for number in range(1_000)]
 
 
-async def test_whoever_listens_hears_that_the_client_is_closed(amqp_url):
+async def test_a_listener_hears_that_the_client_is_closed(amqp_url):
     async with steered_responder(amqp_url, preference):
         async with RecorderClient(amqp_url) as client:
             tail = client.tail()

@@ -79,7 +79,7 @@ def test_the_state_of_the_cluster_is_found(jarvis):
 
     assert "pve1  online" in at.stdout
     lines = timeline.stdout.splitlines()
-    assert [line for line in lines if "the moment" in line or "NODE_DOWN" in line] == lines[4:6]
+    assert [line for line in lines if "this time" in line or "NODE_DOWN" in line] == lines[4:6]
     assert [one["cluster"] for one in listed] == ["home"]
     assert "recording" in stats.stdout
     assert (nothing.returncode, nothing.stdout) == (1, "")
@@ -109,7 +109,7 @@ def test_preferences_are_kept(jarvis):
     missing = jarvis("prefs", "get", "voice")
 
     assert conflict.returncode == missing.returncode == 1
-    assert "stands at version 1" in conflict.stderr
+    assert "is at version 1" in conflict.stderr
     assert [(one["key"], one["updated_by"]) for one in listed] == [("voice", "guest")]
     assert deleted.stdout == "voice is deleted\n"
     assert "prefs list tells which there are" in missing.stderr
@@ -140,7 +140,7 @@ async def test_all_events_are_listed_page_by_page(jarvis, amqp_url, database):
     assert len({one["id"] for one in document["events"]}) == 2_501
 
 
-async def test_two_clusters_are_told_apart(jarvis, amqp_url):
+async def test_two_clusters_are_distinguished(jarvis, amqp_url):
     state = {"snapshot": {"nodes": []}, "timestamp": "2026-11-23T08:00:30Z"}
     await publish(
         amqp_url,

@@ -224,7 +224,7 @@ async def test_what_is_exported_is_whole_and_what_is_dropped_is_gone(
     assert await waiting(amqp_url) == 1
 
 
-async def test_a_letter_that_is_from_elsewhere_stays(amqp_url, start_recorder):
+async def test_a_dead_letter_that_is_from_elsewhere_stays(amqp_url, start_recorder):
     start_recorder(amqp_url).wait_for("recording")
     connection = await aio_pika.connect(amqp_url, timeout=10)
     async with connection:

@@ -95,7 +95,7 @@ async def test_good_messages_are_recorded_while_the_queue_of_dead_letters_is_ful
     assert len(recorder.logged("dead_letter_refused")) == 1
 
 
-async def test_nothing_of_a_full_queue_keeps_its_letters_from_an_operator(
+async def test_nothing_of_a_full_queue_keeps_its_dead_letters_from_an_operator(
     url, full, start_recorder, tmp_path
 ):
     """Letters that were looked at often are republished, but only where the broker takes them."""
@@ -117,7 +117,7 @@ async def test_nothing_of_a_full_queue_keeps_its_letters_from_an_operator(
     assert (dropped.returncode, dropped.stdout) == (0, "4 dropped\n")
 
 
-async def test_a_letter_that_cannot_be_delivered_is_named_and_can_be_thrown_away(
+async def test_a_dead_letter_that_cannot_be_delivered_is_named_and_can_be_thrown_away(
     url, start_recorder, tmp_path
 ):
     async with open_link(Addresses(url), "test") as link:

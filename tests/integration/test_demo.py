@@ -84,7 +84,7 @@ async def first_id(url, queue):
         return message.message_id
 
 
-def test_the_dashboard_shows_the_story_going_on_until_it_is_told_to_stop(amqp_url):
+def test_the_dashboard_shows_the_story_going_on_until_it_is_asked_to_stop(amqp_url):
     arguments = ["demo", "--ui", "--broker", amqp_url, "--listen", f"127.0.0.1:{free_port()}"]
     with subprocess.Popen(
         [sys.executable, "-m", "jarvis_recorder", *arguments], stdout=subprocess.PIPE, text=True

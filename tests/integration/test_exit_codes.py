@@ -78,7 +78,7 @@ def test_a_command_that_has_done_its_work_ends_with_0(jarvis, database):
 
 
 @pytest.mark.broker
-def test_a_recorder_that_is_told_to_stop_ends_with_0(recorder):
+def test_a_recorder_that_is_asked_to_stop_ends_with_0(recorder):
     assert recorder.stop() == 0
 
 
@@ -130,7 +130,7 @@ def test_wrong_usage_ends_with_2(jarvis, arguments):
 # 69: broker or database unreachable
 
 
-def test_a_broker_that_is_not_there_ends_a_question_with_69(jarvis, database):
+def test_a_broker_that_is_not_there_ends_a_request_with_69(jarvis, database):
     ended(jarvis("query", "events"), 69)
     ended(jarvis("dead", "list"), 69)
     ended(jarvis("doctor"), 69)

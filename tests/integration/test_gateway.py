@@ -105,7 +105,7 @@ def test_filters_combine(operator):
     assert [(one["node"], one["severity"]) for one in found.json()["events"]] == [("pve1", "error")]
 
 
-def test_clusters_types_and_severities_are_told_apart(operator):
+def test_clusters_types_and_severities_are_distinguished(operator):
     for cluster in ("home", "lab"):
         for type_, severity in (("alert", "error"), ("metric", "info")):
             body = {**ALERT, "type": type_, "severity": severity, "cluster": cluster}
@@ -371,7 +371,7 @@ def events_of(stream, most):
     raise AssertionError(f"the stream ended after {found}")
 
 
-async def test_what_goes_on_is_streamed(amqp_url, gateway, operator):
+async def test_what_continues_is_streamed(amqp_url, gateway, operator):
     def listen():
         with operator.stream("GET", "/api/live") as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
@@ -424,7 +424,7 @@ def test_the_stream_wants_a_token_too(gateway):
         assert client.get("/api/live").status_code == 401
 
 
-async def test_a_page_that_stops_reading_is_dropped_and_nobody_waits_for_it(amqp_url, gateway):
+async def test_a_page_that_stops_reading_is_dropped_and_no_one_waits_for_it(amqp_url, gateway):
     with gateway.client() as stalled, stalled.stream("GET", "/api/live") as stream:
         assert stream.status_code == 200
         body = {**scenario.FILL[1][1], "summary": "x" * 8_000}

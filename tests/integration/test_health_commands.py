@@ -65,7 +65,7 @@ def test_where_nothing_listens_it_ends_with_69():
     assert "no recorder answers at 127.0.0.1:1 (Connection refused)" in answer.stderr
 
 
-def test_where_nobody_is_to_be_asked_it_ends_with_78():
+def test_where_no_one_is_to_be_asked_it_ends_with_78():
     answer = jarvis("stats", "--set=http.listen=")
     assert answer.returncode == 78
     assert "http.listen is empty" in answer.stderr
@@ -93,7 +93,7 @@ def stranger() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", ["health", "stats"])
-def test_what_is_no_recorder_is_told(stranger, command):
+def test_what_is_no_recorder_is_reported(stranger, command):
     answer = jarvis(command, f"--set=http.listen={stranger}")
     assert (answer.returncode, answer.stdout) == (1, "")
     assert "what answers is no recorder" in answer.stderr

@@ -175,7 +175,7 @@ async def test_a_recorder_that_only_checks_the_topology_records_too(urls, start_
     wait_until(lambda: recorder.count() == 1, "the event is recorded")
 
 
-async def test_a_reply_queue_of_ones_own_is_for_its_asker_alone(urls):
+async def test_a_reply_queue_of_ones_own_is_for_its_caller_alone(urls):
     name = "jarvis.reply.dashboard.1"
 
     async def takes(channel):
@@ -215,7 +215,7 @@ ASKERS = ("chat", "dashboard", "admin")
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_nobody_publishes_what_is_not_his(urls, role):
+async def test_no_one_publishes_what_is_not_his(urls, role):
     for key in FOREIGN_KEYS[role]:
         assert await refused(urls[role], publishing("jarvis", key)), key
     if role not in ("recorder", "admin"):
@@ -228,7 +228,7 @@ async def test_nobody_publishes_what_is_not_his(urls, role):
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "recorder"])
-async def test_nobody_touches_the_queues_of_the_recorder(urls, role):
+async def test_no_one_touches_the_queues_of_the_recorder(urls, role):
     for queue in QUEUE_NAMES:
         attempts = {
             "delete": lambda channel, queue=queue: channel.queue_delete(queue),
@@ -247,7 +247,7 @@ async def test_nobody_touches_the_queues_of_the_recorder(urls, role):
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "recorder"])
-async def test_nobody_changes_exchanges(urls, role):
+async def test_no_one_changes_exchanges(urls, role):
     async def declares(channel):
         await channel.exchange_declare("other", exchange_type="topic")
 
@@ -273,7 +273,7 @@ async def test_a_tail_hears_only_what_is_recorded_and_announced(urls):
         assert await refused(urls[role], lambda channel: binds(channel, "chat.turn.#"))
 
 
-async def test_nobody_takes_anothers_name(urls):
+async def test_no_one_takes_anothers_name(urls):
     async with channel_of(urls["dashboard"]) as channel:
         with pytest.raises(ChannelPreconditionFailed):
             await publishing("jarvis.rpc", "recorder", user_id="admin")(channel)

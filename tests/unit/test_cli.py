@@ -259,7 +259,7 @@ def test_a_database_is_made_once(store, tmp_path):
     assert first.stderr == second.stderr == ""
 
 
-def test_the_revision_is_told(store, tmp_path):
+def test_the_revision_is_reported(store, tmp_path):
     process("db", "upgrade", store)
 
     current = json.loads(process("db", "current", store, "--json").stdout)
@@ -348,7 +348,7 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
         publish_seconds=0.1,
         settle_seconds=0.1,
         duplicates=13,
-        letters=[report.ShownDeadLetter({}, None)],
+        dead_letters=[report.ShownDeadLetter({}, None)],
         overview=Overview(rows, [], [], [], 0, 0, copies | {twice: 2}),
         kept=None,
     )
@@ -359,7 +359,7 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
     assert "events: 167 rows instead of 168" in mismatches
     assert f"2 rows instead of 1: identity {twice}" in mismatches
     assert "0 dead letters instead of 1: not JSON, as not_json" in mismatches
-    assert "a dead letter nobody expected: by the broker" in mismatches
+    assert "an unexpected dead letter: by the broker" in mismatches
     assert len(mismatches) == 3 + 10
     assert "Not as expected" in capsys.readouterr().out
     assert report.as_json(outcome)["as_expected"] is False

@@ -109,7 +109,7 @@ def test_a_file_that_is_no_database_ends_with_1(db):
     assert db("stats")[0] == 1
 
 
-def test_the_figures_are_shown_and_told(db):
+def test_the_figures_are_shown_and_reported(db):
     code, out, err = db("stats")
     assert (code, err) == (0, "")
     assert "≈ ROWS" in out

@@ -67,7 +67,7 @@ def test_what_is_published_is_what_the_recorder_reads(record):
     assert not read.stamped
 
 
-def test_a_moment_of_any_offset_is_the_same_moment():
+def test_a_time_of_any_offset_is_the_same_time():
     elsewhere = MOMENT.astimezone(timezone(timedelta(hours=9)))
 
     assert new_event(**EVENT, timestamp=elsewhere).timestamp == to_micros(MOMENT)
@@ -81,7 +81,7 @@ def test_the_present_and_a_new_identity_are_what_a_record_gets_by_itself():
     assert not one.stamped
 
 
-def test_an_identity_alone_makes_the_same_record_a_moment_later():
+def test_an_identity_alone_makes_the_same_record_a_little_later():
     """A body with a time of its own would make it another one."""
     record = new_event(**EVENT, message_id="mine")
 
@@ -175,7 +175,7 @@ GROUPS = {
 
 
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name.split(".")[0] in GROUPS])
-def test_every_method_takes_what_its_question_does(name):
+def test_every_method_takes_what_its_request_does(name):
     group, method = name.split(".")
     taken = inspect.signature(getattr(GROUPS[group], method))
 

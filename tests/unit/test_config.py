@@ -223,7 +223,7 @@ def test_a_wrong_value_is_not_repeated():
         ({"XDG_STATE_HOME": "/x"}, "/x/jarvis-recorder"),
     ],
 )
-def test_the_database_stands_in_the_state_directory(environment, path):
+def test_the_database_is_in_the_state_directory(environment, path):
     assert str(sqlite_path(load({}, environment))) == f"{path}/recorder.db"
 
 

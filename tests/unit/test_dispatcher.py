@@ -64,7 +64,7 @@ async def ask(archive: CannedArchive, document: Any, user: str | None = None, **
     return None if reply is None else json.loads(reply)
 
 
-async def test_a_question_is_answered_with_its_result(archive):
+async def test_a_request_is_answered_with_its_result(archive):
     assert await ask(archive, call(id="a-1")) == {
         "jsonrpc": "2.0",
         "id": "a-1",
@@ -122,8 +122,8 @@ async def test_a_batch_of_notifications_is_not_answered(archive):
     ("error", "code"),
     [
         (NotFound("there is no preference of this key"), jsonrpc.Code.NOT_FOUND),
-        (Conflict("it stands at version 4"), jsonrpc.Code.CONFLICT),
-        (InvalidParameter("cursor", "of another question"), jsonrpc.Code.INVALID_PARAMS),
+        (Conflict("it is at version 4"), jsonrpc.Code.CONFLICT),
+        (InvalidParameter("cursor", "of another request"), jsonrpc.Code.INVALID_PARAMS),
         (RecordRefused("x"), jsonrpc.Code.INVALID_PARAMS),
         (DeadlineExceeded(), jsonrpc.Code.DEADLINE_EXCEEDED),
         (StorageUnavailable("database is locked"), jsonrpc.Code.UNAVAILABLE),
@@ -218,7 +218,7 @@ async def test_a_record_that_no_broker_would_take_is_compressed(archive):
     assert json.loads(gzip.decompress(reply.body))["result"]["snapshot"]["id"] == 1
 
 
-async def test_what_is_large_goes_one_after_the_other(archive):
+async def test_what_is_large_continuese_after_the_other(archive):
     archive.answers[questions.LatestSnapshot] = snapshot_of(2 * jsonrpc.MAX_REPLY_BYTES)
     desk = dispatcher(archive)
     calls = jsonrpc.parse_calls(json.dumps(call("snapshots.latest", {})).encode())
@@ -300,7 +300,7 @@ async def test_a_refusal_answers_every_call_that_wants_an_answer(archive):
     assert desk.refuse(json.dumps(noted).encode()) is None
 
 
-async def test_statistics_join_what_there_is_with_what_goes_on(archive):
+async def test_statistics_join_what_there_is_with_what_continues(archive):
     nothing = results.Extent(0, None, None)
     archive.answers[questions.ReadHoldings] = results.Holdings(
         nothing, nothing, nothing, 0, 4096, 0, "0003"
@@ -313,7 +313,7 @@ async def test_statistics_join_what_there_is_with_what_goes_on(archive):
     assert result["activity"]["lag_seconds"] == 1.5
 
 
-async def test_who_resolves_and_who_sets_is_the_asker_where_nobody_is_named(archive):
+async def test_who_resolves_and_who_sets_is_the_caller_where_no_one_is_named(archive):
     archive.answers[questions.ResolveEvent] = NotFound("no")
 
     await ask(archive, call("events.resolve", {"id": 1}), user="ada")
@@ -330,7 +330,7 @@ async def test_who_resolves_and_who_sets_is_the_asker_where_nobody_is_named(arch
 @pytest.mark.parametrize(
     ("said", "stored"), [(None, "web"), ("web", "web"), ("ada", "web for ada"), ("x" * 255, None)]
 )
-async def test_where_users_are_told_apart_none_acts_under_the_name_of_another(
+async def test_where_users_are_distinguished_none_acts_under_the_name_of_another(
     archive, said, stored
 ):
     archive.answers[questions.ResolveEvent] = NotFound("no")
@@ -363,7 +363,7 @@ async def test_who_may_do_everything_speaks_for_others(archive):
         ("admin", "monitor", True),
     ],
 )
-async def test_where_users_are_told_apart_none_records_in_the_voice_of_another(
+async def test_where_users_are_distinguished_none_records_in_the_voice_of_another(
     archive, user, source, allowed
 ):
     archive.answers[questions.RecordEvent] = NotFound("no")
@@ -378,7 +378,7 @@ async def test_where_users_are_told_apart_none_records_in_the_voice_of_another(
         assert reply["error"]["data"]["path"] == "source"
 
 
-async def test_nobody_resolves_anonymously(archive):
+async def test_no_one_resolves_anonymously(archive):
     reply = await ask(archive, call("events.resolve", {"id": 1}))
 
     assert reply["error"]["code"] == jsonrpc.Code.INVALID_PARAMS

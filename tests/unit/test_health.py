@@ -68,11 +68,11 @@ def test_what_stops_is_not_ready_while_it_finishes():
         (Storage(None, 0.0, LEAST_FREE_BYTES - 1), "disk"),
     ],
 )
-def test_a_storage_that_refuses_hangs_or_is_full_is_told(storage, check):
+def test_a_storage_that_refuses_hangs_or_is_full_is_reported(storage, check):
     assert failed(at_work(), storage) == {check}
 
 
-def test_a_storage_that_did_not_take_the_last_batch_is_told():
+def test_a_storage_that_did_not_take_the_last_batch_is_reported():
     progress = at_work()
     progress.state = State.STORAGE_UNAVAILABLE
     assert failed(progress) == {"storage"}
@@ -82,7 +82,7 @@ def test_a_storage_that_did_not_take_the_last_batch_is_told():
     ("age", "expected"),
     [(-60.0, set()), (LONGEST_LAG_SECONDS, set()), (LONGEST_LAG_SECONDS + 1, {"commits"})],
 )
-def test_messages_that_wait_without_a_commit_are_told(age, expected):
+def test_messages_that_wait_without_a_commit_are_reported(age, expected):
     """A clock that was set back makes nobody ill."""
     progress = at_work()
     with progress.under_way(NOW - round(age * 1e6)):

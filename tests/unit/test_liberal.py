@@ -649,7 +649,7 @@ def test_another_name_with_a_bad_value_refuses_nothing(other):
         (KEYS[1], "clusters", "cluster"),
     ],
 )  # fmt: skip
-def test_a_near_miss_of_a_field_is_told(key, name, field):
+def test_a_near_miss_of_a_field_is_reported(key, name, field):
     bodies = (
         event(node=None, details=None, severity=None, timestamp=None),
         {"snapshot": {}},

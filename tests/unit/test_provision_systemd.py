@@ -144,7 +144,7 @@ def test_commands_find_the_services_database(provision, root, settings):
     assert settings.stat().st_mode & 0o777 == 0o644
 
 
-def test_settings_that_are_there_stay_and_a_missing_database_is_told(provision, settings):
+def test_settings_that_are_there_stay_and_a_missing_database_is_reported(provision, settings):
     settings.parent.mkdir(parents=True)
     settings.write_text('[log]\nlevel = "debug"\n')
 
@@ -222,7 +222,7 @@ def test_without_a_url_nothing_is_written(provision, root, url):
     assert not root.exists()
 
 
-def test_whoever_is_not_root_is_told_so(provision, root, monkeypatch):
+def test_a_caller_who_is_not_root_gets_an_error(provision, root, monkeypatch):
     monkeypatch.setattr(os, "access", lambda _, wanted: wanted != os.W_OK)
 
     code, _, err = provision()

@@ -186,7 +186,7 @@ restore(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: None)
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_old_or_the_new_database_is_there(tmp_path, saved):
+def test_killed_at_any_time_the_old_or_the_new_database_is_there(tmp_path, saved):
     """The process dies before each call in turn that changes a file or waits for the disk."""
     outcomes = []
     for at in range(100):

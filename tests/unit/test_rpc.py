@@ -12,7 +12,6 @@ from jarvis_recorder.errors import NotFound
 from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.telemetry.metrics import CallMetrics
-from jarvis_recorder.wire.moments import format_moment
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Call, Code, Fault, Malformed, parse_calls
 from jarvis_recorder.wire.rpc.methods import BY_NAME, adapter
@@ -23,7 +22,7 @@ from jarvis_recorder.wire.rpc.params import (
     SetPreference,
 )
 from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
-from jarvis_recorder.wire.times import EPOCH
+from jarvis_recorder.wire.times import EPOCH, format_datetime
 from tests.support.dispatching import dispatched
 from tests.support.exchanges import JSON, NUMBERS, SAFE_TEXT
 
@@ -86,7 +85,7 @@ def result(key: str, identity: Any, value: str = "dark") -> dict[str, Any]:
     shown = {
         "key": key,
         "value": value,
-        "updated_at": format_moment(EPOCH),
+        "updated_at": format_datetime(EPOCH),
         "updated_by": None,
         "version": 1,
     }
@@ -249,7 +248,7 @@ async def test_a_wrong_member_is_named(ask, change, path):
     assert reply["id"] == 1
 
 
-async def test_members_nobody_knows_are_passed_over(ask):
+async def test_members_no_one_knows_are_passed_over(ask):
     assert await ask(GET | {"auth": "x", "result": 1}) == result("theme", 1)
 
 
@@ -303,7 +302,7 @@ async def test_an_error_is_told_to_who_asked_and_not_to_who_notified(ask, shelf)
         ("events.histogram", ["2026-01-26T08:00:00Z", "2026-01-26T07:00:00Z"], ""),
     ],
 )
-def test_wrong_parameters_are_told_by_their_path(method, params, path):
+def test_wrong_parameters_are_reported_by_their_path(method, params, path):
     with pytest.raises(Fault) as refused:
         jsonrpc.read_params(BY_NAME[method], params)
 
@@ -378,7 +377,7 @@ def test_a_good_request_with_any_damage_is_a_call_or_a_fault(damage):
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([*BY_NAME.values()]), st.lists(JSON, max_size=4) | requests)
-def test_any_parameters_are_a_question_or_a_fault(method, params):
+def test_any_parameters_are_a_request_or_a_fault(method, params):
     try:
         made: Any = jsonrpc.read_params(method, params)
     except Fault as fault:
@@ -431,7 +430,7 @@ def test_an_error_of_another_maker_is_a_fault_all_the_same():
      b'{"error":{}}', b'{"error":{"code":"x","message":"y"}}', b'{"error":{"code":1e999}}',
      b'{"result":null}', b'{"result":{"preference":{}}}', b'{"result":{"deleted":1}}', b"\xff"],
 )  # fmt: skip
-def test_what_is_no_answer_is_told_as_such(body):
+def test_what_is_no_answer_is_reported_as_such(body):
     with pytest.raises(Fault) as refused:
         jsonrpc.read_response(GetPreference(key="a"), body)
 

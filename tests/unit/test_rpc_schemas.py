@@ -22,7 +22,7 @@ thorough = settings(
 
 @thorough
 @given(questions())
-def test_every_question_is_admitted_and_arrives_as_it_was_asked(question):
+def test_every_request_is_admitted_and_arrives_as_it_was_asked(question):
     method = BY_PARAMS[type(question)]
     (call,) = jsonrpc.parse_calls(jsonrpc.request(question, 1)).calls
 
@@ -134,7 +134,7 @@ def test_what_names_no_instant_outside_a_url_or_a_machine_is_refused(given):
         jsonrpc.read_params(BY_NAME["events.list"], {"since": given})
 
 
-def test_an_event_may_carry_fields_that_nobody_knows_yet():
+def test_an_event_may_carry_fields_that_no_one_knows_yet():
     params = {"type": "alert", "source": "monitor", "summary": "s", "rack": 3, "extra": {"u": 1}}
 
     assert admits(SCHEMAS["rpc/events.record.params"], params)
@@ -142,7 +142,7 @@ def test_an_event_may_carry_fields_that_nobody_knows_yet():
     assert question.extra == {"rack": 3, "u": 1}
 
 
-def test_null_stands_for_what_is_not_given():
+def test_null_means_what_is_not_given():
     params = dict.fromkeys(("type", "since", "until", "text", "cursor", "resolved"))
 
     assert admits(SCHEMAS["rpc/events.list.params"], params)

@@ -157,7 +157,7 @@ async def test_no_step_begins_before_the_one_before_is_settled():
 
 
 @pytest.mark.parametrize("recorded", [False, True])
-async def test_it_ends_where_the_process_is_told_to_stop(recorded, monkeypatch):
+async def test_it_ends_where_the_process_is_asked_to_stop(recorded, monkeypatch):
     """Also where the storage is away, so that no step is ever settled."""
     monkeypatch.setattr(slow_start, "_PATIENCE_SECONDS", 0.01)
     start = Start(*map(fresh, tags(1, 900)))

@@ -30,7 +30,7 @@ def test_three_exchanges():
         ("jarvis.recorder.turns", "chat.turn.#"),
     ],
 )
-def test_a_recording_queue_loses_nothing_and_buries_under_its_own_name(name, binding):
+def test_a_recording_queue_loses_nothing_and_dead_letters_under_its_own_name(name, binding):
     queue = BY_NAME[name]
 
     assert (queue.exchange, queue.routing_key) == ("jarvis", binding)
@@ -48,7 +48,7 @@ def test_dead_letters_are_kept_up_to_a_gibibyte():
     }
 
 
-def test_questions_are_forgotten_after_half_a_minute():
+def test_requests_are_forgotten_after_half_a_minute():
     queue = BY_NAME["jarvis.recorder.rpc"]
 
     assert (queue.exchange, queue.routing_key) == ("jarvis.rpc", "recorder")

@@ -193,7 +193,7 @@ def test_what_was_left_out_is_named_with_the_command_that_shows_it():
     assert "not shown: details, further fields; `query event 7` shows it" in event.text
 
 
-def test_a_timeline_has_the_moment_in_its_place():
+def test_a_timeline_has_the_time_in_its_place():
     screen = Seen(80)
     answer = results.Timeline(
         AT, AT - timedelta(minutes=5), AT + timedelta(minutes=5), SNAPSHOT, [RESOLVED, EVENT],
@@ -206,7 +206,7 @@ def test_a_timeline_has_the_moment_in_its_place():
         " ".join(line.split()[1:]) for line in screen.text.splitlines()[6:] if line[1].isdigit()
     ] == [
         "-5 min warning - disk of vault above 95 %",
-        "▶ the moment",
+        "▶ this time",
         "critical pve1 [Monitor] NODE_DOWN: pve1 changed to",
         "+1 min assistant s-1 Its power supply failed.↵ Shall",
     ]

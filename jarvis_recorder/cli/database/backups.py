@@ -83,7 +83,7 @@ def restore(
     Put a backup in the place of the database. The recorder must be stopped.
 
     The backup is verified first, and brought to the newest schema. The database before it is
-    kept beside it, as `recorder.db.replaced-TIME`; nothing is deleted. Whenever this is
+    kept next to it, as `recorder.db.replaced-TIME`; nothing is deleted. Whenever this is
     interrupted, either the old database is in place or the new one.
     """
     from jarvis_recorder.storage.sqlite.admin.restore import restore as put_back

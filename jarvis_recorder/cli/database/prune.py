@@ -63,5 +63,5 @@ def prune(
 
 def _ask(rows: int) -> None:
     if not sys.stdin.isatty():
-        raise typer.BadParameter("there is nobody to ask: --yes prunes without asking")
+        raise typer.BadParameter("there is no one to ask: --yes prunes without asking")
     typer.confirm(f"Take out {rows:,} rows for good?", abort=True, err=True)

@@ -19,7 +19,7 @@ def upgrade(config: ConfigFile = None, set_: Overrides = None) -> None:
     Bring the database to the newest schema; make it where there is none.
 
     `run` does the same when it starts. The recorder must be stopped: the file is locked
-    meanwhile. Before a change the whole database is copied beside it.
+    meanwhile. Before a change the whole database is copied next to it.
     """
     from jarvis_recorder.storage import revisions
     from jarvis_recorder.storage.sqlite.admin import vacuum

@@ -99,9 +99,9 @@ def _show(found: "FileStats") -> None:
 
 def vacuum(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
     """
-    Write the database anew without what is free in it. The recorder must be stopped.
+    Write the database again without the free space in it. The recorder must be stopped.
 
-    Needs room for the database twice meanwhile, beside it.
+    Meanwhile needs room for the database twice more, next to it.
     """
     from jarvis_recorder.cli.output.units import size
     from jarvis_recorder.storage.sqlite.admin import vacuum as offline

@@ -29,7 +29,7 @@ def verify(
     """
     Read the whole database, or a backup, and say whether it is sound. Exit code 1 if not.
 
-    Changes nothing, and a recorder may go on recording meanwhile.
+    Changes nothing, and a recorder may continue recording meanwhile.
     """
     from jarvis_recorder.storage.sqlite.admin import verify as verification
 

@@ -27,9 +27,9 @@ def show_counts(screen: Screen, counts: Mapping[str, int]) -> None:
     screen.table((Column("reason"), Column("letters", justify="right")), rows, total=total)
 
 
-def show_letters(screen: Screen, letters: Sequence[DeadLetter]) -> None:
+def show_dead_letters(screen: Screen, dead_letters: Sequence[DeadLetter]) -> None:
     """Show dead letters, one a row."""
-    clock = screen.clock(letter.received_at for letter in letters)
+    clock = screen.clock(letter.received_at for letter in dead_letters)
     columns = (
         Column("id", "dim"),
         Column(clock.heading()),
@@ -49,12 +49,12 @@ def show_letters(screen: Screen, letters: Sequence[DeadLetter]) -> None:
             letter.routing_key or "-",
             letter.error,
         )
-        for letter in letters
+        for letter in dead_letters
     ]
     screen.table(columns, rows)
 
 
-def show_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> None:
+def show_dead_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> None:
     """Show one dead letter: reason, properties, headers, body."""
     letter, delivery = found
     clock = screen.clock([letter.received_at])

@@ -79,7 +79,7 @@ def show_event(screen: Screen, answer: OneEvent) -> None:
     when = f"{clock.named(event.timestamp)}, {ago(event.timestamp, screen.now)}"
     resolution = "no"
     if event.resolved:
-        resolution = f"{clock.named(event.resolved_at)} by {event.resolved_by or 'nobody named'}"
+        resolution = f"{clock.named(event.resolved_at)} by {event.resolved_by or 'no one named'}"
     screen.facts(
         [
             ("event", str(event.id)),

@@ -16,11 +16,11 @@ def show_record(screen: Screen, record: Record) -> None:
     """Show a record as one line, cut at the width of the terminal."""
     moment = to_datetime(record.timestamp)
     when = screen.clock([moment]).text(moment, "%H:%M:%S")
-    screen.drawing([Text.assemble((when, "dim"), " ", *_told(record.body))])
+    screen.drawing([Text.assemble((when, "dim"), " ", *_summary(record.body))])
     screen.flush()
 
 
-def _told(body: Event | Snapshot | Turn) -> list[Text]:
+def _summary(body: Event | Snapshot | Turn) -> list[Text]:
     match body:
         case Event():
             colour = SEVERITY.get(body.severity, "")

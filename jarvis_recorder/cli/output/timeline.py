@@ -66,7 +66,7 @@ def _is_one_day(answer: Timeline, clock: TimeFormat) -> bool:
 
 def _in_force(answer: Timeline, clock: TimeFormat) -> Text:
     if answer.snapshot is None:
-        return Text("no snapshot from before that moment", "dim")
+        return Text("no snapshot from before that time", "dim")
     age = duration(answer.timestamp - answer.snapshot.timestamp)
     taken = clock.named(answer.snapshot.timestamp)
     return Text(f"in force: {describe(answer.snapshot)}, taken {taken} ({age} before)", "dim")
@@ -78,7 +78,7 @@ def _lines(answer: Timeline) -> Iterator[_Line]:
     ordered = sorted(things, key=lambda line: line.at)
     before = [line for line in ordered if line.at < answer.timestamp]
     yield from before
-    yield _Line(answer.timestamp, Text("▶", "bold cyan"), "", "", Text("the moment", "bold cyan"))
+    yield _Line(answer.timestamp, Text("▶", "bold cyan"), "", "", Text("this time", "bold cyan"))
     yield from ordered[len(before) :]
 
 

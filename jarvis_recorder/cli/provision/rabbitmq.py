@@ -167,14 +167,14 @@ def _require_host(host: str) -> None:
 @as_owner
 def _write(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
-    beside = path.with_name(f".{path.name}.new")
+    unfinished = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        unfinished.unlink(missing_ok=True)
+        descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        beside.replace(path)
+        unfinished.replace(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -189,7 +189,7 @@ Next, on the broker, as root:
   rabbitmqctl import_definitions {directory / _DEFINITIONS}
   rabbitmqctl delete_user guest
 
-Then the recorder, and whoever asks it:
+Then the recorder, and any caller:
   CREDENTIALS_DIRECTORY={directory / _RECORDER} jarvis-recorder run
   CREDENTIALS_DIRECTORY={directory / "dashboard"} jarvis-recorder tail\
 """

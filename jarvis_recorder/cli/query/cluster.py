@@ -11,8 +11,8 @@ from jarvis_recorder.cli.rpc import (
     Limit,
     Listing,
     Timeout,
-    asking,
     build_params,
+    load_connection,
     show,
     show_pages,
     wanted,
@@ -20,8 +20,8 @@ from jarvis_recorder.cli.rpc import (
 from jarvis_recorder.cli.time_options import (
     HOW_TO_WRITE,
     At,
-    Moment,
     Since,
+    Time,
     Until,
     Window,
     require_order,
@@ -69,7 +69,7 @@ def snapshot(
         request = build_params(params.LatestSnapshot, cluster=cluster)
     else:
         request = build_params(params.SnapshotAt, timestamp=at, cluster=cluster)
-    show(asking(config, set_, timeout, as_json=as_json), request, show_snapshot)
+    show(load_connection(config, set_, timeout, as_json=as_json), request, show_snapshot)
 
 
 def snapshots(
@@ -92,12 +92,12 @@ def snapshots(
     most = wanted(limit, everything)
     require_order(since, until)
     request = build_params(params.ListSnapshots, cluster=cluster, since=since, until=until)
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
 
 
 def timeline(
-    moment: Moment,
+    time: Time,
     *,
     window: Window = None,
     node: _Node = None,
@@ -112,9 +112,9 @@ def timeline(
 
     width: dict[str, Any] = {} if window is None else {"window_seconds": window}
     request = build_params(
-        params.TimelineAround, timestamp=moment, node=node, cluster=cluster, **width
+        params.TimelineAround, timestamp=time, node=node, cluster=cluster, **width
     )
-    show(asking(config, set_, timeout, as_json=as_json), request, show_timeline)
+    show(load_connection(config, set_, timeout, as_json=as_json), request, show_timeline)
 
 
 def stats(
@@ -126,5 +126,5 @@ def stats(
     """Show what the recorder holds and what it does now."""
     from jarvis_recorder.cli.output.cluster import show_stats
 
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show(whom, params.ReadStats(), show_stats)

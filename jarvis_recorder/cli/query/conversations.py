@@ -13,8 +13,8 @@ from jarvis_recorder.cli.rpc import (
     Listing,
     Timeout,
     ask_every_page,
-    asking,
     build_params,
+    load_connection,
     show,
     show_answer,
     show_pages,
@@ -67,7 +67,7 @@ def sessions(
     most = wanted(limit, everything)
     require_order(since, until)
     request = build_params(params.ListSessions, since=since, until=until)
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "sessions", show_sessions, _NO_SESSION), most)
 
 
@@ -86,7 +86,7 @@ def turns(
 
     most = wanted(limit, everything)
     request = build_params(params.ListTurns, session_id=session)
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "turns", show_turns, _NO_TURN), most)
 
 
@@ -105,7 +105,7 @@ def turn(
         show_turns(screen, [answer.turn])
 
     show(
-        asking(config, set_, timeout, as_json=as_json),
+        load_connection(config, set_, timeout, as_json=as_json),
         build_params(params.GetTurn, id=number),
         view,
     )
@@ -129,7 +129,7 @@ def search(
 
     most = wanted(limit, everything)
     request = build_params(params.SearchTurns, query=" ".join(words), session_id=session)
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "turns", show_found, _NOT_FOUND), most)
 
 
@@ -147,7 +147,7 @@ def usage(
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
     as_json: Json = False,
 ) -> None:
-    """Add up turns, tokens and cost; of the last thirty days, unless told otherwise."""
+    """Add up turns, tokens and cost; of the last thirty days, unless asked otherwise."""
     from jarvis_recorder.cli.output.conversations import show_usage
     from jarvis_recorder.cli.output.screen import Screen
 
@@ -161,5 +161,5 @@ def usage(
     if by == "day" and time_zone is None and not as_json:
         time_zone = local_zone()
     request = build_params(params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_answer(whom, ask_every_page(whom, request, "usage"), view)

@@ -12,8 +12,8 @@ from jarvis_recorder.cli.rpc import (
     Limit,
     Listing,
     Timeout,
-    asking,
     build_params,
+    load_connection,
     show,
     show_pages,
     wanted,
@@ -123,7 +123,7 @@ def events(
         until=until,
         text=text,
     )
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "events", EventTable(), _NOTHING), most)
 
 
@@ -138,7 +138,7 @@ def event(
     from jarvis_recorder.cli.output.events import show_event
 
     request = build_params(params.GetEvent, id=number)
-    show(asking(config, set_, timeout, as_json=as_json), request, show_event)
+    show(load_connection(config, set_, timeout, as_json=as_json), request, show_event)
 
 
 def histogram(
@@ -162,7 +162,7 @@ def histogram(
     as_json: Json = False,
 ) -> None:
     """
-    Draw how many events there were and when; of the last day, unless told otherwise.
+    Draw how many events there were and when; of the last day, unless asked otherwise.
 
     On a terminal as columns that fit its width, in a pipe as a bar a line.
     """
@@ -186,5 +186,5 @@ def histogram(
         resolved=resolved,
         text=text,
     )
-    whom = asking(config, set_, timeout, as_json=as_json)
+    whom = load_connection(config, set_, timeout, as_json=as_json)
     show(whom, request, lambda screen, answer: show_histogram(screen, answer, by))

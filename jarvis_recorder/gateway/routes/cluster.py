@@ -6,7 +6,7 @@ from fastapi import Query, Request, Response
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client.methods import made
-from jarvis_recorder.gateway.dependencies import Asking, Reading, When
+from jarvis_recorder.gateway.dependencies import AskFunction, Reading, When
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import problem_of
 from jarvis_recorder.gateway.routes.parameters import Cluster, Cursor, Limit, router
@@ -19,7 +19,7 @@ routes = router(tag="cluster")
 @routes.get("/snapshots", response_model=shape(results.SnapshotPage))
 async def list_snapshots(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     *,
     cluster: str | None = None,
     since: When | None = None,
@@ -40,16 +40,16 @@ async def list_snapshots(
 
 
 @routes.get("/snapshots/latest", response_model=shape(results.OneSnapshot))
-async def latest_snapshot(_: Reading, ask: Asking, cluster: Cluster = None) -> Response:
+async def latest_snapshot(_: Reading, ask: AskFunction, cluster: Cluster = None) -> Response:
     """The newest snapshot of a cluster; 400 names those there are, where there are several."""
     return reply(await ask(made(params.LatestSnapshot, cluster=cluster)))
 
 
 @routes.get("/snapshots/at", response_model=shape(results.OneSnapshot))
 async def snapshot_at(
-    _: Reading, ask: Asking, timestamp: When, cluster: Cluster = None
+    _: Reading, ask: AskFunction, timestamp: When, cluster: Cluster = None
 ) -> Response:
-    """The snapshot that was in force: the newest one at or before the moment."""
+    """The snapshot that was in force: the newest one at or before the time."""
     query = made(params.SnapshotAt, timestamp=timestamp, cluster=cluster)
     return reply(await ask(query))
 
@@ -57,7 +57,7 @@ async def snapshot_at(
 @routes.get("/timeline", response_model=shape(results.Timeline))
 async def timeline(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     *,
     timestamp: When,
     window_seconds: Annotated[int, Query(alias="windowSeconds", ge=1, le=86_400)] = 600,
@@ -76,7 +76,7 @@ async def timeline(
 
 
 @routes.get("/stats", response_model=shape(results.Stats))
-async def stats(_: Reading, ask: Asking) -> Response:
+async def stats(_: Reading, ask: AskFunction) -> Response:
     """The totals of the database, and the activity of the recorder."""
     return reply(await ask(made(params.ReadStats)))
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from jarvis_recorder.client.methods import made
-from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.dependencies import AskFunction, Operating, Reading, When
 from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, RowNumber, TimeZone, router
 from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.wire.rpc import params, results
@@ -17,7 +17,7 @@ routes = router(tag="conversations")
 @routes.get("/conversations", response_model=shape(results.SessionPage))
 async def list_sessions(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     since: When | None = None,
     until: When | None = None,
     limit: Limit = 50,
@@ -31,7 +31,7 @@ async def list_sessions(
 @routes.get("/conversations/search", response_model=shape(results.FoundTurns))
 async def search_turns(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     q: Annotated[
         str, Query(min_length=1, description="the words to look for, all of them, in any order")
     ],
@@ -49,7 +49,7 @@ async def search_turns(
 @routes.get("/conversations/usage", response_model=shape(results.UsageReport))
 async def report_usage(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     *,
     since: When,
     until: When | None = None,
@@ -74,7 +74,7 @@ async def report_usage(
 
 
 @routes.get("/turns/{id}", response_model=shape(results.OneTurn))
-async def get_turn(_: Reading, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
+async def get_turn(_: Reading, ask: AskFunction, id: RowNumber) -> Response:  # noqa: A002
     """One turn, whole however large it is."""
     return reply(await ask(made(params.GetTurn, id=id)))
 
@@ -82,7 +82,7 @@ async def get_turn(_: Reading, ask: Asking, id: RowNumber) -> Response:  # noqa:
 @routes.get("/conversations/{session_id:any}/turns", response_model=shape(results.TurnPage))
 async def list_turns(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     session_id: str,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -93,6 +93,6 @@ async def list_turns(
 
 
 @routes.delete("/conversations/{session_id:any}/turns", response_model=shape(results.Deleted))
-async def delete_conversation(_: Operating, ask: Asking, session_id: str) -> Response:
+async def delete_conversation(_: Operating, ask: AskFunction, session_id: str) -> Response:
     """Erase a conversation: its turns and their search entries, and overwrite the space."""
     return reply(await ask(made(params.DeleteConversation, session_id=session_id)))

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from jarvis_recorder.client.methods import made
-from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.dependencies import AskFunction, Operating, Reading, When
 from jarvis_recorder.gateway.routes.parameters import (
     MinSeverity,
     OfCluster,
@@ -25,7 +25,7 @@ routes = router(tag="events")
 @routes.get("/events/histogram", response_model=shape(results.Histogram))
 async def histogram(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     *,
     since: When,
     until: When,
@@ -68,13 +68,13 @@ async def histogram(
 
 
 @routes.get("/events/{id}", response_model=shape(results.OneEvent))
-async def get_event(_: Reading, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
+async def get_event(_: Reading, ask: AskFunction, id: RowNumber) -> Response:  # noqa: A002
     """One event."""
     return reply(await ask(made(params.GetEvent, id=id)))
 
 
 @routes.post("/events/{id}/resolve", response_model=shape(results.OneEvent))
-async def resolve_event(caller: Operating, ask: Asking, id: RowNumber) -> Response:  # noqa: A002
+async def resolve_event(caller: Operating, ask: AskFunction, id: RowNumber) -> Response:  # noqa: A002
     """Mark an event as resolved by the caller; one that is keeps its first resolution."""
     answer = await ask(made(params.ResolveEvent, id=id, resolved_by=caller.name))
     return reply(answer)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.client.methods import made
-from jarvis_recorder.gateway.dependencies import Asking, Operating, Reading, When
+from jarvis_recorder.gateway.dependencies import AskFunction, Operating, Reading, When
 from jarvis_recorder.gateway.routes.parameters import (
     Cursor,
     Limit,
@@ -20,7 +20,6 @@ from jarvis_recorder.gateway.routes.parameters import (
 from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire import strict_json
-from jarvis_recorder.wire.moments import GIVEN_SCHEMA
 from jarvis_recorder.wire.records import (
     ClusterName,
     EventType,
@@ -32,6 +31,7 @@ from jarvis_recorder.wire.records import (
 )
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc import params, results
+from jarvis_recorder.wire.rpc.times import GIVEN_SCHEMA
 
 routes = router(tag="memory")
 
@@ -95,7 +95,7 @@ def _value(value: Any) -> Any:
 
 
 class NewValue(_Body):
-    """A preference's new value; with `expectedVersion` only where it stands at that version."""
+    """A preference's new value; with `expectedVersion` only where it is at that version."""
 
     value: Annotated[
         str,
@@ -108,7 +108,7 @@ class NewValue(_Body):
 @routes.get("/memory/events", response_model=shape(results.EventPage))
 async def list_events(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     *,
     type: EventType | None = None,  # noqa: A002 - the parameter's public name
     severity: Severity | None = None,
@@ -147,7 +147,7 @@ async def list_events(
 @routes.get("/memory/events/unresolved", response_model=shape(results.EventPage))
 async def unresolved_events(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     *,
     type: EventType | None = None,  # noqa: A002 - the parameter's public name
     cluster: OfCluster = None,
@@ -163,7 +163,7 @@ async def unresolved_events(
 async def record_event(
     request: Request,
     _: Operating,
-    ask: Asking,
+    ask: AskFunction,
     event: NewEvent,
     idempotency_key: Annotated[
         Identity | None, Header(description="the same one is recorded once")
@@ -193,7 +193,7 @@ async def record_event(
 @routes.get("/memory/preferences", response_model=shape(results.PreferencePage))
 async def list_preferences(
     _: Reading,
-    ask: Asking,
+    ask: AskFunction,
     prefix: str = "",
     limit: Limit = params.MAX_LIMIT,
     cursor: Cursor = None,
@@ -204,14 +204,14 @@ async def list_preferences(
 
 
 @routes.get("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))
-async def get_preference(_: Reading, ask: Asking, key: str) -> Response:
+async def get_preference(_: Reading, ask: AskFunction, key: str) -> Response:
     """One preference."""
     return reply(await ask(made(params.GetPreference, key=key)))
 
 
 @routes.put("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))
-async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValue) -> Response:
-    """Set a preference; 409 where it stands at another version than expected."""
+async def set_preference(caller: Operating, ask: AskFunction, key: str, body: NewValue) -> Response:
+    """Set a preference; 409 where it is at another version than expected."""
     answer = await ask(
         made(
             params.SetPreference,
@@ -225,6 +225,6 @@ async def set_preference(caller: Operating, ask: Asking, key: str, body: NewValu
 
 
 @routes.delete("/memory/preferences/{key:any}", response_model=shape(results.Deleted))
-async def delete_preference(_: Operating, ask: Asking, key: str) -> Response:
+async def delete_preference(_: Operating, ask: AskFunction, key: str) -> Response:
     """Delete a preference; one that is not there is no error."""
     return reply(await ask(made(params.DeletePreference, key=key)))

@@ -41,7 +41,7 @@ def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
         position = None
     if not isinstance(position, list) or not _fits(position, kinds):
         raise InvalidParameter(
-            "cursor", "of another question, or damaged: begin again without a cursor"
+            "cursor", "of another request, or damaged: begin again without a cursor"
         )
     return tuple(position)
 

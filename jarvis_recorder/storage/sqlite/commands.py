@@ -97,7 +97,7 @@ def set_preference(connection: Connection, params: SetPreference, now: int) -> b
     before = find_preference(connection, params.key)
     version = 0 if before is None else before.version
     if params.expected_version not in (None, version):
-        raise Conflict(f"the preference stands at version {version}, not the one expected")
+        raise Conflict(f"the preference is at version {version}, not the one expected")
     after = Preference(params.key, params.value, to_datetime(now), params.updated_by, version + 1)
     values = asdict(after)
     if before is None:

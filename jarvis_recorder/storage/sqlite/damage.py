@@ -50,7 +50,7 @@ def look(path: Path) -> None:
     if found := _read_mark(path):
         if found.inode == _inode(path):
             raise StorageDamaged(
-                f"{found.error} (found at {found.moment}; if it is mended, "
+                f"{found.error} (found at {found.moment}; if it is repaired, "
                 "`jarvis-recorder db acknowledge` says so)"
             )
         # Another file has replaced it since.

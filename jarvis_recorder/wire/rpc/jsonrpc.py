@@ -275,8 +275,8 @@ def _fault(error: Any) -> Fault:
     """Return the fault that an error object describes; what `data` holds is each server's own."""
     match error:
         case {"code": int(code), "message": str(message), "data": {**data}}:
-            told = {name: data.get(name) for name in ("path", "hint")}
-            texts = {name: text for name, text in told.items() if isinstance(text, str)}
+            given = {name: data.get(name) for name in ("path", "hint")}
+            texts = {name: text for name, text in given.items() if isinstance(text, str)}
             return Fault(code, message, **texts)
         case {"code": int(code), "message": str(message)}:
             return Fault(code, message)

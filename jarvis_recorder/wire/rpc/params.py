@@ -14,7 +14,6 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from jarvis_recorder.wire import liberal
-from jarvis_recorder.wire.moments import GivenMoment
 from jarvis_recorder.wire.records import (
     ClusterName,
     Details,
@@ -31,6 +30,7 @@ from jarvis_recorder.wire.records import (
     TypeField,
 )
 from jarvis_recorder.wire.rpc import results
+from jarvis_recorder.wire.rpc.times import GivenTime
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import Kind
 
@@ -67,8 +67,8 @@ PreferenceValue = Annotated[
     Field(description="at most 64 KiB in UTF-8", json_schema_extra={"maxLength": MAX_VALUE_BYTES}),
 ]
 Words = Annotated[str, Field(min_length=1, max_length=1_024)]
-Since = Annotated[GivenMoment, Field(description="from this moment on")]
-Until = Annotated[GivenMoment, Field(description="before this moment")]
+Since = Annotated[GivenTime, Field(description="from this time on")]
+Until = Annotated[GivenTime, Field(description="before this time")]
 OfType = Annotated[EventType, Field(description="only events of this type")]
 OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
 OfSource = Annotated[Source, Field(description="only events from this source")]
@@ -154,7 +154,7 @@ class RecordEvent(Params[results.OneEvent]):
     node: NodeName | None = None
     details: Details = None
     timestamp: Annotated[
-        GivenMoment | None, Field(description="when it happened; now where it is not given")
+        GivenTime | None, Field(description="when it happened; now where it is not given")
     ] = None
     id: Annotated[
         Identity | None, Field(description="its identity, where there is no `message_id`")
@@ -163,7 +163,7 @@ class RecordEvent(Params[results.OneEvent]):
         Identity | None, Field(description="its identity: one that is stored is not stored again")
     ] = None
     extra: Annotated[
-        dict[str, Any] | None, Field(description="more fields, kept beside those known here")
+        dict[str, Any] | None, Field(description="more fields, kept next to those known here")
     ] = None
     cluster: ClusterName | None = None
 
@@ -215,7 +215,7 @@ class ResolveEvent(Params[results.OneEvent]):
 
     id: RowNumber
     resolved_by: Annotated[
-        Name | None, Field(description="the asker's user, where it is not given")
+        Name | None, Field(description="the caller's user, where it is not given")
     ] = None
 
 
@@ -326,9 +326,9 @@ class LatestSnapshot(Params[results.OneSnapshot]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class SnapshotAt(Params[results.OneSnapshot]):
-    """The snapshot that was in force: the newest one at or before the moment."""
+    """The snapshot that was in force: the newest one at or before the time."""
 
-    timestamp: Annotated[GivenMoment, Field(description="the moment asked about")]
+    timestamp: Annotated[GivenTime, Field(description="the time asked about")]
     cluster: ChosenCluster | None = None
 
 
@@ -347,10 +347,10 @@ class ListSnapshots(Params[results.SnapshotPage]):
 class TimelineAround(Params[results.Timeline]):
     """The state of the cluster when something happened."""
 
-    timestamp: Annotated[GivenMoment, Field(description="the moment it happened")]
+    timestamp: Annotated[GivenTime, Field(description="the time it happened")]
     window_seconds: Annotated[
         int,
-        Field(ge=1, le=86_400, strict=True, description="before and after the moment together"),
+        Field(ge=1, le=86_400, strict=True, description="before and after the time together"),
     ] = 600
     node: OnNode | None = None
     cluster: ChosenCluster | None = None
@@ -379,17 +379,17 @@ class SetPreference(Params[results.OnePreference]):
     """
     Set a preference and return it.
 
-    With `expected_version` only where it stands at that version (0: where there is none).
+    With `expected_version` only where it is at that version (0: where there is none).
     """
 
     key: Key
     value: PreferenceValue
     expected_version: Annotated[
         int | None,
-        Field(ge=0, le=2**63 - 1, strict=True, description="the version it must stand at"),
+        Field(ge=0, le=2**63 - 1, strict=True, description="the version it must be at"),
     ] = None
     updated_by: Annotated[
-        Name | None, Field(description="the asker's user, where it is not given")
+        Name | None, Field(description="the caller's user, where it is not given")
     ] = None
 
 

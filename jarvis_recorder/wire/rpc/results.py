@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainSerializer, WithJsonSchema
 
-from jarvis_recorder.wire.moments import Moment
+from jarvis_recorder.wire.rpc.times import Time
 
 Exact = Annotated[Decimal, PlainSerializer(lambda cost: format(cost, "f"), return_type=str)]
 """A decimal that goes out as a text, because a JSON number would be read as a double."""
@@ -45,7 +45,7 @@ class StoredEvent:
 
     id: int
     message_id: str | None
-    timestamp: Moment
+    timestamp: Time
     stamped: bool
     type: str
     severity: str
@@ -54,10 +54,10 @@ class StoredEvent:
     summary: str
     details: Any
     resolved: bool
-    resolved_at: Moment | None
+    resolved_at: Time | None
     resolved_by: str | None
     extra: dict[str, Any] | None
-    recorded_at: Moment
+    recorded_at: Time
     omitted: Omitted = field(default_factory=list)
     cluster: str | None = None
 
@@ -74,7 +74,7 @@ class EventPage:
     """
     A page of events, newest first.
 
-    It may hold fewer than `limit`, or none, though there are more: a question looks through
+    It may hold fewer than `limit`, or none, though there are more: a request looks through
     so many events at a time, and a reply has so many bytes. Only a `next_cursor` of null says
     that this was the last page.
     """
@@ -87,7 +87,7 @@ class EventPage:
 class Bucket:
     """The events from `start` to the next bucket; `by` counts them by the value asked for."""
 
-    start: Moment
+    start: Time
     count: int
     by: dict[str, int]
 
@@ -105,8 +105,8 @@ class Session:
     """One conversation."""
 
     session_id: str
-    first_at: Moment
-    last_at: Moment
+    first_at: Time
+    last_at: Time
     turns: int
 
 
@@ -125,7 +125,7 @@ class StoredTurn:
     id: int
     message_id: str | None
     session_id: str
-    timestamp: Moment
+    timestamp: Time
     stamped: bool
     role: str
     content: str
@@ -136,7 +136,7 @@ class StoredTurn:
     cost_usd: Exact | None
     tool_calls: Any
     extra: dict[str, Any] | None
-    recorded_at: Moment
+    recorded_at: Time
     omitted: Omitted = field(default_factory=list)
 
 
@@ -212,12 +212,12 @@ class StoredSnapshot:
     id: int
     message_id: str | None
     cluster: str
-    timestamp: Moment
+    timestamp: Time
     stamped: bool
     snapshot: dict[str, Any]
     size_bytes: int
     extra: dict[str, Any] | None
-    recorded_at: Moment
+    recorded_at: Time
     omitted: Omitted = field(default_factory=list)
 
 
@@ -234,7 +234,7 @@ class SnapshotHead:
 
     id: int
     cluster: str
-    timestamp: Moment
+    timestamp: Time
     size_bytes: int
 
 
@@ -249,15 +249,15 @@ class SnapshotPage:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """
-    The cluster around a moment: what was in force, what happened, what was said.
+    The cluster around a time: what was in force, what happened, what was said.
 
     Events and turns are those of the window in order, oldest first; `truncated` says that it
-    held more than are shown, which are then the nearest to the moment.
+    held more than are shown, which are then the nearest to the time.
     """
 
-    timestamp: Moment
-    since: Moment
-    until: Moment
+    timestamp: Time
+    since: Time
+    until: Time
     snapshot: StoredSnapshot | None
     events: list[StoredEvent]
     turns: list[StoredTurn]
@@ -270,7 +270,7 @@ class Preference:
 
     key: str
     value: str
-    updated_at: Moment
+    updated_at: Time
     updated_by: str | None
     version: int
 
@@ -295,8 +295,8 @@ class Extent:
     """The number of rows of a kind, and the times of the oldest and the newest."""
 
     count: int
-    oldest: Moment | None
-    newest: Moment | None
+    oldest: Time | None
+    newest: Time | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +328,7 @@ class Activity:
 
     version: str
     state: str
-    started_at: Moment
+    started_at: Time
     stored: int
     duplicates: int
     dead_lettered: int

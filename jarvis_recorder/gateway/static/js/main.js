@@ -119,7 +119,7 @@ function showCondition() {
   byId("live").dataset.state = name;
   byId("live").replaceChildren(name, ...(since ? [" since ", when(since.toISOString())] : []));
   byId("away").hidden = name !== "away";
-  const words = `The recorder is away: ${why} This page goes on trying.`;
+  const words = `The recorder is away: ${why} This page keeps trying.`;
   if (why && byId("away").textContent !== words) byId("away").textContent = words;
   entitle();
 }

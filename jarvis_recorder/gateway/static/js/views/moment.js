@@ -255,7 +255,7 @@ function sides({ event, at, name, several }, { snapshot, events, turns, truncate
                 ),
               ]),
             )
-          : empty("Nobody said anything."),
+          : empty("No one said anything."),
       ),
     ),
   ];

@@ -107,7 +107,7 @@ def test_a_file_that_is_no_database_fails_every_check(database):
     assert len(found) == 7
 
 
-def test_a_file_without_tables_is_told_apart_from_a_damaged_one(tmp_path):
+def test_a_file_without_tables_is_distinguished_from_a_damaged_one(tmp_path):
     path = create_file(tmp_path / "recorder.db")
 
     found = problems(path)

@@ -76,7 +76,7 @@ def overlapping(store):
     return [asked, asked, asked]
 
 
-async def test_the_log_stays_short_while_questions_overlap(store, path):
+async def test_the_log_stays_short_while_requests_overlap(store, path):
     await store.writer.bound_log(2 * MIB)
     longest = 0
     async with running(store.upkeep.run, *overlapping(store)):
@@ -93,7 +93,7 @@ async def test_the_log_stays_short_while_questions_overlap(store, path):
     assert longest < 20 * MIB
 
 
-async def test_a_question_waits_while_the_log_is_emptied_and_is_answered_then(store):
+async def test_a_request_waits_while_the_log_is_emptied_and_is_answered_then(store):
     await store.repository.append(events(0, 10), NOW)
     with store.upkeep._gate.closed():
         asked = asyncio.create_task(ask(store, ListEvents(), 20))
@@ -104,7 +104,7 @@ async def test_a_question_waits_while_the_log_is_emptied_and_is_answered_then(st
     await asked
 
 
-async def test_no_question_waits_for_a_commit_that_hangs_while_the_log_is_to_be_emptied(
+async def test_no_request_waits_for_a_commit_that_hangs_while_the_log_is_to_be_emptied(
     store, monkeypatch
 ):
     monkeypatch.setattr(upkeep, "_LONGEST_TURN_SECONDS", 0.1)
@@ -141,7 +141,7 @@ async def test_changes_keep_to_the_room_too_and_those_that_free_it_are_made(stor
     assert store.writer.crowded.is_set()
 
 
-async def test_a_backup_that_reads_for_long_does_not_keep_the_questions_waiting(store, path):
+async def test_a_backup_that_reads_for_long_does_not_keep_the_requests_waiting(store, path):
     """The upkeep does not wait for another program's read."""
     await store.writer.bound_log(MIB)
     await store.repository.append(events(0, 10), NOW)

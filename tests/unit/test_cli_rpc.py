@@ -81,7 +81,7 @@ NO_EVENTS = results.EventPage([], None)
 NO_TIMELINE = results.Timeline(AT, AT, AT, None, [], [], truncated=False)
 
 
-def test_options_become_a_question(jarvis, recorder):
+def test_options_become_a_request(jarvis, recorder):
     ended = jarvis(
         "query", "events", "--type=alert", "--severity=critical", "--source=monitor",
         "--node=pve1", "--unresolved", "--since=2026-11-23T08:00:00Z", "--until=2026-11-24",
@@ -170,7 +170,7 @@ def test_options_become_a_question(jarvis, recorder):
         ("resolve 77", params.ResolveEvent(id=77), results.OneEvent(RESOLVED)),
     ],
 )
-def test_every_command_asks_its_question(jarvis, recorder, command, question, answer):
+def test_every_command_asks_its_request(jarvis, recorder, command, question, answer):
     ended = jarvis(*command.split(), answer=answer)
 
     assert (ended.returncode, recorder.asked) == (0, [question])
@@ -359,7 +359,7 @@ def test_usage_has_the_lines_of_every_page(jarvis, recorder):
     assert [question.cursor for question in recorder.asked] == [None, "1", "2"]
 
 
-def test_a_search_goes_on_where_a_page_ends_early(jarvis, recorder):
+def test_a_search_continues_where_a_page_ends_early(jarvis, recorder):
     pages = [results.FoundTurns([FOUND], "1"), results.FoundTurns([FOUND, FOUND], None)]
     ended = jarvis("query", "search", "a", "word", "--limit", "3", "--json", answer=pages)
 

@@ -33,7 +33,7 @@ def test_a_socket_may_have_a_path():
             assert listener.recv(100) == b"READY=1"
 
 
-def test_nobody_and_somebody_who_does_not_listen_stop_nothing(tmp_path):
+def test_no_one_and_somebody_who_does_not_listen_stop_nothing(tmp_path):
     assert not ServiceManager({}).listens
     assert not ServiceManager({}).tell(READY=1)
     assert not ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "none")}).tell(READY=1)

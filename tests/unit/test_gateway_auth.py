@@ -283,6 +283,6 @@ async def test_only_so_many_wait_for_a_check_and_only_so_long(monkeypatch):
         ({"jwks_file": "/nowhere"}, "jwks_file"),
     ],
 )
-def test_without_password_or_secret_nobody_is_served(settings, missing):
+def test_without_password_or_secret_no_one_is_served(settings, missing):
     with pytest.raises(ConfigurationError, match=missing):
         create(RecorderClient(URL), DeadLetterAdmin(URL), GatewaySettings(**settings))

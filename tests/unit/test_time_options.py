@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarvis_recorder.cli.time_options import parse_duration, parse_moment
+from jarvis_recorder.cli.time_options import parse_duration, parse_time
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,7 +41,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
     ],
 )
 def test_a_time_is_what_people_mean_by_it(typed, meant):
-    assert parse_moment(typed, NOW, BERLIN) == meant
+    assert parse_time(typed, NOW, BERLIN) == meant
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_a_time_is_what_people_mean_by_it(typed, meant):
 )  # fmt: skip
 def test_what_is_no_time_is_answered_with_how_to_write_one(typed):
     with pytest.raises(ValueError, match="TIME is `30m`"):
-        parse_moment(typed, NOW, BERLIN)
+        parse_time(typed, NOW, BERLIN)
 
 
 @given(st.text(max_size=30))
-def test_whatever_is_typed_is_a_moment_or_a_value_error(typed):
+def test_whatever_is_typed_is_a_time_or_a_value_error(typed):
     try:
-        moment = parse_moment(typed, NOW, BERLIN)
+        moment = parse_time(typed, NOW, BERLIN)
     except ValueError:
         return
     assert moment.tzinfo is not None
@@ -72,10 +72,10 @@ def test_whatever_is_typed_is_a_moment_or_a_value_error(typed):
         ("2026-10-26T10:00:00Z", "yesterday", "2026-10-24T22:00:00Z"),
     ],
 )
-def test_a_local_time_is_one_moment_also_when_the_clocks_change(now, typed, meant):
+def test_a_local_time_is_one_time_also_when_the_clocks_change(now, typed, meant):
     now, meant = datetime.fromisoformat(now), datetime.fromisoformat(meant)
 
-    assert parse_moment(typed, now, BERLIN) == meant
+    assert parse_time(typed, now, BERLIN) == meant
 
 
 def test_a_time_that_a_table_shows_can_be_typed_again():
@@ -83,7 +83,7 @@ def test_a_time_that_a_table_shows_can_be_typed_again():
 
     shown = f"{moment.astimezone(BERLIN):%Y-%m-%d %H:%M:%S}"
 
-    assert parse_moment(shown, NOW, BERLIN) == moment
+    assert parse_time(shown, NOW, BERLIN) == moment
 
 
 @pytest.mark.parametrize(
