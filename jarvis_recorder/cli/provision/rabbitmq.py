@@ -1,7 +1,6 @@
 """`provision rabbitmq`: definitions of users with the permissions of their role, and topology."""
 
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import typer
 
+from jarvis_recorder.cli.files import write_new
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net.addresses import check_node
@@ -167,14 +167,9 @@ def _require_host(host: str) -> None:
 @as_owner
 def _write(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)
-        descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        unfinished.replace(path)
+        write_new(path, text, 0o600)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
 
