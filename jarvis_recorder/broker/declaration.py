@@ -30,12 +30,14 @@ async def declare_answering(link: Link, mode: TopologyMode, *, in_a_cluster: boo
     """
     Declare all that replies and notifications need, or only check that it is there.
 
-    A queue of requests that exists is taken as it is, of either type.
+    Before that, all that recording needs: callers may publish as soon as they get replies. A queue
+    of requests that exists is taken as it is, of either type.
 
     Raises:
         BrokerUnavailable: The connection went away, or the node that holds the queue.
         ConfigurationError: One is missing, or an exchange is of another type.
     """
+    await declare_recording(link, mode)
     topology = answering(in_a_cluster=in_a_cluster)
     with refusals("the topology cannot be declared"):
         async with link.connection.channel() as channel:

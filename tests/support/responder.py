@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from jarvis_recorder.broker.declaration import declare_recording
 from jarvis_recorder.broker.rpc_session import RpcSession, open_rpc_session
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.amqp.delivery import Delivery
@@ -68,7 +67,6 @@ class SteeredResponder:
 async def steered_responder(url: str, answer: Answer) -> AsyncIterator[SteeredResponder]:
     """Reply on a broker, with the topology declared as by a recorder."""
     async with open_rpc_session(Addresses(url), "declare") as answering:
-        await declare_recording(answering.link, "declare")
         responder = SteeredResponder(answering, answer)
         await answering.requests.start(responder.take)
         try:

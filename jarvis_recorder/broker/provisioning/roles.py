@@ -42,7 +42,7 @@ _OWN: Final = _any(
 
 
 def _replies(user: str) -> str:
-    """Return the queues that a caller may have its replies in, beside direct reply-to."""
+    """Return the queues that a caller may have its replies in, next to direct reply-to."""
     return rf"jarvis\.reply\.{user}(\..*)?"
 
 
