@@ -88,7 +88,7 @@ def require_untouched(changed: Sequence[Path]) -> None:
     """
     if changed:
         raise ConfigurationError(
-            f"changed by somebody, and left alone: {', '.join(map(str, changed))}; nothing was "
+            f"changed by someone, and left alone: {', '.join(map(str, changed))}; nothing was "
             "written. Move the changes to a drop-in (systemctl edit), or replace all with --force"
         )
 

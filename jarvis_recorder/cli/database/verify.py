@@ -67,7 +67,7 @@ def _show(path: Path, checks: "list[IntegrityCheck]") -> None:
 
 def acknowledge(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
     """
-    Say that somebody has looked at what was damaged.
+    Say that someone has looked at what was damaged.
 
     A recorder that went on with a new database (`store.on_corruption = "quarantine"`) is
     healthy again from now on; one that stopped may be started again with the file as it is.

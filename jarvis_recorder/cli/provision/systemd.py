@@ -88,7 +88,7 @@ def provision(
         bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace also what somebody has changed.")
+        bool, typer.Option("--force", help="Replace also what someone has changed.")
     ] = False,
 ) -> None:
     """
