@@ -32,7 +32,7 @@ class Intake:
     A buffer that decodes each delivery as it arrives and gathers them in batches.
 
     No timer closes a batch: taking it does, so it holds the deliveries that arrived during one
-    commit. Above a limit of records or bytes, the batch being committed included, the flow is
+    commit. Above a limit of records or bytes, the batches being committed included, the flow is
     paused, however large the prefetch.
 
     Large deliveries are decoded in a thread, and those that arrive after them wait their turn.
@@ -44,13 +44,15 @@ class Intake:
         self._clock = clock
         self._large = large
         self._batches = deque([Batch()])
-        self._records_under_way = self._bytes_under_way = 0
+        self._under_way: deque[tuple[int, int]] = deque()
+        """Records and bytes of each batch that is taken and not released, oldest first."""
         self._held_records = 0
         self._held_bytes = 0
         self._undecoded: deque[Origin] = deque()
         self._decoding: asyncio.Task[None] | None = None
         self._has_room = asyncio.Event()
         self._something = asyncio.Event()
+        self._full = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -79,6 +81,7 @@ class Intake:
         self._held_records += len(decoded.records) + len(decoded.refusals)
         if batch.count >= MAX_BATCH_RECORDS or batch.size >= MAX_BATCH_BYTES:
             self._batches.append(Batch())
+            self._full.set()
         self._something.set()
 
     async def _decode_undecoded(self) -> None:
@@ -117,9 +120,8 @@ class Intake:
         """
         Return the oldest batch, once there is anything in it; None at the end.
 
-        The batch before it is settled by then, and no longer counts as held.
+        It counts as held until it is released.
         """
-        self._release()
         while not self._batches[0]:
             if self._closed and self._decoding is None:
                 return None
@@ -128,13 +130,21 @@ class Intake:
         batch = self._batches.popleft()
         if not self._batches:
             self._batches.append(Batch())
-        self._records_under_way, self._bytes_under_way = batch.count, batch.size
+        self._under_way.append((batch.count, batch.size))
         return batch
 
-    def _release(self) -> None:
-        self._held_records -= self._records_under_way
-        self._held_bytes -= self._bytes_under_way
-        self._records_under_way = self._bytes_under_way = 0
+    async def filled(self) -> int:
+        """Return the size of the batch to be taken next, once it is full and so gains nothing."""
+        while len(self._batches) < 2:
+            self._full.clear()
+            await self._full.wait()
+        return self._batches[0].size
+
+    def release(self) -> None:
+        """Count the oldest batch that was taken as settled: it is no longer held."""
+        records, size = self._under_way.popleft()
+        self._held_records -= records
+        self._held_bytes -= size
         self._has_room.set()
         if not self._held_records and not self._undecoded:
             self._idle.set()
@@ -156,8 +166,8 @@ class Intake:
             self._decoding = None
         self._undecoded.clear()
         self._batches = deque([Batch()])
-        self._held_records = self._records_under_way
-        self._held_bytes = self._bytes_under_way
+        self._held_records = sum(records for records, _ in self._under_way)
+        self._held_bytes = sum(size for _, size in self._under_way)
         self.close()
 
 
