@@ -15,9 +15,11 @@ from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
 
 # A batch is closed at this many records or bytes, so that acks flow back while more is decoded:
 # were the whole prefetch window in one transaction, broker and recorder would wait in turn.
-MAX_BATCH_RECORDS: Final = 2_000
+# Two batches may be under way while a third one fills.
+MAX_BATCH_RECORDS: Final = 3_000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
-MAX_HELD_RECORDS: Final = 20_000
+# The prefetch of all queues, so that in an outage the messages need not go back at once.
+MAX_HELD_RECORDS: Final = 24_000
 MAX_HELD_BYTES: Final = 24 * 1024 * 1024
 # The bytes that may be held while a large delivery, which may briefly take a hundred megabytes,
 # is decoded; and the bytes of those that are decoded at once.
