@@ -299,6 +299,25 @@ async def test_another_writer_waits_for_two_at_most(store, disk, path):
     assert names(path) == ["e1", "e2", "e3", "e4"]
 
 
+async def test_a_batch_does_not_join_the_one_before_it_while_another_writer_waits(store, disk):
+    """Otherwise each would join the one before, and the other writer would wait for ever."""
+    order: list[str] = []
+    (first,) = append(store, records("e1"))
+    await until(lambda: disk.begun)
+    change = asyncio.create_task(ask(store, SetPreference(key="k", value="1"), 20))
+    await until(lambda: store.writer._turn._waiting)
+    (second,) = append(store, records("e2"))
+    for name, task in (("first", first), ("second", second), ("change", change)):
+        task.add_done_callback(lambda _, name=name: order.append(name))
+    await until(lambda: store.writer._turn._waiting == 2)
+    disk.answers.set()
+
+    await outcomes([first, second])
+    await change
+
+    assert order == ["first", "change", "second"]
+
+
 async def test_a_change_whose_time_is_over_behind_two_batches_is_not_made(store, disk):
     tasks = await two_in_flight(store, disk, records("e1"), records("e2"))
 

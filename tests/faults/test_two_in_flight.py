@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from jarvis_recorder.ingest.intake import MAX_BATCH_RECORDS
+from tests.support.disks import fill_up, mounted
 from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import RecorderProcess, wait_until
@@ -79,14 +80,14 @@ def start_on(disk, tmp_path, start_recorder) -> Callable[..., RecorderProcess]:
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(WATCHED)
 
-    def start(url: str) -> RecorderProcess:
+    def start(url: str, **where: Path) -> RecorderProcess:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LD_PRELOAD", str(library))
             patch.setenv("HELD_SYNC", str(disk.held))
             patch.setenv("FAIL_SYNC", str(disk.failing))
             patch.setenv("TWO_IN_FLIGHT", str(disk.two_in_flight))
             patch.setenv("PYTHONPATH", f"{hook}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-            return start_recorder(url)
+            return start_recorder(url, **where)
 
     return start
 
@@ -187,3 +188,22 @@ async def test_a_connection_lost_with_two_in_flight_costs_only_a_redelivery(
         await all_are_stored_once(recorder)
         assert stored(recorder)[: 2 * MAX_BATCH_RECORDS] == names(0) + names(1)
         assert recorder.logged("stopped")[0]["stored"] == len(ALL)
+
+
+async def test_a_disk_that_gets_full_with_two_in_flight_delays_them_in_their_order(
+    amqp_url, start_on, disk, tmp_path
+):
+    with mounted(tmp_path / "small", 64) as small:
+        recorder = start_on(amqp_url, path=small / "recorder.db")
+        await two_in_flight(amqp_url, recorder, disk)
+        ballast = fill_up(small)
+        disk.answer()
+        await asyncio.to_thread(recorder.wait_for, "storage_unavailable")
+        assert stored(recorder) in ([], names(0))
+
+        ballast.unlink()
+
+        await until(lambda: recorder.count() == len(ALL), "all are recorded")
+        assert stored(recorder) == ALL, "nothing went back to the broker"
+        await all_are_stored_once(recorder)
+        assert "SQLITE_FULL" in str(recorder.logged("storage_unavailable"))
