@@ -402,6 +402,9 @@ async def test_a_sqlite_that_binds_fewer_variables_gets_smaller_statements(store
     assert names(path) == [f"e{n}" for n in range(2_600)]
 
 
+COUNT = 150
+
+
 class FaultyDisk(Disk):
     """A disk that fails now and then, as SQLite's thread sees it, and is sometimes slow."""
 
@@ -420,7 +423,7 @@ class FaultyDisk(Disk):
         return found
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
     path, monkeypatch, seed
 ):
@@ -449,8 +452,8 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
         )
         sink = intake.sink(Settlement(TOPICS[0], consumer))
         recording = asyncio.create_task(recorder.run())
-        bad = {number for number in range(400) if chance.random() < 0.02}
-        for number in range(400):
+        bad = {number for number in range(COUNT) if chance.random() < 0.02}
+        for number in range(COUNT):
             consumer.hand_over(number + 1)
             summary = {"summary": "bad"} if number in bad else {}
             sink(
@@ -462,11 +465,11 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
                 with contextlib.suppress(RecorderError):
                     await ask(store, SetPreference(key="k", value="1"), 20)
         intake.close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await recording
         await dead_letters.drain(10)
 
     assert disk.most_in_flight == 2
-    assert names(path) == [f"e{number}" for number in range(400) if number not in bad]
+    assert names(path) == [f"e{number}" for number in range(COUNT) if number not in bad]
     assert consumer.outstanding == set()
     assert progress.dead_letters == ({"refused_by_storage": len(bad)} if bad else {})

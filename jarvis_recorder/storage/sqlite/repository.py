@@ -24,8 +24,7 @@ class SqliteRepository:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._newest = Place()
-        self._newest.is_over = True
+        self._newest: Place | None = None
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
