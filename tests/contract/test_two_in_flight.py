@@ -281,6 +281,31 @@ async def test_of_two_in_flight_neither_is_told_as_stored_once_the_file_is_moved
         await store.repository.append(records("e3"), 7)
 
 
+async def test_nothing_is_written_while_what_was_recorded_is_saved_from_a_moved_file(
+    store, disk, path, monkeypatch
+):
+    saving, saved = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> bool:
+        saving.set()
+        await saved.wait()
+        return True
+
+    monkeypatch.setattr(store.writer, "_save", slowly)
+    disk.answers.set()
+    tasks = append(store, records("e1"))
+    path.rename(path.with_name("moved.db"))
+    await saving.wait()
+    tasks += append(store, records("e2"))
+    await asyncio.sleep(0.01)
+    saved.set()
+
+    found = await outcomes(tasks)
+
+    assert [type(each) for each in found] == [StorageMoved, NotTried]
+    assert disk.begun == [1]
+
+
 async def test_another_writer_waits_for_two_at_most(store, disk, path):
     order: list[str] = []
     tasks = await two_in_flight(store, disk, records("e1"), records("e2"))

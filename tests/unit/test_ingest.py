@@ -17,6 +17,7 @@ from jarvis_recorder.errors import (
     BrokerUnavailable,
     MessageTooLarge,
     NotConfirmed,
+    NotTried,
     StorageDamaged,
     StorageUnavailable,
     StorageUncertain,
@@ -956,6 +957,58 @@ async def test_both_batches_under_way_count_as_held(two_at_once, monkeypatch, li
 
     assert two_at_once.flow.effects == ["pause", "resume"]
     assert not two_at_once.intake.is_full
+
+
+async def test_the_second_batch_is_held_until_it_is_settled_itself(two_at_once, monkeypatch):
+    two_at_once.receive(*"abcd")
+    acked = asyncio.Event()
+    settle = two_at_once.lane.settle
+
+    async def slowly(tag: int) -> None:
+        if tag == 4:
+            await acked.wait()
+        await settle(tag)
+
+    monkeypatch.setattr(two_at_once.lane, "settle", slowly)
+    working = await recording_two(two_at_once)
+    assert two_at_once.intake._held_records == 4
+
+    two_at_once.repository.disk.set()
+    await until(lambda: "ack to 2" in two_at_once.effects)
+    await turns_of_the_loop(10)
+    assert two_at_once.intake._held_records == 2
+
+    acked.set()
+    await finished(two_at_once, working)
+    assert two_at_once.intake._held_records == two_at_once.intake._held_bytes == 0
+
+
+async def test_the_first_is_not_tried_again_before_the_second_has_ended(two_at_once, monkeypatch):
+    """Both at once would be in the wrong order."""
+    ended = asyncio.Event()
+    append = two_at_once.repository.append
+    calls: list[str] = []
+
+    async def slowly(records, recorded_at):
+        calls.append("".join(str(record.message_id) for record in records))
+        try:
+            return await append(records, recorded_at)
+        except NotTried:
+            await ended.wait()
+            raise
+
+    monkeypatch.setattr(two_at_once.repository, "append", slowly)
+    two_at_once.repository.failures = 1
+    two_at_once.receive(*"abcd")
+    working = await recording_two(two_at_once)
+    two_at_once.repository.disk.set()
+    await until(lambda: two_at_once.progress.state is State.STORAGE_UNAVAILABLE)
+    await turns_of_the_loop(20)
+    assert calls == ["ab", "cd"]
+
+    ended.set()
+    await finished(two_at_once, working)
+    assert calls == ["ab", "cd", "ab", "cd"]
 
 
 async def test_what_is_abandoned_still_counts_what_is_under_way(two_at_once, monkeypatch):
