@@ -17,7 +17,7 @@ from jarvis_recorder.wire.topics import Kind
 HERE: Final = Path(__file__).parent
 PEERS: Final = HERE / "peers"
 BATCH: Final = 2_000
-PREFETCH: Final = 8_000
+PREFETCH: Final = 10_000
 
 # The recorder's own durability, checkpoint interval and cache size.
 _PRAGMAS: Final = (

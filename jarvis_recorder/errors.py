@@ -78,6 +78,14 @@ class StorageUnavailable(RecorderError):
     exit_code = 69
 
 
+class NotTried(StorageUnavailable):
+    """
+    A call made before this one has failed, so that this one was not begun.
+
+    Make both again in their order: this one alone would be stored before the other.
+    """
+
+
 class StorageUncertain(RecorderError):
     """
     A sync to disk failed: the transaction may or may not be stored.

@@ -148,7 +148,12 @@ class Repository(Protocol):
         that differs from the row stored under its identity is refused, and so is one that
         breaks a constraint. The others are stored all the same.
 
+        Calls made while others are under way are carried out in their order, and their rows are
+        stored in it. To make a failed call again in its place, wait for those made after it first.
+
         Raises:
+            NotTried: A call made before this one has failed, or has to be divided because a
+                record is refused. Make this one again when that one has ended.
             StorageUnavailable: Try the same records again later. None is stored, unless one
                 was refused before: then some of the others may be.
             StorageUncertain: Whether they are stored is unknown. End the process.

@@ -133,7 +133,7 @@ class IngestSettings(_Section):
     """Bounds of consuming."""
 
     prefetch: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        8_000,
+        10_000,
         description="messages of one queue that may be under way unsettled; of snapshots at most 100",
     )
 

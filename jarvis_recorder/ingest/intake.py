@@ -15,9 +15,11 @@ from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
 
 # A batch is closed at this many records or bytes, so that acks flow back while more is decoded:
 # were the whole prefetch window in one transaction, broker and recorder would wait in turn.
-MAX_BATCH_RECORDS: Final = 2_000
+# Two batches may be under way while a third one fills.
+MAX_BATCH_RECORDS: Final = 3_000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
-MAX_HELD_RECORDS: Final = 20_000
+# The prefetch of all queues, so that in an outage the messages need not go back at once.
+MAX_HELD_RECORDS: Final = 24_000
 MAX_HELD_BYTES: Final = 24 * 1024 * 1024
 # The bytes that may be held while a large delivery, which may briefly take a hundred megabytes,
 # is decoded; and the bytes of those that are decoded at once.
@@ -32,7 +34,7 @@ class Intake:
     A buffer that decodes each delivery as it arrives and gathers them in batches.
 
     No timer closes a batch: taking it does, so it holds the deliveries that arrived during one
-    commit. Above a limit of records or bytes, the batch being committed included, the flow is
+    commit. Above a limit of records or bytes, the batches being committed included, the flow is
     paused, however large the prefetch.
 
     Large deliveries are decoded in a thread, and those that arrive after them wait their turn.
@@ -44,13 +46,15 @@ class Intake:
         self._clock = clock
         self._large = large
         self._batches = deque([Batch()])
-        self._records_under_way = self._bytes_under_way = 0
+        self._under_way: deque[tuple[int, int]] = deque()
+        """Records and bytes of each batch that is taken and not released, oldest first."""
         self._held_records = 0
         self._held_bytes = 0
         self._undecoded: deque[Origin] = deque()
         self._decoding: asyncio.Task[None] | None = None
         self._has_room = asyncio.Event()
         self._something = asyncio.Event()
+        self._full = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -79,6 +83,7 @@ class Intake:
         self._held_records += len(decoded.records) + len(decoded.refusals)
         if batch.count >= MAX_BATCH_RECORDS or batch.size >= MAX_BATCH_BYTES:
             self._batches.append(Batch())
+            self._full.set()
         self._something.set()
 
     async def _decode_undecoded(self) -> None:
@@ -117,9 +122,8 @@ class Intake:
         """
         Return the oldest batch, once there is anything in it; None at the end.
 
-        The batch before it is settled by then, and no longer counts as held.
+        It counts as held until it is released.
         """
-        self._release()
         while not self._batches[0]:
             if self._closed and self._decoding is None:
                 return None
@@ -128,13 +132,21 @@ class Intake:
         batch = self._batches.popleft()
         if not self._batches:
             self._batches.append(Batch())
-        self._records_under_way, self._bytes_under_way = batch.count, batch.size
+        self._under_way.append((batch.count, batch.size))
         return batch
 
-    def _release(self) -> None:
-        self._held_records -= self._records_under_way
-        self._held_bytes -= self._bytes_under_way
-        self._records_under_way = self._bytes_under_way = 0
+    async def filled(self) -> int:
+        """Return the size of the batch to be taken next, once it is full and so gains nothing."""
+        while len(self._batches) < 2:
+            self._full.clear()
+            await self._full.wait()
+        return self._batches[0].size
+
+    def release(self) -> None:
+        """Count the oldest batch that was taken as settled: it is no longer held."""
+        records, size = self._under_way.popleft()
+        self._held_records -= records
+        self._held_bytes -= size
         self._has_room.set()
         if not self._held_records and not self._undecoded:
             self._idle.set()
@@ -156,8 +168,8 @@ class Intake:
             self._decoding = None
         self._undecoded.clear()
         self._batches = deque([Batch()])
-        self._held_records = self._records_under_way
-        self._held_bytes = self._bytes_under_way
+        self._held_records = sum(records for records, _ in self._under_way)
+        self._held_bytes = sum(size for _, size in self._under_way)
         self.close()
 
 

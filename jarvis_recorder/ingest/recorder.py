@@ -3,13 +3,18 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
-from jarvis_recorder.errors import BrokerUnavailable, RecorderError, StorageUnavailable
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    NotTried,
+    RecorderError,
+    StorageUnavailable,
+)
 from jarvis_recorder.ingest.batch import Batch
 from jarvis_recorder.ingest.dead_letter_publisher import DeadLetterPublisher
 from jarvis_recorder.ingest.intake import LARGE_PATIENCE_SECONDS, Intake
@@ -42,8 +47,22 @@ class OutageTooLong(RecorderError):
         self.records = records
 
 
+class _UnderWay(NamedTuple):
+    """A batch that the repository has, and when it was handed over (monotonic)."""
+
+    batch: Batch
+    appending: asyncio.Task[Appended]
+    began: float
+
+
 class Recorder:
-    """A loop that commits batch after batch; a delivery is acked only when all of it is safe."""
+    """
+    A loop that commits batch after batch; a delivery is acked only when all of it is safe.
+
+    A full batch is handed to the repository while the one before is being committed, so that
+    SQLite's thread need not wait for the event loop in between. Both are settled in their order:
+    an ack covers all deliveries before it. After a failure both are tried again, one by one.
+    """
 
     def __init__(
         self,
@@ -64,6 +83,8 @@ class Recorder:
         self._clock = clock
         self._tracer = tracer
         self._freed = 0
+        self._next: _UnderWay | None = None
+        """The batch handed over behind the one that is settled first."""
 
     async def run(self) -> None:
         """
@@ -76,12 +97,37 @@ class Recorder:
             OutageTooLong: No commit succeeded for `HOLD_SECONDS`, or the intake is full.
             StorageUncertain, StorageDamaged: As `Repository.append`.
         """
-        while batch := await self._intake.take():
-            await self._record(batch)
-            size = batch.size
-            # This one may be tens of megabytes, and the wait for the next one long.
-            del batch
-            await self._give_back(size)
+        first = None
+        try:
+            while first := self._next or await self._take():
+                self._next = None
+                size = first.batch.size
+                await self._record(first)
+                # This one may be tens of megabytes, and the wait for the next one long.
+                first = None
+                await self._give_back(size)
+        finally:
+            await _cancelled(first, self._next)
+
+    async def _take(self) -> _UnderWay | None:
+        """Hand over what has arrived, once there is anything; None at the end."""
+        batch = await self._intake.take()
+        if batch is None:
+            return None
+        return _UnderWay(batch, asyncio.create_task(self._append(batch)), time.monotonic())
+
+    async def _follow(self, first: _UnderWay) -> None:
+        """Hand over the next batch if it is full before the first is committed."""
+        if first.batch.size >= _VERY_LARGE_BYTES:
+            return
+        filled = asyncio.create_task(self._intake.filled())
+        try:
+            await asyncio.wait({first.appending, filled}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            filled.cancel()
+        # If the first has ended, it may have failed: then the next one has to wait for it.
+        if not first.appending.done() and filled.result() < _VERY_LARGE_BYTES:
+            self._next = await self._take()
 
     async def _give_back(self, size: int) -> None:
         if size < _LARGE_BYTES:
@@ -91,26 +137,28 @@ class Recorder:
             self._freed = 0
             await asyncio.to_thread(give_memory_back)
 
-    async def _record(self, batch: Batch) -> None:
-        began = time.monotonic()
+    async def _record(self, first: _UnderWay) -> None:
+        batch = first.batch
         deliveries = (origin.delivery for origin in batch.origins)
         with (
             self._progress.under_way(batch.oldest),
             self._tracer.batch(deliveries, len(batch.records)),
         ):
-            appended = await self._append(batch)
+            await self._follow(first)
+            appended = await self._appended(first)
             await self._refuse(batch, appended.refused)
             await self._settle(batch)
+        self._intake.release()
         self._progress.count_batch(appended.stored, appended.duplicates)
         self._report_near_misses(batch)
-        self._measure(batch, time.monotonic() - began)
+        self._measure(batch, time.monotonic() - first.began)
         log.debug(
             "batch_committed",
             records=len(batch.records),
             stored=appended.stored,
             duplicates=appended.duplicates,
             refused=len(batch.refusals),
-            seconds=round(time.monotonic() - began, 4),
+            seconds=round(time.monotonic() - first.began, 4),
         )
 
     def _report_near_misses(self, batch: Batch) -> None:
@@ -126,25 +174,40 @@ class Recorder:
                 )
 
     async def _append(self, batch: Batch) -> Appended:
-        """Store the batch, retrying while the database is unavailable; see `HOLD_SECONDS`."""
         if not batch.records:
             return Appended(0, 0, ())
+        async with self._room_for(batch):
+            return await self._repository.append(batch.records, self._clock())
+
+    async def _appended(self, first: _UnderWay) -> Appended:
+        """Return once it is stored, retrying while the database is unavailable; see `HOLD_SECONDS`."""
+        batch, began = first.batch, first.began
+        attempt: Awaitable[Appended] = first.appending
         delay = _FIRST_RETRY_SECONDS
-        began = time.monotonic()
         while True:
             try:
-                async with self._room_for(batch):
-                    appended = await self._repository.append(batch.records, self._clock())
+                appended = await attempt
+            except NotTried:
+                # The outage, if there was one, was that of the batch before.
+                began = time.monotonic()
+                await self._next_has_failed()
             except StorageUnavailable as error:
                 self._report_outage(error, len(batch.records), time.monotonic() - began)
                 if self._intake.is_full or time.monotonic() - began > HOLD_SECONDS:
                     raise OutageTooLong(batch.records) from error
+                await self._next_has_failed()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
             else:
                 self._report_recovery(time.monotonic() - began)
                 self._progress.measured.commit_seconds.observe(time.monotonic() - began)
                 return appended
+            attempt = self._append(batch)
+
+    async def _next_has_failed(self) -> None:
+        """Return once the batch behind the failed one has failed, too: it must not overtake."""
+        if self._next is not None:
+            await asyncio.wait({self._next.appending})
 
     def _room_for(self, batch: Batch) -> AbstractAsyncContextManager[None]:
         """Keep large replies out of memory while a large batch takes three times its size."""
@@ -188,3 +251,11 @@ class Recorder:
                 # The channel is gone and its tags mean nothing now. RabbitMQ delivers these
                 # again, and `append` skips what it has stored.
                 log.warning("ack_lost", queue=lane.topic.queue, error=str(error))
+
+
+async def _cancelled(*batches: _UnderWay | None) -> None:
+    """Stop waiting for these; a transaction that has begun continues all the same."""
+    appending = [one.appending for one in batches if one is not None]
+    for task in appending:
+        task.cancel()
+    await asyncio.gather(*appending, return_exceptions=True)

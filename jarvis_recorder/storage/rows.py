@@ -108,12 +108,12 @@ def insert_statement(shape: RowShape, rows: int) -> str:
     With many rows in one statement SQLite works through them without the interpreter; one
     by one, each row would have to win the GIL back from the receiving thread.
     """
-    values: list[dict[str, Any]] = [
-        {column: bindparam(f"{column}_{number}") for column in shape.columns}
-        for number in range(rows)
-    ]
-    statement = insert(shape.table).values(values).on_conflict_do_nothing()
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+    values: dict[str, Any] = {column: bindparam(column) for column in shape.columns}
+    statement = insert(shape.table).values([values]).on_conflict_do_nothing()
+    one_row = str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+    # Compiled for thousands of rows it would keep the event loop waiting for half a second.
+    places = f"({', '.join('?' * len(shape.columns))})"
+    return one_row.replace(places, ", ".join([places] * rows))
 
 
 def flat(rows: list[Row]) -> Row:

@@ -160,8 +160,14 @@ async def test_a_backup_that_reads_for_long_does_not_keep_the_requests_waiting(s
             assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("asked", [False, True], ids=["alone", "while questions overlap"])
-async def test_recording_at_full_speed_never_takes_more_than_the_budget(store, path, asked):
+@pytest.mark.parametrize(
+    ("asked", "in_flight"),
+    [(False, 1), (True, 1), (False, 2)],
+    ids=["alone", "while questions overlap", "two in flight"],
+)
+async def test_recording_at_full_speed_never_takes_more_than_the_budget(
+    store, path, asked, in_flight
+):
     budget = 24 * MIB
     kept = Maintenance(Bounds(budget=budget), path, store.writer, lambda: NOW)
     most = first = refused = 0
@@ -172,11 +178,12 @@ async def test_recording_at_full_speed_never_takes_more_than_the_budget(store, p
         # First two days old, which may be pruned; then of today, which may not.
         while refused < 5 and time.monotonic() < deadline:
             age = 2 * DAY if first < 20_000 else 0
-            try:
-                await store.repository.append(events(first, 500, age), NOW)
-                first += 500
-            except StorageUnavailable as error:
-                said = str(error)
+            batches = [events(first + 500 * n, 500, age) for n in range(in_flight)]
+            appending = (store.repository.append(batch, NOW) for batch in batches)
+            outcomes = await asyncio.gather(*appending, return_exceptions=True)
+            first += 500 * sum(not isinstance(found, Exception) for found in outcomes)
+            if isinstance(outcomes[0], StorageUnavailable):
+                said = str(outcomes[0])
                 refused += first > 30_000
                 await asyncio.sleep(0.1)
             most = max(most, taken(path))

@@ -1,6 +1,5 @@
 """A failure of the storage dead-letters nothing and loses nothing."""
 
-import os
 import sqlite3
 import subprocess
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.disks import fill_up, mounted
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -18,16 +18,8 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB. Mounting needs root, in CI as in a container."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    disk = tmp_path / "disk"
-    disk.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", disk], check=True)
-    try:
+    with mounted(tmp_path / "disk", 4) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 async def test_a_full_disk_stops_recording_until_there_is_room(
@@ -35,9 +27,7 @@ async def test_a_full_disk_stops_recording_until_there_is_room(
 ):
     recorder = start_recorder(amqp_url, path=small_disk / "recorder.db")
     recorder.wait_for("recording")
-    ballast = small_disk / "ballast"
-    free = os.statvfs(small_disk)
-    ballast.write_bytes(b"x" * (free.f_bavail * free.f_frsize - 100_000))
+    ballast = fill_up(small_disk, but=100_000)
     messages = [
         (EVENT_KEY, event(number, details="x" * 1_000), {"message_id": f"full-{number}"})
         for number in range(500)

@@ -10,6 +10,7 @@ from jarvis_recorder.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
     MoreRoomNeeded,
+    NotTried,
     ResultTooLarge,
     StorageUnavailable,
 )
@@ -90,25 +91,58 @@ class FakePublisher:
         self.effects.append(f"dead-letter {body.decode('utf-8', 'replace')}")
 
 
+class _Call:
+    """A call of `append`, and the one under way before it."""
+
+    def __init__(self, before: "_Call | None") -> None:
+        self.before = before
+        self.has_ended = asyncio.Event()
+        self.has_failed = False
+
+
 class FakeRepository:
     """
     Keeps records in memory by the rules of `ports.Repository`.
 
     It is unavailable for the first `failures` calls, and refuses events with a summary in
-    `unwanted` as a database may refuse a row.
+    `unwanted` as a database may refuse a row. `outcomes` are the errors of the next calls, None
+    for a success. While `disk` is not set, no call ends.
     """
 
     def __init__(self, effects: list[str] | None = None) -> None:
         self.effects = [] if effects is None else effects
         self.stored: list[Record] = []
         self.failures = 0
+        self.outcomes: list[Exception | None] = []
+        self.disk = asyncio.Event()
+        self.disk.set()
+        self.under_way: list[_Call] = []
         self.unwanted: set[str] = set()
         self._by_identity: dict[str | None, list[Record]] = defaultdict(list)
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
+        call = _Call(self.under_way[-1] if self.under_way else None)
+        self.under_way.append(call)
+        try:
+            await self.disk.wait()
+            if call.before is not None:
+                await call.before.has_ended.wait()
+                if call.before.has_failed:
+                    raise NotTried("a call before it has failed")
+            return self._append(records)
+        except BaseException:
+            call.has_failed = True
+            raise
+        finally:
+            self.under_way.remove(call)
+            call.has_ended.set()
+
+    def _append(self, records: Sequence[Record]) -> Appended:
         if self.failures:
             self.failures -= 1
             raise StorageUnavailable("database is locked")
+        if self.outcomes and (error := self.outcomes.pop(0)) is not None:
+            raise error
         stored = duplicates = 0
         refused = []
         skipped = []

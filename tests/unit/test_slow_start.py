@@ -58,6 +58,7 @@ class Start:
     async def _record(self) -> None:
         while batch := await self.intake.take():
             self.steps.append([origin.delivery.tag for origin in batch.origins])
+            self.intake.release()
 
 
 def fresh(tag: int, details: str = "") -> Delivery:
@@ -151,6 +152,7 @@ async def test_no_step_begins_before_the_one_before_is_settled():
     await asyncio.sleep(0.02)
     assert [one.tag for one in start.queue] == [2, 3]
 
+    start.intake.release()
     assert (batch := await start.intake.take()) is not None
     assert [origin.delivery.tag for origin in batch.origins] == [2, 3]
     starting.cancel()

@@ -1,5 +1,6 @@
 """Bulk inserts of many rows in few statements, and the search for collisions among them."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -23,8 +24,10 @@ from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.tables import conversations, decompress
 from jarvis_recorder.wire.records import Record
 
-# Rows in one INSERT, largest first: few statements for many rows, and only these to compile.
-_CHUNKS: Final = (500, 100, 20, 1)
+# Rows in one INSERT, largest first: few statements for many rows, and only these to prepare.
+# After each statement SQLite's thread has to win the GIL back from the receiving side.
+_CHUNKS: Final = (2_000, 500, 100, 20, 1)
+_COMPARED_AT_ONCE: Final = 500
 
 _insert: Final = cache(insert_statement)
 
@@ -97,16 +100,20 @@ def _insert_turns(connection: Connection, part: Rows, content: int) -> int:
 def _insert_many(connection: Connection, shape: RowShape, rows: list[Row]) -> int:
     driver = driver_of(connection)
     inserted = 0
-    for size, chunks in _chunks(rows):
+    # 32,766 unless SQLite was built otherwise, and 999 before 3.32.
+    most = driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(shape.columns)
+    for size, chunks in _chunks(rows, most):
         statement = _insert(shape, size)
         inserted += driver.executemany(statement, [flat(chunk) for chunk in chunks]).rowcount
     return inserted
 
 
-def _chunks(rows: list[Row]) -> Iterator[tuple[int, list[list[Row]]]]:
-    """Yield each chunk size with all of its chunks, so that each size is one call."""
+def _chunks(rows: list[Row], most: int) -> Iterator[tuple[int, list[list[Row]]]]:
+    """Yield each chunk size up to `most` with all of its chunks, so that each size is one call."""
     start = 0
     for size in _CHUNKS:
+        if size > most:
+            continue
         end = start + (len(rows) - start) // size * size
         if end > start:
             yield size, [rows[at : at + size] for at in range(start, end, size)]
@@ -122,8 +129,8 @@ def _collisions(connection: Connection, part: Rows) -> list[int]:
     shape, _, records, rows = part
     taken: set[int] = set()
     known: set[int] = set()
-    for start in range(0, len(records), _CHUNKS[0]):
-        asked = range(start, min(start + _CHUNKS[0], len(records)))
+    for start in range(0, len(records), _COMPARED_AT_ONCE):
+        asked = range(start, min(start + _COMPARED_AT_ONCE, len(records)))
         by_identity: dict[str | None, list[int]] = {}
         for index in asked:
             by_identity.setdefault(records[index].message_id, []).append(index)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from jarvis_recorder.errors import RecordRefused
 from jarvis_recorder.ports import Appended, RefusedRecord
 from jarvis_recorder.storage.sqlite.bulk_insert import Rows, insert_all, rows_of
+from jarvis_recorder.storage.sqlite.turn import Place
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
@@ -23,16 +24,21 @@ class SqliteRepository:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._newest: Place | None = None
 
     async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
-        return await self._append(records, 0, recorded_at)
+        place = self._newest = Place(self._newest)
+        with place.kept():
+            return await self._append(records, 0, recorded_at, place)
 
-    async def _append(self, records: Sequence[Record], first: int, recorded_at: int) -> Appended:
+    async def _append(
+        self, records: Sequence[Record], first: int, recorded_at: int, place: Place
+    ) -> Appended:
         """Store a slice of the batch that begins at the position `first`."""
         parts = await _rows_of(records, recorded_at)
         try:
-            stored, collided = await self._writer.grow(partial(_insert, parts=parts))
+            stored, collided = await self._writer.grow(partial(_insert, parts=parts), place)
         except RecordRefused as error:
             return await self._append_halves(records, first, recorded_at, error)
         collisions = [_collision(first + position) for position in collided]
@@ -47,8 +53,8 @@ class SqliteRepository:
             why = "the database refuses the record"
             return Appended(0, 0, [RefusedRecord(first, Reason.REFUSED_BY_STORAGE, why)])
         middle = len(records) // 2
-        left = await self._append(records[:middle], first, recorded_at)
-        right = await self._append(records[middle:], first + middle, recorded_at)
+        left = await self._append(records[:middle], first, recorded_at, Place())
+        right = await self._append(records[middle:], first + middle, recorded_at, Place())
         known, refused = await self._judge_again(left.refused, records, first, recorded_at)
         return Appended(
             left.stored + right.stored,
@@ -73,7 +79,7 @@ class SqliteRepository:
         for one in refused:
             if one.reason is Reason.ID_COLLISION:
                 record = records[one.position - first]
-                again = await self._append([record], one.position, recorded_at)
+                again = await self._append([record], one.position, recorded_at, Place())
                 known += again.duplicates
                 left += again.refused
             else:

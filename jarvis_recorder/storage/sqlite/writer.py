@@ -20,6 +20,7 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 from jarvis_recorder.storage.sqlite import connections, errors, files
+from jarvis_recorder.storage.sqlite.turn import Place, Turn
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,9 @@ class Writer:
     Runs one transaction after the other, in the order of the calls.
 
     A transaction is one call to SQLite's thread, from BEGIN to COMMIT. If each statement were a
-    call, each would wait for its turn of the event loop, milliseconds under load.
+    call, each would wait for its turn of the event loop, milliseconds under load. For the same
+    reason one that grows may follow another at once: the thread then has both. All others have
+    the thread to themselves.
 
     After an uncertain outcome no transaction is run: the next could rely on rows that may not
     be stored.
@@ -65,7 +68,7 @@ class Writer:
         """Set when the log is to be emptied although reads overlap; see `upkeep`."""
         self._connection: connections.WritingConnection | None = None
         # Held through a whole transaction, which continues after its caller was cancelled.
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
         self._failed: StorageUncertain | StorageDamaged | None = None
         self._refusal: str | None = None
 
@@ -105,23 +108,31 @@ class Writer:
 
     async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
         """Do as `run` does, with the work that `gather` returns at the beginning of its turn."""
-        await self._wait_for_turn(until)
-        # A cancelled await would not stop SQLite's thread, only lose the result.
-        return await asyncio.shield(asyncio.ensure_future(self._in_turn(gather())))
+        place = Place()
+        await self._wait_for_turn(place, until)
+        return await self._run(gather(), place)
 
-    async def grow(self, work: Work[T]) -> T:
+    async def grow(self, work: Work[T], place: Place) -> T:
         """
         Do as `run` does, with work that takes more room, within `most_bytes`.
 
+        It may be handed to SQLite's thread while the one before it in its line is under way.
+
         Raises:
+            NotTried: The one before has failed.
             StorageUnavailable: There is no room for it; and all that `run` raises.
         """
         self.require_room()
+        await self._turn.take(place)
         try:
-            return await self.run(partial(self._within_bounds, work))
+            return await self._run(partial(self._within_bounds, work), place)
         except NoRoomForIt:
             self.crowded.set()
             raise
+
+    async def _run(self, work: Work[T], place: Place) -> T:
+        # A cancelled await would not stop SQLite's thread, only lose the result.
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(work, place)))
 
     def _within_bounds(self, work: Work[T], connection: Connection) -> T:
         answer = work(connection)
@@ -143,6 +154,8 @@ class Writer:
         """
         if self.most_bytes is None:
             return
+        # The one before may have been committed just now.
+        self.log_bytes = files.size(files.companions(self._path)[0])
         taken = self.taken(connections.page_counts(connection))
         if taken > self.most_bytes:
             raise NoRoomForIt(
@@ -164,8 +177,9 @@ class Writer:
 
         Return False if the turn has not come by `until`, a time of the event loop's clock.
         """
+        place = Place()
         try:
-            await self._wait_for_turn(until)
+            await self._wait_for_turn(place, until)
         except DeadlineExceeded:
             return False
         try:
@@ -177,7 +191,7 @@ class Writer:
                 await self._require_files()
                 return emptied
         finally:
-            self._turn.release()
+            self._turn.leave(place)
         return False
 
     async def shorten_log(self) -> bool:
@@ -209,7 +223,7 @@ class Writer:
         """Keep the write-ahead log within `most_bytes`, as far as readers permit."""
         if most_bytes == self.longest_log:
             return
-        async with self._turn:
+        async with self._turn.alone():
             self.longest_log = most_bytes
             if self._connection is not None:
                 await self._connection.run(partial(connections.bound_log, most_bytes))
@@ -223,7 +237,7 @@ class Writer:
                 checkpointed into the database file if that is still possible.
             StorageUncertain, StorageDamaged: There was such an outcome before.
         """
-        async with self._turn:
+        async with self._turn.alone():
             if self._failed is not None:
                 raise self._failed
             try:
@@ -238,44 +252,49 @@ class Writer:
 
         This waits for its turn, so it hangs while a commit hangs.
         """
-        async with self._turn:
+        async with self._turn.alone():
             with contextlib.suppress(RecorderError), errors.translated_errors(self._path):
                 connection = await self._open()
                 await connection.run(lambda _: None)
 
     async def close(self) -> None:
         """Return once no transaction is under way and the file is closed."""
-        async with self._turn:
+        async with self._turn.alone():
             await self._drop()
             if self._database >= 0:
                 os.close(self._database)
                 self._database = -1
 
-    async def _wait_for_turn(self, until: float | None) -> None:
+    async def _wait_for_turn(self, place: Place, until: float | None) -> None:
         try:
             async with asyncio.timeout_at(until):
-                await self._turn.acquire()
+                await self._turn.take(place)
         except TimeoutError:
             raise DeadlineExceeded("others were writing until it was too late") from None
 
-    async def _in_turn(self, work: Work[T]) -> T:
+    async def _in_turn(self, work: Work[T], place: Place) -> T:
         try:
             if self._failed is not None:
                 raise self._failed
-            with errors.translated_errors(self._path):
-                answer = await self._transaction(work)
-            await self._require_files()
+            # Looked at here too: after a failure the connection may be about to be closed.
+            with place.trying(), errors.translated_errors(self._path):
+                answer = await self._transaction(work, place)
+            if (missing := self._missing()) is not None:
+                # At once: none may follow while the committed transactions are saved.
+                place.has_failed = True
+                raise await self._moved(missing)
         except (StorageUncertain, StorageDamaged) as error:
             self._failed = error
             raise
         finally:
-            self._turn.release()
+            self._turn.leave(place)
         return answer
 
-    async def _transaction(self, work: Work[T]) -> T:
+    async def _transaction(self, work: Work[T], place: Place) -> T:
         connection = await self._open()
+        place.handed_over.set()
         try:
-            return await connection.run(partial(_transact, work))
+            return await connection.run(partial(_transact, work, place))
         except RecorderError:
             # An error for the caller, such as a conflict; the transaction is rolled back.
             raise
@@ -304,19 +323,21 @@ class Writer:
 
     async def _require_files(self) -> None:
         """Raise if a file was renamed or deleted: it would take commits that no one will find."""
-        missing = self._missing()
-        if missing is None:
-            return
+        if (missing := self._missing()) is not None:
+            raise await self._moved(missing)
+
+    async def _moved(self, missing: Path) -> StorageMoved:
+        """Save the committed transactions if possible; return the error that says what to do."""
         saved = await self._save()
         if missing == self._path:
             if not saved:
                 self._set_log_aside()
             where = "all that was recorded is in it, wherever it is now: " if saved else ""
-            raise StorageMoved(
+            return StorageMoved(
                 f"{self._path}: the file was moved, replaced or deleted while it was recorded "
                 f"into: {where}put it back, or start again with a new one"
             )
-        raise StorageMoved(
+        return StorageMoved(
             f"{missing}: the file was removed or replaced while {self._path} was recorded into: "
             + (
                 "all that was recorded is in the database: start again, and keep cleaners and "
@@ -371,8 +392,8 @@ class NoRoomForIt(StorageUnavailable):
     """The transaction would exceed `most_bytes`; nothing of it is stored."""
 
 
-def _transact(work: Work[T], connection: Connection) -> T:
-    with connection.begin():
+def _transact(work: Work[T], place: Place, connection: Connection) -> T:
+    with place.trying(), connection.begin():
         return work(connection)
 
 
