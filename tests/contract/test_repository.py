@@ -194,6 +194,38 @@ async def test_nothing_at_all_can_be_appended(repository):
     assert summary(await repository.append([], 7)) == (0, 0, [])
 
 
+@pytest.mark.parametrize(
+    ("topic", "body", "field"),
+    [
+        (EVENTS, event(1, id="a"), "details"),
+        (SNAPSHOTS, {"id": "a"}, "snapshot"),
+        (TURNS, {"id": "a", "session_id": "s", "role": "tool", "content": ""}, "tool_calls"),
+    ],
+)
+async def test_json_is_compared_by_value(sqlite, topic, body, field):
+    """A message that comes again after an upgrade may have its numbers spelt otherwise."""
+
+    def written(text):
+        one = record(body | {field: {}, "timestamp": event(1)["timestamp"]}, topic)
+        object.__setattr__(one.body, field, text)
+        return one
+
+    await sqlite.append([written(b'{"n":[1e+16,1.5e+300,1,18446744073709551617]}')], 7)
+
+    same = written(b'{"n":[1e16,1.5e300,1,18446744073709551617]}')
+    others = [
+        b'{"n":[10000000000000000,1.5e300,1,18446744073709551617]}',
+        b'{"n":[1e16,1.5e300,1.0,18446744073709551617]}',
+        b'{"n":[1e16,1.5e300,true,18446744073709551617]}',
+        b'{"n":[1e16,1.5e300,1,18446744073709551616]}',
+        b'{"n":[1e17,1.5e300,1,18446744073709551617]}',
+        b'{"n":["1e16",1.5e300,1,18446744073709551617]}',
+    ]
+    appended = await sqlite.append([same, *map(written, others)], 8)
+    assert appended.duplicates == 1
+    assert [refused.position for refused in appended.refused] == [1, 2, 3, 4, 5, 6]
+
+
 async def test_snapshots_are_compressed_and_read_back(sqlite, path):
     state = {"nodes": [{"name": "pve1", "cpu": 0.5}] * 40}
     snapshot = record({"snapshot": state, "cluster": "home", "id": "s"}, SNAPSHOTS)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from jiter import from_json
+from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
     Executable,
@@ -22,6 +24,10 @@ from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.tables import conversations, decompress
 from jarvis_recorder.wire.records import Record
+
+# Parsed, these are equal where a number is spelt otherwise; the size follows from a spelling.
+_JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
+_NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "recorded_at", "size_bytes"))
 
 # Rows in one INSERT, largest first: few statements for many rows, and only these to compile.
 _CHUNKS: Final = (500, 100, 20, 1)
@@ -159,13 +165,29 @@ def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
 
 
 def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
-    """Return whether two rows are equal, except for their times and `stamped`."""
+    """Return whether two rows say the same; their times and `stamped` may differ."""
     return all(
-        _plain(old) == _plain(new)
+        old == new or (name in _JSON_COLUMNS and _same_json(old, new))
         for name, old, new in zip(shape.columns, stored, row, strict=True)
-        if name not in ("timestamp", "stamped", "recorded_at")
+        if name not in _NOT_COMPARED
     )
 
 
-def _plain(value: Any) -> Any:
-    return decompress(value) if isinstance(value, bytes) else value
+def _same_json(old: bytes | str | None, new: bytes | str | None) -> bool:
+    """
+    Return whether two JSON texts have the same value, spelt by whichever version.
+
+    1 and 1.0 differ, as they did when they came; 1e16 and 1e+16 do not.
+    """
+    if old is None or new is None:
+        return False
+    try:
+        return _spelt_again(old) == _spelt_again(new)
+    except ValueError:  # written by another program
+        return False
+
+
+def _spelt_again(text: bytes | str) -> bytes:
+    if isinstance(text, bytes):
+        text = decompress(text)
+    return to_json(from_json(text.encode()))
