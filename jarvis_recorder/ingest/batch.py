@@ -35,6 +35,8 @@ class Batch:
     last_tags: dict[Settlement, int] = field(default_factory=dict)
     near_misses: list[tuple[Settlement, NearMiss]] = field(default_factory=list)
     size: int = 0
+    plain: int = 0
+    """How many of the records were decoded on the plain path."""
 
     def add(self, origin: Origin, decoded: Decoded) -> None:
         """Add a delivery with the records and refusals decoded from it."""
@@ -42,6 +44,8 @@ class Batch:
         self.last_tags[lane] = delivery.tag
         self.size += len(delivery.header) + len(delivery.body) + decoded.size
         self.records += decoded.records
+        if decoded.is_plain:
+            self.plain += len(decoded.records)
         self.origins += [origin] * len(decoded.records)
         if decoded.near_misses:
             self.near_misses += ((lane, near) for near in decoded.near_misses)

@@ -10,6 +10,7 @@ from jarvis_recorder.ingest.batch import Batch, Origin
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Clock, Flow, Sink
 from jarvis_recorder.runtime.process import in_turn
+from jarvis_recorder.wire import plain
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
 
@@ -163,8 +164,11 @@ class Intake:
 
 def _decoded(origin: Origin) -> Decoded:
     lane, delivery, received_at = origin
-    refused = smuggled(delivery, lane.topic)
-    return refused or decode(delivery, lane.topic, received_at, as_text=True)
+    return (
+        smuggled(delivery, lane.topic)
+        or plain.decode(delivery, lane.topic, received_at)
+        or decode(delivery, lane.topic, received_at, as_text=True)
+    )
 
 
 def _decode_some(origins: Sequence[Origin]) -> list[Decoded]:

@@ -102,6 +102,7 @@ class Recorder:
             await self._refuse(batch, appended.refused)
             await self._settle(batch)
         self._progress.count_batch(appended.stored, appended.duplicates)
+        self._progress.count_decoded(len(batch.records), batch.plain)
         self._report_near_misses(batch)
         self._measure(batch, time.monotonic() - began)
         log.debug(

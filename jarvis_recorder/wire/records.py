@@ -183,7 +183,10 @@ class Record(NamedTuple):
     position: int | None = None
 
 
-_OPEN: Final = {Kind.EVENT: "details", Kind.SNAPSHOT: "snapshot", Kind.TURN: "tool_calls"}
+OPEN: Final = {Kind.EVENT: "details", Kind.SNAPSHOT: "snapshot", Kind.TURN: "tool_calls"}
+"""The field that may be any JSON."""
+SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
+"""The field that the routing key supplies where the body omits it."""
 
 
 def packed(record: Record) -> Record:
@@ -193,7 +196,7 @@ def packed(record: Record) -> Record:
     As objects they would take up to thirty times as much memory while the record waits.
     """
     kind, message_id, timestamp, stamped, body, extra, position = record
-    field = _OPEN[kind]
+    field = OPEN[kind]
     value = getattr(body, field)
     if value is not None:
         # In place: creating another body would validate it again.
