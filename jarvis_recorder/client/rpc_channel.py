@@ -17,7 +17,7 @@ from jarvis_recorder.broker.connection import Link, refusals
 from jarvis_recorder.broker.publisher import post
 from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
 from jarvis_recorder.errors import BrokerUnavailable, ProtocolError, RecorderUnavailable
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.amqp.properties import decode_request, encode_request
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
@@ -56,7 +56,7 @@ class RpcChannel:
         Raises:
             BrokerUnavailable: The connection went away.
         """
-        self._link.reader.deliver_to(self._channel.number, self._take)
+        self._link.reader.deliver_to(self._channel.number, self._take_all)
         self._link.reader.return_to(self._channel.number, self._came_back)
         with refusals("replies cannot be received"):
             await self._channel.basic_consume(_REPLY_TO, _unreachable, no_ack=True)
@@ -100,6 +100,10 @@ class RpcChannel:
             await post(self._channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
         except BrokerUnavailable as error:
             raise unsent(self._channel) from error
+
+    def _take_all(self, deliveries: Deliveries) -> None:
+        for delivery in deliveries:
+            self._take(delivery)
 
     def _take(self, delivery: Delivery) -> None:
         reply = self._of(delivery.header)

@@ -12,7 +12,7 @@ from jarvis_recorder.broker.supervisor import Backoff
 from jarvis_recorder.client.errors import NO_RECORDER
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
 from jarvis_recorder.net.tls import Tls
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import EXCHANGE, is_smuggled
 
@@ -159,7 +159,12 @@ async def _consume(
 ) -> aiormq.abc.AbstractChannel:
     """Consume a queue that is exclusive to this connection, and deleted with it."""
     channel = await link.channel(prefetch=_PREFETCH)
-    link.reader.deliver_to(channel.number, arrived.put_nowait)
+
+    def take(deliveries: Deliveries) -> None:
+        for delivery in deliveries:
+            arrived.put_nowait(delivery)
+
+    link.reader.deliver_to(channel.number, take)
     with refusals("a subscription is refused"):
         try:
             await _declare_and_consume(channel, bindings)

@@ -18,7 +18,7 @@ from jarvis_recorder.runtime.process import give_memory_back, in_turn
 from jarvis_recorder.telemetry.metrics import SYSTEM
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.wire.codec import element_of
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.records import EventRow, Record, identity_of
 from jarvis_recorder.wire.refusal import Refusal
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ _GIVE_BACK_AFTER_BYTES: Final = 16 * 1024 * 1024
 class OutageTooLong(RecorderError):
     """The database was unavailable for so long that the broker should take its messages back."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record | EventRow]) -> None:
         super().__init__("the database has been away for too long")
         self.records = records
 
@@ -93,7 +93,7 @@ class Recorder:
 
     async def _record(self, batch: Batch) -> None:
         began = time.monotonic()
-        deliveries = (origin.delivery for origin in batch.origins)
+        deliveries = batch.deliveries()
         with (
             self._progress.under_way(batch.oldest),
             self._tracer.batch(deliveries, len(batch.records)),
@@ -166,8 +166,9 @@ class Recorder:
 
     async def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
         for record in refused:
-            origin = batch.origins[record.position]
-            element = element_of(origin.delivery, origin.lane.topic, batch.records[record.position])
+            origin, place = batch.place(record.position)
+            identity = identity_of(batch.records[record.position])
+            element = element_of(origin.delivery, origin.lane.topic, place, identity)
             batch.refusals.append((origin, Refusal(record.reason, record.error, element)))
         for origin, refusals in batch.refused_deliveries():
             await self._dead_letters.send(origin, refusals)

@@ -25,9 +25,9 @@ MAX_BATCH: Final = 10_000
 _MAX_IDENTITY: Final = 1_024
 _MAX_PROPERTY: Final = 255
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-_LARGE: Final = 32 * 1024
+LARGE: Final = 32 * 1024
 _LARGE_UNPACKED: Final = 4 * 1024
-_SMALL: Final = 512
+SHORT: Final = 512
 _VALIDATE: Final = {
     kind: (rules.adapter.validator.validate_python, rules.fields, SILENT[kind])
     for kind, rules in BODIES.items()
@@ -46,14 +46,12 @@ class Decoded(NamedTuple):
 
     Both lists are filled for a batch with bad elements; otherwise one is. `size` estimates the
     memory that its texts take, in bytes. `near_misses` are names that resemble a field.
-    It `is_plain` if `plain` decoded it.
     """
 
     records: list[Record]
     refusals: list[Refusal]
     size: int
     near_misses: Sequence[NearMiss] = ()
-    is_plain: bool = False
 
 
 class _Envelope(NamedTuple):
@@ -142,7 +140,7 @@ def _is_array(body: bytes) -> bool:
 def is_large(delivery: Delivery) -> bool:
     """Return whether decoding a delivery, or a few like it, would block the event loop too long."""
     body = delivery.body
-    if len(delivery.header) + len(body) > _LARGE:
+    if len(delivery.header) + len(body) > LARGE:
         return True
     if not body.startswith(_GZIP_MAGIC):
         return False
@@ -156,20 +154,22 @@ def is_large(delivery: Delivery) -> bool:
 
 def texts_size(text: bytes) -> int:
     """Return the memory that the strings of a text may take: 4 bytes a character if one needs them."""
-    is_wide = len(text) > _SMALL and (not text.isascii() or b"\\u" in text)
+    is_wide = len(text) > SHORT and (not text.isascii() or b"\\u" in text)
     return 4 * len(text) if is_wide else len(text)
 
 
-def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | None:
-    """Return the batch element that a record was decoded from, None if it was in no batch."""
-    if record.position is None:
+def element_of(
+    delivery: Delivery, topic: Topic, position: int | None, identity: str | None
+) -> Element | None:
+    """Return the element of a batch that a record was decoded from, None if it was in no batch."""
+    if position is None:
         return None
     known = properties.decode(delivery.header)
     pieces = _pieces(delivery.body, known.content_encoding, topic.max_bytes)
-    piece = pieces[record.position]
+    piece = pieces[position]
     if media_type(known.content_type) == cloudevents.BATCH:
         return Element(piece, None, cloudevents.STRUCTURED)
-    return Element(piece, _as_property(record.message_id), JSON)
+    return Element(piece, _as_property(identity), JSON)
 
 
 # A batch may be refused element by element: splitting it again for each of ten thousand would

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, fields
 from decimal import Decimal
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
@@ -18,20 +18,30 @@ from typing import get_type_hints as type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec.structs import astuple
 from pydantic.fields import FieldInfo
 
 from jarvis_recorder.wire import cloudevents
 from jarvis_recorder.wire.amqp import header_templates, properties
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch, parted
 from jarvis_recorder.wire.amqp.header_templates import Templates
 from jarvis_recorder.wire.amqp.properties import Properties
-from jarvis_recorder.wire.codec import JSON, MAX_BATCH, Decoded, media_type, texts_size
+from jarvis_recorder.wire.codec import JSON, LARGE, MAX_BATCH, SHORT, media_type, texts_size
 from jarvis_recorder.wire.liberal import said_by_key
-from jarvis_recorder.wire.records import BODY_CLASSES, OPEN, SILENT, Cost, Instant, Record
+from jarvis_recorder.wire.records import (
+    BODY_CLASSES,
+    OPEN,
+    SILENT,
+    Cost,
+    Event,
+    EventRow,
+    Instant,
+    Record,
+)
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.strict_json import require_few_values
 from jarvis_recorder.wire.times import parse_usual
-from jarvis_recorder.wire.topics import Kind, Topic
+from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
 from jarvis_recorder.wire.unpacking import leaves_as_it_is
 
 _DEPTH: Final = 8
@@ -40,6 +50,8 @@ _Leaf = None | bool | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | 
 _Json: Any = reduce(lambda inner, _: _Leaf | list[inner] | dict[str, inner], range(_DEPTH), _Leaf)  # type: ignore[valid-type]
 # A cost that is stored as it is written: neither long nor with an exponent.
 _COST: Final = re.compile(rb"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?").fullmatch
+
+_DEFAULT_SEVERITY: Final[str] = Event.__dataclass_fields__["severity"].default
 
 _write: Final = msgspec.json.Encoder().encode
 _set: Final = object.__setattr__
@@ -121,13 +133,21 @@ def _is_required(field: Field[Any]) -> bool:
     return field.default is MISSING
 
 
-_READERS: Final = {kind: _reader(kind) for kind in Kind}
+_EVENT: Final = _reader(Kind.EVENT)
+_READERS: Final = {kind: _reader(kind) for kind in (Kind.SNAPSHOT, Kind.TURN)}
 _TEMPLATES: Final[Templates] = {}
 
 
-def decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded | None:
+class Plain(NamedTuple):
+    """The records of a plain delivery, `packed`, or rows already; their texts take `size` bytes."""
+
+    records: Sequence[Record | EventRow]
+    size: int
+
+
+def decode(delivery: Delivery, topic: Topic, received_at: int) -> Plain | None:
     """
-    Return the records of a plain delivery, `packed`; None where it is in doubt.
+    Return the records of a plain delivery, None where it is in doubt.
 
     They are those that `codec.decode` returns, but for the spelling of what may be any JSON.
     """
@@ -140,18 +160,172 @@ def decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded | None
             return None
         identity, time = known
         require_few_values(body)
+        time = received_at if time is None else time
+        if topic.kind is Kind.EVENT:
+            return _rows(body, routing_key, identity, time)
         reader = _READERS[topic.kind]
         is_batch = body.startswith(b"[")
         found = reader.many.decode(body) if is_batch else [reader.one.decode(body)]
-        if not 0 < len(found) <= MAX_BATCH or not _stands_once(found, body, OPEN[topic.kind]):
+        _write_open(found, OPEN[topic.kind])
+        if not 0 < len(found) <= MAX_BATCH or not _is_once(found, body, _write(found).count(b'"')):
             return None
-        envelope = _Envelope(
-            topic.kind, routing_key, received_at if time is None else time, identity, is_batch
-        )
+        envelope = _Envelope(topic.kind, routing_key, time, identity, is_batch)
         records = [_record(reader, one, envelope, at) for at, one in enumerate(found)]
     except (ValueError, Refused):
         return None
-    return Decoded(records, [], texts_size(body), is_plain=True)
+    return Plain(records, texts_size(body))
+
+
+def _rows(body: bytes, routing_key: bytes, identity: str | None, time: int) -> Plain | None:
+    """
+    Return the rows of an event or of an array of them, None where it is in doubt.
+
+    Raises:
+        ValueError: It is in doubt.
+    """
+    severity = _severity(routing_key)
+    if not body.startswith(b"["):
+        found = _EVENT.one.decode(body)
+        row, quotes = _row(found, identity, None, time, severity)
+        rows = [row]
+    else:
+        found = _EVENT.many.decode(body)
+        if not 0 < len(found) <= MAX_BATCH:
+            return None
+        prefix = None if identity is None else f"{identity}/"
+        rows, quotes = [], 0
+        for index, one in enumerate(found):
+            positional = None if prefix is None else f"{prefix}{index}"
+            row, its_quotes = _row(one, None, positional, time, severity)
+            rows.append(row)
+            quotes += its_quotes
+    return Plain(rows, texts_size(body)) if _is_once(found, body, quotes) else None
+
+
+def add_rows(
+    rows: list[Record | EventRow], stretch: Stretch, number: int, topic: Topic, received_at: int
+) -> tuple[int, int]:
+    """
+    Add the row of each plain event of a stretch, from `number` on, until one is in doubt.
+
+    Return the number of the next delivery, and the bytes that the texts of the rows take. The
+    rows are those that `codec.decode` leads to, but for the spelling of `details`.
+    """
+    data = stretch.data
+    read, add = _EVENT.one.decode, rows.append
+    size = 0
+    route = severity = None
+    at = number
+    try:
+        for at in range(number, len(stretch.places)):
+            _, header, content, end = stretch.places[at]
+            its_route = stretch.route(at)
+            if its_route != route:
+                route = its_route
+                severity = _said_by_route(topic, route)
+            if severity is None or end - header > LARGE:
+                return at, size
+            known = _known(data[header + 7 : content - 1])
+            if known is None:
+                return at, size
+            identity, time = known
+            body = data[content + 7 : end - 1]
+            found = read(body)
+            row, quotes = _row(
+                found, identity, None, received_at if time is None else time, severity
+            )
+            if not _is_once(found, body, quotes):
+                return at, size
+            add(row)
+            size += texts_size(body) if len(body) > SHORT else len(body)
+    except (ValueError, Refused):
+        return at, size
+    return len(stretch.places), size
+
+
+@lru_cache(maxsize=256)
+def _said_by_route(topic: Topic, route: bytes) -> str | None:
+    """Return the severity of events that omit it, None if such deliveries are in doubt."""
+    exchange, routing_key = parted(route)
+    if not routing_key.isascii() or is_smuggled(exchange, routing_key, (topic.binding,)):
+        return None
+    return _severity(routing_key)
+
+
+def _severity(routing_key: bytes) -> str:
+    return said_by_key(Kind.EVENT, routing_key).get("severity", _DEFAULT_SEVERITY)
+
+
+def _row(  # noqa: PLR0912 - a branch for each field that may be left out; calls would cost more
+    found: Any, outer_id: str | None, positional_id: str | None, time: int, severity: str
+) -> tuple[EventRow, int]:
+    """
+    Return the row of an event, and the number of quotes in it where no key stands twice.
+
+    Raises:
+        ValueError: It is in doubt.
+    """
+    # Every key and every text has two quotes; three fields are required.
+    quotes = 12
+    identity, text, kind, level, source, summary, node, details, cluster = astuple(found)
+    if identity is UNSET:
+        identity = None
+    else:
+        quotes += 2 if identity is None else 4
+    if level is UNSET:
+        level = severity
+    else:
+        quotes += 4
+    if node is UNSET:
+        node = None
+    else:
+        quotes += 2 if node is None else 4
+    if cluster is UNSET:
+        cluster = None
+    else:
+        quotes += 2 if cluster is None else 4
+    if details is UNSET:
+        details = None
+    elif details is None:
+        quotes += 2
+    else:
+        details = _write(details)
+        quotes += 2 + details.count(b'"')
+        details = details.decode()
+    stamped = text is UNSET or text is None
+    if text is not UNSET:
+        quotes += 2
+        if text is not None:
+            quotes += 2
+            time = parse_usual(text)
+    row = (
+        outer_id or identity or positional_id,
+        time,
+        stamped,
+        kind,
+        level,
+        source,
+        node,
+        summary,
+        details,
+        None,
+        cluster or None,
+    )
+    return row, quotes
+
+
+def _is_once(found: Any, body: bytes, quotes: int) -> bool:
+    """
+    Return whether no key stands twice in a body and no text holds a NUL.
+
+    `quotes` are those of what was read. Each key that stands twice adds some to the body.
+    """
+    if b"\\" in body:
+        if b"\\u0000" in body or b"\\u0022" in body:
+            return False
+        # A text may hold quotes, too.
+        quotes = _write(found).count(b'"')
+    return body.count(b'"') == quotes
 
 
 def _known(header: bytes) -> tuple[str | None, int | None] | None:
@@ -181,20 +355,12 @@ def _is_plain(known: Properties) -> bool:
     )
 
 
-def _stands_once(found: list[Any], body: bytes, field: str) -> bool:
-    """
-    Return whether no key stands twice in a body and no text holds a NUL; write out what is open.
-
-    Every key and every text has two quotes. Those of a key that stands twice are missing where
-    what was read is written again.
-    """
-    if b"\\" in body and (b"\\u0000" in body or b"\\u0022" in body):
-        return False
+def _write_open(found: Sequence[Any], field: str) -> None:
+    """Replace the field that may be any JSON by its text."""
     for one in found:
         value = getattr(one, field)
         if value is not None and value is not UNSET:
             setattr(one, field, Raw(_write(value)))
-    return _write(found).count(b'"') == body.count(b'"')
 
 
 class _Envelope(NamedTuple):
