@@ -55,7 +55,7 @@ class Batch:
     near_misses: list[tuple[Settlement, NearMiss]] = field(default_factory=list)
     size: int = 0
     plain: int = 0
-    """How many of the records were decoded on the plain path."""
+    """The number of records that were decoded on the plain path."""
 
     def add(self, origin: Origin, decoded: Decoded | Plain) -> None:
         """Add a delivery with the records and refusals decoded from it."""

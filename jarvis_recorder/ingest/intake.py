@@ -75,25 +75,27 @@ class Intake:
     def _take_stretch(self, lane: Settlement, stretch: Stretch, received_at: int) -> None:
         """Take the rows of those that are plain, and cut out the others."""
         number = 0
+        # As long as one row is held, all bytes of the stretch are.
+        own_size = len(stretch.data)
         while number < len(stretch):
             if not self._undecoded:
-                number = self._add_rows(lane, stretch, number, received_at)
+                first = len(self._batches[-1].records) - number
+                source = Source(lane, stretch, received_at, first)
+                if (end := self._add_rows(source, number, own_size)) > number:
+                    number, own_size = end, 0
             if number < len(stretch):
                 self._take(Origin(lane, stretch.at(number), received_at))
                 number += 1
 
-    def _add_rows(self, lane: Settlement, stretch: Stretch, number: int, received_at: int) -> int:
+    def _add_rows(self, source: Source, number: int, own_size: int) -> int:
         """Take the rows of plain deliveries from `number` on; return the number of the next other."""
+        lane, stretch, received_at, _ = source
         batch = self._batches[-1]
-        first = len(batch.records)
         end, size = plain.add_rows(batch.records, stretch, number, lane.topic, received_at)
         if end > number:
-            source = Source(lane, stretch, received_at, first - number)
-            # As long as one row is held, all bytes of the stretch are.
-            size += len(stretch.data)
-            batch.add_rows(source, stretch.tag(end - 1), size)
+            batch.add_rows(source, stretch.tag(end - 1), own_size + size)
             self._idle.clear()
-            self._count(batch, end - number, size)
+            self._count(batch, end - number, own_size + size)
         return end
 
     def _take(self, origin: Origin) -> None:

@@ -33,7 +33,7 @@ class Delivery(NamedTuple):
 
 
 Place = tuple[int, int, int, int]
-"""Where the frames of a delivery begin, its method, its header and its body; and its end."""
+"""The positions at which the frames of a delivery begin (method, header, body), and its end."""
 
 
 class Stretch:
