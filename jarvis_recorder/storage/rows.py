@@ -1,6 +1,6 @@
 """Records as rows, ready to bind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -23,9 +23,15 @@ from jarvis_recorder.wire.topics import Kind
 Row = tuple[Any, ...]
 
 
+def completed(rows: Sequence[EventRow], recorded_at: int) -> list[Row]:
+    """Return events with their `recorded_at`, in a loop without calls: they are nearly all."""
+    at = _RECORDED_AT
+    return [(*row[:at], recorded_at, *row[at:]) for row in rows]
+
+
 def _event_row(record: Record | EventRow, recorded_at: int) -> Row:
     row = event_row(record) if isinstance(record, Record) else record
-    return (*row[:_RECORDED_AT], recorded_at, *row[_RECORDED_AT:])
+    return completed((row,), recorded_at)[0]
 
 
 def _turn_row(record: Record, recorded_at: int) -> Row:

@@ -19,11 +19,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, flat, insert_statement
+from jarvis_recorder.storage.rows import (
+    SHAPES,
+    Row,
+    RowShape,
+    completed,
+    flat,
+    insert_statement,
+)
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.tables import conversations, decompress
 from jarvis_recorder.wire.records import EventRow, Record, kind_of
+from jarvis_recorder.wire.topics import Kind
 
 # Parsed, these are equal where a number is spelt otherwise; the size follows from a spelling.
 _JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
@@ -45,6 +53,9 @@ class Rows(NamedTuple):
 
 def rows_of(records: Sequence[Record | EventRow], recorded_at: int) -> list[Rows]:
     """Return the records as rows, one element for each kind present."""
+    if {*map(type, records)} == {tuple}:
+        rows = completed(records, recorded_at)
+        return [Rows(SHAPES[Kind.EVENT], range(len(rows)), rows)]
     return [
         Rows(shape, positions, [shape.make(record, recorded_at) for record in chosen])
         for shape, positions, chosen in _by_shape(records)
