@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from jarvis_recorder.wire.amqp.delivery import Delivery
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
+from jarvis_recorder.wire.records import EventRow, Record
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.params import Params
 
-Sink = Callable[[Delivery], None]
-"""Takes each delivery as it arrives. Must not block and must not raise."""
+Sink = Callable[[Deliveries], None]
+"""Takes the deliveries that have arrived, in order. Must not block and must not raise."""
 
 Clock = Callable[[], int]
 """Returns the current time in microseconds since the epoch."""
@@ -140,7 +140,7 @@ class Appended(NamedTuple):
 class Repository(Protocol):
     """The one writer of the database."""
 
-    async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
+    async def append(self, records: Sequence[Record | EventRow], recorded_at: int) -> Appended:
         """
         Store the records durably, each once, and return the outcome of each.
 

@@ -4,8 +4,8 @@ Deliveries read straight from the stream, at the speed of the socket.
 aiormq decodes every frame in three awaits and creates a task for every message, and one header
 it cannot decode ends the connection. This reader takes the place of aiormq's stream reader.
 It walks whole frames (AMQP 0-9-1, section 4.2.3: type, channel, size, payload, end octet);
-the three frames that make a delivery, on a channel that asked for it, become one `Delivery`
-and go to that channel's sink. Every other byte is passed to aiormq as it came.
+the three frames that make a delivery, on a channel that asked for it, go to that channel's sink,
+together with those behind them (`Stretch`). Every other byte is passed to aiormq as it came.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, SupportsIndex, cast
 
 from jarvis_recorder.ports import Sink
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch, whole_deliveries
 from jarvis_recorder.wire.amqp.properties import body_size
 
 _FRAME: Final = Struct(">BHI").pack
@@ -25,6 +25,8 @@ _OVERHEAD: Final = 8
 # The bytes taken in one turn of the event loop. A loop reads up to 256 KiB at once; other tasks,
 # such as a commit that has ended, would wait for all of that to be decoded.
 _TURN_BYTES: Final = 24 * 1024
+# A larger body is put together from its parts; a smaller one, cut off, waits for its end.
+_MOST_IN_A_ROW: Final = 32 * 1024
 _METHOD: Final = 1
 _HEADER: Final = 2
 _BODY: Final = 3
@@ -38,6 +40,7 @@ _PROTOCOL_HEADER: Final = b"AMQP"
 
 
 _Complete = Callable[[bytes, bytes, bytes], None]
+_Take = Callable[[Delivery], None]
 
 
 class _Assembly:
@@ -45,12 +48,22 @@ class _Assembly:
     A channel's message being assembled: its method first, then its header, then its body.
 
     `wanted` maps a method's number to the receiver of the complete message; a body of more than
-    `most_bytes` is skipped.
+    `most_bytes` is skipped. Deliveries that are whole already go to `sink`.
     """
 
-    __slots__ = ("body_left", "header", "is_passed_over", "method", "most_bytes", "parts", "wanted")
+    __slots__ = (
+        "body_left",
+        "header",
+        "is_passed_over",
+        "method",
+        "most_bytes",
+        "parts",
+        "sink",
+        "wanted",
+    )
 
     def __init__(self) -> None:
+        self.sink: Sink | None = None
         self.wanted: dict[bytes, _Complete] = {}
         self.method = b""
         self.header = b""
@@ -76,6 +89,7 @@ class DeliveryReader(asyncio.StreamReader):
         self._connection: asyncio.Transport | None = None
         self._assemblies: dict[int, _Assembly] = {}
         self._waiting = b""
+        self._walked = 0
         self._turn_is_due = False
         # Not `_paused`: that is the base class's own, by which it resumes reading.
         self._flow_is_paused = False
@@ -93,18 +107,19 @@ class DeliveryReader(asyncio.StreamReader):
         """
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
-            sink(_delivery(method, header, body))
+            sink([_delivery(method, header, body)])
 
         assembly = self._assembly(channel)
+        assembly.sink = sink
         assembly.most_bytes = most_bytes
         assembly.wanted[_DELIVER] = complete
 
-    def fetch_to(self, channel: int, sink: Sink) -> None:
-        """Pass what `basic.get` fetches on a channel to `sink`; aiormq sees an empty queue."""
+    def fetch_to(self, channel: int, take: _Take) -> None:
+        """Pass what `basic.get` fetches on a channel to `take`; aiormq sees an empty queue."""
         empty = _FRAME(_METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
-            sink(_fetched(method, header, body))
+            take(_fetched(method, header, body))
             super(DeliveryReader, self).feed_data(empty)
 
         self._assembly(channel).wanted[_GET_OK] = complete
@@ -147,7 +162,8 @@ class DeliveryReader(asyncio.StreamReader):
             # The broker speaks another protocol version, or no frames at all: aiormq reports it.
             super().feed_data(data)
             return
-        self._waiting += data
+        self._waiting = self._waiting[self._walked :] + data if self._waiting else data
+        self._walked = 0
         if not self._turn_is_due:
             self._take_turn()
 
@@ -180,40 +196,59 @@ class DeliveryReader(asyncio.StreamReader):
 
     def _walk_waiting(self) -> bool:
         """Take whole frames for one turn; return whether there may be more of them."""
-        taken = self._walk(self._waiting)
-        self._waiting = self._waiting[taken:]
-        return taken >= _TURN_BYTES and bool(self._waiting)
+        begun = self._walked
+        self._walked = self._walk(self._waiting, begun)
+        if self._walked == len(self._waiting):
+            self._waiting = b""
+            self._walked = 0
+            return False
+        return self._walked - begun >= _TURN_BYTES
 
-    def _walk(self, data: bytes) -> int:
+    def _walk(self, data: bytes, position: int) -> int:
         """Take whole frames from `data` for one turn; return where the next one begins."""
         assemblies = self._assemblies
-        position = passed = 0
+        passed = position
+        limit = position + _TURN_BYTES
         end = len(data)
         delivered = False
-        while end - position >= _OVERHEAD and position < _TURN_BYTES:
+        while end - position >= _OVERHEAD and position < limit:
             kind, channel, size = _FRAME_HEAD(data, position)
             stop = position + size + _OVERHEAD
             if stop > end:
                 break
             assembly = assemblies.get(channel)
+            if kind == _METHOD and assembly is not None and assembly.sink is not None:
+                most = min(assembly.most_bytes, _MOST_IN_A_ROW)
+                found = whole_deliveries(data, position, limit, channel, most)
+                if found.places:
+                    self._pass_on(data, passed, position)
+                    assembly.sink(Stretch(data[position : found.end], found.places))
+                    delivered = True
+                    position = passed = found.end
+                    continue
+                if found.is_cut:
+                    break
             if assembly is not None and (
                 data[position + 7 : position + 11] in assembly.wanted
                 if kind == _METHOD
                 else assembly.method
             ):
-                if position > passed:
-                    super().feed_data(data[passed:position])
+                self._pass_on(data, passed, position)
                 passed = stop
                 delivered = True
                 self._assemble(assembly, kind, data[position + 7 : stop - 1])
             elif channel == 0 and data[position + 7 : position + 11] == _CLOSE:
                 self.close_reason = _close_reason(data[position + 11 : stop - 1])
             position = stop
-        if position > passed:
-            super().feed_data(data[passed:position])
+        self._pass_on(data, passed, position)
         if delivered:
             self._keep_alive()
         return position
+
+    def _pass_on(self, data: bytes, begin: int, end: int) -> None:
+        """Pass to aiormq what is none of ours."""
+        if end > begin:
+            super().feed_data(data[begin:end])
 
     @staticmethod
     def _assemble(assembly: _Assembly, kind: int, payload: bytes) -> None:

@@ -19,7 +19,7 @@ from jarvis_recorder.broker.publisher import post
 from jarvis_recorder.broker.renewable import RenewableChannel
 from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
 from jarvis_recorder.errors import BrokerUnavailable, ProtocolError, RecorderUnavailable
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.amqp.properties import decode_request, encode_request
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
@@ -63,7 +63,7 @@ class RpcChannel:
 
     async def _open_one(self) -> aiormq.abc.AbstractChannel:
         channel = await self._link.channel()
-        self._link.reader.deliver_to(channel.number, self._take)
+        self._link.reader.deliver_to(channel.number, self._take_all)
         self._link.reader.return_to(channel.number, self._came_back)
         with refusals("replies cannot be received"):
             # The broker refuses requests on a channel that does not consume this.
@@ -109,6 +109,10 @@ class RpcChannel:
             del self._waiting[correlation_id]
             # A caller that gave up never reads the outcome of its request.
             reply.cancel()
+
+    def _take_all(self, deliveries: Deliveries) -> None:
+        for delivery in deliveries:
+            self._take(delivery)
 
     def _take(self, delivery: Delivery) -> None:
         self._heard_at = self._loop.time()

@@ -13,7 +13,7 @@ from jarvis_recorder.client.errors import NO_RECORDER
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import EXCHANGE, is_smuggled
 
@@ -160,7 +160,12 @@ async def _consume(
 ) -> aiormq.abc.AbstractChannel:
     """Consume a queue that is exclusive to this connection, and deleted with it."""
     channel = await link.channel(prefetch=_PREFETCH)
-    link.reader.deliver_to(channel.number, arrived.put_nowait)
+
+    def take(deliveries: Deliveries) -> None:
+        for delivery in deliveries:
+            arrived.put_nowait(delivery)
+
+    link.reader.deliver_to(channel.number, take)
     with refusals("a subscription is refused"):
         try:
             await _declare_and_consume(channel, bindings)

@@ -27,7 +27,7 @@ from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
 from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
 from jarvis_recorder.telemetry.metrics import MeasuredPublisher
 from jarvis_recorder.telemetry.status import RecorderStatus, State
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.records import EventRow, Record
 from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
 
 log = structlog.get_logger(__name__)
@@ -228,7 +228,7 @@ class Recording:
         sink = pipeline.intake.sink(Settlement(topic, consumer))
         fetched = 0
         while (delivery := await consumer.fetch()) is not None:
-            sink(delivery)
+            sink([delivery])
             fetched += 1
             if fetched % _FETCHED_AT_ONCE == 0:
                 await pipeline.intake.settled()
@@ -248,7 +248,7 @@ class Recording:
         if isinstance(outcome, StorageUncertain | StorageDamaged):
             raise outcome
 
-    async def _until_stored(self, records: Sequence[Record]) -> None:
+    async def _until_stored(self, records: Sequence[Record | EventRow]) -> None:
         """Retry until the records are stored; the broker redelivers them, as duplicates."""
         while not self._stop.is_set():
             try:

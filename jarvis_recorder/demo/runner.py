@@ -100,7 +100,7 @@ async def _settled(
     """Return the dead letters once all is recorded or dead-lettered, or after a timeout."""
     dead_letters: list[Delivery] = []
     consumer = await session.consumer(DEAD_QUEUE, _MAX_LETTERS)
-    await consumer.start(dead_letters.append)
+    await consumer.start(dead_letters.extend)
     records = sum(story.rows.values()) + story.duplicates
 
     def is_settled() -> bool:

@@ -5,19 +5,38 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jarvis_recorder.ingest.settlement import Settlement
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch
 from jarvis_recorder.wire.codec import Decoded
 from jarvis_recorder.wire.liberal import NearMiss
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.plain import Plain
+from jarvis_recorder.wire.records import EventRow, Record
 from jarvis_recorder.wire.refusal import Refusal
 
 
 class Origin(NamedTuple):
-    """The delivery that a record or a refusal came in, its lane, and its time in microseconds."""
+    """
+    The delivery that a record or a refusal came in, its lane, and its time in microseconds.
+
+    `first` is the position in the batch of the first of its records.
+    """
 
     lane: Settlement
     delivery: Delivery
     received_at: int
+    first: int = 0
+
+
+class Source(NamedTuple):
+    """
+    A stretch whose deliveries became a row each, its lane, and its time in microseconds.
+
+    `first` is the position in the batch that the first of its deliveries has, or would have.
+    """
+
+    lane: Settlement
+    stretch: Stretch
+    received_at: int
+    first: int
 
 
 @dataclass(slots=True)
@@ -29,24 +48,53 @@ class Batch:
     deliveries come in order, so all of a lane up to that tag are in this batch or before it.
     """
 
-    records: list[Record] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
+    records: list[Record | EventRow] = field(default_factory=list)
+    origins: list[Origin | Source] = field(default_factory=list)
     refusals: list[tuple[Origin, Refusal]] = field(default_factory=list)
     last_tags: dict[Settlement, int] = field(default_factory=dict)
     near_misses: list[tuple[Settlement, NearMiss]] = field(default_factory=list)
     size: int = 0
+    plain: int = 0
+    """The number of records that were decoded on the plain path."""
 
-    def add(self, origin: Origin, decoded: Decoded) -> None:
+    def add(self, origin: Origin, decoded: Decoded | Plain) -> None:
         """Add a delivery with the records and refusals decoded from it."""
-        lane, delivery, _ = origin
+        lane, delivery, received_at, _ = origin
         self.last_tags[lane] = delivery.tag
         self.size += len(delivery.header) + len(delivery.body) + decoded.size
+        origin = Origin(lane, delivery, received_at, len(self.records))
         self.records += decoded.records
         self.origins += [origin] * len(decoded.records)
+        if isinstance(decoded, Plain):
+            self.plain += len(decoded.records)
+            return
         if decoded.near_misses:
             self.near_misses += ((lane, near) for near in decoded.near_misses)
         for refusal in decoded.refusals:
             self.refusals.append((origin, refusal))
+
+    def add_rows(self, source: Source, tag: int, size: int) -> None:
+        """Count the rows added to `records`, the last of the delivery `tag`, that take `size`."""
+        added = len(self.records) - len(self.origins)
+        self.last_tags[source.lane] = tag
+        self.size += size
+        self.origins += [source] * added
+        self.plain += added
+
+    def place(self, position: int) -> tuple[Origin, int | None]:
+        """Return the delivery that a record came in, and its index if that was an array."""
+        origin, record = self.origins[position], self.records[position]
+        if isinstance(origin, Source):
+            delivery = origin.stretch.at(position - origin.first)
+            return Origin(origin.lane, delivery, origin.received_at, position), None
+        if isinstance(record, Record):
+            return origin, record.position
+        is_array = origin.delivery.body.startswith(b"[")
+        return origin, position - origin.first if is_array else None
+
+    def deliveries(self) -> Iterator[Delivery]:
+        """Yield the delivery of each record."""
+        return (self.place(position)[0].delivery for position in range(len(self.records)))
 
     @property
     def count(self) -> int:

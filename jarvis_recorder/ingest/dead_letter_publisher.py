@@ -110,7 +110,7 @@ class DeadLetterPublisher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _bury(self, origin: Origin, refusals: Sequence[Refusal], *, whole: bool) -> None:
-        lane, delivery, _ = origin
+        lane, delivery = origin.lane, origin.delivery
         try:
             if whole or not await self._is_published(origin, refusals):
                 await lane.reject(delivery.tag)
@@ -215,7 +215,7 @@ def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
     """Return the refusals to publish: all, or one for the whole message if all are far larger."""
     if len(refusals) == 1:
         return refusals
-    _, delivery, _ = origin
+    delivery = origin.delivery
     own = len(delivery.header) + len(delivery.body)
     letters = sum(
         len(delivery.header) + _ADDED_BYTES + len(refusal.error) + len(refusal.element.body)
@@ -231,7 +231,7 @@ def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
 
 def _size(origin: Origin, refusals: Sequence[Refusal]) -> int:
     """Return about how many bytes a delivery and its refusals take in memory."""
-    _, delivery, _ = origin
+    delivery = origin.delivery
     elements = sum(len(one.element.body) for one in refusals if one.element is not None)
     return len(delivery.header) + len(delivery.body) + elements + _REFUSAL_BYTES * len(refusals)
 
@@ -243,7 +243,7 @@ def _cut(error: str) -> bytes:
 
 
 def _properties(origin: Origin, refusal: Refusal) -> bytes:
-    lane, delivery, received_at = origin
+    lane, delivery, received_at, _ = origin
     element = refusal.element
     body = delivery.body if element is None else element.body
     added = {

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from jarvis_recorder.ingest.batch import Batch, Origin
+from jarvis_recorder.ingest.batch import Batch, Origin, Source
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Clock, Flow, Sink
 from jarvis_recorder.runtime.process import in_turn
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire import plain
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Stretch
 from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
+from jarvis_recorder.wire.plain import Plain
+from jarvis_recorder.wire.topics import Kind
 
 # A batch is closed at this many records or bytes, so that acks flow back while more is decoded:
 # were the whole prefetch window in one transaction, broker and recorder would wait in turn.
@@ -64,23 +67,60 @@ class Intake:
         """Return the sink for the deliveries of a lane."""
         return partial(self._take_in, lane)
 
-    def _take_in(self, lane: Settlement, delivery: Delivery) -> None:
-        origin = Origin(lane, delivery, self._clock())
+    def _take_in(self, lane: Settlement, deliveries: Deliveries) -> None:
+        received_at = self._clock()
+        if isinstance(deliveries, Stretch) and lane.topic.kind is Kind.EVENT:
+            self._take_stretch(lane, deliveries, received_at)
+        else:
+            for delivery in deliveries:
+                self._take(Origin(lane, delivery, received_at))
+        self._balance()
+
+    def _take_stretch(self, lane: Settlement, stretch: Stretch, received_at: int) -> None:
+        """Take the rows of those that are plain, and cut out the others."""
+        number = 0
+        # As long as one row is held, all bytes of the stretch are.
+        own_size = len(stretch.data)
+        while number < len(stretch):
+            if not self._undecoded:
+                first = len(self._batches[-1].records) - number
+                source = Source(lane, stretch, received_at, first)
+                if (end := self._add_rows(source, number, own_size)) > number:
+                    number, own_size = end, 0
+            if number < len(stretch):
+                self._take(Origin(lane, stretch.at(number), received_at))
+                number += 1
+
+    def _add_rows(self, source: Source, number: int, own_size: int) -> int:
+        """Take the rows of plain deliveries from `number` on; return the number of the next other."""
+        lane, stretch, received_at, _ = source
+        batch = self._batches[-1]
+        end, size = plain.add_rows(batch.records, stretch, number, lane.topic, received_at)
+        if end > number:
+            batch.add_rows(source, stretch.tag(end - 1), own_size + size)
+            self._idle.clear()
+            self._count(batch, end - number, own_size + size)
+        return end
+
+    def _take(self, origin: Origin) -> None:
         self._idle.clear()
-        if self._undecoded or is_large(delivery):
+        if self._undecoded or is_large(origin.delivery):
             self._undecoded.append(origin)
             if self._decoding is None:
                 self._decoding = asyncio.create_task(self._decode_undecoded())
         else:
             self._add(origin, _decoded(origin))
-        self._balance()
 
-    def _add(self, origin: Origin, decoded: Decoded) -> None:
+    def _add(self, origin: Origin, decoded: Decoded | Plain) -> None:
         batch = self._batches[-1]
-        before = batch.size
+        size, count = batch.size, batch.count
         batch.add(origin, decoded)
-        self._held_bytes += batch.size - before
-        self._held_records += len(decoded.records) + len(decoded.refusals)
+        self._count(batch, batch.count - count, batch.size - size)
+
+    def _count(self, batch: Batch, records: int, size: int) -> None:
+        """Count what was added to the batch that gathers; close it if it is full now."""
+        self._held_records += records
+        self._held_bytes += size
         if batch.count >= MAX_BATCH_RECORDS or batch.size >= MAX_BATCH_BYTES:
             self._batches.append(Batch())
             self._full.set()
@@ -173,15 +213,18 @@ class Intake:
         self.close()
 
 
-def _decoded(origin: Origin) -> Decoded:
-    lane, delivery, received_at = origin
-    refused = smuggled(delivery, lane.topic)
-    return refused or decode(delivery, lane.topic, received_at, as_text=True)
+def _decoded(origin: Origin) -> Decoded | Plain:
+    lane, delivery, received_at, _ = origin
+    return (
+        smuggled(delivery, lane.topic)
+        or plain.decode(delivery, lane.topic, received_at)
+        or decode(delivery, lane.topic, received_at, as_text=True)
+    )
 
 
-def _decode_some(origins: Sequence[Origin]) -> list[Decoded]:
+def _decode_some(origins: Sequence[Origin]) -> list[Decoded | Plain]:
     """Decode from the first one on, until `_DECODED_AT_ONCE` is exceeded."""
-    some: list[Decoded] = []
+    some: list[Decoded | Plain] = []
     size = 0
     for origin in origins:
         some.append(_decoded(origin))

@@ -23,7 +23,7 @@ from jarvis_recorder.runtime.process import give_memory_back, in_turn
 from jarvis_recorder.telemetry.metrics import SYSTEM
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.wire.codec import element_of
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.records import EventRow, Record, identity_of
 from jarvis_recorder.wire.refusal import Refusal
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ _GIVE_BACK_AFTER_BYTES: Final = 16 * 1024 * 1024
 class OutageTooLong(RecorderError):
     """The database was unavailable for so long that the broker should take its messages back."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record | EventRow]) -> None:
         super().__init__("the database has been away for too long")
         self.records = records
 
@@ -139,7 +139,7 @@ class Recorder:
 
     async def _record(self, first: _UnderWay) -> None:
         batch = first.batch
-        deliveries = (origin.delivery for origin in batch.origins)
+        deliveries = batch.deliveries()
         with (
             self._progress.under_way(batch.oldest),
             self._tracer.batch(deliveries, len(batch.records)),
@@ -150,6 +150,7 @@ class Recorder:
             await self._settle(batch)
         self._intake.release()
         self._progress.count_batch(appended.stored, appended.duplicates)
+        self._progress.count_decoded(len(batch.records), batch.plain)
         self._report_near_misses(batch)
         self._measure(batch, time.monotonic() - first.began)
         log.debug(
@@ -228,8 +229,9 @@ class Recorder:
 
     async def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
         for record in refused:
-            origin = batch.origins[record.position]
-            element = element_of(origin.delivery, origin.lane.topic, batch.records[record.position])
+            origin, place = batch.place(record.position)
+            identity = identity_of(batch.records[record.position])
+            element = element_of(origin.delivery, origin.lane.topic, place, identity)
             batch.refusals.append((origin, Refusal(record.reason, record.error, element)))
         for origin, refusals in batch.refused_deliveries():
             await self._dead_letters.send(origin, refusals)

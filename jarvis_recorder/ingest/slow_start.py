@@ -11,7 +11,7 @@ from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Consumer, Sink
 from jarvis_recorder.runtime.process import unless_stopped
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.amqp.properties import delivery_count
 from jarvis_recorder.wire.topics import Topic
 
@@ -131,7 +131,11 @@ class _Step:
     def is_full(self) -> bool:
         return self.count >= self._window
 
-    def take(self, delivery: Delivery) -> None:
+    def take(self, deliveries: Deliveries) -> None:
+        for delivery in deliveries:
+            self._take(delivery)
+
+    def _take(self, delivery: Delivery) -> None:
         self.count += 1
         self.is_redelivered = delivery.redelivered
         if delivery.redelivered and delivery_count(delivery.header) >= _SUSPECT_AFTER:
@@ -139,16 +143,15 @@ class _Step:
         self._kept.append(delivery)
         self._kept_bytes += _size(delivery)
         if self._kept_bytes > _KEPT_BYTES:
-            for kept in self._kept:
-                self._sink(kept)
-            self._kept.clear()
+            self._sink(self._kept)
+            self._kept = []
 
     async def hand_over(self) -> None:
         """Pass on the kept deliveries, few enough in one turn of the loop for other tasks."""
         size = 0
         while self._kept:
             delivery = self._kept.pop(0)
-            self._sink(delivery)
+            self._sink([delivery])
             size += _size(delivery)
             if size > _TURN_BYTES:
                 size = 0

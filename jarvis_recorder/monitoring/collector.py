@@ -69,6 +69,10 @@ class Facts(Collector):
         for reason in Reason:
             dead.add_metric((reason.value,), progress.dead_letters[reason])
         yield dead
+        decoded = _counters(metrics.DECODED)
+        for path in ("plain", "full"):
+            decoded.add_metric((path,), progress.decoded[path])
+        yield decoded
         near = _counters(metrics.NEAR_MISSES)
         for (queue, field), count in progress.near_misses.items():
             near.add_metric((queue, field), count)

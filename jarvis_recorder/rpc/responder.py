@@ -12,7 +12,7 @@ from jarvis_recorder.errors import BrokerUnavailable
 from jarvis_recorder.ports import Clock, Requests, Tracer
 from jarvis_recorder.rpc.dispatcher import SMALL_REQUEST_BYTES, Dispatcher, Reply
 from jarvis_recorder.wire.amqp import properties
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.amqp.properties import RequestProperties
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc import jsonrpc
@@ -87,8 +87,12 @@ class Responder:
         self._taken = 0
         self._held_bytes = {False: 0, True: 0}
 
-    def take(self, delivery: Delivery) -> None:
-        """Begin to answer a request, have it wait, or turn it away; see `ports.Sink`."""
+    def take(self, deliveries: Deliveries) -> None:
+        """Begin to answer requests, have them wait, or turn them away; see `ports.Sink`."""
+        for delivery in deliveries:
+            self._take(delivery)
+
+    def _take(self, delivery: Delivery) -> None:
         received = self._loop.time()
         try:
             asked: RequestProperties | Refused = properties.decode_request(delivery.header)

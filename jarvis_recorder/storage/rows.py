@@ -1,6 +1,6 @@
 """Records as rows, ready to bind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -9,31 +9,29 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 from jarvis_recorder.storage.tables import cluster_snapshots, compress, conversations, events
-from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
+from jarvis_recorder.wire.records import (
+    EventRow,
+    Record,
+    Snapshot,
+    Turn,
+    event_row,
+    json_text,
+)
 from jarvis_recorder.wire.strict_json import dump
 from jarvis_recorder.wire.topics import Kind
 
 Row = tuple[Any, ...]
 
 
-def _event_row(record: Record, recorded_at: int) -> Row:
-    _, message_id, timestamp, stamped, event, extra, _ = record
-    assert isinstance(event, Event)
-    return (
-        message_id,
-        timestamp,
-        stamped,
-        event.type,
-        event.severity,
-        event.source,
-        event.node,
-        event.summary,
-        _json(event.details),
-        _json(extra),
-        recorded_at,
-        # Empty means that the event names no cluster.
-        event.cluster or None,
-    )
+def completed(rows: Sequence[EventRow], recorded_at: int) -> list[Row]:
+    """Return events with their `recorded_at`, in a loop without calls: they are nearly all."""
+    at = _RECORDED_AT
+    return [(*row[:at], recorded_at, *row[at:]) for row in rows]
+
+
+def _event_row(record: Record | EventRow, recorded_at: int) -> Row:
+    row = event_row(record) if isinstance(record, Record) else record
+    return completed((row,), recorded_at)[0]
 
 
 def _turn_row(record: Record, recorded_at: int) -> Row:
@@ -51,8 +49,8 @@ def _turn_row(record: Record, recorded_at: int) -> Row:
         turn.input_tokens,
         turn.output_tokens,
         None if turn.cost_usd is None else format(turn.cost_usd, "f"),
-        _json(turn.tool_calls),
-        _json(record.extra),
+        json_text(turn.tool_calls),
+        json_text(record.extra),
         recorded_at,
     )
 
@@ -68,15 +66,9 @@ def _snapshot_row(record: Record, recorded_at: int) -> Row:
         record.stamped,
         compress(text),
         len(text),
-        _json(record.extra),
+        json_text(record.extra),
         recorded_at,
     )
-
-
-def _json(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode()
-    return None if value is None else dump(value)
 
 
 class RowShape(NamedTuple):
@@ -84,7 +76,7 @@ class RowShape(NamedTuple):
 
     table: Table
     columns: tuple[str, ...]
-    make: Callable[[Record, int], Row]
+    make: Callable[[Any, int], Row]
 
 
 def _columns(table: Table, left_out: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -92,10 +84,11 @@ def _columns(table: Table, left_out: tuple[str, ...] = ()) -> tuple[str, ...]:
     return tuple(column.name for column in table.columns if column.name not in ("id", *left_out))
 
 
+_EVENT_COLUMNS: Final = _columns(events, ("resolved", "resolved_at", "resolved_by"))
+_RECORDED_AT: Final = _EVENT_COLUMNS.index("recorded_at")
+
 SHAPES: Final = {
-    Kind.EVENT: RowShape(
-        events, _columns(events, ("resolved", "resolved_at", "resolved_by")), _event_row
-    ),
+    Kind.EVENT: RowShape(events, _EVENT_COLUMNS, _event_row),
     Kind.TURN: RowShape(conversations, _columns(conversations), _turn_row),
     Kind.SNAPSHOT: RowShape(cluster_snapshots, _columns(cluster_snapshots), _snapshot_row),
 }

@@ -85,6 +85,13 @@ DEAD_LETTERED: Final = Metric(
     "Messages and elements dead-lettered.",
     ("reason",),
 )
+DECODED: Final = Metric(
+    "jarvis_recorder_decoded_total",
+    _COUNTER,
+    "records",
+    "Records decoded on the plain path, or by the full decoder what is not plain.",
+    ("path",),
+)
 NEAR_MISSES: Final = Metric(
     "jarvis_recorder_near_misses_total",
     _COUNTER,
@@ -180,6 +187,7 @@ METRICS: Final = (
     STORED,
     DUPLICATES,
     DEAD_LETTERED,
+    DECODED,
     NEAR_MISSES,
     DEAD_LETTERS_WAITING,
     ATTACHMENTS,

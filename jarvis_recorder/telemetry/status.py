@@ -37,6 +37,8 @@ class RecorderStatus:
     stored: int = 0
     duplicates: int = 0
     dead_letters: Counter[Reason] = field(default_factory=Counter)
+    decoded: Counter[str] = field(default_factory=Counter)
+    """By path, `plain` or `full`: records decoded on it and then committed or refused."""
     near_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By queue and field: records with a name that resembles the field, which is empty in them."""
     letters_waiting: int = 0
@@ -72,6 +74,11 @@ class RecorderStatus:
         self.batches += 1
         self.stored += stored
         self.duplicates += duplicates
+
+    def count_decoded(self, records: int, plain: int) -> None:
+        """Count the records of a batch, and how many of them were decoded on the plain path."""
+        self.decoded["plain"] += plain
+        self.decoded["full"] += records - plain
 
     def count_near_misses(self, queue: str, field_: str, records: int) -> bool:
         """Count records with a name that resembles a field; return True if they are the first."""

@@ -15,7 +15,7 @@ from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.cloudevents import CloudEvent
 from jarvis_recorder.wire.liberal import NearMiss
-from jarvis_recorder.wire.records import BODIES, Body, Record, packed
+from jarvis_recorder.wire.records import BODIES, SILENT, Body, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
 from jarvis_recorder.wire.strict_json import BYTE_ORDER_MARK, parse, parse_decimals, split_array
 from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
@@ -25,16 +25,14 @@ MAX_BATCH: Final = 10_000
 _MAX_IDENTITY: Final = 1_024
 _MAX_PROPERTY: Final = 255
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-_LARGE: Final = 32 * 1024
+LARGE: Final = 32 * 1024
 _LARGE_UNPACKED: Final = 4 * 1024
-_SMALL: Final = 512
-# The optional field that the routing key supplies where the body omits it.
-_SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
+SHORT: Final = 512
 _VALIDATE: Final = {
-    kind: (rules.adapter.validator.validate_python, rules.fields, _SILENT[kind])
+    kind: (rules.adapter.validator.validate_python, rules.fields, SILENT[kind])
     for kind, rules in BODIES.items()
 }
-_JSON: Final = "application/json"
+JSON: Final = "application/json"
 _WHITE: Final = b" \t\r\n"
 # Media types that may hold JSON too: libraries send them by default.
 _JSON_TOO: Final = re.compile(
@@ -111,21 +109,21 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     if encoding is not None or len(body) > topic.max_bytes:
         body = unpacked(body, encoding, topic.max_bytes)
     envelope = _Envelope(topic, routing_key, received_at, timestamp, message_id)
-    content_type = _media_type(claimed_type)
-    if content_type != _JSON:
+    content_type = media_type(claimed_type)
+    if content_type != JSON:
         return _decode_events(content_type, body, envelope)
     if headers and (attributes := cloudevents.binary_attributes(headers)):
         event = cloudevents.from_binary(attributes, _parse(body, topic.kind))
-        return Decoded([_record(event.data, envelope._replace(event=event))], [], _size(body))
+        return Decoded([_record(event.data, envelope._replace(event=event))], [], texts_size(body))
     if body[:1] != b"{" and _is_array(body):
         return _batch(body, envelope, _record)
-    return Decoded([_record(_parse(body, topic.kind), envelope)], [], _size(body))
+    return Decoded([_record(_parse(body, topic.kind), envelope)], [], texts_size(body))
 
 
 def _decode_events(content_type: str, body: bytes, envelope: _Envelope) -> Decoded:
     if content_type == cloudevents.STRUCTURED:
         document = _parse(body, envelope.topic.kind)
-        return Decoded([_record_of_event(document, envelope)], [], _size(body))
+        return Decoded([_record_of_event(document, envelope)], [], texts_size(body))
     if content_type == cloudevents.BATCH:
         return _batch(body, envelope, _record_of_event)
     raise Refused(
@@ -142,7 +140,7 @@ def _is_array(body: bytes) -> bool:
 def is_large(delivery: Delivery) -> bool:
     """Return whether decoding a delivery, or a few like it, would block the event loop too long."""
     body = delivery.body
-    if len(delivery.header) + len(body) > _LARGE:
+    if len(delivery.header) + len(body) > LARGE:
         return True
     if not body.startswith(_GZIP_MAGIC):
         return False
@@ -154,22 +152,24 @@ def is_large(delivery: Delivery) -> bool:
     return len(start) > _LARGE_UNPACKED or bool(member.unused_data)
 
 
-def _size(text: bytes) -> int:
-    """Return the most memory that its strings may take: 4 bytes a character if one needs them."""
-    is_wide = len(text) > _SMALL and (not text.isascii() or b"\\u" in text)
+def texts_size(text: bytes) -> int:
+    """Return the memory that the strings of a text may take: 4 bytes a character if one needs them."""
+    is_wide = len(text) > SHORT and (not text.isascii() or b"\\u" in text)
     return 4 * len(text) if is_wide else len(text)
 
 
-def element_of(delivery: Delivery, topic: Topic, record: Record) -> Element | None:
-    """Return the batch element that a record was decoded from, None if it was in no batch."""
-    if record.position is None:
+def element_of(
+    delivery: Delivery, topic: Topic, position: int | None, identity: str | None
+) -> Element | None:
+    """Return the element of a batch that a record was decoded from, None if it was in no batch."""
+    if position is None:
         return None
     known = properties.decode(delivery.header)
     pieces = _pieces(delivery.body, known.content_encoding, topic.max_bytes)
-    piece = pieces[record.position]
-    if _media_type(known.content_type) == cloudevents.BATCH:
+    piece = pieces[position]
+    if media_type(known.content_type) == cloudevents.BATCH:
         return Element(piece, None, cloudevents.STRUCTURED)
-    return Element(piece, _as_property(record.message_id), _JSON)
+    return Element(piece, _as_property(identity), JSON)
 
 
 # A batch may be refused element by element: splitting it again for each of ten thousand would
@@ -198,18 +198,18 @@ def _require(condition: bool, error: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _media_type(content_type: str | None) -> str:
+def media_type(content_type: str | None) -> str:
     """
     Return the media type without parameters; JSON is UTF-8 whatever they say (RFC 8259, 8.1).
 
     A type that may hold JSON counts as JSON: the body decides.
     """
     if content_type is None:
-        return _JSON
+        return JSON
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in (cloudevents.STRUCTURED, cloudevents.BATCH):
         return media_type
-    return _JSON if not media_type or _JSON_TOO(media_type) else media_type
+    return JSON if not media_type or _JSON_TOO(media_type) else media_type
 
 
 def _parse(text: bytes, kind: Kind) -> Any:
@@ -335,7 +335,7 @@ def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
                 for index, element in enumerate(elements)
             ],
             [],
-            _size(text),
+            texts_size(text),
         )
     except Refused:
         return _broken_batch(text, envelope, decode_one)
@@ -356,7 +356,7 @@ def _element_envelope(envelope: _Envelope, index: int) -> _Envelope:
 def _broken_batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
     pieces = split_array(text)
     _check_length(pieces)
-    decoded = Decoded([], [], _size(text))
+    decoded = Decoded([], [], texts_size(text))
     for index, piece in enumerate(pieces):
         inner = _element_envelope(envelope, index)
         try:
@@ -374,7 +374,7 @@ def _as_message(piece: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> El
     """Return the element as a message that would be decoded to the same identity."""
     if decode_one is _record_of_event or _is_event(piece):
         return Element(piece, None, cloudevents.STRUCTURED)
-    return Element(piece, _own_id(piece) or _as_property(envelope.positional_id), _JSON)
+    return Element(piece, _own_id(piece) or _as_property(envelope.positional_id), JSON)
 
 
 def _is_event(piece: bytes) -> bool:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
+from jarvis_recorder.wire.strict_json import dump
 from jarvis_recorder.wire.times import parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import Kind
 
@@ -183,7 +184,65 @@ class Record(NamedTuple):
     position: int | None = None
 
 
-_OPEN: Final = {Kind.EVENT: "details", Kind.SNAPSHOT: "snapshot", Kind.TURN: "tool_calls"}
+EventRow = tuple[Any, ...]
+"""An event as the values of `EVENT_COLUMNS`, ready to be stored."""
+EVENT_COLUMNS: Final = (
+    "message_id",
+    "timestamp",
+    "stamped",
+    "type",
+    "severity",
+    "source",
+    "node",
+    "summary",
+    "details",
+    "extra",
+    "cluster",
+)
+
+
+def event_row(record: Record) -> EventRow:
+    """Return the row of an event, JSON as text."""
+    _, message_id, timestamp, stamped, event, extra, _ = record
+    assert isinstance(event, Event)
+    return (
+        message_id,
+        timestamp,
+        stamped,
+        event.type,
+        event.severity,
+        event.source,
+        event.node,
+        event.summary,
+        json_text(event.details),
+        json_text(extra),
+        # Empty means that the event names no cluster.
+        event.cluster or None,
+    )
+
+
+def json_text(value: Any) -> str | None:
+    """Return what may be any JSON, `packed` or not, as JSON text; None is no value."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return None if value is None else dump(value)
+
+
+def identity_of(record: Record | EventRow) -> str | None:
+    """Return the identity of a record, which may be a row already."""
+    identity: str | None = record.message_id if isinstance(record, Record) else record[0]
+    return identity
+
+
+def kind_of(record: Record | EventRow) -> Kind:
+    """Return the kind of a record, which may be a row already."""
+    return record.kind if isinstance(record, Record) else Kind.EVENT
+
+
+OPEN: Final = {Kind.EVENT: "details", Kind.SNAPSHOT: "snapshot", Kind.TURN: "tool_calls"}
+"""The field that may be any JSON."""
+SILENT: Final = {Kind.EVENT: "severity", Kind.SNAPSHOT: "cluster", Kind.TURN: "role"}
+"""The field that the routing key supplies where the body omits it."""
 
 
 def packed(record: Record) -> Record:
@@ -193,7 +252,7 @@ def packed(record: Record) -> Record:
     As objects they would take up to thirty times as much memory while the record waits.
     """
     kind, message_id, timestamp, stamped, body, extra, position = record
-    field = _OPEN[kind]
+    field = OPEN[kind]
     value = getattr(body, field)
     if value is not None:
         # In place: creating another body would validate it again.

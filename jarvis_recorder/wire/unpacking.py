@@ -60,6 +60,11 @@ def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     return body if charset is None else _as_utf8(body, charset, max_bytes)
 
 
+def leaves_as_it_is(encoding: str) -> bool:
+    """Return whether a body with this content encoding is surely JSON in UTF-8 already."""
+    return encoding.strip().lower() in _AS_IT_IS
+
+
 @lru_cache(maxsize=64)
 def _encoding(text: str) -> _Encoding:
     """

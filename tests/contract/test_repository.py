@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
 from jarvis_recorder.ports import Appended
 from jarvis_recorder.storage.sqlite.store import open_store
+from jarvis_recorder.wire import plain
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
@@ -192,6 +193,38 @@ async def test_duplicates_are_found_among_many_without_identity(repository, name
 
 async def test_nothing_at_all_can_be_appended(repository):
     assert summary(await repository.append([], 7)) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("topic", "body", "field"),
+    [
+        (EVENTS, event(1, id="a"), "details"),
+        (SNAPSHOTS, {"id": "a"}, "snapshot"),
+        (TURNS, {"id": "a", "session_id": "s", "role": "tool", "content": ""}, "tool_calls"),
+    ],
+)
+async def test_json_is_compared_by_value(sqlite, topic, body, field):
+    """A message that comes again after an upgrade may have its numbers spelt otherwise."""
+
+    def written(text):
+        one = record(body | {field: {}, "timestamp": event(1)["timestamp"]}, topic)
+        object.__setattr__(one.body, field, text)
+        return one
+
+    await sqlite.append([written(b'{"n":[1e+16,1.5e+300,1,18446744073709551617]}')], 7)
+
+    same = written(b'{"n":[1e16,1.5e300,1,18446744073709551617]}')
+    others = [
+        b'{"n":[10000000000000000,1.5e300,1,18446744073709551617]}',
+        b'{"n":[1e16,1.5e300,1.0,18446744073709551617]}',
+        b'{"n":[1e16,1.5e300,true,18446744073709551617]}',
+        b'{"n":[1e16,1.5e300,1,18446744073709551616]}',
+        b'{"n":[1e17,1.5e300,1,18446744073709551617]}',
+        b'{"n":["1e16",1.5e300,1,18446744073709551617]}',
+    ]
+    appended = await sqlite.append([same, *map(written, others)], 8)
+    assert appended.duplicates == 1
+    assert [refused.position for refused in appended.refused] == [1, 2, 3, 4, 5, 6]
 
 
 async def test_snapshots_are_compressed_and_read_back(sqlite, path):
@@ -385,3 +418,25 @@ async def test_after_an_outcome_that_is_unknown_nothing_is_taken_any_more(sqlite
 
     with pytest.raises(StorageUncertain):
         await sqlite.append([record(event(1, id="a"))], 7)
+
+
+async def test_a_row_of_the_plain_path_is_the_record_it_would_have_been(sqlite, path):
+    """Rows alone, rows among records, and either after the other."""
+
+    def row(body):
+        (found,) = plain.decode(delivery(json.dumps(body).encode()), EVENTS, 5).records
+        return found
+
+    bodies = [event(number, id=f"e-{number}", details={"n": [1.5]}) for number in range(4)]
+    turn = record({"session_id": "s", "role": "user", "content": "hi", "id": "t"}, TURNS)
+
+    assert (await sqlite.append([row(bodies[0]), row(bodies[1])], 7)).stored == 2
+    mixed = [record(bodies[0]), turn, row(bodies[1] | {"node": "x"}), row(bodies[2])]
+    appended = await sqlite.append([*mixed, record(bodies[3]), row(bodies[3])], 8)
+
+    assert (appended.stored, appended.duplicates) == (3, 2)
+    assert [refused.position for refused in appended.refused] == [2]
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT message_id, details, recorded_at FROM events ORDER BY id"
+        rows = connection.execute(query).fetchall()
+    assert rows == [(f"e-{at}", '{"n":[1.5]}', 7 if at < 2 else 8) for at in range(4)]

@@ -1,10 +1,12 @@
 """Deliveries and frames as a broker would send them."""
 
+from collections.abc import Sequence
+from struct import pack
 from typing import Any
 
 from pamqp import body, commands, frame, header
 
-from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch, whole_deliveries
 
 
 def content_header(size: int = 0, **properties: Any) -> bytes:
@@ -29,6 +31,24 @@ def frames(
     """Return the frames of one delivery, its body in chunks."""
     method = commands.Basic.Deliver("ctag", tag, redelivered, "jarvis", "some.key")
     return frame.marshal(method, channel) + _content(content, channel, chunk, properties)
+
+
+def stretch(deliveries: Sequence[Delivery], channel: int = 1) -> Stretch:
+    """Return deliveries as they come in a row, each with a body and a header that tells its size."""
+    data = b"".join(_whole_frames(one, channel) for one in deliveries)
+    found = whole_deliveries(data, 0, len(data), channel, len(data))
+    assert found.end == len(data)
+    return Stretch(data, found.places)
+
+
+def _whole_frames(one: Delivery, channel: int) -> bytes:
+    method = commands.Basic.Deliver("ctag", one.tag, one.redelivered, "", "")
+    route = b"".join(bytes([len(part)]) + part for part in (one.exchange, one.routing_key))
+    parts = (frame.marshal(method, channel)[7:-3] + route, one.header, one.body)
+    return b"".join(
+        pack(">BHI", kind, channel, len(part)) + part + b"\xce"
+        for kind, part in enumerate(parts, 1)
+    )
 
 
 def returned(content: bytes, channel: int = 1, chunk: int = 100) -> bytes:

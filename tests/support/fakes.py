@@ -16,11 +16,12 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.ports import Appended, PendingNotification, RefusedRecord, Sink
 from jarvis_recorder.wire.amqp.delivery import Delivery
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.records import EVENT_COLUMNS, Event, EventRow, Record
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import Params
 from jarvis_recorder.wire.rpc.results import OneSnapshot
+from jarvis_recorder.wire.topics import Kind
 
 
 class FakeConsumer:
@@ -120,7 +121,7 @@ class FakeRepository:
         self.unwanted: set[str] = set()
         self._by_identity: dict[str | None, list[Record]] = defaultdict(list)
 
-    async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
+    async def append(self, records: Sequence[Record | EventRow], recorded_at: int) -> Appended:
         call = _Call(self.under_way[-1] if self.under_way else None)
         self.under_way.append(call)
         try:
@@ -137,7 +138,7 @@ class FakeRepository:
             self.under_way.remove(call)
             call.has_ended.set()
 
-    def _append(self, records: Sequence[Record]) -> Appended:
+    def _append(self, records: Sequence[Record | EventRow]) -> Appended:
         if self.failures:
             self.failures -= 1
             raise StorageUnavailable("database is locked")
@@ -146,6 +147,7 @@ class FakeRepository:
         stored = duplicates = 0
         refused = []
         skipped = []
+        records = [*map(_record, records)]
         for position, record in enumerate(records):
             if getattr(record.body, "summary", None) in self.unwanted:
                 refused.append(RefusedRecord(position, Reason.REFUSED_BY_STORAGE, "unwanted"))
@@ -166,6 +168,16 @@ class FakeRepository:
                 refused.append(RefusedRecord(position, Reason.ID_COLLISION, "taken"))
         self.effects.append(f"commit {','.join(str(record.message_id) for record in records)}")
         return Appended(stored, duplicates, refused)
+
+
+def _record(record: Record | EventRow) -> Record:
+    if isinstance(record, Record):
+        return record
+    row = dict(zip(EVENT_COLUMNS, record, strict=True))
+    details = row["details"] and row["details"].encode()
+    names = ("type", "severity", "source", "summary", "node", "cluster")
+    body = Event(details=details, **{name: row[name] for name in names})
+    return Record(Kind.EVENT, *record[:3], body, None)
 
 
 def _same_identity(stored: Record, record: Record) -> bool:

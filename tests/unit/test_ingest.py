@@ -31,8 +31,10 @@ from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.telemetry.tracing import NoopTracer
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.records import identity_of
 from jarvis_recorder.wire.topics import TOPICS
-from tests.support.amqp_bytes import content_header, delivery
+from tests.support.amqp_bytes import content_header, delivery, stretch
 from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher, FakeRepository
 from tests.support.publisher import event
 
@@ -40,7 +42,8 @@ from tests.support.publisher import event
 class Pipeline:
     """Everything between a channel and a database, with both ends in hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_stretches: bool = False) -> None:
+        self._in_stretches = in_stretches
         self.effects: list[str] = []
         self.consumer = FakeConsumer(self.effects)
         self.publisher = FakePublisher(self.effects)
@@ -88,7 +91,15 @@ class Pipeline:
         self.consumer.hand_over(self._tag)
         message = delivery(body, self._tag, **properties)
         message = message._replace(exchange=exchange, routing_key=routing_key)
-        self._sink(message if header is None else message._replace(header=header))
+        if header is None:
+            self.hand_over(message)
+        else:
+            self._sink([message._replace(header=header)])
+
+    def hand_over(self, *messages: Delivery) -> None:
+        """Hand over messages that have come together."""
+        in_a_row = self._in_stretches and all(one.body for one in messages)
+        self._sink(stretch(messages) if in_a_row else messages)
 
     async def run(self) -> list[str]:
         """Record all that was received; return what happened."""
@@ -98,9 +109,9 @@ class Pipeline:
         return self.effects
 
 
-@pytest.fixture
-async def pipeline():
-    return Pipeline()
+@pytest.fixture(params=["one by one", "in stretches"])
+async def pipeline(request):
+    return Pipeline(in_stretches=request.param == "in stretches")
 
 
 def unmarshalled(letter: bytes) -> commands.Basic.Properties:
@@ -114,6 +125,45 @@ async def test_records_are_committed_before_they_are_acknowledged(pipeline):
     pipeline.receive("a", "b")
 
     assert await pipeline.run() == ["commit a,b", "ack to 2"]
+
+
+async def test_what_comes_together_is_told_apart(pipeline):
+    """Only what is in doubt or refused is cut out of the bytes that came."""
+    pipeline.repository.unwanted = {"bad"}
+    bodies = [
+        event(id="a"), "junk", event(id="b"), event(id="bad", summary="bad"), event(id="c", weight=1),
+        [event(id="d"), event(id="bad", summary="bad")], event(id="e"),
+    ]  # fmt: skip
+    messages = [delivery(json.dumps(body).encode(), tag) for tag, body in enumerate(bodies, 1)]
+    for one in messages:
+        pipeline.consumer.hand_over(one.tag)
+
+    pipeline.hand_over(*messages)
+
+    assert pipeline.intake._held_bytes > 2 * sum(len(one.body) for one in messages)
+    effects = await pipeline.run()
+    assert effects[0] == "commit a,b,bad,c,d,bad,e"
+    letters = [effect.removeprefix("dead-letter ") for effect in effects if "dead-letter" in effect]
+    bad = json.dumps(bodies[3])
+    assert sorted(letters) == sorted(['"junk"', bad, bad])
+    assert pipeline.consumer.outstanding == set()
+    assert pipeline.progress.decoded == {"plain": 6, "full": 1}
+    assert pipeline.progress.dead_letters == {"invalid": 1, "refused_by_storage": 2}
+
+
+async def test_every_record_leads_to_its_delivery(pipeline):
+    """By it a trace goes on, and a record that is refused becomes a dead letter."""
+    array = json.dumps([event(id="b"), event(id="c")]).encode()
+    single = json.dumps(event(id="a")).encode()
+    messages = [delivery(single, 1), delivery(array, 2), delivery(single, 3)]
+    pipeline.hand_over(*messages)
+    pipeline.intake.close()
+
+    batch = await pipeline.intake.take()
+
+    one, many, other = messages
+    assert [*batch.deliveries()] == [one, many, many, other]
+    assert [batch.place(at)[1] for at in range(4)] == [None, 0, 1, None]
 
 
 async def test_junk_is_acknowledged_only_as_a_confirmed_dead_letter(pipeline):
@@ -446,7 +496,7 @@ async def test_an_outage_with_a_full_intake_gives_the_messages_back(pipeline, mo
         await pipeline.run()
 
     assert pipeline.consumer.outstanding == {1, 2, 3}
-    assert [record.message_id for record in outage.value.records] == ["a"]
+    assert [*map(identity_of, outage.value.records)] == ["a"]
 
 
 async def test_dead_letters_that_nobody_confirms_do_not_fill_the_memory(pipeline, monkeypatch):
@@ -571,7 +621,7 @@ async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):
     body = json.dumps(event(details="x" * 60_000)).encode()
     packed = gzip.compress(body)
 
-    pipeline.intake.sink(pipeline.lane)(delivery(packed, 1, content_encoding="gzip"))
+    pipeline.intake.sink(pipeline.lane)([delivery(packed, 1, content_encoding="gzip")])
 
     assert len(packed) < 1_000
     assert pipeline.flow.effects == ["pause"]
@@ -595,7 +645,7 @@ async def test_each_lane_is_settled_by_its_own_tags(pipeline):
     pipeline.receive("a", "b")
     for tag, body in ((1, b'{"snapshot": {}}'), (2, b"junk"), (3, b'{"snapshot": {}}')):
         other.hand_over(tag)
-        sink(delivery(body, tag)._replace(routing_key=b"cluster.snapshot"))
+        sink([delivery(body, tag)._replace(routing_key=b"cluster.snapshot")])
 
     await pipeline.run()
 
@@ -661,7 +711,7 @@ async def test_taking_waits_for_something_to_arrive(pipeline):
     pipeline.receive("a")
 
     batch = await taking
-    assert [record.message_id for record in batch.records] == ["a"]
+    assert [*map(identity_of, batch.records)] == ["a"]
 
 
 STEPS = ["good", "hold", "settle", "release", "reject", "ahead"]
@@ -746,7 +796,7 @@ async def finished(pipeline: Pipeline, working: asyncio.Task[None]) -> list[str]
 
 
 def stored(pipeline: Pipeline) -> str:
-    return "".join(str(record.message_id) for record in pipeline.repository.stored)
+    return "".join(str(identity_of(record)) for record in pipeline.repository.stored)
 
 
 async def test_a_full_batch_is_handed_over_while_one_is_being_committed(two_at_once):
@@ -871,7 +921,7 @@ async def test_an_outage_that_is_too_long_gives_both_batches_back(two_at_once, m
     with pytest.raises(OutageTooLong) as outage:
         await finished(two_at_once, working)
 
-    assert "".join(str(record.message_id) for record in outage.value.records) == "ab"
+    assert "".join(str(identity_of(record)) for record in outage.value.records) == "ab"
     assert two_at_once.consumer.outstanding == {1, 2, 3, 4, 5, 6}
     assert not two_at_once.repository.under_way
 
@@ -990,7 +1040,7 @@ async def test_the_first_is_not_tried_again_before_the_second_has_ended(two_at_o
     calls: list[str] = []
 
     async def slowly(records, recorded_at):
-        calls.append("".join(str(record.message_id) for record in records))
+        calls.append("".join(str(identity_of(record)) for record in records))
         try:
             return await append(records, recorded_at)
         except NotTried:

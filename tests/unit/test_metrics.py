@@ -44,6 +44,7 @@ def test_each_reader_sees_what_was_counted():
     progress.count_dead_letter(Reason.NOT_JSON)
     assert progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 2)
     assert not progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 3)
+    progress.count_decoded(5, 3)
     progress.oldest = NOW - 1_500_000
     read = of(progress).get_sample_value
 
@@ -59,6 +60,8 @@ def test_each_reader_sees_what_was_counted():
     assert read("jarvis_recorder_dead_lettered_total", {"reason": "invalid"}) == 0
     near = {"messaging_destination_name": "jarvis.recorder.turns", "field": "cost_usd"}
     assert read("jarvis_recorder_near_misses_total", near) == 5
+    assert read("jarvis_recorder_decoded_total", {"path": "plain"}) == 3
+    assert read("jarvis_recorder_decoded_total", {"path": "full"}) == 2
     assert read("jarvis_recorder_oldest_unacked_seconds") == 1.5
     assert read("jarvis_recorder_state", {"state": "recording"}) == 1
     assert read("jarvis_recorder_ready") == 1

@@ -41,7 +41,7 @@ class Loop:
 async def read(chunks: list[bytes]) -> tuple[list[tuple[int, bytes]], bytes]:
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []
-    reader.deliver_to(1, lambda delivery: taken.append((delivery.tag, delivery.body)))
+    reader.deliver_to(1, lambda deliveries: taken.extend((one.tag, one.body) for one in deliveries))
     for chunk in chunks:
         reader.feed_data(chunk)
     reader.feed_eof()
@@ -98,7 +98,7 @@ def test_whatever_the_stream_holds(stream, sizes):
         reader = DeliveryReader(loop=asyncio.get_running_loop())
         taken: list[bytes] = []
         count: list[int] = []
-        reader.deliver_to(1, lambda delivery: taken.append(delivery.body))
+        reader.deliver_to(1, lambda deliveries: taken.extend(one.body for one in deliveries))
         reader.return_to(2, lambda _: count.append(1))
         for piece in pieces_of(data, sizes):
             reader.feed_data(piece)
@@ -117,7 +117,7 @@ async def test_a_body_above_the_bound_is_passed_over_and_the_next_is_not():
     """Put together, 128 MiB would take twice as much before anyone could refuse them."""
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []
-    reader.deliver_to(1, taken.append, most_bytes=250)
+    reader.deliver_to(1, taken.extend, most_bytes=250)
 
     for size in (250, 251, 300, 600, 250, 0):
         data = frames(b"x" * size)
@@ -131,10 +131,54 @@ async def test_a_body_above_the_bound_is_passed_over_and_the_next_is_not():
     assert sizes == [250, 251, 300, 600, 250, 0]
 
 
+async def handed_over(*chunks: bytes) -> tuple[list[list[bytes]], bytes]:
+    """Return the bodies that came together for each call of the sink, and what aiormq has got."""
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.deliver_to(1, lambda deliveries: taken.append([one.body for one in deliveries]))
+    for chunk in chunks:
+        reader.feed_data(chunk)
+    reader.feed_eof()
+    return taken, (await reader.read()).replace(HEARTBEAT, b"")
+
+
+async def test_deliveries_that_have_come_are_handed_over_together():
+    one, two, large = frames(b"1"), frames(b"2"), frames(b"x" * 150)
+
+    taken, _ = await handed_over(one + two + large + one)
+
+    assert taken == [[b"1", b"2"], [b"x" * 150], [b"1"]]
+
+
+@given(st.data())
+def test_a_delivery_cut_off_comes_with_those_behind_it(data):
+    whole = frames(b"1") + frames(b"2" * 90) + frames(b"3")
+    cut = data.draw(st.integers(1, len(whole) - 1))
+
+    taken, rest = asyncio.run(handed_over(whole[:cut], whole[cut:]))
+
+    assert [body for bodies in taken for body in bodies] == [b"1", b"2" * 90, b"3"]
+    assert len(taken) <= 2
+    assert not rest
+
+
+@given(st.data())
+def test_nothing_waits_behind_a_delivery_that_is_cut_off(data):
+    """Frames of other channels may stand between those of a message that never ends."""
+    whole = frames(b"1" * 50)
+    ends = [at for at in range(len(whole)) if whole[at : at + 3] in (b"\x02\0\1", b"\x03\0\1")]
+    ack = frame.marshal(commands.Basic.Ack(1), 2)
+
+    taken, rest = asyncio.run(handed_over(whole[: data.draw(st.sampled_from(ends))] + ack))
+
+    assert not taken
+    assert rest == ack
+
+
 async def test_a_redelivered_message_says_so():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []
-    reader.deliver_to(1, taken.append)
+    reader.deliver_to(1, taken.extend)
 
     reader.feed_data(frames(b"x") + frames(b"x", redelivered=True))
 
@@ -144,7 +188,7 @@ async def test_a_redelivered_message_says_so():
 async def test_a_delivery_says_where_it_came_from():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []
-    reader.deliver_to(1, taken.append)
+    reader.deliver_to(1, taken.extend)
     reader.feed_data(frames(b"{}", 77, message_id="m"))
 
     (delivery,) = taken
@@ -159,7 +203,10 @@ async def test_channels_may_interleave():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []
     for channel in (1, 2):
-        reader.deliver_to(channel, lambda delivery, at=channel: taken.append((at, delivery.body)))
+        reader.deliver_to(
+            channel,
+            lambda deliveries, at=channel: taken.extend((at, one.body) for one in deliveries),
+        )
 
     # Frames are whole; the last body frame of channel 1 comes after all of channel 2.
     last = one.rindex(b"\x03\x00\x01")
@@ -185,7 +232,7 @@ async def test_one_channel_may_receive_and_have_messages_returned():
     """A caller's replies come by the channel that its questions go out on."""
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     replies, came_back = [], []
-    reader.deliver_to(1, lambda delivery: replies.append(delivery.body))
+    reader.deliver_to(1, lambda deliveries: replies.extend(one.body for one in deliveries))
     reader.return_to(1, came_back.append)
 
     reader.feed_data(frames(b"reply") + returned(b"question") + frames(b"another"))
@@ -225,7 +272,7 @@ async def test_what_was_asked_for_singly_goes_to_who_asked():
     """A channel may fetch with Basic.Get besides: its answers look like deliveries but for one."""
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []
-    reader.deliver_to(1, lambda delivery: taken.append(delivery.body))
+    reader.deliver_to(1, lambda deliveries: taken.extend(one.body for one in deliveries))
     delivered = frames(b"fetched")
     get_ok = frame.marshal(commands.Basic.GetOk(2, False, "jarvis", "some.key", 0), 1)
     answer = get_ok + delivered[delivered.index(b"\x02\x00\x01") :]
@@ -281,7 +328,7 @@ async def test_a_large_read_is_taken_in_turns_with_the_rest_of_the_loop():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     reader.set_transport(tap)
     taken = []
-    reader.deliver_to(1, lambda delivery: taken.append(delivery.tag))
+    reader.deliver_to(1, lambda deliveries: taken.extend(one.tag for one in deliveries))
 
     reader.feed_data(b"".join(frames(b"x" * 90, tag) for tag in range(1, 1_001)))
     after_one_turn = len(taken)
@@ -299,7 +346,7 @@ async def test_who_paused_the_flow_resumes_it():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     reader.set_transport(tap)
     taken = []
-    reader.deliver_to(1, lambda delivery: taken.append(delivery.tag))
+    reader.deliver_to(1, lambda deliveries: taken.extend(one.tag for one in deliveries))
 
     reader.feed_data(b"".join(frames(b"x" * 90, tag) for tag in range(1, 501)))
     reader.pause()
@@ -316,7 +363,7 @@ async def test_who_paused_the_flow_resumes_it():
 async def test_what_waits_at_the_end_is_taken_all_the_same():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     taken = []
-    reader.deliver_to(1, lambda delivery: taken.append(delivery.tag))
+    reader.deliver_to(1, lambda deliveries: taken.extend(one.tag for one in deliveries))
 
     reader.feed_data(b"".join(frames(b"x" * 90, tag) for tag in range(1, 501)))
     reader.feed_eof()

@@ -59,7 +59,7 @@ class Desk:
     def take(self, tag: int = 1, question: Any = QUESTION, **properties: Any) -> None:
         self.requests.hand_over(tag)
         body = question if isinstance(question, bytes) else json.dumps(question).encode()
-        self.responder.take(delivery(body, tag, **properties))
+        self.responder.take([delivery(body, tag, **properties)])
 
     def errors(self) -> list[int]:
         """Return the codes of the errors that were answered, in order."""
@@ -164,7 +164,7 @@ async def test_properties_that_cannot_be_decoded_cost_the_request_alone(desk):
     broken = delivery(json.dumps(QUESTION).encode(), 1, reply_to=REPLY_TO)
     broken = broken._replace(header=broken.header.replace(b"reply-to", b"reply\xff\xfeo"))
     desk.requests.hand_over(1)
-    desk.responder.take(broken)
+    desk.responder.take([broken])
     desk.take(2, reply_to=REPLY_TO)
     await desk.responder.drain(1)
 
@@ -175,7 +175,7 @@ async def test_properties_that_cannot_be_decoded_cost_the_request_alone(desk):
 async def test_a_correlation_id_goes_back_as_it_came_whatever_its_bytes(desk):
     asked = delivery(json.dumps(QUESTION).encode(), 1, reply_to=REPLY_TO, correlation_id="c--x")
     desk.requests.hand_over(1)
-    desk.responder.take(asked._replace(header=asked.header.replace(b"c--x", b"c\xff\xfex")))
+    desk.responder.take([asked._replace(header=asked.header.replace(b"c--x", b"c\xff\xfex"))])
     await desk.responder.drain(1)
 
     assert b"\x04c\xff\xfex" in desk.requests.replies[0][1]
@@ -272,7 +272,7 @@ async def test_a_timestamp_in_milliseconds_costs_no_one_its_time(desk):
     )
     assert header_ != stamped.header
     desk.requests.hand_over(1)
-    desk.responder.take(stamped._replace(header=header_))
+    desk.responder.take([stamped._replace(header=header_)])
     await desk.responder.drain(1)
 
     assert desk.errors() == []

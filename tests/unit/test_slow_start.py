@@ -30,7 +30,7 @@ class Queue(FakeConsumer):
 
     async def start(self, sink: Sink) -> None:
         for one in self.queue[: self.window]:
-            sink(one)
+            sink([one])
         del self.queue[: self.window]
 
 
@@ -133,13 +133,13 @@ async def test_large_deliveries_are_not_kept(monkeypatch):
     monkeypatch.setattr(slow_start, "_KEPT_BYTES", 20_000)
     large = [fresh(tag, "x" * 9_000) for tag in tags(1, 4)]
     taken: list[Delivery] = []
-    step = slow_start._Step(16, taken.append)
+    step = slow_start._Step(16, taken.extend)
 
     for one in large[:2]:
-        step.take(one)
+        step.take([one])
     assert taken == []
     for one in large[2:]:
-        step.take(one)
+        step.take([one])
 
     assert taken == large
 

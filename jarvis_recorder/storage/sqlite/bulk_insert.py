@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from jiter import from_json
+from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
     Executable,
@@ -18,11 +20,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, flat, insert_statement
+from jarvis_recorder.storage.rows import (
+    SHAPES,
+    Row,
+    RowShape,
+    completed,
+    flat,
+    insert_statement,
+)
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.tables import conversations, decompress
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.records import EventRow, Record, kind_of
+from jarvis_recorder.wire.topics import Kind
+
+# Parsed, these are equal where a number is spelt otherwise; the size follows from a spelling.
+_JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
+_NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "recorded_at", "size_bytes"))
 
 # Rows in one INSERT, largest first: few statements for many rows, and only these to prepare.
 # After each statement SQLite's thread has to win the GIL back from the receiving side.
@@ -37,27 +51,29 @@ class Rows(NamedTuple):
 
     shape: RowShape
     positions: Sequence[int]
-    records: Sequence[Record]
     rows: list[Row]
 
 
-def rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:
+def rows_of(records: Sequence[Record | EventRow], recorded_at: int) -> list[Rows]:
     """Return the records as rows, one element for each kind present."""
+    if {*map(type, records)} == {tuple}:
+        rows = completed(records, recorded_at)
+        return [Rows(SHAPES[Kind.EVENT], range(len(rows)), rows)]
     return [
-        Rows(shape, positions, chosen, [shape.make(record, recorded_at) for record in chosen])
+        Rows(shape, positions, [shape.make(record, recorded_at) for record in chosen])
         for shape, positions, chosen in _by_shape(records)
     ]
 
 
 def _by_shape(
-    records: Sequence[Record],
-) -> Iterator[tuple[RowShape, Sequence[int], Sequence[Record]]]:
-    kinds = {record.kind for record in records}
+    records: Sequence[Record | EventRow],
+) -> Iterator[tuple[RowShape, Sequence[int], Sequence[Record | EventRow]]]:
+    kinds = {*map(kind_of, records)}
     for kind in kinds:
         if len(kinds) == 1:
             yield SHAPES[kind], range(len(records)), records
         else:
-            positions = [at for at, record in enumerate(records) if record.kind is kind]
+            positions = [at for at, record in enumerate(records) if kind_of(record) is kind]
             yield SHAPES[kind], positions, [records[at] for at in positions]
 
 
@@ -126,35 +142,39 @@ def _collisions(connection: Connection, part: Rows) -> list[int]:
 
     Stored rows are fetched one by one: they may be thousands of times as large.
     """
-    shape, _, records, rows = part
+    shape, _, rows = part
+    identity_at = shape.columns.index("message_id")
     taken: set[int] = set()
     known: set[int] = set()
-    for start in range(0, len(records), _COMPARED_AT_ONCE):
-        asked = range(start, min(start + _COMPARED_AT_ONCE, len(records)))
+    for start in range(0, len(rows), _COMPARED_AT_ONCE):
+        asked = range(start, min(start + _COMPARED_AT_ONCE, len(rows)))
         by_identity: dict[str | None, list[int]] = {}
         for index in asked:
-            by_identity.setdefault(records[index].message_id, []).append(index)
-        for found in connection.execute(_stored_under(shape, [records[at] for at in asked])):
+            by_identity.setdefault(rows[index][identity_at], []).append(index)
+        for found in connection.execute(_stored_under(shape, [rows[at] for at in asked])):
             for index in by_identity[found[0]]:
-                if _is_in_place(shape, found, records[index]):
+                if _is_in_place(shape, found, rows[index]):
                     taken.add(index)
                     if _same(shape, found, rows[index]):
                         known.add(index)
     return sorted(taken - known)
 
 
-def _is_in_place(shape: RowShape, found: Sequence[Any], record: Record) -> bool:
-    """Return whether a row found by the record's identity occupies the record's unique key."""
-    if found[shape.columns.index("timestamp")] == record.timestamp:
-        return True
-    return record.stamped and bool(found[shape.columns.index("stamped")])
+def _is_in_place(shape: RowShape, found: Sequence[Any], row: Row) -> bool:
+    """Return whether a row found by the identity of another occupies that one's unique key."""
+    timestamp, stamped = shape.columns.index("timestamp"), shape.columns.index("stamped")
+    return found[timestamp] == row[timestamp] or bool(found[stamped] and row[stamped])
 
 
-def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
-    """Select the rows stored under the records' identities, values unconverted."""
+def _stored_under(shape: RowShape, rows: Sequence[Row]) -> Executable:
+    """Select the rows stored under the identities of others, values unconverted."""
     table = shape.table
-    keys = [(record.timestamp, record.message_id) for record in records if record.message_id]
-    stamped = [record.message_id for record in records if record.stamped]
+    found = [
+        tuple(row[shape.columns.index(name)] for name in ("timestamp", "message_id", "stamped"))
+        for row in rows
+    ]
+    keys = [(timestamp, identity) for timestamp, identity, _ in found if identity]
+    stamped = [identity for _, identity, is_stamped in found if is_stamped]
     raw = [type_coerce(table.c[name], NullType()) for name in shape.columns]
     time = type_coerce(table.c.timestamp, Integer())
     return select(*raw).where(
@@ -166,13 +186,29 @@ def _stored_under(shape: RowShape, records: Sequence[Record]) -> Executable:
 
 
 def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
-    """Return whether two rows are equal, except for their times and `stamped`."""
+    """Return whether two rows say the same; their times and `stamped` may differ."""
     return all(
-        _plain(old) == _plain(new)
+        old == new or (name in _JSON_COLUMNS and _same_json(old, new))
         for name, old, new in zip(shape.columns, stored, row, strict=True)
-        if name not in ("timestamp", "stamped", "recorded_at")
+        if name not in _NOT_COMPARED
     )
 
 
-def _plain(value: Any) -> Any:
-    return decompress(value) if isinstance(value, bytes) else value
+def _same_json(old: bytes | str | None, new: bytes | str | None) -> bool:
+    """
+    Return whether two JSON texts have the same value, spelt by whichever version.
+
+    1 and 1.0 differ, as they did when they came; 1e16 and 1e+16 do not.
+    """
+    if old is None or new is None:
+        return False
+    try:
+        return _spelt_again(old) == _spelt_again(new)
+    except ValueError:  # written by another program
+        return False
+
+
+def _spelt_again(text: bytes | str) -> bytes:
+    if isinstance(text, bytes):
+        text = decompress(text)
+    return to_json(from_json(text.encode()))

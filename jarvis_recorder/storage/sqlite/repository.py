@@ -12,7 +12,7 @@ from jarvis_recorder.ports import Appended, RefusedRecord
 from jarvis_recorder.storage.sqlite.bulk_insert import Rows, insert_all, rows_of
 from jarvis_recorder.storage.sqlite.turn import Place
 from jarvis_recorder.storage.sqlite.writer import Writer
-from jarvis_recorder.wire.records import Record
+from jarvis_recorder.wire.records import EventRow, Record, kind_of
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.topics import Kind
 
@@ -26,14 +26,14 @@ class SqliteRepository:
         self._writer = writer
         self._newest: Place | None = None
 
-    async def append(self, records: Sequence[Record], recorded_at: int) -> Appended:
+    async def append(self, records: Sequence[Record | EventRow], recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
         place = self._newest = Place(self._newest)
         with place.kept():
             return await self._append(records, 0, recorded_at, place)
 
     async def _append(
-        self, records: Sequence[Record], first: int, recorded_at: int, place: Place
+        self, records: Sequence[Record | EventRow], first: int, recorded_at: int, place: Place
     ) -> Appended:
         """Store a slice of the batch that begins at the position `first`."""
         parts = await _rows_of(records, recorded_at)
@@ -45,7 +45,11 @@ class SqliteRepository:
         return Appended(stored, len(records) - stored - len(collisions), collisions)
 
     async def _append_halves(
-        self, records: Sequence[Record], first: int, recorded_at: int, error: RecordRefused
+        self,
+        records: Sequence[Record | EventRow],
+        first: int,
+        recorded_at: int,
+        error: RecordRefused,
     ) -> Appended:
         """Find each record that the database refuses by halving, and store the others."""
         if len(records) == 1:
@@ -65,7 +69,7 @@ class SqliteRepository:
     async def _judge_again(
         self,
         refused: Sequence[RefusedRecord],
-        records: Sequence[Record],
+        records: Sequence[Record | EventRow],
         first: int,
         recorded_at: int,
     ) -> tuple[int, list[RefusedRecord]]:
@@ -95,14 +99,14 @@ def _insert(connection: Connection, parts: list[Rows]) -> tuple[int, list[int]]:
         parts.clear()
 
 
-async def _rows_of(records: Sequence[Record], recorded_at: int) -> list[Rows]:
+async def _rows_of(records: Sequence[Record | EventRow], recorded_at: int) -> list[Rows]:
     """
     Return the records as rows.
 
     This runs on the event loop: in SQLite's thread each row would have to win the GIL back from
     the receiving side. Not with snapshots: compressing one takes a good part of a second.
     """
-    if any(record.kind is Kind.SNAPSHOT for record in records):
+    if any(kind_of(record) is Kind.SNAPSHOT for record in records):
         return await asyncio.to_thread(rows_of, records, recorded_at)
     return rows_of(records, recorded_at)
 

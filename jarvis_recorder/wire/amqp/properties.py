@@ -27,7 +27,7 @@ _PACK_LONG: Final = Struct(">I").pack
 _PACK_LONG_LONG: Final = Struct(">Q").pack
 _PACK_SHORT: Final = Struct(">H").pack
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
-_FLAGS_AT: Final = 12
+FLAGS_AT: Final = 12
 _FIELDS_AT: Final = 14
 _MAX_TABLE_DEPTH: Final = 100
 
@@ -116,7 +116,7 @@ def decode(header: bytes) -> Properties:
         _short_text(fields, "content_type"),
         _short_text(fields, "content_encoding"),
         _short_text(fields, "message_id"),
-        _instant(fields.get("timestamp")),
+        instant(fields.get("timestamp")),
         _NO_HEADERS if table is None or len(table) == 4 else _read_headers(table),
     )
 
@@ -195,6 +195,19 @@ def encode_message(message_id: str, timestamp: int, app_id: str = "jarvis-record
     )
 
 
+def span(header: bytes, name: str) -> tuple[int, int]:
+    """
+    Return where the field of a property begins and ends, length included, or would do so.
+
+    Raises:
+        Refused: `undecodable`: the fields cannot be separated.
+    """
+    fields = _slices(header)
+    flag = _FLAG_OF[name]
+    start = _FIELDS_AT + sum(len(fields[one]) for one in fields if _FLAG_OF[one] > flag)
+    return start, start + len(fields.get(name, b""))
+
+
 def body_size(header: bytes) -> int:
     """Return the number of body bytes that a content header payload announces."""
     size: int = _LONG_LONG(header, 4)[0]
@@ -203,7 +216,7 @@ def body_size(header: bytes) -> int:
 
 def unchanged(header: bytes) -> bytes:
     """Return the properties part of `header`, whatever it holds."""
-    return header[_FLAGS_AT:]
+    return header[FLAGS_AT:]
 
 
 def with_headers(
@@ -337,7 +350,7 @@ def _layout(flags: int) -> tuple[tuple[str, str | int], ...]:
 def _slices(header: bytes) -> dict[str, bytes]:
     """Return the bytes of each field that is present, lengths included."""
     try:
-        flags: int = _SHORT(header, _FLAGS_AT)[0]
+        flags: int = _SHORT(header, FLAGS_AT)[0]
         position = _FIELDS_AT
         fields: dict[str, bytes] = {}
         for name, size in _layout(flags):
@@ -378,7 +391,7 @@ def _text(raw: bytes, what: str) -> str:
         raise _undecodable(f"{what} is not UTF-8") from None
 
 
-def _instant(field: bytes | None) -> int | None:
+def instant(field: bytes | None) -> int | None:
     """Return the instant of a timestamp in seconds, or in the unit that its magnitude implies."""
     if field is None:
         return None

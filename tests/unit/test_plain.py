@@ -1,0 +1,127 @@
+"""The plain path, against the decoder whose work it does."""
+
+import json
+from collections import Counter
+from dataclasses import fields
+from random import Random
+from typing import Annotated
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import AfterValidator, Field
+
+from jarvis_recorder.storage.rows import SHAPES
+from jarvis_recorder.wire import codec, plain
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.records import (
+    EVENT_COLUMNS,
+    OPEN,
+    EventRow,
+    Record,
+    event_row,
+)
+from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
+from tests.support.amqp_bytes import delivery, stretch
+from tests.support.any_messages import any_message
+from tests.support.publisher import event
+
+EVENTS = TOPICS[0]
+RECEIVED = 77
+DETAILS = EVENT_COLUMNS.index("details")
+
+
+def by_value(record: Record | EventRow) -> str:
+    """Return a record in a form that tells 1 from 1.0 and True, but not 1e16 from 1e+16."""
+    if isinstance(record, Record) and record.kind is Kind.EVENT:
+        record = event_row(record)
+    if not isinstance(record, Record):
+        details = None if record[DETAILS] is None else json.loads(record[DETAILS])
+        return repr((*record[:DETAILS], details, *record[DETAILS + 1 :]))
+    body = {field.name: getattr(record.body, field.name) for field in fields(record.body)}
+    if (text := body[OPEN[record.kind]]) is not None:
+        body[OPEN[record.kind]] = json.loads(text)
+    return repr((record._replace(body=None), body))
+
+
+def agree(message: Delivery, topic: Topic) -> str:
+    """Compare both ways of a message; return the way that it goes."""
+    exact = codec.decode(message, topic, RECEIVED, as_text=True)
+    found = plain.decode(message, topic, RECEIVED)
+    if topic is EVENTS and message.body:
+        compare_rows(message, found)
+    if found is None:
+        return "refused" if exact.refusals else "in doubt"
+    assert not exact.refusals, (message, exact.refusals)
+    assert not exact.near_misses
+    assert found.size == exact.size
+    assert [*map(by_value, found.records)] == [*map(by_value, exact.records)], message
+    return "plain"
+
+
+def compare_rows(message: Delivery, found: plain.Plain | None) -> None:
+    """Compare what a message becomes by itself with what it becomes in a stretch."""
+    came = stretch([message])
+    assert [*came] == [message]
+    rows: list[Record | EventRow] = []
+    taken, size = plain.add_rows(rows, came, 0, EVENTS, RECEIVED)
+    is_array = message.body.startswith(b"[")
+    if found is None or is_array or codec.smuggled(message, EVENTS):
+        assert (rows, taken, size) == ([], 0, 0)
+    else:
+        assert (rows, taken, size) == (found.records, 1, found.size)
+
+
+def test_the_plain_path_records_what_the_decoder_would():
+    ways = Counter()
+
+    @settings(max_examples=10_000, deadline=None)
+    @given(st.integers(0, 2**64 - 1))
+    def compared(seed):
+        ways[agree(*any_message(Random(seed)))] += 1
+
+    compared()
+    assert 3 * ways["plain"] >= ways.total()
+    assert ways.keys() == {"plain", "in doubt", "refused"}
+
+
+def message(number: int, **properties: str) -> Delivery:
+    body = json.dumps(event(number) | {"details": {"n": number}}).encode()
+    return delivery(body, number, content_type="application/json", **properties)
+
+
+def test_a_stretch_is_taken_up_to_the_first_delivery_in_doubt():
+    doubtful = delivery(b'{"type":"alert","type":"alert","source":"user","summary":"x"}', 3)
+    came = stretch([message(1, message_id="a"), message(2, message_id="b"), doubtful, message(4)])
+    rows = []
+
+    assert plain.add_rows(rows, came, 0, EVENTS, RECEIVED)[0] == 2
+    assert plain.add_rows(rows, came, 2, EVENTS, RECEIVED)[0] == 2
+    assert plain.add_rows(rows, came, 3, EVENTS, RECEIVED)[0] == 4
+    assert [row[0] for row in rows] == ["a", "b", None]
+    assert (came.at(2), came.tag(3)) == (doubtful, 4)
+
+
+def test_a_header_is_cut_only_where_it_is_like_one_that_was_decoded():
+    identities = [
+        plain.decode(message(1, message_id=identity, app_id=app), EVENTS, RECEIVED).records[0][0]
+        for identity, app in [("aa", "x"), ("bb", "x"), ("cc", "y"), ("d", "yz"), ("", "x")]
+    ]
+
+    assert identities == ["aa", "bb", "cc", "d", None]
+
+
+def test_a_row_has_the_columns_of_its_table():
+    columns = [name for name in SHAPES[Kind.EVENT].columns if name != "recorded_at"]
+
+    assert tuple(columns) == EVENT_COLUMNS
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [Annotated[str, AfterValidator(str.strip)], Annotated[str, Field(pattern="x")], bytes],
+)
+def test_a_rule_that_is_not_translated_is_an_error(rule):
+    """Else the plain path would take what the decoder refuses."""
+    with pytest.raises(TypeError, match="no plain path"):
+        plain._struct_type(rule)
