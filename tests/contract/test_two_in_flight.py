@@ -481,9 +481,8 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
         for number in range(COUNT):
             consumer.hand_over(number + 1)
             summary = {"summary": "bad"} if number in bad else {}
-            sink(
-                delivery(json.dumps(event(number, id=f"e{number}", **summary)).encode(), number + 1)
-            )
+            body = json.dumps(event(number, id=f"e{number}", **summary)).encode()
+            sink([delivery(body, number + 1)])
             if chance.random() < 0.05:
                 await asyncio.sleep(0.001)
             if chance.random() < 0.02:
