@@ -9,28 +9,23 @@ because the storage is unavailable.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import aiormq
 from aiormq.abc import ChannelFrame
-from pamqp import commands
-from pamqp.body import ContentBody
-from pamqp.frame import marshal
-from pamqp.header import ContentHeader
 
 from jarvis_recorder.broker.connection import HEARTBEAT_SECONDS, SYSTEM_TLS, Link, open_link
 from jarvis_recorder.broker.consumer import QueueConsumer
 from jarvis_recorder.broker.declaration import TopologyMode, declare
-from jarvis_recorder.broker.publisher import RawProperties, open_publisher
+from jarvis_recorder.broker.publisher import open_publisher
 from jarvis_recorder.errors import BrokerUnavailable
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.ports import Publisher, Requests
+from jarvis_recorder.wire.amqp import frames
 from jarvis_recorder.wire.rpc.jsonrpc import MAX_REQUEST_BYTES
 from jarvis_recorder.wire.topics import RPC_QUEUE
 
 _SMALL_REPLY_BYTES: Final = 4_096
-# The header of a frame, and the octet at its end.
-_FRAME_OVERHEAD: Final = 8
 # As many as the queue holds: a request waits here, where its deadline is known, not there.
 _PREFETCH: Final = 10_000
 
@@ -82,19 +77,13 @@ class _RequestConsumer(QueueConsumer):
 
     def __init__(self, queue: str, link: Link, channel: aiormq.abc.AbstractChannel) -> None:
         super().__init__(queue, link, channel)
-        self._most_in_a_frame = link.frame_max - _FRAME_OVERHEAD
         self._outgoing: list[bytes] = []
         self._drained: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
 
     async def reply(self, to: str, properties: bytes, body: bytes) -> None:
-        pieces = range(0, len(body), self._most_in_a_frame)
-        self._send(
-            # Not mandatory: the broker would return what goes to a direct reply-to.
-            commands.Basic.Publish(exchange="", routing_key=to),
-            ContentHeader(properties=RawProperties(properties), body_size=len(body)),
-            *(ContentBody(body[at : at + self._most_in_a_frame]) for at in pieces),
-        )
+        number, most = self._channel.number, self._link.frame_max
+        self._send(frames.publication(number, to.encode(), properties, body, most))
         if len(body) > _SMALL_REPLY_BYTES:
             # Otherwise replies would pile up in memory while the broker takes none.
             if self._drained is None:
@@ -102,7 +91,7 @@ class _RequestConsumer(QueueConsumer):
             await asyncio.shield(self._drained)
 
     async def ack(self, tag: int, *, multiple: bool = False) -> None:
-        self._send(commands.Basic.Ack(tag, multiple))
+        self._send(frames.ack(self._channel.number, tag, multiple=multiple))
 
     async def close(self) -> None:
         if self._writing is not None:
@@ -114,10 +103,10 @@ class _RequestConsumer(QueueConsumer):
         if self._writing is not None:
             self._writing.cancel()
 
-    def _send(self, *frames: Any) -> None:
+    def _send(self, sent: bytes) -> None:
         if self._channel.is_closed or self._link.lost.done():
             raise BrokerUnavailable("the channel is gone")
-        self._outgoing += [marshal(frame, self._channel.number) for frame in frames]
+        self._outgoing.append(sent)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
 
