@@ -107,10 +107,18 @@ def recorder_command(job: Job, *settings: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without settings of the recorder."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("JARVIS_RECORDER_")
+    """
+    Return this process's environment without settings of the recorder.
+
+    Python keeps bytecode in `results`, as it is kept where a program is installed: otherwise the
+    time to start would be that of compiling.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("JARVIS_RECORDER_") and name != "PYTHONDONTWRITEBYTECODE"
     }
+    return inherited | {"PYTHONPYCACHEPREFIX": str(HERE / "results" / "bytecode")}
 
 
 def _described(job: Job) -> str:

@@ -14,9 +14,10 @@ from typing import Final
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, refusals
-from jarvis_recorder.broker.publisher import post
+from jarvis_recorder.broker.frame_writer import FrameWriter
 from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
 from jarvis_recorder.errors import BrokerUnavailable, ProtocolError, RecorderUnavailable
+from jarvis_recorder.wire.amqp import frames
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.amqp.properties import decode_request, encode_request
 from jarvis_recorder.wire.refusal import Refused
@@ -43,6 +44,7 @@ class RpcChannel:
         self._channel = channel
         self._app_id = app_id
         self._user_id = user_id
+        self._writer = FrameWriter(link, channel)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._asked = 0
@@ -88,16 +90,27 @@ class RpcChannel:
         self._waiting[correlation_id] = reply
         try:
             async with asyncio.timeout_at(until):
-                await self._publish(request, properties)
+                self._publish(request, properties)
                 return await reply
         finally:
             del self._waiting[correlation_id]
             # A caller that gave up never reads the outcome of its request.
             reply.cancel()
 
-    async def _publish(self, request: bytes, properties: bytes) -> None:
+    def _publish(self, request: bytes, properties: bytes) -> None:
+        number, most = self._channel.number, self._link.frame_max
         try:
-            await post(self._channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
+            self._writer.send(
+                frames.publication(
+                    number,
+                    RPC_KEY.encode(),
+                    properties,
+                    request,
+                    most,
+                    exchange=RPC_EXCHANGE.encode(),
+                    mandatory=True,
+                )
+            )
         except BrokerUnavailable as error:
             raise unsent(self._channel) from error
 
@@ -138,6 +151,7 @@ class RpcChannel:
         return None if reply is None or reply.done() else reply
 
     def _fail_all(self, _: asyncio.Future[None]) -> None:
+        self._writer.stop()
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(lost(self._channel))

@@ -15,17 +15,26 @@ A_WHOLE_FRAME = FRAME_MAX - 8
 
 
 @pytest.mark.parametrize("key", ["", "amq.rabbitmq.reply-to.g1h2", "schlüssel", "k" * 255])
+@pytest.mark.parametrize(("exchange", "mandatory"), [("", False), ("jarvis.rpc", True)])
 @pytest.mark.parametrize("size", [0, 1, A_WHOLE_FRAME, A_WHOLE_FRAME + 1, 3 * A_WHOLE_FRAME])
-def test_a_publication_is_framed_as_pamqp_frames_it(key, size):
+def test_a_publication_is_framed_as_pamqp_frames_it(key, size, exchange, mandatory):
     properties, body = b"\x80\x00\x10application/json", b"x" * size
     pieces = [body[at : at + A_WHOLE_FRAME] for at in range(0, size, A_WHOLE_FRAME)]
     expected = [
-        commands.Basic.Publish(exchange="", routing_key=key),
+        commands.Basic.Publish(exchange=exchange, routing_key=key, mandatory=mandatory),
         ContentHeader(properties=RawProperties(properties), body_size=size),
         *(ContentBody(piece) for piece in pieces),
     ]
 
-    made = frames.publication(CHANNEL, key.encode(), properties, body, FRAME_MAX)
+    made = frames.publication(
+        CHANNEL,
+        key.encode(),
+        properties,
+        body,
+        FRAME_MAX,
+        exchange=exchange.encode(),
+        mandatory=mandatory,
+    )
 
     assert made == b"".join(marshal(frame, CHANNEL) for frame in expected)
 

@@ -13,41 +13,36 @@ _METHOD, _HEADER, _BODY = 1, 2, 3
 _END: Final = b"\xce"
 # The frame's type, channel and size; then class, method and its first fields.
 _FRAME: Final = Struct(">BHI")
-_PUBLISH_FRAME: Final = Struct(">BHIHHHBB")
+_PUBLISH_FRAME: Final = Struct(">BHIHHH")
 _HEADER_FRAME: Final = Struct(">BHIHHQ")
 _ACK_FRAME: Final = Struct(">BHIHHQB")
 _ACK_BYTES: Final = 13
-# Besides the routing key: class, method, a reserved field, two lengths, the flags.
-_PUBLISH_BYTES: Final = 9
+# Besides exchange and routing key: class, method, a reserved field, the flags.
+_PUBLISH_BYTES: Final = 7
 # Besides the properties: class, weight, size.
 _HEADER_BYTES: Final = 12
-_NO_FLAGS: Final = b"\x00"
+_NO_FLAGS: Final = b"\x00\xce"
+_MANDATORY: Final = b"\x01\xce"
 # The header of a frame, and the octet at its end.
 FRAME_OVERHEAD: Final = 8
 
 
 def publication(
-    channel: int, routing_key: bytes, properties: bytes, body: bytes, frame_max: int
+    channel: int,
+    routing_key: bytes,
+    properties: bytes,
+    body: bytes,
+    frame_max: int,
+    *,
+    exchange: bytes = b"",
+    mandatory: bool = False,
 ) -> bytes:
-    """
-    Return the frames that publish to a queue by its name, through the default exchange.
-
-    Not mandatory: the broker would return what goes to a direct reply-to.
-    """
+    """Return the frames that publish a message."""
+    to = b"%c%b%c%b" % (len(exchange), exchange, len(routing_key), routing_key)
     parts = [
-        _PUBLISH_FRAME.pack(
-            _METHOD,
-            channel,
-            _PUBLISH_BYTES + len(routing_key),
-            _BASIC,
-            _PUBLISH,
-            0,
-            0,
-            len(routing_key),
-        ),
-        routing_key,
-        _NO_FLAGS,
-        _END,
+        _PUBLISH_FRAME.pack(_METHOD, channel, _PUBLISH_BYTES + len(to), _BASIC, _PUBLISH, 0),
+        to,
+        _MANDATORY if mandatory else _NO_FLAGS,
         _HEADER_FRAME.pack(_HEADER, channel, _HEADER_BYTES + len(properties), _BASIC, 0, len(body)),
         properties,
         _END,
