@@ -48,9 +48,10 @@ class Job(NamedTuple):
 
 class Settings(NamedTuple):
     """
-    What a contender runs with.
+    The settings of a contender.
 
-    The recorder decides itself how much a transaction holds, and what it is sent ahead by default.
+    The recorder alone decides how much a transaction holds. Where `prefetch` is None, so many
+    messages are sent ahead as is the contender's default.
     """
 
     batch: int = 2_000

@@ -33,7 +33,7 @@ _MOST_TOGETHER: Final = 16
 
 
 class Pace(Enum):
-    """How much a read does: look up one row, read some by an index, or scan many."""
+    """The size of a read: a look-up of one row, a few rows by an index, or a scan of many."""
 
     LOOK_UP = auto()
     QUICK = auto()
