@@ -586,6 +586,20 @@ async def test_a_look_up_without_end_is_interrupted_and_those_after_it_are_found
     assert found == 7
 
 
+async def test_a_look_up_given_up_in_its_own_turn_never_begins(store):
+    begun: list[Reading] = []
+    readers = store.archive._readers
+    until = asyncio.get_running_loop().time() + 10
+
+    asking = asyncio.create_task(readers.run(begun.append, until, pace=Pace.LOOK_UP))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await ask(store, ListEvents())
+
+    assert begun == []
+
+
 async def test_who_stops_waiting_stops_the_statement(store):
     loop = asyncio.get_running_loop()
     readers = store.archive._readers

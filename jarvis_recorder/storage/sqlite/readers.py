@@ -116,7 +116,9 @@ class Readers:
         self._looking_up.append(handed)
 
     def _hand_over_all(self) -> None:
-        waiting, self._looking_up = self._looking_up, []
+        # Of those that are given up already no thread needs to hear: it may have ended, too.
+        waiting = [each for each in self._looking_up if not each.answer.done()]
+        self._looking_up = []
         for start in range(0, len(waiting), _MOST_TOGETHER):
             self._quick.submit(self._work, waiting[start : start + _MOST_TOGETHER])
 
