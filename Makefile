@@ -69,7 +69,7 @@ lint: $(VENV)/ready page-tools  ## Format, lint, types, import contracts, the pa
 	.run/page-tools/biome lint --error-on-warnings jarvis_recorder/gateway/static
 
 bench: $(VENV)/ready rabbitmq  ## Measure the recorder next to its peers.
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench --throughput --latency --memory --asking --rounds 5 --results bench/RESULTS.md
 
 schemas: $(VENV)/ready  ## Write schemas/ and the docs that are made from the code.
 	$(BIN)/jarvis-recorder schema export schemas

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import uvloop
 
 from bench.contenders import PEERS, environment, python_peers
+from bench.cpu import Cpu
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.wire.rpc.params import GetPreference
 
@@ -23,12 +24,23 @@ T = TypeVar("T")
 Ask = Callable[[], Awaitable[object]]
 
 
-class Asked(NamedTuple):
+class Echoed(NamedTuple):
     """Milliseconds that one caller waited, and requests a second of 64 callers."""
 
     median_ms: float
     p99_ms: float
     per_second: float
+
+
+class Asked(NamedTuple):
+    """The same, and the CPU time for each request of the 64 callers."""
+
+    median_ms: float
+    p99_ms: float
+    per_second: float
+    loop_us: float
+    others_us: float
+    broker_us: float
 
 
 class Busy(NamedTuple):
@@ -39,8 +51,8 @@ class Busy(NamedTuple):
     p99_ms: float
 
 
-def ask_recorder(url: str) -> Asked:
-    """Measure requests to an idle recorder."""
+def ask_recorder(url: str, cpu: Callable[[], Cpu]) -> Asked:
+    """Measure requests to an idle recorder, whose CPU time so far `cpu` reads."""
 
     async def main() -> Asked:
         async with RecorderClient(url) as client:
@@ -50,7 +62,11 @@ def ask_recorder(url: str) -> Asked:
                 await client.ask(GetPreference(key=_KEY))
 
             waited = [await _milliseconds(ask) for _ in range(ONE_ASKER)]
-            return Asked(*_typical(waited), await _together(ask))
+            before = cpu()
+            per_second = await _together(ask)
+            return Asked(
+                *_typical(waited), per_second, *cpu().each_us(before, TOGETHER // ASKERS * ASKERS)
+            )
 
     return _run(main())
 
@@ -73,7 +89,7 @@ def ask_busy_recorder(url: str, is_busy: Callable[[], bool]) -> Busy:
     return _run(main())
 
 
-def ask_peer(url: str) -> Asked:
+def ask_peer(url: str) -> Echoed:
     """
     Measure requests to an echo through `aio_pika.patterns.RPC`, which reads no database.
 
@@ -92,7 +108,7 @@ def ask_peer(url: str) -> Asked:
             )
         finally:
             server.terminate()
-    return Asked(**json.loads(asked.stdout))
+    return Echoed(**json.loads(asked.stdout))
 
 
 async def _milliseconds(ask: Ask) -> float:

@@ -11,13 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.load import EVENTS, SNAPSHOTS, TURNS, Load
 from jarvis_recorder.storage.rows import SHAPES, insert_statement
 from jarvis_recorder.wire.topics import Kind
 
 HERE: Final = Path(__file__).parent
+THIS: Final = HERE.parent
 PEERS: Final = HERE / "peers"
-BATCH: Final = 2_000
-PREFETCH: Final = 10_000
+
+# What a peer is sent ahead by default.
+_PREFETCH: Final = 10_000
 
 # The recorder's own durability, checkpoint interval and cache size.
 _PRAGMAS: Final = (
@@ -39,13 +42,28 @@ class Job(NamedTuple):
     queue: str
     messages: int
     database: Path
+    settings: "Settings"
+    checkout: Path
+
+
+class Settings(NamedTuple):
+    """
+    The settings of a contender.
+
+    The recorder alone decides how much a transaction holds. Where `prefetch` is None, so many
+    messages are sent ahead as is the contender's default.
+    """
+
+    batch: int = 2_000
+    prefetch: int | None = None
 
 
 class Contender(NamedTuple):
     """
     A program that is measured, with `in_one` events a message.
 
-    A slow contender gets only a `share` of the events.
+    A slow contender gets only a `share` of the events. `size` is that of a body in bytes, where
+    it is not the load's own, and `rows` are stored before. A recorder is run from its `checkout`.
 
     `command` installs missing packages and returns the command line.
 
@@ -59,6 +77,15 @@ class Contender(NamedTuple):
     stores: bool = True
     in_one: int = 1
     share: float = 1
+    settings: Settings = Settings()
+    load: Load = EVENTS
+    size: int = 0
+    rows: int = 0
+    checkout: Path = THIS
+
+    @property
+    def is_recorder(self) -> bool:
+        return self.command is recorder_command
 
 
 def recorder_command(job: Job, *settings: str) -> list[str]:
@@ -69,15 +96,30 @@ def recorder_command(job: Job, *settings: str) -> list[str]:
         "http.listen=127.0.0.1:0",
         *settings,
     )
-    executable = Path(sys.executable).with_name("jarvis-recorder")
-    return [str(executable), "run", *(word for pair in pairs for word in ("--set", pair))]
+    if job.settings.prefetch is not None:
+        pairs += (f"ingest.prefetch={job.settings.prefetch}",)
+    own = job.checkout / ".venv" / "bin" / "python"
+    return [
+        # Whatever is installed, the checkout's own package runs.
+        *("env", f"PYTHONPATH={job.checkout}", str(own if own.exists() else sys.executable), "-P"),
+        *("-m", "jarvis_recorder", "run"),
+        *(word for pair in pairs for word in ("--set", pair)),
+    ]
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without settings of the recorder."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("JARVIS_RECORDER_")
+    """
+    Return this process's environment without settings of the recorder.
+
+    Python keeps bytecode in `results`, as it is kept where a program is installed: otherwise the
+    time to start would be that of compiling.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("JARVIS_RECORDER_") and name != "PYTHONDONTWRITEBYTECODE"
     }
+    return inherited | {"PYTHONPYCACHEPREFIX": str(HERE / "results" / "bytecode")}
 
 
 def _described(job: Job) -> str:
@@ -87,8 +129,8 @@ def _described(job: Job) -> str:
             "queue": job.queue,
             "count": job.messages,
             "database": str(job.database),
-            "batch": BATCH,
-            "prefetch": PREFETCH,
+            "batch": job.settings.batch,
+            "prefetch": job.settings.prefetch or _PREFETCH,
             "pragmas": _PRAGMAS,
             "insert": insert_statement(SHAPES[Kind.EVENT], 1),
         }
@@ -104,8 +146,8 @@ def _node(job: Job) -> list[str]:
 
 
 def _c(job: Job) -> list[str]:
-    numbers = (str(number) for number in (job.messages, BATCH, PREFETCH))
-    return [str(_c_peer()), job.url, job.queue, *numbers]
+    numbers = (job.messages, job.settings.batch, job.settings.prefetch or _PREFETCH)
+    return [str(_c_peer()), job.url, job.queue, *(str(number) for number in numbers)]
 
 
 @cache
@@ -178,6 +220,10 @@ def _install(command: list[str], **settings: str) -> None:
 CONTENDERS: Final = (
     Contender("recorder", "jarvis-recorder", recorder_command),
     Contender("batched", "the same, 100 a message", recorder_command, in_one=100),
+    Contender(
+        "snapshots", "the same, snapshots", recorder_command, load=SNAPSHOTS, size=8_192, share=0.1
+    ),
+    Contender("turns", "the same, turns", recorder_command, load=TURNS, size=1_024, share=0.5),
     Contender("a", "FastStream + aiosqlite", _python("faststream_writer.py"), share=0.05),
     Contender("b", "pika + sqlite3", _python("pika_writer.py")),
     Contender("c", "amqplib + better-sqlite3", _node),

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import random
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from struct import Struct
 from typing import Any, Final, NamedTuple, Self
 from uuid import uuid4
@@ -15,11 +17,10 @@ from yarl import URL
 from jarvis_recorder.broker.session import open_session
 from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, Kind
 
-QUEUE: Final = next(topic.queue for topic in TOPICS if topic.kind is Kind.EVENT)
 FIRST_EVENT: Final = datetime(2026, 1, 31, tzinfo=UTC)
 BETWEEN_EVENTS: Final = timedelta(milliseconds=10)
 
-_ROUTING_KEY: Final = "cluster.event.metric"
+_QUEUES: Final = {topic.kind: topic.queue for topic in TOPICS}
 _CHANNEL: Final = 1
 _WINDOW: Final = 4_000
 _AT_ONCE: Final = 250
@@ -40,17 +41,81 @@ class Message(NamedTuple):
     body: bytes
 
 
-def _event(number: int) -> bytes:
-    """Return the body of one event, about 260 bytes, 10 ms after the event before it."""
-    timestamp = (FIRST_EVENT + number * BETWEEN_EVENTS).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+class Load(NamedTuple):
+    """
+    Messages of one kind, the table that they are stored in, and the column that is always filled.
+
+    `body` returns the body with a number, filled up to so many bytes.
+    """
+
+    queue: str
+    routing_key: str
+    table: str
+    column: str
+    body: Callable[[int, int], bytes]
+
+
+def _event(number: int, size: int) -> bytes:
+    """Return the body of one event, about 260 bytes by itself."""
+    timestamp = _timestamp(number)
     node = f"node-{number % 12:02}"
     cpu, memory = number * 7 % 101, number * 13 % 97
-    return (
+    begin = (
         f'{{"type":"metric","severity":"info","source":"monitor","timestamp":"{timestamp}",'
         f'"node":"{node}","summary":"{node} cpu at {cpu} %, memory at {memory} %",'
         f'"details":{{"cpu_percent":{cpu},"memory_percent":{memory},"pods":{number % 40},'
-        f'"interface":"eth0"}}}}'
+        f'"interface":"eth0"'
+    )
+    more = (
+        f',"output":"{_filling(number, size - len(begin) - 14)}"' if size > len(begin) + 14 else ""
+    )
+    return f"{begin}{more}}}}}".encode()
+
+
+def _snapshot(number: int, size: int) -> bytes:
+    machines = ",".join(
+        f'{{"name":"vm-{each}","status":"running","cpu":{(number * 7 + each * 13) % 997 / 1000},'
+        f'"memory":{(number * 31 + each * 1_000_003) % 68_719_476_736},"node":"pve{each % 25}"}}'
+        for each in range(max(1, size // 88))
+    )
+    return (
+        f'{{"cluster":"lab","timestamp":"{_timestamp(number)}",'
+        f'"snapshot":{{"machines":[{machines}]}}}}'
     ).encode()
+
+
+def _turn(number: int, size: int) -> bytes:
+    role = ("user", "assistant")[number % 2]
+    begin = (
+        f'{{"session_id":"session-{number // 40}","role":"{role}","model":"a-model",'
+        f'"timestamp":"{_timestamp(number)}","tokens_used":{number % 2_000},"content":"'
+    )
+    return f'{begin}{_filling(number, max(20, size - len(begin) - 2))}"}}'.encode()
+
+
+def _timestamp(number: int) -> str:
+    """Return the time of a message, 10 ms after the one before it."""
+    return (FIRST_EVENT + number * BETWEEN_EVENTS).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _filling(number: int, size: int) -> str:
+    """Return words, others for each number."""
+    start = number * 31 % 4_096
+    return (_words() * ((start + size) // len(_words()) + 1))[start : start + size]
+
+
+@cache
+def _words() -> str:
+    chance = random.Random(1)
+    letters = "etaoinshrdlucmfwypvbgk"
+    return " ".join("".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(3_000))
+
+
+EVENTS: Final = Load(_QUEUES[Kind.EVENT], "cluster.event.metric", "events", "details", _event)
+SNAPSHOTS: Final = Load(
+    _QUEUES[Kind.SNAPSHOT], "cluster.snapshot.lab", "cluster_snapshots", "snapshot", _snapshot
+)
+TURNS: Final = Load(_QUEUES[Kind.TURN], "chat.turn.lab", "conversations", "content", _turn)
 
 
 def messages_of_now() -> Iterator[Message]:
@@ -63,10 +128,10 @@ def messages_of_now() -> Iterator[Message]:
         yield Message(uuid4().hex, body.encode())
 
 
-def messages(events: int, in_one: int = 1) -> Iterator[Message]:
-    """Yield messages with so many events in all, `in_one` in each message."""
+def messages(events: int, in_one: int = 1, load: Load = EVENTS, size: int = 0) -> Iterator[Message]:
+    """Yield messages with so many records in all, `in_one` in each message."""
     for start in range(0, events, in_one):
-        bodies = [_event(number) for number in range(start, min(start + in_one, events))]
+        bodies = [load.body(number, size) for number in range(start, min(start + in_one, events))]
         body = bodies[0] if in_one == 1 else b"[" + b",".join(bodies) + b"]"
         yield Message(str(uuid4()), body)
 
@@ -78,7 +143,10 @@ class Publisher:
     aiormq makes a future for every publish; here a confirm costs no more than reading it.
     """
 
-    def __init__(self, connection: socket.socket, virtual_host: str, user: str, word: str) -> None:
+    def __init__(
+        self, connection: socket.socket, virtual_host: str, user: str, word: str, load: Load
+    ) -> None:
+        self._queue = load.queue
         self._connection = connection
         self._incoming = connection.makefile("rb")
         connection.sendall(b"AMQP\x00\x00\x09\x01")
@@ -91,19 +159,19 @@ class Publisher:
         self._read()
         self._call(commands.Channel.Open())
         self._call(commands.Confirm.Select())
-        publish = commands.Basic.Publish(exchange=EXCHANGE, routing_key=_ROUTING_KEY)
+        publish = commands.Basic.Publish(exchange=EXCHANGE, routing_key=load.routing_key)
         self._publish = frame.marshal(publish, _CHANNEL)
         self._published = 0
         self._unconfirmed: set[int] = set()
 
     @classmethod
     @contextlib.contextmanager
-    def connected(cls, url: str) -> Iterator[Self]:
+    def connected(cls, url: str, load: Load = EVENTS) -> Iterator[Self]:
         """Connect while entered."""
         address = URL(url)
         with socket.create_connection((address.host, address.port), timeout=60) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield cls(connection, "/", address.user or "", address.password or "")
+            yield cls(connection, "/", address.user or "", address.password or "", load)
 
     def publish(self, messages: Iterable[Message]) -> None:
         """Send messages; afterwards at most `_WINDOW` are unconfirmed."""
@@ -128,12 +196,12 @@ class Publisher:
 
     def ready(self) -> int:
         """Return the number of ready messages in the queue."""
-        declared: Any = self._call(commands.Queue.Declare(queue=QUEUE, passive=True))
+        declared: Any = self._call(commands.Queue.Declare(queue=self._queue, passive=True))
         return int(declared.message_count)
 
     def delete_queue(self) -> None:
         """Delete the queue with all its messages."""
-        self._call(commands.Queue.Delete(queue=QUEUE))
+        self._call(commands.Queue.Delete(queue=self._queue))
 
     @staticmethod
     def _frame(kind: int, payload: bytes) -> bytes:
@@ -184,14 +252,14 @@ def declare(url: str) -> None:
     asyncio.run(once())
 
 
-def fill(url: str, messages: Iterable[Message]) -> Iterator[int]:
+def fill(url: str, messages: Iterable[Message], load: Load = EVENTS) -> Iterator[int]:
     """
     Publish messages to a new queue, yielding the number published so far.
 
     At the end every message is confirmed and in the queue.
     """
     declare(url)
-    with Publisher.connected(url) as publisher:
+    with Publisher.connected(url, load) as publisher:
         publisher.delete_queue()
         declare(url)
         count = 0

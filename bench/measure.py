@@ -15,15 +15,26 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench import gateway, questions, search
-from bench.asking import Asked, Busy, ask_busy_recorder, ask_peer, ask_recorder
+from bench import gateway, machine, questions, search
+from bench.asking import Asked, Busy, Echoed, ask_busy_recorder, ask_peer, ask_recorder
 from bench.backups import Backups, Made, backing_up
-from bench.contenders import Contender, Job, NotHere, environment, recorder_command
+from bench.contenders import (
+    CONTENDERS,
+    THIS,
+    Contender,
+    Job,
+    NotHere,
+    Settings,
+    environment,
+    recorder_command,
+)
+from bench.cpu import Cpu
 from bench.gateway import Served, Stalled, Watched
 from bench.load import (
     BETWEEN_EVENTS,
+    EVENTS,
     FIRST_EVENT,
-    QUEUE,
+    Load,
     Message,
     Publisher,
     declare,
@@ -59,15 +70,22 @@ class Failed(Exception):
 
 class Throughput(NamedTuple):
     """
-    Events a second between the first commit seen and the last, and CPU time an event.
+    Records a second between the first commit seen and the last, CPU time and disk for each.
 
-    For a contender that stores nothing, the CPU time is that of the whole run.
+    For a contender that stores nothing, the CPU time is that of the whole run, all in `loop_us`.
     """
 
     events: int
     seconds: float
     per_second: float
-    cpu_us: float
+    loop_us: float
+    others_us: float
+    broker_us: float
+    stored_bytes: float = 0.0
+
+    @property
+    def cpu_us(self) -> float:
+        return self.loop_us + self.others_us
 
 
 class Memory(NamedTuple):
@@ -112,6 +130,14 @@ class Bench:
         self._report = report
         self._files = 0
 
+    def machine(self) -> dict[str, str]:
+        """Return the facts of the machine that the results depend on."""
+        with Publisher.connected(self._node.url) as publisher:
+            return machine.facts(publisher.broker_version, self._directory)
+
+    def _cpu(self, process_id: int) -> Cpu:
+        return Cpu.read(process_id, int((self._node.directory / "pid").read_text()))
+
     def throughput(
         self, contender: Contender, events: int, beside: Beside = contextlib.nullcontext
     ) -> Throughput:
@@ -122,14 +148,23 @@ class Bench:
             NotHere: Its tools are missing.
             Failed: It ended, stalled, or lost events.
         """
-        job = self._job(math.ceil(events / contender.in_one))
+        load = contender.load
+        job = self._job(
+            math.ceil(events / contender.in_one),
+            load.queue,
+            contender.settings,
+            contender.checkout,
+        )
+        if contender.rows:
+            for done in questions.fill(job.database, contender.rows):
+                self._report(f"{contender.name}: storing", done, contender.rows)
         command = contender.command(job)
-        self._fill(contender.name, events, contender.in_one)
+        self._fill(contender.name, events, contender.in_one, load, contender.size)
         if contender.stores:
-            result = self._of_writer(contender.name, command, job, events, beside)
+            result = self._of_writer(contender, command, job, events, beside)
         else:
             result = self._of_consumer(contender.name, command, job)
-        with Publisher.connected(self._node.url) as publisher:
+        with Publisher.connected(self._node.url, load) as publisher:
             if left := publisher.ready():
                 raise Failed(f"{left} messages are still in the queue")
         return result
@@ -158,9 +193,9 @@ class Bench:
             max(wal_bytes),
         )
 
-    def memory(self, events: int) -> Memory:
+    def memory(self, checkout: Path, events: int) -> Memory:
         """Measure the recorder at rest, then draining a backlog."""
-        job = self._job(events)
+        job = self._job(events, checkout=checkout)
         command = recorder_command(job, "log.format=json")
         declare(self._node.url)
         with self._running(command) as process:
@@ -169,13 +204,13 @@ class Bench:
             idle = _resident(process.pid, "VmRSS")
         self._fill("memory", events)
         with self._running(command) as process:
-            taken = self._watch("memory", process, job, events)
+            taken = self._watch(CONTENDERS[0], process, job, events)
             peak = _resident(process.pid, "VmHWM")
         return Memory(events, idle, peak, taken.seconds)
 
-    def latency(self, seconds: int, per_second: int) -> Latency:
+    def latency(self, checkout: Path, seconds: int, per_second: int) -> Latency:
         """Publish at a steady rate, and poll the file for each event every half millisecond."""
-        job = self._job(0)
+        job = self._job(0, checkout=checkout)
         declare(self._node.url)
         with Publisher.connected(self._node.url) as publisher:
             publisher.delete_queue()
@@ -225,19 +260,27 @@ class Bench:
             job.database.stat().st_size,
         )
 
-    def asking(self, backlog: int) -> tuple[Asked, Asked | str, Busy]:
-        """Measure requests to an idle recorder, a peer's echo (or its failure), a busy recorder."""
-        job = self._job(0)
-        command = recorder_command(job, "log.format=json")
+    def asking(self, checkout: Path) -> Asked:
+        """Measure requests to an idle recorder."""
+        command = recorder_command(self._job(0, checkout=checkout), "log.format=json")
         self._report("asking a quiet recorder", 0, 0)
         with self._running(command) as process:
             self._wait_until(b'"event": "answering"', process)
-            quiet = ask_recorder(self._node.url)
+            return ask_recorder(self._node.url, lambda: self._cpu(process.pid))
+
+    def asking_peer(self) -> Echoed | str:
+        """Measure requests to a peer's echo, or return why there is none."""
         self._report("asking the peer", 0, 0)
         try:
-            peer: Asked | str = ask_peer(self._node.url)
+            return ask_peer(self._node.url)
         except NotHere as error:
-            peer = str(error)
+            return str(error)
+
+    def asking_busy(self, checkout: Path, backlog: int) -> Busy:
+        """Measure requests to a recorder that drains a backlog."""
+        job = self._job(0, checkout=checkout)
+        command = recorder_command(job, "log.format=json")
+        declare(self._node.url)
         self._fill("asking", backlog)
         with self._running(command) as process, closing(_reading(job.database)) as connection:
             self._wait_until(b'"event": "answering"', process)
@@ -247,8 +290,7 @@ class Bench:
                 self._report("asking a busy recorder", rows, backlog)
                 return int(rows) < backlog
 
-            busy = ask_busy_recorder(self._node.url, is_busy)
-        return quiet, peer, busy
+            return ask_busy_recorder(self._node.url, is_busy)
 
     def questions(self, events: int) -> tuple[list[questions.Asked], list[questions.Asked]]:
         """Measure requests on a database of few events, and on one of many."""
@@ -314,7 +356,13 @@ class Bench:
         seconds = time.perf_counter() - began
         return Stalled(gateway.PAGES, seconds, events, idle, _resident(process_id, "VmHWM"))
 
-    def _job(self, messages: int) -> Job:
+    def _job(
+        self,
+        messages: int,
+        queue: str = EVENTS.queue,
+        settings: Settings = Settings(),
+        checkout: Path = THIS,
+    ) -> Job:
         """Return a job with a new database, with empty tables."""
         self._files += 1
         database = self._directory / f"{self._files}.db"
@@ -325,28 +373,30 @@ class Bench:
                 await upgrade(writer, database)
 
         asyncio.run(migrate())
-        return Job(self._node.url, QUEUE, messages, database)
+        return Job(self._node.url, queue, messages, database, settings, checkout)
 
-    def _fill(self, name: str, events: int, in_one: int = 1) -> None:
-        for count in fill(self._node.url, messages(events, in_one)):
+    def _fill(
+        self, name: str, events: int, in_one: int = 1, load: Load = EVENTS, size: int = 0
+    ) -> None:
+        for count in fill(self._node.url, messages(events, in_one, load, size), load):
             self._report(f"{name}: filling", count * in_one, events)
         # The broker still writes and collects garbage after the filling: charge it to no contender.
         time.sleep(_SETTLE_SECONDS)
 
     def _of_writer(
-        self, name: str, command: list[str], job: Job, events: int, beside: Beside
+        self, contender: Contender, command: list[str], job: Job, events: int, beside: Beside
     ) -> Throughput:
         with self._running(command) as process, beside(job.database):
-            result = self._watch(name, process, job, events)
-            self._wait_until_acked()
-        _check(job.database, events)
+            result = self._watch(contender, process, job, events)
+            self._wait_until_acked(job.queue)
+        stored_bytes = _check(job.database, events, contender.load, contender.rows)
         for file in self._directory.glob(f"{job.database.name}*"):
             file.unlink()
-        return result
+        return result._replace(stored_bytes=stored_bytes)
 
     def _of_consumer(self, name: str, command: list[str], job: Job) -> Throughput:
         self._report(f"{name}: taking", 0, 0)
-        before = os.times()
+        before, began = os.times(), self._cpu(os.getpid())
         with self._running(command, stdout=subprocess.PIPE) as process:
             try:
                 output, _ = process.communicate(timeout=_STALLED_SECONDS * 10)
@@ -357,48 +407,43 @@ class Bench:
         seconds, after = json.loads(output)["seconds"], os.times()
         cpu_seconds = after.children_user + after.children_system
         cpu_seconds -= before.children_user + before.children_system
-        return Throughput(
-            job.messages, seconds, job.messages / seconds, cpu_seconds / job.messages * 1e6
-        )
+        cpu = self._cpu(os.getpid()).each_us(began, job.messages)
+        own_us = cpu_seconds / job.messages * 1e6
+        return Throughput(job.messages, seconds, job.messages / seconds, own_us, 0.0, cpu.broker)
 
     def _watch(
-        self, name: str, process: subprocess.Popen[bytes], job: Job, events: int
+        self, contender: Contender, process: subprocess.Popen[bytes], job: Job, events: int
     ) -> Throughput:
         """Measure how fast rows appear; those of the first commit seen are not counted."""
+        newest = f"SELECT coalesce(max(id), 0) FROM {contender.load.table}"
         with closing(_reading(job.database)) as connection:
             rows = first_rows = 0
-            first_cpu = 0.0
+            first_cpu = self._cpu(process.pid)
             began = seen = time.perf_counter()
             while rows < events:
                 time.sleep(_GLANCE_SECONDS)
-                (now_rows,) = connection.execute(
-                    "SELECT coalesce(max(id), 0) FROM events"
-                ).fetchone()
+                now_rows = connection.execute(newest).fetchone()[0] - contender.rows
                 now = time.perf_counter()
                 if now_rows > rows:
                     rows, seen = now_rows, now
-                    self._report(f"{name}: recording", rows, events)
+                    self._report(f"{contender.name}: recording", rows, events)
                 if not first_rows:
-                    began, first_rows, first_cpu = now, rows, _cpu_seconds(process.pid)
+                    began, first_rows, first_cpu = now, rows, self._cpu(process.pid)
                 if process.poll() is not None:
                     raise Failed(self._last_words())
                 if now - seen > _STALLED_SECONDS:
                     raise Failed(f"{rows} of {events} events, then nothing")
-            cpu_seconds = _cpu_seconds(process.pid) - first_cpu
+            cpu = self._cpu(process.pid)
         # A few events may all be in the first commit.
         seconds, counted = seen - began, events - first_rows
-        return Throughput(
-            events,
-            seconds,
-            counted / seconds if seconds else 0.0,
-            cpu_seconds / counted * 1e6 if counted else 0.0,
-        )
+        per_second = counted / seconds if seconds else 0.0
+        return Throughput(events, seconds, per_second, *cpu.each_us(first_cpu, counted))
 
-    def _wait_until_acked(self) -> None:
+    def _wait_until_acked(self, queue: str) -> None:
         deadline = time.monotonic() + _STALLED_SECONDS
         while time.monotonic() < deadline:
             lines = self._node.ctl("list_queues", "name", "messages").splitlines()
-            if [QUEUE, "0"] in (line.split() for line in lines):
+            if [queue, "0"] in (line.split() for line in lines):
                 return
             time.sleep(1)
         raise Failed("all is committed, and not all acked")
@@ -487,17 +532,24 @@ def _reading(database: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
 
 
-def _check(database: Path, events: int) -> None:
-    """Compare the rows stored with the events published."""
+def _check(database: Path, events: int, load: Load, before: int) -> float:
+    """Compare the rows stored with the records published; return the bytes of the file for each."""
     first = to_micros(FIRST_EVENT)
     last = to_micros(FIRST_EVENT + (events - 1) * BETWEEN_EVENTS)
     with closing(_reading(database)) as connection:
         found = connection.execute(
             "SELECT count(*), count(DISTINCT message_id), count(DISTINCT timestamp),"
-            " min(timestamp), max(timestamp), count(details), sum(stamped) FROM events"
+            f" min(timestamp), max(timestamp), count({load.column}), sum(stamped)"
+            f" FROM {load.table} WHERE id > ?",
+            (before,),
         ).fetchone()
+        pages, page_size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
     if found != (events, events, events, first, last, events, 0):
         raise Failed(f"what it stored is not what was sent: {found}")
+    return pages * page_size / (before + events)
 
 
 def _resident(pid: int, name: str) -> float:
@@ -506,12 +558,6 @@ def _resident(pid: int, name: str) -> float:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     raise Failed(f"the kernel tells no {name} of process {pid}")
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _open_alerts(database: Path) -> int:

@@ -1,65 +1,41 @@
 """The tables of results, and the machine that they were measured on."""
 
-import os
-import platform
-import sqlite3
 import statistics
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.asking import Asked, Busy
+from bench.asking import Asked, Busy, Echoed
 from bench.backups import Backups
 from bench.contenders import CONTENDERS, Contender
 from bench.gateway import Served, Stalled, Watched
-from bench.load import Publisher
 from bench.measure import Latency, Memory, Pruned, Throughput
 from bench.questions import FEW
 from bench.questions import Asked as Answered
 from bench.search import Searched
 
 
-def machine(url: str, directory: Path) -> dict[str, str]:
-    """Return the facts of the machine that the results depend on."""
-    with Publisher.connected(url) as publisher:
-        broker = publisher.broker_version
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "processor": models[0] if models else platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0))),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "rabbitmq": broker,
-        "fsync": f"{_fsync_seconds(directory) * 1_000:.2f} ms",
-        "load": f"{os.getloadavg()[0]:.2f}",
-    }
-
-
-def _fsync_seconds(directory: Path) -> float:
-    """Return the median seconds of an fsync of 4 KiB, the cost of one commit a message."""
-    took = []
-    with (directory / "fsync").open("wb", buffering=0) as file:
-        for _ in range(100):
-            file.write(bytes(4096))
-            began = time.perf_counter()
-            os.fsync(file.fileno())
-            took.append(time.perf_counter() - began)
-    return statistics.median(took)
-
-
 def facts(named: Mapping[str, str]) -> Table:
-    table = Table.grid(padding=(0, 2))
+    table = Table("", "", box=None, show_header=False, padding=(0, 2))
     for name, value in named.items():
         table.add_row(name, value)
     return table
+
+
+def markdown(tables: Iterable[Table]) -> str:
+    """Return tables as a page."""
+    parts = ["# Results\n\nWritten by `python -m bench`; `bench/README.md` says how it measures.\n"]
+    for table in tables:
+        if table.title:
+            parts.append(f"\n## {table.title}\n")
+        lines = [[str(column.header) for column in table.columns]]
+        lines.append([":--" if column.justify == "left" else "--:" for column in table.columns])
+        lines += zip(*(map(str, column.cells) for column in table.columns), strict=True)
+        parts += ["", *(f"| {' | '.join(line)} |" for line in lines)]
+        if table.caption:
+            parts += ["", *str(table.caption).splitlines()]
+    return "\n".join(parts) + "\n"
 
 
 def throughput(
@@ -72,14 +48,15 @@ def throughput(
         name: statistics.median(run.per_second for run in taken) for name, taken in runs.items()
     }
     recorder = medians.get(CONTENDERS[0].name)
-    table = _table("Events a second, median of the rounds", "", "Contender")
-    for heading in ("Events", "Per second", "Range, k", "Ratio", "CPU, µs"):
+    table = _table("Records a second, median of the rounds; CPU in µs a record", "", "Contender")
+    headings = ("Records", "Per second", "Range, k", "Ratio")
+    for heading in (*headings, "CPU", "loop", "others", "broker", "B on disk"):
         table.add_column(heading, justify="right")
     for contender in contenders:
         name = contender.name
         if name in reasons:
             reason = reasons[name].partition(":")[0]
-            table.add_row(contender.key, name, "-", "-", "-", reason, "-")
+            table.add_row(contender.key, name, "-", reason, *("-" for _ in range(7)))
             continue
         rates = [run.per_second for run in runs[name]]
         ratio = f"{recorder / medians[name]:.2f} x" if recorder and medians[name] else "-"
@@ -90,7 +67,11 @@ def throughput(
             f"{medians[name]:,.0f}",
             f"{min(rates) / 1e3:.3g} to {max(rates) / 1e3:.3g}",
             ratio,
-            f"{statistics.median(run.cpu_us for run in runs[name]):.1f}",
+            *(
+                f"{statistics.median(values):.2f}"
+                for values in zip(*((run.cpu_us, *_cpu(run)) for run in runs[name]), strict=True)
+            ),
+            f"{statistics.median(run.stored_bytes for run in runs[name]):.0f}",
         )
     table.caption = "\n".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
     return table
@@ -118,26 +99,31 @@ def backups(found: Backups) -> Table:
     return table
 
 
-def memory(found: Memory) -> Table:
-    table = _table(f"Memory, backlog of {found.events:,}", "At rest", "At most", "Seconds")
-    table.add_row(f"{found.idle_mb:.1f} MB", f"{found.peak_mb:.1f} MB", f"{found.seconds:.1f}")
+def memory(found: Mapping[str, Memory]) -> Table:
+    table = _table("Memory", "", "Backlog", "At rest", "At most", "Seconds")
+    for name, each in found.items():
+        table.add_row(
+            name,
+            f"{each.events:,}",
+            f"{each.idle_mb:.1f} MB",
+            f"{each.peak_mb:.1f} MB",
+            f"{each.seconds:.1f}",
+        )
     return table
 
 
-def latency(found: Latency) -> Table:
-    table = _table(
-        f"Published to readable, {found.events:,} events",
-        "Median",
-        "99th percentile",
-        "Most",
-        "Start to recording",
-    )
-    table.add_row(
-        f"{found.median_ms:.2f} ms",
-        f"{found.p99_ms:.2f} ms",
-        f"{found.most_ms:.2f} ms",
-        f"{found.start_ms:.0f} ms",
-    )
+def latency(found: Mapping[str, Latency]) -> Table:
+    headings = ("Events", "Median", "99th percentile", "Most", "Start to recording")
+    table = _table("Published to readable", "", *headings)
+    for name, each in found.items():
+        table.add_row(
+            name,
+            f"{each.events:,}",
+            f"{each.median_ms:.2f} ms",
+            f"{each.p99_ms:.2f} ms",
+            f"{each.most_ms:.2f} ms",
+            f"{each.start_ms:.0f} ms",
+        )
     return table
 
 
@@ -163,20 +149,17 @@ def retention(found: Pruned) -> Table:
     return table
 
 
-def asking(quiet: Asked, peer: Asked | str, busy: Busy) -> Table:
+def asking(quiet: Mapping[str, Asked], peer: Echoed | str, busy: Mapping[str, Busy]) -> Table:
     """Return a table of the programs that got requests."""
-    table = _table("preferences.get, there and back", "", "Median", "99th percentile", "64 askers")
-    table.add_row("jarvis-recorder", *_asked(quiet))
-    if isinstance(peer, str):
-        table.add_row("echo through aio_pika.patterns.RPC", "-", "-", peer)
-    else:
-        table.add_row("echo through aio_pika.patterns.RPC", *_asked(peer))
-    table.add_row(
-        "jarvis-recorder, draining a backlog",
-        f"{busy.median_ms:.2f} ms",
-        f"{busy.p99_ms:.2f} ms",
-        "",
-    )
+    headings = ("Median", "99th percentile", "64 askers", "loop", "others", "broker")
+    table = _table("preferences.get, there and back; CPU in µs a request", "", *headings)
+    for name, each in quiet.items():
+        table.add_row(name, *_asked(each), *(f"{value:.0f}" for value in _cpu(each)))
+    echo = ("-", "-", peer) if isinstance(peer, str) else _asked(peer)
+    table.add_row("echo through aio_pika.patterns.RPC", *echo)
+    for name, one in busy.items():
+        times = (f"{one.median_ms:.2f} ms", f"{one.p99_ms:.2f} ms")
+        table.add_row(f"{name}, draining a backlog", *times)
     return table
 
 
@@ -235,7 +218,11 @@ def gateway(served: Served, watched: Sequence[Watched], stalled: Stalled) -> lis
     return [rest, live, slow]
 
 
-def _asked(asked: Asked) -> tuple[str, str, str]:
+def _cpu(of: Throughput | Asked) -> tuple[float, float, float]:
+    return of.loop_us, of.others_us, of.broker_us
+
+
+def _asked(asked: Asked | Echoed) -> tuple[str, str, str]:
     return f"{asked.median_ms:.2f} ms", f"{asked.p99_ms:.2f} ms", f"{asked.per_second:,.0f}/s"
 
 

@@ -6,7 +6,7 @@ from typing import Final, Self
 import aiormq
 from pamqp import commands
 
-from jarvis_recorder.broker.connection import Link, broker_errors
+from jarvis_recorder.broker.connection import Link
 from jarvis_recorder.broker.renewable import RenewableChannel
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed
 
@@ -23,33 +23,6 @@ class RawProperties(commands.Basic.Properties):
 
     def marshal(self) -> bytes:
         return self._raw
-
-
-async def post(
-    channel: aiormq.abc.AbstractChannel,
-    exchange: str,
-    routing_key: str,
-    properties: bytes,
-    body: bytes,
-    *,
-    mandatory: bool,
-) -> None:
-    """
-    Publish on a channel without confirms, and without waiting for the socket to take it.
-
-    Raises:
-        BrokerUnavailable: The channel is gone.
-    """
-    with broker_errors():
-        # `wait` is in aiormq's channel but not in its interface.
-        await channel.basic_publish(  # type: ignore[call-arg]
-            body,
-            exchange=exchange,
-            routing_key=routing_key,
-            properties=RawProperties(properties),
-            mandatory=mandatory,
-            wait=False,
-        )
 
 
 class ConfirmChannel:

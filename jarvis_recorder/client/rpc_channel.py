@@ -15,10 +15,11 @@ from typing import Final, Self
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, refusals
-from jarvis_recorder.broker.publisher import post
+from jarvis_recorder.broker.frame_writer import FrameWriter
 from jarvis_recorder.broker.renewable import RenewableChannel
 from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
 from jarvis_recorder.errors import BrokerUnavailable, ProtocolError, RecorderUnavailable
+from jarvis_recorder.wire.amqp import frames
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.amqp.properties import decode_request, encode_request
 from jarvis_recorder.wire.refusal import Refused
@@ -44,6 +45,7 @@ class RpcChannel:
         self._channel = RenewableChannel(link, self._open_one)
         self._app_id = app_id
         self._user_id = user_id
+        self._writer: FrameWriter
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._asked = 0
@@ -63,6 +65,7 @@ class RpcChannel:
 
     async def _open_one(self) -> aiormq.abc.AbstractChannel:
         channel = await self._link.channel()
+        self._writer = FrameWriter(self._link, channel)
         self._link.reader.deliver_to(channel.number, self._take_all)
         self._link.reader.return_to(channel.number, self._came_back)
         with refusals("replies cannot be received"):
@@ -99,7 +102,7 @@ class RpcChannel:
         try:
             async with asyncio.timeout_at(until), self._channel.used() as channel:
                 try:
-                    await _publish(channel, request, properties)
+                    self._publish(channel, request, properties)
                     return await reply
                 except asyncio.CancelledError:
                     if self._loop.time() >= until and self._heard_at < began:
@@ -113,6 +116,25 @@ class RpcChannel:
     def _take_all(self, deliveries: Deliveries) -> None:
         for delivery in deliveries:
             self._take(delivery)
+
+    def _publish(
+        self, channel: aiormq.abc.AbstractChannel, request: bytes, properties: bytes
+    ) -> None:
+        number, most = channel.number, self._link.frame_max
+        try:
+            self._writer.send(
+                frames.publication(
+                    number,
+                    RPC_KEY.encode(),
+                    properties,
+                    request,
+                    most,
+                    exchange=RPC_EXCHANGE.encode(),
+                    mandatory=True,
+                )
+            )
+        except BrokerUnavailable as error:
+            raise unsent(channel) from error
 
     def _take(self, delivery: Delivery) -> None:
         self._heard_at = self._loop.time()
@@ -152,16 +174,10 @@ class RpcChannel:
         return None if reply is None or reply.done() else reply
 
     def _fail_all(self, _: asyncio.Future[None]) -> None:
+        self._writer.stop()
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(lost(self._channel.current))
-
-
-async def _publish(channel: aiormq.abc.AbstractChannel, request: bytes, properties: bytes) -> None:
-    try:
-        await post(channel, RPC_EXCHANGE, RPC_KEY, properties, request, mandatory=True)
-    except BrokerUnavailable as error:
-        raise unsent(channel) from error
 
 
 def _unpacked(body: bytes) -> bytes:

@@ -31,6 +31,7 @@ from jarvis_recorder.storage.queries.events import EVENTS as EVENT_ROWS
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
+from jarvis_recorder.storage.sqlite.readers import Pace
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.rpc.params import (
@@ -541,6 +542,64 @@ async def test_a_slow_statement_is_interrupted_in_the_database(store):
     await asyncio.wait_for(asyncio.gather(*readers._ending), 5)
     for _ in range(8):
         assert (await ask(store, ListEvents())).events == []
+
+
+async def test_look_ups_of_one_turn_are_found_together_and_each_fails_alone(store):
+    await ask(store, SetPreference(key="theme", value="dark"))
+    until = asyncio.get_running_loop().time() + 10
+    threads: set[int] = set()
+
+    def where(reading: Reading) -> int:
+        threads.add(threading.get_ident())
+        return reading.room
+
+    readers = store.archive._readers
+    found = await asyncio.gather(
+        *(readers.run(where, until, room, pace=Pace.LOOK_UP) for room in range(8)),
+        ask(store, GetPreference(key="theme")),
+        ask(store, GetPreference(key="none")),
+        ask(store, GetEvent(id=7)),
+        return_exceptions=True,
+    )
+
+    assert found[:8] == list(range(8))
+    assert len(threads) == 1
+    assert found[8].preference.value == "dark"
+    assert all(isinstance(failed, NotFound) for failed in found[9:])
+
+
+async def test_a_look_up_without_end_is_interrupted_and_those_after_it_are_found(store):
+    loop = asyncio.get_running_loop()
+    readers = store.archive._readers
+
+    def endless(reading: Reading) -> None:
+        reading.connection.execute(ENDLESS)
+
+    def quick(reading: Reading) -> int:
+        return reading.room
+
+    lost, found = await asyncio.gather(
+        readers.run(endless, loop.time() + 0.2, pace=Pace.LOOK_UP),
+        readers.run(quick, loop.time() + 10, 7, pace=Pace.LOOK_UP),
+        return_exceptions=True,
+    )
+
+    assert isinstance(lost, DeadlineExceeded)
+    assert found == 7
+
+
+async def test_a_look_up_given_up_in_its_own_turn_never_begins(store):
+    begun: list[Reading] = []
+    readers = store.archive._readers
+    until = asyncio.get_running_loop().time() + 10
+
+    asking = asyncio.create_task(readers.run(begun.append, until, pace=Pace.LOOK_UP))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await ask(store, ListEvents())
+
+    assert begun == []
 
 
 async def test_who_stops_waiting_stops_the_statement(store):

@@ -363,3 +363,17 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
     assert len(mismatches) == 3 + 10
     assert "Not as expected" in capsys.readouterr().out
     assert report.as_json(outcome)["as_expected"] is False
+
+
+def test_a_daemon_starts_without_loading_rich():
+    script = (
+        "import sys; from jarvis_recorder import cli; cli._load_structlog_alone();"
+        "cli._application(); import jarvis_recorder.daemon.app;"
+        "print('structlog' in sys.modules, 'rich' in sys.modules); import rich"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert loaded.stdout.split() == ["True", "False"]

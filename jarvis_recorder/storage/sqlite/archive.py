@@ -16,7 +16,7 @@ from jarvis_recorder.storage.queries.timeline import timeline_around
 from jarvis_recorder.storage.sqlite import search_turns
 from jarvis_recorder.storage.sqlite.command_queue import CommandQueue
 from jarvis_recorder.storage.sqlite.commands import CHANGES
-from jarvis_recorder.storage.sqlite.readers import Readers
+from jarvis_recorder.storage.sqlite.readers import Pace, Readers
 from jarvis_recorder.storage.sqlite.totals import holdings
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.tables import outbox
@@ -42,6 +42,7 @@ READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
 }
 
 
+_LOOK_UPS: Final = (params.GetPreference, params.GetEvent, params.GetTurn)
 _SCANS: Final = (
     params.EventHistogram,
     params.ListSessions,
@@ -76,15 +77,17 @@ class SqliteArchive:
             lambda reading: _fitting(read(reading, request), room),
             until,
             room,
-            scans=_scans(request),
+            pace=_pace(request),
         )
 
 
-def _scans(request: Params[Any]) -> bool:
-    """Return whether a request may read many rows for each row of its result."""
+def _pace(request: Params[Any]) -> Pace:
+    """Return how much a request reads; a scan may read many rows for each row of its result."""
     if isinstance(request, params.ListEvents):
-        return request.text is not None
-    return isinstance(request, _SCANS)
+        return Pace.QUICK if request.text is None else Pace.SCAN
+    if isinstance(request, _LOOK_UPS):
+        return Pace.LOOK_UP
+    return Pace.SCAN if isinstance(request, _SCANS) else Pace.QUICK
 
 
 def _fitting(answer: bytes, room: int) -> bytes:

@@ -207,7 +207,7 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def read_only_engine(path: Path) -> Engine:
-    """Return an engine for reading in any thread; each transaction sees one snapshot."""
+    """Return an engine for reading in any thread; see `snapshot`."""
     engine = create_engine(
         URL.create(
             "sqlite",
@@ -230,12 +230,22 @@ def read_only_engine(path: Path) -> Engine:
         cursor.close()
         connection.create_function("folds_to_hold", 2, _folds_to_hold, deterministic=True)
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        # On the driver: SQLAlchemy would handle it as a statement like any other.
-        connection.connection.cursor().execute("BEGIN")
-
     return engine
+
+
+@contextlib.contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """
+    Have all reads inside see one snapshot.
+
+    On the driver: SQLAlchemy's transactions would take longer than the look-up of a row does.
+    """
+    driver = driver_of(connection)
+    driver.execute("BEGIN").close()
+    try:
+        yield
+    finally:
+        driver.rollback()
 
 
 def make_temporary(connection: Connection, statement: str) -> None:
@@ -260,7 +270,7 @@ def reading(path: Path) -> Iterator[Connection]:
     try:
         with acting_for(path), translated_errors(path):
             require_no_orphan(path)
-            with engine.begin() as connection:
+            with engine.connect() as connection, snapshot(connection):
                 yield connection
     finally:
         engine.dispose()

@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from sqlalchemy import Engine, event
 
 from jarvis_recorder.storage.sqlite.writer import Writer
 
@@ -45,17 +44,15 @@ class Gate:
         self._closed = False
         self._inside = 0
 
-    def guard(self, engine: Engine) -> None:
-        """Have every read of an engine pass the gate, in its own thread."""
-
-        @event.listens_for(engine, "checkout")
-        def enter(*_: Any) -> None:
-            with self._changed:
-                self._changed.wait_for(lambda: not self._closed)
-                self._inside += 1
-
-        @event.listens_for(engine, "checkin")
-        def leave(*_: Any) -> None:
+    @contextlib.contextmanager
+    def passed(self) -> Iterator[None]:
+        """Enter once the gate is open, and leave at the end; for a reading thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._inside += 1
+        try:
+            yield
+        finally:
             with self._changed:
                 self._inside -= 1
                 self._changed.notify_all()
