@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from jarvis_recorder.broker.rpc_session import RpcSession, open_rpc_session
@@ -33,7 +33,11 @@ class SteeredResponder:
         self.properties: list[RequestProperties] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, delivery: Delivery) -> None:
+    def take(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            self._take(delivery)
+
+    def _take(self, delivery: Delivery) -> None:
         properties = decode_request(delivery.header)
         (call,) = jsonrpc.parse_calls(delivery.body).calls
         question = jsonrpc.read_params(call.method, call.params)
