@@ -38,7 +38,6 @@ from jarvis_recorder.wire.records import (
     Instant,
     Record,
 )
-from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.strict_json import require_few_values
 from jarvis_recorder.wire.times import parse_usual
 from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
@@ -171,7 +170,7 @@ def decode(delivery: Delivery, topic: Topic, received_at: int) -> Plain | None:
             return None
         envelope = _Envelope(topic.kind, routing_key, time, identity, is_batch)
         records = [_record(reader, one, envelope, at) for at, one in enumerate(found)]
-    except (ValueError, Refused):
+    except Exception:  # noqa: BLE001 - whatever it is, the decoder looks at it
         return None
     return Plain(records, texts_size(body))
 
@@ -238,7 +237,7 @@ def add_rows(
                 return at, size
             add(row)
             size += texts_size(body) if len(body) > SHORT else len(body)
-    except (ValueError, Refused):
+    except Exception:  # noqa: BLE001 - whatever it is, the decoder looks at it
         return at, size
     return len(stretch.places), size
 

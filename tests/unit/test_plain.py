@@ -15,6 +15,7 @@ from jarvis_recorder.storage.rows import SHAPES
 from jarvis_recorder.wire import codec, plain
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import (
+    BODY_CLASSES,
     EVENT_COLUMNS,
     OPEN,
     EventRow,
@@ -88,6 +89,17 @@ def test_the_plain_path_records_what_the_decoder_would():
 def message(number: int, **properties: str) -> Delivery:
     body = json.dumps(event(number) | {"details": {"n": number}}).encode()
     return delivery(body, number, content_type="application/json", **properties)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("depth", [200, 15_000])
+def test_what_is_nested_too_deep_is_left_to_the_decoder_wherever_it_stands(topic, depth):
+    """msgspec gives up on it by a RecursionError in a field that it only skips."""
+    nested = b"[" * depth + b"]" * depth
+    for field in fields(BODY_CLASSES[topic.kind]):
+        body = b'{"%b":%b}' % (field.name.encode(), nested)
+
+        assert agree(delivery(body), topic) == "refused"
 
 
 def test_a_stretch_is_taken_up_to_the_first_delivery_in_doubt():
