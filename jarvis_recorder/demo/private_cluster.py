@@ -78,10 +78,9 @@ class PrivateCluster:
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        # The first has to be there before the others can join it.
-        self.nodes[0].start()
+        # Together: RabbitMQ 4 waits for the others before it forms a cluster.
         with ThreadPoolExecutor() as pool:
-            list(pool.map(PrivateNode.start, self.nodes[1:]))
+            list(pool.map(PrivateNode.start, self.nodes))
         return self
 
     def kill(self) -> None:

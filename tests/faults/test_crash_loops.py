@@ -23,7 +23,8 @@ if "run" in sys.orig_argv:
     from jarvis_recorder.storage.sqlite.repository import SqliteRepository
     append = SqliteRepository.append
     async def killed(self, records, at):
-        if any(getattr(record.body, "summary", "") == "poison" for record in records):
+        # A record may be a row already.
+        if "'poison'" in repr(records):
             os.kill(os.getpid(), 9)
         return await append(self, records, at)
     SqliteRepository.append = killed
