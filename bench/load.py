@@ -15,6 +15,7 @@ from pamqp import commands, frame
 from yarl import URL
 
 from jarvis_recorder.broker.session import open_session
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, Kind
 
 FIRST_EVENT: Final = datetime(2026, 1, 31, tzinfo=UTC)
@@ -246,7 +247,7 @@ def declare(url: str) -> None:
     """Declare the recorder's topology with its own code."""
 
     async def once() -> None:
-        async with open_session(url, "declare"):
+        async with open_session(Addresses(url), "declare"):
             pass
 
     asyncio.run(once())
