@@ -16,20 +16,17 @@ from typing import Final, SupportsIndex, cast
 
 from jarvis_recorder.ports import Sink
 from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch, whole_deliveries
+from jarvis_recorder.wire.amqp.frames import FRAME_OVERHEAD, HEADER, METHOD
 from jarvis_recorder.wire.amqp.properties import body_size
 
 _FRAME: Final = Struct(">BHI").pack
 _FRAME_HEAD: Final = Struct(">BHI").unpack_from
 _TAG: Final = Struct(">Q").unpack_from
-_OVERHEAD: Final = 8
 # The bytes taken in one turn of the event loop. A loop reads up to 256 KiB at once; other tasks,
 # such as a commit that has ended, would wait for all of that to be decoded.
 _TURN_BYTES: Final = 24 * 1024
 # A larger body is put together from its parts; a smaller one, cut off, waits for its end.
 _MOST_IN_A_ROW: Final = 32 * 1024
-_METHOD: Final = 1
-_HEADER: Final = 2
-_BODY: Final = 3
 _DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60 (deliver)
 _GET_OK: Final = b"\x00\x3c\x00\x47"  # class 60 (basic), method 71 (get-ok)
 _GET_EMPTY: Final = b"\x00\x3c\x00\x48\x00"  # class 60 (basic), method 72, an empty string
@@ -116,7 +113,7 @@ class DeliveryReader(asyncio.StreamReader):
 
     def fetch_to(self, channel: int, take: _Take) -> None:
         """Pass what `basic.get` fetches on a channel to `take`; aiormq sees an empty queue."""
-        empty = _FRAME(_METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
+        empty = _FRAME(METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
             take(_fetched(method, header, body))
@@ -211,13 +208,13 @@ class DeliveryReader(asyncio.StreamReader):
         limit = position + _TURN_BYTES
         end = len(data)
         delivered = False
-        while end - position >= _OVERHEAD and position < limit:
+        while end - position >= FRAME_OVERHEAD and position < limit:
             kind, channel, size = _FRAME_HEAD(data, position)
-            stop = position + size + _OVERHEAD
+            stop = position + size + FRAME_OVERHEAD
             if stop > end:
                 break
             assembly = assemblies.get(channel)
-            if kind == _METHOD and assembly is not None and assembly.sink is not None:
+            if kind == METHOD and assembly is not None and assembly.sink is not None:
                 most = min(assembly.most_bytes, _MOST_IN_A_ROW)
                 found = whole_deliveries(data, position, limit, channel, most)
                 if found.places:
@@ -230,7 +227,7 @@ class DeliveryReader(asyncio.StreamReader):
                     break
             if assembly is not None and (
                 data[position + 7 : position + 11] in assembly.wanted
-                if kind == _METHOD
+                if kind == METHOD
                 else assembly.method
             ):
                 self._pass_on(data, passed, position)
@@ -252,10 +249,10 @@ class DeliveryReader(asyncio.StreamReader):
 
     @staticmethod
     def _assemble(assembly: _Assembly, kind: int, payload: bytes) -> None:
-        if kind == _METHOD:
+        if kind == METHOD:
             assembly.method = payload
             return
-        if kind == _HEADER:
+        if kind == HEADER:
             assembly.header = payload
             assembly.body_left = body_size(payload)
             assembly.is_passed_over = assembly.body_left > assembly.most_bytes

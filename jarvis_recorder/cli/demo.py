@@ -89,7 +89,7 @@ def demo(
 
         async def main() -> None:
             if broker is not None:
-                await require_unused(settings.settings.broker.addresses)
+                await require_unused(settings.settings.broker.new_addresses())
             say("Publishing half an hour of cluster life …")
             stop = asyncio.Event()
             process.stop_on_signals(stop)

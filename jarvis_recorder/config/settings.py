@@ -66,9 +66,8 @@ class BrokerSettings(_Section):
     def tls(self) -> Tls:
         return Tls(self.ca_file, self.cert_file, self.key_file)
 
-    @property
-    def addresses(self) -> Addresses:
-        """New each time: the owner remembers which of them took it."""
+    def new_addresses(self) -> Addresses:
+        """Return the addresses; they note for their owner which comes first."""
         return Addresses(self.url.get_secret_value(), self.also)
 
     @field_validator("also", mode="before")

@@ -56,7 +56,7 @@ class App:
         self._stop = stop
         self._started_at = to_datetime(now())
         self._per_second = 0.0
-        self._addresses = loaded.settings.broker.addresses
+        self._addresses = loaded.settings.broker.new_addresses()
         self._large = asyncio.Lock()
         """Held while a large message or reply is in memory."""
         self._calls = CallMetrics()

@@ -47,7 +47,7 @@ async def show_dashboard(loaded: Loaded, stop: asyncio.Event, ready: Callable[[]
 async def _live(broker: BrokerSettings, ready: Callable[[], None]) -> None:
     url = broker.url.get_secret_value()
     async with (
-        open_session(broker.addresses, broker.topology, tls=broker.tls) as session,
+        open_session(broker.new_addresses(), broker.topology, tls=broker.tls) as session,
         RecorderClient(url, tls=broker.tls) as client,
     ):
         await publish(session.publisher, tell(now() - LENGTH, _chance()))

@@ -58,7 +58,7 @@ async def perform(
     recording = asyncio.create_task(app.run())
     try:
         broker = loaded.settings.broker
-        async with open_session(broker.addresses, broker.topology, tls=broker.tls) as session:
+        async with open_session(broker.new_addresses(), broker.topology, tls=broker.tls) as session:
             messages = tell(now() - LENGTH, Random(now()))  # noqa: S311 - a story, no secret
             began = time.monotonic()
             await publish(session.publisher, messages)

@@ -20,7 +20,7 @@ async def examine(loaded: Loaded) -> list[Finding]:
     """Run all checks within half a minute, even if one hangs; nothing is changed."""
     settings = loaded.settings
     found = [green("settings", "valid")]
-    addresses = settings.broker.addresses
+    addresses = settings.broker.new_addresses()
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
             found += await broker.examine(addresses, settings.broker.tls, settings.broker.topology)

@@ -89,7 +89,7 @@ DECODED: Final = Metric(
     "jarvis_recorder_decoded_total",
     _COUNTER,
     "records",
-    "Records decoded on the plain path, or by the full decoder what is not plain.",
+    "Records by the path that decoded them: plain, or full for what the plain path leaves.",
     ("path",),
 )
 NEAR_MISSES: Final = Metric(

@@ -235,8 +235,9 @@ def add_rows(
             )
             if not _is_once(found, body, quotes):
                 return at, size
-            add(row)
             size += texts_size(body) if len(body) > SHORT else len(body)
+            # Last: a delivery that fails before is looked at again, by the decoder.
+            add(row)
     except Exception:  # noqa: BLE001 - whatever it is, the decoder looks at it
         return at, size
     return len(stretch.places), size

@@ -21,10 +21,12 @@ async def test_one_takes_all_turns_in_their_order_and_the_other_takes_over(
     other.wait_for("recording")
 
     await say(amqp_url, 0)
+
+    def recorded() -> bool:
+        return first.count("conversations") + other.count("conversations") == _TURNS
+
+    await asyncio.to_thread(wait_until, recorded, "all turns are recorded")
     taker, heir = (first, other) if first.count("conversations") else (other, first)
-    await asyncio.to_thread(
-        wait_until, lambda: taker.count("conversations") == _TURNS, "one has all turns"
-    )
     assert spoken(taker) == [f"turn {number}" for number in range(_TURNS)]
     assert not heir.count("conversations")
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-_METHOD, _HEADER, _BODY = 1, 2, 3
+from jarvis_recorder.wire.amqp.frames import BODY, FRAME_OVERHEAD, HEADER, METHOD
+
 _DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60 (deliver)
 # Type, channel and size of a frame; then the method, or class, weight and body size.
 _METHOD_HEAD: Final = Struct(">BHI4s")
@@ -12,7 +13,6 @@ _CONTENT_HEAD: Final = Struct(">BHIHHQ")
 _FRAME_HEAD: Final = Struct(">BHI")
 _TAG: Final = Struct(">Q")
 _FRAME_BEGIN: Final = 7
-_OVERHEAD: Final = 8
 _CONSUMER_AT: Final = _METHOD_HEAD.size
 
 
@@ -120,21 +120,21 @@ def whole_deliveries(data: bytes, position: int, limit: int, channel: int, most:
         if size - position < _METHOD_HEAD.size:
             return Found(places, position, False)
         kind, of, length, method = _METHOD_HEAD.unpack_from(data, position)
-        if kind != _METHOD or of != channel or method != _DELIVER:
+        if kind != METHOD or of != channel or method != _DELIVER:
             break
-        header = position + length + _OVERHEAD
+        header = position + length + FRAME_OVERHEAD
         if size - header < _CONTENT_HEAD.size:
-            return Found(places, position, _may_be(data, header, _HEADER, channel))
+            return Found(places, position, _may_be(data, header, HEADER, channel))
         kind, of, length, _, _, content = _CONTENT_HEAD.unpack_from(data, header)
-        if kind != _HEADER or of != channel or not 0 < content <= most:
+        if kind != HEADER or of != channel or not 0 < content <= most:
             break
-        body = header + length + _OVERHEAD
+        body = header + length + FRAME_OVERHEAD
         if size - body < _FRAME_BEGIN:
             return Found(places, position, True)
         kind, of, length = _FRAME_HEAD.unpack_from(data, body)
-        if kind != _BODY or of != channel or length != content:
+        if kind != BODY or of != channel or length != content:
             break
-        end = body + content + _OVERHEAD
+        end = body + content + FRAME_OVERHEAD
         if end > size:
             return Found(places, position, True)
         add((position - begun, header - begun, body - begun, end - begun))

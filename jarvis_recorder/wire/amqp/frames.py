@@ -9,7 +9,8 @@ from typing import Final
 
 _BASIC: Final = 60
 _PUBLISH, _ACK = 40, 80
-_METHOD, _HEADER, _BODY = 1, 2, 3
+METHOD, HEADER, BODY = 1, 2, 3
+"""The types of frames."""
 _END: Final = b"\xce"
 # The frame's type, channel and size; then class, method and its first fields.
 _FRAME: Final = Struct(">BHI")
@@ -23,8 +24,8 @@ _PUBLISH_BYTES: Final = 7
 _HEADER_BYTES: Final = 12
 _NO_FLAGS: Final = b"\x00\xce"
 _MANDATORY: Final = b"\x01\xce"
-# The header of a frame, and the octet at its end.
 FRAME_OVERHEAD: Final = 8
+"""The header of a frame, and the octet at its end."""
 
 
 def publication(
@@ -40,20 +41,20 @@ def publication(
     """Return the frames that publish a message."""
     to = b"%c%b%c%b" % (len(exchange), exchange, len(routing_key), routing_key)
     parts = [
-        _PUBLISH_FRAME.pack(_METHOD, channel, _PUBLISH_BYTES + len(to), _BASIC, _PUBLISH, 0),
+        _PUBLISH_FRAME.pack(METHOD, channel, _PUBLISH_BYTES + len(to), _BASIC, _PUBLISH, 0),
         to,
         _MANDATORY if mandatory else _NO_FLAGS,
-        _HEADER_FRAME.pack(_HEADER, channel, _HEADER_BYTES + len(properties), _BASIC, 0, len(body)),
+        _HEADER_FRAME.pack(HEADER, channel, _HEADER_BYTES + len(properties), _BASIC, 0, len(body)),
         properties,
         _END,
     ]
     most = frame_max - FRAME_OVERHEAD
     for at in range(0, len(body), most):
         piece = body[at : at + most]
-        parts += _FRAME.pack(_BODY, channel, len(piece)), piece, _END
+        parts += _FRAME.pack(BODY, channel, len(piece)), piece, _END
     return b"".join(parts)
 
 
 def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
     """Return the frame that acks one delivery, or all up to it."""
-    return _ACK_FRAME.pack(_METHOD, channel, _ACK_BYTES, _BASIC, _ACK, tag, multiple) + _END
+    return _ACK_FRAME.pack(METHOD, channel, _ACK_BYTES, _BASIC, _ACK, tag, multiple) + _END
