@@ -78,6 +78,8 @@ def start_recorder(database: Path) -> Iterator[Callable[..., RecorderProcess]]:
 
     yield start
     for recorder in started:
+        # pytest shows this where the test failed.
+        print(recorder.last_words())
         if recorder.process.poll() is None:
             recorder.kill()
 
