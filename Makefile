@@ -90,9 +90,9 @@ UV_COMPILE := .run/uv/bin/uv pip compile --quiet --universal --python-version 3.
 lock: python  ## Resolve requirements*.lock again.
 	$(PYTHON) -m venv .run/uv
 	.run/uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9"
-	$(UV_COMPILE) --extra uvloop --extra gateway --extra otel --group dev \
+	$(UV_COMPILE) --extra uvloop --extra gateway --extra otel --extra postgres --group dev \
 		--output-file requirements.lock pyproject.toml
-	$(UV_COMPILE) --constraint requirements.lock --extra uvloop --extra gateway \
+	$(UV_COMPILE) --constraint requirements.lock --extra uvloop --extra gateway --extra postgres \
 		--output-file requirements-run.lock pyproject.toml
 	printf 'hatchling\nhatch-fancy-pypi-readme\neditables\n' | $(UV_COMPILE) \
 		--constraint requirements.lock --output-file requirements-build.lock -

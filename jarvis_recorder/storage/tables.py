@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from jarvis_recorder.wire.times import to_datetime, to_micros
+from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime, to_micros
 
 # SQLite uses only an INTEGER primary key as its row id.
 RowId: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -42,10 +42,13 @@ class Instant(TypeDecorator[datetime]):
             return dialect.type_descriptor(Integer())
         return dialect.type_descriptor(DateTime(timezone=True))
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return to_micros(value)
+    def process_bind_param(self, value: datetime | int | None, dialect: Dialect) -> Any:
+        """Bind a time, or microseconds, which in SQLite may lie beyond a datetime's years."""
+        if dialect.name == "sqlite":
+            return to_micros(value) if isinstance(value, datetime) else value
+        if isinstance(value, int):
+            return to_datetime(min(max(value, EARLIEST), LATEST))
+        return value
 
     def process_result_value(self, value: int | datetime | None, _: Dialect) -> datetime | None:
         return to_datetime(value) if isinstance(value, int) else value

@@ -24,6 +24,7 @@ from jarvis_recorder.errors import (
     NotFound,
     StorageUnavailable,
 )
+from jarvis_recorder.storage.engine import Pace
 from jarvis_recorder.storage.queries import cursors as cursors_module
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.queries.conversations import TURNS as TURN_ROWS
@@ -31,7 +32,6 @@ from jarvis_recorder.storage.queries.events import EVENTS as EVENT_ROWS
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
-from jarvis_recorder.storage.sqlite.readers import Pace
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.rpc.params import (

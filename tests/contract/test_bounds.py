@@ -29,10 +29,11 @@ from jarvis_recorder.errors import (
     OutcomeUnknown,
     ResultTooLarge,
 )
+from jarvis_recorder.storage.commands import CHANGES, set_preference
+from jarvis_recorder.storage.engine import Speech
 from jarvis_recorder.storage.queries.cursors import write_cursor
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite.admin import checks
-from jarvis_recorder.storage.sqlite.commands import CHANGES, set_preference
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.rpc.params import (
@@ -338,9 +339,9 @@ async def test_a_change_that_is_being_made_at_its_deadline_is_reported_as_unknow
     """It is finished all the same, but its caller does not wait for the disk."""
     free = threading.Event()
 
-    def slowly(connection: Connection, question: SetPreference, now: int) -> bytes:
+    def slowly(connection: Connection, question: SetPreference, now: int, speech: Speech) -> bytes:
         free.wait(30)
-        return set_preference(connection, question, now)
+        return set_preference(connection, question, now, speech)
 
     monkeypatch.setitem(CHANGES, SetPreference, slowly)
     loop = asyncio.get_running_loop()

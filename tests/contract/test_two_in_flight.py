@@ -29,8 +29,9 @@ from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.recorder import Recorder
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Appended
+from jarvis_recorder.storage.batch import Rows
 from jarvis_recorder.storage.sqlite import repository as repository_module
-from jarvis_recorder.storage.sqlite.bulk_insert import Rows, insert_all
+from jarvis_recorder.storage.sqlite.bulk_insert import insert_all
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.telemetry.tracing import NoopTracer

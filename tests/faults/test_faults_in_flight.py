@@ -41,7 +41,7 @@ if "run" in sys.orig_argv:
     import asyncio, os
     from jarvis_recorder.monitoring.storage_probe import StorageProbe
     from jarvis_recorder.storage.sqlite import maintenance, upkeep
-    from jarvis_recorder.storage.sqlite.turn import Turn
+    from jarvis_recorder.storage.turn import Turn
     maintenance._FIRST_AFTER_SECONDS = upkeep._LOOK_SECONDS = 3_600.0
     StorageProbe.run = lambda _: asyncio.sleep(3_600.0)
     take = Turn.take

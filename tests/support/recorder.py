@@ -63,8 +63,12 @@ class RecorderProcess:
 
     def last_words(self) -> str:
         """The end of its log and the sizes of its tables, for the report of a test that failed."""
-        counts = {table: self.count(table) for table in ("events", "conversations", "cluster_snapshots")}
-        return f"exit code {self.process.poll()}, rows {counts}\n{self._log_path.read_text()[-4000:]}"
+        counts = {
+            table: self.count(table) for table in ("events", "conversations", "cluster_snapshots")
+        }
+        return (
+            f"exit code {self.process.poll()}, rows {counts}\n{self._log_path.read_text()[-4000:]}"
+        )
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line.get("event") == event]

@@ -3,45 +3,41 @@
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import (
-    Integer,
-    func,
-    literal,
-    select,
-    tuple_,
-    type_coerce,
-)
+from sqlalchemy import BigInteger, func, literal, select, tuple_
 
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.storage.tables import Instant, conversations
 from jarvis_recorder.wire.rpc.params import GetTurn, ListSessions, ListTurns
-from jarvis_recorder.wire.times import format_rfc3339, to_micros
+from jarvis_recorder.wire.times import format_rfc3339
 
 TURNS: Final = RowsOf(conversations, ("tool_calls", "extra"), text="content")
 
 _columns: Final = conversations.c
-_TIME: Final = type_coerce(_columns.timestamp, Integer())
 
 
 def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes:
     """Return a page of conversations, latest first; see `end_of_present`."""
-    first, last = func.min(_TIME), func.max(_TIME)
+    first, last = func.min(_columns.timestamp), func.max(_columns.timestamp)
     latest = select(
-        _columns.session_id, first.label("first_at"), last.label("last_at"), func.count()
+        _columns.session_id,
+        micros(first).label("first_at"),
+        micros(last).label("last_at"),
+        func.count(),
     ).group_by(_columns.session_id)
     if params.since is not None:
-        latest = latest.having(last >= to_micros(params.since))
+        latest = latest.having(last >= params.since)
     if params.until is not None:
-        latest = latest.having(first < to_micros(params.until))
+        latest = latest.having(first < params.until)
     else:
         latest = latest.where(_columns.timestamp < end_of_present(clock))
     if (position := read_cursor(params, int, str)) is not None:
-        end = tuple_(literal(position[0], Integer()), literal(position[1]))
+        end = tuple_(literal(position[0], Instant()), literal(position[1]))
         latest = latest.having(tuple_(last, _columns.session_id) < end)
     latest = latest.order_by(last.desc(), _columns.session_id.desc()).limit(params.limit + 1)
     lines = (_session(row) for row in reading.rows(latest))
@@ -62,14 +58,14 @@ def _session(row: Any) -> Line:
 def list_turns(reading: Reading, params: ListTurns) -> bytes:
     """Return a page of the turns of a conversation, oldest first."""
     oldest_first = (
-        select(_TIME, _columns.id)
+        select(micros(_columns.timestamp), _columns.id)
         .where(_columns.session_id == params.session_id)
         .order_by(_columns.timestamp, _columns.id)
         .limit(params.limit + 1)
     )
     if (position := read_cursor(params, int, int)) is not None:
-        end = tuple_(*(literal(part, Integer()) for part in position))
-        oldest_first = oldest_first.where(tuple_(_TIME, _columns.id) > end)
+        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
+        oldest_first = oldest_first.where(tuple_(_columns.timestamp, _columns.id) > end)
     keys = reading.places(oldest_first)
     return write_page(reading, params, "turns", TURNS.lines(reading, keys))
 

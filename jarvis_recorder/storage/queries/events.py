@@ -5,32 +5,30 @@ from math import ceil
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
-    Integer,
-    LargeBinary,
     Select,
     TextClause,
     case,
-    cast,
     func,
     literal,
     literal_column,
     select,
     text,
     tuple_,
-    type_coerce,
 )
 
 from jarvis_recorder.errors import NotFound, ResultTooLarge
 from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.expressions import micros, octets
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.queries.words import fold
 from jarvis_recorder.storage.queries.zones import DAY_SECONDS, Zone, zone_between
-from jarvis_recorder.storage.tables import events
+from jarvis_recorder.storage.tables import Instant, events
 from jarvis_recorder.wire.records import SEVERITIES
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
@@ -46,9 +44,8 @@ MAX_LOOKED_THROUGH: Final = 2_000
 _Condition = ColumnElement[bool] | TextClause
 _Filters = ListEvents | EventHistogram
 _columns: Final = events.c
-# As an integer: the position in a forged cursor may lie beyond the years of a datetime.
-_TIME: Final = type_coerce(_columns.timestamp, Integer())
-_AT: Final = tuple_(_TIME, _columns.id)
+_TIME: Final = micros(_columns.timestamp)
+_AT: Final = tuple_(_columns.timestamp, _columns.id)
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
 _WIDTHS: Final = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200,
@@ -146,7 +143,7 @@ def _conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], 
 def _holds(part: str) -> ColumnElement[bool]:
     """Match summaries that contain a folded text; only non-ASCII ones call back into Python."""
     summary = _columns.summary
-    is_ascii = func.length(summary) == func.length(cast(summary, LargeBinary))
+    is_ascii = func.length(summary) == func.length(octets(summary))
     return case(
         (is_ascii, summary.icontains(part, autoescape=True)),
         else_=func.folds_to_hold(summary, part),
@@ -214,8 +211,9 @@ def _page(
     return write_page(reading, params, "events", EVENTS.lines(reading, keys), end=end)
 
 
-def _place(micros: Any, event_id: Any) -> ColumnElement[Any]:
-    return tuple_(literal(micros, Integer()), literal(event_id, Integer()))
+def _place(at: Any, event_id: Any) -> ColumnElement[Any]:
+    # As an integer: the position in a forged cursor may lie beyond the years of a datetime.
+    return tuple_(literal(at, Instant()), literal(event_id, BigInteger()))
 
 
 def _place_of_last_looked_at(
@@ -242,18 +240,18 @@ def histogram(reading: Reading, params: EventHistogram) -> bytes:
         ResultTooLarge: There are more distinct values than the room holds.
     """
     width = params.bucket_seconds or _usual_width(params)
-    micros = width * 1_000_000
+    span = width * 1_000_000
     since, until = to_micros(params.since), to_micros(params.until)
     # Only buckets of whole days depend on the time zone and its clock changes.
     zone = zone_between(None if width % DAY_SECONDS else params.time_zone, since, until)
-    first = zone.local(since) // micros
-    last = -(-zone.local(until) // micros)
+    first = zone.local(since) // span
+    last = -(-zone.local(until) // span)
     # The first may begin before the first year of a datetime.
-    starts = [zone.start_of_day(number * micros) for number in range(first, last)]
+    starts = [zone.start_of_day(number * span) for number in range(first, last)]
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(reading, params, micros, zone)):
+    for number, value, count in reading.rows(_counted(reading, params, span, zone)):
         # When clocks go back over midnight, an event may fall into the day before the first.
         place = min(max(number - first, 0), len(starts) - 1)
         counts[place] += count
@@ -274,13 +272,13 @@ def _usual_width(params: EventHistogram) -> int:
 
 
 def _counted(
-    reading: Reading, params: EventHistogram, micros: int, zone: Zone
+    reading: Reading, params: EventHistogram, span: int, zone: Zone
 ) -> Select[tuple[int, str | None, int]]:
     """Select bucket number, value and count of the buckets that are not empty."""
     indexed, others = _conditions(reading, params)
     # Floor division, also before 1970; SQLite's own rounds towards zero.
     time = zone.shifted(_TIME)
-    bucket = ((time - (time % micros + micros) % micros) // micros).label("bucket")
+    bucket = ((time - (time % span + span) % span) // span).label("bucket")
     value = literal_column("''") if params.by is None else _columns[params.by]
     return (
         select(bucket, value.label("value"), func.count())

@@ -13,21 +13,20 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    LargeBinary,
     Row,
     Table,
     bindparam,
     case,
-    cast,
     func,
     literal_column,
     null,
     select,
 )
-from sqlalchemy.dialects import sqlite
 
 from jarvis_recorder.errors import MoreRoomNeeded, ResultTooLarge
+from jarvis_recorder.storage.expressions import micros, octets
 from jarvis_recorder.storage.queries.cursors import Position, write_cursor
+from jarvis_recorder.storage.queries.look_up import LookUp
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.tables import Instant
 from jarvis_recorder.wire.rpc.results import BEGINNING_CHARACTERS, LARGE_FIELD_BYTES
@@ -81,10 +80,7 @@ class RowsOf:
 
     def write(self, connection: Connection, row_id: int, *, whole: bool = False) -> Written | None:
         """Return the row with this id, None if there is none."""
-        # Past SQLAlchemy, as this runs for each row of a page.
-        driver: Any = connection.connection.driver_connection
-        found = driver.execute(self._whole if whole else self._light, (row_id,))
-        row = found.fetchone()
+        row = (self._whole if whole else self._light).first(connection, row_id)
         return None if row is None else self._written(row)
 
     def one(self, reading: Reading, row_id: int) -> bytes | None:
@@ -105,11 +101,11 @@ class RowsOf:
 
     def lines(self, reading: Reading, keys: Iterable[tuple[int, int]]) -> Iterator[Line]:
         """Yield the rows with these times and ids."""
-        for micros, row_id in keys:
+        for at, row_id in keys:
             reading.go_on()
             written = self.write(reading.connection, row_id)
             assert written is not None
-            yield Line(written.text, (micros, row_id), written.read)
+            yield Line(written.text, (at, row_id), written.read)
 
     def _written(self, row: tuple[Any, ...]) -> Written:
         values = dict(zip(self._plain, row, strict=False))
@@ -148,20 +144,21 @@ def _statement(
     text: str | None,
     *,
     whole: bool,
-) -> str:
+) -> LookUp:
     """Return the statement that selects one row by its id, with the sizes of its large fields."""
-    columns: list[ColumnElement[Any]] = list(plain)
+    columns: list[ColumnElement[Any]] = [
+        micros(one) if isinstance(one.type, Instant) else one for one in plain
+    ]
     for column in large:
         # As bytes: a text would be decoded, then encoded again to be sent.
-        content = cast(column, LargeBinary)
+        content = octets(column)
         size = func.length(content)
         kept: ColumnElement[Any] = column if column.name == text else content
         rest: ColumnElement[Any] = (
             func.substr(column, _FIRST, _BEGINNING) if column.name == text else null()
         )
         columns += size, kept if whole else case((size <= _LARGE, kept), else_=rest)
-    statement = select(*columns).where(table.c.id == bindparam("id"))
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+    return LookUp(select(*columns).where(table.c.id == bindparam("id")), "id")
 
 
 def write_page(

@@ -1,13 +1,14 @@
 """Queries for preferences."""
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, select
-from sqlalchemy.dialects import sqlite
 
 from jarvis_recorder.errors import NotFound
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.look_up import LookUp
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.tables import preferences
 from jarvis_recorder.wire.rpc.methods import adapter
@@ -38,18 +39,21 @@ def get_preference(reading: Reading, params: GetPreference) -> bytes:
     return adapter(OnePreference).dump_json(OnePreference(found))
 
 
-_BY_KEY: Final = str(
-    select(*IN_ORDER)
-    .where(_columns.key == bindparam("key"))
-    .compile(dialect=sqlite.dialect(paramstyle="qmark"))
+_BY_KEY: Final = LookUp(
+    select(
+        _columns.key,
+        _columns.value,
+        micros(_columns.updated_at),
+        _columns.updated_by,
+        _columns.version,
+    ).where(_columns.key == bindparam("key")),
+    "key",
 )
 
 
 def find_preference(connection: Connection, key: str) -> Preference | None:
     """Return the preference of a key, None if there is none."""
-    # Past SQLAlchemy, which would take several times as long as the look-up.
-    driver: Any = connection.connection.driver_connection
-    row = driver.execute(_BY_KEY, (key,)).fetchone()
+    row = _BY_KEY.first(connection, key)
     if row is None:
         return None
     key, value, updated_at, updated_by, version = row

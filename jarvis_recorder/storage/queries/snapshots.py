@@ -6,12 +6,11 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 from sqlalchemy import (
-    Integer,
+    BigInteger,
     LargeBinary,
     Row,
     Select,
     bindparam,
-    cast,
     func,
     literal,
     select,
@@ -21,6 +20,7 @@ from sqlalchemy import (
 
 from jarvis_recorder.errors import MoreRoomNeeded, NotFound
 from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.expressions import micros, octets
 from jarvis_recorder.storage.queries.clusters import (
     chosen_cluster,
     clusters_of_snapshots,
@@ -30,14 +30,14 @@ from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, named, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.tables import cluster_snapshots
+from jarvis_recorder.storage.tables import Instant, cluster_snapshots
 from jarvis_recorder.wire.rpc.params import LatestSnapshot, ListSnapshots, SnapshotAt
 from jarvis_recorder.wire.times import format_rfc3339
 
 _columns: Final = cluster_snapshots.c
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
-_TIME: Final = type_coerce(_columns.timestamp, Integer())
-_EXTRA: Final = cast(_columns.extra, LargeBinary)
+_TIME: Final = micros(_columns.timestamp)
+_EXTRA: Final = octets(_columns.extra)
 # The fields of a snapshot without its body, which may be large.
 _HEADS: Final = select(
     _columns.id,
@@ -46,7 +46,7 @@ _HEADS: Final = select(
     _TIME.label("timestamp"),
     _columns.stamped,
     _columns.size_bytes,
-    type_coerce(_columns.recorded_at, Integer()).label("recorded_at"),
+    micros(_columns.recorded_at).label("recorded_at"),
     func.length(_EXTRA).label("extra_bytes"),
 )
 _BODY: Final = select(type_coerce(_columns.snapshot, LargeBinary), _EXTRA).where(
@@ -114,9 +114,8 @@ def list_snapshots(clock: Clock, reading: Reading, params: ListSnapshots) -> byt
         heads = heads.where(_columns.timestamp >= params.since)
     heads = heads.where(_columns.timestamp < (params.until or end_of_present(clock)))
     if (position := read_cursor(params, int, int)) is not None:
-        micros, snapshot_id = position
-        end = tuple_(literal(micros, Integer()), literal(snapshot_id, Integer()))
-        heads = heads.where(tuple_(_TIME, _columns.id) < end)
+        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
+        heads = heads.where(tuple_(_columns.timestamp, _columns.id) < end)
     newest_first = heads.order_by(*_NEWEST_FIRST).limit(params.limit + 1)
     lines = (_line(row) for row in reading.rows(newest_first))
     return write_page(reading, params, "snapshots", lines)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import ColumnElement, Integer, Table, select, type_coerce
+from sqlalchemy import ColumnElement, Table, select
 
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.clusters import chosen_cluster, concerns, known_clusters
 from jarvis_recorder.storage.queries.conversations import TURNS
 from jarvis_recorder.storage.queries.events import EVENTS, spellings_of
@@ -104,9 +105,9 @@ def _keys(
     reading: Reading, table: Table, window: _Window, conditions: Sequence[ColumnElement[bool]]
 ) -> list[_Key]:
     """Return time and id of the window's rows, nearest first and more than can be shown."""
-    time: ColumnElement[Any] = type_coerce(table.c.timestamp, Integer())
+    time: ColumnElement[Any] = table.c.timestamp
     number = table.c.id
-    places = select(time, number).where(*conditions).limit(MOST_SHOWN + 1)
+    places = select(micros(time), number).where(*conditions).limit(MOST_SHOWN + 1)
     before = places.where(time >= window.since, time < window.moment)
     after = places.where(time >= window.moment, time < window.until)
     found = [

@@ -1,4 +1,4 @@
-"""The tokens and cost of turns, added exactly, in SQL."""
+"""The tokens and cost of turns, added exactly, in SQL: by limbs in SQLite, else as numerics."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,8 +8,11 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
+    CursorResult,
     Integer,
+    Select,
     bindparam,
     case,
     cast,
@@ -17,17 +20,17 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    type_coerce,
 )
 from sqlalchemy.dialects import sqlite
 
 from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.cursors import Position, read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.queries.zones import Zone, zone_between
-from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.storage.tables import Instant, conversations
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import ReportUsage
 from jarvis_recorder.wire.rpc.results import Usage
@@ -52,10 +55,11 @@ _FRACTION_LIMBS: Final = 7
 _WHOLE_LIMBS: Final = 4
 _EPOCH_DAY: Final = EPOCH.toordinal()
 _PLACES: Final = _FRACTION_LIMBS * _DIGITS
+_NUMERIC_SUMS: Final = 5
 
 
 # Floor division, also before 1970; SQLite's own rounds towards zero.
-_time: Final = type_coerce(_columns.timestamp, Integer())
+_time: Final = micros(_columns.timestamp)
 _one_day: Final = _constant(86_400_000_000)
 
 
@@ -76,17 +80,28 @@ _IS_LONG: Final = or_(
 )
 
 
-def _turns(key: _Column) -> Any:
-    """Select the columns to add, with the cost split once and not again for each limb."""
-    turns = select(
+def _within(key: _Column, *more: _Column) -> Select[Any]:
+    """Select what is to be added, and the key, of the turns in the requested time."""
+    return select(
         key.label("key"),
         _columns.tokens_used,
         _columns.input_tokens,
         _columns.output_tokens,
         _columns.cost_usd,
+        *more,
+    ).where(
+        _columns.timestamp >= bindparam("since", type_=Instant()),
+        _columns.timestamp < bindparam("until", type_=Instant()),
+    )
+
+
+def _turns(key: _Column) -> Any:
+    """Select the columns to add, with the cost split once and not again for each limb."""
+    turns = _within(
+        key,
         func.substr(_columns.cost_usd, _point + _constant(1)).label("fraction"),
         _IS_LONG.label("is_long"),
-    ).where(_time >= bindparam("since"), _time < bindparam("until"))
+    )
     # Without a limit SQLite would merge this into the outer query, and split for each limb.
     return turns.limit(_constant(-1)).offset(_constant(0)).subquery()
 
@@ -162,17 +177,41 @@ class _Shape(NamedTuple):
 @lru_cache(maxsize=64)
 def _statement(shape: _Shape) -> str:
     """Return the summing statement for SQLite's driver; all its parameters are named."""
-    turns = _turns(_day(shape.zone) if shape.zone is not None else _KEYS[shape.by])
-    key = turns.c.key
-    added = select(key, *_sums(turns))
+    turns = _turns(_key(shape))
+    added = _added(shape, turns.c.key, turns.c.key, _sums(turns))
     if shape.by is not None:
-        added = added.group_by(key).order_by(key)
-        added = added.limit(bindparam("limit")).offset(_constant(0))
+        added = added.offset(_constant(0))
+    return str(added.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
+def _key(shape: _Shape) -> _Column:
+    return _day(shape.zone) if shape.zone is not None else _KEYS[shape.by]
+
+
+def _added(
+    shape: _Shape, key: _Column, order: ColumnElement[Any], sums: Sequence[_Column]
+) -> Select[Any]:
+    added = select(key, *sums)
+    if shape.by is not None:
+        added = added.group_by(key).order_by(order).limit(bindparam("limit", type_=BigInteger()))
     if shape.goes_on == "behind a key":
-        added = added.where(key > bindparam("after"))
+        added = added.where(key > bindparam("after", type_=key.type))
     elif shape.goes_on is not None:
         added = added.where(key.is_not(None))
-    return str(added.compile(dialect=sqlite.dialect(paramstyle="named")))
+    return added
+
+
+def _numeric(shape: _Shape) -> Select[Any]:
+    """Return the summing statement for a database whose sums of integers and decimals are exact."""
+    turns = _within(_key(shape)).subquery()
+    columns = turns.c
+    counted = (columns.tokens_used, columns.input_tokens, columns.output_tokens)
+    sums = [
+        func.count(),
+        *(_sum(column) for column in counted),
+        _sum(columns.cost_usd),
+    ]
+    return _added(shape, columns.key, columns.key.nulls_first(), sums)
 
 
 def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:
@@ -183,11 +222,16 @@ def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:
     """
     end = params.until or end_of_present(clock)
     asked: dict[str, Any] = {"since": to_micros(params.since), "until": to_micros(end)}
-    total = _statement(_Shape(None))
-    sums = reading.connection.exec_driver_sql(total, asked).one()
+    sums = _executed(reading, _Shape(None), asked).one()
     more = b',"total":%b' % adapter(Usage).dump_json(_usage(None, sums[1:]))
     lines: Iterable[Line] = () if params.by is None else _lines(reading, params, asked)
     return write_page(reading, params, "usage", lines, more=more)
+
+
+def _executed(reading: Reading, shape: _Shape, asked: dict[str, Any]) -> CursorResult[Any]:
+    if reading.connection.dialect.name == "sqlite":
+        return reading.connection.exec_driver_sql(_statement(shape), asked)
+    return reading.connection.execute(_numeric(shape), asked)
 
 
 def _lines(reading: Reading, params: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
@@ -196,13 +240,13 @@ def _lines(reading: Reading, params: ReportUsage, asked: dict[str, Any]) -> Iter
     is_by_day = params.by == "day"
     zone = zone_between(params.time_zone, asked["since"], asked["until"])
     shape = _Shape(params.by, zone if is_by_day else None)
-    asked["limit"] = -1 if params.limit is None else params.limit + 1
+    asked["limit"] = 2**62 if params.limit is None else params.limit + 1
     if position is not None:
         has_key = params.by == "day" or position[0]
         shape = shape._replace(goes_on="behind a key" if has_key else "behind no key")
         asked |= {"after": position[-1]} if has_key else {}
     line = adapter(Usage)
-    with contextlib.closing(reading.connection.exec_driver_sql(_statement(shape), asked)) as found:
+    with contextlib.closing(_executed(reading, shape, asked)) as found:
         for row in found:
             reading.go_on()
             name = _name_of_day(row[0]) if params.by == "day" else row[0]
@@ -221,7 +265,10 @@ def _name_of_day(number: int) -> str:
 
 
 def _usage(key: str | None, sums: Sequence[Any]) -> Usage:
-    """Combine the sums of the limbs."""
+    """Combine the sums of the limbs, if they are limbs."""
+    if len(sums) == _NUMERIC_SUMS:
+        turns, used, given, made, total = sums
+        return Usage(key, turns, int(used), int(given), int(made), Decimal(total))
     halves = sums[1:7]
     used, given, made = [
         (high << _HALF_BITS) + low for high, low in zip(halves[::2], halves[1::2], strict=True)

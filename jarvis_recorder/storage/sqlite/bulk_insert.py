@@ -3,14 +3,14 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from jiter import from_json
-from pydantic_core import to_json
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Executable,
     Integer,
+    Table,
     and_,
     func,
     or_,
@@ -20,61 +20,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from jarvis_recorder.storage.rows import (
-    SHAPES,
-    Row,
-    RowShape,
-    completed,
-    flat,
-    insert_statement,
-)
+from jarvis_recorder.storage.batch import Rows, compare, slices
+from jarvis_recorder.storage.rows import Row, RowShape, flat, insert_statement
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import add_words
-from jarvis_recorder.storage.tables import conversations, decompress
-from jarvis_recorder.wire.records import EventRow, Record, kind_of
-from jarvis_recorder.wire.topics import Kind
-
-# Parsed, these are equal where a number is spelt otherwise; the size follows from a spelling.
-_JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
-_NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "recorded_at", "size_bytes"))
+from jarvis_recorder.storage.tables import conversations
 
 # Rows in one INSERT, largest first: few statements for many rows, and only these to prepare.
 # After each statement SQLite's thread has to win the GIL back from the receiving side.
 _CHUNKS: Final = (2_000, 500, 100, 20, 1)
-_COMPARED_AT_ONCE: Final = 500
 
 _insert: Final = cache(insert_statement)
-
-
-class Rows(NamedTuple):
-    """Records of one kind as rows, and their positions among the records of all kinds."""
-
-    shape: RowShape
-    positions: Sequence[int]
-    rows: list[Row]
-
-
-def rows_of(records: Sequence[Record | EventRow], recorded_at: int) -> list[Rows]:
-    """Return the records as rows, one element for each kind present."""
-    if {*map(type, records)} == {tuple}:
-        rows = completed(records, recorded_at)
-        return [Rows(SHAPES[Kind.EVENT], range(len(rows)), rows)]
-    return [
-        Rows(shape, positions, [shape.make(record, recorded_at) for record in chosen])
-        for shape, positions, chosen in _by_shape(records)
-    ]
-
-
-def _by_shape(
-    records: Sequence[Record | EventRow],
-) -> Iterator[tuple[RowShape, Sequence[int], Sequence[Record | EventRow]]]:
-    kinds = {*map(kind_of, records)}
-    for kind in kinds:
-        if len(kinds) == 1:
-            yield SHAPES[kind], range(len(records)), records
-        else:
-            positions = [at for at, record in enumerate(records) if kind_of(record) is kind]
-            yield SHAPES[kind], positions, [records[at] for at in positions]
 
 
 def insert_all(connection: Connection, parts: Sequence[Rows]) -> tuple[int, list[int]]:
@@ -89,10 +45,15 @@ def insert_all(connection: Connection, parts: Sequence[Rows]) -> tuple[int, list
     return stored, collisions
 
 
-def newest_id(connection: Connection) -> int:
+def newest_id(connection: Connection, _: Table) -> int:
     """Return the id of the row inserted last."""
     row = driver_of(connection).execute("SELECT last_insert_rowid()").fetchone()
     return int(row[0])
+
+
+def is_stamped_as(table: Table, identity: str) -> ColumnElement[bool]:
+    """Return the condition for the row that is stored under an identity without a time."""
+    return and_(table.c.message_id == identity, table.c.stamped)
 
 
 def _insert_rows(connection: Connection, part: Rows) -> int:
@@ -137,33 +98,12 @@ def _chunks(rows: list[Row], most: int) -> Iterator[tuple[int, list[list[Row]]]]
 
 
 def _collisions(connection: Connection, part: Rows) -> list[int]:
-    """
-    Return the indexes of the rows whose identity is taken by a row with another content.
-
-    Stored rows are fetched one by one: they may be thousands of times as large.
-    """
-    shape, _, rows = part
-    identity_at = shape.columns.index("message_id")
-    taken: set[int] = set()
-    known: set[int] = set()
-    for start in range(0, len(rows), _COMPARED_AT_ONCE):
-        asked = range(start, min(start + _COMPARED_AT_ONCE, len(rows)))
-        by_identity: dict[str | None, list[int]] = {}
-        for index in asked:
-            by_identity.setdefault(rows[index][identity_at], []).append(index)
-        for found in connection.execute(_stored_under(shape, [rows[at] for at in asked])):
-            for index in by_identity[found[0]]:
-                if _is_in_place(shape, found, rows[index]):
-                    taken.add(index)
-                    if _same(shape, found, rows[index]):
-                        known.add(index)
-    return sorted(taken - known)
-
-
-def _is_in_place(shape: RowShape, found: Sequence[Any], row: Row) -> bool:
-    """Return whether a row found by the identity of another occupies that one's unique key."""
-    timestamp, stamped = shape.columns.index("timestamp"), shape.columns.index("stamped")
-    return found[timestamp] == row[timestamp] or bool(found[stamped] and row[stamped])
+    """Return the indexes of the rows whose identity is taken by a row with another content."""
+    taken: list[int] = []
+    for asked in slices(part.rows):
+        found = connection.execute(_stored_under(part.shape, [part.rows[at] for at in asked]))
+        taken += compare(part.shape, part.rows, asked, found).taken
+    return taken
 
 
 def _stored_under(shape: RowShape, rows: Sequence[Row]) -> Executable:
@@ -183,32 +123,3 @@ def _stored_under(shape: RowShape, rows: Sequence[Row]) -> Executable:
             and_(table.c.stamped, table.c.message_id.in_(stamped)),
         )
     )
-
-
-def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
-    """Return whether two rows say the same; their times and `stamped` may differ."""
-    return all(
-        old == new or (name in _JSON_COLUMNS and _same_json(old, new))
-        for name, old, new in zip(shape.columns, stored, row, strict=True)
-        if name not in _NOT_COMPARED
-    )
-
-
-def _same_json(old: bytes | str | None, new: bytes | str | None) -> bool:
-    """
-    Return whether two JSON texts have the same value, spelt by whichever version.
-
-    1 and 1.0 differ, as they did when they came; 1e16 and 1e+16 do not.
-    """
-    if old is None or new is None:
-        return False
-    try:
-        return _spelt_again(old) == _spelt_again(new)
-    except ValueError:  # written by another program
-        return False
-
-
-def _spelt_again(text: bytes | str) -> bytes:
-    if isinstance(text, bytes):
-        text = decompress(text)
-    return to_json(from_json(text.encode()))

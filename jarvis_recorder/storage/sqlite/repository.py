@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 
 from jarvis_recorder.errors import RecordRefused
 from jarvis_recorder.ports import Appended, RefusedRecord
-from jarvis_recorder.storage.sqlite.bulk_insert import Rows, insert_all, rows_of
-from jarvis_recorder.storage.sqlite.turn import Place
+from jarvis_recorder.storage.batch import Rows, rows_of
+from jarvis_recorder.storage.sqlite.bulk_insert import insert_all
 from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.turn import Place
 from jarvis_recorder.wire.records import EventRow, Record, kind_of
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.topics import Kind

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, func, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, delete, func, select, text
 
 from jarvis_recorder.storage.queries.words import BETWEEN, WORD, Parted, part, words_of
 from jarvis_recorder.storage.sqlite.connections import driver_of, make_temporary
@@ -27,6 +27,8 @@ _TAKE_OUT: Final = """
     INSERT INTO conversations_fts (conversations_fts, rowid, content)
     SELECT 'delete', json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 """
+# Deleted words stay in the segments of the index until these are merged into one.
+_FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
 _AT_ONCE_CHARACTERS: Final = 1_000_000
 
 _QUOTED: Final = re.compile(r'["“”„]([^"“”„]*)["“”„](\*?)|(\S+)')
@@ -59,6 +61,15 @@ def take_words_out(connection: Connection, which: ColumnElement[bool]) -> None:
     chosen = select(conversations.c.id, conversations.c.content).where(which, NOT_ASCII)
     turns = connection.execute(chosen.execution_options(yield_per=100))
     _with_words(connection, _TAKE_OUT, ((row.id, row.content) for row in turns))
+
+
+def delete_turns(connection: Connection, which: ColumnElement[bool]) -> int:
+    """Erase turns, and their words from the index; return how many turns there were."""
+    take_words_out(connection, which)
+    gone = connection.execute(delete(conversations).where(which)).rowcount
+    if gone:
+        connection.execute(text(_FORGET_WORDS))
+    return gone
 
 
 def _with_words(connection: Connection, statement: str, turns: Iterable[tuple[int, str]]) -> None:

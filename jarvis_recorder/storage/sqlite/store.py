@@ -12,12 +12,18 @@ import structlog
 
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
+from jarvis_recorder.storage.archive import EngineArchive
+from jarvis_recorder.storage.engine import Speech
 from jarvis_recorder.storage.sqlite import connections, damage, errors, lock, upgrade
-from jarvis_recorder.storage.sqlite.archive import SqliteArchive, SqliteOutbox
+from jarvis_recorder.storage.sqlite.bulk_insert import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.sqlite.health import storage_health
 from jarvis_recorder.storage.sqlite.maintenance import Maintenance
+from jarvis_recorder.storage.sqlite.outbox import SqliteOutbox
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
+from jarvis_recorder.storage.sqlite.search import delete_turns
+from jarvis_recorder.storage.sqlite.search_turns import search_turns
+from jarvis_recorder.storage.sqlite.totals import holdings
 from jarvis_recorder.storage.sqlite.upkeep import Gate, Upkeep
 from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
 
@@ -28,7 +34,7 @@ class SqliteStore(NamedTuple):
     """Implements `ports.Store` on one SQLite file."""
 
     repository: SqliteRepository
-    archive: SqliteArchive
+    archive: EngineArchive
     outbox: SqliteOutbox
     writer: Writer
     upkeep: Upkeep
@@ -74,9 +80,20 @@ async def open_store(
         gate = Gate()
         async with open_writer(path) as writer, open_readers(path, gate) as readers:
             await upgrade.upgrade(writer, path)
-            archive = SqliteArchive(path, writer, readers, clock)
+            archive = EngineArchive(writer, readers, _speech(path), clock)
             outbox = SqliteOutbox(writer, readers, archive.changed)
             upkeep = Upkeep(writer, gate)
             maintenance = Maintenance(bounds, path, writer, clock)
             repository = SqliteRepository(writer)
             yield SqliteStore(repository, archive, outbox, writer, upkeep, maintenance, path)
+
+
+def _speech(path: Path) -> Speech:
+    return Speech(
+        insert_all=insert_all,
+        newest_id=newest_id,
+        is_stamped_as=is_stamped_as,
+        delete_turns=delete_turns,
+        search=search_turns,
+        holdings=partial(holdings, path),
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,16 +19,13 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
+from jarvis_recorder.storage.engine import NoRoomForIt, Work
 from jarvis_recorder.storage.sqlite import connections, errors, files
-from jarvis_recorder.storage.sqlite.turn import Place, Turn
+from jarvis_recorder.storage.turn import Place, Turn
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Work = Callable[[Connection], T]
-"""Reads and writes in a transaction that has begun; called in SQLite's thread."""
-
-
 # Each try waits as long as SQLite does for a reader; together they outlast the longest read.
 _TRIES_TO_SAVE: Final = 10
 # As long as the reads under way may take.
@@ -162,6 +159,12 @@ class Writer:
                 f"the database would take {taken:,} bytes, and may take {self.most_bytes:,} by "
                 "store.budget and store.keep_free"
             )
+
+    @contextlib.contextmanager
+    def attempt(self, connection: Connection) -> Iterator[None]:
+        """Undo what was written inside if it fails, and raise the recorder's error."""
+        with errors.translated_errors(self._path), connections.savepoint(connection):
+            yield
 
     async def forget_deleted(self) -> None:
         """
@@ -386,10 +389,6 @@ class Writer:
             with contextlib.suppress(FileNotFoundError, KeyError):
                 if os.path.samestat(file.stat(), self._opened[file]):
                     file.rename(name)
-
-
-class NoRoomForIt(StorageUnavailable):
-    """The transaction would exceed `most_bytes`; nothing of it is stored."""
 
 
 def _transact(work: Work[T], place: Place, connection: Connection) -> T:

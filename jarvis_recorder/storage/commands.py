@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from jarvis_recorder.errors import Conflict
+from jarvis_recorder.storage.batch import rows_of
+from jarvis_recorder.storage.engine import Speech
 from jarvis_recorder.storage.queries.events import found_event
 from jarvis_recorder.storage.queries.preferences import find_preference
-from jarvis_recorder.storage.sqlite.bulk_insert import insert_all, newest_id, rows_of
-from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
 from jarvis_recorder.wire.notifications import (
     EVENT_RESOLVED,
@@ -31,19 +31,16 @@ from jarvis_recorder.wire.rpc.params import (
 from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.times import to_datetime
 
-# Deleted words stay in the segments of the search index until these are merged into one.
-_FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
-
-Change = Callable[[Connection, Any, int], bytes]
+Change = Callable[[Connection, Any, int, Speech], bytes]
 """
-Makes a change in a transaction that has begun; the last argument is the time in microseconds.
+Makes a change in a transaction that has begun; the third argument is the time in microseconds.
 
 Returns the result as JSON without its large fields: a change that is made must not end in an
 error because its result does not fit.
 """
 
 
-def record_event(connection: Connection, params: RecordEvent, now: int) -> bytes:
+def record_event(connection: Connection, params: RecordEvent, now: int, speech: Speech) -> bytes:
     """
     Record an event once, and return it as stored.
 
@@ -51,25 +48,26 @@ def record_event(connection: Connection, params: RecordEvent, now: int) -> bytes
         Conflict: Another event is stored under its identity.
     """
     record = params.as_record(now)
-    stored, collisions = insert_all(connection, rows_of([record], now))
+    stored, collisions = speech.insert_all(connection, rows_of([record], now))
     if collisions:
         raise Conflict("another event is stored under this message_id: choose a new one")
-    event_id = newest_id(connection) if stored else _recorded_before(connection, record)
-    return found_event(connection, event_id)
+    if stored:
+        return found_event(connection, speech.newest_id(connection, events))
+    return found_event(connection, _recorded_before(connection, record, speech))
 
 
-def _recorded_before(connection: Connection, record: Record) -> int:
-    at = to_datetime(record.timestamp)
-    found: int = connection.execute(
-        select(func.min(events.c.id)).where(
-            events.c.message_id == record.message_id,
-            events.c.stamped if record.stamped else events.c.timestamp == at,
-        )
-    ).scalar_one()
+def _recorded_before(connection: Connection, record: Record, speech: Speech) -> int:
+    identity = record.message_id or ""
+    if record.stamped:
+        is_it = speech.is_stamped_as(events, identity)
+    else:
+        at = to_datetime(record.timestamp)
+        is_it = and_(events.c.message_id == identity, events.c.timestamp == at)
+    found: int = connection.execute(select(func.min(events.c.id)).where(is_it)).scalar_one()
     return found
 
 
-def resolve_event(connection: Connection, params: ResolveEvent, now: int) -> bytes:
+def resolve_event(connection: Connection, params: ResolveEvent, now: int, _: Speech) -> bytes:
     """
     Mark an event as resolved and add a notification; an earlier resolution is kept.
 
@@ -87,7 +85,7 @@ def resolve_event(connection: Connection, params: ResolveEvent, now: int) -> byt
     return answer
 
 
-def set_preference(connection: Connection, params: SetPreference, now: int) -> bytes:
+def set_preference(connection: Connection, params: SetPreference, now: int, _: Speech) -> bytes:
     """
     Set a preference and add a notification.
 
@@ -110,7 +108,9 @@ def set_preference(connection: Connection, params: SetPreference, now: int) -> b
     return answer
 
 
-def delete_preference(connection: Connection, params: DeletePreference, now: int) -> bytes:
+def delete_preference(
+    connection: Connection, params: DeletePreference, now: int, _: Speech
+) -> bytes:
     """Delete a preference; add a notification if it existed."""
     of_key = preferences.c.key == params.key
     gone = connection.execute(delete(preferences).where(of_key))
@@ -121,14 +121,12 @@ def delete_preference(connection: Connection, params: DeletePreference, now: int
     return adapter(Deleted).dump_json(Deleted(gone.rowcount))
 
 
-def delete_conversation(connection: Connection, params: DeleteConversation, _: int) -> bytes:
+def delete_conversation(
+    connection: Connection, params: DeleteConversation, _: int, speech: Speech
+) -> bytes:
     """Erase the turns of a conversation, and their words from the search index."""
     of_session = conversations.c.session_id == params.session_id
-    take_words_out(connection, of_session)
-    gone = connection.execute(delete(conversations).where(of_session))
-    if gone.rowcount:
-        connection.execute(text(_FORGET_WORDS))
-    return adapter(Deleted).dump_json(Deleted(gone.rowcount))
+    return adapter(Deleted).dump_json(Deleted(speech.delete_turns(connection, of_session)))
 
 
 def _announce(connection: Connection, routing_key: str, body: bytes, now: int) -> None:

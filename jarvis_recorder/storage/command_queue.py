@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -17,9 +16,8 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.storage.sqlite import connections, errors
-from jarvis_recorder.storage.sqlite.commands import CHANGES
-from jarvis_recorder.storage.sqlite.writer import NoRoomForIt, Work, Writer
+from jarvis_recorder.storage.commands import CHANGES
+from jarvis_recorder.storage.engine import NoRoomForIt, Speech, Work, Writer
 from jarvis_recorder.wire.rpc.params import DeleteConversation, Params, RecordEvent, SetPreference
 
 CommandOutcome = Any | Exception
@@ -43,10 +41,12 @@ class CommandQueue:
     change is made at once. Each has its own savepoint: if one is refused, the others are kept.
     """
 
-    def __init__(self, path: Path, writer: Writer, clock: Clock, changed: asyncio.Event) -> None:
+    def __init__(
+        self, writer: Writer, speech: Speech, clock: Clock, changed: asyncio.Event
+    ) -> None:
         """`changed` is set after each group: it may have left notifications."""
-        self._path = path
         self._writer = writer
+        self._speech = speech
         self._clock = clock
         self._changed = changed
         self._waiting: list[_Waiting] = []
@@ -106,8 +106,8 @@ class CommandQueue:
         """Return the result or the change's own error; raise one that concerns the whole group."""
         change = CHANGES[type(params)]
         try:
-            with errors.translated_errors(self._path), connections.savepoint(connection):
-                answer = change(connection, params, now)
+            with self._writer.attempt(connection):
+                answer = change(connection, params, now, self._speech)
                 if isinstance(params, _GROWING):
                     self._writer.require_bounds(connection)
                 return answer

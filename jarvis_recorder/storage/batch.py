@@ -1,0 +1,121 @@
+"""A batch as rows of each kind, and its comparison with the rows that are stored."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from jiter import from_json
+from pydantic_core import to_json
+
+from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, completed
+from jarvis_recorder.storage.tables import decompress
+from jarvis_recorder.wire.records import EventRow, Record, kind_of
+from jarvis_recorder.wire.topics import Kind
+
+# Parsed, these are equal where a number is spelt otherwise; the size follows from a spelling.
+_JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
+_NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "recorded_at", "size_bytes"))
+
+COMPARED_AT_ONCE: Final = 500
+
+
+class Rows(NamedTuple):
+    """Records of one kind as rows, and their positions among the records of all kinds."""
+
+    shape: RowShape
+    positions: Sequence[int]
+    rows: list[Row]
+
+
+def rows_of(records: Sequence[Record | EventRow], recorded_at: int) -> list[Rows]:
+    """Return the records as rows, one element for each kind present."""
+    if {*map(type, records)} == {tuple}:
+        rows = completed(records, recorded_at)
+        return [Rows(SHAPES[Kind.EVENT], range(len(rows)), rows)]
+    return [
+        Rows(shape, positions, [shape.make(record, recorded_at) for record in chosen])
+        for shape, positions, chosen in _by_shape(records)
+    ]
+
+
+def _by_shape(
+    records: Sequence[Record | EventRow],
+) -> Iterator[tuple[RowShape, Sequence[int], Sequence[Record | EventRow]]]:
+    kinds = {*map(kind_of, records)}
+    for kind in kinds:
+        if len(kinds) == 1:
+            yield SHAPES[kind], range(len(records)), records
+        else:
+            positions = [at for at, record in enumerate(records) if kind_of(record) is kind]
+            yield SHAPES[kind], positions, [records[at] for at in positions]
+
+
+class Compared(NamedTuple):
+    """The indexes of rows whose identity is taken by another content, and of rows not found."""
+
+    taken: list[int]
+    missing: list[int]
+
+
+def slices(rows: Sequence[Row]) -> Iterator[range]:
+    """Yield the indexes of the rows to look up together."""
+    for start in range(0, len(rows), COMPARED_AT_ONCE):
+        yield range(start, min(start + COMPARED_AT_ONCE, len(rows)))
+
+
+def compare(
+    shape: RowShape, rows: Sequence[Row], asked: range, found: Iterable[Sequence[Any]]
+) -> Compared:
+    """
+    Compare the rows at the indexes `asked` with those found under their identities.
+
+    Found rows are taken one by one: they may be thousands of times as large.
+    """
+    identity_at = shape.columns.index("message_id")
+    by_identity: dict[str | None, list[int]] = {}
+    for index in asked:
+        by_identity.setdefault(rows[index][identity_at], []).append(index)
+    taken: set[int] = set()
+    known: set[int] = set()
+    for stored in found:
+        for index in by_identity[stored[identity_at]]:
+            if _is_in_place(shape, stored, rows[index]):
+                taken.add(index)
+                if _same(shape, stored, rows[index]):
+                    known.add(index)
+    missing = [at for at in asked if at not in taken and rows[at][identity_at] is not None]
+    return Compared(sorted(taken - known), missing)
+
+
+def _is_in_place(shape: RowShape, found: Sequence[Any], row: Row) -> bool:
+    """Return whether a row found by the identity of another occupies that one's unique key."""
+    timestamp, stamped = shape.columns.index("timestamp"), shape.columns.index("stamped")
+    return found[timestamp] == row[timestamp] or bool(found[stamped] and row[stamped])
+
+
+def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
+    """Return whether two rows say the same; their times and `stamped` may differ."""
+    return all(
+        old == new or (name in _JSON_COLUMNS and _same_json(old, new))
+        for name, old, new in zip(shape.columns, stored, row, strict=True)
+        if name not in _NOT_COMPARED
+    )
+
+
+def _same_json(old: bytes | str | None, new: bytes | str | None) -> bool:
+    """
+    Return whether two JSON texts have the same value, spelt by whichever version.
+
+    1 and 1.0 differ, as they did when they came; 1e16 and 1e+16 do not.
+    """
+    if old is None or new is None:
+        return False
+    try:
+        return _spelt_again(old) == _spelt_again(new)
+    except ValueError:  # written by another program
+        return False
+
+
+def _spelt_again(text: bytes | str) -> bytes:
+    if isinstance(text, bytes):
+        text = decompress(text)
+    return to_json(from_json(text.encode()))

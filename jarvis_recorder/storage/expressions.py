@@ -1,0 +1,58 @@
+"""SQL expressions that each database spells in its own way."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, LargeBinary
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class micros(FunctionElement[int]):  # noqa: N801 - reads as the functions of `sqlalchemy.func`
+    """
+    A time as an integer: microseconds since the epoch, exact in every year.
+
+    Of a column to select, not to compare: no index of PostgreSQL has this integer. To compare, bind
+    microseconds as an `Instant`.
+    """
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "micros"
+
+    def __init__(self, time: ColumnElement[Any]) -> None:
+        super().__init__(time)
+
+
+@compiles(micros)
+def _stored_micros(element: micros, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(micros, "postgresql")
+def _extracted_micros(element: micros, compiler: SQLCompiler, **options: Any) -> str:
+    # `extract` returns a numeric since PostgreSQL 14.
+    time = compiler.process(element.clauses, **options)
+    return f"CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT)"
+
+
+class octets(FunctionElement[bytes]):  # noqa: N801
+    """A text or JSON column as the bytes of its UTF-8."""
+
+    type = LargeBinary()
+    inherit_cache = True
+    name = "octets"
+
+    def __init__(self, text: ColumnElement[Any]) -> None:
+        super().__init__(text)
+
+
+@compiles(octets)
+def _cast_to_blob(element: octets, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
+
+
+@compiles(octets, "postgresql")
+def _converted_to_utf8(element: octets, compiler: SQLCompiler, **options: Any) -> str:
+    # A cast to bytea would read backslashes as escapes.
+    return f"convert_to(CAST({compiler.process(element.clauses, **options)} AS TEXT), 'UTF8')"

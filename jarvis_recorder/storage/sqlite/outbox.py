@@ -1,0 +1,64 @@
+"""The outbox of notifications not yet published, in the same file."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import delete, select
+
+from jarvis_recorder.ports import PendingNotification
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.sqlite.readers import Readers
+from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.tables import outbox
+
+_PATIENCE_SECONDS: Final = 5.0
+
+# The most that the notifications of one read take together, unless the first alone takes more.
+_OUTBOX_BYTES: Final = 1024 * 1024
+
+
+class SqliteOutbox:
+    """Implements `ports.Outbox` on the same file."""
+
+    def __init__(self, writer: Writer, readers: Readers, changed: asyncio.Event) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._changed = changed
+        # The previous process may have left some.
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Return once the outbox may hold a notification; see `ports.Outbox`."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def waiting(self, limit: int) -> Sequence[PendingNotification]:
+        """Return the oldest notifications, as many as fit into `_OUTBOX_BYTES`."""
+        oldest_first = (
+            select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+
+        def read(reading: Reading) -> list[PendingNotification]:
+            room = _OUTBOX_BYTES
+            oldest: list[PendingNotification] = []
+            for row in reading.rows(oldest_first):
+                room -= len(row.body)
+                if oldest and room < 0:
+                    break
+                oldest.append(PendingNotification(*row))
+            return oldest
+
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        return await self._readers.run(read, until)
+
+    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
+        """Remove these notifications and no others."""
+        # The id alone is not enough: after the outbox was empty, SQLite assigns the same ids again.
+        forget = delete(outbox).where(
+            outbox.c.id.in_([one.id for one in announcements]),
+            outbox.c.message_id.in_([one.message_id for one in announcements]),
+        )
+        await self._writer.run(lambda connection: connection.execute(forget))
