@@ -129,6 +129,7 @@ rabbitmq:
 
 test-parts:
 	@tools/get-parts $(TEST_PARTS)
+	@tools/get-postgresql
 
 page-tools: $(VENV)/ready
 	@$(BIN)/python tools/get-page-tools

@@ -12,6 +12,7 @@ import pytest
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.demo.node import private_node
 from tests.support.gateway import Gateway
+from tests.support.postgres import Cluster, cluster
 from tests.support.recorder import RecorderProcess
 
 
@@ -34,6 +35,19 @@ def broker_url() -> Iterator[str]:
         return
     with private_node() as node:
         yield node.url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server; its databases survive no crash, which makes them fast."""
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def postgres_url(postgres: Cluster) -> str:
+    """A database with all tables, which are empty."""
+    return postgres.emptied()
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 """The schema revision of a database, compared with the one this code needs."""
 
+import functools
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection, inspect, text
@@ -12,6 +15,8 @@ log = structlog.get_logger(__name__)
 
 HEAD: Final = "0005"
 """The revision this code works with. A test compares it with the migrations."""
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", HEAD)
 
@@ -43,7 +48,7 @@ def current_revision(connection: Connection) -> str | None:
             "store.url to a new file, and bring it in with `jarvis-recorder import`"
         )
     raise ConfigurationError(
-        "this database holds other tables than the recorder's: set store.url to a new file"
+        "this database holds other tables than the recorder's: set store.url to a new one"
     )
 
 
@@ -62,3 +67,32 @@ def judge(revision: str | None) -> SchemaAge:
             "written by a newer recorder; install that one, or restore the copy it made"
         )
     return SchemaAge.CURRENT if revision == HEAD else SchemaAge.OLDER
+
+
+@functools.cache
+def load_migrations() -> Callable[[Connection], None]:
+    """
+    Return a function that migrates an open database to the newest revision.
+
+    All program files that it needs are read now: once root acts for another user, the process
+    may not be able to read them; see `sqlite.lock.locked`.
+    """
+    # Imported here, so that a start with nothing to migrate does not wait for Alembic.
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    migrations = ScriptDirectory(str(_MIGRATIONS))
+    migrations.get_revision(HEAD)
+
+    def steps(revision: Any, _: Any) -> Any:
+        # Not `alembic.command.upgrade`, which does the same but reads the files again.
+        return migrations._upgrade_revs(HEAD, revision)  # noqa: SLF001
+
+    def migrate(connection: Connection) -> None:
+        with EnvironmentContext(Config(), migrations, fn=steps) as environment:
+            environment.configure(connection=connection, transaction_per_migration=False)
+            with environment.begin_transaction():
+                environment.run_migrations()
+
+    return migrate

@@ -19,12 +19,32 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime, to_micros
 
 # SQLite uses only an INTEGER primary key as its row id.
 RowId: Final = BigInteger().with_variant(Integer, "sqlite")
+
+
+class _Native(UserDefinedType[str]):
+    """A type of PostgreSQL whose values are sent and read as their text."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+
+# In the order of code points, as SQLite compares: cursors and ranges rely on it.
+Word: Final = Text().with_variant(Text(collation="C"), "postgresql")
+# `json` keeps a text as it was sent; `jsonb` would order its keys and round its numbers.
+JsonText: Final = Text().with_variant(_Native("JSON"), "postgresql")
+# As text in SQLite, so that a decimal is stored exactly as it was sent.
+Decimals: Final = Text().with_variant(_Native("NUMERIC"), "postgresql")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -81,21 +101,21 @@ events: Final = Table(
     "events",
     metadata,
     Column("id", RowId, primary_key=True),
-    Column("message_id", Text),
+    Column("message_id", Word),
     Column("timestamp", Instant, nullable=False),
     Column("stamped", Boolean, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("severity", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("node", Text),
-    Column("summary", Text, nullable=False),
-    Column("details", Text),
+    Column("type", Word, nullable=False),
+    Column("severity", Word, nullable=False),
+    Column("source", Word, nullable=False),
+    Column("node", Word),
+    Column("summary", Word, nullable=False),
+    Column("details", JsonText),
     Column("resolved", Boolean, nullable=False, server_default=false()),
     Column("resolved_at", Instant),
-    Column("resolved_by", Text),
-    Column("extra", Text),
+    Column("resolved_by", Word),
+    Column("extra", JsonText),
     Column("recorded_at", Instant, nullable=False),
-    Column("cluster", Text),
+    Column("cluster", Word),
     Index("ix_events_node_timestamp", "node", "timestamp"),
     Index("ix_events_type_timestamp", "type", "timestamp"),
 )
@@ -104,20 +124,19 @@ conversations: Final = Table(
     "conversations",
     metadata,
     Column("id", RowId, primary_key=True),
-    Column("message_id", Text),
-    Column("session_id", Text, nullable=False),
+    Column("message_id", Word),
+    Column("session_id", Word, nullable=False),
     Column("timestamp", Instant, nullable=False),
     Column("stamped", Boolean, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("content", Text, nullable=False),
-    Column("model", Text),
+    Column("role", Word, nullable=False),
+    Column("content", Word, nullable=False),
+    Column("model", Word),
     Column("tokens_used", BigInteger),
     Column("input_tokens", BigInteger),
     Column("output_tokens", BigInteger),
-    # As text, so that a decimal is stored exactly as it was sent.
-    Column("cost_usd", Text),
-    Column("tool_calls", Text),
-    Column("extra", Text),
+    Column("cost_usd", Decimals),
+    Column("tool_calls", JsonText),
+    Column("extra", JsonText),
     Column("recorded_at", Instant, nullable=False),
     Index("ix_conversations_session_timestamp", "session_id", "timestamp"),
 )
@@ -126,13 +145,13 @@ cluster_snapshots: Final = Table(
     "cluster_snapshots",
     metadata,
     Column("id", RowId, primary_key=True),
-    Column("message_id", Text),
-    Column("cluster", Text, nullable=False),
+    Column("message_id", Word),
+    Column("cluster", Word, nullable=False),
     Column("timestamp", Instant, nullable=False),
     Column("stamped", Boolean, nullable=False),
     Column("snapshot", CompressedText, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("extra", Text),
+    Column("extra", JsonText),
     Column("recorded_at", Instant, nullable=False),
     Index("ix_cluster_snapshots_cluster_timestamp", "cluster", "timestamp"),
 )
@@ -140,10 +159,10 @@ cluster_snapshots: Final = Table(
 preferences: Final = Table(
     "preferences",
     metadata,
-    Column("key", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("key", Word, primary_key=True),
+    Column("value", Word, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    Column("updated_by", Text),
+    Column("updated_by", Word),
     Column("version", BigInteger, nullable=False),
 )
 
@@ -152,9 +171,9 @@ outbox: Final = Table(
     "outbox",
     metadata,
     Column("id", RowId, primary_key=True),
-    Column("routing_key", Text, nullable=False),
-    Column("message_id", Text, nullable=False),
-    Column("body", Text, nullable=False),
+    Column("routing_key", Word, nullable=False),
+    Column("message_id", Word, nullable=False),
+    Column("body", Word, nullable=False),
     Column("created_at", Instant, nullable=False),
 )
 
@@ -168,13 +187,13 @@ for _table in (events, conversations, cluster_snapshots):
         unique=True,
     )
     # If the body names no time, a second attempt may carry another one: the id alone decides.
+    # In PostgreSQL the table `stamped_identities` does this; see `storage.postgres.insertion`.
     Index(
         f"uq_{_table.name}_stamped_message_id",
         _table.c.message_id,
         unique=True,
         sqlite_where=text("stamped"),
-        postgresql_where=text("stamped"),
-    )
+    ).ddl_if(dialect="sqlite")
 
 # Partial, so that events without a cluster cost nothing here.
 Index(

@@ -1,18 +1,22 @@
-"""The contract of a repository, kept by SQLite and by the fake."""
+"""The contract of a repository, kept by SQLite, by PostgreSQL and by the fake."""
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import zlib
 from contextlib import closing
 from itertools import count
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUncertain
 from jarvis_recorder.ports import Appended
+from jarvis_recorder.storage.postgres.connections import Server
+from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire import plain
 from jarvis_recorder.wire.codec import decode
@@ -47,9 +51,21 @@ async def sqlite(path):
         yield store.repository
 
 
-@pytest.fixture(params=["sqlite", "fake"])
+@pytest.fixture
+async def postgresql(postgres_url):
+    repository = PostgresRepository(Server(postgres_url))
+    yield repository
+    await repository.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "fake"])
 def repository(request):
-    return FakeRepository() if request.param == "fake" else request.getfixturevalue("sqlite")
+    return FakeRepository() if request.param == "fake" else request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def durable(request):
+    return request.getfixturevalue(request.param)
 
 
 async def test_a_record_is_stored_once(repository):
@@ -203,7 +219,7 @@ async def test_nothing_at_all_can_be_appended(repository):
         (TURNS, {"id": "a", "session_id": "s", "role": "tool", "content": ""}, "tool_calls"),
     ],
 )
-async def test_json_is_compared_by_value(sqlite, topic, body, field):
+async def test_json_is_compared_by_value(durable, topic, body, field):
     """A message that comes again after an upgrade may have its numbers spelt otherwise."""
 
     def written(text):
@@ -211,7 +227,7 @@ async def test_json_is_compared_by_value(sqlite, topic, body, field):
         object.__setattr__(one.body, field, text)
         return one
 
-    await sqlite.append([written(b'{"n":[1e+16,1.5e+300,1,18446744073709551617]}')], 7)
+    await durable.append([written(b'{"n":[1e+16,1.5e+300,1,18446744073709551617]}')], 7)
 
     same = written(b'{"n":[1e16,1.5e300,1,18446744073709551617]}')
     others = [
@@ -222,7 +238,7 @@ async def test_json_is_compared_by_value(sqlite, topic, body, field):
         b'{"n":[1e17,1.5e300,1,18446744073709551617]}',
         b'{"n":["1e16",1.5e300,1,18446744073709551617]}',
     ]
-    appended = await sqlite.append([same, *map(written, others)], 8)
+    appended = await durable.append([same, *map(written, others)], 8)
     assert appended.duplicates == 1
     assert [refused.position for refused in appended.refused] == [1, 2, 3, 4, 5, 6]
 
@@ -244,14 +260,28 @@ async def test_snapshots_are_compressed_and_read_back(sqlite, path):
 
 
 @pytest.fixture
-def unwilling(repository, path):
+def unwilling(request, repository, path):
     """A repository that refuses events with the summary `bad`."""
     if isinstance(repository, FakeRepository):
         repository.unwanted = {"bad"}
-        return repository
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(REFUSE_BAD)
-    return repository
+        yield repository
+    elif isinstance(repository, PostgresRepository):
+        with postgresql_that_refuses_bad(request.getfixturevalue("postgres_url")):
+            yield repository
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(REFUSE_BAD)
+        yield repository
+
+
+@contextlib.contextmanager
+def postgresql_that_refuses_bad(url):
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE events ADD CONSTRAINT no_bad CHECK (summary <> 'bad')")
+        try:
+            yield
+        finally:
+            connection.execute("ALTER TABLE events DROP CONSTRAINT no_bad")
 
 
 @pytest.mark.parametrize(
@@ -305,7 +335,24 @@ small_events = st.builds(
 )
 
 
-def test_sqlite_and_the_fake_agree_on_everything(path):
+@contextlib.asynccontextmanager
+async def sqlite_that_refuses_bad(path):
+    async with open_store(path, lambda: 0) as store:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(REFUSE_BAD)
+        yield store.repository
+
+
+@contextlib.asynccontextmanager
+async def postgresql_repository_that_refuses_bad(url):
+    repository = PostgresRepository(Server(url))
+    with postgresql_that_refuses_bad(url):
+        yield repository
+        await repository.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_each_database_and_the_fake_agree_on_everything(engine, path, request):
     """For any batches of partly equal records: the same counts, the same refusals."""
     examples = count()
 
@@ -320,10 +367,11 @@ def test_sqlite_and_the_fake_agree_on_everything(path):
             assert summary(outcomes[0]) == summary(outcomes[1])
 
     with asyncio.Runner() as runner:
-        opened = open_store(path, lambda: 0)
-        real = runner.run(opened.__aenter__()).repository
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute(REFUSE_BAD)
+        if engine == "sqlite":
+            opened = sqlite_that_refuses_bad(path)
+        else:
+            opened = postgresql_repository_that_refuses_bad(request.getfixturevalue("postgres_url"))
+        real = runner.run(opened.__aenter__())
         try:
             agree()
         finally:
@@ -362,15 +410,15 @@ async def test_what_is_stored_is_exactly_what_came(sqlite, path):
         ]  # fmt: skip
 
 
-async def test_whoever_stops_waiting_stops_no_transaction(sqlite):
-    """SQLite's thread continues: only the result would be lost, and the next call is served."""
-    waiting = asyncio.create_task(sqlite.append([record(event(1, id="a"))], 7))
+async def test_whoever_stops_waiting_stops_no_transaction(durable):
+    """The transaction continues: only the result would be lost, and the next call is served."""
+    waiting = asyncio.create_task(durable.append([record(event(1, id="a"))], 7))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
-    again = await sqlite.append([record(event(1, id="a"))], 8)
+    again = await durable.append([record(event(1, id="a"))], 8)
 
     assert (again.stored, again.duplicates) == (0, 1)
 

@@ -107,6 +107,20 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", folded)
 
 
+def folding_in_sql(text: str, collation: str) -> str:
+    """
+    Return the PostgreSQL expression that folds a text as `fold` does.
+
+    `lower` stands for Python's `casefold`, which changes a few letters more.
+    """
+    marks = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in _DROPPED)
+    folded = f'lower(normalize({text}, NFKD) COLLATE "{collation}")'
+    folded = f"regexp_replace({folded}, '[{marks}]', '', 'g')"
+    for letter, spelt in {**_LETTERS, "ß": "ss", "\u03c2": "\u03c3"}.items():
+        folded = f"replace({folded}, '{letter}', '{spelt}')"
+    return f'(normalize({folded}, NFC) COLLATE "C")'
+
+
 def part(text: str) -> str:
     """
     Return a text folded and with spaces between its words, for the index.

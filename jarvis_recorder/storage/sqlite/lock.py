@@ -12,8 +12,8 @@ from typing import Final, TextIO
 
 from jarvis_recorder.errors import AnotherRecorder
 from jarvis_recorder.runtime.ownership import acting_for, resolved
+from jarvis_recorder.storage.revisions import load_migrations
 from jarvis_recorder.storage.sqlite.errors import readable_errors
-from jarvis_recorder.storage.sqlite.upgrade import load_migrations
 from jarvis_recorder.storage.sqlite.wal import require_no_orphan
 
 _ROOT: Final = 0

@@ -1,17 +1,13 @@
 """The upgrade of a database file to the newest revision."""
 
 import asyncio
-import functools
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage import revisions
@@ -19,8 +15,6 @@ from jarvis_recorder.storage.sqlite.errors import translated_errors
 from jarvis_recorder.storage.sqlite.writer import Writer
 
 log = structlog.get_logger(__name__)
-
-_MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
 
 
 async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str | None:
@@ -43,7 +37,7 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
             # Off the event loop: a large copy takes minutes.
             await asyncio.to_thread(_copy_aside, path, f"{path.name}.before-{revisions.HEAD}")
     log.info("database_upgrade_begun", path=str(path), before=revision, now=revisions.HEAD)
-    await writer.run(load_migrations())
+    await writer.run(revisions.load_migrations())
     log.info("database_upgraded", path=str(path), before=revision, now=revisions.HEAD)
     return revision
 
@@ -62,32 +56,3 @@ def _copy_aside(path: Path, name: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("VACUUM INTO ?", (str(copy),))
     log.info("database_copied", path=str(copy))
-
-
-@functools.cache
-def load_migrations() -> Callable[[Connection], None]:
-    """
-    Return a function that migrates an open database to the newest revision.
-
-    All program files that it needs are read now: once root acts for another user, the process
-    may not be able to read them; see `lock.locked`.
-    """
-    # Imported here, so that a start with nothing to migrate does not wait for Alembic.
-    from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
-
-    migrations = ScriptDirectory(str(_MIGRATIONS))
-    migrations.get_revision(revisions.HEAD)
-
-    def steps(revision: Any, _: Any) -> Any:
-        # Not `alembic.command.upgrade`, which does the same but reads the files again.
-        return migrations._upgrade_revs(revisions.HEAD, revision)  # noqa: SLF001
-
-    def migrate(connection: Connection) -> None:
-        with EnvironmentContext(Config(), migrations, fn=steps) as environment:
-            environment.configure(connection=connection, transaction_per_migration=False)
-            with environment.begin_transaction():
-                environment.run_migrations()
-
-    return migrate

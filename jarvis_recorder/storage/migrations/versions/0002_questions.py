@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from jarvis_recorder.storage.tables import Instant, RowId
+from jarvis_recorder.storage.tables import Instant, RowId, Word
 
 revision = "0002"
 down_revision = "0001"
@@ -45,10 +45,12 @@ def upgrade() -> None:
     op.create_table(
         "outbox",
         sa.Column("id", RowId, primary_key=True),
-        sa.Column("routing_key", sa.Text(), nullable=False),
-        sa.Column("message_id", sa.Text(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("routing_key", Word, nullable=False),
+        sa.Column("message_id", Word, nullable=False),
+        sa.Column("body", Word, nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
     )
+    if op.get_bind().dialect.name != "sqlite":
+        return
     for statement in _SEARCH:
         op.execute(statement)

@@ -7,8 +7,9 @@ words of other texts are made by `storage.sqlite.search`, both to insert and to 
 
 import structlog
 from alembic import op
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select, text
 
+from jarvis_recorder.storage.queries.words import folding_in_sql
 from jarvis_recorder.storage.sqlite.search import NOT_ASCII, add_words
 from jarvis_recorder.storage.tables import conversations
 
@@ -55,12 +56,21 @@ _STATEMENTS = (
 )
 _AT_ONCE = 1_000
 
+_POSTGRESQL = (
+    # The words are made by `storage.postgres.search`, so that both databases find the same.
+    "ALTER TABLE conversations ADD COLUMN words tsvector",
+    "CREATE INDEX ix_conversations_words ON conversations USING gin (words)",
+)
+
 
 log = structlog.get_logger(__name__)
 
 
 def upgrade() -> None:
     connection = op.get_bind()
+    if connection.dialect.name != "sqlite":
+        _upgrade_postgresql(connection)
+        return
     turns = connection.execute(select(func.count()).select_from(conversations)).scalar_one()
     if turns:
         log.info("search_index_rebuilding", turns=turns)
@@ -73,3 +83,16 @@ def upgrade() -> None:
         rows = connection.execute(following.limit(_AT_ONCE)).all()
         add_words(connection, ((row.id, row.content) for row in rows))
         reached = rows[-1].id if rows else None
+
+
+def _upgrade_postgresql(connection: Connection) -> None:
+    for statement in _POSTGRESQL:
+        op.execute(statement)
+    # The default collation is "C" in many a container, which knows no letters but ASCII's.
+    known = set(connection.execute(text("SELECT collname FROM pg_collation")).scalars())
+    collation = next((one for one in ("und-x-icu", "pg_c_utf8") if one in known), "default")
+    folded = folding_in_sql("$1", collation)
+    connection.exec_driver_sql(
+        "CREATE FUNCTION folds_to_hold(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE "
+        f"PARALLEL SAFE AS $sql$ SELECT strpos({folded}, $2) > 0 $sql$"
+    )

@@ -23,8 +23,12 @@ _NAMED = """
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE events ADD COLUMN cluster TEXT")
-    op.execute(_NAMED)
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("ALTER TABLE events ADD COLUMN cluster TEXT")
+        op.execute(_NAMED)
+    else:
+        # No recorder has written to PostgreSQL before this revision.
+        op.execute('ALTER TABLE events ADD COLUMN cluster text COLLATE "C"')
     op.execute(
         "CREATE INDEX ix_events_cluster_timestamp ON events (cluster, timestamp) "
         "WHERE cluster IS NOT NULL"

@@ -1,0 +1,123 @@
+"""Connections to a PostgreSQL server: its URL, and the settings of each session."""
+
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.string import TextLoader
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
+from jarvis_recorder.storage.postgres import errors
+
+FIRST_VERSION: Final = 150_000
+# A server that is gone without a word is noticed within seconds, not minutes.
+_USUAL: Final = {
+    "application_name": "jarvis-recorder",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    "client_encoding": "UTF8",
+}
+# As a query, not as `options`, which poolers of connections refuse. Of the settings of
+# synchronous_commit the weaker ones would have rows acknowledged that a failure takes back.
+_PREPARE: Final = """
+    SELECT
+        set_config('TimeZone', 'UTC', false),
+        set_config('lock_timeout', '30s', false),
+        set_config('idle_in_transaction_session_timeout', '60s', false),
+        set_config('synchronous_commit', CASE
+            WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+            THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+"""
+
+
+class Server:
+    """One database on a server, by the URL of `store.url`."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Read the URL, with every parameter that libpq knows.
+
+        Raises:
+            ConfigurationError: It is no URL of PostgreSQL; its text is not repeated.
+        """
+        try:
+            given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+        except psycopg.Error:
+            raise ConfigurationError(
+                "store.url must be postgresql://user:password@host:port/database"
+            ) from None
+        # Several hosts are one server with standbys: only the one that takes writes will do.
+        if "," in given.get("host", ""):
+            given.setdefault("target_session_attrs", "read-write")
+        self._conninfo = make_conninfo(**{**_USUAL, **given})
+        host, name = given.get("host", "localhost"), given.get("dbname", "")
+        self.name = f"postgresql://{host}/{name}"
+        """What the server is called in logs and errors: neither user nor password."""
+
+    async def connect(self) -> psycopg.AsyncConnection[Any]:
+        """
+        Return a new connection in autocommit mode, prepared for the recorder.
+
+        Raises:
+            psycopg.Error: The server cannot be reached, or refuses it.
+            StorageUnavailable: Its version is too old.
+        """
+        connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        try:
+            if connection.info.server_version < FIRST_VERSION:
+                raise StorageUnavailable(f"{self.name}: PostgreSQL 15 or newer is needed")
+            # JSON and decimals as they are written: parsed they would lose their spelling.
+            connection.adapters.register_loader("json", TextLoader)
+            connection.adapters.register_loader("numeric", TextLoader)
+            await connection.execute(_PREPARE)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    def engine(self, size: int) -> AsyncEngine:
+        """Return SQLAlchemy's pool of at most `size` connections; none is opened yet."""
+
+        async def connect(*_: Any, **__: Any) -> psycopg.AsyncConnection[Any]:
+            connection = await self.connect()
+            # SQLAlchemy begins and ends the transactions.
+            await connection.set_autocommit(False)
+            return connection
+
+        return create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=connect,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=30,
+            use_native_hstore=False,
+        )
+
+
+async def require_server(server: Server) -> None:
+    """
+    Make sure that the server can be reached and used.
+
+    Raises:
+        ConfigurationError: It refuses the user or the database, or its encoding is not UTF-8.
+        StorageUnavailable: It cannot be reached.
+    """
+    try:
+        with errors.translated_errors(server.name):
+            connection = await server.connect()
+            async with connection:
+                found = await connection.execute("SHOW server_encoding")
+                (encoding,) = await found.fetchone() or ("",)
+    except StorageUnavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, psycopg.Error) and errors.is_not_allowed(cause):
+            raise errors.not_allowed(cause, server.name) from None
+        raise
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"{server.name}: its encoding is {encoding}: create the database with ENCODING 'UTF8'"
+        )

@@ -1,0 +1,75 @@
+"""The translation of psycopg's errors into the recorder's own."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+from jarvis_recorder.errors import (
+    ConfigurationError,
+    RecorderError,
+    RecordRefused,
+    StorageDamaged,
+    StorageUnavailable,
+)
+
+AT_ONCE: Final = frozenset(("40001", "40P01"))
+"""Serialization failure and deadlock: the same transaction again, at once."""
+CANCELED: Final = "57014"
+# Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html: data exception,
+# integrity constraint violation, program limit exceeded.
+_REFUSED: Final = ("22", "23", "54")
+_DAMAGED: Final = frozenset(("XX001", "XX002"))
+# Invalid authorization, no such database, no right to it.
+_NOT_ALLOWED: Final = ("28", "3D", "42501")
+
+_NOT_ALLOWED_WORDS: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry")
+
+
+@contextlib.contextmanager
+def translated_errors(server: str) -> Iterator[None]:
+    """Raise the recorder's error for one of the driver; `server` names it without a password."""
+    try:
+        yield
+    except DBAPIError as error:
+        original = error.orig
+        assert isinstance(original, psycopg.Error)
+        raise translate(original, server) from error
+    except psycopg.Error as error:
+        raise translate(error, server) from error
+    except UnicodeEncodeError as error:
+        raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
+    except OSError as error:
+        raise StorageUnavailable(f"{server}: {error.strerror or type(error).__name__}") from error
+
+
+def translate(error: psycopg.Error, server: str) -> RecorderError:
+    """Return the recorder's error; a lost connection is always a reason to try again."""
+    state = error.sqlstate or ""
+    if state.startswith(_REFUSED) or (not state and isinstance(error, psycopg.DataError)):
+        # Not the message: it repeats the value.
+        return RecordRefused(f"{server}: {type(error).__name__} {state}".rstrip())
+    what = f"{server}: {_first_line(error)}"
+    if state in _DAMAGED:
+        return StorageDamaged(f"{what}: see the log of PostgreSQL, and restore a backup of it")
+    return StorageUnavailable(what)
+
+
+def is_not_allowed(error: psycopg.Error) -> bool:
+    """Return whether the server refuses the user or the database of the URL."""
+    # libpq gives no SQLSTATE while connecting. A server that speaks another language than
+    # English counts as unavailable, with its own words.
+    return (error.sqlstate or "").startswith(_NOT_ALLOWED) or any(
+        words in str(error) for words in _NOT_ALLOWED_WORDS
+    )
+
+
+def not_allowed(error: psycopg.Error, server: str) -> ConfigurationError:
+    return ConfigurationError(f"{server}: {_first_line(error)}: see store.url")
+
+
+def _first_line(error: psycopg.Error) -> str:
+    lines = (error.diag.message_primary or str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

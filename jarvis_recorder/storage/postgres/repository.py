@@ -1,0 +1,202 @@
+"""The PostgreSQL repository: stores each record once, however many recorders store it."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg.errors import Diagnostic
+from psycopg.pq import TransactionStatus
+
+from jarvis_recorder.errors import RecordRefused, StorageUnavailable
+from jarvis_recorder.ports import Appended, RefusedRecord
+from jarvis_recorder.storage.batch import Rows, compare, rows_of, slices
+from jarvis_recorder.storage.postgres import arrays, errors
+from jarvis_recorder.storage.postgres.connections import Server
+from jarvis_recorder.storage.postgres.insertion import Insertion, insertion_of, looked_up
+from jarvis_recorder.storage.turn import Place
+from jarvis_recorder.wire.records import EventRow, Record, kind_of
+from jarvis_recorder.wire.refusal import Reason
+from jarvis_recorder.wire.topics import Kind
+
+log = structlog.get_logger(__name__)
+
+_TRIES: Final = 6
+# "canceling wait for synchronous replication": COMMIT succeeds with this warning.
+_NOT_REPLICATED: Final = "01000"
+
+
+class PostgresRepository:
+    """
+    Implements `ports.Repository` on a connection of its own.
+
+    A transaction is one round trip, so the next batch is made ready while the server works on
+    this one; it is sent when this one has ended. Any failure of the connection, also during
+    COMMIT, is a reason to try again: what was stored all the same is found as a duplicate.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._turn = asyncio.Lock()
+        self._newest: Place | None = None
+        self._doubt: str | None = None
+
+    async def append(self, records: Sequence[Record | EventRow], recorded_at: int) -> Appended:
+        """Store the records in one transaction; see `ports.Repository`."""
+        place = self._newest = Place(self._newest)
+        with place.kept():
+            return await self._append(records, 0, recorded_at, place)
+
+    async def close(self) -> None:
+        """Return once no transaction is under way and the connection is closed."""
+        async with self._turn:
+            await self._drop()
+
+    async def _append(
+        self, records: Sequence[Record | EventRow], first: int, recorded_at: int, place: Place
+    ) -> Appended:
+        """Store a slice of the batch that begins at the position `first`."""
+        try:
+            made = await _made(records, recorded_at)
+            if place.before is not None:
+                await place.before.handed_over.wait()
+            with place.trying():
+                place.before = None
+                stored, collided = await self._shielded(made)
+        except RecordRefused as error:
+            if place.before is not None:
+                await place.before.handed_over.wait()
+            with place.trying():
+                place.before = None
+            return await self._append_halves(records, first, recorded_at, error)
+        why = "another message is stored under this identity"
+        collisions = [RefusedRecord(first + at, Reason.ID_COLLISION, why) for at in collided]
+        return Appended(stored, len(records) - stored - len(collisions), collisions)
+
+    async def _append_halves(
+        self,
+        records: Sequence[Record | EventRow],
+        first: int,
+        recorded_at: int,
+        error: RecordRefused,
+    ) -> Appended:
+        """Find each record that the database refuses by halving, and store the others."""
+        if len(records) == 1:
+            log.warning("record_refused", error=str(error))
+            why = "the database refuses the record"
+            return Appended(0, 0, [RefusedRecord(first, Reason.REFUSED_BY_STORAGE, why)])
+        middle = len(records) // 2
+        left = await self._append(records[:middle], first, recorded_at, Place())
+        right = await self._append(records[middle:], first + middle, recorded_at, Place())
+        return Appended(
+            left.stored + right.stored,
+            left.duplicates + right.duplicates,
+            [*left.refused, *right.refused],
+        )
+
+    async def _shielded(self, made: list[Insertion]) -> tuple[int, list[int]]:
+        # Cancelled, psycopg would ask the server to cancel; and COMMIT, while it waits for a
+        # standby, then succeeds without it.
+        return await asyncio.shield(asyncio.ensure_future(self._transaction(made)))
+
+    async def _transaction(self, made: list[Insertion]) -> tuple[int, list[int]]:
+        async with self._turn:
+            with errors.translated_errors(self._server.name):
+                for _ in range(_TRIES):
+                    try:
+                        return await self._store(made)
+                    except psycopg.Error as error:
+                        await self._recover()
+                        if error.sqlstate not in errors.AT_ONCE:
+                            raise
+                    except BaseException:
+                        await self._drop()
+                        raise
+            raise StorageUnavailable(f"{self._server.name}: others write the same rows")
+
+    async def _store(self, made: list[Insertion]) -> tuple[int, list[int]]:
+        """Insert the rows, and compare those that are not new with the stored ones."""
+        stored, collisions = await self._insert(made)
+        for part, inserted in stored:
+            if inserted < len(part.rows):
+                collided, missing = await self._compared(part)
+                if missing:
+                    # Pruned between the two statements: not stored, and no duplicate either.
+                    raise StorageUnavailable(f"{self._server.name}: rows were deleted meanwhile")
+                collisions += (part.positions[at] for at in collided)
+        return sum(inserted for _, inserted in stored), collisions
+
+    async def _insert(self, made: list[Insertion]) -> tuple[list[tuple[Rows, int]], list[int]]:
+        connection = await self._open()
+        self._doubt = None
+        cursors = []
+        async with connection.pipeline(), connection.transaction():
+            for part, statements in made:
+                for query, parameters in statements:
+                    cursor = await connection.execute(query, parameters)
+                cursors.append((part, cursor))
+        if self._doubt is not None:
+            await self._drop()
+            raise StorageUnavailable(f"{self._server.name}: {self._doubt}")
+        return [(part, cursor.rowcount) for part, cursor in cursors], []
+
+    async def _compared(self, part: Rows) -> tuple[list[int], list[int]]:
+        """Return the indexes of collisions, and of rows that are not found."""
+        connection = await self._open()
+        taken: list[int] = []
+        missing: list[int] = []
+        for asked in slices(part.rows):
+            query, parameters = looked_up(part.shape, [part.rows[at] for at in asked])
+            # Binary: contents of snapshots would come as hexadecimal text.
+            async with connection.cursor(binary=True) as cursor:
+                await cursor.execute(query, parameters)
+                found = compare(part.shape, part.rows, asked, await cursor.fetchall())
+            taken += found.taken
+            missing += found.missing
+        return taken, missing
+
+    async def _open(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            connection = await self._server.connect()
+            arrays.register(connection)
+            connection.add_notice_handler(self._note)
+            self._connection = connection
+        return self._connection
+
+    def _note(self, notice: Diagnostic) -> None:
+        if notice.sqlstate == _NOT_REPLICATED and notice.severity_nonlocalized == "WARNING":
+            self._doubt = notice.message_primary or "a commit was not replicated"
+
+    async def _recover(self) -> None:
+        """Keep the connection if it is sound and outside any transaction."""
+        connection = self._connection
+        if connection is not None and (
+            connection.broken or connection.info.transaction_status != TransactionStatus.IDLE
+        ):
+            await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+
+async def _made(records: Sequence[Record | EventRow], recorded_at: int) -> list[Insertion]:
+    """
+    Return the statements for the records, in the order of their tables.
+
+    Compressing a snapshot takes a good part of a second, so that is left to a thread.
+    """
+    if any(kind_of(record) is Kind.SNAPSHOT for record in records):
+        return await asyncio.to_thread(_make, records, recorded_at)
+    return _make(records, recorded_at)
+
+
+def _make(records: Sequence[Record | EventRow], recorded_at: int) -> list[Insertion]:
+    parts = [part for part in rows_of(records, recorded_at) if part.rows]
+    parts.sort(key=lambda part: part.shape.table.name)
+    return [insertion_of(part) for part in parts]

@@ -1,0 +1,38 @@
+"""The upgrade of a database to the newest revision, by one recorder at a time."""
+
+import structlog
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres.locks import Lock
+
+log = structlog.get_logger(__name__)
+
+
+async def upgrade(engine: AsyncEngine, server: str) -> str | None:
+    """
+    Bring the database to the newest revision and return the one it had.
+
+    It is one transaction: on an error nothing is changed. Other recorders that start meanwhile
+    wait for it, and find nothing left to do.
+
+    Raises:
+        ConfigurationError: See `revisions.current_revision` and `judge`; or the user may not
+            create tables.
+        StorageUnavailable: The server cannot be reached.
+    """
+    with errors.translated_errors(server):
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade, server)
+
+
+def _upgrade(connection: Connection, server: str) -> str | None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock.MIGRATIONS})
+    revision = revisions.current_revision(connection)
+    if revisions.judge(revision) is not revisions.SchemaAge.CURRENT:
+        log.info("database_upgrade_begun", server=server, before=revision, now=revisions.HEAD)
+        revisions.load_migrations()(connection)
+        log.info("database_upgraded", server=server, before=revision, now=revisions.HEAD)
+    return revision
