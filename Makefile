@@ -44,7 +44,7 @@ install: python  ## Install for all users, as root; PREFIX is /usr/local.
 	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
 
 test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile \
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/rpc/*,*/broker/delivery_reader.py'

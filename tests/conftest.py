@@ -14,6 +14,9 @@ from jarvis_recorder.demo.node import private_node
 from tests.support.gateway import Gateway
 from tests.support.recorder import RecorderProcess
 
+# Directories of tests that wait for brokers, browsers and machines.
+LONG = {"e2e", "faults", "integration"}
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
@@ -24,6 +27,11 @@ def pytest_runtest_makereport(
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 @pytest.fixture(scope="session")
