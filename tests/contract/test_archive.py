@@ -636,16 +636,16 @@ async def test_requests_that_scan_keep_no_other_waiting(store, scan):
     archive = store.archive
     free, begun = threading.Event(), asyncio.Semaphore(0)
     loop = asyncio.get_running_loop()
-    read = archive._reads[type(scan)]
+    query = archive._queries[type(scan)]
 
     def held(reading: Reading, question: object) -> bytes:
         if question is not scan:
-            return read(reading, question)
+            return query.read(reading, question)
         loop.call_soon_threadsafe(begun.release)
         free.wait(30)
         return b""
 
-    archive._reads[type(scan)] = held
+    archive._queries[type(scan)] = query._replace(read=held)
     scanning = [asyncio.create_task(archive.answer(scan, loop.time() + 60, 10)) for _ in range(20)]
     await asyncio.wait_for(begun.acquire(), 10)
     try:

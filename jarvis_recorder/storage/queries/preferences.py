@@ -8,7 +8,7 @@ from sqlalchemy.dialects import sqlite
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.tables import preferences
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import GetPreference, ListPreferences
@@ -71,3 +71,9 @@ def list_preferences(reading: Reading, params: ListPreferences) -> bytes:
         Line(preference.dump_json(Preference(*row)), (row.key,)) for row in reading.rows(by_key)
     )
     return write_page(reading, params, "preferences", lines)
+
+
+QUERIES: Final[Queries] = {
+    GetPreference: Query(get_preference, Pace.LOOK_UP),
+    ListPreferences: Query(list_preferences),
+}

@@ -1,7 +1,7 @@
 """The archive, which executes requests, and the outbox of notifications not yet published."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +10,19 @@ from sqlalchemy import delete, select
 
 from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.ports import Clock, PendingNotification
-from jarvis_recorder.storage.queries import conversations, events, preferences, snapshots, usage
-from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.queries.timeline import timeline_around
+from jarvis_recorder.storage.queries import (
+    conversations,
+    events,
+    preferences,
+    snapshots,
+    timeline,
+    usage,
+)
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.sqlite import search_turns
 from jarvis_recorder.storage.sqlite.command_queue import CommandQueue
 from jarvis_recorder.storage.sqlite.commands import CHANGES
-from jarvis_recorder.storage.sqlite.readers import Pace, Readers
+from jarvis_recorder.storage.sqlite.readers import Readers
 from jarvis_recorder.storage.sqlite.totals import holdings
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.tables import outbox
@@ -28,26 +34,14 @@ _PATIENCE_SECONDS: Final = 5.0
 # The most that the notifications of one read take together, unless the first alone takes more.
 _OUTBOX_BYTES: Final = 1024 * 1024
 
-READS: Final[dict[type, Callable[[Reading, Any], bytes]]] = {
-    params.UnresolvedEvents: events.unresolved_events,
-    params.GetEvent: events.get_event,
-    params.EventHistogram: events.histogram,
-    params.ListTurns: conversations.list_turns,
-    params.GetTurn: conversations.get_turn,
-    params.SearchTurns: search_turns.search_turns,
-    params.SnapshotAt: snapshots.snapshot_at,
-    params.TimelineAround: timeline_around,
-    params.GetPreference: preferences.get_preference,
-    params.ListPreferences: preferences.list_preferences,
-}
-
-
-_LOOK_UPS: Final = (params.GetPreference, params.GetEvent, params.GetTurn)
-_SCANS: Final = (
-    params.EventHistogram,
-    params.ListSessions,
-    params.ReportUsage,
-    params.SearchTurns,
+_QUERIES: Final[Queries] = (
+    events.QUERIES
+    | conversations.QUERIES
+    | search_turns.QUERIES
+    | usage.QUERIES
+    | snapshots.QUERIES
+    | timeline.QUERIES
+    | preferences.QUERIES
 )
 
 
@@ -56,14 +50,8 @@ class SqliteArchive:
 
     def __init__(self, path: Path, writer: Writer, readers: Readers, clock: Clock) -> None:
         self._readers = readers
-        self._reads = READS | {
-            params.ReadHoldings: partial(holdings, path),
-            params.ListEvents: partial(events.list_events, clock),
-            params.ListSessions: partial(conversations.list_sessions, clock),
-            params.ReportUsage: partial(usage.report_usage, clock),
-            params.ListSnapshots: partial(snapshots.list_snapshots, clock),
-            params.LatestSnapshot: partial(snapshots.latest_snapshot, clock),
-        }
+        self._queries = {one: query.given(clock) for one, query in _QUERIES.items()}
+        self._queries[params.ReadHoldings] = Query(partial(holdings, path))
         self.changed = asyncio.Event()
         """Set after each change: it may have left a notification."""
         self._changes = CommandQueue(path, writer, clock, self.changed)
@@ -72,22 +60,14 @@ class SqliteArchive:
         """Execute a request and return its result as JSON; see `ports.Archive`."""
         if type(request) in CHANGES:
             return await self._changes.make(request, until)
-        read = self._reads[type(request)]
+        query = self._queries[type(request)]
+        is_search = isinstance(request, params.ListEvents) and request.text is not None
         return await self._readers.run(
-            lambda reading: _fitting(read(reading, request), room),
+            lambda reading: _fitting(query.read(reading, request), room),
             until,
             room,
-            pace=_pace(request),
+            pace=Pace.SCAN if is_search else query.pace,
         )
-
-
-def _pace(request: Params[Any]) -> Pace:
-    """Return how much a request reads; a scan may read many rows for each row of its result."""
-    if isinstance(request, params.ListEvents):
-        return Pace.QUICK if request.text is None else Pace.SCAN
-    if isinstance(request, _LOOK_UPS):
-        return Pace.LOOK_UP
-    return Pace.SCAN if isinstance(request, _SCANS) else Pace.QUICK
 
 
 def _fitting(answer: bytes, room: int) -> bytes:

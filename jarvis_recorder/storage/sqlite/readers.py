@@ -8,14 +8,13 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from jarvis_recorder.errors import DeadlineExceeded, RecorderError
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.sqlite import connections, errors
 from jarvis_recorder.storage.sqlite.upkeep import Gate
 
@@ -30,14 +29,6 @@ _NICENESS: Final = 10
 UNBOUNDED: Final = 2**62
 # So few that the first of them does not wait long for the last.
 _MOST_TOGETHER: Final = 16
-
-
-class Pace(Enum):
-    """The size of a read: a look-up of one row, a few rows by an index, or a scan of many."""
-
-    LOOK_UP = auto()
-    QUICK = auto()
-    SCAN = auto()
 
 
 class Readers:
