@@ -71,7 +71,8 @@ lint: $(VENV)/ready page-tools  ## Format, lint, types, import contracts, the pa
 bench: $(VENV)/ready rabbitmq  ## Measure the recorder next to its peers.
 	$(BIN)/python -m bench --throughput --latency --memory --asking --rounds 5 --results bench/RESULTS.md
 
-schemas: $(VENV)/ready  ## Write schemas/ and the docs that are made from the code.
+schemas: $(VENV)/ready  ## Write what is made from the code: schemas/, docs, the client's methods.
+	$(BIN)/python tools/make-client
 	$(BIN)/jarvis-recorder schema export schemas
 	$(BIN)/python tools/make-docs
 

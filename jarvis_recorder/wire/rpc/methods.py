@@ -5,8 +5,9 @@ RPC, the client's methods, REST routes, commands, the permissions of the broker'
 and the tables in docs/ follow from it.
 """
 
+from dataclasses import fields
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_origin
 
 from pydantic import TypeAdapter
 
@@ -59,6 +60,13 @@ class Method(NamedTuple):
         """The last part of the name."""
         return self.name.partition(".")[2]
 
+    @property
+    def items(self) -> str | None:
+        """The field of the result with the items of a page, None if there are no pages."""
+        if "cursor" not in self.params.__dataclass_fields__:
+            return None
+        return next(one.name for one in fields(self.result) if get_origin(one.type) is list)
+
     def rest(self) -> tuple[str, str] | None:
         """Return verb and path of its route, None if it has none."""
         if self.route is None:
@@ -72,6 +80,15 @@ class Method(NamedTuple):
         """Return the words of its command, None if it has none."""
         return self.name.replace(".", " ") if self.command == "" else self.command
 
+
+GROUPS: Final = {
+    "events": "Events in the cluster.",
+    "conversations": "Conversations with the assistant.",
+    "snapshots": "Snapshots of the cluster's state.",
+    "timeline": "Snapshot, events and turns around one time.",
+    "preferences": "Preferences that the assistant remembers.",
+}
+"""The groups of methods, of which the client makes an attribute; the others are its own methods."""
 
 METHODS: Final = (
     Method(
