@@ -44,7 +44,7 @@ install: python  ## Install for all users, as root; PREFIX is /usr/local.
 	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
 
 test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile \
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/rpc/*,*/broker/delivery_reader.py'
@@ -71,7 +71,8 @@ lint: $(VENV)/ready page-tools  ## Format, lint, types, import contracts, the pa
 bench: $(VENV)/ready rabbitmq  ## Measure the recorder next to its peers.
 	$(BIN)/python -m bench --throughput --latency --memory --asking --rounds 5 --results bench/RESULTS.md
 
-schemas: $(VENV)/ready  ## Write schemas/ and the docs that are made from the code.
+schemas: $(VENV)/ready  ## Write what is made from the code: schemas/, docs, the client's methods.
+	$(BIN)/python tools/make-client
 	$(BIN)/jarvis-recorder schema export schemas
 	$(BIN)/python tools/make-docs
 

@@ -15,6 +15,9 @@ from tests.support.gateway import Gateway
 from tests.support.postgres import Cluster, cluster
 from tests.support.recorder import RecorderProcess
 
+# Directories of tests that wait for brokers, browsers and machines.
+LONG = {"e2e", "faults", "integration"}
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
@@ -25,6 +28,11 @@ def pytest_runtest_makereport(
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 @pytest.fixture(scope="session")

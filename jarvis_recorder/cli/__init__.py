@@ -104,6 +104,7 @@ def _application() -> typer.Typer:
         gateway,
         health,
         import_legacy,
+        methods,
         prefs,
         provision,
         query,
@@ -133,6 +134,7 @@ def _application() -> typer.Typer:
     application.add_typer(query.commands, name="query")
     application.add_typer(prefs.commands, name="prefs")
     resolve.register(application)
+    methods.register(application)
     tail.register(application)
     application.add_typer(dead_letters.commands, name="dead")
     application.add_typer(gateway.commands, name="gateway")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from jarvis_recorder.cli.options import loaded
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.tls import Tls
-from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.methods import METHODS, adapter
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Params
 
 if TYPE_CHECKING:
@@ -26,27 +26,6 @@ ResultT = TypeVar("ResultT")
 
 DEFAULT_LIMIT: Final = 50
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
-
-_COMMANDS: Final = {
-    "events.list": "query events",
-    "events.get": "query event",
-    "events.histogram": "query histogram",
-    "events.resolve": "resolve",
-    "conversations.sessions": "query sessions",
-    "conversations.turns": "query turns",
-    "conversations.get": "query turn",
-    "conversations.search": "query search",
-    "conversations.usage": "query usage",
-    "snapshots.latest": "query snapshot",
-    "snapshots.at": "query snapshot",
-    "snapshots.list": "query snapshots",
-    "timeline.around": "query timeline",
-    "recorder.stats": "query stats",
-    "preferences.list": "prefs list",
-    "preferences.get": "prefs get",
-    "preferences.set": "prefs set",
-    "preferences.delete": "prefs delete",
-}
 
 Timeout = Annotated[
     float,
@@ -120,8 +99,8 @@ async def connected(whom: Connection) -> AsyncIterator["RecorderClient"]:
 
 def in_words_of_commands(text: str) -> str:
     """Replace the names of methods in a message by those of our commands."""
-    for method, command in _COMMANDS.items():
-        text = text.replace(method, command)
+    for method in METHODS:
+        text = text.replace(method.name, method.words() or method.name)
     return text
 
 

@@ -130,7 +130,8 @@ def _is_known(name: str) -> bool:
     return True
 
 
-def _time(text: str) -> datetime:
+def read_time(text: str) -> datetime:
+    """Parse a time given on the command line; an invalid one is a usage error."""
     try:
         return parse_time(text, datetime.now(UTC))
     except ValueError as error:
@@ -146,17 +147,17 @@ def _seconds(text: str) -> int:
 
 Since = Annotated[
     datetime | None,
-    typer.Option("--since", metavar="TIME", parser=_time, help="From this time on."),
+    typer.Option("--since", metavar="TIME", parser=read_time, help="From this time on."),
 ]
 Until = Annotated[
     datetime | None,
-    typer.Option("--until", metavar="TIME", parser=_time, help="Before this time."),
+    typer.Option("--until", metavar="TIME", parser=read_time, help="Before this time."),
 ]
 At = Annotated[
     datetime | None,
-    typer.Option("--at", metavar="TIME", parser=_time, help="The one in force at this time."),
+    typer.Option("--at", metavar="TIME", parser=read_time, help="The one in force at this time."),
 ]
-Time = Annotated[datetime, typer.Argument(metavar="TIME", parser=_time, help="When it was.")]
+Time = Annotated[datetime, typer.Argument(metavar="TIME", parser=read_time, help="When it was.")]
 Window = Annotated[
     int | None,
     typer.Option(

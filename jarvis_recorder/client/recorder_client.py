@@ -10,14 +10,7 @@ from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.client import decoding
 from jarvis_recorder.client.decoding import Notification, RecordReader
 from jarvis_recorder.client.errors import NotSent, addresses, refused
-from jarvis_recorder.client.methods import (
-    Conversations,
-    Events,
-    Preferences,
-    Snapshots,
-    TimelineMethods,
-    described,
-)
+from jarvis_recorder.client.methods import Methods
 from jarvis_recorder.client.publishing import publish_all
 from jarvis_recorder.client.reconnect import Connected, ReconnectingConnection
 from jarvis_recorder.client.records import (
@@ -27,6 +20,7 @@ from jarvis_recorder.client.records import (
     new_turn,
     to_message,
 )
+from jarvis_recorder.client.rpc_methods import copy_signature
 from jarvis_recorder.client.subscription import Subscription
 from jarvis_recorder.errors import BrokerUnavailable, NotConfirmed, ReplyTimeout
 from jarvis_recorder.net.tls import Tls
@@ -56,10 +50,10 @@ def _publishes(
     async def method(self: "RecorderClient", /, *args: P.args, **kwargs: P.kwargs) -> str:
         return await self.publish(make(*args, **kwargs))
 
-    return described(method, make)
+    return copy_signature(method, make)
 
 
-class RecorderClient:
+class RecorderClient(Methods):
     """
     A client that sends requests to a recorder, publishes records and subscribes to them.
 
@@ -84,17 +78,13 @@ class RecorderClient:
 
         With a client certificate in `tls` and no password in the URL, the certificate is the login.
         """
+        super().__init__(self.ask)
         self._addresses = addresses(url, also)
         self._timeout = timeout
         self._app_id = app_id
         self._tls = tls
         self._lifeline = ReconnectingConnection(self._addresses, app_id, tls)
         self._subscriptions: weakref.WeakSet[Subscription[Any]] = weakref.WeakSet()
-        self.events = Events(self.ask)
-        self.conversations = Conversations(self.ask)
-        self.snapshots = Snapshots(self.ask)
-        self.timeline = TimelineMethods(self.ask)
-        self.preferences = Preferences(self.ask)
 
     async def __aenter__(self) -> Self:
         """

@@ -33,11 +33,11 @@ from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.routes import (
     auth,
-    cluster,
     conversations,
     dead_letters,
-    events,
+    health,
     legacy,
+    methods,
 )
 from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.sse import Live
@@ -73,9 +73,10 @@ def create(
     application.state.logins = Logins(_passwords(settings))
     application.state.openapi = None
     application.state.probe = Probe(client)
-    for part in (auth, legacy, events, conversations, cluster, dead_letters):
-        application.include_router(part.routes)
-    application.include_router(_stream)
+    for routes in (auth.routes, legacy.routes, *methods.routers()):
+        application.include_router(routes)
+    for routes in (conversations.routes, health.routes, dead_letters.routes, _stream):
+        application.include_router(routes)
     for error in (HTTPException, RecorderError, RequestValidationError, Exception):
         application.add_exception_handler(error, answer_problem)
     if settings.cors_origins:

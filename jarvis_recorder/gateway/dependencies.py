@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.methods import Ask
+from jarvis_recorder.client.rpc_methods import Ask
 from jarvis_recorder.gateway.auth import Caller, Role, Tokens, unauthenticated
 from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.wire import strict_json
@@ -97,14 +97,10 @@ def _time(text: Any) -> Any:
     return to_datetime(parse_instant(f"{text}T00:00:00Z" if _DAY(text) else with_plus(text)))
 
 
-When = Annotated[
-    datetime,
-    BeforeValidator(_time),
-    Query(
-        description="RFC 3339 with an offset, a day of UTC, or seconds since 1970 "
-        "(ms, µs and ns by magnitude)"
-    ),
-]
+When = Annotated[datetime, BeforeValidator(_time)]
+TIME_FORMAT: Final = (
+    "RFC 3339 with an offset, a day of UTC, or seconds since 1970 (ms, µs and ns by magnitude)"
+)
 
 
 def now() -> datetime:

@@ -5,7 +5,7 @@ import time
 from typing import Final
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.methods import made
+from jarvis_recorder.client.rpc_methods import build_params
 from jarvis_recorder.errors import NotFound, RecorderError
 from jarvis_recorder.wire.rpc import params
 
@@ -37,7 +37,7 @@ class Probe:
     async def _ask(self) -> RecorderError | None:
         try:
             await self._client.ask(
-                made(params.GetPreference, key=_ANY_KEY), timeout=_LONGEST_SECONDS
+                build_params(params.GetPreference, key=_ANY_KEY), timeout=_LONGEST_SECONDS
             )
         except NotFound:
             return None

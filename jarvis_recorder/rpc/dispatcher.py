@@ -35,10 +35,9 @@ from jarvis_recorder.wire.rpc.params import (
     ReadHoldings,
     ReadStats,
     RecordEvent,
-    ResolveEvent,
     SetPreference,
 )
-from jarvis_recorder.wire.rpc.results import Activity, Document
+from jarvis_recorder.wire.rpc.results import Activity, Document, OneEvent
 
 log = structlog.get_logger(__name__)
 
@@ -225,7 +224,7 @@ class Dispatcher:
         params = _named(method, jsonrpc.read_params(method, call.params), user)
         if user is not None and not self._permissions.speaks_for_others(user):
             params = _attributed(method, params, user)
-        if method.changes and room < _most_answered(params):
+        if method.changes and room < _most_answered(method, params):
             raise Fault(
                 Code.RESULT_TOO_LARGE,
                 "the change is not made: the reply has no room to tell of it",
@@ -281,13 +280,12 @@ async def _written(identity: Any, result: bytes, until: float) -> Reply:
         raise _fault(DeadlineExceeded(), None) from None
 
 
-def _most_answered(params: Params[Any]) -> int:
+def _most_answered(method: Method, params: Params[Any]) -> int:
     """Return the most bytes that the result of a change takes."""
-    match params:
-        case SetPreference():
-            return _SMALL_ANSWER_BYTES + len(to_json(params.value))
-        case RecordEvent() | ResolveEvent():
-            return _EVENT_ANSWER_BYTES
+    if method.result is OneEvent:
+        return _EVENT_ANSWER_BYTES
+    if isinstance(params, SetPreference):
+        return _SMALL_ANSWER_BYTES + len(to_json(params.value))
     return _SMALL_ANSWER_BYTES
 
 

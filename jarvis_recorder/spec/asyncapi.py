@@ -12,12 +12,10 @@ from jarvis_recorder import __version__
 from jarvis_recorder.spec import messages, openrpc
 from jarvis_recorder.spec.envelopes import ENVELOPES, cloud_event
 from jarvis_recorder.spec.examples import BODIES
-from jarvis_recorder.spec.examples import NOTICES as ANNOUNCED
 from jarvis_recorder.spec.json_schema import IN_COMPONENTS, Schema, component, shared
 from jarvis_recorder.wire import cloudevents
 from jarvis_recorder.wire.codec import MAX_BATCH
 from jarvis_recorder.wire.notifications import NOTICES, Notification
-from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.topics import (
     DEAD_EXCHANGE,
     DEAD_QUEUE,
@@ -200,7 +198,6 @@ def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
     name = _notice_name(announced)
     schema = _capital(name)
     schemas[schema] = shared(messages.notice(announced, refs=IN_COMPONENTS), schemas)
-    example = adapter(announced.body).dump_python(ANNOUNCED[announced.routing_key], mode="json")
     return {
         "address": announced.routing_key,
         "title": announced.routing_key,
@@ -211,7 +208,7 @@ def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
                 "contentType": JSON,
                 "headers": component("NoticeProperties"),
                 "payload": component(schema),
-                "examples": [{"payload": example}],
+                "examples": [{"payload": announced.example}],
             }
         },
         "bindings": _exchange(EXCHANGE, "topic"),

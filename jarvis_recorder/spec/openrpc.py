@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any, Final
 
 from jarvis_recorder import __version__
-from jarvis_recorder.spec.examples import EXCHANGES
+from jarvis_recorder.errors import Conflict, NotFound, RecorderError
 from jarvis_recorder.spec.json_schema import (
     IN_COMPONENTS,
     Schema,
@@ -15,8 +15,7 @@ from jarvis_recorder.spec.json_schema import (
 )
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Code
-from jarvis_recorder.wire.rpc.methods import BY_PARAMS, METHODS, Method, adapter
-from jarvis_recorder.wire.rpc.params import Params
+from jarvis_recorder.wire.rpc.methods import METHODS, Method, adapter
 from jarvis_recorder.wire.rpc.results import Document
 from jarvis_recorder.wire.topics import RPC_EXCHANGE, RPC_KEY
 
@@ -65,15 +64,7 @@ _THE_ARCHIVE_MAY_FAIL_WITH: Final = (
     Code.UNAVAILABLE,
     Code.RESULT_TOO_LARGE,
 )
-_MAY_FAIL_WITH: Final = {
-    "events.get": Code.NOT_FOUND,
-    "events.record": Code.CONFLICT,
-    "events.resolve": Code.NOT_FOUND,
-    "snapshots.latest": Code.NOT_FOUND,
-    "snapshots.at": Code.NOT_FOUND,
-    "preferences.get": Code.NOT_FOUND,
-    "preferences.set": Code.CONFLICT,
-}
+_CODES: Final[dict[type[RecorderError], Code]] = {NotFound: Code.NOT_FOUND, Conflict: Code.CONFLICT}
 _DISCOVER: Final = "rpc.discover"
 _TAGS: Final = {
     "reads": {"name": "reads", "description": "Changes nothing."},
@@ -152,30 +143,19 @@ def _errors(method: Method) -> list[Code]:
     errors = [*_ANY_METHOD_MAY_FAIL_WITH]
     if method.name != _DISCOVER:
         errors += _THE_ARCHIVE_MAY_FAIL_WITH
-    if method.name in _MAY_FAIL_WITH:
-        errors.append(_MAY_FAIL_WITH[method.name])
+    if method.fails is not None:
+        errors.append(_CODES[method.fails])
     return errors
 
 
 def _examples(method: Method) -> list[dict[str, Any]]:
+    if method.example is None:
+        return []
+    given, result = method.example
     return [
         {
             "name": method.name,
-            "params": [
-                {"name": name, "value": value} for name, value in _given(method, params).items()
-            ],
-            "result": {
-                "name": type(answer).__name__,
-                "value": adapter(method.result).dump_python(answer, mode="json"),
-            },
+            "params": [{"name": name, "value": value} for name, value in given.items()],
+            "result": {"name": method.result.__name__, "value": result},
         }
-        for params, answer in EXCHANGES
-        if BY_PARAMS[type(params)] is method
     ]
-
-
-def _given(method: Method, params: Params[Any]) -> dict[str, Any]:
-    given: dict[str, Any] = adapter(method.params).dump_python(
-        params, mode="json", exclude_defaults=True
-    )
-    return given

@@ -9,28 +9,19 @@ for those in `Speech`.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from enum import Enum, auto
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage.batch import Rows
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Reading
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 """Reads and writes in a transaction that has begun; must not wait for anything else."""
 Read = Callable[[Reading], T]
 """Reads one snapshot of the database."""
-
-
-class Pace(Enum):
-    """The size of a read: a look-up of one row, a few rows by an index, or a scan of many."""
-
-    LOOK_UP = auto()
-    QUICK = auto()
-    SCAN = auto()
 
 
 class NoRoomForIt(StorageUnavailable):
@@ -106,7 +97,5 @@ class Speech(NamedTuple):
     """Returns the condition for the row that is stored under an identity without a time."""
     delete_turns: Callable[[Connection, ColumnElement[bool]], int]
     """Deletes turns with their words in the search; returns how many there were."""
-    search: Callable[[Reading, Any], bytes]
-    """Answers `conversations.search`."""
-    holdings: Callable[[Reading, Any], bytes]
-    """Answers the database's part of `recorder.stats`."""
+    queries: Queries
+    """The queries that are the engine's own: of the search, and of its totals."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from jarvis_recorder.wire.rpc import examples
 from jarvis_recorder.wire.rpc.results import OneEvent, Preference
 
 EVENT_RESOLVED: Final = "recorder.event.resolved"
@@ -25,14 +26,25 @@ class ChangedPreference:
 
 
 class Notification(NamedTuple):
-    """One kind of notification: its routing key, its body and its occasion."""
+    """One kind of notification: its routing key, its body, its occasion, and an example as JSON."""
 
     routing_key: str
     body: type[Any]
     occasion: str
+    example: dict[str, Any]
 
 
 NOTICES: Final = (
-    Notification(EVENT_RESOLVED, OneEvent, "An event is resolved for the first time."),
-    Notification(PREFERENCE_CHANGED, ChangedPreference, "A preference is set or deleted."),
+    Notification(
+        EVENT_RESOLVED,
+        OneEvent,
+        "An event is resolved for the first time.",
+        {"event": examples.RESOLVED},
+    ),
+    Notification(
+        PREFERENCE_CHANGED,
+        ChangedPreference,
+        "A preference is set or deleted.",
+        {"preference": examples.PREFERENCE},
+    ),
 )

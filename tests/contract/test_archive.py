@@ -24,12 +24,11 @@ from jarvis_recorder.errors import (
     NotFound,
     StorageUnavailable,
 )
-from jarvis_recorder.storage.engine import Pace
 from jarvis_recorder.storage.queries import cursors as cursors_module
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.queries.conversations import TURNS as TURN_ROWS
 from jarvis_recorder.storage.queries.events import EVENTS as EVENT_ROWS
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
@@ -636,16 +635,16 @@ async def test_requests_that_scan_keep_no_other_waiting(store, scan):
     archive = store.archive
     free, begun = threading.Event(), asyncio.Semaphore(0)
     loop = asyncio.get_running_loop()
-    read = archive._reads[type(scan)]
+    query = archive._queries[type(scan)]
 
     def held(reading: Reading, question: object) -> bytes:
         if question is not scan:
-            return read(reading, question)
+            return query.read(reading, question)
         loop.call_soon_threadsafe(begun.release)
         free.wait(30)
         return b""
 
-    archive._reads[type(scan)] = held
+    archive._queries[type(scan)] = query._replace(read=held)
     scanning = [asyncio.create_task(archive.answer(scan, loop.time() + 60, 10)) for _ in range(20)]
     await asyncio.wait_for(begun.acquire(), 10)
     try:

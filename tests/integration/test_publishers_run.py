@@ -21,10 +21,10 @@ AT = "2026-11-20T08:00:00Z"
 AT_MICROS = 1_795_161_600_000_000
 
 
-async def settled(recorder, count):
+def settled(recorder, count):
     """Wait until so many events are recorded, or something is refused; return what was."""
     wait_until(
-        lambda: recorder.count() == count or recorder.logged("dead_lettered"), "all are settled"
+        lambda: recorder.count() >= count or recorder.logged("dead_lettered"), "all are settled"
     )
     assert recorder.logged("dead_lettered") == []
     return recorder.rows("SELECT summary, severity, message_id, timestamp, extra FROM events")
@@ -38,14 +38,14 @@ async def test_kombu_which_celery_publishes_with(amqp_url, recorder):
     }
 
     def publish():
+        # Kombu asks for no confirm: what it sends may be lost with a connection that ends at once.
         with kombu.Connection(amqp_url) as connection:
             producer = connection.Producer()
             for body in bodies.values():
                 producer.publish(body, exchange="jarvis", routing_key=ALERT)
+            return settled(recorder, len(bodies))
 
-    await asyncio.to_thread(publish)
-
-    rows = await settled(recorder, len(bodies))
+    rows = await asyncio.to_thread(publish)
     assert rows == [(summary, "warning", None, AT_MICROS, None) for summary in bodies]
 
 
@@ -61,7 +61,7 @@ async def test_faststream(amqp_url, recorder):
         for body in bodies.values():
             await broker.publish(body, exchange=exchange, routing_key=ALERT)
 
-    rows = await settled(recorder, len(bodies))
+    rows = await asyncio.to_thread(settled, recorder, len(bodies))
     assert [(row[0], row[1], *row[3:]) for row in rows] == [
         (summary, "warning", AT_MICROS, None) for summary in bodies
     ]
@@ -93,11 +93,11 @@ async def test_the_sdk_of_cloudevents_in_each_of_its_modes(amqp_url, recorder):
         for body, headers, content_type in messages:
             properties = pika.BasicProperties(headers=headers, content_type=content_type)
             channel.basic_publish("jarvis", ALERT, body, properties)
+        found = settled(recorder, len(messages))
         connection.close()
+        return found
 
-    await asyncio.to_thread(publish)
-
-    rows = await settled(recorder, len(messages))
+    rows = await asyncio.to_thread(publish)
     about = {"source": "/monitor", "type": "alert.raised"}
     assert [(*row[:4], json.loads(row[4])) for row in rows] == [
         (name, "critical", f"/monitor#{name}", AT_MICROS, {"cloudevent": {"id": name} | about})

@@ -18,7 +18,6 @@ from jarvis_recorder.errors import Conflict, NotFound, ReplyTimeout
 from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.records import EventType
 from jarvis_recorder.wire.rpc import params, results
-from jarvis_recorder.wire.rpc.methods import METHODS
 from tests.unit.test_views import AT, EVENT, RESOLVED, SNAPSHOT, TURN
 
 FOUND = results.FoundTurn(TURN, "a word", [(0, 1)])
@@ -405,9 +404,3 @@ def test_failures_speak_of_commands():
     assert in_words_of_commands("snapshots.at: none: snapshots.list tells which there are") == (
         "query snapshot: none: query snapshots tells which there are"
     )
-
-
-def test_every_method_that_a_command_asks_has_its_words():
-    known = {method.name for method in METHODS}
-
-    assert set(rpc._COMMANDS) <= known

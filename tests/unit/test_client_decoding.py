@@ -10,9 +10,8 @@ from jarvis_recorder.client.decoding import (
     RecordReader,
     read_notification,
 )
-from jarvis_recorder.spec.examples import NOTICES
+from jarvis_recorder.wire.notifications import NOTICES, PREFERENCE_CHANGED
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.rpc.methods import adapter
 from tests.support.amqp_bytes import delivery
 from tests.support.publisher import event
 
@@ -46,10 +45,10 @@ def test_what_cannot_be_read_says_so():
 
 
 def test_notifications_are_read_as_what_they_are():
-    from jarvis_recorder.wire.notifications import EVENT_RESOLVED, PREFERENCE_CHANGED
-
-    body = adapter(type(NOTICES[EVENT_RESOLVED])).dump_json(NOTICES[EVENT_RESOLVED])
-    (resolved,) = read_notification(delivery(body)._replace(routing_key=EVENT_RESOLVED.encode()))
+    announced = NOTICES[0]
+    body = json.dumps(announced.example).encode()
+    key = announced.routing_key.encode()
+    (resolved,) = read_notification(delivery(body)._replace(routing_key=key))
     assert isinstance(resolved, EventResolved)
     gone = b'{"preference":{"key":"theme","deleted":true}}'
     (deleted,) = read_notification(delivery(gone)._replace(routing_key=PREFERENCE_CHANGED.encode()))

@@ -22,9 +22,10 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md")
 NAMED = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def test_what_is_made_from_the_code_is_up_to_date():
+@pytest.mark.parametrize("tool", ["make-client", "make-docs"])
+def test_what_is_made_from_the_code_is_up_to_date(tool):
     made = subprocess.run(
-        [sys.executable, ROOT / "tools" / "make-docs", "--check"],
+        [sys.executable, ROOT / "tools" / tool, "--check"],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
 

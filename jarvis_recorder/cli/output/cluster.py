@@ -33,22 +33,27 @@ def show_snapshot(screen: Screen, answer: OneSnapshot) -> None:
     clock = screen.clock([one.timestamp])
     screen.heading(f"{clock.named(one.timestamp)}, {ago(one.timestamp, screen.now)}")
     screen.line((describe(one), "dim"))
-    plain = {name: value for name, value in one.snapshot.items() if not _is_table(value)}
+    show_object(screen, one.snapshot)
+
+
+def show_object(screen: Screen, members: Mapping[str, Any]) -> None:
+    """Show an object: lists of objects as tables, every other member as a line."""
+    plain = {name: value for name, value in members.items() if not _is_table(value)}
     if plain:
         screen.blank()
         screen.facts((name, _value(screen, name, value)) for name, value in plain.items())
-    for name, value in one.snapshot.items():
+    for name, value in members.items():
         if _is_table(value):
             screen.blank()
             screen.line((name, "bold"), (f" ({len(value)})", "dim"))
-            _show_objects(screen, value)
+            show_objects(screen, value)
 
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
-def _show_objects(screen: Screen, objects: Sequence[Mapping[str, Any]]) -> None:
+def show_objects(screen: Screen, objects: Sequence[Mapping[str, Any]]) -> None:
     """Show objects as rows: all keys in a pipe, those that fit the width on a terminal."""
     names = list(dict.fromkeys(name for one in objects for name in one))
     rows = [[_cell(screen, name, one[name]) if name in one else "-" for name in names]

@@ -6,17 +6,9 @@ from fastapi import Header, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from jarvis_recorder.client.methods import made
-from jarvis_recorder.gateway.dependencies import AskFunction, Operating, Reading, When
-from jarvis_recorder.gateway.routes.parameters import (
-    Cursor,
-    Limit,
-    MinSeverity,
-    OfCluster,
-    Resolved,
-    Text,
-    router,
-)
+from jarvis_recorder.client.rpc_methods import build_params
+from jarvis_recorder.gateway.dependencies import AskFunction, Operating, Reading
+from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
 from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire import strict_json
@@ -25,7 +17,6 @@ from jarvis_recorder.wire.records import (
     EventType,
     Identity,
     NodeName,
-    Severity,
     Source,
     Summary,
 )
@@ -105,60 +96,6 @@ class NewValue(_Body):
     expected_version: Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1)] = None
 
 
-@routes.get("/memory/events", response_model=shape(results.EventPage))
-async def list_events(
-    _: Reading,
-    ask: AskFunction,
-    *,
-    type: EventType | None = None,  # noqa: A002 - the parameter's public name
-    severity: Severity | None = None,
-    source: Source | None = None,
-    node: str | None = None,
-    resolved: Resolved = None,
-    since: When | None = None,
-    until: When | None = None,
-    text: Text = None,
-    cluster: OfCluster = None,
-    min_severity: MinSeverity = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Response:
-    """Events, newest first; the filters combine."""
-    page = await ask(
-        made(
-            params.ListEvents,
-            type=type,
-            severity=severity,
-            source=source,
-            node=node,
-            resolved=resolved,
-            since=since,
-            until=until,
-            text=text,
-            cluster=cluster,
-            min_severity=min_severity,
-            limit=limit,
-            cursor=cursor,
-        )
-    )
-    return reply(page)
-
-
-@routes.get("/memory/events/unresolved", response_model=shape(results.EventPage))
-async def unresolved_events(
-    _: Reading,
-    ask: AskFunction,
-    *,
-    type: EventType | None = None,  # noqa: A002 - the parameter's public name
-    cluster: OfCluster = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Response:
-    """Events that no one has resolved, newest first; of every type, as the original answers."""
-    query = made(params.UnresolvedEvents, type=type, cluster=cluster, limit=limit, cursor=cursor)
-    return reply(await ask(query))
-
-
 @routes.post("/memory/events", status_code=201, response_model=shape(results.OneEvent))
 async def record_event(
     request: Request,
@@ -171,7 +108,7 @@ async def record_event(
 ) -> Response:
     """Record an event; it is in the database, on disk, before this answers."""
     recorded = await ask(
-        made(
+        build_params(
             params.RecordEvent,
             type=event.type,
             source=event.source,
@@ -199,21 +136,17 @@ async def list_preferences(
     cursor: Cursor = None,
 ) -> Response:
     """Preferences in the order of their keys."""
-    page = await ask(made(params.ListPreferences, prefix=prefix, limit=limit, cursor=cursor))
+    page = await ask(
+        build_params(params.ListPreferences, prefix=prefix, limit=limit, cursor=cursor)
+    )
     return reply(page)
-
-
-@routes.get("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))
-async def get_preference(_: Reading, ask: AskFunction, key: str) -> Response:
-    """One preference."""
-    return reply(await ask(made(params.GetPreference, key=key)))
 
 
 @routes.put("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))
 async def set_preference(caller: Operating, ask: AskFunction, key: str, body: NewValue) -> Response:
     """Set a preference; 409 where it is at another version than expected."""
     answer = await ask(
-        made(
+        build_params(
             params.SetPreference,
             key=key,
             value=body.value,
@@ -222,9 +155,3 @@ async def set_preference(caller: Operating, ask: AskFunction, key: str, body: Ne
         )
     )
     return reply(answer)
-
-
-@routes.delete("/memory/preferences/{key:any}", response_model=shape(results.Deleted))
-async def delete_preference(_: Operating, ask: AskFunction, key: str) -> Response:
-    """Delete a preference; one that is not there is no error."""
-    return reply(await ask(made(params.DeletePreference, key=key)))

@@ -2,16 +2,14 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from jarvis_recorder.gateway.dependencies import StrictRoute, with_plus
 from jarvis_recorder.gateway.problems import ProblemDetails
-from jarvis_recorder.wire.records import Severity
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT
 
-RowNumber = Annotated[int, Path(ge=1, le=2**63 - 1, description="its number")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
 Cursor = Annotated[
     str | None,
@@ -20,18 +18,6 @@ Cursor = Annotated[
         pattern=r"^[A-Za-z0-9_-]+$",
         description="`nextCursor` of the page before",
     ),
-]
-Text = Annotated[str | None, Query(min_length=1, description="only events that hold these words")]
-Resolved = Annotated[
-    bool | None, Query(description="only resolved events, or only unresolved ones")
-]
-
-OfCluster = Annotated[
-    str | None,
-    Query(description="only events of this cluster; where it is empty, those that name none"),
-]
-Cluster = Annotated[
-    str | None, Query(description="the cluster; the only one there is, where it is not given")
 ]
 
 
@@ -42,10 +28,6 @@ TimeZone = Annotated[
         alias="timeZone",
         description="whose days, as Europe/Berlin or +02:00; those of UTC where it is not given",
     ),
-]
-MinSeverity = Annotated[
-    Severity | None,
-    Query(alias="minSeverity", description="only events at least as severe as this"),
 ]
 
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {

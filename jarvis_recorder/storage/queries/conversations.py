@@ -11,7 +11,7 @@ from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.tables import Instant, conversations
 from jarvis_recorder.wire.rpc.params import GetTurn, ListSessions, ListTurns
 from jarvis_recorder.wire.times import format_rfc3339
@@ -82,3 +82,10 @@ def get_turn(reading: Reading, params: GetTurn) -> bytes:
     if turn is None:
         raise NotFound(f"there is no turn {params.id}")
     return b'{"turn":%b}' % turn
+
+
+QUERIES: Final[Queries] = {
+    ListSessions: Query(list_sessions, Pace.SCAN, needs_clock=True),
+    ListTurns: Query(list_turns),
+    GetTurn: Query(get_turn, Pace.LOOK_UP),
+}

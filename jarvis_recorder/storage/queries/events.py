@@ -25,7 +25,7 @@ from jarvis_recorder.storage.expressions import micros, octets
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.words import fold
 from jarvis_recorder.storage.queries.zones import DAY_SECONDS, Zone, zone_between
 from jarvis_recorder.storage.tables import Instant, events
@@ -290,3 +290,11 @@ def _counted(
         )
         .group_by("bucket", "value")
     )
+
+
+QUERIES: Final[Queries] = {
+    ListEvents: Query(list_events, needs_clock=True),
+    UnresolvedEvents: Query(unresolved_events),
+    GetEvent: Query(get_event, Pace.LOOK_UP),
+    EventHistogram: Query(histogram, Pace.SCAN),
+}

@@ -9,7 +9,7 @@ from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.look_up import LookUp
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.tables import preferences
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import GetPreference, ListPreferences
@@ -75,3 +75,9 @@ def list_preferences(reading: Reading, params: ListPreferences) -> bytes:
         Line(preference.dump_json(Preference(*row)), (row.key,)) for row in reading.rows(by_key)
     )
     return write_page(reading, params, "preferences", lines)
+
+
+QUERIES: Final[Queries] = {
+    GetPreference: Query(get_preference, Pace.LOOK_UP),
+    ListPreferences: Query(list_preferences),
+}

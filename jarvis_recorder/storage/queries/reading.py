@@ -1,12 +1,43 @@
-"""One read of the database: its snapshot, its room and its interruption."""
+"""One read of the database: its snapshot, its room and its interruption; the size of a read."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
+from functools import partial
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Executable
 
 from jarvis_recorder.errors import DeadlineExceeded
+from jarvis_recorder.ports import Clock
+
+
+class Pace(Enum):
+    """The size of a read: a look-up of one row, a few rows by an index, or a scan of many."""
+
+    LOOK_UP = auto()
+    QUICK = auto()
+    SCAN = auto()
+
+
+class Query(NamedTuple):
+    """
+    The query of a method: a function of a `Reading` and the params, which returns the result.
+
+    With `needs_clock` the clock is its first argument.
+    """
+
+    read: Callable[..., bytes]
+    pace: Pace = Pace.QUICK
+    needs_clock: bool = False
+
+    def given(self, clock: Clock) -> "Query":
+        """Return the query of `Reading` and params alone."""
+        return Query(partial(self.read, clock), self.pace) if self.needs_clock else self
+
+
+Queries = dict[type[Any], Query]
+"""The queries of a module, by the class of their params."""
 
 
 class Reading:

@@ -29,7 +29,7 @@ from jarvis_recorder.storage.queries.clusters import (
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, named, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
 from jarvis_recorder.storage.tables import Instant, cluster_snapshots
 from jarvis_recorder.wire.rpc.params import LatestSnapshot, ListSnapshots, SnapshotAt
 from jarvis_recorder.wire.times import format_rfc3339
@@ -161,3 +161,10 @@ def _written(reading: Reading, head: Row[Any], room: int) -> bytes:
     }
     del fields["extra_bytes"]
     return b"".join((to_json(fields)[:-1], b',"snapshot":', parts[0], b',"extra":', parts[1], b"}"))
+
+
+QUERIES: Final[Queries] = {
+    LatestSnapshot: Query(latest_snapshot, needs_clock=True),
+    SnapshotAt: Query(snapshot_at),
+    ListSnapshots: Query(list_snapshots, needs_clock=True),
+}

@@ -11,7 +11,7 @@ from jarvis_recorder.storage.queries.clusters import chosen_cluster, concerns, k
 from jarvis_recorder.storage.queries.conversations import TURNS
 from jarvis_recorder.storage.queries.events import EVENTS, spellings_of
 from jarvis_recorder.storage.queries.json_rows import RowsOf
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
 from jarvis_recorder.storage.queries.snapshots import snapshot_in_force
 from jarvis_recorder.storage.tables import events
 from jarvis_recorder.wire.rpc.params import TimelineAround
@@ -115,3 +115,6 @@ def _keys(
         *reading.places(after.order_by(time, number)),
     ]
     return sorted(found, key=lambda key: abs(key[0] - window.moment))
+
+
+QUERIES: Final[Queries] = {TimelineAround: Query(timeline_around)}

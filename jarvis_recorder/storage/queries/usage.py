@@ -28,7 +28,7 @@ from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.cursors import Position, read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.zones import Zone, zone_between
 from jarvis_recorder.storage.tables import Instant, conversations
 from jarvis_recorder.wire.rpc.methods import adapter
@@ -281,3 +281,6 @@ def _usage(key: str | None, sums: Sequence[Any]) -> Usage:
     digits = str(units).rjust(_PLACES + 1, "0")
     cost = f"{digits[:-_PLACES]}.{digits[-_PLACES:][: max(places, 0)]}"
     return Usage(key, sums[0], used, given, made, Decimal(cost))
+
+
+QUERIES: Final[Queries] = {ReportUsage: Query(report_usage, Pace.SCAN, needs_clock=True)}

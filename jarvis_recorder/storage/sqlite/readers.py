@@ -14,8 +14,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from sqlalchemy import Connection, Engine
 
 from jarvis_recorder.errors import DeadlineExceeded, RecorderError
-from jarvis_recorder.storage.engine import Pace, Read
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.engine import Read
+from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.sqlite import connections, errors
 from jarvis_recorder.storage.sqlite.upkeep import Gate
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from jarvis_recorder.storage.queries.conversations import TURNS
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
-from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import (
     Phrase,
@@ -147,3 +147,6 @@ def _shown(
             to_json(shown.highlights),
         )
         yield Line(text, (number,), turn.read)
+
+
+QUERIES: Final[Queries] = {SearchTurns: Query(search_turns, Pace.SCAN)}

@@ -14,7 +14,15 @@ from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.engine import Speech
-from jarvis_recorder.storage.sqlite import connections, damage, errors, lock, upgrade
+from jarvis_recorder.storage.queries.reading import Query
+from jarvis_recorder.storage.sqlite import (
+    connections,
+    damage,
+    errors,
+    lock,
+    search_turns,
+    upgrade,
+)
 from jarvis_recorder.storage.sqlite.bulk_insert import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.sqlite.health import storage_health
 from jarvis_recorder.storage.sqlite.maintenance import Maintenance
@@ -22,10 +30,10 @@ from jarvis_recorder.storage.sqlite.outbox import SqliteOutbox
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
 from jarvis_recorder.storage.sqlite.search import delete_turns
-from jarvis_recorder.storage.sqlite.search_turns import search_turns
 from jarvis_recorder.storage.sqlite.totals import holdings
 from jarvis_recorder.storage.sqlite.upkeep import Gate, Upkeep
 from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
+from jarvis_recorder.wire.rpc.params import ReadHoldings
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +102,5 @@ def _speech(path: Path) -> Speech:
         newest_id=newest_id,
         is_stamped_as=is_stamped_as,
         delete_turns=delete_turns,
-        search=search_turns,
-        holdings=partial(holdings, path),
+        queries=search_turns.QUERIES | {ReadHoldings: Query(partial(holdings, path))},
     )

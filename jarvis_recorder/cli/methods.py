@@ -1,0 +1,140 @@
+"""The commands of the methods that need none by hand, made from the table of methods."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from inspect import Parameter, Signature, cleandoc
+from operator import getitem
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from typer.models import CommandInfo
+
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.rpc import (
+    DEFAULT_TIMEOUT_SECONDS,
+    All,
+    Limit,
+    Listing,
+    Timeout,
+    build_params,
+    load_connection,
+    show,
+    show_pages,
+    wanted,
+)
+from jarvis_recorder.cli.time_options import HOW_TO_WRITE, read_time
+from jarvis_recorder.spec.parameters import parameters_of
+from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.rpc.methods import GROUPS, METHODS, Method
+
+
+def register(application: typer.Typer) -> None:
+    """Add the command of each method whose command is not there yet."""
+    for method in METHODS:
+        if (words := method.words()) is None:
+            continue
+        *groups, name = words.split()
+        commands = application
+        for group in groups:
+            commands = _group(commands, group)
+        if name not in map(_name, commands.registered_commands):
+            add = commands.command(name, help=cleandoc(method.params.__doc__ or ""),
+                                   epilog=_example(method, words))  # fmt: skip
+            add(_command(method))
+
+
+def _name(command: CommandInfo) -> str:
+    return command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+
+
+def _group(commands: typer.Typer, name: str) -> typer.Typer:
+    """Return the commands below a word, which is added where it is new."""
+    for group in commands.registered_groups:
+        if group.name == name and group.typer_instance is not None:
+            return group.typer_instance
+    added = typer.Typer(no_args_is_help=True, help=GROUPS.get(name))
+    commands.add_typer(added, name=name)
+    return added
+
+
+def _example(method: Method, words: str) -> str | None:
+    if method.example is None:
+        return None
+    given = [p for p in parameters_of(method) if p.name in method.example.params]
+    arguments = (str(method.example.params[one.name]) for one in given if one.is_required)
+    how = f". {HOW_TO_WRITE}" if any(one.kind is datetime for one in given) else ""
+    return f"Example: `{' '.join(('jarvis-recorder', words, *arguments))}`{how}"
+
+
+def _command(method: Method) -> Callable[..., None]:
+    """Return a function that Typer calls with the params as its own parameters."""
+
+    def command(
+        *, config: ConfigFile, set_: Overrides, timeout: Timeout, as_json: Json, **given: Any
+    ) -> None:
+        from jarvis_recorder.cli.output.views import view_of, view_of_page
+
+        whom = load_connection(config, set_, timeout, as_json=as_json)
+        if method.items is None:
+            show(whom, build_params(method.params, **given), view_of(method.result))
+            return
+        most = wanted(given.pop("limit"), given.pop("everything"))
+        request = build_params(method.params, **given)
+        view = view_of_page(method.result)
+        show_pages(whom, Listing(request, method.items, view, "There is none that fits."), most)
+
+    parameters = [*_parameters(method), *_SHARED]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _keyword(name: str, annotation: Any, default: Any = Parameter.empty) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+_SHARED = (
+    _keyword("config", ConfigFile, None),
+    _keyword("set_", Overrides, None),
+    _keyword("timeout", Timeout, DEFAULT_TIMEOUT_SECONDS),
+    _keyword("as_json", Json, False),
+)
+
+
+def _parameters(method: Method) -> Iterator[Parameter]:
+    """Yield an argument for each param that is required, an option for any other."""
+    for name, kind, description, is_required, default in parameters_of(method):
+        if method.items is not None and name in ("limit", "cursor"):
+            continue
+        plain = _plain(kind)
+        explained = {"help": description[:1].upper() + description[1:] + ".", **_read_by(plain)}
+        if is_required:
+            place = typer.Argument(metavar=name.upper(), **explained)
+            yield _keyword(name, getitem(Annotated, (plain, place)))
+        else:
+            option = f"--{name.replace('_', '-')}"
+            place = typer.Option(option, show_default=default is not None, **explained)
+            yield _keyword(name, getitem(Annotated, (plain | None, place)), default)
+    if method.items is not None:
+        yield _keyword("limit", Limit, None)
+        yield _keyword("everything", All, False)
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without None and without its bounds, which the params check."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+        return _plain(kind)
+    return kind
+
+
+def _read_by(kind: Any) -> dict[str, Any]:
+    """Return how Typer reads a type that it does not know: a time, or JSON."""
+    if kind is datetime:
+        return {"parser": read_time, "metavar": "TIME"}
+    if kind in (str, int, float, bool) or get_origin(kind) is Literal:
+        return {}
+    return {"parser": lambda text: strict_json.parse(text.encode()), "metavar": "JSON"}

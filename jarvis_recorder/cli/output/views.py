@@ -1,0 +1,52 @@
+"""The view of a result by its class, for commands that have none of their own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from jarvis_recorder.cli.output import cluster, conversations, events, preferences, timeline
+from jarvis_recorder.cli.output.screen import Screen
+from jarvis_recorder.cli.rpc import ListView
+from jarvis_recorder.wire.rpc import results
+from jarvis_recorder.wire.rpc.methods import adapter
+
+_VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
+    results.OneEvent: events.show_event,
+    results.OneSnapshot: cluster.show_snapshot,
+    results.OnePreference: preferences.show_preference,
+    results.Timeline: timeline.show_timeline,
+    results.Stats: cluster.show_stats,
+}
+_LISTS: Final[dict[type, Callable[[], ListView]]] = {
+    results.EventPage: events.EventTable,
+    results.SessionPage: lambda: conversations.show_sessions,
+    results.TurnPage: lambda: conversations.show_turns,
+    results.FoundTurns: lambda: conversations.show_found,
+    results.SnapshotPage: lambda: cluster.show_snapshots,
+    results.PreferencePage: lambda: preferences.show_preferences,
+}
+
+
+def view_of(result: type) -> Callable[[Screen, Any], None]:
+    """Return the view of a result; where it has none, its fields and tables of its objects."""
+    return _VIEWS.get(result, _show_fields)
+
+
+def view_of_page(result: type) -> ListView:
+    """Return the view of the items of a page; where it has none, a table of all their fields."""
+    return _LISTS.get(result, lambda: _show_items)()
+
+
+def _show_fields(screen: Screen, answer: Any) -> None:
+    members = adapter(type(answer)).dump_python(answer, mode="json")
+    values = list(members.values())
+    # The only member of a result is what was asked for.
+    is_wrapped = len(values) == 1 and isinstance(values[0], dict)
+    cluster.show_object(screen, values[0] if is_wrapped else members)
+
+
+def _show_items(screen: Screen, items: Sequence[Any], *, continued: bool = False) -> None:
+    if continued:
+        screen.blank()
+    cluster.show_objects(
+        screen, [adapter(type(one)).dump_python(one, mode="json") for one in items]
+    )
