@@ -188,13 +188,14 @@ class StorageHealth(NamedTuple):
     """
     The state of a database that can store a record now; sizes in bytes.
 
-    `quarantined` is the directory of a damaged file set aside, until an operator acknowledges it.
+    What only a file has is None of a server's database. `quarantined` is the directory of a damaged
+    file set aside, until an operator acknowledges it.
     """
 
     announcements_waiting: int
     database_bytes: int
-    wal_bytes: int
-    free_bytes: int
+    wal_bytes: int | None
+    free_bytes: int | None
     quarantined: Path | None = None
 
 

@@ -107,8 +107,10 @@ class Facts(Collector):
         if condition is None:
             return
         yield _gauge(metrics.DATABASE_BYTES, condition.database_bytes)
-        yield _gauge(metrics.WAL_BYTES, condition.wal_bytes)
-        yield _gauge(metrics.DISK_FREE_BYTES, condition.free_bytes)
+        if condition.wal_bytes is not None:
+            yield _gauge(metrics.WAL_BYTES, condition.wal_bytes)
+        if condition.free_bytes is not None:
+            yield _gauge(metrics.DISK_FREE_BYTES, condition.free_bytes)
         yield _gauge(metrics.ANNOUNCEMENTS_WAITING, condition.announcements_waiting)
 
 

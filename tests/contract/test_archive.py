@@ -24,6 +24,7 @@ from jarvis_recorder.errors import (
     NotFound,
     StorageUnavailable,
 )
+from jarvis_recorder.storage.postgres import store as postgres
 from jarvis_recorder.storage.queries import cursors as cursors_module
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.queries.conversations import TURNS as TURN_ROWS
@@ -31,7 +32,7 @@ from jarvis_recorder.storage.queries.events import EVENTS as EVENT_ROWS
 from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
-from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
+from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
@@ -80,12 +81,24 @@ def path(tmp_path):
 
 
 @pytest.fixture
-async def store(path):
+async def sqlite_store(path):
     async with open_store(path, clock) as store:
         yield store
 
 
-async def put(store: SqliteStore, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:
+@pytest.fixture
+async def postgresql_store(postgres_url):
+    async with postgres.open_store(postgres_url, clock) as store:
+        yield store
+
+
+@pytest.fixture(params=["sqlite_store", "postgresql_store"])
+def store(request):
+    """What only SQLite can do, or is seen in its file alone, is tried on `sqlite_store`."""
+    return request.getfixturevalue(request.param)
+
+
+async def put(store: Any, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:
     records = []
     for body in bodies:
         (record,) = decode(delivery(json.dumps(body).encode()), topic, NOW).records
@@ -112,7 +125,7 @@ def turn(seconds: float = 0, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-async def all_pages(store: SqliteStore, kind: type, **params: Any) -> list[Any]:
+async def all_pages(store: Any, kind: type, **params: Any) -> list[Any]:
     """Follow the cursors to the end; return the rows of all pages."""
     rows: list[Any] = []
     cursor = None
@@ -402,23 +415,23 @@ async def test_usage_is_added_exactly(store):
     assert [u.key for u in by_day.usage] == ["2026-11-22", "2026-11-23"]
 
 
-async def test_an_erased_conversation_leaves_no_trace_in_the_files(store, path):
+async def test_an_erased_conversation_leaves_no_trace_in_the_files(sqlite_store, path):
     await put(
-        store,
+        sqlite_store,
         *(turn(n, content=f"the password is xyzzy{n} plugh") for n in range(50)),
         turn(99, session_id="kept", content="harmless"),
         topic=TURNS,
     )
 
-    assert (await ask(store, DeleteConversation(session_id="s"))).deleted == 50
+    assert (await ask(sqlite_store, DeleteConversation(session_id="s"))).deleted == 50
 
-    assert (await ask(store, SearchTurns(query="plugh"))).turns == []
-    assert len((await ask(store, SearchTurns(query="harmless"))).turns) == 1
+    assert (await ask(sqlite_store, SearchTurns(query="plugh"))).turns == []
+    assert len((await ask(sqlite_store, SearchTurns(query="harmless"))).turns) == 1
     for file in path.parent.glob("recorder.db*"):
         content = file.read_bytes()
         assert b"plugh" not in content, file
         assert b"xyzzy" not in content, file
-    assert (await ask(store, DeleteConversation(session_id="s"))).deleted == 0
+    assert (await ask(sqlite_store, DeleteConversation(session_id="s"))).deleted == 0
 
 
 async def test_the_snapshot_in_force_is_the_newest_before_the_time(store):
@@ -525,9 +538,9 @@ ENDLESS = text(
 )
 
 
-async def test_a_slow_statement_is_interrupted_in_the_database(store):
+async def test_a_slow_statement_is_interrupted_in_the_database(sqlite_store):
     loop = asyncio.get_running_loop()
-    readers = store.archive._readers
+    readers = sqlite_store.archive._readers
     began = loop.time()
 
     slow = [
@@ -540,11 +553,11 @@ async def test_a_slow_statement_is_interrupted_in_the_database(store):
     assert loop.time() - began < 1.0
     await asyncio.wait_for(asyncio.gather(*readers._ending), 5)
     for _ in range(8):
-        assert (await ask(store, ListEvents())).events == []
+        assert (await ask(sqlite_store, ListEvents())).events == []
 
 
-async def test_look_ups_of_one_turn_are_found_together_and_each_fails_alone(store):
-    await ask(store, SetPreference(key="theme", value="dark"))
+async def test_look_ups_of_one_turn_are_found_together_and_each_fails_alone(sqlite_store):
+    await ask(sqlite_store, SetPreference(key="theme", value="dark"))
     until = asyncio.get_running_loop().time() + 10
     threads: set[int] = set()
 
@@ -552,12 +565,12 @@ async def test_look_ups_of_one_turn_are_found_together_and_each_fails_alone(stor
         threads.add(threading.get_ident())
         return reading.room
 
-    readers = store.archive._readers
+    readers = sqlite_store.archive._readers
     found = await asyncio.gather(
         *(readers.run(where, until, room, pace=Pace.LOOK_UP) for room in range(8)),
-        ask(store, GetPreference(key="theme")),
-        ask(store, GetPreference(key="none")),
-        ask(store, GetEvent(id=7)),
+        ask(sqlite_store, GetPreference(key="theme")),
+        ask(sqlite_store, GetPreference(key="none")),
+        ask(sqlite_store, GetEvent(id=7)),
         return_exceptions=True,
     )
 
@@ -567,9 +580,9 @@ async def test_look_ups_of_one_turn_are_found_together_and_each_fails_alone(stor
     assert all(isinstance(failed, NotFound) for failed in found[9:])
 
 
-async def test_a_look_up_without_end_is_interrupted_and_those_after_it_are_found(store):
+async def test_a_look_up_without_end_is_interrupted_and_those_after_it_are_found(sqlite_store):
     loop = asyncio.get_running_loop()
-    readers = store.archive._readers
+    readers = sqlite_store.archive._readers
 
     def endless(reading: Reading) -> None:
         reading.connection.execute(ENDLESS)
@@ -587,23 +600,23 @@ async def test_a_look_up_without_end_is_interrupted_and_those_after_it_are_found
     assert found == 7
 
 
-async def test_a_look_up_given_up_in_its_own_turn_never_begins(store):
+async def test_a_look_up_given_up_in_its_own_turn_never_begins(sqlite_store):
     begun: list[Reading] = []
-    readers = store.archive._readers
+    readers = sqlite_store.archive._readers
     until = asyncio.get_running_loop().time() + 10
 
     asking = asyncio.create_task(readers.run(begun.append, until, pace=Pace.LOOK_UP))
     await asyncio.sleep(0)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    await ask(store, ListEvents())
+    await ask(sqlite_store, ListEvents())
 
     assert begun == []
 
 
-async def test_who_stops_waiting_stops_the_statement(store):
+async def test_who_stops_waiting_stops_the_statement(sqlite_store):
     loop = asyncio.get_running_loop()
-    readers = store.archive._readers
+    readers = sqlite_store.archive._readers
     begun = asyncio.Semaphore(0)
 
     def endless(reading: Reading) -> None:
@@ -617,7 +630,7 @@ async def test_who_stops_waiting_stops_the_statement(store):
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
 
-    assert (await ask(store, ListEvents(), 1.0)).events == []
+    assert (await ask(sqlite_store, ListEvents(), 1.0)).events == []
 
 
 @pytest.mark.parametrize(
@@ -631,8 +644,8 @@ async def test_who_stops_waiting_stops_the_statement(store):
     ],
     ids=lambda question: type(question).__name__,
 )
-async def test_requests_that_scan_keep_no_other_waiting(store, scan):
-    archive = store.archive
+async def test_requests_that_scan_keep_no_other_waiting(sqlite_store, scan):
+    archive = sqlite_store.archive
     free, begun = threading.Event(), asyncio.Semaphore(0)
     loop = asyncio.get_running_loop()
     query = archive._queries[type(scan)]
@@ -648,28 +661,28 @@ async def test_requests_that_scan_keep_no_other_waiting(store, scan):
     scanning = [asyncio.create_task(archive.answer(scan, loop.time() + 60, 10)) for _ in range(20)]
     await asyncio.wait_for(begun.acquire(), 10)
     try:
-        assert (await ask(store, ListEvents(), 5.0)).events == []
+        assert (await ask(sqlite_store, ListEvents(), 5.0)).events == []
         with pytest.raises(NotFound):
-            await ask(store, GetPreference(key="none"), 5.0)
+            await ask(sqlite_store, GetPreference(key="none"), 5.0)
     finally:
         free.set()
         await asyncio.gather(*scanning)
 
 
-async def test_an_answer_that_is_an_error_costs_no_connection(store):
+async def test_an_answer_that_is_an_error_costs_no_connection(sqlite_store):
     """A conflict is only rolled back; after other errors the connection cannot be trusted."""
-    writer = store.repository._writer
+    writer = sqlite_store.repository._writer
     before = await writer.run(driver_of)
 
     for _ in range(3):
         with pytest.raises(NotFound):
-            await ask(store, ResolveEvent(id=1, resolved_by="ada"))
-    await ask(store, SetPreference(key="k", value="1"))
+            await ask(sqlite_store, ResolveEvent(id=1, resolved_by="ada"))
+    await ask(sqlite_store, SetPreference(key="k", value="1"))
     assert await writer.run(driver_of) is before
 
     with pytest.raises(ZeroDivisionError):
         await writer.run(lambda _: 1 // 0)
-    await ask(store, SetPreference(key="k", value="2"))
+    await ask(sqlite_store, SetPreference(key="k", value="2"))
     assert await writer.run(driver_of) is not before
 
 
@@ -692,37 +705,37 @@ async def writing(store, statement="SELECT 1"):
         await under_way
 
 
-async def test_a_change_whose_turn_comes_too_late_is_not_made(store, path):
-    async with writing(store):
+async def test_a_change_whose_turn_comes_too_late_is_not_made(sqlite_store, path):
+    async with writing(sqlite_store):
         with pytest.raises(DeadlineExceeded):
-            await ask(store, SetPreference(key="k", value="1"), 0.05)
-    await ask(store, SetPreference(key="other", value="1"))
+            await ask(sqlite_store, SetPreference(key="k", value="1"), 0.05)
+    await ask(sqlite_store, SetPreference(key="other", value="1"))
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT key FROM preferences").fetchall() == [("other",)]
 
 
-async def test_a_change_whose_caller_has_left_before_its_turn_is_not_made(store, path):
-    async with writing(store):
-        asking = asyncio.create_task(ask(store, SetPreference(key="k", value="1"), 30))
+async def test_a_change_whose_caller_has_left_before_its_turn_is_not_made(sqlite_store, path):
+    async with writing(sqlite_store):
+        asking = asyncio.create_task(ask(sqlite_store, SetPreference(key="k", value="1"), 30))
         await asyncio.sleep(0)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    await ask(store, SetPreference(key="other", value="1"))
+    await ask(sqlite_store, SetPreference(key="other", value="1"))
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT key FROM preferences").fetchall() == [("other",)]
 
 
-async def test_changes_that_wait_share_a_transaction_and_one_refused_costs_itself(store):
+async def test_changes_that_wait_share_a_transaction_and_one_refused_costs_itself(sqlite_store):
     ran: list[str] = []
-    await store.repository._writer.run(
+    await sqlite_store.repository._writer.run(
         lambda connection: driver_of(connection).set_trace_callback(ran.append)
     )
-    async with writing(store):
+    async with writing(sqlite_store):
         ran.clear()
         asking = [
-            asyncio.create_task(ask(store, question, 30))
+            asyncio.create_task(ask(sqlite_store, question, 30))
             for question in (
                 SetPreference(key="a", value="1"),
                 SetPreference(key="a", value="2", expected_version=1),
@@ -741,31 +754,31 @@ async def test_changes_that_wait_share_a_transaction_and_one_refused_costs_itsel
     ]  # fmt: skip
     assert outcomes[1].preference.version == 2
     assert ran.count("BEGIN IMMEDIATE") == 1
-    assert [one.routing_key for one in await store.outbox.waiting(9)] == [
+    assert [one.routing_key for one in await sqlite_store.outbox.waiting(9)] == [
         "recorder.preference.changed"
     ] * 3
 
 
-async def test_a_group_that_cannot_be_committed_is_no_ones(store, path):
+async def test_a_group_that_cannot_be_committed_is_no_ones(sqlite_store, path):
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        asking = [ask(store, SetPreference(key=key, value="1"), 30) for key in "abc"]
+        asking = [ask(sqlite_store, SetPreference(key=key, value="1"), 30) for key in "abc"]
         outcomes = await asyncio.gather(*asking, return_exceptions=True)
         other.execute("ROLLBACK")
 
     assert [type(outcome) for outcome in outcomes] == [StorageUnavailable] * 3
-    assert (await ask(store, SetPreference(key="a", value="1"))).preference.version == 1
+    assert (await ask(sqlite_store, SetPreference(key="a", value="1"))).preference.version == 1
 
 
-async def test_requests_are_answered_while_somebody_writes(store):
-    async with writing(store, "INSERT INTO outbox VALUES (1, 'a', 'b', 'c', 0)"):
-        assert (await ask(store, ListEvents(), 1.0)).events == []
-        assert await store.outbox.waiting(1) == []
+async def test_requests_are_answered_while_somebody_writes(sqlite_store):
+    async with writing(sqlite_store, "INSERT INTO outbox VALUES (1, 'a', 'b', 'c', 0)"):
+        assert (await ask(sqlite_store, ListEvents(), 1.0)).events == []
+        assert await sqlite_store.outbox.waiting(1) == []
 
 
-async def test_readers_cannot_write(store):
+async def test_readers_cannot_write(sqlite_store):
     with pytest.raises(Exception, match="readonly"):
-        await store.archive._readers.run(
+        await sqlite_store.archive._readers.run(
             lambda reading: reading.connection.execute(text("DELETE FROM events")),
             asyncio.get_running_loop().time() + 5,
         )
@@ -782,10 +795,10 @@ async def test_readers_cannot_write(store):
         {"severity": "critical", "source": "user", "since": START, "until": at(9)},
     ],
 )
-async def test_no_list_reads_the_whole_table(store, filters):
+async def test_no_list_reads_the_whole_table(sqlite_store, filters):
     """Every statement follows an index, and nothing is sorted except rows of equal times."""
     plans = await plans_of(
-        store, lambda c: events_module.list_events(clock, c, ListEvents(**filters))
+        sqlite_store, lambda c: events_module.list_events(clock, c, ListEvents(**filters))
     )
 
     assert all("USING" in step for step in plans if step.startswith(("SCAN", "SEARCH"))), plans
@@ -793,17 +806,17 @@ async def test_no_list_reads_the_whole_table(store, filters):
 
 
 @pytest.mark.parametrize("others", [{}, {"severity": "critical"}, {"since": START}])
-async def test_open_alerts_are_looked_for_among_themselves(store, others):
+async def test_open_alerts_are_looked_for_among_themselves(sqlite_store, others):
     """Other events cost nothing, however many there are."""
     question = ListEvents(type="alert", resolved=False, **others)
-    plans = await plans_of(store, lambda c: events_module.list_events(clock, c, question))
+    plans = await plans_of(sqlite_store, lambda c: events_module.list_events(clock, c, question))
 
     assert plans
     steps = [step for step in plans if step.startswith(("SCAN", "SEARCH"))]
     assert all("ix_events_unresolved" in step for step in steps), plans
 
 
-async def plans_of(store: SqliteStore, read: Any) -> list[str]:
+async def plans_of(store: Any, read: Any) -> list[str]:
     """Return the plan steps of every statement that a request runs."""
     ran: list[tuple[str, Any]] = []
     readers = store.archive._readers

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix, phrases_of, snippet
 from jarvis_recorder.storage.queries.words import Parted, part, words_of
 from jarvis_recorder.storage.sqlite import search, search_turns
-from jarvis_recorder.storage.sqlite.search import Phrase, as_prefix, phrases_of, snippet
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.rpc.params import SearchTurns

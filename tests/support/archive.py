@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from jarvis_recorder.storage.sqlite.store import SqliteStore
+from jarvis_recorder.ports import Store
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.methods import BY_PARAMS, adapter
 from jarvis_recorder.wire.rpc.params import Params, ReadHoldings, ResultT
@@ -11,7 +11,7 @@ from jarvis_recorder.wire.rpc.results import Holdings
 
 
 async def ask(
-    store: SqliteStore,
+    store: Store,
     question: Params[ResultT],
     seconds: float = 10.0,
     room: int = jsonrpc.MAX_REPLY_BYTES,

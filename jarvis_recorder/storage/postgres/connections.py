@@ -8,7 +8,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
-from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres import arrays, errors
 
 FIRST_VERSION: Final = 150_000
 # A server that is gone without a word is noticed within seconds, not minutes.
@@ -73,6 +73,7 @@ class Server:
             # JSON and decimals as they are written: parsed they would lose their spelling.
             connection.adapters.register_loader("json", TextLoader)
             connection.adapters.register_loader("numeric", TextLoader)
+            arrays.register(connection)
             await connection.execute(_PREPARE)
         except BaseException:
             await connection.close()

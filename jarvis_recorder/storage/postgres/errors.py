@@ -73,3 +73,20 @@ def not_allowed(error: psycopg.Error, server: str) -> ConfigurationError:
 def _first_line(error: psycopg.Error) -> str:
     lines = (error.diag.message_primary or str(error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def state_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of the driver's error behind one of the recorder's."""
+    cause = error.__cause__
+    if isinstance(cause, DBAPIError):
+        cause = cause.orig
+    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
+
+
+def is_at_once(error: BaseException) -> bool:
+    """Return whether the same transaction is worth another try at once."""
+    if state_of(error) in AT_ONCE:
+        return True
+    # A pooled connection that a restarted server has closed. Nothing was committed on it.
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and cause.connection_invalidated

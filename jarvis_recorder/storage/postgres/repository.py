@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from jarvis_recorder.errors import RecordRefused, StorageUnavailable
 from jarvis_recorder.ports import Appended, RefusedRecord
 from jarvis_recorder.storage.batch import Rows, compare, rows_of, slices
-from jarvis_recorder.storage.postgres import arrays, errors
+from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.insertion import Insertion, insertion_of, looked_up
 from jarvis_recorder.storage.turn import Place
@@ -161,7 +161,6 @@ class PostgresRepository:
     async def _open(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             connection = await self._server.connect()
-            arrays.register(connection)
             connection.add_notice_handler(self._note)
             self._connection = connection
         return self._connection

@@ -211,7 +211,8 @@ def _numeric(shape: _Shape) -> Select[Any]:
         *(_sum(column) for column in counted),
         _sum(columns.cost_usd),
     ]
-    return _added(shape, columns.key, columns.key.nulls_first(), sums)
+    key = _constant(0) if shape.by is None else columns.key
+    return _added(shape, key, key.nulls_first(), sums)
 
 
 def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:

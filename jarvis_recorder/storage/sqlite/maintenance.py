@@ -16,9 +16,10 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import Bounds, eviction_steps
 from jarvis_recorder.storage.sqlite import connections, pruner
 from jarvis_recorder.storage.sqlite.connections import PageCounts
-from jarvis_recorder.storage.sqlite.trusted_time import TrustedTime
+from jarvis_recorder.storage.sqlite.trusted_time import known_good, remember
 from jarvis_recorder.storage.sqlite.upkeep import any_of
 from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.trusted_time import Memory, TrustedTime
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class Maintenance:
         self._keep_free = bounds.keep_free
         self._path = path
         self._writer = writer
-        self._time = TrustedTime(writer, clock, monotonic)
+        self._time = TrustedTime(writer, Memory(known_good, remember), clock, monotonic)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Prune until `stop` is set; a failed attempt is logged and tried again."""

@@ -17,16 +17,10 @@ from sqlalchemy import (
 from jarvis_recorder.storage.queries.conversations import TURNS
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix, phrases_of, snippet
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.sqlite.connections import driver_of
-from jarvis_recorder.storage.sqlite.search import (
-    Phrase,
-    as_prefix,
-    match,
-    match_one_by_one,
-    phrases_of,
-    snippet,
-)
+from jarvis_recorder.storage.sqlite.search import match, match_one_by_one
 from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.rpc.params import SearchTurns
 

@@ -14,11 +14,13 @@ from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.engine import Speech
-from jarvis_recorder.storage.queries.reading import Query
+from jarvis_recorder.storage.queries.reading import Query, Reading
+from jarvis_recorder.storage.queries.totals import count_rows, holdings
 from jarvis_recorder.storage.sqlite import (
     connections,
     damage,
     errors,
+    files,
     lock,
     search_turns,
     upgrade,
@@ -30,7 +32,6 @@ from jarvis_recorder.storage.sqlite.outbox import SqliteOutbox
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
 from jarvis_recorder.storage.sqlite.search import delete_turns
-from jarvis_recorder.storage.sqlite.totals import holdings
 from jarvis_recorder.storage.sqlite.upkeep import Gate, Upkeep
 from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
 from jarvis_recorder.wire.rpc.params import ReadHoldings
@@ -102,5 +103,10 @@ def _speech(path: Path) -> Speech:
         newest_id=newest_id,
         is_stamped_as=is_stamped_as,
         delete_turns=delete_turns,
-        queries=search_turns.QUERIES | {ReadHoldings: Query(partial(holdings, path))},
+        queries=search_turns.QUERIES
+        | {ReadHoldings: Query(partial(holdings, partial(_sizes, path), count_rows))},
     )
+
+
+def _sizes(path: Path, _: Reading) -> tuple[int, int]:
+    return files.size(path), files.size(files.companions(path)[0])

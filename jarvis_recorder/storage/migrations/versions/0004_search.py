@@ -59,6 +59,8 @@ _AT_ONCE = 1_000
 _POSTGRESQL = (
     # The words are made by `storage.postgres.search`, so that both databases find the same.
     "ALTER TABLE conversations ADD COLUMN words tsvector",
+    # The last known good time, which SQLite has in the file's header; one row at most.
+    "CREATE TABLE known_time (moment timestamptz NOT NULL)",
     "CREATE INDEX ix_conversations_words ON conversations USING gin (words)",
 )
 

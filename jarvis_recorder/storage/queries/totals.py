@@ -1,7 +1,6 @@
 """The totals of the database."""
 
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Select, Table, func, select
@@ -9,33 +8,43 @@ from sqlalchemy import Select, Table, func, select
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.queries.clusters import known_clusters
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events, preferences
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.results import Extent, Holdings
 
+Count = Callable[[Reading, Table], int]
+"""Returns how many rows a table has."""
+Sizes = Callable[[Reading], tuple[int, int]]
+"""Returns the bytes of the database and of its write-ahead log."""
 
-def holdings(path: Path, reading: Reading, _: Any) -> bytes:
-    """Return counts, the oldest and newest times, and the sizes of the files."""
-    extent = partial(_extent, reading)
-    kept = _only(reading, select(func.count()).select_from(preferences))
+
+def count_rows(reading: Reading, table: Table) -> int:
+    """Return how many rows a table has, counted."""
+    return int(_only(reading, select(func.count()).select_from(table)))
+
+
+def holdings(sizes: Sizes, count: Count, reading: Reading, _: Any) -> bytes:
+    """Return counts, the oldest and newest times, and the sizes of the database."""
+
+    def extent(table: Table) -> Extent:
+        return _extent(reading, table, count(reading, table))
+
     found = Holdings(
         extent(events),
         extent(conversations),
         extent(cluster_snapshots),
-        kept,
-        files.size(path),
-        files.size(files.companions(path)[0]),
+        count_rows(reading, preferences),
+        *sizes(reading),
         revisions.HEAD,
         known_clusters(reading),
     )
     return adapter(Holdings).dump_json(found)
 
 
-def _extent(reading: Reading, table: Table) -> Extent:
+def _extent(reading: Reading, table: Table, rows: int) -> Extent:
     # One query each: for min and max together SQLite would read every row, not the index's ends.
     return Extent(
-        _only(reading, select(func.count()).select_from(table)),
+        rows,
         _only(reading, select(func.min(table.c.timestamp))),
         _only(reading, select(func.max(table.c.timestamp))),
     )

@@ -1,0 +1,100 @@
+"""The outbox, published by one recorder at a time, in the order of the commits."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from jarvis_recorder.ports import PendingNotification
+from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.tables import outbox
+
+# A recorder that ended may have left some.
+_LOOK_SECONDS: Final = 5.0
+_OUTBOX_BYTES: Final = 1024 * 1024
+# Not SKIP LOCKED: two recorders would publish alternate parts, in no order.
+_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+
+
+class PostgresOutbox:
+    """
+    Implements `ports.Outbox`.
+
+    A round is a transaction that holds the outbox's lock from `waiting` to `announced`. Changes are
+    committed one after the other, so their notifications are numbered in that order.
+    """
+
+    def __init__(self, engine: AsyncEngine, server: str, changed: asyncio.Event) -> None:
+        self._engine = engine
+        self._server = server
+        self._changed = changed
+        self._changed.set()
+        self._round: AsyncConnection | None = None
+
+    async def wait(self) -> None:
+        """Return once the outbox may hold a notification; see `ports.Outbox`."""
+        await self._end_round()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._changed.wait()
+        self._changed.clear()
+
+    async def waiting(self, limit: int) -> Sequence[PendingNotification]:
+        """Return the oldest notifications; none while another recorder publishes them."""
+        await self._end_round()
+        oldest_first = (
+            select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+        with errors.translated_errors(self._server):
+            connection = self._round = await self._engine.connect()
+            is_mine = (await connection.execute(_TRY, {"key": Lock.OUTBOX})).scalar_one()
+            rows = (await connection.execute(oldest_first)).all() if is_mine else ()
+        if not rows:
+            await self._end_round()
+        return _within(_OUTBOX_BYTES, [PendingNotification(*row) for row in rows])
+
+    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
+        """Remove these notifications and no others, and end the round."""
+        connection, self._round = self._round, None
+        forget = delete(outbox).where(outbox.c.id.in_([one.id for one in announcements]))
+        if connection is None:
+            return
+        try:
+            with errors.translated_errors(self._server):
+                await connection.execute(forget)
+                await connection.commit()
+        finally:
+            await _closed(connection)
+
+    async def close(self) -> None:
+        """End the round, if there is one."""
+        await self._end_round()
+
+    async def _end_round(self) -> None:
+        connection, self._round = self._round, None
+        if connection is not None:
+            await _closed(connection)
+
+
+async def _closed(connection: AsyncConnection) -> None:
+    # Rolled back where it was not committed; a lost connection is lost either way.
+    with contextlib.suppress(SQLAlchemyError, OSError):
+        await asyncio.shield(connection.close())
+
+
+def _within(room: int, oldest: list[PendingNotification]) -> list[PendingNotification]:
+    """Return the first ones that fit into `room` bytes, at least one."""
+    kept: list[PendingNotification] = []
+    for one in oldest:
+        room -= len(one.body)
+        if kept and room < 0:
+            break
+        kept.append(one)
+    return kept

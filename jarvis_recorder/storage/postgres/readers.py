@@ -1,0 +1,110 @@
+"""Reads next to the writing connections, each on one snapshot of the database."""
+
+import asyncio
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
+from jarvis_recorder.storage.engine import Read
+from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.queries.reading import Pace, Reading
+
+T = TypeVar("T")
+
+READERS: Final = 4
+UNBOUNDED: Final = 2**62
+_TOO_LATE: Final = "the answer was not found in time"
+_LIMIT: Final = text("SELECT set_config('statement_timeout', :milliseconds, true)")
+
+
+class PostgresReaders:
+    """
+    Runs each read on a connection of a pool, in a transaction that cannot write.
+
+    Reads that scan many rows have half of the connections at most. However many of them wait, a
+    read served by an index starts at once.
+    """
+
+    def __init__(self, engine: AsyncEngine, server: str) -> None:
+        self._engine = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self._server = server
+        self._scanning = asyncio.Semaphore(READERS // 2)
+        self._ending: set[asyncio.Task[object]] = set()
+
+    async def run(
+        self, read: Read[T], until: float, room: int = UNBOUNDED, *, pace: Pace = Pace.QUICK
+    ) -> T:
+        """
+        Return the result of `read` on one consistent snapshot, in `room` bytes.
+
+        It returns by `until`, a time of the event loop's clock, and leaves nothing running on the
+        server.
+
+        Raises:
+            DeadlineExceeded: It was not done by `until`.
+            StorageUnavailable, StorageDamaged: The database cannot be read.
+        """
+        task = asyncio.ensure_future(self._run(read, until, room, pace))
+        try:
+            async with asyncio.timeout_at(until):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise DeadlineExceeded(_TOO_LATE) from None
+        finally:
+            if not task.done():
+                # psycopg asks the server to cancel. That takes a while, for which no one waits.
+                task.cancel()
+                self._ending.add(task)
+                task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Return once no read is under way."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _ended(self, task: "asyncio.Task[object]") -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            # Marks it as retrieved.
+            task.exception()
+
+    async def _run(self, read: Read[T], until: float, room: int, pace: Pace) -> T:
+        if pace is not Pace.SCAN:
+            return await self._read(read, until, room)
+        async with self._scanning:
+            return await self._read(read, until, room)
+
+    async def _read(self, read: Read[T], until: float, room: int) -> T:
+        try:
+            with errors.translated_errors(self._server):
+                try:
+                    return await self._attempt(read, until, room)
+                except DBAPIError as error:
+                    # The server was restarted since this connection was last used.
+                    if not error.connection_invalidated:
+                        raise
+                return await self._attempt(read, until, room)
+        except StorageUnavailable as error:
+            if errors.state_of(error) == errors.CANCELED:
+                raise DeadlineExceeded(_TOO_LATE) from None
+            raise
+
+    async def _attempt(self, read: Read[T], until: float, room: int) -> T:
+        async with self._engine.connect() as connection:
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise DeadlineExceeded(_TOO_LATE)
+            milliseconds = str(max(1, round(min(left, 86_400.0) * 1_000)))
+            await connection.execute(_LIMIT, {"milliseconds": milliseconds})
+            return await _read_on(connection, read, room)
+
+
+async def _read_on(connection: AsyncConnection, read: Read[T], room: int) -> T:
+    def at_once(sync: Connection) -> T:
+        return read(Reading(sync, room))
+
+    return await connection.run_sync(at_once)

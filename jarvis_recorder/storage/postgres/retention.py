@@ -1,0 +1,142 @@
+"""The deletion of expired rows, by one recorder at a time, alongside the recording of all."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, Table, delete, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.postgres.search_turns import forget_identities
+from jarvis_recorder.storage.postgres.writer import PostgresWriter
+from jarvis_recorder.storage.pruning import BEGINNING, Look, Position, Step, walks
+from jarvis_recorder.storage.trusted_time import Memory, TrustedTime, newest_recorded
+from jarvis_recorder.wire.times import to_datetime, to_micros
+
+log = structlog.get_logger(__name__)
+
+_FIRST_AFTER_SECONDS: Final = 10.0
+_AGAIN_SECONDS: Final = 3_600.0
+# After each step pruning pauses this many times as long as the step took.
+_YIELD: Final = 2.0
+_SHORTEST_PAUSE: Final = 0.002
+_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+
+
+class Retention:
+    """
+    Deletes every hour what the policy does not keep.
+
+    Each step takes the lock for its own transaction. If another recorder has it, that one prunes,
+    and this one lets the hour pass: two at once would do the same work twice, and no harm.
+    """
+
+    def __init__(
+        self, policy: RetentionPolicy, engine: AsyncEngine, server: str, clock: Clock
+    ) -> None:
+        self._policy = policy
+        self._engine = engine
+        self._server = server
+        writer = PostgresWriter(engine, server)
+        self._time = TrustedTime(writer, Memory(_known_good, remember), clock)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Prune until `stop` is set; a failed attempt is logged and tried again."""
+        pause = _FIRST_AFTER_SECONDS
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+                return
+            pause = _AGAIN_SECONDS
+            try:
+                await self._prune(stop)
+            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown) as error:
+                log.warning("not_pruned", error=str(error))
+
+    async def _prune(self, stop: asyncio.Event) -> None:
+        # Asked also if everything is kept, so that the time is known once the policy changes.
+        now = await self._time.now()
+        if self._time.is_doubted(now):
+            self._time.say_doubted(now)
+            return
+        if self._policy.keeps_everything:
+            return
+        gone = await prune(self._engine, self._server, self._policy, now, enough=stop.is_set)
+        if gone:
+            log.info("pruned", reason="retention", **gone)
+
+
+async def prune(
+    engine: AsyncEngine,
+    server: str,
+    policy: RetentionPolicy,
+    now: int,
+    *,
+    enough: Callable[[], bool] = lambda: False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Counter[str]:
+    """
+    Delete the rows the policy does not keep, and return how many of each table.
+
+    It works in small transactions with pauses, until all is done, `enough` returns True, or
+    another recorder is found at it.
+    """
+    gone: Counter[str] = Counter()
+    with errors.translated_errors(server):
+        async with engine.connect() as connection:
+            found = await connection.run_sync(partial(walks, keeping=policy, now=now))
+        for table, look in found:
+            position: Position | None = BEGINNING
+            while position is not None and not enough():
+                began = time.monotonic()
+                async with engine.begin() as connection:
+                    step = await connection.run_sync(_step, table, look, position)
+                if step is None:
+                    log.info("pruning_left_to_another")
+                    return +gone
+                gone[table.name] += len(step.to_go)
+                position = step.following
+                progress(gone.total())
+                await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
+    return +gone
+
+
+def _step(connection: Connection, table: Table, look: Look, position: Position) -> Step | None:
+    """Delete what is expired of the next rows; return None while another recorder prunes."""
+    if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
+        return None
+    step = look(connection, position)
+    if step.to_go:
+        gone = connection.execute(
+            delete(table)
+            .where(table.c.id.in_(step.to_go))
+            .returning(table.c.message_id, table.c.stamped)
+        )
+        forget_identities(connection, table.name, [one for one, stamped in gone if stamped])
+    return step
+
+
+def _known_good(connection: Connection) -> int | None:
+    moment = connection.execute(text("SELECT max(moment) FROM known_time")).scalar()
+    return newest_recorded(connection) if moment is None else to_micros(moment)
+
+
+def remember(moment: int, connection: Connection) -> None:
+    """Store a time as known good; of several recorders the latest counts."""
+    at = {"moment": to_datetime(moment)}
+    changed = connection.execute(
+        text("UPDATE known_time SET moment = greatest(moment, :moment)"), at
+    )
+    if not changed.rowcount:
+        connection.execute(text("INSERT INTO known_time VALUES (:moment)"), at)

@@ -1,0 +1,113 @@
+"""The PostgreSQL store: one database, which other recorders may use at the same time."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Final, NamedTuple
+
+from sqlalchemy import Table, text
+
+from jarvis_recorder.ports import Clock, StorageHealth
+from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
+from jarvis_recorder.storage.archive import EngineArchive
+from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.postgres.connections import Server, require_server
+from jarvis_recorder.storage.postgres.health import HealthProbe
+from jarvis_recorder.storage.postgres.insertion import insert_all, is_stamped_as, newest_id
+from jarvis_recorder.storage.postgres.outbox import PostgresOutbox
+from jarvis_recorder.storage.postgres.readers import READERS, PostgresReaders
+from jarvis_recorder.storage.postgres.repository import PostgresRepository
+from jarvis_recorder.storage.postgres.retention import Retention
+from jarvis_recorder.storage.postgres.schema import upgrade
+from jarvis_recorder.storage.postgres.search_turns import QUERIES, delete_turns
+from jarvis_recorder.storage.postgres.writer import PostgresWriter
+from jarvis_recorder.storage.queries.reading import Query, Reading
+from jarvis_recorder.storage.queries.totals import count_rows, holdings
+from jarvis_recorder.wire.rpc.params import ReadHoldings
+
+# Changes, the outbox, retention, the probe; records have a connection of their own.
+_WRITERS: Final = 4
+# More rows than this are estimated: to count them would take as long as to read them.
+_MOST_COUNTED: Final = 1_000_000
+
+
+class PostgresStore(NamedTuple):
+    """Implements `ports.Store` on one PostgreSQL database."""
+
+    repository: PostgresRepository
+    archive: EngineArchive
+    outbox: PostgresOutbox
+    writer: PostgresWriter
+    retention: Retention
+    probe: HealthProbe
+
+    async def health(self) -> StorageHealth:
+        """Return the state of a database that can store a record; see `ports.Store`."""
+        return await self.probe.look()
+
+    async def respond(self) -> None:
+        """Return once the event loop has had a turn: a server that hangs is no fault of this process."""
+        await asyncio.sleep(0)
+
+    async def maintain(self, stop: asyncio.Event) -> None:
+        """Prune until `stop` is set."""
+        await self.retention.run(stop)
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    url: str, clock: Clock, bounds: Bounds = UNBOUNDED
+) -> AsyncIterator[PostgresStore]:
+    """
+    Open the database, and create or migrate its tables where needed.
+
+    Raises:
+        ConfigurationError: The server refuses the user or the database, or it holds other tables,
+            or belongs to a newer version.
+        StorageUnavailable: The server cannot be reached.
+    """
+    server = Server(url)
+    await require_server(server)
+    async with contextlib.AsyncExitStack() as stack:
+        reading, writing = server.engine(READERS), server.engine(_WRITERS)
+        stack.push_async_callback(reading.dispose)
+        stack.push_async_callback(writing.dispose)
+        await upgrade(writing, server.name)
+        writer = PostgresWriter(writing, server.name)
+        readers = PostgresReaders(reading, server.name)
+        stack.push_async_callback(readers.close)
+        archive = EngineArchive(writer, readers, _SPEECH, clock)
+        outbox = PostgresOutbox(writing, server.name, archive.changed)
+        stack.push_async_callback(outbox.close)
+        repository = PostgresRepository(server)
+        stack.push_async_callback(repository.close)
+        yield PostgresStore(
+            repository,
+            archive,
+            outbox,
+            writer,
+            Retention(bounds.policy, writing, server.name, clock),
+            HealthProbe(writing, server.name),
+        )
+
+
+def _count(reading: Reading, table: Table) -> int:
+    estimate = text("SELECT reltuples::bigint FROM pg_class WHERE oid = CAST(:name AS regclass)")
+    rows: int = reading.connection.execute(estimate, {"name": table.name}).scalar_one()
+    return rows if rows > _MOST_COUNTED else count_rows(reading, table)
+
+
+def _sizes(reading: Reading) -> tuple[int, int]:
+    size = text("SELECT pg_database_size(current_database())")
+    # The write-ahead log is the server's, and of all its databases.
+    return int(reading.connection.execute(size).scalar_one()), 0
+
+
+_SPEECH: Final = Speech(
+    insert_all=insert_all,
+    newest_id=newest_id,
+    is_stamped_as=is_stamped_as,
+    delete_turns=delete_turns,
+    queries=QUERIES | {ReadHoldings: Query(partial(holdings, _sizes, _count))},
+)

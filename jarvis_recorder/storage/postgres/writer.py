@@ -1,0 +1,146 @@
+"""Changes: one transaction after the other, of all recorders of the database."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+import psycopg
+import structlog
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from jarvis_recorder.errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    RecorderError,
+    StorageUnavailable,
+)
+from jarvis_recorder.storage.engine import Work
+from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres.locks import Lock
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_TRIES: Final = 6
+_ASKS: Final = 20
+_ASK_AGAIN_SECONDS: Final = 0.25
+# The lock makes the changes of all recorders one queue, as BEGIN IMMEDIATE does in SQLite: what
+# one has read is true until it has written. The number tells later whether it was committed.
+_BEGIN: Final = text(
+    "SELECT set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(:key),"
+    " pg_current_xact_id()::text"
+)
+_STATUS: Final = text("SELECT pg_xact_status(CAST(:number AS xid8))")
+
+
+class PostgresWriter:
+    """
+    Implements `engine.Writer`.
+
+    A transaction whose COMMIT was lost on the way is looked up by its number, so that its caller
+    hears what has become of it.
+    """
+
+    def __init__(self, engine: AsyncEngine, server: str) -> None:
+        self._engine = engine
+        self._server = server
+        self._turn = asyncio.Lock()
+        self.crowded = asyncio.Event()
+        """Never set: the room of the server's disk is its administrator's."""
+
+    def require_room(self) -> None:
+        """Do nothing: the room of the server's disk is its administrator's."""
+
+    def require_bounds(self, connection: Connection) -> None:
+        """Do nothing, as `require_room`."""
+
+    @contextlib.contextmanager
+    def attempt(self, connection: Connection) -> Iterator[None]:
+        """Undo what was written inside if it fails, and raise the recorder's error."""
+        with errors.translated_errors(self._server), connection.begin_nested():
+            yield
+
+    async def forget_deleted(self) -> None:
+        """Do nothing: the space of deleted rows is used again after VACUUM, by the server itself."""
+
+    async def run(self, work: Work[T], until: float | None = None) -> T:
+        """Run `work` in a transaction; see `engine.Writer`."""
+        return await self.run_gathered(lambda: work, until)
+
+    async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
+        """
+        Do as `run` does, with the work that `gather` returns at the beginning of its turn.
+
+        Raises:
+            OutcomeUnknown: The connection was lost during COMMIT, and the server cannot be asked.
+        """
+        try:
+            async with asyncio.timeout_at(until):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded("others were writing until it was too late") from None
+        # Cancelled, it would be unknown what has become of it.
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(gather())))
+
+    async def _in_turn(self, work: Work[T]) -> T:
+        try:
+            return await self._tried(work)
+        finally:
+            self._turn.release()
+
+    async def _tried(self, work: Work[T]) -> T:
+        for _ in range(_TRIES):
+            try:
+                with errors.translated_errors(self._server):
+                    return await self._transaction(work)
+            except StorageUnavailable as error:
+                # Nothing is changed. Not a retry for ever: the server may be gone.
+                if not errors.is_at_once(error):
+                    raise
+        raise StorageUnavailable(f"{self._server}: others change the same rows")
+
+    async def _transaction(self, work: Work[T]) -> T:
+        async with self._engine.connect() as connection:
+            begun = await connection.execute(_BEGIN, {"key": Lock.CHANGES})
+            number = begun.one()[2]
+            result = await connection.run_sync(work)
+            try:
+                await connection.commit()
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                await self._require_committed(number, error)
+            return result
+
+    async def _require_committed(self, number: str, lost: DBAPIError) -> None:
+        """
+        Return if the transaction of this number was committed, though its connection is lost.
+
+        Raises:
+            StorageUnavailable: It was not: nothing is changed.
+            OutcomeUnknown: The server cannot be asked.
+        """
+        for _ in range(_ASKS):
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            with contextlib.suppress(DBAPIError, psycopg.Error, OSError, RecorderError):
+                async with self._engine.connect() as connection:
+                    status = await _status(connection, number)
+                log.warning("commit_looked_up", status=status)
+                if status == "committed":
+                    return
+                if status == "aborted":
+                    break
+        else:
+            raise OutcomeUnknown(
+                f"{self._server}: the connection was lost during COMMIT: read whether it was made"
+            ) from lost
+        raise StorageUnavailable(f"{self._server}: the connection was lost before COMMIT") from None
+
+
+async def _status(connection: AsyncConnection, number: str) -> str | None:
+    found = (await connection.execute(_STATUS, {"number": number})).scalar()
+    return None if found is None else str(found)

@@ -1,0 +1,133 @@
+"""The rows that a policy does not keep, found in small steps, oldest first."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, Table, and_, literal, not_, select, tuple_
+
+from jarvis_recorder.retention_policy import (
+    EventFacts,
+    RetentionPolicy,
+    SnapshotFacts,
+    events_to_go,
+    snapshots_to_go,
+)
+from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.tables import Instant, cluster_snapshots, conversations, events
+
+# Rows read in one transaction: some milliseconds in which no one else writes.
+_AT_ONCE: Final = 500
+
+
+class Position(NamedTuple):
+    """The last row that was read of a table."""
+
+    timestamp: int
+    id: int
+
+
+_NEVER: Final = 2**62
+BEGINNING: Final = Position(-_NEVER, 0)
+
+
+class Step(NamedTuple):
+    """The ids to delete among the rows read, and the next position, None at the end."""
+
+    to_go: list[int]
+    looked_at: int
+    following: Position | None
+
+
+Look = Callable[[Connection, Position], Step]
+
+
+class Walk(NamedTuple):
+    """One pass through a table, oldest rows first."""
+
+    table: Table
+    look: Look
+
+
+def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Walk]:
+    """Return the passes that together find every row the policy does not keep."""
+    found = []
+    if (horizon := keeping.event_horizon(now)) is not None:
+        found.append(Walk(events, partial(_look_at_events, keeping, now, horizon)))
+    if (horizon := keeping.snapshot_horizon(now)) is not None:
+        clusters = connection.execute(select(cluster_snapshots.c.cluster).distinct()).scalars()
+        for cluster in clusters.all():
+            look = _snapshots_of(cluster, keeping, now, horizon)
+            found.append(Walk(cluster_snapshots, look))
+    if (horizon := keeping.turn_horizon(now)) is not None:
+        found.append(Walk(conversations, partial(_look_at_turns, horizon)))
+    return found
+
+
+def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
+    """Return how many rows of each table `prune` would delete."""
+    counts: Counter[str] = Counter()
+    for table, look in walks(connection, keeping, now):
+        for step in _steps(connection, look):
+            counts[table.name] += len(step.to_go)
+    return counts
+
+
+def _steps(connection: Connection, look: Look) -> Iterator[Step]:
+    position: Position | None = BEGINNING
+    while position is not None:
+        step = look(connection, position)
+        yield step
+        position = step.following
+
+
+def _rows_from(table: Table, position: Position, horizon: int, *columns: Any) -> Any:
+    at = table.c.timestamp
+    reached = literal(position.timestamp, Instant())
+    return (
+        select(table.c.id, micros(at), *columns)
+        .where(
+            at >= reached,
+            tuple_(at, table.c.id) > tuple_(reached, literal(position.id, BigInteger())),
+            at < horizon,
+        )
+        .order_by(table.c.timestamp, table.c.id)
+        .limit(_AT_ONCE)
+    )
+
+
+def _following(rows: Sequence[Any]) -> Position | None:
+    return Position(rows[-1][1], rows[-1][0]) if len(rows) == _AT_ONCE else None
+
+
+def _look_at_events(
+    keeping: RetentionPolicy, now: int, horizon: int, connection: Connection, position: Position
+) -> Step:
+    columns = events.c
+    is_open_alert = and_(columns.type == "alert", not_(columns.resolved))
+    query = _rows_from(events, position, horizon, columns.severity, is_open_alert)
+    rows = [EventFacts(*row) for row in connection.execute(query)]
+    return Step(events_to_go(rows, keeping, now), len(rows), _following(rows))
+
+
+def _look_at_turns(horizon: int, connection: Connection, position: Position) -> Step:
+    rows = connection.execute(_rows_from(conversations, position, horizon)).all()
+    return Step([row[0] for row in rows], len(rows), _following(rows))
+
+
+def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int) -> Look:
+    table = cluster_snapshots
+
+    def look(connection: Connection, position: Position) -> Step:
+        query = _rows_from(table, position, horizon).where(table.c.cluster == cluster)
+        rows = [SnapshotFacts(*row) for row in connection.execute(query)]
+        if not rows:
+            return Step([], 0, None)
+        # The last of them can be judged only with its successor.
+        beyond = _rows_from(table, Position(rows[-1].timestamp, rows[-1].id), _NEVER)
+        following = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
+        known = [*rows, SnapshotFacts(*following)] if following else rows
+        return Step(snapshots_to_go(known, keeping, now), len(rows), _following(rows))
+
+    return look
