@@ -45,11 +45,12 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
     Exit code 78 and one line that says what to change if they are not.
     """
-    from jarvis_recorder.config.loading import exposed_secrets, sqlite_path
+    from jarvis_recorder.config.loading import exposed_secrets, server_url, sqlite_path
     from jarvis_recorder.config.settings import NAMES
 
     settings, origins = found = loaded(config, set_)
-    sqlite_path(found)
+    if server_url(found) is None:
+        sqlite_path(found)
     for path, names in exposed_secrets(settings, origins).items():
         what = ", ".join(names)
         typer.echo(

@@ -6,6 +6,7 @@ that names a setting wins. A name that is not a setting is an error, in every so
 
 import contextlib
 import difflib
+import importlib.util
 import os
 import re
 import stat
@@ -21,7 +22,7 @@ from pydantic import (
 
 from jarvis_recorder.config.settings import NAMES, Settings
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net import amqp_url, database_url
 
 PREFIX: Final = "JARVIS_RECORDER_"
 DELIMITER: Final = "__"
@@ -75,7 +76,7 @@ def load(
             values[name] = value
             origins[name] = layer.where[name]
     settings = _validated(values, origins)
-    if not settings.store.url:
+    if not settings.store.url.get_secret_value():
         path, origin = _default_path(environ)
         origins["store.url"] = origin
         settings = _validated({**values, "store.url": f"sqlite:///{path}" if path else ""}, origins)
@@ -197,6 +198,35 @@ def _default_path(environ: Mapping[str, str]) -> tuple[Path | None, str]:
     return home / ".local" / "state" / "jarvis-recorder" / "recorder.db", "default"
 
 
+def server_url(loaded: Loaded) -> str | None:
+    """
+    Return the URL of the database server with its password, None if the database is a file.
+
+    Raises:
+        ConfigurationError: Another setting is for a file only, or there is no driver.
+    """
+    store = loaded.settings.store
+    url = store.url.get_secret_value()
+    if not database_url.is_server(url):
+        return None
+    for name, is_set in (
+        ("store.budget", store.budget),
+        ("store.keep_free", store.keep_free),
+        ("store.on_corruption", store.on_corruption != "stop"),
+    ):
+        if is_set:
+            raise ConfigurationError(
+                f"{name} is for a database file: the disk of a PostgreSQL server is looked after "
+                "by its administrator; set in " + loaded.origins[name]
+            )
+    if importlib.util.find_spec("psycopg") is None:
+        raise ConfigurationError(
+            "store.url names a PostgreSQL server, and its driver is not installed: "
+            "pip install 'jarvis-recorder[postgres]'"
+        )
+    return url
+
+
 def sqlite_path(loaded: Loaded) -> Path:
     """
     Return the path of the database file.
@@ -205,13 +235,19 @@ def sqlite_path(loaded: Loaded) -> Path:
         ConfigurationError: `store.url` names none; or it is the default of the calling user
             while the installed service has its own, which the caller most likely means.
     """
-    url = loaded.settings.store.url
+    url = loaded.settings.store.url.get_secret_value()
+    if database_url.is_server(url):
+        raise ConfigurationError(
+            "store.url names a PostgreSQL server, and this is for a database file: back up and "
+            "restore with pg_dump or pgBackRest; the server looks after its files itself"
+        )
     if not url:
         raise ConfigurationError("there is no home directory for a database: set store.url")
     scheme, separator, path = url.partition(":///")
     if scheme != "sqlite" or not separator or not path or "?" in path or "#" in path:
         raise ConfigurationError(
-            "store.url must be sqlite:///relative/path or sqlite:////absolute/path, without ? or #"
+            "store.url must be sqlite:///relative/path or sqlite:////absolute/path, without ? or #, "
+            "or postgresql://user:password@host/database"
         )
     found = Path(path).absolute()
     if loaded.origins["store.url"] == "default" and _is_service_elsewhere(found):
@@ -261,4 +297,6 @@ def redacted(name: str, settings: Settings) -> str:
     value = getattr(getattr(settings, section), field)
     if name == "broker.url":
         return amqp_url.redacted(value.get_secret_value())
+    if name == "store.url":
+        return database_url.redacted(value.get_secret_value())
     return "" if value is None else str(value)

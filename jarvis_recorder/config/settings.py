@@ -92,7 +92,11 @@ class BrokerSettings(_Section):
 class StoreSettings(_Section):
     """The database that holds the records."""
 
-    url: str = Field("", description="sqlite:///path; by default recorder.db in a state directory")
+    url: SecretStr = Field(
+        SecretStr(""),
+        description="sqlite:///path, or postgresql://user:password@host/database; by default "
+        "recorder.db in a state directory",
+    )
     on_corruption: Literal["stop", "quarantine"] = Field(
         "stop",
         description="a damaged file: stop, or move it aside, begin a new one, and continue",

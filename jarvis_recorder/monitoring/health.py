@@ -128,7 +128,7 @@ def _storage(progress: RecorderStatus, storage: Storage) -> HealthCheck:
 def _disk(storage: Storage) -> HealthCheck:
     free = storage.free_bytes
     if free is None:
-        return HealthCheck("disk", True, "not asked yet")
+        return HealthCheck("disk", True, "not known: it is a server's, or was not asked yet")
     if free >= LEAST_FREE_BYTES:
         return HealthCheck("disk", True, f"{free // _MIB:,} MiB free")
     return HealthCheck(

@@ -1,14 +1,17 @@
-"""The one place that chooses a database, by `store.url`, and sets a damaged one aside."""
+"""The one place that chooses a database, by `store.url`, and sets a damaged file aside."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import structlog
 
-from jarvis_recorder.config.loading import Loaded, sqlite_path
+from jarvis_recorder.config.loading import Loaded, server_url, sqlite_path
 from jarvis_recorder.config.settings import bounds_of
 from jarvis_recorder.errors import StorageDamaged
+from jarvis_recorder.net.database_url import is_exposed, redacted
 from jarvis_recorder.ports import Clock, Store
+from jarvis_recorder.retention_policy import Bounds
 from jarvis_recorder.storage.sqlite import damage
 from jarvis_recorder.storage.sqlite.store import open_store
 
@@ -27,10 +30,18 @@ async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaita
     Raises:
         AnotherRecorder: Another process holds it.
         ConfigurationError: The file is not a recorder database, or belongs to a newer version.
-        StorageUnavailable: It is locked, or cannot be read or written.
+        StorageUnavailable: It is locked, cannot be read or written, or its server cannot be reached.
         StorageDamaged: It is corrupt, and `store.on_corruption` is "stop".
     """
     settings = loaded.settings
+    if (url := server_url(loaded)) is not None:
+        if is_exposed(url):
+            log.warning(
+                "database_connection_not_encrypted", url=redacted(url), use="sslmode=require"
+            )
+        async with _on_server(url, clock, bounds_of(settings)) as store:
+            await use(store)
+        return
     path = sqlite_path(loaded)
     while True:
         try:
@@ -44,3 +55,10 @@ async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaita
             damage.set_aside(path, error)
         else:
             return
+
+
+def _on_server(url: str, clock: Clock, bounds: Bounds) -> AbstractAsyncContextManager[Store]:
+    # Imported here: with a file the process needs no driver of a server.
+    from jarvis_recorder.storage.postgres.store import open_store as open_server_store
+
+    return open_server_store(url, clock, bounds)

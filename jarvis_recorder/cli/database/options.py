@@ -1,4 +1,4 @@
-"""Helpers that the `db` commands share: the database's path, and a progress bar."""
+"""Helpers that the `db` commands share: the database's path or server, and a progress bar."""
 
 import contextlib
 from collections.abc import Iterator
@@ -22,6 +22,13 @@ def database(config: Path | None, overrides: list[str] | None) -> Path:
     # These commands print their results themselves.
     logging.configure("warning", settings.settings.log.format)
     return sqlite_path(settings)
+
+
+def server(config: Path | None, overrides: list[str] | None) -> str | None:
+    """Return the URL of the database's server, None if the database is a file."""
+    from jarvis_recorder.config.loading import server_url
+
+    return server_url(loaded(config, overrides))
 
 
 @contextlib.contextmanager

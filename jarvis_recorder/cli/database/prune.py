@@ -29,36 +29,50 @@ def prune(
     """
     Take out for good what `retention` does not keep, and give the room back.
 
-    The recorder must be stopped; one that runs does the same by itself, every hour.
+    The recorder must be stopped, unless the database is a server's; one that runs does the same by
+    itself, every hour.
     Unresolved alerts stay, and so does the newest snapshot of each cluster. A recorder that does not
     believe its clock prunes again after this.
     """
-    from jarvis_recorder.config.loading import sqlite_path
+    from jarvis_recorder.config.loading import server_url, sqlite_path
     from jarvis_recorder.config.settings import policy_of
+    from jarvis_recorder.net.database_url import redacted
     from jarvis_recorder.runtime import logging
     from jarvis_recorder.storage.sqlite.admin.prune import count_now, prune_now
 
     found = loaded(config, set_)
     logging.configure("warning", found.settings.log.format)
-    path, keeping = sqlite_path(found), policy_of(found.settings.retention)
+    url, keeping = server_url(found), policy_of(found.settings.retention)
     store = found.settings.store
     if keeping.keeps_everything and not (yes and (store.budget or store.keep_free)):
         raise ConfigurationError(
             "retention keeps everything: set retention.info and the like to a number of days"
         )
-    counts = count_now(path, keeping)
+    where = "" if url is None else redacted(url)
+    if url is not None:
+        from jarvis_recorder.storage.postgres import admin
+
+        counts = asyncio.run(admin.count_now(url, keeping))
+    else:
+        path = sqlite_path(found)
+        where, counts = str(path), count_now(path, keeping)
     # With --yes even if no row goes: it confirms that the clock is right.
     if not dry_run and (counts or yes):
         if not yes:
             _ask(sum(counts.values()))
         with progress() as report:
-            counts = asyncio.run(prune_now(path, keeping, report))
+            if url is not None:
+                counts = asyncio.run(
+                    admin.prune_now(url, keeping, lambda rows: report("pruning", rows, 0))
+                )
+            else:
+                counts = asyncio.run(prune_now(path, keeping, report))
     if as_json:
-        typer.echo(json.dumps({"path": str(path), "dry_run": dry_run, "gone": dict(counts)}))
+        typer.echo(json.dumps({"path": where, "dry_run": dry_run, "gone": dict(counts)}))
         return
     verb = "would go" if dry_run else "are gone"
     parts = [f"{count:,} of {table}" for table, count in sorted(counts.items())]
-    typer.echo(f"{path}: {', '.join(parts)} {verb}" if parts else f"{path}: nothing to prune")
+    typer.echo(f"{where}: {', '.join(parts)} {verb}" if parts else f"{where}: nothing to prune")
 
 
 def _ask(rows: int) -> None:

@@ -5,7 +5,7 @@ import json
 
 import typer
 
-from jarvis_recorder.cli.database.options import EXAMPLE, database
+from jarvis_recorder.cli.database.options import EXAMPLE, database, server
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 
 
@@ -19,17 +19,29 @@ def upgrade(config: ConfigFile = None, set_: Overrides = None) -> None:
     Bring the database to the newest schema; make it where there is none.
 
     `run` does the same when it starts. The recorder must be stopped: the file is locked
-    meanwhile. Before a change the whole database is copied next to it.
+    meanwhile. Before a change the whole database is copied next to it. A server's database is not
+    copied, and recorders may run.
     """
     from jarvis_recorder.storage import revisions
+
+    if (url := server(config, set_)) is not None:
+        from jarvis_recorder.storage.postgres import admin
+
+        name, before = asyncio.run(admin.upgrade_now(url))
+        _show_upgrade(name, before, revisions.HEAD)
+        return
     from jarvis_recorder.storage.sqlite.admin import vacuum
 
     path = database(config, set_)
     before = asyncio.run(vacuum.make_or_upgrade(path))
-    if before == revisions.HEAD:
-        typer.echo(f"{path}: already at revision {revisions.HEAD}")
+    _show_upgrade(str(path), before, revisions.HEAD)
+
+
+def _show_upgrade(where: str, before: str | None, head: str) -> None:
+    if before == head:
+        typer.echo(f"{where}: already at revision {head}")
     else:
-        typer.echo(f"{path}: revision {before or 'none'} → {revisions.HEAD}")
+        typer.echo(f"{where}: revision {before or 'none'} → {head}")
 
 
 def current(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
@@ -37,8 +49,14 @@ def current(config: ConfigFile = None, set_: Overrides = None, as_json: Json = F
     from jarvis_recorder.storage import revisions
     from jarvis_recorder.storage.sqlite.admin import stats
 
-    path = database(config, set_)
-    revision, size_bytes = stats.state(path)
+    path: object
+    if (url := server(config, set_)) is not None:
+        from jarvis_recorder.storage.postgres import admin
+
+        path, revision, size_bytes = asyncio.run(admin.state(url))
+    else:
+        path = database(config, set_)
+        revision, size_bytes = stats.state(path)
     if as_json:
         facts = {
             "path": str(path),

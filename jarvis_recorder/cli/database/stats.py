@@ -1,15 +1,21 @@
 """`db stats` and `db vacuum`."""
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli.database.options import EXAMPLE, database, progress
+from jarvis_recorder.cli.database.options import EXAMPLE, database, progress, server
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 
 if TYPE_CHECKING:
-    from jarvis_recorder.storage.sqlite.admin.stats import FileStats
+    from collections.abc import Sequence
+
+    from jarvis_recorder.cli.output.screen import Screen
+    from jarvis_recorder.storage.postgres.admin import ServerStats
+    from jarvis_recorder.storage.postgres.admin import TableStats as ServerTableStats
+    from jarvis_recorder.storage.sqlite.admin.stats import FileStats, TableStats
 
 _DAY: Final = "%Y-%m-%d"
 _MINUTE: Final = "%Y-%m-%d %H:%M"
@@ -35,6 +41,16 @@ def stats(
     """
     from jarvis_recorder.storage.sqlite.admin import stats as inspection
 
+    if (url := server(config, set_)) is not None:
+        from jarvis_recorder.storage.postgres import admin
+
+        of_server = asyncio.run(admin.stats(url, exact=exact))
+        if as_json:
+            tables = _tables_as_json(of_server.tables)
+            typer.echo(json.dumps(of_server._asdict() | {"tables": tables}))
+        else:
+            _show_server(of_server)
+        return
     path = database(config, set_)
     with progress() as report:
         report("reading", 0, 0)
@@ -46,43 +62,41 @@ def stats(
 
 
 def _as_json(found: "FileStats") -> dict[str, object]:
-    tables = [
+    return found._asdict() | {"path": str(found.path), "tables": _tables_as_json(found.tables)}
+
+
+def _tables_as_json(tables: "Sequence[TableStats | ServerTableStats]") -> list[dict[str, object]]:
+    return [
         each._asdict()
         | {
             "oldest": each.oldest and each.oldest.isoformat(),
             "newest": each.newest and each.newest.isoformat(),
         }
-        for each in found.tables
+        for each in tables
     ]
-    return found._asdict() | {"path": str(found.path), "tables": tables}
 
 
-def _show(found: "FileStats") -> None:
-    from jarvis_recorder.cli.output.screen import Column, open_screen
+def _show_server(found: "ServerStats") -> None:
+    from jarvis_recorder.cli.output.screen import open_screen
     from jarvis_recorder.cli.output.units import size
 
     screen = open_screen()
-    moments = [moment for each in found.tables for moment in (each.oldest, each.newest)]
-    clock = screen.clock(moments)
+    screen.heading(found.server)
+    _show_tables(screen, found.tables, "rows" if found.exact_rows else "≈ rows", "size")
+    screen.facts([("database", size(found.size_bytes)), ("schema", found.revision or "none")])
+
+
+def _show(found: "FileStats") -> None:
+    from jarvis_recorder.cli.output.screen import open_screen
+    from jarvis_recorder.cli.output.units import size
+
+    screen = open_screen()
     screen.heading(str(found.path))
-    screen.table(
-        (
-            Column("table"),
-            Column("rows" if found.exact_rows else "≈ rows", justify="right"),
-            Column("size" if found.exact_bytes else "≈ size", justify="right"),
-            Column(clock.heading("oldest")),
-            Column("newest"),
-        ),
-        [
-            (
-                each.name,
-                f"{each.rows:,}",
-                size(each.size_bytes),
-                clock.text(each.oldest, _DAY),
-                clock.text(each.newest, _MINUTE),
-            )
-            for each in found.tables
-        ],
+    _show_tables(
+        screen,
+        found.tables,
+        "rows" if found.exact_rows else "≈ rows",
+        "size" if found.exact_bytes else "≈ size",
     )
     free = found.free_pages * found.page_size
     share = found.free_pages / found.pages if found.pages else 0.0
@@ -95,6 +109,34 @@ def _show(found: "FileStats") -> None:
         facts.append(("unused in its pages", size(found.unused_bytes)))
     facts.append(("schema", found.revision or "none"))
     screen.facts(facts)
+
+
+def _show_tables(
+    screen: "Screen", tables: "Sequence[TableStats | ServerTableStats]", rows: str, bytes_: str
+) -> None:
+    from jarvis_recorder.cli.output.screen import Column
+    from jarvis_recorder.cli.output.units import size
+
+    clock = screen.clock([moment for each in tables for moment in (each.oldest, each.newest)])
+    screen.table(
+        (
+            Column("table"),
+            Column(rows, justify="right"),
+            Column(bytes_, justify="right"),
+            Column(clock.heading("oldest")),
+            Column("newest"),
+        ),
+        [
+            (
+                each.name,
+                f"{each.rows:,}",
+                size(each.size_bytes),
+                clock.text(each.oldest, _DAY),
+                clock.text(each.newest, _MINUTE),
+            )
+            for each in tables
+        ],
+    )
 
 
 def vacuum(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:

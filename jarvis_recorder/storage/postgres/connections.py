@@ -53,7 +53,8 @@ class Server:
         # Several hosts are one server with standbys: only the one that takes writes will do.
         if "," in given.get("host", ""):
             given.setdefault("target_session_attrs", "read-write")
-        self._conninfo = make_conninfo(**{**_USUAL, **given})
+        self.conninfo = make_conninfo(**{**_USUAL, **given})
+        """For libpq, with the password: for no log."""
         host, name = given.get("host", "localhost"), given.get("dbname", "")
         self.name = f"postgresql://{host}/{name}"
         """What the server is called in logs and errors: neither user nor password."""
@@ -66,7 +67,7 @@ class Server:
             psycopg.Error: The server cannot be reached, or refuses it.
             StorageUnavailable: Its version is too old.
         """
-        connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        connection = await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True)
         try:
             if connection.info.server_version < FIRST_VERSION:
                 raise StorageUnavailable(f"{self.name}: PostgreSQL 15 or newer is needed")

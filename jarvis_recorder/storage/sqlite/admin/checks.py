@@ -55,7 +55,7 @@ def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -
         _library(),
         *_file(path),
         _lock(path, recorder_is_at_work=recorder_is_at_work),
-        *_permissions([path, *secrets]),
+        *permissions([path, *secrets]),
         _clock(path),
         _backups(path),
     ]
@@ -156,7 +156,7 @@ def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
     return green("lock", "free")
 
 
-def _permissions(paths: Sequence[Path]) -> list[Finding]:
+def permissions(paths: Sequence[Path]) -> list[Finding]:
     open_ones = []
     for path in paths:
         with contextlib.suppress(OSError):

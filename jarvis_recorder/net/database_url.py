@@ -1,0 +1,34 @@
+"""The URL of a database server: its scheme, and its form for logs."""
+
+import re
+from typing import Final
+
+_SCHEMES: Final = ("postgresql://", "postgres://")
+# Greedy: an @ in a password that is not escaped belongs to the password.
+_PASSWORD: Final = re.compile(r"(?<=://)([^:/@?]*):.*@", re.DOTALL)
+_PARAMETER: Final = re.compile(r"(password=)[^&]*", re.IGNORECASE)
+_HIDDEN: Final = "***"
+# libpq's own default, `prefer`, goes on without TLS where the server has none.
+_ENCRYPTED: Final = re.compile(r"[?&]sslmode=(?:require|verify-ca|verify-full)(?:&|$)")
+_HOSTS: Final = re.compile(r"://(?:.*@)?([^/?]*)", re.DOTALL)
+_LOCAL: Final = re.compile(r"|localhost|127\..*|\[::1\]|%2F.*", re.IGNORECASE)
+
+
+def is_server(url: str) -> bool:
+    """Return whether a URL names a PostgreSQL server, and no file."""
+    return url.startswith(_SCHEMES)
+
+
+def redacted(url: str) -> str:
+    """Return the URL without passwords."""
+    if not is_server(url):
+        return url
+    return _PARAMETER.sub(rf"\1{_HIDDEN}", _PASSWORD.sub(rf"\1:{_HIDDEN}@", url))
+
+
+def is_exposed(url: str) -> bool:
+    """Return whether traffic to the server can be read on the network."""
+    found = _HOSTS.search(url)
+    hosts = [host.rpartition(":")[0] or host for host in (found[1] if found else "").split(",")]
+    is_remote = any(_LOCAL.fullmatch(host) is None for host in hosts)
+    return is_remote and _ENCRYPTED.search(url) is None

@@ -1,0 +1,119 @@
+"""What the `db` commands do with a database on a server; recorders may be running."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from functools import partial
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, Table, func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage import pruning, revisions
+from jarvis_recorder.storage.postgres import errors, retention
+from jarvis_recorder.storage.postgres.connections import Server, require_server
+from jarvis_recorder.storage.postgres.schema import upgrade
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
+
+_TABLES: Final = (events, conversations, cluster_snapshots)
+_SIZE: Final = text("SELECT pg_total_relation_size(CAST(:name AS regclass))")
+_ESTIMATE: Final = text(
+    "SELECT reltuples::bigint FROM pg_class WHERE oid = CAST(:name AS regclass)"
+)
+_DATABASE: Final = text("SELECT pg_database_size(current_database())")
+
+
+class TableStats(NamedTuple):
+    """A table's rows and bytes, with its indexes, and the times of its rows."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+class ServerStats(NamedTuple):
+    """The content of a database on a server; the rows are estimates unless `exact_rows`."""
+
+    server: str
+    size_bytes: int
+    revision: str | None
+    exact_rows: bool
+    tables: list[TableStats]
+
+
+async def upgrade_now(url: str) -> tuple[str, str | None]:
+    """Bring the schema to the newest revision; return the server's name and the one before."""
+    async with _opened(url) as (server, engine):
+        return server.name, await upgrade(engine, server.name)
+
+
+async def state(url: str) -> tuple[str, str | None, int]:
+    """Return the server's name, the schema revision, and the bytes of the database."""
+    async with _opened(url) as (server, engine), engine.connect() as connection:
+        revision = await connection.run_sync(revisions.current_revision)
+        size = int((await connection.execute(_DATABASE)).scalar_one())
+        return server.name, revision, size
+
+
+async def stats(url: str, *, exact: bool) -> ServerStats:
+    """Return what the tables hold; with `exact` the rows are counted."""
+    async with _opened(url) as (server, engine), engine.connect() as connection:
+        revision = await connection.run_sync(revisions.current_revision)
+        size = int((await connection.execute(_DATABASE)).scalar_one())
+        found = [] if revision is None else await connection.run_sync(partial(_tables, exact=exact))
+        return ServerStats(server.name, size, revision, exact, found)
+
+
+async def count_now(url: str, policy: RetentionPolicy) -> Counter[str]:
+    """Return how many rows of each table `prune_now` would delete; nothing is changed."""
+    now = time.time_ns() // 1_000
+    async with _opened(url) as (_, engine), engine.connect() as connection:
+        revisions.judge(await connection.run_sync(revisions.current_revision))
+        return +await connection.run_sync(partial(pruning.count, keeping=policy, now=now))
+
+
+async def prune_now(
+    url: str, policy: RetentionPolicy, progress: Callable[[int], None]
+) -> Counter[str]:
+    """Delete what the policy does not keep; return how many rows of each table."""
+    now = time.time_ns() // 1_000
+    async with _opened(url) as (server, engine):
+        async with engine.begin() as connection:
+            # An operator who runs this confirms that the clock is right.
+            await connection.run_sync(partial(retention.remember, now))
+        return await retention.prune(engine, server.name, policy, now, progress=progress)
+
+
+@contextlib.asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[tuple[Server, AsyncEngine]]:
+    server = Server(url)
+    await require_server(server)
+    engine = server.engine(2)
+    try:
+        with errors.translated_errors(server.name):
+            yield server, engine
+    finally:
+        await engine.dispose()
+
+
+def _tables(connection: Connection, *, exact: bool) -> list[TableStats]:
+    return [_stats_of(connection, table, exact=exact) for table in _TABLES]
+
+
+def _stats_of(connection: Connection, table: Table, *, exact: bool) -> TableStats:
+    named = {"name": table.name}
+    if exact:
+        rows = connection.execute(select(func.count()).select_from(table)).scalar_one()
+    else:
+        # -1 as long as the server has not looked at the table.
+        rows = max(0, connection.execute(_ESTIMATE, named).scalar_one())
+    oldest, newest = (
+        connection.execute(select(end(table.c.timestamp))).scalar() for end in (func.min, func.max)
+    )
+    size = int(connection.execute(_SIZE, named).scalar_one())
+    return TableStats(table.name, rows, size, oldest, newest)
