@@ -25,6 +25,9 @@ _DAMAGED: Final = frozenset(("XX001", "XX002"))
 # Invalid authorization, no such database, no right to it.
 _NOT_ALLOWED: Final = ("28", "3D", "42501")
 
+# Syntax errors, which quote a part of what was sent.
+_REPEATS_VALUES: Final = ("22", "23", "42601", "54")
+_LONGEST: Final = 300
 _NOT_ALLOWED_WORDS: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 
 
@@ -71,8 +74,10 @@ def not_allowed(error: psycopg.Error, server: str) -> ConfigurationError:
 
 
 def _first_line(error: psycopg.Error) -> str:
+    if (error.sqlstate or "").startswith(_REPEATS_VALUES):
+        return f"{type(error).__name__} {error.sqlstate}"
     lines = (error.diag.message_primary or str(error)).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:_LONGEST] if lines else type(error).__name__
 
 
 def state_of(error: BaseException) -> str | None:

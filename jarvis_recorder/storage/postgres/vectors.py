@@ -27,10 +27,10 @@ def vector_of(content: str) -> str:
             size = len(word.encode())
             if size > _LONGEST_WORD_BYTES:
                 continue
-            known = places[word] = []
             room -= size + _WORD_BYTES
-        if room < 0:
-            break
+            if room < 0:
+                break
+            known = places[word] = []
         if len(known) < _MOST_POSITIONS:
             known.append(min(position, _LAST_POSITION))
             room -= 2
