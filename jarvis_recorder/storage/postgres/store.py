@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final, NamedTuple
 
+import structlog
 from sqlalchemy import Table, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
@@ -26,8 +29,12 @@ from jarvis_recorder.storage.queries.reading import Query, Reading
 from jarvis_recorder.storage.queries.totals import count_rows, holdings
 from jarvis_recorder.wire.rpc.params import ReadHoldings
 
+log = structlog.get_logger(__name__)
+
 # Changes, the outbox, retention, the probe; records have a connection of their own.
 _WRITERS: Final = 4
+_TRIES: Final = 15
+_AGAIN_SECONDS: Final = 2.0
 # More rows than this are estimated: to count them would take as long as to read them.
 _MOST_COUNTED: Final = 1_000_000
 
@@ -65,15 +72,14 @@ async def open_store(
     Raises:
         ConfigurationError: The server refuses the user or the database, or it holds other tables,
             or belongs to a newer version.
-        StorageUnavailable: The server cannot be reached.
+        StorageUnavailable: The server cannot be reached for half a minute.
     """
     server = Server(url)
-    await require_server(server)
     async with contextlib.AsyncExitStack() as stack:
         reading, writing = server.engine(READERS), server.engine(_WRITERS)
         stack.push_async_callback(reading.dispose)
         stack.push_async_callback(writing.dispose)
-        await upgrade(writing, server.name)
+        await _made_ready(server, writing)
         writer = PostgresWriter(writing, server.name)
         readers = PostgresReaders(reading, server.name)
         stack.push_async_callback(readers.close)
@@ -90,6 +96,21 @@ async def open_store(
             Retention(bounds.policy, writing, server.name, clock),
             HealthProbe(writing, server.name),
         )
+
+
+async def _made_ready(server: Server, engine: AsyncEngine) -> None:
+    """Upgrade the database; a server that is about to start, or to be promoted, is waited for."""
+    for left in reversed(range(_TRIES)):
+        try:
+            await require_server(server)
+            await upgrade(engine, server.name)
+        except StorageUnavailable as error:
+            if not left:
+                raise
+            log.warning("database_awaited", error=str(error))
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _count(reading: Reading, table: Table) -> int:
