@@ -43,7 +43,7 @@ def test_without_any_source_everything_has_its_default():
     settings, origins = load({}, {"XDG_STATE_HOME": "/state"})
 
     assert settings.broker.url.get_secret_value() == "amqp://guest:guest@localhost:5672/"
-    assert settings.store.url == "sqlite:////state/jarvis-recorder/recorder.db"
+    assert settings.store.url.get_secret_value() == "sqlite:////state/jarvis-recorder/recorder.db"
     assert settings.http.listen == "127.0.0.1:9464"
     assert settings.log.level == "info"
     assert origins == dict.fromkeys(NAMES, "default")
