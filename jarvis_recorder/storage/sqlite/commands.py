@@ -25,6 +25,7 @@ from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     DeletePreference,
     RecordEvent,
+    ReopenEvent,
     ResolveEvent,
     SetPreference,
 )
@@ -87,6 +88,21 @@ def resolve_event(connection: Connection, params: ResolveEvent, now: int) -> byt
     return answer
 
 
+def reopen_event(connection: Connection, params: ReopenEvent, _: int) -> bytes:
+    """
+    Undo the resolution of an event, and return it.
+
+    Raises:
+        NotFound: No event has this id.
+    """
+    connection.execute(
+        update(events)
+        .where(events.c.id == params.id, events.c.resolved)
+        .values(resolved=False, resolved_at=None, resolved_by=None)
+    )
+    return found_event(connection, params.id)
+
+
 def set_preference(connection: Connection, params: SetPreference, now: int) -> bytes:
     """
     Set a preference and add a notification.
@@ -145,6 +161,7 @@ def _announce(connection: Connection, routing_key: str, body: bytes, now: int) -
 CHANGES: Final[dict[type, Change]] = {
     RecordEvent: record_event,
     ResolveEvent: resolve_event,
+    ReopenEvent: reopen_event,
     SetPreference: set_preference,
     DeletePreference: delete_preference,
     DeleteConversation: delete_conversation,

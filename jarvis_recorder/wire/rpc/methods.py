@@ -155,6 +155,15 @@ METHODS: Final = (
         example=Example({"id": 42, "resolved_by": "anna"}, {"event": examples.RESOLVED}),
     ),
     Method(
+        "events.reopen",
+        params.ReopenEvent,
+        results.OneEvent,
+        changes=True,
+        fails=NotFound,
+        command="reopen",
+        example=Example({"id": 42}, {"event": examples.EVENT}),
+    ),
+    Method(
         "events.histogram",
         params.EventHistogram,
         results.Histogram,
