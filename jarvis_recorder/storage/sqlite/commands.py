@@ -14,6 +14,7 @@ from jarvis_recorder.storage.sqlite.bulk_insert import insert_all, newest_id, ro
 from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
 from jarvis_recorder.wire.notifications import (
+    EVENT_REOPENED,
     EVENT_RESOLVED,
     PREFERENCE_CHANGED,
     ChangedPreference,
@@ -88,19 +89,22 @@ def resolve_event(connection: Connection, params: ResolveEvent, now: int) -> byt
     return answer
 
 
-def reopen_event(connection: Connection, params: ReopenEvent, _: int) -> bytes:
+def reopen_event(connection: Connection, params: ReopenEvent, now: int) -> bytes:
     """
-    Undo the resolution of an event, and return it.
+    Undo the resolution of an event and add a notification; one that is not resolved is kept.
 
     Raises:
         NotFound: No event has this id.
     """
-    connection.execute(
+    changed = connection.execute(
         update(events)
         .where(events.c.id == params.id, events.c.resolved)
         .values(resolved=False, resolved_at=None, resolved_by=None)
     )
-    return found_event(connection, params.id)
+    answer = found_event(connection, params.id)
+    if changed.rowcount:
+        _announce(connection, EVENT_REOPENED, answer, now)
+    return answer
 
 
 def set_preference(connection: Connection, params: SetPreference, now: int) -> bytes:
