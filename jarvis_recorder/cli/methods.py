@@ -26,6 +26,7 @@ from jarvis_recorder.cli.rpc import (
 from jarvis_recorder.cli.time_options import HOW_TO_WRITE, read_time
 from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc.methods import GROUPS, METHODS, Method
 
 
@@ -107,8 +108,8 @@ def _parameters(method: Method) -> Iterator[Parameter]:
     for name, kind, description, is_required, default in parameters_of(method):
         if method.items is not None and name in ("limit", "cursor"):
             continue
-        plain = _plain(kind)
-        explained = {"help": description[:1].upper() + description[1:] + ".", **_read_by(plain)}
+        plain, reading = _read_as(_plain(kind))
+        explained = {"help": description[:1].upper() + description[1:] + ".", **reading}
         if is_required:
             place = typer.Argument(metavar=name.upper(), **explained)
             yield _keyword(name, getitem(Annotated, (plain, place)))
@@ -131,10 +132,19 @@ def _plain(kind: Any) -> Any:
     return kind
 
 
-def _read_by(kind: Any) -> dict[str, Any]:
-    """Return how Typer reads a type that it does not know: a time, or JSON."""
+def _read_as(kind: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a type as Typer takes it, and how it reads one that it does not know."""
     if kind is datetime:
-        return {"parser": read_time, "metavar": "TIME"}
-    if kind in (str, int, float, bool) or get_origin(kind) is Literal:
-        return {}
-    return {"parser": lambda text: strict_json.parse(text.encode()), "metavar": "JSON"}
+        return kind, {"parser": read_time, "metavar": "TIME"}
+    # A list is an option that is repeated.
+    (each,) = get_args(kind) if get_origin(kind) is list else (kind,)
+    if each in (str, int, float, bool) or get_origin(each) is Literal:
+        return kind, {}
+    return str, {"parser": _json, "metavar": "JSON"}
+
+
+def _json(text: str) -> Any:
+    try:
+        return strict_json.parse(text.encode())
+    except Refused as refused:
+        raise typer.BadParameter(refused.error) from None
