@@ -148,7 +148,7 @@ METHODS: Final = (
     ),
     Method(
         "conversations.get", params.GetTurn, results.OneTurn,
-        route="GET /turns/{id}", command="query turn",
+        fails=NotFound, route="GET /turns/{id}", command="query turn",
         example=Example({"id": 7}, {"turn": examples.TURN}),
     ),
     Method(
