@@ -67,6 +67,7 @@ class ChangeThing(Params[OneThing]):
     id: RowNumber
     new_name: Annotated[Name, Field(description="its name")]
     parts: Annotated[list[int] | None, Field(description="its parts")] = None
+    since: Since | None = None
     notes: Annotated[dict[str, int] | None, Field(description="more about it")] = None
     changed_by: Name | None = None
 
@@ -140,12 +141,13 @@ async def test_a_read_takes_its_params_from_the_query(gateway, recorder):
 async def test_a_change_takes_its_params_from_path_and_body_and_the_caller_from_the_token(
     gateway, recorder
 ):
-    body = {"newName": "rim", "parts": [1, 2]}
+    body = {"newName": "rim", "parts": [1, 2], "since": "2026-01-26"}
     answer = await answer_to(gateway, "POST", "7/change", json=body)
 
     assert answer.json()["thing"]["name"] == "wheel"
+    since = datetime(2026, 1, 26, tzinfo=UTC)
     assert recorder.asked == [
-        ChangeThing(id=7, new_name="rim", parts=[1, 2], changed_by="operator")
+        ChangeThing(id=7, new_name="rim", parts=[1, 2], since=since, changed_by="operator")
     ]
 
 

@@ -7,7 +7,7 @@ from inspect import Parameter, Signature, cleandoc
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import create_model
+from pydantic import Field, create_model
 from pydantic.alias_generators import to_camel, to_snake
 
 from jarvis_recorder.client.rpc_methods import Ask, build_params
@@ -103,20 +103,19 @@ def _keyword(name: str, annotation: Any, default: Any = Parameter.empty) -> Para
 def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parameter]:
     """Yield the params in the path, then those in the query or, with a body, in that."""
     members: dict[str, Any] = {}
-    for name, kind, description, is_required, default in parameters_of(method):
+    for name, given, explained, is_required, default in parameters_of(method):
+        kind, description = given, explained
+        if given in (datetime, datetime | None):
+            kind = When if given is datetime else When | None
+            description = f"{explained}: {TIME_FORMAT}"
         if f"{{{name}}}" in path:
             yield _keyword(name, Annotated[kind, Path(description=description)])
         elif has_body:
-            members[name] = (kind, ... if is_required else default)
+            first = ... if is_required else default
+            members[name] = (kind, Field(first, description=description))
         else:
-            place = _SPELLED.get(name) or _query(name, kind, description)
+            query = Query(alias=to_camel(name), description=description)
+            place = _SPELLED.get(name) or Annotated[kind, query]
             yield _keyword(name, place, Parameter.empty if is_required else default)
     if members:
         yield _keyword("body", create_model(method.params.__name__, __base__=Shape, **members))
-
-
-def _query(name: str, kind: Any, description: str) -> Any:
-    if kind in (datetime, datetime | None):
-        kind = When if kind is datetime else When | None
-        description = f"{description}: {TIME_FORMAT}"
-    return Annotated[kind, Query(alias=to_camel(name), description=description)]
