@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from jarvis_recorder.errors import ConfigurationError, NoCopy, StorageDamaged
 from jarvis_recorder.runtime.ownership import acting_for
-from jarvis_recorder.storage.sqlite import files
-from jarvis_recorder.storage.sqlite.admin import copy, verify
+from jarvis_recorder.storage.sqlite import copy, files
+from jarvis_recorder.storage.sqlite.admin import verify
 from jarvis_recorder.storage.sqlite.files import Report
 
 USUAL_DIRECTORY: Final = Path("/var/backups/jarvis-recorder")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from jarvis_recorder.errors import ConfigurationError, StorageDamaged, StorageUnavailable
 from jarvis_recorder.runtime.ownership import acting_for, as_owner, resolved
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, damage, errors, files, lock, upgrade
-from jarvis_recorder.storage.sqlite.admin import copy, verify
+from jarvis_recorder.storage.sqlite import connections, copy, damage, errors, files, lock, upgrade
+from jarvis_recorder.storage.sqlite.admin import verify
 from jarvis_recorder.storage.sqlite.files import Report
 from jarvis_recorder.storage.sqlite.writer import open_writer
 
