@@ -25,13 +25,8 @@ from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.rpc.methods import METHODS, Method
 
-# Their routes are in `legacy.py` and `conversations.py`.
-_BY_HAND: Final = (
-    params.RecordEvent,
-    params.ListPreferences,
-    params.SetPreference,
-    params.SearchTurns,
-)
+# Their routes are in `legacy.py`.
+_BY_HAND: Final = (params.RecordEvent, params.SetPreference)
 # A route is named for its params, but these names were public before.
 _NAMES: Final = {
     params.EventHistogram: "histogram",
@@ -41,6 +36,9 @@ _NAMES: Final = {
 _TAGS: Final = {"snapshots": "cluster", "timeline": "cluster", "recorder": "cluster"}
 # A URL has these as no JSON has them.
 _SPELLED: Final = {"cursor": Cursor, "time_zone": TimeZone}
+_ALIASES: Final = {"query": "q"}
+# The original system's frontend reads one page.
+_DEFAULTS: Final = {(params.ListPreferences, "limit"): params.MAX_LIMIT}
 # REST has more to say of these than the docstrings of their params.
 _DESCRIPTIONS: Final = {
     params.ResolveEvent: "Mark an event as resolved by the caller; one that is keeps its first "
@@ -111,11 +109,12 @@ def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parame
         if f"{{{name}}}" in path:
             yield _keyword(name, Annotated[kind, Path(description=description)])
         elif has_body:
-            first = ... if is_required else default
-            members[name] = (kind, Field(first, description=description))
+            member = Field(... if is_required else default, description=description)
+            members[name] = (kind, member)
         else:
-            query = Query(alias=to_camel(name), description=description)
+            query = Query(alias=_ALIASES.get(name) or to_camel(name), description=description)
             place = _SPELLED.get(name) or Annotated[kind, query]
-            yield _keyword(name, place, Parameter.empty if is_required else default)
+            first = _DEFAULTS.get((method.params, name), default)
+            yield _keyword(name, place, Parameter.empty if is_required else first)
     if members:
         yield _keyword("body", create_model(method.params.__name__, __base__=Shape, **members))
