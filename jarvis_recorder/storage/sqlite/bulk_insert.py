@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from jiter import from_json
-from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
     Executable,
@@ -28,13 +26,14 @@ from jarvis_recorder.storage.rows import (
     flat,
     insert_statement,
 )
+from jarvis_recorder.storage.same_json import same_json
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import add_words
-from jarvis_recorder.storage.tables import conversations, decompress
+from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.records import EventRow, Record, kind_of
 from jarvis_recorder.wire.topics import Kind
 
-# Parsed, these are equal where a number is spelt otherwise; the size follows from a spelling.
+# Equal where a number is spelt otherwise; the size follows from a spelling.
 _JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
 _NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "recorded_at", "size_bytes"))
 
@@ -44,6 +43,7 @@ _CHUNKS: Final = (2_000, 500, 100, 20, 1)
 _COMPARED_AT_ONCE: Final = 500
 
 _insert: Final = cache(insert_statement)
+_Place = tuple[str | None, int | None]
 
 
 class Rows(NamedTuple):
@@ -143,27 +143,30 @@ def _collisions(connection: Connection, part: Rows) -> list[int]:
     Stored rows are fetched one by one: they may be thousands of times as large.
     """
     shape, _, rows = part
-    identity_at = shape.columns.index("message_id")
     taken: set[int] = set()
     known: set[int] = set()
     for start in range(0, len(rows), _COMPARED_AT_ONCE):
         asked = range(start, min(start + _COMPARED_AT_ONCE, len(rows)))
-        by_identity: dict[str | None, list[int]] = {}
+        # Thousands of rows may share an identity: each is compared only with those in its place.
+        in_place: dict[_Place, list[int]] = {}
         for index in asked:
-            by_identity.setdefault(rows[index][identity_at], []).append(index)
+            for place in _places(shape, rows[index]):
+                in_place.setdefault(place, []).append(index)
         for found in connection.execute(_stored_under(shape, [rows[at] for at in asked])):
-            for index in by_identity[found[0]]:
-                if _is_in_place(shape, found, rows[index]):
+            for place in _places(shape, found):
+                for index in in_place.get(place, ()):
                     taken.add(index)
-                    if _same(shape, found, rows[index]):
+                    if index not in known and _same(shape, found, rows[index]):
                         known.add(index)
     return sorted(taken - known)
 
 
-def _is_in_place(shape: RowShape, found: Sequence[Any], row: Row) -> bool:
-    """Return whether a row found by the identity of another occupies that one's unique key."""
-    timestamp, stamped = shape.columns.index("timestamp"), shape.columns.index("stamped")
-    return found[timestamp] == row[timestamp] or bool(found[stamped] and row[stamped])
+def _places(shape: RowShape, row: Sequence[Any]) -> Iterator[_Place]:
+    """Yield the unique keys that a row occupies, as (identity, time) and (identity, None)."""
+    identity = row[shape.columns.index("message_id")]
+    yield identity, row[shape.columns.index("timestamp")]
+    if row[shape.columns.index("stamped")]:
+        yield identity, None
 
 
 def _stored_under(shape: RowShape, rows: Sequence[Row]) -> Executable:
@@ -195,20 +198,9 @@ def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
 
 
 def _same_json(old: bytes | str | None, new: bytes | str | None) -> bool:
-    """
-    Return whether two JSON texts have the same value, spelt by whichever version.
-
-    1 and 1.0 differ, as they did when they came; 1e16 and 1e+16 do not.
-    """
     if old is None or new is None:
         return False
     try:
-        return _spelt_again(old) == _spelt_again(new)
+        return same_json(old, new)
     except ValueError:  # written by another program
         return False
-
-
-def _spelt_again(text: bytes | str) -> bytes:
-    if isinstance(text, bytes):
-        text = decompress(text)
-    return to_json(from_json(text.encode()))
