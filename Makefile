@@ -60,7 +60,7 @@ test-version: $(VENV)/ready rabbitmq test-parts  ## With PYTHON=, in an environm
 	$(BIN)/python -m pytest tests/integration/test_exit_codes.py
 	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
 
-lint: $(VENV)/ready page-tools  ## Format, lint, types, import contracts, the page's code.
+lint: $(VENV)/ready page-tools  ## Format, lint, types (bench/ too), import contracts, the page's code.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -71,7 +71,7 @@ def main(
         bool, typer.Option("--latency", help="Instead: publish to readable, and start time.")
     ] = False,
     asking: Annotated[
-        bool, typer.Option("--asking", help="Instead: questions there and back, beside a peer.")
+        bool, typer.Option("--asking", help="Instead: questions there and back, next to a peer.")
     ] = False,
     questions: Annotated[
         bool, typer.Option("--questions", help="Instead: questions on many events; see --events.")
@@ -83,7 +83,7 @@ def main(
         bool, typer.Option("--backup", help="Instead: with a backup every second; see --events.")
     ] = False,
     retention: Annotated[
-        bool, typer.Option("--retention", help="Instead: pruning beside recording; see --events.")
+        bool, typer.Option("--retention", help="Instead: pruning next to recording; see --events.")
     ] = False,
     gateway: Annotated[
         bool, typer.Option("--gateway", help="Instead: REST, and pages that watch or stall.")
@@ -97,7 +97,7 @@ def main(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results there.")
     ] = None,
 ) -> None:
-    """Measure the recorder beside its peers, on a private RabbitMQ node."""
+    """Measure the recorder next to its peers, on a private RabbitMQ node."""
     logging.configure("warning", "auto")
     wanted = {
         _throughput: throughput, _memory: memory, _latency: latency, _asking: asking, _questions: questions,

@@ -37,7 +37,7 @@ class Backups(NamedTuple):
     """
 
     without: list[float]
-    beside: list[float]
+    alongside: list[float]
     slower: float
     made: list[Made]
     most_wal_bytes: int

@@ -56,7 +56,7 @@ class Served(NamedTuple):
 class Watched(NamedTuple):
     """Milliseconds from publishing to readable in the file, with live pages open or without."""
 
-    beside: str
+    alongside: str
     median_ms: float
     p99_ms: float
     seen: list[int]

@@ -60,8 +60,12 @@ _LATENCY_GLANCE_SECONDS: Final = 0.0005
 Report = Callable[[str, int, int], None]
 """Gets the current step, the amount done, and the total."""
 
-Beside = Callable[[Path], contextlib.AbstractContextManager[None]]
+Alongside = Callable[[Path], contextlib.AbstractContextManager[None]]
 """A load that runs, while entered, on the database that a contender fills."""
+
+
+def _nothing(_: Path) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
 
 
 class Failed(Exception):
@@ -139,7 +143,7 @@ class Bench:
         return Cpu.read(process_id, int((self._node.directory / "pid").read_text()))
 
     def throughput(
-        self, contender: Contender, events: int, beside: Beside = contextlib.nullcontext
+        self, contender: Contender, events: int, alongside: Alongside = _nothing
     ) -> Throughput:
         """
         Fill the queue and measure how fast a contender empties it, with another load if given.
@@ -161,7 +165,7 @@ class Bench:
         command = contender.command(job)
         self._fill(contender.name, events, contender.in_one, load, contender.size)
         if contender.stores:
-            result = self._of_writer(contender, command, job, events, beside)
+            result = self._of_writer(contender, command, job, events, alongside)
         else:
             result = self._of_consumer(contender.name, command, job)
         with Publisher.connected(self._node.url, load) as publisher:
@@ -174,12 +178,12 @@ class Bench:
         made: list[Made] = []
         wal_bytes = [0]
 
-        def beside(database: Path) -> contextlib.AbstractContextManager[None]:
+        def alongside(database: Path) -> contextlib.AbstractContextManager[None]:
             return backing_up(database, made, wal_bytes)
 
         pairs = []
         for number in range(rounds):
-            order: list[Beside] = [contextlib.nullcontext, beside]
+            order: list[Alongside] = [_nothing, alongside]
             runs = {
                 each: self.throughput(contender, events, each).per_second
                 for each in (order if number % 2 == 0 else reversed(order))
@@ -336,12 +340,12 @@ class Bench:
             watched.append(self._watched(job.database, "nothing, again", []))
         return served, watched, stalled
 
-    def _watched(self, database: Path, beside: str, seen: list[int]) -> Watched:
+    def _watched(self, database: Path, alongside: str, seen: list[int]) -> Watched:
         events = gateway.WATCHED_PER_SECOND * gateway.WATCHED_SECONDS
         coming = itertools.islice(messages_of_now(), events)
         waited = self._steadily(database, coming, events, 1 / gateway.WATCHED_PER_SECOND)
         median, p99 = statistics.median(waited), statistics.quantiles(waited, n=100)[98]
-        return Watched(beside, median * 1_000, p99 * 1_000, seen)
+        return Watched(alongside, median * 1_000, p99 * 1_000, seen)
 
     def _stalled(self, database: Path, port: int, process_id: int) -> Stalled:
         """Publish until each of the pages that stopped reading is dropped."""
@@ -384,9 +388,9 @@ class Bench:
         time.sleep(_SETTLE_SECONDS)
 
     def _of_writer(
-        self, contender: Contender, command: list[str], job: Job, events: int, beside: Beside
+        self, contender: Contender, command: list[str], job: Job, events: int, alongside: Alongside
     ) -> Throughput:
-        with self._running(command) as process, beside(job.database):
+        with self._running(command) as process, alongside(job.database):
             result = self._watch(contender, process, job, events)
             self._wait_until_acked(job.queue)
         stored_bytes = _check(job.database, events, contender.load, contender.rows)
@@ -549,7 +553,7 @@ def _check(database: Path, events: int, load: Load, before: int) -> float:
         )
     if found != (events, events, events, first, last, events, 0):
         raise Failed(f"what it stored is not what was sent: {found}")
-    return pages * page_size / (before + events)
+    return float(pages * page_size / (before + events))
 
 
 def _resident(pid: int, name: str) -> float:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -107,10 +108,10 @@ def _questions(events: int) -> dict[str, list[Callable[[], Params[Any]]]]:
         for names in itertools.combinations(_FILTERS, size)
     ]
     # The last day: complete even with few events.
-    day = {"since": end - timedelta(days=1), "until": end}
+    a_day_before = end - timedelta(days=1)
 
     def lists(**more: Any) -> list[Callable[[], Params[Any]]]:
-        return [lambda f=filters: ListEvents(**f, **more) for filters in combinations]
+        return [partial(ListEvents, **filters, **more) for filters in combinations]
 
     return {
         "events.list, first page": lists(),
@@ -118,10 +119,11 @@ def _questions(events: int) -> dict[str, list[Callable[[], Params[Any]]]]:
         "events.list, between two times": lists(since=deep - timedelta(hours=6), until=deep),
         "events.unresolved": [UnresolvedEvents],
         "timeline.around": [
-            lambda at=at: TimelineAround(timestamp=at) for at in (deep, end - timedelta(hours=1))
+            partial(TimelineAround, timestamp=at) for at in (deep, end - timedelta(hours=1))
         ],
         "events.histogram, a day": [
-            lambda by=by: EventHistogram(**day, by=by) for by in (None, "severity", "node")
+            partial(EventHistogram, since=a_day_before, until=end, by=by)
+            for by in (None, "severity", "node")
         ],
     }
 

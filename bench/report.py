@@ -31,7 +31,8 @@ def markdown(tables: Iterable[Table]) -> str:
             parts.append(f"\n## {table.title}\n")
         lines = [[str(column.header) for column in table.columns]]
         lines.append([":--" if column.justify == "left" else "--:" for column in table.columns])
-        lines += zip(*(map(str, column.cells) for column in table.columns), strict=True)
+        cells = (map(str, column.cells) for column in table.columns)
+        lines += map(list, zip(*cells, strict=True))
         parts += ["", *(f"| {' | '.join(line)} |" for line in lines)]
         if table.caption:
             parts += ["", *str(table.caption).splitlines()]
@@ -90,7 +91,7 @@ def backups(found: Backups) -> Table:
     took = [made.seconds for made in found.made]
     table.add_row(
         f"{statistics.median(found.without):,.0f}",
-        f"{statistics.median(found.beside):,.0f}",
+        f"{statistics.median(found.alongside):,.0f}",
         f"{found.slower:.1%}",
         f"{min(took):.1f} to {max(took):.1f} s",
         f"{max(made.size_bytes for made in found.made) / 1e6:,.0f} MB",
@@ -204,10 +205,10 @@ def gateway(served: Served, watched: Sequence[Watched], stalled: Stalled) -> lis
         f"{served.post_p99_ms:.2f} ms",
         f"{served.posts_per_second:,.0f}",
     )
-    live = _table("500 events a second recorded beside", "", "Median", "99th percentile", "Seen")
+    live = _table("500 events a second recorded meanwhile", "", "Median", "99th percentile", "Seen")
     for each in watched:
         seen = f"{min(each.seen):,} to {max(each.seen):,}" if each.seen else ""
-        live.add_row(each.beside, f"{each.median_ms:.2f} ms", f"{each.p99_ms:.2f} ms", seen)
+        live.add_row(each.alongside, f"{each.median_ms:.2f} ms", f"{each.p99_ms:.2f} ms", seen)
     slow = _table("Pages that stopped reading", "", "Dropped after", "Idle", "At most")
     slow.add_row(
         f"{stalled.pages} pages, {stalled.events:,} events",

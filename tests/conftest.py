@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from hypothesis import settings
 
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.demo.node import private_node
@@ -17,6 +18,10 @@ from tests.support.recorder import RecorderProcess
 
 # Directories of tests that wait for brokers, browsers and machines.
 LONG = {"e2e", "faults", "integration"}
+
+# A busy machine is no fault of the code: Hypothesis allows an example 200 ms unless it is told.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(wrapper=True)

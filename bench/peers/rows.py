@@ -4,13 +4,15 @@ import json
 import sqlite3
 import sys
 import time
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 Row = tuple[Any, ...]
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """The job of a peer, as `bench.contenders` writes it."""
 
     url: str

@@ -10,15 +10,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from typer.models import CommandInfo
 
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 from jarvis_recorder.cli.rpc import (
-    DEFAULT_TIMEOUT_SECONDS,
     All,
+    Connection,
     Limit,
     Listing,
-    Timeout,
     build_params,
-    load_connection,
+    keyword,
+    requests,
     show,
     show_pages,
     wanted,
@@ -26,6 +25,7 @@ from jarvis_recorder.cli.rpc import (
 from jarvis_recorder.cli.time_options import HOW_TO_WRITE, read_time
 from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire import strict_json
+from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc.methods import GROUPS, METHODS, Method
 
 
@@ -70,12 +70,9 @@ def _example(method: Method, words: str) -> str | None:
 def _command(method: Method) -> Callable[..., None]:
     """Return a function that Typer calls with the params as its own parameters."""
 
-    def command(
-        *, config: ConfigFile, set_: Overrides, timeout: Timeout, as_json: Json, **given: Any
-    ) -> None:
+    def command(whom: Connection, **given: Any) -> None:
         from jarvis_recorder.cli.output.views import view_of, view_of_page
 
-        whom = load_connection(config, set_, timeout, as_json=as_json)
         if method.items is None:
             show(whom, build_params(method.params, **given), view_of(method.result))
             return
@@ -84,22 +81,9 @@ def _command(method: Method) -> Callable[..., None]:
         view = view_of_page(method.result)
         show_pages(whom, Listing(request, method.items, view, "There is none that fits."), most)
 
-    parameters = [*_parameters(method), *_SHARED]
+    parameters = [keyword("whom", Connection), *_parameters(method)]
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
-    return command
-
-
-def _keyword(name: str, annotation: Any, default: Any = Parameter.empty) -> Parameter:
-    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-_SHARED = (
-    _keyword("config", ConfigFile, None),
-    _keyword("set_", Overrides, None),
-    _keyword("timeout", Timeout, DEFAULT_TIMEOUT_SECONDS),
-    _keyword("as_json", Json, False),
-)
+    return requests(command)
 
 
 def _parameters(method: Method) -> Iterator[Parameter]:
@@ -107,18 +91,18 @@ def _parameters(method: Method) -> Iterator[Parameter]:
     for name, kind, description, is_required, default in parameters_of(method):
         if method.items is not None and name in ("limit", "cursor"):
             continue
-        plain = _plain(kind)
-        explained = {"help": description[:1].upper() + description[1:] + ".", **_read_by(plain)}
+        plain, reading = _read_as(_plain(kind))
+        explained = {"help": description[:1].upper() + description[1:] + ".", **reading}
         if is_required:
             place = typer.Argument(metavar=name.upper(), **explained)
-            yield _keyword(name, getitem(Annotated, (plain, place)))
+            yield keyword(name, getitem(Annotated, (plain, place)))
         else:
             option = f"--{name.replace('_', '-')}"
             place = typer.Option(option, show_default=default is not None, **explained)
-            yield _keyword(name, getitem(Annotated, (plain | None, place)), default)
+            yield keyword(name, getitem(Annotated, (plain | None, place)), default)
     if method.items is not None:
-        yield _keyword("limit", Limit, None)
-        yield _keyword("everything", All, False)
+        yield keyword("limit", Limit, None)
+        yield keyword("everything", All, False)
 
 
 def _plain(kind: Any) -> Any:
@@ -131,10 +115,19 @@ def _plain(kind: Any) -> Any:
     return kind
 
 
-def _read_by(kind: Any) -> dict[str, Any]:
-    """Return how Typer reads a type that it does not know: a time, or JSON."""
+def _read_as(kind: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a type as Typer takes it, and how it reads one that it does not know."""
     if kind is datetime:
-        return {"parser": read_time, "metavar": "TIME"}
-    if kind in (str, int, float, bool) or get_origin(kind) is Literal:
-        return {}
-    return {"parser": lambda text: strict_json.parse(text.encode()), "metavar": "JSON"}
+        return kind, {"parser": read_time, "metavar": "TIME"}
+    # A list is an option that is repeated.
+    (each,) = get_args(kind) if get_origin(kind) is list else (kind,)
+    if each in (str, int, float, bool) or get_origin(each) is Literal:
+        return kind, {}
+    return str, {"parser": _json, "metavar": "JSON"}
+
+
+def _json(text: str) -> Any:
+    try:
+        return strict_json.parse(text.encode())
+    except Refused as refused:
+        raise typer.BadParameter(refused.error) from None

@@ -5,17 +5,15 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 from jarvis_recorder.cli.rpc import (
-    DEFAULT_TIMEOUT_SECONDS,
     All,
+    Connection,
     Limit,
     Listing,
-    Timeout,
     ask,
     build_params,
-    load_connection,
     print_json,
+    requests,
     show,
     show_pages,
     wanted,
@@ -31,17 +29,15 @@ _Key = Annotated[str, typer.Argument(metavar="KEY", help="1 to 255 characters.")
 
 
 @commands.command(name="list", epilog=_EXAMPLE.format("list --prefix voice."))
+@requests
 def list_(
+    whom: Connection,
     *,
     prefix: Annotated[
         str, typer.Option("--prefix", metavar="TEXT", help="Only keys that begin with this.")
     ] = "",
     limit: Limit = None,
     everything: All = False,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """List preferences in the order of their keys."""
     from jarvis_recorder.cli.output.preferences import show_preferences
@@ -51,18 +47,12 @@ def list_(
     nothing = f"No preference begins with {prefix!r}." if prefix else (
         "There are no preferences yet: `jarvis-recorder prefs set KEY VALUE` makes one."
     )  # fmt: skip
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "preferences", show_preferences, nothing), most)
 
 
 @commands.command(epilog=_EXAMPLE.format("get voice.language"))
-def get(
-    key: _Key,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
-) -> None:
+@requests
+def get(whom: Connection, key: _Key) -> None:
     """
     Print the value of a preference. Exit code 1 if there is none.
 
@@ -78,11 +68,13 @@ def get(
             typer.echo(answer.preference.value)
 
     request = build_params(params.GetPreference, key=key)
-    show(load_connection(config, set_, timeout, as_json=as_json), request, view)
+    show(whom, request, view)
 
 
 @commands.command(name="set", epilog=_EXAMPLE.format("set voice.language de --expected-version 3"))
+@requests
 def set_value(
+    whom: Connection,
     key: _Key,
     value: Annotated[
         str, typer.Argument(metavar="VALUE", help="Up to 64 KiB; - reads standard input.")
@@ -96,10 +88,6 @@ def set_value(
             help="Only where it is at this version; 0: only where there is none.",
         ),
     ] = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Set a preference. Exit code 1 if it is at another version than expected."""
     from jarvis_recorder.cli.output.sanitize import sanitize
@@ -109,28 +97,21 @@ def set_value(
     request = build_params(
         params.SetPreference, key=key, value=value, expected_version=expected_version
     )
-    answer = ask(load_connection(config, set_, timeout), request)
-    if as_json:
+    answer = ask(whom, request)
+    if whom.as_json:
         print_json(answer)
     else:
         typer.echo(f"{sanitize(key)} is set, version {answer.preference.version}")
 
 
 @commands.command(epilog=_EXAMPLE.format("delete voice.language"))
-def delete(
-    key: _Key,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
-) -> None:
+@requests
+def delete(whom: Connection, key: _Key) -> None:
     """Delete a preference; that there is none is no failure."""
     from jarvis_recorder.cli.output.sanitize import sanitize
 
-    answer = ask(
-        load_connection(config, set_, timeout), build_params(params.DeletePreference, key=key)
-    )
-    if as_json:
+    answer = ask(whom, build_params(params.DeletePreference, key=key))
+    if whom.as_json:
         print_json(answer)
     else:
         what = "is deleted" if answer.deleted else "was not set"

@@ -4,12 +4,10 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 from jarvis_recorder.cli.rpc import (
-    DEFAULT_TIMEOUT_SECONDS,
-    Timeout,
+    Connection,
     build_params,
-    load_connection,
+    requests,
     show,
 )
 from jarvis_recorder.wire.rpc import params, results
@@ -21,7 +19,9 @@ def register(application: typer.Typer) -> None:
     application.command(epilog="Example: `jarvis-recorder resolve 1204 --by alice`")(resolve)
 
 
+@requests
 def resolve(
+    whom: Connection,
     number: Annotated[
         int, typer.Argument(metavar="ID", help="Its id, as `query events` lists it.")
     ],
@@ -30,10 +30,6 @@ def resolve(
         str | None,
         typer.Option("--by", metavar="NAME", help="Who did it; the broker's user by default."),
     ] = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """
     Mark an event as resolved. Exit code 1 if there is none with that id.
@@ -50,4 +46,4 @@ def resolve(
         screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
 
     request = build_params(params.ResolveEvent, id=number, resolved_by=by)
-    show(load_connection(config, set_, timeout, as_json=as_json), request, view)
+    show(whom, request, view)

@@ -5,13 +5,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 
 import typer
 from pydantic import ValidationError
 
-from jarvis_recorder.cli.options import loaded
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.rpc.methods import METHODS, adapter
@@ -65,6 +67,35 @@ def load_connection(
     return Connection(
         broker.url.get_secret_value(), timeout, as_json, broker.tls, tuple(broker.also)
     )
+
+
+def requests(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every request to a command, whose first argument is their connection."""
+
+    @wraps(command)
+    def run(
+        *, config: Path | None, set_: list[str] | None, timeout: float, as_json: bool, **given: Any
+    ) -> None:
+        command(load_connection(config, set_, timeout, as_json=as_json), **given)
+
+    _, *own = signature(command).parameters.values()
+    parameters = [*own, *_OPTIONS]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def keyword(name: str, annotation: Any, default: Any = Parameter.empty) -> Parameter:
+    """Return a parameter of a signature that is made for Typer."""
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+_OPTIONS: Final = (
+    keyword("config", ConfigFile, None),
+    keyword("set_", Overrides, None),
+    keyword("timeout", Timeout, DEFAULT_TIMEOUT_SECONDS),
+    keyword("as_json", Json, False),
+)
 
 
 def build_params(params: Callable[..., Q], **parameters: Any) -> Q:

@@ -19,6 +19,7 @@ The client of a recorder, for the monitor, the chat service and dashboards in Py
 """
 
 from jarvis_recorder.client.decoding import (
+    EventReopened,
     EventResolved,
     Notification,
     PreferenceChanged,
@@ -29,6 +30,7 @@ from jarvis_recorder.client.records import new_event, new_snapshot, new_turn
 from jarvis_recorder.net.tls import Tls
 
 __all__ = [
+    "EventReopened",
     "EventResolved",
     "Notification",
     "PreferenceChanged",

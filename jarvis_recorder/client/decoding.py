@@ -27,6 +27,13 @@ class EventResolved:
 
 
 @dataclass(frozen=True, slots=True)
+class EventReopened:
+    """The resolution of an event has been undone."""
+
+    event: StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
 class PreferenceChanged:
     """A preference has been set."""
 
@@ -40,7 +47,7 @@ class PreferenceDeleted:
     key: str
 
 
-Notification = EventResolved | PreferenceChanged | PreferenceDeleted
+Notification = EventResolved | EventReopened | PreferenceChanged | PreferenceDeleted
 
 
 def bindings(kinds: Collection[Kind]) -> list[str]:
@@ -105,6 +112,8 @@ def read_notification(delivery: Delivery) -> Iterable[Notification]:
     match delivery.routing_key:
         case b"recorder.event.resolved":
             return [EventResolved(_ONE_EVENT.validate_json(delivery.body).event)]
+        case b"recorder.event.reopened":
+            return [EventReopened(_ONE_EVENT.validate_json(delivery.body).event)]
         case b"recorder.preference.changed":
             return [_preference(from_json(delivery.body))]
     return []

@@ -16,6 +16,7 @@ class Events(Group):
     get = rpc_method(params.GetEvent)
     record = rpc_method(params.RecordEvent)
     resolve = rpc_method(params.ResolveEvent)
+    reopen = rpc_method(params.ReopenEvent)
     histogram = rpc_method(params.EventHistogram)
     iter = paged_method(params.ListEvents, lambda page: page.events)
     iter_unresolved = paged_method(params.UnresolvedEvents, lambda page: page.events)

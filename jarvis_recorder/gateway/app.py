@@ -33,7 +33,6 @@ from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.routes import (
     auth,
-    conversations,
     dead_letters,
     health,
     legacy,
@@ -75,7 +74,7 @@ def create(
     application.state.probe = Probe(client)
     for routes in (auth.routes, legacy.routes, *methods.routers()):
         application.include_router(routes)
-    for routes in (conversations.routes, health.routes, dead_letters.routes, _stream):
+    for routes in (health.routes, dead_letters.routes, _stream):
         application.include_router(routes)
     for error in (HTTPException, RecorderError, RequestValidationError, Exception):
         application.add_exception_handler(error, answer_problem)

@@ -16,6 +16,7 @@ from fastapi import Response
 from pydantic_core import to_json
 
 from jarvis_recorder.client import (
+    EventReopened,
     EventResolved,
     Notification,
     PreferenceChanged,
@@ -230,6 +231,8 @@ def _notification(notification: Notification) -> bytes:
     match notification:
         case EventResolved(event):
             return _sent("resolved", _shown(event))
+        case EventReopened(event):
+            return _sent("reopened", _shown(event))
         case PreferenceChanged(preference):
             return _sent("preference", _shown(preference))
         case PreferenceDeleted(key):

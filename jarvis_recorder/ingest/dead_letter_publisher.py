@@ -93,7 +93,9 @@ class DeadLetterPublisher:
     async def _room_for(self, size: int) -> bool:
         """Return whether so much more may be held, at the latest when a confirm is overdue."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0 if self._progress.letters_waiting else _CONFIRM_SECONDS):
+            async with asyncio.timeout(
+                0 if self._progress.dead_letters_waiting else _CONFIRM_SECONDS
+            ):
                 while self._held_bytes + size > MAX_HELD_BYTES and self._held_bytes:
                     self._has_room.clear()
                     await self._has_room.wait()
@@ -168,13 +170,13 @@ class DeadLetterPublisher:
         if not lane.may_wait:
             return
         lane.waiting += 1
-        self._progress.letters_waiting += 1
+        self._progress.dead_letters_waiting += 1
         try:
             self._complain(lane, "the broker has not confirmed it in time")
             await asyncio.wait({publishing}, timeout=until - asyncio.get_running_loop().time())
         finally:
             lane.waiting -= 1
-            self._progress.letters_waiting -= 1
+            self._progress.dead_letters_waiting -= 1
 
     def _complain(self, lane: Settlement, error: str) -> None:
         """Warn that dead letters wait, once a minute."""
@@ -186,7 +188,7 @@ class DeadLetterPublisher:
             "dead_letter_refused",
             queue=lane.topic.queue,
             error=error,
-            waiting=self._progress.letters_waiting,
+            waiting=self._progress.dead_letters_waiting,
         )
 
     async def _publish(self, origin: Origin, refusal: Refusal) -> None:

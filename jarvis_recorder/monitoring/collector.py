@@ -77,7 +77,7 @@ class Facts(Collector):
         for (queue, field), count in progress.near_misses.items():
             near.add_metric((queue, field), count)
         yield near
-        yield _gauge(metrics.DEAD_LETTERS_WAITING, progress.letters_waiting)
+        yield _gauge(metrics.DEAD_LETTERS_WAITING, progress.dead_letters_waiting)
         yield _counter(metrics.STORED, progress.stored)
         yield _counter(metrics.DUPLICATES, progress.duplicates)
         yield _counter(metrics.ATTACHMENTS, progress.attachments)

@@ -98,12 +98,12 @@ def _commits(progress: RecorderStatus, now: int) -> HealthCheck:
 
 
 def _dead_letters(progress: RecorderStatus) -> HealthCheck:
-    if not progress.letters_waiting:
+    if not progress.dead_letters_waiting:
         return HealthCheck("dead_letters", True, "none is waiting for their queue")
     return HealthCheck(
         "dead_letters",
         False,
-        f"the queue of dead letters takes nothing: {progress.letters_waiting:,} messages wait for it",
+        f"the queue of dead letters takes nothing: {progress.dead_letters_waiting:,} messages wait for it",
         "if it is full make room: `jarvis-recorder dead export`, then `dead drop` or `dead replay`; "
         "else see whether the broker is in an alarm",
     )

@@ -3,19 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from jiter import from_json
-from pydantic_core import to_json
-
 from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, completed
-from jarvis_recorder.storage.tables import decompress
+from jarvis_recorder.storage.same_json import same_json
 from jarvis_recorder.wire.records import EventRow, Record, kind_of
 from jarvis_recorder.wire.topics import Kind
 
-# Parsed, these are equal where a number is spelt otherwise; the size follows from a spelling.
+# Equal where a number is spelt otherwise; the size follows from a spelling.
 _JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
 _NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "recorded_at", "size_bytes"))
 
 COMPARED_AT_ONCE: Final = 500
+_Place = tuple[str | None, int | None]
 
 
 class Rows(NamedTuple):
@@ -70,26 +68,30 @@ def compare(
 
     Found rows are taken one by one: they may be thousands of times as large.
     """
-    identity_at = shape.columns.index("message_id")
-    by_identity: dict[str | None, list[int]] = {}
+    # Thousands of rows may share an identity: each is compared only with those in its place.
+    in_place: dict[_Place, list[int]] = {}
     for index in asked:
-        by_identity.setdefault(rows[index][identity_at], []).append(index)
+        for place in _places(shape, rows[index]):
+            in_place.setdefault(place, []).append(index)
     taken: set[int] = set()
     known: set[int] = set()
     for stored in found:
-        for index in by_identity[stored[identity_at]]:
-            if _is_in_place(shape, stored, rows[index]):
+        for place in _places(shape, stored):
+            for index in in_place.get(place, ()):
                 taken.add(index)
-                if _same(shape, stored, rows[index]):
+                if index not in known and _same(shape, stored, rows[index]):
                     known.add(index)
+    identity_at = shape.columns.index("message_id")
     missing = [at for at in asked if at not in taken and rows[at][identity_at] is not None]
     return Compared(sorted(taken - known), missing)
 
 
-def _is_in_place(shape: RowShape, found: Sequence[Any], row: Row) -> bool:
-    """Return whether a row found by the identity of another occupies that one's unique key."""
-    timestamp, stamped = shape.columns.index("timestamp"), shape.columns.index("stamped")
-    return found[timestamp] == row[timestamp] or bool(found[stamped] and row[stamped])
+def _places(shape: RowShape, row: Sequence[Any]) -> Iterator[_Place]:
+    """Yield the unique keys that a row occupies, as (identity, time) and (identity, None)."""
+    identity = row[shape.columns.index("message_id")]
+    yield identity, row[shape.columns.index("timestamp")]
+    if row[shape.columns.index("stamped")]:
+        yield identity, None
 
 
 def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
@@ -102,20 +104,9 @@ def _same(shape: RowShape, stored: Sequence[Any], row: Row) -> bool:
 
 
 def _same_json(old: bytes | str | None, new: bytes | str | None) -> bool:
-    """
-    Return whether two JSON texts have the same value, spelt by whichever version.
-
-    1 and 1.0 differ, as they did when they came; 1e16 and 1e+16 do not.
-    """
     if old is None or new is None:
         return False
     try:
-        return _spelt_again(old) == _spelt_again(new)
+        return same_json(old, new)
     except ValueError:  # written by another program
         return False
-
-
-def _spelt_again(text: bytes | str) -> bytes:
-    if isinstance(text, bytes):
-        text = decompress(text)
-    return to_json(from_json(text.encode()))

@@ -14,6 +14,7 @@ from jarvis_recorder.storage.queries.events import found_event
 from jarvis_recorder.storage.queries.preferences import find_preference
 from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
 from jarvis_recorder.wire.notifications import (
+    EVENT_REOPENED,
     EVENT_RESOLVED,
     PREFERENCE_CHANGED,
     ChangedPreference,
@@ -25,6 +26,7 @@ from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     DeletePreference,
     RecordEvent,
+    ReopenEvent,
     ResolveEvent,
     SetPreference,
 )
@@ -82,6 +84,24 @@ def resolve_event(connection: Connection, params: ResolveEvent, now: int, _: Spe
     answer = found_event(connection, params.id)
     if changed.rowcount:
         _announce(connection, EVENT_RESOLVED, answer, now)
+    return answer
+
+
+def reopen_event(connection: Connection, params: ReopenEvent, now: int, _: Speech) -> bytes:
+    """
+    Undo the resolution of an event and add a notification; one that is not resolved is kept.
+
+    Raises:
+        NotFound: No event has this id.
+    """
+    changed = connection.execute(
+        update(events)
+        .where(events.c.id == params.id, events.c.resolved)
+        .values(resolved=False, resolved_at=None, resolved_by=None)
+    )
+    answer = found_event(connection, params.id)
+    if changed.rowcount:
+        _announce(connection, EVENT_REOPENED, answer, now)
     return answer
 
 
@@ -143,6 +163,7 @@ def _announce(connection: Connection, routing_key: str, body: bytes, now: int) -
 CHANGES: Final[dict[type, Change]] = {
     RecordEvent: record_event,
     ResolveEvent: resolve_event,
+    ReopenEvent: reopen_event,
     SetPreference: set_preference,
     DeletePreference: delete_preference,
     DeleteConversation: delete_conversation,

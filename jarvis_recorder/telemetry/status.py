@@ -41,7 +41,7 @@ class RecorderStatus:
     """By path, `plain` or `full`: records decoded on it and then committed or refused."""
     near_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By queue and field: records with a name that resembles the field, which is empty in them."""
-    letters_waiting: int = 0
+    dead_letters_waiting: int = 0
     """Deliveries held unsettled because the dead letter queue does not accept their dead letters."""
     measured: Batches = field(default_factory=Batches)
     sent: Sent = field(default_factory=Sent)

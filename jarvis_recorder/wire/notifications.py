@@ -7,6 +7,7 @@ from jarvis_recorder.wire.rpc import examples
 from jarvis_recorder.wire.rpc.results import OneEvent, Preference
 
 EVENT_RESOLVED: Final = "recorder.event.resolved"
+EVENT_REOPENED: Final = "recorder.event.reopened"
 PREFERENCE_CHANGED: Final = "recorder.preference.changed"
 
 
@@ -40,6 +41,12 @@ NOTICES: Final = (
         OneEvent,
         "An event is resolved for the first time.",
         {"event": examples.RESOLVED},
+    ),
+    Notification(
+        EVENT_REOPENED,
+        OneEvent,
+        "The resolution of an event is undone.",
+        {"event": examples.EVENT},
     ),
     Notification(
         PREFERENCE_CHANGED,

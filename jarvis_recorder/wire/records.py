@@ -120,7 +120,7 @@ class Event(_Body):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot(_Body):
-    """The whole state of a cluster at one moment."""
+    """The whole state of a cluster at one time."""
 
     snapshot: dict[str, Any]
     cluster: ClusterName = ""

@@ -189,7 +189,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 def _refused(text: bytes, parser_error: str) -> Refused:
     at = parser_error[parser_error.rfind(" at line ") :]
     if "duplicate key" in parser_error:
-        return Refused(Reason.INVALID, f"a key stands twice{at}")
+        return Refused(Reason.INVALID, f"a key occurs twice{at}")
     if _is_grammatical(text):
         return Refused(Reason.INVALID, f"JSON that readers do not agree on{at}")
     return Refused(Reason.NOT_JSON, f"not JSON: {parser_error}")

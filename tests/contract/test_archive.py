@@ -48,6 +48,7 @@ from jarvis_recorder.wire.rpc.params import (
     ListTurns,
     ReadHoldings,
     RecordEvent,
+    ReopenEvent,
     ReportUsage,
     ResolveEvent,
     SearchTurns,
@@ -324,6 +325,26 @@ async def test_the_first_resolution_is_kept(store):
     ]
     with pytest.raises(NotFound):
         await ask(store, ResolveEvent(id=7, resolved_by="ada"))
+
+
+async def test_a_resolution_is_undone(store):
+    await put(store, event(1))
+    before = await ask(store, GetEvent(id=1))
+    await ask(store, ReopenEvent(id=1))
+    await ask(store, ResolveEvent(id=1, resolved_by="ada"))
+
+    reopened = await ask(store, ReopenEvent(id=1))
+
+    assert reopened == before
+    assert [one.id for one in (await ask(store, UnresolvedEvents())).events] == [1]
+    assert [told.routing_key for told in await store.outbox.waiting(9)] == [
+        "recorder.event.resolved",
+        "recorder.event.reopened",
+    ]
+    again = await ask(store, ResolveEvent(id=1, resolved_by="bob"))
+    assert again.event.resolved_by == "bob"
+    with pytest.raises(NotFound):
+        await ask(store, ReopenEvent(id=7))
 
 
 async def test_a_conversation_is_read_in_order(store):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import time
 import zlib
 from contextlib import closing
 from itertools import count
@@ -113,6 +114,19 @@ async def test_another_time_under_an_identity_is_another_message(repository):
     )
 
     assert appended.stored == 2
+
+
+async def test_ten_thousand_times_under_one_identity_are_told_apart_in_little_time(sqlite):
+    """Not by comparing each with each."""
+    row = record(event(1, id="a"))
+    batch = [row._replace(timestamp=row.timestamp + number) for number in range(10_000)]
+    await sqlite.append(batch, 7)
+
+    began = time.process_time()
+    again = await sqlite.append(batch, 8)
+
+    assert (again.stored, again.duplicates) == (0, 10_000)
+    assert time.process_time() - began < 1.0
 
 
 async def test_where_the_body_has_no_time_identity_alone_decides(repository):

@@ -2,6 +2,7 @@
 """Words are found in any spelling, in the languages that people use with an assistant."""
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import unicodedata
@@ -11,8 +12,9 @@ from typing import Any, Final
 
 import pytest
 
+from jarvis_recorder.errors import DeadlineExceeded, InvalidParameter
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.sqlite import pruner, search_turns
+from jarvis_recorder.storage.sqlite import connections, pruner, search_turns
 from jarvis_recorder.storage.sqlite.admin.verify import verify
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
@@ -298,3 +300,81 @@ async def test_a_beginning_of_any_length_is_found(store, monkeypatch, query, fou
     turns = (await ask(store, SearchTurns(query=query))).turns
 
     assert {one.turn.content.removeprefix("das ") for one in turns} == found
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        (" ".join(f"w{number}" for number in range(101)), "101 words, 0 of them prefixes"),
+        ("过" * 101, "101 words, 0 of them prefixes"),
+        (f'"{"net " * 60}" "{"power " * 60}"', "120 words, 0 of them prefixes"),
+        (" ".join(f"net{number}*" for number in range(17)), "17 words, 17 of them prefixes"),
+    ],
+)
+async def test_a_query_of_too_many_words_or_prefixes_is_refused(store, query, what):
+    with pytest.raises(InvalidParameter, match=what) as refused:
+        await ask(store, SearchTurns(query=query))
+
+    assert refused.value.path == "query"
+
+
+async def test_what_stands_twice_in_a_query_counts_once(store):
+    await say(store, "net power", "power")
+
+    assert len((await ask(store, SearchTurns(query="net* power " * 60))).turns) == 1
+
+
+async def test_each_phrase_of_a_query_is_looked_up_once(store, monkeypatch):
+    """A prefix may stand for a hundred words, each of them a query of its own."""
+    looked_up: list[Any] = []
+    look_up = search_turns.match_one_by_one
+
+    def noted(connection, phrase):
+        looked_up.append(phrase)
+        return look_up(connection, phrase)
+
+    monkeypatch.setattr(search_turns, "match_one_by_one", noted)
+    await say(store, "net power failure")
+
+    await ask(store, SearchTurns(query='net* pow* "power failing"* "net power"'))
+
+    assert looked_up
+    assert len(looked_up) == len(set(looked_up))
+
+
+@pytest.fixture
+async def repetitive(store, path):
+    """A store of turns with the same few words, again and again."""
+    words = [f"ka{number}" for number in range(150)]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO conversations (message_id, session_id, timestamp, stamped, role, content,"
+            " recorded_at) VALUES (?, 's', ?, 0, 'user', ?, ?)",
+            (
+                (f"m{number}", NOW + number, " ".join(["ka"] * 500 + words[number % 50 :]), NOW)
+                for number in range(4_000)
+            ),
+        )
+    return store
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f'"{"ka " * 100}"',
+        f'"{"ka " * 99}" zzqx',
+        " ".join(f"ka{number}*" for number in range(16)),
+        " ".join(f'"ka ka{number}"*' for number in range(16)),
+        " ".join(f"ka{number}" for number in range(100)),
+    ],
+)
+async def test_a_deadline_ends_the_most_laborious_search(repetitive, query):
+    loop = asyncio.get_running_loop()
+    for _ in range(2 * connections.READERS):
+        began = loop.time()
+        with contextlib.suppress(DeadlineExceeded):
+            await ask(repetitive, SearchTurns(query=query), seconds=0.02)
+        assert loop.time() - began < 0.5
+
+    # All threads that scan are free again.
+    assert (await ask(repetitive, SearchTurns(query="ka zzqx"), seconds=1.0)).turns == []

@@ -50,7 +50,7 @@ async def test_an_idle_recorder_notices_within_seconds_that_its_log_is_gone(
     recorder.wait_for("recording")
     names = await record(amqp_url, recorder, 200, "before")
 
-    files.beside(database, suffix).unlink()
+    files.sibling(database, suffix).unlink()
 
     said = await ended(recorder)
     assert f"recorder.db{suffix}" in said
@@ -137,7 +137,7 @@ async def test_no_second_recorder_comes_in_where_the_lock_file_was_removed(
 ):
     recorder = start_recorder(amqp_url)
     recorder.wait_for("recording")
-    files.beside(database, ".lock").unlink()
+    files.sibling(database, ".lock").unlink()
 
     second = start_recorder(amqp_url)
 

@@ -13,7 +13,8 @@ import pytest
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.wire.rpc import params
-from tests.support.heavy import heavy
+from tests.support.heavy import MIB, heavy
+from tests.support.publisher import dead_letters, publish
 from tests.support.recorder import RecorderProcess, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -136,3 +137,23 @@ async def test_no_message_and_no_request_makes_the_process_large(
     assert cpu < 0.1
     # Other processes have these cores, too: in a quiet hour it is a tenth of this.
     assert longest < 1.0
+
+
+async def test_the_heaviest_snapshots_under_one_identity_are_compared_in_little_memory(
+    amqp_url, start_recorder
+):
+    """As a text each takes four times its bytes in memory, because of a single character."""
+    recorder = start_recorder(amqp_url)
+    await asyncio.to_thread(recorder.wait_for, "recording")
+    beginning = b'{"timestamp":"2026-01-31T08:00:00Z","snapshot":{"a":"' + "😀".encode()
+    beginning += b"x" * (16 * MIB - 200)
+
+    await publish(amqp_url, ("cluster.snapshot", beginning + b'a"}}', {"message_id": "taken"}))
+    await asyncio.to_thread(wait_until, lambda: recorded(recorder) == 1, "a record")
+    alone = peak_mebibytes(recorder)
+    await publish(amqp_url, ("cluster.snapshot", beginning + b'b"}}', {"message_id": "taken"}))
+    (letter,) = await dead_letters(amqp_url, 1)
+
+    print(f"{alone} MiB with one, {peak_mebibytes(recorder)} MiB with both")
+    assert letter.headers["x-recorder-reason"] == "id_collision"
+    assert peak_mebibytes(recorder) <= MOST_MEBIBYTES

@@ -8,6 +8,7 @@ import aio_pika
 import pytest
 
 from jarvis_recorder.client import (
+    EventReopened,
     EventResolved,
     PreferenceChanged,
     PreferenceDeleted,
@@ -139,11 +140,13 @@ async def test_records_and_notifications_are_heard_live(client):
     async with client.notifications() as notifications:
         recorded = await client.events.record(type="alert", source="user", summary="x")
         await client.events.resolve(id=recorded.event.id, resolved_by="ada")
+        await client.events.reopen(id=recorded.event.id)
         await client.preferences.set(key="theme", value="dark")
         await client.preferences.delete(key="theme")
-        heard = [await asyncio.wait_for(anext(notifications), 10) for _ in range(3)]
+        heard = [await asyncio.wait_for(anext(notifications), 10) for _ in range(4)]
 
-    assert [type(one) for one in heard] == [EventResolved, PreferenceChanged, PreferenceDeleted]
+    kinds = [EventResolved, EventReopened, PreferenceChanged, PreferenceDeleted]
+    assert [type(one) for one in heard] == kinds
     assert heard[0].event.resolved_by == "ada"
 
 
@@ -212,6 +215,7 @@ async def test_every_method_can_be_asked(client, recorder):
         "events.unresolved": await client.events.unresolved(),
         "events.resolve": await client.events.resolve(id=recorded.event.id),
         "events.list": await client.events.list(resolved=True),
+        "events.reopen": await client.events.reopen(id=recorded.event.id),
         "events.histogram": await client.events.histogram(since=MOMENT, until=later),
         "conversations.sessions": await client.conversations.sessions(),
         "conversations.turns": await client.conversations.turns(session_id="s"),
@@ -236,6 +240,7 @@ async def test_every_method_can_be_asked(client, recorder):
         assert adapter(BY_NAME[name].result).validate_python(answer) == answer
     assert asked["events.get"] == recorded
     assert asked["events.resolve"].event.resolved_by == "guest"
+    assert asked["events.reopen"] == recorded
     assert [event.id for event in asked["events.list"].events] == [recorded.event.id]
     assert asked["snapshots.at"].snapshot.snapshot == {"nodes": ["pve1"]}
     assert asked["conversations.search"].turns[0].turn.content == "is it down?"

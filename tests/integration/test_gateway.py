@@ -223,6 +223,7 @@ def test_an_event_is_resolved_by_the_caller(operator):
     assert (resolved["resolved"], resolved["resolvedBy"]) == (True, "operator")
     assert operator.get(f"/api/events/{number}").json()["event"] == resolved
     assert operator.get("/api/memory/events/unresolved").json()["events"] == []
+    assert operator.post(f"/api/events/{number}/reopen").json()["event"]["resolved"] is False
 
 
 def test_a_newer_preference_is_not_overwritten(operator):
@@ -244,6 +245,7 @@ def test_a_reader_reads_and_changes_nothing(gateway):
         for method, path, body in (
             ("POST", "/api/memory/events", ALERT),
             ("POST", "/api/events/1/resolve", {}),
+            ("POST", "/api/events/1/reopen", {}),
             ("PUT", "/api/memory/preferences/a", {"value": "b"}),
             ("DELETE", "/api/memory/preferences/a", None),
             ("DELETE", "/api/conversations/s-1/turns", None),
@@ -376,7 +378,7 @@ async def test_what_continues_is_streamed(amqp_url, gateway, operator):
         with operator.stream("GET", "/api/live") as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
             listening.set_result(None)
-            return events_of(stream, 4)
+            return events_of(stream, 5)
 
     loop = asyncio.get_running_loop()
     listening = _ThreadsafeFuture(loop)
@@ -386,10 +388,11 @@ async def test_what_continues_is_streamed(amqp_url, gateway, operator):
     with gateway.client() as other:
         number = other.post("/api/memory/events", json=ALERT).json()["event"]["id"]
         other.post(f"/api/events/{number}/resolve")
+        other.post(f"/api/events/{number}/reopen")
         other.put("/api/memory/preferences/ui.theme", json={"value": "dark"})
     kinds = [kind for kind, _ in await asyncio.wait_for(heard, 20)]
 
-    assert sorted(kinds) == ["event", "event", "preference", "resolved"]
+    assert sorted(kinds) == ["event", "event", "preference", "reopened", "resolved"]
 
 
 def test_page_and_answers_are_compressed_and_the_stream_is_not(operator):

@@ -4,27 +4,12 @@ import json
 import zlib
 from typing import Any
 
-import aio_pika
 import pytest
 
-from tests.support.publisher import EVENT_KEY, event, publish
+from tests.support.publisher import EVENT_KEY, dead_letters, event, publish
 from tests.support.recorder import wait_until
 
 pytestmark = pytest.mark.broker
-
-
-async def dead_letters(url: str, expected: int) -> list[aio_pika.abc.AbstractIncomingMessage]:
-    """Return the dead letters once there are so many."""
-    connection = await aio_pika.connect(url, timeout=10)
-    async with connection:
-        channel = await connection.channel()
-        queue = await channel.get_queue("jarvis.recorder.dead", ensure=False)
-        letters = []
-        async with queue.iterator(timeout=15) as iterator:
-            while len(letters) < expected:
-                letters.append(message := await anext(iterator))
-                await message.ack()
-        return letters
 
 
 async def test_an_event_keeps_every_field(amqp_url, start_recorder):

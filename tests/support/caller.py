@@ -33,7 +33,7 @@ class Asker:
             body, reply_to=self._queue.name, correlation_id=correlation_id, **properties
         )
         await self._exchange.publish(message, "recorder")
-        return (await asyncio.wait_for(future, 15)).body
+        return (await asyncio.wait_for(future, 60)).body
 
     async def call(self, method: str, params: Any = None, **properties: Any) -> Any:
         """Return the whole response as a document."""

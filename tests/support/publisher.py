@@ -41,6 +41,20 @@ async def publish(
             await exchange.publish(aio_pika.Message(raw, **properties), routing_key)
 
 
+async def dead_letters(url: str, expected: int) -> list[aio_pika.abc.AbstractIncomingMessage]:
+    """Return the dead letters once there are so many."""
+    connection = await aio_pika.connect(url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue("jarvis.recorder.dead", ensure=False)
+        letters = []
+        async with queue.iterator(timeout=15) as iterator:
+            while len(letters) < expected:
+                letters.append(message := await anext(iterator))
+                await message.ack()
+        return letters
+
+
 class Oracle:
     """Publishes events without pause, through broker failures, and logs every confirm."""
 

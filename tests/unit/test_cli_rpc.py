@@ -167,6 +167,7 @@ def test_options_become_a_request(jarvis, recorder):
             results.OneEvent(RESOLVED),
         ),
         ("resolve 77", params.ResolveEvent(id=77), results.OneEvent(RESOLVED)),
+        ("reopen 77", params.ReopenEvent(id=77), results.OneEvent(EVENT)),
     ],
 )
 def test_every_command_asks_its_request(jarvis, recorder, command, question, answer):
@@ -201,6 +202,8 @@ def test_every_command_asks_its_request(jarvis, recorder, command, question, ans
         "prefs set key",
         "prefs get",
         "resolve",
+        "reopen",
+        "reopen 0",
         "tail --kind rumour",
         "tail --kind turn --severity error",
     ],

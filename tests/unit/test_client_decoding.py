@@ -5,7 +5,9 @@ import json
 import pytest
 
 from jarvis_recorder.client.decoding import (
+    EventReopened,
     EventResolved,
+    PreferenceChanged,
     PreferenceDeleted,
     RecordReader,
     read_notification,
@@ -45,11 +47,13 @@ def test_what_cannot_be_read_says_so():
 
 
 def test_notifications_are_read_as_what_they_are():
-    announced = NOTICES[0]
-    body = json.dumps(announced.example).encode()
-    key = announced.routing_key.encode()
-    (resolved,) = read_notification(delivery(body)._replace(routing_key=key))
-    assert isinstance(resolved, EventResolved)
+    for announced, kind in zip(
+        NOTICES, (EventResolved, EventReopened, PreferenceChanged), strict=True
+    ):
+        body = json.dumps(announced.example).encode()
+        key = announced.routing_key.encode()
+        (read,) = read_notification(delivery(body)._replace(routing_key=key))
+        assert isinstance(read, kind)
     gone = b'{"preference":{"key":"theme","deleted":true}}'
     (deleted,) = read_notification(delivery(gone)._replace(routing_key=PREFERENCE_CHANGED.encode()))
     assert deleted == PreferenceDeleted("theme")

@@ -88,7 +88,7 @@ def test_a_backup_is_old_after_two_days(database, tmp_path, days, light):
     made = backup.backup(database, tmp_path / "usual", None, nothing)
     then = datetime.now(UTC) - timedelta(days=days)
     made.path.rename(made.path.with_name(f"recorder-{then.strftime(files.MOMENT_FORMAT)}.db"))
-    files.beside(database, ".backups").unlink()
+    files.sibling(database, ".backups").unlink()
 
     assert _backups(database).light == light
 

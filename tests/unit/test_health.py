@@ -40,7 +40,7 @@ def test_what_has_just_begun_is_not_ready():
 
 def test_messages_that_wait_for_the_queue_of_dead_letters_are_told_with_their_number():
     progress = at_work()
-    progress.letters_waiting = 2_000
+    progress.dead_letters_waiting = 2_000
 
     assert failed(progress) == {"dead_letters"}
     (check,) = [check for check in judge(progress, WELL, NOW) if not check.ok]

@@ -305,14 +305,14 @@ async def test_a_full_queue_of_dead_letters_leaves_the_window_to_good_messages(
         await until(lambda: pipeline.consumer.outstanding == {1, 2})
 
     assert {"reject 8", "reject 9", "commit good", "ack 10"} <= set(pipeline.effects)
-    assert pipeline.progress.letters_waiting == 2
+    assert pipeline.progress.dead_letters_waiting == 2
     assert [line["event"] for line in logs].count("dead_letter_refused") == 1
     pipeline.publisher.confirming.set()
     pipeline.intake.close()
     await working
     await pipeline.dead_letters.drain(5)
     assert pipeline.consumer.outstanding == set()
-    assert pipeline.progress.letters_waiting == 0
+    assert pipeline.progress.dead_letters_waiting == 0
 
 
 async def test_a_delivery_that_has_the_window_to_itself_does_not_wait_at_all(pipeline, monkeypatch):
@@ -335,7 +335,7 @@ async def test_no_delivery_waits_until_the_broker_closes_the_channel_over_it(pip
 
     await pipeline.recorder.run()
     await until(lambda: pipeline.effects == ["reject 1"])
-    assert pipeline.progress.letters_waiting == 0
+    assert pipeline.progress.dead_letters_waiting == 0
 
 
 @pytest.mark.parametrize(

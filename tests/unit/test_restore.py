@@ -53,7 +53,7 @@ def test_the_backup_is_in_place_and_the_old_database_is_kept(database, saved):
     assert ids(restored.kept) == OLD
     assert ids(saved) == NEW, "the backup stays"
     assert database.stat().st_mode & 0o777 == 0o600
-    assert not files.beside(database, ".restoring").exists()
+    assert not files.sibling(database, ".restoring").exists()
 
 
 def test_a_lost_database_is_restored_into_a_new_directory(tmp_path, saved):

@@ -4,15 +4,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 from jarvis_recorder.cli.rpc import (
-    DEFAULT_TIMEOUT_SECONDS,
     All,
+    Connection,
     Limit,
     Listing,
-    Timeout,
     build_params,
-    load_connection,
+    requests,
     show,
     show_pages,
     wanted,
@@ -52,14 +50,12 @@ def register(commands: typer.Typer) -> None:
     commands.command(epilog="Example: `jarvis-recorder query stats --json`")(stats)
 
 
+@requests
 def snapshot(
+    whom: Connection,
     *,
     at: At = None,
     cluster: _Cluster = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Show the newest state of the cluster, or the one in force at a time."""
     from jarvis_recorder.cli.output.cluster import show_snapshot
@@ -69,10 +65,12 @@ def snapshot(
         request = build_params(params.LatestSnapshot, cluster=cluster)
     else:
         request = build_params(params.SnapshotAt, timestamp=at, cluster=cluster)
-    show(load_connection(config, set_, timeout, as_json=as_json), request, show_snapshot)
+    show(whom, request, show_snapshot)
 
 
+@requests
 def snapshots(
+    whom: Connection,
     *,
     cluster: Annotated[
         str | None, typer.Option("--cluster", metavar="NAME", help="Only of this cluster.")
@@ -81,10 +79,6 @@ def snapshots(
     until: Until = None,
     limit: Limit = None,
     everything: All = False,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """List snapshots without what is in them, newest first."""
     from jarvis_recorder.cli.output.cluster import show_snapshots
@@ -92,20 +86,17 @@ def snapshots(
     most = wanted(limit, everything)
     require_order(since, until)
     request = build_params(params.ListSnapshots, cluster=cluster, since=since, until=until)
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
 
 
+@requests
 def timeline(
+    whom: Connection,
     time: Time,
     *,
     window: Window = None,
     node: _Node = None,
     cluster: _Cluster = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Show what was in force, what happened and what was said around a time, in order."""
     from jarvis_recorder.cli.output.timeline import show_timeline
@@ -114,17 +105,12 @@ def timeline(
     request = build_params(
         params.TimelineAround, timestamp=time, node=node, cluster=cluster, **width
     )
-    show(load_connection(config, set_, timeout, as_json=as_json), request, show_timeline)
+    show(whom, request, show_timeline)
 
 
-def stats(
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
-) -> None:
+@requests
+def stats(whom: Connection) -> None:
     """Show what the recorder holds and what it does now."""
     from jarvis_recorder.cli.output.cluster import show_stats
 
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show(whom, params.ReadStats(), show_stats)

@@ -5,16 +5,14 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 from jarvis_recorder.cli.rpc import (
-    DEFAULT_TIMEOUT_SECONDS,
     All,
+    Connection,
     Limit,
     Listing,
-    Timeout,
     ask_every_page,
     build_params,
-    load_connection,
+    requests,
     show,
     show_answer,
     show_pages,
@@ -50,16 +48,14 @@ def register(commands: typer.Typer) -> None:
     )(usage)
 
 
+@requests
 def sessions(
+    whom: Connection,
     *,
     since: Since = None,
     until: Until = None,
     limit: Limit = None,
     everything: All = False,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """List conversations that have a turn in the time given, the latest first."""
     from jarvis_recorder.cli.output.conversations import show_sessions
@@ -67,35 +63,29 @@ def sessions(
     most = wanted(limit, everything)
     require_order(since, until)
     request = build_params(params.ListSessions, since=since, until=until)
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "sessions", show_sessions, _NO_SESSION), most)
 
 
+@requests
 def turns(
+    whom: Connection,
     session: Annotated[str, typer.Argument(metavar="SESSION", help="As `sessions` lists it.")],
     *,
     limit: Limit = None,
     everything: All = False,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Show what was said in one conversation, from its beginning."""
     from jarvis_recorder.cli.output.conversations import show_turns
 
     most = wanted(limit, everything)
     request = build_params(params.ListTurns, session_id=session)
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "turns", show_turns, _NO_TURN), most)
 
 
+@requests
 def turn(
+    whom: Connection,
     number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `turns` names it.")],
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Show one turn whole, however large it is. Exit code 1 if there is none."""
     from jarvis_recorder.cli.output.conversations import show_turns
@@ -105,13 +95,15 @@ def turn(
         show_turns(screen, [answer.turn])
 
     show(
-        load_connection(config, set_, timeout, as_json=as_json),
+        whom,
         build_params(params.GetTurn, id=number),
         view,
     )
 
 
+@requests
 def search(
+    whom: Connection,
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be in a turn.")],
     *,
     session: Annotated[
@@ -119,21 +111,18 @@ def search(
     ] = None,
     limit: Limit = None,
     everything: All = False,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Search what was said, the best finds first."""
     from jarvis_recorder.cli.output.conversations import show_found
 
     most = wanted(limit, everything)
     request = build_params(params.SearchTurns, query=" ".join(words), session_id=session)
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "turns", show_found, _NOT_FOUND), most)
 
 
+@requests
 def usage(
+    whom: Connection,
     *,
     since: Since = None,
     until: Until = None,
@@ -142,10 +131,6 @@ def usage(
         typer.Option("--by", help="What to tell apart."),
     ] = "model",
     time_zone: TimeZone = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Add up turns, tokens and cost; of the last thirty days, unless asked otherwise."""
     from jarvis_recorder.cli.output.conversations import show_usage
@@ -158,8 +143,7 @@ def usage(
 
     require_order(since, until)
     begin = since or (until or datetime.now(UTC)) - _MONTH
-    if by == "day" and time_zone is None and not as_json:
+    if by == "day" and time_zone is None and not whom.as_json:
         time_zone = local_zone()
     request = build_params(params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_answer(whom, ask_every_page(whom, request, "usage"), view)

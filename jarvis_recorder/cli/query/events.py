@@ -5,15 +5,13 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 from jarvis_recorder.cli.rpc import (
-    DEFAULT_TIMEOUT_SECONDS,
     All,
+    Connection,
     Limit,
     Listing,
-    Timeout,
     build_params,
-    load_connection,
+    requests,
     show,
     show_pages,
     wanted,
@@ -86,7 +84,9 @@ def _type_of(named: _TypeOrAny | None, resolved: bool | None) -> EventType | Non
     return None if named == "any" else named
 
 
+@requests
 def events(
+    whom: Connection,
     *,
     type_: _Type = None,
     severity: _Severity = None,
@@ -100,10 +100,6 @@ def events(
     text: _Text = None,
     limit: Limit = None,
     everything: All = False,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """List events, newest first. All filters given must fit."""
     from jarvis_recorder.cli.output.events import EventTable
@@ -123,25 +119,24 @@ def events(
         until=until,
         text=text,
     )
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show_pages(whom, Listing(request, "events", EventTable(), _NOTHING), most)
 
 
+@requests
 def event(
+    whom: Connection,
     number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `events` lists it.")],
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """Show one event with everything that is known of it. Exit code 1 if there is none."""
     from jarvis_recorder.cli.output.events import show_event
 
     request = build_params(params.GetEvent, id=number)
-    show(load_connection(config, set_, timeout, as_json=as_json), request, show_event)
+    show(whom, request, show_event)
 
 
+@requests
 def histogram(
+    whom: Connection,
     *,
     since: Since = None,
     until: Until = None,
@@ -156,10 +151,6 @@ def histogram(
     cluster: _Cluster = None,
     resolved: _Resolved = None,
     text: _Text = None,
-    config: ConfigFile = None,
-    set_: Overrides = None,
-    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
-    as_json: Json = False,
 ) -> None:
     """
     Draw how many events there were and when; of the last day, unless asked otherwise.
@@ -175,7 +166,7 @@ def histogram(
         since=since or end - _DAY,
         until=end,
         bucket_seconds=bucket,
-        time_zone=time_zone or (None if as_json else local_zone()),
+        time_zone=time_zone or (None if whom.as_json else local_zone()),
         by=by,
         type=_type_of(type_, resolved),
         severity=severity,
@@ -186,5 +177,4 @@ def histogram(
         resolved=resolved,
         text=text,
     )
-    whom = load_connection(config, set_, timeout, as_json=as_json)
     show(whom, request, lambda screen, answer: show_histogram(screen, answer, by))

@@ -7,8 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.alias_generators import to_camel
 
 from jarvis_recorder.client.rpc_methods import build_params
-from jarvis_recorder.gateway.dependencies import AskFunction, Operating, Reading
-from jarvis_recorder.gateway.routes.parameters import Cursor, Limit, router
+from jarvis_recorder.gateway.dependencies import AskFunction, Operating
+from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.schemas import reply, shape
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire import strict_json
@@ -125,21 +125,6 @@ async def record_event(
     live: Live = request.app.state.live
     live.recorded(recorded.event)
     return reply(recorded, 201)
-
-
-@routes.get("/memory/preferences", response_model=shape(results.PreferencePage))
-async def list_preferences(
-    _: Reading,
-    ask: AskFunction,
-    prefix: str = "",
-    limit: Limit = params.MAX_LIMIT,
-    cursor: Cursor = None,
-) -> Response:
-    """Preferences in the order of their keys."""
-    page = await ask(
-        build_params(params.ListPreferences, prefix=prefix, limit=limit, cursor=cursor)
-    )
-    return reply(page)
 
 
 @routes.put("/memory/preferences/{key:any}", response_model=shape(results.OnePreference))

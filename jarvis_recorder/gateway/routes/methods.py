@@ -7,7 +7,7 @@ from inspect import Parameter, Signature, cleandoc
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import create_model
+from pydantic import Field, create_model
 from pydantic.alias_generators import to_camel, to_snake
 
 from jarvis_recorder.client.rpc_methods import Ask, build_params
@@ -25,13 +25,8 @@ from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.rpc.methods import METHODS, Method
 
-# Their routes are in `legacy.py` and `conversations.py`.
-_BY_HAND: Final = (
-    params.RecordEvent,
-    params.ListPreferences,
-    params.SetPreference,
-    params.SearchTurns,
-)
+# Their routes are in `legacy.py`.
+_BY_HAND: Final = (params.RecordEvent, params.SetPreference)
 # A route is named for its params, but these names were public before.
 _NAMES: Final = {
     params.EventHistogram: "histogram",
@@ -41,6 +36,9 @@ _NAMES: Final = {
 _TAGS: Final = {"snapshots": "cluster", "timeline": "cluster", "recorder": "cluster"}
 # A URL has these as no JSON has them.
 _SPELLED: Final = {"cursor": Cursor, "time_zone": TimeZone}
+_ALIASES: Final = {"query": "q"}
+# The original system's frontend reads one page.
+_DEFAULTS: Final = {(params.ListPreferences, "limit"): params.MAX_LIMIT}
 # REST has more to say of these than the docstrings of their params.
 _DESCRIPTIONS: Final = {
     params.ResolveEvent: "Mark an event as resolved by the caller; one that is keeps its first "
@@ -103,20 +101,20 @@ def _keyword(name: str, annotation: Any, default: Any = Parameter.empty) -> Para
 def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parameter]:
     """Yield the params in the path, then those in the query or, with a body, in that."""
     members: dict[str, Any] = {}
-    for name, kind, description, is_required, default in parameters_of(method):
+    for name, given, explained, is_required, default in parameters_of(method):
+        kind, description = given, explained
+        if given in (datetime, datetime | None):
+            kind = When if given is datetime else When | None
+            description = f"{explained}: {TIME_FORMAT}"
         if f"{{{name}}}" in path:
             yield _keyword(name, Annotated[kind, Path(description=description)])
         elif has_body:
-            members[name] = (kind, ... if is_required else default)
+            member = Field(... if is_required else default, description=description)
+            members[name] = (kind, member)
         else:
-            place = _SPELLED.get(name) or _query(name, kind, description)
-            yield _keyword(name, place, Parameter.empty if is_required else default)
+            query = Query(alias=_ALIASES.get(name) or to_camel(name), description=description)
+            place = _SPELLED.get(name) or Annotated[kind, query]
+            first = _DEFAULTS.get((method.params, name), default)
+            yield _keyword(name, place, Parameter.empty if is_required else first)
     if members:
         yield _keyword("body", create_model(method.params.__name__, __base__=Shape, **members))
-
-
-def _query(name: str, kind: Any, description: str) -> Any:
-    if kind in (datetime, datetime | None):
-        kind = When if kind is datetime else When | None
-        description = f"{description}: {TIME_FORMAT}"
-    return Annotated[kind, Query(alias=to_camel(name), description=description)]

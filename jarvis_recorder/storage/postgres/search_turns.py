@@ -10,7 +10,13 @@ from sqlalchemy.engine import Connection
 from jarvis_recorder.storage.queries.conversations import TURNS
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
-from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix, phrases_of, snippet
+from jarvis_recorder.storage.queries.phrases import (
+    Phrase,
+    as_prefix,
+    phrases_of,
+    require_few,
+    snippet,
+)
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.rpc.params import SearchTurns
@@ -30,11 +36,15 @@ def search_turns(reading: Reading, params: SearchTurns) -> bytes:
 
     If none does, each word that no turn contains counts as a prefix. If there are very many, the
     newest come first.
+
+    Raises:
+        InvalidParameter: The query has too many words, or too many prefixes.
     """
     position = read_cursor(params, int)
     start = max(0, int(position[0])) if position is not None else 0
     end = start + params.limit + 1
     whole = phrases_of(params.query)
+    require_few(whole)
     phrases, found = whole, _first(reading, params, whole, end)
     if not found:
         phrases = [one if _is_held(reading, one) else as_prefix(one) for one in whole]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.storage.queries.words import BETWEEN, WORD, Parted, words_of
 
 _QUOTED: Final = re.compile(r'["“”„]([^"“”„]*)["“”„](\*?)|(\S+)')
@@ -16,6 +17,9 @@ _SNIPPET: Final = re.compile(
 )
 _SNIPPET_CHARACTERS: Final = 480
 _BEGINNING_CHARACTERS: Final = 240
+# A phrase of many words is as much work as so many words; a prefix may stand for a hundred.
+_MOST_WORDS: Final = 100
+_MOST_PREFIXES: Final = 16
 
 
 class Phrase(NamedTuple):
@@ -35,7 +39,8 @@ def phrases_of(query: str) -> list[Phrase]:
     Return the phrases a turn must contain: each word, and each phrase in quotation marks.
 
     A word of Chinese, or of another script without spaces, is a phrase of its characters. A
-    star after a word makes it a prefix. Text with neither letter nor digit is ignored.
+    star after a word makes it a prefix. Text with neither letter nor digit is ignored, and what
+    stands twice counts once.
     """
     phrases = []
     for found in _QUOTED.finditer(query):
@@ -43,7 +48,7 @@ def phrases_of(query: str) -> list[Phrase]:
         is_prefix = found[2] == "*" if found[3] is None else text.endswith("*")
         if words := tuple(words_of(text)):
             phrases.append(Phrase(words, is_prefix and _may_begin(words[-1])))
-    return phrases
+    return list(dict.fromkeys(phrases))
 
 
 def as_prefix(phrase: Phrase) -> Phrase:
@@ -53,6 +58,23 @@ def as_prefix(phrase: Phrase) -> Phrase:
 
 def _may_begin(word: str) -> bool:
     return len(word) >= _SHORTEST_PREFIX
+
+
+def require_few(phrases: Sequence[Phrase]) -> None:
+    """
+    Make sure that a search for these phrases is bounded.
+
+    Raises:
+        InvalidParameter: The query has too many words, or too many prefixes.
+    """
+    words = sum(len(one.words) for one in phrases)
+    prefixes = sum(one.is_prefix for one in phrases)
+    if words > _MOST_WORDS or prefixes > _MOST_PREFIXES:
+        raise InvalidParameter(
+            "query",
+            f"{words} words, {prefixes} of them prefixes, are more than {_MOST_WORDS} and "
+            f"{_MOST_PREFIXES}; each character of a script without spaces is a word: leave some out",
+        )
 
 
 class Snippet(NamedTuple):

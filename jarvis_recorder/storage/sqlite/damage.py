@@ -108,13 +108,13 @@ def _mark(path: Path, error: StorageDamaged) -> None:
     """Store the mark on disk, for later processes; an earlier mark is kept."""
     log.error("database_damaged", error=str(error))
     if _read_mark(path) is None:
-        found = Mark(_inode(path), files.moment(), str(error))
-        files.write_whole(files.beside(path, _MARK), json.dumps(found._asdict()))
+        found = Mark(_inode(path), files.timestamp(), str(error))
+        files.write_whole(files.sibling(path, _MARK), json.dumps(found._asdict()))
 
 
 def forget(path: Path) -> None:
     """Remove the mark: another file is in its place, or the file was repaired."""
-    files.beside(path, _MARK).unlink(missing_ok=True)
+    files.sibling(path, _MARK).unlink(missing_ok=True)
 
 
 def set_aside(path: Path, error: StorageDamaged) -> Path:
@@ -133,7 +133,7 @@ def set_aside(path: Path, error: StorageDamaged) -> Path:
         found = _read_mark(path)
         if found is None:
             raise error
-        directory = files.beside(path, f"{_QUARANTINE}{found.moment}")
+        directory = files.sibling(path, f"{_QUARANTINE}{found.moment}")
         before = quarantined(path)
         if before not in (None, directory):
             raise StorageDamaged(
@@ -179,7 +179,7 @@ def acknowledge(path: Path) -> list[Path]:
 
 def _read_mark(path: Path) -> Mark | None:
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-        fields: dict[str, Any] = json.loads(files.beside(path, _MARK).read_text())
+        fields: dict[str, Any] = json.loads(files.sibling(path, _MARK).read_text())
         return Mark(**fields)
     return None
 

@@ -14,24 +14,24 @@ from jarvis_recorder.storage.sqlite import errors
 Report = Callable[[str, int, int], None]
 """Receives progress: the current step, how much is done, and the total, 0 if unknown."""
 
-MOMENT_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
-MOMENT: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
-"""The form that `moment` writes; names that contain it sort by time."""
+TIMESTAMP_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
+TIMESTAMP: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
+"""The form that `timestamp` writes; names that contain it sort by time."""
 
 
-def moment() -> str:
+def timestamp() -> str:
     """Return the current time in the form for file names."""
-    return datetime.now(UTC).strftime(MOMENT_FORMAT)
+    return datetime.now(UTC).strftime(TIMESTAMP_FORMAT)
 
 
-def beside(path: Path, suffix: str) -> Path:
+def sibling(path: Path, suffix: str) -> Path:
     """Return the path of a companion of the file at `path`."""
     return path.with_name(path.name + suffix)
 
 
 def companions(path: Path) -> tuple[Path, Path]:
     """Return the files SQLite keeps next to a database: the write-ahead log and its index."""
-    return beside(path, "-wal"), beside(path, "-shm")
+    return sibling(path, "-wal"), sibling(path, "-shm")
 
 
 def size(path: Path) -> int:
@@ -74,7 +74,7 @@ def require_room(directory: Path, needed: int, purpose: str) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Create or replace a small file for its owner only; it is on disk when this returns."""
-    unfinished = beside(path, ".unfinished")
+    unfinished = sibling(path, ".unfinished")
     # Left by a killed write, or a link that another user has put there.
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

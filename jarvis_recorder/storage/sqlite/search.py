@@ -31,8 +31,8 @@ _TAKE_OUT: Final = """
 _FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
 _AT_ONCE_CHARACTERS: Final = 1_000_000
 
-# FTS5's option `prefix`; see the migration.
-_BEGINNINGS_INDEXED: Final = (4, 6)
+# FTS5's option `prefix`; see the migration. Databases of before have one more, which stays.
+_BEGINNINGS_INDEXED: Final = (4,)
 _MOST_ENDS: Final = 100
 _LAST: Final = "\U0010ffff"
 _MAKE_WORDS: Final = """
@@ -93,17 +93,13 @@ def match(phrases: Iterable[Phrase]) -> str:
     return " AND ".join(match_phrase(phrase) for phrase in phrases)
 
 
-def match_one_by_one(connection: Connection, phrases: Iterable[Phrase]) -> str:
+def match_one_by_one(connection: Connection, phrase: Phrase) -> str:
     """
     Return a query with the same matches, which finds the newest without reading all older ones.
 
     For a prefix without a prefix index FTS5 first collects all turns that contain it. Words, and
     longer prefixes that have an index, have their lists already.
     """
-    return " AND ".join(_one_by_one(connection, phrase) for phrase in phrases)
-
-
-def _one_by_one(connection: Connection, phrase: Phrase) -> str:
     *others, last = phrase.words
     if not phrase.is_prefix or len(last) in _BEGINNINGS_INDEXED:
         return match_phrase(phrase)

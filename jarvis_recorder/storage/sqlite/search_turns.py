@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 from sqlalchemy import (
     ColumnElement,
+    Result,
     Select,
     column,
     func,
@@ -17,7 +18,13 @@ from sqlalchemy import (
 from jarvis_recorder.storage.queries.conversations import TURNS
 from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
-from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix, phrases_of, snippet
+from jarvis_recorder.storage.queries.phrases import (
+    Phrase,
+    as_prefix,
+    phrases_of,
+    require_few,
+    snippet,
+)
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import match, match_one_by_one
@@ -42,68 +49,101 @@ def search_turns(reading: Reading, params: SearchTurns) -> bytes:
 
     If none does, each word that no turn contains counts as a prefix. Phrases in very many turns
     do not count for the rank; if there are no others, the newest turns come first.
+
+    Raises:
+        InvalidParameter: The query has too many words, or too many prefixes.
     """
     position = read_cursor(params, int)
     start = max(0, int(position[0])) if position is not None else 0
     end = start + params.limit + 1
-    whole = phrases_of(params.query)
-    phrases, found = whole, _first(reading, params, whole, end)
-    if not found:
-        # Not for words that occur: as prefixes, common words would match too many turns.
-        phrases = [one if _held(reading, one, 1) else as_prefix(one) for one in whole]
-        if phrases != whole:
-            found = _first(reading, params, phrases, end)
+    search = _Search(reading, params)
+    phrases = phrases_of(params.query)
+    require_few(phrases)
+    found = search.first(phrases, end)
+    if not found and (begun := search.with_prefixes(phrases)) != phrases:
+        phrases, found = begun, search.first(begun, end)
     lines = _shown(reading, phrases, found[start:end], start)
     return write_page(reading, params, "turns", lines)
 
 
-def _first(
-    reading: Reading, params: SearchTurns, phrases: Sequence[Phrase], end: int
-) -> Sequence[int]:
-    """Return the ids of the turns with all of the phrases, in order, at least the first `end`."""
-    if not phrases:
-        return []
-    holding = _turns_with(params, match_one_by_one(reading.connection, phrases))
-    # Of all turns that hold the only phrase, the count that follows is the same.
-    is_counted = len(phrases) == 1 and params.session_id is None
-    telling = [one for one in phrases if _may_tell(reading, one, is_counted=is_counted)]
-    if not telling or _count(reading, holding, _MOST_RANKED + 1) > _MOST_RANKED:
-        return _ids(reading, holding.order_by(_NEWEST_FIRST).limit(end))
-    best_first = _turns_with(params, match(telling)).order_by(_RANK, _NEWEST_FIRST)
-    if telling == phrases:
-        return _ids(reading, best_first.limit(end))
-    are_holding = set(_ids(reading, holding))
-    return [one for one in _ids(reading, best_first) if one in are_holding]
+class _Search:
+    """One search, which spells out and counts each phrase only once."""
 
+    def __init__(self, reading: Reading, params: SearchTurns) -> None:
+        self._reading = reading
+        self._params = params
+        self._spelt: dict[Phrase, str] = {}
+        self._counted: dict[Phrase, tuple[int, int]] = {}
+        """The turns that hold a phrase, and the number up to which they were counted."""
 
-def _ids(reading: Reading, turns: Select[Any]) -> Sequence[int]:
-    return reading.connection.execute(turns).scalars().all()
+    def first(self, phrases: Sequence[Phrase], end: int) -> Sequence[int]:
+        """Return the ids of the turns with all of the phrases, in order, at least the first `end`."""
+        if not phrases:
+            return []
+        holding = _turns_with(self._params, " AND ".join(map(self._one_by_one, phrases)))
+        # Of all turns that hold the only phrase, the count that follows is the same.
+        is_counted = len(phrases) == 1 and self._params.session_id is None
+        telling = [one for one in phrases if self._may_tell(one, is_counted=is_counted)]
+        if not telling or self._count(holding, _MOST_RANKED + 1) > _MOST_RANKED:
+            return self._ids(holding.order_by(_NEWEST_FIRST).limit(end))
+        best_first = _turns_with(self._params, match(telling)).order_by(_RANK, _NEWEST_FIRST)
+        if telling == phrases:
+            return self._ids(best_first.limit(end))
+        are_holding = set(self._ids(holding))
+        return [one for one in self._ids(best_first) if one in are_holding]
 
+    def with_prefixes(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """
+        Return the phrases, as a prefix each one that no turn holds; all as they are if that is vain.
 
-def _may_tell(reading: Reading, phrase: Phrase, *, is_counted: bool) -> bool:
-    """
-    Return whether few enough turns hold a phrase to rank by it; `is_counted`: the caller counts.
+        Those that occur stay: as prefixes, common words would match too many turns.
+        """
+        begun = []
+        for phrase in phrases:
+            known = phrase if self._held(phrase, 1) else as_prefix(phrase)
+            if not self._held(known, 1):
+                return list(phrases)
+            begun.append(known)
+        return begun
 
-    A phrase of common words alone counts as common: to find the few turns in which the words
-    are adjacent, every turn with them would have to be read. The caller counts an only phrase.
-    """
-    words = phrase.words_apart()
-    if len(words) > 1 and all(
-        _held(reading, word, _MOST_LOOKED_AT + 1) > _MOST_LOOKED_AT for word in words
-    ):
-        return False
-    return is_counted or _held(reading, phrase, _MOST_RANKED + 1) <= _MOST_RANKED
+    def _may_tell(self, phrase: Phrase, *, is_counted: bool) -> bool:
+        """
+        Return whether few enough turns hold a phrase to rank by it; `is_counted`: the caller counts.
 
+        A phrase of common words alone counts as common: to find the few turns in which the words
+        are adjacent, every turn with them would have to be read. The caller counts an only phrase.
+        """
+        words = phrase.words_apart()
+        if len(words) > 1 and all(
+            self._held(word, _MOST_LOOKED_AT + 1) > _MOST_LOOKED_AT for word in words
+        ):
+            return False
+        return is_counted or self._held(phrase, _MOST_RANKED + 1) <= _MOST_RANKED
 
-def _held(reading: Reading, phrase: Phrase, most: int) -> int:
-    """Return how many turns contain a phrase, counted up to `most`."""
-    matches = _MATCHES(match_one_by_one(reading.connection, [phrase]))
-    return _count(reading, select(_words.c.rowid).where(matches), most)
+    def _held(self, phrase: Phrase, most: int) -> int:
+        """Return how many turns contain a phrase, counted up to `most`."""
+        count, bound = self._counted.get(phrase, (0, 0))
+        if bound <= count < most:
+            matches = _MATCHES(self._one_by_one(phrase))
+            count = self._count(select(_words.c.rowid).where(matches), most)
+            self._counted[phrase] = count, most
+        return min(count, most)
 
+    def _one_by_one(self, phrase: Phrase) -> str:
+        if phrase not in self._spelt:
+            self._spelt[phrase] = match_one_by_one(self._reading.connection, phrase)
+        return self._spelt[phrase]
 
-def _count(reading: Reading, turns: Select[Any], most: int) -> int:
-    counted = select(func.count()).select_from(turns.limit(most).subquery())
-    return int(reading.connection.execute(counted).scalar_one())
+    def _count(self, turns: Select[Any], most: int) -> int:
+        counted = select(func.count()).select_from(turns.limit(most).subquery())
+        return int(self._execute(counted).scalar_one())
+
+    def _ids(self, turns: Select[Any]) -> Sequence[int]:
+        return self._execute(turns).scalars().all()
+
+    def _execute(self, statement: Select[Any]) -> Result[Any]:
+        self._reading.go_on()
+        return self._reading.connection.execute(statement)
 
 
 def _turns_with(params: SearchTurns, phrases: str) -> Select[Any]:

@@ -1,16 +1,14 @@
 """The upgrade of a database file to the newest revision."""
 
 import asyncio
-import os
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import structlog
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.copy import copy, discard
 from jarvis_recorder.storage.sqlite.errors import translated_errors
 from jarvis_recorder.storage.sqlite.writer import Writer
 
@@ -43,16 +41,13 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
 
 
 def _copy_aside(path: Path, name: str) -> None:
-    copy = path.with_name(name)
+    aside = path.with_name(name)
     needed = path.stat().st_size * 2
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise StorageUnavailable(
             f"{path}: an upgrade needs {needed} bytes free for a copy and {free} are: make room"
         )
-    copy.unlink(missing_ok=True)
-    # Created first: a file that SQLite creates could be read by other users.
-    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("VACUUM INTO ?", (str(copy),))
-    log.info("database_copied", path=str(copy))
+    discard(aside)
+    copy(path, aside, lambda *_: None)
+    log.info("database_copied", path=str(aside))

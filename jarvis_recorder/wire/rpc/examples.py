@@ -1,140 +1,91 @@
-"""Rows as results hold them, as JSON: the material of the examples in the table of methods."""
+"""Params and results as JSON: the material of the examples in the table of methods."""
 
 from typing import Any, Final
 
-EVENT: Final[dict[str, Any]] = {
-    "id": 42,
-    "message_id": "019bf95c-9e88-7f3a-8f51-0c1de5a1b2c3",
+JSON = dict[str, Any]
+
+NEW_EVENT: Final[JSON] = {
+    "type": "alert", "source": "monitor",
+    "summary": "NODE_DOWN: pve changed from online to offline",
+    "severity": "critical", "node": "pve", "details": {"previousState": "online"},
     "timestamp": "2026-01-26T08:00:37.000000Z",
-    "stamped": False,
-    "type": "alert",
-    "severity": "critical",
-    "source": "monitor",
-    "node": "pve",
+    "message_id": "019bf95c-9e88-7f3a-8f51-0c1de5a1b2c3", "cluster": "home",
+}  # fmt: skip
+EVENT: Final[JSON] = {
+    "id": 42, "message_id": "019bf95c-9e88-7f3a-8f51-0c1de5a1b2c3",
+    "timestamp": "2026-01-26T08:00:37.000000Z", "stamped": False,
+    "type": "alert", "severity": "critical", "source": "monitor", "node": "pve",
     "summary": "NODE_DOWN: pve changed from online to offline",
     "details": {"previousState": "online"},
-    "resolved": False,
-    "resolved_at": None,
-    "resolved_by": None,
-    "extra": None,
-    "recorded_at": "2026-01-26T08:00:38.000000Z",
-    "omitted": [],
-    "cluster": "home",
-}
+    "resolved": False, "resolved_at": None, "resolved_by": None,
+    "extra": None, "recorded_at": "2026-01-26T08:00:38.000000Z", "omitted": [], "cluster": "home",
+}  # fmt: skip
 RESOLVED: Final = EVENT | {
-    "resolved": True,
-    "resolved_at": "2026-01-26T08:12:00.000000Z",
-    "resolved_by": "anna",
-}
-TURN: Final[dict[str, Any]] = {
-    "id": 7,
-    "message_id": "019bf95d-0f40-7b11-9d02-51a0c9e8d7f6",
-    "session_id": "session-7",
-    "timestamp": "2026-01-26T08:01:05.000000Z",
-    "stamped": False,
-    "role": "assistant",
-    "content": "Node pve has been offline since 08:00.",
-    "model": "qwen",
-    "tokens_used": 122,
-    "input_tokens": 100,
-    "output_tokens": 22,
-    "cost_usd": "0.0012",
-    "tool_calls": [{"name": "get_node_status", "input": {"node": "pve"}}],
-    "extra": None,
-    "recorded_at": "2026-01-26T08:01:05.000000Z",
-    "omitted": [],
-}
-SNAPSHOT: Final[dict[str, Any]] = {
-    "id": 3,
-    "message_id": "019bf95c-0d80-7c55-a6b7-3e2f1d0c9b8a",
-    "cluster": "home",
-    "timestamp": "2026-01-26T08:00:00.000000Z",
-    "stamped": False,
-    "snapshot": {"nodes": [{"name": "pve", "status": "offline"}], "vms": []},
-    "size_bytes": 54,
-    "extra": None,
-    "recorded_at": "2026-01-26T08:00:00.000000Z",
-    "omitted": [],
-}
-PREFERENCE: Final[dict[str, Any]] = {
-    "key": "dashboard.theme",
-    "value": "dark",
-    "updated_at": "2026-01-26T08:30:00.000000Z",
-    "updated_by": "anna",
-    "version": 2,
-}
-HISTOGRAM: Final[dict[str, Any]] = {
+    "resolved": True, "resolved_at": "2026-01-26T08:12:00.000000Z", "resolved_by": "anna",
+}  # fmt: skip
+HISTOGRAM: Final[JSON] = {
     "bucket_seconds": 60,
     "buckets": [
         {"start": "2026-01-26T08:00:00.000000Z", "count": 1, "by": {"alert": 1}},
         {"start": "2026-01-26T08:01:00.000000Z", "count": 0, "by": {}},
     ],
 }
-SESSION: Final[dict[str, Any]] = {
-    "session_id": "session-7",
-    "first_at": "2026-01-26T08:01:00.000000Z",
-    "last_at": "2026-01-26T08:01:05.000000Z",
-    "turns": 2,
-}
-FOUND: Final[dict[str, Any]] = {
-    "turn": TURN,
-    "snippet": "Node pve has been offline since 08:00.",
-    "highlights": [[5, 8], [18, 25]],
-}
-USAGE: Final[dict[str, Any]] = {
-    "key": "qwen",
-    "turns": 1,
-    "tokens_used": 122,
-    "input_tokens": 100,
-    "output_tokens": 22,
+TURN: Final[JSON] = {
+    "id": 7, "message_id": "019bf95d-0f40-7b11-9d02-51a0c9e8d7f6", "session_id": "session-7",
+    "timestamp": "2026-01-26T08:01:05.000000Z", "stamped": False,
+    "role": "assistant", "content": "Node pve has been offline since 08:00.", "model": "qwen",
+    "tokens_used": 122, "input_tokens": 100, "output_tokens": 22, "cost_usd": "0.0012",
+    "tool_calls": [{"name": "get_node_status", "input": {"node": "pve"}}],
+    "extra": None, "recorded_at": "2026-01-26T08:01:05.000000Z", "omitted": [],
+}  # fmt: skip
+SESSION: Final[JSON] = {
+    "session_id": "session-7", "first_at": "2026-01-26T08:01:00.000000Z",
+    "last_at": "2026-01-26T08:01:05.000000Z", "turns": 2,
+}  # fmt: skip
+FOUND: Final[JSON] = {
+    "turn": TURN, "snippet": TURN["content"], "highlights": [[5, 8], [18, 25]],
+}  # fmt: skip
+USAGE: Final[JSON] = {
+    "key": "qwen", "turns": 1, "tokens_used": 122, "input_tokens": 100, "output_tokens": 22,
     "cost_usd": "0.0012",
+}  # fmt: skip
+SNAPSHOT: Final[JSON] = {
+    "id": 3, "message_id": "019bf95c-0d80-7c55-a6b7-3e2f1d0c9b8a", "cluster": "home",
+    "timestamp": "2026-01-26T08:00:00.000000Z", "stamped": False,
+    "snapshot": {"nodes": [{"name": "pve", "status": "offline"}], "vms": []}, "size_bytes": 54,
+    "extra": None, "recorded_at": "2026-01-26T08:00:00.000000Z", "omitted": [],
+}  # fmt: skip
+SNAPSHOT_HEAD: Final = {
+    name: SNAPSHOT[name] for name in ("id", "cluster", "timestamp", "size_bytes")
 }
-SNAPSHOT_HEAD: Final[dict[str, Any]] = {
-    "id": 3,
-    "cluster": "home",
-    "timestamp": "2026-01-26T08:00:00.000000Z",
-    "size_bytes": 54,
-}
-TIMELINE: Final[dict[str, Any]] = {
-    "timestamp": "2026-01-26T08:00:37.000000Z",
-    "since": "2026-01-26T07:59:37.000000Z",
+TIMELINE: Final[JSON] = {
+    "timestamp": "2026-01-26T08:00:37.000000Z", "since": "2026-01-26T07:59:37.000000Z",
     "until": "2026-01-26T08:01:37.000000Z",
-    "snapshot": SNAPSHOT,
-    "events": [EVENT],
-    "turns": [TURN],
-    "truncated": False,
-}
-STATS: Final[dict[str, Any]] = {
+    "snapshot": SNAPSHOT, "events": [EVENT], "turns": [TURN], "truncated": False,
+}  # fmt: skip
+PREFERENCE: Final[JSON] = {
+    "key": "dashboard.theme", "value": "dark", "updated_at": "2026-01-26T08:30:00.000000Z",
+    "updated_by": "anna", "version": 2,
+}  # fmt: skip
+STATS: Final[JSON] = {
     "holdings": {
         "events": {
-            "count": 1,
-            "oldest": "2026-01-26T08:00:37.000000Z",
+            "count": 1, "oldest": "2026-01-26T08:00:37.000000Z",
             "newest": "2026-01-26T08:00:37.000000Z",
         },
         "conversations": {
-            "count": 2,
-            "oldest": "2026-01-26T08:01:00.000000Z",
+            "count": 2, "oldest": "2026-01-26T08:01:00.000000Z",
             "newest": "2026-01-26T08:01:05.000000Z",
         },
         "cluster_snapshots": {
-            "count": 1,
-            "oldest": "2026-01-26T08:00:00.000000Z",
+            "count": 1, "oldest": "2026-01-26T08:00:00.000000Z",
             "newest": "2026-01-26T08:00:00.000000Z",
         },
-        "preferences": 1,
-        "database_bytes": 126_976,
-        "wal_bytes": 0,
-        "schema_version": "0001",
+        "preferences": 1, "database_bytes": 126_976, "wal_bytes": 0, "schema_version": "0001",
         "clusters": [],
     },
     "activity": {
-        "version": "0.1.0",
-        "state": "recording",
-        "started_at": "2026-01-26T08:00:00.000000Z",
-        "stored": 4,
-        "duplicates": 1,
-        "dead_lettered": 0,
-        "per_second": 0.1,
-        "lag_seconds": 0.0,
+        "version": "0.1.0", "state": "recording", "started_at": "2026-01-26T08:00:00.000000Z",
+        "stored": 4, "duplicates": 1, "dead_lettered": 0, "per_second": 0.1, "lag_seconds": 0.0,
     },
-}
+}  # fmt: skip

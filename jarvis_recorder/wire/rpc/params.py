@@ -220,6 +220,13 @@ class ResolveEvent(Params[results.OneEvent]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReopenEvent(Params[results.OneEvent]):
+    """Undo the resolution of an event; one that is not resolved stays as it is."""
+
+    id: RowNumber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class EventHistogram(Params[results.Histogram]):
     """
     The number of events in each bucket of time, by the value asked for.

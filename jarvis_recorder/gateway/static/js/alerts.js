@@ -54,6 +54,7 @@ export function watchAlerts(over, tell) {
     signal: over,
   });
   live.addEventListener("resolved", again, { signal: over });
+  live.addEventListener("reopened", again, { signal: over });
   pulse.addEventListener("back", again, { signal: over });
   look();
 }

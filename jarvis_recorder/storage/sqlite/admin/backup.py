@@ -12,14 +12,14 @@ from typing import Final, NamedTuple
 
 from jarvis_recorder.errors import ConfigurationError, NoCopy, StorageDamaged
 from jarvis_recorder.runtime.ownership import acting_for
-from jarvis_recorder.storage.sqlite import files
-from jarvis_recorder.storage.sqlite.admin import copy, verify
+from jarvis_recorder.storage.sqlite import copy, files
+from jarvis_recorder.storage.sqlite.admin import verify
 from jarvis_recorder.storage.sqlite.files import Report
 
 USUAL_DIRECTORY: Final = Path("/var/backups/jarvis-recorder")
 """The directory of the service's backup unit."""
 _UNFINISHED: Final = ".recorder-"
-_NAME: Final = re.compile(rf"recorder-{files.MOMENT.pattern}\.db")
+_NAME: Final = re.compile(rf"recorder-{files.TIMESTAMP.pattern}\.db")
 
 
 class Backup(NamedTuple):
@@ -60,7 +60,7 @@ def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Bac
 
 def _backup(path: Path, directory: Path, report: Report) -> Backup:
     began = time.monotonic()
-    name = f"recorder-{files.moment()}.db"
+    name = f"recorder-{files.timestamp()}.db"
     unfinished = directory / f".{name}.unfinished"
     _discard_unfinished(directory)
     copy.copy(path, unfinished, report)
@@ -88,7 +88,7 @@ def _remember(path: Path, directory: Path) -> None:
 
 
 def _note(path: Path) -> Path:
-    return files.beside(path, ".backups")
+    return files.sibling(path, ".backups")
 
 
 def newest_backup(path: Path) -> Path | None:
@@ -110,7 +110,9 @@ def newest_backup(path: Path) -> Path | None:
 
 def made_at(backup: Path) -> datetime:
     """Return the time in a backup's name, at which it was begun."""
-    return datetime.strptime(backup.name, f"recorder-{files.MOMENT_FORMAT}.db").replace(tzinfo=UTC)
+    return datetime.strptime(backup.name, f"recorder-{files.TIMESTAMP_FORMAT}.db").replace(
+        tzinfo=UTC
+    )
 
 
 def backups(directory: Path) -> list[Path]:

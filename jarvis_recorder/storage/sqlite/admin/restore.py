@@ -9,8 +9,8 @@ from typing import NamedTuple
 from jarvis_recorder.errors import ConfigurationError, StorageDamaged, StorageUnavailable
 from jarvis_recorder.runtime.ownership import acting_for, as_owner, resolved
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, damage, errors, files, lock, upgrade
-from jarvis_recorder.storage.sqlite.admin import copy, verify
+from jarvis_recorder.storage.sqlite import connections, copy, damage, errors, files, lock, upgrade
+from jarvis_recorder.storage.sqlite.admin import verify
 from jarvis_recorder.storage.sqlite.files import Report
 from jarvis_recorder.storage.sqlite.writer import open_writer
 
@@ -58,7 +58,7 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
     if revision is None or revisions.judge(revision) is revisions.SchemaAge.NOTHING:
         raise ConfigurationError(f"{backup}: holds no tables: name a backup of the recorder's")
     verify.require_sound(backup, verify.RESTORABLE, report)
-    new = files.beside(path, ".restoring")
+    new = files.sibling(path, ".restoring")
     # Left by a killed restore.
     copy.discard(new)
     copy.copy(backup, new, report)
@@ -96,7 +96,7 @@ def _keep(path: Path) -> Path | None:
 
     The log is removed from its old name, where SQLite would replay it into the restored file.
     """
-    kept = files.beside(path, f".replaced-{files.moment()}")
+    kept = files.sibling(path, f".replaced-{files.timestamp()}")
     # A corrupt one is kept as it is: its log may hold data that can still be saved, and any
     # program that opens it to write would delete the log.
     with contextlib.suppress(StorageDamaged):

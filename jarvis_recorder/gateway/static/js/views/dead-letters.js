@@ -160,7 +160,7 @@ function whole({ letter }) {
       h("summary", {}, "Properties and headers"),
       factList([...Object.entries(letter.properties), ...Object.entries(letter.headers)]),
     ),
-    // As it came: laid out, a key that stands twice would stand once.
+    // As it came: laid out, a key that occurs twice would occur once.
     h("pre", { tabindex: "0", dir: "auto", "aria-label": "Body" }, letter.body),
     !letter.bodyIsText && h("p", { class: "muted" }, "The body is no text; these are its bytes."),
     !letter.bodyIsWhole && h("p", { class: "muted" }, "The body is longer; this is its beginning."),

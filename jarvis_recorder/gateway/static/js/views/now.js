@@ -38,6 +38,7 @@ export function now(root, _, over) {
     { signal: over },
   );
   live.addEventListener("resolved", again, { signal: over });
+  live.addEventListener("reopened", again, { signal: over });
   live.addEventListener("snapshot", soon(state.refresh, over, 500, 10_000), { signal: over });
 }
 

@@ -45,7 +45,7 @@ def copy(source: Path, target: Path, report: Report) -> None:
 @as_owner
 def discard(path: Path) -> None:
     """Remove an unfinished copy, with the files that SQLite keeps next to it."""
-    for file in (path, *files.companions(path), files.beside(path, "-journal")):
+    for file in (path, *files.companions(path), files.sibling(path, "-journal")):
         file.unlink(missing_ok=True)
 
 

@@ -1,0 +1,248 @@
+"""A method that only the table knows: its route and its command, as they are by default."""
+
+import dataclasses
+import json
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import httpx
+import pytest
+from argon2 import PasswordHasher
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from jarvis_recorder import cli
+from jarvis_recorder.cli import methods as commands
+from jarvis_recorder.cli import rpc
+from jarvis_recorder.config.settings import GatewaySettings
+from jarvis_recorder.gateway.app import create
+from jarvis_recorder.gateway.auth import Role
+from jarvis_recorder.gateway.routes import methods as routes
+from jarvis_recorder.runtime import logging
+from jarvis_recorder.wire.rpc.methods import Example, Method
+from jarvis_recorder.wire.rpc.params import Cursor, Limit, Name, Params, RowNumber, Since
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Thing:
+    name: str
+    at: datetime
+    parts: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OneThing:
+    thing: Thing
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThingPage:
+    things: list[Thing]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListThings(Params[ThingPage]):
+    """Things, newest first."""
+
+    shape: Annotated[Literal["round", "flat"] | None, Field(description="only of this shape")] = (
+        None
+    )
+    since: Since | None = None
+    is_lost: Annotated[bool, Field(strict=True, description="only lost ones, or only others")] = (
+        False
+    )
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ChangeThing(Params[OneThing]):
+    """Change a thing."""
+
+    id: RowNumber
+    new_name: Annotated[Name, Field(description="its name")]
+    parts: Annotated[list[int] | None, Field(description="its parts")] = None
+    since: Since | None = None
+    notes: Annotated[dict[str, int] | None, Field(description="more about it")] = None
+    changed_by: Name | None = None
+
+
+LIST = Method("things.list", ListThings, ThingPage, example=Example({}, {}))
+CHANGE = Method(
+    "things.change",
+    ChangeThing,
+    OneThing,
+    changes=True,
+    caller="changed_by",
+    example=Example({"id": 7, "new_name": "wheel"}, {}),
+)
+NOON = datetime(2026, 1, 26, 12, tzinfo=UTC)
+THING = Thing("wheel", NOON, [{"spoke": 1}, {"spoke": 2}])
+
+
+class Recorder:
+    """Answers with a page of one thing, or with one, and remembers what was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def ask(self, params, timeout=None):
+        self.asked.append(params)
+        return ThingPage([THING], None) if isinstance(params, ListThings) else OneThing(THING)
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    for module in (routes, commands):
+        monkeypatch.setattr(module, "METHODS", (LIST, CHANGE))
+    return Recorder()
+
+
+# REST
+
+
+@pytest.fixture
+def gateway(recorder):
+    hashed = PasswordHasher(1, 8, 1).hash("a password")
+    settings = GatewaySettings(token_secret="x" * 32, password_hash=hashed)
+    return create(recorder, None, settings)
+
+
+async def answer_to(gateway, method, path, role=Role.OPERATOR, **request):
+    """Return the response to a caller of this role, to one without a token if it is None."""
+    token = None if role is None else gateway.state.tokens.give(role)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    transport = httpx.ASGITransport(gateway)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://gateway", headers=headers
+    ) as client:
+        return await client.request(method, f"/api/things/{path}", **request)
+
+
+async def test_a_read_takes_its_params_from_the_query(gateway, recorder):
+    query = {"shape": "flat", "since": "2026-01-26", "isLost": "true", "limit": "5"}
+    answer = await answer_to(gateway, "GET", "list", Role.READER, params=query)
+
+    assert answer.json() == {
+        "things": [
+            {"name": "wheel", "at": "2026-01-26T12:00:00Z", "parts": [{"spoke": 1}, {"spoke": 2}]}
+        ],
+        "nextCursor": None,
+    }
+    midnight = datetime(2026, 1, 26, tzinfo=UTC)
+    assert recorder.asked == [ListThings(shape="flat", since=midnight, is_lost=True, limit=5)]
+
+
+async def test_a_change_takes_its_params_from_path_and_body_and_the_caller_from_the_token(
+    gateway, recorder
+):
+    body = {"newName": "rim", "parts": [1, 2], "since": "2026-01-26"}
+    answer = await answer_to(gateway, "POST", "7/change", json=body)
+
+    assert answer.json()["thing"]["name"] == "wheel"
+    since = datetime(2026, 1, 26, tzinfo=UTC)
+    assert recorder.asked == [
+        ChangeThing(id=7, new_name="rim", parts=[1, 2], since=since, changed_by="operator")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ({"limit": "0"}, "limit: Input should be greater than or equal to 1"),
+        ({"shape": "square"}, "shape: Input should be 'round' or 'flat'"),
+        ({"since": "noon"}, "since: "),
+        ({"isLost": "perhaps"}, "isLost: "),
+    ],
+)
+async def test_a_wrong_parameter_is_a_problem_that_names_it(gateway, recorder, query, error):
+    answer = await answer_to(gateway, "GET", "list", params=query)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(error)
+    assert recorder.asked == []
+
+
+async def test_only_an_operator_changes_something(gateway, recorder):
+    body = {"newName": "rim"}
+    refused = await answer_to(gateway, "POST", "7/change", Role.READER, json=body)
+    unknown = await answer_to(gateway, "GET", "list", role=None)
+
+    assert (refused.status_code, unknown.status_code) == (403, 401)
+    assert recorder.asked == []
+
+
+# Commands
+
+
+@pytest.fixture
+def jarvis(recorder, monkeypatch, capsys):
+    @asynccontextmanager
+    async def connected(_):
+        yield recorder
+
+    monkeypatch.setattr(rpc, "connected", connected)
+    monkeypatch.setattr(logging, "configure", lambda *_: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["jarvis-recorder", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run
+
+
+def test_a_list_has_its_params_as_options_and_shows_all_fields(jarvis, recorder):
+    code, out, _ = jarvis(
+        "things", "list", "--shape", "flat", "--since", "2026-01-26T00:00:00Z", "--is-lost"
+    )
+
+    midnight = datetime(2026, 1, 26, tzinfo=UTC)
+    assert recorder.asked == [ListThings(shape="flat", since=midnight, is_lost=True)]
+    assert code == 0
+    assert out.split() == [
+        "NAME", "AT", "PARTS", "wheel", "2026-01-26T12:00:00Z", '[{"spoke":', "1},", '{"spoke":',
+        "2}]",
+    ]  # fmt: skip
+
+
+def test_a_change_has_its_required_params_as_arguments(jarvis, recorder):
+    code, out, _ = jarvis(
+        "things", "change", "7", "rim", "--parts", "1", "--parts", "2", "--notes", '{"a": 1}'
+    )  # fmt: skip
+
+    changed = ChangeThing(id=7, new_name="rim", parts=[1, 2], notes={"a": 1})
+    assert recorder.asked == [changed]
+    assert code == 0
+    assert "name  wheel" in out
+    assert "SPOKE" in out
+
+
+def test_json_is_what_the_recorder_sent(jarvis):
+    _, out, _ = jarvis("things", "change", "7", "rim", "--json")
+
+    assert json.loads(out)["thing"]["name"] == "wheel"
+
+
+@pytest.mark.parametrize(
+    "words", ["list --shape square", "list --since noon", "change", "change 0 rim", "change 7 rim --notes x"]
+)  # fmt: skip
+def test_wrong_usage_ends_with_2(jarvis, recorder, words):
+    code, _, err = jarvis("things", *words.split())
+
+    assert (code, recorder.asked) == (2, [])
+    assert "Traceback" not in err
+
+
+def test_the_help_has_an_example(jarvis):
+    _, out, _ = jarvis("things", "change", "--help")
+
+    assert "jarvis-recorder things change 7 wheel" in " ".join(out.split())
+    assert "changed-by" not in out
