@@ -1,0 +1,161 @@
+"""The commands around a database on a PostgreSQL server."""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from jarvis_recorder import cli
+from jarvis_recorder.config.loading import load, redacted, server_url
+from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.net import database_url
+from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.postgres.connections import Server
+from jarvis_recorder.storage.postgres.repository import PostgresRepository
+from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.topics import Kind
+
+
+@pytest.fixture
+def db(postgres_url, monkeypatch, capsys):
+    """Runs `jarvis-recorder db …` within this process; returns exit code, output and errors."""
+    for name in os.environ:
+        if name.startswith("JARVIS_RECORDER"):
+            monkeypatch.delenv(name)
+    # What it set up would outlive the output that this test captures.
+    monkeypatch.setattr("jarvis_recorder.runtime.logging.configure", lambda *_: None)
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+
+    def run(*arguments, url=postgres_url):
+        words = ["db", *map(str, arguments), f"--set=store.url={url}"]
+        monkeypatch.setattr(sys, "argv", ["jarvis-recorder", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (ended.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def filled(postgres_url):
+    """Two events, of which one is older than any retention."""
+    moments = [datetime(2021, 1, 1, tzinfo=UTC), datetime.now(UTC)]
+    records = [
+        Record(
+            Kind.EVENT,
+            f"e{number}",
+            int(moment.timestamp() * 1_000_000),
+            False,
+            Event(type="status", severity="info", source="monitor", summary="x"),
+            None,
+        )
+        for number, moment in enumerate(moments)
+    ]
+
+    async def fill():
+        repository = PostgresRepository(Server(postgres_url))
+        await repository.append(records, records[-1].timestamp)
+        await repository.close()
+
+    asyncio.run(fill())
+
+
+def test_tables_are_made_and_found_again(db, postgres):
+    url = postgres.new_database()
+
+    code, out, _ = db("upgrade", url=url)
+    assert code == 0
+    assert f"revision none → {revisions.HEAD}" in out
+    assert "already at revision" in db("upgrade", url=url)[1]
+    assert json.loads(db("current", "--json", url=url)[1])["revision"] == revisions.HEAD
+
+
+def test_what_there_is_is_counted(db, filled):
+    code, out, _ = db("stats", "--exact", "--json")
+
+    assert code == 0
+    found = json.loads(out)
+    events = next(table for table in found["tables"] if table["name"] == "events")
+    assert (events["rows"], events["oldest"][:4]) == (2, "2021")
+    assert "events" in db("stats")[1]
+
+
+def test_what_has_expired_is_counted_then_deleted(db, filled):
+    retention = "--set=retention.info=30"
+    assert json.loads(db("prune", "--dry-run", "--json", retention)[1])["gone"] == {"events": 1}
+
+    code, out, _ = db("prune", "--yes", "--json", retention)
+
+    assert (code, json.loads(out)["gone"]) == (0, {"events": 1})
+    assert "nothing to prune" in db("prune", "--yes", retention)[1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("backup", "--to", "x"), ("restore", "x.db"), ("vacuum",), ("acknowledge",)],
+    ids=lambda command: command[0],
+)
+def test_what_is_for_a_file_says_what_to_use_instead(db, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    code, _, err = db(*command, url="postgresql://user:secret@db/recorder")
+
+    assert code == 78
+    assert "pg_dump" in err
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("store.budget", "1GiB"), ("store.keep_free", "1GiB"), ("store.on_corruption", "quarantine")],
+)
+def test_settings_of_a_file_are_refused_with_a_server(name, value):
+    loaded = load({"store.url": "postgresql://db/recorder", name: value}, {})
+
+    with pytest.raises(ConfigurationError, match=name):
+        server_url(loaded)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@db/r", "postgresql://u:***@db/r"),
+        ("postgresql://u:se:c@re/t@db:5/r?sslmode=require", "postgresql://u:***@db:5/r?sslmode=require"),
+        ("postgresql://u@db/r?password=secret&sslmode=x", "postgresql://u@db/r?password=***&sslmode=x"),
+        ("postgresql://a,b/r", "postgresql://a,b/r"),
+        ("sqlite:////x@y:z@/r.db", "sqlite:////x@y:z@/r.db"),
+    ],
+)  # fmt: skip
+def test_a_password_is_not_shown(url, shown):
+    assert database_url.redacted(url) == shown
+    assert redacted("store.url", load({"store.url": url}, {}).settings) == shown
+    assert "secret" not in repr(load({"store.url": url}, {}).settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "exposed"),
+    [
+        ("postgresql://db/r", True),
+        ("postgresql://localhost,db/r", True),
+        ("postgresql://db/r?sslmode=prefer", True),
+        ("postgresql://db/r?sslmode=verify-full", False),
+        ("postgresql://u:p@localhost:5432/r", False),
+        ("postgresql://[::1]:5432/r", False),
+        ("postgresql:///r", False),
+        ("postgresql:///r?host=/run/postgresql", False),
+    ],
+)
+def test_traffic_in_plain_text_is_noticed(url, exposed):
+    assert database_url.is_exposed(url) is exposed
+
+
+@pytest.mark.parametrize("url", ["postgresql://[", "postgresql://u:secret@h:port/d?none=1"])
+def test_a_url_that_is_none_is_refused_unsaid(url):
+    with pytest.raises(ConfigurationError) as caught:
+        Server(url)
+
+    assert "secret" not in str(caught.value)
