@@ -24,13 +24,16 @@ IMAGE_PARTS := \
 # Each worker has a node of its own, unless there is one broker for all tests.
 WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,auto)
 
-.PHONY: help demo demo-ui run install test test-fast test-image test-version lint bench schemas docs picture lock clean
+.PHONY: help demo demo-ui demo-cluster run install test test-fast test-image test-version lint bench schemas docs picture lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
 
 demo-ui: $(VENV)/run rabbitmq  ## The same with the dashboard, until Ctrl-C.
 	$(BIN)/jarvis-recorder demo --ui
+
+demo-cluster: $(VENV)/run rabbitmq postgresql  ## Kill one of three brokers, a database and a recorder.
+	$(BIN)/jarvis-recorder demo --cluster
 
 run: $(VENV)/run rabbitmq  ## Run the recorder with a private broker, until Ctrl-C.
 	$(BIN)/jarvis-recorder run --private-broker --set store.url=sqlite:///.run/recorder.db
@@ -119,7 +122,7 @@ $(VENV)/ready: $(VENV)/run requirements.lock
 	.venv-docs/bin/pip $(PIP_INSTALL) $(LOCKED) -r requirements-docs.lock
 	@touch $@
 
-.PHONY: python rabbitmq test-parts image-parts page-tools
+.PHONY: python rabbitmq postgresql test-parts image-parts page-tools
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -128,9 +131,11 @@ python:
 rabbitmq:
 	@tools/get-rabbitmq
 
-test-parts:
-	@tools/get-parts $(TEST_PARTS)
+postgresql:
 	@tools/get-postgresql
+
+test-parts: postgresql
+	@tools/get-parts $(TEST_PARTS)
 
 page-tools: $(VENV)/ready
 	@$(BIN)/python tools/get-page-tools

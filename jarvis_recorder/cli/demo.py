@@ -52,6 +52,14 @@ def demo(
         str | None,
         typer.Option("--listen", metavar="HOST:PORT", help="Where `--ui` serves the dashboard."),
     ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="Start three RabbitMQ nodes, PostgreSQL and two recorders, kill one of each, and "
+            "count what was lost.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """
@@ -61,7 +69,7 @@ def demo(
     events, snapshots and chat turns, some twice, some broken, and checks what became of
     each. Takes about ten seconds and leaves nothing behind. Exit code 1 if anything is
     not as it should be. With `--ui` nothing is checked: the story continues, and the
-    dashboard shows it.
+    dashboard shows it. `--cluster` takes about a minute, and needs PostgreSQL's programs.
     """
     from jarvis_recorder.demo.node import private_node
     from jarvis_recorder.demo.runner import require_unused
@@ -71,8 +79,13 @@ def demo(
         raise typer.BadParameter("--ui shows a page and --json prints one answer: name one of them")
     if listen is not None and not ui:
         raise typer.BadParameter("--listen is where --ui serves the dashboard: add --ui")
+    if cluster and (ui or broker is not None or keep is not None):
+        raise typer.BadParameter("--cluster has parts of its own: name no other option but --json")
     # SIGTERM while the node starts must still remove the node and its directory.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if cluster:
+        _kill_one_of_each(as_json=as_json)
+        return
     with contextlib.ExitStack() as stack:
         say = stack.enter_context(_spinner())
         path = stack.enter_context(_database(keep))
@@ -99,6 +112,36 @@ def demo(
                 await _check(settings, stop, path, keep=keep is not None, as_json=as_json)
 
         process.run(main())
+
+
+def _kill_one_of_each(*, as_json: bool) -> None:
+    from jarvis_recorder.demo import failover
+    from jarvis_recorder.demo.private_cluster import private_cluster
+    from jarvis_recorder.demo.private_postgres import private_server
+    from jarvis_recorder.runtime import logging
+
+    logging.configure("error", "auto")
+    with contextlib.ExitStack() as stack:
+        say = stack.enter_context(_spinner())
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jarvis-demo-")))
+        say("Starting PostgreSQL …")
+        server = stack.enter_context(private_server())
+        say("Starting three RabbitMQ nodes …")
+        brokers = stack.enter_context(private_cluster())
+
+        async def main() -> failover.FailoverOutcome:
+            say("Starting two recorders …")
+            async with failover.stage(brokers, server, directory, say) as stage:
+                return await stage.perform()
+
+        outcome = asyncio.run(main())
+        say(None)
+    if as_json:
+        typer.echo(json.dumps(failover.as_json(outcome)))
+    else:
+        failover.present(outcome)
+    if outcome.lost or outcome.twice:
+        raise typer.Exit(RecorderError.exit_code)
 
 
 async def _check(

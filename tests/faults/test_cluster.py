@@ -12,11 +12,14 @@ import pytest
 from jarvis_recorder.broker.checks import queue_depths
 from jarvis_recorder.broker.topology import REQUESTS, REQUESTS_IN_A_CLUSTER
 from jarvis_recorder.client import RecorderClient, new_event
+from jarvis_recorder.demo import failover
 from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.demo.private_cluster import PrivateCluster, private_cluster
+from jarvis_recorder.demo.private_postgres import private_server
 from jarvis_recorder.errors import BrokerUnavailable, ReplyTimeout
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.topics import DEAD_QUEUE
+from tests.conftest import delete_queues
 from tests.support.recorder import RecorderProcess, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -147,3 +150,27 @@ async def test_nodes_and_the_recorder_are_killed_under_load(cluster: PrivateClus
     dead = {depth.queue: depth.messages for depth in await queue_depths(Addresses(cluster.url))}
     assert dead[DEAD_QUEUE] == 0
     assert recorder.stop() == 0
+
+
+async def test_the_demo_kills_one_of_each_part_and_loses_nothing(
+    cluster: PrivateCluster, tmp_path, capsys
+):
+    await delete_queues(cluster.url)
+    with private_server() as server:
+        async with failover.stage(cluster, server, tmp_path, lambda _: None) as stage:
+            outcome = await stage.perform()
+
+    failover.present(outcome)
+    assert [kill.part for kill in outcome.kills] == ["recorder 1", "RabbitMQ node 1", "PostgreSQL"]
+    assert set(outcome.recorded) == outcome.confirmed
+    assert set(outcome.recorded.values()) == {1}
+    said = f"{len(outcome.confirmed):,} events confirmed, 0 lost, 0 recorded twice."
+    assert said in capsys.readouterr().out
+
+
+def test_the_demo_says_what_was_lost():
+    outcome = failover.FailoverOutcome(
+        kills=(), confirmed=frozenset(("a", "b")), recorded=Counter({"b": 2, "not confirmed": 1})
+    )
+
+    assert (outcome.lost, outcome.twice) == (1, 1)

@@ -18,6 +18,7 @@ URL = "amqp://recorder:geheim@broker/"
 EXECUTABLE = "/bin/true"
 UNITS = (
     "jarvis-recorder.service",
+    "jarvis-recorder@.service",
     "jarvis-recorder-backup.service",
     "jarvis-recorder-backup.timer",
     "jarvis-recorder-gateway.service",
@@ -116,10 +117,31 @@ def test_the_units_start_the_command_that_installed_them(provision, units):
 
     for unit, started in (
         ("jarvis-recorder.service", f"ExecStart={EXECUTABLE} run\n"),
+        (
+            "jarvis-recorder@.service",
+            f"ExecStart={EXECUTABLE} run --config /etc/jarvis-recorder/%i.",
+        ),
         ("jarvis-recorder-backup.service", f"ExecStart={EXECUTABLE} db backup --to /var/"),
         ("jarvis-recorder-gateway.service", f"ExecStart={EXECUTABLE} gateway --config ${{"),
     ):
         assert started in (units / unit).read_text()
+
+
+def test_one_of_several_recorders_differs_in_its_settings_and_has_no_database_file(
+    provision, units
+):
+    provision()
+
+    alone, several = (
+        {line for line in (units / unit).read_text().splitlines() if line[:1] not in ("#", "[")}
+        for unit in ("jarvis-recorder.service", "jarvis-recorder@.service")
+    )
+    assert {line.partition("=")[0] for line in alone - several} == {
+        "Description", "ExecStart", "RequiresMountsFor", "StateDirectory", "StateDirectoryMode",
+    }  # fmt: skip
+    assert {line.partition("=")[0] for line in several - alone} == {
+        "Description", "ExecStart", "LoadCredential",
+    }  # fmt: skip
 
 
 def test_the_url_is_for_root_only_and_nowhere_else(provision, root, credential):
@@ -130,7 +152,7 @@ def test_the_url_is_for_root_only_and_nowhere_else(provision, root, credential):
     assert credential.stat().st_mode & 0o777 == 0o600
     assert credential.parent.stat().st_mode & 0o777 == 0o700
     others = [path for path in root.rglob("*") if path.is_file() and path != credential]
-    assert len(others) == 7
+    assert len(others) == 8
     assert "geheim" not in out + err + "".join(path.read_text() for path in others)
     assert "systemctl enable --now jarvis-recorder.service" in out
 
@@ -175,13 +197,13 @@ def test_what_an_older_version_wrote_is_replaced(provision, units, monkeypatch):
     code, out, _ = provision()
 
     assert code == 0
-    assert out.count("replaced, an older one") == 6
+    assert out.count("replaced, an older one") == 7
     assert "0.0.1" not in (units / UNITS[0]).read_text()
 
 
 def test_what_somebody_changed_is_left_alone_and_so_is_all_the_rest(provision, units):
     provision()
-    unit, timer = units / UNITS[0], units / UNITS[2]
+    unit, timer = units / UNITS[0], units / UNITS[3]
     unit.write_text(unit.read_text().replace("WatchdogSec=60s", "WatchdogSec=10s"))
     changed = unit.read_text()
     timer.unlink()
@@ -204,7 +226,7 @@ def test_a_dry_run_shows_everything_and_does_nothing(provision, root, units):
 
     assert code == 0
     assert not root.exists()
-    assert out.count("would be written") == 7
+    assert out.count("would be written") == 8
     assert "would be asked for" in out
 
     provision()

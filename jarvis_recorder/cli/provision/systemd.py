@@ -24,6 +24,7 @@ from jarvis_recorder.net import amqp_url
 
 _UNITS: Final = (
     "jarvis-recorder.service",
+    "jarvis-recorder@.service",
     "jarvis-recorder-backup.service",
     "jarvis-recorder-backup.timer",
     "jarvis-recorder-gateway.service",
