@@ -87,7 +87,7 @@ def test_a_backup_of_today_is_well_wherever_it_lies(database, tmp_path):
 def test_a_backup_is_old_after_two_days(database, tmp_path, days, light):
     made = backup.backup(database, tmp_path / "usual", None, nothing)
     then = datetime.now(UTC) - timedelta(days=days)
-    made.path.rename(made.path.with_name(f"recorder-{then.strftime(files.MOMENT_FORMAT)}.db"))
+    made.path.rename(made.path.with_name(f"recorder-{then.strftime(files.TIMESTAMP_FORMAT)}.db"))
     files.sibling(database, ".backups").unlink()
 
     assert _backups(database).light == light
