@@ -26,9 +26,13 @@ _SEVERITIES: Final = {
     "debug": "info", "trace": "info", "verbose": "info", "none": "info", "ok": "info",
     "normal": "info",
     "warning": "warning", "warn": "warning", "unknown": "warning",
-    "error": "error", "err": "error",
+    "error": "error", "err": "error", "severe": "error",
     "critical": "critical", "crit": "critical", "alert": "critical", "emerg": "critical",
     "emergency": "critical", "panic": "critical", "fatal": "critical", "page": "critical",
+    # X.733, which OpenStack and telephony follow; Zabbix; the three words that rules are labelled with.
+    "cleared": "info", "clear": "info", "indeterminate": "warning", "minor": "warning",
+    "major": "error", "not classified": "info", "average": "warning", "disaster": "critical",
+    "low": "info", "medium": "warning", "high": "error",
     # The numbers of syslog (RFC 5424, 6.2.1).
     "0": "critical", "1": "critical", "2": "critical", "3": "error", "4": "warning",
     "5": "info", "6": "info", "7": "info",

@@ -19,10 +19,11 @@ _SPELT: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]+))?(.*)",
     re.DOTALL,
 ).fullmatch
-_ZULU: Final = re.compile(r" ?(?:Z|UTC|GMT)").fullmatch
 # Go adds the zone's name, Java its place; the offset alone counts (RFC 9557, 3.4).
+_PLACE: Final = r"(?:\[[^\[\]]{1,64}\])?"
+_ZULU: Final = re.compile(r" ?(?:Z|UTC|GMT)" + _PLACE).fullmatch
 _OFFSET: Final = re.compile(
-    r" ?([+-])([0-9]{2})(?::?([0-5][0-9]))?(?: (?:UTC|GMT))?(?:\[[^\[\]]{1,64}\])?"
+    r" ?([+-])([0-9]{2})(?::?([0-5][0-9]))?(?: (?:UTC|GMT))?" + _PLACE
 ).fullmatch
 _END_OF_DAY: Final = re.compile(r"T24:00:00(?:\.0+)?(?=[Z+-])").search
 _NUMBER: Final = re.compile(r"[0-9]{9,19}(?:\.[0-9]{1,9})?").fullmatch

@@ -90,7 +90,8 @@ def _encoding(text: str) -> _Encoding:
 
 def _as_utf8(body: bytes, charset: str, max_bytes: int) -> bytes:
     """Return a text in UTF-8: unchanged if it already is UTF-8, whatever charset it claims."""
-    if not _WIDE(charset):
+    # The charsets of ISO 2022 are ASCII with escapes, which no JSON holds.
+    if not _WIDE(charset) and b"\x1b" not in body:
         try:
             body.decode()
         except UnicodeDecodeError:

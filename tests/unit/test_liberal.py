@@ -84,6 +84,23 @@ def test_a_body_that_is_not_utf8_is_read_as_its_charset_says(encoding):
     assert taken(text, content_encoding=encoding).body.summary == "zu heiß"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("ISO-2022-JP", "サーバ"),
+        ("iso-2022-kr", "서버"),
+        ("euc-kr", "서버"),
+        ("Big5", "過熱"),
+        ("koi8-r", "жар"),
+    ],
+)
+def test_a_charset_of_any_language_is_read(encoding, said):
+    """Those of ISO 2022 look like ASCII."""
+    text = json.dumps(event(summary=said), ensure_ascii=False).encode(encoding)
+
+    assert taken(text, content_encoding=encoding).body.summary == said
+
+
 @pytest.mark.parametrize("encoding", ["gzip, UTF-8", "gzip:UTF-8", "x-gzip", "GZIP"])
 def test_gzip_may_have_a_charset_behind_it_as_spring_writes_it(encoding):
     import gzip
@@ -307,6 +324,8 @@ def test_a_bad_cloud_event_among_good_ones_keeps_its_identity():
         ("notice", "info"), ("unknown", "warning"), ("Notice", "info"), ("WARNING", "warning"),
         ("emerg", "critical"), ("alert", "critical"), ("crit", "critical"), ("err", "error"),
         ("warn", "warning"), ("debug", "info"), ("none", "info"), ("page", "critical"),
+        ("SEVERE", "error"), ("major", "error"), ("minor", "warning"), ("cleared", "info"),
+        ("Not classified", "info"), ("Disaster", "critical"), ("high", "error"), ("low", "info"),
         ("Informational", "info"), ("panic", "critical"), ("FATAL", "critical"),
         (0, "critical"), (1, "critical"), (2, "critical"), (3, "error"), (4, "warning"),
         (5, "info"), (6, "info"), (7, "info"), ("3", "error"),
