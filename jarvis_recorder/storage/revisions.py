@@ -77,6 +77,9 @@ def load_migrations() -> Callable[[Connection], None]:
     All program files that it needs are read now: once root acts for another user, the process
     may not be able to read them; see `sqlite.lock.locked`.
     """
+    # `asyncio.to_thread` imports it at its first use, for the copy.
+    import concurrent.futures.thread  # noqa: F401
+
     # Imported here, so that a start with nothing to migrate does not wait for Alembic.
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext

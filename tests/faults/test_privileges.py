@@ -22,6 +22,7 @@ from jarvis_recorder.runtime.ownership import acting_for
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite.admin.backup import backup
 from tests.support.files import add, ids, leave_log, make, nothing, overwrite_pages
+from tests.unit.test_database_files import make_older
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
 
@@ -146,6 +147,20 @@ def test_the_recorders_user_need_not_be_able_to_read_the_program(state, reachabl
     done = jarvis(state, *COMMANDS[command](reachable), directory=private)
 
     assert done.returncode == 0, done.stderr
+    assert owners(state) == {SERVICE}
+
+
+async def test_an_older_database_is_copied_and_upgraded_for_its_owner(state):
+    """Its user may not be able to read Python's own modules either."""
+    database = state / "recorder.db"
+    database.unlink()
+    await make_older(database)
+    give(state)
+
+    done = jarvis(state, "db", "upgrade")
+
+    assert done.returncode == 0, done.stderr
+    assert f"recorder.db.before-{revisions.HEAD}" in {path.name for path in state.iterdir()}
     assert owners(state) == {SERVICE}
 
 
