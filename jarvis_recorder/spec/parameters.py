@@ -67,6 +67,6 @@ def _description(kind: Any) -> str:
     """Return the outermost description in a type."""
     parts = get_args(kind)
     if get_origin(kind) is Annotated:
-        told = [rule.description for rule in parts[1:] if isinstance(rule, FieldInfo)]
-        return next((one for one in reversed(told) if one), "") or _description(parts[0])
+        texts = [rule.description for rule in parts[1:] if isinstance(rule, FieldInfo)]
+        return next(filter(None, reversed(texts)), None) or _description(parts[0])
     return next(filter(None, map(_description, parts)), "")
