@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.load import EVENTS, SNAPSHOTS, TURNS, Load
-from jarvis_recorder.storage.rows import SHAPES, insert_statement
-from jarvis_recorder.wire.topics import Kind
+from jarvis_recorder.wire.records import EVENT_COLUMNS
 
 HERE: Final = Path(__file__).parent
 THIS: Final = HERE.parent
@@ -28,6 +27,12 @@ _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA cache_size = -16000",
+)
+# A peer's row is the recorder's, with the time of recording at its end.
+_COLUMNS: Final = (*EVENT_COLUMNS, "recorded_at")
+_INSERT: Final = (
+    f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+    " ON CONFLICT DO NOTHING"
 )
 
 
@@ -132,7 +137,7 @@ def _described(job: Job) -> str:
             "batch": job.settings.batch,
             "prefetch": job.settings.prefetch or _PREFETCH,
             "pragmas": _PRAGMAS,
-            "insert": insert_statement(SHAPES[Kind.EVENT], 1),
+            "insert": _INSERT,
         }
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.runtime import process
-from jarvis_recorder.storage.rows import SHAPES, insert_statement
+from jarvis_recorder.storage.rows import SHAPES, flat, insert_statement
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.rpc.params import (
@@ -61,8 +61,8 @@ def fill(path: Path, events: int) -> Iterator[int]:
         for done in range(0, events, 100 * _IN_ONE):
             connection.execute("BEGIN")
             for _ in range(min(100, (events - done) // _IN_ONE)):
-                chunk = itertools.chain.from_iterable(itertools.islice(rows, _IN_ONE))
-                connection.execute(statement, tuple(chunk))
+                chunk = [*itertools.islice(rows, _IN_ONE)]
+                connection.execute(statement, flat(chunk[0][1], chunk))
             connection.execute("COMMIT")
             yield min(done + 100 * _IN_ONE, events)
         connection.execute("UPDATE events SET resolved = 1 WHERE type = 'alert' AND id % 50 <> 0")
@@ -81,7 +81,7 @@ def _rows(events: int) -> Iterator[tuple[Any, ...]]:
             chance.choices(("monitor", "jarvis", "system", "user"), (90, 5, 4, 1))[0],
             f"pve{chance.randrange(25)}",
             f"[Monitor] cpu of the node above {chance.randrange(100)} percent",
-            '{"metric":"cpu","value":0.93}', None, at, None,
+            '{"metric":"cpu","value":0.93}', None, None,
         )  # fmt: skip
 
 

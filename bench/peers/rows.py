@@ -52,7 +52,7 @@ def row(message_id: str | None, event: dict[str, Any]) -> Row:
         event.get("node"),
         event["summary"],
         None if details is None else json.dumps(details, separators=(",", ":")),
+        event.get("cluster") or None,
         None,
         time.time_ns() // 1_000,
-        event.get("cluster") or None,
     )

@@ -34,9 +34,9 @@ function row(message) {
     event.node ?? null,
     event.summary,
     event.details === undefined ? null : JSON.stringify(event.details),
+    event.cluster || null,
     null,
     Date.now() * 1000,
-    event.cluster || null,
   ];
 }
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from jarvis_recorder.storage.rows import SHAPES, Row, RowShape, completed
+from jarvis_recorder.storage.rows import SHAPES, Row, RowShape
 from jarvis_recorder.storage.same_json import same_json
 from jarvis_recorder.wire.records import EventRow, Record, kind_of
 from jarvis_recorder.wire.topics import Kind
 
 # Equal where a number is spelt otherwise; the size follows from a spelling.
 _JSON_COLUMNS: Final = frozenset(("details", "tool_calls", "snapshot", "extra"))
-_NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "recorded_at", "size_bytes"))
+_NOT_COMPARED: Final = frozenset(("timestamp", "stamped", "size_bytes"))
 
 COMPARED_AT_ONCE: Final = 500
 _Place = tuple[str | None, int | None]
@@ -22,15 +22,15 @@ class Rows(NamedTuple):
     shape: RowShape
     positions: Sequence[int]
     rows: list[Row]
+    recorded_at: int
 
 
 def rows_of(records: Sequence[Record | EventRow], recorded_at: int) -> list[Rows]:
     """Return the records as rows, one element for each kind present."""
     if {*map(type, records)} == {tuple}:
-        rows = completed(records, recorded_at)
-        return [Rows(SHAPES[Kind.EVENT], range(len(rows)), rows)]
+        return [Rows(SHAPES[Kind.EVENT], range(len(records)), [*records], recorded_at)]
     return [
-        Rows(shape, positions, [shape.make(record, recorded_at) for record in chosen])
+        Rows(shape, positions, [*map(shape.make, chosen)], recorded_at)
         for shape, positions, chosen in _by_shape(records)
     ]
 

@@ -1,15 +1,16 @@
 """Records as rows, ready to bind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, bindparam
+from sqlalchemy import Table, bindparam, column, literal_column, table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 from jarvis_recorder.storage.tables import cluster_snapshots, compress, conversations, events
 from jarvis_recorder.wire.records import (
+    EVENT_COLUMNS,
     EventRow,
     Record,
     Snapshot,
@@ -23,25 +24,18 @@ from jarvis_recorder.wire.topics import Kind
 Row = tuple[Any, ...]
 
 
-def completed(rows: Sequence[EventRow], recorded_at: int) -> list[Row]:
-    """Return events with their `recorded_at`, in a loop without calls: they are nearly all."""
-    at = _RECORDED_AT
-    return [(*row[:at], recorded_at, *row[at:]) for row in rows]
+def _event_row(record: Record | EventRow) -> Row:
+    return event_row(record) if isinstance(record, Record) else record
 
 
-def _event_row(record: Record | EventRow, recorded_at: int) -> Row:
-    row = event_row(record) if isinstance(record, Record) else record
-    return completed((row,), recorded_at)[0]
-
-
-def _turn_row(record: Record, recorded_at: int) -> Row:
+def _turn_row(record: Record) -> Row:
     turn = record.body
     assert isinstance(turn, Turn)
     return (
         record.message_id,
         turn.session_id,
         record.timestamp,
-        record.stamped,
+        int(record.stamped),
         turn.role,
         turn.content,
         turn.model,
@@ -51,11 +45,10 @@ def _turn_row(record: Record, recorded_at: int) -> Row:
         None if turn.cost_usd is None else format(turn.cost_usd, "f"),
         json_text(turn.tool_calls),
         json_text(record.extra),
-        recorded_at,
     )
 
 
-def _snapshot_row(record: Record, recorded_at: int) -> Row:
+def _snapshot_row(record: Record) -> Row:
     body = record.body
     assert isinstance(body, Snapshot)
     text = body.snapshot if isinstance(body.snapshot, bytes) else dump(body.snapshot).encode()
@@ -63,32 +56,33 @@ def _snapshot_row(record: Record, recorded_at: int) -> Row:
         record.message_id,
         body.cluster,
         record.timestamp,
-        record.stamped,
+        int(record.stamped),
         compress(text),
         len(text),
         json_text(record.extra),
-        recorded_at,
     )
 
 
 class RowShape(NamedTuple):
-    """The table for records of one kind, and the columns that `make` fills, in its order."""
+    """
+    The table for records of one kind, and the columns that `make` fills, in its order.
+
+    `recorded_at` is none of them: it is the same for all rows of a transaction.
+    """
 
     table: Table
     columns: tuple[str, ...]
-    make: Callable[[Any, int], Row]
+    make: Callable[[Any], Row]
 
 
-def _columns(table: Table, left_out: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the columns in the table's order, the order in which an INSERT is compiled."""
-    return tuple(column.name for column in table.columns if column.name not in ("id", *left_out))
+def _columns(table: Table) -> tuple[str, ...]:
+    return tuple(
+        column.name for column in table.columns if column.name not in ("id", "recorded_at")
+    )
 
-
-_EVENT_COLUMNS: Final = _columns(events, ("resolved", "resolved_at", "resolved_by"))
-_RECORDED_AT: Final = _EVENT_COLUMNS.index("recorded_at")
 
 SHAPES: Final = {
-    Kind.EVENT: RowShape(events, _EVENT_COLUMNS, _event_row),
+    Kind.EVENT: RowShape(events, EVENT_COLUMNS, _event_row),
     Kind.TURN: RowShape(conversations, _columns(conversations), _turn_row),
     Kind.SNAPSHOT: RowShape(cluster_snapshots, _columns(cluster_snapshots), _snapshot_row),
 }
@@ -98,17 +92,21 @@ def insert_statement(shape: RowShape, rows: int) -> str:
     """
     Return SQLite's statement that inserts `rows` rows and skips those already stored.
 
-    With many rows in one statement SQLite works through them without the interpreter; one
-    by one, each row would have to win the GIL back from the receiving thread.
+    Its first parameter is the `recorded_at` of all of them; see `flat`. With many rows in one
+    statement SQLite works through them without the interpreter; one by one, each row would have
+    to win the GIL back from the receiving thread.
     """
-    values: dict[str, Any] = {column: bindparam(column) for column in shape.columns}
-    statement = insert(shape.table).values([values]).on_conflict_do_nothing()
+    # The columns of a `Table` would be compiled in that one's order.
+    table_ = table(shape.table.name, column("recorded_at"), *map(column, shape.columns))
+    values: dict[str, Any] = {name: bindparam(name) for name in shape.columns}
+    values["recorded_at"] = literal_column("?1")
+    statement = insert(table_).values([values]).on_conflict_do_nothing()
     one_row = str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
     # Compiled for thousands of rows it would keep the event loop waiting for half a second.
-    places = f"({', '.join('?' * len(shape.columns))})"
+    places = f"({', '.join(('?1', *'?' * len(shape.columns)))})"
     return one_row.replace(places, ", ".join([places] * rows))
 
 
-def flat(rows: list[Row]) -> Row:
+def flat(recorded_at: int, rows: list[Row]) -> Row:
     """Concatenate the parameters of many rows."""
-    return tuple(chain.from_iterable(rows))
+    return (recorded_at, *chain.from_iterable(rows))

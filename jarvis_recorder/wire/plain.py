@@ -292,11 +292,12 @@ def _row(  # noqa: PLR0912 - a branch for each field that may be left out; calls
         details = _write(details)
         quotes += 2 + details.count(b'"')
         details = details.decode()
-    stamped = text is UNSET or text is None
+    stamped = 1
     if text is not UNSET:
         quotes += 2
         if text is not None:
             quotes += 2
+            stamped = 0
             time = parse_usual(text)
     row = (
         outer_id or identity or positional_id,
@@ -308,8 +309,8 @@ def _row(  # noqa: PLR0912 - a branch for each field that may be left out; calls
         node,
         summary,
         details,
-        None,
         cluster or None,
+        None,
     )
     return row, quotes
 

@@ -185,7 +185,7 @@ class Record(NamedTuple):
 
 
 EventRow = tuple[Any, ...]
-"""An event as the values of `EVENT_COLUMNS`, ready to be stored."""
+"""An event as the values of `EVENT_COLUMNS`, ready to be stored; those seldom given come last."""
 EVENT_COLUMNS: Final = (
     "message_id",
     "timestamp",
@@ -196,8 +196,8 @@ EVENT_COLUMNS: Final = (
     "node",
     "summary",
     "details",
-    "extra",
     "cluster",
+    "extra",
 )
 
 
@@ -208,16 +208,16 @@ def event_row(record: Record) -> EventRow:
     return (
         message_id,
         timestamp,
-        stamped,
+        int(stamped),
         event.type,
         event.severity,
         event.source,
         event.node,
         event.summary,
         json_text(event.details),
-        json_text(extra),
         # Empty means that the event names no cluster.
         event.cluster or None,
+        json_text(extra),
     )
 
 

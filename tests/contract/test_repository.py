@@ -79,6 +79,19 @@ async def test_a_record_is_stored_once(repository):
     assert (second.stored, second.duplicates, list(second.refused)) == (0, 2, [])
 
 
+@pytest.mark.parametrize("given", [{}, {"cluster": "lab"}, {"more": 1}])
+async def test_what_is_seldom_given_is_stored_for_the_events_that_give_it(path, sqlite, given):
+    """Columns that are empty in all of a batch are left out of its INSERT."""
+    await sqlite.append([record(event(1, id="a")), record(event(2, id="b") | given)], 7)
+
+    with closing(sqlite3.connect(path)) as database:
+        stored = database.execute(
+            "SELECT cluster, extra, recorded_at, stamped FROM events"
+        ).fetchall()
+    extra = '{"more":1}' if "more" in given else None
+    assert stored == [(None, None, 7, 0), (given.get("cluster"), extra, 7, 0)]
+
+
 async def test_twins_in_one_batch_are_stored_once(repository):
     one = record(event(1, id="a"))
 

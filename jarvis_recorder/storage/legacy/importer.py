@@ -164,7 +164,8 @@ def _readable(
 def _record_row(name: str, cells: Cells) -> _Row:
     record = record_of(name, cells)
     shape = SHAPES[record.kind]
-    values = dict(zip(shape.columns, shape.make(record, record.timestamp), strict=True))
+    values = dict(zip(shape.columns, shape.make(record), strict=True))
+    values["recorded_at"] = record.timestamp
     if "resolved" in shape.table.columns:
         resolved, at, by = resolution_of(cells)
         values |= {

@@ -21,7 +21,6 @@ from jarvis_recorder.storage.tables import conversations
 
 _KINDS: Final = {
     "timestamp": "timestamptz",
-    "recorded_at": "timestamptz",
     "stamped": "bool",
     "snapshot": "bytea",
     "size_bytes": "int8",
@@ -54,12 +53,13 @@ def insertion_of(part: Rows) -> Insertion:
     Raises:
         RecordRefused: A value cannot be sent.
     """
-    shape, _, rows = part
+    shape, _, rows, recorded_at = part
     columns = list(zip(*rows, strict=True))
     stamped_at, identity_at = shape.columns.index("stamped"), shape.columns.index("message_id")
     is_stamped = any(row[stamped_at] and row[identity_at] for row in rows)
     try:
-        parameters = [
+        parameters = [array("timestamptz", [recorded_at])]
+        parameters += [
             array(_KINDS.get(name, "text"), values)
             for name, values in zip(shape.columns, columns, strict=True)
         ]
@@ -114,9 +114,9 @@ def _insert(table: Table, columns: tuple[str, ...], is_stamped: bool) -> str:
     )
     # Names of tables and columns are this program's own.
     return (
-        f"INSERT INTO {table.name} (id, {', '.join(names)}) SELECT * FROM ("
+        f"INSERT INTO {table.name} (id, recorded_at, {', '.join(names)}) SELECT * FROM ("
         f"SELECT nextval('{table.name}_id_seq') AS id, y.* FROM ("
-        f"SELECT {', '.join(selected)} FROM unnest({', '.join(marks)})"
+        f"SELECT (%b::timestamptz[])[1] AS recorded_at, {', '.join(selected)} FROM unnest({', '.join(marks)})"
         f" WITH ORDINALITY AS r ({', '.join(names)}, n){join} ORDER BY r.n) y) x"
         " ORDER BY message_id, timestamp, id ON CONFLICT DO NOTHING"
     )

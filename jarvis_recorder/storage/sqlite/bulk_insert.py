@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Final
 
 from sqlalchemy import (
@@ -25,6 +26,9 @@ from jarvis_recorder.storage.rows import Row, RowShape, flat, insert_statement
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.tables import conversations
+
+# Python's module binds None ten times as slowly as a number, as it first looks for an adapter.
+_SELDOM_FILLED: Final = frozenset(("cluster", "extra"))
 
 # Rows in one INSERT, largest first: few statements for many rows, and only these to prepare.
 # After each statement SQLite's thread has to win the GIL back from the receiving side.
@@ -61,7 +65,7 @@ def _insert_rows(connection: Connection, part: Rows) -> int:
         content = part.shape.columns.index("content")
         if not all(row[content].isascii() for row in part.rows):
             return _insert_turns(connection, part, content)
-    return _insert_many(connection, part.shape, part.rows)
+    return _insert_many(connection, part)
 
 
 def _insert_turns(connection: Connection, part: Rows, content: int) -> int:
@@ -69,20 +73,36 @@ def _insert_turns(connection: Connection, part: Rows, content: int) -> int:
     highest = connection.execute(select(func.max(conversations.c.id))).scalar() or 0
     rows = [(number, *row) for number, row in enumerate(part.rows, highest + 1)]
     shape = part.shape._replace(columns=("id", *part.shape.columns))
-    inserted = _insert_many(connection, shape, rows)
+    inserted = _insert_many(connection, part._replace(shape=shape, rows=rows))
     add_words(connection, ((row[0], row[content + 1]) for row in rows))
     return inserted
 
 
-def _insert_many(connection: Connection, shape: RowShape, rows: list[Row]) -> int:
+def _insert_many(connection: Connection, part: Rows) -> int:
     driver = driver_of(connection)
+    shape, _, rows, recorded_at = _without_empty_columns(part)
     inserted = 0
     # 32,766 unless SQLite was built otherwise, and 999 before 3.32.
-    most = driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(shape.columns)
+    most = (driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - 1) // len(shape.columns)
     for size, chunks in _chunks(rows, most):
         statement = _insert(shape, size)
-        inserted += driver.executemany(statement, [flat(chunk) for chunk in chunks]).rowcount
+        bound = [flat(recorded_at, chunk) for chunk in chunks]
+        inserted += driver.executemany(statement, bound).rowcount
     return inserted
+
+
+def _without_empty_columns(part: Rows) -> Rows:
+    """Leave out the last columns as far as they are seldom filled, and empty in all rows."""
+    columns, rows = part.shape.columns, part.rows
+    kept = len(columns)
+    while columns[kept - 1] in _SELDOM_FILLED:
+        if [*map(itemgetter(kept - 1), rows)].count(None) < len(rows):
+            break
+        kept -= 1
+    if kept == len(columns):
+        return part
+    shape = part.shape._replace(columns=columns[:kept])
+    return part._replace(shape=shape, rows=[row[:kept] for row in rows])
 
 
 def _chunks(rows: list[Row], most: int) -> Iterator[tuple[int, list[list[Row]]]]:
