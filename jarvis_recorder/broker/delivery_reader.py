@@ -217,9 +217,9 @@ class DeliveryReader(asyncio.StreamReader):
             if kind == METHOD and assembly is not None and assembly.sink is not None:
                 most = min(assembly.most_bytes, _MOST_IN_A_ROW)
                 found = whole_deliveries(data, position, limit, channel, most)
-                if found.places:
+                if found.starts:
                     self._pass_on(data, passed, position)
-                    assembly.sink(Stretch(data[position : found.end], found.places))
+                    assembly.sink(Stretch(data[position : found.end], found.starts, found.outlines))
                     delivered = True
                     position = passed = found.end
                     continue

@@ -4,7 +4,6 @@ import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -12,8 +11,14 @@ EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
 LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 # RFC 3339, section 5.6; `datetime.fromisoformat` alone also accepts much of ISO 8601.
-_DATE_TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
-_WITH_OFFSET: Final = re.compile(_DATE_TIME + r"(?:Z|[+-][0-9]{2}:[0-5][0-9])").fullmatch
+_DATE_TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_WITH_OFFSET: Final = re.compile(
+    _DATE_TIME + r"(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-5][0-9])"
+).fullmatch
+# In UTC, with milliseconds or microseconds. The end of a day has no fraction.
+_USUAL: Final = re.compile(
+    r"(?!.{11}24)" + _DATE_TIME + r"\.(?:[0-9]{3}){1,2}(?:Z|\+00:00)"
+).fullmatch
 # The same in the spellings of common programs: day, hour and minute, second, fraction, offset.
 _SPELT: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]+))?(.*)",
@@ -31,7 +36,6 @@ EPOCH_RANGES: Final = (
     (10**8, 10**10), (10**12, 10**13), (10**15, 10**16), (10**18, 10**19),
 )  # fmt: skip
 """The numbers read as seconds, milliseconds, microseconds, nanoseconds since 1970."""
-_USUAL: Final = len("2026-01-31T08:00:00.000000Z")
 _ONE_SECOND: Final = 1_000_000
 _ONE_DAY: Final = 86_400 * _ONE_SECOND
 _A_TIME: Final = "a time must be RFC 3339, such as 2026-01-31T08:00:00Z"
@@ -73,16 +77,29 @@ def parse_strictly(text: str) -> int:
 
 def parse_usual(text: str) -> int:
     """Do as `parse_strictly` does, and soon where it is one of many times within a second."""
-    if len(text) == _USUAL and text[19] == "." and text[26] == "Z" and text.isascii():
-        fraction = text[20:26]
-        if fraction.isdecimal() and text[11:13] != "24":  # the end of a day has no fraction
-            return _whole_second(text[:19]) + int(fraction)
-    return parse_strictly(text)
+    try:
+        return _SECONDS[text[:20]] + _MILLISECONDS[text[20:23]] + _ENDS[text[23:]]
+    except KeyError:
+        return _learnt(text)
 
 
-@lru_cache(maxsize=1_024)
-def _whole_second(text: str) -> int:
-    return parse_strictly(f"{text}Z")
+# The microseconds that the parts of a usual time stand for. Slices are looked up in a third of
+# the time in which they would be checked and converted.
+_SECONDS: Final[dict[str, int]] = {}
+_MILLISECONDS: Final = {f"{number:03}": number * 1_000 for number in range(1_000)}
+_ENDS: Final[dict[str, int]] = {}
+_MOST_SECONDS: Final = 1_024
+
+
+def _learnt(text: str) -> int:
+    """Return the instant of a time, and remember its parts if it is a usual one."""
+    micros = parse_strictly(text)
+    if _USUAL(text):
+        if len(_SECONDS) >= _MOST_SECONDS:
+            _SECONDS.clear()
+        _SECONDS[text[:20]] = micros - micros % _ONE_SECOND
+        _ENDS[text[23:]] = micros % 1_000
+    return micros
 
 
 def parse_instant(value: Any) -> int:

@@ -38,7 +38,7 @@ def stretch(deliveries: Sequence[Delivery], channel: int = 1) -> Stretch:
     data = b"".join(_whole_frames(one, channel) for one in deliveries)
     found = whole_deliveries(data, 0, len(data), channel, len(data))
     assert found.end == len(data)
-    return Stretch(data, found.places)
+    return Stretch(data, found.starts, found.outlines)
 
 
 def _whole_frames(one: Delivery, channel: int) -> bytes:

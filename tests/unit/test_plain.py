@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import fields
+from datetime import UTC, datetime
 from random import Random
 from typing import Annotated
 
@@ -61,16 +62,20 @@ def agree(message: Delivery, topic: Topic) -> str:
 
 
 def compare_rows(message: Delivery, found: plain.Plain | None) -> None:
-    """Compare what a message becomes by itself with what it becomes in a stretch."""
-    came = stretch([message])
-    assert [*came] == [message]
+    """
+    Compare what a message becomes by itself with what it becomes in a stretch.
+
+    Its header is learnt by the first, if at all, its layout by the second; the third is like that.
+    """
+    came = stretch([message] * 3)
+    assert [*came] == [message] * 3
     rows: list[Record | EventRow] = []
     taken, size = plain.add_rows(rows, came, 0, EVENTS, RECEIVED)
     is_array = message.body.startswith(b"[")
     if found is None or is_array or codec.smuggled(message, EVENTS):
         assert (rows, taken, size) == ([], 0, 0)
     else:
-        assert (rows, taken, size) == (found.records, 1, found.size)
+        assert (rows, taken, size) == (found.records * 3, 3, found.size * 3)
 
 
 def test_the_plain_path_records_what_the_decoder_would():
@@ -112,6 +117,40 @@ def test_a_stretch_is_taken_up_to_the_first_delivery_in_doubt():
     assert plain.add_rows(rows, came, 3, EVENTS, RECEIVED)[0] == 4
     assert [row[0] for row in rows] == ["a", "b", None]
     assert (came.at(2), came.tag(3)) == (doubtful, 4)
+
+
+def any_delivery(number: int, chance: Random) -> Delivery:
+    """Return one of the deliveries of some publishers that have much in common."""
+    key = chance.choice([b"cluster.event.alert.error", b"cluster.event.alert.other", b"other"])
+    properties = {
+        "message_id": chance.choice(["", "a", "b\0", "ü", f"{number:04}", f"{number:08}"]),
+        "timestamp": chance.choice([None, datetime.fromtimestamp(10**9 + number, UTC)]),
+        "app_id": chance.choice([None, "x", "y"]),
+    }
+    body = b'{"type":"alert","source":"user","summary":"%d"}' % number
+    made = delivery(body, number, **properties)
+    return made._replace(routing_key=key, redelivered=chance.random() < 0.2)
+
+
+def test_deliveries_in_a_row_are_read_each_as_it_would_be_alone():
+    """Nearly all are compared with the one before and cut; what differs must not go unseen."""
+    chance = Random(15)
+    for _ in range(200):
+        kinds = [any_delivery(number, chance) for number in range(3)]
+        sent = [
+            chance.choice(kinds)._replace(tag=tag) if chance.random() < 0.9 else
+            any_delivery(tag, chance)
+            for tag in range(1, 40)
+        ]  # fmt: skip
+        came = stretch(sent)
+        assert [*came] == sent
+        for at, one in enumerate(sent):
+            rows: list[Record | EventRow] = []
+            taken, _ = plain.add_rows(rows, came, at, EVENTS, RECEIVED)
+            if codec.smuggled(one, EVENTS) or plain.decode(one, EVENTS, RECEIVED) is None:
+                assert taken == at
+            alone = [plain.decode(each, EVENTS, RECEIVED) for each in sent[at:taken]]
+            assert rows == [found.records[0] for found in alone if found is not None]
 
 
 def test_a_header_is_cut_only_where_it_is_like_one_that_was_decoded():

@@ -1,8 +1,9 @@
 """Messages as the broker delivered them, undecoded."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.wire.amqp.frames import BODY, FRAME_OVERHEAD, HEADER, METHOD
 
@@ -14,6 +15,8 @@ _FRAME_HEAD: Final = Struct(">BHI")
 _TAG: Final = Struct(">Q")
 _FRAME_BEGIN: Final = 7
 _CONSUMER_AT: Final = _METHOD_HEAD.size
+# The class, the weight and the body's size.
+_LEAST_HEADER: Final = _CONTENT_HEAD.size - _FRAME_BEGIN
 
 
 class Delivery(NamedTuple):
@@ -32,28 +35,47 @@ class Delivery(NamedTuple):
     body: bytes
 
 
-Place = tuple[int, int, int, int]
-"""The positions at which the frames of a delivery begin (method, header, body), and its end."""
+class Outline(NamedTuple):
+    """
+    The sizes of a delivery's method and header, from which follows where its body begins.
+
+    `heads` reads what must be the same in the frames of two such deliveries, in their order, and
+    both sizes of the body. It takes `size` bytes, up to the body.
+    """
+
+    method: int
+    header: int
+    size: int
+    heads: Callable[[bytes, int], tuple[Any, ...]]
+
+
+@lru_cache(maxsize=256)
+def outline(method: int, header: int) -> Outline:
+    """Return the outline of deliveries whose method and header have these sizes."""
+    fields = max(0, header - _LEAST_HEADER)
+    heads = Struct(f">11s{method - 3}x7s4xQ{fields}x1x3sI")
+    return Outline(method, header, heads.size, heads.unpack_from)
 
 
 class Stretch:
     """
-    Deliveries that came in a row: the bytes of their frames, and where each of them stands.
+    Deliveries that came in a row: the bytes of their frames, and where each of them begins.
 
     A delivery is cut out when it is asked for; most never are.
     """
 
-    __slots__ = ("data", "places")
+    __slots__ = ("data", "outlines", "starts")
 
-    def __init__(self, data: bytes, places: list[Place]) -> None:
+    def __init__(self, data: bytes, starts: list[int], outlines: list[Outline]) -> None:
         self.data = data
-        self.places = places
+        self.starts = starts
+        self.outlines = outlines
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[Delivery]:
-        return map(self.at, range(len(self.places)))
+        return map(self.at, range(len(self.starts)))
 
     def tag(self, number: int) -> int:
         """Return the delivery tag of one of them."""
@@ -63,24 +85,37 @@ class Stretch:
     def route(self, number: int) -> bytes:
         """Return exchange and routing key of one of them, each behind its length."""
         # Delivery tag and redelivered take nine bytes.
-        return self.data[self._tag_at(number) + 9 : self.places[number][1] - 1]
+        return self.data[self._tag_at(number) + 9 : self._header_at(number) - 8]
+
+    def header(self, number: int) -> bytes:
+        """Return the payload of the content header of one of them."""
+        begin = self._header_at(number)
+        return self.data[begin : begin + self.outlines[number].header]
+
+    def body(self, number: int) -> bytes:
+        """Return the body of one of them."""
+        head = self._header_at(number) + self.outlines[number].header + 1
+        begin = head + _FRAME_BEGIN
+        return self.data[begin : begin + _FRAME_HEAD.unpack_from(self.data, head)[2]]
 
     def at(self, number: int) -> Delivery:
         """Return one of the deliveries."""
-        data = self.data
-        _, header, body, end = self.places[number]
-        tag_at = self._tag_at(number)
         return Delivery(
-            _TAG.unpack_from(data, tag_at)[0],
-            data[tag_at + 8] == 1,
+            self.tag(number),
+            self.data[self._tag_at(number) + 8] == 1,
             *parted(self.route(number)),
-            data[header + _FRAME_BEGIN : body - 1],
-            data[body + _FRAME_BEGIN : end - 1],
+            self.header(number),
+            self.body(number),
         )
 
     def _tag_at(self, number: int) -> int:
-        consumer_at = self.places[number][0] + _CONSUMER_AT
+        consumer_at = self.starts[number] + _CONSUMER_AT
         return consumer_at + 1 + self.data[consumer_at]
+
+    def _header_at(self, number: int) -> int:
+        """Return where the payload of a header begins, behind the method's and its frame's head."""
+        method = self.outlines[number].method
+        return self.starts[number] + method + FRAME_OVERHEAD + _FRAME_BEGIN
 
 
 Deliveries = Iterable[Delivery]
@@ -100,7 +135,8 @@ class Found(NamedTuple):
     `end` is where they end. There the next delivery `is_cut` off if the bytes end within it.
     """
 
-    places: list[Place]
+    starts: list[int]
+    outlines: list[Outline]
     end: int
     is_cut: bool
 
@@ -111,35 +147,72 @@ def whole_deliveries(data: bytes, position: int, limit: int, channel: int, most:
 
     They are of one channel, and each has its body of 1 to `most` bytes in one frame.
     """
-    places: list[Place] = []
-    add = places.append
+    starts: list[int] = []
+    outlines: list[Outline] = []
     begun = position
     size = len(data)
     # The frames of one message come in a row, unless others are between them.
     while position < limit:
         if size - position < _METHOD_HEAD.size:
-            return Found(places, position, False)
-        kind, of, length, method = _METHOD_HEAD.unpack_from(data, position)
+            break
+        kind, of, method_size, method = _METHOD_HEAD.unpack_from(data, position)
         if kind != METHOD or of != channel or method != _DELIVER:
             break
-        header = position + length + FRAME_OVERHEAD
+        header = position + method_size + FRAME_OVERHEAD
         if size - header < _CONTENT_HEAD.size:
-            return Found(places, position, _may_be(data, header, HEADER, channel))
-        kind, of, length, _, _, content = _CONTENT_HEAD.unpack_from(data, header)
+            is_cut = _may_be(data, header, HEADER, channel)
+            return Found(starts, outlines, position, is_cut)
+        kind, of, header_size, _, _, content = _CONTENT_HEAD.unpack_from(data, header)
         if kind != HEADER or of != channel or not 0 < content <= most:
             break
-        body = header + length + FRAME_OVERHEAD
+        body = header + header_size + FRAME_OVERHEAD
         if size - body < _FRAME_BEGIN:
-            return Found(places, position, True)
+            return Found(starts, outlines, position, True)
         kind, of, length = _FRAME_HEAD.unpack_from(data, body)
         if kind != BODY or of != channel or length != content:
             break
         end = body + content + FRAME_OVERHEAD
         if end > size:
-            return Found(places, position, True)
-        add((position - begun, header - begun, body - begun, end - begun))
+            return Found(starts, outlines, position, True)
+        its = outline(method_size, header_size)
+        starts.append(position - begun)
+        if header_size >= _LEAST_HEADER:
+            end = _add_alike(starts, data, end, its=its, begun=begun, limit=limit, most=most)
+        outlines += [its] * (len(starts) - len(outlines))
         position = end
-    return Found(places, position, False)
+    return Found(starts, outlines, position, False)
+
+
+def _add_alike(
+    starts: list[int],
+    data: bytes,
+    position: int,
+    *,
+    its: Outline,
+    begun: int,
+    limit: int,
+    most: int,
+) -> int:
+    """Add the deliveries from `position` on that have frames like the last one; return their end."""
+    heads, size = its.heads, its.size
+    method_head, header_head, _, body_head, _ = heads(data, begun + starts[-1])
+    # Nearly all are alike, and nothing else of them is looked at.
+    last = min(limit - 1, len(data) - size)
+    while position <= last:
+        one, two, content, three, length = heads(data, position)
+        end = position + size + content + 1
+        if (
+            one != method_head
+            or two != header_head
+            or three != body_head
+            or not 0 < content <= most
+            or content != length
+            or end > len(data)
+        ):
+            break
+        starts.append(position - begun)
+        position = end
+    return position
 
 
 def _may_be(data: bytes, position: int, kind: int, channel: int) -> bool:
