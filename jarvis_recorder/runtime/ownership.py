@@ -60,6 +60,13 @@ def acting_for(path: Path) -> Iterator[None]:
         _become(before)
 
 
+def is_anothers(path: Path) -> bool:
+    """Return whether `acting_for` would act for another user than the present one."""
+    before = os.geteuid()
+    with acting_for(path):
+        return os.geteuid() != before
+
+
 def as_owner(work: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
     """Wrap a function so that it acts for the path in its first argument."""
 

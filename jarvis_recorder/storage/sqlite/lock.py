@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from jarvis_recorder.errors import AnotherRecorder
-from jarvis_recorder.runtime.ownership import acting_for, resolved
+from jarvis_recorder.runtime.ownership import acting_for, is_anothers, resolved
 from jarvis_recorder.storage.revisions import load_migrations
 from jarvis_recorder.storage.sqlite.errors import readable_errors
 from jarvis_recorder.storage.sqlite.wal import require_no_orphan
 
-_ROOT: Final = 0
 _NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
 
 
@@ -49,7 +48,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         AnotherRecorder: Another process holds it; the message says which.
     """
-    if os.geteuid() == _ROOT:
+    if is_anothers(path):
         # The file's owner may not be able to read where root has the program.
         load_migrations()
     lock = path.with_name(f"{path.name}.lock")
