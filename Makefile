@@ -21,8 +21,9 @@ TEST_PARTS := \
 IMAGE_PARTS := \
 	buildah:buildah crun:crun debootstrap:debootstrap /usr/lib/podman/netavark:netavark
 
-# Each worker has a node of its own, unless there is one broker for all tests.
-WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,auto)
+# Each worker has a node of its own, unless there is one broker for all tests. One more than there are
+# processors: many tests wait.
+WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,$(shell expr $$(nproc) + 1))
 
 .PHONY: help demo demo-ui demo-cluster run install test test-fast test-image test-version lint bench schemas docs picture lock clean
 
@@ -48,7 +49,7 @@ install: python  ## Install for all users, as root; PREFIX is /usr/local.
 
 test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-		--cov --cov-report=term
+		--durations 30 --cov --cov-report=term
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/rpc/*,*/broker/delivery_reader.py'
 
