@@ -39,6 +39,8 @@ _NEWEST_FIRST: Final = _words.c.rowid.desc()
 # have to read every one of them.
 _MOST_RANKED: Final = 1_000
 _MOST_LOOKED_AT: Final = 10_000
+# The position in a forged cursor may be any number.
+_LAST_PLACE: Final = 2**32
 # The part of a turn that is searched for the snippet.
 _BEGINNING: Final = "SELECT substr(content, 1, 16384) FROM conversations WHERE id = ?"
 
@@ -54,7 +56,7 @@ def search_turns(reading: Reading, params: SearchTurns) -> bytes:
         InvalidParameter: The query has too many words, or too many prefixes.
     """
     position = read_cursor(params, int)
-    start = max(0, int(position[0])) if position is not None else 0
+    start = min(max(0, int(position[0])), _LAST_PLACE) if position is not None else 0
     end = start + params.limit + 1
     search = _Search(reading, params)
     phrases = phrases_of(params.query)
