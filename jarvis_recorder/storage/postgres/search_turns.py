@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, literal_column, sele
 from sqlalchemy.engine import Connection
 
 from jarvis_recorder.storage.queries.conversations import TURNS
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import read_place
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.phrases import (
     Phrase,
@@ -40,8 +40,7 @@ def search_turns(reading: Reading, params: SearchTurns) -> bytes:
     Raises:
         InvalidParameter: The query has too many words, or too many prefixes.
     """
-    position = read_cursor(params, int)
-    start = max(0, int(position[0])) if position is not None else 0
+    start = read_place(params)
     end = start + params.limit + 1
     whole = phrases_of(params.query)
     require_few(whole)

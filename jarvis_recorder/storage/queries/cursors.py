@@ -15,6 +15,8 @@ Position = tuple[int | str, ...]
 """The values of the last row of a page in the columns that order it."""
 
 _DIGEST_BYTES: Final = 6
+# A forged cursor may name any.
+_LAST_PLACE: Final = 2**32
 
 
 def write_cursor(params: Params[Any], *position: int | str) -> str:
@@ -44,6 +46,12 @@ def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
             "cursor", "of another request, or damaged: begin again without a cursor"
         )
     return tuple(position)
+
+
+def read_place(params: Any) -> int:
+    """Return the number of results before the page, where a position is nothing else; raises as `read_cursor`."""
+    position = read_cursor(params, int)
+    return 0 if position is None else min(max(0, int(position[0])), _LAST_PLACE)
 
 
 def _fits(position: list[Any], kinds: tuple[type[int] | type[str], ...]) -> bool:

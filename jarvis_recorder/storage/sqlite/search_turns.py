@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.storage.queries.conversations import TURNS
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import read_place
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.phrases import (
     Phrase,
@@ -39,8 +39,6 @@ _NEWEST_FIRST: Final = _words.c.rowid.desc()
 # have to read every one of them.
 _MOST_RANKED: Final = 1_000
 _MOST_LOOKED_AT: Final = 10_000
-# The position in a forged cursor may be any number.
-_LAST_PLACE: Final = 2**32
 # The part of a turn that is searched for the snippet.
 _BEGINNING: Final = "SELECT substr(content, 1, 16384) FROM conversations WHERE id = ?"
 
@@ -55,8 +53,7 @@ def search_turns(reading: Reading, params: SearchTurns) -> bytes:
     Raises:
         InvalidParameter: The query has too many words, or too many prefixes.
     """
-    position = read_cursor(params, int)
-    start = min(max(0, int(position[0])), _LAST_PLACE) if position is not None else 0
+    start = read_place(params)
     end = start + params.limit + 1
     search = _Search(reading, params)
     phrases = phrases_of(params.query)
