@@ -133,7 +133,7 @@ def test_settings_of_a_file_are_refused_with_a_server(name, value):
 def test_a_password_is_not_shown(url, shown):
     assert database_url.redacted(url) == shown
     assert redacted("store.url", load({"store.url": url}, {}).settings) == shown
-    assert "secret" not in repr(load({"store.url": url}, {}).settings)
+    assert "secret" not in repr(load({"store.url": url}, {}).settings.store)
 
 
 @pytest.mark.parametrize(

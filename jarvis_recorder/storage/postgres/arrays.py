@@ -56,9 +56,12 @@ def array(kind: str, values: Sequence[Any]) -> Array:
     return Array(head + _MAKERS[kind](values))
 
 
-def _times(values: Sequence[int]) -> bytes:
+def _times(values: Sequence[int | None]) -> bytes:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return _integers([None if value is None else value - _EPOCH_MICROS for value in values])
     flat: list[int] = [8] * (2 * len(values))
-    flat[1::2] = [value - _EPOCH_MICROS for value in values]
+    flat[1::2] = [value - _EPOCH_MICROS for value in known]
     return struct.pack("!" + "iq" * len(values), *flat)
 
 

@@ -6,6 +6,7 @@ read one by one, so a page costs no more memory than its own bytes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     Table,
     bindparam,
     case,
@@ -39,6 +41,10 @@ _FIRST: Final[ColumnElement[int]] = literal_column("1")
 _FRAME_BYTES: Final = 2_048
 # SQLite reads a field even to find that it is too large; a page ends before that takes seconds.
 _MOST_READ_BYTES: Final = 16 * 1024 * 1024
+
+
+# Their large fields take some megabytes at most.
+_ROWS_TOGETHER: Final = 25
 
 
 class Written(NamedTuple):
@@ -75,8 +81,11 @@ class RowsOf:
         self._json = [(name, b',"%b":' % name.encode()) for name in json]
         self._text = text
         large = [table.c[name] for name in (*json, *([text] if text else []))]
-        self._light = _statement(table, columns, large, text, whole=False)
-        self._whole = _statement(table, columns, large, text, whole=True)
+        light, whole = (_selected(table, columns, large, text, whole=one) for one in (False, True))
+        self._light, self._whole = (
+            LookUp(one.where(table.c.id == bindparam("id")), "id") for one in (light, whole)
+        )
+        self._several = light.where(table.c.id.in_(bindparam("ids", expanding=True)))
 
     def write(self, connection: Connection, row_id: int, *, whole: bool = False) -> Written | None:
         """Return the row with this id, None if there is none."""
@@ -101,11 +110,25 @@ class RowsOf:
 
     def lines(self, reading: Reading, keys: Iterable[tuple[int, int]]) -> Iterator[Line]:
         """Yield the rows with these times and ids."""
+        if reading.connection.dialect.name != "sqlite":
+            yield from self._lines_together(reading, iter(keys))
+            return
         for at, row_id in keys:
             reading.go_on()
             written = self.write(reading.connection, row_id)
             assert written is not None
             yield Line(written.text, (at, row_id), written.read)
+
+    def _lines_together(self, reading: Reading, keys: Iterator[tuple[int, int]]) -> Iterator[Line]:
+        """Do as `lines` does, where each statement is a round trip to a server."""
+        id_at = self._plain.index("id")
+        while some := list(islice(keys, _ROWS_TOGETHER)):
+            reading.go_on()
+            asked = {"ids": [row_id for _, row_id in some]}
+            rows = {row[id_at]: row for row in reading.connection.execute(self._several, asked)}
+            for at, row_id in some:
+                written = self._written(tuple(rows[row_id]))
+                yield Line(written.text, (at, row_id), written.read)
 
     def _written(self, row: tuple[Any, ...]) -> Written:
         values = dict(zip(self._plain, row, strict=False))
@@ -137,15 +160,15 @@ def named(row: Row[Any]) -> dict[str, Any]:
     return {str(name): value for name, value in row._asdict().items()}
 
 
-def _statement(
+def _selected(
     table: Table,
     plain: Sequence[Column[Any]],
     large: Sequence[Column[Any]],
     text: str | None,
     *,
     whole: bool,
-) -> LookUp:
-    """Return the statement that selects one row by its id, with the sizes of its large fields."""
+) -> Select[Any]:
+    """Return the statement that selects rows, with the sizes of their large fields."""
     columns: list[ColumnElement[Any]] = [
         micros(one) if isinstance(one.type, Instant) else one for one in plain
     ]
@@ -158,7 +181,7 @@ def _statement(
             func.substr(column, _FIRST, _BEGINNING) if column.name == text else null()
         )
         columns += size, kept if whole else case((size <= _LARGE, kept), else_=rest)
-    return LookUp(select(*columns).where(table.c.id == bindparam("id")), "id")
+    return select(*columns)
 
 
 def write_page(

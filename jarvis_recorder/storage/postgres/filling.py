@@ -1,0 +1,185 @@
+"""Rows with their ids, put into an empty database and read again to be compared."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, Self
+
+import psycopg
+from psycopg.errors import UniqueViolation
+from sqlalchemy import Boolean, Table
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jarvis_recorder.errors import NoCopy
+from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres.arrays import array
+from jarvis_recorder.storage.postgres.connections import Server, require_server
+from jarvis_recorder.storage.postgres.schema import upgrade
+from jarvis_recorder.storage.postgres.vectors import vector_of
+from jarvis_recorder.storage.tables import (
+    Decimals,
+    Instant,
+    JsonText,
+    cluster_snapshots,
+    conversations,
+    events,
+    outbox,
+    preferences,
+)
+
+_STAMPED: Final = (events, conversations, cluster_snapshots)
+_INTEGERS: Final = ("id", "tokens_used", "input_tokens", "output_tokens", "size_bytes", "version")
+
+Row = tuple[Any, ...]
+
+
+class _Column(NamedTuple):
+    """A column's type as an array, the cast of its elements, and the expression that reads it."""
+
+    kind: str
+    cast: str
+    read: str
+
+
+class Filling:
+    """One database on a server that is filled with the rows of another database."""
+
+    def __init__(self, server: Server, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._server = server
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """
+        Connect, and make the tables where there are none.
+
+        Raises:
+            ConfigurationError, StorageUnavailable: As `require_server` and `upgrade`.
+        """
+        server = Server(url)
+        await require_server(server)
+        engine: AsyncEngine = server.engine(1)
+        try:
+            await upgrade(engine, server.name)
+        finally:
+            await engine.dispose()
+        with errors.translated_errors(server.name):
+            return cls(server, await server.connect())
+
+    @property
+    def name(self) -> str:
+        return self._server.name
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def begin(self, table: Table, highest: int) -> int:
+        """
+        Have new rows numbered from beyond `highest`; return the highest id that is filled already.
+
+        So recorders may record while older rows are being filled in.
+        """
+        with errors.translated_errors(self.name):
+            sequence = f"{table.name}_id_seq"
+            await self._connection.execute(
+                f"SELECT setval(%s, greatest(%s, (SELECT last_value FROM {sequence})))",
+                (sequence, max(highest, 1)),
+            )
+            found = await self._connection.execute(
+                f"SELECT coalesce(max(id), 0) FROM {table.name} WHERE id <= %s",
+                (highest,),
+            )
+            (reached,) = await found.fetchone() or (0,)
+            return int(reached)
+
+    async def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        """
+        Insert rows, their values as SQLite has them, in one transaction.
+
+        Raises:
+            NoCopy: The database holds other rows in their place.
+        """
+        names = [column.name for column in table.columns]
+        columns = [_column_of(table, name) for name in names]
+        values = list(zip(*rows, strict=True))
+        parameters = [array(each.kind, held) for each, held in zip(columns, values, strict=True)]
+        selected = [f"r.{name}{each.cast}" for name, each in zip(names, columns, strict=True)]
+        marks = [f"%b::{each.kind}[]" for each in columns]
+        if table is conversations:
+            contents = values[names.index("content")]
+            parameters.append(array("text", [vector_of(content) for content in contents]))
+            names, selected = [*names, "words"], [*selected, "r.words::tsvector"]
+            marks.append("%b::text[]")
+        again = " ON CONFLICT DO NOTHING" if table in (preferences, outbox) else ""
+        statement = (
+            f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(selected)}"
+            f" FROM unnest({', '.join(marks)}) AS r ({', '.join(names)}){again}"
+        )
+        with errors.translated_errors(self.name):
+            try:
+                async with self._connection.transaction():
+                    await self._connection.execute(statement, parameters)
+                    if table in _STAMPED:
+                        await self._connection.execute(
+                            "INSERT INTO stamped_identities SELECT %s, message_id, timestamp"
+                            f" FROM {table.name} WHERE id BETWEEN %s AND %s AND stamped"
+                            " AND message_id IS NOT NULL ON CONFLICT DO NOTHING",
+                            (table.name, rows[0][0], rows[-1][0]),
+                        )
+            except UniqueViolation:
+                raise NoCopy(
+                    f"{self.name}: its table {table.name} holds other rows already: fill an empty "
+                    "database"
+                ) from None
+
+    async def require_same(self, table: Table, rows: Sequence[Row]) -> None:
+        """
+        Compare rows, all that there are between the first id and the last, with the stored ones.
+
+        Raises:
+            NoCopy: They differ.
+        """
+        names = [column.name for column in table.columns]
+        columns = [_column_of(table, name) for name in names]
+        key = names[0]
+        query = (
+            f"SELECT {', '.join(each.read for each in columns)} FROM {table.name}"
+            f" WHERE {key} BETWEEN %s AND %s ORDER BY {key}"
+        )
+        with errors.translated_errors(self.name):
+            async with self._connection.cursor(binary=True) as cursor:
+                await cursor.execute(query, (rows[0][0], rows[-1][0]))
+                found = [_comparable(table, names, row) for row in await cursor.fetchall()]
+        if found != [_comparable(table, names, row) for row in rows]:
+            raise NoCopy(
+                f"{self.name}: its table {table.name} differs between {key} {rows[0][0]} and "
+                f"{rows[-1][0]}: empty it and copy again"
+            )
+
+
+def _column_of(table: Table, name: str) -> _Column:
+    column = table.c[name]
+    if isinstance(column.type, Instant):
+        return _Column("timestamptz", "", f"(extract(epoch FROM {name}) * 1000000)::int8")
+    if isinstance(column.type, Boolean):
+        return _Column("bool", "", name)
+    if name == "snapshot":
+        return _Column("bytea", "", name)
+    if name in _INTEGERS:
+        return _Column("int8", "", name)
+    if column.type is Decimals:
+        return _Column("text", "::numeric", f"{name}::text")
+    if column.type is JsonText:
+        return _Column("text", "::json", f"{name}::text")
+    return _Column("text", "", name)
+
+
+def _comparable(table: Table, names: Sequence[str], row: Row) -> Row:
+    """Return a row with its values as both databases have them."""
+    return tuple(
+        Decimal(value)
+        if name == "cost_usd" and value is not None
+        else bool(value)
+        if isinstance(table.c[name].type, Boolean)
+        else value
+        for name, value in zip(names, row, strict=True)
+    )

@@ -1,0 +1,120 @@
+"""The move of a database file to a PostgreSQL server."""
+
+import asyncio
+import random
+
+import psycopg
+import pytest
+
+from jarvis_recorder.errors import NoCopy
+from jarvis_recorder.storage.postgres.filling import Filling
+from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.sqlite.store import open_store as open_file
+from jarvis_recorder.storage.transfer import copy_to_server
+from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
+from jarvis_recorder.wire.rpc.params import (
+    GetPreference,
+    ListEvents,
+    ListTurns,
+    RecordEvent,
+    ResolveEvent,
+    SearchTurns,
+    SetPreference,
+    SnapshotAt,
+)
+from jarvis_recorder.wire.times import to_datetime
+from jarvis_recorder.wire.topics import Kind
+from tests.support.archive import ask
+
+NOW = 1_795_420_000_000_000
+
+
+def quiet(*_):
+    pass
+
+
+@pytest.fixture
+async def file(tmp_path):
+    """A file with some of everything, and gaps between the ids."""
+    chance = random.Random(7)
+    path = tmp_path / "recorder.db"
+    async with open_file(path, lambda: NOW) as store:
+        records = []
+        for number in range(2_500):
+            body = Event(
+                type=chance.choice(["alert", "status"]),
+                severity="info",
+                source="monitor",
+                summary=chance.choice(["plain", "Größe", "it's \\ 100 %"]),
+                node=chance.choice([None, "pve1"]),
+                details=chance.choice([None, [1.0, 1e16], {"b": 1, "a": "ü"}]),
+            )
+            named = chance.choice([None, f"e{number}"])
+            stamped = chance.random() < 0.3
+            records.append(Record(Kind.EVENT, named, NOW + number, stamped, body, {"x": 1}))
+        for number in range(30):
+            said = Turn(
+                session_id="s", role="user", content=f"word{number} 中文", cost_usd="0.0120"
+            )
+            records.append(Record(Kind.TURN, f"t{number}", NOW + number, True, said, None))
+        state = Snapshot(snapshot={"nodes": ["a" * 100] * 50}, cluster="c")
+        records.append(Record(Kind.SNAPSHOT, "s", NOW, False, state, None))
+        await store.repository.append(records, NOW)
+        await ask(store, ResolveEvent(id=7, resolved_by="me"))
+        await ask(store, SetPreference(key="ключ", value="v"))
+        await store.writer.run(
+            lambda connection: connection.exec_driver_sql("DELETE FROM events WHERE id % 10 = 3")
+        )
+    return path
+
+
+async def everything(store):
+    return [
+        await ask(store, ListEvents(limit=200)),
+        await ask(store, ListTurns(session_id="s")),
+        await ask(store, SearchTurns(query="word7")),
+        await ask(store, SnapshotAt(timestamp=to_datetime(NOW + 1), cluster="c")),
+        await ask(store, GetPreference(key="ключ")),
+        [one[:3] for one in await store.outbox.waiting(10)],
+    ]
+
+
+async def test_an_interrupted_move_is_continued_and_nothing_is_different(
+    file, postgres_url, monkeypatch
+):
+    insert = Filling.insert
+    calls = 0
+
+    async def interrupted(self, table, rows):
+        nonlocal calls
+        calls += 1
+        if calls in {2, 4}:
+            raise asyncio.CancelledError
+        await insert(self, table, rows)
+
+    monkeypatch.setattr(Filling, "insert", interrupted)
+    for _ in range(2):
+        with pytest.raises(asyncio.CancelledError):
+            await copy_to_server(file, postgres_url, quiet)
+
+    moved = await copy_to_server(file, postgres_url, quiet)
+
+    assert moved.rows["events"] == 2_250
+    async with open_server(postgres_url, lambda: NOW) as server:
+        async with open_file(file, lambda: NOW) as store:
+            assert await everything(server) == await everything(store)
+        # What is delivered again is known, and what is new comes behind.
+        again = Turn(session_id="s", role="user", content="word7 中文", cost_usd="0.0120")
+        known = Record(Kind.TURN, "t7", NOW + 99, True, again, None)
+        assert (await server.repository.append([known], NOW)).duplicates == 1
+        new = RecordEvent(type="status", source="user", summary="new")
+        assert (await ask(server, new)).event.id > 2_500
+
+
+async def test_a_database_with_other_rows_is_left_as_it_is(file, postgres_url):
+    await copy_to_server(file, postgres_url, quiet)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("UPDATE events SET summary = 'other' WHERE id = 8")
+
+    with pytest.raises(NoCopy, match="differs between id"):
+        await copy_to_server(file, postgres_url, quiet)
