@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from jarvis_recorder.storage.legacy.importer import ImportReport
@@ -35,13 +36,18 @@ def import_(
     taken as UTC, and importing again takes only what is missing. Exit code 1 if a row of its
     own tables had to be left.
     """
-    from jarvis_recorder.config.loading import sqlite_path
+    from jarvis_recorder.config.loading import server_url, sqlite_path
     from jarvis_recorder.runtime import logging
     from jarvis_recorder.storage.legacy.importer import import_original
     from jarvis_recorder.storage.legacy.rows import KINDS, PREFERENCES
 
     settings = loaded(config, set_)
     logging.configure("warning", settings.settings.log.format)
+    if server_url(settings) is not None:
+        raise ConfigurationError(
+            "store.url names a PostgreSQL server: import into a file, with --set "
+            "store.url=sqlite:///FILE, then bring that there with `jarvis-recorder db copy FILE`"
+        )
     path = sqlite_path(settings)
     with _bar() as progress:
         report = asyncio.run(import_original(file, path, progress))
