@@ -149,15 +149,18 @@ def looked_up(shape: RowShape, rows: Sequence[Row]) -> Statement:
 
 @cache
 def _look_up(table: Table, columns: tuple[str, ...]) -> str:
+    # The limit keeps the planner to the index, whatever it knows of the table.
     def read(*, by_identity: bool) -> str:
         return ", ".join(_as_inserted(name, by_identity=by_identity) for name in columns)
 
     return (
-        f"SELECT {read(by_identity=False)} FROM unnest(%b::timestamptz[], %b::text[]) AS k (t, m)"
-        f" JOIN {table.name} e ON e.timestamp = k.t AND e.message_id = k.m"
-        f" UNION ALL SELECT {read(by_identity=True)} FROM unnest(%b::text[]) AS k (m)"
-        f" JOIN stamped_identities s ON s.kind = '{table.name}' AND s.message_id = k.m"
-        f" JOIN {table.name} e ON e.timestamp = s.timestamp AND e.message_id = s.message_id"
+        "SELECT f.* FROM unnest(%b::timestamptz[], %b::text[]) AS k (t, m) CROSS JOIN LATERAL ("
+        f"SELECT {read(by_identity=False)} FROM {table.name} e"
+        " WHERE e.timestamp = k.t AND e.message_id = k.m LIMIT 1) f"
+        " UNION ALL SELECT f.* FROM unnest(%b::text[]) AS k (m) CROSS JOIN LATERAL ("
+        f"SELECT {read(by_identity=True)} FROM stamped_identities s JOIN {table.name} e"
+        " ON e.timestamp = s.timestamp AND e.message_id = s.message_id"
+        f" WHERE s.kind = '{table.name}' AND s.message_id = k.m LIMIT 1) f"
     )
 
 
