@@ -1,6 +1,7 @@
 """The loop of requests: delivery, dispatch, reply, ack, or a refusal while there is time."""
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from heapq import heappop, heappush
@@ -31,6 +32,10 @@ _LONGEST_TRAVEL_SECONDS: Final = 0.1
 _REFUSAL_SECONDS: Final = 0.0005
 _REFUSALS_IN_A_TURN: Final = 20
 _LOOK_SECONDS: Final = 0.02
+# As the loop was late it will be again: replies are due that much earlier. Half is forgotten in a
+# second, and no more is taken off than a few times what is left for travelling.
+_FORGOTTEN_BY_HALF_SECONDS: Final = 1.0
+_MOST_LATENESS_IN_TRAVELS: Final = 3
 # The limit for all small requests together, and for all large ones, which wait for one another:
 # any more are turned away at once. Left in the broker, they would expire without a reply.
 _MOST_HELD_BYTES: Final = 8 * 1024 * 1024
@@ -85,6 +90,9 @@ class Responder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing: asyncio.Task[None] | None = None
         self._taken = 0
+        self._late = 0.0
+        self._late_at = self._loop.time()
+        """The event loop was late by so many seconds, and when."""
         self._held_bytes = {False: 0, True: 0}
 
     def take(self, deliveries: Deliveries) -> None:
@@ -149,7 +157,7 @@ class Responder:
             while self._waiting:
                 taken = heappop(self._waiting)
                 # Nothing is begun, and nothing changed, if the reply would come too late.
-                is_over = taken.until <= self._loop.time()
+                is_over = self._until(taken) <= self._loop.time()
                 await self._settle(taken, self._refused if is_over else self._answered)
                 # Otherwise thousands that need no database would be answered in one turn.
                 await asyncio.sleep(0)
@@ -161,15 +169,32 @@ class Responder:
         """Refuse requests whose turn will not come in time, as long as any wait."""
         refused = 0
         while self._waiting:
-            first = self._waiting[0].until - len(self._waiting) * _REFUSAL_SECONDS
+            first = self._until(self._waiting[0]) - len(self._waiting) * _REFUSAL_SECONDS
             early = first - self._loop.time()
             if early > 0:
-                await asyncio.sleep(min(early, _LOOK_SECONDS))
+                await self._look_again_in(min(early, _LOOK_SECONDS))
                 continue
             await self._settle(heappop(self._waiting), self._refused)
             refused += 1
             if refused % _REFUSALS_IN_A_TURN == 0:
                 await asyncio.sleep(0)
+
+    async def _look_again_in(self, seconds: float) -> None:
+        due = self._loop.time() + seconds
+        await asyncio.sleep(seconds)
+        now = self._loop.time()
+        if now - due >= self._lateness():
+            self._late, self._late_at = now - due, now
+
+    def _lateness(self) -> float:
+        """Return by how much the loop may be late again, as other processes have the processor."""
+        passed = self._loop.time() - self._late_at
+        return self._late * math.pow(0.5, passed / _FORGOTTEN_BY_HALF_SECONDS)
+
+    def _until(self, taken: _Taken) -> float:
+        """Return the time by which a reply has to leave."""
+        travel = taken.deadline - taken.until
+        return taken.until - min(self._lateness(), _MOST_LATENESS_IN_TRAVELS * travel)
 
     async def _settle(self, taken: _Taken, by: Callable[[_Taken], Awaitable[None]]) -> None:
         try:
@@ -186,15 +211,16 @@ class Responder:
         delivery, asked = taken.delivery, taken.asked
         if not _can_be_heard(asked):
             return
+        until = self._until(taken)
         async with self._dispatcher.lane() as lane:
-            calls = await self._dispatcher.read(delivery.body, taken.until, lane)
+            calls = await self._dispatcher.read(delivery.body, until, lane)
             if asked.reply_to is None and not jsonrpc.wants_no_reply(calls):
                 log.warning("request_dropped", error="it has no reply_to", user=asked.user_id)
                 return
             # A reply that was too large for this broker may have closed the channel before.
             large = None if delivery.redelivered else lane
             with self._tracer.request(delivery) as carried:
-                reply = await self._dispatcher.dispatch(calls, asked.user_id, taken.until, large)
+                reply = await self._dispatcher.dispatch(calls, asked.user_id, until, large)
             if reply is not None:
                 await self._reply(taken, asked, reply, carried)
 

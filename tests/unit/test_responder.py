@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -214,6 +215,26 @@ async def test_each_that_waits_is_refused_in_its_time_though_no_worker_is_free(d
     desk.archive.answering.set()
     await desk.responder.drain(1)
     assert len(desk.requests.settled) == 30
+
+
+async def test_a_loop_that_was_late_refuses_earlier(desk):
+    """Where other processes have the processor, it will be late again."""
+    loop = asyncio.get_running_loop()
+    desk.archive.answering.clear()
+    for tag in range(1, 11):
+        desk.take(tag, reply_to=REPLY_TO, expiration="60000")
+    await becomes(lambda: len(desk.archive.asked) == 10)
+    desk.take(11, reply_to=REPLY_TO, expiration="2000")
+    await asyncio.sleep(0.001)
+    began = loop.time()
+    # It sleeps until its next look: the loop is late for that.
+    time.sleep(0.3)
+    await becomes(lambda: desk.requests.replies)
+
+    assert 1.0 < loop.time() - began < 1.85
+    assert desk.errors() == [Code.DEADLINE_EXCEEDED]
+    desk.archive.answering.set()
+    await desk.responder.drain(1)
 
 
 async def test_nothing_is_begun_whose_time_is_over(desk):
