@@ -102,11 +102,11 @@ def test_what_has_expired_is_counted_then_deleted(db, filled):
 def test_what_is_for_a_file_says_what_to_use_instead(db, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    code, _, err = db(*command, url="postgresql://user:secret@db/recorder")
+    code, _, err = db(*command, url="postgresql://user:geheim@db/recorder")
 
     assert code == 78
     assert "pg_dump" in err
-    assert "secret" not in err
+    assert "geheim" not in err
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_settings_of_a_file_are_refused_with_a_server(name, value):
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("postgresql://u:secret@db/r", "postgresql://u:***@db/r"),
+        ("postgresql://u:geheim@db/r", "postgresql://u:***@db/r"),
         ("postgresql://u:se:c@re/t@db:5/r?sslmode=require", "postgresql://u:***@db:5/r?sslmode=require"),
-        ("postgresql://u@db/r?password=secret&sslmode=x", "postgresql://u@db/r?password=***&sslmode=x"),
+        ("postgresql://u@db/r?password=geheim&sslmode=x", "postgresql://u@db/r?password=***&sslmode=x"),
         ("postgresql://a,b/r", "postgresql://a,b/r"),
         ("sqlite:////x@y:z@/r.db", "sqlite:////x@y:z@/r.db"),
     ],
@@ -133,7 +133,7 @@ def test_settings_of_a_file_are_refused_with_a_server(name, value):
 def test_a_password_is_not_shown(url, shown):
     assert database_url.redacted(url) == shown
     assert redacted("store.url", load({"store.url": url}, {}).settings) == shown
-    assert "secret" not in repr(load({"store.url": url}, {}).settings.store)
+    assert "geheim" not in repr(load({"store.url": url}, {}).settings.store)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_traffic_in_plain_text_is_noticed(url, exposed):
     assert database_url.is_exposed(url) is exposed
 
 
-@pytest.mark.parametrize("url", ["postgresql://[", "postgresql://u:secret@h:port/d?none=1"])
+@pytest.mark.parametrize("url", ["postgresql://[", "postgresql://u:geheim@h:port/d?none=1"])
 def test_a_url_that_is_none_is_refused_unsaid(url):
     with pytest.raises(ConfigurationError) as caught:
         Server(url)
 
-    assert "secret" not in str(caught.value)
+    assert "geheim" not in str(caught.value)
