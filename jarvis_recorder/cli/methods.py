@@ -94,7 +94,7 @@ def _parameters(method: Method) -> Iterator[Parameter]:
         plain, reading = _read_as(_plain(kind))
         explained = {"help": description[:1].upper() + description[1:] + ".", **reading}
         if is_required:
-            place = typer.Argument(metavar=name.upper(), **explained)
+            place = typer.Argument(**explained | {"metavar": name.upper()})
             yield keyword(name, getitem(Annotated, (plain, place)))
         else:
             option = f"--{name.replace('_', '-')}"

@@ -18,6 +18,7 @@ class Events(Group):
     resolve = rpc_method(params.ResolveEvent)
     reopen = rpc_method(params.ReopenEvent)
     histogram = rpc_method(params.EventHistogram)
+    matrix = rpc_method(params.EventMatrix)
     iter = paged_method(params.ListEvents, lambda page: page.events)
     iter_unresolved = paged_method(params.UnresolvedEvents, lambda page: page.events)
 

@@ -11,6 +11,7 @@ from jarvis_recorder.storage.engine import Readers, Speech, Writer
 from jarvis_recorder.storage.queries import (
     conversations,
     events,
+    matrix,
     preferences,
     snapshots,
     timeline,
@@ -22,6 +23,7 @@ from jarvis_recorder.wire.rpc.params import Params
 
 _QUERIES: Final[Queries] = (
     events.QUERIES
+    | matrix.QUERIES
     | conversations.QUERIES
     | usage.QUERIES
     | snapshots.QUERIES

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from jarvis_recorder.cli.output import cluster, conversations, events, preferences, timeline
+from jarvis_recorder.cli.output import (
+    cluster,
+    conversations,
+    events,
+    matrix,
+    preferences,
+    timeline,
+)
 from jarvis_recorder.cli.output.screen import Screen
 from jarvis_recorder.cli.rpc import ListView
 from jarvis_recorder.wire.rpc import results
@@ -13,6 +20,7 @@ _VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
     results.OneEvent: events.show_event,
     results.OneSnapshot: cluster.show_snapshot,
     results.OnePreference: preferences.show_preference,
+    results.Matrix: matrix.show_matrix,
     results.Timeline: timeline.show_timeline,
     results.Stats: cluster.show_stats,
 }

@@ -60,7 +60,7 @@ _COUNT_BYTES: Final = 24
 
 def list_events(clock: Clock, reading: Reading, params: ListEvents) -> bytes:
     """Return a page of the events that match every filter; see `end_of_present`."""
-    indexed, others = _conditions(reading, params)
+    indexed, others = conditions(reading, params)
     if params.since is not None:
         indexed.append(_columns.timestamp >= params.since)
     indexed.append(_columns.timestamp < (params.until or end_of_present(clock)))
@@ -70,7 +70,7 @@ def list_events(clock: Clock, reading: Reading, params: ListEvents) -> bytes:
 def unresolved_events(reading: Reading, params: UnresolvedEvents) -> bytes:
     """Return a page of the unresolved events."""
     filters = ListEvents(type=params.type, cluster=params.cluster, resolved=False)
-    return _page(reading, params, *_conditions(reading, filters))
+    return _page(reading, params, *conditions(reading, filters))
 
 
 def get_event(reading: Reading, params: GetEvent) -> bytes:
@@ -104,7 +104,7 @@ def _missing(event_id: int) -> NotFound:
     return NotFound(f"there is no event {event_id}")
 
 
-def _conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
+def conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
     """
     Return the conditions that one index serves, and those checked row by row.
 
@@ -275,7 +275,7 @@ def _counted(
     reading: Reading, params: EventHistogram, span: int, zone: Zone
 ) -> Select[tuple[int, str | None, int]]:
     """Select bucket number, value and count of the buckets that are not empty."""
-    indexed, others = _conditions(reading, params)
+    indexed, others = conditions(reading, params)
     # Floor division, also before 1970; SQLite's own rounds towards zero.
     time = zone.shifted(_TIME)
     bucket = ((time - (time % span + span) % span) // span).label("bucket")

@@ -30,6 +30,16 @@ HISTOGRAM: Final[JSON] = {
         {"start": "2026-01-26T08:01:00.000000Z", "count": 0, "by": {}},
     ],
 }
+MATRIX: Final[JSON] = {
+    "nodes": [
+        {
+            "node": "pve", "cluster": "home",
+            "cells": [{"severity": "critical", "count": 1}, {"severity": None, "count": 0}],
+        }
+    ],
+    "bucket_seconds": 60,
+    "truncated": False,
+}  # fmt: skip
 TURN: Final[JSON] = {
     "id": 7, "message_id": "019bf95d-0f40-7b11-9d02-51a0c9e8d7f6", "session_id": "session-7",
     "timestamp": "2026-01-26T08:01:05.000000Z", "stamped": False,

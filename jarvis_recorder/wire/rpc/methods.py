@@ -134,6 +134,17 @@ METHODS: Final = (
         ),
     ),
     Method(
+        "events.matrix", params.EventMatrix, results.Matrix,
+        command="query matrix",
+        example=Example(
+            {
+                "since": "2026-01-26T08:00:00.000000Z", "until": "2026-01-26T08:02:00.000000Z",
+                "buckets": 2, "cluster": "home",
+            },
+            examples.MATRIX,
+        ),
+    ),
+    Method(
         "conversations.sessions", params.ListSessions, results.SessionPage,
         route="GET /conversations", command="query sessions",
         example=Example({}, {"sessions": [examples.SESSION], "next_cursor": None}),

@@ -46,6 +46,7 @@ def _at_most_64_kib(value: str) -> str:
 
 MAX_LIMIT: Final = 1_000
 MAX_BUCKETS: Final = 1_000
+MAX_CELLS: Final = 200
 MAX_VALUE_BYTES: Final = 65_536
 _STRICT: Final = ConfigDict(extra="forbid")
 # The schema allows other fields: the class moves them to `extra` before it is validated.
@@ -261,6 +262,26 @@ class EventHistogram(Params[results.Histogram]):
             raise ValueError("until must be later than since")
         if self.bucket_seconds and seconds / self.bucket_seconds > MAX_BUCKETS:
             raise ValueError(f"more than {MAX_BUCKETS} buckets: choose larger bucket_seconds")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class EventMatrix(Params[results.Matrix]):
+    """The worst severity and the number of events of each node, in equal stretches of time."""
+
+    since: Since
+    until: Until
+    buckets: Annotated[
+        int,
+        Field(ge=1, le=MAX_CELLS, strict=True, description="the most stretches of the time"),
+    ] = 48
+    cluster: OfCluster | None = None
+    node: OnNode | None = None
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.until <= self.since:
+            raise ValueError("until must be later than since")
         return self
 
 

@@ -101,6 +101,37 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """The worst severity and the number of events; of none, `severity` is null."""
+
+    severity: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixNode:
+    """The cells of a node, oldest first; `node` and `cluster` are null where events name none."""
+
+    node: str | None
+    cluster: str | None
+    cells: list[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """
+    The nodes that have events, by cluster and name, each with a cell for every stretch of time.
+
+    The first cell begins at `since`, each next one `bucket_seconds` later. Of more than 200 nodes
+    those with the worst events are shown, then those with the most, and `truncated` says so.
+    """
+
+    nodes: list[MatrixNode]
+    bucket_seconds: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One conversation."""
 
