@@ -24,7 +24,6 @@ from jarvis_recorder.errors import (
     NotFound,
     StorageUnavailable,
 )
-from jarvis_recorder.storage.postgres import store as postgres
 from jarvis_recorder.storage.queries import cursors as cursors_module
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.queries.conversations import TURNS as TURN_ROWS
@@ -61,42 +60,14 @@ from jarvis_recorder.wire.rpc.results import OneEvent, OnePreference
 from jarvis_recorder.wire.times import format_datetime
 from jarvis_recorder.wire.topics import TOPICS, Topic
 from tests.support.amqp_bytes import delivery
-from tests.support.archive import ask
+from tests.support.archive import NOW, ask, clock
 
 EVENTS, SNAPSHOTS, TURNS = TOPICS
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
-NOW = 1_795_420_000_000_000
-
-
-def clock() -> int:
-    return NOW
 
 
 def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "recorder.db"
-
-
-@pytest.fixture
-async def sqlite_store(path):
-    async with open_store(path, clock) as store:
-        yield store
-
-
-@pytest.fixture
-async def postgresql_store(postgres_url):
-    async with postgres.open_store(postgres_url, clock) as store:
-        yield store
-
-
-@pytest.fixture(params=["sqlite_store", "postgresql_store"])
-def store(request):
-    """What only SQLite can do, or is seen in its file alone, is tried on `sqlite_store`."""
-    return request.getfixturevalue(request.param)
 
 
 async def put(store: Any, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:

@@ -6,16 +6,9 @@ from sqlalchemy import event as sqlalchemy_event
 
 from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.storage.queries import matrix
-from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.rpc.params import MAX_CELLS, EventMatrix
-from tests.contract.test_archive import at, clock, event, put
+from tests.contract.test_archive import at, event, put
 from tests.support.archive import ask
-
-
-@pytest.fixture
-async def store(tmp_path):
-    async with open_store(tmp_path / "recorder.db", clock) as store:
-        yield store
 
 
 def minutes(count, **more):
@@ -113,20 +106,20 @@ async def test_cells_for_which_there_is_no_room_are_refused(store):
 
 
 @pytest.mark.parametrize("more", [{}, {"cluster": "home"}, {"node": "pve1"}])
-async def test_only_the_events_of_the_time_are_read(store, more):
+async def test_only_the_events_of_the_time_are_read(sqlite_store, more):
     """An index bounds what is read by the time; what is read is sorted, not the whole index."""
-    await put(store, event(1, node="pve1", cluster="home"))
+    await put(sqlite_store, event(1, node="pve1", cluster="home"))
     statements = []
 
     def keep(_connection, _cursor, statement, parameters, *_):
         if "max(" in statement:
             statements.append((statement, parameters))
 
-    engine = store.archive._readers._engine
+    engine = sqlite_store.archive._readers._engine
     sqlalchemy_event.listen(engine, "before_cursor_execute", keep)
-    await ask(store, minutes(1, **more))
+    await ask(sqlite_store, minutes(1, **more))
     [(statement, parameters)] = statements
-    plan = await store.archive._readers.run(
+    plan = await sqlite_store.archive._readers.run(
         lambda reading: [
             row[3]
             for row in reading.connection.exec_driver_sql(

@@ -24,7 +24,7 @@ from jarvis_recorder.errors import (
     RecorderUnavailable,
     ReplyTimeout,
 )
-from jarvis_recorder.wire.rpc.methods import BY_NAME, adapter
+from jarvis_recorder.wire.rpc.methods import BY_NAME, METHODS, adapter
 from jarvis_recorder.wire.rpc.params import GetPreference
 from jarvis_recorder.wire.topics import Kind
 from tests.support.proxy import SwallowingProxy
@@ -83,7 +83,7 @@ async def test_what_is_published_is_recorded_and_found(client, recorder):
     assert turn.cost_usd == Decimal("0.00012")
     assert (await client.snapshots.latest(cluster="home")).snapshot.snapshot == {"nodes": []}
     assert (await client.stats()).holdings.events.count == 1
-    assert len((await client.discover())["methods"]) == 22
+    assert len((await client.discover())["methods"]) == len(METHODS)
 
 
 async def test_the_same_message_id_is_recorded_once(client, recorder):

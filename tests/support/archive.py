@@ -9,6 +9,12 @@ from jarvis_recorder.wire.rpc.methods import BY_PARAMS, adapter
 from jarvis_recorder.wire.rpc.params import Params, ReadHoldings, ResultT
 from jarvis_recorder.wire.rpc.results import Holdings
 
+NOW = 1_795_420_000_000_000
+
+
+def clock() -> int:
+    return NOW
+
 
 async def ask(
     store: Store,

@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jarvis_recorder.wire.rpc.methods import METHODS
+
 FILL: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "cluster.snapshot.home",
@@ -109,7 +111,7 @@ STEPS: tuple[Step, ...] = (
     Step("preferences.delete", {"key": "theme"}, lambda r: r["deleted"] == 1),
     Step("conversations.delete", {"session_id": "s-1"}, lambda r: r["deleted"] == 2),
     Step("recorder.stats", {}, lambda r: r["holdings"]["events"]["count"] == 2 and r["activity"]["state"] == "recording"),
-    Step("rpc.discover", {}, lambda r: len(r["methods"]) == 22),
+    Step("rpc.discover", {}, lambda r: len(r["methods"]) == len(METHODS)),
 )  # fmt: skip
 
 
