@@ -26,5 +26,5 @@ async def postgresql_store(postgres_url):
 
 @pytest.fixture(params=["sqlite_store", "postgresql_store"])
 def store(request):
-    """What only SQLite can do, or is seen in its file alone, is tried on `sqlite_store`."""
+    """Tests of one thing that only a file has take `sqlite_store`."""
     return request.getfixturevalue(request.param)

@@ -1,4 +1,4 @@
-"""What only PostgreSQL has to show: several recorders at once, lost connections, its own limits."""
+"""The contracts of PostgreSQL alone: several recorders at once, lost connections, its own limits."""
 
 import asyncio
 import random

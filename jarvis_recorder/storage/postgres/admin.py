@@ -1,4 +1,4 @@
-"""What the `db` commands do with a database on a server; recorders may be running."""
+"""The work of the `db` commands on a database on a server; recorders may be running."""
 
 import contextlib
 import time

@@ -57,7 +57,7 @@ class Server:
         """For libpq, with the password: for no log."""
         host, name = given.get("host", "localhost"), given.get("dbname", "")
         self.name = f"postgresql://{host}/{name}"
-        """What the server is called in logs and errors: neither user nor password."""
+        """The name of the server in logs and errors: neither user nor password."""
 
     async def connect(self) -> psycopg.AsyncConnection[Any]:
         """
