@@ -17,7 +17,7 @@ from jarvis_recorder.cli.time_options import Since, Until
 from jarvis_recorder.errors import RecorderError, Undeliverable
 
 if TYPE_CHECKING:
-    from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter, FoundDeadLetter
+    from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter, FoundDeadLetter
     from jarvis_recorder.wire.dead_letter import DeadLetter
 
 commands = typer.Typer(
@@ -57,7 +57,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Count the dead letters by reason and list the newest; all stay where they are."""
-    from jarvis_recorder.client.dead_letter_admin import Filter
+    from jarvis_recorder.client.dead_letter_replay import Filter
     from jarvis_recorder.wire.dead_letter import DeadLetter
 
     wanted = Filter(reasons=reasons or (), queue=queue, since=since, until=until)
@@ -245,7 +245,7 @@ def export(
     set_: Overrides = None,
 ) -> None:
     """Write dead letters to a file of JSON lines, whole; all stay where they are."""
-    from jarvis_recorder.client.dead_letter_admin import Filter
+    from jarvis_recorder.client.dead_letter_replay import Filter
 
     wanted = Filter(reasons=reasons or (), queue=queue, since=since, until=until)
 
@@ -267,7 +267,7 @@ def _letters(config: Path | None, overrides: list[str] | None) -> "Iterator[Dead
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin
+    from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin
     from jarvis_recorder.runtime import logging
 
     settings = loaded(config, overrides).settings
@@ -306,7 +306,7 @@ def _wanted(
     since: Any,
     until: Any,
 ) -> "Filter":
-    from jarvis_recorder.client.dead_letter_admin import Filter
+    from jarvis_recorder.client.dead_letter_replay import Filter
 
     wanted = Filter(ids=ids or (), reasons=reasons or (), queue=queue, since=since, until=until)
     if wanted == Filter() and not everything:
@@ -350,7 +350,7 @@ def _read(file: str) -> bytes:
 
 
 def _require_valid(found: "FoundDeadLetter", body: bytes, *, force: bool) -> None:
-    from jarvis_recorder.client.dead_letter_admin import what_is_wrong
+    from jarvis_recorder.client.dead_letter_replay import what_is_wrong
 
     wrong = what_is_wrong(found, body)
     if wrong is not None and not force:

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin
+from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway.auth import (
@@ -49,7 +49,7 @@ _HOW: Final = "`jarvis-recorder gateway passwd` makes it and says where to put i
 
 
 def create(
-    client: RecorderClient, dead_letter_admin: DeadLetterAdmin, settings: GatewaySettings
+    client: RecorderClient, dead_letter_replay: DeadLetterAdmin, settings: GatewaySettings
 ) -> FastAPI:
     """
     Return the gateway's application for a connected client.
@@ -66,7 +66,7 @@ def create(
         redoc_url=None,
     )
     application.state.client = client
-    application.state.dead_letters = dead_letter_admin
+    application.state.dead_letters = dead_letter_replay
     application.state.live = Live(client)
     application.state.tokens = _tokens(settings)
     application.state.logins = Logins(_passwords(settings))

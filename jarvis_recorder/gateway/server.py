@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin
+from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin
 from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.connection import Connection

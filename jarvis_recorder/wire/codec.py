@@ -14,6 +14,7 @@ from jarvis_recorder.wire import cloudevents, liberal
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.cloudevents import CloudEvent
+from jarvis_recorder.wire.identity import first_given
 from jarvis_recorder.wire.liberal import NearMiss
 from jarvis_recorder.wire.records import BODIES, SILENT, Body, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
@@ -22,7 +23,6 @@ from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
 from jarvis_recorder.wire.unpacking import unpacked
 
 MAX_BATCH: Final = 10_000
-_MAX_IDENTITY: Final = 1_024
 _MAX_PROPERTY: Final = 255
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 LARGE: Final = 32 * 1024
@@ -55,7 +55,7 @@ class Decoded(NamedTuple):
 
 
 class _Envelope(NamedTuple):
-    """Defaults for a body that omits them; the first identity present wins (`_identity`)."""
+    """Defaults for a body that omits them; the identity is decided in `identity`."""
 
     topic: Topic
     routing_key: bytes
@@ -267,7 +267,13 @@ def _record(document: Any, envelope: _Envelope) -> Record:
     stamped = time is None
     if time is None:
         time = received_at if property_time is None else property_time
-    return Record(kind, _identity(envelope, body.id), time, stamped, body, extra, position)
+    identity = first_given(
+        envelope.outer_id,
+        envelope.event.identity if envelope.event else None,
+        body.id,
+        envelope.positional_id,
+    )
+    return Record(kind, identity, time, stamped, body, extra, position)
 
 
 def _eased(document: dict[str, Any], envelope: _Envelope) -> tuple[Body, Any]:
@@ -297,17 +303,6 @@ def _with_others(
         with contextlib.suppress(Refused):
             return _eased(document, envelope)
     return body, extra
-
-
-def _identity(envelope: _Envelope, body_id: str | None) -> str | None:
-    event_id = envelope.event.identity if envelope.event else None
-    identity = envelope.outer_id or event_id or body_id or envelope.positional_id
-    if identity is not None and (len(identity) > _MAX_IDENTITY or "\0" in identity):
-        raise Refused(
-            Reason.INVALID,
-            f"the identity holds a NUL character or more than {_MAX_IDENTITY} characters",
-        )
-    return identity
 
 
 def _explain(error: ValidationError) -> str:

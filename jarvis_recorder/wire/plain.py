@@ -317,6 +317,7 @@ def _row(  # noqa: PLR0912 - a branch for each field that may be left out; calls
             stamped = 0
             time = parse_usual(text)
     row = (
+        # As in `identity.first_given`: a CloudEvent is never plain, nor is an identity too long.
         outer_id or identity or positional_id,
         time,
         stamped,

@@ -11,7 +11,7 @@ from collections import Counter
 import aio_pika
 import pytest
 
-from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter, ReplayOutcome
+from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter, ReplayOutcome
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.raw_amqp import RawPublisher
 from tests.support.recorder import wait_until

@@ -11,7 +11,7 @@ import pytest
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter
+from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter
 from jarvis_recorder.net.addresses import Addresses
 from tests.support.amqp10 import node_with_amqp10, publish_with_number
 from tests.support.publisher import EVENT_KEY, event, publish

@@ -13,7 +13,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.client.dead_letter_admin import DeadLetterAdmin, Filter
+from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter
 from jarvis_recorder.errors import ConfigurationError, Forbidden
 from tests.support.recorder import wait_until
 from tests.support.secure_broker import Papers, secure_node

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import decode as pamqp_decode
 
-from jarvis_recorder.client.dead_letter_admin import Filter
+from jarvis_recorder.client.dead_letter_replay import Filter
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.dead_letter import (

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jarvis_recorder.cli.output.screen import Column, Screen
 from jarvis_recorder.cli.output.units import ago, size
-from jarvis_recorder.client.dead_letter_admin import FoundDeadLetter
+from jarvis_recorder.client.dead_letter_replay import FoundDeadLetter
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.dead_letter import DeadLetter, readable_body
 from jarvis_recorder.wire.refusal import Refused

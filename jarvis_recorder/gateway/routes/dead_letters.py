@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field, StrictBool
 
-from jarvis_recorder.client.dead_letter_admin import (
+from jarvis_recorder.client.dead_letter_replay import (
     DeadLetterAdmin,
     Filter,
     FoundDeadLetter,

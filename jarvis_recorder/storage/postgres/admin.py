@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage import pruning, revisions
+from jarvis_recorder.storage import expired_rows, revisions
 from jarvis_recorder.storage.postgres import errors, retention
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.schema import upgrade
@@ -74,7 +74,7 @@ async def count_now(url: str, policy: RetentionPolicy) -> Counter[str]:
     now = time.time_ns() // 1_000
     async with _opened(url) as (_, engine), engine.connect() as connection:
         revisions.judge(await connection.run_sync(revisions.current_revision))
-        return +await connection.run_sync(partial(pruning.count, keeping=policy, now=now))
+        return +await connection.run_sync(partial(expired_rows.count, keeping=policy, now=now))
 
 
 async def prune_now(

@@ -19,9 +19,9 @@ from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.health import HealthProbe
 from jarvis_recorder.storage.postgres.insertion import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.postgres.outbox import PostgresOutbox
+from jarvis_recorder.storage.postgres.pruner import Retention
 from jarvis_recorder.storage.postgres.readers import READERS, PostgresReaders
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
-from jarvis_recorder.storage.postgres.retention import Retention
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.search_turns import QUERIES, delete_turns
 from jarvis_recorder.storage.postgres.writer import PostgresWriter

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from jarvis_recorder.retention_policy import (
     RetentionPolicy,
 )
-from jarvis_recorder.storage.pruning import BEGINNING, Look, Position, Step, walks
+from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.sqlite.writer import Writer

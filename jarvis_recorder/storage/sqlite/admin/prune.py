@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.runtime.ownership import resolved
-from jarvis_recorder.storage import pruning, revisions
+from jarvis_recorder.storage import expired_rows, revisions
 from jarvis_recorder.storage.sqlite import connections, files, lock, pruner, trusted_time
 from jarvis_recorder.storage.sqlite.writer import open_writer
 
@@ -22,7 +22,7 @@ def count_now(path: Path, keeping: RetentionPolicy) -> Counter[str]:
     files.require_file(path)
     with connections.reading(path) as connection:
         revisions.judge(revisions.current_revision(connection))
-        return +pruning.count(connection, keeping, time.time_ns() // 1_000)
+        return +expired_rows.count(connection, keeping, time.time_ns() // 1_000)
 
 
 async def prune_now(path: Path, keeping: RetentionPolicy, report: files.Report) -> Counter[str]:

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
-from jarvis_recorder.storage.pruning import BEGINNING, Look, Position, Step, walks
 from jarvis_recorder.storage.trusted_time import Memory, TrustedTime, newest_recorded
 from jarvis_recorder.wire.times import to_datetime, to_micros
 

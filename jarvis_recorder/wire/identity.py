@@ -1,0 +1,28 @@
+"""The identity of a message: messages with the same one are the same, and recorded once."""
+
+from typing import Final
+
+from jarvis_recorder.wire.refusal import Reason, Refused
+
+MAX_CHARACTERS: Final = 1_024
+
+
+def first_given(
+    of_properties: str | None,
+    of_cloud_event: str | None,
+    of_body: str | None,
+    of_place_in_batch: str | None,
+) -> str | None:
+    """
+    Return the first identity that is given, None if there is none.
+
+    Raises:
+        Refused: It is too long, or no database can hold it.
+    """
+    identity = of_properties or of_cloud_event or of_body or of_place_in_batch
+    if identity is not None and (len(identity) > MAX_CHARACTERS or "\0" in identity):
+        raise Refused(
+            Reason.INVALID,
+            f"the identity holds a NUL character or more than {MAX_CHARACTERS} characters",
+        )
+    return identity
