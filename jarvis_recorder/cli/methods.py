@@ -61,8 +61,8 @@ def _group(commands: typer.Typer, name: str) -> typer.Typer:
 def _example(method: Method, words: str) -> str | None:
     if method.example is None:
         return None
-    given = [p for p in parameters_of(method) if p.name in method.example.params]
-    arguments = (str(method.example.params[one.name]) for one in given if one.is_required)
+    given = [p for p in parameters_of(method) if p.spelled in method.example.params]
+    arguments = (str(method.example.params[one.spelled]) for one in given if one.is_required)
     how = f". {HOW_TO_WRITE}" if any(one.kind is datetime for one in given) else ""
     return f"Example: `{' '.join(('jarvis-recorder', words, *arguments))}`{how}"
 
@@ -88,16 +88,17 @@ def _command(method: Method) -> Callable[..., None]:
 
 def _parameters(method: Method) -> Iterator[Parameter]:
     """Yield an argument for each param that is required, an option for any other."""
-    for name, kind, description, is_required, default in parameters_of(method):
+    for one in parameters_of(method):
+        name, kind, description, is_required, default = one
         if method.items is not None and name in ("limit", "cursor"):
             continue
         plain, reading = _read_as(_plain(kind))
         explained = {"help": description[:1].upper() + description[1:] + ".", **reading}
         if is_required:
-            place = typer.Argument(**explained | {"metavar": name.upper()})
+            place = typer.Argument(**explained | {"metavar": one.spelled.upper()})
             yield keyword(name, getitem(Annotated, (plain, place)))
         else:
-            option = f"--{name.replace('_', '-')}"
+            option = f"--{one.spelled.replace('_', '-')}"
             place = typer.Option(option, show_default=default is not None, **explained)
             yield keyword(name, getitem(Annotated, (plain | None, place)), default)
     if method.items is not None:

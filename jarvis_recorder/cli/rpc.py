@@ -17,7 +17,7 @@ from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.rpc.methods import METHODS, adapter
-from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Params
+from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Params, path_of
 
 if TYPE_CHECKING:
     from jarvis_recorder.cli.output.screen import Screen
@@ -104,7 +104,7 @@ def build_params(params: Callable[..., Q], **parameters: Any) -> Q:
         return params(**parameters)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        where = path_of(first["loc"]).replace("_", "-")
         what = first["msg"].removeprefix("Value error, ").replace("bucket_seconds", "--bucket")
         raise typer.BadParameter(f"{where}: {what}" if where else what) from None
 
@@ -190,7 +190,9 @@ def print_json(answer: Any) -> None:
 def _json(shape: Any, value: Any) -> str:
     from jarvis_recorder.cli.output.sanitize import sanitize_json
 
-    return sanitize_json(adapter(shape).dump_json(value).decode(), sys.stdout.encoding)
+    return sanitize_json(
+        adapter(shape).dump_json(value, by_alias=True).decode(), sys.stdout.encoding
+    )
 
 
 class ListView(Protocol):

@@ -22,6 +22,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+from jarvis_recorder.wire.rpc.params import path_of
 
 NO_RECORDER: Final = (
     "no recorder has ever run on this broker: start `jarvis-recorder run`, "
@@ -60,7 +61,7 @@ def refused(fault: Fault, method: str) -> RecorderError:
 def invalid(error: ValidationError) -> InvalidParameter:
     """Return the exception for a value that the rules refuse; it never repeats the value."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
+    path = path_of(first["loc"])
     text = first["msg"].removeprefix("Value error, ")
     return InvalidParameter(path, f"{path}: {text}" if path else text)
 

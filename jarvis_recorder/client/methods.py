@@ -44,6 +44,7 @@ class Snapshots(Group):
     latest = rpc_method(params.LatestSnapshot)
     at = rpc_method(params.SnapshotAt)
     list = rpc_method(params.ListSnapshots)
+    diff = rpc_method(params.DiffSnapshots)
     iter = paged_method(params.ListSnapshots, lambda page: page.snapshots)
 
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from jarvis_recorder import errors
+from jarvis_recorder.wire.rpc.params import path_of
 
 MEDIA_TYPE: Final = "application/problem+json"
 _RETRY_SECONDS: Final = 2
@@ -99,6 +100,6 @@ def _methods_of(request: Request) -> set[str]:
 
 def _first(found: Any) -> str:
     """Return the first error of a request, without the value itself."""
-    where = ".".join(str(part) for part in found[0]["loc"][1:])
+    where = path_of(found[0]["loc"][1:])
     what = str(found[0]["msg"]).removeprefix("Value error, ")
     return f"{where}: {what}" if where else what

@@ -29,6 +29,11 @@ class Parameter(NamedTuple):
     is_required: bool
     default: Any
 
+    @property
+    def spelled(self) -> str:
+        """Its name outside of Python, where `from` is a name like any other."""
+        return self.name.rstrip("_")
+
 
 def parameters_of(method: Method) -> list[Parameter]:
     """Return the params, except the name of the caller; those of paging come last."""

@@ -10,6 +10,7 @@ from jarvis_recorder.storage.commands import CHANGES
 from jarvis_recorder.storage.engine import Readers, Speech, Writer
 from jarvis_recorder.storage.queries import (
     conversations,
+    differences,
     events,
     matrix,
     preferences,
@@ -27,6 +28,7 @@ _QUERIES: Final[Queries] = (
     | conversations.QUERIES
     | usage.QUERIES
     | snapshots.QUERIES
+    | differences.QUERIES
     | timeline.QUERIES
     | preferences.QUERIES
 )

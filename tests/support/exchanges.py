@@ -36,11 +36,25 @@ _GIVEN = {
     "cluster": _NAMES, "window_seconds": st.integers(1, 86_400),
     "time_zone": st.sampled_from(["UTC", "+02:00", "Europe/Berlin"]),
     "bucket_seconds": st.integers(1, 31_536_000), "min_severity": _SEVERITIES,
-    "buckets": st.integers(1, 200),
+    "buckets": st.integers(1, 200), "from_": MOMENTS, "to": MOMENTS,
+    "tolerance": st.floats(0, 1, allow_subnormal=False),
 }  # fmt: skip
+_EXCLUDED = st.sampled_from(["type:metric", "severity:info", "source:user", "node:", "cluster:a"])
+_FILTERS = {
+    name: st.lists(one, min_size=1, max_size=3) | one
+    for name, one in {
+        "type": _TYPES,
+        "severity": _SEVERITIES,
+        "source": _SOURCES,
+        "node": _NAMES,
+        "exclude": _EXCLUDED,
+    }.items()
+}
 _SPECIAL = {
+    "events.list": _FILTERS,
     "events.record": {"id": _NAMES},
-    "events.histogram": {"by": st.sampled_from(["type", "severity", "source", "node", "cluster"])},
+    "events.histogram": _FILTERS
+    | {"by": st.sampled_from(["type", "severity", "source", "node", "cluster"])},
     "conversations.usage": {"by": st.sampled_from(["model", "day", "session"])},
 }
 

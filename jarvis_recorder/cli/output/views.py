@@ -6,6 +6,7 @@ from typing import Any, Final
 from jarvis_recorder.cli.output import (
     cluster,
     conversations,
+    differences,
     events,
     matrix,
     preferences,
@@ -20,6 +21,7 @@ _VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
     results.OneEvent: events.show_event,
     results.OneSnapshot: cluster.show_snapshot,
     results.OnePreference: preferences.show_preference,
+    results.SnapshotDifferences: differences.show_differences,
     results.Matrix: matrix.show_matrix,
     results.Timeline: timeline.show_timeline,
     results.Stats: cluster.show_stats,
@@ -45,7 +47,7 @@ def view_of_page(result: type) -> ListView:
 
 
 def _show_fields(screen: Screen, answer: Any) -> None:
-    members = adapter(type(answer)).dump_python(answer, mode="json")
+    members = adapter(type(answer)).dump_python(answer, mode="json", by_alias=True)
     values = list(members.values())
     # The only member of a result is what was asked for.
     is_wrapped = len(values) == 1 and isinstance(values[0], dict)
@@ -56,5 +58,5 @@ def _show_items(screen: Screen, items: Sequence[Any], *, continued: bool = False
     if continued:
         screen.blank()
     cluster.show_objects(
-        screen, [adapter(type(one)).dump_python(one, mode="json") for one in items]
+        screen, [adapter(type(one)).dump_python(one, mode="json", by_alias=True) for one in items]
     )

@@ -1,7 +1,8 @@
 """`query events`, `query event` and `query histogram`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 
@@ -28,14 +29,45 @@ from jarvis_recorder.cli.time_options import (
 from jarvis_recorder.wire.records import EventType, Severity, Source
 from jarvis_recorder.wire.rpc import params
 
-# Typer accepts no unions, so the values of `EventType` are repeated here, with `any` added.
-_TypeOrAny = Literal["alert", "action", "status", "metric", "any"]
+
+def _one_of(*values: str) -> dict[str, Any]:
+    """Return how Typer reads an option that may be repeated; it knows no lists of such values."""
+
+    def read(text: str) -> str:
+        if text not in values:
+            raise typer.BadParameter(f"must be one of {', '.join(values)}")
+        return text
+
+    return {
+        "parser": read,
+        "metavar": f"[{'|'.join(values)}]",
+        "autocompletion": lambda: list(values),
+    }
+
+
 _Type = Annotated[
-    _TypeOrAny | None,
-    typer.Option("--type", help="Only of this type; with --unresolved alerts, unless it says any."),
+    list[str] | None,
+    typer.Option(
+        "--type",
+        help="Only of this type; with --unresolved alerts, unless it says any. This option and the "
+        "next ones may be repeated.",
+        **_one_of(*get_args(EventType), "any"),
+    ),
 ]
 _Severity = Annotated[
-    Severity | None, typer.Option("--severity", help="Only of exactly this severity.")
+    list[str] | None,
+    typer.Option(
+        "--severity", help="Only of exactly this severity.", **_one_of(*get_args(Severity))
+    ),
+]
+_Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="FIELD:VALUE",
+        help="None with this value, as type:metric or node:pve1; node: and cluster: are those "
+        "that name none. May be repeated.",
+    ),
 ]
 _MinSeverity = Annotated[
     Severity | None, typer.Option("--min-severity", help="Only at least as severe as this.")
@@ -44,8 +76,13 @@ _Cluster = Annotated[
     str | None,
     typer.Option("--cluster", metavar="NAME", help="Only of this cluster; '' for none named."),
 ]
-_Source = Annotated[Source | None, typer.Option("--source", help="Only from this source.")]
-_Node = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Only of this node.")]
+_Source = Annotated[
+    list[str] | None,
+    typer.Option("--source", help="Only from this source.", **_one_of(*get_args(Source))),
+]
+_Node = Annotated[
+    list[str] | None, typer.Option("--node", metavar="NAME", help="Only of this node.")
+]
 _Resolved = Annotated[
     bool | None,
     typer.Option("--resolved/--unresolved", help="Only those resolved, or those not.",
@@ -77,11 +114,16 @@ def register(commands: typer.Typer) -> None:
     )(histogram)
 
 
-def _type_of(named: _TypeOrAny | None, resolved: bool | None) -> EventType | None:
-    """Return the type to request; unresolved events are alerts, unless `--type` names another."""
-    if named is None and resolved is False:
+def _types_of(named: list[str] | None, resolved: bool | None) -> Any:
+    """Return the types to request; unresolved events are alerts, unless `--type` names another."""
+    if not named and resolved is False:
         return "alert"
-    return None if named == "any" else named
+    return None if named and "any" in named else _several(named)
+
+
+def _several(values: Sequence[Any] | None) -> Any:
+    """Return the values of an option as they are sent: one by itself, as any recorder takes it."""
+    return values[0] if values and len(values) == 1 else values or None
 
 
 @requests
@@ -98,6 +140,7 @@ def events(
     since: Since = None,
     until: Until = None,
     text: _Text = None,
+    exclude: _Exclude = None,
     limit: Limit = None,
     everything: All = False,
 ) -> None:
@@ -108,16 +151,17 @@ def events(
     require_order(since, until)
     request = build_params(
         params.ListEvents,
-        type=_type_of(type_, resolved),
-        severity=severity,
+        type=_types_of(type_, resolved),
+        severity=_several(severity),
         min_severity=min_severity,
-        source=source,
-        node=node,
+        source=_several(source),
+        node=_several(node),
         cluster=cluster,
         resolved=resolved,
         since=since,
         until=until,
         text=text,
+        exclude=_several(exclude),
     )
     show_pages(whom, Listing(request, "events", EventTable(), _NOTHING), most)
 
@@ -151,6 +195,7 @@ def histogram(
     cluster: _Cluster = None,
     resolved: _Resolved = None,
     text: _Text = None,
+    exclude: _Exclude = None,
 ) -> None:
     """
     Draw how many events there were and when; of the last day, unless asked otherwise.
@@ -168,13 +213,14 @@ def histogram(
         bucket_seconds=bucket,
         time_zone=time_zone or (None if whom.as_json else local_zone()),
         by=by,
-        type=_type_of(type_, resolved),
-        severity=severity,
+        type=_types_of(type_, resolved),
+        severity=_several(severity),
         min_severity=min_severity,
-        source=source,
-        node=node,
+        source=_several(source),
+        node=_several(node),
         cluster=cluster,
         resolved=resolved,
         text=text,
+        exclude=_several(exclude),
     )
     show(whom, request, lambda screen, answer: show_histogram(screen, answer, by))

@@ -112,7 +112,9 @@ def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parame
             member = Field(... if is_required else default, description=description)
             members[name] = (kind, member)
         else:
-            query = Query(alias=_ALIASES.get(name) or to_camel(name), description=description)
+            query = Query(
+                alias=_ALIASES.get(name) or to_camel(name.rstrip("_")), description=description
+            )
             place = _SPELLED.get(name) or Annotated[kind, query]
             first = _DEFAULTS.get((method.params, name), default)
             yield _keyword(name, place, Parameter.empty if is_required else first)

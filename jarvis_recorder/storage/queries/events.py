@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, get_args
 
+from pydantic_core import to_json
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     text,
     tuple_,
@@ -29,11 +31,11 @@ from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Readin
 from jarvis_recorder.storage.queries.words import fold
 from jarvis_recorder.storage.queries.zones import DAY_SECONDS, Zone, zone_between
 from jarvis_recorder.storage.tables import Instant, events
-from jarvis_recorder.wire.records import SEVERITIES
+from jarvis_recorder.wire.records import SEVERITIES, EventType
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
 from jarvis_recorder.wire.rpc.results import Bucket, Histogram
-from jarvis_recorder.wire.times import to_micros
+from jarvis_recorder.wire.times import format_rfc3339, to_micros
 
 EVENTS: Final = RowsOf(events, ("details", "extra"))
 
@@ -51,6 +53,7 @@ _WIDTHS: Final = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200,
     86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
 )  # fmt: skip
+_TYPES: Final[tuple[str, ...]] = get_args(EventType)
 _BUCKETS_BY_DEFAULT: Final = 60
 _MOST_NODES: Final = 500
 # The bytes of a bucket in a result, and those of each count next to its value.
@@ -60,17 +63,17 @@ _COUNT_BYTES: Final = 24
 
 def list_events(clock: Clock, reading: Reading, params: ListEvents) -> bytes:
     """Return a page of the events that match every filter; see `end_of_present`."""
-    indexed, others = conditions(reading, params)
+    chosen = conditions(reading, params)
     if params.since is not None:
-        indexed.append(_columns.timestamp >= params.since)
-    indexed.append(_columns.timestamp < (params.until or end_of_present(clock)))
-    return _page(reading, params, indexed, others)
+        chosen.always.append(_columns.timestamp >= params.since)
+    chosen.always.append(_columns.timestamp < (params.until or end_of_present(clock)))
+    return _page(reading, params, chosen)
 
 
 def unresolved_events(reading: Reading, params: UnresolvedEvents) -> bytes:
     """Return a page of the unresolved events."""
     filters = ListEvents(type=params.type, cluster=params.cluster, resolved=False)
-    return _page(reading, params, *conditions(reading, filters))
+    return _page(reading, params, conditions(reading, filters))
 
 
 def get_event(reading: Reading, params: GetEvent) -> bytes:
@@ -104,30 +107,50 @@ def _missing(event_id: int) -> NotFound:
     return NotFound(f"there is no event {event_id}")
 
 
-def conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], list[_Condition]]:
+class Conditions(NamedTuple):
     """
-    Return the conditions that one index serves, and those checked row by row.
+    The conditions of a request: `always`, one of `values`, and `others`.
 
-    The latter are written to fit no index: SQLite does not know how selective each one is, and
-    might prefer another index to the one that bounds the rows read.
+    An index serves the first two for each value by itself. The others are checked row by row and
+    written to fit no index: SQLite does not know how selective each one is, and might prefer
+    another index to the one that bounds the rows read.
     """
-    index = _best_index(filters)
-    indexed: list[_Condition] = []
+
+    always: list[_Condition]
+    values: list[_Condition]
+    others: list[_Condition]
+
+    def together(self) -> list[_Condition]:
+        """Return all of them as conditions of one statement."""
+        return [*self.always, *([or_(*self.values)] if self.values else []), *self.others]
+
+
+def conditions(reading: Reading, filters: _Filters) -> Conditions:
+    """Return the conditions that the filters make."""
+    chosen, excluded = _chosen(reading, filters), _excluded(filters)
+    if "type" in excluded:
+        # As those left, which an index serves: nearly all events are metrics.
+        left = chosen.get("type", _TYPES)
+        chosen["type"] = [one for one in left if one not in excluded["type"]]
+        del excluded["type"]
+    index = _best_index(filters, chosen)
+    always: list[_Condition] = []
+    values: list[_Condition] = []
     others: list[_Condition] = []
     if index == "unresolved":
         # Exactly as in the partial index, or SQLite would not use it.
-        indexed.append(text("type = 'alert' AND NOT resolved"))
-    for name in ("type", "severity", "source", "node"):
-        value = getattr(filters, name)
-        if value is None or (name == "type" and index == "unresolved"):
-            continue
-        spellings = spellings_of(reading, value) if name == "node" else [value]
-        if name == index and len(spellings) == 1:
-            indexed.append(_columns[name] == spellings[0])
+        always.append(text("type = 'alert' AND NOT resolved"))
+        del chosen["type"]
+    for name, wanted in chosen.items():
+        if name == index:
+            values += [_columns[name] == value for value in wanted]
         else:
-            others.append((_columns[name] + "").in_(spellings))
+            others.append((_columns[name] + "").in_(wanted))
+    for name, unwanted in excluded.items():
+        names = spellings_of(reading, *unwanted) if name == "node" else unwanted
+        others.append(func.coalesce(_columns[name], "").not_in(names))
     if filters.cluster is not None:
-        (indexed if index == "cluster" else others).append(
+        (always if index == "cluster" else others).append(
             of_cluster(filters.cluster, by_index=index == "cluster")
         )
     if filters.min_severity is not None:
@@ -137,7 +160,31 @@ def conditions(reading: Reading, filters: _Filters) -> tuple[list[_Condition], l
         others.append(_columns.resolved.is_(filters.resolved))
     if filters.text is not None:
         others.append(_holds(fold(filters.text)))
-    return indexed, others
+    return Conditions(always, values, others)
+
+
+def _chosen(reading: Reading, filters: _Filters) -> dict[str, list[str]]:
+    """Return the values of each field that an event may have, of the fields that are filtered."""
+    chosen: dict[str, list[str]] = {}
+    for name in ("type", "severity", "source", "node"):
+        given = getattr(filters, name)
+        if given is None:
+            continue
+        values = [given] if isinstance(given, str) else given
+        if name == "node":
+            values = spellings_of(reading, *values)
+        chosen[name] = list(dict.fromkeys(values))
+    return chosen
+
+
+def _excluded(filters: _Filters) -> dict[str, list[str]]:
+    """Return the values of each field that an event may not have."""
+    given = filters.exclude or []
+    excluded: dict[str, list[str]] = {}
+    for one in [given] if isinstance(given, str) else given:
+        name, _, value = one.partition(":")
+        excluded.setdefault(name, []).append(value)
+    return excluded
 
 
 def _holds(part: str) -> ColumnElement[bool]:
@@ -150,13 +197,14 @@ def _holds(part: str) -> ColumnElement[bool]:
     )
 
 
-def spellings_of(reading: Reading, node: str) -> list[str]:
+def spellings_of(reading: Reading, *nodes: str) -> list[str]:
     """
-    Return the recorded node names equal to this one except for case, accents and letter forms.
+    Return the recorded node names equal to these except for case, accents and letter forms.
 
-    Return the given name if there is none, or if there are too many nodes to compare.
+    Return a given name if there is none, and all of them if there are too many nodes to compare.
     """
-    folded = fold(node)
+    missing = {fold(node): node for node in nodes}
+    folded = frozenset(missing)
     spellings: list[str] = []
     after = ""
     for _ in range(_MOST_NODES):
@@ -164,25 +212,27 @@ def spellings_of(reading: Reading, node: str) -> list[str]:
         following = select(func.min(_columns.node)).where(_columns.node > after)
         name = reading.connection.execute(following).scalar_one()
         if name is None:
-            return spellings or [node]
-        if fold(name) == folded:
+            return [*spellings, *missing.values()]
+        if fold(name) in folded:
             spellings.append(name)
+            missing.pop(fold(name), None)
         after = name
-    return [node]
+    return list(dict.fromkeys(nodes))
 
 
-def _best_index(filters: _Filters) -> str | None:
+def _best_index(filters: _Filters, chosen: dict[str, list[str]]) -> str | None:
     """Name the most selective index: alerts and actions are rare, nodes a few dozen."""
-    if filters.type == "alert" and filters.resolved is False:
+    types = chosen.get("type")
+    if types == ["alert"] and filters.resolved is False:
         return "unresolved"
-    if filters.type in ("alert", "action"):
+    if types and set(types) <= {"alert", "action"}:
         return "type"
-    if filters.node is not None:
+    if "node" in chosen:
         return "node"
     # Not for the unnamed cluster: events without a cluster are in no index.
     if filters.cluster:
         return "cluster"
-    return "type" if filters.type is not None else None
+    return "type" if types else None
 
 
 def of_cluster(cluster: str, *, by_index: bool = True) -> ColumnElement[bool]:
@@ -192,23 +242,28 @@ def of_cluster(cluster: str, *, by_index: bool = True) -> ColumnElement[bool]:
     return _columns.cluster == cluster if by_index else (_columns.cluster + "") == cluster
 
 
-def _page(
-    reading: Reading,
-    params: ListEvents | UnresolvedEvents,
-    indexed: list[_Condition],
-    others: list[_Condition],
-) -> bytes:
+def _page(reading: Reading, params: ListEvents | UnresolvedEvents, chosen: Conditions) -> bytes:
     """Return the matches among the next events in the index."""
+    always, others = [*chosen.always], [*chosen.others]
     position = read_cursor(params, int, int)
     if position is not None:
-        indexed.append(_place(*position) > _AT)
-    end = _place_of_last_looked_at(reading.connection, indexed) if others else None
+        always.append(_place(*position) > _AT)
+    # Each value by itself is in the order of the page; of several SQLite would sort all rows.
+    ways = [[*always, value] for value in chosen.values] or [always]
+    end = _place_of_last_looked_at(reading.connection, ways) if others else None
     if end is not None:
         others.append(_place(*end) <= _AT)
     # Only times and ids: SQLite would sort whole rows if times are equal.
-    places = select(_TIME, _columns.id).where(*indexed, *others).order_by(*_NEWEST_FIRST)
-    keys = reading.places(places.limit(params.limit + 1))
-    return write_page(reading, params, "events", EVENTS.lines(reading, keys), end=end)
+    places = select(_TIME, _columns.id).order_by(*_NEWEST_FIRST).limit(params.limit + 1)
+    keys = sorted(
+        (key for way in ways for key in reading.places(places.where(*way, *others))), reverse=True
+    )[: params.limit + 1]
+    is_short = end is not None and len(keys) <= params.limit
+    looked_to = to_json(format_rfc3339(end[0]) if end is not None and is_short else None)
+    lines = EVENTS.lines(reading, keys)
+    return write_page(
+        reading, params, "events", lines, end=end, more=b',"looked_to":%b' % looked_to
+    )
 
 
 def _place(at: Any, event_id: Any) -> ColumnElement[Any]:
@@ -217,18 +272,13 @@ def _place(at: Any, event_id: Any) -> ColumnElement[Any]:
 
 
 def _place_of_last_looked_at(
-    connection: Connection, indexed: Sequence[_Condition]
+    connection: Connection, ways: Sequence[Sequence[_Condition]]
 ) -> tuple[int, int] | None:
-    """Return the last place to read, None if the index ends before it."""
-    place = (
-        select(_TIME, _columns.id)
-        .where(*indexed)
-        .order_by(*_NEWEST_FIRST)
-        .limit(1)
-        .offset(MAX_LOOKED_THROUGH - 1)
-    )
-    row = connection.execute(place).first()
-    return None if row is None else (row[0], row.id)
+    """Return the last place to read, None if the index ends before it for each of the ways."""
+    place = select(_TIME, _columns.id).order_by(*_NEWEST_FIRST).limit(1)
+    place = place.offset(max(MAX_LOOKED_THROUGH // len(ways), 1) - 1)
+    rows = [connection.execute(place.where(*way)).first() for way in ways]
+    return max(((row[0], row.id) for row in rows if row is not None), default=None)
 
 
 def histogram(reading: Reading, params: EventHistogram) -> bytes:
@@ -275,7 +325,6 @@ def _counted(
     reading: Reading, params: EventHistogram, span: int, zone: Zone
 ) -> Select[tuple[int, str | None, int]]:
     """Select bucket number, value and count of the buckets that are not empty."""
-    indexed, others = conditions(reading, params)
     # Floor division, also before 1970; SQLite's own rounds towards zero.
     time = zone.shifted(_TIME)
     bucket = ((time - (time % span + span) % span) // span).label("bucket")
@@ -285,8 +334,7 @@ def _counted(
         .where(
             _columns.timestamp >= params.since,
             _columns.timestamp < params.until,
-            *indexed,
-            *others,
+            *conditions(reading, params).together(),
         )
         .group_by("bucket", "value")
     )

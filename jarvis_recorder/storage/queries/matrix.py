@@ -30,9 +30,6 @@ _MICROS: Final = 1_000_000
 _columns: Final = events.c
 _TIME: Final = micros(_columns.timestamp)
 _RANKS: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}
-# Written to fit no index: SQLite would read all of one instead of sorting the rows of the time.
-_NODE: Final = _columns.node + ""
-_CLUSTER: Final = _columns.cluster + ""
 _EMPTY: Final = Cell(None, 0)
 
 _Counted = tuple[str | None, str | None, int, int, int]
@@ -85,23 +82,21 @@ def _length(name: str | None) -> int:
 def _counted(reading: Reading, params: EventMatrix, width: int) -> Select[_Counted]:
     """Select the cells that have events, those of a node together."""
     filters = ListEvents(node=params.node, cluster=params.cluster)
-    indexed, others = conditions(reading, filters)
     since = to_micros(params.since)
     number = ((_TIME - since) // (width * _MICROS)).label("number")
     rank: ColumnElement[int] = case(_RANKS, value=_columns.severity, else_=0)
     return (
         select(
-            _CLUSTER.label("of_cluster"), _NODE.label("of_node"), number,
-            func.max(rank), func.count(),
+            _columns.cluster, _columns.node, number, func.max(rank), func.count(),
         )
         .where(
             _columns.timestamp >= params.since,
             _columns.timestamp < params.until,
-            *indexed,
-            *others,
+            *conditions(reading, filters).together(),
         )
-        .group_by("of_cluster", "of_node", "number")
-        .order_by("of_cluster", "of_node", "number")
+        # By number first: rows come in the order of time, and nearly sorted ones sort faster.
+        .group_by("number", _columns.node, _columns.cluster)
+        .order_by(_columns.cluster, _columns.node, "number")
     )  # fmt: skip
 
 

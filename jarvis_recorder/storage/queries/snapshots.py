@@ -2,7 +2,7 @@
 
 import zlib
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import (
@@ -18,7 +18,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from jarvis_recorder.errors import MoreRoomNeeded, NotFound
+from jarvis_recorder.errors import MoreRoomNeeded, NotFound, ResultTooLarge
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros, octets
 from jarvis_recorder.storage.queries.clusters import (
@@ -56,6 +56,13 @@ _BODY: Final = select(type_coerce(_columns.snapshot, LargeBinary), _EXTRA).where
 _FRAME_BYTES: Final = 4_096
 
 
+class SnapshotText(NamedTuple):
+    """A snapshot as it is recorded, and as a list names it; both are JSON."""
+
+    head: bytes
+    text: bytes
+
+
 def latest_snapshot(clock: Clock, reading: Reading, params: LatestSnapshot) -> bytes:
     """
     Return the newest snapshot of a cluster that is not in the future.
@@ -67,7 +74,7 @@ def latest_snapshot(clock: Clock, reading: Reading, params: LatestSnapshot) -> b
         NotFound: The cluster has no snapshot.
         MoreRoomNeeded: It is larger than the room.
     """
-    newest = _of_cluster(_cluster(reading, params))
+    newest = _of_cluster(cluster_of(reading, params.cluster))
     present = newest.where(_columns.timestamp < end_of_present(clock))
     if reading.connection.execute(present.with_only_columns(_columns.id)).first() is not None:
         return _one(reading, present)
@@ -84,12 +91,18 @@ def snapshot_at(reading: Reading, params: SnapshotAt) -> bytes:
         MoreRoomNeeded: It is larger than the room.
     """
     before = _columns.timestamp <= params.timestamp
-    return _one(reading, _of_cluster(_cluster(reading, params)).where(before))
+    return _one(reading, _of_cluster(cluster_of(reading, params.cluster)).where(before))
 
 
-def _cluster(reading: Reading, params: LatestSnapshot | SnapshotAt) -> str:
-    if params.cluster is not None:
-        return params.cluster
+def cluster_of(reading: Reading, named: str | None) -> str:
+    """
+    Return the cluster that a request for snapshots names, or else the only one.
+
+    Raises:
+        InvalidParameter: There are several clusters.
+    """
+    if named is not None:
+        return named
     # A cluster named only by events has no snapshots, so it is no candidate.
     return chosen_cluster(None, clusters_of_snapshots(reading) or known_clusters(reading))
 
@@ -103,6 +116,25 @@ def snapshot_in_force(reading: Reading, cluster: str, moment: datetime, room: in
     newest = _of_cluster(cluster).where(_columns.timestamp <= moment)
     head = reading.connection.execute(newest).first()
     return None if head is None else _written(reading, head, room)
+
+
+def snapshot_text(
+    reading: Reading, cluster: str, moment: datetime, most: int
+) -> SnapshotText | None:
+    """
+    Return the newest snapshot of a cluster at or before a time as text.
+
+    Raises:
+        ResultTooLarge: It has more than `most` bytes.
+    """
+    newest = _of_cluster(cluster).where(_columns.timestamp <= moment)
+    head = reading.connection.execute(newest).first()
+    if head is None:
+        return None
+    if head.size_bytes > most:
+        raise ResultTooLarge("the snapshot is too large to be compared")
+    packed, _ = reading.connection.execute(_BODY, {"id": head.id}).one()
+    return SnapshotText(_line(head).text, zlib.decompress(packed, bufsize=head.size_bytes + 1))
 
 
 def list_snapshots(clock: Clock, reading: Reading, params: ListSnapshots) -> bytes:
@@ -122,7 +154,12 @@ def list_snapshots(clock: Clock, reading: Reading, params: ListSnapshots) -> byt
 
 
 def _line(row: Row[Any]) -> Line:
-    head = named(row) | {"timestamp": format_rfc3339(row.timestamp)}
+    head = {
+        "id": row.id,
+        "cluster": row.cluster,
+        "timestamp": format_rfc3339(row.timestamp),
+        "size_bytes": row.size_bytes,
+    }
     return Line(to_json(head), (row.timestamp, row.id))
 
 

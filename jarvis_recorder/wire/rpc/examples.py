@@ -68,6 +68,13 @@ SNAPSHOT: Final[JSON] = {
 SNAPSHOT_HEAD: Final = {
     name: SNAPSHOT[name] for name in ("id", "cluster", "timestamp", "size_bytes")
 }
+DIFFERENCES: Final[JSON] = {
+    "added": [],
+    "removed": [{"path": ["vms", {"vmid": 104}], "value": {"vmid": 104, "name": "git"}}],
+    "changed": [{"path": ["nodes", {"name": "pve"}, "status"], "from": "online", "to": "offline"}],
+    "before": SNAPSHOT_HEAD | {"id": 2, "timestamp": "2026-01-26T07:59:30.000000Z"},
+    "after": SNAPSHOT_HEAD,
+}
 TIMELINE: Final[JSON] = {
     "timestamp": "2026-01-26T08:00:37.000000Z", "since": "2026-01-26T07:59:37.000000Z",
     "until": "2026-01-26T08:01:37.000000Z",

@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 
 from jarvis_recorder.wire.refusal import Reason, Refused
 from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_PARAMS, Method, adapter
-from jarvis_recorder.wire.rpc.params import Params, RecordEvent
+from jarvis_recorder.wire.rpc.params import Params, RecordEvent, path_of
 from jarvis_recorder.wire.strict_json import parse
 
 MAX_BATCH: Final = 100
@@ -167,7 +167,7 @@ def read_params(method: Method, params: Any) -> Params[Any]:
         raise Fault(
             Code.INVALID_PARAMS,
             first["msg"].removeprefix("Value error, "),
-            path=".".join(str(part) for part in first["loc"]),
+            path=path_of(first["loc"]),
             hint=f"see {method.name} in rpc.discover",
         ) from None
     return request
@@ -201,7 +201,7 @@ def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
 
 def write_answer(method: Method, answer: Any) -> bytes:
     """Return the result of a method as JSON."""
-    return adapter(method.result).dump_json(answer)
+    return adapter(method.result).dump_json(answer, by_alias=True)
 
 
 def response(identity: Any, result: bytes) -> bytes:
@@ -234,7 +234,7 @@ def request(request: Params[Any], identity: str | int) -> bytes:
         Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder never accepts.
     """
     method = BY_PARAMS[type(request)]
-    params = adapter(method.params).dump_json(request, exclude_defaults=True)
+    params = adapter(method.params).dump_json(request, by_alias=True, exclude_defaults=True)
     if b"\\u0000" in params:
         _refuse_nul(params)
     return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%b}' % (

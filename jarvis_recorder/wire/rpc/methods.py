@@ -95,14 +95,26 @@ METHODS: Final = (
         "events.list", params.ListEvents, results.EventPage,
         route="GET /memory/events", command="query events",
         example=Example(
-            {"severity": "critical", "node": "pve", "limit": 1},
-            {"events": [examples.EVENT], "next_cursor": "WzE3Njk0MTQ0Mzc2MDAwMDAsNDJd"},
+            {
+                "severity": ["error", "critical"],
+                "node": "pve",
+                "exclude": ["type:metric"],
+                "limit": 1,
+            },
+            {
+                "events": [examples.EVENT],
+                "next_cursor": "WzE3Njk0MTQ0Mzc2MDAwMDAsNDJd",
+                "looked_to": None,
+            },
         ),
     ),
     Method(
         "events.unresolved", params.UnresolvedEvents, results.EventPage,
         route="GET /memory/events/unresolved", command=None,
-        example=Example({"type": "alert"}, {"events": [examples.EVENT], "next_cursor": None}),
+        example=Example(
+            {"type": "alert"},
+            {"events": [examples.EVENT], "next_cursor": None, "looked_to": None},
+        ),
     ),
     Method(
         "events.get", params.GetEvent, results.OneEvent,
@@ -198,6 +210,17 @@ METHODS: Final = (
         example=Example(
             {"cluster": "home"},
             {"snapshots": [examples.SNAPSHOT_HEAD], "next_cursor": None},
+        ),
+    ),
+    Method(
+        "snapshots.diff", params.DiffSnapshots, results.SnapshotDifferences,
+        fails=NotFound, command="query diff",
+        example=Example(
+            {
+                "from": "2026-01-26T07:59:30.000000Z", "to": "2026-01-26T08:00:00.000000Z",
+                "cluster": "home", "tolerance": 0.05,
+            },
+            examples.DIFFERENCES,
         ),
     ),
     Method(

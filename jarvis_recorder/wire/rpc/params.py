@@ -6,10 +6,11 @@ sent, and the recorder after decoding, from the same rules. The order of the fie
 order of params given by position, so the required ones come first.
 """
 
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
@@ -70,10 +71,46 @@ PreferenceValue = Annotated[
 Words = Annotated[str, Field(min_length=1, max_length=1_024)]
 Since = Annotated[GivenTime, Field(description="from this time on")]
 Until = Annotated[GivenTime, Field(description="before this time")]
+MAX_VALUES: Final = 50
+
+_ValueT = TypeVar("_ValueT")
+_ONE: Final = "(one)"
+_LIST: Final = "(list)"
+Several = Annotated[
+    Annotated[_ValueT, Tag(_ONE)]
+    | Annotated[list[_ValueT], Field(min_length=1, max_length=MAX_VALUES), Tag(_LIST)],
+    Discriminator(lambda given: _LIST if isinstance(given, list) else _ONE),
+]
+"""A value, or a list of values any of which will do."""
+
+
+def path_of(location: Iterable[int | str]) -> str:
+    """Return where an error lies as a path, without the words that tell a value from a list."""
+    return ".".join(str(part) for part in location if part not in (_ONE, _LIST))
+
+
 OfType = Annotated[EventType, Field(description="only events of this type")]
-OfSeverity = Annotated[Severity, Field(description="only events of this severity")]
-OfSource = Annotated[Source, Field(description="only events from this source")]
 OnNode = Annotated[NodeName, Field(description="only events of this node")]
+OfTypes = Annotated[Several[EventType], Field(description="only events of these types")]
+OfSeverities = Annotated[Several[Severity], Field(description="only events of these severities")]
+OfSources = Annotated[Several[Source], Field(description="only events from these sources")]
+OnNodes = Annotated[Several[NodeName], Field(description="only events of these nodes")]
+Excluded = Annotated[
+    Several[
+        Annotated[
+            str,
+            Field(
+                pattern=r"^(type:(alert|action|status|metric)"
+                r"|severity:(info|warning|error|critical)|source:(monitor|user|jarvis|system)"
+                r"|(node|cluster):[\s\S]{0,255})$"
+            ),
+        ]
+    ],
+    Field(
+        description="no events with these values, as type:metric or node:pve1; node: and cluster: "
+        "are the events that name none"
+    ),
+]
 AtLeast = Annotated[Severity, Field(description="only events at least as severe as this")]
 OfCluster = Annotated[
     ClusterName,
@@ -108,10 +145,10 @@ class Params(Generic[ResultT_co]):
 class ListEvents(Params[results.EventPage]):
     """Events that match every filter given, newest first; `text` is part of the summary."""
 
-    type: OfType | None = None
-    severity: OfSeverity | None = None
-    source: OfSource | None = None
-    node: OnNode | None = None
+    type: OfTypes | None = None
+    severity: OfSeverities | None = None
+    source: OfSources | None = None
+    node: OnNodes | None = None
     resolved: Resolved | None = None
     since: Since | None = None
     until: Until | None = None
@@ -120,6 +157,7 @@ class ListEvents(Params[results.EventPage]):
     cursor: Cursor | None = None
     cluster: OfCluster | None = None
     min_severity: AtLeast | None = None
+    exclude: Excluded | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -245,15 +283,16 @@ class EventHistogram(Params[results.Histogram]):
         CountedBy | None,
         Field(description="count each bucket by this besides"),
     ] = None
-    type: OfType | None = None
-    severity: OfSeverity | None = None
-    source: OfSource | None = None
-    node: OnNode | None = None
+    type: OfTypes | None = None
+    severity: OfSeverities | None = None
+    source: OfSources | None = None
+    node: OnNodes | None = None
     resolved: Resolved | None = None
     text: WithText | None = None
     cluster: OfCluster | None = None
     min_severity: AtLeast | None = None
     time_zone: TimeZone | None = None
+    exclude: Excluded | None = None
 
     @model_validator(mode="after")
     def _few_buckets(self) -> Self:
@@ -369,6 +408,30 @@ class ListSnapshots(Params[results.SnapshotPage]):
     until: Until | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
+
+
+# `from` is no name in Python, and the field is `from_` there.
+_ALIASED: Final = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_ALIASED)
+class DiffSnapshots(Params[results.SnapshotDifferences]):
+    """What is added, removed and changed between the snapshots in force at two times."""
+
+    from_: Annotated[
+        GivenTime,
+        Field(validation_alias="from", serialization_alias="from", description="the first time"),
+    ]
+    to: Annotated[GivenTime, Field(description="the second time")]
+    cluster: ChosenCluster | None = None
+    tolerance: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="the part of the larger number by which two numbers may differ and are the same",
+        ),
+    ] = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

@@ -76,11 +76,13 @@ class EventPage:
 
     It may hold fewer than `limit`, or none, though there are more: a request looks through
     so many events at a time, and a reply has so many bytes. Only a `next_cursor` of null says
-    that this was the last page.
+    that this was the last page. Where a request ended before it had `limit` events and before
+    there were none left, `looked_to` is the time of the last event it looked at.
     """
 
     events: list[StoredEvent]
     next_cursor: str | None
+    looked_to: Time | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,48 @@ class SnapshotPage:
 
     snapshots: list[SnapshotHead]
     next_cursor: str | None
+
+
+Step = str | int | dict[str, Any]
+"""The name of a member, the place of an element, or the members that are its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueAt:
+    """
+    A value and its path in a snapshot.
+
+    A step of a path is the name of a member, or where a list is: the members that tell its
+    elements apart, such as {"vmid": 101}, or the place of an element, from 0.
+    """
+
+    path: list[Step]
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A path in both snapshots, the value in the first and the one in the second."""
+
+    path: list[Step]
+    from_: Annotated[Any, Field(validation_alias="from", serialization_alias="from")]
+    to: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDifferences:
+    """
+    The differences between two snapshots, named in `before` and `after`.
+
+    Lists of objects that a key tells apart (`vmid`, `storage` with `node`, `id`, `name`) are
+    compared by it, whatever their order; other lists of the same length by place.
+    """
+
+    added: list[ValueAt]
+    removed: list[ValueAt]
+    changed: list[Change]
+    before: SnapshotHead
+    after: SnapshotHead
 
 
 @dataclass(frozen=True, slots=True)
