@@ -19,6 +19,7 @@ from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
+    EventMatrix,
     ListEvents,
     Params,
     TimelineAround,
@@ -125,6 +126,7 @@ def _questions(events: int) -> dict[str, list[Callable[[], Params[Any]]]]:
             partial(EventHistogram, since=a_day_before, until=end, by=by)
             for by in (None, "severity", "node")
         ],
+        "events.matrix, a day": [lambda: EventMatrix(**day)],
     }
 
 

@@ -14,10 +14,10 @@ from jarvis_recorder.storage.queries.snapshots import (
 )
 from jarvis_recorder.wire.rpc.params import DiffSnapshots
 
-# The most that two snapshots take together as JSON, and their most values: as objects values take
-# up to thirty times as much. A cluster of a thousand guests has some 15,000.
+# The most that two snapshots take together as JSON, and their most values as `_values` counts them:
+# as objects values take up to thirty times as much. A snapshot of a thousand guests has some 25,000.
 MOST_BYTES: Final = 8 * 1024 * 1024
-MOST_VALUES: Final = 200_000
+MOST_VALUES: Final = 120_000
 _FRAME_BYTES: Final = 4_096
 
 # What tells the elements of a list apart, first the keys that survive a migration or a new name.
