@@ -36,6 +36,7 @@ _GIVEN = {
     "cluster": _NAMES, "window_seconds": st.integers(1, 86_400),
     "time_zone": st.sampled_from(["UTC", "+02:00", "Europe/Berlin"]),
     "bucket_seconds": st.integers(1, 31_536_000), "min_severity": _SEVERITIES,
+    "order": st.sampled_from(["oldest", "newest"]), "around": _ROWS,
     "buckets": st.integers(1, 200), "from_": MOMENTS, "to": MOMENTS,
     "tolerance": st.floats(0, 1, allow_subnormal=False),
 }  # fmt: skip

@@ -148,6 +148,11 @@ def test_options_become_a_request(jarvis, recorder):
             NO_EVENTS,
         ),
         ("query events --resolved", params.ListEvents(resolved=True), NO_EVENTS),
+        (
+            "query turns s-1 --newest --around 7",
+            params.ListTurns(session_id="s-1", order="newest", around=7),
+            results.TurnPage([TURN], None),
+        ),
         ("query turns s-1", params.ListTurns(session_id="s-1"), results.TurnPage([TURN], None)),
         (
             "query search power supply --session s-1 --limit 3",

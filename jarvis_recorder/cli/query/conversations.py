@@ -71,6 +71,15 @@ def turns(
     whom: Connection,
     session: Annotated[str, typer.Argument(metavar="SESSION", help="As `sessions` lists it.")],
     *,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="From its end, the newest turn first.")
+    ] = False,
+    around: Annotated[
+        int | None,
+        typer.Option(
+            "--around", metavar="ID", help="Begin with this turn in the middle of a page."
+        ),
+    ] = None,
     limit: Limit = None,
     everything: All = False,
 ) -> None:
@@ -78,7 +87,8 @@ def turns(
     from jarvis_recorder.cli.output.conversations import show_turns
 
     most = wanted(limit, everything)
-    request = build_params(params.ListTurns, session_id=session)
+    order = "newest" if newest else "oldest"
+    request = build_params(params.ListTurns, session_id=session, order=order, around=around)
     show_pages(whom, Listing(request, "turns", show_turns, _NO_TURN), most)
 
 

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import BigInteger, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, select, tuple_
 
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.ports import Clock
@@ -19,6 +19,7 @@ from jarvis_recorder.wire.times import format_rfc3339
 TURNS: Final = RowsOf(conversations, ("tool_calls", "extra"), text="content")
 
 _columns: Final = conversations.c
+_AT: Final = tuple_(_columns.timestamp, _columns.id)
 
 
 def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes:
@@ -56,18 +57,44 @@ def _session(row: Any) -> Line:
 
 
 def list_turns(reading: Reading, params: ListTurns) -> bytes:
-    """Return a page of the turns of a conversation, oldest first."""
-    oldest_first = (
-        select(micros(_columns.timestamp), _columns.id)
-        .where(_columns.session_id == params.session_id)
-        .order_by(_columns.timestamp, _columns.id)
-        .limit(params.limit + 1)
-    )
+    """
+    Return a page of the turns of a conversation.
+
+    Raises:
+        NotFound: It has no such turn to begin around.
+    """
+    is_newest = params.order == "newest"
+    following = _turns_of(params.session_id, newest_first=is_newest).limit(params.limit + 1)
     if (position := read_cursor(params, int, int)) is not None:
-        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
-        oldest_first = oldest_first.where(tuple_(_columns.timestamp, _columns.id) > end)
-    keys = reading.places(oldest_first)
-    return write_page(reading, params, "turns", TURNS.lines(reading, keys))
+        end = _place(*position)
+        following = following.where(end > _AT if is_newest else end < _AT)
+    elif params.around is not None:
+        first = _place(*_first_around(reading, params, newest_first=is_newest))
+        following = following.where(first >= _AT if is_newest else first <= _AT)
+    return write_page(reading, params, "turns", TURNS.lines(reading, reading.places(following)))
+
+
+def _turns_of(session_id: str, *, newest_first: bool) -> Select[tuple[int, int]]:
+    """Select time and id of the turns of a conversation, in order."""
+    order = (_columns.timestamp, _columns.id)
+    turns = select(micros(_columns.timestamp), _columns.id).where(_columns.session_id == session_id)
+    return turns.order_by(*(one.desc() if newest_first else one for one in order))
+
+
+def _place(at: Any, turn_id: Any) -> ColumnElement[Any]:
+    return tuple_(literal(at, Instant()), literal(turn_id, BigInteger()))
+
+
+def _first_around(reading: Reading, params: ListTurns, *, newest_first: bool) -> tuple[int, int]:
+    """Return the place of the first turn of a page that has a turn in its middle."""
+    turn = _turns_of(params.session_id, newest_first=False).where(_columns.id == params.around)
+    found = reading.places(turn)
+    if not found:
+        raise NotFound(f"the conversation has no turn {params.around}")
+    back = _turns_of(params.session_id, newest_first=not newest_first).limit(params.limit // 2)
+    middle = _place(*found[0])
+    before = reading.places(back.where(middle < _AT if newest_first else middle > _AT))
+    return before[-1] if before else found[0]
 
 
 def get_turn(reading: Reading, params: GetTurn) -> bytes:

@@ -163,7 +163,7 @@ METHODS: Final = (
     ),
     Method(
         "conversations.turns", params.ListTurns, results.TurnPage,
-        route="GET /conversations/{session_id}/turns", command="query turns",
+        fails=NotFound, route="GET /conversations/{session_id}/turns", command="query turns",
         example=Example(
             {"session_id": "session-7"},
             {"turns": [examples.TURN], "next_cursor": None},

@@ -336,11 +336,18 @@ class ListSessions(Params[results.SessionPage]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ListTurns(Params[results.TurnPage]):
-    """The turns of a conversation, oldest first."""
+    """The turns of a conversation, oldest first unless `order` says newest."""
 
     session_id: SessionId
     limit: Limit = 50
     cursor: Cursor | None = None
+    order: Annotated[
+        Literal["oldest", "newest"], Field(description="the turn to begin with, and the way on")
+    ] = "oldest"
+    around: Annotated[
+        RowNumber | None,
+        Field(description="the number of a turn: begin so that it is in the middle of the page"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
