@@ -126,7 +126,7 @@ def _questions(events: int) -> dict[str, list[Callable[[], Params[Any]]]]:
             partial(EventHistogram, since=a_day_before, until=end, by=by)
             for by in (None, "severity", "node")
         ],
-        "events.matrix, a day": [lambda: EventMatrix(**day)],
+        "events.matrix, a day": [lambda: EventMatrix(since=end - timedelta(days=1), until=end)],
     }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jarvis_recorder.storage.postgres import store as postgres
+from jarvis_recorder.storage.postgres import store as postgres_store
 from jarvis_recorder.storage.sqlite.store import open_store
 from tests.support.archive import clock
 
@@ -20,7 +20,7 @@ async def sqlite_store(path):
 
 @pytest.fixture
 async def postgresql_store(postgres_url):
-    async with postgres.open_store(postgres_url, clock) as store:
+    async with postgres_store.open_store(postgres_url, clock) as store:
         yield store
 
 
@@ -28,3 +28,15 @@ async def postgresql_store(postgres_url):
 def store(request):
     """Tests of one thing that only a file has take `sqlite_store`."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+async def module_store(request, tmp_path_factory, postgres):
+    """A store that is empty at first, and shared by the tests of a module."""
+    if request.param == "sqlite":
+        async with open_store(tmp_path_factory.mktemp("store") / "recorder.db", clock) as store:
+            yield store
+    else:
+        with postgres.database() as url:
+            async with postgres_store.open_store(url, clock) as store:
+                yield store

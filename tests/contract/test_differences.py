@@ -12,19 +12,12 @@ from jarvis_recorder.demo import cluster
 from jarvis_recorder.errors import InvalidParameter, NotFound, ResultTooLarge
 from jarvis_recorder.storage.queries import differences as differences_module
 from jarvis_recorder.storage.queries.differences import differences
-from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.rpc.params import DiffSnapshots
-from tests.contract.test_archive import SNAPSHOTS, at, clock, put
+from tests.contract.test_archive import SNAPSHOTS, at, put
 from tests.support.archive import ask
 from tests.support.exchanges import JSON
 
 MINUTE = cluster.MINUTE
-
-
-@pytest.fixture
-async def store(tmp_path):
-    async with open_store(tmp_path / "recorder.db", clock) as store:
-        yield store
 
 
 async def put_snapshots(store, *states, of="home"):

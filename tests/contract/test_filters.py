@@ -39,23 +39,22 @@ FILTERS = [
 
 
 @pytest.fixture(scope="module")
-async def store(tmp_path_factory):
+async def store(module_store):
     chance = random.Random(1)
-    async with open_store(tmp_path_factory.mktemp("filters") / "recorder.db", clock) as store:
-        bodies = (
-            event(
-                number // 2,
-                type=chance.choice(TYPES),
-                severity=chance.choice(SEVERITIES),
-                source=chance.choice(("monitor", "user", "system")),
-                summary=str(number),
-                **chance.choice(({"node": "pve1"}, {"node": "pve2"}, {"node": "Pve2"}, {})),
-                **chance.choice(({"cluster": "home"}, {"cluster": "lab"}, {})),
-            )
-            for number in range(300)
+    bodies = (
+        event(
+            number // 2,
+            type=chance.choice(TYPES),
+            severity=chance.choice(SEVERITIES),
+            source=chance.choice(("monitor", "user", "system")),
+            summary=str(number),
+            **chance.choice(({"node": "pve1"}, {"node": "pve2"}, {"node": "Pve2"}, {})),
+            **chance.choice(({"cluster": "home"}, {"cluster": "lab"}, {})),
         )
-        await put(store, *bodies)
-        yield store
+        for number in range(300)
+    )
+    await put(module_store, *bodies)
+    return module_store
 
 
 def matches(row, filters):

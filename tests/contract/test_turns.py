@@ -3,19 +3,17 @@
 import pytest
 
 from jarvis_recorder.errors import NotFound
-from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.rpc.params import ListTurns
-from tests.contract.test_archive import TURNS, all_pages, clock, put, turn
+from tests.contract.test_archive import TURNS, all_pages, put, turn
 from tests.support.archive import ask
 
 
 @pytest.fixture(scope="module")
-async def store(tmp_path_factory):
-    async with open_store(tmp_path_factory.mktemp("turns") / "recorder.db", clock) as store:
-        # Two at each time: the number decides.
-        await put(store, *(turn(number // 2) for number in range(20)), topic=TURNS)
-        await put(store, turn(5, session_id="other"), topic=TURNS)
-        yield store
+async def store(module_store):
+    # Two at each time: the number decides.
+    await put(module_store, *(turn(number // 2) for number in range(20)), topic=TURNS)
+    await put(module_store, turn(5, session_id="other"), topic=TURNS)
+    return module_store
 
 
 def numbers(turns):

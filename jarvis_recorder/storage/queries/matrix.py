@@ -22,7 +22,7 @@ from jarvis_recorder.wire.times import to_micros
 
 # A publisher may invent any number of nodes.
 MOST_NODES: Final = 200
-# The most bytes of a cell in a result, and those of a row besides its names.
+# The most bytes of a cell in a result, and those of a row next to its names.
 _CELL_BYTES: Final = 48
 _ROW_BYTES: Final = 64
 _MICROS: Final = 1_000_000

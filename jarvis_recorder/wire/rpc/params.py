@@ -423,7 +423,7 @@ _ALIASED: Final = ConfigDict(extra="forbid", validate_by_name=True, validate_by_
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_ALIASED)
 class DiffSnapshots(Params[results.SnapshotDifferences]):
-    """What is added, removed and changed between the snapshots in force at two times."""
+    """The additions, removals and changes between the snapshots in force at two times."""
 
     from_: Annotated[
         GivenTime,
