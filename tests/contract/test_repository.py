@@ -347,19 +347,24 @@ async def test_a_refused_record_keeps_no_collision_from_being_found(unwilling):
     ]
 
 
-small_events = st.builds(
-    lambda name, summary, at, received_at, details: record(
-        {"type": "alert", "source": "user", "id": name, "summary": summary}
-        | ({"timestamp": f"2026-01-01T00:00:0{at}Z"} if at else {})
-        | ({"details": details} if details is not None else {}),
-        received_at=received_at,
-    ),
-    st.sampled_from("abc"),
-    st.sampled_from(["x", "y", "bad"]),
-    st.integers(0, 2),
-    st.sampled_from([1, parse_rfc3339("2026-01-01T00:00:01Z")]),
-    st.sampled_from([None, 1, 1.0, True]),
-)
+# The time of some dated events, which may be that of a receipt too.
+SOME_TIME = parse_rfc3339("2026-01-01T00:00:01Z")
+
+
+def small_events(*receipts):
+    return st.builds(
+        lambda name, summary, at, received_at, details: record(
+            {"type": "alert", "source": "user", "id": name, "summary": summary}
+            | ({"timestamp": f"2026-01-01T00:00:0{at}Z"} if at else {})
+            | ({"details": details} if details is not None else {}),
+            received_at=received_at,
+        ),
+        st.sampled_from("abc"),
+        st.sampled_from(["x", "y", "bad"]),
+        st.integers(0, 2),
+        st.sampled_from(receipts),
+        st.sampled_from([None, 1, 1.0, True]),
+    )
 
 
 @contextlib.asynccontextmanager
@@ -382,9 +387,12 @@ async def postgresql_repository_that_refuses_bad(url):
 def test_each_database_and_the_fake_agree_on_everything(engine, path, request):
     """For any batches of partly equal records: the same counts, the same refusals."""
     examples = count()
+    # On PostgreSQL an undated event that is received at the very time of a dated one of its
+    # identity is the same event from then on: see docs/grow.md.
+    events = small_events(1, SOME_TIME if engine == "sqlite" else SOME_TIME + 1)
 
     @settings(max_examples=50, deadline=None)
-    @given(st.lists(st.lists(small_events, max_size=6), max_size=4))
+    @given(st.lists(st.lists(events, max_size=6), max_size=4))
     def agree(batches):
         fake, example = FakeRepository(), next(examples)
         fake.unwanted = {"bad"}
