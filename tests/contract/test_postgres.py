@@ -16,7 +16,7 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
 )
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
-from jarvis_recorder.storage.postgres import retention
+from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres.checks import examine
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
@@ -296,7 +296,7 @@ async def test_pruning_leaves_what_it_leaves_in_sqlite(store, postgres_url, tmp_
     await store.repository.append(records, NOW)
     engine, server = store.writer._engine, store.writer._server
 
-    gone = await retention.prune(engine, server, policy, NOW)
+    gone = await postgres_pruner.prune(engine, server, policy, NOW)
 
     async with open_file(tmp_path / "recorder.db", lambda: NOW) as file:
         await file.repository.append(records, NOW)
@@ -312,7 +312,7 @@ async def test_pruning_leaves_what_it_leaves_in_sqlite(store, postgres_url, tmp_
             ]
     left = "SELECT count(*) FROM stamped_identities i LEFT JOIN events e USING (message_id) WHERE e.id IS NULL"
     assert execute(postgres_url, left) == [(0,)]
-    assert await retention.prune(engine, server, policy, NOW) == {}
+    assert await postgres_pruner.prune(engine, server, policy, NOW) == {}
 
 
 SAID = [

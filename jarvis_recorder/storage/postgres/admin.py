@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import expired_rows, revisions
-from jarvis_recorder.storage.postgres import errors, retention
+from jarvis_recorder.storage.postgres import errors, pruner
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
@@ -85,8 +85,8 @@ async def prune_now(
     async with _opened(url) as (server, engine):
         async with engine.begin() as connection:
             # An operator who runs this confirms that the clock is right.
-            await connection.run_sync(partial(retention.remember, now))
-        return await retention.prune(engine, server.name, policy, now, progress=progress)
+            await connection.run_sync(partial(pruner.remember, now))
+        return await pruner.prune(engine, server.name, policy, now, progress=progress)
 
 
 @contextlib.asynccontextmanager
