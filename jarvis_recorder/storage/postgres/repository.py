@@ -2,26 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import psycopg
-import structlog
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from jarvis_recorder.errors import RecordRefused, StorageUnavailable
 from jarvis_recorder.ports import Appended, RefusedRecord
 from jarvis_recorder.storage.batch import Rows, compare, rows_of, slices
+from jarvis_recorder.storage.halves import Records, append_halves
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.insertion import Insertion, insertion_of, looked_up
 from jarvis_recorder.storage.turn import Place
-from jarvis_recorder.wire.records import EventRow, Record, kind_of
+from jarvis_recorder.wire.records import kind_of
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.topics import Kind
-
-log = structlog.get_logger(__name__)
 
 _TRIES: Final = 6
 # "canceling wait for synchronous replication": COMMIT succeeds with this warning.
@@ -44,7 +42,7 @@ class PostgresRepository:
         self._newest: Place | None = None
         self._doubt: str | None = None
 
-    async def append(self, records: Sequence[Record | EventRow], recorded_at: int) -> Appended:
+    async def append(self, records: Records, recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
         place = self._newest = Place(self._newest)
         with place.kept():
@@ -56,7 +54,7 @@ class PostgresRepository:
             await self._drop()
 
     async def _append(
-        self, records: Sequence[Record | EventRow], first: int, recorded_at: int, place: Place
+        self, records: Records, first: int, recorded_at: int, place: Place
     ) -> Appended:
         """Store a slice of the batch that begins at the position `first`."""
         try:
@@ -71,31 +69,14 @@ class PostgresRepository:
                 await place.before.handed_over.wait()
             with place.trying():
                 place.before = None
-            return await self._append_halves(records, first, recorded_at, error)
+
+            def append(part: Records, at: int) -> Awaitable[Appended]:
+                return self._append(part, at, recorded_at, Place())
+
+            return await append_halves(append, records, first, error)
         why = "another message is stored under this identity"
         collisions = [RefusedRecord(first + at, Reason.ID_COLLISION, why) for at in collided]
         return Appended(stored, len(records) - stored - len(collisions), collisions)
-
-    async def _append_halves(
-        self,
-        records: Sequence[Record | EventRow],
-        first: int,
-        recorded_at: int,
-        error: RecordRefused,
-    ) -> Appended:
-        """Find each record that the database refuses by halving, and store the others."""
-        if len(records) == 1:
-            log.warning("record_refused", error=str(error))
-            why = "the database refuses the record"
-            return Appended(0, 0, [RefusedRecord(first, Reason.REFUSED_BY_STORAGE, why)])
-        middle = len(records) // 2
-        left = await self._append(records[:middle], first, recorded_at, Place())
-        right = await self._append(records[middle:], first + middle, recorded_at, Place())
-        return Appended(
-            left.stored + right.stored,
-            left.duplicates + right.duplicates,
-            [*left.refused, *right.refused],
-        )
 
     async def _shielded(self, made: list[Insertion]) -> tuple[int, list[int]]:
         # Cancelled, psycopg would ask the server to cancel; and COMMIT, while it waits for a
@@ -184,7 +165,7 @@ class PostgresRepository:
                 await connection.close()
 
 
-async def _made(records: Sequence[Record | EventRow], recorded_at: int) -> list[Insertion]:
+async def _made(records: Records, recorded_at: int) -> list[Insertion]:
     """
     Return the statements for the records, in the order of their tables.
 
@@ -195,7 +176,7 @@ async def _made(records: Sequence[Record | EventRow], recorded_at: int) -> list[
     return _make(records, recorded_at)
 
 
-def _make(records: Sequence[Record | EventRow], recorded_at: int) -> list[Insertion]:
+def _make(records: Records, recorded_at: int) -> list[Insertion]:
     parts = [part for part in rows_of(records, recorded_at) if part.rows]
     parts.sort(key=lambda part: part.shape.table.name)
     return [insertion_of(part) for part in parts]

@@ -1,5 +1,7 @@
 """The upgrade of a database to the newest revision, by one recorder at a time."""
 
+import asyncio
+
 import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,6 +26,11 @@ async def upgrade(engine: AsyncEngine, server: str) -> str | None:
         StorageUnavailable: The server cannot be reached.
     """
     with errors.translated_errors(server):
+        async with engine.connect() as connection:
+            revision = await connection.run_sync(revisions.current_revision)
+        if revisions.judge(revision) is not revisions.SchemaAge.CURRENT:
+            # Off the event loop: Alembic alone takes a tenth of a second.
+            await asyncio.to_thread(revisions.load_migrations)
         async with engine.begin() as connection:
             return await connection.run_sync(_upgrade, server)
 
