@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -87,7 +88,8 @@ class _Recorder:
                 [*self._command, f"--config={os.devnull}"], stdout=log, stderr=log, env=ours
             )
 
-    async def restart(self) -> None:
+    def start(self) -> None:
+        """Start it again, after it was killed."""
         self._process = self._run()
 
     def kill(self) -> None:
@@ -130,7 +132,7 @@ class _Publisher:
         while not stop.is_set():
             events = [_event(number + at) for at in range(_PUBLISHED_AT_ONCE)]
             number += len(events)
-            await _again(lambda events=events: self._client.publish_many(events))  # type: ignore[misc]
+            await _again(partial(self._client.publish_many, events))
             self.confirmed.update(str(event.message_id) for event in events)
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -187,9 +189,9 @@ class Stage:
         publishing = asyncio.create_task(self._publisher.run(stop))
         try:
             recorder, broker, server = self._recorders[0], self._brokers.nodes[0], self._server
-            await self._killed(recorder.name, recorder.kill, recorder.restart)
-            await self._killed("RabbitMQ node 1", broker.kill, _in_thread(broker.start))
-            await self._killed("PostgreSQL", server.kill, _in_thread(server.start))
+            await self._killed(recorder.name, recorder.kill, recorder.start)
+            await self._killed("RabbitMQ node 1", broker.kill, broker.start)
+            await self._killed("PostgreSQL", server.kill, server.start)
         finally:
             stop.set()
             await publishing
@@ -199,16 +201,14 @@ class Stage:
         confirmed = frozenset(self._publisher.confirmed)
         return FailoverOutcome(self._kills, confirmed, await self._recorded())
 
-    async def _killed(
-        self, part: str, kill: Callable[[], None], start: Callable[[], Awaitable[Any]]
-    ) -> None:
+    async def _killed(self, part: str, kill: Callable[[], None], start: Callable[[], Any]) -> None:
         """Kill a part, wait until recording continues, and start it where it is needed for that."""
         await asyncio.sleep(_QUIET_SECONDS)
         self._say(f"Killing {part} …")
         await asyncio.to_thread(kill)
         began = time.monotonic()
         confirmed = len(self._publisher.confirmed)
-        starting = asyncio.ensure_future(start())
+        starting = asyncio.create_task(asyncio.to_thread(start))
         await self._caught_up()
         self._kills.append(Kill(part, confirmed, time.monotonic() - began))
         self._say(f"Waiting for {part} to come back …")
@@ -230,10 +230,6 @@ class Stage:
 
         found: Counter[str] = await _again(read)
         return found
-
-
-def _in_thread(start: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
-    return lambda: asyncio.to_thread(start)
 
 
 @contextlib.asynccontextmanager

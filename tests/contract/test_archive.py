@@ -171,9 +171,7 @@ def matches(row: Any, filters: dict[str, Any]) -> bool:
     )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(some_events(), FILTERS, st.integers(1, 7), st.integers(1, 5))
 def test_the_pages_together_are_what_the_filters_choose(tmp_path, bodies, filters, limit, bound):
     """With pages and a read limit of any size."""
@@ -367,9 +365,7 @@ def test_the_names_in_a_row_are_plain_texts():
         assert {type(name) for name in (*rows._plain, *rows._times, *rows._flags)} == {str}
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.text(min_size=1, max_size=40) | st.text('"*()^:-+NEARANDOR ', min_size=1))
 def test_any_text_can_be_searched_for(searchable, words):
     """A user's text is text: no operator, no error."""

@@ -102,7 +102,7 @@ states = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_000, suppress_health_check=list(HealthCheck))
 @given(states, states)
 def test_the_differences_applied_to_the_first_give_the_second(first, second):
     found = list(differences(first, second))

@@ -391,7 +391,7 @@ def test_each_database_and_the_fake_agree_on_everything(engine, path, request):
     # identity is the same event from then on: see docs/grow.md.
     events = small_events(1, SOME_TIME if engine == "sqlite" else SOME_TIME + 1)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(st.lists(st.lists(events, max_size=6), max_size=4))
     def agree(batches):
         fake, example = FakeRepository(), next(examples)

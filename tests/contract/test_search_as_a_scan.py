@@ -151,9 +151,7 @@ def queries(draw: st.DrawFn) -> str:
     return " ".join(parts)
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=queries(), session_id=st.sampled_from((None, None, "s")))
 def test_a_search_finds_what_a_scan_finds(searched, query, session_id):
     found = searched(query, session_id)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -169,10 +168,3 @@ def cluster(settings: Sequence[str] = _FAST) -> Iterator[Cluster]:
             made.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def wait_until(condition, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)

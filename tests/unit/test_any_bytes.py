@@ -41,14 +41,14 @@ def sound(decoded: Decoded) -> None:
     assert all(refused.reason is not Reason.INTERNAL for refused in decoded.refusals)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=20))
 def test_any_header_any_body_any_routing_key(header, body, routing_key):
     for topic in TOPICS:
         sound(decode(Delivery(1, False, b"", routing_key, header, body), topic, 0))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(anything, st.sampled_from(CONTENT_TYPES), st.sampled_from(TOPICS))
 def test_any_json(document: Any, content_type, topic):
     body = json.dumps(document).encode()
@@ -56,7 +56,7 @@ def test_any_json(document: Any, content_type, topic):
     sound(decode(Delivery(1, False, b"", b"", header, body), topic, 0))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(NAMES), anything, max_size=6), st.booleans())
 def test_a_turn_with_anything_in_it(changes: Any, batched):
     whole = {"session_id": "s", "role": "user", "content": "c"} | changes
@@ -82,7 +82,7 @@ def test_a_turn_with_anything_in_it(changes: Any, batched):
             ), name
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.integers(0, 1_000), st.binary(max_size=4)), max_size=5),
     st.sampled_from(TOPICS),
@@ -109,7 +109,7 @@ FIELDS = [*event(), "id", "session_id", "role", "content", "cost_usd", "tokens_u
           "cluster", "data", "data_base64", "specversion", "time"]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.dictionaries(st.sampled_from(FIELDS), holders, max_size=3),
     st.sampled_from(CONTENT_TYPES),
@@ -133,7 +133,7 @@ def test_no_error_repeats_a_value(secret, content_type, topic, batched, cut):
         assert str(2**70)[:10] not in refused.error
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(["a", "b"]) | st.text(max_size=4), anything, max_size=4))
 def test_what_is_recorded_is_what_was_sent(details):
     body = json.dumps(event() | {"details": details}).encode()

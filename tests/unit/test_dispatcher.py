@@ -440,7 +440,7 @@ bodies = st.binary(max_size=200) | st.builds(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(bodies)
 def test_any_bytes_get_one_well_formed_answer_or_are_notifications(body):
     archive = CannedArchive()

@@ -717,7 +717,7 @@ async def test_taking_waits_for_something_to_arrive(pipeline):
 STEPS = ["good", "hold", "settle", "release", "reject", "ahead"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9)), max_size=40))
 def test_every_tag_is_settled_exactly_once(steps):
     """The fake channel raises as RabbitMQ would for a tag that is settled already."""

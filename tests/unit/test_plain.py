@@ -81,7 +81,7 @@ def compare_rows(message: Delivery, found: plain.Plain | None) -> None:
 def test_the_plain_path_records_what_the_decoder_would():
     ways = Counter()
 
-    @settings(max_examples=10_000, deadline=None)
+    @settings(max_examples=10_000)
     @given(st.integers(0, 2**64 - 1))
     def compared(seed):
         ways[agree(*any_message(Random(seed)))] += 1

@@ -4,7 +4,7 @@ import struct
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp import commands, header
 
@@ -145,7 +145,6 @@ property_sets = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(property_sets, st.dictionaries(st.from_regex(r"\Ax-[a-z]{1,9}\Z"), short, max_size=3))
 def test_a_header_with_more_in_it_is_otherwise_the_same(given_, added):
     header_ = content_header(**given_)

@@ -56,7 +56,7 @@ async def test_wherever_the_stream_is_cut():
         assert await read([STREAM[:at], STREAM[at:]]) == (TAKEN, PASSED_ON)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 40), min_size=1))
 def test_in_whatever_pieces_it_comes(sizes):
     assert asyncio.run(read(pieces_of(STREAM, sizes))) == (TAKEN, PASSED_ON)
@@ -81,7 +81,7 @@ KINDS = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(st.sampled_from([*KINDS]), st.binary(max_size=60), st.integers(1, 70)),

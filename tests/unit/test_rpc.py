@@ -353,19 +353,19 @@ def are_calls_or_faults(body: bytes) -> None:
     assert jsonrpc.wants_no_reply(jsonrpc.parse_calls(body)) == silent
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_calls_or_faults(body):
     are_calls_or_faults(body)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(JSON | requests | st.lists(requests, max_size=4))
 def test_any_json_is_calls_or_faults(document):
     are_calls_or_faults(json.dumps(document).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 1_000), st.binary(max_size=3)), max_size=5))
 def test_a_good_request_with_any_damage_is_a_call_or_a_fault(damage):
     body = bytearray(json.dumps([GET, GET]).encode())
@@ -375,7 +375,7 @@ def test_a_good_request_with_any_damage_is_a_call_or_a_fault(damage):
     are_calls_or_faults(bytes(body))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from([*BY_NAME.values()]), st.lists(JSON, max_size=4) | requests)
 def test_any_parameters_are_a_request_or_a_fault(method, params):
     try:
@@ -437,7 +437,7 @@ def test_what_is_no_answer_is_reported_as_such(body):
     assert refused.value.code == Code.INTERNAL_ERROR
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.binary(max_size=100)
     | st.fixed_dictionaries(

@@ -15,9 +15,7 @@ from tests.support.exchanges import answers, questions
 from tests.support.validation import admits, objection
 
 SCHEMAS = documents()
-thorough = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
-)
+thorough = settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
 
 
 @thorough

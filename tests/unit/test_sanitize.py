@@ -102,7 +102,7 @@ def acts_on_a_terminal(text):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), width=st.sampled_from([0, 40, 80, 200]))
 def test_nothing_that_was_recorded_acts_on_the_terminal(name, data, width):
     view, strategy = ANSWERS[name]

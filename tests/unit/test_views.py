@@ -376,7 +376,7 @@ def test_a_histogram_of_many_nodes_names_the_most_and_adds_up_the_others():
     assert screen.text.endswith("none named 30, n0 20, n1 19, n2 18, n3 17, n4 16, others 84")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.sampled_from([40, 80, 120, 200]),
     buckets=st.integers(1, 400),
