@@ -12,6 +12,7 @@ from jarvis_recorder.storage.queries import (
     conversations,
     differences,
     events,
+    histogram,
     matrix,
     preferences,
     snapshots,
@@ -24,6 +25,7 @@ from jarvis_recorder.wire.rpc.params import Params
 
 _QUERIES: Final[Queries] = (
     events.QUERIES
+    | histogram.QUERIES
     | matrix.QUERIES
     | conversations.QUERIES
     | usage.QUERIES

@@ -1,7 +1,6 @@
 """Queries for events."""
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Any, Final, NamedTuple, get_args
 
 from pydantic_core import to_json
@@ -9,19 +8,17 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Select,
     TextClause,
     case,
     func,
     literal,
-    literal_column,
     or_,
     select,
     text,
     tuple_,
 )
 
-from jarvis_recorder.errors import NotFound, ResultTooLarge
+from jarvis_recorder.errors import NotFound
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros, octets
 from jarvis_recorder.storage.queries.cursors import read_cursor
@@ -29,13 +26,10 @@ from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.words import fold
-from jarvis_recorder.storage.queries.zones import DAY_SECONDS, Zone, zone_between
 from jarvis_recorder.storage.tables import Instant, events
 from jarvis_recorder.wire.records import SEVERITIES, EventType
-from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
-from jarvis_recorder.wire.rpc.results import Bucket, Histogram
-from jarvis_recorder.wire.times import format_rfc3339, to_micros
+from jarvis_recorder.wire.times import format_rfc3339
 
 EVENTS: Final = RowsOf(events, ("details", "extra"))
 
@@ -49,16 +43,8 @@ _columns: Final = events.c
 _TIME: Final = micros(_columns.timestamp)
 _AT: Final = tuple_(_columns.timestamp, _columns.id)
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
-_WIDTHS: Final = (
-    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200,
-    86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
-)  # fmt: skip
 _TYPES: Final[tuple[str, ...]] = get_args(EventType)
-_BUCKETS_BY_DEFAULT: Final = 60
 _MOST_NODES: Final = 500
-# The bytes of a bucket in a result, and those of each count next to its value.
-_BUCKET_BYTES: Final = 80
-_COUNT_BYTES: Final = 24
 
 
 def list_events(clock: Clock, reading: Reading, params: ListEvents) -> bytes:
@@ -281,68 +267,8 @@ def _place_of_last_looked_at(
     return max(((row[0], row.id) for row in rows if row is not None), default=None)
 
 
-def histogram(reading: Reading, params: EventHistogram) -> bytes:
-    """
-    Return the number of events in each bucket of time, including empty buckets.
-
-    Raises:
-        InvalidParameter: There is no such time zone.
-        ResultTooLarge: There are more distinct values than the room holds.
-    """
-    width = params.bucket_seconds or _usual_width(params)
-    span = width * 1_000_000
-    since, until = to_micros(params.since), to_micros(params.until)
-    # Only buckets of whole days depend on the time zone and its clock changes.
-    zone = zone_between(None if width % DAY_SECONDS else params.time_zone, since, until)
-    first = zone.local(since) // span
-    last = -(-zone.local(until) // span)
-    # The first may begin before the first year of a datetime.
-    starts = [zone.start_of_day(number * span) for number in range(first, last)]
-    counts = [0] * len(starts)
-    by: list[dict[str, int]] = [{} for _ in starts]
-    room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(reading, params, span, zone)):
-        # When clocks go back over midnight, an event may fall into the day before the first.
-        place = min(max(number - first, 0), len(starts) - 1)
-        counts[place] += count
-        if params.by is not None:
-            room -= _COUNT_BYTES + len((value or "").encode())
-            by[place][value or ""] = by[place].get(value or "", 0) + count
-        if room < 0:
-            raise ResultTooLarge("there are too many values in too many buckets")
-    buckets = [Bucket(*bucket) for bucket in zip(starts, counts, by, strict=True)]
-    return adapter(Histogram).dump_json(Histogram(width, buckets))
-
-
-def _usual_width(params: EventHistogram) -> int:
-    """Return the smallest round width that makes at most about sixty buckets."""
-    seconds = (params.until - params.since).total_seconds()
-    wanted = seconds / _BUCKETS_BY_DEFAULT
-    return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
-
-
-def _counted(
-    reading: Reading, params: EventHistogram, span: int, zone: Zone
-) -> Select[tuple[int, str | None, int]]:
-    """Select bucket number, value and count of the buckets that are not empty."""
-    # Floor division, also before 1970; SQLite's own rounds towards zero.
-    time = zone.shifted(_TIME)
-    bucket = ((time - (time % span + span) % span) // span).label("bucket")
-    value = literal_column("''") if params.by is None else _columns[params.by]
-    return (
-        select(bucket, value.label("value"), func.count())
-        .where(
-            _columns.timestamp >= params.since,
-            _columns.timestamp < params.until,
-            *conditions(reading, params).together(),
-        )
-        .group_by("bucket", "value")
-    )
-
-
 QUERIES: Final[Queries] = {
     ListEvents: Query(list_events, needs_clock=True),
     UnresolvedEvents: Query(unresolved_events),
     GetEvent: Query(get_event, Pace.LOOK_UP),
-    EventHistogram: Query(histogram, Pace.SCAN),
 }
