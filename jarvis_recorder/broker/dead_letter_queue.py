@@ -31,6 +31,8 @@ _LAST_RETURN: Final = 18
 _COUNTS_RETURNS_FROM: Final = 4
 _GET_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 0.5
+_REQUEUE_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.02
 
 # AMQP 0-9-1: internal error. RabbitMQ before 4.0 accepts AMQP 1.0 messages that it cannot convert
 # to 0-9-1, such as one with a number as its id, and closes with this when it has to deliver them.
@@ -59,6 +61,7 @@ class DeadLetterQueue:
         self._publisher = publisher
         self._may_renew = True
         self._has_failed = False
+        self._unacked = 0
         self.waiting = waiting
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
@@ -84,6 +87,7 @@ class DeadLetterQueue:
         """Remove a dead letter from the queue for good; call it once for each."""
         with broker_errors():
             await self._channel.basic_ack(delivery.tag, wait=False)
+        self._unacked -= 1
         self._may_renew = True
 
     async def keep(self, delivery: Delivery) -> bool:
@@ -132,7 +136,10 @@ class DeadLetterQueue:
             reason = self._link.reader.close_reason
             self._has_failed = reason is not None and reason[0] == _INTERNAL_ERROR
             raise
-        return fetched.pop() if fetched else None
+        if not fetched:
+            return None
+        self._unacked += not no_ack
+        return fetched.pop()
 
     def _undeliverable(self, position: int) -> Undeliverable:
         return Undeliverable(
@@ -173,15 +180,32 @@ class DeadLetterQueue:
         return self._link.server_version >= (_COUNTS_RETURNS_FROM,)
 
     async def close(self) -> None:
-        """Requeue the dead letters not removed, and return once the broker has read that."""
+        """Requeue the dead letters not removed, and return once they can be fetched again."""
         if self._has_failed:
             return
         with broker_errors():
+            ready = await self._ready()
             # Closing the channel would requeue them too, but from RabbitMQ 4.3 on that counts
             # as a failure of each, and a nack does not.
             await self._channel.basic_nack(0, multiple=True, requeue=True, wait=False)
-            await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
+            await self._until_ready(ready + self._unacked)
             await self._channel.close()
+
+    async def _until_ready(self, count: int) -> None:
+        """
+        Wait until this many can be fetched, or for a while: another caller may fetch them.
+
+        A quorum queue requeues some time after its channel has read the nack. A caller that looks
+        in between would find a part of them.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REQUEUE_SECONDS):
+                while await self._ready() < count:
+                    await asyncio.sleep(_POLL_SECONDS)
+
+    async def _ready(self) -> int:
+        declared = await self._channel.queue_declare(DEAD_QUEUE, passive=True, timeout=_GET_SECONDS)
+        return declared.message_count or 0
 
 
 @contextlib.asynccontextmanager

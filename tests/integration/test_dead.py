@@ -11,7 +11,9 @@ from collections import Counter
 import aio_pika
 import pytest
 
+from jarvis_recorder.broker.dead_letter_queue import open_dead_letter_queue
 from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter, ReplayOutcome
+from jarvis_recorder.net.addresses import Addresses
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.raw_amqp import RawPublisher
 from tests.support.recorder import wait_until
@@ -126,6 +128,7 @@ async def test_a_thousand_of_all_reasons_are_replayed(amqp_url, start_recorder, 
     editor.write_text(f"#!/bin/sh\ncat > \"$1\" <<'E'\n{json.dumps(event(9_000))}\nE\n")
     editor.chmod(0o700)
     mended = jarvis("replay", invalid["id"], "--edit", EDITOR=str(editor))
+    assert (mended.stdout, mended.stderr) == ("1 replayed\n", "")
     await until_waiting(amqp_url, 999)
     replayed = answer(jarvis("replay", "--all", "--json"))
 
@@ -143,7 +146,6 @@ async def test_a_thousand_of_all_reasons_are_replayed(amqp_url, start_recorder, 
         "internal": 100,
         "rejected": 1,
     }
-    assert mended.stdout == "1 replayed\n"
     assert replayed == {"replayed": 999, "not_confirmed": 0, "no_topic": 0}
     assert recorder.count("events") == 203
     assert Counter(one["replays"] for one in back["letters"] if one["reason"] in BAD) == {
@@ -161,6 +163,22 @@ async def test_looking_changes_nothing_however_often(amqp_url, start_recorder):
 
     assert {frozenset(ids) for ids in seen} == {frozenset(seen[0])}
     assert len(seen[0]) == await waiting(amqp_url) == 20
+
+
+async def test_all_are_back_in_the_queue_when_a_look_ends(amqp_url, start_recorder):
+    start_recorder(amqp_url).wait_for("recording")
+    await publish(amqp_url, *((EVENT_KEY, b"x%d" % n, {}) for n in range(1_500)))
+    await until_waiting(amqp_url, 1_500)
+    connection = await aio_pika.connect(amqp_url, timeout=10)
+    async with connection:
+        channel = await connection.channel()
+        counts = []
+        for _ in range(5):
+            async with open_dead_letter_queue(Addresses(amqp_url)) as queue:
+                assert len([one async for one in queue.deliveries()]) == 1_500
+            counts.append((await channel.declare_queue(DEAD, passive=True)).declaration_result)
+
+    assert [count.message_count for count in counts] == [1_500] * 5
 
 
 async def test_an_element_of_a_batch_keeps_its_identity(amqp_url, start_recorder, jarvis, tmp_path):
