@@ -8,7 +8,6 @@ from typing import Final
 import aiormq
 
 from jarvis_recorder.broker.connection import (
-    CLOSE_SECONDS,
     SYSTEM_TLS,
     Link,
     broker_errors,
