@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -197,10 +198,11 @@ class DeadLetterQueue:
         A quorum queue requeues some time after its channel has read the nack. A caller that looks
         in between would find a part of them.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_REQUEUE_SECONDS):
-                while await self._ready() < count:
-                    await asyncio.sleep(_POLL_SECONDS)
+        deadline = time.monotonic() + _REQUEUE_SECONDS
+        while time.monotonic() < deadline:
+            if await self._ready() >= count:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _ready(self) -> int:
         declared = await self._channel.queue_declare(DEAD_QUEUE, passive=True, timeout=_GET_SECONDS)
