@@ -71,7 +71,7 @@ async def amqp_url(broker_url: str) -> str:
 
 
 async def delete_queues(url: str) -> None:
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         for queue in QUEUES:

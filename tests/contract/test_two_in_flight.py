@@ -114,7 +114,7 @@ def names(path: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -134,7 +134,7 @@ async def two_in_flight(store: SqliteStore, disk: Disk, *batches: list[Record]) 
 
 
 async def outcomes(tasks: list[Appending]) -> list[Appended | BaseException]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -191,7 +191,7 @@ async def test_the_axis_is_in_the_readers_language(browser, gateway, amqp_url, r
         };
     """)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     seen = Seen(page, gateway.url)
     await page.goto(gateway.url)
     await log_in(page)

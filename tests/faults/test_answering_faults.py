@@ -30,7 +30,7 @@ def node():
 @pytest.fixture
 async def listener(node: PrivateNode):
     """A queue that hears all that the recorder announces."""
-    connection = await aio_pika.connect(node.url, timeout=10)
+    connection = await aio_pika.connect(node.url, timeout=60)
     async with connection:
         channel = await connection.channel()
         await channel.declare_exchange("jarvis", "topic", durable=True)
@@ -40,7 +40,7 @@ async def listener(node: PrivateNode):
 
 
 async def heard(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomingMessage:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (message := await queue.get(no_ack=True, fail=False)) is None:
             await asyncio.sleep(0.02)
     return message
@@ -72,7 +72,7 @@ def call(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 async def caller(node: PrivateNode):
-    connection = await aio_pika.connect(node.url, timeout=10)
+    connection = await aio_pika.connect(node.url, timeout=60)
     async with connection:
         channel = await connection.channel()
         await channel.declare_exchange("jarvis.rpc", "direct", durable=True)
@@ -137,7 +137,7 @@ def users(node: PrivateNode):
 
 async def asked_as(node: PrivateNode, user: str, claimed: str | None, method: str) -> Any:
     url = node.url.replace("guest:guest", f"{user}:secret")
-    async with await aio_pika.connect(url, timeout=10) as connection:
+    async with await aio_pika.connect(url, timeout=60) as connection:
         caller = Asker(connection)
         await caller.open()
         properties = {} if claimed is None else {"user_id": claimed}

@@ -78,7 +78,7 @@ async def test_a_deleted_queue_is_declared_again(node: PrivateNode, start_record
     recorder.wait_for("recording")
     before = recorder.count()
 
-    connection = await aio_pika.connect(node.url, timeout=10)
+    connection = await aio_pika.connect(node.url, timeout=60)
     async with connection:
         channel = await connection.channel()
         await channel.queue_delete("jarvis.recorder.events")
@@ -90,7 +90,7 @@ async def test_a_deleted_queue_is_declared_again(node: PrivateNode, start_record
 
 
 async def test_a_queue_with_other_arguments_is_a_clear_refusal(node: PrivateNode, start_recorder):
-    connection = await aio_pika.connect(node.url, timeout=10)
+    connection = await aio_pika.connect(node.url, timeout=60)
     async with connection:
         channel = await connection.channel()
         await channel.queue_delete("jarvis.recorder.turns")

@@ -126,7 +126,7 @@ def test_no_right_to_a_queue(node, at_work, tmp_path):
 
 async def test_a_queue_with_other_arguments(tmp_path):
     with private_node() as node:
-        connection = await aio_pika.connect(node.url, timeout=10)
+        connection = await aio_pika.connect(node.url, timeout=60)
         async with connection:
             channel = await connection.channel()
             await channel.declare_queue("jarvis.recorder.turns", durable=True)

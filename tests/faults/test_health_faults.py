@@ -67,7 +67,7 @@ def test_a_broker_that_goes_away_and_comes_back(start_recorder):
 
 
 async def delete(url: str, queue: str) -> None:
-    async with await aio_pika.connect(url, timeout=10) as connection:
+    async with await aio_pika.connect(url, timeout=60) as connection:
         channel = await connection.channel()
         await channel.queue_delete(queue)
 

@@ -94,7 +94,7 @@ def recorded(recorder: RecorderProcess) -> int:
 async def publish_heavy(url: str, recorder: RecorderProcess, until: float, chance: Random) -> int:
     """Publish one kind after the other, one ahead of the recorder; return the records sent."""
     sent = before = 0
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         exchange = await channel.get_exchange("jarvis", ensure=False)

@@ -135,7 +135,7 @@ async def test_a_recorder_at_work_writes_no_password(node: PrivateNode, start):
 
 
 async def wrong_questions(node):
-    connection = await aio_pika.connect(node.url, timeout=10)
+    connection = await aio_pika.connect(node.url, timeout=60)
     async with connection:
         caller = Asker(connection)
         await caller.open()
@@ -147,7 +147,7 @@ async def wrong_questions(node):
 
 
 async def dead_letters(node):
-    connection = await aio_pika.connect(node.url, timeout=10)
+    connection = await aio_pika.connect(node.url, timeout=60)
     async with connection:
         channel = await connection.channel()
         queue = await channel.get_queue("jarvis.recorder.dead", ensure=False)

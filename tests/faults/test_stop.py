@@ -38,7 +38,7 @@ async def test_sigterm_under_load_leaves_nothing_redelivered(amqp_url, start_rec
 
 async def drain(url: str) -> tuple[int, set[str]]:
     """Return how many messages came with the redelivered flag, and the ids of all."""
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         await channel.set_qos(1_000)

@@ -25,7 +25,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 async def caller(amqp_url, start_recorder):
     """A caller in front of a recorder that answers."""
     start_recorder(amqp_url).wait_for("answering")
-    connection = await aio_pika.connect(amqp_url, timeout=10)
+    connection = await aio_pika.connect(amqp_url, timeout=60)
     async with connection:
         caller = Asker(connection)
         await caller.open()
@@ -44,7 +44,7 @@ async def filled(amqp_url, start_recorder) -> RecorderProcess:
 
 
 async def test_every_method_answers_plain_aio_pika(filled, amqp_url):
-    connection = await aio_pika.connect(amqp_url, timeout=10)
+    connection = await aio_pika.connect(amqp_url, timeout=60)
     async with connection:
         caller = Asker(connection)
         await caller.open()
@@ -110,13 +110,13 @@ async def test_of_two_who_set_by_the_same_version_one_hears_of_the_conflict(call
 async def test_a_reply_vanishes_with_the_one_who_asked(amqp_url, start_recorder):
     recorder = start_recorder(amqp_url)
     recorder.wait_for("answering")
-    connection = await aio_pika.connect(amqp_url, timeout=10)
+    connection = await aio_pika.connect(amqp_url, timeout=60)
     async with connection:
         gone = Asker(connection)
         await gone.open()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(gone.ask(b"{}"), 0)
-    async with await aio_pika.connect(amqp_url, timeout=10) as connection:
+    async with await aio_pika.connect(amqp_url, timeout=60) as connection:
         caller = Asker(connection)
         await caller.open()
         assert "result" in await caller.call("recorder.stats")

@@ -68,7 +68,7 @@ def port_of(url: str) -> int:
 
 
 async def delete_exchanges(url: str) -> None:
-    async with await aio_pika.connect(url, timeout=10) as connection:
+    async with await aio_pika.connect(url, timeout=60) as connection:
         channel = await connection.channel()
         for name in ("jarvis", "jarvis.rpc"):
             await channel.exchange_delete(name)
@@ -236,7 +236,7 @@ async def test_a_full_queue_takes_nothing_and_the_first_refused_is_named(amqp_ur
     """A queue beside the recorder's refuses too: the broker confirms for all or for none."""
     async with (
         steered_responder(amqp_url, preference),
-        await aio_pika.connect(amqp_url, timeout=10) as connection,
+        await aio_pika.connect(amqp_url, timeout=60) as connection,
         RecorderClient(amqp_url) as client,
     ):
         channel = await connection.channel()
@@ -256,7 +256,7 @@ async def test_a_full_queue_takes_nothing_and_the_first_refused_is_named(amqp_ur
 async def test_only_the_message_that_no_queue_takes_is_called_unrecorded(amqp_url):
     async with (
         steered_responder(amqp_url, preference),
-        await aio_pika.connect(amqp_url, timeout=10) as connection,
+        await aio_pika.connect(amqp_url, timeout=60) as connection,
         RecorderClient(amqp_url) as client,
     ):
         channel = await connection.channel()
@@ -311,7 +311,7 @@ async def test_a_tail_shows_the_kinds_and_nodes_asked_for(amqp_url):
 async def test_a_tail_skips_what_it_cannot_read(amqp_url):
     async with (
         steered_responder(amqp_url, preference),
-        await aio_pika.connect(amqp_url, timeout=10) as connection,
+        await aio_pika.connect(amqp_url, timeout=60) as connection,
         RecorderClient(amqp_url) as client,
         client.tail() as tail,
     ):
@@ -337,7 +337,7 @@ async def test_a_tail_continues_after_a_loss(amqp_url):
         assert (await asyncio.wait_for(anext(tail), 10)).body.summary == "event 0"
         proxy.cut()
         heard = asyncio.create_task(anext(tail))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not heard.done():
                 # What is published before it has come back is missed, as it says.
                 await publisher.publish(an_event(1))
@@ -367,7 +367,7 @@ async def test_a_listener_hears_that_the_client_is_closed(amqp_url):
             listening = asyncio.create_task(anext(tail, None))
             await until(lambda: tail._channel, "it is subscribed")
 
-        assert await asyncio.wait_for(listening, 5) is None
+        assert await asyncio.wait_for(listening, 60) is None
 
 
 async def test_a_tail_closed_while_it_comes_back_leaves_no_connection(amqp_url, monkeypatch):

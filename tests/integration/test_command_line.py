@@ -254,7 +254,7 @@ async def test_a_reader_that_has_enough_ends_a_tail_in_silence(jarvis, amqp_url)
         await heard(amqp_url, one)
         one.stop_reading()
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while one.is_running():
                 await publish(amqp_url, (EVENT_KEY, event(1), {}))
                 await asyncio.sleep(0.1)

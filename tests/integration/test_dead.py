@@ -44,7 +44,7 @@ def answer(ended):
 
 
 async def waiting(url):
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         queue = await channel.get_queue(DEAD)
@@ -59,7 +59,7 @@ async def until_waiting(url, count):
 
 async def bury(url, reason, number, **properties):
     """Put good messages among the dead letters, as if the storage had refused them then."""
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         exchange = await channel.get_exchange("jarvis.dead", ensure=False)
@@ -76,7 +76,7 @@ async def bury(url, reason, number, **properties):
 async def reject_one(url):
     """Have the broker dead-letter a message by itself, while nobody else consumes."""
     await publish(url, (EVENT_KEY, event(5_000), {"message_id": "rejected"}))
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         queue = await (await connection.channel()).get_queue(QUEUE)
         await (await queue.get(timeout=10)).reject(requeue=False)
@@ -169,7 +169,7 @@ async def test_all_are_back_in_the_queue_when_a_look_ends(amqp_url, start_record
     start_recorder(amqp_url).wait_for("recording")
     await publish(amqp_url, *((EVENT_KEY, b"x%d" % n, {}) for n in range(1_500)))
     await until_waiting(amqp_url, 1_500)
-    connection = await aio_pika.connect(amqp_url, timeout=10)
+    connection = await aio_pika.connect(amqp_url, timeout=60)
     async with connection:
         channel = await connection.channel()
         counts = []
@@ -244,7 +244,7 @@ async def test_what_is_exported_is_whole_and_what_is_dropped_is_gone(
 
 async def test_a_dead_letter_that_is_from_elsewhere_stays(amqp_url, start_recorder):
     start_recorder(amqp_url).wait_for("recording")
-    connection = await aio_pika.connect(amqp_url, timeout=10)
+    connection = await aio_pika.connect(amqp_url, timeout=60)
     async with connection:
         channel = await connection.channel()
         exchange = await channel.get_exchange("jarvis.dead", ensure=False)

@@ -30,7 +30,7 @@ def node():
 
 @pytest.fixture
 async def url(node):
-    connection = await aio_pika.connect(node.url, timeout=10)
+    connection = await aio_pika.connect(node.url, timeout=60)
     async with connection:
         channel = await connection.channel()
         for queue in QUEUES:
@@ -60,7 +60,7 @@ def dead(url, *arguments):
 
 async def bury(url, *names):
     """Put good messages among the dead letters."""
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         exchange = await channel.get_exchange("jarvis.dead", ensure=False)
@@ -178,11 +178,11 @@ async def test_no_header_carries_a_message_past_the_rights_of_its_publisher(url,
             await publish(url, ("cluster.event.a", turn, {"headers": {header: keys}}))
             await publish(url, ("cluster.event.a", notice, {"headers": {header: keys}}))
         await client.preferences.set(key="theme", value="dark")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await anext(heard)).preference.value == "dark"
         assert heard.skipped == 4
         await publish(url, (EVENT_KEY, event(1), {}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await anext(tail)).body.summary == event(1)["summary"]
 
     refused = await asyncio.to_thread(

@@ -111,7 +111,7 @@ async def test_the_shell_example_gives_up_and_leaves_no_queue_behind(amqp_url, s
     assert "does a recorder run" in done.stderr
     words = (word.partition("=") for word in done.stderr.split())
     queue = next(value for name, _, value in words if name == "replies")
-    async with await aio_pika.connect(amqp_url, timeout=10) as connection:
+    async with await aio_pika.connect(amqp_url, timeout=60) as connection:
         channel = await connection.channel()
         with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
             await channel.get_queue(queue, ensure=True)

@@ -390,7 +390,7 @@ async def test_what_continues_is_streamed(amqp_url, gateway, operator):
         other.post(f"/api/events/{number}/resolve")
         other.post(f"/api/events/{number}/reopen")
         other.put("/api/memory/preferences/ui.theme", json={"value": "dark"})
-    kinds = [kind for kind, _ in await asyncio.wait_for(heard, 20)]
+    kinds = [kind for kind, _ in await asyncio.wait_for(heard, 60)]
 
     assert sorted(kinds) == ["event", "event", "preference", "reopened", "resolved"]
 

@@ -140,7 +140,7 @@ async def test_the_dashboard_opens_with_the_password_that_was_made(start, record
     gateway.wait_until_healthy()
 
     password = (volumes / "credentials" / "gateway-password").read_text().strip()
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         wrong = client.post("/api/auth/login", json={"password": "not it, surely"})
         assert wrong.status_code == 401
         token = client.post("/api/auth/login", json={"password": password}).json()["token"]

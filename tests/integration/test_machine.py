@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 headers = {"content-type": "application/json"}
 body = b'{"password": "correct horse"}'
 asked = Request("http://127.0.0.1:8080/api/auth/login", body, headers)
-print(urlopen(asked, timeout=20).read().decode())
+print(urlopen(asked, timeout=60).read().decode())
 """
 SERVICES = ("jarvis-recorder", "jarvis-recorder-backup", "jarvis-recorder-gateway")
 

@@ -35,7 +35,7 @@ def systemd(monkeypatch):
 
 async def consumers(url):
     """Return how many read each queue that the recorder reads."""
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         names = [queue.name for queue in QUEUES if not queue.name.endswith(".dead")]

@@ -51,7 +51,7 @@ class Collector:
 
 async def ask(url):
     """Ask a question with a trace; return the headers of its reply."""
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         queue = await channel.declare_queue("", exclusive=True, auto_delete=True)
@@ -61,7 +61,7 @@ async def ask(url):
             body, reply_to=queue.name, correlation_id="1", headers={"traceparent": PARENT}
         )
         await exchange.publish(message, "recorder")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (reply := await queue.get(fail=False)) is None:
                 await asyncio.sleep(0.01)
         await reply.ack()

@@ -55,7 +55,7 @@ class Gateway:
     @contextmanager
     def client(self, password: str | None = PASSWORD) -> Iterator[httpx.Client]:
         """Yield a client that is logged in if there is a password."""
-        with httpx.Client(base_url=self.url, timeout=20) as client:
+        with httpx.Client(base_url=self.url, timeout=60) as client:
             if password is not None:
                 answer = client.post("/api/auth/login", json={"password": password})
                 client.headers["Authorization"] = f"Bearer {answer.json()['token']}"

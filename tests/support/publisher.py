@@ -32,7 +32,7 @@ async def publish(
     *messages: tuple[str, dict[str, Any] | list[Any] | bytes, dict[str, Any]],
 ) -> None:
     """Publish (routing key, body, properties) with confirms."""
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         exchange = await channel.get_exchange(EXCHANGE, ensure=False)
@@ -43,12 +43,12 @@ async def publish(
 
 async def dead_letters(url: str, expected: int) -> list[aio_pika.abc.AbstractIncomingMessage]:
     """Return the dead letters once there are so many."""
-    connection = await aio_pika.connect(url, timeout=10)
+    connection = await aio_pika.connect(url, timeout=60)
     async with connection:
         channel = await connection.channel()
         queue = await channel.get_queue("jarvis.recorder.dead", ensure=False)
         letters = []
-        async with queue.iterator(timeout=15) as iterator:
+        async with queue.iterator(timeout=60) as iterator:
             while len(letters) < expected:
                 letters.append(message := await anext(iterator))
                 await message.ack()

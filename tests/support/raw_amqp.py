@@ -16,7 +16,7 @@ class RawPublisher:
 
     def __init__(self, url: str) -> None:
         address = URL(url)
-        self._socket = socket.create_connection((address.host, address.port), timeout=10)
+        self._socket = socket.create_connection((address.host, address.port), timeout=60)
         self._buffer = b""
         self._socket.sendall(b"AMQP\x00\x00\x09\x01")
         self._expect("Connection.Start")

@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
@@ -87,7 +87,7 @@ class RecorderProcess:
     def get(self, path: str) -> tuple[int, str]:
         """Return status and body from its monitoring server."""
         served = self.wait_for("health_served")
-        connection = HTTPConnection(served["host"], served["port"], timeout=10)
+        connection = HTTPConnection(served["host"], served["port"], timeout=60)
         with closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()

@@ -100,7 +100,7 @@ async def connected(port, sent=b"", *, address="127.0.0.1", room=2**16):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -117,7 +117,7 @@ async def end_of(reader, seconds=10):
 
 async def is_answered(port, address="127.0.0.1"):
     async with connected(port, ASK, address=address) as (reader, _):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return (await reader.read(65_536)).startswith(b"HTTP/1.1 200")
 
 
@@ -309,7 +309,7 @@ async def test_only_so_many_requests_wait_for_one_another(application, gateway_p
         async with connected(gateway_port, wait + ASK * 5_000) as (many, _):
             assert await end_of(many) == b""
         application.goes_on.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             for _ in range(9):
                 await few.readuntil(b"well")
 
@@ -335,6 +335,6 @@ async def _trickle(writer, piece):
 
 
 async def _exactly(reader, size):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await reader.readuntil(b"\r\n\r\n")
         return await reader.readexactly(size)

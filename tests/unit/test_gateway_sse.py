@@ -53,7 +53,7 @@ def live():
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -67,7 +67,7 @@ async def test_a_page_that_reads_nothing_is_dropped_and_the_others_are_not(live)
         for _ in range(100):
             live.recorded(EVENT)
         await until(lambda: other.seen == hundreds * 100)  # noqa: B023 - waited for at once
-    await asyncio.wait_for(slow.page, 10)
+    await asyncio.wait_for(slow.page, 60)
 
     assert not other.page.done()
     assert slow.seen == 0
@@ -136,6 +136,6 @@ async def test_a_page_has_to_come_again_now_and_then(live, monkeypatch):
     page = Browser(live)
     page.read.set()
 
-    await asyncio.wait_for(page.page, 10)
+    await asyncio.wait_for(page.page, 60)
 
     assert page.sent[0]["status"] == 200

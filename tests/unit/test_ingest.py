@@ -628,7 +628,7 @@ async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 

@@ -35,7 +35,7 @@ async def announcing(outbox: FakeOutbox, publisher: FakePublisher):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -74,7 +74,7 @@ async def desk() -> Desk:
 
 
 async def becomes(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -50,7 +50,7 @@ class Start:
     async def run(self) -> list[list[int]]:
         """Return the tags of each step."""
         recording = asyncio.create_task(self._record())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.slowly.run()
         recording.cancel()
         return self.steps
@@ -168,7 +168,7 @@ async def test_it_ends_where_the_process_is_asked_to_stop(recorded, monkeypatch)
         await start.intake.take()
     start.stop.set()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await starting
 
     assert len(start.queue) >= 899
