@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -24,6 +26,40 @@ _SILENCED: Final = (
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4}
 _ERROR: Final = 3
 
+# One sender of bad messages must not fill the disk, nor have the journal drop the other lines.
+_ALIKE: Final = ("event", "queue", "reason")
+_MOST_ALIKE: Final = 30
+_MOST_ALIKE_SECONDS: Final = 60.0
+
+
+class RepeatLimit:
+    """
+    A structlog processor that drops lines beyond 30 a minute of one event, queue and reason.
+
+    The first line of the next minute says how many were not logged. Debug lines all pass.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counted: dict[tuple[Any, ...], tuple[float, int]] = {}
+
+    def __call__(
+        self, _: object, level: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if level == "debug":
+            return line
+        now = self._clock()
+        alike = tuple(line.get(name) for name in _ALIKE)
+        began, count = self._counted.get(alike, (now, 0))
+        if now - began >= _MOST_ALIKE_SECONDS:
+            if count > _MOST_ALIKE:
+                line["not_logged"] = count - _MOST_ALIKE
+            began, count = now, 0
+        self._counted[alike] = began, count + 1
+        if count >= _MOST_ALIKE:
+            raise structlog.DropEvent
+        return line
+
 
 def configure(
     level: Literal["debug", "info", "warning", "error"],
@@ -33,7 +69,7 @@ def configure(
     """
     Send log lines of this level and above to `stream`, standard error by default.
 
-    If that is the journal, each JSON line begins with its priority.
+    Of lines alike only so many pass a minute; see `RepeatLimit`. If that is the journal, each JSON line begins with its priority.
     """
     out = stream or sys.stderr
     console = form == "console" or (form == "auto" and out.isatty())
@@ -47,6 +83,7 @@ def configure(
     )
     structlog.configure(
         processors=[
+            RepeatLimit(),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

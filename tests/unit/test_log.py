@@ -1,5 +1,6 @@
 """The log lines as their readers see them."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -54,3 +55,30 @@ def test_what_ends_a_command_is_an_error_to_the_journal(tmp_path):
 def test_a_stream_that_is_not_the_journal_gets_plain_json(said):
     """The variable is inherited; whoever redirects a stream has it nevertheless."""
     assert [json.loads(line)["level"] for line in said(journal=False)][:2] == ["debug", "info"]
+
+
+def test_a_flood_of_lines_alike_is_cut_and_counted(tmp_path):
+    now = 1_000.0
+    limit = logging.RepeatLimit(lambda: now)
+
+    def log(count, level="info", **line):
+        """Return what passes of so many lines."""
+        passed = []
+        for _ in range(count):
+            with contextlib.suppress(structlog.DropEvent):
+                passed.append(limit(None, level, dict(line)))
+        return passed
+
+    letter = {"event": "dead_lettered", "queue": "events", "reason": "not_json"}
+    assert len(log(5_000, **letter)) == 30
+    assert len(log(1, **letter | {"queue": "turns"})) == 1, "another queue"
+    assert len(log(1, **letter | {"reason": "invalid"})) == 1, "another reason"
+    assert len(log(100, "debug", **letter)) == 100
+
+    now += 60
+    (first, *others) = log(20, **letter)
+    assert first["not_logged"] == 4_970
+    assert [one for one in others if "not_logged" in one] == []
+    assert len(log(20, **letter)) == 10
+    now += 3_600
+    assert log(1, **letter | {"queue": "turns"}) == [letter | {"queue": "turns"}]
