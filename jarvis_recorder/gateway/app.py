@@ -17,29 +17,28 @@ from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError, RecorderError
-from jarvis_recorder.gateway.auth import (
-    SHORTEST_SECRET,
-    Claims,
-    Logins,
-    OwnTokens,
-    Passwords,
-    Role,
-    Tokens,
-    read_jwks,
-)
 from jarvis_recorder.gateway.dependencies import Reading
+from jarvis_recorder.gateway.logins import Logins, Passwords
 from jarvis_recorder.gateway.middleware import POLICY, SecurityMiddleware
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.routes import (
-    auth,
     dead_letters,
     health,
     legacy,
+    login,
     methods,
 )
 from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.sse import Live
+from jarvis_recorder.gateway.tokens import (
+    SHORTEST_SECRET,
+    Claims,
+    OwnTokens,
+    Role,
+    Tokens,
+    read_jwks,
+)
 
 _STATIC: Final = Path(__file__).parent / "static"
 _LEAST_COMPRESSED_BYTES: Final = 1_024
@@ -72,7 +71,7 @@ def create(
     application.state.logins = Logins(_passwords(settings))
     application.state.openapi = None
     application.state.probe = Probe(client)
-    for routes in (auth.routes, legacy.routes, *methods.routers()):
+    for routes in (login.routes, legacy.routes, *methods.routers()):
         application.include_router(routes)
     for routes in (health.routes, dead_letters.routes, _stream):
         application.include_router(routes)

@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.rpc_methods import Ask
-from jarvis_recorder.gateway.auth import Caller, Role, Tokens, unauthenticated
 from jarvis_recorder.gateway.problems import Problem
+from jarvis_recorder.gateway.tokens import Caller, Role, Tokens, unauthenticated
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc.params import Params, ResultT

@@ -1,7 +1,7 @@
 """The search benchmark on a small database."""
 
 from bench import search
-from jarvis_recorder.storage.sqlite.admin.verify import verify
+from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.store import open_store
 from tests.support.files import nothing
 

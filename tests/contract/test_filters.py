@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.gateway.app import create
-from jarvis_recorder.gateway.auth import Role
+from jarvis_recorder.gateway.tokens import Role
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.rpc import jsonrpc

@@ -17,7 +17,7 @@ from jarvis_recorder.errors import DeadlineExceeded, InvalidParameter
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage.queries.cursors import write_cursor
 from jarvis_recorder.storage.sqlite import connections, pruner, search_turns
-from jarvis_recorder.storage.sqlite.admin.verify import verify
+from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.rpc.params import (

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, upgrade
-from jarvis_recorder.storage.sqlite.admin.verify import verify
+from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.connections import open_to_write, reading
 from jarvis_recorder.storage.sqlite.lock import create_file
 from jarvis_recorder.storage.sqlite.store import open_store

@@ -18,8 +18,8 @@ from jarvis_recorder.cli import methods as commands
 from jarvis_recorder.cli import rpc
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.gateway.app import create
-from jarvis_recorder.gateway.auth import Role
 from jarvis_recorder.gateway.routes import methods as routes
+from jarvis_recorder.gateway.tokens import Role
 from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.rpc.methods import Example, Method
 from jarvis_recorder.wire.rpc.params import Cursor, Limit, Name, Params, RowNumber, Since

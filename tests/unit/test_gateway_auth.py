@@ -18,18 +18,11 @@ from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.gateway import auth
+from jarvis_recorder.gateway import logins as logins_module
 from jarvis_recorder.gateway.app import create
-from jarvis_recorder.gateway.auth import (
-    Caller,
-    Claims,
-    Logins,
-    OwnTokens,
-    Passwords,
-    Role,
-    read_jwks,
-)
+from jarvis_recorder.gateway.logins import Logins, Passwords
 from jarvis_recorder.gateway.problems import Problem
+from jarvis_recorder.gateway.tokens import Caller, Claims, OwnTokens, Role, read_jwks
 
 URL = "amqp://localhost/"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -259,7 +252,7 @@ async def test_neither_the_first_nor_the_newest_of_an_address_waits_behind_all()
 
 
 async def test_only_so_many_wait_for_a_check_and_only_so_long(monkeypatch):
-    monkeypatch.setattr(auth, "_LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(logins_module, "_LONGEST_WAIT_SECONDS", 0.5)
     slow = Slow()
     logins = Logins(slow)
     async with crowd(logins, *((f"wrong-{number}", "a") for number in range(70))) as tasks:

@@ -15,7 +15,7 @@ from yarl import URL
 from jarvis_recorder.broker.provisioning.definitions import definitions
 from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
 from jarvis_recorder.config.loading import load
-from jarvis_recorder.gateway.auth import SHORTEST_SECRET
+from jarvis_recorder.gateway.tokens import SHORTEST_SECRET
 from jarvis_recorder.wire.rpc.methods import METHODS
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite.admin.verify import verify
+from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.lock import create_file
 from tests.support.files import make, nothing, overwrite, overwrite_pages
 

@@ -10,7 +10,7 @@ from jarvis_recorder.cli.database.options import EXAMPLE, database, progress
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
 
 if TYPE_CHECKING:
-    from jarvis_recorder.storage.sqlite.admin.verify import IntegrityCheck
+    from jarvis_recorder.storage.sqlite.admin.integrity import IntegrityCheck
 
 
 def register(commands: typer.Typer) -> None:
@@ -31,11 +31,11 @@ def verify(
 
     Changes nothing, and a recorder may continue recording meanwhile.
     """
-    from jarvis_recorder.storage.sqlite.admin import verify as verification
+    from jarvis_recorder.storage.sqlite.admin import integrity
 
     path = database(config, set_) if file is None else file.absolute()
     with progress() as report:
-        checks = verification.verify(path, report)
+        checks = integrity.verify(path, report)
     sound = not any(check.problems for check in checks)
     if as_json:
         found = [

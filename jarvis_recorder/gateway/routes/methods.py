@@ -11,7 +11,6 @@ from pydantic import Field, create_model
 from pydantic.alias_generators import to_camel, to_snake
 
 from jarvis_recorder.client.rpc_methods import Ask, build_params
-from jarvis_recorder.gateway.auth import Caller
 from jarvis_recorder.gateway.dependencies import (
     TIME_FORMAT,
     AskFunction,
@@ -21,6 +20,7 @@ from jarvis_recorder.gateway.dependencies import (
 )
 from jarvis_recorder.gateway.routes.parameters import Cursor, TimeZone, router
 from jarvis_recorder.gateway.schemas import Shape, reply, shape
+from jarvis_recorder.gateway.tokens import Caller
 from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.rpc.methods import METHODS, Method

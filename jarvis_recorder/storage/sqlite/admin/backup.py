@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from jarvis_recorder.errors import ConfigurationError, NoCopy, StorageDamaged
 from jarvis_recorder.runtime.ownership import acting_for
 from jarvis_recorder.storage.sqlite import copy, files
-from jarvis_recorder.storage.sqlite.admin import verify
+from jarvis_recorder.storage.sqlite.admin import integrity
 from jarvis_recorder.storage.sqlite.files import Report
 
 USUAL_DIRECTORY: Final = Path("/var/backups/jarvis-recorder")
@@ -65,8 +65,8 @@ def _backup(path: Path, directory: Path, report: Report) -> Backup:
     _discard_unfinished(directory)
     copy.copy(path, unfinished, report)
     try:
-        verify.require_sound(unfinished, verify.COPIED, report)
-        rows = verify.counts(unfinished)
+        integrity.require_sound(unfinished, integrity.COPIED, report)
+        rows = integrity.counts(unfinished)
         finished = unfinished.rename(directory / name)
     except StorageDamaged as error:
         copy.discard(unfinished)

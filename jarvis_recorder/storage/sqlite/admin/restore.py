@@ -10,7 +10,7 @@ from jarvis_recorder.errors import ConfigurationError, StorageDamaged, StorageUn
 from jarvis_recorder.runtime.ownership import acting_for, as_owner, resolved
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, copy, damage, errors, files, lock, upgrade
-from jarvis_recorder.storage.sqlite.admin import verify
+from jarvis_recorder.storage.sqlite.admin import integrity
 from jarvis_recorder.storage.sqlite.files import Report
 from jarvis_recorder.storage.sqlite.writer import open_writer
 
@@ -57,7 +57,7 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
         revision = revisions.current_revision(connection)
     if revision is None or revisions.judge(revision) is revisions.SchemaAge.NOTHING:
         raise ConfigurationError(f"{backup}: holds no tables: name a backup of the recorder's")
-    verify.require_sound(backup, verify.RESTORABLE, report)
+    integrity.require_sound(backup, integrity.RESTORABLE, report)
     new = files.sibling(path, ".restoring")
     # Left by a killed restore.
     copy.discard(new)
@@ -66,7 +66,7 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
         if revisions.judge(revision) is revisions.SchemaAge.OLDER:
             report("migrating", 0, 0)
             asyncio.run(_migrate(new))
-        verify.require_sound(new, verify.RESTORABLE, report)
+        integrity.require_sound(new, integrity.RESTORABLE, report)
         files.sync(new)
         kept = _keep(path)
         new.rename(path)

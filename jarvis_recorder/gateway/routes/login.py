@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from jarvis_recorder.gateway.auth import LONGEST_PASSWORD, Logins, OwnTokens
+from jarvis_recorder.gateway.logins import LONGEST_PASSWORD, Logins
 from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.schemas import LoginReply, reply
+from jarvis_recorder.gateway.tokens import OwnTokens
 from jarvis_recorder.net.listen_address import network_of
 
 routes = router(tag="access")
