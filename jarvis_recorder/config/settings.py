@@ -145,7 +145,7 @@ class RpcSettings(_Section):
     """The permissions and bounds of requests."""
 
     concurrency: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        64, description="requests that may be under way together"
+        16, description="requests that may be under way together"
     )
     permissions: dict[str, list[str]] = Field(
         {},

@@ -121,7 +121,7 @@ class Responder:
         if self._working < self._concurrency:
             self._working += 1
             self._start(self._work())
-        elif self._refusing is None or self._refusing.done():
+        if self._refusing is None or self._refusing.done():
             self._refusing = self._start(self._refuse_in_time())
 
     async def drain(self, seconds: float) -> None:
@@ -166,9 +166,12 @@ class Responder:
             self._working -= 1
 
     async def _refuse_in_time(self) -> None:
-        """Refuse requests whose turn will not come in time, as long as any wait."""
+        """Refuse requests whose turn will not come in time, and see how late the loop is."""
         refused = 0
-        while self._waiting:
+        while self._waiting or self._working:
+            if not self._waiting:
+                await self._look_again_in(_LOOK_SECONDS)
+                continue
             first = self._until(self._waiting[0]) - len(self._waiting) * _REFUSAL_SECONDS
             early = first - self._loop.time()
             if early > 0:
