@@ -5,9 +5,11 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
+from msgspec import Raw
 from pydantic import ValidationError
 
 from jarvis_recorder.wire import cloudevents, liberal
@@ -18,7 +20,13 @@ from jarvis_recorder.wire.identity import first_given
 from jarvis_recorder.wire.liberal import NearMiss
 from jarvis_recorder.wire.records import BODIES, SILENT, Body, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
-from jarvis_recorder.wire.strict_json import BYTE_ORDER_MARK, parse, parse_decimals, split_array
+from jarvis_recorder.wire.strict_json import (
+    BYTE_ORDER_MARK,
+    parse,
+    raw_elements,
+    raw_entries,
+    split_array,
+)
 from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
 from jarvis_recorder.wire.unpacking import unpacked
 
@@ -214,24 +222,40 @@ def media_type(content_type: str | None) -> str:
 
 def _parse(text: bytes, kind: Kind) -> Any:
     document = parse(text)
-    # Parsed again only if a cost may be present; an escape could hide its name.
+    # Looked for only if a cost may be present; an escape could hide its name.
     if kind is Kind.TURN and (b"ost" in text or b"OST" in text or b"\\u" in text):
-        _keep_costs(document, parse_decimals(text))
+        _keep_costs(document, text.removeprefix(BYTE_ORDER_MARK))
     return document
 
 
-def _keep_costs(document: Any, exact: Any) -> None:
+def _keep_costs(document: Any, text: bytes | Raw) -> None:
     """Restore each `cost_usd` as it was written: a double would round it."""
     if isinstance(document, list):
-        for element, exact_element in zip(document, exact, strict=True):
-            _keep_costs(element, exact_element)
-    elif isinstance(document, dict):
-        if isinstance(document.get("cost_usd"), float):
-            document["cost_usd"] = exact["cost_usd"]
-        elif "cost_usd" not in document and (name := liberal.name_of_cost(document)):
-            document["cost_usd"] = exact[name]
+        if any(map(_has_cost, document)):
+            for element, raw in zip(document, raw_elements(text), strict=True):
+                _keep_costs(element, raw)
+    elif isinstance(document, dict) and _has_cost(document):
+        written = raw_entries(text)
+        name = _name_of_cost(document)
+        if name is not None:
+            document["cost_usd"] = Decimal(bytes(written[name]).decode())
         if "specversion" in document and isinstance(document.get("data"), dict):
-            _keep_costs(document["data"], exact["data"])
+            _keep_costs(document["data"], written["data"])
+
+
+def _has_cost(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return False
+    return _name_of_cost(document) is not None or (
+        "specversion" in document and _has_cost(document.get("data"))
+    )
+
+
+def _name_of_cost(document: dict[str, Any]) -> str | None:
+    """Return the name of a cost that was parsed as a double, if there is one."""
+    if "cost_usd" in document:
+        return "cost_usd" if isinstance(document["cost_usd"], float) else None
+    return liberal.name_of_cost(document)
 
 
 def _record_of_event(document: Any, envelope: _Envelope) -> Record:

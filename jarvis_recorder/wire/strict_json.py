@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, Final
 
 import jiter
+import msgspec
 from pydantic_core import to_json
 
 from jarvis_recorder.wire.refusal import Reason, Refused
@@ -21,12 +22,19 @@ from jarvis_recorder.wire.refusal import Reason, Refused
 MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 250_000
 MAX_KEYS: Final = 30_000
+_LONG: Final = 20
+"""The digits of the shortest integer that 64 bits never hold."""
+_MOST_LONG_DIGITS: Final = 30_000 * _LONG
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG_INTEGER: Final = re.compile(rb"(?<![0-9.])[0-9]{%d,}+(?![.eE])" % _LONG)
 _WINDOW: Final = 256 * 1024
 # An escape that no window may split: a run of backslashes, and the next character.
 _ESCAPE: Final = re.compile(rb"\\*.?", re.DOTALL)
 _KEY: Final = re.compile(rb'"([^"]*)"\s*:')
 _LONGEST_NAME: Final = 64
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_RAW_ENTRIES: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAW_ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def parse(text: bytes) -> Any:
@@ -42,6 +50,7 @@ def parse(text: bytes) -> Any:
             JSON at all, else `invalid`.
     """
     require_few_values(text)
+    _require_few_digits(text)
     try:
         value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
@@ -84,6 +93,37 @@ def require_few_values(text: bytes) -> None:
         raise Refused(Reason.TOO_LARGE, f"more than {MAX_KEYS} different keys")
 
 
+def _require_few_digits(text: bytes) -> None:
+    """
+    Refuse a text whose long integers would take too much time to write out again.
+
+    Python writes an integer beyond 64 bits in one call, which holds its lock: those of a body
+    of 16 MiB would hold up all other work for a second.
+
+    Raises:
+        Refused: `too_large`.
+    """
+    # Texts and fractions may have as many digits: they are looked at only if that may decide.
+    if len(text) > _MOST_LONG_DIGITS and _long_runs(text) * _LONG > _MOST_LONG_DIGITS:
+        digits = sum(map(_digits_of_long_integers, _between_strings(text)))
+        if digits > _MOST_LONG_DIGITS:
+            raise Refused(
+                Reason.TOO_LARGE, f"integers beyond 64 bits of more than {_MOST_LONG_DIGITS} digits"
+            )
+
+
+def _long_runs(text: bytes) -> int:
+    """Count the runs of `_LONG` digits, window by window: a copy of it all would take memory."""
+    return sum(
+        text[position : position + _WINDOW].translate(_DIGITS).count(b"0" * _LONG)
+        for position in range(0, len(text), _WINDOW)
+    )
+
+
+def _digits_of_long_integers(text: bytes) -> int:
+    return sum(len(found[0]) for found in _LONG_INTEGER.finditer(text))
+
+
 def _commas_and_openings(text: bytes) -> int:
     """Count commas and openings; a text has at most one value more than these."""
     return text.count(b",") + text.count(b"[") + text.count(b"{")
@@ -102,10 +142,14 @@ def _between_strings(text: bytes) -> Iterator[bytes]:
         position = end
 
 
-def parse_decimals(text: bytes) -> Any:
-    """Return the value of a JSON text that `parse` accepted, its fractions as exact decimals."""
-    text = text.removeprefix(BYTE_ORDER_MARK)
-    return jiter.from_json(text, float_mode="decimal")
+def raw_entries(text: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """Return the entries of a JSON object that `parse` accepted, each value as it is written."""
+    return _RAW_ENTRIES.decode(text)
+
+
+def raw_elements(text: bytes | msgspec.Raw) -> list[msgspec.Raw]:
+    """Return the elements of a JSON array that `parse` accepted, as they are written."""
+    return _RAW_ELEMENTS.decode(text)
 
 
 def dump(value: Any) -> str:
@@ -221,6 +265,7 @@ def split_array(text: bytes) -> list[bytes]:
         Refused: The text is no array, no JSON even leniently read, or too much of it.
     """
     require_few_values(text)
+    _require_few_digits(text)
     try:
         source = text.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogateescape")
         return [piece.encode("utf-8", "surrogateescape") for piece in _elements(source)]

@@ -52,7 +52,7 @@ def _event(chance: Random) -> Message:
 
 def _turn(chance: Random) -> Message:
     text = _text(chance, 2 * MIB)
-    body = b'{"session_id":"s","role":"tool","content":%b,"tool_calls":%b}'
+    body = b'{"session_id":"s","role":"tool","cost_usd":0.5,"content":%b,"tool_calls":%b}'
     return Message("chat.turn.tool", body % (text, _json(chance, 2 * MIB - _SPARE)), {}, 1)
 
 
