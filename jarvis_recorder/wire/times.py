@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from jarvis_recorder.wire import spellings
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_IN_UTC: Final = EPOCH.replace(tzinfo=None)
 EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
@@ -20,17 +22,6 @@ _WITH_OFFSET: Final = re.compile(
 _USUAL: Final = re.compile(
     r"(?!.{11}24)" + _DATE_TIME + r"\.(?:[0-9]{3}){1,2}(?:Z|\+00:00)"
 ).fullmatch
-# The same in the spellings of common programs: day, hour and minute, second, fraction, offset.
-_SPELT: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]+))?(.*)",
-    re.DOTALL,
-).fullmatch
-# Go adds the zone's name, Java its place; the offset alone counts (RFC 9557, 3.4).
-_PLACE: Final = r"(?:\[[^\[\]]{1,64}\])?"
-_ZULU: Final = re.compile(r" ?(?:Z|UTC|GMT)" + _PLACE).fullmatch
-_OFFSET: Final = re.compile(
-    r" ?([+-])([0-9]{2})(?::?([0-5][0-9]))?(?: (?:UTC|GMT))?" + _PLACE
-).fullmatch
 _END_OF_DAY: Final = re.compile(r"T24:00:00(?:\.0+)?(?=[Z+-])").search
 _NUMBER: Final = re.compile(r"[0-9]{9,19}(?:\.[0-9]{1,9})?").fullmatch
 EPOCH_RANGES: Final = (
@@ -39,21 +30,19 @@ EPOCH_RANGES: Final = (
 """The numbers read as seconds, milliseconds, microseconds, nanoseconds since 1970."""
 _ONE_SECOND: Final = 1_000_000
 _ONE_DAY: Final = 86_400 * _ONE_SECOND
-_A_TIME: Final = "a time must be RFC 3339, such as 2026-01-31T08:00:00Z"
 
 
 def parse_rfc3339(text: str) -> int:
     """
     Return the instant in microseconds; digits beyond the sixth are cut off.
 
-    Other spellings of the same are read too: no seconds, a comma for the dot, `+0100`, `+01`,
-    `UTC`. 24:00 is the end of the day, and a leap second counts as the second that follows it,
-    as POSIX time has it.
+    Other spellings are read too: see `spellings`. 24:00 is the end of the day, and a leap second
+    counts as the second that follows it, as POSIX time has it.
 
     Raises:
         ValueError: It is no time, names no real day or has no offset; the text says which.
     """
-    return parse_strictly(text if _WITH_OFFSET(text) else _respelt(text))
+    return parse_strictly(text if _WITH_OFFSET(text) else spellings.respelt(text))
 
 
 def parse_strictly(text: str) -> int:
@@ -66,11 +55,15 @@ def parse_strictly(text: str) -> int:
     if _WITH_OFFSET(text) is None:
         text = text.upper().replace(" ", "T", 1)
         if _WITH_OFFSET(text) is None:
-            raise ValueError(_A_TIME)
+            raise ValueError(spellings.A_TIME)
     try:
         micros = to_micros(datetime.fromisoformat(text))
     except ValueError:
         micros = _beyond_the_clock(text)
+    return _in_range(micros)
+
+
+def _in_range(micros: int) -> int:
     if not EARLIEST <= micros <= LATEST:
         raise ValueError("a time must lie within the years 1 to 9999 of UTC")
     return micros
@@ -105,14 +98,18 @@ def _learnt(text: str) -> int:
 
 def parse_instant(value: Any) -> int:
     """
-    Return the instant of a text, or of a number since 1970 by its magnitude.
+    Return the instant of a text, of a number since 1970 by its magnitude, or of an object that
+    holds one alone, as databases write it.
 
     Raises:
         ValueError: It names no instant; the text says which part is wrong.
     """
+    if isinstance(value, dict) and (inner := spellings.unwrapped(value)) is not None:
+        return parse_rfc3339(inner) if isinstance(inner, str) else _in_range(inner)
     if isinstance(value, str):
         if not _NUMBER(value):
-            return parse_rfc3339(value)
+            micros = spellings.micros_of_dotnet(value)
+            return parse_rfc3339(value) if micros is None else _in_range(micros)
         value = Decimal(value)
     elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z, or a number")  # noqa: TRY004
@@ -144,28 +141,6 @@ def from_epoch(number: float | Decimal) -> int | None:
     if nanos[0] <= number < nanos[1]:
         return int(number // 1_000)
     return None
-
-
-def _respelt(text: str) -> str:
-    """Return a time rewritten as RFC 3339 in capitals."""
-    # U+2212 is the minus sign of ISO 8601.
-    spelt = _SPELT(text.strip().upper().replace("\u2212", "-"))
-    if spelt is None:
-        raise ValueError(_A_TIME)
-    day, minute, second, fraction, zone = spelt.groups()
-    if fraction and not second:
-        raise ValueError("a time with a fraction must have seconds")
-    return f"{day}T{minute}{second or ':00'}{f'.{fraction}' if fraction else ''}{_offset(zone)}"
-
-
-def _offset(text: str) -> str:
-    if not text:
-        raise ValueError("a time without an offset names no instant; add Z or +01:00")
-    if _ZULU(text):
-        return "Z"
-    if found := _OFFSET(text):
-        return f"{found[1]}{found[2]}:{found[3] or '00'}"
-    raise ValueError("the offset of a time must be as RFC 3339 spells it: Z or +01:00")
 
 
 def _beyond_the_clock(text: str) -> int:
