@@ -22,17 +22,24 @@ from jarvis_recorder.wire.records import BODIES, SILENT, Body, Record, packed
 from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
 from jarvis_recorder.wire.strict_json import (
     BYTE_ORDER_MARK,
+    are_lines,
+    lines_of,
     parse,
     raw_elements,
     raw_entries,
     split_array,
 )
 from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
-from jarvis_recorder.wire.unpacking import unpacked
+from jarvis_recorder.wire.unpacking import (
+    ANY_PACKING,
+    PACKED,
+    charset_of,
+    needs_unpacking,
+    unpacked,
+)
 
 MAX_BATCH: Final = 10_000
 _MAX_PROPERTY: Final = 255
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 LARGE: Final = 32 * 1024
 _LARGE_UNPACKED: Final = 4 * 1024
 SHORT: Final = 512
@@ -44,7 +51,8 @@ JSON: Final = "application/json"
 _WHITE: Final = b" \t\r\n"
 # Media types that may hold JSON too: libraries send them by default.
 _JSON_TOO: Final = re.compile(
-    r"application/(?:json|x-json|data|octet-stream|[^/]+\+json)|text/(?:json|x-json|plain)"
+    r"application/(?:json|x-json|data|octet-stream|(?:x-)?(?:ndjson|jsonl|jsonlines)|[^/]+\+json)"
+    r"|text/(?:json|x-json|plain)|binary/octet-stream|json"
 ).fullmatch
 
 
@@ -114,7 +122,8 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     claimed_type, encoding, message_id, timestamp, headers = properties.decode(header)
     if not routing_key.isascii():
         _check_utf8(routing_key)
-    if encoding is not None or len(body) > topic.max_bytes:
+    encoding = _with_charset(encoding, claimed_type)
+    if encoding is not None or len(body) > topic.max_bytes or needs_unpacking(body):
         body = unpacked(body, encoding, topic.max_bytes)
     envelope = _Envelope(topic, routing_key, received_at, timestamp, message_id)
     content_type = media_type(claimed_type)
@@ -125,7 +134,21 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
         return Decoded([_record(event.data, envelope._replace(event=event))], [], texts_size(body))
     if body[:1] != b"{" and _is_array(body):
         return _batch(body, envelope, _record)
-    return Decoded([_record(_parse(body, topic.kind), envelope)], [], texts_size(body))
+    try:
+        document = _parse(body, topic.kind)
+    except Refused as refused:
+        if refused.reason is not Reason.NOT_JSON or not are_lines(body):
+            raise
+        return _one_by_one(lines_of(body), texts_size(body), envelope, _record)
+    return Decoded([_record(document, envelope)], [], texts_size(body))
+
+
+def _with_charset(encoding: str | None, content_type: str | None) -> str | None:
+    """Return a content encoding, and behind it the charset of the content type if there is one."""
+    charset = None if content_type is None else charset_of(content_type)
+    if charset is None:
+        return encoding
+    return charset if encoding is None else f"{encoding},{charset}"
 
 
 def _decode_events(content_type: str, body: bytes, envelope: _Envelope) -> Decoded:
@@ -150,9 +173,9 @@ def is_large(delivery: Delivery) -> bool:
     body = delivery.body
     if len(delivery.header) + len(body) > LARGE:
         return True
-    if not body.startswith(_GZIP_MAGIC):
+    if not body.startswith(PACKED):
         return False
-    member = zlib.decompressobj(wbits=31)
+    member = zlib.decompressobj(wbits=ANY_PACKING)
     try:
         start = member.decompress(body, _LARGE_UNPACKED + 1)
     except zlib.error:
@@ -173,7 +196,8 @@ def element_of(
     if position is None:
         return None
     known = properties.decode(delivery.header)
-    pieces = _pieces(delivery.body, known.content_encoding, topic.max_bytes)
+    encoding = _with_charset(known.content_encoding, known.content_type)
+    pieces = _pieces(delivery.body, encoding, topic.max_bytes)
     piece = pieces[position]
     if media_type(known.content_type) == cloudevents.BATCH:
         return Element(piece, None, cloudevents.STRUCTURED)
@@ -184,7 +208,8 @@ def element_of(
 # hold up all other work for minutes.
 @lru_cache(maxsize=1)
 def _pieces(body: bytes, encoding: str | None, max_bytes: int) -> list[bytes]:
-    return split_array(unpacked(body, encoding, max_bytes))
+    text = unpacked(body, encoding, max_bytes)
+    return lines_of(text) if are_lines(text) else split_array(text)
 
 
 def _as_property(identity: str | None) -> str | None:
@@ -345,7 +370,7 @@ def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
     try:
         elements = _parse(text, envelope.topic.kind)
     except Refused:
-        return _broken_batch(text, envelope, decode_one)
+        return _one_by_one(split_array(text), texts_size(text), envelope, decode_one)
     _check_length(elements)
     try:
         return Decoded(
@@ -357,7 +382,7 @@ def _batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
             texts_size(text),
         )
     except Refused:
-        return _broken_batch(text, envelope, decode_one)
+        return _one_by_one(split_array(text), texts_size(text), envelope, decode_one)
 
 
 def _check_length(elements: Any) -> None:
@@ -372,10 +397,11 @@ def _element_envelope(envelope: _Envelope, index: int) -> _Envelope:
     return envelope._replace(outer_id=None, position=index, positional_id=positional)
 
 
-def _broken_batch(text: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Decoded:
-    pieces = split_array(text)
+def _one_by_one(
+    pieces: list[bytes], size: int, envelope: _Envelope, decode_one: _DecodeOne
+) -> Decoded:
     _check_length(pieces)
-    decoded = Decoded([], [], texts_size(text))
+    decoded = Decoded([], [], size)
     for index, piece in enumerate(pieces):
         inner = _element_envelope(envelope, index)
         try:

@@ -10,6 +10,7 @@ common programs send them: a byte order mark, and integers of any size, kept dig
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from math import inf
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ _LONG: Final = 20
 _MOST_LONG_DIGITS: Final = 30_000 * _LONG
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER: Final = re.compile(rb"(?<![0-9.])[0-9]{%d,}+(?![.eE])" % _LONG)
+_MOST_LINES: Final = 10_001
 _WINDOW: Final = 256 * 1024
 # An escape that no window may split: a run of backslashes, and the next character.
 _ESCAPE: Final = re.compile(rb"\\*.?", re.DOTALL)
@@ -273,6 +275,21 @@ def split_array(text: bytes) -> list[bytes]:
         raise Refused(Reason.INVALID, f"nested deeper than {MAX_DEPTH} levels") from None
     except (ValueError, IndexError):
         raise Refused(Reason.NOT_JSON, "not a JSON array") from None
+
+
+# An object that ends its line, and another on the next that has anything.
+_LINES: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*+\{[^\n]*\}[ \t\r]*\n\s*+\{").match
+_LINE: Final = re.compile(rb"[^\s\xef\xbb\xbf][^\n]*").finditer
+
+
+def are_lines(text: bytes) -> bool:
+    """Return whether a text is JSON objects on lines of their own (NDJSON), and not one JSON text."""
+    return _LINES(text) is not None
+
+
+def lines_of(text: bytes) -> list[bytes]:
+    """Return the lines of a text that hold anything, few enough or at least too many for a batch."""
+    return [found[0].rstrip() for found in islice(_LINE(text), _MOST_LINES)]
 
 
 _WHITE: Final = " \t\n\r"

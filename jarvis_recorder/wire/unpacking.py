@@ -1,9 +1,11 @@
 """
 The property `content_encoding`, and the body without it.
 
-Publishers put a compression there (RFC 9110, 8.4; gzip is supported) and the charset of a text:
-kombu sends `utf-8` with all its JSON, Spring `UTF-8`, or `gzip, UTF-8` if it compresses. JSON is
-UTF-8 whatever they say (RFC 8259, 8.1); the charset is used only for a body that is not.
+Publishers put a compression there (RFC 9110, 8.4; gzip and deflate are supported) and the charset
+of a text: kombu sends `utf-8` with all its JSON, Spring `UTF-8`, or `gzip, UTF-8` if it
+compresses. JSON is UTF-8 whatever they say (RFC 8259, 8.1); the charset is used only for a body
+that is not. No JSON begins as a compressed body or one of UTF-16 does, so these need no property:
+kombu names its compression in a header of its own.
 """
 
 import re
@@ -19,7 +21,17 @@ _GZIP_WINDOW: Final = 4_096
 # whose entries of a kilobyte differ only in a number shrink to a hundredth.
 _MAX_GZIP_RATIO: Final = 200
 _GZIP_MAY_UNPACK_TO: Final = 4 * MIB
-_GZIP: Final = frozenset(("gzip", "x-gzip"))
+_PACKINGS: Final = frozenset(("gzip", "x-gzip", "deflate"))
+PACKED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+"""The first bytes of a compressed body: the magic numbers of gzip and zlib."""
+ANY_PACKING: Final = 47
+"""The `wbits` by which zlib reads both."""
+_NO_UTF8: Final = re.compile(
+    rb"(?P<utf_32>\xff\xfe\0\0|\0\0\xfe\xff)|(?P<utf_16>\xff\xfe|\xfe\xff)|(?P<utf_32_be>\0\0\0)"
+    rb"|(?P<utf_16_be>\0)|(?P<utf_32_le>.\0\0\0)|(?P<utf_16_le>.\0)",
+    re.DOTALL,
+).match
+"""The first bytes of a JSON text in units wider than a byte; a group has the name of a charset."""
 _AS_IT_IS: Final = frozenset(
     ("identity", "binary", "7bit", "8bit", "none", "utf-8", "utf8", "us-ascii", "ascii", "")
 )
@@ -30,13 +42,13 @@ _CHARSET: Final = re.compile(
     r"|iso-?646-us|macroman|mac-?roman|koi8-?[ru]|gb2312|gbk|gb18030|big5|euc-?(?:jp|kr)"
     r"|shift-?jis|sjis|iso-?2022-?(?:jp|kr)"
 ).fullmatch
-_WIDE: Final = re.compile(r"utf-?(?:16|32)").match
+_WIDE: Final = re.compile(r"utf[-_]?(?:16|32)").match
 
 
 class _Encoding(NamedTuple):
     """The encoding of a body: compressed or not, and its charset unless that is surely UTF-8."""
 
-    is_gzip: bool
+    is_packed: bool
     charset: str | None
 
 
@@ -49,15 +61,31 @@ def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     """
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
-    if encoding is None:
-        return body
-    is_gzip, charset = _encoding(encoding)
-    if is_gzip:
+    is_packed, charset = (False, None) if encoding is None else _encoding(encoding)
+    if is_packed or body.startswith(PACKED):
         try:
-            body = _gunzip(body, max_bytes)
+            body = _decompressed(body, max_bytes)
         except zlib.error:
-            raise Refused(Reason.UNDECODABLE, "the body is not gzip") from None
+            raise Refused(Reason.UNDECODABLE, "the body is neither gzip nor deflate") from None
+    if found := _NO_UTF8(body):
+        charset = found.lastgroup
     return body if charset is None else _as_utf8(body, charset, max_bytes)
+
+
+def needs_unpacking(body: bytes) -> bool:
+    """Return whether a body is no UTF-8 by its first bytes, whatever its properties say."""
+    return body.startswith(PACKED) or _NO_UTF8(body) is not None
+
+
+@lru_cache(maxsize=256)
+def charset_of(content_type: str) -> str | None:
+    """Return the parameter `charset` of a media type if it names one other than UTF-8."""
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        charset = value.strip().strip('"').lower().replace("_", "-")
+        if name.strip().lower() == "charset" and charset not in _AS_IT_IS and _CHARSET(charset):
+            return charset
+    return None
 
 
 def leaves_as_it_is(encoding: str) -> bool:
@@ -73,23 +101,25 @@ def _encoding(text: str) -> _Encoding:
     Raises:
         Refused: `unsupported_encoding`.
     """
-    is_gzip, charset = False, None
+    is_packed, charset = False, None
     for word in re.split("[,:;]", text.lower()):
-        name = word.strip().removeprefix("charset=").replace("_", "-")
-        if name in _GZIP and not is_gzip:
-            is_gzip = True
+        name = word.strip().removeprefix("charset=").strip('"').replace("_", "-")
+        if name in _PACKINGS and not is_packed:
+            is_packed = True
         elif name not in _AS_IT_IS:
             if not _CHARSET(name):
                 raise Refused(
                     Reason.UNSUPPORTED_ENCODING,
-                    "property content_encoding must be gzip, identity or a charset",
+                    "property content_encoding must be gzip, deflate, identity or a charset",
                 )
             charset = name
-    return _Encoding(is_gzip, charset)
+    return _Encoding(is_packed, charset)
 
 
 def _as_utf8(body: bytes, charset: str, max_bytes: int) -> bytes:
     """Return a text in UTF-8: unchanged if it already is UTF-8, whatever charset it claims."""
+    if _WIDE(charset) and not _NO_UTF8(body):
+        return body
     # The charsets of ISO 2022 are ASCII with escapes, which no JSON holds.
     if not _WIDE(charset) and b"\x1b" not in body:
         try:
@@ -107,19 +137,19 @@ def _as_utf8(body: bytes, charset: str, max_bytes: int) -> bytes:
     return text
 
 
-def _gunzip(body: bytes, max_bytes: int) -> bytes:
+def _decompressed(body: bytes, max_bytes: int) -> bytes:
     """
-    Decompress every member of a gzip file (RFC 1952, 2.2) until the limit is exceeded.
+    Decompress a zlib stream, or every member of a gzip file (RFC 1952, 2.2), up to the limit.
 
     In windows, because each member returns a copy of the bytes after it: a body of empty
     members would be copied once for each of them.
     """
     whole = bytearray()
-    member = zlib.decompressobj(wbits=31)
+    member = zlib.decompressobj(wbits=ANY_PACKING)
     position = 0
     while position < len(body):
         if member.eof:
-            member = zlib.decompressobj(wbits=31)
+            member = zlib.decompressobj(wbits=ANY_PACKING)
         window = body[position : position + _GZIP_WINDOW]
         whole += member.decompress(window, max_bytes + 1 - len(whole))
         if len(whole) > max_bytes:
@@ -130,7 +160,7 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
             )
         position += len(window) - len(member.unused_data)
     if body and not member.eof:
-        raise Refused(Reason.UNDECODABLE, "the gzip body is cut short")
+        raise Refused(Reason.UNDECODABLE, "the compressed body is cut short")
     return bytes(whole)
 
 

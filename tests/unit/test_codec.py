@@ -368,7 +368,7 @@ def test_gzip_members_may_end_anywhere(packed_size):
     packed = b"".join(gzip.compress(text[at : at + 5_000]) for at in range(0, len(text), 5_000))
 
     assert record(packed, content_encoding="gzip").body.details == noise
-    assert refusal(packed[:-1], content_encoding="gzip").error == "the gzip body is cut short"
+    assert refusal(packed[:-1], content_encoding="gzip").error == "the compressed body is cut short"
     assert refusal(packed + b"x", content_encoding="gzip").reason is Reason.UNDECODABLE
 
 

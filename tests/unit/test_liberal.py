@@ -1,6 +1,8 @@
 """Messages of common publishers, recorded as docs/publishers.md says."""
 
+import gzip
 import json
+import zlib
 from base64 import b64encode
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,12 +13,13 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from jarvis_recorder.wire.amqp.delivery import Delivery
-from jarvis_recorder.wire.codec import Decoded, decode, element_of
+from jarvis_recorder.wire.codec import Decoded, decode, element_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.jsonrpc import Fault, read_params
 from jarvis_recorder.wire.rpc.methods import BY_NAME
 from jarvis_recorder.wire.rpc.params import RecordEvent
+from jarvis_recorder.wire.strict_json import are_lines
 from jarvis_recorder.wire.times import format_rfc3339
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.publisher import event
@@ -101,16 +104,68 @@ def test_a_charset_of_any_language_is_read(encoding, said):
     assert taken(text, content_encoding=encoding).body.summary == said
 
 
+@pytest.mark.parametrize(
+    "charset",
+    ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "utf-8-sig"],
+)
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_body_of_wide_characters_is_known_by_its_beginning(charset, batched):
+    body = event(summary="zu heiß")
+    text = json.dumps([body] if batched else body, ensure_ascii=False).encode(charset)
+
+    for properties in ({}, {"content_encoding": "utf-8"}, {"content_type": "text/plain"}):
+        assert taken(text, **properties).body.summary == "zu heiß"
+
+
+@pytest.mark.parametrize("name", ["ISO-8859-1", '"windows-1252"', "iso8859_1"])
+def test_a_charset_in_the_content_type_is_heeded_where_the_body_is_not_utf8(name):
+    content_type = f"application/json; charset={name}"
+    for charset in ("iso-8859-1", "utf-8"):
+        text = json.dumps(event(summary="zu heiß"), ensure_ascii=False).encode(charset)
+        for body, more in ((text, {}), (gzip.compress(text), {"content_encoding": "gzip"})):
+            found = taken(body, content_type=content_type, **more)
+            assert found.body.summary == "zu heiß"
+
+
 @pytest.mark.parametrize("encoding", ["gzip, UTF-8", "gzip:UTF-8", "x-gzip", "GZIP"])
 def test_gzip_may_have_a_charset_behind_it_as_spring_writes_it(encoding):
-    import gzip
-
     packed = gzip.compress(json.dumps(event()).encode())
 
     assert taken(packed, content_encoding=encoding).body.type == "alert"
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "base64", "gzip, gzip", "rot13"])
+def test_deflate_is_zlib():
+    packed = zlib.compress(json.dumps(event()).encode())
+
+    assert taken(packed, content_encoding="deflate").body.type == "alert"
+    for bad in (packed[:-1], b"\0" + packed, b"x", b"{}"):
+        (only,) = decoded(bad, KEYS[0], content_encoding="deflate").refusals
+        assert only.reason is Reason.UNDECODABLE
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+@pytest.mark.parametrize("level", [0, 1, 6, 9])
+@pytest.mark.parametrize(
+    "properties",
+    [{}, {"content_encoding": "utf-8", "headers": {"compression": "application/x-gzip"}}],
+)
+def test_a_compressed_body_is_known_by_its_beginning(pack, level, properties):
+    """As kombu sends it with `compression=`, which says so in a header of its own."""
+    found = taken(pack(json.dumps(event()).encode(), level), **properties)
+
+    assert found.body.type == "alert"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_small_body_that_becomes_large_is_not_decoded_on_the_event_loop(pack):
+    def of(body):
+        return Delivery(1, False, b"jarvis", KEYS[0].encode(), b"", body)
+
+    assert is_large(of(pack(b" " * 5_000)))
+    assert not is_large(of(pack(b" " * 4_000)))
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "base64", "gzip, gzip", "rot13"])
 def test_what_is_neither_is_refused(encoding):
     (only,) = decoded(event(), KEYS[0], content_encoding=encoding).refusals
 
@@ -128,13 +183,56 @@ def test_a_byte_order_mark_is_skipped(batched):
     "content_type",
     ["text/plain", "Text/Plain; charset=us-ascii", "application/octet-stream", "text/json",
      "application/data",
-     "application/vnd.acme.event+json", "application/problem+JSON", "application/x-json", ";"],
+     "application/vnd.acme.event+json", "application/problem+JSON", "application/x-json", ";", "json",
+     "binary/octet-stream", "application/x-ndjson", "application/jsonl"],
 )  # fmt: skip
 def test_a_type_that_claims_no_more_may_be_json(content_type):
     assert taken(event(), content_type=content_type).body.type == "alert"
     assert len(decoded([event(), event()], KEYS[0], content_type=content_type).records) == 2
     (only,) = decoded(b"cpu,host=pve1 usage=0.9", KEYS[0], content_type=content_type).refusals
     assert only.reason is Reason.NOT_JSON
+
+
+LINES = b'{"n":1,%b\n \n{"n":2,%b\r\n{"n":3,%b'
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "application/x-ndjson"])
+def test_objects_on_lines_of_their_own_are_a_batch(content_type):
+    one = json.dumps(event(id="own")).encode()[1:]
+    other = json.dumps(event()).encode()[1:]
+    properties = {"message_id": "m"} | ({"content_type": content_type} if content_type else {})
+    body = LINES % (one, b'"type":"alert"}', other)
+
+    found = decoded(body, KEYS[0], **properties)
+
+    assert [record.message_id for record in found.records] == ["own", "m/2"]
+    (only,) = found.refusals
+    assert only.error == "element 1: source: Field required"
+    assert only.element.body == b'{"n":2,"type":"alert"}'
+    header = ContentHeader(0, len(body), Basic.Properties(message_id="m")).marshal()
+    message = Delivery(1, False, b"jarvis", KEYS[0].encode(), header, body)
+    again = element_of(message, TOPICS[0], found.records[1].position, "m/2")
+    assert again.body == b'{"n":3,' + other
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":1}\nno',
+        b'{"a":\n{"b":1}',
+        b'{"a":1} {"b":2}',
+        b'{"a":1}' + b"\n" * 100_000,
+        b"{}\n[]",
+    ],
+)
+def test_other_texts_are_no_lines(text):
+    assert are_lines(text) is False
+
+
+def test_lines_are_as_many_as_the_elements_of_a_batch():
+    (only,) = decoded(b"{}\n" * 10_001, KEYS[0]).refusals
+
+    assert only.reason is Reason.TOO_LARGE
 
 
 # Times
