@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, get_args
 
+from jarvis_recorder.wire.chats import take_content, take_message
 from jarvis_recorder.wire.records import BODIES, BODY_CLASSES, EventType, Record, Source
 from jarvis_recorder.wire.times import format_rfc3339, parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import TOPICS, Kind, is_bound
@@ -33,6 +34,10 @@ _SEVERITIES: Final = {
     "cleared": "info", "clear": "info", "indeterminate": "warning", "minor": "warning",
     "major": "error", "not classified": "info", "average": "warning", "disaster": "critical",
     "low": "info", "medium": "warning", "high": "error",
+    # Checkmk and Icinga; Google Cloud; java.util.logging; Red Hat's advisories.
+    "unkn": "warning", "up": "info", "down": "critical", "default": "info", "config": "info",
+    "fine": "info", "finer": "info", "finest": "info", "moderate": "warning",
+    "important": "error",
     # The numbers of syslog (RFC 5424, 6.2.1).
     "0": "critical", "1": "critical", "2": "critical", "3": "error", "4": "warning",
     "5": "info", "6": "info", "7": "info",
@@ -42,7 +47,12 @@ _ROLES: Final = {
     "assistant": "assistant", "ai": "assistant", "model": "assistant", "bot": "assistant",
     "chatbot": "assistant",
     "system": "system", "developer": "system",
-    "tool": "tool", "function": "tool", "ipython": "tool",
+    "tool": "tool", "function": "tool", "ipython": "tool", "tool_result": "tool",
+    "tool_response": "tool", "observation": "tool",
+    # LangChain's classes, which it writes where it streams.
+    "humanmessage": "user", "humanmessagechunk": "user", "systemmessage": "system",
+    "systemmessagechunk": "system", "aimessage": "assistant", "aimessagechunk": "assistant",
+    "toolmessage": "tool", "toolmessagechunk": "tool",
 }  # fmt: skip
 _TYPES: Final = {word: word for word in get_args(EventType)}
 _SOURCES: Final = {word: word for word in get_args(Source)}
@@ -56,6 +66,9 @@ _OUTPUT: Final = frozenset(
 )
 _TOTAL: Final = frozenset(("totaltokens", "totaltokencount"))
 _USAGES: Final = frozenset(("usage", "usagemetadata", "tokenusage"))
+_METADATA: Final = frozenset(("responsemetadata",))
+# The conversation as OpenAI's and LangGraph's programs name it.
+_SESSIONS: Final = ("conversation_id", "conversationId", "thread_id", "threadId")
 # Names often meant for a field, but ambiguous: counted and logged, not taken.
 _NEAR: Final = {
     Kind.EVENT: {
@@ -120,16 +133,23 @@ def eased(kind: Kind, document: Document, routing_key: bytes) -> Document:
     `document` is not changed. Fields that it has are never filled from elsewhere.
     """
     found = {name: value for name, value in document.items() if value is not None}
+    _take_envelope(found)
     _take_other_names(kind, found)
     if kind is Kind.TURN:
-        _take_message(found)
-        _take_content(found)
+        take_message(found, _is_role)
+        take_content(found)
         _take_usage(found)
+        for name in _SESSIONS:
+            if name in found:
+                found.setdefault("session_id", found[name])
     for name, word in said_by_key(kind, routing_key).items():
         found.setdefault(name, word)
     for name, read in _READ.items():
         if name in found:
             found[name] = read(found[name])
+    # Go writes a field that was never set as an empty text.
+    if found.get("id") in ("", None):
+        found.pop("id", None)
     return found
 
 
@@ -241,7 +261,7 @@ def _field_of(kind: Kind, name: str) -> str | None:
 
 def _is_usage(name: str) -> bool:
     plain = _plain(name)
-    return plain in _USAGES or plain in _INPUT or plain in _OUTPUT or plain in _TOTAL
+    return any(plain in names for names in (_USAGES, _METADATA, _INPUT, _OUTPUT, _TOTAL))
 
 
 def _resembled(kind: Kind, name: str) -> str | None:
@@ -273,70 +293,14 @@ def _take_other_names(kind: Kind, found: Document) -> None:
             found.setdefault(field, found[name])
 
 
-def _take_message(found: Document) -> None:
-    """Take role, content and tool calls from a model's raw response (Ollama, OpenAI)."""
-    message = found.get("message")
-    match found.get("choices"):
-        case [{"message": dict(first)}, *_]:
-            message = first
-    if isinstance(message, dict) and "content" not in found:
-        for name in ("role", "content", "tool_calls"):
-            if message.get(name) is not None:
-                found.setdefault(name, message[name])
-        if "tool_calls" in found or "refusal" in message:
-            found.setdefault("content", message.get("refusal") or "")
-
-
-def _take_content(found: Document) -> None:
-    """Turn a content in parts into a text; a missing one next to tool calls becomes empty."""
-    content = found.get("content", found.get("parts"))
-    if isinstance(content, list | dict):
-        texts: list[str] = []
-        calls: list[Any] = []
-        if not _read_parts(content, texts, calls):
-            return
-        found["content"] = "\n".join(texts)
-        if calls:
-            found.setdefault("tool_calls", calls)
-    elif content is None and isinstance(found.get("refusal"), str):
-        found["content"] = found["refusal"]
-    elif content is None and any(found.get(name) for name in _INSTEAD_OF_CONTENT):
-        found["content"] = ""
-
-
-_INSTEAD_OF_CONTENT: Final = ("tool_calls", "function_call", "functionCall", "audio")
-_CALLS: Final = frozenset(("tool_use", "server_tool_use", "function_call", "tool-call"))
-# A model's reasoning is no part of its content.
-_THOUGHTS: Final = frozenset(("thinking", "redacted_thinking", "reasoning"))
-
-
-def _read_parts(part: Any, texts: list[str], calls: list[Any]) -> bool:
-    """Gather the texts and calls of a content in order; return whether it is one at all."""
-    match part:
-        case str():
-            texts.append(part)
-        case list():
-            return all(_read_parts(one, texts, calls) for one in part if one is not None)
-        case {"type": str(name)} if name in _CALLS:
-            calls.append(part)
-        case {"functionCall": dict()}:
-            calls.append(part)
-        case {"type": str(name)} if name in _THOUGHTS:
-            pass
-        case (
-            {"text": str() | list() | dict() as inner}
-            | {"type": "refusal", "refusal": str(inner)}
-            | {"parts": list(inner)}
-            | {"content": str() | list() as inner}
-        ):
-            # Assistants' threads have {"text": {"value": ...}}.
-            value = inner.get("value") if isinstance(inner, dict) else inner
-            return value is None or _read_parts(value, texts, calls)
-        case dict():
-            return len(part) > 0
-        case _:
-            return False
-    return True
+def _take_envelope(found: Document) -> None:
+    """Take the fields of a message out of MassTransit's envelope."""
+    match found:
+        case {"messageType": list(), "message": dict(message)}:
+            for name, value in message.items():
+                if value is not None:
+                    found.setdefault(name, value)
+            found.setdefault("id", found.get("messageId"))
 
 
 def _take_usage(found: Document) -> None:
@@ -344,9 +308,12 @@ def _take_usage(found: Document) -> None:
     counts: dict[str, int] = {}
     for name, value in [*islice(found.items(), _NAMES_LOOKED_AT)]:
         plain = _plain(name) if len(name) <= _LONGEST_NAME else ""
-        if plain in _USAGES and isinstance(value, dict):
-            for inner, count in islice(value.items(), _NAMES_LOOKED_AT):
-                _count_tokens(_plain(inner), count, counts)
+        if plain in _METADATA and isinstance(value, dict):
+            _take_metadata(found, value, counts)
+        elif plain in _USAGES and isinstance(value, dict):
+            # Cohere's usage has the tokens apart from those to pay for.
+            inner_counts = value.get("tokens")
+            _count_all(inner_counts if isinstance(inner_counts, dict) else value, counts)
         else:
             _count_tokens(plain, value, counts)
     if not counts:
@@ -355,6 +322,20 @@ def _take_usage(found: Document) -> None:
         counts.setdefault("tokens_used", counts["input_tokens"] + counts["output_tokens"])
     for name, count in counts.items():
         found.setdefault(name, count)
+
+
+def _take_metadata(found: Document, metadata: Document, counts: dict[str, int]) -> None:
+    """Take model and usage from what LangChain keeps of a model's response."""
+    for name, value in islice(metadata.items(), _NAMES_LOOKED_AT):
+        if len(name) <= _LONGEST_NAME and _plain(name) in _USAGES and isinstance(value, dict):
+            _count_all(value, counts)
+    if isinstance(model := metadata.get("model_name", metadata.get("model")), str):
+        found.setdefault("model", model)
+
+
+def _count_all(usage: Document, counts: dict[str, int]) -> None:
+    for name, count in islice(usage.items(), _NAMES_LOOKED_AT):
+        _count_tokens(_plain(name), count, counts)
 
 
 def _count_tokens(plain: str, value: Any, counts: dict[str, int]) -> None:
@@ -366,6 +347,10 @@ def _count_tokens(plain: str, value: Any, counts: dict[str, int]) -> None:
     ):  # fmt: skip
         if plain in names:
             counts.setdefault(field, count)
+
+
+def _is_role(value: Any) -> bool:
+    return isinstance(value, str) and value.lower() in _ROLES
 
 
 def _word(words: Mapping[str, str]) -> Callable[[Any], Any]:
@@ -388,7 +373,9 @@ def _time(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Return a number as a text: the identities of many databases are numbers."""
+    """Return the text of a number, or of MongoDB's identity: those of many databases are no texts."""
+    if isinstance(value, dict) and value.keys() == {"$oid"}:
+        return value["$oid"]
     return str(value) if type(value) is int else value
 
 
@@ -405,6 +392,8 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "timestamp": _time,
     "id": _text,
     "session_id": _text,
+    "node": _text,
+    "cluster": _text,
     "type": _word(_TYPES),
     "severity": _word(_SEVERITIES),
     "source": _word(_SOURCES),

@@ -1,0 +1,174 @@
+"""Turns as models and their libraries write them by default, recorded as docs/publishers.md says."""
+
+from typing import Any
+
+import pytest
+
+from jarvis_recorder.wire.records import Turn
+from tests.unit.test_liberal import KEYS, decoded, refused, taken
+
+CALL: dict[str, Any] = {"type": "tool_use", "id": "t1", "name": "list_nodes", "input": {}}
+FUNCTION: dict[str, Any] = {"id": "c1", "type": "function", "function": {"name": "f"}}
+ITEM: dict[str, Any] = {
+    "type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}",
+}  # fmt: skip
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+def recorded(body: dict[str, Any], key: str = "chat.turn") -> Turn:
+    """Return the turn that a body becomes; what it said itself is in `extra`."""
+    found = taken({"session_id": "s"} | body, key)
+    assert isinstance(found.body, Turn)
+    for name, value in body.items():
+        kept = getattr(found.body, name, None) == value or name not in found.body.__slots__
+        assert kept or found.extra[name] == value
+    return found.body
+
+
+@pytest.mark.parametrize(
+    ("body", "role", "content", "calls"),
+    [
+        # OpenAI: Chat Completions, and Responses with its items.
+        ({"object": "chat.completion",
+          "choices": [{"message": {"content": "up", "refusal": None}}]}, "assistant", "up", None),
+        ({"object": "response", "output": [
+            {"type": "reasoning", "summary": []},
+            {"type": "message", "role": "assistant",
+             "content": [{"type": "output_text", "text": "up"}]}, ITEM]},
+         "assistant", "up", [ITEM]),
+        (ITEM, "assistant", "", [ITEM]),
+        ({"type": "function_call_output", "call_id": "c1", "output": '{"ok":true}'},
+         "tool", '{"ok":true}', None),
+        # Anthropic.
+        ({"type": "message", "role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "see"}, CALL]},
+         "assistant", "see", [CALL]),
+        # Google.
+        ({"candidates": [{"content": {"role": "model", "parts": [
+            {"text": "hm", "thought": True}, {"text": "up"}]}}]}, "assistant", "up", None),
+        ({"role": "model", "parts": [{"function_call": {"name": "f"}}]},
+         "assistant", "", [{"function_call": {"name": "f"}}]),
+        ({"role": "function", "parts": [{"functionResponse": {"name": "f", "response": {"a": 1}}}]},
+         "tool", '{"a":1}', None),
+        # Ollama, both of its methods.
+        ({"message": {"role": "assistant", "content": "up", "thinking": "hm"}, "done": True},
+         "assistant", "up", None),
+        ({"response": "up", "done": True, "context": [1]}, "assistant", "up", None),
+        # Amazon.
+        ({"output": {"message": {"content": [{"text": "up"}, {"toolUse": {"name": "f"}}]}}},
+         "assistant", "up", [{"toolUse": {"name": "f"}}]),
+        ({"role": "user", "content": [
+            {"toolResult": {"toolUseId": "t", "content": [{"json": {"a": 1}}]}}]},
+         "user", '[{"a":1}]', None),
+        # LangChain: a message, one of its dictionaries, and what it serializes.
+        ({"type": "human", "content": "hi", "additional_kwargs": {}}, "user", "hi", None),
+        ({"type": "AIMessageChunk", "content": "up"}, "assistant", "up", None),
+        ({"type": "ai", "content": "", "tool_calls": [],
+          "additional_kwargs": {"tool_calls": [FUNCTION]}}, "assistant", "", [FUNCTION]),
+        ({"type": "tool", "content": "r", "tool_call_id": "c1"}, "tool", "r", None),
+        ({"type": "human", "data": {"type": "human", "content": "hi"}}, "user", "hi", None),
+        ({"lc": 1, "type": "constructor", "id": ["langchain", "HumanMessage"],
+          "kwargs": {"content": "hi", "type": "human"}}, "user", "hi", None),
+        # Vercel's AI SDK.
+        ({"role": "assistant", "parts": [
+            {"type": "step-start"}, {"type": "reasoning", "text": "hm"},
+            {"type": "tool-f", "toolCallId": "c", "state": "output-available"},
+            {"type": "text", "text": "up"}]},
+         "assistant", "up", [{"type": "tool-f", "toolCallId": "c", "state": "output-available"}]),
+        ({"role": "assistant", "content": "up", "toolInvocations": [{"toolCallId": "c"}]},
+         "assistant", "up", None),
+        ({"role": "tool", "content": [
+            {"type": "tool-result", "toolCallId": "c", "output": {"type": "text", "value": "ok"}},
+            {"type": "tool-result", "toolCallId": "d", "output": {"type": "json", "value": [1]}},
+            {"type": "tool-result", "toolCallId": "e", "result": {"a": 1}}]},
+         "tool", 'ok\n[1]\n{"a":1}', None),
+        # Others.
+        ({"role": "CHATBOT", "message": "up"}, "assistant", "up", None),
+        ({"role": "user", "text": "hi"}, "user", "hi", None),
+        ({"role": "tool", "content": {"ok": True}}, "tool", '{"ok":true}', None),
+        ({"role": "observation", "content": "r"}, "tool", "r", None),
+    ],
+)  # fmt: skip
+def test_a_turn_is_taken_as_its_library_writes_it(body, role, content, calls):
+    found = recorded(body)
+
+    assert (found.role, found.content, found.tool_calls) == (role, content, calls)
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        {"response_metadata": {"token_usage": USAGE, "model_name": "m"}},
+        {"response_metadata": {"usage": {"input_tokens": 10, "output_tokens": 5}, "model": "m"}},
+        {"usage": {"billed_units": {"input_tokens": 1},
+                   "tokens": {"input_tokens": 10, "output_tokens": 5}}, "model": "m"},
+    ],
+)  # fmt: skip
+def test_tokens_and_model_are_where_libraries_put_them(reported):
+    for shape in ({"type": "ai", "content": "up"}, {"role": "assistant", "content": "up"}):
+        found = recorded(shape | reported)
+
+        assert (found.tokens_used, found.input_tokens, found.output_tokens) == (15, 10, 5)
+        assert found.model == "m"
+
+
+def test_a_response_of_google_names_its_model():
+    parts = {"role": "model", "parts": [{"text": "up"}]}
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+
+    found = recorded(
+        {"candidates": [{"content": parts}], "usageMetadata": usage, "modelVersion": "g"}
+    )
+
+    assert (found.model, found.tokens_used) == ("g", 15)
+
+
+@pytest.mark.parametrize("name", ["conversation_id", "conversationId", "thread_id", "threadId"])
+def test_the_conversation_has_other_names(name):
+    found = taken({name: "c", "role": "user", "content": "hi"}, KEYS[2])
+
+    assert isinstance(found.body, Turn)
+    assert found.body.session_id == "c"
+    assert found.extra == {name: "c"}
+
+
+def test_an_empty_identity_is_none():
+    found = taken({"session_id": "s", "role": "user", "content": "hi", "id": ""}, KEYS[2])
+
+    assert (found.message_id, found.extra) == (None, {"id": ""})
+
+
+def test_an_identity_of_mongodb_is_its_text():
+    body = {"session_id": "s", "role": "user", "content": "hi", "id": {"$oid": "507f"}}
+
+    assert taken(body, KEYS[2]).message_id == "507f"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"delta": {"content": "u"}}]},
+        {"type": "message"},
+        {"type": "human"},
+        {"lc": 1, "kwargs": {}},
+        {"output": []},
+        {"role": "assistant", "message": 5},
+        {"type": "function_call"},
+    ],
+)
+def test_what_holds_no_turn_is_refused_by_the_field_that_is_missing(body):
+    assert refused({"session_id": "s"} | body, "chat.turn").endswith("Field required")
+
+
+def test_the_envelope_of_masstransit_is_opened():
+    inner = {"type": "Alert", "severity": "Warning", "source": "monitor", "summary": "hot"}
+    body = {
+        "messageId": "0b", "conversationId": "0c", "messageType": ["urn:message:Acme:Alert"],
+        "message": inner, "sentTime": "2026-11-26T03:00:00Z", "headers": {}, "host": {},
+    }  # fmt: skip
+
+    found = taken(body, content_type="application/vnd.masstransit+json")
+
+    assert (found.body.summary, found.body.severity, found.message_id) == ("hot", "warning", "0b")
+    assert found.extra == body
+    assert decoded([body], KEYS[0]).refusals == []
