@@ -259,13 +259,12 @@ def _keep_costs(document: Any, text: bytes | Raw) -> None:
         if any(map(_has_cost, document)):
             for element, raw in zip(document, raw_elements(text), strict=True):
                 _keep_costs(element, raw)
-    elif isinstance(document, dict) and _has_cost(document):
-        written = raw_entries(text)
-        name = _name_of_cost(document)
-        if name is not None:
-            document["cost_usd"] = Decimal(bytes(written[name]).decode())
-        if "specversion" in document and isinstance(document.get("data"), dict):
-            _keep_costs(document["data"], written["data"])
+    elif isinstance(document, dict):
+        if (name := _name_of_cost(document)) is not None:
+            document["cost_usd"] = Decimal(bytes(raw_entries(text)[name]).decode())
+        data = document.get("data")
+        if isinstance(data, dict) and "specversion" in document and _has_cost(data):
+            _keep_costs(data, raw_entries(text)["data"])
 
 
 def _has_cost(document: Any) -> bool:

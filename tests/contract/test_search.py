@@ -255,6 +255,12 @@ async def test_erased_and_pruned_words_leave_the_index(store, path):
         ("服务器过热了", "过热"),
         ("disk 100% full_", "100% FULL_"),
         ("Straße gesperrt", "STRASSE"),
+        ("don\u2019t restart pve1", "don't restart"),
+        ("don't restart pve1", "don\u2019t"),
+        ("l\u2019énergie coupée", "l'energie"),
+        ("pve1 \u2013 down", "pve1 - DOWN"),
+        ("pve1\u201101 said \u201cno\u201d", 'pve1-01 said "no"'),
+        ("צה\u05f4ל", 'צה"ל'),
     ],
 )
 async def test_events_are_filtered_by_folded_text(store, text, query):

@@ -45,6 +45,13 @@ _AT: Final = tuple_(_columns.timestamp, _columns.id)
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
 _TYPES: Final[tuple[str, ...]] = get_args(EventType)
 _MOST_NODES: Final = 500
+# Quotation marks and dashes as programs set them, by the keys that people type for them.
+_KEYS: Final = {
+    **dict.fromkeys("\u2018\u2019\u02bc\u05f3", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u05f4", '"'),
+    **dict.fromkeys("\u2010\u2011\u2013\u2014\u2212", "-"),
+}
+_TYPED: Final = str.maketrans(_KEYS)
 
 
 def list_events(clock: Clock, reading: Reading, params: ListEvents) -> bytes:
@@ -177,9 +184,13 @@ def _holds(part: str) -> ColumnElement[bool]:
     """Match summaries that contain a folded text; only non-ASCII ones call back into Python."""
     summary = _columns.summary
     is_ascii = func.length(summary) == func.length(octets(summary))
+    typed: ColumnElement[Any] = summary
+    for mark, key in _KEYS.items():
+        typed = func.replace(typed, mark, key)
+    part = part.translate(_TYPED)
     return case(
         (is_ascii, summary.icontains(part, autoescape=True)),
-        else_=func.folds_to_hold(summary, part),
+        else_=func.folds_to_hold(typed, part),
     )
 
 
