@@ -45,7 +45,11 @@ def binary_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
                     break
     if "specversion" not in attributes:
         return {}
-    return _numbers_as_texts(attributes)
+    for name in _TEXTS:
+        # A header may be a number where the attribute is a text.
+        if isinstance(attributes.get(name), int | float):
+            attributes[name] = str(attributes[name])
+    return attributes
 
 
 def is_structured(document: Mapping[str, Any]) -> bool:
@@ -90,17 +94,7 @@ def from_structured(event: Any, parse: Callable[[bytes], Any]) -> CloudEvent:
         data = _from_base64(event["data_base64"], parse)
     elif isinstance(data, str) and data.lstrip().startswith("{"):
         data = parse(data.encode())
-    return from_binary(_numbers_as_texts(event), data)
-
-
-def _numbers_as_texts(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes in which those that are texts are none of the numbers some senders write."""
-    found = {
-        name: str(attributes[name])
-        for name in _TEXTS
-        if isinstance(attributes.get(name), int | float)
-    }
-    return {**attributes, **found} if found else attributes
+    return from_binary(event, data)
 
 
 def _from_base64(text: Any, parse: Callable[[bytes], Any]) -> Any:

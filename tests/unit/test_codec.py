@@ -76,7 +76,7 @@ def test_an_empty_reply_to_the_question_what_is_json_is_no():
         ({"summary": SECRET + "x" * 8_192}, "summary"),
         ({"summary": 7}, "summary"),
         ({"node": SECRET * 40}, "node"),
-        ({"id": ""}, "id"),
+        ({"id": "i" * 256}, "id"),
         ({"timestamp": "2026-01-26 08:00:37"}, "timestamp"),
         ({"timestamp": 1_700}, "timestamp"),
         ({"timestamp": SECRET}, "timestamp"),
