@@ -134,6 +134,7 @@ async def test_a_zone_that_is_none_is_said_to_be(store, zone):
         EventHistogram(
             since=day, until=day + timedelta(days=2), bucket_seconds=DAY, time_zone=zone
         ),
+        EventHistogram(since=day, until=day + timedelta(hours=2), time_zone=zone),
     ):
         with pytest.raises(InvalidParameter, match="Europe/Berlin") as refused:
             await ask(store, question)

@@ -344,12 +344,14 @@ async def test_a_search_finds_what_it_finds_in_sqlite(store, tmp_path):
 
 
 async def test_a_text_filter_finds_what_it_finds_in_sqlite(store, tmp_path):
-    said = ["Größe 5", "grosse Sache", "CAFÉ zu", "cafe auf", "ÆSIR", "100 % voll", "naïve", "Ş"]
+    said = ["Größe 5", "grosse Sache", "CAFÉ zu", "cafe auf", "ÆSIR", "100 % voll", "naïve", "Ş",
+            "don\u2019t", "don't", "a \u2013 b"]  # fmt: skip
     events = [event(f"e{n}", NOW - n - 1, summary=summary) for n, summary in enumerate(said)]
     await store.repository.append(events, NOW)
     async with open_file(tmp_path / "recorder.db", lambda: NOW) as file:
         await file.repository.append(events, NOW)
-        for part in ("grosse", "Größe", "café", "CAFE", "aesir", "%", "0 %", "naive", "s", "x"):
+        for part in ("grosse", "Größe", "café", "CAFE", "aesir", "%", "0 %", "naive", "s", "x",
+                     "don't", "don\u2019t", "a - b"):  # fmt: skip
             found, wanted = [
                 [one.summary for one in (await ask(which, ListEvents(text=part))).events]
                 for which in (store, file)

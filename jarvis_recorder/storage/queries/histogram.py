@@ -9,7 +9,7 @@ from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.events import conditions
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
-from jarvis_recorder.storage.queries.zones import DAY_SECONDS, Zone, zone_between
+from jarvis_recorder.storage.queries.zones import DAY_SECONDS, Zone, require_zone, zone_between
 from jarvis_recorder.storage.tables import events
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import EventHistogram
@@ -40,7 +40,10 @@ def histogram(reading: Reading, params: EventHistogram) -> bytes:
     width = params.bucket_seconds or _usual_width(params)
     span = width * 1_000_000
     since, until = to_micros(params.since), to_micros(params.until)
-    # Only buckets of whole days depend on the time zone and its clock changes.
+    # Only buckets of whole days depend on the time zone and its clock changes; a name that is none
+    # is refused for all.
+    if params.time_zone is not None:
+        require_zone(params.time_zone)
     zone = zone_between(None if width % DAY_SECONDS else params.time_zone, since, until)
     first = zone.local(since) // span
     last = -(-zone.local(until) // span)

@@ -63,12 +63,18 @@ def zone_between(name: str | None, since: int, until: int) -> Zone:
     """
     if name is None:
         return Zone(UTC, 0, ())
-    zone = _named(name)
+    zone = require_zone(name)
     first = max(since, to_micros(datetime(_YEARS[0], 1, 1, tzinfo=UTC)))
     return Zone(zone, _offset_at(zone, first), tuple(_changes_between(zone, first, until)))
 
 
-def _named(name: str) -> tzinfo:
+def require_zone(name: str) -> tzinfo:
+    """
+    Return the time zone of a name or an offset.
+
+    Raises:
+        InvalidParameter: There is none.
+    """
     if name in ("UTC", "Z"):
         return UTC
     if found := _OFFSET(name):
