@@ -28,6 +28,7 @@ _LONG: Final = 20
 _MOST_LONG_DIGITS: Final = 30_000 * _LONG
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER: Final = re.compile(rb"(?<![0-9.])[0-9]{%d,}+(?![.eE])" % _LONG)
+_LONGEST_END: Final = 64
 _MOST_LINES: Final = 10_001
 _WINDOW: Final = 256 * 1024
 # An escape that no window may split: a run of backslashes, and the next character.
@@ -277,14 +278,19 @@ def split_array(text: bytes) -> list[bytes]:
         raise Refused(Reason.NOT_JSON, "not a JSON array") from None
 
 
-# An object that ends its line, and another on the next that has anything.
-_LINES: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*+\{[^\n]*\}[ \t\r]*\n\s*+\{").match
 _LINE: Final = re.compile(rb"[^\s\xef\xbb\xbf][^\n]*").finditer
 
 
 def are_lines(text: bytes) -> bool:
     """Return whether a text is JSON objects on lines of their own (NDJSON), and not one JSON text."""
-    return _LINES(text) is not None
+    # An object that ends its line, and another behind it. A pattern would take long for a long line.
+    text = text.removeprefix(BYTE_ORDER_MARK).lstrip()
+    end = text.find(b"\n")
+    return (
+        text.startswith(b"{")
+        and text[max(0, end - _LONGEST_END) : max(0, end)].rstrip().endswith(b"}")
+        and text[end:].lstrip().startswith(b"{")
+    )
 
 
 def lines_of(text: bytes) -> list[bytes]:

@@ -223,6 +223,9 @@ def test_objects_on_lines_of_their_own_are_a_batch(content_type):
         b'{"a":1} {"b":2}',
         b'{"a":1}' + b"\n" * 100_000,
         b"{}\n[]",
+        b"",
+        b"\n",
+        b"{}",
     ],
 )
 def test_other_texts_are_no_lines(text):
