@@ -428,6 +428,8 @@ def test_a_bad_cloud_event_among_good_ones_keeps_its_identity():
         ("SEVERE", "error"), ("major", "error"), ("minor", "warning"), ("cleared", "info"),
         ("Not classified", "info"), ("Disaster", "critical"), ("high", "error"), ("low", "info"),
         ("Informational", "info"), ("panic", "critical"), ("FATAL", "critical"),
+        ("DOWN", "critical"), ("UNKN", "warning"), ("FINE", "info"), ("Moderate", "warning"),
+        ("Important", "error"), ("DEFAULT", "info"),
         (0, "critical"), (1, "critical"), (2, "critical"), (3, "error"), (4, "warning"),
         (5, "info"), (6, "info"), (7, "info"), ("3", "error"),
     ],
