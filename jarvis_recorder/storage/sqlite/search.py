@@ -33,7 +33,7 @@ _AT_ONCE_CHARACTERS: Final = 1_000_000
 
 # FTS5's option `prefix`; see the migration. Databases of before have one more, which stays.
 _BEGINNINGS_INDEXED: Final = (4,)
-_MOST_ENDS: Final = 100
+_MOST_ENDS: Final = 250
 _LAST: Final = "\U0010ffff"
 _MAKE_WORDS: Final = """
     CREATE VIRTUAL TABLE IF NOT EXISTS temp.conversations_words
