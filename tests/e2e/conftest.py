@@ -21,6 +21,8 @@ from tests.support.recorder import wait_until
 CHROMIUM = "/usr/bin/chromium"
 ARTEFACTS = Path(__file__).parents[2] / ".artefacts"
 UNDO_MS = 10_000
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+FIRST_VIEW_BYTES = 90 * 1024
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -107,5 +109,18 @@ async def told(amqp_url, recorder):
 
 async def show(page, view):
     await page.evaluate(f"location.hash = '#/{view}'")
-    name = view.partition("?")[0]
+    name = view.partition("?")[0].partition("/")[0]
     await page.locator(f"#nav [data-view='{name}'][aria-current]").wait_for()
+
+
+async def assert_accessible(page):
+    """Hold what is shown at the moment against axe-core's rules."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE)
+    found = await page.evaluate("axe.run()")
+    bad = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert bad == []

@@ -2,11 +2,18 @@
 
 import re
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ARTEFACTS, UNDO_MS, just_now, log_in, show, told
+from tests.e2e.conftest import (
+    ARTEFACTS,
+    UNDO_MS,
+    assert_accessible,
+    just_now,
+    log_in,
+    show,
+    told,
+)
 from tests.support.gateway import READER_PASSWORD
 from tests.support.publisher import EVENT_KEY, publish
 from tests.support.recorder import wait_until
@@ -14,20 +21,6 @@ from tests.support.recorder import wait_until
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
 
 VIEWS = ["now", "events", "moment", "conversations", "preferences", "dead-letters"]
-AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
-
-
-async def assert_accessible(page):
-    """Hold what is shown at the moment against axe-core's rules."""
-    if not await page.evaluate("'axe' in window"):
-        await page.evaluate(AXE)
-    found = await page.evaluate("axe.run()")
-    bad = [
-        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert bad == []
 
 
 async def test_a_wrong_password_is_said_and_the_right_one_lets_in(page):

@@ -1,5 +1,7 @@
 /** The REST methods; what fails is an ApiError with a sentence for people. */
 
+import { queryOf } from "./query.js";
+
 const KEY = "jarvis.token";
 
 /** Says "login" (the token is gone, changed, or not good) and "doubt" (something does not answer). */
@@ -64,9 +66,8 @@ export function loginNeeded() {
  * @returns {Promise<any>}
  */
 async function call(method, path, { query = {}, body, signal, keepalive } = {}) {
-  const known = Object.entries(query).filter(([, value]) => value !== "" && value != null);
-  const mark = path.includes("?") ? "&" : "?";
-  const search = known.length ? `${mark}${new URLSearchParams(known)}` : "";
+  const asked = queryOf(query);
+  const search = asked && `${path.includes("?") ? "&" : "?"}${asked}`;
   const used = token.get();
   /** @type {Record<string, string>} */
   const headers = {};

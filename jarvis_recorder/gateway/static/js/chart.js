@@ -1,6 +1,5 @@
 /** Events over time, stacked by severity; a stretch that is dragged over is chosen. */
 
-import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { h } from "./dom.js";
 import { SEVERITIES } from "./format.js";
 import { theme } from "./theme.js";
@@ -33,6 +32,9 @@ function timeLabels(_, splits, __, ___, step) {
   });
 }
 
+/** Loaded where it is drawn first: it is a quarter of all there is. @type {any} */
+let uPlot = null;
+
 /**
  * @param {HTMLElement} place @param {AbortSignal} over
  * @param {(since: number, until: number) => void} zoomed seconds since 1970
@@ -52,10 +54,18 @@ export function chart(place, over, zoomed) {
     return getComputedStyle(place).color;
   }
 
-  function draw() {
+  async function draw() {
     plot?.destroy();
     plot = null;
-    if (!shown || over.aborted) return;
+    const mine = shown;
+    if (!mine) return;
+    try {
+      uPlot ??= (await import("../vendor/uplot/uPlot.esm.js")).default;
+    } catch {
+      return; // the gateway is away, which the page says
+    }
+    // Another one may have been drawn meanwhile.
+    if (mine !== shown || plot || over.aborted) return;
     const { buckets, bucketSeconds } = shown;
     const starts = buckets.map((/** @type {any} */ { start }) => Date.parse(start) / 1000);
     /** @type {number[]} */

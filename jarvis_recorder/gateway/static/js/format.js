@@ -96,12 +96,15 @@ export function bytes(value) {
   return `${left >= 100 ? number.format(Math.round(left)) : short.format(left)} ${units[unit]}`;
 }
 
+/** A sign for those who see no colours. @param {string} name */
+export const sign = (name) => SIGNS[name] ?? SIGNS.info;
+
 /** @param {string} name */
 export function severity(name) {
   return h(
     "span",
     { class: `severity ${SIGNS[name] ? name : "info"}` },
-    h("span", { "aria-hidden": "true" }, SIGNS[name] ?? "○"),
+    h("span", { "aria-hidden": "true" }, sign(name)),
     ` ${name}`,
   );
 }

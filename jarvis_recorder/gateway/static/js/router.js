@@ -1,5 +1,7 @@
 /** Views by the part of the address behind `#/`: its path names the view, its query the rest. */
 
+import { queryOf } from "./query.js";
+
 /** @returns {{name: string, id: string, params: URLSearchParams}} `id`: of one thing in the view */
 export function place() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -9,8 +11,8 @@ export function place() {
 
 /** @param {string} name may be followed by a slash and an id @param {Record<string, any>} [params] */
 export function link(name, params = {}) {
-  const known = Object.entries(params).filter(([, value]) => value !== "" && value != null);
-  return `#/${name}${known.length ? `?${new URLSearchParams(known)}` : ""}`;
+  const query = queryOf(params);
+  return `#/${name}${query && `?${query}`}`;
 }
 
 /** @param {string} name @param {Record<string, any>} [params] */

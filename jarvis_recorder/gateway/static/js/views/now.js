@@ -9,6 +9,7 @@ import { eventRow } from "../event-row.js";
 import { ago, bytes, count, SEVERITIES, tenths, when } from "../format.js";
 import { live } from "../live.js";
 import { keep, soon } from "../load.js";
+import { lastDay, matrixTable } from "../matrix.js";
 import { look } from "../look.js";
 import { link } from "../router.js";
 
@@ -19,21 +20,25 @@ const POINTS = 16;
 /** @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over */
 export function now(root, _, over) {
   const alerts = panel("Unresolved alerts");
+  const day = panel("The last 24 hours");
   const cluster = panel("Cluster");
   const recorder = panel("Recorder");
-  root.append(h("div", { class: "now" }, alerts, h("div", {}, recorder, cluster)));
+  root.append(h("div", { class: "now" }, alerts, h("div", {}, day, recorder, cluster)));
 
   const shown = keep(alerts, over, unresolved, (found) => alertList(found, () => shown.refresh()), {
     every: 30,
   });
+  const hours = keep(day, over, lastDay, matrixTable(), { every: 60 });
   const state = keep(cluster, over, clusterNow, clusters, { every: 60 });
   keep(recorder, over, (signal) => get("/api/stats", {}, signal), facts, { every: 15 });
 
   const again = soon(shown.refresh, over);
+  const counted = soon(hours.refresh, over, 500, 10_000);
   live.addEventListener(
     "event",
     ({ detail }) => {
       if (detail.type === "alert") again();
+      counted();
     },
     { signal: over },
   );

@@ -1,0 +1,95 @@
+"""The last day at a glance, and what leads on from it."""
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.conftest import (
+    ARTEFACTS,
+    FIRST_VIEW_BYTES,
+    ago,
+    assert_accessible,
+    just_now,
+    log_in,
+    snapshot,
+)
+from tests.support.publisher import EVENT_KEY, event, publish
+from tests.support.recorder import wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.browser]
+
+THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
+TRANSFERRED = """performance.getEntries()
+    .filter(({ entryType }) => ["navigation", "resource"].includes(entryType))
+    .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
+CELL = {"node": "pve3", "cluster": "home", "type": "status"}
+
+
+async def recorded(amqp_url, recorder, *messages, events=0, snapshots=0):
+    await publish(amqp_url, *messages)
+    wait_until(lambda: recorder.count() >= events, "the events are recorded")
+    wait_until(
+        lambda: recorder.count("cluster_snapshots") >= snapshots, "the snapshots are recorded"
+    )
+
+
+async def assert_fits(page, name, theme):
+    """Look at what is shown on a desk and on a telephone."""
+    for width in (1280, 390):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.screenshot(path=ARTEFACTS / f"{name}-{theme}-{width}.png", full_page=True)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await assert_accessible(page)
+
+
+async def test_the_first_view_is_small(page, amqp_url, recorder):
+    await recorded(amqp_url, recorder, snapshot("home", "pve1", "pve2", seconds=1), snapshots=1)
+    await log_in(page)
+    await page.locator(".machine").first.wait_for()
+
+    size = await page.evaluate(TRANSFERRED)
+    print(f"the first view is {size / 1024:.1f} KiB")
+    assert size <= FIRST_VIEW_BYTES
+
+
+@THEMES
+async def test_the_worst_of_each_node_and_hour_leads_to_its_events(page, amqp_url, recorder, theme):
+    at = ago(seconds=5)
+    events = [
+        *(event(**CELL, summary=f"well {n}", timestamp=at) for n in range(20)),
+        event(**CELL, summary="lost", severity="critical", timestamp=at),
+        event(**CELL | {"node": "pve1"}, summary="other", timestamp=ago(hours=5)),
+        event(**CELL | {"node": "off1", "cluster": "lab"}, timestamp=ago(hours=2)),
+        just_now("of no node", node=None, type="status", severity="warning"),
+    ]
+    await recorded(amqp_url, recorder, *((EVENT_KEY, one, {}) for one in events), events=24)
+    await page.emulate_media(color_scheme=theme)
+    await log_in(page)
+    matrix = page.get_by_role("table", name="The worst severity by node and time")
+    worst = matrix.get_by_role("link", name=re.compile("pve3, .*: critical, "))
+    await worst.wait_for()
+    await page.locator(".loading").first.wait_for(state="detached")
+
+    assert await matrix.get_by_role("rowheader").all_inner_texts() == [
+        "home", "pve1", "pve3", "lab", "off1", "no cluster named", "no node named",
+    ]  # fmt: skip
+    assert await worst.inner_text() == "■"
+    assert await matrix.locator("[tabindex='0']").count() == 1
+    assert await matrix.get_by_role("columnheader").count() == 25
+    await assert_fits(page, "matrix", theme)
+
+    # A new visit on a telephone: fewer cells, and each is large enough for a finger.
+    await page.reload()
+    await worst.wait_for()
+    assert await matrix.get_by_role("columnheader").count() == 9
+    assert (await worst.bounding_box())["width"] >= 24
+    await page.screenshot(path=ARTEFACTS / f"matrix-telephone-{theme}.png", full_page=True)
+
+    await matrix.locator("[tabindex='0']").focus()
+    await page.keyboard.press("ArrowDown")
+    await expect(worst).to_be_focused()
+    await page.keyboard.press("Enter")
+    await page.get_by_text("lost").wait_for()
+    assert {"node=pve3", "cluster=home", "type=any"} <= set(page.url.partition("?")[2].split("&"))
+    assert await page.get_by_text("other").count() == 0
