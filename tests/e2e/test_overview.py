@@ -12,6 +12,7 @@ from tests.e2e.conftest import (
     assert_accessible,
     just_now,
     log_in,
+    show,
     snapshot,
 )
 from tests.support.publisher import EVENT_KEY, event, publish
@@ -93,3 +94,26 @@ async def test_the_worst_of_each_node_and_hour_leads_to_its_events(page, amqp_ur
     await page.get_by_text("lost").wait_for()
     assert {"node=pve3", "cluster=home", "type=any"} <= set(page.url.partition("?")[2].split("&"))
     assert await page.get_by_text("other").count() == 0
+
+
+async def test_an_event_is_reopened_and_that_is_undone_or_not(page, gateway, amqp_url, recorder):
+    await recorded(
+        amqp_url, recorder, (EVENT_KEY, just_now("too early", type="alert"), {}), events=1
+    )
+    with gateway.client() as client:
+        client.post("/api/events/1/resolve")
+    await log_in(page)
+    await show(page, "events/1")
+    reopen = page.get_by_role("button", name="Reopen: too early")
+    await reopen.click()
+    await page.get_by_role("status").get_by_text("It can be undone").wait_for(state="attached")
+    await page.get_by_role("button", name="Undo: too early").click()
+    await expect(reopen).to_be_focused()
+    assert recorder.rows("SELECT resolved FROM events") == [(1,)]
+
+    await reopen.click()
+    async with page.expect_request("**/reopen", timeout=10_000):
+        await show(page, "now")
+
+    await page.get_by_role("button", name="Resolve: too early").wait_for()
+    assert recorder.rows("SELECT resolved FROM events") == [(0,)]

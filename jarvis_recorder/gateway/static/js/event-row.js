@@ -7,16 +7,22 @@ import { act } from "./load.js";
 import { link } from "./router.js";
 import { undoable } from "./undo.js";
 
-/** @param {any} event @param {(event: any) => void} changed */
-function resolveButton(event, changed) {
-  if (!mayChange() || event.resolved) return null;
+/**
+ * A button to resolve an event that is open, or to reopen one that is not.
+ * @param {any} event @param {(event: any) => void} changed
+ */
+function resolution(event, changed) {
+  if (!mayChange()) return null;
+  const [name, verb, past] = event.resolved
+    ? ["reopen", "Reopen", "reopened"]
+    : ["resolve", "Resolve", "resolved"];
   return undoable({
-    key: `resolve-${event.id}`,
-    verb: "Resolve",
-    past: "resolved",
+    key: `${name}-${event.id}`,
+    verb,
+    past,
     what: event.summary,
     work: async (options) =>
-      changed((await post(`/api/events/${event.id}/resolve`, undefined, options)).event),
+      changed((await post(`/api/events/${event.id}/${name}`, undefined, options)).event),
   });
 }
 
@@ -74,13 +80,13 @@ export function eventRow(event, changed, { now = false, open = false } = {}) {
       h("a", { href: link("moment", { event: event.id }) }, "See the moment"),
       h("a", { href: link(`events/${event.id}`) }, "Link to it"),
       wholeButton(event, changed),
-      !now && resolveButton(event, changed),
+      !now && resolution(event, changed),
     ),
   );
   return h(
     "li",
     { class: `event ${event.severity}`, "data-row": `event-${event.id}` },
     row,
-    now && resolveButton(event, changed),
+    now && resolution(event, changed),
   );
 }

@@ -1,4 +1,4 @@
-/** What is done in a moment, unless it is undone: the recorder opens nothing again. */
+/** What is done in a moment, unless it is undone: a slip of the hand is announced to no one. */
 
 import { announce, focusRow, h } from "./dom.js";
 

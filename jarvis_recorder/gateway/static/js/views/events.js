@@ -167,11 +167,11 @@ export function events(root, params, over) {
     if (following) shown.refresh();
   }, over);
   const redraw = soon(bars.refresh, over, 400, 5_000);
-  for (const name of ["event", "resolved"]) {
+  for (const name of ["event", "resolved", "reopened"]) {
     live.addEventListener(
       name,
       ({ detail }) => {
-        // What is not shown moves nothing; "resolved" has all of an event, too.
+        // What is not shown moves nothing; each of them has all of an event.
         const meant = typesOf(filters).some((type) => !type || type === detail.type);
         if (meant && filters.range && following) {
           again();
