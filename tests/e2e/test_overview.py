@@ -117,3 +117,52 @@ async def test_an_event_is_reopened_and_that_is_undone_or_not(page, gateway, amq
 
     await page.get_by_role("button", name="Resolve: too early").wait_for()
     assert recorder.rows("SELECT resolved FROM events") == [(0,)]
+
+
+def state(cluster, since, *, down=False, moved=False, full=0.2):
+    """Return a snapshot of two nodes, a guest and a storage."""
+    nodes = [
+        {"name": "pve1", "status": "online", "cpu": 0.21 if down else 0.2},
+        {"name": "pve2", "status": "offline" if down else "online"},
+    ]
+    vms = [{"vmid": 101, "name": "media", "status": "running", "node": "pve1" if moved else "pve2"}]
+    storages = [{"storage": "tank", "node": "pve1", "used": int(full * 2**40), "total": 2**40}]
+    body = {"nodes": nodes, "vms": vms, "storages": storages}
+    return ("cluster.snapshot", {"snapshot": body, "timestamp": since, "cluster": cluster}, {})
+
+
+@THEMES
+async def test_two_moments_are_compared(page, amqp_url, recorder, theme):
+    before = ago(minutes=20)
+    await recorded(
+        amqp_url,
+        recorder,
+        state("home", before),
+        state("home", ago(minutes=1), down=True, moved=True, full=0.9),
+        snapshot("lab", "off1", minutes=30),
+        snapshots=3,
+    )
+    await page.emulate_media(color_scheme=theme)
+    await log_in(page)
+    await page.get_by_role("link", name="What changed since").click()
+    changes = page.get_by_role("table", name="What changed")
+    await changes.wait_for()
+
+    assert f"a={before[:10]}" in page.url
+    assert "cluster=home" in page.url
+    assert await changes.get_by_role("rowheader").all_inner_texts() == [
+        "Node pve2", "Guest media (101)", "Storage tank on pve1",
+    ]  # fmt: skip
+    text = await changes.inner_text()
+    assert "status: online → offline" in text
+    assert "node: pve2 → pve1" in text
+    assert re.search(r"used: 20\d GiB → 92\d GiB", text)
+    await assert_fits(page, "compare", theme)
+
+    await page.get_by_label("Numbers that changed by").select_option("every change")
+    await changes.get_by_text("CPU: 20 % → 21 %").wait_for()
+    await page.get_by_role("combobox", name="Cluster").select_option("lab")
+    await page.get_by_text("Nothing changed.").wait_for()
+    await page.get_by_label("From").fill("2020-01-01T00:00:00")
+    await page.get_by_label("From").blur()
+    await page.get_by_text("No snapshot of lab is as old as that.").wait_for()

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { machines } from "./cluster.js";
+import { h } from "./dom.js";
 
 const GOOD_FOR = 60_000;
 
@@ -10,6 +11,27 @@ const GOOD_FOR = 60_000;
  * @param {string|null|undefined} cluster
  */
 export const nameOf = (cluster) => cluster || "unnamed cluster";
+
+/** @param {string[]} names @param {string} title as `nameOf` gives it @returns {string} */
+export const named = (names, title) => names.find((name) => nameOf(name) === title) ?? title;
+
+/**
+ * A field to choose a cluster with, by its name for people.
+ * @param {() => void} onchange
+ */
+export function clusterField(onchange) {
+  const field = h("select", { disabled: true, onchange });
+  return {
+    field,
+    /** @param {string[]} names @param {string|null} name the one that is shown */
+    offer(names, name) {
+      const all = name === null || names.includes(name) ? names : [...names, name];
+      field.disabled = all.length < 2;
+      field.replaceChildren(...all.map((one) => h("option", { value: nameOf(one) }, nameOf(one))));
+      field.value = name === null ? "" : nameOf(name);
+    },
+  };
+}
 
 /** @type {{at: number, names: Promise<string[]>}|null} */
 let latest = null;
@@ -51,6 +73,19 @@ export async function snapshotHeads(cluster, query, signal) {
 export async function snapshotAt(cluster, timestamp, signal) {
   try {
     return (await get(`/api/snapshots/at?${of(cluster, { timestamp })}`, {}, signal)).snapshot;
+  } catch (/** @type {any} */ error) {
+    if (error.status === 404) return null;
+    throw error;
+  }
+}
+
+/**
+ * @param {string} cluster @param {object} query @param {AbortSignal} signal
+ * @returns {Promise<any|null>} null where a time is before the cluster's first snapshot
+ */
+export async function snapshotDifferences(cluster, query, signal) {
+  try {
+    return await get(`/api/snapshots/diff?${of(cluster, query)}`, {}, signal);
   } catch (/** @type {any} */ error) {
     if (error.status === 404) return null;
     throw error;

@@ -9,6 +9,7 @@ import * as pulse from "./pulse.js";
 import { link, place } from "./router.js";
 import { themeSwitch } from "./theme.js";
 import { settle } from "./undo.js";
+import { compare } from "./views/compare.js";
 import { conversations } from "./views/conversations.js";
 import { deadLetters } from "./views/dead-letters.js";
 import { events } from "./views/events.js";
@@ -30,6 +31,8 @@ const VIEWS = {
   preferences: ["Preferences", preferences],
   "dead-letters": ["Dead letters", deadLetters],
 };
+/** Views that others lead to. @type {Record<string, [string, View]>} */
+const FURTHER = { compare: ["What changed", compare] };
 
 /** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id);
@@ -53,7 +56,8 @@ function show() {
     return;
   }
   const { name: asked, id, params } = place();
-  const name = Object.hasOwn(VIEWS, asked) ? asked : "now";
+  const views = { ...VIEWS, ...FURTHER };
+  const name = Object.hasOwn(views, asked) ? asked : "now";
   const one = name === "events" && id ? id : "";
   for (const anchor of byId("nav").children) {
     if (anchor.dataset.view === name) anchor.setAttribute("aria-current", "page");
@@ -66,7 +70,7 @@ function show() {
   const moved = shown !== null;
   leave();
   const over = new AbortController();
-  const [words, view] = VIEWS[name];
+  const [words, view] = views[name];
   title = one ? `Event ${one}` : words;
   entitle();
   const heading = h("h1", { tabindex: "-1" }, title);

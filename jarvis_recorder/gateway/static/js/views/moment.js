@@ -3,8 +3,10 @@
 import { get } from "../api.js";
 import { clusterView } from "../cluster.js";
 import {
+  clusterField,
   clusterNames,
   clusterOfNode,
+  named,
   nameOf,
   snapshotAt,
   timelineAround,
@@ -31,7 +33,7 @@ export function moment(root, params, over) {
     WINDOWS.map(([value, text]) => h("option", { value }, text)),
   );
   const node = h("input", { type: "text", dir: "auto" });
-  const cluster = h("select", { disabled: true });
+  const { field: cluster, offer } = clusterField(() => choose());
   const choose = () => {
     const at = fromInput(time.value);
     const same = toInput(asked.at) === time.value;
@@ -43,7 +45,7 @@ export function moment(root, params, over) {
       cluster: cluster.value,
     });
   };
-  for (const field of [time, around, node, cluster]) field.addEventListener("change", choose);
+  for (const field of [time, around, node]) field.addEventListener("change", choose);
   /** @param {number} direction */
   const step = (direction) =>
     asked.at &&
@@ -105,16 +107,6 @@ export function moment(root, params, over) {
     },
   );
 
-  /** @param {string[]} names @param {string|null} name */
-  function offer(names, name) {
-    const all = name === null || names.includes(name) ? names : [...names, name];
-    cluster.disabled = all.length < 2;
-    cluster.replaceChildren(
-      ...all.map((one) => h("option", { value: nameOf(one) }, nameOf(one))),
-    );
-    cluster.value = name === null ? "" : nameOf(name);
-  }
-
   function fill() {
     time.value = toInput(asked.at);
     around.value = asked.window;
@@ -156,7 +148,7 @@ function read(params) {
  * @param {AbortSignal} signal
  */
 async function chosen(names, { cluster }, event, at, signal) {
-  if (cluster) return names.find((name) => nameOf(name) === cluster) ?? cluster;
+  if (cluster) return named(names, cluster);
   if (event?.cluster) return event.cluster;
   if (event && names.includes("")) return "";
   if (names.length > 1 && event?.node) {
@@ -220,7 +212,18 @@ function sides({ event, at, name, several }, { snapshot, events, turns, truncate
         name === null ? "Cluster" : ["Cluster ", h("bdi", {}, nameOf(name))],
         snapshot
           ? [
-              h("p", { class: "muted" }, "snapshot of ", when(snapshot.timestamp)),
+              h(
+                "p",
+                { class: "muted" },
+                "snapshot of ",
+                when(snapshot.timestamp),
+                " · ",
+                h(
+                  "a",
+                  { href: link("compare", { a: at, cluster: nameOf(name) }) },
+                  "What changed since",
+                ),
+              ),
               clusterView(snapshot, [], { folded: true }),
             ]
           : empty("No snapshot was in force."),

@@ -152,7 +152,16 @@ function clusters(all) {
       ago(latest.timestamp),
       isOld(latest.timestamp, gap) &&
         h("strong", { class: "severity error" }, " ◆ older than usual"),
-      earlier.length > 1 && [", lines since ", when(earlier[0].timestamp)],
+      earlier.length > 1 && [
+        ", lines since ",
+        when(earlier[0].timestamp),
+        " · ",
+        h(
+          "a",
+          { href: link("compare", { a: earlier[0].timestamp, cluster: nameOf(name) }) },
+          "What changed since",
+        ),
+      ],
     ),
     clusterView(latest, earlier),
   ]);
