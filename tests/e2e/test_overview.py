@@ -166,3 +166,71 @@ async def test_two_moments_are_compared(page, amqp_url, recorder, theme):
     await page.get_by_label("From").fill("2020-01-01T00:00:00")
     await page.get_by_label("From").blur()
     await page.get_by_text("No snapshot of lab is as old as that.").wait_for()
+
+
+async def shown(page, *summaries):
+    """Wait until the list has these events and no others."""
+    await expect(page.locator(".event .text")).to_have_text(list(summaries))
+
+
+@THEMES
+async def test_events_are_filtered_by_several_values_and_without_some(
+    page, amqp_url, recorder, theme
+):
+    kinds = [("pve1", "info"), ("pve2", "warning"), ("pve3", "error"), ("pve3", "critical")]
+    events = [
+        event(
+            summary=f"{severity} of {node}", node=node, severity=severity, timestamp=ago(minutes=n)
+        )
+        for n, (node, severity) in enumerate(kinds, 1)
+    ]
+    await recorded(amqp_url, recorder, *((EVENT_KEY, one, {}) for one in events), events=4)
+    await page.emulate_media(color_scheme=theme)
+    await log_in(page)
+    await show(page, "events?exclude=node:pve2&node=pve1&node=pve3")
+    await shown(page, "info of pve1", "error of pve3", "critical of pve3")
+    await page.get_by_text("3 events", exact=True).wait_for()
+
+    await page.get_by_label("At least").select_option("error")
+    await shown(page, "error of pve3", "critical of pve3")
+    assert "minSeverity=error" in page.url
+    await page.get_by_label("At least").select_option("any")
+    for severity in ("info", "error"):
+        await page.get_by_role("checkbox", name=severity).check()
+    await shown(page, "info of pve1", "error of pve3")
+    await assert_fits(page, "filters", theme)
+
+    await page.locator("summary", has_text="error of pve3").click()
+    await page.get_by_role("link", name="not node pve3").click()
+    await shown(page, "info of pve1")
+    await page.reload()
+    await shown(page, "info of pve1")
+    await page.locator(".chips a", has_text="not node pve3").click()
+    await shown(page, "info of pve1", "error of pve3")
+    await page.get_by_label("Node", exact=True).fill("pve2")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("link", name="node pve2 (remove)", exact=True).wait_for()
+    assert "node=pve1&node=pve3&node=pve2" in page.url
+
+
+async def test_a_search_that_did_not_end_says_how_far_it_looked(page, amqp_url, recorder):
+    answers = [
+        {"events": [], "nextCursor": "further", "lookedTo": ago(hours=3)},
+        {"events": [], "nextCursor": None, "lookedTo": None},
+    ]
+    asked = []
+
+    async def answer(route):
+        asked.append(route.request.url)
+        await route.fulfill(json=answers["cursor=further" in route.request.url and ended])
+
+    ended = False
+    await page.route("**/api/memory/events?*text=missing*", answer)
+    await log_in(page)
+    await show(page, "events?text=missing")
+    await page.get_by_text("None fits back to").wait_for()
+    assert len(asked) == 20
+
+    ended = True
+    await page.get_by_role("button", name="Look further back").click()
+    await page.get_by_text("No event fits these filters.").wait_for()

@@ -120,7 +120,9 @@ async def test_metrics_are_left_out_until_they_are_asked_for(page, amqp_url, rec
     await page.get_by_text(f"{others} events", exact=True).wait_for()
     await page.locator(".event").first.wait_for()
     # Details may hold the word, too.
-    shown = page.locator(".event").filter(has=page.locator("dd", has_text=re.compile("^metric$")))
+    shown = page.locator(".event").filter(
+        has=page.locator("dd", has_text=re.compile("^metric only"))
+    )
     assert await shown.count() == 0
 
     await page.get_by_role("link", name=f"Show {metrics} metrics, too").click()

@@ -39,9 +39,12 @@ function wholeButton(event, changed) {
 
 /**
  * @param {any} event @param {(event: any) => void} changed
- * @param {{now?: boolean, open?: boolean}} [options] `now`: for those who look at what is wrong
+ * @param {{now?: boolean, open?: boolean, refine?: (name: string, value: string) => any}} [options]
+ *   `now`: for those who look at what is wrong; `refine`: what leads to more or fewer like it
  */
-export function eventRow(event, changed, { now = false, open = false } = {}) {
+export function eventRow(event, changed, { now = false, open = false, refine } = {}) {
+  /** @param {string} name */
+  const fact = (name) => event[name] && [event[name], refine?.(name, event[name])];
   const row = h(
     "details",
     { "data-key": `event-${event.id}`, open },
@@ -63,10 +66,11 @@ export function eventRow(event, changed, { now = false, open = false } = {}) {
       ["Number", event.id],
       ["Time", when(event.timestamp)],
       ["UTC", event.timestamp],
-      ["Type", event.type],
-      ["Source", event.source],
-      ["Cluster", event.cluster],
-      ["Node", event.node],
+      ["Type", fact("type")],
+      ["Severity", refine && fact("severity")],
+      ["Source", fact("source")],
+      ["Cluster", fact("cluster")],
+      ["Node", fact("node")],
       [
         "Resolved",
         event.resolved && [when(event.resolvedAt), ` by ${event.resolvedBy ?? "unknown"}`],

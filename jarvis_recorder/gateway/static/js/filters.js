@@ -1,8 +1,8 @@
 /** Which events are meant: in the address, in a form, in a question. */
 
-import { h } from "./dom.js";
+import { h, refill } from "./dom.js";
 import { fromInput, SEVERITIES, SOURCES, toInput, TYPES } from "./format.js";
-import { go } from "./router.js";
+import { go, link } from "./router.js";
 
 const RANGES = [
   ["1", "Last hour"],
@@ -12,10 +12,11 @@ const RANGES = [
   ["720", "Last 30 days"],
   ["", "From … to"],
 ];
-const FILTERS = ["type", "severity", "source", "node", "cluster", "resolved", "text"];
+const ONE = ["type", "source", "cluster", "resolved", "text", "minSeverity"];
+const SEVERAL = ["severity", "node", "exclude"];
 const ANY_TYPE = "any";
 
-/** @typedef {Record<string, string>} Filters as they stand in the address */
+/** @typedef {Record<string, any>} Filters as they stand in the address, a list of each of SEVERAL */
 
 /** @param {number} seconds */
 export function iso(seconds) {
@@ -24,7 +25,10 @@ export function iso(seconds) {
 
 /** @param {URLSearchParams} params @returns {Filters} */
 export function read(params) {
-  const found = Object.fromEntries(FILTERS.map((name) => [name, params.get(name) ?? ""]));
+  const found = Object.fromEntries([
+    ...ONE.map((name) => [name, params.get(name) ?? ""]),
+    ...SEVERAL.map((name) => [name, [...new Set(params.getAll(name))]]),
+  ]);
   const [since, until] = [params.get("since") ?? "", params.get("until") ?? ""];
   const fixed = Date.parse(since) < Date.parse(until);
   const range = RANGES.some(([hours]) => hours && hours === params.get("range"))
@@ -38,19 +42,28 @@ export function written({ range, since, until, ...rest }) {
   return { ...rest, ...(range ? { range } : { since, until }) };
 }
 
-/** What is asked for besides times and types. @param {Filters} filters */
-export function asked(filters) {
-  return Object.fromEntries(
-    FILTERS.filter((name) => name !== "type").map((name) => [name, filters[name]]),
-  );
+/** What is asked for besides times. @param {Filters} filters */
+export function asked({ range, since, until, ...filters }) {
+  return { ...filters, type: typesOf(filters) };
+}
+
+/**
+ * The same filters, with events that have one value only, or with none of those.
+ * @param {Filters} filters @param {string} name @param {string} value
+ */
+export function refined(filters, name, value) {
+  return {
+    only: { ...filters, [name]: SEVERAL.includes(name) ? [value] : value },
+    not: { ...filters, exclude: [...filters.exclude, `${name}:${value}`] },
+  };
 }
 
 /**
  * The types meant: where none is chosen all but metrics, which are most of what there is.
- * @param {Filters} filters
+ * @param {Filters} filters @returns {string[]} none where all are
  */
 export function typesOf({ type }) {
-  if (type === ANY_TYPE) return [""];
+  if (type === ANY_TYPE) return [];
   return type ? [type] : TYPES.filter((name) => name !== "metric");
 }
 
@@ -101,6 +114,24 @@ export function filterForm(choose) {
         onchange: (/** @type {any} */ { target }) => choose({ [name]: target.value.trim() }),
       }),
     );
+  const severities = SEVERITIES.map((name) =>
+    h("input", {
+      type: "checkbox",
+      value: name,
+      onchange: () =>
+        choose({ severity: severities.filter((one) => one.checked).map((one) => one.value) }),
+    }),
+  );
+  const node = h("input", {
+    type: "text",
+    dir: "auto",
+    onchange: () => {
+      const name = node.value.trim();
+      node.value = "";
+      if (name) choose({ node: [...shown.node, name] });
+    },
+  });
+  const chosen = h("ul", { class: "chips", "aria-label": "Chosen nodes, and what is left out" });
   const cluster = select("cluster", "Cluster", [["", "any"]]);
   cluster.hidden = true;
   /** @param {string[]} names */
@@ -142,14 +173,20 @@ export function filterForm(choose) {
     ),
     time("since", "From"),
     time("until", "To"),
-    select("severity", "Severity", any(SEVERITIES)),
+    h(
+      "fieldset",
+      {},
+      h("legend", {}, "Severity"),
+      severities.map((field) => h("label", {}, field, field.value)),
+    ),
+    select("minSeverity", "At least", any(SEVERITIES.filter((name) => name !== "info"))),
     select("type", "Type", [
       ["", "all but metrics"],
       [ANY_TYPE, "any"],
       ...TYPES.map((name) => [name, name]),
     ]),
     select("source", "Source", any(SOURCES)),
-    text("node", "Node", { type: "text", dir: "auto" }),
+    h("label", {}, "Node", node),
     cluster,
     select("resolved", "Resolved", [
       ["", "any"],
@@ -158,6 +195,7 @@ export function filterForm(choose) {
     ]),
     text("text", "Words", { type: "search", dir: "auto" }),
     h("button", { type: "button", class: "quiet", onclick: () => go("events", {}) }, "Clear"),
+    chosen,
   );
   /** @type {Filters} */
   let shown = {};
@@ -176,9 +214,41 @@ export function filterForm(choose) {
     show(filters) {
       shown = filters;
       for (const [name, field] of Object.entries(fields)) field.value = filters[name];
+      for (const field of severities) field.checked = filters.severity.includes(field.value);
+      refill(chosen, [
+        ...filters.node.map((/** @type {string} */ name) =>
+          chip(filters, "node", name, `node ${name}`),
+        ),
+        ...filters.exclude.map((/** @type {string} */ one) =>
+          chip(filters, "exclude", one, `not ${one.replace(":", " ") || "?"}`),
+        ),
+      ]);
       const [since, until] = bounds(filters);
       fields.since.value = toInput(since);
       fields.until.value = toInput(until);
     },
   };
+}
+
+/**
+ * One of several values, and a way to do without it.
+ * @param {Filters} filters @param {string} name @param {string} value @param {string} words
+ */
+function chip(filters, name, value, words) {
+  const left = filters[name].filter((/** @type {string} */ one) => one !== value);
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      {
+        href: link("events", written({ ...filters, [name]: left })),
+        title: "Remove",
+        "data-key": `chip-${name}-${value}`,
+      },
+      h("bdi", {}, words),
+      h("span", { "aria-hidden": "true" }, " ×"),
+      h("span", { class: "unseen" }, " (remove)"),
+    ),
+  );
 }

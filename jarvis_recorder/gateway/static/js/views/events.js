@@ -10,12 +10,13 @@ import {
   filterForm,
   iso,
   read,
+  refined,
   typesOf,
   withMetrics,
   written,
 } from "../filters.js";
 import { clusterNames } from "../clusters.js";
-import { count } from "../format.js";
+import { count, when } from "../format.js";
 import { live } from "../live.js";
 import { look } from "../look.js";
 import { keep, soon } from "../load.js";
@@ -106,22 +107,28 @@ export function events(root, params, over) {
   );
 
   function table() {
-    const nothing = older
-      ? "None among the newest. There are older ones."
-      : "No event fits these filters.";
     return [
       rows.length
         ? h(
             "ol",
             { class: "events", "data-rows": "events", "aria-label": "Events, newest first" },
-            rows.map((event) => eventRow(event, changed)),
+            rows.map((event) => eventRow(event, changed, { refine })),
           )
-        : empty(nothing),
+        : !older && empty("No event fits these filters."),
+      // Not all is looked through at once, and what was not may hold others.
+      older?.lookedTo &&
+        h(
+          "p",
+          { class: "muted" },
+          rows.length ? "Looked through back to " : "None fits back to ",
+          when(older.lookedTo),
+          ". There may be older ones.",
+        ),
       older &&
         h(
           "button",
           { type: "button", class: "quiet", "data-key": "more", onclick: more },
-          "Show older ones",
+          rows.length ? "Show older ones" : "Look further back",
         ),
     ];
   }
@@ -139,6 +146,24 @@ export function events(root, params, over) {
       if (!over.aborted) button.after(h("span", { class: "failed", role: "alert" }, error.message));
       button.disabled = false;
     }
+  }
+
+  /** @param {string} name @param {string} value */
+  function refine(name, value) {
+    const { only, not } = refined(filters, name, value);
+    /** @param {string} words @param {import("../filters.js").Filters} these */
+    const way = (words, these) => [
+      " ",
+      h(
+        "a",
+        {
+          href: link("events", written(these)),
+          "aria-label": `${words} ${name} ${value}`,
+        },
+        words,
+      ),
+    ];
+    return [way("only", only), way("not", not)];
   }
 
   /** @param {any} event */
@@ -172,7 +197,8 @@ export function events(root, params, over) {
       name,
       ({ detail }) => {
         // What is not shown moves nothing; each of them has all of an event.
-        const meant = typesOf(filters).some((type) => !type || type === detail.type);
+        const types = typesOf(filters);
+        const meant = !types.length || types.includes(detail.type);
         if (meant && filters.range && following) {
           again();
           redraw();
@@ -197,7 +223,6 @@ function question(filters) {
   const [since, until] = bounds(filters);
   return {
     ...asked(filters),
-    types: typesOf(filters),
     since,
     until: filters.range ? "" : until,
     limit: PAGE,
@@ -210,29 +235,14 @@ function question(filters) {
  */
 async function counted(filters, signal) {
   const [since, until] = bounds(filters);
-  /** @param {string} type */
-  const of = (type) =>
-    get(
-      "/api/events/histogram",
-      { ...asked(filters), type, since, until, by: "severity" },
-      signal,
-    );
-  const [metrics, first, ...others] = await Promise.all([
-    withMetrics(filters) ? of("metric") : { buckets: [] },
-    ...typesOf(filters).map(of),
+  const question = { ...asked(filters), since, until, by: "severity" };
+  const [metrics, histogram] = await Promise.all([
+    withMetrics(filters)
+      ? get("/api/events/histogram", { ...question, type: "metric" }, signal)
+      : { buckets: [] },
+    get("/api/events/histogram", question, signal),
   ]);
-  const buckets = first.buckets.map((/** @type {any} */ bucket, /** @type {number} */ index) =>
-    others.reduce((sum, { buckets: other }) => added(sum, other[index]), bucket),
-  );
-  return { histogram: { ...first, buckets }, metrics: total(metrics.buckets) };
-}
-
-/** @param {any} one @param {any} other */
-function added(one, other) {
-  const by = { ...one.by };
-  for (const [name, number] of /** @type {[string, number][]} */ (Object.entries(other.by)))
-    by[name] = (by[name] ?? 0) + number;
-  return { ...one, count: one.count + other.count, by };
+  return { histogram, metrics: total(metrics.buckets) };
 }
 
 /** @param {any[]} buckets @returns {number} */

@@ -53,7 +53,7 @@ async function unresolved(signal) {
   const [open, ...pages] = await Promise.all([
     openAlerts(signal),
     ...SEVERITIES.map((severity) =>
-      look({ types: ["alert"], resolved: false, severity, limit: MOST }, null, signal),
+      look({ type: "alert", resolved: false, severity, limit: MOST }, null, signal),
     ),
   ]);
   return { open, pages };
