@@ -122,6 +122,9 @@ def _read_as(kind: Any) -> tuple[Any, dict[str, Any]]:
         return kind, {"parser": read_time, "metavar": "TIME"}
     # A list is an option that is repeated.
     (each,) = get_args(kind) if get_origin(kind) is list else (kind,)
+    if each is not kind and get_origin(each) is Literal:
+        # Typer knows no list of words; the params check them.
+        return list[str], {}
     if each in (str, int, float, bool) or get_origin(each) is Literal:
         return kind, {}
     return str, {"parser": _json, "metavar": "JSON"}

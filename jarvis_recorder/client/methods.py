@@ -45,6 +45,7 @@ class Snapshots(Group):
     at = rpc_method(params.SnapshotAt)
     list = rpc_method(params.ListSnapshots)
     diff = rpc_method(params.DiffSnapshots)
+    series = rpc_method(params.MeasureSeries)
     iter = paged_method(params.ListSnapshots, lambda page: page.snapshots)
 
 

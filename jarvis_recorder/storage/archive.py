@@ -15,6 +15,7 @@ from jarvis_recorder.storage.queries import (
     histogram,
     matrix,
     preferences,
+    series,
     snapshots,
     timeline,
     usage,
@@ -31,6 +32,7 @@ _QUERIES: Final[Queries] = (
     | usage.QUERIES
     | snapshots.QUERIES
     | differences.QUERIES
+    | series.QUERIES
     | timeline.QUERIES
     | preferences.QUERIES
 )

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -21,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
+from jarvis_recorder.wire.measures import MEASURES
 from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime, to_micros
 
 # SQLite uses only an INTEGER primary key as its row id.
@@ -176,6 +178,24 @@ outbox: Final = Table(
     Column("body", Word, nullable=False),
     Column("created_at", Instant, nullable=False),
 )
+
+# The measures of snapshots in stretches of ten minutes, of which `start` is the first second; see
+# `storage.series`. Clustered by its key: the stretches of an object are read one after the other.
+snapshot_measures: Final = Table(
+    "snapshot_measures",
+    metadata,
+    Column("cluster", Word, primary_key=True),
+    Column("kind", Word, primary_key=True),
+    Column("name", Word, primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    *(
+        Column(f"{measure}_{part}", BigInteger if part == "count" else Double,
+               nullable=part != "count")
+        for measure in MEASURES
+        for part in ("count", "low", "sum", "high")
+    ),
+    sqlite_with_rowid=False,
+)  # fmt: skip
 
 for _table in (events, conversations, cluster_snapshots):
     # Time leads: with a unique index on random ids alone inserts run at a quarter of the rate,

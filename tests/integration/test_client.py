@@ -227,6 +227,9 @@ async def test_every_method_can_be_asked(client, recorder):
         "snapshots.at": await client.snapshots.at(timestamp=later, cluster="home"),
         "snapshots.list": await client.snapshots.list(),
         "snapshots.diff": await client.snapshots.diff(from_=later, to=later, cluster="home"),
+        "snapshots.series": await client.snapshots.series(
+            kind="node", name="pve1", measures=["cpu"], since=MOMENT, until=later, cluster="home"
+        ),
         "timeline.around": await client.timeline.around(timestamp=MOMENT),
         "preferences.set": await client.preferences.set(key="theme", value="dark"),
         "preferences.get": await client.preferences.get(key="theme"),

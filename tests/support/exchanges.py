@@ -10,6 +10,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from jarvis_recorder.wire.measures import MEASURES
 from jarvis_recorder.wire.rpc.methods import METHODS
 
 SAFE_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -38,6 +39,9 @@ _GIVEN = {
     "bucket_seconds": st.integers(1, 31_536_000), "min_severity": _SEVERITIES,
     "order": st.sampled_from(["oldest", "newest"]), "around": _ROWS,
     "buckets": st.integers(1, 200), "from_": MOMENTS, "to": MOMENTS,
+    "kind": st.sampled_from(["node", "guest", "storage"]), "name": _NAMES,
+    "measures": st.lists(st.sampled_from(MEASURES), min_size=1, max_size=3),
+    "points": st.integers(1, 1_000),
     "tolerance": st.floats(0, 1, allow_subnormal=False),
 }  # fmt: skip
 _EXCLUDED = st.sampled_from(["type:metric", "severity:info", "source:user", "node:", "cluster:a"])

@@ -141,6 +141,18 @@ def test_options_become_a_request(jarvis, recorder):
                 results.SnapshotHead(2, "home", AT, 5),
             ),
         ),
+        (
+            "query series node pve1 cpu mem 2026-11-23 2026-11-24 --points 9",
+            params.MeasureSeries(
+                kind="node",
+                name="pve1",
+                measures=["cpu", "mem"],
+                since=AT.replace(hour=0),
+                until=AT.replace(hour=0) + timedelta(days=1),
+                points=9,
+            ),
+            results.Series([results.Point(AT, cpu=results.Extremes(0.1, 0.2, 0.3))], 9_600),
+        ),
         ("query events --unresolved --type any", params.ListEvents(resolved=False), NO_EVENTS),
         (
             "query events --unresolved --type metric",

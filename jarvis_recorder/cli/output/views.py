@@ -10,6 +10,7 @@ from jarvis_recorder.cli.output import (
     events,
     matrix,
     preferences,
+    series,
     timeline,
 )
 from jarvis_recorder.cli.output.screen import Screen
@@ -23,6 +24,7 @@ _VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
     results.OnePreference: preferences.show_preference,
     results.SnapshotDifferences: differences.show_differences,
     results.Matrix: matrix.show_matrix,
+    results.Series: series.show_series,
     results.Timeline: timeline.show_timeline,
     results.Stats: cluster.show_stats,
 }

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.runtime.ownership import as_owner
+from jarvis_recorder.storage import series
 from jarvis_recorder.storage.legacy.rows import (
     KINDS,
     PREFERENCES,
@@ -43,7 +44,7 @@ from jarvis_recorder.storage.rows import SHAPES
 from jarvis_recorder.storage.sqlite import connections, errors, lock, trusted_time, upgrade
 from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
-from jarvis_recorder.storage.tables import conversations, preferences
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations, preferences
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
@@ -202,6 +203,10 @@ def _insert_new(table: Table, rows: Sequence[_Row], highest: int, connection: Co
         # As in the repository the values are ready to bind, past SQLAlchemy's types.
         statement = _insert_statement(table, tuple(values[0]))
         connections.driver_of(connection).executemany(statement, values).close()
+    if table is cluster_snapshots:
+        for each in values:
+            added = series.values_of(*(each[name] for name in series.NEEDED))
+            series.add_to_file(connection, added)
     if table is conversations:
         add_words(connection, ((row["id"], row["content"]) for row in values))
     return len(values)

@@ -13,7 +13,7 @@ _EPOCH_MICROS: Final = 946_684_800_000_000
 _HEAD: Final = struct.Struct("!iiiii").pack
 _LENGTH: Final = struct.Struct("!i").pack
 _NULL: Final = b"\xff\xff\xff\xff"
-_OIDS: Final = {"bool": 16, "bytea": 17, "int8": 20, "text": 25, "timestamptz": 1184}
+_OIDS: Final = {"bool": 16, "bytea": 17, "float8": 701, "int8": 20, "text": 25, "timestamptz": 1184}
 
 
 class Array:
@@ -44,7 +44,7 @@ def register(connection: psycopg.AsyncConnection[Any]) -> None:
 
 def array(kind: str, values: Sequence[Any]) -> Array:
     """
-    Return an array of a type: text, timestamptz (from microseconds), int8, bool or bytea.
+    Return an array of a type: text, timestamptz (from microseconds), int8, float8, bool or bytea.
 
     Raises:
         UnicodeEncodeError: A text holds a lone surrogate.
@@ -89,9 +89,15 @@ def _integers(values: Sequence[int | None]) -> bytes:
     return b"".join([_NULL if value is None else pack(8, value) for value in values])
 
 
+def _floats(values: Sequence[float | None]) -> bytes:
+    pack = struct.Struct("!id").pack
+    return b"".join([_NULL if value is None else pack(8, value) for value in values])
+
+
 _MAKERS: Final[dict[str, Callable[[Any], bytes]]] = {
     "bool": _flags,
     "bytea": _contents,
+    "float8": _floats,
     "int8": _integers,
     "text": _texts,
     "timestamptz": _times,

@@ -10,7 +10,8 @@ from sqlalchemy import Boolean, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import NoCopy
-from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage import series
+from jarvis_recorder.storage.postgres import errors, measures
 from jarvis_recorder.storage.postgres.arrays import array
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.schema import upgrade
@@ -118,6 +119,8 @@ class Filling:
             try:
                 async with self._connection.transaction():
                     await self._connection.execute(statement, parameters)
+                    if table is cluster_snapshots:
+                        await self._add_measures(names, rows)
                     if table in _STAMPED:
                         await self._connection.execute(
                             "INSERT INTO stamped_identities SELECT %s, message_id, timestamp"
@@ -130,6 +133,13 @@ class Filling:
                     f"{self.name}: its table {table.name} holds other rows already: fill an empty "
                     "database"
                 ) from None
+
+    async def _add_measures(self, names: Sequence[str], rows: Sequence[Row]) -> None:
+        at = [names.index(name) for name in series.NEEDED]
+        for row in rows:
+            values = series.values_of(*(row[place] for place in at))
+            if values:
+                await self._connection.execute(measures.ADD, measures.arrays_of(values))
 
     async def require_same(self, table: Table, rows: Sequence[Row]) -> None:
         """

@@ -13,11 +13,13 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, literal_column, select, text
 
 from jarvis_recorder.errors import RecordRefused
+from jarvis_recorder.storage import series
 from jarvis_recorder.storage.batch import Rows, compare, slices
-from jarvis_recorder.storage.postgres.arrays import array
+from jarvis_recorder.storage.postgres import measures
+from jarvis_recorder.storage.postgres.arrays import Array, array
 from jarvis_recorder.storage.postgres.vectors import vector_of
 from jarvis_recorder.storage.rows import Row, RowShape
-from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations
 
 _KINDS: Final = {
     "timestamp": "timestamptz",
@@ -66,12 +68,26 @@ def insertion_of(part: Rows) -> Insertion:
         if shape.table is conversations:
             contents = columns[shape.columns.index("content")]
             parameters.append(array("text", [vector_of(content) for content in contents]))
+        if shape.table is cluster_snapshots:
+            parameters += _measures(part)
     except UnicodeEncodeError as error:
         raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
     statements = [Statement(_insert(shape.table, shape.columns, is_stamped), parameters)]
     if is_stamped:
         statements.insert(0, _identities(part))
     return Insertion(part, statements)
+
+
+def _measures(part: Rows) -> list[Array]:
+    """Return the measures of the snapshots, behind the numbers of their rows from 1 on."""
+    at = [part.shape.columns.index(name) for name in series.NEEDED]
+    numbers: list[int] = []
+    values: list[series.Values] = []
+    for number, row in enumerate(part.rows, 1):
+        found = series.values_of(*(row[place] for place in at))
+        numbers += [number] * len(found)
+        values += found
+    return [array("int8", numbers), *measures.arrays_of(values)]
 
 
 def _identities(part: Rows) -> Statement:
@@ -112,13 +128,25 @@ def _insert(table: Table, columns: tuple[str, ...], is_stamped: bool) -> str:
         if is_stamped
         else ""
     )
+    if table is cluster_snapshots:
+        selected.append("r.n")
     # Names of tables and columns are this program's own.
-    return (
-        f"INSERT INTO {table.name} (id, recorded_at, {', '.join(names)}) SELECT * FROM ("
+    given = (
         f"SELECT nextval('{table.name}_id_seq') AS id, y.* FROM ("
         f"SELECT (%b::timestamptz[])[1] AS recorded_at, {', '.join(selected)} FROM unnest({', '.join(marks)})"
-        f" WITH ORDINALITY AS r ({', '.join(names)}, n){join} ORDER BY r.n) y) x"
-        " ORDER BY message_id, timestamp, id ON CONFLICT DO NOTHING"
+        f" WITH ORDINALITY AS r ({', '.join(names)}, n){join} ORDER BY r.n) y"
+    )
+    target = f"INSERT INTO {table.name} (id, recorded_at, {', '.join(names)})"
+    order = "ORDER BY message_id, timestamp, id ON CONFLICT DO NOTHING"
+    if table is not cluster_snapshots:
+        return f"{target} SELECT * FROM ({given}) x {order}"
+    # Only the snapshots that are new add their measures, in the same statement.
+    return (
+        f"WITH x AS MATERIALIZED ({given}),"
+        f" new AS ({target} SELECT id, recorded_at, {', '.join(names)} FROM x {order} RETURNING id),"
+        f" r AS (SELECT m.* FROM unnest(%b::int8[], {measures.MARKS})"
+        f" AS m (of_row, {measures.NAMES}) JOIN x ON x.n = m.of_row JOIN new ON new.id = x.id),"
+        f" added AS ({series.POSTGRES_ADD}) SELECT id FROM new"
     )
 
 

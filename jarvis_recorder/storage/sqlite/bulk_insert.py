@@ -21,11 +21,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
+from jarvis_recorder.storage import series
 from jarvis_recorder.storage.batch import Rows, compare, slices
 from jarvis_recorder.storage.rows import Row, RowShape, flat, insert_statement
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import add_words
-from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations
 
 # Python's module binds None ten times as slowly as a number, as it first looks for an adapter.
 _SELDOM_FILLED: Final = frozenset(("cluster", "extra"))
@@ -61,11 +62,24 @@ def is_stamped_as(table: Table, identity: str) -> ColumnElement[bool]:
 
 
 def _insert_rows(connection: Connection, part: Rows) -> int:
+    if part.shape.table is cluster_snapshots:
+        return _insert_snapshots(connection, part)
     if part.shape.table is conversations:
         content = part.shape.columns.index("content")
         if not all(row[content].isascii() for row in part.rows):
             return _insert_turns(connection, part, content)
     return _insert_many(connection, part)
+
+
+def _insert_snapshots(connection: Connection, part: Rows) -> int:
+    """Insert snapshots one by one, and add the measures of each one that is new."""
+    at = [part.shape.columns.index(name) for name in series.NEEDED]
+    inserted = 0
+    for row in part.rows:
+        if _insert_many(connection, part._replace(rows=[row])):
+            series.add_to_file(connection, series.values_of(*(row[place] for place in at)))
+            inserted += 1
+    return inserted
 
 
 def _insert_turns(connection: Connection, part: Rows, content: int) -> int:

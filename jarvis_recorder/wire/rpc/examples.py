@@ -75,6 +75,16 @@ DIFFERENCES: Final[JSON] = {
     "before": SNAPSHOT_HEAD | {"id": 2, "timestamp": "2026-01-26T07:59:30.000000Z"},
     "after": SNAPSHOT_HEAD,
 }
+SERIES: Final[JSON] = {
+    "points": [
+        {
+            "at": "2026-01-26T08:00:00.000000Z",
+            "cpu": {"min": 0.0, "mean": 0.21, "max": 0.4},
+            "online": {"min": 0.0, "mean": 0.95, "max": 1.0},
+        }
+    ],
+    "bucket_seconds": 600,
+}
 TIMELINE: Final[JSON] = {
     "timestamp": "2026-01-26T08:00:37.000000Z", "since": "2026-01-26T07:59:37.000000Z",
     "until": "2026-01-26T08:01:37.000000Z",

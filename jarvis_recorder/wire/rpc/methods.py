@@ -224,6 +224,17 @@ METHODS: Final = (
         ),
     ),
     Method(
+        "snapshots.series", params.MeasureSeries, results.Series, command="query series",
+        example=Example(
+            {
+                "kind": "node", "name": "pve", "measures": ["cpu", "online"],
+                "since": "2026-01-26T08:00:00.000000Z", "until": "2026-01-26T08:10:00.000000Z",
+                "cluster": "home",
+            },
+            examples.SERIES,
+        ),
+    ),
+    Method(
         "timeline.around", params.TimelineAround, results.Timeline,
         route="GET /timeline", command="query timeline",
         example=Example(

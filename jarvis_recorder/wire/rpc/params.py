@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from jarvis_recorder.wire import liberal
+from jarvis_recorder.wire.measures import MEASURES, MEASURES_OF, Measure, ObjectKind
 from jarvis_recorder.wire.records import (
     ClusterName,
     Details,
@@ -48,6 +49,7 @@ def _at_most_64_kib(value: str) -> str:
 MAX_LIMIT: Final = 1_000
 MAX_BUCKETS: Final = 1_000
 MAX_CELLS: Final = 200
+MAX_POINTS: Final = 1_000
 MAX_VALUE_BYTES: Final = 65_536
 _STRICT: Final = ConfigDict(extra="forbid")
 # The schema allows other fields: the class moves them to `extra` before it is validated.
@@ -439,6 +441,55 @@ class DiffSnapshots(Params[results.SnapshotDifferences]):
             description="the part of the larger number by which two numbers may differ and are the same",
         ),
     ] = 0.0
+
+
+OfKind = Annotated[ObjectKind, Field(description="what is measured")]
+OfObject = Annotated[
+    Name,
+    Field(
+        description="a node's name, a guest's `vmid`, a storage's name: NODE/STORAGE unless shared"
+    ),
+]
+
+
+def _require_measures(kind: ObjectKind, measures: Iterable[Measure]) -> None:
+    known = MEASURES_OF[kind]
+    if missing := [one for one in measures if one not in known]:
+        raise ValueError(f"a {kind} has no {missing[0]}: it has {', '.join(known)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class MeasureSeries(Params[results.Series]):
+    """
+    Minimum, mean and maximum of measures of a node, guest or storage, in equal stretches of time.
+
+    A stretch takes ten minutes or a multiple, the first and the last one whole; one without values
+    is left out. An object that no snapshot names has no points.
+    """
+
+    kind: OfKind
+    name: OfObject
+    measures: Annotated[
+        list[Measure],
+        Field(
+            min_length=1,
+            max_length=len(MEASURES),
+            description="what to measure; `online` is 1 while it is, and 0 while it is not",
+        ),
+    ]
+    since: Since
+    until: Until
+    cluster: ChosenCluster | None = None
+    points: Annotated[
+        int, Field(ge=1, le=MAX_POINTS, strict=True, description="the most points")
+    ] = 200
+
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> Self:
+        if self.until <= self.since:
+            raise ValueError("until must be later than since")
+        _require_measures(self.kind, self.measures)
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

@@ -322,6 +322,46 @@ class SnapshotDifferences:
 
 
 @dataclass(frozen=True, slots=True)
+class Extremes:
+    """The smallest value of a measure, the mean and the largest."""
+
+    min: float
+    mean: float
+    max: float
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None
+
+
+Measured = Annotated[Extremes | None, Field(exclude_if=_is_absent)]
+"""The values of a measure, left out where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The values from `at` to the next point; a measure without any, or not asked for, is absent."""
+
+    at: Time
+    cpu: Measured = None
+    mem: Measured = None
+    maxmem: Measured = None
+    disk: Measured = None
+    maxdisk: Measured = None
+    used: Measured = None
+    total: Measured = None
+    online: Measured = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The points that have values, oldest first; each takes `bucket_seconds`."""
+
+    points: list[Point]
+    bucket_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """
     The cluster around a time: what was in force, what happened, what was said.

@@ -1,0 +1,214 @@
+"""`snapshots.series`: the measures of nodes, guests and storages over time."""
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from itertools import pairwise
+
+import psycopg
+import pytest
+from pydantic import ValidationError
+
+from jarvis_recorder.retention_policy import DAY, RetentionPolicy
+from jarvis_recorder.storage import series
+from jarvis_recorder.storage.postgres import pruner as server_pruner
+from jarvis_recorder.storage.postgres.connections import Server
+from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.sqlite import pruner as file_pruner
+from jarvis_recorder.storage.sqlite.store import open_store as open_file
+from jarvis_recorder.storage.transfer import copy_to_server
+from jarvis_recorder.wire.rpc.params import MeasureSeries
+from jarvis_recorder.wire.times import to_micros
+from tests.contract.test_archive import SNAPSHOTS, at, put
+from tests.support.archive import ask, clock
+
+
+def snapshot(seconds=0.0, of="home", **state):
+    return {"snapshot": state, "cluster": of, "timestamp": at(seconds).isoformat()}
+
+
+def node(cpu, name="pve1", **more):
+    return {"nodes": [{"name": name, "cpu": cpu, "status": "online", **more}]}
+
+
+async def points(store, *measures, name="pve1", kind="node", seconds=3_600, **more):
+    params = {"cluster": "home", "since": at(0), "until": at(seconds)} | more
+    asked = MeasureSeries(kind=kind, name=name, measures=[*measures], **params)
+    return (await ask(store, asked)).points
+
+
+async def test_a_point_has_minimum_mean_and_maximum_of_its_stretch(store):
+    await put(
+        store,
+        *(snapshot(one, **node(cpu)) for one, cpu in [(0, 0.5), (30, 0.25), (599, 0.75)]),
+        snapshot(600, **node(1, status="offline")),
+        topic=SNAPSHOTS,
+    )
+
+    first, second = await points(store, "cpu", "online")
+
+    assert first.at == at(0)
+    assert (first.cpu.min, first.cpu.mean, first.cpu.max) == (0.25, 0.5, 0.75)
+    assert second.at == at(600)
+    assert (second.cpu.mean, second.online.max) == (1, 0)
+    assert second.mem is None
+
+
+async def test_guests_and_storages_have_their_own_names_and_measures(store):
+    state = {
+        "vms": [{"vmid": 101, "status": "running", "mem": 2**40, "maxmem": 2**41}],
+        "storages": [
+            {"storage": "local", "node": "pve1", "used": 5, "total": 10},
+            {"storage": "local", "node": "pve2", "disk": 7, "maxdisk": 10},
+            {"storage": "ceph", "node": "pve1", "shared": 1, "used": 1, "total": 2},
+        ],
+    }
+    await put(store, snapshot(0, **state), topic=SNAPSHOTS)
+
+    (guest,) = await points(store, "mem", kind="guest", name="101")
+    (first,) = await points(store, "used", kind="storage", name="pve1/local")
+    (second,) = await points(store, "used", "total", kind="storage", name="pve2/local")
+    (shared,) = await points(store, "used", kind="storage", name="ceph")
+
+    assert guest.mem.mean == 2**40
+    assert (first.used.mean, second.used.mean, shared.used.mean) == (5, 7, 1)
+    assert second.total.mean == 10
+
+
+async def test_what_is_delivered_again_counts_once_and_what_comes_late_counts(store):
+    late = snapshot(10, **node(0.0)) | {"id": "late"}
+    first, again = (snapshot(20, **node(1.0)) | {"id": "one"} for _ in range(2))
+    await put(store, first, topic=SNAPSHOTS)
+    await put(store, again, late, late, topic=SNAPSHOTS)
+
+    found = await points(store, "cpu")
+
+    assert [(one.cpu.min, one.cpu.mean, one.cpu.max) for one in found] == [(0, 0.5, 1)]
+
+
+async def test_the_points_are_bounded_and_hold_every_value(store):
+    await put(
+        store, *(snapshot(600 * one, **node(one)) for one in range(100)), topic=SNAPSHOTS
+    )  # fmt: skip
+
+    found = await points(store, "cpu", seconds=60_000, points=7)
+
+    assert len(found) == 7
+    assert found[0].cpu.min == 0
+    assert found[-1].cpu.max == 99
+    assert {two.at - one.at for one, two in pairwise(found)} == {timedelta(seconds=9_000)}
+
+
+async def test_an_unknown_object_has_no_points_and_another_cluster_has_its_own(store):
+    await put(store, snapshot(0, **node(1)), snapshot(0, "lab", **node(2)), topic=SNAPSHOTS)
+
+    assert await points(store, "cpu", name="pve9") == []
+    assert [one.cpu.max for one in await points(store, "cpu", cluster="lab")] == [2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"kind": "storage", "measures": ["cpu"]}, "a storage has no cpu: it has used, total"),
+        ({"measures": ["temperature"]}, "Input should be 'cpu'"),
+        ({"measures": []}, "at least 1 item"),
+        ({"points": 1_001}, "less than or equal to 1000"),
+        ({"until": at(0)}, "until must be later than since"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(changes, why):
+    params = {"kind": "node", "name": "pve1", "measures": ["cpu"], "since": at(0), "until": at(1)}
+
+    with pytest.raises(ValidationError, match=why):
+        MeasureSeries(**params | changes)
+
+
+STRANGE = [
+    {},
+    {"nodes": 5, "vms": [None, 5, {"vmid": True, "cpu": 1}], "storages": {}},
+    {"nodes": [{"name": "pve1", "cpu": "1", "mem": True, "disk": 1e300, "status": 5}]},
+    {"nodes": [{"name": "n" * 300, "cpu": 1}, {"cpu": 1}]},
+]
+
+
+async def test_a_snapshot_of_any_shape_is_recorded(store):
+    bodies = [snapshot(one, **state) for one, state in enumerate(STRANGE)]
+
+    await put(store, *bodies, topic=SNAPSHOTS)
+
+    assert await points(store, "cpu", "mem", "disk", "online") == []
+
+
+async def test_a_large_snapshot_is_recorded_without_measures(store, monkeypatch):
+    monkeypatch.setattr(series, "MOST_BYTES", 60)
+
+    await put(store, snapshot(0, **node(1, more="x" * 60)), topic=SNAPSHOTS)
+
+    assert await points(store, "cpu") == []
+
+
+async def test_an_upgrade_measures_the_stored_snapshots(path, monkeypatch):
+    monkeypatch.setattr(series, "_AT_ONCE", 2)
+    async with open_file(path, clock) as store:
+        await put(store, *(snapshot(one, **node(one)) for one in range(5)), topic=SNAPSHOTS)
+        before = await points(store, "cpu", "online")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE snapshot_measures")
+        database.execute("UPDATE alembic_version SET version_num = '0005'")
+
+    async with open_file(path, clock) as store:
+        assert await points(store, "cpu", "online") == before
+
+    assert before[0].cpu.mean == 2
+
+
+async def test_an_upgrade_of_a_server_measures_the_stored_snapshots(postgres):
+    with postgres.database() as url:
+        async with open_server(url, clock) as store:
+            await put(store, *(snapshot(one, **node(one)) for one in range(5)), topic=SNAPSHOTS)
+            before = await points(store, "cpu", "online")
+        with psycopg.connect(url, autocommit=True) as database:
+            database.execute("DROP TABLE snapshot_measures")
+            database.execute("UPDATE alembic_version SET version_num = '0005'")
+
+        async with open_server(url, clock) as store:
+            assert await points(store, "cpu", "online") == before
+
+
+async def test_a_move_to_a_server_takes_the_measures_along(path, postgres_url):
+    async with open_file(path, clock) as store:
+        await put(store, *(snapshot(one, **node(one)) for one in range(5)), topic=SNAPSHOTS)
+        before = await points(store, "cpu")
+
+    await copy_to_server(path, postgres_url, lambda *_: None)
+
+    async with open_server(postgres_url, clock) as store:
+        assert await points(store, "cpu") == before
+
+
+async def test_measures_go_with_the_last_snapshot_of_their_stretch(store, request):
+    await put(
+        store,
+        *(snapshot(one, "lab", **node(one)) for one in (0, 1_300)),
+        *(snapshot(one, **node(one)) for one in (0, 300, 700, 1_300, 90_000)),
+        topic=SNAPSHOTS,
+    )
+    keeping = RetentionPolicy(snapshots_hourly_after=1)
+    after = to_micros(at(0)) + 3 * DAY
+
+    await pruned(store, request, keeping, after)
+
+    left = await points(store, "cpu", seconds=100_000)
+    assert [(one.at, one.cpu.min) for one in left] == [(at(1_200), 1_300), (at(90_000), 90_000)]
+    assert [one.at for one in await points(store, "cpu", cluster="lab")] == [at(1_200)]
+
+
+async def pruned(store, request, keeping, now):
+    if request.node.callspec.params["store"] == "sqlite_store":
+        await file_pruner.prune(store.writer, keeping, now)
+        return
+    engine = Server(request.getfixturevalue("postgres_url")).engine(1)
+    try:
+        await server_pruner.prune(engine, "server", keeping, now)
+    finally:
+        await engine.dispose()
