@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
+from jarvis_recorder.wire.dead_letter import DeadLetter
 from jarvis_recorder.wire.records import EventRow, Record
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.params import Params
@@ -221,6 +222,13 @@ class Outbox(Protocol):
         """Remove these notifications and no others; raises as `Archive.answer` does."""
 
 
+class DeadLetterIndex(Protocol):
+    """An index of the dead letters, which their queue does not depend on."""
+
+    def note(self, letter: DeadLetter) -> None:
+        """Index a dead letter soon that the broker has confirmed; never waits and never raises."""
+
+
 class Store(Protocol):
     """One open database: records, requests and notifications, and its own maintenance."""
 
@@ -233,6 +241,9 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox: ...
 
+    @property
+    def dead_letters(self) -> DeadLetterIndex: ...
+
     async def health(self) -> StorageHealth:
         """Return the state of a database that can store a record; else raise as `append` does."""
 
@@ -241,7 +252,7 @@ class Store(Protocol):
 
     async def maintain(self, stop: asyncio.Event) -> None:
         """
-        Prune, empty the write-ahead log and watch over the files until `stop` is set.
+        Prune, index dead letters, and watch over the files until `stop` is set.
 
         Raises:
             StorageUncertain, StorageDamaged: As `Repository.append`.

@@ -111,6 +111,18 @@ class Link:
                 await underlay.basic_qos(prefetch_count=prefetch)
         return underlay
 
+    async def count(self, queue: str) -> int | None:
+        """Return how many messages are ready in a queue, None if the broker does not say."""
+        channel = await self.channel()
+        # The broker closes the channel if there is no such queue, and nothing else is lost by it.
+        self._leaving.add(channel)
+        try:
+            declared = await channel.queue_declare(queue, passive=True, timeout=CONNECT_SECONDS)
+        except (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError, TimeoutError):
+            return None
+        await channel.close()
+        return declared.message_count
+
     async def close_channel(self, channel: aiormq.abc.AbstractChannel) -> None:
         """Close a channel that is no longer needed; `lost` is not done by it."""
         self._leaving.add(channel)

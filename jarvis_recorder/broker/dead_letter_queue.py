@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 import aiormq
+from yarl import URL
 
 from jarvis_recorder.broker.connection import (
     SYSTEM_TLS,
@@ -20,9 +21,9 @@ from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfir
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
-from jarvis_recorder.wire.amqp.properties import delivery_count
+from jarvis_recorder.wire.amqp.properties import delivery_count, encode_notification
 from jarvis_recorder.wire.dead_letter import reset_delivery_count
-from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE
+from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE, RPC_EXCHANGE, RPC_KEY
 
 # RabbitMQ 4.0 to 4.2 counts each return and drops a message at the twentieth, unless a policy
 # of the operator's says otherwise.
@@ -33,6 +34,9 @@ _GET_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 0.5
 _REQUEUE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.02
+_ASK_SECONDS: Final = 5.0
+# Later a recorder that starts meanwhile would be told of a queue that has changed.
+_EXPIRATION_MS: Final = 2_000
 
 # AMQP 0-9-1: internal error. RabbitMQ before 4.0 accepts AMQP 1.0 messages that it cannot convert
 # to 0-9-1, such as one with a number as its id, and closes with this when it has to deliver them.
@@ -46,7 +50,8 @@ class DeadLetterQueue:
     The caller either removes or keeps each dead letter.
 
     They are fetched and not consumed, so that iteration ends where the queue does. `waiting` is
-    their number at opening: messages dead-lettered meanwhile, or again, are not fetched.
+    their number at opening, `opened_at` on the monotonic clock: messages dead-lettered meanwhile,
+    or again, are not fetched.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class DeadLetterQueue:
         channel: aiormq.abc.AbstractChannel,
         publisher: ConfirmingPublisher,
         waiting: int,
+        opened_at: float,
     ) -> None:
         self._link = link
         self._channel = channel
@@ -62,7 +68,9 @@ class DeadLetterQueue:
         self._may_renew = True
         self._has_failed = False
         self._unacked = 0
+        self._requests: tuple[bytes, ...] = ()
         self.waiting = waiting
+        self.opened_at = opened_at
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """
@@ -191,6 +199,24 @@ class DeadLetterQueue:
             await self._until_ready(ready + self._unacked)
             await self._channel.close()
 
+    def ask_afterwards(self, requests: Iterable[bytes]) -> None:
+        """Have these requests, which want no reply, sent when the queue is closed."""
+        self._requests = tuple(requests)
+
+    async def ask(self, user: str | None) -> None:
+        """
+        Send the requests, if a recorder may be there for them and takes them from this user.
+
+        Where they cannot be sent nothing is lost: they only tell what anyone can look up.
+        """
+        properties = encode_notification(_EXPIRATION_MS, user)
+        sending = [
+            self.publish(RPC_EXCHANGE, RPC_KEY, properties, request) for request in self._requests
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ASK_SECONDS):
+                await asyncio.gather(*sending, return_exceptions=True)
+
     async def _until_ready(self, count: int) -> None:
         """
         Wait until this many can be fetched, or for a while: another caller may fetch them.
@@ -225,10 +251,11 @@ async def open_dead_letter_queue(
         open_link(addresses, "dead letters again", tls=tls, lost=link.lost) as publishing,
     ):
         channel = await link.channel()
+        opened_at = time.monotonic()
         with refusals(f"queue {DEAD_QUEUE} cannot be read"):
             declared = await channel.queue_declare(DEAD_QUEUE, passive=True)
         publisher = await open_publisher(publishing)
-        queue = DeadLetterQueue(link, channel, publisher, declared.message_count or 0)
+        queue = DeadLetterQueue(link, channel, publisher, declared.message_count or 0, opened_at)
         try:
             yield queue
         except BaseException:
@@ -237,3 +264,4 @@ async def open_dead_letter_queue(
                 await queue.close()
             raise
         await queue.close()
+        await queue.ask(URL(addresses.url).user)

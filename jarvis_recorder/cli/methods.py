@@ -71,7 +71,7 @@ def _command(method: Method) -> Callable[..., None]:
     """Return a function that Typer calls with the params as its own parameters."""
 
     def command(whom: Connection, **given: Any) -> None:
-        from jarvis_recorder.cli.output.views import view_of, view_of_page
+        from jarvis_recorder.cli.output.views import remark_on_page, view_of, view_of_page
 
         if method.items is None:
             show(whom, build_params(method.params, **given), view_of(method.result))
@@ -79,7 +79,8 @@ def _command(method: Method) -> Callable[..., None]:
         most = wanted(given.pop("limit"), given.pop("everything"))
         request = build_params(method.params, **given)
         view = view_of_page(method.result)
-        show_pages(whom, Listing(request, method.items, view, "There is none that fits."), most)
+        nothing, remark = "There is none that fits.", remark_on_page(method.result)
+        show_pages(whom, Listing(request, method.items, view, nothing, remark), most)
 
     parameters = [keyword("whom", Connection), *_parameters(method)]
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -204,12 +204,25 @@ class ListView(Protocol):
 
 
 class Listing(NamedTuple):
-    """A paged request: its params, the field with the items, their view, the text for none."""
+    """
+    A paged request: its params, the field with the items, their view, the text for none.
+
+    `remark` returns what else the last page says, None if that is nothing.
+    """
 
     params: Any
     field: str
     view: ListView
     nothing: str
+    remark: Callable[[Any], str | None] = lambda _: None
+
+    def others(self, page: Any) -> dict[str, Any]:
+        """Return the members of a page besides its items."""
+        members = {one.name: one for one in fields(page) if one.name != self.field}
+        return {
+            name: adapter(one.type).dump_python(getattr(page, name), mode="json")
+            for name, one in members.items()
+        }
 
 
 def wanted(limit: int | None, everything: bool) -> int | None:
@@ -240,13 +253,14 @@ async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> N
                 if page.next_cursor is None or shown == most:
                     break
                 params = replace(params, cursor=page.next_cursor)
-    output.end(shown, page.next_cursor)
+    output.end(shown, page)
 
 
 class _AsJson:
     """One JSON document like that of a single result, written as the pages arrive."""
 
     def __init__(self, listing: Listing) -> None:
+        self._listing = listing
         self._between = f'{{"{listing.field}":['
 
     def add(self, items: Sequence[Any]) -> None:
@@ -255,9 +269,10 @@ class _AsJson:
             typer.echo(self._between + text[1:-1], nl=False)
             self._between = ","
 
-    def end(self, shown: int, cursor: str | None) -> None:
+    def end(self, shown: int, page: Any) -> None:
         begun = "" if shown else self._between
-        typer.echo(f'{begun}],"next_cursor":{_json(str | None, cursor)}}}')
+        others = _json(dict[str, Any], self._listing.others(page))
+        typer.echo(f"{begun}],{others[1:]}")
 
 
 class _AsTable:
@@ -273,11 +288,13 @@ class _AsTable:
             self._listing.view(self._screen, items, continued=self._began)
             self._began = True
 
-    def end(self, shown: int, cursor: str | None) -> None:
+    def end(self, shown: int, page: Any) -> None:
         if not shown:
             self._screen.note(self._listing.nothing)
-        elif cursor is not None:
+        elif page.next_cursor is not None:
             self._screen.note(f"{shown:,} shown; there may be more: --limit, --all")
+        if (remark := self._listing.remark(page)) is not None:
+            self._screen.note(remark)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 
 from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.broker.dead_letter_queue import DeadLetterQueue, open_dead_letter_queue
+from jarvis_recorder.client.dead_letter_look import Look
 from jarvis_recorder.client.errors import addresses
 from jarvis_recorder.errors import (
     BrokerUnavailable,
@@ -96,7 +97,8 @@ class DeadLetterAdmin:
 
     Each call looks through the whole queue once, and leaves in it those it does not name. Calls
     wait for each other; two instances that look at once see a part each. The memory is bounded,
-    whatever the queue holds.
+    whatever the queue holds. A look that has come to the end of the queue corrects the recorder's
+    index of the dead letters, if a recorder runs and takes that from this user.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class DeadLetterAdmin:
         self._tls = tls
         self._progress = progress
         self._looking = asyncio.Lock()
+        self._look = Look(0.0)
 
     async def iterate(self, wanted: Filter) -> AsyncIterator[FoundDeadLetter]:
         """
@@ -157,6 +160,7 @@ class DeadLetterAdmin:
                     async for found, fits in self._found(queue, wanted):
                         if fits:
                             await queue.remove(found.delivery)
+                            self._look.removed(found.delivery)
                             dropped += 1
                         else:
                             await queue.keep(found.delivery)
@@ -202,7 +206,10 @@ class DeadLetterAdmin:
             BrokerUnavailable: The same.
         """
         outcomes = dict.fromkeys(ReplayOutcome, 0)
-        async with self._queue() as queue, _Replaying(queue, body, outcomes) as replaying:
+        async with (
+            self._queue() as queue,
+            _Replaying(queue, body, outcomes, self._look) as replaying,
+        ):
             try:
                 async for found, fits in self._found(queue, wanted):
                     if fits:
@@ -220,7 +227,10 @@ class DeadLetterAdmin:
     @asynccontextmanager
     async def _queue(self) -> AsyncIterator[DeadLetterQueue]:
         async with self._looking, open_dead_letter_queue(self._addresses, tls=self._tls) as queue:
+            self._look = Look(queue.opened_at)
             yield queue
+            if self._look.is_whole:
+                queue.ask_afterwards(self._look.requests())
 
     async def _found(
         self, queue: DeadLetterQueue, wanted: Filter
@@ -231,16 +241,24 @@ class DeadLetterAdmin:
             looked_at += 1
             self._progress(looked_at, queue.waiting)
             dead_letter = read_dead_letter(delivery)
+            self._look.saw(dead_letter, delivery)
             yield FoundDeadLetter(dead_letter, delivery), wanted.fits(dead_letter)
+        # With fewer than were waiting someone else has fetched some.
+        self._look.is_whole = looked_at == queue.waiting
 
 
 class _Replaying:
     """Concurrent replays, limited in number and in bytes."""
 
     def __init__(
-        self, queue: DeadLetterQueue, body: bytes | None, outcomes: dict[ReplayOutcome, int]
+        self,
+        queue: DeadLetterQueue,
+        body: bytes | None,
+        outcomes: dict[ReplayOutcome, int],
+        look: Look,
     ) -> None:
         self._queue = queue
+        self._look = look
         self._body = body
         self._outcomes = outcomes
         self._room = asyncio.Condition()
@@ -305,6 +323,7 @@ class _Replaying:
             await self._queue.keep(delivery)
             return ReplayOutcome.NOT_CONFIRMED
         await self._queue.remove(delivery)
+        self._look.removed(delivery)
         return ReplayOutcome.REPLAYED
 
 

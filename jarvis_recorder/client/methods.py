@@ -65,6 +65,15 @@ class Preferences(Group):
     iter = paged_method(params.ListPreferences, lambda page: page.preferences)
 
 
+class Dead(Group):
+    """The index of the dead letters, whose queue is the truth."""
+
+    faults = rpc_method(params.ListDeadFaults)
+    list = rpc_method(params.ListDeadLetters)
+    reconcile = rpc_method(params.ReconcileDeadLetters)
+    iter = paged_method(params.ListDeadLetters, lambda page: page.letters)
+
+
 class Methods:
     """The groups of methods as attributes."""
 
@@ -74,3 +83,4 @@ class Methods:
         self.snapshots = Snapshots(ask)
         self.timeline = TimelineMethods(ask)
         self.preferences = Preferences(ask)
+        self.dead = Dead(ask)

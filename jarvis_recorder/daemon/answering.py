@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Final
 
 import structlog
 
+from jarvis_recorder.broker.connection import Link
 from jarvis_recorder.broker.rpc_session import RpcSession as Connected
 from jarvis_recorder.broker.rpc_session import open_rpc_session
 from jarvis_recorder.config.settings import BrokerSettings
+from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.ports import Clock, Outbox, Tracer
 from jarvis_recorder.rpc.dispatcher import Dispatcher
@@ -17,10 +20,44 @@ from jarvis_recorder.rpc.responder import Responder
 from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
 from jarvis_recorder.telemetry.metrics import MeasuredPublisher
 from jarvis_recorder.telemetry.status import RecorderStatus
+from jarvis_recorder.wire.topics import DEAD_QUEUE
 
 log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 3.0
+_COUNT_SECONDS: Final = 1.0
+
+
+class DeadLetterCount:
+    """The number of dead letters in their queue, while there is a connection to ask on."""
+
+    def __init__(self) -> None:
+        self._link: Link | None = None
+        self._counting: asyncio.Task[int | None] | None = None
+
+    async def __call__(self) -> int | None:
+        """Return how many can be fetched now, None if that is unknown."""
+        # One at a time, and never given up: the broker may read nothing for long.
+        if self._counting is None or self._counting.done():
+            if self._link is None:
+                return None
+            self._counting = asyncio.create_task(self._link.count(DEAD_QUEUE))
+        try:
+            async with asyncio.timeout(_COUNT_SECONDS):
+                return await asyncio.shield(self._counting)
+        except (RecorderError, TimeoutError):
+            return None
+
+    @contextlib.contextmanager
+    def asked_on(self, link: Link) -> Iterator[None]:
+        """Ask on this connection while entered."""
+        self._link = link
+        try:
+            yield
+        finally:
+            self._link = None
+            if self._counting is not None:
+                self._counting.cancel()
 
 
 class Answering:
@@ -33,6 +70,7 @@ class Answering:
         concurrency: int,
         addresses: Addresses,
         dispatcher: Dispatcher,
+        dead_letters: DeadLetterCount,
         outbox: Outbox,
         progress: RecorderStatus,
         tracer: Tracer,
@@ -43,6 +81,7 @@ class Answering:
         self._concurrency = concurrency
         self._addresses = addresses
         self._dispatcher = dispatcher
+        self._dead_letters = dead_letters
         self._outbox = outbox
         self._progress = progress
         self._tracer = tracer
@@ -67,7 +106,8 @@ class Answering:
             )
             connected = await unless_stopped(self._stop, stack.enter_async_context(opening))
             if connected is not None:
-                await self._answer(connected)
+                with self._dead_letters.asked_on(connected.link):
+                    await self._answer(connected)
 
     async def _answer(self, connected: Connected) -> None:
         responder = Responder(

@@ -12,7 +12,7 @@ import structlog
 from jarvis_recorder import __version__
 from jarvis_recorder.broker.supervisor import supervise
 from jarvis_recorder.config.loading import Loaded
-from jarvis_recorder.daemon.answering import Answering
+from jarvis_recorder.daemon.answering import Answering, DeadLetterCount
 from jarvis_recorder.daemon.recording import Recording
 from jarvis_recorder.daemon.watchdog import Watchdog
 from jarvis_recorder.errors import RecorderError
@@ -100,17 +100,20 @@ class App:
             prefetch=self._settings.ingest.prefetch,
             addresses=self._addresses,
             repository=store.repository,
+            dead_letters=store.dead_letters,
             progress=self.progress,
             tracer=self._tracer,
             clock=now,
             large=self._large,
             stop=self._stop,
         )
+        count = DeadLetterCount()
         answering = Answering(
             broker=self._settings.broker,
             concurrency=self._settings.rpc.concurrency,
             addresses=self._addresses,
-            dispatcher=self._dispatcher(store.archive),
+            dispatcher=self._dispatcher(store.archive, count),
+            dead_letters=count,
             outbox=store.outbox,
             progress=self.progress,
             tracer=self._tracer,
@@ -129,7 +132,7 @@ class App:
         if failure is not None:
             raise failure
 
-    def _dispatcher(self, archive: Archive) -> Dispatcher:
+    def _dispatcher(self, archive: Archive, count: DeadLetterCount) -> Dispatcher:
         return Dispatcher(
             archive=archive,
             permissions=Permissions(self._settings.rpc.permissions),
@@ -137,6 +140,7 @@ class App:
             document=document,
             calls=self._calls,
             large=self._large,
+            dead_letters=count,
         )
 
     async def _supervised(self, part: str, attempt: Callable[[], Awaitable[None]]) -> None:

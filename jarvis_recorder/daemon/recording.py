@@ -23,7 +23,7 @@ from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ingest.slow_start import SlowStart
 from jarvis_recorder.net.addresses import Addresses
-from jarvis_recorder.ports import Clock, Consumer, Repository, Tracer
+from jarvis_recorder.ports import Clock, Consumer, DeadLetterIndex, Repository, Tracer
 from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
 from jarvis_recorder.telemetry.metrics import MeasuredPublisher
 from jarvis_recorder.telemetry.status import RecorderStatus, State
@@ -59,6 +59,7 @@ class Recording:
         prefetch: int,
         addresses: Addresses,
         repository: Repository,
+        dead_letters: DeadLetterIndex,
         progress: RecorderStatus,
         tracer: Tracer,
         clock: Clock,
@@ -69,6 +70,7 @@ class Recording:
         self._prefetch = prefetch
         self._addresses = addresses
         self._repository = repository
+        self._dead_letters = dead_letters
         self._large = large
         self._tracer = tracer
         self._clock = clock
@@ -142,7 +144,9 @@ class Recording:
     def _pipeline(self, session: BrokerSession) -> _Pipeline:
         intake = Intake(session.flow, self._clock, self._large)
         dead_letters = DeadLetterPublisher(
-            MeasuredPublisher(session.publisher, self.progress.sent), self.progress
+            MeasuredPublisher(session.publisher, self.progress.sent),
+            self.progress,
+            self._dead_letters,
         )
         recorder = Recorder(
             intake=intake,

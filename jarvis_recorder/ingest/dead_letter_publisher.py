@@ -14,9 +14,10 @@ from jarvis_recorder import __version__
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed
 from jarvis_recorder.ingest.batch import Origin
 from jarvis_recorder.ingest.settlement import Settlement
-from jarvis_recorder.ports import Publisher
+from jarvis_recorder.ports import DeadLetterIndex, Publisher
 from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.wire.amqp import properties
+from jarvis_recorder.wire.dead_letter import read_published
 from jarvis_recorder.wire.refusal import Refusal, Refused
 from jarvis_recorder.wire.times import format_rfc3339
 from jarvis_recorder.wire.topics import DEAD_EXCHANGE
@@ -54,8 +55,11 @@ class DeadLetterPublisher:
     letter that it confirms too late is then in the queue twice.
     """
 
-    def __init__(self, publisher: Publisher, progress: RecorderStatus) -> None:
+    def __init__(
+        self, publisher: Publisher, progress: RecorderStatus, index: DeadLetterIndex
+    ) -> None:
         self._publisher = publisher
+        self._index = index
         self._progress = progress
         self._under_way: set[asyncio.Task[None]] = set()
         self._held_bytes = 0
@@ -204,13 +208,13 @@ class DeadLetterPublisher:
                 return False
             return True
 
-        if await is_confirmed():
-            return
-        async with self._trying_again:
-            delay = _FIRST_DELAY_SECONDS
-            while not await is_confirmed():
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
+        if not await is_confirmed():
+            async with self._trying_again:
+                delay = _FIRST_DELAY_SECONDS
+                while not await is_confirmed():
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
+        self._index.note(read_published(origin.delivery, lane.topic.queue, letter, body))
 
 
 def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, Self
 
@@ -31,7 +31,10 @@ from jarvis_recorder.wire.rpc.jsonrpc import Call, Calls, Code, Fault, Malformed
 from jarvis_recorder.wire.rpc.methods import Method, adapter
 from jarvis_recorder.wire.rpc.params import (
     Discover,
+    ListDeadFaults,
+    ListDeadLetters,
     Params,
+    ReadDeadLetters,
     ReadHoldings,
     ReadStats,
     RecordEvent,
@@ -114,8 +117,11 @@ class Dispatcher:
         document: Callable[[], Document],
         calls: MeasuredCalls,
         large: asyncio.Lock,
+        dead_letters: Callable[[], Awaitable[int | None]],
     ) -> None:
+        """`dead_letters` returns how many wait in their queue, None if that is unknown."""
         self._archive = archive
+        self._dead_letters = dead_letters
         self._permissions = permissions
         self._activity = activity
         self._document = document
@@ -251,6 +257,9 @@ class Dispatcher:
                 holdings = await self._archive.answer(ReadHoldings(), until, room)
                 activity = adapter(Activity).dump_json(self._activity())
                 answer = b'{"holdings":%b,"activity":%b}' % (holdings, activity)
+            case ListDeadLetters() | ListDeadFaults():
+                with_extent = ReadDeadLetters(asked=params, waiting=await self._dead_letters())
+                return await self._from_archive(with_extent, until, room, lane)
             case _:
                 return await self._from_archive(params, until, room, lane)
         if len(answer) > room:

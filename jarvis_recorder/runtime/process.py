@@ -109,6 +109,16 @@ async def first_of(stop: asyncio.Event, *futures: asyncio.Future[Any]) -> None:
         stopping.cancel()
 
 
+async def any_of(*events: asyncio.Event) -> None:
+    """Return once one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
 async def unless_stopped(stop: asyncio.Event, opening: Coroutine[Any, Any, T]) -> T | None:
     """Return the result of `opening`, or None if `stop` is set before it is done."""
     task = asyncio.create_task(opening)

@@ -10,6 +10,7 @@ from jarvis_recorder.storage.commands import CHANGES
 from jarvis_recorder.storage.engine import Readers, Speech, Writer
 from jarvis_recorder.storage.queries import (
     conversations,
+    dead_letters,
     differences,
     events,
     histogram,
@@ -35,6 +36,7 @@ _QUERIES: Final[Queries] = (
     | series.QUERIES
     | timeline.QUERIES
     | preferences.QUERIES
+    | dead_letters.QUERIES
 )
 
 

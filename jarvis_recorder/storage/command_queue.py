@@ -18,11 +18,17 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.commands import CHANGES
 from jarvis_recorder.storage.engine import NoRoomForIt, Speech, Work, Writer
-from jarvis_recorder.wire.rpc.params import DeleteConversation, Params, RecordEvent, SetPreference
+from jarvis_recorder.wire.rpc.params import (
+    DeleteConversation,
+    Params,
+    ReconcileDeadLetters,
+    RecordEvent,
+    SetPreference,
+)
 
 CommandOutcome = Any | Exception
 
-_GROWING: Final = (RecordEvent, SetPreference)
+_GROWING: Final = (RecordEvent, SetPreference, ReconcileDeadLetters)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from jarvis_recorder.errors import Conflict
 from jarvis_recorder.storage.batch import rows_of
+from jarvis_recorder.storage.dead_letters import reconcile
 from jarvis_recorder.storage.engine import Speech
 from jarvis_recorder.storage.queries.events import found_event
 from jarvis_recorder.storage.queries.preferences import find_preference
@@ -25,6 +26,7 @@ from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     DeletePreference,
+    ReconcileDeadLetters,
     RecordEvent,
     ReopenEvent,
     ResolveEvent,
@@ -167,4 +169,5 @@ CHANGES: Final[dict[type, Change]] = {
     SetPreference: set_preference,
     DeletePreference: delete_preference,
     DeleteConversation: delete_conversation,
+    ReconcileDeadLetters: reconcile,
 }

@@ -197,6 +197,30 @@ snapshot_measures: Final = Table(
     sqlite_with_rowid=False,
 )  # fmt: skip
 
+# An index of the queue of dead letters, which is the truth: nothing is lost with it.
+dead_letters: Final = Table(
+    "dead_letters",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("letter", Word, nullable=False),
+    Column("copies", BigInteger, nullable=False),
+    Column("reason", Word, nullable=False),
+    Column("error", Word, nullable=False),
+    Column("fault", Word, nullable=False),
+    Column("queue", Word, nullable=False),
+    Column("exchange", Word, nullable=False),
+    Column("routing_key", Word, nullable=False),
+    Column("received_at", Instant),
+    Column("message_id", Word),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("replays", BigInteger, nullable=False),
+    # Of one without a time, when it was found: the broker does not say when it dead-lettered it.
+    Column("timestamp", Instant, nullable=False),
+    Column("indexed_at", Instant, nullable=False),
+    Index("uq_dead_letters_letter", "letter", unique=True),
+    Index("ix_dead_letters_timestamp", "timestamp"),
+)
+
 for _table in (events, conversations, cluster_snapshots):
     # Time leads: with a unique index on random ids alone inserts run at a quarter of the rate,
     # since each touches another page. A redelivered message carries the same time.

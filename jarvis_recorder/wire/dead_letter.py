@@ -6,7 +6,8 @@ message and gives the reason in its own headers. Any publisher may have written 
 header is trusted to say where a message goes.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -16,8 +17,11 @@ from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
-from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, Topic, is_bound
+from jarvis_recorder.wire.topics import DEAD_EXCHANGE, EXCHANGE, TOPICS, Topic, is_bound
 from jarvis_recorder.wire.unpacking import unpacked
+
+MOST_INDEXED: Final = 10_000
+"""The most dead letters that an index of them holds, the newest."""
 
 REPLAYS: Final = "x-recorder-replays"
 _OURS: Final = "x-recorder-"
@@ -29,6 +33,9 @@ _OF_BROKER: Final = ("x-death", "x-first-death-", "x-last-death-")
 _ROUTES: Final = frozenset(("CC", "BCC"))
 _COUNTERS: Final = frozenset(("x-delivery-count", "x-acquired-count"))
 _ID_LENGTH: Final = 12
+_MOST_ERROR: Final = 1_024
+_MOST_NAME: Final = 255
+_NUMBER: Final = re.compile(r"[0-9]+")
 _BY_QUEUE: Final = {topic.queue: topic for topic in TOPICS}
 
 
@@ -85,6 +92,34 @@ def read_dead_letter(delivery: Delivery) -> DeadLetter:
         len(delivery.body),
         int(replays) if replays.isdecimal() and len(replays) < 10 else 0,
     )
+
+
+def read_published(delivery: Delivery, routing_key: str, letter: bytes, body: bytes) -> DeadLetter:
+    """Return the description of a dead letter as it is published, in place of a delivery."""
+    # A content header begins with class, weight and body size.
+    head = delivery.header[:4] + len(body).to_bytes(8, "big")
+    published = Delivery(
+        0, False, DEAD_EXCHANGE.encode(), routing_key.encode(), head + letter, body
+    )
+    return read_dead_letter(published)
+
+
+def bounded(letter: DeadLetter) -> DeadLetter:
+    """Return a dead letter whose texts are short, and such that any database takes them."""
+    return replace(
+        letter,
+        reason=_cleaned(letter.reason, _MOST_NAME),
+        error=_cleaned(letter.error, _MOST_ERROR),
+        queue=_cleaned(letter.queue, _MOST_NAME),
+        exchange=_cleaned(letter.exchange, _MOST_NAME),
+        routing_key=_cleaned(letter.routing_key, _MOST_NAME),
+        message_id=None if letter.message_id is None else _cleaned(letter.message_id, _MOST_NAME),
+    )
+
+
+def fault_of(error: str) -> str:
+    """Return an error with N for each number: those of one cause differ in nothing else."""
+    return _NUMBER.sub("N", error)[:_MOST_NAME]
 
 
 def reset_delivery_count(delivery: Delivery) -> bytes:
@@ -145,8 +180,18 @@ def readable_body(delivery: Delivery, most: int) -> bytes:
         return delivery.body
 
 
+def _cleaned(text: str, most: int) -> str:
+    # No database holds a lone surrogate, and PostgreSQL no NUL.
+    return text[:most].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def _identity(delivery: Delivery) -> str:
-    stable = reset_delivery_count(delivery)
+    try:
+        stable = properties.with_headers(
+            delivery.header, {}, dropped=_COUNTERS.__contains__, in_order=True
+        )
+    except Refused:
+        stable = properties.unchanged(delivery.header)
     digest = sha256(b"%d.%b%b" % (len(stable), stable, delivery.body))
     digest.update(delivery.routing_key)
     return digest.hexdigest()[:_ID_LENGTH]

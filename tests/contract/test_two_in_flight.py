@@ -41,7 +41,7 @@ from jarvis_recorder.wire.rpc.params import SetPreference
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
 from tests.support.archive import ask
-from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher
+from tests.support.fakes import FakeConsumer, FakeFlow, FakeIndex, FakePublisher
 from tests.support.publisher import event
 
 REFUSE_BAD = (
@@ -466,7 +466,7 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
             other.execute(REFUSE_BAD)
         consumer, progress, large = FakeConsumer(), RecorderStatus(), asyncio.Lock()
         intake = Intake(FakeFlow(), lambda: 0, large)
-        dead_letters = DeadLetterPublisher(FakePublisher(), progress)
+        dead_letters = DeadLetterPublisher(FakePublisher(), progress, FakeIndex())
         recorder = Recorder(
             intake=intake,
             repository=store.repository,

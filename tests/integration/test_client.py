@@ -236,6 +236,9 @@ async def test_every_method_can_be_asked(client, recorder):
         "preferences.list": await client.preferences.list(prefix="the"),
         "preferences.delete": await client.preferences.delete(key="theme"),
         "conversations.delete": await client.conversations.delete(session_id="s"),
+        "dead.faults": await client.dead.faults(),
+        "dead.list": await client.dead.list(),
+        "dead.reconcile": await client.dead.reconcile(letters=[], began_seconds_ago=0.0),
         "recorder.stats": await client.stats(),
         "rpc.discover": await client.discover(),
     }

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from jarvis_recorder.wire.measures import MEASURES
 from jarvis_recorder.wire.rpc.methods import METHODS
+from jarvis_recorder.wire.rpc.params import WaitingLetter
 
 SAFE_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
@@ -23,6 +24,7 @@ JSON = st.recursive(
     max_leaves=5,
 )  # fmt: skip
 _NAMES = SAFE_TEXT.filter(bool).map(lambda name: name[:255])
+_LETTERS = st.from_regex(r"[0-9a-f]{12}", fullmatch=True)
 _ROWS = st.integers(1, 2**63 - 1)
 _TYPES = st.sampled_from(["alert", "action", "status", "metric"])
 _SEVERITIES = st.sampled_from(["info", "warning", "error", "critical"])
@@ -43,6 +45,16 @@ _GIVEN = {
     "measures": st.lists(st.sampled_from(MEASURES), min_size=1, max_size=3),
     "points": st.integers(1, 1_000),
     "tolerance": st.floats(0, 1, allow_subnormal=False),
+    "reason": _NAMES, "queue": _NAMES, "fault": _NAMES, "after": _LETTERS, "up_to": _LETTERS,
+    "began_seconds_ago": st.floats(0, 86_400, allow_subnormal=False),
+    "letters": st.lists(
+        st.builds(
+            WaitingLetter, id=_LETTERS, reason=_NAMES, error=_NAMES, queue=_NAMES, exchange=_NAMES,
+            routing_key=_NAMES, received_at=st.none() | MOMENTS, message_id=st.none() | _NAMES,
+            size_bytes=st.integers(0, 2**63 - 1), replays=st.integers(0, 2**63 - 1),
+        ),
+        max_size=2,
+    ),
 }  # fmt: skip
 _EXCLUDED = st.sampled_from(["type:metric", "severity:info", "source:user", "node:", "cluster:a"])
 _FILTERS = {

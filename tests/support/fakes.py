@@ -16,12 +16,33 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.ports import Appended, PendingNotification, RefusedRecord, Sink
 from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.dead_letter import DeadLetter
 from jarvis_recorder.wire.records import EVENT_COLUMNS, Event, EventRow, Record
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import Params
 from jarvis_recorder.wire.rpc.results import OneSnapshot
 from jarvis_recorder.wire.topics import Kind
+
+
+class FakeIndex:
+    """An index of dead letters that only remembers them."""
+
+    def __init__(self) -> None:
+        self.noted: list[DeadLetter] = []
+
+    def note(self, letter: DeadLetter) -> None:
+        self.noted.append(letter)
+
+
+class FakeCount:
+    """A count of the dead letters, None while it is unknown."""
+
+    def __init__(self) -> None:
+        self.waiting: int | None = None
+
+    async def __call__(self) -> int | None:
+        return self.waiting
 
 
 class FakeConsumer:

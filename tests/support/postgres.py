@@ -16,8 +16,8 @@ import psycopg
 
 _USER = "jarvis"
 _TABLES = (
-    "events", "conversations", "cluster_snapshots", "preferences", "outbox", "stamped_identities",
-    "known_time", "snapshot_measures",
+    "events", "conversations", "cluster_snapshots", "preferences", "outbox", "dead_letters",
+    "stamped_identities", "known_time", "snapshot_measures",
 )  # fmt: skip
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=on")
 DURABLE = ("fsync=on", "full_page_writes=on", "synchronous_commit=on")

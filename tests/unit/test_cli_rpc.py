@@ -447,3 +447,43 @@ def test_failures_speak_of_commands():
     assert in_words_of_commands("snapshots.at: none: snapshots.list tells which there are") == (
         "query snapshot: none: query snapshots tells which there are"
     )
+
+
+LETTER = results.IndexedDeadLetter(
+    "4f1c09ab27de", "not_json", "not JSON at line 3", "not JSON at line N",
+    "jarvis.recorder.events", "jarvis", "cluster.event.alert.info", AT, None, 17, 0, 1,
+)  # fmt: skip
+FAULT = results.DeadLetterFault(
+    "not_json", "jarvis.recorder.events", "not JSON at line N", 3, AT, AT, LETTER.id
+)
+
+
+def test_the_index_of_dead_letters_is_shown_with_what_it_lacks(jarvis):
+    page = results.IndexedDeadLetters([LETTER], None, 9, 1, complete=False)
+    faults = results.DeadLetterFaults([FAULT], 9, 3, complete=False, truncated=True)
+    listed = jarvis("query", "dead", answer=page)
+    counted = jarvis("query", "faults", answer=faults)
+
+    assert "not JSON at line 3" in listed.stdout
+    assert "The index has 1, and 9 wait in the queue" in " ".join(listed.stderr.split())
+    assert "not JSON at line N" in counted.stdout
+    assert "The index has 3, and 9 wait in the queue" in " ".join(counted.stderr.split())
+    assert "--limit" in counted.stderr
+
+
+def test_a_complete_index_of_dead_letters_is_shown_without_a_remark(jarvis):
+    page = results.IndexedDeadLetters([LETTER], None, 1, 1, complete=True)
+    none = results.DeadLetterFaults([], 0, 0, complete=True)
+    unknown = results.IndexedDeadLetters([], None, None, 1, complete=False)
+
+    assert jarvis("query", "dead", answer=page).stderr == ""
+    assert jarvis("query", "faults", answer=none).stderr == "There is none that fits.\n"
+    assert "is unknown now" in jarvis("query", "dead", answer=unknown).stderr
+
+
+def test_a_page_as_json_has_its_other_members(jarvis):
+    page = results.IndexedDeadLetters([LETTER], None, 9, 1, complete=False)
+    shown = json.loads(jarvis("query", "dead", "--json", answer=page).stdout)
+
+    assert shown.pop("letters")[0]["id"] == LETTER.id
+    assert shown == {"next_cursor": None, "waiting": 9, "indexed": 1, "complete": False}

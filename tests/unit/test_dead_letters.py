@@ -11,7 +11,9 @@ from jarvis_recorder.client.dead_letter_replay import Filter
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.dead_letter import (
+    fault_of,
     read_dead_letter,
+    read_published,
     readable_body,
     reset_delivery_count,
     to_message,
@@ -65,6 +67,31 @@ def test_what_the_broker_gave_up_is_read_from_its_own_headers():
 
     assert found.reason == "delivery_limit"
     assert found.routing_key == "cluster.event.a"
+
+
+def test_what_is_published_has_the_id_under_which_the_broker_returns_it():
+    """A quorum queue returns headers by name, with a count of its own among them."""
+    known = {"b": "2", "a": "1", "x-recorder-reason": "invalid"}
+    returned = letter(headers=dict(sorted(known.items())) | {"x-delivery-count": 2}, message_id="m")
+    origin = letter(b"another body", message_id="m")
+    published = content_header(0, headers=known, message_id="m")[12:]
+
+    found = read_published(origin, EVENTS.queue, published, GOOD)
+
+    assert found == read_dead_letter(returned)
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        ("not JSON: expected value at line 12 column 301", "not JSON: expected value at line N column N"),
+        ("elements 17: node: too long", "elements N: node: too long"),
+        ("severity: Field required", "severity: Field required"),
+        ("x" * 1_000, "x" * 255),
+    ],
+)  # fmt: skip
+def test_errors_that_differ_in_numbers_are_one_fault(error, fault):
+    assert fault_of(error) == fault
 
 
 def test_an_id_stays_the_same_however_often_it_is_looked_at():

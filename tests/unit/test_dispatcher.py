@@ -27,13 +27,17 @@ from jarvis_recorder.wire.rpc import jsonrpc, results
 from jarvis_recorder.wire.rpc import params as questions
 from jarvis_recorder.wire.rpc.methods import METHODS
 from tests.support.dispatching import LATER, dispatched
-from tests.support.fakes import CannedArchive
+from tests.support.fakes import CannedArchive, FakeCount
 
 MOMENT = datetime(2026, 11, 23, 8, tzinfo=UTC)
 THEME = results.Preference("theme", "dark", MOMENT, "ada", 3)
 
 
-def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None) -> Dispatcher:
+def dispatcher(
+    archive: CannedArchive,
+    rules: dict[str, list[str]] | None = None,
+    count: FakeCount | None = None,
+) -> Dispatcher:
     return Dispatcher(
         archive=archive,
         permissions=Permissions(rules or {}),
@@ -41,6 +45,7 @@ def dispatcher(archive: CannedArchive, rules: dict[str, list[str]] | None = None
         document=lambda: {"openrpc": "1.3.2"},
         calls=CallMetrics(),
         large=asyncio.Lock(),
+        dead_letters=count or FakeCount(),
     )
 
 
@@ -51,6 +56,21 @@ def archive() -> CannedArchive:
     archive.answers[questions.SetPreference] = results.OnePreference(THEME)
     archive.answers[questions.DeletePreference] = results.Deleted(1)
     return archive
+
+
+@pytest.mark.parametrize("waiting", [None, 7])
+async def test_the_index_of_dead_letters_is_asked_with_the_number_that_wait(archive, waiting):
+    count = FakeCount()
+    count.waiting = waiting
+    faults = results.DeadLetterFaults([], waiting, 7, waiting == 7)
+    archive.answers[questions.ReadDeadLetters] = faults
+    reply = await dispatched(
+        dispatcher(archive, count=count), json.dumps(call("dead.faults", {"limit": 3})).encode()
+    )
+
+    assert json.loads(reply or b"")["result"]["waiting"] == waiting
+    asked = questions.ReadDeadLetters(asked=questions.ListDeadFaults(limit=3), waiting=waiting)
+    assert archive.asked[-1] == asked
 
 
 def call(method: str = "preferences.get", params: Any = None, **members: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import identity_of
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header, delivery, stretch
-from tests.support.fakes import FakeConsumer, FakeFlow, FakePublisher, FakeRepository
+from tests.support.fakes import FakeConsumer, FakeFlow, FakeIndex, FakePublisher, FakeRepository
 from tests.support.publisher import event
 
 
@@ -53,7 +53,8 @@ class Pipeline:
         self.large = asyncio.Lock()
         self.intake = Intake(self.flow, lambda: 0, self.large)
         self.lane = Settlement(TOPICS[0], self.consumer)
-        self.dead_letters = DeadLetterPublisher(self.publisher, self.progress)
+        self.index = FakeIndex()
+        self.dead_letters = DeadLetterPublisher(self.publisher, self.progress, self.index)
         self.recorder = Recorder(
             tracer=NoopTracer(),
             intake=self.intake,
@@ -225,6 +226,20 @@ async def test_a_dead_letter_says_why_and_whence(pipeline):
         "x-recorder-sha256": sha256(b"junk").hexdigest(),
         "x-recorder-user-id": "monitor",
     }
+
+
+async def test_a_dead_letter_is_indexed_as_it_was_published_once_it_is_confirmed(
+    pipeline, monkeypatch
+):
+    monkeypatch.setattr(dead_letters_module, "_FIRST_DELAY_SECONDS", 0)
+    pipeline.publisher.failures = [NotConfirmed("full")]
+    pipeline.receive("a", "junk")
+    await pipeline.run()
+
+    (noted,) = pipeline.index.noted
+    ((_, routing_key, _, body),) = pipeline.publisher.published
+    assert (noted.queue, noted.reason, noted.size_bytes) == (routing_key, "not_json", len(body))
+    assert (noted.exchange, noted.routing_key) == ("jarvis", "cluster.event.alert.info")
 
 
 async def test_the_dead_letter_of_an_element_is_a_message_of_its_own(pipeline):
@@ -409,6 +424,7 @@ async def test_what_takes_no_reason_is_dead_lettered_by_the_broker(pipeline, whe
         pipeline.receive("a", "b")
 
     assert sorted(await pipeline.run()) == sorted(["commit a,b", "ack 2", "ack 3", "reject 1"])
+    assert pipeline.index.noted == []
 
 
 async def test_a_reject_on_a_lost_channel_is_no_matter(pipeline):

@@ -19,7 +19,7 @@ from jarvis_recorder.telemetry.tracing import NoopTracer
 from jarvis_recorder.wire.rpc import params, results
 from jarvis_recorder.wire.rpc.jsonrpc import Code
 from tests.support.amqp_bytes import delivery
-from tests.support.fakes import CannedArchive, FakeRequests
+from tests.support.fakes import CannedArchive, FakeCount, FakeRequests
 
 THEME = results.Preference("theme", "dark", datetime(2026, 11, 23, tzinfo=UTC), None, 1)
 QUESTION = {
@@ -47,6 +47,7 @@ class Desk:
             document=dict,
             calls=CallMetrics(),
             large=asyncio.Lock(),
+            dead_letters=FakeCount(),
         )
         self.now = 1_795_420_000_000_000
         self.responder = Responder(

@@ -25,6 +25,7 @@ from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.times import EPOCH, format_datetime
 from tests.support.dispatching import dispatched
 from tests.support.exchanges import JSON, NUMBERS, SAFE_TEXT
+from tests.support.fakes import FakeCount
 
 GET = {"jsonrpc": "2.0", "method": "preferences.get", "params": {"key": "theme"}, "id": 1}
 
@@ -71,6 +72,7 @@ async def ask(shelf):
         document=dict,
         calls=CallMetrics(),
         large=asyncio.Lock(),
+        dead_letters=FakeCount(),
     )
 
     async def send(text: Any) -> Any:

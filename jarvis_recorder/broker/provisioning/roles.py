@@ -67,11 +67,14 @@ ROLES: Final = (
         configure=_OWN,
         # The default exchange for replies, its own exchanges and queues to publish and bind.
         write=_any(
-            r"amq\.default", _named(EXCHANGE), _named(DEAD_EXCHANGE), r"jarvis\.recorder\..*"
+            r"amq\.default", _named(EXCHANGE), _named(DEAD_EXCHANGE), _named(RPC_EXCHANGE),
+            r"jarvis\.recorder\..*",
         ),
         read=_OWN,
         publishes=r"^recorder\.",
         tails=_RECORDED,
+        # As its operator, looking through the dead letters.
+        methods=_callable_by("recorder"),
     ),
     Role(
         "monitor",

@@ -13,6 +13,7 @@ from jarvis_recorder.client.dead_letter_replay import FoundDeadLetter
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.dead_letter import DeadLetter, readable_body
 from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.rpc.results import DeadLetterFaults, IndexedDeadLetter, IndexedDeadLetters
 
 _MEDIUM: Final = 100
 _SHORT_BODY: Final = 4_000
@@ -27,7 +28,12 @@ def show_counts(screen: Screen, counts: Mapping[str, int]) -> None:
     screen.table((Column("reason"), Column("letters", justify="right")), rows, total=total)
 
 
-def show_dead_letters(screen: Screen, dead_letters: Sequence[DeadLetter]) -> None:
+def show_dead_letters(
+    screen: Screen,
+    dead_letters: Sequence[DeadLetter | IndexedDeadLetter],
+    *,
+    continued: bool = False,
+) -> None:
     """Show dead letters, one a row."""
     clock = screen.clock(letter.received_at for letter in dead_letters)
     columns = (
@@ -51,7 +57,45 @@ def show_dead_letters(screen: Screen, dead_letters: Sequence[DeadLetter]) -> Non
         )
         for letter in dead_letters
     ]
-    screen.table(columns, rows)
+    screen.table(columns, rows, continued=continued)
+
+
+def show_faults(screen: Screen, answer: DeadLetterFaults) -> None:
+    """Show the faults of dead letters, one a row."""
+    if answer.faults:
+        clock = screen.clock(one.last_at for one in answer.faults)
+        columns = (
+            Column("letters", justify="right"),
+            Column(clock.heading("last")),
+            Column("reason", "yellow"),
+            Column("queue", "cyan", most=32, from_width=_MEDIUM),
+            Column("one of them", "dim", from_width=_MEDIUM),
+            Column("what is wrong", wraps=True),
+        )
+        rows = [
+            (f"{one.count:,}", clock.text(one.last_at), one.reason, one.queue, one.example_id,
+             one.fault)
+            for one in answer.faults
+        ]  # fmt: skip
+        screen.table(columns, rows)
+    else:
+        screen.note("There is none that fits.")
+    if answer.truncated:
+        screen.note("There are more faults: --limit shows more.")
+    if (behind := not_complete(answer)) is not None:
+        screen.note(behind)
+
+
+def not_complete(answer: DeadLetterFaults | IndexedDeadLetters) -> str | None:
+    """Return in what the index differs from its queue, None if it has as many as wait there."""
+    if answer.complete:
+        return None
+    if answer.waiting is None:
+        return f"The index has {answer.indexed:,}; how many wait in the queue is unknown now."
+    return (
+        f"The index has {answer.indexed:,}, and {answer.waiting:,} wait in the queue: "
+        "`jarvis-recorder dead list` looks through the queue and corrects the index."
+    )
 
 
 def show_dead_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from jarvis_recorder.cli.output import (
     cluster,
     conversations,
+    dead_letters,
     differences,
     events,
     matrix,
@@ -23,6 +24,7 @@ _VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
     results.OneSnapshot: cluster.show_snapshot,
     results.OnePreference: preferences.show_preference,
     results.SnapshotDifferences: differences.show_differences,
+    results.DeadLetterFaults: dead_letters.show_faults,
     results.Matrix: matrix.show_matrix,
     results.Series: series.show_series,
     results.Timeline: timeline.show_timeline,
@@ -35,6 +37,10 @@ _LISTS: Final[dict[type, Callable[[], ListView]]] = {
     results.FoundTurns: lambda: conversations.show_found,
     results.SnapshotPage: lambda: cluster.show_snapshots,
     results.PreferencePage: lambda: preferences.show_preferences,
+    results.IndexedDeadLetters: lambda: dead_letters.show_dead_letters,
+}
+_REMARKS: Final[dict[type, Callable[[Any], str | None]]] = {
+    results.IndexedDeadLetters: dead_letters.not_complete,
 }
 
 
@@ -46,6 +52,11 @@ def view_of(result: type) -> Callable[[Screen, Any], None]:
 def view_of_page(result: type) -> ListView:
     """Return the view of the items of a page; where it has none, a table of all their fields."""
     return _LISTS.get(result, lambda: _show_items)()
+
+
+def remark_on_page(result: type) -> Callable[[Any], str | None]:
+    """Return the function that says what else is to be known of a page, if anything is."""
+    return _REMARKS.get(result, lambda _: None)
 
 
 def _show_fields(screen: Screen, answer: Any) -> None:

@@ -14,6 +14,7 @@ from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
+from jarvis_recorder.storage.dead_letters import DeadLetterIndex
 from jarvis_recorder.storage.engine import Speech
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.health import HealthProbe
@@ -45,6 +46,7 @@ class PostgresStore(NamedTuple):
     repository: PostgresRepository
     archive: EngineArchive
     outbox: PostgresOutbox
+    dead_letters: DeadLetterIndex
     writer: PostgresWriter
     retention: Retention
     probe: HealthProbe
@@ -58,8 +60,10 @@ class PostgresStore(NamedTuple):
         await asyncio.sleep(0)
 
     async def maintain(self, stop: asyncio.Event) -> None:
-        """Prune until `stop` is set."""
-        await self.retention.run(stop)
+        """Prune and index dead letters until `stop` is set."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.dead_letters.run(stop))
+            tasks.create_task(self.retention.run(stop))
 
 
 @contextlib.asynccontextmanager
@@ -88,14 +92,17 @@ async def open_store(
         stack.push_async_callback(outbox.close)
         repository = PostgresRepository(server)
         stack.push_async_callback(repository.close)
+        dead_letters = DeadLetterIndex(writer, clock)
         yield PostgresStore(
             repository,
             archive,
             outbox,
+            dead_letters,
             writer,
             Retention(bounds.policy, writing, server.name, clock),
             HealthProbe(writing, server.name),
         )
+        await dead_letters.finish()
 
 
 async def _made_ready(server: Server, engine: AsyncEngine) -> None:

@@ -14,10 +14,10 @@ import structlog
 from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import Bounds, eviction_steps
+from jarvis_recorder.runtime.process import any_of
 from jarvis_recorder.storage.sqlite import connections, pruner
 from jarvis_recorder.storage.sqlite.connections import PageCounts
 from jarvis_recorder.storage.sqlite.trusted_time import known_good, remember
-from jarvis_recorder.storage.sqlite.upkeep import any_of
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.trusted_time import Memory, TrustedTime
 

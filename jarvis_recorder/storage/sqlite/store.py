@@ -13,6 +13,7 @@ import structlog
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
+from jarvis_recorder.storage.dead_letters import DeadLetterIndex
 from jarvis_recorder.storage.engine import Speech
 from jarvis_recorder.storage.queries.reading import Query, Reading
 from jarvis_recorder.storage.queries.totals import count_rows, holdings
@@ -45,6 +46,7 @@ class SqliteStore(NamedTuple):
     repository: SqliteRepository
     archive: EngineArchive
     outbox: SqliteOutbox
+    dead_letters: DeadLetterIndex
     writer: Writer
     upkeep: Upkeep
     maintenance: Maintenance
@@ -60,8 +62,9 @@ class SqliteStore(NamedTuple):
         await self.writer.answers()
 
     async def maintain(self, stop: asyncio.Event) -> None:
-        """Prune, empty the write-ahead log and watch over the files until `stop` is set."""
+        """Prune, index dead letters, and watch over the files until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.dead_letters.run(stop))
             tasks.create_task(self.maintenance.run(stop))
             tasks.create_task(self.upkeep.run(stop))
 
@@ -94,7 +97,11 @@ async def open_store(
             upkeep = Upkeep(writer, gate)
             maintenance = Maintenance(bounds, path, writer, clock)
             repository = SqliteRepository(writer)
-            yield SqliteStore(repository, archive, outbox, writer, upkeep, maintenance, path)
+            dead_letters = DeadLetterIndex(writer, clock)
+            yield SqliteStore(
+                repository, archive, outbox, dead_letters, writer, upkeep, maintenance, path
+            )
+            await dead_letters.finish()
 
 
 def _speech(path: Path) -> Speech:

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from jarvis_recorder.runtime.process import any_of
 from jarvis_recorder.storage.sqlite.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -24,16 +25,6 @@ _LONGEST_QUESTION_SECONDS: Final = 6.0
 _LONGEST_TURN_SECONDS: Final = 2.0
 # If another program reads, such as a backup, waiting for it would hold up the reads.
 _AGAIN_SECONDS: Final = 30.0
-
-
-async def any_of(*events: asyncio.Event) -> None:
-    """Return once one of them is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()
 
 
 class Gate:

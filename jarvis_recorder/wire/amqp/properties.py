@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from math import isfinite
+from operator import itemgetter
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final, NamedTuple
@@ -182,6 +183,12 @@ def encode_request(
     return _joined(fields if user_id is None else fields | {"user_id": _short(user_id)})
 
 
+def encode_notification(expiration_ms: int, user_id: str | None) -> bytes:
+    """Return the properties of a request in JSON that wants no reply."""
+    fields = _CONTENT_TYPE_JSON | {"expiration": _short(str(expiration_ms))}
+    return _joined(fields if user_id is None else fields | {"user_id": _short(user_id)})
+
+
 def encode_message(message_id: str, timestamp: int, app_id: str = "jarvis-recorder") -> bytes:
     """Return the properties of a durable message in JSON; `timestamp` is in microseconds."""
     return _joined(
@@ -224,9 +231,13 @@ def with_headers(
     added: Mapping[str, bytes],
     replaced: Mapping[str, str | None] | None = None,
     dropped: Callable[[str], bool] = lambda _: False,
+    *,
+    in_order: bool = False,
 ) -> bytes:
     """
     Return the properties part of `header` with headers added, everything else as it was.
+
+    With `in_order` the headers are sorted by name, as those are that a quorum queue returns.
 
     `replaced` gives short string properties a new value, or removes them; `dropped` returns
     whether a header is removed. Headers of the same name are replaced. Two properties would not
@@ -246,12 +257,15 @@ def with_headers(
         fields.pop(name, None)
         if text is not None:
             fields[name] = _short(text)
-    kept = [
-        entry
+    entries = [
+        (key, entry)
         for key, entry in _entries(fields.get("headers", b"\0\0\0\0"))
         if (name := key.decode("utf-8", "replace")) not in added and not dropped(name)
     ]
-    table = b"".join([*kept, *(_text_entry(name, value) for name, value in added.items())])
+    entries += ((name.encode(), _text_entry(name, value)) for name, value in added.items())
+    if in_order:
+        entries.sort(key=itemgetter(0))
+    table = b"".join(entry for _, entry in entries)
     fields["headers"] = _PACK_LONG(len(table)) + table
     return _joined(fields)
 

@@ -94,6 +94,24 @@ PREFERENCE: Final[JSON] = {
     "key": "dashboard.theme", "value": "dark", "updated_at": "2026-01-26T08:30:00.000000Z",
     "updated_by": "anna", "version": 2,
 }  # fmt: skip
+DEAD_LETTER: Final[JSON] = {
+    "id": "4f1c09ab27de", "reason": "invalid",
+    "error": "elements.3.severity: must be info, warning, error or critical",
+    "fault": "elements.N.severity: must be info, warning, error or critical",
+    "queue": "jarvis.recorder.events", "exchange": "jarvis",
+    "routing_key": "cluster.event.alert.urgent", "received_at": "2026-01-26T08:00:38.000000Z",
+    "message_id": "019bf95c-9e88-7f3a-8f51-0c1de5a1b2c3/3", "size_bytes": 212, "replays": 0,
+    "copies": 1,
+}  # fmt: skip
+DEAD_FAULT: Final[JSON] = {
+    "reason": "invalid", "queue": "jarvis.recorder.events", "fault": DEAD_LETTER["fault"],
+    "count": 1, "first_at": "2026-01-26T08:00:38.000000Z",
+    "last_at": "2026-01-26T08:00:38.000000Z", "example_id": "4f1c09ab27de",
+}  # fmt: skip
+WAITING_LETTER: Final[JSON] = {
+    name: value for name, value in DEAD_LETTER.items() if name != "fault"
+}
+INDEX: Final[JSON] = {"waiting": 1, "indexed": 1, "complete": True}
 STATS: Final[JSON] = {
     "holdings": {
         "events": {

@@ -233,14 +233,22 @@ def request(request: Params[Any], identity: str | int) -> bytes:
     Raises:
         Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder never accepts.
     """
+    return b'%b,"id":%b}' % (_call_of(request), to_json(identity))
+
+
+def notification(request: Params[Any]) -> bytes:
+    """Return the request with these params that wants no reply; raises as `request` does."""
+    return _call_of(request) + b"}"
+
+
+def _call_of(request: Params[Any]) -> bytes:
     method = BY_PARAMS[type(request)]
     params = adapter(method.params).dump_json(request, by_alias=True, exclude_defaults=True)
     if b"\\u0000" in params:
         _refuse_nul(params)
-    return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%b}' % (
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b' % (
         to_json(method.name),
         params,
-        to_json(identity),
     )
 
 

@@ -87,6 +87,7 @@ GROUPS: Final = {
     "snapshots": "Snapshots of the cluster's state.",
     "timeline": "Snapshot, events and turns around one time.",
     "preferences": "Preferences that the assistant remembers.",
+    "dead": "The index of the dead letters, whose queue is the truth.",
 }
 """The groups of methods, of which the client makes an attribute; the others are its own methods."""
 
@@ -269,6 +270,28 @@ METHODS: Final = (
         "preferences.delete", params.DeletePreference, results.Deleted,
         changes=True, route="DELETE /memory/preferences/{key}", command="prefs delete",
         example=Example({"key": "dashboard.theme"}, {"deleted": 1}),
+    ),
+    Method(
+        "dead.faults", params.ListDeadFaults, results.DeadLetterFaults, command="query faults",
+        example=Example(
+            {"reason": "invalid"},
+            {"faults": [examples.DEAD_FAULT], **examples.INDEX, "truncated": False},
+        ),
+    ),
+    Method(
+        "dead.list", params.ListDeadLetters, results.IndexedDeadLetters, command="query dead",
+        example=Example(
+            {"fault": examples.DEAD_LETTER["fault"]},
+            {"letters": [examples.DEAD_LETTER], "next_cursor": None, **examples.INDEX},
+        ),
+    ),
+    Method(
+        "dead.reconcile", params.ReconcileDeadLetters, results.Reconciled,
+        changes=True, users=("recorder",), route=None, command=None,
+        example=Example(
+            {"letters": [examples.WAITING_LETTER], "began_seconds_ago": 1.5},
+            {"added": 1, "removed": 0},
+        ),
     ),
     Method(
         "recorder.stats", params.ReadStats, results.Stats,

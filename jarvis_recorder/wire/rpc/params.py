@@ -549,6 +549,87 @@ class DeletePreference(Params[results.Deleted]):
     key: Key
 
 
+LetterText = Annotated[str, Field(max_length=255)]
+LetterId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+OfReason = Annotated[LetterText, Field(description="only those of this reason")]
+ByQueue = Annotated[LetterText, Field(description="only those that came by this queue")]
+MAX_LETTERS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListDeadFaults(Params[results.DeadLetterFaults]):
+    """The faults for which messages were dead-lettered, counted in the index of dead letters."""
+
+    reason: OfReason | None = None
+    queue: ByQueue | None = None
+    since: Since | None = None
+    until: Until | None = None
+    limit: Limit = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListDeadLetters(Params[results.IndexedDeadLetters]):
+    """Dead letters without their bodies, newest first, from the index and not from the queue."""
+
+    reason: OfReason | None = None
+    queue: ByQueue | None = None
+    fault: Annotated[
+        LetterText | None, Field(description="only those of this fault, as `dead.faults` has it")
+    ] = None
+    since: Since | None = None
+    until: Until | None = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class WaitingLetter:
+    """A dead letter that is in the queue, so many times."""
+
+    id: LetterId
+    reason: LetterText
+    error: Annotated[str, Field(max_length=1_024)]
+    queue: LetterText
+    exchange: LetterText
+    routing_key: LetterText
+    received_at: GivenTime | None
+    message_id: LetterText | None
+    size_bytes: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+    replays: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+    copies: Annotated[int, Field(ge=1, le=2**31, strict=True)] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReconcileDeadLetters(Params[results.Reconciled]):
+    """
+    Correct a part of the index of dead letters by what was found in the queue.
+
+    The part are the ids after `after` up to `up_to`. What was indexed since the look began stays.
+    """
+
+    letters: Annotated[
+        list[WaitingLetter],
+        Field(max_length=MAX_LETTERS, description="all that the queue has of this part"),
+    ]
+    began_seconds_ago: Annotated[
+        float, Field(ge=0, le=86_400, description="how long ago the look through the queue began")
+    ]
+    after: Annotated[
+        LetterId | None, Field(description="the id before the part; from the first on if null")
+    ] = None
+    up_to: Annotated[
+        LetterId | None, Field(description="the last id of the part; to the end if null")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReadDeadLetters(Params[Any]):
+    """A question to the index of dead letters, with how many wait in the queue."""
+
+    asked: ListDeadLetters | ListDeadFaults
+    waiting: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ReadHoldings(Params[results.Holdings]):
     """The totals of the database: the part of `recorder.stats` that the storage knows."""

@@ -406,6 +406,88 @@ class PreferencePage:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexedDeadLetter:
+    """
+    A dead letter as the index has it, without its body.
+
+    `fault` is its error with N for each number. `received_at` is null where the broker
+    dead-lettered it by itself. `copies` in the queue are the same to the last byte.
+    """
+
+    id: str
+    reason: str
+    error: str
+    fault: str
+    queue: str
+    exchange: str
+    routing_key: str
+    received_at: Time | None
+    message_id: str | None
+    size_bytes: int
+    replays: int
+    copies: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedDeadLetters:
+    """
+    A page of the index of dead letters, newest first.
+
+    The queue is the truth, and the index is behind it after a purge, after a replay by others, or
+    where the broker dead-lettered something by itself. `waiting` is how many can be fetched from the
+    queue now, null where that is unknown; `indexed` how many the index has; `complete` says that
+    the two are the same. A look through the queue, as by `jarvis-recorder dead list`, corrects it.
+    """
+
+    letters: list[IndexedDeadLetter]
+    next_cursor: str | None
+    waiting: int | None
+    indexed: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFault:
+    """
+    Dead letters of one reason, queue and error, whose numbers may differ.
+
+    `example_id` is one of them; times are those of the oldest and the newest.
+    """
+
+    reason: str
+    queue: str
+    fault: str
+    count: int
+    first_at: Time
+    last_at: Time
+    example_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFaults:
+    """
+    The faults in the index of dead letters, those with the most letters first.
+
+    `truncated` says that there are more faults than `limit`. For `waiting`, `indexed` and
+    `complete` see `dead.list`.
+    """
+
+    faults: list[DeadLetterFault]
+    waiting: int | None
+    indexed: int
+    complete: bool
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """The number of dead letters that the index has gained, and of those it has lost."""
+
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Extent:
     """The number of rows of a kind, and the times of the oldest and the newest."""
 
