@@ -36,8 +36,9 @@ class Moved(NamedTuple):
 
 async def copy_to_server(source: Path, url: str, report: Report) -> Moved:
     """
-    Copy everything to a database on a server, ids included, and compare each row afterwards.
+    Copy all records to a database on a server, ids included, and compare each row afterwards.
 
+    The index of the dead letters is not copied: the next look through their queue makes it.
     An interrupted copy continues where it was. The file is only read; no recorder may hold it.
 
     Raises:
