@@ -23,6 +23,7 @@ class OutboxRelay:
         self._outbox = outbox
         self._publisher = publisher
         self._clock = clock
+        self._delayed_by: type[Exception] | None = None
 
     async def run(self) -> None:
         """
@@ -39,11 +40,24 @@ class OutboxRelay:
     async def _more_is_waiting(self) -> bool:
         """Publish the oldest notifications; return False once none is left."""
         try:
-            return await self._announce_oldest()
+            is_more = await self._announce_oldest()
         except (NotConfirmed, StorageUnavailable, DeadlineExceeded) as error:
-            log.warning("announcement_delayed", error=str(error))
+            self._note_delay(error)
             await asyncio.sleep(_RETRY_SECONDS)
             return True
+        self._note_success()
+        return is_more
+
+    def _note_delay(self, error: Exception) -> None:
+        """Log a delay once for each kind of error, however often it is tried again."""
+        if type(error) is not self._delayed_by:
+            log.warning("announcement_delayed", error=str(error))
+        self._delayed_by = type(error)
+
+    def _note_success(self) -> None:
+        if self._delayed_by is not None:
+            log.info("announcement_resumed")
+        self._delayed_by = None
 
     async def _announce_oldest(self) -> bool:
         announcements = await self._outbox.waiting(_AT_ONCE)

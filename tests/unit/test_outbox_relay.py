@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from jarvis_recorder.errors import (
     BrokerUnavailable,
@@ -89,6 +90,30 @@ async def test_a_refused_announcement_is_tried_again(monkeypatch):
         await until(lambda: not outbox.announcements)
 
     assert len(publisher.published) == 1
+
+
+async def test_a_delay_is_logged_when_it_begins_changes_its_kind_and_ends(monkeypatch):
+    """A server that is away for an hour must not fill the log with a line a second."""
+    monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    outbox.failures = [StorageUnavailable(f"away, try {n}") for n in range(5)]
+    outbox.failures += [DeadlineExceeded("busy")] * 3
+    outbox.put(change(1))
+
+    with capture_logs() as lines:
+        async with announcing(outbox, publisher):
+            await until(lambda: not outbox.announcements and lines[-1]["log_level"] == "info")
+            outbox.failures = [StorageUnavailable("away again")]
+            outbox.put(change(2))
+            await until(lambda: not outbox.announcements and len(lines) == 5)
+
+    assert [(line["event"], line.get("error")) for line in lines] == [
+        ("announcement_delayed", "away, try 0"),
+        ("announcement_delayed", "busy"),
+        ("announcement_resumed", None),
+        ("announcement_delayed", "away again"),
+        ("announcement_resumed", None),
+    ]
 
 
 async def test_a_lost_connection_ends_it_and_keeps_the_rest():
