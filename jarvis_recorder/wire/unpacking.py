@@ -27,11 +27,14 @@ PACKED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"
 ANY_PACKING: Final = 47
 """The `wbits` by which zlib reads both."""
 _NO_UTF8: Final = re.compile(
-    rb"(?P<utf_32>\xff\xfe\0\0|\0\0\xfe\xff)|(?P<utf_16>\xff\xfe|\xfe\xff)|(?P<utf_32_be>\0\0\0)"
-    rb"|(?P<utf_16_be>\0)|(?P<utf_32_le>.\0\0\0)|(?P<utf_16_le>.\0)",
-    re.DOTALL,
+    rb"(?P<utf_32>\xff\xfe\0\0|\0\0\xfe\xff)|(?P<utf_16>\xff\xfe|\xfe\xff)|(?P<utf_32_be>\0\0\0[\t-~])"
+    rb"|(?P<utf_16_be>\0[\t-~])|(?P<utf_32_le>[\t-~]\0\0\0)|(?P<utf_16_le>[\t-~]\0)"
 ).match
-"""The first bytes of a JSON text in units wider than a byte; a group has the name of a charset."""
+"""
+The first bytes of a JSON text in units wider than a byte: a mark, or a first character in ASCII.
+
+A group has the name of a charset.
+"""
 _AS_IT_IS: Final = frozenset(
     ("identity", "binary", "7bit", "8bit", "none", "utf-8", "utf8", "us-ascii", "ascii", "")
 )
@@ -118,10 +121,9 @@ def _encoding(text: str) -> _Encoding:
 
 def _as_utf8(body: bytes, charset: str, max_bytes: int) -> bytes:
     """Return a text in UTF-8: unchanged if it already is UTF-8, whatever charset it claims."""
-    if _WIDE(charset) and not _NO_UTF8(body):
-        return body
-    # The charsets of ISO 2022 are ASCII with escapes, which no JSON holds.
-    if not _WIDE(charset) and b"\x1b" not in body:
+    # NULs are valid UTF-8, and the charsets of ISO 2022 are ASCII with escapes: no JSON holds either.
+    may_be_utf8 = not _NO_UTF8(body) if _WIDE(charset) else b"\x1b" not in body
+    if may_be_utf8:
         try:
             body.decode()
         except UnicodeDecodeError:

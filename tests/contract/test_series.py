@@ -147,13 +147,18 @@ async def test_a_large_snapshot_is_recorded_without_measures(store, monkeypatch)
     assert await points(store, "cpu") == []
 
 
+# The tables of revision 0006 and of those after it.
+SINCE_THEN = ("snapshot_measures", "dead_letters")
+
+
 async def test_an_upgrade_measures_the_stored_snapshots(path, monkeypatch):
     monkeypatch.setattr(series, "_AT_ONCE", 2)
     async with open_file(path, clock) as store:
         await put(store, *(snapshot(one, **node(one)) for one in range(5)), topic=SNAPSHOTS)
         before = await points(store, "cpu", "online")
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("DROP TABLE snapshot_measures")
+        for table in SINCE_THEN:
+            database.execute(f"DROP TABLE {table}")
         database.execute("UPDATE alembic_version SET version_num = '0005'")
 
     async with open_file(path, clock) as store:
@@ -168,7 +173,8 @@ async def test_an_upgrade_of_a_server_measures_the_stored_snapshots(postgres):
             await put(store, *(snapshot(one, **node(one)) for one in range(5)), topic=SNAPSHOTS)
             before = await points(store, "cpu", "online")
         with psycopg.connect(url, autocommit=True) as database:
-            database.execute("DROP TABLE snapshot_measures")
+            for table in SINCE_THEN:
+                database.execute(f"DROP TABLE {table}")
             database.execute("UPDATE alembic_version SET version_num = '0005'")
 
         async with open_server(url, clock) as store:

@@ -171,6 +171,7 @@ GROUPS = {
     "snapshots": methods.Snapshots,
     "timeline": methods.TimelineMethods,
     "preferences": methods.Preferences,
+    "dead": methods.Dead,
 }
 
 

@@ -109,7 +109,7 @@ DEAD_FAULT: Final[JSON] = {
     "last_at": "2026-01-26T08:00:38.000000Z", "example_id": "4f1c09ab27de",
 }  # fmt: skip
 WAITING_LETTER: Final[JSON] = {
-    name: value for name, value in DEAD_LETTER.items() if name != "fault"
+    name: value for name, value in DEAD_LETTER.items() if name not in ("fault", "copies")
 }
 INDEX: Final[JSON] = {"waiting": 1, "indexed": 1, "complete": True}
 STATS: Final[JSON] = {
