@@ -283,6 +283,8 @@ async def test_a_recorder_that_hangs_is_said_to_be_away(page, amqp_url, recorder
 async def test_a_browser_without_a_network_says_so(page):
     await log_in(page)
     await page.get_by_text("recording", exact=True).wait_for()
+    # What was never shown cannot turn grey.
+    await page.get_by_text("Nothing is wrong that anybody said.").wait_for()
 
     await page.context.set_offline(True)
 
