@@ -188,7 +188,11 @@ class DeadLetterQueue:
         return self._link.server_version >= (_COUNTS_RETURNS_FROM,)
 
     async def close(self) -> None:
-        """Requeue the dead letters not removed, and return once they can be fetched again."""
+        """
+        Requeue the dead letters not removed, and return once they can be fetched again.
+
+        While another caller fetches them too, that takes some seconds longer.
+        """
         if self._has_failed:
             return
         with broker_errors():
@@ -219,7 +223,7 @@ class DeadLetterQueue:
 
     async def _until_ready(self, count: int) -> None:
         """
-        Wait until this many can be fetched, or for a while: another caller may fetch them.
+        Wait until this many can be fetched, for some seconds at most: another caller may fetch them.
 
         A quorum queue requeues some time after its channel has read the nack. A caller that looks
         in between would find a part of them.

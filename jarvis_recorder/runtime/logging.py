@@ -30,6 +30,8 @@ _ERROR: Final = 3
 _ALIKE: Final = ("event", "queue", "reason")
 _MOST_ALIKE: Final = 30
 _MOST_ALIKE_SECONDS: Final = 60.0
+# A reason may hold a number, and then is another one each time.
+_MOST_KINDS: Final = 1_000
 
 
 class RepeatLimit:
@@ -55,6 +57,8 @@ class RepeatLimit:
             if count > _MOST_ALIKE:
                 line["not_logged"] = count - _MOST_ALIKE
             began, count = now, 0
+        if len(self._counted) >= _MOST_KINDS:
+            self._counted.clear()
         self._counted[alike] = began, count + 1
         if count >= _MOST_ALIKE:
             raise structlog.DropEvent
@@ -69,7 +73,8 @@ def configure(
     """
     Send log lines of this level and above to `stream`, standard error by default.
 
-    Of lines alike only so many pass a minute; see `RepeatLimit`. If that is the journal, each JSON line begins with its priority.
+    If that is the journal, each JSON line begins with its priority. Of lines alike only so many
+    pass a minute; see `RepeatLimit`.
     """
     out = stream or sys.stderr
     console = form == "console" or (form == "auto" and out.isatty())

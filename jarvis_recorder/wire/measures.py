@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 ObjectKind = Literal["node", "guest", "storage"]
 Measure = Literal["cpu", "mem", "maxmem", "disk", "maxdisk", "used", "total", "online"]
 
+# Migration 0006 fills its table by these: one added here needs a list of its own there.
 MEASURES: Final[tuple[Measure, ...]] = (
     "cpu", "mem", "maxmem", "disk", "maxdisk", "used", "total", "online",
 )  # fmt: skip

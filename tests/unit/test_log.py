@@ -80,5 +80,8 @@ def test_a_flood_of_lines_alike_is_cut_and_counted(tmp_path):
     assert first["not_logged"] == 4_970
     assert [one for one in others if "not_logged" in one] == []
     assert len(log(20, **letter)) == 10
+    for number in range(5_000):
+        log(1, event="intake_stopped", reason=f"{number} bytes are free")
+    assert len(limit._counted) <= 1_000
     now += 3_600
     assert log(1, **letter | {"queue": "turns"}) == [letter | {"queue": "turns"}]
