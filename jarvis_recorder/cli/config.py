@@ -21,6 +21,7 @@ def show(config: ConfigFile = None, set_: Overrides = None, as_json: Json = Fals
     """Print every setting: its value, where that came from, what it is for. No passwords."""
     from jarvis_recorder.config.loading import redacted
     from jarvis_recorder.config.settings import NAMES
+    from jarvis_recorder.incidents.rules import load_rules
 
     settings, origins = loaded(config, set_)
     rows = [
@@ -51,6 +52,7 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
     settings, origins = found = loaded(config, set_)
     if server_url(found) is None:
         sqlite_path(found)
+    load_rules(settings.incidents.rules, settings.incidents.quiet_hours)
     for path, names in exposed_secrets(settings, origins).items():
         what = ", ".join(names)
         typer.echo(

@@ -112,8 +112,8 @@ def _plain(kind: Any) -> Any:
     if get_origin(kind) is Annotated:
         return _plain(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
-        (kind,) = (part for part in get_args(kind) if part is not NoneType)
-        return _plain(kind)
+        # Of a value or several the list comes last: the option may be repeated.
+        return _plain([part for part in get_args(kind) if part is not NoneType][-1])
     return kind
 
 

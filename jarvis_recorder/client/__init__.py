@@ -21,6 +21,7 @@ The client of a recorder, for the monitor, the chat service and dashboards in Py
 from jarvis_recorder.client.decoding import (
     EventReopened,
     EventResolved,
+    IncidentChanged,
     Notification,
     PreferenceChanged,
     PreferenceDeleted,
@@ -32,6 +33,7 @@ from jarvis_recorder.net.tls import Tls
 __all__ = [
     "EventReopened",
     "EventResolved",
+    "IncidentChanged",
     "Notification",
     "PreferenceChanged",
     "PreferenceDeleted",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -11,11 +11,19 @@ from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.records import SEVERITIES, Record, Severity
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.rpc.results import OneEvent, OnePreference, Preference, StoredEvent
+from jarvis_recorder.wire.rpc.results import (
+    OneEvent,
+    OneIncident,
+    OnePreference,
+    Preference,
+    StoredEvent,
+    StoredIncident,
+)
 from jarvis_recorder.wire.topics import TOPICS, Kind, Topic, is_bound
 
 NOTIFICATIONS: Final = "recorder.#"
 _ONE_EVENT: Final = TypeAdapter(OneEvent)
+_ONE_INCIDENT: Final = TypeAdapter(OneIncident)
 _ONE_PREFERENCE: Final = TypeAdapter(OnePreference)
 
 
@@ -33,6 +41,17 @@ class EventReopened:
     event: StoredEvent
 
 
+IncidentChange = Literal["opened", "acknowledged", "recovered", "resolved"]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentChanged:
+    """The state of an incident has changed."""
+
+    change: IncidentChange
+    incident: StoredIncident
+
+
 @dataclass(frozen=True, slots=True)
 class PreferenceChanged:
     """A preference has been set."""
@@ -47,7 +66,17 @@ class PreferenceDeleted:
     key: str
 
 
-Notification = EventResolved | EventReopened | PreferenceChanged | PreferenceDeleted
+Notification = (
+    EventResolved | EventReopened | IncidentChanged | PreferenceChanged | PreferenceDeleted
+)
+
+
+_INCIDENTS: Final[dict[bytes, IncidentChange]] = {
+    b"recorder.incident.opened": "opened",
+    b"recorder.incident.acknowledged": "acknowledged",
+    b"recorder.incident.recovered": "recovered",
+    b"recorder.incident.resolved": "resolved",
+}
 
 
 def bindings(kinds: Collection[Kind]) -> list[str]:
@@ -114,6 +143,8 @@ def read_notification(delivery: Delivery) -> Iterable[Notification]:
             return [EventResolved(_ONE_EVENT.validate_json(delivery.body).event)]
         case b"recorder.event.reopened":
             return [EventReopened(_ONE_EVENT.validate_json(delivery.body).event)]
+        case key if (change := _INCIDENTS.get(key)) is not None:
+            return [IncidentChanged(change, _ONE_INCIDENT.validate_json(delivery.body).incident)]
         case b"recorder.preference.changed":
             return [_preference(from_json(delivery.body))]
     return []

@@ -23,6 +23,21 @@ class Events(Group):
     iter_unresolved = paged_method(params.UnresolvedEvents, lambda page: page.events)
 
 
+class Incidents(Group):
+    """Incidents: the conditions that events tell of."""
+
+    list = rpc_method(params.ListIncidents)
+    get = rpc_method(params.GetIncident)
+    acknowledge = rpc_method(params.AcknowledgeIncident)
+    resolve = rpc_method(params.ResolveIncident)
+    reopen = rpc_method(params.ReopenIncident)
+    silence = rpc_method(params.SilenceIncidents)
+    silences = rpc_method(params.ListSilences)
+    iter = paged_method(params.ListIncidents, lambda page: page.incidents)
+    iter_get = paged_method(params.GetIncident, lambda page: page.events)
+    iter_silences = paged_method(params.ListSilences, lambda page: page.silences)
+
+
 class Conversations(Group):
     """Conversations with the assistant."""
 
@@ -79,6 +94,7 @@ class Methods:
 
     def __init__(self, ask: Ask) -> None:
         self.events = Events(ask)
+        self.incidents = Incidents(ask)
         self.conversations = Conversations(ask)
         self.snapshots = Snapshots(ask)
         self.timeline = TimelineMethods(ask)

@@ -132,6 +132,18 @@ class RetentionSettings(_Section):
     turns: _Days = Field(0, description="turns of conversations, and what search knows of them")
 
 
+class IncidentSettings(_Section):
+    """The incidents that are made of events."""
+
+    quiet_hours: Annotated[int, Field(ge=1, le=8_760)] = Field(
+        48, description="without a problem for so long, the next one opens another incident"
+    )
+    rules: Path | None = Field(
+        None,
+        description="TOML file of rules, which come before those shipped; see docs/incidents.md",
+    )
+
+
 class IngestSettings(_Section):
     """Bounds of consuming."""
 
@@ -252,6 +264,7 @@ class Settings(_Section):
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
     retention: RetentionSettings = RetentionSettings()
+    incidents: IncidentSettings = IncidentSettings()
     ingest: IngestSettings = IngestSettings()
     rpc: RpcSettings = RpcSettings()
     log: LogSettings = LogSettings()

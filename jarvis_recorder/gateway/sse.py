@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from jarvis_recorder.client import (
     EventReopened,
     EventResolved,
+    IncidentChanged,
     Notification,
     PreferenceChanged,
     PreferenceDeleted,
@@ -233,6 +234,8 @@ def _notification(notification: Notification) -> bytes:
             return _sent("resolved", _shown(event))
         case EventReopened(event):
             return _sent("reopened", _shown(event))
+        case IncidentChanged(change, incident):
+            return _sent("incident", {"change": change, **_shown(incident)})
         case PreferenceChanged(preference):
             return _sent("preference", _shown(preference))
         case PreferenceDeleted(key):

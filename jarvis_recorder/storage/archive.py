@@ -14,6 +14,7 @@ from jarvis_recorder.storage.queries import (
     differences,
     events,
     histogram,
+    incidents,
     matrix,
     preferences,
     series,
@@ -37,6 +38,7 @@ _QUERIES: Final[Queries] = (
     | timeline.QUERIES
     | preferences.QUERIES
     | dead_letters.QUERIES
+    | incidents.QUERIES
 )
 
 

@@ -19,16 +19,28 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.commands import CHANGES
 from jarvis_recorder.storage.engine import NoRoomForIt, Speech, Work, Writer
 from jarvis_recorder.wire.rpc.params import (
+    AcknowledgeIncident,
     DeleteConversation,
     Params,
     ReconcileDeadLetters,
     RecordEvent,
+    ReopenIncident,
+    ResolveIncident,
     SetPreference,
+    SilenceIncidents,
 )
 
 CommandOutcome = Any | Exception
 
-_GROWING: Final = (RecordEvent, SetPreference, ReconcileDeadLetters)
+_GROWING: Final = (
+    RecordEvent,
+    SetPreference,
+    ReconcileDeadLetters,
+    AcknowledgeIncident,
+    ResolveIncident,
+    ReopenIncident,
+    SilenceIncidents,
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

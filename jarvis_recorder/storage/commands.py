@@ -1,6 +1,5 @@
 """The changes a request can make, each in one transaction with its notification."""
 
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
@@ -8,12 +7,21 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from jarvis_recorder.errors import Conflict
+from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.batch import rows_of
 from jarvis_recorder.storage.dead_letters import reconcile
 from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.incident_actions import (
+    acknowledge_incident,
+    note_reopened,
+    note_resolved,
+    reopen_incident,
+    resolve_incident,
+    silence_incidents,
+)
 from jarvis_recorder.storage.queries.events import found_event
 from jarvis_recorder.storage.queries.preferences import find_preference
-from jarvis_recorder.storage.tables import conversations, events, outbox, preferences
+from jarvis_recorder.storage.tables import conversations, events, preferences
 from jarvis_recorder.wire.notifications import (
     EVENT_REOPENED,
     EVENT_RESOLVED,
@@ -24,13 +32,17 @@ from jarvis_recorder.wire.notifications import (
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import (
+    AcknowledgeIncident,
     DeleteConversation,
     DeletePreference,
     ReconcileDeadLetters,
     RecordEvent,
     ReopenEvent,
+    ReopenIncident,
     ResolveEvent,
+    ResolveIncident,
     SetPreference,
+    SilenceIncidents,
 )
 from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.times import to_datetime
@@ -85,7 +97,8 @@ def resolve_event(connection: Connection, params: ResolveEvent, now: int, _: Spe
     )
     answer = found_event(connection, params.id)
     if changed.rowcount:
-        _announce(connection, EVENT_RESOLVED, answer, now)
+        note_resolved(connection, params.id, params.resolved_by)
+        announce(connection, EVENT_RESOLVED, answer, now)
     return answer
 
 
@@ -103,7 +116,8 @@ def reopen_event(connection: Connection, params: ReopenEvent, now: int, _: Speec
     )
     answer = found_event(connection, params.id)
     if changed.rowcount:
-        _announce(connection, EVENT_REOPENED, answer, now)
+        note_reopened(connection, params.id)
+        announce(connection, EVENT_REOPENED, answer, now)
     return answer
 
 
@@ -126,7 +140,7 @@ def set_preference(connection: Connection, params: SetPreference, now: int, _: S
         of_key = preferences.c.key == params.key
         connection.execute(update(preferences).where(of_key).values(values))
     answer = adapter(OnePreference).dump_json(OnePreference(after))
-    _announce(connection, PREFERENCE_CHANGED, answer, now)
+    announce(connection, PREFERENCE_CHANGED, answer, now)
     return answer
 
 
@@ -139,7 +153,7 @@ def delete_preference(
     if gone.rowcount:
         gone_now = ChangedPreference(DeletedPreference(params.key, deleted=True))
         body = adapter(ChangedPreference).dump_json(gone_now)
-        _announce(connection, PREFERENCE_CHANGED, body, now)
+        announce(connection, PREFERENCE_CHANGED, body, now)
     return adapter(Deleted).dump_json(Deleted(gone.rowcount))
 
 
@@ -151,17 +165,6 @@ def delete_conversation(
     return adapter(Deleted).dump_json(Deleted(speech.delete_turns(connection, of_session)))
 
 
-def _announce(connection: Connection, routing_key: str, body: bytes, now: int) -> None:
-    connection.execute(
-        insert(outbox).values(
-            routing_key=routing_key,
-            message_id=uuid.uuid4().hex,
-            body=body.decode(),
-            created_at=to_datetime(now),
-        )
-    )
-
-
 CHANGES: Final[dict[type, Change]] = {
     RecordEvent: record_event,
     ResolveEvent: resolve_event,
@@ -170,4 +173,8 @@ CHANGES: Final[dict[type, Change]] = {
     DeletePreference: delete_preference,
     DeleteConversation: delete_conversation,
     ReconcileDeadLetters: reconcile,
+    AcknowledgeIncident: acknowledge_incident,
+    ResolveIncident: resolve_incident,
+    ReopenIncident: reopen_incident,
+    SilenceIncidents: silence_incidents,
 }

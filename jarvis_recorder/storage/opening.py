@@ -9,6 +9,7 @@ import structlog
 from jarvis_recorder.config.loading import Loaded, server_url, sqlite_path
 from jarvis_recorder.config.settings import bounds_of
 from jarvis_recorder.errors import StorageDamaged
+from jarvis_recorder.incidents.rules import Rules, load_rules
 from jarvis_recorder.net.database_url import is_exposed, redacted
 from jarvis_recorder.ports import Clock, Store
 from jarvis_recorder.retention_policy import Bounds
@@ -29,23 +30,25 @@ async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaita
 
     Raises:
         AnotherRecorder: Another process holds it.
-        ConfigurationError: The file is not a recorder database, or belongs to a newer version.
+        ConfigurationError: The file is not a recorder database, or belongs to a newer version; or
+            as `load_rules`.
         StorageUnavailable: It is locked, cannot be read or written, or its server cannot be reached.
         StorageDamaged: It is corrupt, and `store.on_corruption` is "stop".
     """
     settings = loaded.settings
+    rules = load_rules(settings.incidents.rules, settings.incidents.quiet_hours)
     if (url := server_url(loaded)) is not None:
         if is_exposed(url):
             log.warning(
                 "database_connection_not_encrypted", url=redacted(url), use="sslmode=require"
             )
-        async with _on_server(url, clock, bounds_of(settings)) as store:
+        async with _on_server(url, clock, bounds_of(settings), rules) as store:
             await use(store)
         return
     path = sqlite_path(loaded)
     while True:
         try:
-            async with open_store(path, clock, bounds_of(settings)) as store:
+            async with open_store(path, clock, bounds_of(settings), rules) as store:
                 if waiting := damage.quarantined(path):
                     log.error("quarantine_waits", path=str(waiting), command=_ACKNOWLEDGE)
                 await use(store)
@@ -57,8 +60,10 @@ async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaita
             return
 
 
-def _on_server(url: str, clock: Clock, bounds: Bounds) -> AbstractAsyncContextManager[Store]:
+def _on_server(
+    url: str, clock: Clock, bounds: Bounds, rules: Rules
+) -> AbstractAsyncContextManager[Store]:
     # Imported here: with a file the process needs no driver of a server.
     from jarvis_recorder.storage.postgres.store import open_store as open_server_store
 
-    return open_server_store(url, clock, bounds)
+    return open_server_store(url, clock, bounds, rules)

@@ -221,6 +221,124 @@ dead_letters: Final = Table(
     Index("ix_dead_letters_timestamp", "timestamp"),
 )
 
+# The conditions that events tell of; `stale` ones are to be folded anew. See `storage.incidents`.
+incident_conditions: Final = Table(
+    "incident_conditions",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("key", Word, nullable=False),
+    Column("kind", Word, nullable=False),
+    Column("node", Word),
+    Column("object", Word),
+    Column("cluster", Word),
+    Column("guessed", Boolean, nullable=False),
+    Column("evidence", Word),
+    Column("shown_as", Word),
+    Column("covers", Boolean, nullable=False),
+    Column("stale", Boolean, nullable=False, server_default=false()),
+    Index("uq_incident_conditions_key", "key", unique=True),
+    Index(
+        "ix_incident_conditions_covers",
+        "node",
+        sqlite_where=text("covers"),
+        postgresql_where=text("covers"),
+    ),
+    Index(
+        "ix_incident_conditions_stale",
+        "id",
+        sqlite_where=text("stale"),
+        postgresql_where=text("stale"),
+    ),
+)
+
+# What events, and snapshots, said of the conditions. It outlives the events, of which the pruned
+# ones are named no more.
+incident_signals: Final = Table(
+    "incident_signals",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("condition_id", BigInteger, nullable=False),
+    Column("timestamp", Instant, nullable=False),
+    Column("effect", Integer, nullable=False),
+    Column("severity", Word, nullable=False),
+    Column("by", Word),
+    Column("event_id", BigInteger),
+    Index("ix_incident_signals_condition_timestamp", "condition_id", "timestamp"),
+    Index("uq_incident_signals_event", "event_id", "effect", unique=True),
+)
+
+# What people did about the conditions; by key, as those are made anew where the rules change.
+incident_actions: Final = Table(
+    "incident_actions",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("key", Word, nullable=False),
+    Column("timestamp", Instant, nullable=False),
+    Column("effect", Integer, nullable=False),
+    Column("by", Word),
+    Column("note", Word),
+    Index("ix_incident_actions_key", "key"),
+)
+
+# The fold of the signals and actions of each condition.
+incidents: Final = Table(
+    "incidents",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("condition_id", BigInteger, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("heard_at", Instant, nullable=False),
+    Column("heard_effect", Integer, nullable=False),
+    Column("problems", BigInteger, nullable=False),
+    Column("severity", Word, nullable=False),
+    Column("openings", Word, nullable=False),
+    Column("flapping", Boolean, nullable=False),
+    Column("recovered_at", Instant),
+    Column("resolved_at", Instant),
+    Column("resolved_by", Word),
+    Column("acknowledged_at", Instant),
+    Column("acknowledged_by", Word),
+    Column("note", Word),
+    Column("evidence_at", Instant),
+    Column("state", Word, nullable=False),
+    Index("uq_incidents_condition_first", "condition_id", "first_at", unique=True),
+    Index("ix_incidents_last", "last_at"),
+    Index(
+        "ix_incidents_active",
+        "last_at",
+        sqlite_where=text("state IN ('open', 'acknowledged', 'unknown')"),
+        postgresql_where=text("state IN ('open', 'acknowledged', 'unknown')"),
+    ),
+)
+
+# Incidents that nobody is told of, for a time.
+silences: Final = Table(
+    "silences",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("key", Word),
+    Column("node", Word),
+    Column("kind", Word),
+    Column("cluster", Word),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("reason", Word),
+    Column("by", Word),
+    Index("ix_silences_until", "until"),
+)
+
+# One row: the event up to which signals are read, the one up to which nobody is told of them, and
+# the version of the rules.
+incident_progress: Final = Table(
+    "incident_progress",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("reached", BigInteger, nullable=False),
+    Column("told_after", BigInteger, nullable=False),
+    Column("rules", Word, nullable=False),
+)
+
 for _table in (events, conversations, cluster_snapshots):
     # Time leads: with a unique index on random ids alone inserts run at a quarter of the rate,
     # since each touches another page. A redelivered message carries the same time.

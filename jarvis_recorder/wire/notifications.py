@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from jarvis_recorder.wire.rpc import examples
-from jarvis_recorder.wire.rpc.results import OneEvent, Preference
+from jarvis_recorder.wire.rpc.results import OneEvent, OneIncident, Preference
 
 EVENT_RESOLVED: Final = "recorder.event.resolved"
 EVENT_REOPENED: Final = "recorder.event.reopened"
+INCIDENT_OPENED: Final = "recorder.incident.opened"
+INCIDENT_ACKNOWLEDGED: Final = "recorder.incident.acknowledged"
+INCIDENT_RECOVERED: Final = "recorder.incident.recovered"
+INCIDENT_RESOLVED: Final = "recorder.incident.resolved"
 PREFERENCE_CHANGED: Final = "recorder.preference.changed"
 
 
@@ -47,6 +51,30 @@ NOTICES: Final = (
         OneEvent,
         "The resolution of an event is undone.",
         {"event": examples.EVENT},
+    ),
+    Notification(
+        INCIDENT_OPENED,
+        OneIncident,
+        "A condition becomes a problem, or does again; somebody opens an incident again.",
+        {"incident": examples.INCIDENT},
+    ),
+    Notification(
+        INCIDENT_ACKNOWLEDGED,
+        OneIncident,
+        "Somebody has seen an incident.",
+        {"incident": examples.ACKNOWLEDGED},
+    ),
+    Notification(
+        INCIDENT_RECOVERED,
+        OneIncident,
+        "A condition is no problem any more.",
+        {"incident": examples.RECOVERED},
+    ),
+    Notification(
+        INCIDENT_RESOLVED,
+        OneIncident,
+        "Somebody resolves an incident, or its rule does.",
+        {"incident": examples.CLOSED},
     ),
     Notification(
         PREFERENCE_CHANGED,

@@ -47,6 +47,8 @@ _GIVEN = {
     "tolerance": st.floats(0, 1, allow_subnormal=False),
     "reason": _NAMES, "queue": _NAMES, "fault": _NAMES, "after": _LETTERS, "up_to": _LETTERS,
     "began_seconds_ago": st.floats(0, 86_400, allow_subnormal=False),
+    "by": _NAMES, "note": _NAMES,
+    "state": st.sampled_from(["open", "acknowledged", "unknown", "silenced", "resolved"]),
     "letters": st.lists(
         st.builds(
             WaitingLetter, id=_LETTERS, reason=_NAMES, error=_NAMES, queue=_NAMES, exchange=_NAMES,
@@ -72,6 +74,8 @@ _SPECIAL = {
     "events.record": {"id": _NAMES},
     "events.histogram": _FILTERS
     | {"by": st.sampled_from(["type", "severity", "source", "node", "cluster"])},
+    "incidents.list": _FILTERS | {"kind": _NAMES},
+    "incidents.silence": {"kind": _NAMES},
     "conversations.usage": {"by": st.sampled_from(["model", "day", "session"])},
 }
 

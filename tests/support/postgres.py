@@ -18,6 +18,7 @@ _USER = "jarvis"
 _TABLES = (
     "events", "conversations", "cluster_snapshots", "preferences", "outbox", "dead_letters",
     "stamped_identities", "known_time", "snapshot_measures",
+    "incident_conditions", "incident_signals", "incident_actions", "incidents", "silences",
 )  # fmt: skip
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=on")
 DURABLE = ("fsync=on", "full_page_writes=on", "synchronous_commit=on")
@@ -127,6 +128,7 @@ class Cluster:
             self._shared = "shared"
             self.execute("CREATE DATABASE shared TEMPLATE made")
         self.execute(f"TRUNCATE {', '.join(_TABLES)} RESTART IDENTITY", self._shared)
+        self.execute("UPDATE incident_progress SET reached = 0, told_after = 0", self._shared)
         return self.url(self._shared)
 
     def _make_template(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from jarvis_recorder.client.decoding import (
     EventReopened,
     EventResolved,
+    IncidentChanged,
     PreferenceChanged,
     PreferenceDeleted,
     RecordReader,
@@ -48,7 +49,9 @@ def test_what_cannot_be_read_says_so():
 
 def test_notifications_are_read_as_what_they_are():
     for announced, kind in zip(
-        NOTICES, (EventResolved, EventReopened, PreferenceChanged), strict=True
+        NOTICES,
+        (EventResolved, EventReopened, *[IncidentChanged] * 4, PreferenceChanged),
+        strict=True,
     ):
         body = json.dumps(announced.example).encode()
         key = announced.routing_key.encode()

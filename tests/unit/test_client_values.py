@@ -172,6 +172,7 @@ GROUPS = {
     "timeline": methods.TimelineMethods,
     "preferences": methods.Preferences,
     "dead": methods.Dead,
+    "incidents": methods.Incidents,
 }
 
 

@@ -165,7 +165,9 @@ def test_a_message_without_its_body_is_neither_recorded_nor_admitted(topic, mess
         assert not decoded.records
 
 
-@pytest.mark.parametrize("name", ["eventResolved", "eventReopened", "preferenceChanged"])
+@pytest.mark.parametrize(
+    "name", ["eventResolved", "eventReopened", "incidentOpened", "preferenceChanged"]
+)
 def test_every_notice_shown_is_admitted_by_its_schema(name):
     (message,) = ASYNCAPI["channels"][name]["messages"].values()
     payload = message["payload"] | {"components": ASYNCAPI["components"]}

@@ -17,11 +17,12 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
+from jarvis_recorder.storage.incidents import forget_events
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
-from jarvis_recorder.storage.tables import cluster_snapshots
+from jarvis_recorder.storage.tables import cluster_snapshots, events
 from jarvis_recorder.storage.trusted_time import Memory, TrustedTime, newest_recorded
 from jarvis_recorder.wire.times import to_datetime, to_micros
 
@@ -120,6 +121,8 @@ def _step(connection: Connection, table: Table, look: Look, position: Position) 
         return None
     step = look(connection, position)
     if step.to_go:
+        if table is events:
+            forget_events(connection, step.to_go)
         stretches = (
             series.stretches_of(connection, step.to_go) if table is cluster_snapshots else ()
         )

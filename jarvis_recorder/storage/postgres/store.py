@@ -11,13 +11,16 @@ from sqlalchemy import Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.incidents.rules import Rules, shipped_rules
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.dead_letters import DeadLetterIndex
 from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.incidents import IncidentKeeper
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.health import HealthProbe
+from jarvis_recorder.storage.postgres.horizon import Horizon
 from jarvis_recorder.storage.postgres.insertion import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.postgres.outbox import PostgresOutbox
 from jarvis_recorder.storage.postgres.pruner import Retention
@@ -47,6 +50,7 @@ class PostgresStore(NamedTuple):
     archive: EngineArchive
     outbox: PostgresOutbox
     dead_letters: DeadLetterIndex
+    incidents: IncidentKeeper
     writer: PostgresWriter
     retention: Retention
     probe: HealthProbe
@@ -60,15 +64,16 @@ class PostgresStore(NamedTuple):
         await asyncio.sleep(0)
 
     async def maintain(self, stop: asyncio.Event) -> None:
-        """Prune and index dead letters until `stop` is set."""
+        """Prune, index dead letters and keep incidents until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.dead_letters.run(stop))
+            tasks.create_task(self.incidents.run(stop))
             tasks.create_task(self.retention.run(stop))
 
 
 @contextlib.asynccontextmanager
 async def open_store(
-    url: str, clock: Clock, bounds: Bounds = UNBOUNDED
+    url: str, clock: Clock, bounds: Bounds = UNBOUNDED, rules: Rules | None = None
 ) -> AsyncIterator[PostgresStore]:
     """
     Open the database, and create or migrate its tables where needed.
@@ -98,6 +103,7 @@ async def open_store(
             archive,
             outbox,
             dead_letters,
+            IncidentKeeper(writer, Horizon(), rules or shipped_rules(), clock, archive.changed),
             writer,
             Retention(bounds.policy, writing, server.name, clock),
             HealthProbe(writing, server.name),

@@ -19,10 +19,11 @@ from jarvis_recorder.retention_policy import (
 )
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
+from jarvis_recorder.storage.incidents import clamp_progress, forget_events
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.sqlite.writer import Writer
-from jarvis_recorder.storage.tables import cluster_snapshots, conversations
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 
 # After each step pruning pauses this many times as long as the step took.
 _YIELD: Final = 2.0
@@ -73,11 +74,15 @@ def _prune_step(
         to_go = table.c.id.in_(step.to_go)
         if table is conversations:
             take_words_out(connection, to_go)
+        if table is events:
+            forget_events(connection, step.to_go)
         stretches = (
             series.stretches_of(connection, step.to_go) if table is cluster_snapshots else ()
         )
         connection.execute(delete(table).where(to_go))
         series.forget(connection, stretches)
+        if table is events:
+            clamp_progress(connection)
     return step, page_counts(connection)
 
 

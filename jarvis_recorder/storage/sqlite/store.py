@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import structlog
 
+from jarvis_recorder.incidents.rules import Rules, shipped_rules
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.dead_letters import DeadLetterIndex
 from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.incidents import IncidentKeeper, newest_event
 from jarvis_recorder.storage.queries.reading import Query, Reading
 from jarvis_recorder.storage.queries.totals import count_rows, holdings
 from jarvis_recorder.storage.sqlite import (
@@ -47,6 +49,7 @@ class SqliteStore(NamedTuple):
     archive: EngineArchive
     outbox: SqliteOutbox
     dead_letters: DeadLetterIndex
+    incidents: IncidentKeeper
     writer: Writer
     upkeep: Upkeep
     maintenance: Maintenance
@@ -62,16 +65,17 @@ class SqliteStore(NamedTuple):
         await self.writer.answers()
 
     async def maintain(self, stop: asyncio.Event) -> None:
-        """Prune, index dead letters, and watch over the files until `stop` is set."""
+        """Prune, index dead letters, keep incidents, watch over the files until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.dead_letters.run(stop))
+            tasks.create_task(self.incidents.run(stop))
             tasks.create_task(self.maintenance.run(stop))
             tasks.create_task(self.upkeep.run(stop))
 
 
 @contextlib.asynccontextmanager
 async def open_store(
-    path: Path, clock: Clock, bounds: Bounds = UNBOUNDED
+    path: Path, clock: Clock, bounds: Bounds = UNBOUNDED, rules: Rules | None = None
 ) -> AsyncIterator[SqliteStore]:
     """
     Open the database file for this process alone; create or migrate it where needed.
@@ -98,9 +102,13 @@ async def open_store(
             maintenance = Maintenance(bounds, path, writer, clock)
             repository = SqliteRepository(writer)
             dead_letters = DeadLetterIndex(writer, clock)
-            yield SqliteStore(
-                repository, archive, outbox, dead_letters, writer, upkeep, maintenance, path
+            incidents = IncidentKeeper(
+                writer, newest_event, rules or shipped_rules(), clock, archive.changed
             )
+            yield SqliteStore(
+                repository, archive, outbox, dead_letters, incidents, writer, upkeep, maintenance,
+                path,
+            )  # fmt: skip
             await dead_letters.finish()
 
 

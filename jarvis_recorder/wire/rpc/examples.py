@@ -23,6 +23,32 @@ EVENT: Final[JSON] = {
 RESOLVED: Final = EVENT | {
     "resolved": True, "resolved_at": "2026-01-26T08:12:00.000000Z", "resolved_by": "anna",
 }  # fmt: skip
+INCIDENT: Final[JSON] = {
+    "key": "home/pve/NODE_DOWN@2026-01-26T08:00:37.000000Z", "state": "open",
+    "severity": "critical", "kind": "NODE_DOWN", "node": "pve", "object": None, "cluster": "home",
+    "count": 1, "first_at": "2026-01-26T08:00:37.000000Z", "last_at": "2026-01-26T08:00:37.000000Z",
+    "recovered_at": None, "flapping": False, "acknowledged_by": None, "note": None,
+    "guessed": True, "evidence_at": "2026-01-26T08:01:00.000000Z", "caused_by": None,
+    "acknowledged_at": None, "resolved_at": None, "resolved_by": None,
+}  # fmt: skip
+ACKNOWLEDGED: Final = INCIDENT | {
+    "state": "acknowledged", "acknowledged_at": "2026-01-26T08:05:00.000000Z",
+    "acknowledged_by": "anna", "note": "on my way",
+}  # fmt: skip
+RECOVERED: Final = INCIDENT | {
+    "state": "recovered", "recovered_at": "2026-01-26T08:11:40.000000Z",
+}  # fmt: skip
+CLOSED: Final = RECOVERED | {
+    "state": "resolved", "resolved_at": "2026-01-26T08:12:00.000000Z", "resolved_by": "anna",
+}  # fmt: skip
+TRANSITION: Final[JSON] = {
+    "at": "2026-01-26T08:00:37.000000Z", "state": "open", "by": None, "reason": None,
+}  # fmt: skip
+SILENCE: Final[JSON] = {
+    "key": None, "node": "pve", "kind": None, "cluster": None,
+    "since": "2026-01-26T08:00:00.000000Z", "until": "2026-01-26T10:00:00.000000Z",
+    "reason": "new memory", "by": "anna",
+}  # fmt: skip
 HISTOGRAM: Final[JSON] = {
     "bucket_seconds": 60,
     "buckets": [

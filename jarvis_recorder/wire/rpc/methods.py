@@ -83,6 +83,7 @@ class Method(NamedTuple):
 
 GROUPS: Final = {
     "events": "Events in the cluster.",
+    "incidents": "Incidents: the conditions that events tell of.",
     "conversations": "Conversations with the assistant.",
     "snapshots": "Snapshots of the cluster's state.",
     "timeline": "Snapshot, events and turns around one time.",
@@ -156,6 +157,58 @@ METHODS: Final = (
             },
             examples.MATRIX,
         ),
+    ),
+    Method(
+        "incidents.list", params.ListIncidents, results.IncidentPage, route="GET /incidents",
+        example=Example(
+            {"state": ["open", "unknown"], "node": "pve"},
+            {"incidents": [examples.INCIDENT], "next_cursor": None},
+        ),
+    ),
+    Method(
+        "incidents.get", params.GetIncident, results.IncidentHistory, fails=NotFound,
+        example=Example(
+            {"key": examples.INCIDENT["key"]},
+            {
+                "events": [examples.EVENT], "next_cursor": None, "incident": examples.INCIDENT,
+                "transitions": [examples.TRANSITION], "truncated": False,
+            },
+        ),
+    ),
+    Method(
+        "incidents.acknowledge", params.AcknowledgeIncident, results.OneIncident,
+        changes=True, caller="by", needs_caller=True, fails=NotFound,
+        example=Example(
+            {"key": examples.INCIDENT["key"], "by": "anna", "note": "on my way"},
+            {"incident": examples.ACKNOWLEDGED},
+        ),
+    ),
+    Method(
+        "incidents.resolve", params.ResolveIncident, results.OneIncident,
+        changes=True, caller="by", needs_caller=True, fails=NotFound,
+        example=Example(
+            {"key": examples.INCIDENT["key"], "by": "anna"}, {"incident": examples.CLOSED}
+        ),
+    ),
+    Method(
+        "incidents.reopen", params.ReopenIncident, results.OneIncident,
+        changes=True, caller="by", fails=NotFound,
+        example=Example({"key": examples.INCIDENT["key"]}, {"incident": examples.INCIDENT}),
+    ),
+    Method(
+        "incidents.silence", params.SilenceIncidents, results.OneSilence,
+        changes=True, caller="by",
+        example=Example(
+            {
+                "until": examples.SILENCE["until"], "node": "pve", "reason": "new memory",
+                "by": "anna",
+            },
+            {"silence": examples.SILENCE},
+        ),
+    ),
+    Method(
+        "incidents.silences", params.ListSilences, results.SilencePage,
+        example=Example({}, {"silences": [examples.SILENCE], "next_cursor": None}),
     ),
     Method(
         "conversations.sessions", params.ListSessions, results.SessionPage,

@@ -549,6 +549,123 @@ class DeletePreference(Params[results.Deleted]):
     key: Key
 
 
+IncidentState = Literal[
+    "open", "acknowledged", "unknown", "silenced", "flapping", "recovered", "resolved"
+]
+IncidentKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=255,
+        description="its key; one that ends before the @ is the condition, of which it is the newest",
+    ),
+]
+IncidentKind = Annotated[str, Field(min_length=1, max_length=255)]
+ByWhom = Annotated[Name | None, Field(description="the caller's user, where it is not given")]
+Remark = Annotated[str, Field(max_length=4_096)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListIncidents(Params[results.IncidentPage]):
+    """
+    Incidents that match every filter given, the one with the newest problem first.
+
+    Silenced are those that would be open, acknowledged or unknown. A flapping one has another state
+    too.
+    """
+
+    state: (
+        Annotated[Several[IncidentState], Field(description="only incidents in these states")]
+        | None
+    ) = None
+    severity: OfSeverities | None = None
+    kind: Annotated[Several[IncidentKind], Field(description="only of these kinds")] | None = None
+    node: OnNodes | None = None
+    cluster: OfCluster | None = None
+    since: (
+        Annotated[GivenTime, Field(description="only those with a problem from this time on")]
+        | None
+    ) = None
+    until: (
+        Annotated[GivenTime, Field(description="only those that began before this time")] | None
+    ) = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class GetIncident(Params[results.IncidentHistory]):
+    """One incident with its transitions, and its events, newest first."""
+
+    key: IncidentKey
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class AcknowledgeIncident(Params[results.OneIncident]):
+    """Say that somebody has seen an incident; it stays so until it recovers."""
+
+    key: IncidentKey
+    by: ByWhom = None
+    note: Annotated[Remark, Field(description="for the others")] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ResolveIncident(Params[results.OneIncident]):
+    """
+    Close an incident; one that is closed keeps its first resolution.
+
+    Its events stay as they are. The next problem of the condition opens it again.
+    """
+
+    key: IncidentKey
+    by: ByWhom = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ReopenIncident(Params[results.OneIncident]):
+    """Open an incident that is resolved or recovered; one that is open stays as it is."""
+
+    key: IncidentKey
+    by: ByWhom = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class SilenceIncidents(Params[results.OneSilence]):
+    """
+    Tell nobody of incidents for a time, as during maintenance; they are recorded and counted.
+
+    Of those that match every value given: at least one is. A silence with the same values is
+    replaced, so one that ends now ends it.
+    """
+
+    until: Annotated[GivenTime, Field(description="the end")]
+    key: Annotated[IncidentKey, Field(description="only of this condition")] | None = None
+    node: Annotated[NodeName, Field(description="only of this node")] | None = None
+    kind: Annotated[IncidentKind, Field(description="only of this kind")] | None = None
+    cluster: Annotated[ClusterName, Field(description="only of this cluster")] | None = None
+    reason: Annotated[Remark, Field(description="for the others")] | None = None
+    since: (
+        Annotated[GivenTime, Field(description="the beginning; now, where it is not given")] | None
+    ) = None
+    by: ByWhom = None
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Self:
+        if (self.key, self.node, self.kind, self.cluster) == (None, None, None, None):
+            raise ValueError("name a key, a node, a kind or a cluster")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ListSilences(Params[results.SilencePage]):
+    """Silences that have not ended, the one that ends first at the top."""
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
 LetterText = Annotated[str, Field(max_length=255)]
 LetterId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 OfReason = Annotated[LetterText, Field(description="only those of this reason")]

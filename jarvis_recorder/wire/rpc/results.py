@@ -406,6 +406,107 @@ class PreferencePage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredIncident:
+    """
+    A stretch of time in which a condition was a problem.
+
+    `count` is the number of alerts. `key` is `guessed` unless its publisher named the condition.
+    `evidence_at` is the time of the newest snapshot that shows its object. `caused_by` is the key
+    of the incident of a node that is down, which an incident of one of its guests is part of.
+    """
+
+    key: str
+    state: str
+    severity: str
+    kind: str
+    node: str | None
+    object: str | None
+    cluster: str | None
+    count: int
+    first_at: Time
+    last_at: Time
+    recovered_at: Time | None
+    flapping: bool
+    acknowledged_by: str | None
+    note: str | None
+    guessed: bool
+    evidence_at: Time | None
+    caused_by: str | None
+    acknowledged_at: Time | None
+    resolved_at: Time | None
+    resolved_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OneIncident:
+    """One incident."""
+
+    incident: StoredIncident
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """A page of incidents."""
+
+    incidents: list[StoredIncident]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentTransition:
+    """A change of the state of an incident."""
+
+    at: Time
+    state: str
+    by: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentHistory:
+    """
+    An incident, a page of its events, newest first, and how its state changed, oldest first.
+
+    Events that are pruned are missing; `truncated` says that there were more transitions.
+    """
+
+    events: list[StoredEvent]
+    next_cursor: str | None
+    incident: StoredIncident
+    transitions: list[IncidentTransition]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Incidents that nobody is told of from `since` to `until`: those that match every value."""
+
+    key: str | None
+    node: str | None
+    kind: str | None
+    cluster: str | None
+    since: Time
+    until: Time
+    reason: str | None
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OneSilence:
+    """One silence."""
+
+    silence: Silence
+
+
+@dataclass(frozen=True, slots=True)
+class SilencePage:
+    """A page of silences."""
+
+    silences: list[Silence]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class IndexedDeadLetter:
     """
     A dead letter as the index has it, without its body.

@@ -1,0 +1,1 @@
+"""Incidents: the conditions that events tell of. Pure; the same events give the same incidents."""

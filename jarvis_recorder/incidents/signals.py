@@ -1,0 +1,200 @@
+"""Signals: what an event says of a condition, by the rules."""
+
+import re
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from jarvis_recorder.incidents.rules import Rule, Rules
+from jarvis_recorder.wire.measures import ObjectKind
+from jarvis_recorder.wire.records import Severity
+
+_TAG: Final = re.compile(r"\s{0,8}(?:\[[^\]]{0,64}\]\s{0,8})?([A-Z][A-Z0-9_]{1,63}):\s", re.ASCII)
+_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+_SPACE: Final = re.compile(r"\s+")
+_OBJECT: Final = re.compile(
+    r"\b(?:pool|storage|disk|device|datastore|mount|service|VM|CT) ([\w./:-]{1,100})"
+)
+_STATES: Final = ("state", "status", "currentState", "current_state", "newState", "new_state")
+_GOOD: Final = frozenset(
+    [
+        "ok",
+        "up",
+        "online",
+        "running",
+        "started",
+        "available",
+        "active",
+        "healthy",
+        "normal",
+        "recovered",
+        "resolved",
+        "cleared",
+        "info",
+        "good",
+        "nominal",
+        "connected",
+        "mounted",
+    ]
+)
+_OBJECTS: Final = (
+    "vmid", "guest", "vm", "storage", "pool", "datastore", "mountpoint", "device", "disk",
+    "service", "unit", "job", "interface", "metric", "alertname", "check",
+)  # fmt: skip
+_LONGEST: Final = 200
+_LONGEST_SUMMARY: Final = 1_000
+
+
+class Effect(IntEnum):
+    """The effect of a signal, in the order in which those of one time take place."""
+
+    PROBLEM = 0
+    RECOVERY = 1
+    ACKNOWLEDGE = 2
+    RESOLVE = 3
+    REOPEN = 4
+
+
+class Condition(NamedTuple):
+    """
+    A condition that something may be in, by its key.
+
+    It is `guessed` unless the publisher named it. `evidence` is the kind of object in a snapshot
+    that shows whether it is so, `shown_as` the name it has there. One that `covers` is the cause of
+    those of the guests on its node.
+    """
+
+    key: str
+    kind: str
+    node: str | None
+    object: str | None
+    cluster: str | None
+    guessed: bool
+    evidence: ObjectKind | None
+    shown_as: str | None
+    covers: bool
+
+
+class EventFacts(NamedTuple):
+    """The fields of an event that decide about its signal; `subject` is a CloudEvent's."""
+
+    type: str
+    severity: Severity
+    node: str | None
+    cluster: str | None
+    summary: str
+    details: Any
+    subject: str | None
+
+
+class Signal(NamedTuple):
+    """Something that happened to a condition, at a time in microseconds."""
+
+    at: int
+    effect: Effect
+    severity: Severity = "info"
+    by: str | None = None
+    note: str | None = None
+
+    def order(self) -> tuple[int, int]:
+        """Return the place among the signals of its condition, whatever came first."""
+        return self.at, self.effect
+
+
+def read_event(event: EventFacts, rules: Rules) -> tuple[Condition, Effect] | None:
+    """
+    Return the condition that an event is about and its effect, None for an event of no condition.
+
+    Only an alert is a problem. An alert of severity info, or one whose details say that all is
+    well, is a recovery; so is another event that names the condition, or its tag, and says that.
+    """
+    if event.type == "metric":
+        return None
+    details: Mapping[str, Any] = event.details if isinstance(event.details, dict) else {}
+    tag = _tag(event.summary)
+    named = _text(details.get("incident")) or event.subject
+    rule = rules.recoveries.get(tag) or rules.problems.get(tag)
+    effect = _effect(event, details, rules, tag, is_named=bool(named))
+    if effect is None:
+        return None
+    return _condition(event, details, rule, tag, named), effect
+
+
+def _tag(summary: str) -> str:
+    found = _TAG.match(summary)
+    return found[1] if found else ""
+
+
+def _effect(
+    event: EventFacts, details: Mapping[str, Any], rules: Rules, tag: str, *, is_named: bool
+) -> Effect | None:
+    if tag in rules.recoveries:
+        return Effect.RECOVERY
+    is_well = event.severity == "info" or _says_well(details)
+    if event.type == "alert":
+        return Effect.RECOVERY if is_well else Effect.PROBLEM
+    return Effect.RECOVERY if is_well and (is_named or tag) else None
+
+
+def _says_well(details: Mapping[str, Any]) -> bool:
+    states = [value.lower() for name in _STATES if isinstance(value := details.get(name), str)]
+    return any(state in _GOOD for state in states)
+
+
+def _condition(
+    event: EventFacts, details: Mapping[str, Any], rule: Rule | None, tag: str, named: str | None
+) -> Condition:
+    kind = rule.kind if rule else tag or _masked(event.summary)
+    about = _object(event.summary, details, rule, has_tag=bool(tag))
+    evidence = rule.evidence if rule else None
+    return Condition(
+        named[:_LONGEST] if named else _key((event.cluster, event.node, kind, about)),
+        kind,
+        event.node,
+        about,
+        event.cluster or None,
+        not named,
+        evidence,
+        _shown_as(evidence, event.node, about),
+        bool(rule and rule.covers),
+    )
+
+
+def _shown_as(evidence: ObjectKind | None, node: str | None, about: str | None) -> str | None:
+    match evidence:
+        case "node":
+            return node
+        case "storage":
+            return f"{node}/{about}" if node and about and "/" not in about else about
+        case _:
+            return about if evidence else None
+
+
+def _masked(summary: str) -> str:
+    """Return a summary with N for each number: those of one condition differ in nothing else."""
+    short = _SPACE.sub(" ", summary[:_LONGEST_SUMMARY]).strip()
+    return _NUMBER.sub("N", short)[:_LONGEST] or "event"
+
+
+def _object(
+    summary: str, details: Mapping[str, Any], rule: Rule | None, *, has_tag: bool
+) -> str | None:
+    for name in _OBJECTS if rule is None else rule.object:
+        if found := _text(details.get(name)):
+            return found[:_LONGEST]
+    if rule is None:
+        # The masked summary tells one object without a tag from another.
+        found_in = _OBJECT.search(summary[:_LONGEST_SUMMARY]) if has_tag else None
+    else:
+        found_in = re.search(rule.text, summary[:_LONGEST_SUMMARY]) if rule.text else None
+    return found_in[1][:_LONGEST] if found_in and found_in[1] else None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value)[:_LONGEST] or None
+
+
+def _key(parts: tuple[str | None, ...]) -> str:
+    return "/".join(filter(None, parts))[:_LONGEST]

@@ -1,0 +1,179 @@
+"""The states of an incident: a fold of the signals of its condition, in the order of their times."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple
+
+from jarvis_recorder.incidents.rules import Rules
+from jarvis_recorder.incidents.signals import Effect, Signal
+from jarvis_recorder.wire.records import SEVERITIES, Severity
+
+State = Literal["open", "acknowledged", "unknown", "recovered", "resolved"]
+
+# Of signals that are known to belong together.
+_ENDLESS: Final = Rules((), quiet=2**62)
+_RANKS: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """
+    A stretch of time in which a condition was a problem; times in microseconds.
+
+    `heard_at` is the order of the newest signal. `openings` are the newest ones, as many as decide
+    about flapping. Of `recovered_at` and `resolved_at` each is None while it is not so.
+    """
+
+    first_at: int
+    last_at: int
+    heard_at: tuple[int, int]
+    count: int
+    severity: Severity
+    openings: tuple[int, ...]
+    flapping: bool = False
+    recovered_at: int | None = None
+    resolved_at: int | None = None
+    resolved_by: str | None = None
+    acknowledged_at: int | None = None
+    acknowledged_by: str | None = None
+    note: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """True if it is no problem any more."""
+        return self.recovered_at is not None or self.resolved_at is not None
+
+
+class Transition(NamedTuple):
+    """A change of the state of an incident: when, to which, by whom, and why."""
+
+    at: int
+    state: State
+    by: str | None
+    reason: str | None
+
+
+def next_incidents(
+    before: tuple[Incident, ...], signal: Signal, rules: Rules, *, resolves: bool = False
+) -> tuple[Incident, ...]:
+    """
+    Return the incidents of a condition after a signal, oldest first; only the last two can differ.
+
+    The signals come in their order, so that the same ones give the same incidents whenever each of
+    them arrived. `resolves` says that a recovery needs nobody to look at it.
+    """
+    last = before[-1] if before else None
+    if signal.effect is Effect.PROBLEM:
+        if last is None or signal.at - _active_until(last) > rules.quiet:
+            return (*before[:-1], *_given_up(last, signal.at), _opened(signal))
+        return (*before[:-1], _continued(last, signal, rules))
+    if last is None:
+        return before
+    return (*before[:-1], changed(last, signal, resolves=resolves))
+
+
+def fold(
+    signals: Iterable[Signal], rules: Rules, *, resolves: bool = False
+) -> tuple[Incident, ...]:
+    """Return the incidents that the signals of a condition make, in whatever order they are given."""
+    incidents: tuple[Incident, ...] = ()
+    for signal in sorted(signals, key=Signal.order):
+        incidents = next_incidents(incidents, signal, rules, resolves=resolves)
+    return incidents
+
+
+def state_of(incident: Incident, evidence_at: int | None) -> State:
+    """
+    Return the state of an incident.
+
+    It is unknown whether it still is so where the newest evidence is older than the problem.
+    """
+    if incident.resolved_at is not None:
+        return "resolved"
+    if incident.recovered_at is not None:
+        return "recovered"
+    if incident.acknowledged_at is not None:
+        return "acknowledged"
+    return "unknown" if evidence_at is not None and evidence_at < incident.last_at else "open"
+
+
+def transitions(signals: Iterable[Signal], *, resolves: bool = False) -> Iterator[Transition]:
+    """Yield the changes of state that the signals of one incident make, in their order."""
+    incidents: tuple[Incident, ...] = ()
+    state: State | None = None
+    for signal in sorted(signals, key=Signal.order):
+        incidents = next_incidents(incidents, signal, _ENDLESS, resolves=resolves)
+        if not incidents:
+            continue
+        now = state_of(incidents[-1], None)
+        if now != state:
+            yield Transition(signal.at, now, signal.by, signal.note)
+        state = now
+
+
+def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> Incident:
+    """Return an incident after a signal that is not a problem."""
+    heard = replace(incident, heard_at=signal.order())
+    match signal.effect:
+        case Effect.RECOVERY if incident.recovered_at is None:
+            return replace(
+                heard,
+                recovered_at=signal.at,
+                resolved_at=signal.at if resolves else incident.resolved_at,
+                acknowledged_at=None,
+                acknowledged_by=None,
+            )
+        case Effect.ACKNOWLEDGE if not incident.is_over:
+            return replace(
+                heard,
+                acknowledged_at=signal.at,
+                acknowledged_by=signal.by,
+                note=signal.note if signal.note is not None else incident.note,
+            )
+        case Effect.RESOLVE if incident.resolved_at is None:
+            return replace(heard, resolved_at=signal.at, resolved_by=signal.by)
+        case Effect.REOPEN:
+            return replace(heard, recovered_at=None, resolved_at=None, resolved_by=None)
+    return heard
+
+
+def _active_until(incident: Incident) -> int:
+    return max(incident.last_at, incident.recovered_at or incident.last_at)
+
+
+def _given_up(incident: Incident | None, at: int) -> Iterator[Incident]:
+    """Yield the incident before a new one: nothing was heard of it, so it is not open any more."""
+    if incident is not None:
+        yield incident if incident.is_over else replace(incident, resolved_at=at)
+
+
+def _opened(signal: Signal) -> Incident:
+    return Incident(
+        first_at=signal.at,
+        last_at=signal.at,
+        heard_at=signal.order(),
+        count=1,
+        severity=signal.severity,
+        openings=(signal.at,),
+    )
+
+
+def _continued(incident: Incident, signal: Signal, rules: Rules) -> Incident:
+    openings, flapping = incident.openings, incident.flapping
+    if incident.recovered_at is not None:
+        openings = (*openings, signal.at)[-rules.flaps :]
+        flapping = (
+            len(openings) == rules.flaps and openings[-1] - openings[0] <= rules.flapping_span
+        )
+    return replace(
+        incident,
+        last_at=signal.at,
+        heard_at=signal.order(),
+        count=incident.count + 1,
+        severity=max(incident.severity, signal.severity, key=_RANKS.__getitem__),
+        openings=openings,
+        flapping=flapping,
+        recovered_at=None,
+        resolved_at=None,
+        resolved_by=None,
+    )

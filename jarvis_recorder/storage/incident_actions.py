@@ -1,0 +1,196 @@
+"""The changes people make to incidents, each folded in its own transaction."""
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+
+from jarvis_recorder.errors import Conflict, InvalidParameter
+from jarvis_recorder.incidents.signals import Effect, Signal
+from jarvis_recorder.incidents.state import Incident, changed
+from jarvis_recorder.storage.announcements import announce
+from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.incident_rows import newest_incident, store_incident, to_incident
+from jarvis_recorder.storage.queries.incidents import (
+    condition_of,
+    found_incident,
+    incident_row,
+    is_silenced,
+    silence_of,
+)
+from jarvis_recorder.storage.tables import (
+    incident_actions,
+    incident_conditions,
+    incident_signals,
+    silences,
+)
+from jarvis_recorder.wire.notifications import (
+    INCIDENT_ACKNOWLEDGED,
+    INCIDENT_OPENED,
+    INCIDENT_RESOLVED,
+)
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import (
+    AcknowledgeIncident,
+    ReopenIncident,
+    ResolveIncident,
+    SilenceIncidents,
+)
+from jarvis_recorder.wire.rpc.results import OneSilence
+from jarvis_recorder.wire.times import to_datetime
+
+# More than a person sets; each is compared with each incident of a list.
+_MOST_SILENCES: Final = 1_000
+
+_signals: Final = incident_signals.c
+_silences: Final = silences.c
+
+
+def acknowledge_incident(
+    connection: Connection, params: AcknowledgeIncident, now: int, _: Speech
+) -> bytes:
+    """
+    Note that somebody has seen an incident.
+
+    Raises:
+        NotFound: There is none with this key.
+        Conflict: It is over, or not the newest of its condition.
+    """
+    target = _Target(connection, params.key, now)
+    if target.incident.is_over:
+        raise Conflict("the incident is over")
+    return target.apply(Effect.ACKNOWLEDGE, INCIDENT_ACKNOWLEDGED, params.by, params.note)
+
+
+def resolve_incident(connection: Connection, params: ResolveIncident, now: int, _: Speech) -> bytes:
+    """Close an incident; an earlier resolution is kept. Raises as `acknowledge_incident`."""
+    target = _Target(connection, params.key, now)
+    if target.incident.resolved_at is not None:
+        return target.answer()
+    return target.apply(Effect.RESOLVE, INCIDENT_RESOLVED, params.by)
+
+
+def reopen_incident(connection: Connection, params: ReopenIncident, now: int, _: Speech) -> bytes:
+    """Open an incident again that is over. Raises as `acknowledge_incident`."""
+    target = _Target(connection, params.key, now)
+    if not target.incident.is_over:
+        return target.answer()
+    return target.apply(Effect.REOPEN, INCIDENT_OPENED, params.by)
+
+
+class _Target:
+    """The incident that a change is about."""
+
+    def __init__(self, connection: Connection, key: str, now: int) -> None:
+        self._connection = connection
+        self._now = now
+        row = incident_row(connection, key, now)
+        newest = newest_incident(connection, row.condition_id)
+        assert newest is not None
+        self.incident: Incident = to_incident(newest)
+        self._condition_id: int = row.condition_id
+        self._condition: str = row.key
+        if self.incident.first_at != row.first_at:
+            raise Conflict(f"a newer incident is open of the same condition: {row.key}")
+
+    def answer(self) -> bytes:
+        return found_incident(self._connection, self._condition, self._now)
+
+    def apply(
+        self, effect: Effect, routing_key: str, by: str | None, note: str | None = None
+    ) -> bytes:
+        """Store an action, fold it, announce it, and return the incident."""
+        # A publisher's clock may be ahead: what is done now is done after all that was heard.
+        at = max(self._now, self.incident.heard_at[0])
+        signal = Signal(at, effect, by=by, note=note)
+        if signal.order() < self.incident.heard_at:
+            signal = signal._replace(at=at + 1)
+        self._connection.execute(
+            insert(incident_actions).values(
+                key=self._condition, timestamp=to_datetime(signal.at), effect=int(effect),
+                by=by, note=note,
+            )
+        )  # fmt: skip
+        store_incident(
+            self._connection, self._condition_id, changed(self.incident, signal), is_new=False
+        )
+        answer = self.answer()
+        if not is_silenced(self._connection, self._condition, self._now):
+            announce(self._connection, routing_key, answer, self._now)
+        return answer
+
+
+def note_resolved(connection: Connection, event_id: int, by: str | None) -> None:
+    """
+    Have the incident of a resolved event folded again: it is closed if that was its last problem.
+
+    One that is not read yet is found resolved then.
+    """
+    problem = _problem_of(connection, event_id)
+    if problem is not None:
+        connection.execute(
+            insert(incident_signals).values(
+                condition_id=problem.condition_id, timestamp=problem.timestamp,
+                effect=int(Effect.RESOLVE), severity=problem.severity, by=by, event_id=event_id,
+            )
+        )  # fmt: skip
+        _mark_stale(connection, problem.condition_id)
+
+
+def note_reopened(connection: Connection, event_id: int) -> None:
+    """Have the incident of an event folded again that is not resolved any more."""
+    problem = _problem_of(connection, event_id)
+    if problem is not None:
+        of_event = and_(_signals.event_id == event_id, _signals.effect == int(Effect.RESOLVE))
+        connection.execute(delete(incident_signals).where(of_event))
+        _mark_stale(connection, problem.condition_id)
+
+
+def _problem_of(connection: Connection, event_id: int) -> Any:
+    return connection.execute(
+        select(incident_signals).where(
+            _signals.event_id == event_id, _signals.effect == int(Effect.PROBLEM)
+        )
+    ).first()
+
+
+def _mark_stale(connection: Connection, condition_id: int) -> None:
+    by_id = update(incident_conditions).where(incident_conditions.c.id == condition_id)
+    connection.execute(by_id.values(stale=True))
+
+
+def silence_incidents(
+    connection: Connection, params: SilenceIncidents, now: int, _: Speech
+) -> bytes:
+    """
+    Tell nobody of the incidents that match, in place of a silence with the same values.
+
+    Raises:
+        InvalidParameter: It ends before it begins.
+        Conflict: There are a thousand already.
+    """
+    since = params.since or to_datetime(now)
+    if params.since is not None and params.until < since:
+        raise InvalidParameter("until", "must not be before since")
+    values = {
+        "key": None if params.key is None else condition_of(connection, params.key),
+        "node": params.node,
+        "kind": params.kind,
+        "cluster": params.cluster,
+    }
+    connection.execute(
+        delete(silences).where(*(_is(_silences[name], value) for name, value in values.items()))
+    )
+    connection.execute(delete(silences).where(_silences.until <= to_datetime(now)))
+    count = connection.execute(select(func.count()).select_from(silences)).scalar_one()
+    if count >= _MOST_SILENCES:
+        raise Conflict(f"there are {count} silences: end one, or name less in it")
+    added = connection.execute(
+        insert(silences)
+        .values(**values, since=since, until=params.until, reason=params.reason, by=params.by)
+        .returning(_silences.id)
+    ).scalar_one()
+    return adapter(OneSilence).dump_json(OneSilence(silence_of(connection, added)))
+
+
+def _is(column: ColumnElement[Any], value: str | None) -> ColumnElement[bool]:
+    return column.is_(None) if value is None else column == value

@@ -1,0 +1,539 @@
+"""The incidents, folded from the events next to recording: never in its way, and never in its transaction."""
+
+import asyncio
+import contextlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import structlog
+from sqlalchemy import (
+    Connection,
+    LargeBinary,
+    Row,
+    Text,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
+
+from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
+from jarvis_recorder.incidents.rules import Rules
+from jarvis_recorder.incidents.signals import Condition, Effect, EventFacts, Signal, read_event
+from jarvis_recorder.incidents.state import Incident, fold, next_incidents, state_of
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.announcements import announce
+from jarvis_recorder.storage.engine import NoRoomForIt, Writer
+from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.incident_rows import newest_incident, store_incident, to_incident
+from jarvis_recorder.storage.queries.clusters import clusters_of_snapshots
+from jarvis_recorder.storage.queries.incidents import ACTIVE, found_incident, is_silenced
+from jarvis_recorder.storage.queries.present import end_of_present
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.storage.series import values_of
+from jarvis_recorder.storage.tables import (
+    cluster_snapshots,
+    events,
+    incident_actions,
+    incident_conditions,
+    incident_progress,
+    incident_signals,
+    incidents,
+)
+from jarvis_recorder.wire.measures import MEASURES
+from jarvis_recorder.wire.notifications import (
+    INCIDENT_OPENED,
+    INCIDENT_RECOVERED,
+    INCIDENT_RESOLVED,
+)
+from jarvis_recorder.wire.times import to_datetime, to_micros
+
+log = structlog.get_logger(__name__)
+
+Horizon = Callable[[Connection], int]
+"""Returns an id of an event up to which none can be added any more."""
+
+# As much as one transaction does; it is some milliseconds.
+_EVENTS_AT_ONCE: Final = 5_000
+_SIGNALS_AT_ONCE: Final = 500
+_PAUSE_SECONDS: Final = 0.5
+_AGAIN_SECONDS: Final = 10.0
+# After each step recording has the writer for so many times as long.
+_YIELD: Final = 4.0
+# What is larger holds no name of a condition.
+_MOST_DETAILS: Final = 16_384
+_MOST_SUMMARY: Final = 1_000
+_MOST_DOUBTFUL: Final = 5_000
+_ONLINE: Final = MEASURES.index("online")
+
+_conditions: Final = incident_conditions.c
+_signals: Final = incident_signals.c
+_actions: Final = incident_actions.c
+_stored: Final = incidents.c
+_progress: Final = incident_progress.c
+
+
+class _Read(NamedTuple):
+    """A signal that an event gave, and the condition it is about."""
+
+    event_id: int
+    condition: Condition
+    signal: Signal
+
+
+class IncidentKeeper:
+    """
+    Keeps the incidents of a database, on any engine.
+
+    What is read of the events, and what follows from it, is one transaction: after a restart the
+    incidents are as if there had been none. Of several recorders each does a part.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        horizon: Horizon,
+        rules: Rules,
+        clock: Clock,
+        changed: asyncio.Event,
+    ) -> None:
+        """`changed` is set after each step that may have left a notification."""
+        self._writer = writer
+        self._horizon = horizon
+        self._rules = rules
+        self._clock = clock
+        self._changed = changed
+        self._snapshots = NewestSnapshots()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """
+        Fold what is recorded until `stop` is set; while the database is unavailable it waits.
+
+        Raises:
+            StorageUncertain, StorageDamaged: As `Writer.run`.
+        """
+        while not stop.is_set():
+            try:
+                pause = await self._timed_step()
+            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown) as error:
+                log.warning("incidents_not_folded", error=str(error))
+                pause = _AGAIN_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+
+    async def _timed_step(self) -> float:
+        """Do a step, and return how long to leave the writer to others."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        more = await self.step()
+        took = _YIELD * (loop.time() - began)
+        return took if more else max(_PAUSE_SECONDS, took)
+
+    async def step(self) -> bool:
+        """Fold the next events; return whether there may be more. On an error nothing is changed."""
+        self._writer.require_room()
+        try:
+            more, told = await self._writer.run(self._work)
+        except NoRoomForIt:
+            self._writer.crowded.set()
+            raise
+        if told:
+            self._changed.set()
+        return more
+
+    def _work(self, connection: Connection) -> tuple[bool, bool]:
+        progress = connection.execute(select(incident_progress)).one()
+        if progress.rules != self._rules.version():
+            progress = _begin_anew(connection, self._rules.version())
+        horizon = self._horizon(connection)
+        upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
+        is_told = progress.reached >= progress.told_after
+        if not is_told:
+            upto = min(upto, progress.told_after)
+        found = _candidates(connection, progress.reached, upto)
+        if len(found) == _SIGNALS_AT_ONCE:
+            upto = found[-1].id
+        read = [one for row in found for one in _read(row, self._rules)]
+        fold_now = _Fold(connection, self._rules, self._clock())
+        fold_now.take(read)
+        fold_now.refold_stale()
+        shown = self._snapshots.look(connection, self._clock(), anyway=bool(read))
+        if shown is not None:
+            fold_now.show(shown)
+        if upto > progress.reached:
+            connection.execute(update(incident_progress).values(reached=upto))
+        told = is_told and fold_now.tell()
+        if read:
+            self._writer.require_bounds(connection)
+        return upto < horizon, told
+
+
+def _begin_anew(connection: Connection, version: str) -> Row[Any]:
+    """Forget what other rules made of the events; what people did is kept, and what is pruned."""
+    values: dict[str, Any] = {"reached": 0, "rules": version}
+    if connection.execute(select(_progress.rules)).scalar_one():
+        kept = select(_signals.condition_id).where(_signals.event_id.is_(None))
+        connection.execute(delete(incident_signals).where(_signals.event_id.is_not(None)))
+        connection.execute(delete(incidents))
+        connection.execute(delete(incident_conditions).where(_conditions.id.not_in(kept)))
+        connection.execute(update(incident_conditions).values(stale=True))
+        values["told_after"] = newest_event(connection)
+    connection.execute(update(incident_progress).values(values))
+    return connection.execute(select(incident_progress)).one()
+
+
+def _candidates(connection: Connection, after: int, upto: int) -> Sequence[Row[Any]]:
+    """Return the events that may be signals, with what of them decides."""
+    columns = events.c
+    details, extra = cast(columns.details, Text), cast(columns.extra, Text)
+    rows = (
+        select(
+            columns.id, micros(columns.timestamp).label("at"), columns.type, columns.severity,
+            columns.node, columns.cluster,
+            func.substr(columns.summary, 1, _MOST_SUMMARY).label("summary"),
+            case((func.length(details) <= _MOST_DETAILS, details)).label("details"),
+            case((func.length(extra) <= _MOST_DETAILS, extra)).label("extra"),
+            columns.resolved, columns.resolved_by,
+        )
+        .where(columns.id > after, columns.id <= upto, columns.type != "metric")
+        .order_by(columns.id)
+        .limit(_SIGNALS_AT_ONCE)
+    )  # fmt: skip
+    return connection.execute(rows).all()
+
+
+def _read(row: Row[Any], rules: Rules) -> Iterable[_Read]:
+    """Yield the signals of an event: what it says, and that somebody has resolved it."""
+    event = EventFacts(
+        row.type, row.severity, row.node, row.cluster, row.summary,
+        _object(row.details), _subject(row.extra),
+    )  # fmt: skip
+    if (found := read_event(event, rules)) is None:
+        return
+    condition, effect = found
+    yield _Read(row.id, condition, Signal(row.at, effect, row.severity))
+    if row.resolved and effect is Effect.PROBLEM:
+        yield _Read(row.id, condition, Signal(row.at, Effect.RESOLVE, by=row.resolved_by))
+
+
+def _object(text: str | None) -> Any:
+    if text is None or not text.startswith("{"):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:  # written by another program
+        return None
+
+
+def _subject(extra: str | None) -> str | None:
+    if extra is None or '"subject"' not in extra:
+        return None
+    attributes = _object(extra)
+    event = attributes.get("cloudevent") if isinstance(attributes, dict) else None
+    subject = event.get("subject") if isinstance(event, dict) else None
+    return subject if isinstance(subject, str) and subject else None
+
+
+class ShownObjects(NamedTuple):
+    """The objects that a snapshot of a cluster shows, by kind and name, and whether each is up."""
+
+    cluster: str
+    at: int
+    is_up: Mapping[tuple[str, str], bool]
+
+
+class _Change(NamedTuple):
+    """The newest incident of a condition before and after a step; each may be missing."""
+
+    key: str
+    before: Incident | None
+    after: Incident | None
+
+
+class _Fold:
+    """One step: takes signals, stores what they make of the incidents, and tells of it."""
+
+    def __init__(self, connection: Connection, rules: Rules, now: int) -> None:
+        self._connection = connection
+        self._rules = rules
+        self._now = now
+        self._changes: list[_Change] = []
+
+    def take(self, read: Sequence[_Read]) -> None:
+        """Store the signals that are new, and fold the conditions they are about."""
+        if not read:
+            return
+        known = self._known({(one.event_id, int(one.signal.effect)) for one in read})
+        new = [one for one in read if (one.event_id, int(one.signal.effect)) not in known]
+        ids = self._condition_ids(new)
+        by_condition: dict[str, list[Signal]] = defaultdict(list)
+        rows = []
+        for one in new:
+            by_condition[one.condition.key].append(one.signal)
+            rows.append(_signal_row(ids[one.condition.key], one.signal, one.event_id))
+        if rows:
+            self._connection.execute(insert(incident_signals), rows)
+        for key, signals in by_condition.items():
+            self._fold(ids[key], key, sorted(signals, key=Signal.order))
+
+    def refold_stale(self) -> None:
+        """Fold all signals of the conditions of which an event was resolved, or opened again."""
+        stale = select(_conditions.id, _conditions.key).where(_conditions.stale).limit(50)
+        for row in self._connection.execute(stale).all():
+            self._fold_all(row.id, row.key)
+            by_id = update(incident_conditions).where(_conditions.id == row.id)
+            self._connection.execute(by_id.values(stale=False))
+
+    def show(self, shown: Sequence[ShownObjects]) -> None:
+        """Note what the newest snapshots show of the objects of incidents that are a problem."""
+        for row in _doubtful(self._connection):
+            seen = [
+                (one.at, one.is_up[row.evidence, row.shown_as])
+                for one in shown
+                if row.cluster in (None, one.cluster) and (row.evidence, row.shown_as) in one.is_up
+            ]
+            # Of the same name in two clusters neither is known to be it.
+            if len(seen) == 1:
+                self._show(row, *seen[0])
+
+    def tell(self) -> bool:
+        """Announce what has changed, except of silenced incidents; return whether there was any."""
+        told = False
+        for change in self._changes:
+            keys = _news(change)
+            if keys and not is_silenced(self._connection, change.key, self._now):
+                body = found_incident(self._connection, change.key, self._now)
+                for routing_key in keys:
+                    announce(self._connection, routing_key, body, self._now)
+                told = True
+        return told
+
+    def _known(self, identities: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        rows = select(_signals.event_id, _signals.effect).where(
+            _signals.event_id.in_({event_id for event_id, _ in identities})
+        )
+        return {(row.event_id, row.effect) for row in self._connection.execute(rows)}
+
+    def _condition_ids(self, read: Sequence[_Read]) -> dict[str, int]:
+        """Return the rows of the conditions by key, made where they are new."""
+        wanted: dict[str, Condition] = {}
+        for one in read:
+            # A recovery knows less of what it is about than the problem.
+            if one.condition.key not in wanted or one.signal.effect is Effect.PROBLEM:
+                wanted[one.condition.key] = one.condition
+        rows = select(_conditions.key, _conditions.id).where(_conditions.key.in_(wanted))
+        ids = {row.key: row.id for row in self._connection.execute(rows)}
+        new = [one for key, one in wanted.items() if key not in ids]
+        if new:
+            self._connection.execute(
+                insert(incident_conditions), [one._asdict() | {"stale": False} for one in new]
+            )
+            ids |= {row.key: row.id for row in self._connection.execute(rows)}
+        for one in read:
+            if not one.condition.guessed and one.signal.effect is Effect.PROBLEM:
+                # A publisher's own name says nothing of kind and node: the last problem does.
+                by_id = update(incident_conditions).where(_conditions.id == ids[one.condition.key])
+                self._connection.execute(by_id.values(one.condition._asdict()))
+        return ids
+
+    def _fold(self, condition_id: int, key: str, signals: Sequence[Signal]) -> None:
+        """Fold new signals into the newest incident, or all if one of them came late."""
+        row = newest_incident(self._connection, condition_id)
+        last = None if row is None else to_incident(row)
+        if last is None or signals[0].order() < last.heard_at:
+            self._fold_all(condition_id, key)
+            return
+        folded: tuple[Incident, ...] = (last,)
+        resolves = self._resolves(condition_id)
+        for signal in signals:
+            folded = next_incidents(folded, signal, self._rules, resolves=resolves)
+        self._store(condition_id, key, (last,), folded)
+
+    def _fold_all(self, condition_id: int, key: str) -> None:
+        rows = self._connection.execute(
+            select(incidents).where(_stored.condition_id == condition_id).order_by(_stored.first_at)
+        ).all()
+        before = tuple(map(to_incident, rows))
+        signals = _all_signals(self._connection, condition_id, key)
+        folded = fold(signals, self._rules, resolves=self._resolves(condition_id))
+        self._store(condition_id, key, before, folded)
+
+    def _resolves(self, condition_id: int) -> bool:
+        kind = select(_conditions.kind).where(_conditions.id == condition_id)
+        rule = self._rules.kinds.get(self._connection.execute(kind).scalar_one())
+        return rule is not None and rule.resolves
+
+    def _store(
+        self,
+        condition_id: int,
+        key: str,
+        before: tuple[Incident, ...],
+        after: tuple[Incident, ...],
+    ) -> None:
+        """Write the incidents of a condition that differ from those there were."""
+        old = {one.first_at: one for one in before}
+        for gone in old.keys() - {one.first_at for one in after}:
+            self._connection.execute(
+                delete(incidents).where(
+                    _stored.condition_id == condition_id, _stored.first_at == to_datetime(gone)
+                )
+            )
+        for one in after:
+            if old.get(one.first_at) != one:
+                store_incident(self._connection, condition_id, one, is_new=one.first_at not in old)
+        newest = before[-1] if before else None
+        self._changes.append(_Change(key, newest, after[-1] if after else None))
+
+    def _show(self, row: Row[Any], at: int, is_up: bool) -> None:
+        """Note the evidence of an open incident; if its object is up, that is a recovery."""
+        known = row.evidence_at and to_micros(row.evidence_at)
+        if known is None or known < at:
+            by_id = update(incidents).where(_stored.id == row.id)
+            incident = to_incident(row)
+            self._connection.execute(
+                by_id.values(evidence_at=to_datetime(at), state=state_of(incident, at))
+            )
+            known = at
+        if is_up and at > to_micros(row.last_at):
+            signal = Signal(at, Effect.RECOVERY)
+            self._connection.execute(
+                insert(incident_signals), _signal_row(row.condition_id, signal, None)
+            )
+            self._fold(row.condition_id, row.key, [signal])
+
+
+class NewestSnapshots:
+    """The newest snapshot of each cluster, read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[int, ShownObjects]] = {}
+
+    def look(
+        self, connection: Connection, now: int, *, anyway: bool
+    ) -> Sequence[ShownObjects] | None:
+        """Return what they show, None if that is known, and nothing new is to be compared with it."""
+        is_new = False
+        heads = {head.cluster: head for head in _newest_heads(connection, now)}
+        for cluster, head in heads.items():
+            if cluster not in self._read or self._read[cluster][0] != head.id:
+                self._read[cluster] = (head.id, _shown_objects(connection, head))
+                is_new = True
+        for gone in self._read.keys() - heads.keys():
+            del self._read[gone]
+        return [shown for _, shown in self._read.values()] if is_new or anyway else None
+
+
+def forget_events(connection: Connection, ids: Sequence[int]) -> None:
+    """
+    Have no signal name these events, which are to be deleted in the same transaction.
+
+    Afterwards `clamp_progress` has to be called.
+    """
+    named = update(incident_signals).where(_signals.event_id.in_(ids))
+    connection.execute(named.values(event_id=None))
+
+
+def clamp_progress(connection: Connection) -> None:
+    """Read the next event even if it gets the id of a deleted one, as SQLite gives it again."""
+    newest = newest_event(connection)
+    behind = update(incident_progress).where(_progress.reached > newest)
+    connection.execute(behind.values(reached=newest))
+
+
+def newest_event(connection: Connection) -> int:
+    """Return the highest id of an event, 0 if there is none."""
+    newest: int = connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one()
+    return newest
+
+
+def _news(change: _Change) -> list[str]:
+    """Return the notifications of a change, in their order."""
+    if change.after is None:
+        return []
+    before, after = change.before, change.after
+    is_other = before is None or before.first_at != after.first_at
+    was_over = is_other or (before is not None and before.is_over)
+    news = []
+    if was_over and (is_other or not after.is_over):
+        news.append(INCIDENT_OPENED)
+    was = (None, None) if is_other or before is None else (before.recovered_at, before.resolved_at)
+    if after.recovered_at is not None and was[0] is None:
+        news.append(INCIDENT_RECOVERED)
+    if after.resolved_at is not None and was[1] is None:
+        news.append(INCIDENT_RESOLVED)
+    return news
+
+
+def _signal_row(condition_id: int, signal: Signal, event_id: int | None) -> dict[str, Any]:
+    return {
+        "condition_id": condition_id,
+        "timestamp": to_datetime(signal.at),
+        "effect": int(signal.effect),
+        "severity": signal.severity,
+        "by": signal.by,
+        "event_id": event_id,
+    }
+
+
+def _all_signals(connection: Connection, condition_id: int, key: str) -> Iterable[Signal]:
+    said = select(
+        micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by
+    ).where(_signals.condition_id == condition_id)
+    for at, effect, severity, by in connection.execute(said):
+        yield Signal(at, Effect(effect), severity, by)
+    done = select(micros(_actions.timestamp), _actions.effect, _actions.by, _actions.note).where(
+        _actions.key == key
+    )
+    for at, effect, by, note in connection.execute(done):
+        yield Signal(at, Effect(effect), "info", by, note)
+
+
+def _doubtful(connection: Connection) -> Sequence[Row[Any]]:
+    """Return the incidents that are a problem and may be shown otherwise by a snapshot."""
+    rows = (
+        select(incidents, _conditions.key, _conditions.evidence, _conditions.shown_as,
+               _conditions.cluster)
+        .join(incident_conditions, _conditions.id == _stored.condition_id)
+        .where(_stored.state.in_(ACTIVE), _conditions.evidence.is_not(None))
+        .order_by(_stored.last_at.desc())
+        .limit(_MOST_DOUBTFUL)
+    )  # fmt: skip
+    return connection.execute(rows).all()
+
+
+def _newest_heads(connection: Connection, now: int) -> Sequence[Row[Any]]:
+    """Return the newest snapshot of each cluster that is not in the future, without its body."""
+    columns = cluster_snapshots.c
+    newest = []
+    for cluster in clusters_of_snapshots(Reading(connection, 0)):
+        head = connection.execute(
+            select(columns.id, columns.cluster, micros(columns.timestamp).label("at"))
+            .where(columns.cluster == cluster, columns.timestamp < end_of_present(lambda: now))
+            .order_by(columns.timestamp.desc(), columns.id.desc())
+            .limit(1)
+        ).first()
+        if head is not None:
+            newest.append(head)
+    return newest
+
+
+def _shown_objects(connection: Connection, head: Row[Any]) -> ShownObjects:
+    columns = cluster_snapshots.c
+    packed, size = connection.execute(
+        select(type_coerce(columns.snapshot, LargeBinary), columns.size_bytes).where(
+            columns.id == head.id
+        )
+    ).one()
+    is_up = {
+        (kind, name): values[_ONLINE] > 0
+        for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, size)
+        if values[_ONLINE] is not None
+    }
+    return ShownObjects(head.cluster, head.at, is_up)

@@ -1,0 +1,396 @@
+"""Queries for incidents and silences."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic_core import to_json
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
+
+from jarvis_recorder.errors import NotFound
+from jarvis_recorder.incidents.signals import Effect, Signal
+from jarvis_recorder.incidents.state import transitions
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.events import EVENTS
+from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
+from jarvis_recorder.storage.tables import (
+    Instant,
+    events,
+    incident_actions,
+    incident_conditions,
+    incident_signals,
+    incidents,
+    silences,
+)
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import GetIncident, ListIncidents, ListSilences
+from jarvis_recorder.wire.rpc.results import (
+    IncidentTransition,
+    OneIncident,
+    Silence,
+    StoredIncident,
+)
+from jarvis_recorder.wire.times import EARLIEST, LATEST, format_rfc3339, parse_instant, to_datetime
+
+ACTIVE: Final = ("open", "acknowledged", "unknown")
+"""The states, as they are stored, of an incident that is a problem."""
+# A guest may be reported some seconds before its node, or with the next look.
+_TOGETHER: Final = 120 * 1_000_000
+_MOST_SIGNALS: Final = 2_000
+
+_stored: Final = incidents.c
+_conditions: Final = incident_conditions.c
+_signals: Final = incident_signals.c
+_actions: Final = incident_actions.c
+_silences: Final = silences.c
+_AT: Final = tuple_(_stored.last_at, _stored.id)
+
+
+def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> bytes:
+    """Return a page of the incidents that match every filter."""
+    now = clock()
+    newest_first = (
+        _selected(now)
+        .where(*_filters(params, now))
+        .order_by(_stored.last_at.desc(), _stored.id.desc())
+        .limit(params.limit + 1)
+    )
+    if (position := read_cursor(params, int, int)) is not None:
+        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
+        newest_first = newest_first.where(end > _AT)
+    shape = adapter(StoredIncident)
+    lines = (
+        Line(shape.dump_json(_incident(reading.connection, row)), (row.last_at, row.id))
+        for row in reading.rows(newest_first)
+    )
+    return write_page(reading, params, "incidents", lines)
+
+
+def get_incident(clock: Clock, reading: Reading, params: GetIncident) -> bytes:
+    """
+    Return one incident with its transitions and a page of its events.
+
+    Raises:
+        NotFound: There is none with this key.
+    """
+    row = incident_row(reading.connection, params.key, clock())
+    last = _end(reading.connection, row)
+    signals = _signals_of(reading, row, last)
+    changes = list(transitions(signals[-_MOST_SIGNALS:], resolves=_resolves(row)))
+    shape = adapter(IncidentTransition)
+    told = b",".join(
+        shape.dump_json(IncidentTransition(to_datetime(one.at), *one[1:])) for one in changes
+    )
+    is_cut = len(signals) > _MOST_SIGNALS
+    more = b',"incident":%b,"transitions":[%b],"truncated":%b' % (
+        adapter(StoredIncident).dump_json(_incident(reading.connection, row)),
+        told,
+        to_json(is_cut),
+    )
+    lines = EVENTS.lines(reading, _events(reading, row, last, params))
+    return write_page(reading, params, "events", lines, more=more)
+
+
+def found_incident(connection: Connection, key: str, now: int) -> bytes:
+    """Return an incident as JSON; raises as `incident_row`."""
+    row = incident_row(connection, key, now)
+    return adapter(OneIncident).dump_json(OneIncident(_incident(connection, row)))
+
+
+def incident_row(connection: Connection, key: str, now: int) -> Row[Any]:
+    """
+    Return the incident of this key, or the newest of this condition.
+
+    An event that came late may have moved its beginning: the key stays good.
+
+    Raises:
+        NotFound: There is none.
+    """
+    newest_first = _selected(now).order_by(_stored.first_at.desc()).limit(1)
+    condition, at = _parted(key)
+    # A publisher may have named a condition so that it looks like a key.
+    row = connection.execute(newest_first.where(_conditions.key == key)).first()
+    if row is None and at is not None:
+        of = newest_first.where(_conditions.key == condition)
+        row = connection.execute(of.where(_stored.first_at <= at)).first()
+        if row is None:
+            oldest = of.order_by(None).order_by(_stored.first_at)
+            row = connection.execute(oldest.where(_stored.last_at >= at)).first()
+    if row is None:
+        raise NotFound(f"there is no incident {key!r}")
+    return row
+
+
+def condition_of(connection: Connection, key: str) -> str:
+    """Return the condition that a key names, with a time or without one."""
+    known = select(_conditions.key).where(_conditions.key == key)
+    return key if connection.execute(known).first() else _parted(key)[0]
+
+
+def is_silenced(connection: Connection, key: str, now: int) -> bool:
+    """Return whether nobody is to be told now of the incidents of a condition."""
+    found = select(_silenced(now)).select_from(incident_conditions).where(_conditions.key == key)
+    return bool(connection.execute(found).scalar())
+
+
+def list_silences(clock: Clock, reading: Reading, params: ListSilences) -> bytes:
+    """Return a page of the silences that have not ended."""
+    now = to_datetime(clock())
+    order = tuple_(_silences.until, _silences.id)
+    asked = (
+        select(
+            _silences.key, _silences.node, _silences.kind, _silences.cluster,
+            micros(_silences.since), micros(_silences.until), _silences.reason, _silences.by,
+            _silences.id,
+        )
+        .where(_silences.until > now)
+        .order_by(_silences.until, _silences.id)
+        .limit(params.limit + 1)
+    )  # fmt: skip
+    if (position := read_cursor(params, int, int)) is not None:
+        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
+        asked = asked.where(end < order)
+    shape = adapter(Silence)
+    lines = (Line(shape.dump_json(_silence(row)), (row[5], row[8])) for row in reading.rows(asked))
+    return write_page(reading, params, "silences", lines)
+
+
+def silence_of(connection: Connection, row_id: int) -> Silence:
+    """Return the silence with this id."""
+    asked = select(
+        _silences.key, _silences.node, _silences.kind, _silences.cluster,
+        micros(_silences.since), micros(_silences.until), _silences.reason, _silences.by,
+    ).where(_silences.id == row_id)  # fmt: skip
+    return _silence(connection.execute(asked).one())
+
+
+def _silence(row: Row[Any]) -> Silence:
+    key, node, kind, cluster, since, until, reason, by = tuple(row)[:8]
+    return Silence(key, node, kind, cluster, to_datetime(since), to_datetime(until), reason, by)
+
+
+def _parted(key: str) -> tuple[str, datetime | None]:
+    condition, at_sign, time = key.rpartition("@")
+    if at_sign:
+        try:
+            return condition, to_datetime(parse_instant(time))
+        except ValueError:
+            pass
+    return key, None
+
+
+def _selected(now: int) -> Select[Any]:
+    """Select incidents with what a result says of them; times in microseconds."""
+    state = case((and_(_stored.state.in_(ACTIVE), _silenced(now)), "silenced"), else_=_stored.state)
+    return select(
+        _stored.id, _stored.condition_id, _conditions.key, state.label("state"),
+        _stored.severity, _conditions.kind, _conditions.node, _conditions.object,
+        _conditions.cluster, _stored.problems,
+        micros(_stored.first_at).label("first_at"),
+        micros(_stored.last_at).label("last_at"),
+        micros(_stored.recovered_at).label("recovered_at"),
+        _stored.flapping, _stored.acknowledged_by, _stored.note, _conditions.guessed,
+        micros(_stored.evidence_at).label("evidence_at"),
+        _conditions.evidence,
+        micros(_stored.acknowledged_at).label("acknowledged_at"),
+        micros(_stored.resolved_at).label("resolved_at"), _stored.resolved_by,
+    ).join(incident_conditions, _conditions.id == _stored.condition_id)  # fmt: skip
+
+
+def _silenced(now: int) -> ColumnElement[bool]:
+    """Return whether a silence that is in force now fits the condition."""
+    at = to_datetime(now)
+    fits = (
+        or_(wanted.is_(None), wanted == value)
+        for wanted, value in (
+            (_silences.key, _conditions.key),
+            (_silences.node, _conditions.node),
+            (_silences.kind, _conditions.kind),
+            (_silences.cluster, func.coalesce(_conditions.cluster, "")),
+        )
+    )
+    return exists().where(_silences.since <= at, _silences.until > at, *fits)
+
+
+def _filters(params: ListIncidents, now: int) -> Iterator[ColumnElement[bool]]:
+    if params.state is not None:
+        yield _in_states(_several(params.state), now)
+    for wanted, column in (
+        (params.severity, _stored.severity),
+        (params.kind, _conditions.kind),
+        (params.node, _conditions.node),
+    ):
+        if wanted is not None:
+            yield column.in_(_several(wanted))
+    if params.cluster is not None:
+        yield func.coalesce(_conditions.cluster, "") == params.cluster
+    if params.since is not None:
+        yield _stored.last_at >= params.since
+    if params.until is not None:
+        yield _stored.first_at < params.until
+
+
+def _several(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
+
+
+def _in_states(states: list[str], now: int) -> ColumnElement[bool]:
+    silenced = _silenced(now)
+    active = _stored.state.in_(ACTIVE)
+    any_of: list[ColumnElement[bool]] = []
+    for state in states:
+        if state == "silenced":
+            any_of.append(and_(active, silenced))
+        elif state == "flapping":
+            any_of.append(_stored.flapping)
+        elif state in ACTIVE:
+            any_of.append(and_(active, _stored.state == state, ~silenced))
+        else:
+            any_of.append(_stored.state == state)
+    chosen = or_(*any_of)
+    # So that the index of those that are a problem is used.
+    return and_(active, chosen) if {*states} <= {*ACTIVE, "silenced"} else chosen
+
+
+def _incident(connection: Connection, row: Row[Any]) -> StoredIncident:
+    return StoredIncident(
+        key_of(row.key, row.first_at),
+        row.state,
+        row.severity,
+        row.kind,
+        row.node,
+        row.object,
+        row.cluster,
+        row.problems,
+        to_datetime(row.first_at),
+        to_datetime(row.last_at),
+        _time(row.recovered_at),
+        row.flapping,
+        row.acknowledged_by,
+        row.note,
+        row.guessed,
+        _time(row.evidence_at),
+        _cause(connection, row) if row.evidence == "guest" and row.node else None,
+        _time(row.acknowledged_at),
+        _time(row.resolved_at),
+        row.resolved_by,
+    )
+
+
+def key_of(condition: str, first_at: int) -> str:
+    """Return the key of the incident of a condition that began at a time in microseconds."""
+    return f"{condition}@{format_rfc3339(first_at)}"
+
+
+def _time(moment: int | None) -> datetime | None:
+    return None if moment is None else to_datetime(moment)
+
+
+def _cause(connection: Connection, row: Row[Any]) -> str | None:
+    """Return the key of the incident of the node, if that was down when the guest failed."""
+    before = to_datetime(max(EARLIEST, row.first_at - _TOGETHER))
+    after = to_datetime(min(LATEST, row.first_at + _TOGETHER))
+    found = connection.execute(
+        select(_conditions.key, micros(_stored.first_at))
+        .join(incidents, _stored.condition_id == _conditions.id)
+        .where(
+            _conditions.covers,
+            _conditions.node == row.node,
+            func.coalesce(_conditions.cluster, "") == (row.cluster or ""),
+            _stored.first_at <= after,
+            or_(_stored.recovered_at.is_(None), _stored.recovered_at >= before),
+            or_(_stored.resolved_at.is_(None), _stored.resolved_at >= before),
+        )
+        .order_by(_stored.first_at.desc())
+        .limit(1)
+    ).first()
+    return None if found is None else key_of(*found)
+
+
+def _end(connection: Connection, row: Row[Any]) -> datetime | None:
+    """Return the beginning of the next incident of the condition, None if there is none."""
+    following = select(func.min(_stored.first_at)).where(
+        _stored.condition_id == row.condition_id, _stored.first_at > to_datetime(row.first_at)
+    )
+    found: datetime | None = connection.execute(following).scalar()
+    return found
+
+
+def _within(column: ColumnElement[Any], row: Row[Any], end: datetime | None) -> ColumnElement[bool]:
+    since = column >= to_datetime(row.first_at)
+    return since if end is None else and_(since, column < end)
+
+
+def _signals_of(reading: Reading, row: Row[Any], end: datetime | None) -> list[Signal]:
+    """Return the newest signals of an incident and what people did, and one beyond the most."""
+    newest = (
+        select(micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by)
+        .where(_signals.condition_id == row.condition_id, _within(_signals.timestamp, row, end))
+        .order_by(_signals.timestamp.desc(), _signals.id.desc())
+        .limit(_MOST_SIGNALS + 1)
+    )
+    done = (
+        select(micros(_actions.timestamp), _actions.effect, _actions.by, _actions.note)
+        .where(_actions.key == row.key, _within(_actions.timestamp, row, end))
+        .order_by(_actions.timestamp.desc(), _actions.id.desc())
+        .limit(_MOST_SIGNALS + 1)
+    )
+    signals = [
+        Signal(at, Effect(effect), severity, by)
+        for at, effect, severity, by in reading.rows(newest)
+    ]
+    signals += [
+        Signal(at, Effect(effect), "info", by, note) for at, effect, by, note in reading.rows(done)
+    ]
+    return sorted(signals, key=Signal.order)
+
+
+def _resolves(row: Row[Any]) -> bool:
+    # By its outcome: other rules may be in force than those shipped.
+    return row.resolved_at is not None and row.resolved_at == row.recovered_at
+
+
+def _events(
+    reading: Reading, row: Row[Any], end: datetime | None, params: GetIncident
+) -> Iterator[tuple[int, int]]:
+    """Yield time and id of the events of an incident, newest first, one more than are asked for."""
+    order = tuple_(_signals.timestamp, _signals.event_id)
+    asked = (
+        select(micros(_signals.timestamp), _signals.event_id)
+        .join(events, events.c.id == _signals.event_id)
+        .where(
+            _signals.condition_id == row.condition_id,
+            _signals.effect.in_((int(Effect.PROBLEM), int(Effect.RECOVERY))),
+            _within(_signals.timestamp, row, end),
+        )
+        .order_by(_signals.timestamp.desc(), _signals.event_id.desc())
+        .limit(params.limit + 1)
+    )
+    if (position := read_cursor(params, int, int)) is not None:
+        place = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
+        asked = asked.where(place > order)
+    return iter([(at, event_id) for at, event_id in reading.rows(asked)])
+
+
+QUERIES: Final[Queries] = {
+    ListIncidents: Query(list_incidents, needs_clock=True),
+    GetIncident: Query(get_incident, needs_clock=True),
+    ListSilences: Query(list_silences, needs_clock=True),
+}

@@ -1,0 +1,414 @@
+"""Incidents on both engines: the same state whatever the order, the redelivery, the restart."""
+
+import asyncio
+import random
+from datetime import timedelta
+
+import pytest
+
+from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound
+from jarvis_recorder.incidents.rules import load_rules
+from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage.postgres import pruner as server_pruner
+from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.sqlite import pruner as file_pruner
+from jarvis_recorder.storage.sqlite.store import open_store as open_file
+from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.times import to_datetime, to_micros
+from tests.contract.test_archive import SNAPSHOTS, at, put
+from tests.support.archive import NOW, ask, clock
+
+
+def event(seconds, summary="[Monitor] NODE_DOWN: pve1 changed from online to offline", **fields):
+    return {
+        "type": "alert", "severity": "critical", "source": "monitor", "node": "pve1",
+        "summary": summary, "timestamp": at(seconds).isoformat(),
+    } | fields  # fmt: skip
+
+
+def up(seconds, **fields):
+    summary = "[Monitor] NODE_UP: pve1 changed from offline to online"
+    return event(seconds, summary, type="status", severity="info", **fields)
+
+
+def crashed(seconds, vmid=105, **fields):
+    summary = f"[Monitor] VM_CRASHED: mail ({vmid}) is gone"
+    return event(seconds, summary, severity="error", **fields)
+
+
+def snapshot(seconds, *nodes, guests=(), of="home"):
+    return {
+        "cluster": of, "timestamp": at(seconds).isoformat(),
+        "snapshot": {
+            "nodes": [{"name": name, "status": status} for name, status in nodes],
+            "vms": [{"vmid": vmid, "status": status, "node": "pve1"} for vmid, status in guests],
+        },
+    }  # fmt: skip
+
+
+async def keep(store, *events, snapshots=()):
+    """Record events and snapshots, and fold them."""
+    if events:
+        await put(store, *events)
+    if snapshots:
+        await put(store, *snapshots, topic=SNAPSHOTS)
+    await settle(store)
+
+
+async def settle(store):
+    # On a server an event is final with the second look after it.
+    for _ in range(4):
+        while await store.incidents.step():
+            pass
+
+
+async def listed(store, **given):
+    return (await ask(store, params.ListIncidents(**given))).incidents
+
+
+async def the_one(store, **given):
+    (incident,) = await listed(store, **given)
+    return incident
+
+
+async def announced(store):
+    return [one.routing_key for one in await store.outbox.waiting(1_000)]
+
+
+async def test_an_incident_says_what_where_since_when_and_how_often(store):
+    await keep(store, event(0), event(60), event(30, severity="error"))
+
+    incident = await the_one(store)
+
+    assert incident.key == "pve1/NODE_DOWN@" + at(0).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    assert (incident.state, incident.severity, incident.count) == ("open", "critical", 3)
+    assert (incident.kind, incident.node, incident.object) == ("NODE_DOWN", "pve1", None)
+    assert (incident.first_at, incident.last_at) == (at(0), at(60))
+    assert (incident.guessed, incident.evidence_at, incident.caused_by) == (True, None, None)
+
+
+async def test_eight_pairs_are_one_incident_that_flaps(store):
+    pairs = [one for n in range(8) for one in (event(n * 300), up(n * 300 + 120))]
+    await keep(store, *pairs)
+
+    incident = await the_one(store, state="flapping")
+
+    assert (incident.count, incident.flapping, incident.state) == (8, True, "recovered")
+    assert incident.recovered_at == at(7 * 300 + 120)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_order_any_redelivery_any_restart_give_the_same_state(store, seed):
+    story = [
+        *(event(n * 300, id=f"d{n}") for n in range(8)),
+        *(up(n * 300 + 120, id=f"u{n}") for n in range(7)),
+        *(crashed(n * 200, id=f"c{n}") for n in range(5)),
+        event(5 * 86_400, id="later"),
+    ]
+    draw = random.Random(seed)
+    shuffled = draw.sample(story, len(story)) + draw.sample(story, 5)
+    for one in shuffled:
+        await put(store, one)
+        if draw.random() < 0.5:
+            await store.incidents.step()
+    await settle(store)
+
+    found = {one.key: one for one in await listed(store)}
+
+    assert sorted((one.kind, one.count, one.state, one.flapping) for one in found.values()) == [
+        ("NODE_DOWN", 1, "open", False),
+        ("NODE_DOWN", 8, "resolved", True),
+        ("VM_CRASHED", 5, "open", False),
+    ]
+
+
+async def test_a_newer_snapshot_recovers_and_an_older_one_leaves_it_unknown(store):
+    await keep(store, event(10), snapshots=[snapshot(0, ("pve1", "online"))])
+    unknown = await the_one(store)
+    await keep(store, snapshots=[snapshot(20, ("pve1", "offline"))])
+    still = await the_one(store)
+    await keep(store, snapshots=[snapshot(30, ("pve1", "online"))])
+    recovered = await the_one(store)
+
+    assert (unknown.state, unknown.evidence_at) == ("unknown", at(0))
+    assert (still.state, still.evidence_at) == ("open", at(20))
+    assert (recovered.state, recovered.recovered_at) == ("recovered", at(30))
+
+
+async def test_a_name_in_two_clusters_is_no_evidence_unless_the_event_names_one(store):
+    both = [snapshot(20, ("pve1", "online"), of=name) for name in ("home", "lab")]
+    await keep(store, event(10), event(10, cluster="lab"), snapshots=both)
+
+    states = {one.cluster: one.state for one in await listed(store)}
+
+    assert states == {None: "open", "lab": "recovered"}
+
+
+async def test_guests_on_a_node_that_is_down_are_part_of_its_incident(store):
+    await keep(store, crashed(0, 105), event(3), crashed(4, 106), crashed(4, 107, node="pve2"))
+
+    found = {one.object: one for one in await listed(store)}
+
+    assert found["105"].caused_by == found["106"].caused_by == found[None].key
+    assert found["107"].caused_by is None
+
+
+async def test_what_was_seen_stays_so_over_a_restart_and_a_further_problem(store):
+    await keep(store, event(0))
+    key = (await the_one(store)).key
+    seen = await ask(store, params.AcknowledgeIncident(key=key, by="anna", note="on my way"))
+    await keep(store, event(60))
+
+    incident = await the_one(store)
+
+    assert seen.incident.state == incident.state == "acknowledged"
+    assert (incident.acknowledged_by, incident.note, incident.count) == ("anna", "on my way", 2)
+    await keep(store, up(120))
+    assert (await the_one(store)).acknowledged_by is None
+
+
+async def test_an_incident_is_closed_and_opened_again(store):
+    await keep(store, event(0))
+    key = (await the_one(store)).key
+
+    closed = await ask(store, params.ResolveIncident(key=key, by="anna"))
+    again = await ask(store, params.ResolveIncident(key=key, by="bert"))
+    opened = await ask(store, params.ReopenIncident(key=key))
+
+    assert (closed.incident.state, closed.incident.resolved_by) == ("resolved", "anna")
+    assert again == closed
+    assert (opened.incident.state, opened.incident.resolved_by) == ("open", None)
+    assert await announced(store) == [
+        "recorder.incident.opened", "recorder.incident.resolved", "recorder.incident.opened",
+    ]  # fmt: skip
+
+
+async def test_what_people_did_counts_after_an_event_that_came_late(store):
+    await keep(store, event(60))
+    key = (await the_one(store)).key
+    await ask(store, params.ResolveIncident(key=key, by="anna"))
+    await keep(store, event(0))
+
+    incident = await the_one(store)
+    found = await ask(store, params.GetIncident(key=key))
+
+    assert (incident.state, incident.count, incident.first_at) == ("resolved", 2, at(0))
+    # The key from before the late event still names it.
+    assert found.incident == incident
+
+
+async def test_the_last_event_resolved_closes_the_incident_until_it_is_opened_again(store):
+    await keep(store, event(0), event(60))
+    newest, older = (await ask(store, params.ListEvents())).events
+
+    async def state_after(request):
+        await ask(store, request)
+        await settle(store)
+        return (await the_one(store)).state
+
+    assert await state_after(params.ResolveEvent(id=older.id, resolved_by="anna")) == "open"
+    assert await state_after(params.ResolveEvent(id=newest.id, resolved_by="anna")) == "resolved"
+    assert await state_after(params.ReopenEvent(id=newest.id)) == "open"
+
+
+async def test_history_has_events_and_transitions(store):
+    await keep(store, event(0), event(60), up(120), event(180))
+    key = (await the_one(store)).key
+    await ask(store, params.AcknowledgeIncident(key=key, by="anna", note="seen"))
+
+    first = await ask(store, params.GetIncident(key=key, limit=3))
+    rest = await ask(store, params.GetIncident(key=key, limit=3, cursor=first.next_cursor))
+
+    times = [one.timestamp for one in (*first.events, *rest.events)]
+    assert times == [at(180), at(120), at(60), at(0)]
+    assert rest.next_cursor is None
+    assert [(one.state, one.by) for one in first.transitions] == [
+        ("open", None), ("recovered", None), ("open", None), ("acknowledged", "anna"),
+    ]  # fmt: skip
+    assert (await ask(store, params.GetIncident(key="pve1/NODE_DOWN"))).incident.key == key
+
+
+async def test_of_an_unknown_key_there_is_none(store):
+    await keep(store, event(0))
+
+    for key in ("none", "pve1/NODE_DOWN@yesterday", "pve1/NODE_DOWN@2100-01-01"):
+        with pytest.raises(NotFound):
+            await ask(store, params.GetIncident(key=key))
+    with pytest.raises(NotFound):
+        await ask(store, params.ResolveIncident(key="none", by="anna"))
+
+
+async def test_only_the_newest_incident_of_a_condition_is_changed(store):
+    await keep(store, event(0), event(10 * 86_400))
+    _, old = await listed(store)
+
+    with pytest.raises(Conflict):
+        await ask(store, params.ReopenIncident(key=old.key))
+    with pytest.raises(Conflict):
+        await ask(store, params.AcknowledgeIncident(key=old.key, by="anna"))
+
+
+async def test_of_a_silenced_incident_nobody_is_told_and_it_is_counted(store):
+    end = to_datetime(NOW) + timedelta(hours=1)
+    await ask(store, params.SilenceIncidents(until=end, node="pve1", reason="memory", by="anna"))
+    await keep(store, event(0), event(1))
+    silenced = await the_one(store, state="silenced")
+    await keep(store, up(2))
+
+    assert (silenced.state, silenced.count) == ("silenced", 2)
+    assert await listed(store, state="open") == []
+    assert (await the_one(store)).state == "recovered"
+    assert await announced(store) == []
+    (silence,) = (await ask(store, params.ListSilences())).silences
+    assert (silence.node, silence.reason, silence.by) == ("pve1", "memory", "anna")
+
+
+async def test_a_silence_ends_with_another_of_the_same_values(store):
+    now = to_datetime(NOW)
+    hour = timedelta(hours=1)
+    for node in ("pve1", "pve2"):
+        await ask(store, params.SilenceIncidents(until=now + hour, node=node))
+    await ask(store, params.SilenceIncidents(until=now, node="pve1"))
+
+    (left,) = (await ask(store, params.ListSilences())).silences
+
+    assert left.node == "pve2"
+    with pytest.raises(InvalidParameter):
+        await ask(store, params.SilenceIncidents(until=now, since=now + hour, node="pve1"))
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ({"state": ["open", "unknown"]}, 1),
+        ({"state": "recovered"}, 1),
+        ({"severity": "error"}, 1),
+        ({"kind": "NODE_DOWN"}, 1),
+        ({"node": ["pve1", "pve9"]}, 2),
+        ({"node": "pve9"}, 0),
+        ({"cluster": ""}, 1),
+        ({"cluster": "home"}, 1),
+        ({"since": at(100)}, 1),
+        ({"until": at(100)}, 1),
+    ],
+)
+async def test_filters(store, given, count):
+    await keep(store, event(0), up(10), crashed(200, cluster="home"))
+
+    assert len(await listed(store, **given)) == count
+
+
+async def test_pages_hold_each_incident_once(store):
+    await keep(store, *(crashed(n // 2, 100 + n) for n in range(25)))
+    seen, cursor = [], None
+    while True:
+        page = await ask(store, params.ListIncidents(limit=4, cursor=cursor))
+        seen += [one.key for one in page.incidents]
+        if (cursor := page.next_cursor) is None:
+            break
+
+    assert len(seen) == len({*seen}) == 25
+
+
+async def test_what_changes_is_announced_once(store):
+    await keep(store, event(0))
+    await keep(store, event(1))
+    await keep(store, up(2))
+
+    assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
+
+
+async def test_pruned_events_leave_the_incident_as_it_was(store):
+    await keep(store, event(0), up(10))
+    before = await the_one(store)
+    keeping = RetentionPolicy(events=dict.fromkeys(("info", "critical"), 1))
+    if hasattr(store, "retention"):
+        engine = store.writer._engine
+        await server_pruner.prune(engine, "server", keeping, to_micros(at(30 * 86_400)))
+    else:
+        await file_pruner.prune(store.writer, keeping, to_micros(at(30 * 86_400)))
+    assert [one.type for one in (await ask(store, params.ListEvents())).events] == ["alert"]
+
+    # A late event has all signals folded again.
+    await keep(store, event(5))
+
+    after = await the_one(store)
+    assert (before.state, after.state) == ("recovered", "recovered")
+    assert (after.count, after.recovered_at) == (2, at(10))
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, request, tmp_path):
+    if engine == "sqlite":
+        address, opened = tmp_path / "recorder.db", open_file
+    else:
+        address, opened = request.getfixturevalue("postgres_url"), open_server
+    async with opened(address, clock) as store:
+        await keep(store, event(0), crashed(5))
+        await ask(store, params.AcknowledgeIncident(key="pve1/NODE_DOWN", by="anna"))
+        told = await announced(store)
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rule]]\nkind = "GUEST"\nproblem = ["VM_CRASHED"]\ntext = "(mail)"\n')
+
+    async with opened(address, clock, rules=load_rules(path, 48)) as store:
+        await settle(store)
+        found = {one.kind: one for one in await listed(store)}
+        assert await announced(store) == told
+
+    assert {*found} == {"NODE_DOWN", "GUEST"}
+    assert (found["NODE_DOWN"].state, found["GUEST"].object) == ("acknowledged", "mail")
+
+
+async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read(sqlite_store):
+    store = sqlite_store
+    await keep(store, up(0))
+    await file_pruner.prune(
+        store.writer, RetentionPolicy(events={"info": 1}), to_micros(at(30 * 86_400))
+    )
+    await keep(store, event(10))
+
+    assert (await the_one(store)).count == 1
+
+
+async def test_events_that_are_committed_late_are_read_on_a_server(postgresql_store):
+    """A lower id may be committed after a higher one."""
+    store = postgresql_store
+    async with store.writer._engine.connect() as other:
+        await other.exec_driver_sql(
+            "INSERT INTO events (timestamp, stamped, type, severity, source, node, summary,"
+            " recorded_at) VALUES (now(), false, 'alert', 'error', 'monitor', 'slow', 'a: b', now())"
+        )
+        await keep(store, event(0))
+        early = await listed(store)
+        await other.commit()
+    await settle(store)
+
+    assert early == []
+    assert {one.node for one in await listed(store)} == {"slow", "pve1"}
+
+
+async def test_incidents_are_kept_next_to_recording(store):
+    stop = asyncio.Event()
+    running = asyncio.create_task(store.incidents.run(stop))
+    await put(store, event(0))
+    async with asyncio.timeout(30):
+        while not await listed(store):
+            await asyncio.sleep(0.02)
+    stop.set()
+    async with asyncio.timeout(30):
+        await running
+
+
+async def test_events_of_all_kinds_are_read(store):
+    await put(store, {"type": "metric", "source": "system", "summary": "cpu 0.5"})
+    await put(store, {"type": "alert", "source": "monitor", "severity": "error", "summary": "x",
+                      "details": [1], "timestamp": at(0).isoformat()})  # fmt: skip
+    await put(store, {"type": "alert", "source": "monitor", "severity": "error", "summary": "y",
+                      "details": {"incident": "job-7"}, "timestamp": at(0).isoformat()})  # fmt: skip
+    await settle(store)
+
+    found = await listed(store)
+
+    assert {(one.key.partition("@")[0], one.guessed) for one in found} == {
+        ("x", True), ("job-7", False),
+    }  # fmt: skip

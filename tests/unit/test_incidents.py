@@ -1,0 +1,290 @@
+"""Incidents: a fold of signals, which is the same in whatever order they arrived."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.incidents.rules import load_rules, shipped_rules
+from jarvis_recorder.incidents.signals import Effect, EventFacts, Signal, read_event
+from jarvis_recorder.incidents.state import (
+    fold,
+    next_incidents,
+    state_of,
+    transitions,
+)
+from jarvis_recorder.wire.records import SEVERITIES
+
+RULES = shipped_rules()
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def event(summary="[Monitor] NODE_DOWN: pve1 changed from online to offline", **fields):
+    facts = {
+        "type": "alert", "severity": "critical", "node": "pve1", "cluster": None,
+        "summary": summary, "details": None, "subject": None,
+    }  # fmt: skip
+    return EventFacts(**facts | fields)
+
+
+def read(*args, **fields):
+    return read_event(event(*args, **fields), RULES)
+
+
+def problem(at, severity="error"):
+    return Signal(at, Effect.PROBLEM, severity)
+
+
+def recovery(at):
+    return Signal(at, Effect.RECOVERY)
+
+
+def folded(*signals, **options):
+    return fold(signals, RULES, **options)
+
+
+class TestSignals:
+    def test_a_node_that_goes_and_comes_back_is_one_condition(self):
+        down, effect = read()
+        up, ended = read(
+            "[Monitor] NODE_UP: pve1 changed from offline to online",
+            type="status", severity="info",
+        )  # fmt: skip
+
+        assert (effect, ended) == (Effect.PROBLEM, Effect.RECOVERY)
+        assert down == up
+        assert (down.key, down.kind, down.guessed) == ("pve1/NODE_DOWN", "NODE_DOWN", True)
+        assert (down.evidence, down.shown_as, down.covers) == ("node", "pve1", True)
+
+    @pytest.mark.parametrize(
+        ("details", "object_of"), [({"vmid": 105}, "105"), (None, "105"), ({"vmid": "7"}, "7")]
+    )
+    def test_a_guest_is_named_by_its_details_or_by_its_summary(self, details, object_of):
+        condition, _ = read("[Monitor] VM_CRASHED: mail (105) is gone", details=details)
+
+        assert (condition.object, condition.evidence) == (object_of, "guest")
+        assert condition.key == f"pve1/VM_CRASHED/{object_of}"
+
+    def test_the_publisher_may_name_the_condition(self):
+        by_details, _ = read(details={"incident": "disk-7"})
+        by_subject, _ = read("It broke", subject="vm/105")
+
+        assert (by_details.key, by_details.guessed) == ("disk-7", False)
+        assert (by_subject.key, by_subject.guessed) == ("vm/105", False)
+
+    def test_the_cluster_is_part_of_the_condition(self):
+        assert read(cluster="home")[0].key == "home/pve1/NODE_DOWN"
+        assert read(cluster="")[0].key == "pve1/NODE_DOWN"
+
+    def test_numbers_do_not_tell_conditions_apart_in_a_summary_without_a_tag(self):
+        first, _ = read("Pool tank is 95.5 % full")
+        second, _ = read("Pool  tank is 96 % full")
+        other, _ = read("Pool rust is 96 % full")
+
+        assert first.key == second.key == "pve1/Pool tank is N % full"
+        assert other.key != first.key
+
+    def test_one_tag_without_a_rule_has_conditions_by_object(self):
+        degraded, effect = read("[Monitor] ZFS: pool rpool is DEGRADED")
+        well, ended = read("[Monitor] ZFS: pool rpool is ONLINE", type="status", severity="info")
+        other, _ = read("[Monitor] ZFS: pool tank is DEGRADED")
+
+        assert (effect, ended) == (Effect.PROBLEM, Effect.RECOVERY)
+        assert degraded == well != other
+
+    @pytest.mark.parametrize(
+        "recovered",
+        [
+            {"severity": "info"},
+            {"details": {"currentState": "online"}},
+            {"details": {"state": "OK"}},
+            {"type": "status", "severity": "info"},
+            {"type": "status", "severity": "warning", "details": {"state": "ok"}},
+        ],
+    )
+    def test_a_condition_ends_when_it_is_said_to_be_well(self, recovered):
+        assert read("[Monitor] THRESHOLD: cpu of pve1", **recovered)[1] is Effect.RECOVERY
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"type": "metric", "severity": "critical"},
+            {"type": "status", "severity": "critical"},
+            {"type": "action", "severity": "warning"},
+            {"type": "status", "severity": "info", "summary": "[Monitor] Systems Nominal: all"},
+        ],
+    )
+    def test_nothing_but_an_alert_is_a_problem(self, fields):
+        assert read(**fields) is None
+
+    def test_alerts_of_nothing_known_are_conditions_all_the_same(self):
+        condition, effect = read(" ", node=None)
+
+        assert (condition.key, effect) == ("event", Effect.PROBLEM)
+
+
+class TestRules:
+    def test_a_rule_of_ones_own_comes_before_those_shipped(self, tmp_path):
+        path = tmp_path / "rules.toml"
+        path.write_text(
+            '[[rule]]\nkind = "UPS"\nproblem = ["ON_BATTERY"]\nrecovery = ["ON_LINE"]\n'
+            '[[rule]]\nkind = "NODE_DOWN"\nproblem = ["GONE"]\n'
+        )
+        rules = load_rules(path, 24)
+
+        assert rules.quiet == DAY
+        assert rules.problems["ON_BATTERY"].kind == "UPS"
+        assert "NODE_DOWN" not in rules.problems
+        assert "VM_CRASHED" in rules.problems
+        assert rules.version() != shipped_rules().version()
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("rule = 7", "rule"),
+            ("[[rule]]\nkind = 7", "rule.0.kind"),
+            ('[[rule]]\nkind = "A"\ntext = "("', "regular expression"),
+            ('[[rule]]\nkind = "A"\ntext = "a"', "one group"),
+            ("[[rule]", "line 1"),
+        ],
+    )
+    def test_a_wrong_rule_is_named(self, tmp_path, text, said):
+        path = tmp_path / "rules.toml"
+        path.write_text(text)
+
+        with pytest.raises(ConfigurationError, match=r"incidents\.rules") as raised:
+            load_rules(path, 24)
+
+        assert said in str(raised.value)
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(ConfigurationError, match=r"none\.toml"):
+            load_rules(tmp_path / "none.toml", 24)
+
+
+class TestStates:
+    def test_48_rows_a_day_of_one_full_pool_are_one_incident_with_its_count(self):
+        (incident,) = folded(*(problem(n * 30 * MINUTE) for n in range(48 * 3)))
+
+        assert (incident.count, incident.first_at) == (144, 0)
+        assert incident.last_at == 143 * 30 * MINUTE
+        assert (state_of(incident, None), incident.flapping) == ("open", False)
+
+    def test_eight_pairs_in_forty_minutes_are_one_that_flaps(self):
+        pairs = [
+            one
+            for n in range(8)
+            for one in (problem(n * 5 * MINUTE), recovery(n * 5 * MINUTE + 2 * MINUTE))
+        ]
+        (incident,) = folded(*pairs)
+        (open_one,) = folded(*pairs[:-1])
+
+        assert (incident.count, incident.flapping) == (8, True)
+        assert (state_of(incident, None), incident.recovered_at) == ("recovered", 37 * MINUTE)
+        assert (state_of(open_one, None), open_one.flapping) == ("open", True)
+
+    def test_a_backup_that_pauses_a_guest_each_night_does_not_flap(self):
+        nights = [
+            one for n in range(10) for one in (problem(n * DAY), recovery(n * DAY + 3 * MINUTE))
+        ]
+        (incident,) = folded(*nights)
+
+        assert not incident.flapping
+
+    def test_after_a_quiet_time_another_incident_opens(self):
+        first, second = folded(problem(0), recovery(HOUR), problem(3 * DAY))
+
+        assert (state_of(first, None), first.recovered_at) == ("recovered", HOUR)
+        assert (state_of(second, None), second.count) == ("open", 1)
+
+    def test_one_that_nothing_was_heard_of_ends_when_another_opens(self):
+        first, second = folded(problem(0), problem(90 * DAY))
+
+        assert (state_of(first, None), first.resolved_at) == ("resolved", 90 * DAY)
+        assert state_of(second, None) == "open"
+
+    def test_an_acknowledged_one_stays_so_until_it_recovers(self):
+        seen = Signal(5, Effect.ACKNOWLEDGE, by="anna", note="on my way")
+        (again,) = folded(problem(0), seen, problem(10))
+        (recovered,) = folded(problem(0), seen, problem(10), recovery(20))
+        (open_again,) = folded(problem(0), seen, recovery(20), problem(30))
+
+        assert (state_of(again, None), again.acknowledged_by) == ("acknowledged", "anna")
+        assert again.note == "on my way"
+        assert (state_of(recovered, None), recovered.acknowledged_by) == ("recovered", None)
+        assert state_of(open_again, None) == "open"
+
+    def test_what_was_resolved_opens_again_with_the_next_problem_and_by_hand(self):
+        resolved = Signal(5, Effect.RESOLVE, by="anna")
+        (once,) = folded(problem(0), resolved)
+        (again,) = folded(problem(0), resolved, problem(10))
+        (by_hand,) = folded(problem(0), resolved, Signal(7, Effect.REOPEN))
+
+        assert (state_of(once, None), once.resolved_by) == ("resolved", "anna")
+        assert state_of(again, None) == state_of(by_hand, None) == "open"
+
+    def test_recovery_resolves_only_where_the_rule_says_so(self):
+        signals = problem(0), recovery(5)
+
+        assert state_of(folded(*signals)[0], None) == "recovered"
+        assert state_of(folded(*signals, resolves=True)[0], None) == "resolved"
+
+    def test_nothing_recovers_that_never_was_a_problem(self):
+        assert folded(recovery(0), Signal(1, Effect.ACKNOWLEDGE)) == ()
+
+    def test_it_is_unknown_whether_it_is_so_where_the_evidence_is_older(self):
+        (down,) = folded(problem(10))
+
+        assert state_of(down, 20) == "open"
+        assert state_of(down, 5) == "unknown"
+        assert state_of(down, None) == "open"
+
+    def test_the_worst_severity_counts(self):
+        (incident,) = folded(problem(0, "warning"), problem(1, "critical"), problem(2, "error"))
+
+        assert incident.severity == "critical"
+
+    def test_transitions_say_who_did_what(self):
+        signals = (
+            problem(0), problem(1), Signal(2, Effect.ACKNOWLEDGE, by="anna", note="seen"),
+            recovery(3), Signal(4, Effect.RESOLVE, by="bert"),
+        )  # fmt: skip
+
+        assert [tuple(one) for one in transitions(signals)] == [
+            (0, "open", None, None),
+            (2, "acknowledged", "anna", "seen"),
+            (3, "recovered", None, None),
+            (4, "resolved", "bert", None),
+        ]
+
+
+TIMES = st.integers(0, 12).map(lambda n: n * 10 * HOUR)
+SIGNALS = st.builds(
+    Signal, TIMES, st.sampled_from(Effect), st.sampled_from(SEVERITIES), st.sampled_from("ab")
+)
+
+
+@given(st.data(), st.lists(SIGNALS, max_size=30, unique_by=Signal.order))
+def test_any_order_gives_the_same_incidents(data, signals):
+    assert fold(data.draw(st.permutations(signals)), RULES) == fold(signals, RULES)
+
+
+@given(st.lists(SIGNALS, max_size=30), st.integers(0, 30))
+def test_a_fold_continues_where_it_was_interrupted(signals, at):
+    ordered = sorted(signals, key=Signal.order)
+    incidents = fold(ordered[:at], RULES)
+    for signal in ordered[at:]:
+        # All that a fold goes on from is its last incident.
+        incidents = (*incidents[:-1], *next_incidents(incidents[-1:], signal, RULES))
+
+    assert incidents == fold(signals, RULES)
+
+
+@given(st.lists(SIGNALS, max_size=30))
+def test_each_problem_is_counted_once(signals):
+    problems = [one for one in signals if one.effect is Effect.PROBLEM]
+
+    assert sum(one.count for one in fold(signals, RULES)) == len(problems)
