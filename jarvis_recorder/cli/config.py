@@ -21,7 +21,6 @@ def show(config: ConfigFile = None, set_: Overrides = None, as_json: Json = Fals
     """Print every setting: its value, where that came from, what it is for. No passwords."""
     from jarvis_recorder.config.loading import redacted
     from jarvis_recorder.config.settings import NAMES
-    from jarvis_recorder.incidents.rules import load_rules
 
     settings, origins = loaded(config, set_)
     rows = [
@@ -48,6 +47,7 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
     """
     from jarvis_recorder.config.loading import exposed_secrets, server_url, sqlite_path
     from jarvis_recorder.config.settings import NAMES
+    from jarvis_recorder.incidents.rules import load_rules
 
     settings, origins = found = loaded(config, set_)
     if server_url(found) is None:

@@ -209,6 +209,10 @@ async def test_every_method_can_be_asked(client, recorder):
         "both are recorded",
     )
     later = MOMENT + timedelta(hours=1)
+    async with asyncio.timeout(60):
+        while not (incidents := await client.incidents.list()).incidents:
+            await asyncio.sleep(0.05)
+    key = incidents.incidents[0].key
     asked = {
         "events.record": recorded,
         "events.get": await client.events.get(id=recorded.event.id),
@@ -218,6 +222,13 @@ async def test_every_method_can_be_asked(client, recorder):
         "events.reopen": await client.events.reopen(id=recorded.event.id),
         "events.histogram": await client.events.histogram(since=MOMENT, until=later),
         "events.matrix": await client.events.matrix(since=MOMENT, until=later),
+        "incidents.list": incidents,
+        "incidents.get": await client.incidents.get(key=key),
+        "incidents.acknowledge": await client.incidents.acknowledge(key=key, by="anna"),
+        "incidents.resolve": await client.incidents.resolve(key=key, by="anna"),
+        "incidents.reopen": await client.incidents.reopen(key=key),
+        "incidents.silence": await client.incidents.silence(until=later, node="pve1"),
+        "incidents.silences": await client.incidents.silences(),
         "conversations.sessions": await client.conversations.sessions(),
         "conversations.turns": await client.conversations.turns(session_id="s"),
         "conversations.get": await client.conversations.get(id=1),
