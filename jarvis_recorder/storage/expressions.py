@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, LargeBinary
+from sqlalchemy import BigInteger, Boolean, ColumnElement, LargeBinary
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -56,3 +56,24 @@ def _cast_to_blob(element: octets, compiler: SQLCompiler, **options: Any) -> str
 def _converted_to_utf8(element: octets, compiler: SQLCompiler, **options: Any) -> str:
     # A cast to bytea would read backslashes as escapes.
     return f"convert_to(CAST({compiler.process(element.clauses, **options)} AS TEXT), 'UTF8')"
+
+
+class has_tag(FunctionElement[bool]):  # noqa: N801
+    """True if a text has a word of capitals before a colon, as `NODE_DOWN:`."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "has_tag"
+
+    def __init__(self, text: ColumnElement[Any]) -> None:
+        super().__init__(text)
+
+
+@compiles(has_tag)
+def _globbed(element: has_tag, compiler: SQLCompiler, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)} GLOB '*[A-Z0-9_][A-Z0-9_]: *')"
+
+
+@compiles(has_tag, "postgresql")
+def _matched(element: has_tag, compiler: SQLCompiler, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)} ~ '[A-Z0-9_][A-Z0-9_]: ')"

@@ -9,7 +9,7 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import Incident, changed
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.engine import Speech
-from jarvis_recorder.storage.incident_rows import newest_incident, store_incident, to_incident
+from jarvis_recorder.storage.incident_rows import change_incidents, newest_incidents
 from jarvis_recorder.storage.queries.incidents import (
     condition_of,
     found_incident,
@@ -84,10 +84,8 @@ class _Target:
         self._connection = connection
         self._now = now
         row = incident_row(connection, key, now)
-        newest = newest_incident(connection, row.condition_id)
-        assert newest is not None
-        self.incident: Incident = to_incident(newest)
-        self._condition_id: int = row.condition_id
+        self._row = newest_incidents(connection, [row.condition_id])[row.condition_id]
+        self.incident: Incident = self._row.incident
         self._condition: str = row.key
         if self.incident.first_at != row.first_at:
             raise Conflict(f"a newer incident is open of the same condition: {row.key}")
@@ -110,8 +108,8 @@ class _Target:
                 by=by, note=note,
             )
         )  # fmt: skip
-        store_incident(
-            self._connection, self._condition_id, changed(self.incident, signal), is_new=False
+        change_incidents(
+            self._connection, [self._row._replace(incident=changed(self.incident, signal))]
         )
         answer = self.answer()
         if not is_silenced(self._connection, self._condition, self._now):

@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     type_coerce,
     update,
@@ -26,12 +27,20 @@ from sqlalchemy import (
 from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, EventFacts, Signal, read_event
-from jarvis_recorder.incidents.state import Incident, fold, next_incidents, state_of
+from jarvis_recorder.incidents.state import Incident, fold, next_incidents
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.engine import NoRoomForIt, Writer
-from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_rows import newest_incident, store_incident, to_incident
+from jarvis_recorder.storage.expressions import has_tag, micros
+from jarvis_recorder.storage.incident_rows import (
+    IncidentRow,
+    add_incidents,
+    change_incidents,
+    delete_incidents,
+    incidents_of,
+    newest_incidents,
+    to_incident_row,
+)
 from jarvis_recorder.storage.queries.clusters import clusters_of_snapshots
 from jarvis_recorder.storage.queries.incidents import ACTIVE, found_incident, is_silenced
 from jarvis_recorder.storage.queries.present import end_of_present
@@ -52,7 +61,7 @@ from jarvis_recorder.wire.notifications import (
     INCIDENT_RECOVERED,
     INCIDENT_RESOLVED,
 )
-from jarvis_recorder.wire.times import to_datetime, to_micros
+from jarvis_recorder.wire.times import to_datetime
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +69,7 @@ Horizon = Callable[[Connection], int]
 """Returns an id of an event up to which none can be added any more."""
 
 # As much as one transaction does; it is some milliseconds.
-_EVENTS_AT_ONCE: Final = 5_000
+_EVENTS_AT_ONCE: Final = 10_000
 _SIGNALS_AT_ONCE: Final = 500
 _PAUSE_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = 10.0
@@ -77,6 +86,21 @@ _signals: Final = incident_signals.c
 _actions: Final = incident_actions.c
 _stored: Final = incidents.c
 _progress: Final = incident_progress.c
+_INSERT_SIGNAL: Final = insert(incident_signals)
+_STALE: Final = (
+    select(_conditions.id, _conditions.key, _conditions.kind).where(_conditions.stale).limit(50)
+)
+# The incidents that are a problem, and may be shown otherwise by a snapshot.
+_DOUBTFUL: Final = (
+    select(
+        incidents, _conditions.key, _conditions.kind, _conditions.evidence, _conditions.shown_as,
+        _conditions.cluster,
+    )
+    .join(incident_conditions, _conditions.id == _stored.condition_id)
+    .where(_stored.state.in_(ACTIVE), _conditions.evidence.is_not(None))
+    .order_by(_stored.last_at.desc())
+    .limit(_MOST_DOUBTFUL)
+)  # fmt: skip
 
 
 class _Read(NamedTuple):
@@ -132,9 +156,9 @@ class IncidentKeeper:
         """Do a step, and return how long to leave the writer to others."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        more = await self.step()
+        is_behind = await self.step()
         took = _YIELD * (loop.time() - began)
-        return took if more else max(_PAUSE_SECONDS, took)
+        return took if is_behind else max(_PAUSE_SECONDS, took)
 
     async def step(self) -> bool:
         """Fold the next events; return whether there may be more. On an error nothing is changed."""
@@ -203,6 +227,14 @@ def _candidates(connection: Connection, after: int, upto: int) -> Sequence[Row[A
             columns.resolved, columns.resolved_by,
         )
         .where(columns.id > after, columns.id <= upto, columns.type != "metric")
+        .where(
+            or_(
+                columns.type == "alert",
+                has_tag(columns.summary),
+                details.contains('"incident"'),
+                extra.contains('"subject"'),
+            )
+        )
         .order_by(columns.id)
         .limit(_SIGNALS_AT_ONCE)
     )  # fmt: skip
@@ -257,8 +289,19 @@ class _Change(NamedTuple):
     after: Incident | None
 
 
+class _Known(NamedTuple):
+    """The row of a condition, and its kind."""
+
+    id: int
+    kind: str
+
+
 class _Fold:
-    """One step: takes signals, stores what they make of the incidents, and tells of it."""
+    """
+    One step: takes signals, stores what they make of the incidents, and tells of it.
+
+    Rows are read and written for all conditions together, however many have changed.
+    """
 
     def __init__(self, connection: Connection, rules: Rules, now: int) -> None:
         self._connection = connection
@@ -268,40 +311,57 @@ class _Fold:
 
     def take(self, read: Sequence[_Read]) -> None:
         """Store the signals that are new, and fold the conditions they are about."""
-        if not read:
-            return
-        known = self._known({(one.event_id, int(one.signal.effect)) for one in read})
+        known = self._stored_signals({one.event_id for one in read}) if read else set()
         new = [one for one in read if (one.event_id, int(one.signal.effect)) not in known]
-        ids = self._condition_ids(new)
-        by_condition: dict[str, list[Signal]] = defaultdict(list)
-        rows = []
+        if not new:
+            return
+        conditions = self._made_conditions(new)
+        signals: dict[str, list[Signal]] = defaultdict(list)
         for one in new:
-            by_condition[one.condition.key].append(one.signal)
-            rows.append(_signal_row(ids[one.condition.key], one.signal, one.event_id))
-        if rows:
-            self._connection.execute(insert(incident_signals), rows)
-        for key, signals in by_condition.items():
-            self._fold(ids[key], key, sorted(signals, key=Signal.order))
+            signals[one.condition.key].append(one.signal)
+        self._connection.execute(
+            _INSERT_SIGNAL,
+            [
+                _signal_row(conditions[one.condition.key].id, one.signal, one.event_id)
+                for one in new
+            ],
+        )
+        self._fold(conditions, signals)
 
     def refold_stale(self) -> None:
         """Fold all signals of the conditions of which an event was resolved, or opened again."""
-        stale = select(_conditions.id, _conditions.key).where(_conditions.stale).limit(50)
-        for row in self._connection.execute(stale).all():
-            self._fold_all(row.id, row.key)
-            by_id = update(incident_conditions).where(_conditions.id == row.id)
-            self._connection.execute(by_id.values(stale=False))
+        stale = {row.key: _Known(row.id, row.kind) for row in self._connection.execute(_STALE)}
+        if stale:
+            ids = [known.id for known in stale.values()]
+            self._write([self._folded_anew(key, known) for key, known in stale.items()])
+            done = update(incident_conditions).where(_conditions.id.in_(ids))
+            self._connection.execute(done.values(stale=False))
 
     def show(self, shown: Sequence[ShownObjects]) -> None:
         """Note what the newest snapshots show of the objects of incidents that are a problem."""
-        for row in _doubtful(self._connection):
-            seen = [
-                (one.at, one.is_up[row.evidence, row.shown_as])
-                for one in shown
-                if row.cluster in (None, one.cluster) and (row.evidence, row.shown_as) in one.is_up
-            ]
-            # Of the same name in two clusters neither is known to be it.
-            if len(seen) == 1:
-                self._show(row, *seen[0])
+        newer = []
+        recovered: dict[str, list[Signal]] = {}
+        conditions = {}
+        for row in self._connection.execute(_DOUBTFUL).all():
+            if (seen := _only(shown, row)) is None:
+                continue
+            at, is_up = seen
+            kept = to_incident_row(row)
+            if kept.evidence_at is None or kept.evidence_at < at:
+                newer.append(kept._replace(evidence_at=at))
+            if is_up and at > kept.incident.last_at:
+                recovered[row.key] = [Signal(at, Effect.RECOVERY)]
+                conditions[row.key] = _Known(row.condition_id, row.kind)
+        change_incidents(self._connection, newer)
+        if recovered:
+            self._connection.execute(
+                _INSERT_SIGNAL,
+                [
+                    _signal_row(conditions[key].id, signal, None)
+                    for key, (signal,) in recovered.items()
+                ],
+            )
+            self._fold(conditions, recovered)
 
     def tell(self) -> bool:
         """Announce what has changed, except of silenced incidents; return whether there was any."""
@@ -315,98 +375,96 @@ class _Fold:
                 told = True
         return told
 
-    def _known(self, identities: set[tuple[int, int]]) -> set[tuple[int, int]]:
-        rows = select(_signals.event_id, _signals.effect).where(
-            _signals.event_id.in_({event_id for event_id, _ in identities})
-        )
+    def _stored_signals(self, events_read: set[int]) -> set[tuple[int, int]]:
+        """Return the signals that are stored of these events: on a server it may be another's."""
+        rows = select(_signals.event_id, _signals.effect).where(_signals.event_id.in_(events_read))
         return {(row.event_id, row.effect) for row in self._connection.execute(rows)}
 
-    def _condition_ids(self, read: Sequence[_Read]) -> dict[str, int]:
-        """Return the rows of the conditions by key, made where they are new."""
+    def _made_conditions(self, read: Sequence[_Read]) -> dict[str, _Known]:
+        """Return the conditions by key, made where they are new."""
         wanted: dict[str, Condition] = {}
         for one in read:
             # A recovery knows less of what it is about than the problem.
             if one.condition.key not in wanted or one.signal.effect is Effect.PROBLEM:
                 wanted[one.condition.key] = one.condition
-        rows = select(_conditions.key, _conditions.id).where(_conditions.key.in_(wanted))
-        ids = {row.key: row.id for row in self._connection.execute(rows)}
-        new = [one for key, one in wanted.items() if key not in ids]
-        if new:
-            self._connection.execute(
-                insert(incident_conditions), [one._asdict() | {"stale": False} for one in new]
-            )
-            ids |= {row.key: row.id for row in self._connection.execute(rows)}
-        for one in read:
-            if not one.condition.guessed and one.signal.effect is Effect.PROBLEM:
-                # A publisher's own name says nothing of kind and node: the last problem does.
-                by_id = update(incident_conditions).where(_conditions.id == ids[one.condition.key])
-                self._connection.execute(by_id.values(one.condition._asdict()))
-        return ids
+        found = self._conditions(wanted)
+        if new := [one._asdict() for key, one in wanted.items() if key not in found]:
+            self._connection.execute(insert(incident_conditions), new)
+            found |= self._conditions(one["key"] for one in new)
+        named = [
+            one.condition
+            for one in read
+            if one.signal.effect is Effect.PROBLEM and not one.condition.guessed
+        ]
+        for condition in {one.key: one for one in named}.values():
+            # A publisher's own name says nothing of kind and node: the last problem does.
+            this = update(incident_conditions).where(_conditions.key == condition.key)
+            self._connection.execute(this.values(condition._asdict()))
+        return found
 
-    def _fold(self, condition_id: int, key: str, signals: Sequence[Signal]) -> None:
-        """Fold new signals into the newest incident, or all if one of them came late."""
-        row = newest_incident(self._connection, condition_id)
-        last = None if row is None else to_incident(row)
-        if last is None or signals[0].order() < last.heard_at:
-            self._fold_all(condition_id, key)
-            return
-        folded: tuple[Incident, ...] = (last,)
-        resolves = self._resolves(condition_id)
-        for signal in signals:
-            folded = next_incidents(folded, signal, self._rules, resolves=resolves)
-        self._store(condition_id, key, (last,), folded)
+    def _conditions(self, keys: Iterable[str]) -> dict[str, _Known]:
+        rows = select(_conditions.key, _conditions.id, _conditions.kind).where(
+            _conditions.key.in_(keys)
+        )
+        return {row.key: _Known(row.id, row.kind) for row in self._connection.execute(rows)}
 
-    def _fold_all(self, condition_id: int, key: str) -> None:
-        rows = self._connection.execute(
-            select(incidents).where(_stored.condition_id == condition_id).order_by(_stored.first_at)
-        ).all()
-        before = tuple(map(to_incident, rows))
-        signals = _all_signals(self._connection, condition_id, key)
-        folded = fold(signals, self._rules, resolves=self._resolves(condition_id))
-        self._store(condition_id, key, before, folded)
+    def _fold(
+        self, conditions: Mapping[str, _Known], signals: Mapping[str, Sequence[Signal]]
+    ) -> None:
+        """Fold new signals into the newest incidents, or all if one of them came late."""
+        newest = newest_incidents(self._connection, [known.id for known in conditions.values()])
+        folded = []
+        for key, new in signals.items():
+            known = conditions[key]
+            ordered = sorted(new, key=Signal.order)
+            last = newest.get(known.id)
+            if last is None or ordered[0].order() < last.incident.heard_at:
+                folded.append(self._folded_anew(key, known))
+                continue
+            incidents_now: tuple[Incident, ...] = (last.incident,)
+            for signal in ordered:
+                incidents_now = next_incidents(
+                    incidents_now, signal, self._rules, resolves=self._resolves(known)
+                )
+            folded.append(_Folded(key, known.id, [last], incidents_now))
+        self._write(folded)
 
-    def _resolves(self, condition_id: int) -> bool:
-        kind = select(_conditions.kind).where(_conditions.id == condition_id)
-        rule = self._rules.kinds.get(self._connection.execute(kind).scalar_one())
+    def _folded_anew(self, key: str, known: _Known) -> "_Folded":
+        before = incidents_of(self._connection, known.id)
+        signals = _all_signals(self._connection, known.id, key)
+        after = fold(signals, self._rules, resolves=self._resolves(known))
+        return _Folded(key, known.id, before, after)
+
+    def _resolves(self, known: _Known) -> bool:
+        rule = self._rules.kinds.get(known.kind)
         return rule is not None and rule.resolves
 
-    def _store(
-        self,
-        condition_id: int,
-        key: str,
-        before: tuple[Incident, ...],
-        after: tuple[Incident, ...],
-    ) -> None:
-        """Write the incidents of a condition that differ from those there were."""
-        old = {one.first_at: one for one in before}
-        for gone in old.keys() - {one.first_at for one in after}:
-            self._connection.execute(
-                delete(incidents).where(
-                    _stored.condition_id == condition_id, _stored.first_at == to_datetime(gone)
-                )
-            )
-        for one in after:
-            if old.get(one.first_at) != one:
-                store_incident(self._connection, condition_id, one, is_new=one.first_at not in old)
-        newest = before[-1] if before else None
-        self._changes.append(_Change(key, newest, after[-1] if after else None))
+    def _write(self, folded: Sequence["_Folded"]) -> None:
+        """Write the incidents that differ from those there were, and note the changes."""
+        new, changed, gone = [], [], []
+        for one in folded:
+            old = {row.incident.first_at: row for row in one.before}
+            for incident in one.after:
+                row = old.pop(incident.first_at, None)
+                if row is None:
+                    new.append((one.condition_id, incident))
+                elif row.incident != incident:
+                    changed.append(row._replace(incident=incident))
+            gone += [row.id for row in old.values()]
+            before = one.before[-1].incident if one.before else None
+            self._changes.append(_Change(one.key, before, one.after[-1] if one.after else None))
+        delete_incidents(self._connection, gone)
+        change_incidents(self._connection, changed)
+        add_incidents(self._connection, new)
 
-    def _show(self, row: Row[Any], at: int, is_up: bool) -> None:
-        """Note the evidence of an open incident; if its object is up, that is a recovery."""
-        known = row.evidence_at and to_micros(row.evidence_at)
-        if known is None or known < at:
-            by_id = update(incidents).where(_stored.id == row.id)
-            incident = to_incident(row)
-            self._connection.execute(
-                by_id.values(evidence_at=to_datetime(at), state=state_of(incident, at))
-            )
-            known = at
-        if is_up and at > to_micros(row.last_at):
-            signal = Signal(at, Effect.RECOVERY)
-            self._connection.execute(
-                insert(incident_signals), _signal_row(row.condition_id, signal, None)
-            )
-            self._fold(row.condition_id, row.key, [signal])
+
+class _Folded(NamedTuple):
+    """The incidents of a condition as they are stored, and as they are now."""
+
+    key: str
+    condition_id: int
+    before: Sequence[IncidentRow]
+    after: tuple[Incident, ...]
 
 
 class NewestSnapshots:
@@ -495,17 +553,15 @@ def _all_signals(connection: Connection, condition_id: int, key: str) -> Iterabl
         yield Signal(at, Effect(effect), "info", by, note)
 
 
-def _doubtful(connection: Connection) -> Sequence[Row[Any]]:
-    """Return the incidents that are a problem and may be shown otherwise by a snapshot."""
-    rows = (
-        select(incidents, _conditions.key, _conditions.evidence, _conditions.shown_as,
-               _conditions.cluster)
-        .join(incident_conditions, _conditions.id == _stored.condition_id)
-        .where(_stored.state.in_(ACTIVE), _conditions.evidence.is_not(None))
-        .order_by(_stored.last_at.desc())
-        .limit(_MOST_DOUBTFUL)
-    )  # fmt: skip
-    return connection.execute(rows).all()
+def _only(shown: Sequence[ShownObjects], row: Row[Any]) -> tuple[int, bool] | None:
+    """Return when one cluster shows the object of an incident, and whether it is up."""
+    seen = [
+        (one.at, one.is_up[row.evidence, row.shown_as])
+        for one in shown
+        if row.cluster in (None, one.cluster) and (row.evidence, row.shown_as) in one.is_up
+    ]
+    # Of the same name in two clusters neither is known to be it.
+    return seen[0] if len(seen) == 1 else None
 
 
 def _newest_heads(connection: Connection, now: int) -> Sequence[Row[Any]]:
