@@ -61,6 +61,7 @@ class Snapshots(Group):
     list = rpc_method(params.ListSnapshots)
     diff = rpc_method(params.DiffSnapshots)
     series = rpc_method(params.MeasureSeries)
+    forecast = rpc_method(params.ForecastMeasure)
     iter = paged_method(params.ListSnapshots, lambda page: page.snapshots)
 
 

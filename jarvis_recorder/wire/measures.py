@@ -6,6 +6,9 @@ from typing import Any, Final, Literal, NamedTuple
 ObjectKind = Literal["node", "guest", "storage"]
 Measure = Literal["cpu", "mem", "maxmem", "disk", "maxdisk", "used", "total", "online"]
 
+Growing = Literal["cpu", "mem", "disk", "used"]
+"""A measure that has a limit."""
+
 # Migration 0006 fills its table by these: one added here needs a list of its own there.
 MEASURES: Final[tuple[Measure, ...]] = (
     "cpu", "mem", "maxmem", "disk", "maxdisk", "used", "total", "online",
@@ -16,6 +19,9 @@ MEASURES_OF: Final[dict[ObjectKind, tuple[Measure, ...]]] = {
     "guest": _OF_MACHINES,
     "storage": ("used", "total", "online"),
 }
+
+LIMITS: Final[dict[str, Measure]] = {"mem": "maxmem", "disk": "maxdisk", "used": "total"}
+"""The measure that says how large another one can become."""
 
 _UP: Final = frozenset(("online", "running", "available", "active"))
 # Proxmox names the sizes of a storage in either way.

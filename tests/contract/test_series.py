@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
+from jarvis_recorder.errors import NotFound
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.postgres import pruner as server_pruner
@@ -17,7 +18,7 @@ from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.transfer import copy_to_server
-from jarvis_recorder.wire.rpc.params import MeasureSeries
+from jarvis_recorder.wire.rpc.params import ForecastMeasure, MeasureSeries
 from jarvis_recorder.wire.times import to_micros
 from tests.contract.test_archive import SNAPSHOTS, at, put
 from tests.support.archive import ask, clock
@@ -121,6 +122,45 @@ def test_what_cannot_be_answered_is_refused(changes, why):
 
     with pytest.raises(ValidationError, match=why):
         MeasureSeries(**params | changes)
+
+
+def pool(used, total=100):
+    return {"storages": [{"storage": "nfs", "used": used, "total": total}]}
+
+
+async def foretold(store, **params):
+    asked = {"kind": "storage", "name": "nfs", "measure": "used", "cluster": "home"} | params
+    return await ask(store, ForecastMeasure(**asked))
+
+
+async def test_a_storage_that_fills_is_foretold_and_one_that_does_not_is_not(store):
+    await put(
+        store,
+        *(snapshot(86_400 * day, **pool(10 + day)) for day in range(-29, 1)),
+        *(snapshot(86_400 * day, "lab", **pool(50)) for day in range(-29, 1)),
+        topic=SNAPSHOTS,
+    )
+
+    found = await foretold(store)
+    sooner = await foretold(store, limit=20)
+    flat = await foretold(store, cluster="lab")
+
+    assert (found.growing, found.value, found.limit) == (True, 10, 100)
+    assert found.per_day == pytest.approx(1)
+    assert found.soonest_at <= found.full_at <= found.latest_at
+    assert abs(found.full_at - at(90 * 86_400)) < timedelta(hours=1)
+    assert abs(sooner.full_at - at(10 * 86_400)) < timedelta(hours=1)
+    assert (flat.growing, flat.per_day, flat.full_at) == (False, None, None)
+
+
+async def test_an_unknown_storage_is_not_foretold(store):
+    await put(store, snapshot(0, **node(1)), topic=SNAPSHOTS)
+
+    with pytest.raises(NotFound, match="no snapshot has this measure"):
+        await foretold(store)
+    with pytest.raises(NotFound, match="name one"):
+        await put(store, snapshot(0, **node(1, mem=5)), topic=SNAPSHOTS)
+        await foretold(store, kind="node", name="pve1", measure="mem")
 
 
 STRANGE = [

@@ -203,10 +203,15 @@ async def test_every_method_can_be_asked(client, recorder):
     )
     await client.publish_turn(session_id="s", role="user", content="is it down?", timestamp=MOMENT)
     await client.publish_snapshot({"nodes": ["pve1"]}, cluster="home", timestamp=MOMENT)
+    await client.publish_snapshot(
+        {"storages": [{"storage": "nfs", "used": 1, "total": 2}]},
+        cluster="home",
+        timestamp=MOMENT - timedelta(hours=1),
+    )
     await asyncio.to_thread(
         wait_until,
-        lambda: recorder.count("conversations") and recorder.count("cluster_snapshots"),
-        "both are recorded",
+        lambda: recorder.count("conversations") and recorder.count("cluster_snapshots") == 2,
+        "all are recorded",
     )
     later = MOMENT + timedelta(hours=1)
     async with asyncio.timeout(60):
@@ -241,6 +246,9 @@ async def test_every_method_can_be_asked(client, recorder):
         "snapshots.series": await client.snapshots.series(
             kind="node", name="pve1", measures=["cpu"], since=MOMENT, until=later, cluster="home"
         ),
+        "snapshots.forecast": await client.snapshots.forecast(
+            kind="storage", name="nfs", measure="used", cluster="home"
+        ),
         "timeline.around": await client.timeline.around(timestamp=MOMENT),
         "preferences.set": await client.preferences.set(key="theme", value="dark"),
         "preferences.get": await client.preferences.get(key="theme"),
@@ -265,4 +273,4 @@ async def test_every_method_can_be_asked(client, recorder):
     assert asked["conversations.search"].turns[0].turn.content == "is it down?"
     assert asked["conversations.delete"].deleted == 1
     assert [session.session_id async for session in client.conversations.iter_sessions()] == []
-    assert [head.cluster async for head in client.snapshots.iter()] == ["home"]
+    assert [head.cluster async for head in client.snapshots.iter()] == ["home"] * 2

@@ -43,6 +43,7 @@ _GIVEN = {
     "buckets": st.integers(1, 200), "from_": MOMENTS, "to": MOMENTS,
     "kind": st.sampled_from(["node", "guest", "storage"]), "name": _NAMES,
     "measures": st.lists(st.sampled_from(MEASURES), min_size=1, max_size=3),
+    "measure": st.sampled_from(["cpu", "mem", "disk", "used"]),
     "points": st.integers(1, 1_000),
     "tolerance": st.floats(0, 1, allow_subnormal=False),
     "reason": _NAMES, "queue": _NAMES, "fault": _NAMES, "after": _LETTERS, "up_to": _LETTERS,

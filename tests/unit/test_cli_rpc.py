@@ -153,6 +153,11 @@ def test_options_become_a_request(jarvis, recorder):
             ),
             results.Series([results.Point(AT, cpu=results.Extremes(0.1, 0.2, 0.3))], 9_600),
         ),
+        (
+            "query forecast storage ceph used --limit 100",
+            params.ForecastMeasure(kind="storage", name="ceph", measure="used", limit=100),
+            results.Forecast(True, 2.0, 76.0, 100.0, AT, AT, None),
+        ),
         ("query events --unresolved --type any", params.ListEvents(resolved=False), NO_EVENTS),
         (
             "query events --unresolved --type metric",

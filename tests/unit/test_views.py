@@ -22,6 +22,7 @@ from jarvis_recorder.cli.output.histogram import show_histogram
 from jarvis_recorder.cli.output.preferences import show_preference, show_preferences
 from jarvis_recorder.cli.output.records import record_json, show_record
 from jarvis_recorder.cli.output.sanitize import cut
+from jarvis_recorder.cli.output.series import show_forecast
 from jarvis_recorder.cli.output.timeline import show_timeline
 from jarvis_recorder.cli.output.units import TimeFormat, ago, duration, size
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
@@ -400,6 +401,37 @@ def test_a_histogram_fits_and_shows_whatever_happened(width, buckets, by, colour
 
     assert max(map(len, plain.text.splitlines())) <= width
     assert "\x1b[2J" not in screen.raw
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            results.Forecast(
+                True, 2.0, 76.0, 100.0,
+                NOW + timedelta(days=9), NOW + timedelta(days=12), NOW + timedelta(days=16),
+            ),
+            "Full in 12 days, between 9 days and 16 days: 76.0% of the limit now, 2.00% more each day.",
+        ),
+        (
+            results.Forecast(True, 0.01, 1.0, 100.0, NOW + timedelta(days=1), None, None),
+            (
+                "Full in more than ten years, between 1 day and more than ten years: 1.0% of the "
+                "limit now, 0.01% more each day."
+            ),
+        ),
+        (
+            results.Forecast(False, None, 50.0, 100.0, None, None, None),
+            "Not growing: 50.0% of the limit now.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_forecast_is_a_range_or_says_that_nothing_grows(answer, said):
+    screen = Seen(None)
+
+    show_forecast(screen, answer)
+
+    assert screen.text.strip() == said
 
 
 def test_preferences_show_their_values():

@@ -1,21 +1,22 @@
 """Measures over time: a line of columns for each, with its smallest and largest value."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from rich.text import Text
 
 from jarvis_recorder.cli.output.screen import Screen
-from jarvis_recorder.cli.output.units import duration, size
+from jarvis_recorder.cli.output.units import counted, duration, size
 from jarvis_recorder.wire.measures import MEASURES
-from jarvis_recorder.wire.rpc.results import Extremes, Point, Series
+from jarvis_recorder.wire.rpc.results import Extremes, Forecast, Point, Series
 
 _EIGHTHS: Final = "▁▂▃▄▅▆▇█"
 _BYTES: Final = frozenset(MEASURES) - {"cpu", "online"}
 _MOST_COLUMNS: Final = 200
 _LEAST_COLUMNS: Final = 20
 _BESIDE: Final = 40
+_DAY: Final = timedelta(days=1)
 
 
 def show_series(screen: Screen, answer: Series) -> None:
@@ -64,3 +65,22 @@ def _column(found: Sequence[Extremes] | None, low: float, high: float) -> str:
 
 def _value(measure: str, value: float) -> str:
     return size(round(value)) if measure in _BYTES else f"{value:.3g}"
+
+
+def show_forecast(screen: Screen, answer: Forecast) -> None:
+    """Show in how many days the limit is reached, as a range, or that nothing grows."""
+    filled = f"{answer.value / answer.limit:.1%} of the limit now"
+    if answer.per_day is None:
+        screen.line(f"Not growing: {filled}.")
+        return
+    growth = f"{filled}, {answer.per_day / answer.limit:.2%} more each day"
+    soonest, likely, latest = (
+        _days(at, screen.now) for at in (answer.soonest_at, answer.full_at, answer.latest_at)
+    )
+    screen.line(f"Full in {likely}, between {soonest} and {latest}: {growth}.")
+
+
+def _days(at: datetime | None, now: datetime) -> str:
+    if at is None:
+        return "more than ten years"
+    return counted(max(round((at - now) / _DAY), 0), "day")

@@ -25,6 +25,7 @@ _VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
     results.OnePreference: preferences.show_preference,
     results.SnapshotDifferences: differences.show_differences,
     results.DeadLetterFaults: dead_letters.show_faults,
+    results.Forecast: series.show_forecast,
     results.Matrix: matrix.show_matrix,
     results.Series: series.show_series,
     results.Timeline: timeline.show_timeline,

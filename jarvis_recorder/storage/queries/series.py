@@ -7,17 +7,22 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import Double, Select, cast, func, select
 
-from jarvis_recorder.errors import ResultTooLarge
+from jarvis_recorder.errors import NotFound, ResultTooLarge
+from jarvis_recorder.storage.forecast import Value, forecast
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.snapshots import cluster_of
 from jarvis_recorder.storage.series import SPAN_SECONDS, start_of
 from jarvis_recorder.storage.tables import snapshot_measures
-from jarvis_recorder.wire.rpc.params import MeasureSeries
-from jarvis_recorder.wire.times import format_rfc3339, to_micros
+from jarvis_recorder.wire.measures import LIMITS
+from jarvis_recorder.wire.rpc.methods import adapter
+from jarvis_recorder.wire.rpc.params import ForecastMeasure, MeasureSeries
+from jarvis_recorder.wire.rpc.results import Forecast
+from jarvis_recorder.wire.times import format_rfc3339, to_datetime, to_micros
 
 _columns: Final = snapshot_measures.c
 _MICROS: Final = 1_000_000
 _FRAME_BYTES: Final = 256
+_DAYS: Final = 30
 
 
 class _Stretches(NamedTuple):
@@ -97,4 +102,50 @@ def _points(
             yield to_json(point)
 
 
-QUERIES: Final[Queries] = {MeasureSeries: Query(measure_series, Pace.SCAN)}
+def forecast_measure(reading: Reading, params: ForecastMeasure) -> bytes:
+    """
+    Return when a measure reaches its limit if it grows on as in its last thirty days.
+
+    Raises:
+        InvalidParameter: There are several clusters, and none is named.
+        NotFound: No snapshot has the measure, or none has its limit and none is given.
+    """
+    cluster = cluster_of(reading, params.cluster)
+    limits = LIMITS.get(params.measure, params.measure)
+    total, count, most = (
+        _columns[name]
+        for name in (f"{params.measure}_sum", f"{params.measure}_count", f"{limits}_high")
+    )
+    rows = select(_columns.start, total, count, most).where(
+        _columns.cluster == cluster,
+        _columns.kind == params.kind,
+        _columns.name == params.name,
+        count > 0,
+    )
+    newest = reading.connection.execute(rows.order_by(_columns.start.desc()).limit(1)).first()
+    if newest is None:
+        raise NotFound("no snapshot has this measure of it")
+    limit = params.limit
+    if limit is None:
+        limit = 1.0 if params.measure == "cpu" else newest[3]
+    if limit is None:
+        raise NotFound("no snapshot has its limit: name one")
+    recent = rows.where(_columns.start > newest[0] - _DAYS * 86_400).order_by(_columns.start)
+    values = [Value(start, total / count) for start, total, count, _ in reading.rows(recent)]
+    now = values[-1]
+    growth = forecast(values, limit, now.at)
+    times = growth.times(now.at) if growth else (None, None, None)
+    answer = Forecast(
+        growth is not None,
+        None if growth is None else growth.per_day,
+        now.value,
+        limit,
+        *(None if at is None else to_datetime(round(at) * _MICROS) for at in times),
+    )
+    return adapter(Forecast).dump_json(answer)
+
+
+QUERIES: Final[Queries] = {
+    MeasureSeries: Query(measure_series, Pace.SCAN),
+    ForecastMeasure: Query(forecast_measure, Pace.SCAN),
+}

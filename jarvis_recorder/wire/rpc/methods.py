@@ -289,6 +289,14 @@ METHODS: Final = (
         ),
     ),
     Method(
+        "snapshots.forecast", params.ForecastMeasure, results.Forecast,
+        fails=NotFound, command="query forecast",
+        example=Example(
+            {"kind": "storage", "name": "ceph", "measure": "used", "cluster": "home"},
+            examples.FORECAST,
+        ),
+    ),
+    Method(
         "timeline.around", params.TimelineAround, results.Timeline,
         route="GET /timeline", command="query timeline",
         example=Example(

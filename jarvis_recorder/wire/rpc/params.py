@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from jarvis_recorder.wire import liberal
-from jarvis_recorder.wire.measures import MEASURES, MEASURES_OF, Measure, ObjectKind
+from jarvis_recorder.wire.measures import MEASURES, MEASURES_OF, Growing, Measure, ObjectKind
 from jarvis_recorder.wire.records import (
     ClusterName,
     Details,
@@ -489,6 +489,25 @@ class MeasureSeries(Params[results.Series]):
         if self.until <= self.since:
             raise ValueError("until must be later than since")
         _require_measures(self.kind, self.measures)
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ForecastMeasure(Params[results.Forecast]):
+    """The time at which a measure reaches its limit if it goes on as in its last thirty days."""
+
+    kind: OfKind
+    name: OfObject
+    measure: Annotated[Growing, Field(description="what grows")]
+    cluster: ChosenCluster | None = None
+    limit: Annotated[
+        float | None,
+        Field(gt=0, le=1e18, description="when it is full; at its size where it is not given"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> Self:
+        _require_measures(self.kind, [self.measure])
         return self
 
 

@@ -362,6 +362,24 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """
+    The growth of a measure; where it is not `growing`, the rate and the times are null.
+
+    `full_at` is the likely time of reaching `limit`, between `soonest_at` and `latest_at`. A time
+    in more than ten years is null.
+    """
+
+    growing: bool
+    per_day: float | None
+    value: float
+    limit: float
+    soonest_at: Time | None
+    full_at: Time | None
+    latest_at: Time | None
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """
     The cluster around a time: what was in force, what happened, what was said.

@@ -1,0 +1,78 @@
+"""The growth of a measure, and the time at which it reaches its limit. Pure."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import median
+from typing import Final, NamedTuple
+
+# Of fewer values, or in a shorter time, nothing can be told.
+_LEAST_VALUES: Final = 8
+# Pairs grow with the square: of more values the medians of groups are compared.
+_MOST_VALUES: Final = 120
+# A growth over the whole time by less than this part of the limit is none.
+_FLAT: Final = 0.005
+# The part of the growth rates that the range leaves out at each end.
+_OUTSIDE: Final = 0.25
+_DAY: Final = 86_400.0
+_HORIZON: Final = 3_650 * _DAY
+
+
+class Value(NamedTuple):
+    """A value and its time in seconds."""
+
+    at: float
+    value: float
+
+
+class Growth(NamedTuple):
+    """The growth a day, and the seconds until the limit is reached: soonest, likely, latest."""
+
+    per_day: float
+    soonest: float
+    likely: float
+    latest: float
+
+    def times(self, now: float) -> tuple[float | None, ...]:
+        """Return the three as times; those in more than ten years are None."""
+        lasting = (self.soonest, self.likely, self.latest)
+        return tuple(None if one > _HORIZON else now + one for one in lasting)
+
+
+def forecast(values: Sequence[Value], limit: float, now: float) -> Growth | None:
+    """
+    Return the growth of the values, oldest first; None if they do not grow.
+
+    The rate is the median of those between two values (Theil and Sen) that are half of the time or
+    more apart: what is deleted now and then moves it little. The range is that of the middle half
+    of the rates, all of which have to grow.
+    """
+    few = _medians(values)
+    if len(few) < _LEAST_VALUES:
+        return None
+    span = few[-1].at - few[0].at
+    rates = sorted(
+        (b.value - a.value) / (b.at - a.at)
+        for a, b in combinations(few, 2)
+        if b.at - a.at >= span / 2 and b.at > a.at
+    )
+    if not rates:
+        return None
+    rate = median(rates)
+    slow, fast = (rates[round((len(rates) - 1) * part)] for part in (_OUTSIDE, 1 - _OUTSIDE))
+    # Where a quarter of them say otherwise, it is noise or comes and goes.
+    if slow <= 0 or rate * span < _FLAT * limit:
+        return None
+    # Of the last quarter, so that the very last deletion does not decide, and an old one is known.
+    recent = few[-max(len(few) // 4, 1) :]
+    height = median(one.value - rate * (one.at - now) for one in recent)
+    left = max(limit - height, 0.0)
+    return Growth(rate * _DAY, left / fast, left / rate, left / slow)
+
+
+def _medians(values: Sequence[Value]) -> list[Value]:
+    together = -(-len(values) // _MOST_VALUES) or 1
+    groups = [values[at : at + together] for at in range(0, len(values), together)]
+    return [
+        Value(median(one.at for one in group), median(one.value for one in group))
+        for group in groups
+    ]
