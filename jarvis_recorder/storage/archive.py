@@ -18,6 +18,7 @@ from jarvis_recorder.storage.queries import (
     matrix,
     preferences,
     series,
+    sessions,
     snapshots,
     timeline,
     usage,
@@ -31,6 +32,7 @@ _QUERIES: Final[Queries] = (
     | histogram.QUERIES
     | matrix.QUERIES
     | conversations.QUERIES
+    | sessions.QUERIES
     | usage.QUERIES
     | snapshots.QUERIES
     | differences.QUERIES

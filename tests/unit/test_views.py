@@ -271,7 +271,10 @@ all                 4   2,468  2,000  468         0.20"""
 
 def test_sessions_and_stats_say_what_there_is():
     screen = Seen()
-    session = results.Session("s-1", AT, AT + timedelta(seconds=65), 4)
+    session = results.Session(
+        "s-1", AT, AT + timedelta(seconds=65), 4, "Why is pve1 down?", ["opus", "qwen"], [],
+        Decimal("0.00012"),
+    )  # fmt: skip
     extent = results.Extent(1_234, AT, AT)
     holdings = results.Holdings(extent, extent, results.Extent(0, None, None), 2, 4_096, 0, "0003")
     activity = results.Activity("1.0", "recording", AT, 1_000, 13, 2, 0.25, 1.5)
@@ -281,8 +284,8 @@ def test_sessions_and_stats_say_what_there_is():
 
     lines = screen.text.splitlines()
     assert lines[:2] == [
-        "SESSION  LAST (CET)              LASTED  TURNS",
-        "s-1      2026-11-23 09:01:05  1 min 5 s      4",
+        "SESSION  TITLE              LAST (CET)              LASTED  TURNS  MODELS      TOOLS  COST USD",
+        "s-1      Why is pve1 down?  2026-11-23 09:01:05  1 min 5 s      4  opus, qwen  -       0.00012",
     ]
     assert lines[2] == "jarvis-recorder 1.0: recording"
     assert "running for   1 h, since 2026-11-23 09:00:00 CET" in lines

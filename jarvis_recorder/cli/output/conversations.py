@@ -12,22 +12,36 @@ from jarvis_recorder.cli.output.units import counted, duration
 from jarvis_recorder.wire.rpc.results import FoundTurn, Session, StoredTurn, Usage, UsageReport
 
 _TOOL_CALLS_SHOWN: Final = 300
+_UUID: Final = 36
+_MODELS: Final = 24
 
 
 def show_sessions(screen: Screen, sessions: Sequence[Session], *, continued: bool = False) -> None:
     """Show a page of conversations, one a row."""
     clock = screen.clock(moment for one in sessions for moment in (one.first_at, one.last_at))
     columns = (
-        Column("session", "cyan", wraps=True),
+        Column("session", "cyan", most=_UUID),
+        Column("title", wraps=True),
         Column(clock.heading("last")),
-        Column("lasted", justify="right"),
+        Column("lasted", justify="right", from_width=110),
         Column("turns", justify="right"),
+        Column("models", most=_MODELS, from_width=140),
+        Column("tools", most=_MODELS, from_width=160),
+        Column("cost USD", justify="right", from_width=120),
     )
     rows = [
-        (one.session_id, clock.text(one.last_at), duration(one.last_at - one.first_at),
-         f"{one.turns:,}")
+        (
+            one.session_id,
+            one.title or "-",
+            clock.text(one.last_at),
+            duration(one.last_at - one.first_at),
+            f"{one.turns:,}",
+            ", ".join(one.models) or "-",
+            ", ".join(one.tools) or "-",
+            "-" if one.cost_usd is None else f"{one.cost_usd:f}",
+        )
         for one in sessions
-    ]  # fmt: skip
+    ]
     screen.table(columns, rows, continued=continued)
 
 

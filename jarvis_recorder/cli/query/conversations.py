@@ -57,7 +57,7 @@ def sessions(
     limit: Limit = None,
     everything: All = False,
 ) -> None:
-    """List conversations that have a turn in the time given, the latest first."""
+    """List conversations that have a turn in the time given, the latest first, with their titles."""
     from jarvis_recorder.cli.output.conversations import show_sessions
 
     most = wanted(limit, everything)

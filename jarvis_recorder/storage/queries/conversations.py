@@ -1,59 +1,21 @@
-"""Queries for conversations and turns."""
+"""Queries for turns."""
 
 from typing import Any, Final
 
-from pydantic_core import to_json
-from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Select, literal, select, tuple_
 
 from jarvis_recorder.errors import NotFound
-from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.cursors import read_cursor
-from jarvis_recorder.storage.queries.json_rows import Line, RowsOf, write_page
-from jarvis_recorder.storage.queries.present import end_of_present
+from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.tables import Instant, conversations
-from jarvis_recorder.wire.rpc.params import GetTurn, ListSessions, ListTurns
-from jarvis_recorder.wire.times import format_rfc3339
+from jarvis_recorder.wire.rpc.params import GetTurn, ListTurns
 
 TURNS: Final = RowsOf(conversations, ("tool_calls", "extra"), text="content")
 
 _columns: Final = conversations.c
 _AT: Final = tuple_(_columns.timestamp, _columns.id)
-
-
-def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes:
-    """Return a page of conversations, latest first; see `end_of_present`."""
-    first, last = func.min(_columns.timestamp), func.max(_columns.timestamp)
-    latest = select(
-        _columns.session_id,
-        micros(first).label("first_at"),
-        micros(last).label("last_at"),
-        func.count(),
-    ).group_by(_columns.session_id)
-    if params.since is not None:
-        latest = latest.having(last >= params.since)
-    if params.until is not None:
-        latest = latest.having(first < params.until)
-    else:
-        latest = latest.where(_columns.timestamp < end_of_present(clock))
-    if (position := read_cursor(params, int, str)) is not None:
-        end = tuple_(literal(position[0], Instant()), literal(position[1]))
-        latest = latest.having(tuple_(last, _columns.session_id) < end)
-    latest = latest.order_by(last.desc(), _columns.session_id.desc()).limit(params.limit + 1)
-    lines = (_session(row) for row in reading.rows(latest))
-    return write_page(reading, params, "sessions", lines)
-
-
-def _session(row: Any) -> Line:
-    session_id, first, last, turns = row
-    fields = {
-        "session_id": session_id,
-        "first_at": format_rfc3339(first),
-        "last_at": format_rfc3339(last),
-        "turns": turns,
-    }
-    return Line(to_json(fields), (last, session_id))
 
 
 def list_turns(reading: Reading, params: ListTurns) -> bytes:
@@ -112,7 +74,6 @@ def get_turn(reading: Reading, params: GetTurn) -> bytes:
 
 
 QUERIES: Final[Queries] = {
-    ListSessions: Query(list_sessions, Pace.SCAN, needs_clock=True),
     ListTurns: Query(list_turns),
     GetTurn: Query(get_turn, Pace.LOOK_UP),
 }

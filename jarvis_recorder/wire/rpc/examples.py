@@ -76,7 +76,8 @@ TURN: Final[JSON] = {
 }  # fmt: skip
 SESSION: Final[JSON] = {
     "session_id": "session-7", "first_at": "2026-01-26T08:01:00.000000Z",
-    "last_at": "2026-01-26T08:01:05.000000Z", "turns": 2,
+    "last_at": "2026-01-26T08:01:05.000000Z", "turns": 2, "title": "Is pve down?",
+    "models": ["qwen"], "tools": ["get_node_status"], "cost_usd": "0.0012",
 }  # fmt: skip
 FOUND: Final[JSON] = {
     "turn": TURN, "snippet": TURN["content"], "highlights": [[5, 8], [18, 25]],

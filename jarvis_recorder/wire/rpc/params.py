@@ -328,7 +328,7 @@ class EventMatrix(Params[results.Matrix]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ListSessions(Params[results.SessionPage]):
-    """Conversations that have a turn in the time given, the latest first."""
+    """Conversations that have a turn in the time given, the latest first, as they were at its end."""
 
     since: Since | None = None
     until: Until | None = None

@@ -25,6 +25,7 @@ Place = Annotated[
 
 LARGE_FIELD_BYTES: Final = 65_536
 BEGINNING_CHARACTERS: Final = 1_000
+MOST_ADDED_TURNS: Final = 500
 
 Omitted = Annotated[
     list[str],
@@ -135,12 +136,21 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One conversation."""
+    """
+    One conversation; its title are the first words of its first turn by a user.
+
+    Of a conversation of more than 500 turns `models` and `tools` are those of its newest 500, and
+    `cost_usd` is null, as where no turn names its cost; `conversations.usage` adds up any.
+    """
 
     session_id: str
     first_at: Time
     last_at: Time
     turns: int
+    title: str | None = None
+    models: list[str] = field(default_factory=list)
+    tools: list[str] = field(default_factory=list)
+    cost_usd: Exact | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,280 @@
+"""
+The list of conversations, the latest first, each with what its turns say of it.
+
+Its cost is that of the page and not of the table: the last turn of a conversation is the one
+after which an index finds no other, and of a long conversation only the newest turns are read.
+"""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json, to_json
+from sqlalchemy import ColumnElement, Select, case, exists, func, literal, or_, select, tuple_
+
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.expressions import micros, octets
+from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.json_rows import Line, write_page
+from jarvis_recorder.storage.queries.present import end_of_present
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
+from jarvis_recorder.storage.tables import Instant, conversations
+from jarvis_recorder.wire.rpc.params import ListSessions
+from jarvis_recorder.wire.rpc.results import MOST_ADDED_TURNS
+from jarvis_recorder.wire.times import format_rfc3339
+
+_columns: Final = conversations.c
+# So many of the last turns are looked at for each conversation of a page. Where conversations are
+# longer there are fewer of them, and each is looked up.
+_TURNS_EACH: Final = 40
+_FIRST_TURNS: Final = 20
+_TITLE: Final = 120
+_TITLE_READ: Final = 400
+_MOST_NAMES: Final = 20
+_LONGEST_NAME: Final = 255
+_CALLS_BYTES: Final = 16_384
+# A page ends once it has read so many bytes: a turn counts as one of four kilobytes.
+_TURN_BYTES: Final = 4_096
+_TURNS_TOGETHER: Final = 2_000
+_HEADS_TOGETHER: Final = 50
+_CALLED: Final = ("function", "functionCall", "function_call", "toolUse", "toolInvocation")
+
+
+class _Latest(NamedTuple):
+    """The time of the last turn of a conversation in microseconds, and the conversation."""
+
+    at: int
+    session_id: str
+
+
+class _Head(NamedTuple):
+    """The first time of a conversation in microseconds, its number of turns and its first words."""
+
+    first: int
+    turns: int
+    words: str | None
+
+
+class _Spent:
+    """The models, tools and costs that turns name."""
+
+    def __init__(self) -> None:
+        self.models: set[str] = set()
+        self.tools: set[str] = set()
+        self.costs: list[Decimal] = []
+
+    def add(self, model: str | None, cost: Any, calls: bytes | None) -> None:
+        """Add those of one turn."""
+        if model:
+            self.models.add(model[:_LONGEST_NAME])
+        if cost is not None:
+            self.costs.append(Decimal(cost))
+        if calls:
+            self.tools.update(_tools_of(bytes(calls)))
+
+
+def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes:
+    """
+    Return a page of the conversations that have a turn from `since` to `until`.
+
+    Each is as it was at `until`; see `end_of_present`.
+    """
+    end = params.until or end_of_present(clock)
+    latest = _among_last_turns(reading, params, end)
+    if latest is None:
+        latest = _among_all(reading, params, end)
+    return write_page(reading, params, "sessions", _lines(reading, latest, end))
+
+
+def _place(params: ListSessions) -> ColumnElement[Any] | None:
+    position = read_cursor(params, int, str)
+    return (
+        None if position is None else tuple_(literal(position[0], Instant()), literal(position[1]))
+    )
+
+
+def _among_last_turns(reading: Reading, params: ListSessions, end: Any) -> list[_Latest] | None:
+    """Return the conversations of a page, None if the last turns are of too few of them."""
+    time, session = _columns.timestamp, _columns.session_id
+    within = [time < end]
+    if params.since is not None:
+        within.append(time >= params.since)
+    if (place := _place(params)) is not None:
+        within.append(tuple_(time, session) < place)
+    most = _TURNS_EACH * (params.limit + 1)
+    far = select(time).where(*within).order_by(time.desc()).offset(most).limit(1)
+    begin = reading.connection.execute(far).scalar()
+    if begin is not None:
+        # Whole: all turns of that very time are looked at.
+        within.append(time >= begin)
+    later = conversations.alias()
+    has_later = exists().where(
+        later.c.session_id == session,
+        later.c.timestamp < end,
+        tuple_(later.c.timestamp, later.c.id) > tuple_(time, _columns.id),
+    )
+    last = select(micros(time), session).where(*within, ~has_later)
+    last = last.order_by(time.desc(), session.desc()).limit(params.limit + 1)
+    found = [_Latest(*row) for row in reading.rows(last)]
+    return None if begin is not None and len(found) <= params.limit else found
+
+
+def _among_all(reading: Reading, params: ListSessions, end: Any) -> list[_Latest]:
+    """Return the conversations of a page, each found by two look-ups in the index."""
+    names = select(func.min(_columns.session_id).label("name")).cte("names", recursive=True)
+    following = select(func.min(_columns.session_id)).where(_columns.session_id > names.c.name)
+    names = names.union_all(
+        select(following.scalar_subquery()).where(names.c.name.is_not(None)),
+    )
+    last = select(func.max(_columns.timestamp)).where(
+        _columns.session_id == names.c.name, _columns.timestamp < end
+    )
+    seen = select(names.c.name, last.scalar_subquery().label("last")).subquery()
+    chosen = [seen.c.last.is_not(None) if params.since is None else seen.c.last >= params.since]
+    if (place := _place(params)) is not None:
+        chosen.append(tuple_(seen.c.last, seen.c.name) < place)
+    latest = select(micros(seen.c.last), seen.c.name).where(*chosen)
+    latest = latest.order_by(seen.c.last.desc(), seen.c.name.desc()).limit(params.limit + 1)
+    return [_Latest(*row) for row in reading.rows(latest)]
+
+
+def _lines(reading: Reading, latest: Sequence[_Latest], end: Any) -> Iterator[Line]:
+    for start in range(0, len(latest), _HEADS_TOGETHER):
+        some = latest[start : start + _HEADS_TOGETHER]
+        heads = _heads(reading, [one.session_id for one in some], end)
+        for part in _parts(some, heads):
+            spent = _spent(reading, part, heads, end)
+            for one in part:
+                yield _line(one, heads[one.session_id], spent[one.session_id])
+
+
+def _parts(some: Sequence[_Latest], heads: dict[str, _Head]) -> Iterator[list[_Latest]]:
+    """Divide conversations so that few turns are read before the first one is written."""
+    part: list[_Latest] = []
+    turns = 0
+    for one in some:
+        added = _read_of(heads[one.session_id])
+        if part and turns + added > _TURNS_TOGETHER:
+            yield part
+            part, turns = [], 0
+        part.append(one)
+        turns += added
+    yield part
+
+
+def _read_of(head: _Head) -> int:
+    return min(head.turns, MOST_ADDED_TURNS)
+
+
+def _heads(reading: Reading, names: Sequence[str], end: Any) -> dict[str, _Head]:
+    time = _columns.timestamp
+    counted = (
+        select(
+            _columns.session_id.label("name"),
+            func.min(time).label("first"),
+            func.count().label("turns"),
+        )
+        .where(_columns.session_id.in_(names), time < end)
+        .group_by(_columns.session_id)
+        .subquery()
+    )
+    of = conversations.alias()
+    first_turns = (
+        select(of.c.id, of.c.role, of.c.timestamp)
+        .where(of.c.session_id == counted.c.name)
+        .order_by(of.c.timestamp, of.c.id)
+        .limit(_FIRST_TURNS)
+        .correlate(counted)
+        .subquery()
+    )
+    first_of_user = (
+        select(first_turns.c.id)
+        .where(first_turns.c.role == "user")
+        .order_by(first_turns.c.timestamp, first_turns.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    words = select(func.substr(_columns.content, 1, _TITLE_READ)).where(
+        _columns.id == first_of_user
+    )
+    rows = select(counted.c.name, micros(counted.c.first), counted.c.turns, words.scalar_subquery())
+    return {name: _Head(*row) for name, *row in reading.rows(rows)}
+
+
+def _spent(
+    reading: Reading, part: Sequence[_Latest], heads: dict[str, _Head], end: Any
+) -> dict[str, _Spent]:
+    spent = {one.session_id: _Spent() for one in part}
+    short = [name for name in spent if heads[name].turns <= MOST_ADDED_TURNS]
+    statements = [_named(end).where(_columns.session_id.in_(short))] if short else []
+    statements += [_newest(name, end) for name in spent if name not in short]
+    for statement in statements:
+        for name, *named in reading.rows(statement):
+            spent[name].add(*named)
+    return spent
+
+
+def _named(end: Any) -> Select[Any]:
+    """Select what turns name, of those that name anything."""
+    model, cost, calls = _columns.model, _columns.cost_usd, _columns.tool_calls
+    content = octets(calls)
+    few = case((func.length(content) <= _CALLS_BYTES, content))
+    return select(_columns.session_id, model, cost, few).where(
+        _columns.timestamp < end,
+        or_(model.is_not(None), cost.is_not(None), calls.is_not(None)),
+    )
+
+
+def _newest(name: str, end: Any) -> Select[Any]:
+    """Select what the newest turns of a long conversation name."""
+    newest = (
+        select(_columns.id)
+        .where(_columns.session_id == name, _columns.timestamp < end)
+        .order_by(_columns.timestamp.desc(), _columns.id.desc())
+        .limit(MOST_ADDED_TURNS)
+    )
+    return _named(end).where(_columns.id.in_(newest))
+
+
+def _line(one: _Latest, head: _Head, spent: _Spent) -> Line:
+    is_whole = head.turns <= MOST_ADDED_TURNS
+    cost = sum(spent.costs, Decimal(0)) if is_whole and spent.costs else None
+    fields = {
+        "session_id": one.session_id,
+        "first_at": format_rfc3339(head.first),
+        "last_at": format_rfc3339(one.at),
+        "turns": head.turns,
+        "title": _title(head.words),
+        "models": sorted(spent.models)[:_MOST_NAMES],
+        "tools": sorted(spent.tools)[:_MOST_NAMES],
+        "cost_usd": None if cost is None else format(cost, "f"),
+    }
+    return Line(to_json(fields), tuple(one), _read_of(head) * _TURN_BYTES)
+
+
+def _title(text: str | None) -> str | None:
+    """Return the first words of a text in one line."""
+    line = " ".join((text or "").split())
+    if len(line) <= _TITLE:
+        return line or None
+    cut = line[: _TITLE - 1]
+    return f"{cut.rpartition(' ')[0] or cut}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _tools_of(content: bytes) -> Iterator[str]:
+    """Yield the names of the tools that were called, in the forms that publishers send."""
+    try:
+        calls = from_json(content)
+    except ValueError:  # written by another program
+        return
+    for call in calls if isinstance(calls, list) else [calls]:
+        if not isinstance(call, dict):
+            continue
+        inner = next((call[one] for one in _CALLED if isinstance(call.get(one), dict)), call)
+        named = (one.get(key) for one in (inner, call) for key in ("name", "toolName"))
+        name = next((one for one in named if isinstance(one, str) and one), None)
+        if name is not None:
+            yield name[:_LONGEST_NAME]
+
+
+QUERIES: Final[Queries] = {ListSessions: Query(list_sessions, Pace.SCAN, needs_clock=True)}

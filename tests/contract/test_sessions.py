@@ -1,0 +1,119 @@
+"""The list of conversations: their order, and what their turns say of them."""
+
+from decimal import Decimal
+from random import Random
+
+import pytest
+
+from jarvis_recorder.storage.queries import sessions
+from jarvis_recorder.wire.rpc.params import ListSessions
+from jarvis_recorder.wire.rpc.results import Session
+from tests.contract.test_archive import TURNS, all_pages, at, put, turn
+from tests.support.archive import ask
+
+
+async def only(store):
+    (session,) = (await ask(store, ListSessions())).sessions
+    return session
+
+
+async def test_a_conversation_has_a_title_models_tools_and_its_cost(store):
+    await put(
+        store,
+        turn(0, role="system", content="You are JARVIS."),
+        turn(1, content="  Why is\n\tpve1 down?  "),
+        turn(2, role="assistant", model="qwen", cost_usd="0.10", tool_calls=[
+            {"name": "status"}, {"function": {"name": "wake"}}, {"toolUse": {"name": "ping"}}, 5,
+        ]),
+        turn(3, role="tool", content="offline", tool_calls={"name": "ping"}),
+        turn(4, role="assistant", model="opus", cost_usd="0.0000000000000000001"),
+        turn(5, content="Thanks."),
+        topic=TURNS,
+    )  # fmt: skip
+
+    assert await only(store) == Session(
+        "s", at(0), at(5), 6, "Why is pve1 down?", ["opus", "qwen"], ["ping", "status", "wake"],
+        Decimal("0.1000000000000000001"),
+    )  # fmt: skip
+
+
+async def test_a_title_is_cut_between_words(store):
+    await put(store, turn(0, content="lange Wörter " * 40), topic=TURNS)
+
+    title = (await only(store)).title
+
+    assert title.endswith("lange Wörter…")
+    assert len(title) <= 120
+
+
+@pytest.mark.parametrize(
+    "calls", ["none", 5, [], [[]], {"name": 5}, [{"function": 5}], "é" * 9_000]
+)
+async def test_whatever_was_called_a_conversation_without_a_user_has_neither_title_nor_tools(
+    store, calls
+):
+    await put(store, turn(0, role="assistant", tool_calls=calls), topic=TURNS)
+
+    assert await only(store) == Session("s", at(0), at(0), 1)
+
+
+async def test_of_a_long_conversation_the_newest_turns_are_read_and_no_cost_is_made_up(
+    store, monkeypatch
+):
+    monkeypatch.setattr(sessions, "MOST_ADDED_TURNS", 5)
+    await put(
+        store,
+        *(turn(number, model=f"m{number}", cost_usd="1") for number in range(9)),
+        *(turn(number, session_id="short", cost_usd="1") for number in range(5)),
+        topic=TURNS,
+    )
+
+    long, short = (await ask(store, ListSessions())).sessions
+
+    assert (long.turns, long.models, long.cost_usd) == (9, ["m4", "m5", "m6", "m7", "m8"], None)
+    assert (long.title, short.turns, short.cost_usd) == ("hello", 5, 5)
+
+
+async def test_a_list_is_as_it_was_at_the_end_of_the_time(store):
+    await put(store, turn(1), turn(9), turn(5, session_id="other"), topic=TURNS)
+
+    asked = await ask(store, ListSessions(since=at(1), until=at(9)))
+    later = await ask(store, ListSessions(since=at(2), until=at(9)))
+
+    assert [(one.session_id, one.last_at, one.turns) for one in asked.sessions] == [
+        ("other", at(5), 1),
+        ("s", at(1), 1),
+    ]
+    assert [one.session_id for one in later.sessions] == ["other"]
+
+
+@pytest.mark.parametrize("turns_each", [1, 40], ids=["looked up", "among the last turns"])
+@pytest.mark.parametrize("limit", [1, 3, 50])
+@pytest.mark.parametrize("since", [None, at(70)])
+async def test_every_conversation_is_on_one_page_and_the_latest_are_first(
+    module_store, monkeypatch, turns_each, limit, since
+):
+    """Equal times, and conversations that take turns."""
+    chance = Random(7)
+    said = [(chance.randrange(100), f"s{chance.randrange(20):02}") for _ in range(300)]
+    # Stored once, however often the test runs: each has an identity.
+    await put(
+        module_store,
+        *(
+            turn(second, session_id=name, id=f"{number}")
+            for number, (second, name) in enumerate(said)
+        ),
+        topic=TURNS,
+    )
+    monkeypatch.setattr(sessions, "_TURNS_EACH", turns_each)
+
+    found = await all_pages(module_store, ListSessions, limit=limit, since=since)
+
+    last = {name: max(second for second, one in said if one == name) for _, name in said}
+    expected = sorted(((second, name) for name, second in last.items()), reverse=True)
+    assert [(one.last_at, one.session_id) for one in found] == [
+        (at(second), name) for second, name in expected if since is None or at(second) >= since
+    ]
+    assert {one.session_id: one.turns for one in found} == {
+        one.session_id: sum(name == one.session_id for _, name in said) for one in found
+    }
