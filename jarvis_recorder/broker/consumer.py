@@ -41,7 +41,7 @@ class QueueConsumer:
         with refusals(f"queue {self._queue} cannot be consumed"):
             await self._channel.basic_consume(
                 self._queue,
-                _unreachable,
+                unreachable,
                 consumer_tag=self._consumer_tag,
                 arguments={**self._arguments},
             )
@@ -79,5 +79,6 @@ class QueueConsumer:
             await self._link.close_channel(self._channel)
 
 
-async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:
+async def unreachable(message: aiormq.abc.DeliveredMessage) -> None:
+    """Stand in for aiormq's callback of a consumer, which it never reaches."""
     raise AssertionError("the reader keeps every delivery of a consumed channel")

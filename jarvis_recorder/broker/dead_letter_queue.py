@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Final
 
 import aiormq
@@ -16,6 +18,7 @@ from jarvis_recorder.broker.connection import (
     open_link,
     refusals,
 )
+from jarvis_recorder.broker.consumer import unreachable
 from jarvis_recorder.broker.publisher import ConfirmingPublisher, open_publisher
 from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfirmed, Undeliverable
 from jarvis_recorder.net.addresses import Addresses
@@ -38,6 +41,16 @@ _ASK_SECONDS: Final = 5.0
 # Later a recorder that starts meanwhile would be told of a queue that has changed.
 _EXPIRATION_MS: Final = 2_000
 
+# Consumed at once: the broker holds them in memory on their way, and we until they are taken.
+_CONSUMED_BYTES: Final = 64 * 1024 * 1024
+_MOST_CONSUMED: Final = 20_000
+_FIRST_CONSUMED: Final = 200
+_HELD_BYTES: Final = 16 * 1024 * 1024
+# In a few looks all are renewed, and none of them takes long.
+_RENEWED_SHARE: Final = 0.25
+# Without any news for so long another caller has fetched the rest.
+_QUIET_SECONDS: Final = 5.0
+
 # AMQP 0-9-1: internal error. RabbitMQ before 4.0 accepts AMQP 1.0 messages that it cannot convert
 # to 0-9-1, such as one with a number as its id, and closes with this when it has to deliver them.
 _INTERNAL_ERROR: Final = 541
@@ -49,9 +62,9 @@ class DeadLetterQueue:
 
     The caller either removes or keeps each dead letter.
 
-    They are fetched and not consumed, so that iteration ends where the queue does. `waiting` is
-    their number at opening, `opened_at` on the monotonic clock: messages dead-lettered meanwhile,
-    or again, are not fetched.
+    `deliveries` fetches and does not consume, so that it ends where the queue does; `find` consumes,
+    which takes a fraction of the time. `waiting` is their number at opening, `opened_at` on the
+    monotonic clock: messages dead-lettered meanwhile, or again, are not fetched.
     """
 
     def __init__(
@@ -90,6 +103,110 @@ class DeadLetterQueue:
             if delivery is None:
                 return
             yield delivery
+
+    async def find(self, fits: Callable[[Delivery], bool]) -> tuple[Delivery | None, bool]:
+        """
+        Return the first dead letter that fits, None if none does; all stay in the queue.
+
+        Some behind it are looked at, too. The flag says that none of them may be dropped by the
+        broker at one of the next looks; see `keep`.
+
+        Raises:
+            BrokerUnavailable: The connection went away; the broker has all of them back.
+            Undeliverable: The same, and the broker cannot deliver one of them: perhaps the next.
+        """
+        found: Delivery | None = None
+        seen, most, is_kept = 0, _FIRST_CONSUMED, True
+        while found is None and seen < self.waiting:
+            most = min(most, self.waiting - seen)
+            often: list[Delivery] = []
+            taken = size = held = 0
+            async with contextlib.aclosing(self._consumed(most, seen)) as arriving:
+                # To the end, although one may be found: each that has come was counted.
+                async for delivery in arriving:
+                    taken += 1
+                    size += len(delivery.body)
+                    if found is None and fits(delivery):
+                        found = delivery
+                    if delivery_count(delivery.header) < _RENEW_AFTER:
+                        continue
+                    # The others are renewed at one of the next looks.
+                    if len(often) <= most * _RENEWED_SHARE and held < _HELD_BYTES:
+                        often.append(delivery)
+                        held += len(delivery.body)
+                    else:
+                        is_kept = is_kept and not self._is_in_danger(delivery)
+            # Afterwards: one acked before would have the broker send its copy, too.
+            kept = await asyncio.gather(*map(self.keep, often))
+            is_kept = is_kept and all(kept)
+            seen += taken
+            if taken < most:
+                break
+            most = max(1, min(_MOST_CONSUMED, _CONSUMED_BYTES * taken // max(size, 1)))
+        return found, is_kept
+
+    async def _consumed(self, most: int, seen: int) -> AsyncGenerator[Delivery, None]:
+        """Consume so many, and yield each; `seen` were before them."""
+        reader = self._link.reader
+        arrived: deque[Delivery] = deque()
+        news = asyncio.Event()
+        held, is_over = 0, False
+
+        def take(deliveries: Iterable[Delivery]) -> None:
+            nonlocal held
+            for delivery in deliveries:
+                arrived.append(delivery)
+                held += len(delivery.body)
+            # Once it is over no one would resume.
+            if held > _HELD_BYTES and not is_over:
+                reader.pause()
+            news.set()
+
+        # A new tag each time: quorum queues mishandle one that is used again.
+        tag = f"jarvis-recorder.dead.{uuid.uuid4().hex}"
+        reader.deliver_to(self._channel.number, take)
+        self._link.lost.add_done_callback(lambda _: news.set())
+        with broker_errors():
+            await self._channel.basic_qos(prefetch_count=most, timeout=_GET_SECONDS)
+            await self._channel.basic_consume(
+                DEAD_QUEUE, unreachable, consumer_tag=tag, timeout=_GET_SECONDS
+            )
+        try:
+            for number in range(seen, seen + most):
+                if not arrived:
+                    reader.resume()
+                    await self._until_news(news, number + 1)
+                if not arrived:
+                    break
+                delivery = arrived.popleft()
+                held -= len(delivery.body)
+                self._unacked += 1
+                yield delivery
+        finally:
+            is_over = True
+            reader.resume()
+            # Where it fails the connection is gone, and the consumer with it.
+            with contextlib.suppress(BrokerUnavailable), broker_errors():
+                await self._channel.basic_cancel(tag, timeout=_GET_SECONDS)
+
+    async def _until_news(self, news: asyncio.Event, position: int) -> None:
+        """
+        Wait until something has arrived, or nothing for some seconds.
+
+        Raises:
+            BrokerUnavailable, Undeliverable: As `find`.
+        """
+        news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if self._link.lost.done() else _QUIET_SECONDS):
+                await news.wait()
+        if not self._link.lost.done():
+            return
+        self._note_failure()
+        error = self._link.lost.exception()
+        if self._has_failed:
+            raise self._undeliverable(position) from error
+        raise BrokerUnavailable(f"the dead letters are not read: {error}") from error
 
     async def remove(self, delivery: Delivery) -> None:
         """Remove a dead letter from the queue for good; call it once for each."""
@@ -141,13 +258,17 @@ class DeadLetterQueue:
             with broker_errors():
                 await self._channel.basic_get(DEAD_QUEUE, no_ack=no_ack, timeout=_GET_SECONDS)
         except BrokerUnavailable:
-            reason = self._link.reader.close_reason
-            self._has_failed = reason is not None and reason[0] == _INTERNAL_ERROR
+            self._note_failure()
             raise
         if not fetched:
             return None
         self._unacked += not no_ack
         return fetched.pop()
+
+    def _note_failure(self) -> None:
+        """Note whether the broker has closed the connection on a message."""
+        reason = self._link.reader.close_reason
+        self._has_failed = reason is not None and reason[0] == _INTERNAL_ERROR
 
     def _undeliverable(self, position: int) -> Undeliverable:
         return Undeliverable(

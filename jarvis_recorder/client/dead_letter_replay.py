@@ -1,9 +1,9 @@
 """An operator's operations on dead letters: look, fix, replay, drop."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -25,6 +25,7 @@ from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.dead_letter import (
     DeadLetter,
+    identity_of,
     read_dead_letter,
     to_message,
     topic_of,
@@ -138,13 +139,39 @@ class DeadLetterAdmin:
             NotFound: There is none with this id.
             Undeliverable, RecorderError: As `iterate`.
         """
+        found = None
+        with contextlib.suppress(Undeliverable):
+            found = await self._find(identity)
+        if found is None:
+            # Fetched one by one, one that cannot be delivered is named, and the index corrected.
+            found = await self._fetch(identity)
+        if found is not None:
+            return found
+        raise NotFound(f"there is no dead letter {identity}: was it replayed or dropped?")
+
+    async def _find(self, identity: str) -> FoundDeadLetter | None:
+        looked_at = 0
+
+        def is_it(delivery: Delivery) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            self._progress(looked_at, queue.waiting)
+            return identity_of(delivery) == identity
+
+        async with self._queue() as queue:
+            delivery, is_kept = await queue.find(is_it)
+            if not is_kept:
+                raise RecorderError(_LOOKED_AT_TOO_OFTEN)
+        return None if delivery is None else FoundDeadLetter(read_dead_letter(delivery), delivery)
+
+    async def _fetch(self, identity: str) -> FoundDeadLetter | None:
         async with self._queue() as queue:
             async for found, fits in self._found(queue, Filter(ids=(identity,))):
                 if fits:
                     return found
                 if not await queue.keep(found.delivery):
                     raise RecorderError(_LOOKED_AT_TOO_OFTEN)
-        raise NotFound(f"there is no dead letter {identity}: was it replayed or dropped?")
+        return None
 
     async def drop(self, wanted: Filter) -> int:
         """
@@ -224,7 +251,7 @@ class DeadLetterAdmin:
                 ) from obstacle
         return outcomes
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _queue(self) -> AsyncIterator[DeadLetterQueue]:
         async with self._looking, open_dead_letter_queue(self._addresses, tls=self._tls) as queue:
             self._look = Look(queue.opened_at)

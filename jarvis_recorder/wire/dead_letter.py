@@ -81,7 +81,7 @@ def read_dead_letter(delivery: Delivery) -> DeadLetter:
     reason = texts.get("x-recorder-reason") or texts.get("x-first-death-reason", "unknown")
     replays = texts.get(REPLAYS, "0")
     return DeadLetter(
-        _identity(delivery),
+        identity_of(delivery),
         reason,
         texts.get("x-recorder-error", "given up by the broker"),
         delivery.routing_key.decode("utf-8", "replace"),
@@ -185,7 +185,8 @@ def _cleaned(text: str, most: int) -> str:
     return text[:most].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _identity(delivery: Delivery) -> str:
+def identity_of(delivery: Delivery) -> str:
+    """Return the `id` of a dead letter."""
     try:
         stable = properties.with_headers(
             delivery.header, {}, dropped=_COUNTERS.__contains__, in_order=True

@@ -11,9 +11,12 @@ from collections import Counter
 import aio_pika
 import pytest
 
+from jarvis_recorder.broker import dead_letter_queue
 from jarvis_recorder.broker.dead_letter_queue import open_dead_letter_queue
 from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter, ReplayOutcome
+from jarvis_recorder.errors import NotFound
 from jarvis_recorder.net.addresses import Addresses
+from jarvis_recorder.wire.dead_letter import identity_of
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.raw_amqp import RawPublisher
 from tests.support.recorder import wait_until
@@ -163,6 +166,50 @@ async def test_looking_changes_nothing_however_often(amqp_url, start_recorder):
 
     assert {frozenset(ids) for ids in seen} == {frozenset(seen[0])}
     assert len(seen[0]) == await waiting(amqp_url) == 20
+
+
+@pytest.mark.parametrize("together", [7, 1_000], ids=["in parts", "at once"])
+async def test_one_is_opened_wherever_it_is_and_all_stay(
+    amqp_url, start_recorder, monkeypatch, together
+):
+    """Consumed in parts, with less room than they take, and renewed where they were seen often."""
+    start_recorder(amqp_url).wait_for("recording")
+    await publish(amqp_url, *((EVENT_KEY, b"x%d" % n, {}) for n in range(40)))
+    await until_waiting(amqp_url, 40)
+    monkeypatch.setattr(dead_letter_queue, "_FIRST_CONSUMED", together)
+    monkeypatch.setattr(dead_letter_queue, "_MOST_CONSUMED", together)
+    monkeypatch.setattr(dead_letter_queue, "_HELD_BYTES", 5)
+    letters = DeadLetterAdmin(amqp_url)
+    every = [found async for found in letters.iterate(Filter())]
+
+    opened = [await letters.get(every[place].letter.id) for place in (0, 6, 7, 20, 39)]
+    for _ in range(8):
+        await letters.get(every[39].letter.id)
+
+    assert [one.delivery.body for one in opened] == [
+        every[place].delivery.body for place in (0, 6, 7, 20, 39)
+    ]
+    with pytest.raises(NotFound):
+        await letters.get("000000000000")
+    kept = [found.letter.id async for found in letters.iterate(Filter())]
+    assert sorted(kept) == sorted(one.letter.id for one in every)
+    assert await waiting(amqp_url) == 40
+
+
+async def test_one_is_opened_while_others_look(amqp_url, start_recorder):
+    start_recorder(amqp_url).wait_for("recording")
+    await publish(amqp_url, *((EVENT_KEY, b"x%d" % n, {}) for n in range(20)))
+    await until_waiting(amqp_url, 20)
+    ids = [found.letter.id async for found in DeadLetterAdmin(amqp_url).iterate(Filter())]
+
+    async with open_dead_letter_queue(Addresses(amqp_url)) as queue:
+        deliveries = queue.deliveries()
+        held = [identity_of(await anext(deliveries)) for _ in range(5)]
+        free = next(one for one in ids if one not in held)
+        found = await DeadLetterAdmin(amqp_url).get(free)
+
+    assert found.letter.id == free
+    await until_waiting(amqp_url, 20)
 
 
 async def test_all_are_back_in_the_queue_when_a_look_ends(amqp_url, start_recorder):
