@@ -1,4 +1,4 @@
-"""The list of conversations: their order, and what their turns say of them."""
+"""The list of conversations, what their turns say of them, and their usage by cluster."""
 
 from decimal import Decimal
 from random import Random
@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from jarvis_recorder.storage.queries import sessions
-from jarvis_recorder.wire.rpc.params import ListSessions
+from jarvis_recorder.wire.rpc.params import ListSessions, ReportUsage
 from jarvis_recorder.wire.rpc.results import Session
 from tests.contract.test_archive import TURNS, all_pages, at, put, turn
 from tests.support.archive import ask
@@ -117,3 +117,35 @@ async def test_every_conversation_is_on_one_page_and_the_latest_are_first(
     assert {one.session_id: one.turns for one in found} == {
         one.session_id: sum(name == one.session_id for _, name in said) for one in found
     }
+
+
+async def test_usage_is_that_of_the_turns_that_name_a_cluster(module_store):
+    await put(
+        module_store,
+        *(
+            turn(-100, session_id=f"u{number}", cost_usd=cost, id=f"usage{number}") | named
+            for number, (cost, named) in enumerate(
+                [
+                    ("1", {"cluster": "home"}),
+                    ("10", {"cluster": "lab", "model": "opus"}),
+                    ("100", {"cluster": "home", "model": "opus"}),
+                    ("1000", {"cluster": 5}),
+                    ("10000", {"else": "home"}),
+                    ("100000", {}),
+                ]
+            )
+        ),
+        topic=TURNS,
+    )
+    time = {"since": at(-100), "until": at(-99)}
+
+    async def cost(**params):
+        return (await ask(module_store, ReportUsage(**time, **params))).total.cost_usd
+
+    by_model = await ask(module_store, ReportUsage(**time, cluster="home", by="model"))
+    assert [(one.key, one.cost_usd) for one in by_model.usage] == [(None, 1), ("opus", 100)]
+    assert by_model.total.cost_usd == await cost(cluster="home") == 101
+    assert await cost(cluster="lab") == 10
+    assert await cost(cluster="none") == 0
+    assert await cost(cluster="") == 111_000
+    assert await cost() == 111_111

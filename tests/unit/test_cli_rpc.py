@@ -193,8 +193,8 @@ def test_options_become_a_request(jarvis, recorder):
             results.Histogram(300, [results.Bucket(AT, 1, {"pve1": 1})]),
         ),
         (
-            "query usage --since 2026-11-23T08:00:00Z --by day",
-            params.ReportUsage(since=AT, by="day"),
+            "query usage --since 2026-11-23T08:00:00Z --by day --cluster lab",
+            params.ReportUsage(since=AT, by="day", cluster="lab"),
             results.UsageReport([], results.Usage(None, 0, 0, 0, 0, 0)),
         ),
         (

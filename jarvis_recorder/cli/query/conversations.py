@@ -140,6 +140,10 @@ def usage(
         params.UsedBy,
         typer.Option("--by", help="What to tell apart."),
     ] = "model",
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="NAME", help="Only turns that name it; '' for none."),
+    ] = None,
     time_zone: TimeZone = None,
 ) -> None:
     """Add up turns, tokens and cost; of the last thirty days, unless asked otherwise."""
@@ -155,5 +159,7 @@ def usage(
     begin = since or (until or datetime.now(UTC)) - _MONTH
     if by == "day" and time_zone is None and not whom.as_json:
         time_zone = local_zone()
-    request = build_params(params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone)
+    request = build_params(
+        params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone, cluster=cluster
+    )
     show_answer(whom, ask_every_page(whom, request, "usage"), view)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     CursorResult,
     Integer,
     Select,
+    Text,
     bindparam,
     case,
     cast,
@@ -73,6 +74,26 @@ _KEYS: Final[dict[str | None, _Column]] = {
     "model": _columns.model,
     "session": _columns.session_id,
 }
+
+
+class _Named(NamedTuple):
+    """The cluster that a turn names among its further fields, its kind, and the kind of a text."""
+
+    cluster: _Column
+    kind: _Column
+    text: _Column
+
+
+_IN_SQLITE: Final = _Named(
+    func.json_extract(_columns.extra, _constant("$.cluster")),
+    func.json_type(_columns.extra, _constant("$.cluster")),
+    _constant("text"),
+)
+_ELSEWHERE: Final = _Named(
+    _columns.extra.op("->>")(_constant("cluster")),
+    func.json_typeof(_columns.extra.op("->")(_constant("cluster"))),
+    _constant("string"),
+)
 _point: Final = func.instr(_columns.cost_usd.op("||")(_constant(".")), _constant("."))
 _IS_LONG: Final = or_(
     func.length(_columns.cost_usd) > _constant(_SHORT_LIMBS * _DIGITS + 1),
@@ -80,10 +101,19 @@ _IS_LONG: Final = or_(
 )
 
 
-def _within(key: _Column, *more: _Column) -> Select[Any]:
-    """Select what is to be added, and the key, of the turns in the requested time."""
-    return select(
-        key.label("key"),
+class _Shape(NamedTuple):
+    """The key of a cached statement; compiling one takes longer than most of them run."""
+
+    by: str | None
+    zone: Zone | None = None
+    goes_on: Literal["behind a key", "behind no key"] | None = None
+    of: Literal["a cluster", "no cluster"] | None = None
+
+
+def _within(shape: _Shape, named: _Named, *more: _Column) -> Select[Any]:
+    """Select what is to be added, and the key, of the turns that are asked for."""
+    turns = select(
+        _key(shape).label("key"),
         _columns.tokens_used,
         _columns.input_tokens,
         _columns.output_tokens,
@@ -93,12 +123,20 @@ def _within(key: _Column, *more: _Column) -> Select[Any]:
         _columns.timestamp >= bindparam("since", type_=Instant()),
         _columns.timestamp < bindparam("until", type_=Instant()),
     )
+    if shape.of == "a cluster":
+        return turns.where(
+            named.kind == named.text, named.cluster == bindparam("cluster", type_=Text())
+        )
+    if shape.of == "no cluster":
+        return turns.where(func.coalesce(named.kind, _constant("")) != named.text)
+    return turns
 
 
-def _turns(key: _Column) -> Any:
+def _turns(shape: _Shape) -> Any:
     """Select the columns to add, with the cost split once and not again for each limb."""
     turns = _within(
-        key,
+        shape,
+        _IN_SQLITE,
         func.substr(_columns.cost_usd, _point + _constant(1)).label("fraction"),
         _IS_LONG.label("is_long"),
     )
@@ -165,19 +203,11 @@ _POWERS: Final = [
 """For each limb its power, counted in limbs from the decimal point."""
 
 
-class _Shape(NamedTuple):
-    """The key of a cached statement; compiling one takes longer than most of them run."""
-
-    by: str | None
-    zone: Zone | None = None
-    goes_on: Literal["behind a key", "behind no key"] | None = None
-
-
 # Bounded, as the clock changes within the requested time are a part of the statement.
 @lru_cache(maxsize=64)
 def _statement(shape: _Shape) -> str:
     """Return the summing statement for SQLite's driver; all its parameters are named."""
-    turns = _turns(_key(shape))
+    turns = _turns(shape)
     added = _added(shape, turns.c.key, turns.c.key, _sums(turns))
     if shape.by is not None:
         added = added.offset(_constant(0))
@@ -203,7 +233,7 @@ def _added(
 
 def _numeric(shape: _Shape) -> Select[Any]:
     """Return the summing statement for a database whose sums of integers and decimals are exact."""
-    turns = _within(_key(shape)).subquery()
+    turns = _within(shape, _ELSEWHERE).subquery()
     columns = turns.c
     counted = (columns.tokens_used, columns.input_tokens, columns.output_tokens)
     sums = [
@@ -223,9 +253,13 @@ def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:
     """
     end = params.until or end_of_present(clock)
     asked: dict[str, Any] = {"since": to_micros(params.since), "until": to_micros(end)}
-    sums = _executed(reading, _Shape(None), asked).one()
+    whole = _Shape(None)
+    if params.cluster is not None:
+        whole = whole._replace(of="a cluster" if params.cluster else "no cluster")
+        asked["cluster"] = params.cluster
+    sums = _executed(reading, whole, asked).one()
     more = b',"total":%b' % adapter(Usage).dump_json(_usage(None, sums[1:]))
-    lines: Iterable[Line] = () if params.by is None else _lines(reading, params, asked)
+    lines: Iterable[Line] = () if params.by is None else _lines(reading, params, whole, asked)
     return write_page(reading, params, "usage", lines, more=more)
 
 
@@ -235,12 +269,14 @@ def _executed(reading: Reading, shape: _Shape, asked: dict[str, Any]) -> CursorR
     return reading.connection.execute(_numeric(shape), asked)
 
 
-def _lines(reading: Reading, params: ReportUsage, asked: dict[str, Any]) -> Iterator[Line]:
+def _lines(
+    reading: Reading, params: ReportUsage, whole: _Shape, asked: dict[str, Any]
+) -> Iterator[Line]:
     # Turns without a key come first; the key of a day is a number.
     position = read_cursor(params, *((int,) if params.by == "day" else (int, str)))
     is_by_day = params.by == "day"
     zone = zone_between(params.time_zone, asked["since"], asked["until"])
-    shape = _Shape(params.by, zone if is_by_day else None)
+    shape = whole._replace(by=params.by, zone=zone if is_by_day else None)
     asked["limit"] = 2**62 if params.limit is None else params.limit + 1
     if position is not None:
         has_key = params.by == "day" or position[0]

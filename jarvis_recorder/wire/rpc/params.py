@@ -384,6 +384,13 @@ class ReportUsage(Params[results.UsageReport]):
     ] = None
     cursor: Cursor | None = None
     time_zone: TimeZone | None = None
+    cluster: Annotated[
+        ClusterName | None,
+        Field(
+            description="only turns with this `cluster` among their further fields; where it is "
+            "empty, those that name none"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
