@@ -310,6 +310,16 @@ async def test_pages_hold_each_incident_once(store):
     assert len(seen) == len({*seen}) == 25
 
 
+async def test_all_that_are_a_problem_are_counted_whatever_the_page(store):
+    await keep(store, *(crashed(0, 100 + n) for n in range(5)), event(0), up(1))
+
+    page = await ask(store, params.ListIncidents(state=["open", "unknown"], limit=2))
+    everything = await ask(store, params.ListIncidents(state=["open", "recovered"]))
+
+    assert (len(page.incidents), page.total) == (2, 5)
+    assert (len(everything.incidents), everything.total) == (6, None)
+
+
 async def test_what_changes_is_announced_once(store):
     await keep(store, event(0))
     await keep(store, event(1))

@@ -51,6 +51,7 @@ from jarvis_recorder.wire.times import EARLIEST, LATEST, format_rfc3339, parse_i
 
 ACTIVE: Final = ("open", "acknowledged", "unknown")
 """The states, as they are stored, of an incident that is a problem."""
+_PROBLEMS: Final = frozenset((*ACTIVE, "silenced"))
 # A guest may be reported some seconds before its node, or with the next look.
 _TOGETHER: Final = 120 * 1_000_000
 _MOST_SIGNALS: Final = 2_000
@@ -66,9 +67,10 @@ _AT: Final = tuple_(_stored.last_at, _stored.id)
 def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> bytes:
     """Return a page of the incidents that match every filter."""
     now = clock()
+    filters = [*_filters(params, now)]
     newest_first = (
         _selected(now)
-        .where(*_filters(params, now))
+        .where(*filters)
         .order_by(_stored.last_at.desc(), _stored.id.desc())
         .limit(params.limit + 1)
     )
@@ -80,7 +82,24 @@ def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> byt
         Line(shape.dump_json(_incident(reading.connection, row)), (row.last_at, row.id))
         for row in reading.rows(newest_first)
     )
-    return write_page(reading, params, "incidents", lines)
+    total = _total(reading, params, filters)
+    return write_page(reading, params, "incidents", lines, more=b',"total":%b' % to_json(total))
+
+
+def _total(
+    reading: Reading, params: ListIncidents, filters: list[ColumnElement[bool]]
+) -> int | None:
+    """Return how many match; None where that could mean to read all there ever were."""
+    if params.state is None or not {*_several(params.state)} <= _PROBLEMS:
+        return None
+    matching = (
+        select(func.count())
+        .select_from(incidents)
+        .join(incident_conditions, _conditions.id == _stored.condition_id)
+        .where(*filters)
+    )
+    total: int = reading.connection.execute(matching).scalar_one()
+    return total
 
 
 def get_incident(clock: Clock, reading: Reading, params: GetIncident) -> bytes:
@@ -266,7 +285,7 @@ def _in_states(states: list[str], now: int) -> ColumnElement[bool]:
             any_of.append(_stored.state == state)
     chosen = or_(*any_of)
     # So that the index of those that are a problem is used.
-    return and_(active, chosen) if {*states} <= {*ACTIVE, "silenced"} else chosen
+    return and_(active, chosen) if {*states} <= _PROBLEMS else chosen
 
 
 def _incident(connection: Connection, row: Row[Any]) -> StoredIncident:

@@ -162,7 +162,7 @@ METHODS: Final = (
         "incidents.list", params.ListIncidents, results.IncidentPage, route="GET /incidents",
         example=Example(
             {"state": ["open", "unknown"], "node": "pve"},
-            {"incidents": [examples.INCIDENT], "next_cursor": None},
+            {"incidents": [examples.INCIDENT], "next_cursor": None, "total": 1},
         ),
     ),
     Method(

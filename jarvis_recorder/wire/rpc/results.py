@@ -474,10 +474,15 @@ class OneIncident:
 
 @dataclass(frozen=True, slots=True)
 class IncidentPage:
-    """A page of incidents."""
+    """
+    A page of incidents.
+
+    `total` is the number of all that match; null unless only states of problems were asked for.
+    """
 
     incidents: list[StoredIncident]
     next_cursor: str | None
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
