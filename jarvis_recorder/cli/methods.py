@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from typer.models import CommandInfo
 
+from jarvis_recorder.cli.completion import OF_PARAMS
 from jarvis_recorder.cli.rpc import (
     All,
     Connection,
@@ -95,6 +96,8 @@ def _parameters(method: Method) -> Iterator[Parameter]:
             continue
         plain, reading = _read_as(_plain(kind))
         explained = {"help": description[:1].upper() + description[1:] + ".", **reading}
+        if name in OF_PARAMS:
+            explained["autocompletion"] = OF_PARAMS[name]
         if is_required:
             place = typer.Argument(**explained | {"metavar": one.spelled.upper()})
             yield keyword(name, getitem(Annotated, (plain, place)))

@@ -25,6 +25,10 @@ Overrides = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+JsonLines = Annotated[
+    bool,
+    typer.Option("--jsonl", help="Print JSON Lines: of a list each item by itself, as it arrives."),
+]
 
 
 def loaded(config_file: Path | None, overrides: list[str] | None) -> Loaded:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, T
 import typer
 from pydantic import ValidationError
 
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Json, JsonLines, Overrides, loaded
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.rpc.methods import METHODS, adapter
@@ -45,17 +45,27 @@ All = Annotated[bool, typer.Option("--all", help="Show all there are, page after
 
 
 class Connection(NamedTuple):
-    """The broker, the timeout in seconds, and the output: JSON for scripts or text."""
+    """
+    The broker, the timeout in seconds, and the output: JSON for scripts or text.
+
+    With `as_lines` a list is a line of JSON for each of its items.
+    """
 
     url: str
     timeout: float
     as_json: bool
     tls: Tls = Tls()
     also: Sequence[str] = ()
+    as_lines: bool = False
 
 
 def load_connection(
-    config: Path | None, overrides: list[str] | None, timeout: float, *, as_json: bool = False
+    config: Path | None,
+    overrides: list[str] | None,
+    timeout: float,
+    *,
+    as_json: bool = False,
+    as_lines: bool = False,
 ) -> Connection:
     """Return the connection that the options and the settings describe."""
     from jarvis_recorder.runtime import logging
@@ -65,7 +75,12 @@ def load_connection(
     logging.configure("error", settings.log.format)
     broker = settings.broker
     return Connection(
-        broker.url.get_secret_value(), timeout, as_json, broker.tls, tuple(broker.also)
+        broker.url.get_secret_value(),
+        timeout,
+        as_json or as_lines,
+        broker.tls,
+        tuple(broker.also),
+        as_lines,
     )
 
 
@@ -74,9 +89,16 @@ def requests(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(
-        *, config: Path | None, set_: list[str] | None, timeout: float, as_json: bool, **given: Any
+        *,
+        config: Path | None,
+        set_: list[str] | None,
+        timeout: float,
+        as_json: bool,
+        as_lines: bool,
+        **given: Any,
     ) -> None:
-        command(load_connection(config, set_, timeout, as_json=as_json), **given)
+        whom = load_connection(config, set_, timeout, as_json=as_json, as_lines=as_lines)
+        command(whom, **given)
 
     _, *own = signature(command).parameters.values()
     parameters = [*own, *_OPTIONS]
@@ -95,6 +117,7 @@ _OPTIONS: Final = (
     keyword("set_", Overrides, None),
     keyword("timeout", Timeout, DEFAULT_TIMEOUT_SECONDS),
     keyword("as_json", Json, False),
+    keyword("as_lines", JsonLines, False),
 )
 
 
@@ -238,7 +261,7 @@ def show_pages(whom: Connection, listing: Listing, most: int | None) -> None:
 
 
 async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> None:
-    output: _AsJson | _AsTable = _AsJson(listing) if whom.as_json else _AsTable(listing)
+    output = _output(whom)(listing)
     params, shown = listing.params, 0
     async with connected(whom) as client:
         with _progress(listing.field) as say:
@@ -254,6 +277,21 @@ async def _show_pages(whom: Connection, listing: Listing, most: int | None) -> N
                     break
                 params = replace(params, cursor=page.next_cursor)
     output.end(shown, page)
+
+
+class _AsLines:
+    """A line of JSON for each item, written as the pages arrive."""
+
+    def __init__(self, _: Listing) -> None:
+        pass
+
+    def add(self, items: Sequence[Any]) -> None:
+        for item in items:
+            typer.echo(_json(type(item), item))
+
+    def end(self, shown: int, page: Any) -> None:
+        if page.next_cursor is not None:
+            typer.echo(f"{shown:,} written; there may be more: --limit, --all", err=True)
 
 
 class _AsJson:
@@ -295,6 +333,12 @@ class _AsTable:
             self._screen.note(f"{shown:,} shown; there may be more: --limit, --all")
         if (remark := self._listing.remark(page)) is not None:
             self._screen.note(remark)
+
+
+def _output(whom: Connection) -> "type[_AsLines | _AsJson | _AsTable]":
+    if whom.as_lines:
+        return _AsLines
+    return _AsJson if whom.as_json else _AsTable
 
 
 @contextmanager

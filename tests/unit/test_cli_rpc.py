@@ -75,6 +75,7 @@ def jarvis(recorder, monkeypatch, capsys):
 
 
 NO_EVENTS = results.EventPage([], None)
+NONE = results.Extent(0, None, None)
 NO_TIMELINE = results.Timeline(AT, AT, AT, None, [], [], truncated=False)
 
 
@@ -363,6 +364,102 @@ def test_nothing_is_said_to_be_nothing_and_what_to_try(jarvis, command, answer, 
     (items,) = (value for value in json.loads(document.stdout).values() if value is not None)
     assert items == []
     assert document.stderr == ""
+
+
+def test_all_pages_are_lines_of_json(jarvis, recorder):
+    pages = [
+        results.EventPage([EVENT], "more"),
+        results.EventPage([], "and more"),
+        results.EventPage([RESOLVED], None),
+    ]
+
+    ended = jarvis("query", "events", "--all", "--jsonl", answer=pages)
+
+    assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == [1204, 77]
+    assert ended.stderr == ""
+
+
+def test_lines_of_json_that_are_not_all_say_so_elsewhere(jarvis):
+    page = results.EventPage([EVENT], "more")
+
+    ended = jarvis("query", "events", "--limit", "1", "--jsonl", answer=page)
+
+    assert len(ended.stdout.splitlines()) == 1
+    assert "there may be more" in ended.stderr
+
+
+def test_a_timeline_has_the_changes_between_its_ends(jarvis, recorder):
+    head = results.SnapshotHead(1, "home", AT, 5)
+    changes = results.SnapshotDifferences(
+        [], [], [results.Change(["nodes", {"name": "pve1"}, "status"], "online", "offline")],
+        head, head,
+    )  # fmt: skip
+    around = results.Timeline(
+        AT, AT - timedelta(minutes=5), AT + timedelta(minutes=5), SNAPSHOT, [EVENT], [],
+        truncated=False,
+    )  # fmt: skip
+
+    ended = jarvis("query", "timeline", "2026-11-23T08:00:00Z", answer=[around, changes])
+    without = jarvis("query", "timeline", "now", answer=[around, NotFound("none so old")])
+
+    assert recorder.asked[1] == params.DiffSnapshots(
+        from_=around.since, to=around.until, cluster="home", tolerance=1.0
+    )
+    assert '~ nodes pve1 status: "online" → "offline"' in ended.stdout
+    assert (without.returncode, "→" in without.stdout) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer", "offered"),
+    [
+        (
+            "query events --node pv",
+            results.Matrix(
+                [
+                    results.MatrixNode("pve1", "home", []),
+                    results.MatrixNode("vault", "home", []),
+                    results.MatrixNode(None, None, []),
+                ],
+                60,
+            ),
+            ["pve1"],
+        ),
+        (
+            "query matrix --cluster ",
+            results.Stats(
+                results.Holdings(NONE, NONE, NONE, 0, 0, 0, "0007", ["", "home", "lab"]),
+                results.Activity("1", "recording", AT, 0, 0, 0, 0, 0),
+            ),
+            ["home", "lab"],
+        ),
+        (
+            "query turns s-",
+            results.SessionPage(
+                [
+                    results.Session("s-1", AT, AT, 1, "Is it down?"),
+                    results.Session("t-1", AT, AT, 1),
+                ],
+                None,
+            ),
+            ["s-1"],
+        ),
+        ("query turns s-", ReplyTimeout("no answer"), []),
+    ],
+)
+def test_the_shell_completes_what_the_recorder_knows(
+    recorder, monkeypatch, capsys, typed, answer, offered
+):
+    recorder.answers = [answer]
+    words = f"jarvis-recorder {typed}".split(" ")
+    monkeypatch.setenv("_JARVIS_RECORDER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+
+    with pytest.raises(SystemExit):
+        cli._application()([], prog_name="jarvis-recorder")
+
+    shown = capsys.readouterr()
+    assert (shown.out.split(), shown.err) == (offered, "")
 
 
 def test_json_is_the_answer_and_nothing_else(jarvis):

@@ -18,12 +18,13 @@ def show_differences(screen: Screen, answer: SnapshotDifferences) -> None:
     clock = screen.clock((answer.before.timestamp, answer.after.timestamp))
     before, after = clock.named(answer.before.timestamp), clock.named(answer.after.timestamp)
     screen.heading(f"{before} to {after}")
-    screen.drawing(_lines(answer))
+    screen.drawing(lines_of(answer))
     if not (answer.added or answer.removed or answer.changed):
         screen.note("Nothing changed.")
 
 
-def _lines(answer: SnapshotDifferences) -> Iterator[Text]:
+def lines_of(answer: SnapshotDifferences) -> Iterator[Text]:
+    """Yield a line for each difference, the removals first."""
     for one in answer.removed:
         yield Text(f"- {_path(one.path)}: {_value(one.value)}", "red")
     for one in answer.added:

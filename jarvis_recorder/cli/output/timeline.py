@@ -8,12 +8,14 @@ from typing import NamedTuple
 from rich.text import Text
 
 from jarvis_recorder.cli.output.cluster import describe
+from jarvis_recorder.cli.output.differences import lines_of
 from jarvis_recorder.cli.output.events import severity
 from jarvis_recorder.cli.output.screen import CLUSTER, NODE, ROLE, Column, Screen
 from jarvis_recorder.cli.output.units import TimeFormat, duration
-from jarvis_recorder.wire.rpc.results import StoredEvent, StoredTurn, Timeline
+from jarvis_recorder.wire.rpc.results import SnapshotDifferences, StoredEvent, StoredTurn, Timeline
 
 _CLOCK = "%H:%M:%S"
+_CHANGES = 20
 
 
 class _Line(NamedTuple):
@@ -24,14 +26,18 @@ class _Line(NamedTuple):
     text: str | Text
 
 
-def show_timeline(screen: Screen, answer: Timeline) -> None:
-    """Show a timeline as one table, with a row for the requested time."""
+def show_timeline(
+    screen: Screen, answer: Timeline, changes: SnapshotDifferences | None = None
+) -> None:
+    """Show a timeline as one table, with a row for the requested time, and what changed in it."""
     clock = screen.clock([answer.since, answer.timestamp, answer.until])
     moment = clock.named(answer.timestamp)
     screen.heading(f"Around {moment}")
     window = duration(answer.until - answer.since)
     screen.line(f"{clock.text(answer.since)} to {clock.text(answer.until)}, {window}")
     screen.line(_in_force(answer, clock))
+    if changes is not None:
+        _show_changes(screen, changes)
     # Events without a cluster may be listed next to those of this one.
     have_several = len({event.cluster for event in answer.events}) > 1
     columns = (
@@ -57,6 +63,16 @@ def show_timeline(screen: Screen, answer: Timeline) -> None:
     screen.table(columns, rows)
     if answer.truncated:
         screen.note("The window holds more; these are the nearest. Ask for a smaller --window.")
+
+
+def _show_changes(screen: Screen, changes: SnapshotDifferences) -> None:
+    lines = list(lines_of(changes))
+    if not lines:
+        screen.line(("nothing changed in its snapshots but numbers", "dim"))
+        return
+    screen.drawing(lines[:_CHANGES])
+    if len(lines) > _CHANGES:
+        screen.note(f"{len(lines) - _CHANGES:,} more changes: `query diff` shows all.")
 
 
 def _is_one_day(answer: Timeline, clock: TimeFormat) -> bool:

@@ -1,9 +1,13 @@
 """`query snapshot`, `query snapshots`, `query timeline` and `query stats`."""
 
+import asyncio
+import contextlib
 from typing import Annotated, Any, Final
 
 import typer
 
+from jarvis_recorder.cli import rpc
+from jarvis_recorder.cli.completion import complete_cluster, complete_node
 from jarvis_recorder.cli.rpc import (
     All,
     Connection,
@@ -24,15 +28,29 @@ from jarvis_recorder.cli.time_options import (
     Window,
     require_order,
 )
+from jarvis_recorder.errors import Forbidden, NotFound
 from jarvis_recorder.wire.rpc import params, results
 
 _Cluster = Annotated[
     str | None,
-    typer.Option("--cluster", metavar="NAME", help="Of this cluster; needed where there are more."),
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        help="Of this cluster; needed where there are more.",
+        autocompletion=complete_cluster,
+    ),
 ]
+# The tolerance with which all numbers of one sign are the same.
+_ANY_NUMBER: Final = 1.0
 _NO_SNAPSHOT: Final = "No snapshot fits. Try an earlier --since, or no --cluster."
 _Node = Annotated[
-    str | None, typer.Option("--node", metavar="NAME", help="Only the events of this node.")
+    str | None,
+    typer.Option(
+        "--node",
+        metavar="NAME",
+        help="Only the events of this node.",
+        autocompletion=complete_node,
+    ),
 ]
 
 
@@ -73,7 +91,13 @@ def snapshots(
     whom: Connection,
     *,
     cluster: Annotated[
-        str | None, typer.Option("--cluster", metavar="NAME", help="Only of this cluster.")
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="NAME",
+            help="Only of this cluster.",
+            autocompletion=complete_cluster,
+        ),
     ] = None,
     since: Since = None,
     until: Until = None,
@@ -98,14 +122,45 @@ def timeline(
     node: _Node = None,
     cluster: _Cluster = None,
 ) -> None:
-    """Show what was in force, what happened and what was said around a time, in order."""
+    """
+    Show what was in force, what changed, what happened and what was said around a time.
+
+    Changes are those between the snapshots in force at both ends, besides numbers that only rose
+    or fell; `query diff` shows those, too, and they are not part of --json.
+    """
     from jarvis_recorder.cli.output.timeline import show_timeline
 
     width: dict[str, Any] = {} if window is None else {"window_seconds": window}
     request = build_params(
         params.TimelineAround, timestamp=time, node=node, cluster=cluster, **width
     )
-    show(whom, request, show_timeline)
+    if whom.as_json:
+        show(whom, request, show_timeline)
+        return
+    from jarvis_recorder.cli.output.screen import open_screen
+
+    answer, changes = asyncio.run(_around(whom, request))
+    show_timeline(open_screen(), answer, changes)
+
+
+async def _around(
+    whom: Connection, request: params.TimelineAround
+) -> tuple[results.Timeline, results.SnapshotDifferences | None]:
+    """Return a timeline and what changed in it, None if there is nothing to compare."""
+    async with rpc.connected(whom) as client:
+        answer = await client.ask(request)
+        if answer.snapshot is None:
+            return answer, None
+        compared = params.DiffSnapshots(
+            from_=answer.since,
+            to=answer.until,
+            cluster=answer.snapshot.cluster,
+            tolerance=_ANY_NUMBER,
+        )
+        # At its beginning there may be none yet; and not all who may look may compare.
+        with contextlib.suppress(NotFound, Forbidden):
+            return answer, await client.ask(compared)
+        return answer, None
 
 
 @requests

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from jarvis_recorder.cli.completion import complete_cluster, complete_session
 from jarvis_recorder.cli.rpc import (
     All,
     Connection,
@@ -69,7 +70,14 @@ def sessions(
 @requests
 def turns(
     whom: Connection,
-    session: Annotated[str, typer.Argument(metavar="SESSION", help="As `sessions` lists it.")],
+    session: Annotated[
+        str,
+        typer.Argument(
+            metavar="SESSION",
+            help="As `sessions` lists it.",
+            autocompletion=complete_session,
+        ),
+    ],
     *,
     newest: Annotated[
         bool, typer.Option("--newest", help="From its end, the newest turn first.")
@@ -117,7 +125,13 @@ def search(
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be in a turn.")],
     *,
     session: Annotated[
-        str | None, typer.Option("--session", metavar="SESSION", help="Only in this conversation.")
+        str | None,
+        typer.Option(
+            "--session",
+            metavar="SESSION",
+            help="Only in this conversation.",
+            autocompletion=complete_session,
+        ),
     ] = None,
     limit: Limit = None,
     everything: All = False,
@@ -142,7 +156,12 @@ def usage(
     ] = "model",
     cluster: Annotated[
         str | None,
-        typer.Option("--cluster", metavar="NAME", help="Only turns that name it; '' for none."),
+        typer.Option(
+            "--cluster",
+            metavar="NAME",
+            help="Only turns that name it; '' for none.",
+            autocompletion=complete_cluster,
+        ),
     ] = None,
     time_zone: TimeZone = None,
 ) -> None:

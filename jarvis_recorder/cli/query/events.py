@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 
+from jarvis_recorder.cli.completion import complete_cluster, complete_node
 from jarvis_recorder.cli.rpc import (
     All,
     Connection,
@@ -74,14 +75,20 @@ _MinSeverity = Annotated[
 ]
 _Cluster = Annotated[
     str | None,
-    typer.Option("--cluster", metavar="NAME", help="Only of this cluster; '' for none named."),
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        help="Only of this cluster; '' for none named.",
+        autocompletion=complete_cluster,
+    ),
 ]
 _Source = Annotated[
     list[str] | None,
     typer.Option("--source", help="Only from this source.", **_one_of(*get_args(Source))),
 ]
 _Node = Annotated[
-    list[str] | None, typer.Option("--node", metavar="NAME", help="Only of this node.")
+    list[str] | None,
+    typer.Option("--node", metavar="NAME", help="Only of this node.", autocompletion=complete_node),
 ]
 _Resolved = Annotated[
     bool | None,
