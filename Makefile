@@ -44,8 +44,9 @@ install: python  ## Install for all users, as root; PREFIX is /usr/local.
 	$(INSTALLED)/bin/pip $(PIP_INSTALL) $(LOCKED) -r requirements-run.lock -r requirements-build.lock
 	$(INSTALLED)/bin/pip $(PIP_INSTALL) --no-build-isolation .
 	$(INSTALLED)/bin/pip check --disable-pip-version-check
-	mkdir -p $(PREFIX)/bin
+	mkdir -p $(PREFIX)/bin $(PREFIX)/share/man/man1
 	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
+	ln -sf $(INSTALLED)/share/man/man1/jarvis-recorder.1 $(PREFIX)/share/man/man1/jarvis-recorder.1
 
 test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
@@ -75,10 +76,11 @@ lint: $(VENV)/ready page-tools  ## Format, lint, types (bench/ too), import cont
 bench: $(VENV)/ready rabbitmq  ## Measure the recorder next to its peers.
 	$(BIN)/python -m bench --throughput --latency --memory --asking --rounds 5 --results bench/RESULTS.md
 
-schemas: $(VENV)/ready  ## Write what is made from the code: schemas/, docs, the client's methods.
+schemas: $(VENV)/ready  ## Write what is made from the code: schemas/, docs, the client's methods, the man page.
 	$(BIN)/python tools/make-client
 	$(BIN)/jarvis-recorder schema export schemas
 	$(BIN)/python tools/make-docs
+	$(BIN)/python tools/make-man
 
 # The pages link to these as the repository has them.
 DOCUMENTED := schemas deploy examples

@@ -22,7 +22,7 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md")
 NAMED = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("tool", ["make-client", "make-docs"])
+@pytest.mark.parametrize("tool", ["make-client", "make-docs", "make-man"])
 def test_what_is_made_from_the_code_is_up_to_date(tool):
     made = subprocess.run(
         [sys.executable, ROOT / "tools" / tool, "--check"],
