@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.demo.node import private_node
+from tests.support.engines import POSTGRESQL, SQLITE, Database, File, OnServer
 from tests.support.gateway import Gateway
 from tests.support.postgres import Cluster, cluster
 from tests.support.recorder import RecorderProcess
@@ -93,13 +94,30 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_recorder(database: Path) -> Iterator[Callable[..., RecorderProcess]]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """The kind of the test's database: SQLite, but for the tests with the mark `on_both`."""
+    found: str = getattr(request, "param", SQLITE)
+    return found
+
+
+@pytest.fixture
+def recorded(engine: str, database: Path, request: pytest.FixtureRequest) -> Database:
+    """The database of the test's recorders."""
+    if engine != POSTGRESQL:
+        return File(database)
+    return OnServer(*map(request.getfixturevalue, ("postgres", "postgres_url")))
+
+
+@pytest.fixture
+def start_recorder(database: Path, recorded: Database) -> Iterator[Callable[..., RecorderProcess]]:
     """Start recorders on the test's database; those still running are killed at the end."""
     database.parent.mkdir(mode=0o700, exist_ok=True)
     started: list[RecorderProcess] = []
 
-    def start(url: str, *settings: str, path: Path = database) -> RecorderProcess:
-        recorder = RecorderProcess(url, path, *settings)
+    def start(url: str, *settings: str, path: Path | None = None) -> RecorderProcess:
+        recorder = RecorderProcess(
+            url, path or database, *settings, database=None if path else recorded
+        )
         started.append(recorder)
         return recorder
 

@@ -60,30 +60,52 @@ def slices(rows: Sequence[Row]) -> Iterator[range]:
         yield range(start, min(start + COMPARED_AT_ONCE, len(rows)))
 
 
-def compare(
-    shape: RowShape, rows: Sequence[Row], asked: range, found: Iterable[Sequence[Any]]
-) -> Compared:
+class Comparison:
     """
-    Compare the rows at the indexes `asked` with those found under their identities.
+    The rows at the indexes `asked`, compared with those found under their identities.
 
     Found rows are taken one by one: they may be thousands of times as large.
     """
-    # Thousands of rows may share an identity: each is compared only with those in its place.
-    in_place: dict[_Place, list[int]] = {}
-    for index in asked:
-        for place in _places(shape, rows[index]):
-            in_place.setdefault(place, []).append(index)
-    taken: set[int] = set()
-    known: set[int] = set()
+
+    def __init__(self, shape: RowShape, rows: Sequence[Row], asked: range) -> None:
+        self._shape = shape
+        self._rows = rows
+        self._asked = asked
+        self._taken: set[int] = set()
+        self._known: set[int] = set()
+        # Thousands of rows may share an identity: each is compared only with those in its place.
+        self._in_place: dict[_Place, list[int]] = {}
+        for index in asked:
+            for place in _places(shape, rows[index]):
+                self._in_place.setdefault(place, []).append(index)
+
+    def take(self, stored: Sequence[Any]) -> None:
+        """Compare a row that was found."""
+        for place in _places(self._shape, stored):
+            for index in self._in_place.get(place, ()):
+                self._taken.add(index)
+                if index not in self._known and _same(self._shape, stored, self._rows[index]):
+                    self._known.add(index)
+
+    def outcome(self) -> Compared:
+        """Return what is known once all rows that were found are taken."""
+        identity_at = self._shape.columns.index("message_id")
+        missing = [
+            at
+            for at in self._asked
+            if at not in self._taken and self._rows[at][identity_at] is not None
+        ]
+        return Compared(sorted(self._taken - self._known), missing)
+
+
+def compare(
+    shape: RowShape, rows: Sequence[Row], asked: range, found: Iterable[Sequence[Any]]
+) -> Compared:
+    """Compare the rows at the indexes `asked` with those found under their identities."""
+    comparison = Comparison(shape, rows, asked)
     for stored in found:
-        for place in _places(shape, stored):
-            for index in in_place.get(place, ()):
-                taken.add(index)
-                if index not in known and _same(shape, stored, rows[index]):
-                    known.add(index)
-    identity_at = shape.columns.index("message_id")
-    missing = [at for at in asked if at not in taken and rows[at][identity_at] is not None]
-    return Compared(sorted(taken - known), missing)
+        comparison.take(stored)
+    return comparison.outcome()
 
 
 def _places(shape: RowShape, row: Sequence[Any]) -> Iterator[_Place]:

@@ -4,7 +4,7 @@ import pytest
 
 from jarvis_recorder.storage.postgres import store as postgres_store
 from jarvis_recorder.storage.sqlite.store import open_store
-from tests.support.archive import clock
+from tests.support import archive
 
 
 @pytest.fixture
@@ -13,13 +13,19 @@ def path(tmp_path):
 
 
 @pytest.fixture
-async def sqlite_store(path):
+def clock():
+    """The clock of the test's store."""
+    return archive.clock
+
+
+@pytest.fixture
+async def sqlite_store(path, clock):
     async with open_store(path, clock) as store:
         yield store
 
 
 @pytest.fixture
-async def postgresql_store(postgres_url):
+async def postgresql_store(postgres_url, clock):
     async with postgres_store.open_store(postgres_url, clock) as store:
         yield store
 
@@ -34,9 +40,11 @@ def store(request):
 async def module_store(request, tmp_path_factory, postgres):
     """A store that is empty at first, and shared by the tests of a module."""
     if request.param == "sqlite":
-        async with open_store(tmp_path_factory.mktemp("store") / "recorder.db", clock) as store:
+        async with open_store(
+            tmp_path_factory.mktemp("store") / "recorder.db", archive.clock
+        ) as store:
             yield store
     else:
         with postgres.database() as url:
-            async with postgres_store.open_store(url, clock) as store:
+            async with postgres_store.open_store(url, archive.clock) as store:
                 yield store

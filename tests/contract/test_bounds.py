@@ -14,6 +14,7 @@ import tracemalloc
 import weakref
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,13 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.storage.commands import CHANGES, set_preference
 from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.postgres.filling import insert_numbered
+from jarvis_recorder.storage.postgres.store import PostgresStore
 from jarvis_recorder.storage.queries.cursors import write_cursor
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite.admin import checks
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
+from jarvis_recorder.storage.tables import metadata
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
@@ -74,19 +78,17 @@ MOST_MEMORY = 12 * MEBIBYTE
 EMPTY_LISTS = "[" + "[]," * 350_000 + "0]"
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "recorder.db"
-
-
-@pytest.fixture
-async def store(path):
-    async with open_store(path, lambda: NOW) as store:
-        yield store
-
-
-def insert(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
+async def insert(
+    store: SqliteStore | PostgresStore, table: str, rows: list[dict[str, Any]]
+) -> None:
     """Insert rows into a table as they would be stored, faster than by recording them."""
+    if isinstance(store, SqliteStore):
+        insert_into_file(store.path, table, rows)
+    else:
+        await store.writer.run(partial(insert_numbered, table=metadata.tables[table], rows=rows))
+
+
+def insert_into_file(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
     columns = list(rows[0])
     places = ", ".join(f":{name}" for name in columns)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -126,7 +128,7 @@ def turn(number: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
-async def pages(store: SqliteStore, kind: type, **params: Any) -> list[Any]:
+async def pages(store: SqliteStore | PostgresStore, kind: type, **params: Any) -> list[Any]:
     """Follow the cursors to the end; return the pages."""
     found: list[Any] = []
     cursor = None
@@ -136,10 +138,10 @@ async def pages(store: SqliteStore, kind: type, **params: Any) -> list[Any]:
     return found
 
 
-async def test_a_page_ends_when_its_room_is_used_up(store, path):
+async def test_a_page_ends_when_its_room_is_used_up(store):
     """Sixty tool results of 30 KB each come in as many pages as needed."""
     result = json.dumps({"result": "l" * 30_000})
-    insert(path, "events", [event(number, details=result) for number in range(60)])
+    await insert(store, "events", [event(number, details=result) for number in range(60)])
 
     found = await pages(store, ListEvents, limit=1_000)
 
@@ -148,11 +150,11 @@ async def test_a_page_ends_when_its_room_is_used_up(store, path):
     assert len(found) == 2
 
 
-async def test_a_list_leaves_out_what_is_large_and_says_so(store, path):
+async def test_a_list_leaves_out_what_is_large_and_says_so(store):
     large = json.dumps("x" * LARGE_FIELD_BYTES)
-    insert(path, "events", [event(1), event(2, details=large), event(3)])
+    await insert(store, "events", [event(1), event(2, details=large), event(3)])
     content = "ü" * LARGE_FIELD_BYTES
-    insert(path, "conversations", [turn(1, content=content, tool_calls=large)])
+    await insert(store, "conversations", [turn(1, content=content, tool_calls=large)])
 
     (page,) = await pages(store, ListEvents)
     (turns,) = await pages(store, ListTurns, session_id="s")
@@ -167,16 +169,16 @@ async def test_a_list_leaves_out_what_is_large_and_says_so(store, path):
     assert (await ask(store, GetEvent(id=2))).event.details == json.loads(large)
 
 
-async def test_a_field_of_just_that_size_is_not_left_out(store, path):
-    insert(path, "events", [event(1, details=json.dumps("x" * (LARGE_FIELD_BYTES - 2)))])
-    insert(path, "conversations", [turn(1, content="x" * LARGE_FIELD_BYTES)])
+async def test_a_field_of_just_that_size_is_not_left_out(store):
+    await insert(store, "events", [event(1, details=json.dumps("x" * (LARGE_FIELD_BYTES - 2)))])
+    await insert(store, "conversations", [turn(1, content="x" * LARGE_FIELD_BYTES)])
 
     assert (await ask(store, ListEvents())).events[0].omitted == []
     assert (await ask(store, ListTurns(session_id="s"))).turns[0].omitted == []
 
 
-async def test_one_record_is_answered_whole_where_it_has_room(store, path):
-    insert(path, "events", [event(1, details=EMPTY_LISTS)])
+async def test_one_record_is_answered_whole_where_it_has_room(store):
+    await insert(store, "events", [event(1, details=EMPTY_LISTS)])
     body = {"snapshot": {"a": "x" * (2 * MEBIBYTE)}, "timestamp": format_datetime(MOMENT)}
     await put_snapshot(store, body)
 
@@ -188,14 +190,14 @@ async def test_one_record_is_answered_whole_where_it_has_room(store, path):
     assert found.snapshot.snapshot == body["snapshot"]
 
 
-async def put_snapshot(store: SqliteStore, body: dict[str, Any]) -> None:
+async def put_snapshot(store: SqliteStore | PostgresStore, body: dict[str, Any]) -> None:
     decoded = decode(delivery(json.dumps(body).encode()), TOPICS[1], NOW)
     await store.repository.append(decoded.records, NOW)
 
 
-async def test_a_change_is_answered_however_large_the_event_is(store, path):
+async def test_a_change_is_answered_however_large_the_event_is(store):
     """An error about the size would be taken for a failure, although the change is made."""
-    insert(path, "events", [event(1, details=EMPTY_LISTS)])
+    await insert(store, "events", [event(1, details=EMPTY_LISTS)])
     details = "x" * (2 * MEBIBYTE)
 
     resolved = await ask(store, ResolveEvent(id=1, resolved_by="ada"))
@@ -209,10 +211,10 @@ async def test_a_change_is_answered_however_large_the_event_is(store, path):
     assert len(told.body) < 1_000
 
 
-async def test_what_is_to_be_announced_is_read_in_small_parts(store, path):
+async def test_what_is_to_be_announced_is_read_in_small_parts(store):
     body = "x" * MEBIBYTE
-    insert(
-        path,
+    await insert(
+        store,
         "outbox",
         [
             {"routing_key": "a", "message_id": f"{n}", "body": body, "created_at": 0}
@@ -254,15 +256,15 @@ def worst(tmp_path_factory):
 
     asyncio.run(fill())
     large = "hello " * 400_000
-    insert(path, "events", [event(n, details=EMPTY_LISTS) for n in range(40)])
-    insert(path, "conversations", [turn(n, content=large) for n in range(20)])
+    insert_into_file(path, "events", [event(n, details=EMPTY_LISTS) for n in range(40)])
+    insert_into_file(path, "conversations", [turn(n, content=large) for n in range(20)])
     names = [
         event(n, message_id=f"n{n}", timestamp=NOW - n * 10**9, node=f"n{n}" + "ü" * 200)
         for n in range(20_000)
     ]
-    insert(path, "events", names)
+    insert_into_file(path, "events", names)
     sessions = [turn(n, message_id=f"s{n}", session_id=f"{n}" + "ü" * 200) for n in range(20_000)]
-    insert(path, "conversations", sessions)
+    insert_into_file(path, "conversations", sessions)
     return path
 
 
@@ -283,9 +285,9 @@ async def test_no_request_takes_much_memory_or_more_than_its_room(worst, name):
 
 @pytest.mark.parametrize("room", [0, 100, 3_000, 20_000, ROOM])
 @pytest.mark.parametrize("name", QUESTIONS)
-async def test_an_answer_keeps_within_its_room_or_is_refused(store, path, name, room):
-    insert(path, "events", [event(n, node=f"n{n}", details='{"a":1}') for n in range(200)])
-    insert(path, "conversations", [turn(n) for n in range(200)])
+async def test_an_answer_keeps_within_its_room_or_is_refused(store, name, room):
+    await insert(store, "events", [event(n, node=f"n{n}", details='{"a":1}') for n in range(200)])
+    await insert(store, "conversations", [turn(n) for n in range(200)])
     await ask(store, SetPreference(key="k0", value="\x01" * 65_536))
 
     try:
@@ -294,21 +296,21 @@ async def test_an_answer_keeps_within_its_room_or_is_refused(store, path, name, 
         assert room <= 20_000
 
 
-async def test_a_deadline_is_kept_whatever_the_thread_does(store):
+async def test_a_deadline_is_kept_whatever_the_thread_does(sqlite_store):
     """SQLite does not interrupt Python code between two rows."""
     loop = asyncio.get_running_loop()
     free = threading.Event()
     began = loop.time()
 
     with pytest.raises(DeadlineExceeded):
-        await store.archive._readers.run(lambda _: free.wait(30), began + 0.1)
+        await sqlite_store.archive._readers.run(lambda _: free.wait(30), began + 0.1)
 
     assert loop.time() - began < 1.0
     free.set()
 
 
-async def test_who_reads_row_by_row_stops_at_the_end_of_the_time(store, path):
-    insert(path, "events", [event(n) for n in range(100)])
+async def test_who_reads_row_by_row_stops_at_the_end_of_the_time(sqlite_store):
+    await insert(sqlite_store, "events", [event(n) for n in range(100)])
     loop = asyncio.get_running_loop()
     read: list[int] = []
 
@@ -318,12 +320,12 @@ async def test_who_reads_row_by_row_stops_at_the_end_of_the_time(store, path):
             reading.end()
 
     with pytest.raises(DeadlineExceeded):
-        await store.archive._readers.run(slowly, loop.time() + 30)
+        await sqlite_store.archive._readers.run(slowly, loop.time() + 30)
     assert len(read) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
-async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(store):
+async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(sqlite_store):
     """
     Four computing readers would keep the event loop from running for a second.
 
@@ -334,11 +336,11 @@ async def test_who_reads_leaves_the_processor_to_who_refuses_in_time(store):
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     until = asyncio.get_running_loop().time() + 10
-    assert await store.archive._readers.run(niceness, until) == min(niceness() + 2, 19)
+    assert await sqlite_store.archive._readers.run(niceness, until) == min(niceness() + 2, 19)
 
 
 async def test_a_change_that_is_being_made_at_its_deadline_is_reported_as_unknown(
-    store, monkeypatch
+    sqlite_store, monkeypatch
 ):
     """It is finished all the same, but its caller does not wait for the disk."""
     free = threading.Event()
@@ -352,12 +354,12 @@ async def test_a_change_that_is_being_made_at_its_deadline_is_reported_as_unknow
     began = loop.time()
 
     with pytest.raises(OutcomeUnknown):
-        await ask(store, SetPreference(key="k", value="1"), 0.1)
+        await ask(sqlite_store, SetPreference(key="k", value="1"), 0.1)
 
     assert loop.time() - began < 1.0
     free.set()
-    await ask(store, SetPreference(key="other", value="1"))
-    found = (await ask(store, ListPreferences())).preferences
+    await ask(sqlite_store, SetPreference(key="other", value="1"))
+    found = (await ask(sqlite_store, ListPreferences())).preferences
     assert [preference.key for preference in found] == ["k", "other"]
 
 
@@ -391,7 +393,7 @@ def test_usage_is_added_exactly_whatever_it_is(tmp_path_factory, used):
 
     async def report() -> Any:
         async with open_store(path, lambda: NOW) as store:
-            insert(path, "conversations", rows)
+            insert_into_file(path, "conversations", rows)
             first = await ask(store, ReportUsage(since=FIRST, by="model", limit=1))
             lines = await pages(store, ReportUsage, since=FIRST, by="model", limit=1)
             return first.total, [line for page in lines for line in page.usage]
@@ -416,12 +418,12 @@ def test_usage_is_added_exactly_whatever_it_is(tmp_path_factory, used):
         assert told(line) == added([one for one in used if one[2] == line.key])
 
 
-async def test_usage_is_listed_in_pages(store, path):
+async def test_usage_is_listed_in_pages(store):
     rows = [
         turn(n, session_id=f"s{n:0100}", cost_usd="0.10", timestamp=NOW - n * 86_400 * 10**6)
         for n in range(9_000)
     ]
-    insert(path, "conversations", rows)
+    await insert(store, "conversations", rows)
 
     by_session = await pages(store, ReportUsage, since=FIRST, by="session")
     by_day = await pages(store, ReportUsage, since=FIRST, by="day", limit=1_000)
@@ -435,8 +437,8 @@ async def test_usage_is_listed_in_pages(store, path):
     assert len(by_day) == 9
 
 
-async def test_a_search_is_listed_in_pages(store, path):
-    insert(path, "conversations", [turn(n, content=f"hello {n}") for n in range(25)])
+async def test_a_search_is_listed_in_pages(store):
+    await insert(store, "conversations", [turn(n, content=f"hello {n}") for n in range(25)])
 
     found = await pages(store, SearchTurns, query="hello", limit=10)
 
@@ -455,9 +457,9 @@ async def test_a_cursor_that_lies_beyond_all_time_costs_an_error_at_most(store, 
     assert isinstance(outcome[0], EventPage | InvalidParameter)
 
 
-async def test_the_first_and_the_last_year_are_years_like_others(store, path):
-    insert(
-        path,
+async def test_the_first_and_the_last_year_are_years_like_others(store):
+    await insert(
+        store,
         "events",
         [event(1, timestamp=EARLIEST), event(2, timestamp=LATEST - 999_999)],
     )
@@ -470,8 +472,8 @@ async def test_the_first_and_the_last_year_are_years_like_others(store, path):
     assert whole.buckets[0].start == FIRST
 
 
-async def test_an_event_that_lies_far_ahead_is_reported_in_years(store, path):
-    insert(path, "events", [event(1, timestamp=LATEST - 999_999)])
+async def test_an_event_that_lies_far_ahead_is_reported_in_years(sqlite_store, path):
+    insert_into_file(path, "events", [event(1, timestamp=LATEST - 999_999)])
 
     assert re.search(r"lies 7,9\d\d years in the future", checks._clock(path).detail)
 

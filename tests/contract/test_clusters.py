@@ -31,12 +31,6 @@ from tests.support.archive import ask
 ASKED_WITHOUT = (LatestSnapshot(), SnapshotAt(timestamp=at(5)), TimelineAround(timestamp=at(5)))
 
 
-@pytest.fixture
-async def store(tmp_path):
-    async with open_store(tmp_path / "recorder.db", clock) as store:
-        yield store
-
-
 def snapshot(cluster, seconds=0, **state):
     body = {"snapshot": state, "timestamp": format_datetime(at(seconds))}
     return body if cluster is None else body | {"cluster": cluster}

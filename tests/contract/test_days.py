@@ -8,10 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jarvis_recorder.errors import InvalidParameter
-from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.rpc.params import EventHistogram, ReportUsage
 from jarvis_recorder.wire.times import format_datetime
-from tests.contract.test_archive import TURNS, clock, event, put, turn
+from tests.contract.test_archive import TURNS, event, put, turn
 from tests.support.archive import ask
 
 DAY = 86_400
@@ -26,12 +25,6 @@ CHANGES = [
     ("Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC)),
     ("Asia/Kolkata", datetime(2026, 3, 29, 1, tzinfo=UTC)),
 ]
-
-
-@pytest.fixture
-async def store(tmp_path):
-    async with open_store(tmp_path / "recorder.db", clock) as store:
-        yield store
 
 
 def around(change):

@@ -12,16 +12,13 @@ from pydantic import ValidationError
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage import series
-from jarvis_recorder.storage.postgres import pruner as server_pruner
-from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.store import open_store as open_server
-from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.rpc.params import ForecastMeasure, MeasureSeries
 from jarvis_recorder.wire.times import to_micros
 from tests.contract.test_archive import SNAPSHOTS, at, put
-from tests.support.archive import ask, clock
+from tests.support.archive import ask, clock, prune
 
 
 def snapshot(seconds=0.0, of="home", **state):
@@ -235,7 +232,7 @@ async def test_a_move_to_a_server_takes_the_measures_along(path, postgres_url):
         assert await points(store, "cpu") == before
 
 
-async def test_measures_go_with_the_last_snapshot_of_their_stretch(store, request):
+async def test_measures_go_with_the_last_snapshot_of_their_stretch(store):
     await put(
         store,
         *(snapshot(one, "lab", **node(one)) for one in (0, 1_300)),
@@ -245,19 +242,8 @@ async def test_measures_go_with_the_last_snapshot_of_their_stretch(store, reques
     keeping = RetentionPolicy(snapshots_hourly_after=1)
     after = to_micros(at(0)) + 3 * DAY
 
-    await pruned(store, request, keeping, after)
+    await prune(store, keeping, after)
 
     left = await points(store, "cpu", seconds=100_000)
     assert [(one.at, one.cpu.min) for one in left] == [(at(1_200), 1_300), (at(90_000), 90_000)]
     assert [one.at for one in await points(store, "cpu", cluster="lab")] == [at(1_200)]
-
-
-async def pruned(store, request, keeping, now):
-    if request.node.callspec.params["store"] == "sqlite_store":
-        await file_pruner.prune(store.writer, keeping, now)
-        return
-    engine = Server(request.getfixturevalue("postgres_url")).engine(1)
-    try:
-        await server_pruner.prune(engine, "server", keeping, now)
-    finally:
-        await engine.dispose()

@@ -2,21 +2,20 @@
 
 import asyncio
 import json
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, FUTURE, HOUR, Bounds, RetentionPolicy
-from jarvis_recorder.storage.sqlite.maintenance import Maintenance
-from jarvis_recorder.storage.sqlite.pruner import prune
+from jarvis_recorder.storage.postgres.pruner import known_good as server_known_good
+from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.store import open_store
-from jarvis_recorder.storage.sqlite.trusted_time import known_good
+from jarvis_recorder.storage.sqlite.trusted_time import known_good as file_known_good
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc.params import (
     LatestSnapshot,
@@ -28,9 +27,9 @@ from jarvis_recorder.wire.rpc.params import (
 )
 from jarvis_recorder.wire.times import LATEST, to_datetime
 from jarvis_recorder.wire.topics import Kind
-from tests.support.archive import ask
+from tests.support.archive import NOW, ask, prune, retention, rows
+from tests.support.engines import SQLITE, on_both
 
-NOW = 1_795_420_000_000_000
 YEAR = 366 * DAY
 
 
@@ -53,19 +52,13 @@ class Clocks:
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "recorder.db"
-
-
-@pytest.fixture
 def clocks():
     return Clocks()
 
 
 @pytest.fixture
-async def store(path, clocks):
-    async with open_store(path, clocks) as store:
-        yield store
+def clock(clocks):
+    return clocks
 
 
 def event(number, at, type_="status"):
@@ -84,91 +77,93 @@ def turn(name, at):
     return Record(Kind.TURN, name, at, False, body, None)
 
 
-def retention(store, clocks, **bounds):
-    """Return the maintenance of a recorder that has just been started."""
-    return Maintenance(
-        Bounds(policy=RetentionPolicy(events={"info": 30}), **bounds),
-        store.path,
-        store.writer,
-        clocks,
-        monotonic=clocks.monotonic,
-    )
+def just_started(store, clocks, **bounds):
+    """Return the retention of a recorder that has just been started."""
+    policy = RetentionPolicy(events={"info": 30})
+    return retention(store, clocks, Bounds(policy=policy, **bounds), clocks.monotonic)
 
 
 async def prune_once(retention):
     await retention._prune(asyncio.Event())
 
 
-def count(path):
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT count(*) FROM events").fetchone()[0]
+async def count(store):
+    ((found,),) = await rows(store, "SELECT count(*) FROM events")
+    return found
 
 
 @pytest.mark.parametrize("jump", [2 * DAY, 40 * DAY, YEAR, 12 * YEAR])
 @pytest.mark.parametrize("known", [False, True], ids=["by its rows", "by what it remembers"])
 async def test_a_clock_that_jumped_ahead_at_a_start_takes_nothing(
-    store, path, clocks, jump, known, capsys
+    store, clocks, jump, known, capsys
 ):
     await store.repository.append([event(n, NOW - n * HOUR) for n in range(29 * 24)], NOW)
     if known:
-        await prune_once(retention(store, clocks))
+        await prune_once(just_started(store, clocks))
     clocks.wall += jump
-    again = retention(store, clocks)
+    again = just_started(store, clocks)
 
     await prune_once(again)
     await store.repository.append([event(10_000, clocks.wall)], clocks.wall)
     clocks.wait(HOUR)
     await prune_once(again)
 
-    assert count(path) == 29 * 24 + 1
+    assert await count(store) == 29 * 24 + 1
     assert "clock_not_believed" in capsys.readouterr().out
 
 
-async def test_what_was_recorded_under_the_wrong_clock_does_not_prove_it(store, path, clocks):
+async def test_where_everything_is_kept_no_one_is_told_of_a_clock(store, clocks, capsys):
+    await store.repository.append([event(1, NOW)], NOW)
+    clocks.wall += YEAR
+
+    await prune_once(retention(store, clocks, Bounds(), clocks.monotonic))
+
+    assert "clock_not_believed" not in capsys.readouterr().out
+
+
+async def test_what_was_recorded_under_the_wrong_clock_does_not_prove_it(store, clocks):
     await store.repository.append([event(n, NOW - n * HOUR) for n in range(500)], NOW)
-    await prune_once(retention(store, clocks))
+    await prune_once(just_started(store, clocks))
     clocks.wall += YEAR
     await store.repository.append([event(10_000, clocks.wall)], clocks.wall)
 
     for _ in range(3):
-        await prune_once(retention(store, clocks))
+        await prune_once(just_started(store, clocks))
 
-    assert count(path) == 501
+    assert await count(store) == 501
 
 
-async def test_a_clock_that_jumps_while_it_runs_takes_nothing(store, path, clocks):
+async def test_a_clock_that_jumps_while_it_runs_takes_nothing(store, clocks):
     await store.repository.append([event(n, NOW - n * HOUR) for n in range(500)], NOW)
-    running = retention(store, clocks)
+    running = just_started(store, clocks)
     await prune_once(running)
     clocks.wait(HOUR)
     clocks.wall += YEAR
 
     await prune_once(running)
 
-    assert count(path) == 500
+    assert await count(store) == 500
 
 
-async def test_a_clock_of_1970_takes_nothing_and_the_right_one_is_believed_again(
-    store, path, clocks
-):
+async def test_a_clock_of_1970_takes_nothing_and_the_right_one_is_believed_again(store, clocks):
     await store.repository.append([event(0, NOW - 31 * DAY), event(1, NOW)], NOW)
     clocks.wall = DAY
-    await prune_once(retention(store, clocks))
-    assert count(path) == 2
+    await prune_once(just_started(store, clocks))
+    assert await count(store) == 2
 
     clocks.wall = NOW + HOUR
-    await prune_once(retention(store, clocks))
+    await prune_once(just_started(store, clocks))
 
-    assert count(path) == 1
+    assert await count(store) == 1
 
 
-async def test_a_night_or_a_weekend_without_power_needs_no_one(store, path, clocks):
+async def test_a_night_or_a_weekend_without_power_needs_no_one(store, clocks):
     """It prunes as usual after being on for as long as it was off, at most."""
     await store.repository.append([event(n, NOW - n * DAY) for n in range(60)], NOW)
-    await prune_once(retention(store, clocks))
-    assert count(path) == 31
+    await prune_once(just_started(store, clocks))
+    assert await count(store) == 31
     clocks.wall += 3 * DAY
-    running = retention(store, clocks)
+    running = just_started(store, clocks)
 
     for _ in range(3 * 24 + 1):
         await prune_once(running)
@@ -176,13 +171,13 @@ async def test_a_night_or_a_weekend_without_power_needs_no_one(store, path, cloc
     await prune_once(running)
 
     # There are no events for six of the thirty days.
-    assert count(path) == 30 - 6
+    assert await count(store) == 30 - 6
 
 
-async def test_what_was_recorded_before_the_clock_was_set_does_not_end_pruning(store, path, clocks):
+async def test_what_was_recorded_before_the_clock_was_set_does_not_end_pruning(store, clocks):
     """On its first start a machine's clock is at 1970 until the network is up."""
     clocks.wall = HOUR
-    running = retention(store, clocks)
+    running = just_started(store, clocks)
     await store.repository.append([event(1, clocks.wall)], clocks.wall)
     await prune_once(running)
     clocks.wall = NOW
@@ -190,17 +185,17 @@ async def test_what_was_recorded_before_the_clock_was_set_does_not_end_pruning(s
 
     await prune_once(running)
 
-    assert count(path) == 1
+    assert await count(store) == 1
 
 
-async def test_a_machine_that_is_on_for_half_an_hour_a_day_prunes_each_time(store, path, clocks):
+async def test_a_machine_that_is_on_for_half_an_hour_a_day_prunes_each_time(store, clocks):
     await store.repository.append([event(n, NOW - n * DAY) for n in range(60)], NOW)
     for _ in range(20):
-        await prune_once(retention(store, clocks))
+        await prune_once(just_started(store, clocks))
         clocks.wall += DAY
 
     # The last start was one day earlier.
-    assert count(path) == 31 - 19
+    assert await count(store) == 31 - 19
 
 
 async def test_a_full_budget_says_that_the_clock_may_be_why_and_the_command_lets_it_go_on(
@@ -212,49 +207,60 @@ async def test_a_full_budget_says_that_the_clock_may_be_why_and_the_command_lets
     async with open_store(path, clocks) as store:
         records = [event(n, clocks.wall - 2 * DAY + n) for n in range(3_000)]
         await store.repository.append(records, long_ago)
-        full = retention(store, clocks, budget=500_000)
+        full = just_started(store, clocks, budget=500_000)
         await full._keep_to_budget(asyncio.Event())
         with pytest.raises(StorageUnavailable, match=r"clock is right.*db prune --yes"):
             await store.repository.append([event(9_999, clocks.wall)], clocks.wall)
 
-    jarvis_prune(path, "--yes", "--set=store.budget=500000", retention=())
+    jarvis_prune(f"sqlite:///{path}", "--yes", "--set=store.budget=500000", retention=())
 
     async with open_store(path, clocks) as store:
-        await retention(store, clocks, budget=500_000)._keep_to_budget(asyncio.Event())
+        await just_started(store, clocks, budget=500_000)._keep_to_budget(asyncio.Event())
         await store.repository.append([event(9_999, clocks.wall)], clocks.wall)
 
 
-async def test_a_budget_does_not_take_the_true_last_day_by_a_wrong_clock(store, path, clocks):
+async def test_a_budget_does_not_take_the_true_last_day_by_a_wrong_clock(sqlite_store, clocks):
     records = [event(n, NOW - (n % 20) * HOUR) for n in range(2_000)]
-    await store.repository.append(records, NOW)
+    await sqlite_store.repository.append(records, NOW)
     clocks.wall += YEAR
 
-    await retention(store, clocks, budget=200_000)._keep_to_budget(asyncio.Event())
+    await just_started(sqlite_store, clocks, budget=200_000)._keep_to_budget(asyncio.Event())
 
-    assert count(path) == 2_000
+    assert await count(sqlite_store) == 2_000
 
 
-def jarvis_prune(path, *arguments, retention=("--set=retention.info=30",)):
+def jarvis_prune(url, *arguments, retention=("--set=retention.info=30",)):
     return subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", "db", "prune", *arguments,
-         *retention, f"--set=store.url=sqlite:///{path}"],
-        check=True, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+         *retention, f"--set=store.url={url}"],
+        check=True, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("rows", [0, 700])
-async def test_the_command_says_that_the_clock_is_right(path, clocks, rows):
+@pytest.fixture
+def opened(engine, request, clocks):
+    """Opens the test's database; returns its store."""
+    if engine == SQLITE:
+        return partial(open_store, request.getfixturevalue("path"), clocks)
+    return partial(open_server, request.getfixturevalue("postgres_url"), clocks)
+
+
+@on_both
+@pytest.mark.parametrize("number", [0, 700])
+async def test_the_command_says_that_the_clock_is_right(opened, engine, clocks, number):
+    url = f"sqlite:///{opened.args[0]}" if engine == SQLITE else opened.args[0]
     long_ago = time.time_ns() // 1_000 - YEAR
     clocks.wall = time.time_ns() // 1_000
-    async with open_store(path, clocks) as store:
-        await store.repository.append([event(n, long_ago) for n in range(rows)], long_ago)
-        await prune_once(retention(store, clocks))
-    assert count(path) == rows
+    async with opened() as store:
+        await store.repository.append([event(n, long_ago) for n in range(number)], long_ago)
+        await prune_once(just_started(store, clocks))
+        assert await count(store) == number
 
-    gone = json.loads(jarvis_prune(path, "--yes", "--json").stdout)["gone"]
+    gone = json.loads(jarvis_prune(url, "--yes", "--json").stdout)["gone"]
 
-    assert gone == ({"events": rows} if rows else {})
-    async with open_store(path, clocks) as store:
+    assert gone == ({"events": number} if number else {})
+    known_good = file_known_good if engine == SQLITE else server_known_good
+    async with opened() as store:
         known = await store.writer.run(known_good)
     assert abs(known - clocks.wall) < HOUR
 
@@ -336,7 +342,7 @@ async def test_the_newest_snapshot_of_the_present_stays_whatever_comes_from_the_
         NOW,
     )
 
-    await prune(store.writer, RetentionPolicy(snapshots=30), NOW)
+    await prune(store, RetentionPolicy(snapshots=30), NOW)
 
     assert (await ask(store, LatestSnapshot())).snapshot.snapshot == {"is": "newest"}
     assert (await ask(store, ListSnapshots())).snapshots[0].timestamp == to_datetime(

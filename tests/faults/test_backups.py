@@ -27,7 +27,7 @@ def back_up(recorder: RecorderProcess, to: Path) -> Path:
         "--to",
         to,
         "--json",
-        f"--set=store.url=sqlite:///{recorder.database}",
+        f"--set=store.url=sqlite:///{recorder.path}",
     ]
     done = subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", *command],
@@ -96,15 +96,15 @@ async def test_a_restored_database_continues_where_the_backup_ended(
     await asyncio.to_thread(
         wait_until, lambda: len(oracle.confirmed) > confirmed_late + 500, "some wait in the queue"
     )
-    await asyncio.to_thread(restore, recorder.database, path, nothing)
+    await asyncio.to_thread(restore, recorder.path, path, nothing)
     oracle.stop()
     await publishing
-    kept = ids(recorder.database)
+    kept = ids(recorder.path)
 
     again = start_recorder(amqp_url)
     await asyncio.to_thread(again.wait_for, "recording")
     await asyncio.to_thread(wait_until, lambda: again.count() > len(kept) + 400, "the rest")
     assert again.stop() == 0
 
-    assert ids(again.database) > kept
+    assert ids(again.path) > kept
     assert again.rows("SELECT count(*) - count(DISTINCT message_id) FROM events") == [(0,)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter
 from jarvis_recorder.net.addresses import Addresses
 from tests.support.amqp10 import node_with_amqp10, publish_with_number
+from tests.support.engines import on_both
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -20,14 +22,15 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 KILLED_BY_POISON = """
 import os, sys
 if "run" in sys.orig_argv:
+    from jarvis_recorder.storage.postgres.repository import PostgresRepository
     from jarvis_recorder.storage.sqlite.repository import SqliteRepository
-    append = SqliteRepository.append
-    async def killed(self, records, at):
-        # A record may be a row already.
-        if "'poison'" in repr(records):
-            os.kill(os.getpid(), 9)
-        return await append(self, records, at)
-    SqliteRepository.append = killed
+    for repository in (PostgresRepository, SqliteRepository):
+        async def killed(self, records, at, append=repository.append):
+            # A record may be a row already.
+            if "'poison'" in repr(records):
+                os.kill(os.getpid(), 9)
+            return await append(self, records, at)
+        repository.append = killed
 """
 GOOD = 1_500
 LIMIT = 8
@@ -45,7 +48,7 @@ def poisonous(tmp_path, monkeypatch):
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(KILLED_BY_POISON)
-    monkeypatch.setenv("PYTHONPATH", str(hook))
+    monkeypatch.setenv("PYTHONPATH", str(hook), prepend=os.pathsep)
 
 
 def started_and_stopped(start_recorder, url):
@@ -76,6 +79,7 @@ async def given_up(url):
     return [found.letter.message_id async for found in DeadLetterAdmin(url).iterate(Filter())]
 
 
+@on_both
 async def test_a_message_that_kills_the_process_takes_no_other_with_it(
     node, poisonous, start_recorder
 ):

@@ -56,7 +56,7 @@ async def until_recorded(recorder: RecorderProcess, names: set[str]) -> None:
 
 
 def jarvis(recorder: RecorderProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*arguments, f"--set=store.url=sqlite:///{recorder.database}"]
+    command = [*arguments, f"--set=store.url=sqlite:///{recorder.path}"]
     return subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", *command],
         capture_output=True,

@@ -53,7 +53,7 @@ def reds(findings):
 
 
 def test_all_is_well_next_to_a_recorder_at_work(node, at_work):
-    code, findings = examined(node.url, at_work.database)
+    code, findings = examined(node.url, at_work.path)
 
     assert (code, reds(findings)) == (0, [])
     assert findings["consumers"]["light"] == "green"
@@ -70,7 +70,7 @@ def test_a_policy_that_would_delete_the_queues(node, at_work, monkeypatch):
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PATH", f"{node._scripts}:{node._environment['PATH']}")
 
-        code, findings = examined(node.url, at_work.database)
+        code, findings = examined(node.url, at_work.path)
     finally:
         node.ctl("clear_policy", "expire")
 

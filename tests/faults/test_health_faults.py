@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import aio_pika
 import pytest
 
 from jarvis_recorder.demo.node import private_node
+from tests.support.engines import SQLITE, on_both
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import RecorderProcess, wait_until
 
@@ -43,6 +43,7 @@ def turns_red(recorder: RecorderProcess, *names: str) -> dict[str, str]:
     return {check["name"]: check["detail"] for check in answer["checks"] if not check["ok"]}
 
 
+@on_both
 async def test_it_is_ready_once_it_records_and_answers(amqp_url, start_recorder):
     recorder = start_recorder(amqp_url)
     turns_green(recorder)
@@ -87,15 +88,15 @@ async def test_a_deleted_queue_is_reported_and_made_again(amqp_url, start_record
     assert recorder.stop() == 0
 
 
-async def test_a_database_locked_by_another_while_nothing_is_to_be_recorded(
-    amqp_url, start_recorder, database
+@on_both
+async def test_a_database_that_is_away_while_nothing_is_to_be_recorded(
+    amqp_url, start_recorder, recorded, engine
 ):
     recorder = start_recorder(amqp_url)
     turns_green(recorder)
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with recorded.away():
         said = turns_red(recorder, "storage")
-    assert "SQLITE_BUSY" in said["storage"]
+    assert ("SQLITE_BUSY" if engine == SQLITE else "connection") in said["storage"]
     turns_green(recorder)
     assert recorder.stop() == 0
 

@@ -8,12 +8,14 @@ import time
 import aio_pika
 import pytest
 
+from tests.support.engines import on_both
 from tests.support.publisher import EVENT_KEY, Oracle, event, publish
 from tests.support.recorder import wait_until
 
 pytestmark = pytest.mark.broker
 
 
+@on_both
 async def test_sigterm_under_load_leaves_nothing_redelivered(amqp_url, start_recorder):
     recorder = start_recorder(amqp_url)
     await asyncio.to_thread(recorder.wait_for, "recording")
@@ -55,22 +57,21 @@ async def drain(url: str) -> tuple[int, set[str]]:
         return redelivered, left
 
 
-async def test_a_second_signal_ends_it_at_once(amqp_url, start_recorder, database):
+@on_both
+async def test_a_second_signal_ends_it_at_once(amqp_url, start_recorder, recorded):
     recorder = start_recorder(amqp_url)
     recorder.wait_for("recording")
-    with_lock = __import__("sqlite3").connect(database, isolation_level=None)
-    with_lock.execute("BEGIN IMMEDIATE")
-    await publish(amqp_url, (EVENT_KEY, event(1), {"message_id": "stuck"}))
-    recorder.wait_for("storage_unavailable")
+    with recorded.away():
+        await publish(amqp_url, (EVENT_KEY, event(1), {"message_id": "stuck"}))
+        recorder.wait_for("storage_unavailable")
 
-    recorder.process.send_signal(signal.SIGTERM)
-    recorder.wait_for("stopping")
-    began = time.monotonic()
-    recorder.process.send_signal(signal.SIGTERM)
+        recorder.process.send_signal(signal.SIGTERM)
+        recorder.wait_for("stopping")
+        began = time.monotonic()
+        recorder.process.send_signal(signal.SIGTERM)
 
-    assert recorder.process.wait(5) == 1
-    assert time.monotonic() - began < 1.0
-    with_lock.close()
+        assert recorder.process.wait(5) == 1
+        assert time.monotonic() - began < 1.0
 
 
 async def test_a_second_recorder_is_told_who_holds_the_database(amqp_url, start_recorder):
@@ -84,6 +85,7 @@ async def test_a_second_recorder_is_told_who_holds_the_database(amqp_url, start_
     assert recorder.stop() == 0
 
 
+@on_both
 async def test_an_idle_recorder_stops_at_once(amqp_url, start_recorder):
     recorder = start_recorder(amqp_url)
     recorder.wait_for("recording")

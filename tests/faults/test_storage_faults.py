@@ -1,15 +1,14 @@
 """A failure of the storage dead-letters nothing and loses nothing."""
 
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.support.disks import fill_up, mounted
+from tests.support.engines import on_both
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -66,11 +65,11 @@ async def test_a_disk_that_stays_full_does_not_use_up_the_deliveries(
     recorder.kill()
 
 
-async def test_a_stop_does_not_wait_for_a_database_that_is_away(amqp_url, start_recorder, database):
+@on_both
+async def test_a_stop_does_not_wait_for_a_database_that_is_away(amqp_url, start_recorder, recorded):
     recorder = start_recorder(amqp_url)
     recorder.wait_for("recording")
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with recorded.away():
         await publish(amqp_url, (EVENT_KEY, event(1), {"message_id": "waiting"}))
         recorder.wait_for("storage_unavailable")
         assert recorder.stop(10.0) == 0
@@ -80,23 +79,22 @@ async def test_a_stop_does_not_wait_for_a_database_that_is_away(amqp_url, start_
 
 
 @pytest.mark.slow
-async def test_a_database_locked_from_outside_only_delays(amqp_url, start_recorder, database):
+@on_both
+async def test_a_database_that_is_away_for_a_while_only_delays(amqp_url, start_recorder, recorded):
     recorder = start_recorder(amqp_url)
     recorder.wait_for("recording")
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        locked = time.monotonic()
+    with recorded.away():
+        gone = time.monotonic()
         await publish(
-            amqp_url, *((EVENT_KEY, event(n), {"message_id": f"locked-{n}"}) for n in range(50))
+            amqp_url, *((EVENT_KEY, event(n), {"message_id": f"late-{n}"}) for n in range(50))
         )
         recorder.wait_for("storage_unavailable")
-        wait_until(lambda: time.monotonic() - locked > 20.0, "20 s have passed")
+        wait_until(lambda: time.monotonic() - gone > 20.0, "20 s have passed")
         assert recorder.count() == 0
-        other.execute("ROLLBACK")
-    released = time.monotonic()
+    returned = time.monotonic()
     wait_until(lambda: recorder.count() == 50, "all are recorded")
 
-    assert time.monotonic() - released < 10.0
+    assert time.monotonic() - returned < 10.0
     assert recorder.stop() == 0
     assert not recorder.logged("dead_lettered")
     assert len(recorder.logged("recording")) == 1, "the broker was not troubled"

@@ -13,8 +13,9 @@ import pytest
 from tests.integration.test_examples import EXAMPLES, npm_ci
 from tests.support import scenario
 from tests.support.caller import Asker
+from tests.support.engines import on_both
 from tests.support.publisher import publish
-from tests.support.recorder import RecorderProcess, rows, wait_until
+from tests.support.recorder import RecorderProcess, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -43,6 +44,7 @@ async def filled(amqp_url, start_recorder) -> RecorderProcess:
     return recorder
 
 
+@on_both
 async def test_every_method_answers_plain_aio_pika(filled, amqp_url):
     connection = await aio_pika.connect(amqp_url, timeout=60)
     async with connection:
@@ -89,12 +91,15 @@ async def test_every_method_answers_amqplib(filled, amqp_url):
     scenario.check(asked.stdout.splitlines())
 
 
-async def test_a_change_is_in_the_database_before_the_reply(caller, database):
+@on_both
+async def test_a_change_is_in_the_database_before_the_reply(caller, recorded):
     await caller.call("preferences.set", {"key": "theme", "value": "dark"})
 
-    assert rows(database, "SELECT key, value, version FROM preferences") == [("theme", "dark", 1)]
+    found = recorded.rows("SELECT key, value, version FROM preferences")
+    assert found == [("theme", "dark", 1)]
 
 
+@on_both
 async def test_of_two_who_set_by_the_same_version_one_hears_of_the_conflict(caller):
     await caller.call("preferences.set", {"key": "theme", "value": "dark"})
     change = {"key": "theme", "expected_version": 1}
@@ -135,6 +140,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
+@on_both
 async def test_hostile_bodies_get_one_answer_each_and_the_responder_continues(caller):
     for body in HOSTILE:
         document = json.loads(await caller.ask(body))

@@ -10,21 +10,18 @@ import pytest
 
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter
+from tests.support.engines import on_both
 from tests.support.publisher import EVENT_KEY, event, publish
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, on_both]
 
 DEAD = "jarvis.recorder.dead"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def start(request, start_recorder, amqp_url):
-    settings = []
-    if request.param == "postgresql":
-        settings = [f"store.url={request.getfixturevalue('postgres_url')}"]
-
+@pytest.fixture
+def start(start_recorder, amqp_url):
     def start():
-        recorder = start_recorder(amqp_url, *settings)
+        recorder = start_recorder(amqp_url)
         recorder.wait_for("recording")
         recorder.wait_for("answering")
         return recorder

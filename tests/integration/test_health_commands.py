@@ -1,16 +1,15 @@
 """`health` and `stats`, against a recorder and against what is none."""
 
 import json
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.support.engines import on_both
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -26,7 +25,8 @@ def jarvis(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.broker
-async def test_a_recorder_at_work_and_one_that_cannot_write(amqp_url, start_recorder, database):
+@on_both
+async def test_a_recorder_at_work_and_one_that_cannot_write(amqp_url, start_recorder, recorded):
     recorder = start_recorder(amqp_url)
     served = recorder.wait_for("health_served")
     there = f"--set=http.listen={served['host']}:{served['port']}"
@@ -50,8 +50,7 @@ async def test_a_recorder_at_work_and_one_that_cannot_write(amqp_url, start_reco
     assert "not_json" in shown.stdout
     assert "\x1b" not in shown.stdout
 
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with recorded.away():
         wait_until(lambda: not recorder.readiness()["ready"], "not ready")
         ill = jarvis("health", "--json", there)
     answer = json.loads(ill.stdout)

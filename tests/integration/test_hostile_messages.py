@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from jarvis_recorder.wire.amqp import properties
+from tests.support.engines import on_both
 from tests.support.publisher import EVENT_KEY, event
 from tests.support.raw_amqp import RawPublisher
 from tests.support.recorder import wait_until
@@ -94,6 +95,7 @@ CORPUS = [
 ]
 
 
+@on_both
 async def test_each_is_dead_lettered_with_its_reason_and_every_neighbour_recorded(
     amqp_url, start_recorder
 ):

@@ -17,9 +17,10 @@ import yaml
 from jarvis_recorder.demo.node import PrivateNode
 from tests.support import containers
 from tests.support.containers import Container, Unpacked
+from tests.support.engines import rows
 from tests.support.gateway import free_port
 from tests.support.publisher import EVENT_KEY, event, publish
-from tests.support.recorder import rows, wait_until
+from tests.support.recorder import wait_until
 
 SERVICES = yaml.safe_load((containers.ROOT / "docker-compose.yml").read_text())["services"]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.engines import on_both
 from tests.support.publisher import event, publish
 from tests.support.raw_amqp import RawPublisher
 from tests.support.recorder import wait_until
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, on_both]
 
 ALERT = "cluster.event.alert.critical"
 TURN = "chat.turn.assistant"
@@ -80,7 +81,9 @@ async def test_each_is_recorded(amqp_url, start_recorder):
     assert {row[1:3] for row in events[11:]} == {
         (1_795_161_600_000_000, 0), (1_769_414_437_123_000, 1),
     }  # fmt: skip
-    ((details,),) = recorder.rows("SELECT details FROM events WHERE details LIKE '%bytes%'")
+    ((details,),) = recorder.rows(
+        "SELECT details FROM events WHERE CAST(details AS text) LIKE '%bytes%'"
+    )
     assert details == '{"bytes":18446744073709551615}'
     assert recorder.rows("SELECT cluster FROM cluster_snapshots") == [("lab",)]
     turns = recorder.rows(

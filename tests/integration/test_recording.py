@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.engines import on_both
 from tests.support.publisher import EVENT_KEY, dead_letters, event, publish
 from tests.support.recorder import wait_until
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, on_both]
 
 
 async def test_an_event_keeps_every_field(amqp_url, start_recorder):

@@ -13,9 +13,10 @@ from yarl import URL
 
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.storage import revisions
+from tests.support.engines import rows
 from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, event, publish
-from tests.support.recorder import rows, wait_until
+from tests.support.recorder import wait_until
 from tests.support.service_manager import notify_socket
 
 pytestmark = pytest.mark.broker

@@ -1,9 +1,21 @@
-"""Calls to an archive as the dispatcher makes them, with results read as a client reads them."""
+"""Calls to an archive as the dispatcher makes them, and what its store does by itself."""
 
 import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from jarvis_recorder.ports import Store
+from sqlalchemy import Executable, text
+
+from jarvis_recorder.ports import Clock, Store
+from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
+from jarvis_recorder.storage.postgres import pruner as server_pruner
+from jarvis_recorder.storage.postgres.pruner import Retention
+from jarvis_recorder.storage.postgres.store import PostgresStore
+from jarvis_recorder.storage.sqlite import pruner as file_pruner
+from jarvis_recorder.storage.sqlite.maintenance import Maintenance
+from jarvis_recorder.storage.sqlite.store import SqliteStore
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.methods import BY_PARAMS, adapter
 from jarvis_recorder.wire.rpc.params import Params, ReadHoldings, ResultT
@@ -29,3 +41,36 @@ async def ask(
     kind = type(question)
     shape = Holdings if kind is ReadHoldings else BY_PARAMS[kind].result
     return adapter(shape).validate_json(answer)
+
+
+async def rows(store: SqliteStore | PostgresStore, query: str | Executable) -> list[Any]:
+    """Execute a statement in a transaction of its own, and return its rows as tuples."""
+    statement = text(query) if isinstance(query, str) else query
+
+    def execute(connection: Any) -> list[Any]:
+        found = connection.execute(statement)
+        return [tuple(row) for row in found] if found.returns_rows else []
+
+    return await store.writer.run(execute)
+
+
+async def prune(
+    store: SqliteStore | PostgresStore, keeping: RetentionPolicy, now: int
+) -> Counter[str]:
+    """Delete what the policy does not keep."""
+    if isinstance(store, SqliteStore):
+        return await file_pruner.prune(store.writer, keeping, now)
+    return await server_pruner.prune(store.writer._engine, store.writer._server, keeping, now)
+
+
+def retention(
+    store: SqliteStore | PostgresStore,
+    clock: Clock,
+    bounds: Bounds,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Maintenance | Retention:
+    """Return the retention of a recorder that has just been started on the store's database."""
+    if isinstance(store, SqliteStore):
+        return Maintenance(bounds, store.path, store.writer, clock, monotonic=monotonic)
+    engine, server = store.writer._engine, store.writer._server
+    return Retention(bounds.policy, engine, server, clock, monotonic=monotonic)

@@ -13,6 +13,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from tests.support.engines import Database, File
+
 DEADLINE_SECONDS = 90.0
 
 
@@ -29,12 +33,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLIN
 class RecorderProcess:
     """One `jarvis-recorder run`; its log is read as JSON lines."""
 
-    def __init__(self, url: str, database: Path, *settings: str) -> None:
-        self.database = database
-        self._log_path = database.with_name(f"{database.stem}-{time.monotonic_ns()}.log")
+    def __init__(
+        self, url: str, path: Path, *settings: str, database: Database | None = None
+    ) -> None:
+        """Start it on the file `path`, or on another `database`; its log is next to the path."""
+        self.path = path
+        self.database = database or File(path)
+        self._log_path = path.with_name(f"{path.stem}-{time.monotonic_ns()}.log")
         options = [
             f"broker.url={url}",
-            f"store.url=sqlite:///{database}",
+            f"store.url={self.database.url}",
             "log.format=json",
             "http.listen=127.0.0.1:0",
             *settings,
@@ -66,7 +74,7 @@ class RecorderProcess:
         said = f"exit code {self.process.poll()}"
         try:
             return f"{said}, {self.count()} events\n{self._log_path.read_text()[-4000:]}"
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, psycopg.Error) as error:
             # Its disk may have been taken away or damaged by the test.
             return f"{said}; {error}"
 
@@ -112,17 +120,9 @@ class RecorderProcess:
         self.process.wait()
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Read the database from outside; empty while it does not exist."""
-        return rows(self.database, query, *parameters)
+        """Read the database from outside; see `engines.Database`."""
+        return self.database.rows(query, *parameters)
 
     def count(self, table: str = "events") -> int:
         found = self.rows(f"SELECT count(*) FROM {table}")
         return int(found[0][0]) if found else 0
-
-
-def rows(database: Path, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            return connection.execute(query, parameters).fetchall()
-    except sqlite3.OperationalError:
-        return []

@@ -45,13 +45,19 @@ class Retention:
     """
 
     def __init__(
-        self, policy: RetentionPolicy, engine: AsyncEngine, server: str, clock: Clock
+        self,
+        policy: RetentionPolicy,
+        engine: AsyncEngine,
+        server: str,
+        clock: Clock,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
         self._engine = engine
         self._server = server
         writer = PostgresWriter(engine, server)
-        self._time = TrustedTime(writer, Memory(_known_good, remember), clock)
+        self._time = TrustedTime(writer, Memory(known_good, remember), clock, monotonic)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Prune until `stop` is set; a failed attempt is logged and tried again."""
@@ -70,10 +76,10 @@ class Retention:
     async def _prune(self, stop: asyncio.Event) -> None:
         # Asked also if everything is kept, so that the time is known once the policy changes.
         now = await self._time.now()
+        if self._policy.keeps_everything:
+            return
         if self._time.is_doubted(now):
             self._time.say_doubted(now)
-            return
-        if self._policy.keeps_everything:
             return
         gone = await prune(self._engine, self._server, self._policy, now, enough=stop.is_set)
         if gone:
@@ -136,7 +142,8 @@ def _step(connection: Connection, table: Table, look: Look, position: Position) 
     return step
 
 
-def _known_good(connection: Connection) -> int | None:
+def known_good(connection: Connection) -> int | None:
+    """Return the last known good time in microseconds; None if nothing is recorded."""
     moment = connection.execute(text("SELECT max(moment) FROM known_time")).scalar()
     return newest_recorded(connection) if moment is None else to_micros(moment)
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
+from jarvis_recorder.errors import DeadlineExceeded, RecorderError, StorageUnavailable
 from jarvis_recorder.storage.engine import Read
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.queries.reading import Pace, Reading
@@ -55,12 +55,17 @@ class PostgresReaders:
                 return await asyncio.shield(task)
         except TimeoutError:
             raise DeadlineExceeded(_TOO_LATE) from None
+        except RecorderError as error:
+            # The frames of the read hold what it has read, and this frame holds the task that holds
+            # the error: together they would stay until the garbage is collected.
+            raise error.with_traceback(None) from error.__cause__
         finally:
             if not task.done():
                 # psycopg asks the server to cancel. That takes a while, for which no one waits.
                 task.cancel()
                 self._ending.add(task)
                 task.add_done_callback(self._ended)
+            del task
 
     async def close(self) -> None:
         """Return once no read is under way."""

@@ -2,26 +2,31 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import psycopg
+from psycopg import capabilities
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from jarvis_recorder.errors import RecordRefused, StorageUnavailable
 from jarvis_recorder.ports import Appended, RefusedRecord
-from jarvis_recorder.storage.batch import Rows, compare, rows_of, slices
+from jarvis_recorder.storage.batch import Comparison, Rows, rows_of, slices
 from jarvis_recorder.storage.halves import Records, append_halves
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.insertion import Insertion, insertion_of, looked_up
+from jarvis_recorder.storage.tables import cluster_snapshots
 from jarvis_recorder.storage.turn import Place
-from jarvis_recorder.wire.records import kind_of
+from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
-from jarvis_recorder.wire.topics import Kind
 
 _TRIES: Final = 6
+# What takes the event loop some milliseconds: more is left to a thread.
+_MOST_CHARACTERS: Final = 65_536
+# Stored rows that are held at once; they may be thousands of times as large as those that came.
+_ROWS_AT_ONCE: Final = 10
 # "canceling wait for synchronous replication": COMMIT succeeds with this warning.
 _NOT_REPLICATED: Final = "01000"
 
@@ -129,12 +134,19 @@ class PostgresRepository:
         connection = await self._open()
         taken: list[int] = []
         missing: list[int] = []
+        # An older libpq gives them one by one only.
+        at_once = _ROWS_AT_ONCE if capabilities.has_stream_chunked() else 1
         for asked in slices(part.rows):
             query, parameters = looked_up(part.shape, [part.rows[at] for at in asked])
             # Binary: contents of snapshots would come as hexadecimal text.
             async with connection.cursor(binary=True) as cursor:
-                await cursor.execute(query, parameters)
-                found = compare(part.shape, part.rows, asked, await cursor.fetchall())
+                comparison = Comparison(part.shape, part.rows, asked)
+                async for stored in cursor.stream(query, parameters, size=at_once):
+                    if _is_heavy(part, stored):
+                        await asyncio.to_thread(comparison.take, stored)
+                    else:
+                        comparison.take(stored)
+            found = comparison.outcome()
             taken += found.taken
             missing += found.missing
         return taken, missing
@@ -169,11 +181,31 @@ async def _made(records: Records, recorded_at: int) -> list[Insertion]:
     """
     Return the statements for the records, in the order of their tables.
 
-    Compressing a snapshot takes a good part of a second, so that is left to a thread.
+    To compress a snapshot, or to find the words of a long text, takes a good part of a second, so
+    that is left to a thread.
     """
-    if any(kind_of(record) is Kind.SNAPSHOT for record in records):
+    if _are_heavy(records):
         return await asyncio.to_thread(_make, records, recorded_at)
     return _make(records, recorded_at)
+
+
+def _are_heavy(records: Records) -> bool:
+    characters = 0
+    for record in records:
+        if not isinstance(record, Record):
+            continue
+        if isinstance(record.body, Turn):
+            characters += len(record.body.content)
+        if isinstance(record.body, Snapshot) or characters > _MOST_CHARACTERS:
+            return True
+    return False
+
+
+def _is_heavy(part: Rows, stored: Sequence[Any]) -> bool:
+    """Return whether a stored row takes long to compare."""
+    if part.shape.table is cluster_snapshots:
+        return True
+    return sum(len(one) for one in stored if isinstance(one, str | bytes)) > _MOST_CHARACTERS
 
 
 def _make(records: Records, recorded_at: int) -> list[Insertion]:

@@ -1,15 +1,19 @@
 """One read of the database: its snapshot, its room and its interruption; the size of a read."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, CursorResult, Executable
 
 from jarvis_recorder.errors import DeadlineExceeded
 from jarvis_recorder.ports import Clock
+
+# A driver of a server would else have all rows of a statement in memory before the first is read. A
+# row may have some 64 KiB.
+_FETCHED_AS_READ: Final = {"stream_results": True, "max_row_buffer": 50}
 
 
 class Pace(Enum):
@@ -66,9 +70,15 @@ class Reading:
         if self._is_over:
             raise DeadlineExceeded("the answer was not found in time")
 
+    def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> CursorResult[Any]:
+        """Execute a statement whose rows, however many, are fetched as they are read."""
+        return self.connection.execute(statement, parameters, execution_options=_FETCHED_AS_READ)
+
     def rows(self, statement: Executable) -> Iterator[Any]:
-        """Yield the rows one by one, none held in memory; raises as `go_on` does."""
-        with contextlib.closing(self.connection.execute(statement)) as found:
+        """Yield the rows one by one, few held in memory; raises as `go_on` does."""
+        with contextlib.closing(self.execute(statement)) as found:
             for row in found:
                 self.go_on()
                 yield row

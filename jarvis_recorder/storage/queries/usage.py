@@ -266,7 +266,7 @@ def report_usage(clock: Clock, reading: Reading, params: ReportUsage) -> bytes:
 def _executed(reading: Reading, shape: _Shape, asked: dict[str, Any]) -> CursorResult[Any]:
     if reading.connection.dialect.name == "sqlite":
         return reading.connection.exec_driver_sql(_statement(shape), asked)
-    return reading.connection.execute(_numeric(shape), asked)
+    return reading.execute(_numeric(shape), asked)
 
 
 def _lines(
