@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
-from jarvis_recorder.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from jarvis_recorder.storage.legacy.importer import ImportReport
@@ -32,42 +31,43 @@ def import_(
     """
     Take over the database of the system before the recorder.
 
-    The recorder must be stopped. Ids are kept where they are free, times without a zone are
-    taken as UTC, and importing again takes only what is missing. Exit code 1 if a row of its
-    own tables had to be left.
+    A recorder of a database file must be stopped. Ids are kept where they are free, times without
+    a zone are taken as UTC, and importing again takes only what is missing. Exit code 1 if a row
+    of its own tables had to be left.
     """
     from jarvis_recorder.config.loading import server_url, sqlite_path
+    from jarvis_recorder.net.database_url import redacted
     from jarvis_recorder.runtime import logging
     from jarvis_recorder.storage.legacy.importer import import_original
     from jarvis_recorder.storage.legacy.rows import KINDS, PREFERENCES
+    from jarvis_recorder.storage.legacy.targets import in_file, on_server
 
     settings = loaded(config, set_)
     logging.configure("warning", settings.settings.log.format)
-    if server_url(settings) is not None:
-        raise ConfigurationError(
-            "store.url names a PostgreSQL server: import into a file, with --set "
-            "store.url=sqlite:///FILE, then bring that there with `jarvis-recorder db copy FILE`"
-        )
-    path = sqlite_path(settings)
+    if (url := server_url(settings)) is not None:
+        name, opening = redacted(url), on_server(url)
+    else:
+        path = sqlite_path(settings)
+        name, opening = str(path), in_file(path)
     with _bar() as progress:
-        report = asyncio.run(import_original(file, path, progress))
+        report = asyncio.run(import_original(file, opening, progress))
     if as_json:
         tables = {
             name: {"rows": one.rows, "taken": one.taken, "already": one.already, "left": one.left}
             for name, one in report.items()
         }
-        typer.echo(json.dumps({"path": str(path), "tables": tables}))
+        typer.echo(json.dumps({"path": name, "tables": tables}))
     else:
-        _show(path, report)
+        _show(name, report)
     if any(report[name].left for name in (*KINDS, PREFERENCES) if name in report):
         raise typer.Exit(1)
 
 
-def _show(path: Path, report: "ImportReport") -> None:
+def _show(target: str, report: "ImportReport") -> None:
     from jarvis_recorder.cli.output.screen import Column, open_screen
 
     screen = open_screen()
-    screen.heading(str(path))
+    screen.heading(target)
     numbers = [Column(name, justify="right") for name in ("rows", "taken", "there already", "left")]
     rows = [
         (name, *(f"{count:,}" for count in (one.rows, one.taken, one.already, one.left.total())))

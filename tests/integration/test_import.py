@@ -12,17 +12,31 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder.storage.legacy import importer
+from jarvis_recorder.storage.legacy.importer import import_original
+from jarvis_recorder.storage.legacy.targets import in_file, on_server
+from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.lock import locked
+from jarvis_recorder.storage.sqlite.store import open_store as open_file
+from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.topics import Kind
+from tests.support.archive import NOW, clock
+from tests.support.engines import POSTGRESQL, SQLITE, File, on_both, rows
 
 pytestmark = pytest.mark.slow
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
+TABLES = ("events", "conversations", "cluster_snapshots", "snapshot_measures", "preferences")
+ONLINE = {
+    SQLITE: "SELECT count(*) FROM conversations_fts WHERE conversations_fts MATCH 'online'",
+    POSTGRESQL: "SELECT count(*) FROM conversations WHERE words @@ 'online'::tsquery",
+}
+IN_2030 = {SQLITE: "1900000000000000", POSTGRESQL: "to_timestamp(1900000000)"}
 
 
 @pytest.fixture
-def target(tmp_path):
-    return tmp_path / "state" / "recorder.db"
+def target(recorded):
+    """The database that is imported into; at first there may be no file, or empty tables."""
+    return recorded
 
 
 @pytest.fixture
@@ -53,8 +67,8 @@ def later(tmp_path):
 def jarvis(target, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", "import", *map(str, arguments),
-         "--set", f"store.url=sqlite:///{target}"],
-        check=False, capture_output=True, text=True, timeout=60,
+         "--set", f"store.url={target.url}"],
+        check=False, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
@@ -62,40 +76,33 @@ def tables(ended):
     return json.loads(ended.stdout)["tables"]
 
 
-def rows(path, query):
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute(query).fetchall()
+def content(target):
+    return {table: target.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4") for table in TABLES}
 
 
-def dump(path):
-    with closing(sqlite3.connect(path)) as db:
-        return list(db.iterdump())
-
-
-def test_the_sample_is_taken_whole_and_twice_is_as_once(target):
+@on_both
+def test_the_sample_is_taken_whole_and_twice_is_as_once(target, engine):
     first = jarvis(target, SAMPLE, "--json")
-    once = dump(target)
+    once = content(target)
     second = jarvis(target, SAMPLE, "--json")
 
     assert (first.returncode, second.returncode) == (0, 0)
     counts = {"conversations": 60, "cluster_snapshots": 8, "events": 120, "preferences": 3}
     assert {name: one["taken"] for name, one in tables(first).items()} == counts
     assert {name: one["already"] for name, one in tables(second).items()} == counts
-    assert dump(target) == once
+    assert content(target) == once
     for table in ("events", "conversations"):
         query = f"SELECT id FROM {table} ORDER BY id"
-        assert rows(target, query) == rows(SAMPLE, query)
+        assert target.rows(query) == rows(SAMPLE, query)
     query = "SELECT summary, node, severity, resolved, resolved_by FROM events ORDER BY id"
-    assert rows(target, query) == rows(SAMPLE, query)
+    assert target.rows(query) == rows(SAMPLE, query)
     at = "SELECT strftime('%s', timestamp) * 1000000 FROM events ORDER BY id"
-    assert rows(target, "SELECT timestamp FROM events ORDER BY id") == rows(SAMPLE, at)
-    found = rows(
-        target,
-        "SELECT count(*) FROM conversations_fts WHERE conversations_fts MATCH 'online'",
-    )
-    assert found[0][0] > 0
+    assert target.rows("SELECT timestamp FROM events ORDER BY id") == rows(SAMPLE, at)
+    assert target.rows(ONLINE[engine])[0][0] > 0
+    assert once["snapshot_measures"]
 
 
+@on_both
 def test_a_later_one_is_taken_but_for_what_breaks_a_rule(target, later):
     ended = jarvis(target, later, "--json")
     again = jarvis(target, later, "--json")
@@ -110,15 +117,16 @@ def test_a_later_one_is_taken_but_for_what_breaks_a_rule(target, later):
         "a text holds a NUL character": 1,
     }
     assert tables(ended)["tool_runs"]["left"] == {"a table that is not the original's own": 2}
-    assert rows(target, "SELECT cost_usd, input_tokens FROM conversations WHERE id = 1") == [
+    assert target.rows("SELECT cost_usd, input_tokens FROM conversations WHERE id = 1") == [
         ("0.000123450", 10)
     ]
-    ((details, extra),) = rows(target, "SELECT details, extra FROM events WHERE id = 2")
+    ((details, extra),) = target.rows("SELECT details, extra FROM events WHERE id = 2")
     assert (json.loads(details), json.loads(extra)) == ("no JSON", {"vm_id": 104})
-    assert rows(target, "SELECT timestamp FROM events WHERE id = 3") == [(1769410805250000,)]
+    assert target.rows("SELECT timestamp FROM events WHERE id = 3") == [(1769410805250000,)]
     assert tables(again)["events"]["taken"] == 0
 
 
+@on_both
 def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
     path = tmp_path / "odd.db"
     shutil.copy(SAMPLE, path)
@@ -145,7 +153,7 @@ def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
 
     def kept(table, columns, number):
         query = f"SELECT {columns}, extra FROM {table} WHERE id = {number}"
-        ((*values, extra),) = rows(target, query)
+        ((*values, extra),) = target.rows(query)
         return *values, json.loads(extra)
 
     turns = "conversations"
@@ -162,6 +170,7 @@ def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
     )  # fmt: skip
 
 
+@on_both
 def test_the_source_is_untouched_and_its_log_is_read_too(target, later, tmp_path):
     directory = tmp_path / "source"
     directory.mkdir()
@@ -186,6 +195,7 @@ def test_the_source_is_untouched_and_its_log_is_read_too(target, later, tmp_path
     assert state() == before
 
 
+@on_both
 def test_ids_that_are_taken_become_new_ones(target, tmp_path):
     jarvis(target, SAMPLE)
     other = tmp_path / "other.db"
@@ -197,10 +207,11 @@ def test_ids_that_are_taken_become_new_ones(target, tmp_path):
     ended = jarvis(target, other, "--json")
 
     assert tables(ended)["events"]["taken"] == 120
-    assert rows(target, "SELECT min(id), max(id), count(*) FROM events") == [(1, 240, 240)]
+    assert target.rows("SELECT min(id), max(id), count(*) FROM events") == [(1, 240, 240)]
 
 
-def test_an_import_that_was_interrupted_is_completed(target):
+@on_both
+def test_an_import_that_was_interrupted_is_completed(target, engine, database):
     seen = []
 
     def interrupt(done, total):
@@ -209,28 +220,42 @@ def test_an_import_that_was_interrupted_is_completed(target):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(importer.import_original(SAMPLE, target, interrupt))
+        opening = in_file(database) if engine == SQLITE else on_server(target.url)
+        asyncio.run(import_original(SAMPLE, opening, interrupt))
     ended = jarvis(target, SAMPLE, "--json")
 
     assert seen[-1][1] == 191
     assert sum(one["taken"] + one["already"] for one in tables(ended).values()) == 191
-    assert rows(target, "SELECT count(*) FROM events") == [(120,)]
+    assert target.rows("SELECT count(*) FROM events") == [(120,)]
 
 
-def test_a_preference_that_is_newer_here_stays(target, later):
+@on_both
+def test_a_preference_that_is_newer_here_stays(target, later, engine):
     jarvis(target, SAMPLE)
-    with closing(sqlite3.connect(target)) as db, db:
-        db.execute("UPDATE preferences SET value = 'mine', updated_at = 1900000000000000")
+    target.execute(f"UPDATE preferences SET value = 'mine', updated_at = {IN_2030[engine]}")
     with closing(sqlite3.connect(later)) as db, db:
         db.execute("INSERT INTO preferences VALUES ('', 'no key', '2026-01-26 10:00:00')")
 
     ended = jarvis(target, later, "--json")
 
-    assert rows(target, "SELECT DISTINCT value FROM preferences") == [("mine",)]
+    assert target.rows("SELECT DISTINCT value FROM preferences") == [("mine",)]
     assert tables(ended)["preferences"]["left"] == {"a key that is not 1 to 255 characters": 1}
 
 
-def test_what_is_no_original_is_refused(target, tmp_path):
+@on_both
+async def test_what_is_recorded_later_is_numbered_behind_what_was_imported(
+    target, engine, database
+):
+    jarvis(target, SAMPLE)
+    body = Event(type="status", severity="info", source="monitor", summary="later")
+    opened = open_file(database, clock) if engine == SQLITE else open_server(target.url, clock)
+    async with opened as store:
+        await store.repository.append([Record(Kind.EVENT, "later", NOW, False, body, None)], NOW)
+
+    assert target.rows("SELECT id FROM events WHERE summary = 'later'")[0][0] > 120
+
+
+def test_what_is_no_original_is_refused(target, database, tmp_path):
     text = tmp_path / "text.db"
     text.write_text("no database" * 100)
     empty = tmp_path / "empty.db"
@@ -240,17 +265,17 @@ def test_what_is_no_original_is_refused(target, tmp_path):
         (tmp_path / "nowhere.db", "no such file"),
         (text, "cannot be read as a SQLite database"),
         (empty, "none of the tables"),
-        (target, "a recorder's own database"),
+        (database, "a recorder's own database"),
     ):
-        ended = jarvis(tmp_path / "other.db", source)
+        ended = jarvis(File(tmp_path / "other.db"), source)
         assert ended.returncode == 1
         assert why in ended.stderr
         assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_recorder_that_runs_keeps_its_database(target):
+def test_a_recorder_that_runs_keeps_its_database(target, database):
     jarvis(target, SAMPLE)
-    with locked(target):
+    with locked(database):
         ended = jarvis(target, SAMPLE)
 
     assert ended.returncode == 75

@@ -3,34 +3,21 @@
 import contextlib
 import shutil
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from sqlalchemy import (
-    Connection,
-    Integer,
-    Table,
-    bindparam,
-    func,
-    insert,
-    select,
-    tuple_,
-    type_coerce,
-    update,
-)
-from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy import Connection, Table, insert, select, tuple_, update
 
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.runtime.ownership import as_owner
-from jarvis_recorder.storage import series
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.legacy.rows import (
     KINDS,
     PREFERENCES,
@@ -40,11 +27,9 @@ from jarvis_recorder.storage.legacy.rows import (
     record_of,
     resolution_of,
 )
+from jarvis_recorder.storage.legacy.targets import Opening, Target
 from jarvis_recorder.storage.rows import SHAPES
-from jarvis_recorder.storage.sqlite import connections, errors, lock, trusted_time, upgrade
-from jarvis_recorder.storage.sqlite.search import add_words
-from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
-from jarvis_recorder.storage.tables import cluster_snapshots, conversations, preferences
+from jarvis_recorder.storage.tables import preferences
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
@@ -69,7 +54,7 @@ class TableReport:
 ImportReport = dict[str, TableReport]
 
 
-async def import_original(source: Path, target: Path, progress: ReportProgress) -> ImportReport:
+async def import_original(source: Path, opening: Opening, progress: ReportProgress) -> ImportReport:
     """
     Import `source`, and return a report on each of its tables; `source` is not changed.
 
@@ -77,32 +62,22 @@ async def import_original(source: Path, target: Path, progress: ReportProgress) 
     import, or one after an interruption, adds the missing rows.
 
     Raises:
-        RecorderError: `source` is not a database of the original system.
-        AnotherRecorder: A recorder holds `target`.
+        RecorderError: `source` is not a database of the original system; or as `opening`, which
+            opens the database to import into.
     """
-    with errors.readable_errors(target):
-        target = lock.create_file(target)
-    with _opened(source) as original, lock.locked(target):
-        async with open_writer(target) as writer:
-            await upgrade.upgrade(writer, target)
-            # Otherwise the newest imported row would set the last known good time.
-            await writer.run(_remember_time)
-            return await _Import(original, writer, progress).run()
-
-
-def _remember_time(connection: Connection) -> None:
-    if trusted_time.known_good(connection) is None:
-        trusted_time.remember(time.time_ns() // 1_000, connection)
+    with _opened(source) as original:
+        async with opening as target:
+            return await _Import(original, target, progress).run()
 
 
 class _Import:
-    """One import, from one connection into one writer."""
+    """One import, from one connection into one database."""
 
     def __init__(
-        self, original: sqlite3.Connection, writer: Writer, progress: ReportProgress
+        self, original: sqlite3.Connection, target: Target, progress: ReportProgress
     ) -> None:
         self._original = original
-        self._writer = writer
+        self._target = target
         self._progress = progress
         self._report: ImportReport = {
             name: TableReport(_count(original, name)) for name in _tables(original)
@@ -126,7 +101,9 @@ class _Import:
         highest = _highest(self._original, name)
         for rows in _chunks(_rows(self._original, name, "id")):
             taken = list(_readable(partial(_record_row, name), rows, report))
-            new = await self._writer.run(partial(_insert_new, table, taken, highest))
+            new = await self._target.writer.run(
+                partial(_insert_new, self._target, table, taken, highest)
+            )
             report.taken += new
             report.already += len(taken) - new
             self._advance(len(rows))
@@ -134,7 +111,7 @@ class _Import:
     async def _preferences(self, report: TableReport) -> None:
         for rows in _chunks(_rows(self._original, PREFERENCES, "key")):
             taken = list(_readable(_preference_row, rows, report))
-            new = await self._writer.run(partial(_set_newer, taken))
+            new = await self._target.writer.run(partial(_set_newer, taken))
             report.taken += new
             report.already += len(taken) - new
             self._advance(len(rows))
@@ -186,46 +163,27 @@ def _preference_row(cells: Cells) -> dict[str, Any]:
     return {"key": key, "value": value, "updated_at": moment_of(cells["updated_at"])}
 
 
-def _insert_new(table: Table, rows: Sequence[_Row], highest: int, connection: Connection) -> int:
-    """Insert the missing rows; if a row's id is taken, it gets one that is free in both files."""
+def _insert_new(
+    target: Target, table: Table, rows: Sequence[_Row], highest: int, connection: Connection
+) -> int:
+    """Insert the missing rows; if a row's id is taken, it gets one that is free in both."""
     there = _identities(connection, table, rows)
     new = [row for row in rows if (row.record.timestamp, row.record.message_id) not in there]
     wanted = [row.id for row in new]
     taken = set(connection.execute(select(table.c.id).where(table.c.id.in_(wanted))).scalars())
-    free = max(highest, connection.execute(select(func.max(table.c.id))).scalar() or 0) + 1
-    values = []
-    for row in new:
-        number = row.id
-        if number in taken:
-            number, free = free, free + 1
-        values.append(row.values | {"id": number})
+    free = iter(target.free_numbers(connection, table, highest, len(taken)))
+    values = [row.values | {"id": next(free) if row.id in taken else row.id} for row in new]
     if values:
-        # As in the repository the values are ready to bind, past SQLAlchemy's types.
-        statement = _insert_statement(table, tuple(values[0]))
-        connections.driver_of(connection).executemany(statement, values).close()
-    if table is cluster_snapshots:
-        for each in values:
-            added = series.values_of(*(each[name] for name in series.NEEDED))
-            series.add_to_file(connection, added)
-    if table is conversations:
-        add_words(connection, ((row["id"], row["content"]) for row in values))
+        target.insert(connection, table, values)
     return len(values)
-
-
-@cache
-def _insert_statement(table: Table, columns: tuple[str, ...]) -> str:
-    marked = insert(table).values({name: bindparam(name) for name in columns})
-    return str(marked.compile(dialect=dialect(paramstyle="named")))
 
 
 def _identities(
     connection: Connection, table: Table, rows: Sequence[_Row]
 ) -> set[tuple[int, str | None]]:
     keys = [(row.record.timestamp, row.record.message_id) for row in rows]
-    time = type_coerce(table.c.timestamp, Integer())
-    found = connection.execute(
-        select(time, table.c.message_id).where(tuple_(time, table.c.message_id).in_(keys))
-    )
+    is_one = tuple_(table.c.timestamp, table.c.message_id).in_(keys)
+    found = connection.execute(select(micros(table.c.timestamp), table.c.message_id).where(is_one))
     return {(at, identity) for at, identity in found}
 
 

@@ -1,12 +1,12 @@
 """Rows with their ids, put into an empty database and read again to be compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
 
 import psycopg
 from psycopg.errors import UniqueViolation
-from sqlalchemy import Boolean, Table
+from sqlalchemy import Boolean, Connection, Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import NoCopy
@@ -14,6 +14,7 @@ from jarvis_recorder.storage import series
 from jarvis_recorder.storage.postgres import errors, measures
 from jarvis_recorder.storage.postgres.arrays import array
 from jarvis_recorder.storage.postgres.connections import Server, require_server
+from jarvis_recorder.storage.postgres.insertion import Statement
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.vectors import vector_of
 from jarvis_recorder.storage.tables import (
@@ -100,27 +101,11 @@ class Filling:
             NoCopy: The database holds other rows in their place.
         """
         names = [column.name for column in table.columns]
-        columns = [_column_of(table, name) for name in names]
-        values = list(zip(*rows, strict=True))
-        parameters = [array(each.kind, held) for each, held in zip(columns, values, strict=True)]
-        selected = [f"r.{name}{each.cast}" for name, each in zip(names, columns, strict=True)]
-        marks = [f"%b::{each.kind}[]" for each in columns]
-        if table is conversations:
-            contents = values[names.index("content")]
-            parameters.append(array("text", [vector_of(content) for content in contents]))
-            names, selected = [*names, "words"], [*selected, "r.words::tsvector"]
-            marks.append("%b::text[]")
-        again = " ON CONFLICT DO NOTHING" if table in (preferences, outbox) else ""
-        statement = (
-            f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(selected)}"
-            f" FROM unnest({', '.join(marks)}) AS r ({', '.join(names)}){again}"
-        )
         with errors.translated_errors(self.name):
             try:
                 async with self._connection.transaction():
-                    await self._connection.execute(statement, parameters)
-                    if table is cluster_snapshots:
-                        await self._add_measures(names, rows)
+                    for statement in _insertion(table, names, rows):
+                        await self._connection.execute(*statement)
                     if table in _STAMPED:
                         await self._connection.execute(
                             "INSERT INTO stamped_identities SELECT %s, message_id, timestamp"
@@ -133,13 +118,6 @@ class Filling:
                     f"{self.name}: its table {table.name} holds other rows already: fill an empty "
                     "database"
                 ) from None
-
-    async def _add_measures(self, names: Sequence[str], rows: Sequence[Row]) -> None:
-        at = [names.index(name) for name in series.NEEDED]
-        for row in rows:
-            values = series.values_of(*(row[place] for place in at))
-            if values:
-                await self._connection.execute(measures.ADD, measures.arrays_of(values))
 
     async def require_same(self, table: Table, rows: Sequence[Row]) -> None:
         """
@@ -164,6 +142,55 @@ class Filling:
                 f"{self.name}: its table {table.name} differs between {key} {rows[0][0]} and "
                 f"{rows[-1][0]}: empty it and copy again"
             )
+
+
+def insert_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows with an id and a time of their own, by column, their values as SQLite has them."""
+    names = [*rows[0]]
+    values = [tuple(row[name] for name in names) for row in rows]
+    for query, parameters in _insertion(table, names, values):
+        connection.exec_driver_sql(query, tuple(parameters))
+
+
+def free_numbers(connection: Connection, table: Table, highest: int, count: int) -> Sequence[int]:
+    """Return ids for new rows, and have later ones numbered from beyond these and `highest`."""
+    sequence = {"sequence": f"{table.name}_id_seq"}
+    connection.execute(
+        text(
+            "SELECT setval(:sequence, greatest(:highest,"
+            f" (SELECT last_value FROM {table.name}_id_seq)))"
+        ),
+        sequence | {"highest": max(highest, 1)},
+    )
+    numbers = text("SELECT nextval(:sequence) FROM generate_series(1, :count)")
+    return connection.execute(numbers, sequence | {"count": count}).scalars().all()
+
+
+def _insertion(table: Table, names: Sequence[str], rows: Sequence[Row]) -> Iterator[Statement]:
+    columns = [_column_of(table, name) for name in names]
+    values = list(zip(*rows, strict=True))
+    parameters = [array(each.kind, held) for each, held in zip(columns, values, strict=True)]
+    selected = [f"r.{name}{each.cast}" for name, each in zip(names, columns, strict=True)]
+    marks = [f"%b::{each.kind}[]" for each in columns]
+    filled = [*names]
+    if table is conversations:
+        contents = values[names.index("content")]
+        parameters.append(array("text", [vector_of(content) for content in contents]))
+        filled.append("words")
+        selected.append("r.words::tsvector")
+        marks.append("%b::text[]")
+    again = " ON CONFLICT DO NOTHING" if table in (preferences, outbox) else ""
+    yield Statement(
+        f"INSERT INTO {table.name} ({', '.join(filled)}) SELECT {', '.join(selected)}"
+        f" FROM unnest({', '.join(marks)}) AS r ({', '.join(filled)}){again}",
+        parameters,
+    )
+    if table is cluster_snapshots:
+        at = [names.index(name) for name in series.NEEDED]
+        for row in rows:
+            measured = series.values_of(*(row[place] for place in at))
+            if measured:
+                yield Statement(measures.ADD, measures.arrays_of(measured))
 
 
 def _column_of(table: Table, name: str) -> _Column:
