@@ -117,7 +117,7 @@ def demo(
 def _kill_one_of_each(*, as_json: bool) -> None:
     from jarvis_recorder.demo import failover
     from jarvis_recorder.demo.private_cluster import private_cluster
-    from jarvis_recorder.demo.private_postgres import private_server
+    from jarvis_recorder.demo.private_postgres import PrivateServer, private_server
     from jarvis_recorder.runtime import logging
 
     logging.configure("error", "auto")
@@ -125,7 +125,7 @@ def _kill_one_of_each(*, as_json: bool) -> None:
         say = stack.enter_context(_spinner())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jarvis-demo-")))
         say("Starting PostgreSQL …")
-        server = stack.enter_context(private_server())
+        server = stack.enter_context(private_server(PrivateServer))
         say("Starting three RabbitMQ nodes …")
         brokers = stack.enter_context(private_cluster())
 

@@ -248,7 +248,7 @@ def _recorders(
     brokers: PrivateCluster, server: PrivateServer, directory: Path
 ) -> Iterator[list[_Recorder]]:
     also = str(brokers.also).replace("'", '"')
-    settings = {"broker.url": brokers.url, "broker.also": also, "store.url": server.url}
+    settings = {"broker.url": brokers.url, "broker.also": also, "store.url": server.url()}
     settings |= {"http.listen": "", "log.level": "warning"}
     started: list[_Recorder] = []
     try:

@@ -11,19 +11,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
 
 _USER: Final = "jarvis"
 _START_SECONDS: Final = 60.0
-_CONFIGURATION: Final = """
-listen_addresses = ''
-max_connections = 60
-shared_buffers = 32MB
-"""
+_SETTINGS: Final = ("listen_addresses = ''", "max_connections = 60", "shared_buffers = 32MB")
 
 # As in `node`: the server ends when this standard input does, however its owner dies. Its own
 # processes leave the group, and end when they see that it is gone; a new server refuses to start
@@ -38,8 +34,8 @@ kill -KILL 0
 class PrivateServer:
     """A server that survives a crash, with one empty database at first."""
 
-    def __init__(self, directory: Path) -> None:
-        """Make its files in a short path, as that of a Unix socket has at most 107 bytes."""
+    def __init__(self, directory: Path, settings: Sequence[str] = ()) -> None:
+        """Make its files, with lines for `postgresql.conf`."""
         self._directory = directory
         self._data = directory / "data"
         self._log = directory / "console.log"
@@ -52,16 +48,17 @@ class PrivateServer:
             ids = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}")
             self._as_user = ["setpriv", *ids, "--clear-groups"]
         self._call(
-            *("initdb", "--username", _USER, "--auth", "trust"),
+            # The files need not outlive the machine.
+            *("initdb", "--no-sync", "--username", _USER, "--auth", "trust"),
             *("--encoding", "UTF8", "--locale", "C", "--pgdata", str(self._data)),
         )
         with (self._data / "postgresql.conf").open("a") as configuration:
-            configuration.write(f"{_CONFIGURATION}unix_socket_directories = '{directory}'\n")
+            socket = f"unix_socket_directories = '{directory}'"
+            configuration.write("\n".join((*_SETTINGS, socket, *settings, "")))
 
-    @property
-    def url(self) -> str:
-        """The URL of its database."""
-        return f"postgresql://{_USER}@/postgres?host={self._directory}"
+    def url(self, name: str = "postgres") -> str:
+        """Return the URL of a database."""
+        return f"postgresql://{_USER}@/{name}?host={self._directory}"
 
     def start(self) -> Self:
         """
@@ -114,13 +111,17 @@ class PrivateServer:
             raise StorageUnavailable(f"{program} failed: {done.stderr.strip()}")
 
 
+_Server = TypeVar("_Server", bound=PrivateServer)
+
+
 @contextlib.contextmanager
-def private_server() -> Iterator[PrivateServer]:
+def private_server(make: Callable[[Path], _Server]) -> Iterator[_Server]:
     """Run a server in a new directory; remove both afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="jarvis-postgres-"))
+    # A short path, as that of a Unix socket has at most 107 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="jarvis-postgres-", dir="/tmp"))
     server = None
     try:
-        server = PrivateServer(directory)
+        server = make(directory)
         yield server.start()
     finally:
         if server is not None:

@@ -15,7 +15,7 @@ from jarvis_recorder.client import RecorderClient, new_event
 from jarvis_recorder.demo import failover
 from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.demo.private_cluster import PrivateCluster, private_cluster
-from jarvis_recorder.demo.private_postgres import private_server
+from jarvis_recorder.demo.private_postgres import PrivateServer, private_server
 from jarvis_recorder.errors import BrokerUnavailable, ReplyTimeout
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.topics import DEAD_QUEUE
@@ -156,7 +156,7 @@ async def test_the_demo_kills_one_of_each_part_and_loses_nothing(
     cluster: PrivateCluster, tmp_path, capsys
 ):
     await delete_queues(cluster.url)
-    with private_server() as server:
+    with private_server(PrivateServer) as server:
         async with failover.stage(cluster, server, tmp_path, lambda _: None) as stage:
             outcome = await stage.perform()
 

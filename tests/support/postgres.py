@@ -1,94 +1,46 @@
 """A PostgreSQL server of the tests' own: one cluster a session, a database from a template a test."""
 
 import contextlib
-import getpass
 import os
-import pwd
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 import psycopg
 
-_USER = "jarvis"
-_TABLES = (
+from jarvis_recorder.demo.private_postgres import PrivateServer, private_server
+from jarvis_recorder.errors import StorageUnavailable
+
+_TABLES: Final = (
     "events", "conversations", "cluster_snapshots", "preferences", "outbox", "dead_letters",
     "stamped_identities", "known_time", "snapshot_measures",
     "incident_conditions", "incident_signals", "incident_actions", "incidents", "silences",
 )  # fmt: skip
-_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=on")
-DURABLE = ("fsync=on", "full_page_writes=on", "synchronous_commit=on")
+FAST: Final = ("fsync = off", "full_page_writes = off", "autovacuum = off")
+DURABLE: Final = ("fsync = on", "full_page_writes = on", "autovacuum = off")
 
 
-def binaries() -> Path:
-    """The directory of the newest server's programs."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=_version)
-    if not found:
-        raise FileNotFoundError("there is no PostgreSQL server: `make test` installs it")
-    return found[-1].parent
+class Cluster(PrivateServer):
+    """A server with databases for tests."""
 
-
-def _version(path: Path) -> float:
-    return float(path.parent.parent.name)
-
-
-class Cluster:
-    """A server with its data in a directory of its own, which listens on a Unix socket only."""
-
-    def __init__(self, directory: Path, settings: Sequence[str] = _FAST) -> None:
-        self._directory = directory
-        self._data = directory / "data"
-        self._settings = settings
+    def __init__(self, directory: Path, settings: Sequence[str]) -> None:
+        super().__init__(directory, settings)
         self._numbers = count(1)
         self._templated = False
         self._shared: str | None = None
-        # The server refuses root.
-        self._as: list[str] = []
-        if os.getuid() == 0:
-            user = pwd.getpwnam("nobody")
-            os.chown(directory, user.pw_uid, user.pw_gid)
-            self._as = [
-                "setpriv",
-                f"--reuid={user.pw_uid}",
-                f"--regid={user.pw_gid}",
-                "--clear-groups",
-            ]
-        self._call(
-            "initdb", "--no-sync", "--username", _USER, "--auth", "trust", "--encoding", "UTF8",
-            "--locale", "C", "--pgdata", str(self._data),
-        )  # fmt: skip
 
-    def url(self, name: str = "postgres") -> str:
-        return f"postgresql://{_USER}@/{name}?host={self._directory}"
-
-    def start(self) -> None:
-        settings = [
-            "listen_addresses=", f"unix_socket_directories={self._directory}", "max_connections=60",
-            "shared_buffers=32MB", "autovacuum=off", *self._settings,
-        ]  # fmt: skip
-        options = " ".join(f"-c {each}" for each in settings)
-        log = self._directory / "log"
-        self._call(
-            "pg_ctl",
-            "start",
-            "-w",
-            "-t",
-            "60",
-            "-D",
-            str(self._data),
-            "-l",
-            str(log),
-            "-o",
-            options,
-        )
+    @property
+    def directory(self) -> Path:
+        """The directory of its socket."""
+        return self._directory
 
     def stop(self, mode: str = "immediate") -> None:
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(StorageUnavailable):
             self._call("pg_ctl", "stop", "-w", "-D", str(self._data), "-m", mode)
+        self.kill()
 
     def kill_backends(self) -> None:
         """Kill a serving process as a fault would: the server restarts all of them."""
@@ -146,27 +98,9 @@ class Cluster:
         engine.dispose()
         self._templated = True
 
-    def _call(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [*self._as, str(binaries() / program), *arguments],
-            check=True, cwd="/", stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "USER": getpass.getuser()},
-        )  # fmt: skip
-
 
 @contextlib.contextmanager
-def cluster(settings: Sequence[str] = _FAST) -> Iterator[Cluster]:
+def cluster(settings: Sequence[str] = FAST) -> Iterator[Cluster]:
     """Yield a server that runs; it and its files are gone at the end."""
-    # Short, as the path of a Unix socket has at most 107 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="jarvis-pg-", dir="/tmp"))
-    directory.chmod(0o755)
-    try:
-        made = Cluster(directory, settings)
-        made.start()
-        try:
-            yield made
-        finally:
-            made.stop()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with private_server(partial(Cluster, settings=settings)) as made:
+        yield made
