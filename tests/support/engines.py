@@ -39,7 +39,7 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_two_in_flight.py", "faults/test_faults_in_flight.py",
     ),
     "a server is stopped, loses its sessions, or has several recorders": (
-        "contract/test_postgres.py",
+        "contract/test_lost_commits.py", "contract/test_postgres.py",
         "contract/test_postgres_commands.py", "contract/test_series.py",
         "faults/test_postgres_kills.py",
     ),
