@@ -10,7 +10,8 @@ from jarvis_recorder.wire.measures import ObjectKind
 from jarvis_recorder.wire.records import Severity
 
 _TAG: Final = re.compile(r"\s{0,8}(?:\[[^\]]{0,64}\]\s{0,8})?([A-Z][A-Z0-9_]{1,63}):\s", re.ASCII)
-_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+# By itself or with its unit: that of `pve2` or `sda1` tells one object from another.
+_NUMBER: Final = re.compile(r"(?<![\w.-])\d+(?:[.,:]\d+)*(?=[A-Za-zµ]{0,3}(?!\w))")
 _SPACE: Final = re.compile(r"\s+")
 _OBJECT: Final = re.compile(
     r"\b(?:pool|storage|disk|device|datastore|mount|service|VM|CT) ([\w./:-]{1,100})"

@@ -85,6 +85,7 @@ class TestSignals:
         other, _ = read("Pool rust is 96 % full")
 
         assert first.key == second.key == "pve1/Pool tank is N % full"
+        assert read("pve2 did not answer for 12.5s")[0].kind == "pve2 did not answer for Ns"
         assert other.key != first.key
 
     def test_one_tag_without_a_rule_has_conditions_by_object(self):

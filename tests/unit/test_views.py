@@ -19,6 +19,12 @@ from jarvis_recorder.cli.output.conversations import (
 )
 from jarvis_recorder.cli.output.events import EventTable, show_event
 from jarvis_recorder.cli.output.histogram import show_histogram
+from jarvis_recorder.cli.output.incidents import (
+    history_of,
+    show_incident,
+    show_incidents,
+    show_silences,
+)
 from jarvis_recorder.cli.output.preferences import show_preference, show_preferences
 from jarvis_recorder.cli.output.records import record_json, show_record
 from jarvis_recorder.cli.output.sanitize import cut
@@ -435,6 +441,60 @@ def test_a_forecast_is_a_range_or_says_that_nothing_grows(answer, said):
     show_forecast(screen, answer)
 
     assert screen.text.strip() == said
+
+
+def incident(**fields):
+    values = {
+        "key": "pve3/NODE_DOWN@2026-11-23T08:00:00Z", "state": "open", "severity": "critical",
+        "kind": "NODE_DOWN", "node": "pve3", "object": None, "cluster": None, "count": 8,
+        "first_at": AT, "last_at": AT, "recovered_at": None, "flapping": False,
+        "acknowledged_by": None, "note": None, "guessed": True, "evidence_at": None,
+        "caused_by": None, "acknowledged_at": None, "resolved_at": None, "resolved_by": None,
+    }  # fmt: skip
+    return results.StoredIncident(**values | fields)
+
+
+def test_incidents_are_a_row_each_with_their_state_and_since_when():
+    screen = Seen(120)
+
+    show_incidents(
+        screen, [incident(flapping=True), incident(recovered_at=AT + timedelta(minutes=41))]
+    )
+
+    first, second = screen.text.splitlines()[-2:]
+    assert "open, flapping  critical" in first
+    assert "pve3" in first
+    assert "41 min" in second
+
+
+def test_an_incident_shows_who_has_seen_it_and_what_became_of_it():
+    one = incident(state="acknowledged", acknowledged_by="anna", note="on my way")
+    screen = Seen(80)
+
+    show_incident(screen, results.OneIncident(one))
+    said = history_of(
+        results.IncidentHistory(
+            [], None, one,
+            [
+                results.IncidentTransition(AT, "open", None, None),
+                results.IncidentTransition(AT, "acknowledged", "anna", "on my way"),
+            ],
+            truncated=False,
+        )
+    )  # fmt: skip
+
+    assert "by anna" in screen.text
+    assert said.endswith("Z open → 2026-11-23 08:00:00Z acknowledged by anna (on my way)")
+
+
+def test_silences_say_for_whom_and_until_when():
+    screen = Seen(120)
+
+    show_silences(screen, [results.Silence(None, "pve1", None, None, AT, AT, "memory", "anna")])
+
+    assert "any" in screen.text
+    assert "pve1" in screen.text
+    assert "memory" in screen.text
 
 
 def test_preferences_show_their_values():

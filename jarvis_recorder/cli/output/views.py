@@ -9,6 +9,7 @@ from jarvis_recorder.cli.output import (
     dead_letters,
     differences,
     events,
+    incidents,
     matrix,
     preferences,
     series,
@@ -25,6 +26,7 @@ _VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
     results.OnePreference: preferences.show_preference,
     results.SnapshotDifferences: differences.show_differences,
     results.DeadLetterFaults: dead_letters.show_faults,
+    results.OneIncident: incidents.show_incident,
     results.Forecast: series.show_forecast,
     results.Matrix: matrix.show_matrix,
     results.Series: series.show_series,
@@ -39,9 +41,13 @@ _LISTS: Final[dict[type, Callable[[], ListView]]] = {
     results.SnapshotPage: lambda: cluster.show_snapshots,
     results.PreferencePage: lambda: preferences.show_preferences,
     results.IndexedDeadLetters: lambda: dead_letters.show_dead_letters,
+    results.IncidentPage: lambda: incidents.show_incidents,
+    results.IncidentHistory: events.EventTable,
+    results.SilencePage: lambda: incidents.show_silences,
 }
 _REMARKS: Final[dict[type, Callable[[Any], str | None]]] = {
     results.IndexedDeadLetters: dead_letters.not_complete,
+    results.IncidentHistory: incidents.history_of,
 }
 
 
