@@ -78,6 +78,7 @@ _YIELD: Final = 4.0
 # What is larger holds no name of a condition.
 _MOST_DETAILS: Final = 16_384
 _MOST_SUMMARY: Final = 1_000
+_NEWS_MICROS: Final = 24 * 3_600 * 1_000_000
 _MOST_DOUBTFUL: Final = 5_000
 _ONLINE: Final = MEASURES.index("online")
 
@@ -367,7 +368,7 @@ class _Fold:
         """Announce what has changed, except of silenced incidents; return whether there was any."""
         told = False
         for change in self._changes:
-            keys = _news(change)
+            keys = _news(change, self._now)
             if keys and not is_silenced(self._connection, change.key, self._now):
                 body = found_incident(self._connection, change.key, self._now)
                 for routing_key in keys:
@@ -511,9 +512,9 @@ def newest_event(connection: Connection) -> int:
     return newest
 
 
-def _news(change: _Change) -> list[str]:
-    """Return the notifications of a change, in their order."""
-    if change.after is None:
+def _news(change: _Change, now: int) -> list[str]:
+    """Return the notifications of a change, in their order; none of what is imported, and old."""
+    if change.after is None or change.after.heard_at[0] < now - _NEWS_MICROS:
         return []
     before, after = change.before, change.after
     is_other = before is None or before.first_at != after.first_at

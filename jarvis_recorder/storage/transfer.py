@@ -15,11 +15,15 @@ from jarvis_recorder.storage.tables import (
     cluster_snapshots,
     conversations,
     events,
+    incident_actions,
     outbox,
     preferences,
+    silences,
 )
 
-_NUMBERED: Final = (events, conversations, cluster_snapshots, outbox)
+_NUMBERED: Final = (
+    events, conversations, cluster_snapshots, outbox, incident_actions, silences,
+)  # fmt: skip
 _AT_ONCE: Final = 1_000
 _AT_ONCE_BYTES: Final = 8 * 1024 * 1024
 
@@ -38,7 +42,8 @@ async def copy_to_server(source: Path, url: str, report: Report) -> Moved:
     """
     Copy all records to a database on a server, ids included, and compare each row afterwards.
 
-    The index of the dead letters is not copied: the next look through their queue makes it.
+    The index of the dead letters is not copied: the next look through their queue makes it. Nor are
+    incidents: a recorder makes them anew of the events, and of what people did.
     An interrupted copy continues where it was. The file is only read; no recorder may hold it.
 
     Raises:

@@ -328,6 +328,13 @@ async def test_what_changes_is_announced_once(store):
     assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
 
 
+async def test_of_what_is_imported_and_old_nobody_is_told(store):
+    await keep(store, event(-2 * 86_400), up(-2 * 86_400 + 5))
+
+    assert (await the_one(store)).state == "recovered"
+    assert await announced(store) == []
+
+
 async def test_pruned_events_leave_the_incident_as_it_was(store):
     await keep(store, event(0), up(10))
     before = await the_one(store)

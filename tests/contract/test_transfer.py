@@ -13,13 +13,17 @@ from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc.params import (
+    AcknowledgeIncident,
     GetPreference,
     ListEvents,
+    ListIncidents,
+    ListSilences,
     ListTurns,
     RecordEvent,
     ResolveEvent,
     SearchTurns,
     SetPreference,
+    SilenceIncidents,
     SnapshotAt,
 )
 from jarvis_recorder.wire.times import to_datetime
@@ -62,6 +66,12 @@ async def file(tmp_path):
         await store.repository.append(records, NOW)
         await ask(store, ResolveEvent(id=7, resolved_by="me"))
         await ask(store, SetPreference(key="ключ", value="v"))
+        broken = RecordEvent(type="alert", severity="error", source="user", summary="broken")
+        await ask(store, broken)
+        while await store.incidents.step():
+            pass
+        await ask(store, AcknowledgeIncident(key="broken", by="anna", note="mine"))
+        await ask(store, SilenceIncidents(until=to_datetime(NOW + 10**9), node="pve1"))
         await store.writer.run(
             lambda connection: connection.exec_driver_sql("DELETE FROM events WHERE id % 10 = 3")
         )
@@ -99,10 +109,16 @@ async def test_an_interrupted_move_is_continued_and_nothing_is_different(
 
     moved = await copy_to_server(file, postgres_url, quiet)
 
-    assert moved.rows["events"] == 2_250
+    assert moved.rows["events"] == 2_251
     async with open_server(postgres_url, lambda: NOW) as server:
         async with open_file(file, lambda: NOW) as store:
             assert await everything(server) == await everything(store)
+        assert (await ask(server, ListSilences())).silences[0].node == "pve1"
+        for _ in range(4):
+            while await server.incidents.step():
+                pass
+        (incident,) = (await ask(server, ListIncidents())).incidents
+        assert (incident.acknowledged_by, incident.note) == ("anna", "mine")
         # What is delivered again is known, and what is new comes behind.
         again = Turn(session_id="s", role="user", content="word7 中文", cost_usd="0.0120")
         known = Record(Kind.TURN, "t7", NOW + 99, True, again, None)

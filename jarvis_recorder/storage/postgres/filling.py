@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import psycopg
 from psycopg.errors import UniqueViolation
-from sqlalchemy import Boolean, Connection, Table, text
+from sqlalchemy import Boolean, Connection, Integer, Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import NoCopy
@@ -29,7 +29,6 @@ from jarvis_recorder.storage.tables import (
 )
 
 _STAMPED: Final = (events, conversations, cluster_snapshots)
-_INTEGERS: Final = ("id", "tokens_used", "input_tokens", "output_tokens", "size_bytes", "version")
 
 Row = tuple[Any, ...]
 
@@ -201,7 +200,7 @@ def _column_of(table: Table, name: str) -> _Column:
         return _Column("bool", "", name)
     if name == "snapshot":
         return _Column("bytea", "", name)
-    if name in _INTEGERS:
+    if isinstance(column.type, Integer):
         return _Column("int8", "", name)
     if column.type is Decimals:
         return _Column("text", "::numeric", f"{name}::text")
