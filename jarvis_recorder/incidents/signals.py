@@ -43,6 +43,7 @@ _OBJECTS: Final = (
     "service", "unit", "job", "interface", "metric", "alertname", "check",
 )  # fmt: skip
 _LONGEST: Final = 200
+_LARGEST: Final = 10**18
 _LONGEST_SUMMARY: Final = 1_000
 
 
@@ -193,6 +194,9 @@ def _object(
 
 def _text(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    # Python writes out no integer of thousands of digits.
+    if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
         return None
     return str(value)[:_LONGEST] or None
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
+from pydantic_core import from_json
 from sqlalchemy import (
     Connection,
     LargeBinary,
@@ -24,7 +24,12 @@ from sqlalchemy import (
     update,
 )
 
-from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
+from jarvis_recorder.errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    RecordRefused,
+    StorageUnavailable,
+)
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, EventFacts, Signal, read_event
 from jarvis_recorder.incidents.state import Incident, fold, next_incidents
@@ -146,7 +151,8 @@ class IncidentKeeper:
         while not stop.is_set():
             try:
                 pause = await self._timed_step()
-            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown) as error:
+            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown, RecordRefused) as error:
+                # Recording goes on without them.
                 log.warning("incidents_not_folded", error=str(error))
                 pause = _AGAIN_SECONDS
             with contextlib.suppress(TimeoutError):
@@ -260,7 +266,7 @@ def _object(text: str | None) -> Any:
     if text is None or not text.startswith("{"):
         return None
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError:  # written by another program
         return None
 

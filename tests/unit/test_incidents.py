@@ -121,6 +121,11 @@ class TestSignals:
     def test_nothing_but_an_alert_is_a_problem(self, fields):
         assert read(**fields) is None
 
+    def test_a_number_of_thousands_of_digits_names_nothing(self):
+        condition, _ = read("it broke", details={"incident": 10**5_000, "vmid": -(10**5_000)})
+
+        assert (condition.guessed, condition.object) == (True, None)
+
     def test_alerts_of_nothing_known_are_conditions_all_the_same(self):
         condition, effect = read(" ", node=None)
 
@@ -282,6 +287,31 @@ def test_a_fold_continues_where_it_was_interrupted(signals, at):
         incidents = (*incidents[:-1], *next_incidents(incidents[-1:], signal, RULES))
 
     assert incidents == fold(signals, RULES)
+
+
+NAMES = ["incident", "vmid", "state", "currentState", "metric", "storage", "x"]
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300)
+DETAILS = st.dictionaries(st.sampled_from(NAMES), VALUES | st.lists(VALUES, max_size=2)) | VALUES
+TAGS = st.sampled_from(["[Monitor] NODE_DOWN: ", "VM_CRASHED: (", "THRESHOLD: ", "ZFS: pool ", ""])
+
+
+@given(
+    st.sampled_from(["alert", "status", "action", "metric"]),
+    st.sampled_from(SEVERITIES),
+    st.builds(str.__add__, TAGS, st.text(max_size=2_000)),
+    DETAILS,
+    st.none() | st.text(max_size=600),
+)
+def test_whatever_an_event_says_it_is_a_condition_of_bounded_length_or_none(
+    kind, severity, summary, details, subject
+):
+    read_of_it = read(summary, type=kind, severity=severity, details=details, subject=subject)
+
+    if read_of_it is not None:
+        condition, _ = read_of_it
+        assert 0 < len(condition.key) <= 200
+        assert len(condition.kind) <= 200
+        assert condition.object is None or 0 < len(condition.object) <= 200
 
 
 @given(st.lists(SIGNALS, max_size=30))
