@@ -15,7 +15,7 @@ LOCKED := --require-hashes
 # What each part of the tests runs, and the Debian package that has it.
 TEST_PARTS := \
 	systemd-analyze:systemd systemd-nspawn:systemd-container chromium:chromium \
-	amqp-publish:amqp-tools cc:gcc /usr/include/stdio.h:libc6-dev \
+	firefox-esr:firefox-esr amqp-publish:amqp-tools cc:gcc /usr/include/stdio.h:libc6-dev \
 	/usr/lib/*/libatomic.so.1:libatomic1
 # Debian 13's buildah does nothing at all without netavark, which Debian only recommends.
 IMAGE_PARTS := \

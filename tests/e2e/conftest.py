@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from jarvis_recorder.broker.session import open_session
 from jarvis_recorder.config.loading import load
@@ -19,10 +19,17 @@ from tests.support.publisher import event
 from tests.support.recorder import wait_until
 
 CHROMIUM = "/usr/bin/chromium"
+FIREFOX = "/usr/bin/firefox-esr"
+FOR_FIREFOX = Path(__file__).parents[1] / "support" / "firefox.cjs"
 ARTEFACTS = Path(__file__).parents[2] / ".artefacts"
 UNDO_MS = 10_000
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 FIRST_VIEW_BYTES = 90 * 1024
+expect.set_options(timeout=30_000)
+BOTH = pytest.mark.parametrize("engine", ["chromium", "firefox"])
+LAUNCH_MS = 300_000
+# Playwright puts `body {}` into a page of Firefox before a picture; the page's policy refuses it.
+OF_A_PICTURE = "sha256-YjaKGiklmzC6wjXA513HAMmzus8VE61XCOT+SmwNZWA="
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -39,12 +46,43 @@ async def tell_story(url):
             )
 
 
-@pytest.fixture
-async def browser():
-    async with async_playwright() as started:
-        browser = await started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
+async def launch(playwright, engine):
+    if engine == "firefox":
+        # Debian's own build is one that only WebDriver BiDi drives, which the channel stands for.
+        return await playwright.firefox.launch(
+            executable_path=FIREFOX, channel="moz-firefox", timeout=LAUNCH_MS
+        )
+    return await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=LAUNCH_MS)
+
+
+@pytest.fixture(scope="session")
+async def browsers():
+    """Return a browser by its engine; it is launched where none is running."""
+    launched = {}
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("NODE_OPTIONS", f"--require {FOR_FIREFOX}")
+        playwright = await async_playwright().start()
+
+    async def running(engine):
+        if engine not in launched or not launched[engine].is_connected():
+            launched[engine] = await launch(playwright, engine)
+        return launched[engine]
+
+    yield running
+    for browser in launched.values():
         await browser.close()
+    await playwright.stop()
+
+
+@pytest.fixture
+def engine():
+    """The engine of the test's browser: a test that has the mark BOTH runs in two."""
+    return "chromium"
+
+
+@pytest.fixture
+async def browser(browsers, engine):
+    return await browsers(engine)
 
 
 class Seen:
@@ -53,14 +91,14 @@ class Seen:
     def __init__(self, page, own):
         self.errors = []
         self.strangers = []
-        page.on("console", self._said)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self._failed(message.text))
+        page.on("pageerror", lambda error: self._failed(str(error)))
         page.on("request", lambda request: self._asked(request.url, own))
 
-    def _said(self, message):
+    def _failed(self, text):
         # The browser itself notes each answer that is no success; the page shows those.
-        if message.type == "error" and not message.text.startswith("Failed to load resource"):
-            self.errors.append(message.text)
+        if not text.startswith("Failed to load resource") and OF_A_PICTURE not in text:
+            self.errors.append(text)
 
     def _asked(self, url, own):
         if not url.startswith((own, "blob:", "data:")):

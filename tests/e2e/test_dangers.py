@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.conftest import ago, just_now, log_in, show, snapshot
+from tests.e2e.conftest import BOTH, ago, just_now, log_in, show, snapshot
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -48,6 +48,7 @@ async def alerts(amqp_url, recorder, *summaries, **changes):
 # A row that moves under a click
 
 
+@BOTH
 async def test_no_row_moves_under_the_pointer_and_a_button_says_what_waits(
     page, amqp_url, recorder
 ):
@@ -252,6 +253,7 @@ async def test_an_event_without_a_cluster_is_of_the_one_without_a_name(page, amq
 # "live" while nothing is recorded
 
 
+@BOTH
 async def test_a_recorder_that_hangs_is_said_to_be_away(page, amqp_url, recorder):
     await alerts(amqp_url, recorder, "seen before")
     await log_in(page)
@@ -331,6 +333,7 @@ async def test_a_state_that_is_older_than_usual_says_so(page, amqp_url, recorder
     assert await page.get_by_text("older than usual").count() == 1
 
 
+@BOTH
 async def test_who_logs_out_does_so_in_all_tabs(page, gateway):
     await log_in(page)
     other = await page.context.new_page()

@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.conftest import (
     ARTEFACTS,
+    BOTH,
     UNDO_MS,
     assert_accessible,
     just_now,
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.browser]
 VIEWS = ["now", "events", "moment", "conversations", "preferences", "dead-letters"]
 
 
+@BOTH
 async def test_a_wrong_password_is_said_and_the_right_one_lets_in(page):
     await page.get_by_label("Password").fill("wrong wrong")
     await page.keyboard.press("Enter")
@@ -225,6 +227,7 @@ async def test_the_recorder_goes_and_comes_back(page, amqp_url, recorder, start_
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=1</script>"\'\u202e'
 
 
+@BOTH
 async def test_whatever_is_recorded_is_shown_as_it_is_and_runs_nothing(
     page, gateway, amqp_url, recorder
 ):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.e2e.conftest import Seen, ago, just_now, log_in, show, told
+from tests.e2e.conftest import BOTH, Seen, ago, just_now, log_in, show, told
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -31,6 +31,7 @@ async def long_conversation(amqp_url, recorder, number):
     wait_until(lambda: recorder.count("conversations") == number, "all turns are recorded")
 
 
+@BOTH
 async def test_recorded_text_runs_in_the_direction_of_its_letters(page, amqp_url, recorder):
     now = datetime.now(UTC)
     await publish(
@@ -179,6 +180,7 @@ async def test_open_alerts_are_counted_in_the_title_of_every_view(page, amqp_url
     await page.wait_for_function("() => document.title === '(2) Conversations · jarvis recorder'")
 
 
+@BOTH
 async def test_the_axis_is_in_the_readers_language(browser, gateway, amqp_url, recorder):
     await publish(amqp_url, (EVENT_KEY, just_now("one"), {}))
     wait_until(lambda: recorder.count() == 1, "it is recorded")
