@@ -5,7 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.e2e.conftest import BOTH, Seen, ago, just_now, log_in, show, told
+from tests.e2e.conftest import (
+    ARTEFACTS,
+    BOTH,
+    Seen,
+    ago,
+    assert_accessible,
+    just_now,
+    log_in,
+    show,
+    told,
+)
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -47,7 +57,7 @@ async def test_recorded_text_runs_in_the_direction_of_its_letters(page, amqp_url
 
     await show(page, "conversations?session=arabic")
 
-    said = page.locator(".turn .said")
+    said = page.locator(".turn .said p")
     await said.nth(1).wait_for()
     assert [await said.nth(n).evaluate(DIRECTION) for n in (0, 1)] == ["rtl", "ltr"]
     await page.locator("h2", has_text=ARABIC).wait_for()
@@ -73,6 +83,79 @@ async def test_conversations_have_their_first_words_for_titles(page, amqp_url, r
     await page.get_by_role("button", name="Copy id").click()
     await page.get_by_role("status").get_by_text("Copied").wait_for(state="attached")
     assert await page.evaluate("navigator.clipboard.readText()") == session
+
+
+MARKDOWN = """\
+## Diagnosis
+
+The node **pve1** lost its link: [bug](https://bugs.example/1), [trap](javascript:document.title=1).
+
+```bash
+pvecm status > out && cat <out
+```
+
+| port | errors |
+|------|-------:|
+| 1/0/7 | 1284 |
+
+- [x] set `noout`
+
+<script>document.title = 1</script> <img src=x onerror="document.title=1">
+![logo](https://elsewhere.example/x.png) &lt;b&gt;
+"""
+
+
+@BOTH
+async def test_markdown_is_laid_out_and_no_html_in_it(page, amqp_url, recorder):
+    now = datetime.now(UTC)
+    arabic = f"{ARABIC} **pve1**\n\nIt runs."
+    await publish(
+        amqp_url,
+        turn("md", "user", arabic, now),
+        turn("md", "assistant", MARKDOWN, now + timedelta(seconds=1)),
+        turn("md", "assistant", ">" * 5_000, now + timedelta(seconds=2)),
+        turn("md", "assistant", "a" * 200_000, now + timedelta(seconds=3)),
+    )
+    wait_until(lambda: recorder.count("conversations") == 4, "the turns are recorded")
+    await log_in(page)
+    await show(page, "conversations?session=md")
+
+    said = page.locator(".turn .said").nth(1)
+    await said.get_by_role("heading", name="Diagnosis").wait_for()
+    assert await said.locator("pre").all_inner_texts() == ["pvecm status > out && cat <out"]
+    assert await said.locator("td").all_inner_texts() == ["1/0/7", "1284"]
+    assert await said.locator("a").all_inner_texts() == ["bug"]
+    assert await page.locator("main script, main img, main iframe").count() == 0
+    text = await said.inner_text()
+    assert "##" not in text
+    assert "<script>document.title = 1</script>" in text
+    assert "[picture: logo] <b>" in text
+    assert await page.get_by_role("img", name="done").count() == 1
+    lines = page.locator(".turn .said").first.locator("p")
+    assert [await lines.nth(n).evaluate(DIRECTION) for n in (0, 1)] == ["rtl", "ltr"]
+    assert await page.locator(".turn").count() == 4
+    await page.screenshot(path=ARTEFACTS / "markdown.png", full_page=True)
+    await assert_accessible(page)
+
+
+async def test_a_title_that_comes_with_the_list_is_not_asked_for(page, amqp_url, recorder):
+    await publish(amqp_url, turn("named", "user", "Why?", datetime.now(UTC)))
+    wait_until(lambda: recorder.count("conversations") == 1, "the turn is recorded")
+    asked = []
+
+    async def with_title(route):
+        answer = await route.fetch()
+        page_of_them = await answer.json()
+        page_of_them["sessions"][0]["title"] = "Named by\n the recorder"
+        await route.fulfill(response=answer, json=page_of_them)
+
+    await page.route("**/api/conversations?*", with_title)
+    page.on("request", lambda request: asked.append(request.url))
+    await log_in(page)
+    await show(page, "conversations")
+
+    await page.get_by_role("link", name="Named by the recorder").wait_for()
+    assert not [url for url in asked if url.endswith("/turns?limit=5")]
 
 
 async def test_a_long_conversation_opens_at_its_end_and_continues_there(page, amqp_url, recorder):
@@ -180,10 +263,8 @@ async def test_open_alerts_are_counted_in_the_title_of_every_view(page, amqp_url
     await page.wait_for_function("() => document.title === '(2) Conversations · jarvis recorder'")
 
 
-@BOTH
-async def test_the_axis_is_in_the_readers_language(browser, gateway, amqp_url, recorder):
-    await publish(amqp_url, (EVENT_KEY, just_now("one"), {}))
-    wait_until(lambda: recorder.count() == 1, "it is recorded")
+async def drawn_by_a_german(browser, gateway):
+    """Return a page of a reader in Berlin that notes what is drawn, and what it complains of."""
     context = await browser.new_context(locale="de-DE", timezone_id="Europe/Berlin")
     # What is drawn can only be read while it is drawn.
     await context.add_init_script("""
@@ -199,13 +280,25 @@ async def test_the_axis_is_in_the_readers_language(browser, gateway, amqp_url, r
     seen = Seen(page, gateway.url)
     await page.goto(gateway.url)
     await log_in(page)
+    return page, seen
+
+
+async def wait_for_drawn(page, pattern):
+    await page.wait_for_function(
+        "wanted => drawn.some((text) => new RegExp(`^${wanted}$`).test(text))", arg=pattern
+    )
+
+
+@BOTH
+async def test_the_axis_is_in_the_readers_language(browser, gateway, amqp_url, recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("one"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    page, seen = await drawn_by_a_german(browser, gateway)
 
     for query, wanted in (("range=6", r"\d\d:\d\d"), ("range=168", r"\d{1,2}\. \w+\.?")):
         await page.evaluate("drawn.length = 0")
         await show(page, f"events?{query}")
-        await page.wait_for_function(
-            "wanted => drawn.some((text) => new RegExp(`^${wanted}$`).test(text))", arg=wanted
-        )
+        await wait_for_drawn(page, wanted)
         assert not [text for text in await page.evaluate("drawn") if re.search("[ap]m", text)]
     assert seen.errors == []
-    await context.close()
+    await page.context.close()

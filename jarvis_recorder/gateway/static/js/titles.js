@@ -28,6 +28,14 @@ export function titleOf(session) {
   return /** @type {Promise<string>} */ (known.get(session));
 }
 
+/** Note a title that came with a list. @param {string} session @param {string|null} [title] */
+export function learn(session, title) {
+  if (title) known.set(session, Promise.resolve(shortened(title)));
+}
+
+/** Whether a title costs no request. @param {string} session */
+export const isLearnt = (session) => known.has(session);
+
 /** @param {string} session */
 async function firstWords(session) {
   const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
@@ -36,8 +44,12 @@ async function firstWords(session) {
 
 /** @param {any[]} turns @returns {string} the title by a conversation's first turns */
 export function titleIn(turns) {
-  const first = turns.find(({ role }) => role === "user")?.content ?? "";
-  const words = first.replace(/\s+/g, " ").trim();
+  return shortened(turns.find(({ role }) => role === "user")?.content ?? "");
+}
+
+/** @param {string} text */
+function shortened(text) {
+  const words = text.replace(/\s+/g, " ").trim();
   const letters = Array.from(words);
   return letters.length > LONGEST ? `${letters.slice(0, LONGEST).join("")}…` : words;
 }

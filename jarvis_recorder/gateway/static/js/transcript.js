@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { h } from "./dom.js";
 import { count, laidOut, when } from "./format.js";
 import { act, keep } from "./load.js";
+import { reader } from "./markdown.js";
 import { link } from "./router.js";
 
 const SHOWN = 100;
@@ -21,10 +22,13 @@ export function transcript(region, over, session, marked) {
   let pages = [{ cursor: null, turns: [] }];
   let first = 0;
   let opened = false;
+  /** @type {((source: string) => HTMLElement)|null} */
+  let read = null;
   const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
 
   /** @param {AbortSignal} signal */
   async function fetch(signal) {
+    read ??= await reader();
     const found = pages.slice(0, -1);
     let { cursor } = /** @type {{cursor: string|null}} */ (pages.at(-1));
     do {
@@ -50,7 +54,7 @@ export function transcript(region, over, session, marked) {
       h(
         "ol",
         { class: "turns", "data-rows": "turns" },
-        turns.slice(first).map((turn) => turnItem(turn, marked, changed)),
+        turns.slice(first).map((turn) => turnItem(turn, { marked, changed, read })),
       ),
     ];
   }
@@ -95,8 +99,11 @@ export function transcript(region, over, session, marked) {
   return kept;
 }
 
-/** @param {any} turn @param {string} marked @param {(turn: any) => void} changed */
-function turnItem(turn, marked, changed) {
+/**
+ * @param {any} turn
+ * @param {{marked: string, changed: (turn: any) => void, read: any}} how `read`: Markdown
+ */
+function turnItem(turn, { marked, changed, read }) {
   const calls = Array.isArray(turn.toolCalls)
     ? turn.toolCalls
     : turn.toolCalls
@@ -130,7 +137,7 @@ function turnItem(turn, marked, changed) {
       h("span", { class: "muted" }, cost.filter(Boolean).join(" · ")),
       h("a", { href: link("moment", { at: turn.timestamp }) }, "Moment"),
     ),
-    h("p", { class: "said", dir: "auto" }, turn.content),
+    turn.role === "tool" ? toolResult(turn) : read(turn.content),
     calls.map((/** @type {any} */ tool, /** @type {number} */ index) =>
       h(
         "details",
@@ -143,3 +150,14 @@ function turnItem(turn, marked, changed) {
   );
 }
 
+
+/** @param {any} turn */
+function toolResult({ id, content }) {
+  const words = content.replace(/\s+/g, " ").trim();
+  return h(
+    "details",
+    { "data-key": `result-${id}` },
+    h("summary", { class: "title", dir: "auto" }, "Result: ", h("bdi", {}, words.slice(0, 200))),
+    h("pre", { tabindex: "0", dir: "auto", "aria-label": "Result" }, laidOut(content)),
+  );
+}

@@ -7,7 +7,7 @@ import { live } from "../live.js";
 import { keep, soon } from "../load.js";
 import { paged } from "../paged.js";
 import { go, link } from "../router.js";
-import { titleOf } from "../titles.js";
+import { learn, titleOf } from "../titles.js";
 import { transcript } from "../transcript.js";
 
 const DAYS = 30;
@@ -65,6 +65,7 @@ export function conversations(root, params, over) {
 
   /** @param {any} one */
   function sessionLine(one) {
+    learn(one.sessionId, one.title);
     const anchor = h(
       "a",
       {
