@@ -207,6 +207,7 @@ async def test_events_are_filtered_by_several_values_and_without_some(
     await shown(page, "info of pve1")
     await page.locator(".chips a", has_text="not node pve3").click()
     await shown(page, "info of pve1", "error of pve3")
+    await page.get_by_role("button", name="Filters").click()
     await page.get_by_label("Node", exact=True).fill("pve2")
     await page.keyboard.press("Enter")
     await page.get_by_role("link", name="node pve2 (remove)", exact=True).wait_for()

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from playwright.async_api import expect
 
 from tests.e2e.conftest import (
     ARTEFACTS,
@@ -263,6 +264,58 @@ async def test_open_alerts_are_counted_in_the_title_of_every_view(page, amqp_url
     await page.wait_for_function("() => document.title === '(2) Conversations · jarvis recorder'")
 
 
+def newest_and_lines_of(number):
+    """Return as many events, a minute apart, and one metric."""
+    events = [
+        event(summary=f"number {n}", type="status", timestamp=ago(minutes=n)) for n in range(number)
+    ]
+    return [(EVENT_KEY, one, {}) for one in [*events, just_now("a measure", type="metric")]]
+
+
+@BOTH
+async def test_on_a_telephone_events_begin_in_the_upper_half(page, amqp_url, recorder):
+    await publish(amqp_url, *newest_and_lines_of(5))
+    wait_until(lambda: recorder.count() == 6, "they are recorded")
+    await page.set_viewport_size({"width": 390, "height": 900})
+    await log_in(page)
+    await show(page, "events")
+    await page.get_by_role("link", name="Show 1 metrics, too").wait_for()
+    await page.locator(".chart canvas").wait_for()
+
+    assert (await page.locator(".event").first.bounding_box())["y"] < 500
+    words = page.get_by_label("Node", exact=True)
+    assert not await words.is_visible()
+    await page.get_by_role("button", name="Filters").click()
+    await words.wait_for()
+
+
+@BOTH
+async def test_back_leads_to_the_rows_that_were_read(page, amqp_url, recorder):
+    await publish(amqp_url, *newest_and_lines_of(120))
+    wait_until(lambda: recorder.count() == 121, "they are recorded")
+    await log_in(page)
+    await show(page, "events")
+    await page.get_by_role("button", name="Show older ones").click()
+    read = page.locator("summary", has=page.get_by_text("number 80", exact=True))
+    await read.click()
+    await read.scroll_into_view_if_needed()
+    await page.evaluate("scrollBy(0, 200)")
+    # A driver may scroll to what it clicks.
+    away = page.locator("details[open]").get_by_role("link", name="See the moment")
+    await away.hover()
+    before = await read.bounding_box()
+    await away.click()
+    await page.get_by_role("heading", name="Moment").wait_for()
+
+    await page.go_back()
+
+    await page.locator("details[open] summary").get_by_text("number 80", exact=True).wait_for()
+    await page.locator(".chart canvas").wait_for()
+    assert await page.locator(".event").count() == 100
+    assert await page.locator("details[open]").count() == 1
+    assert abs((await read.bounding_box())["y"] - before["y"]) < 50
+
+
 async def drawn_by_a_german(browser, gateway):
     """Return a page of a reader in Berlin that notes what is drawn, and what it complains of."""
     context = await browser.new_context(locale="de-DE", timezone_id="Europe/Berlin")
@@ -300,5 +353,30 @@ async def test_the_axis_is_in_the_readers_language(browser, gateway, amqp_url, r
         await show(page, f"events?{query}")
         await wait_for_drawn(page, wanted)
         assert not [text for text in await page.evaluate("drawn") if re.search("[ap]m", text)]
+    assert seen.errors == []
+    await page.context.close()
+
+
+@BOTH
+async def test_axis_list_and_fields_are_in_utc_together(browser, gateway, amqp_url, recorder):
+    one = event(summary="one", timestamp="2026-01-20T23:30:00Z")
+    await publish(amqp_url, (EVENT_KEY, one, {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    page, seen = await drawn_by_a_german(browser, gateway)
+    await show(page, "events?since=2026-01-20T23:10:00Z&until=2026-01-20T23:50:00Z")
+    time = page.locator(".event time").first
+    await expect(time).to_have_text(re.compile(r"^21\..*, 00:30:00$"))
+    await wait_for_drawn(page, r"00:\d\d")
+    await wait_for_drawn(page, r"21\. Jan\.")
+    until = page.get_by_label("To", exact=True)
+    assert (await until.input_value()).startswith("2026-01-21T00:50")
+
+    await page.evaluate("drawn.length = 0")
+    await page.get_by_role("button", name="Times: local").click()
+
+    await expect(time).to_have_text(re.compile(r"^20\..*, 23:30:00$"))
+    await wait_for_drawn(page, r"23:\d\d")
+    await wait_for_drawn(page, r"20\. Jan\.")
+    assert (await until.input_value()).startswith("2026-01-20T23:50")
     assert seen.errors == []
     await page.context.close()

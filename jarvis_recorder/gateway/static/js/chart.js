@@ -2,38 +2,8 @@
 
 import { h } from "./dom.js";
 import { SEVERITIES } from "./format.js";
+import { axisOf, colourOf, drawing, sizeOf, timeLabels, tzDate } from "./plot.js";
 import { theme } from "./theme.js";
-
-const HEIGHT = 160;
-const DAY = 86_400;
-
-const styles = {
-  second: new Intl.DateTimeFormat(undefined, { timeStyle: "medium" }),
-  minute: new Intl.DateTimeFormat(undefined, { timeStyle: "short" }),
-  day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" }),
-  month: new Intl.DateTimeFormat(undefined, { month: "short", year: "numeric" }),
-};
-
-/**
- * Times as the reader's language writes them, and the day below where another one begins.
- * @param {unknown} _ @param {number[]} splits @param {unknown} __ @param {unknown} ___
- * @param {number} step
- */
-function timeLabels(_, splits, __, ___, step) {
-  if (step >= 28 * DAY) return splits.map((at) => styles.month.format(at * 1000));
-  if (step >= DAY) return splits.map((at) => styles.day.format(at * 1000));
-  let before = "";
-  return splits.map((at) => {
-    const day = styles.day.format(at * 1000);
-    const text = styles[step < 60 ? "second" : "minute"].format(at * 1000);
-    const fresh = day !== before;
-    before = day;
-    return fresh ? `${text}\n${day}` : text;
-  });
-}
-
-/** Loaded where it is drawn first: it is a quarter of all there is. @type {any} */
-let uPlot = null;
 
 /**
  * @param {HTMLElement} place @param {AbortSignal} over
@@ -45,22 +15,18 @@ export function chart(place, over, zoomed) {
   /** @type {any} */
   let shown = null;
 
-  /**
-   * A canvas knows no variables of a style sheet, nor which of two colours holds.
-   * @param {string} name
-   */
-  function colour(name) {
-    place.style.color = `var(--${name})`;
-    return getComputedStyle(place).color;
-  }
+  /** @param {string} name */
+  const colour = (name) => colourOf(place, name);
 
   async function draw() {
     plot?.destroy();
     plot = null;
     const mine = shown;
     if (!mine) return;
+    /** @type {any} */
+    let uPlot;
     try {
-      uPlot ??= (await import("../vendor/uplot/uPlot.esm.js")).default;
+      uPlot = await drawing();
     } catch {
       return; // the gateway is away, which the page says
     }
@@ -76,16 +42,11 @@ export function chart(place, over, zoomed) {
       return below;
     }).reverse();
     const names = [...SEVERITIES].reverse();
-    const axis = {
-      stroke: colour("muted"),
-      grid: { stroke: colour("line"), width: 1 },
-      ticks: { stroke: colour("line") },
-      font: "12px system-ui, sans-serif",
-    };
+    const axis = axisOf(place);
     plot = new uPlot(
       {
-        width: Math.max(place.clientWidth, 200),
-        height: HEIGHT,
+        ...sizeOf(place),
+        tzDate,
         legend: { show: false },
         cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { show: false } },
         scales: {
@@ -133,9 +94,7 @@ export function chart(place, over, zoomed) {
     );
   }
 
-  const seen = new ResizeObserver(() =>
-    plot?.setSize({ width: Math.max(place.clientWidth, 200), height: HEIGHT }),
-  );
+  const seen = new ResizeObserver(() => plot?.setSize(sizeOf(place)));
   seen.observe(place);
   theme.addEventListener("change", draw, { signal: over });
   over.addEventListener("abort", () => {

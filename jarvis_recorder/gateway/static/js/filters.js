@@ -150,13 +150,22 @@ export function filterForm(choose) {
         },
       }),
     );
-  const element = h(
-    "form",
+  // A telephone shows them when they are asked for: what is found comes first.
+  const fold = h(
+    "button",
     {
-      class: "filters panel",
-      "aria-label": "Filters",
-      onsubmit: (/** @type {Event} */ event) => event.preventDefault(),
+      type: "button",
+      class: "quiet fold",
+      "aria-expanded": "false",
+      "aria-controls": "fields",
+      onclick: () =>
+        fold.setAttribute("aria-expanded", String(element.classList.toggle("unfolded"))),
     },
+    "Filters",
+  );
+  const rest = h(
+    "div",
+    { class: "fields", id: "fields" },
     labelled(
       "range",
       "Time",
@@ -193,8 +202,18 @@ export function filterForm(choose) {
       ["false", "no"],
       ["true", "yes"],
     ]),
-    text("text", "Words", { type: "search", dir: "auto" }),
     h("button", { type: "button", class: "quiet", onclick: () => go("events", {}) }, "Clear"),
+  );
+  const element = h(
+    "form",
+    {
+      class: "filters panel",
+      "aria-label": "Filters",
+      onsubmit: (/** @type {Event} */ event) => event.preventDefault(),
+    },
+    text("text", "Words", { type: "search", dir: "auto" }),
+    fold,
+    rest,
     chosen,
   );
   /** @type {Filters} */
@@ -214,6 +233,8 @@ export function filterForm(choose) {
     show(filters) {
       shown = filters;
       for (const [name, field] of Object.entries(fields)) field.value = filters[name];
+      const number = [...ONE, ...SEVERAL].filter((name) => filters[name].length > 0).length;
+      fold.textContent = number ? `Filters (${number})` : "Filters";
       for (const field of severities) field.checked = filters.severity.includes(field.value);
       refill(chosen, [
         ...filters.node.map((/** @type {string} */ name) =>

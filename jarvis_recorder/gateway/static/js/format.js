@@ -1,6 +1,7 @@
 /** Times, sizes and numbers as people read them; times are local, the title has the exact UTC. */
 
 import { h } from "./dom.js";
+import { inZone, isUtc } from "./zone.js";
 
 export const SEVERITIES = ["critical", "error", "warning", "info"];
 export const TYPES = ["alert", "action", "status", "metric"];
@@ -8,15 +9,18 @@ export const SOURCES = ["monitor", "user", "jarvis", "system"];
 
 /** @type {Record<string, string>} */
 const SIGNS = { critical: "■", error: "◆", warning: "▲", info: "○" };
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const dayClock = new Intl.DateTimeFormat(undefined, {
-  month: "short",
-  day: "numeric",
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-});
-const yearClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const styles = inZone((timeZone) => ({
+  clock: new Intl.DateTimeFormat(undefined, { timeStyle: "medium", timeZone }),
+  day: new Intl.DateTimeFormat(undefined, {
+    month: "short",
+    day: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    timeZone,
+  }),
+  year: new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", timeZone }),
+}));
 const number = new Intl.NumberFormat();
 const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
@@ -24,15 +28,15 @@ const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 export function when(moment) {
   if (!moment) return h("span", { class: "muted" }, "–");
   const at = new Date(moment);
-  const now = new Date();
-  const style =
-    at.toDateString() === now.toDateString()
-      ? clock
-      : at.getFullYear() === now.getFullYear()
-        ? dayClock
-        : yearClock;
+  const [day, today] = [at, new Date()].map(dayOf);
+  const { clock, day: inYear, year } = styles();
+  const style = day === today ? clock : day.slice(-4) === today.slice(-4) ? inYear : year;
   return h("time", { datetime: moment, title: String(moment) }, style.format(at));
 }
+
+/** A day, its year last. @param {Date} at */
+const dayOf = (at) =>
+  isUtc() ? at.toUTCString().slice(5, 16) : at.toDateString();
 
 /** Seconds as the two largest units: "3 h 12 min". @param {number} seconds */
 export function span(seconds) {
@@ -127,10 +131,11 @@ export function laidOut(value) {
 export function toInput(moment) {
   const at = new Date(moment);
   if (Number.isNaN(at.getTime())) return "";
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+  const ahead = isUtc() ? 0 : at.getTimezoneOffset() * 60000;
+  return new Date(at.getTime() - ahead).toISOString().slice(0, 19);
 }
 /** @param {string} text */
 export function fromInput(text) {
-  const at = new Date(text);
+  const at = new Date(isUtc() && text ? `${text}Z` : text);
   return Number.isNaN(at.getTime()) ? "" : at.toISOString();
 }

@@ -16,9 +16,10 @@ const LOOK_AGAIN = 1_000;
  * @param {AbortSignal} over the view is left
  * @param {(signal: AbortSignal) => Promise<T>} fetch
  * @param {(data: T) => any} render returns the region's children
- * @param {{every?: number}} [options] seconds between refreshments
+ * @param {{every?: number, from?: {at: Date, make: () => any}|null}} [options] seconds between
+ *   refreshments; from: what there is to begin with, and since when
  */
-export function keep(region, over, fetch, render, { every = 0 } = {}) {
+export function keep(region, over, fetch, render, { every = 0, from = null } = {}) {
   let timer = 0;
   let latest = 0;
   let wait = 1_000;
@@ -61,6 +62,13 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
     }
   }
 
+  /** @param {{at: Date, make: () => any}} from what was shown before, which the newest joins */
+  function startFrom({ at, make }) {
+    filled = at;
+    held.show(make, true);
+    refresh();
+  }
+
   const load = () => start(true);
   const refresh = () => start(false);
 
@@ -89,8 +97,9 @@ export function keep(region, over, fetch, render, { every = 0 } = {}) {
     }
   }
 
-  load();
-  return { load, refresh, content, show: held.show };
+  if (from) startFrom(from);
+  else load();
+  return { load, refresh, content, show: held.show, startFrom };
 }
 
 /**

@@ -9,6 +9,7 @@ import * as pulse from "./pulse.js";
 import { link, place } from "./router.js";
 import { themeSwitch } from "./theme.js";
 import { settle } from "./undo.js";
+import { zone, zoneSwitch } from "./zone.js";
 import { compare } from "./views/compare.js";
 import { conversations } from "./views/conversations.js";
 import { deadLetters } from "./views/dead-letters.js";
@@ -76,12 +77,13 @@ function show() {
   const heading = h("h1", { tabindex: "-1" }, title);
   content.replaceChildren(heading);
   shown = { name, over };
-  if (one) oneEvent(content, one, over.signal);
-  else shown.update = view(content, params, over.signal);
+  // The view may know a better place.
   if (moved) {
     heading.focus({ preventScroll: true });
     scrollTo(0, 0);
   }
+  if (one) oneEvent(content, one, over.signal);
+  else shown.update = view(content, params, over.signal);
 }
 
 /** A tab among others says what is wrong, too. */
@@ -144,6 +146,12 @@ byId("logout").addEventListener("click", () => {
   showLogin();
 });
 themeSwitch(byId("theme"));
+zoneSwitch(byId("zone"));
+zone.addEventListener("change", () => {
+  leave();
+  show();
+  showCondition();
+});
 pulse.pulse.addEventListener("change", () => token.get() && showCondition());
 state.addEventListener("login", () => (token.get() ? enter() : showLogin()));
 addEventListener("hashchange", show);

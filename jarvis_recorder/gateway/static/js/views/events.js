@@ -21,6 +21,7 @@ import { live } from "../live.js";
 import { look } from "../look.js";
 import { keep, soon } from "../load.js";
 import { go, link } from "../router.js";
+import { placeIn, putBack, recalled, remember, step } from "../steps.js";
 
 const PAGE = 50;
 const MOST_FOLLOWED = 500;
@@ -33,6 +34,7 @@ export function events(root, params, over) {
   /** Where the next page begins, of the question that the others answered. @type {any} */
   let older = null;
   let following = true;
+  let here = step();
 
   const form = filterForm((changed) => go("events", written({ ...filters, ...changed })));
   const place = h("div", { class: "chart", role: "img", "aria-label": "Events over time" });
@@ -44,7 +46,7 @@ export function events(root, params, over) {
     place,
     h(
       "div",
-      { class: "row" },
+      { class: "row of-chart" },
       legend(),
       h("button", { type: "button", class: "quiet", onclick: () => zoom(0.5) }, "Zoom in"),
       h("button", { type: "button", class: "quiet", onclick: () => zoom(2) }, "Zoom out"),
@@ -60,7 +62,7 @@ export function events(root, params, over) {
   });
   follow.checked = true;
   list.append(h("label", { class: "inline" }, follow, " Follow what is recorded"));
-  root.append(form.element, histogram, list);
+  root.append(h("div", { class: "searched" }, form.element, histogram, list));
   form.show(filters);
   clusterNames()
     .then(form.offer)
@@ -104,7 +106,36 @@ export function events(root, params, over) {
       }
       return table();
     },
+    { from: before() },
   );
+  reopen();
+  over.addEventListener("abort", leave);
+
+  /** Remember what is shown here, to show it again when the reader is back. */
+  function leave() {
+    const open = [
+      .../** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("details[open][data-key]")),
+    ].map((one) => one.dataset.key);
+    if (rows.length)
+      remember(here, { rows, older, open, at: new Date(), place: placeIn(list) });
+  }
+
+  function before() {
+    const known = recalled(here);
+    if (!known) return null;
+    ({ rows, older } = known);
+    return { at: known.at, make: table };
+  }
+
+  function reopen() {
+    const known = recalled(here);
+    if (!known) return;
+    for (const one of /** @type {NodeListOf<HTMLDetailsElement>} */ (
+      list.querySelectorAll("details[data-key]")
+    ))
+      one.open = known.open.includes(one.dataset.key);
+    putBack(list, known.place, over);
+  }
 
   function table() {
     return [
@@ -209,12 +240,17 @@ export function events(root, params, over) {
   }
 
   return (/** @type {URLSearchParams} */ next) => {
+    leave();
+    here = step();
     filters = read(next);
     rows = [];
     older = null;
     form.show(filters);
     bars.load();
-    shown.load();
+    const known = before();
+    if (known) shown.startFrom(known);
+    else shown.load();
+    reopen();
   };
 }
 
