@@ -309,7 +309,7 @@ async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, record
     await page.screenshot(path=ARTEFACTS / f"login-{theme}.png")
     await assert_accessible(page)
     await log_in(page)
-    for view in VIEWS:
+    for view in [*VIEWS, "guests", "storages"]:
         await show(page, view)
         if view == "conversations":
             await page.locator(".plain a").first.click()

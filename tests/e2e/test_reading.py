@@ -119,7 +119,7 @@ async def test_markdown_is_laid_out_and_no_html_in_it(page, amqp_url, recorder):
     )
     wait_until(lambda: recorder.count("conversations") == 4, "the turns are recorded")
     await log_in(page)
-    await show(page, "conversations?session=md")
+    await show(page, "conversations/md")
 
     said = page.locator(".turn .said").nth(1)
     await said.get_by_role("heading", name="Diagnosis").wait_for()

@@ -2,6 +2,7 @@
 
 import { h, svg } from "./dom.js";
 import { bytes } from "./format.js";
+import { link } from "./router.js";
 
 /** @type {[number, string][]} */
 const LEVELS = [
@@ -14,8 +15,8 @@ function list(value) {
   return Array.isArray(value) ? value.filter((one) => one && typeof one === "object") : [];
 }
 
-/** @param {unknown} used @param {unknown} whole */
-function share(used, whole) {
+/** @param {unknown} used @param {unknown} whole @returns {number|null} */
+export function share(used, whole) {
   return typeof used === "number" && typeof whole === "number" && whole > 0
     ? Math.min(Math.max(used / whole, 0), 1)
     : null;
@@ -41,19 +42,41 @@ const MEASURES = [
  * @typedef {(one: any) => number|null} Measure
  */
 
+/** @param {any} snapshot @param {string} kind @param {string} key @returns {Machine[]} */
+const named = (snapshot, kind, key) =>
+  list(snapshot?.snapshot?.[kind]).map((one) => ({
+    kind,
+    key: `${kind} ${one[key] ?? one.name ?? "?"}`,
+    name: String(one.name ?? one[key] ?? "?"),
+    one,
+  }));
+
+/** @param {any} snapshot */
+export const guestsOf = (snapshot) =>
+  ["vms", "guests"].flatMap((kind) => named(snapshot, kind, "vmid"));
+/** @param {any} snapshot */
+export const storagesOf = (snapshot) => named(snapshot, "storages", "storage");
+
 /** @param {any} snapshot */
 export function machines(snapshot) {
-  const body = snapshot?.snapshot ?? {};
-  /** @param {string} kind @param {string} key @returns {Machine[]} */
-  const named = (kind, key) =>
-    list(body[kind]).map((one) => ({
-      kind,
-      key: `${kind} ${one[key] ?? one.name ?? "?"}`,
-      name: String(one.name ?? one[key] ?? "?"),
-      one,
-    }));
-  return { nodes: named("nodes", "name"), vms: named("vms", "vmid") };
+  return { nodes: named(snapshot, "nodes", "name"), vms: named(snapshot, "vms", "vmid") };
 }
+
+/** The name by which the measures of something are kept. @param {string} kind @param {any} one */
+export function thingKey(kind, one) {
+  if (kind === "guests") return String(one.vmid ?? one.name ?? "?");
+  const name = String(one.storage ?? one.name ?? "?");
+  return kind === "storages" && one.node && !one.shared ? `${one.node}/${name}` : name;
+}
+
+/** @param {any} one */
+export const isUp = (one) => ["online", "running"].includes(String(one.status ?? "unknown"));
+
+/** Whether a guest is not meant to run. @param {any} one */
+export const atRest = ({ template, onboot, hastate }) =>
+  [1, "1", true].includes(template) ||
+  [0, "0", false].includes(onboot) ||
+  ["stopped", "disabled", "ignored"].includes(hastate);
 
 /**
  * @param {string} name @param {number|null} value @param {string} words
@@ -112,10 +135,14 @@ function sparkline(values) {
   );
 }
 
-/** @param {Machine} machine @param {Map<string, any>[]} history */
-function machine({ kind, key, name, one }, history) {
+/** Where something of a cluster is shown over time. @param {string} view @param {string} cluster @param {any} one */
+export const linkTo = (view, cluster, one) =>
+  link([view, cluster, thingKey(view, one)].map(encodeURIComponent).join("/"));
+
+/** @param {Machine} machine @param {string} cluster @param {Map<string, any>[]} history */
+function machine({ kind, key, name, one }, cluster, history) {
   const status = String(one.status ?? "unknown");
-  const up = ["online", "running"].includes(status);
+  const up = isUp(one) || atRest(one);
   /** @param {Measure} measure */
   const past = (measure) =>
     history.length > 1 && history.map((of) => (of.has(key) ? measure(of.get(key)) : null));
@@ -125,7 +152,11 @@ function machine({ kind, key, name, one }, history) {
     h(
       "p",
       { class: "name" },
-      h("strong", {}, name),
+      h(
+        "strong",
+        {},
+        h("a", { href: linkTo(kind === "vms" ? "guests" : kind, cluster, one), dir: "auto" }, name),
+      ),
       h("span", { class: up ? "muted" : "severity error" }, up ? status : `◆ ${status}`),
       kind === "vms" &&
         h(
@@ -142,9 +173,9 @@ function machine({ kind, key, name, one }, history) {
 
 /**
  * @param {any} snapshot @param {any[]} [earlier] snapshots of the last hours, oldest first
- * @param {{folded?: boolean}} [options]
+ * @param {{guests?: boolean}} [options]
  */
-export function clusterView(snapshot, earlier = [], { folded = false } = {}) {
+export function clusterView(snapshot, earlier = [], { guests = true } = {}) {
   const { nodes, vms } = machines(snapshot);
   const history = earlier.map((one) => {
     const known = machines(one);
@@ -153,7 +184,7 @@ export function clusterView(snapshot, earlier = [], { folded = false } = {}) {
   const quorum = snapshot.snapshot?.quorum;
   /** @param {Machine[]} many */
   const down = (many) =>
-    many.filter(({ one }) => !["online", "running"].includes(String(one.status))).length;
+    many.filter(({ one }) => !isUp(one) && !atRest(one)).length;
   /** @param {string} word @param {Machine[]} many */
   const title = (word, many) =>
     `${word}: ${many.length}${down(many) ? `, ${down(many)} down` : ""}`;
@@ -162,7 +193,7 @@ export function clusterView(snapshot, earlier = [], { folded = false } = {}) {
     h(
       "ul",
       { class: "machines" },
-      many.map((one) => machine(one, history)),
+      many.map((one) => machine(one, snapshot.cluster ?? "", history)),
     );
   return [
     quorum &&
@@ -175,10 +206,11 @@ export function clusterView(snapshot, earlier = [], { folded = false } = {}) {
           : `■ No quorum: ${quorum.nodes ?? "?"} of ${quorum.expected ?? "?"} nodes`,
       ),
     nodes.length > 0 && [h("h3", {}, title("Nodes", nodes)), cards(nodes)],
-    vms.length > 0 &&
+    guests &&
+      vms.length > 0 &&
       h(
         "details",
-        { "data-key": "vms", open: !folded && down(vms) > 0 },
+        { "data-key": "vms" },
         h("summary", { "data-key": "vms-summary" }, title("Machines", vms)),
         cards(vms),
       ),

@@ -10,30 +10,44 @@ import { link, place } from "./router.js";
 import { themeSwitch } from "./theme.js";
 import { settle } from "./undo.js";
 import { zone, zoneSwitch } from "./zone.js";
-import { compare } from "./views/compare.js";
-import { conversations } from "./views/conversations.js";
-import { deadLetters } from "./views/dead-letters.js";
-import { events } from "./views/events.js";
-import { oneEvent } from "./views/one-event.js";
 import { login } from "./views/login.js";
-import { moment } from "./views/moment.js";
 import { now } from "./views/now.js";
-import { preferences } from "./views/preferences.js";
 
 /**
- * @typedef {(root: HTMLElement, params: URLSearchParams, over: AbortSignal) => any} View
- * @type {Record<string, [string, View]>}
+ * A view is loaded where it is opened first; it may return what takes other params.
+ * @typedef {(root: HTMLElement, params: URLSearchParams, over: AbortSignal, path: string[]) => any} View
+ * @typedef {() => View|Promise<View>} Load
+ * @type {Record<string, [string, Load]>}
  */
 const VIEWS = {
-  now: ["Now", now],
-  events: ["Events", events],
-  moment: ["Moment", moment],
-  conversations: ["Conversations", conversations],
-  preferences: ["Preferences", preferences],
-  "dead-letters": ["Dead letters", deadLetters],
+  now: ["Now", () => now],
+  events: ["Events", async () => (await import("./views/events.js")).events],
+  guests: ["Guests", async () => (await import("./views/inventory.js")).guests],
+  storages: ["Storages", async () => (await import("./views/inventory.js")).storages],
+  moment: ["Moment", async () => (await import("./views/moment.js")).moment],
+  conversations: [
+    "Conversations",
+    async () => (await import("./views/conversations.js")).conversations,
+  ],
+  preferences: ["Preferences", async () => (await import("./views/preferences.js")).preferences],
+  "dead-letters": [
+    "Dead letters",
+    async () => (await import("./views/dead-letters.js")).deadLetters,
+  ],
 };
-/** Views that others lead to. @type {Record<string, [string, View]>} */
-const FURTHER = { compare: ["What changed", compare] };
+/** Views that others lead to. @type {Record<string, [string, Load]>} */
+const FURTHER = {
+  compare: ["What changed", async () => (await import("./views/compare.js")).compare],
+  event: ["Event", async () => (await import("./views/one-event.js")).oneEvent],
+  thing: ["Over time", async () => (await import("./views/thing.js")).thing],
+};
+/** Views of one thing of a list, by the number of parts that their address has. */
+const ONE = /** @type {Record<string, [number, string]>} */ ({
+  events: [2, "event"],
+  nodes: [3, "thing"],
+  guests: [3, "thing"],
+  storages: [3, "thing"],
+});
 
 /** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id);
@@ -42,7 +56,7 @@ const content = byId("content");
 let inside = new AbortController();
 let title = "";
 let alerts = 0;
-/** @type {{name: string, over: AbortController, update?: (params: URLSearchParams) => void}|null} */
+/** @type {{of: string, over: AbortController, update?: (params: URLSearchParams) => void}|null} */
 let shown = null;
 
 function leave() {
@@ -56,34 +70,51 @@ function show() {
     showLogin();
     return;
   }
-  const { name: asked, id, params } = place();
+  const { path, params } = place();
+  const [listed, id = ""] = path;
+  const [parts, one] = ONE[listed] ?? [];
+  const asked = parts === path.length && id + path.at(-1) ? String(one) : listed;
   const views = { ...VIEWS, ...FURTHER };
   const name = Object.hasOwn(views, asked) ? asked : "now";
-  const one = name === "events" && id ? id : "";
+  if (name === "conversations" && id) params.set("session", id);
   for (const anchor of byId("nav").children) {
-    if (anchor.dataset.view === name) anchor.setAttribute("aria-current", "page");
-    else anchor.removeAttribute("aria-current");
+    if (anchor.dataset.view === (name === asked ? listed : name)) {
+      anchor.setAttribute("aria-current", "page");
+      anchor.parentElement.scrollLeft = anchor.offsetLeft - anchor.parentElement.offsetLeft - 40;
+    } else anchor.removeAttribute("aria-current");
   }
-  if (shown?.name === name && shown.update && !one) {
+  const of = asked === listed ? name : path.join("/");
+  if (shown?.of === of && shown.update) {
     shown.update(params);
     return;
   }
   const moved = shown !== null;
   leave();
   const over = new AbortController();
-  const [words, view] = views[name];
-  title = one ? `Event ${one}` : words;
+  const [words, load] = views[name];
+  title = name === "event" ? `Event ${id}` : name === "thing" ? String(path.at(-1)) : words;
   entitle();
   const heading = h("h1", { tabindex: "-1" }, title);
   content.replaceChildren(heading);
-  shown = { name, over };
+  shown = { of, over };
   // The view may know a better place.
   if (moved) {
     heading.focus({ preventScroll: true });
     scrollTo(0, 0);
   }
-  if (one) oneEvent(content, one, over.signal);
-  else shown.update = view(content, params, over.signal);
+  begin(load, params, over, path);
+}
+
+/** @param {Load} load @param {URLSearchParams} params @param {AbortController} over @param {string[]} path */
+async function begin(load, params, over, path) {
+  const mine = shown;
+  try {
+    const view = await load();
+    if (mine && !over.signal.aborted) mine.update = view(content, params, over.signal, path);
+  } catch (error) {
+    console.error(error);
+    content.append(h("p", { class: "problem", role: "alert" }, "This view could not be loaded."));
+  }
 }
 
 /** A tab among others says what is wrong, too. */

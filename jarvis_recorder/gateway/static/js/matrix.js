@@ -1,18 +1,23 @@
-/** The worst severity of each node's events over the last day, a cell an hour: a table of links. */
+/** The worst severity of each node's events over the last day: a strip of links for each node. */
 
 import { get } from "./api.js";
+import { linkTo } from "./cluster.js";
 import { nameOf } from "./clusters.js";
 import { empty, h } from "./dom.js";
 import { count, SEVERITIES, sign } from "./format.js";
 import { link } from "./router.js";
+import { inZone } from "./zone.js";
 
-const HOUR = 3_600_000;
-const HOURS = 24;
-/** A finger hits no cell of an hour. */
+const DAY = 86_400_000;
+const CELLS = 48;
+/** A finger hits no cell of half an hour. */
 const CELLS_ON_A_TELEPHONE = 8;
+const TIMES = 4;
 
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const day = new Intl.DateTimeFormat(undefined, { weekday: "long" });
+const styles = inZone((timeZone) => ({
+  clock: new Intl.DateTimeFormat(undefined, { timeStyle: "short", timeZone }),
+  day: new Intl.DateTimeFormat(undefined, { weekday: "long", timeZone }),
+}));
 
 /** @type {Record<string, [number, number]>} down and right */
 const STEPS = {
@@ -22,19 +27,20 @@ const STEPS = {
   ArrowRight: [0, 1],
 };
 
+/** Where arrows lead. */
+const STOPS = "th a, td a";
+
 /** @param {AbortSignal} signal */
 export async function lastDay(signal) {
-  const until = new Date();
-  until.setMinutes(60, 0, 0); // whole hours stay the same cells all the while
-  const since = new Date(until.getTime() - HOURS * HOUR);
   const narrow = matchMedia("(max-width: 480px)").matches;
+  const cells = narrow ? CELLS_ON_A_TELEPHONE : CELLS;
+  // Whole stretches stay the same cells all the while.
+  const width = Math.min(DAY / cells, 3_600_000);
+  const until = new Date(Math.ceil(Date.now() / width) * width);
+  const since = new Date(until.getTime() - DAY);
   const answer = await get(
     "/api/events/matrix",
-    {
-      since: since.toISOString(),
-      until: until.toISOString(),
-      buckets: narrow ? CELLS_ON_A_TELEPHONE : HOURS,
-    },
+    { since: since.toISOString(), until: until.toISOString(), buckets: cells },
     signal,
   );
   return { ...answer, since: since.getTime() };
@@ -64,8 +70,17 @@ export function matrixTable() {
           "tr",
           {},
           h("th", { scope: "col" }, "Node"),
-          starts.map((/** @type {number} */ start) =>
-            h("th", { scope: "col" }, h("time", { title: times(start, width) }, hour(start))),
+          h(
+            "th",
+            { scope: "col" },
+            h(
+              "span",
+              { class: "times" },
+              Array.from({ length: TIMES }, (_, index) => {
+                const start = starts[(index * starts.length) / TIMES];
+                return h("time", { title: times(start, width) }, styles().clock.format(start));
+              }),
+            ),
           ),
         ),
       ),
@@ -79,7 +94,7 @@ export function matrixTable() {
               {},
               h(
                 "th",
-                { scope: "rowgroup", colspan: starts.length + 1, dir: "auto" },
+                { scope: "rowgroup", colspan: 2, dir: "auto" },
                 cluster === null ? "no cluster named" : nameOf(cluster),
               ),
             ),
@@ -88,7 +103,7 @@ export function matrixTable() {
       ),
     );
     /** @type {any[]} */
-    const links = [...table.querySelectorAll("td a")];
+    const links = [...table.querySelectorAll(STOPS)];
     const first = links.find((one) => one.dataset.key === stop) ?? links[0];
     if (first) first.tabIndex = 0;
     return [
@@ -106,8 +121,8 @@ export function matrixTable() {
 
   /** @param {any} event */
   function stay({ target, currentTarget: table }) {
-    if (!target.matches("td a")) return;
-    for (const one of table.querySelectorAll('td a[tabindex="0"]')) one.tabIndex = -1;
+    if (!target.matches(STOPS)) return;
+    for (const one of table.querySelectorAll('a[tabindex="0"]')) one.tabIndex = -1;
     target.tabIndex = 0;
     stop = target.dataset.key;
   }
@@ -118,9 +133,27 @@ function row({ node, cluster, cells }, starts, width) {
   return h(
     "tr",
     { "data-row": `node-${cluster}-${node}` },
-    h("th", { scope: "row", dir: "auto" }, node ?? "no node named"),
-    cells.map((/** @type {any} */ cell, /** @type {number} */ index) =>
-      cellOf({ node, cluster }, cell, starts[index], width),
+    h(
+      "th",
+      { scope: "row", dir: "auto" },
+      node === null
+        ? "no node named"
+        : h(
+            "a",
+            {
+              href: linkTo("nodes", cluster ?? "", { name: node }),
+              tabindex: -1,
+              "data-key": `node-${cluster}-${node}`,
+            },
+            node,
+          ),
+    ),
+    h(
+      "td",
+      { class: "strip" },
+      cells.map((/** @type {any} */ cell, /** @type {number} */ index) =>
+        cellOf({ node, cluster }, cell, starts[index], width),
+      ),
     ),
   );
 }
@@ -130,63 +163,47 @@ function row({ node, cluster, cells }, starts, width) {
  * @param {number} start @param {number} width
  */
 function cellOf({ node, cluster }, { severity, count: number }, start, width) {
-  if (!severity) return h("td");
-  const events = `${count(number)} ${number === 1 ? "event" : "events"}`;
-  const words = `${node ?? "no node named"}, ${times(start, width)}: ${severity}, ${events}`;
-  if (node === null)
-    // No filter means those that name no node.
-    return h(
-      "td",
-      {},
-      h(
-        "span",
-        { class: severity, role: "img", title: words, "aria-label": words },
-        sign(severity),
-      ),
-    );
+  const of = `${node ?? "no node named"}, ${times(start, width)}`;
+  if (!severity) return h("i", { title: `${of}: nothing` });
+  const words = `${of}: ${severity}, ${count(number)} ${number === 1 ? "event" : "events"}`;
+  const known = { class: severity, title: words, "aria-label": words };
+  // No filter means those that name no node.
+  if (node === null) return h("span", { ...known, role: "img" }, sign(severity));
   return h(
-    "td",
-    {},
-    h(
-      "a",
-      {
-        class: severity,
-        href: link("events", {
-          // A cell counts every type.
-          type: "any",
-          node,
-          cluster,
-          since: new Date(start).toISOString(),
-          until: new Date(start + width).toISOString(),
-        }),
-        tabindex: -1,
-        title: words,
-        "aria-label": words,
-        "data-key": `cell-${cluster}-${node}-${start}`,
-      },
-      sign(severity),
-    ),
+    "a",
+    {
+      ...known,
+      href: link("events", {
+        // A cell counts every type.
+        type: "any",
+        node,
+        cluster,
+        since: new Date(start).toISOString(),
+        until: new Date(start + width).toISOString(),
+      }),
+      tabindex: -1,
+      "data-key": `cell-${cluster}-${node}-${start}`,
+    },
+    sign(severity),
   );
 }
 
 /** @param {number} start @param {number} width */
 function times(start, width) {
+  const { clock, day } = styles();
   return `${day.format(start)} ${clock.format(start)} to ${clock.format(start + width)}`;
 }
-
-/** @param {number} start */
-const hour = (start) => String(new Date(start).getHours()).padStart(2, "0");
 
 /** Focus the next cell that has events. @param {any} event */
 function move(event) {
   const step = STEPS[event.key];
-  const from = event.target.closest("td a");
+  const from = event.target.closest(STOPS);
   if (!step || !from) return;
   event.preventDefault();
   const [down, right] = step;
   const here = placeOf(from);
   const ways = [.../** @type {NodeListOf<HTMLElement>} */ (
-    event.currentTarget.querySelectorAll("td a")
+    event.currentTarget.querySelectorAll(STOPS)
   )].flatMap((one) => {
     const { row, column } = placeOf(one);
     const [rows, columns] = [row - here.row, column - here.column];
@@ -199,5 +216,6 @@ function move(event) {
 /** @param {any} cell */
 const placeOf = (cell) => ({
   row: cell.closest("tr").rowIndex,
-  column: cell.parentElement.cellIndex,
+  // A node's name stands before its cells.
+  column: cell.closest("td") ? [...cell.parentElement.children].indexOf(cell) : -1,
 });

@@ -2,11 +2,22 @@
 
 import { queryOf } from "./query.js";
 
-/** @returns {{name: string, id: string, params: URLSearchParams}} `id`: of one thing in the view */
+/** @returns {{path: string[], params: URLSearchParams}} the view's name, and of what it is */
 export function place() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  const [name, id = ""] = path.split("/");
-  return { name: name || "now", id, params: new URLSearchParams(query ?? "") };
+  return {
+    path: (path || "now").split("/").map(decoded),
+    params: new URLSearchParams(query ?? ""),
+  };
+}
+
+/** @param {string} part an address may have been typed in */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** @param {string} name may be followed by a slash and an id @param {Record<string, any>} [params] */

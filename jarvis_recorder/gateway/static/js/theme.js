@@ -10,7 +10,8 @@ export function themeSwitch(button) {
   const root = document.documentElement;
   const say = () => {
     const name = root.dataset.theme ?? "system";
-    button.textContent = `◐ ${name}`;
+    button.textContent = { system: "◐", light: "○", dark: "●" }[name] ?? "◐";
+    button.title = `Theme: ${name}`;
     button.setAttribute("aria-label", `Theme: ${name}`);
   };
   button.addEventListener("click", () => {

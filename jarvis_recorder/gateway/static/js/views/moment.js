@@ -224,7 +224,7 @@ function sides({ event, at, name, several }, { snapshot, events, turns, truncate
                   "What changed since",
                 ),
               ),
-              clusterView(snapshot, [], { folded: true }),
+              clusterView(snapshot),
             ]
           : empty("No snapshot was in force."),
       ),

@@ -2,7 +2,7 @@
 
 import { openAlerts } from "../alerts.js";
 import { get } from "../api.js";
-import { clusterView } from "../cluster.js";
+import { atRest, clusterView, guestsOf, isUp, share, storagesOf } from "../cluster.js";
 import { clusterNames, nameOf, snapshotAt, snapshotHeads } from "../clusters.js";
 import { empty, factList, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
@@ -16,6 +16,9 @@ import { link } from "../router.js";
 const MOST = 50;
 const HOURS = 6;
 const POINTS = 16;
+/** Lines are drawn from whole snapshots, as long as these are no larger than that together. */
+const MOST_BYTES = 128 * 1024;
+const FEWEST_POINTS = 4;
 
 /** @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over */
 export function now(root, _, over) {
@@ -109,7 +112,10 @@ async function clusterNow(signal) {
       const recent = await snapshotHeads(name, { since, limit: 1000 }, signal);
       // One that is silent is shown as it was, and how long ago that is.
       const heads = recent.length ? recent : await snapshotHeads(name, { limit: 2 }, signal);
-      const chosen = recent.length ? spread(heads) : heads.slice(0, 1);
+      const room = MOST_BYTES / names.length / Math.max(1, heads[0]?.sizeBytes ?? 1);
+      const points = Math.min(POINTS, Math.floor(room));
+      const chosen =
+        recent.length && points >= FEWEST_POINTS ? spread(heads, points) : heads.slice(0, 1);
       const found = await Promise.all(chosen.map((head) => whole(head, signal)));
       const snapshots = found.filter(Boolean);
       return { name, latest: snapshots[0], earlier: snapshots.reverse(), gap: usualGap(heads) };
@@ -127,14 +133,14 @@ function usualGap(heads) {
 
 /**
  * Return the newest and, evenly over the time, some of the others; the same ones a minute later.
- * @param {any[]} heads @returns {any[]}
+ * @param {any[]} heads @param {number} points @returns {any[]}
  */
-function spread(heads) {
+function spread(heads, points) {
   /** @param {any} head */
   const at = (head) => Date.parse(head.timestamp);
   const step = Math.max(
     60_000,
-    2 ** Math.ceil(Math.log2((at(heads[0]) - at(heads.at(-1))) / POINTS)),
+    2 ** Math.ceil(Math.log2((at(heads[0]) - at(heads.at(-1))) / points)),
   );
   const cells = new Map(heads.map((head) => [Math.floor(at(head) / step), head]));
   return [heads[0], ...[...cells.values()].filter((head) => head !== heads[0])];
@@ -163,8 +169,38 @@ function clusters(all) {
         ),
       ],
     ),
-    clusterView(latest, earlier),
+    inventoryLine(name, latest),
+    clusterView(latest, earlier, { guests: false }),
   ]);
+}
+
+/** So full a storage is said to be. */
+const FULL = 0.85;
+
+/** Guests and storages in a line, each a way to the table of them. @param {string} name @param {any} snapshot */
+function inventoryLine(name, snapshot) {
+  const guests = guestsOf(snapshot);
+  const storages = storagesOf(snapshot);
+  const cluster = nameOf(name);
+  const down = guests.filter(({ one }) => !isUp(one) && !atRest(one)).length;
+  const full = storages.filter(
+    ({ one }) => (share(one.used ?? one.disk, one.total ?? one.maxdisk) ?? 0) > FULL,
+  ).length;
+  return h(
+    "p",
+    { class: "row" },
+    guests.length > 0 && h("a", { href: link("guests", { cluster }) }, `${count(guests.length)} guests`),
+    down > 0 &&
+      h("a", { href: link("guests", { cluster, state: "down" }) }, `${count(down)} down`),
+    storages.length > 0 &&
+      h("a", { href: link("storages", { cluster }) }, `${count(storages.length)} storages`),
+    full > 0 &&
+      h(
+        "a",
+        { class: "severity warning", href: link("storages", { cluster, state: "above 85 %" }) },
+        `▲ ${count(full)} above 85 %`,
+      ),
+  );
 }
 
 /**

@@ -8,8 +8,11 @@ import { link } from "../router.js";
 
 const AROUND = 1_800_000;
 
-/** @param {HTMLElement} root @param {string} id @param {AbortSignal} over */
-export function oneEvent(root, id, over) {
+/**
+ * @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over
+ * @param {string[]} path
+ */
+export function oneEvent(root, _, over, [, id]) {
   const region = panel("Event");
   root.append(region);
   const shown = keep(
