@@ -4,6 +4,7 @@ import { watchAlerts } from "./alerts.js";
 import { state, token } from "./api.js";
 import { h } from "./dom.js";
 import { keepAges, when } from "./format.js";
+import { listenToKeys } from "./keys.js";
 import * as live from "./live.js";
 import * as pulse from "./pulse.js";
 import { link, place } from "./router.js";
@@ -117,6 +118,11 @@ async function begin(load, params, over, path) {
   }
 }
 
+async function search() {
+  const { openPalette } = await import("./palette.js");
+  openPalette(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
+}
+
 /** A tab among others says what is wrong, too. */
 function entitle() {
   const away = pulse.condition().name === "away" ? "away · " : "";
@@ -176,6 +182,8 @@ byId("logout").addEventListener("click", () => {
   token.forget();
   showLogin();
 });
+byId("search").addEventListener("click", search);
+listenToKeys(() => Boolean(token.get()), search);
 themeSwitch(byId("theme"));
 zoneSwitch(byId("zone"));
 zone.addEventListener("change", () => {

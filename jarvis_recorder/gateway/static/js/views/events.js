@@ -21,6 +21,7 @@ import { live } from "../live.js";
 import { look } from "../look.js";
 import { keep, soon } from "../load.js";
 import { go, link } from "../router.js";
+import { savedList } from "../saved.js";
 import { placeIn, putBack, recalled, remember, step } from "../steps.js";
 
 const PAGE = 50;
@@ -62,6 +63,7 @@ export function events(root, params, over) {
   });
   follow.checked = true;
   list.append(h("label", { class: "inline" }, follow, " Follow what is recorded"));
+  form.element.append(savedList(over));
   root.append(h("div", { class: "searched" }, form.element, histogram, list));
   form.show(filters);
   clusterNames()

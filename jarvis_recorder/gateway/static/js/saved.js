@@ -1,0 +1,94 @@
+/** Views that somebody has given a name: preferences, so that each browser has them. */
+
+import { get, mayChange, put } from "./api.js";
+import { h, refill } from "./dom.js";
+import { live } from "./live.js";
+import { soon } from "./load.js";
+
+const PREFIX = "view.";
+
+/** @param {AbortSignal} signal @returns {Promise<{name: string, hash: string}[]>} */
+export async function savedViews(signal) {
+  const { preferences } = await get("/api/memory/preferences", { prefix: PREFIX }, signal);
+  return preferences
+    .map((/** @type {any} */ { key, value }) => ({ name: key.slice(PREFIX.length), hash: value }))
+    // Nothing but a place in this page.
+    .filter((/** @type {any} */ { hash }) => typeof hash === "string" && hash.startsWith("#/"));
+}
+
+/** The saved views as links, and a button to save the one that is shown. @param {AbortSignal} over */
+export function savedList(over) {
+  const list = h("ul", { class: "chips", "aria-label": "Saved views" });
+  const problem = h("span", { class: "failed", role: "alert" });
+  const element = h(
+    "div",
+    { class: "saved" },
+    list,
+    mayChange() &&
+      h("button", { type: "button", class: "quiet", onclick: ask }, "Save this view"),
+    problem,
+  );
+
+  async function look() {
+    try {
+      const views = await savedViews(over);
+      refill(
+        list,
+        views.map(({ name, hash }) =>
+          h(
+            "li",
+            {},
+            h("a", { href: hash, "data-key": `view-${name}` }, h("bdi", {}, name)),
+          ),
+        ),
+      );
+    } catch {
+      /* the pulse says what is the matter */
+    }
+  }
+
+  function ask() {
+    const name = h("input", { type: "text", required: true, dir: "auto", maxlength: 100 });
+    const dialog = h(
+      "dialog",
+      { "aria-label": "Save this view", onclose: () => dialog.remove() },
+      h(
+        "form",
+        {
+          onsubmit: async (/** @type {Event} */ event) => {
+            event.preventDefault();
+            dialog.close();
+            await save(name.value.trim());
+          },
+        },
+        h("label", {}, "Name of the view", name),
+        h(
+          "p",
+          { class: "row" },
+          h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel"),
+          h("button", {}, "Save"),
+        ),
+      ),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  /** @param {string} name */
+  async function save(name) {
+    if (!name) return;
+    problem.textContent = "";
+    try {
+      await put(`/api/memory/preferences/${encodeURIComponent(PREFIX + name)}`, {
+        value: location.hash,
+      });
+      await look();
+    } catch (/** @type {any} */ error) {
+      problem.textContent = error.message;
+    }
+  }
+
+  live.addEventListener("preference", soon(look, over), { signal: over });
+  look();
+  return element;
+}

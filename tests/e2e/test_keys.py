@@ -1,0 +1,121 @@
+"""Keys, the search over everything, saved views."""
+
+import re
+import time
+from datetime import UTC, datetime
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.conftest import (
+    ARTEFACTS,
+    BOTH,
+    assert_accessible,
+    just_now,
+    log_in,
+    show,
+    snapshot,
+)
+from tests.support.publisher import EVENT_KEY, publish
+from tests.support.recorder import wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.browser]
+
+FOCUSED_ROW = "document.activeElement.closest('[data-row]')?.dataset.row"
+
+
+async def recorded(amqp_url, recorder, *messages, events):
+    await publish(amqp_url, *messages)
+    wait_until(lambda: recorder.count() >= events, "the events are recorded")
+
+
+@BOTH
+async def test_ctrl_k_leads_to_nodes_conversations_and_searches(page, amqp_url, recorder):
+    said = {"session_id": "one", "role": "user", "content": "Why is pve1 slow?"}
+    turn = ("chat.turn.user", said | {"timestamp": datetime.now(UTC).isoformat()}, {})
+    await publish(amqp_url, snapshot("home", "pve1", "pve2", seconds=1), turn)
+    wait_until(lambda: recorder.count("cluster_snapshots") == 1, "the snapshot is recorded")
+    wait_until(lambda: recorder.count("conversations") == 1, "the turn is recorded")
+    await log_in(page)
+    await show(page, "conversations")
+    await page.get_by_role("link", name="Why is pve1 slow?").wait_for()
+    dialog = page.get_by_role("dialog", name="Search or go to")
+    box = page.get_by_role("combobox", name="Search or go to")
+
+    await page.keyboard.press("Control+k")
+    await expect(box).to_be_focused()
+    await page.keyboard.type("pve2")
+    await dialog.get_by_role("option", name="Node pve2").wait_for()
+    await page.screenshot(path=ARTEFACTS / "palette.png")
+    await assert_accessible(page)
+    await page.keyboard.press("ArrowDown")
+    assert await dialog.locator("[aria-selected=true]").inner_text() == "Events with pve2"
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile("#/nodes/home/pve2$"))
+    await expect(dialog).to_have_count(0)
+
+    await page.keyboard.press("Control+k")
+    await page.keyboard.type("slow")
+    await dialog.get_by_role("option", name="Conversation Why is pve1 slow?").click()
+    await page.wait_for_url(re.compile("session=one"))
+    await page.keyboard.press("Control+k")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+
+
+@BOTH
+async def test_keys_go_to_views_and_rows_and_never_work_in_a_field(page, amqp_url, recorder):
+    events = [(EVENT_KEY, just_now(f"number {n}"), {}) for n in range(3)]
+    await recorded(amqp_url, recorder, *events, events=3)
+    await log_in(page)
+    for key in "ge":
+        await page.keyboard.press(key)
+    await page.wait_for_url(re.compile("#/events$"))
+    await page.locator(".event").nth(2).wait_for()
+    rows = [await page.locator(".event").nth(n).get_attribute("data-row") for n in range(3)]
+
+    for key, row in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
+        await page.keyboard.press(key)
+        assert await page.evaluate(FOCUSED_ROW) == rows[row]
+
+    await page.keyboard.press("?")
+    await page.get_by_role("dialog", name="Keys").wait_for()
+    await assert_accessible(page)
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("/")
+    words = page.get_by_label("Words")
+    await expect(words).to_be_focused()
+    await page.keyboard.type("gn/jk?")
+    assert await words.input_value() == "gn/jk?"
+    assert await page.get_by_role("dialog").count() == 0
+    assert page.url.endswith("#/events")
+
+
+@BOTH
+async def test_a_saved_view_is_in_another_browser_at_once(
+    page, browser, gateway, amqp_url, recorder
+):
+    await log_in(page)
+    await show(page, "events?severity=critical&range=168")
+    context = await browser.new_context()
+    other = await context.new_page()
+    other.set_default_timeout(30_000)
+    await other.goto(gateway.url)
+    await log_in(other)
+    await show(other, "events")
+    await other.get_by_text("recording", exact=True).or_(other.locator("#live")).first.wait_for()
+
+    await page.get_by_role("button", name="Save this view").click()
+    await page.get_by_label("Name of the view").fill("what is broken")
+    await page.keyboard.press("Enter")
+    began = time.monotonic()
+    saved = other.get_by_role("list", name="Saved views").get_by_role("link", name="what is broken")
+    await saved.wait_for()
+    print(f"in another browser after {time.monotonic() - began:.2f} s")
+
+    await saved.click()
+    await other.wait_for_url(re.compile("severity=critical&range=168"))
+    assert await other.get_by_role("checkbox", name="critical").is_checked()
+    assert recorder.rows("SELECT key FROM preferences") == [("view.what is broken",)]
+    await context.close()
