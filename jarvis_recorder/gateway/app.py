@@ -19,7 +19,7 @@ from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway.dependencies import Reading
 from jarvis_recorder.gateway.logins import Logins, Passwords
-from jarvis_recorder.gateway.middleware import POLICY, SecurityMiddleware
+from jarvis_recorder.gateway.middleware import BASIC_POLICY, SecurityMiddleware
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.routes import (
@@ -124,8 +124,8 @@ async def _openapi(request: Request) -> Response:
 
 
 async def _documentation() -> FileResponse:
-    """Swagger UI of the REST methods; its style sheet has its pictures in `data:` URLs."""
-    policy = f"{POLICY}; img-src 'self' data:"
+    """Swagger UI of the REST methods, which makes HTML; its pictures are in `data:` URLs."""
+    policy = f"{BASIC_POLICY}; img-src 'self' data:"
     return FileResponse(
         _STATIC / "docs" / "index.html", headers={"Content-Security-Policy": policy}
     )

@@ -1,6 +1,6 @@
 // Whoever is logged in on the dashboard is so here.
 const ui = SwaggerUIBundle({
-  url: "/api/openapi.json",
+  url: "openapi.json",
   dom_id: "#document",
   deepLinking: true,
   validatorUrl: null,

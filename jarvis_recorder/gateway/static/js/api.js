@@ -7,6 +7,9 @@ const KEY = "jarvis.token";
 /** Says "login" (the token is gone, changed, or not good) and "doubt" (something does not answer). */
 export const state = new EventTarget();
 
+/** A path below the one where a proxy has the page. @param {string} path */
+export const under = (path) => path.slice(1);
+
 export class ApiError extends Error {
   /** @param {number} status 0 where there was no answer @param {string} message */
   constructor(status, message) {
@@ -76,7 +79,7 @@ async function call(method, path, { query = {}, body, signal, keepalive } = {}) 
   let answer;
   let text;
   try {
-    answer = await fetch(path + search, {
+    answer = await fetch(under(path) + search, {
       method,
       headers,
       signal,

@@ -1,6 +1,6 @@
 /** What goes on, as it goes on: server-sent events by fetch, which can send the token. */
 
-import { loginNeeded, token } from "./api.js";
+import { loginNeeded, token, under } from "./api.js";
 
 /**
  * @typedef {(type: string, listener: (event: CustomEvent) => void,
@@ -66,7 +66,7 @@ async function read(over, worked) {
   let timer = setTimeout(end, SILENCE);
   try {
     const used = token.get();
-    const answer = await fetch("/api/live", {
+    const answer = await fetch(under("/api/live"), {
       headers: { Authorization: `Bearer ${used}` },
       signal: silent.signal,
     });
