@@ -1,4 +1,4 @@
-"""Keys, the search over everything, saved views, and a path of a proxy."""
+"""Keys, the search over everything, saved views, and what is told outside the page."""
 
 import re
 import time
@@ -122,6 +122,18 @@ async def test_a_saved_view_is_in_another_browser_at_once(
     await context.close()
 
 
+async def test_what_is_printed_has_no_navigation(page, amqp_url, recorder):
+    await recorded(amqp_url, recorder, (EVENT_KEY, just_now("on paper"), {}), events=1)
+    await log_in(page)
+    await page.get_by_text("on paper").wait_for()
+
+    await page.emulate_media(media="print")
+
+    assert await page.get_by_text("on paper").is_visible()
+    for hidden in ("#nav", "#logout", ".event button"):
+        assert not await page.locator(hidden).first.is_visible()
+
+
 # Firefox hands no body of a request to what stands in for the proxy.
 async def test_the_page_works_below_a_path_of_a_proxy(page, gateway, amqp_url, recorder):
     await recorded(amqp_url, recorder, (EVENT_KEY, just_now("behind a proxy"), {}), events=1)
@@ -144,3 +156,26 @@ async def test_the_page_works_below_a_path_of_a_proxy(page, gateway, amqp_url, r
     await page.locator(".chart canvas").wait_for()
 
     assert [path for path in asked if not path.startswith("/below/")] == []
+
+
+async def test_letters_are_grouped_by_fault_and_replayed_together(page, amqp_url, recorder):
+    bodies = [b"{no json %d", b'{"type": %d}', b"[%d", b'{"severity": %d}']
+    letters = [(EVENT_KEY, body % n, {}) for n in range(30) for body in bodies]
+    await publish(amqp_url, *letters)
+    wait_until(lambda: recorder.count("dead_letters") == len(letters), "the letters are indexed")
+    await log_in(page)
+    asked = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+
+    await page.get_by_role("link", name="Dead letters", exact=True).click()
+    faults = page.get_by_role("table", name="Faults").locator("tbody tr")
+    await faults.first.wait_for()
+
+    assert [path for path in asked if path.startswith("/api/dead")] == ["/api/dead/faults"]
+    assert await faults.count() == len(set(recorder.rows("SELECT fault, reason FROM dead_letters")))
+    await assert_accessible(page)
+    await faults.first.get_by_role("link").click()
+    await page.locator(".letters > li").first.wait_for()
+    await page.get_by_role("button", name="Replay all of them").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Replay").click()
+    await page.get_by_text("published again").wait_for()

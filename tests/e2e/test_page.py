@@ -197,6 +197,7 @@ async def test_a_dead_letter_is_read_and_replayed(page, amqp_url, recorder):
     await publish(amqp_url, (EVENT_KEY, b"{no json", {"message_id": "m-1"}))
     await page.get_by_role("link", name="Dead letters", exact=True).click()
     await page.reload()
+    await page.get_by_role("link", name="not JSON").click()
     await page.locator("summary", has_text="not_json").first.click()
     await page.get_by_label("Body").get_by_text("{no json").wait_for()
     await assert_accessible(page)
@@ -267,6 +268,9 @@ async def test_whatever_is_recorded_is_shown_as_it_is_and_runs_nothing(
         if view == "conversations":
             await page.locator(".plain a").first.click()
             await page.locator(".turn").first.wait_for()
+        if view == "dead-letters":
+            await page.locator(".inventory a").first.click()
+            await page.locator(".letters summary").first.wait_for()
         for summary in await page.locator("main summary").all():
             await summary.click()
         await page.screenshot(path=ARTEFACTS / f"hostile-{view}.png", full_page=True)

@@ -127,6 +127,11 @@ async function search() {
 function entitle() {
   const away = pulse.condition().name === "away" ? "away · " : "";
   document.title = `${alerts ? `(${alerts}) ` : ""}${away}${title} · jarvis recorder`;
+  const icon = `static/icon${alerts || away ? "-alert" : ""}.svg`;
+  if (byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
+  // An installed page has a badge, where the system knows them.
+  const badge = alerts ? navigator.setAppBadge?.(alerts) : navigator.clearAppBadge?.();
+  badge?.catch(() => {});
 }
 
 function showLogin() {
@@ -136,6 +141,8 @@ function showLogin() {
   pulse.stop();
   byId("top").hidden = true;
   byId("away").hidden = true;
+  alerts = 0;
+  byId("icon").setAttribute("href", "static/icon.svg");
   document.title = "Log in · jarvis recorder";
   content.replaceChildren();
   login(content, enter);

@@ -4,97 +4,122 @@ import { get, mayChange, post } from "../api.js";
 import { confirmed, empty, factList, h, panel } from "../dom.js";
 import { bytes, count, when } from "../format.js";
 import { act, keep } from "../load.js";
+import { paged } from "../paged.js";
 import { link } from "../router.js";
 
-const MOST = 100;
+const PAGE = 50;
+const AT_ONCE = 500;
+
+/** @typedef {{fault: string, reason: string, queue: string}} Of */
 
 /** @param {HTMLElement} root @param {URLSearchParams} params @param {AbortSignal} over */
 export function deadLetters(root, params, over) {
-  let reason = params.get("reason") ?? "";
+  let of = read(params);
   let told = "";
-  const region = panel("Not recorded");
-  root.append(region);
-  const shown = keep(
-    region,
-    over,
-    (signal) => get("/api/dead-letters", { reason, limit: MOST }, signal),
-    render,
-  );
-  // By hand, not by the clock: each look fetches all of them from the broker and gives them back.
-  region.prepend(
-    h(
-      "div",
-      { class: "heading" },
-      region.querySelector("h2"),
-      h(
-        "button",
-        {
-          type: "button",
-          class: "quiet",
-          onclick: () => {
-            told = "";
-            shown.load();
-          },
-        },
-        "Look again",
-      ),
-    ),
-  );
+  let shown = new AbortController();
+  let region = open();
 
-  /** @param {any} page */
-  function render(page) {
-    /** @type {[string, number][]} */
-    const all = Object.entries(page.counts).sort(([, one], [, other]) => other - one);
-    return [
-      told && h("p", { role: "status" }, told),
-      all.length > 0 &&
-        h(
-          "nav",
-          { class: "chips", "aria-label": "Reasons" },
-          chip("", `All ${count(page.total)}`),
-          all.map(([name, many]) => chip(name, `${name} ${count(many)}`)),
-        ),
-      reason &&
-        mayChange() &&
-        page.letters.length > 0 &&
-        act(
-          h("button", { type: "button", "data-key": "replay-reason" }, `Replay all of ${reason}`),
-          async () => {
-            if (
-              !(await confirmed(
-                `Publish all dead letters of ${reason} again? What fails again comes back.`,
-                "Replay",
-              ))
-            )
-              return;
-            await replay({ reason });
-          },
-        ),
-      page.letters.length
-        ? h("ol", { class: "plain letters", "data-rows": "letters" }, page.letters.map(line))
-        : empty(reason ? "None of this reason." : "Everything could be recorded."),
-      page.letters.length === MOST && h("p", { class: "muted" }, `The newest ${MOST} are shown.`),
-    ];
-  }
-
-  /** @param {string} name @param {string} text */
-  function chip(name, text) {
-    return h(
-      "a",
-      {
-        href: link("dead-letters", { reason: name }),
-        "data-key": `reason-${name}`,
-        "aria-current": name === reason && "true",
-      },
-      text,
+  function open() {
+    shown.abort();
+    shown = new AbortController();
+    const inside = AbortSignal.any([over, shown.signal]);
+    const place = panel(of.fault ? [h("bdi", {}, of.fault)] : "Not recorded, by fault");
+    root.querySelector(":scope > .panel")?.remove();
+    root.append(place);
+    if (!of.fault)
+      return keep(place, inside, (signal) => get("/api/dead/faults", {}, signal), faults, {
+        every: 30,
+      });
+    return paged(
+      place,
+      inside,
+      (cursor, signal) => get("/api/dead/list", { ...of, limit: PAGE, cursor }, signal),
+      "letters",
+      letters,
     );
   }
 
-  /** @param {{reason: string}|{ids: string[]}} what */
-  async function replay(what) {
-    const { replayed, left } = await post("/api/dead-letters/replay", what);
+  /** @param {any} answer */
+  function faults({ faults: found, waiting, indexed, complete, truncated }) {
+    if (!found.length && !waiting) return empty("Everything could be recorded.");
+    return [
+      h(
+        "p",
+        { class: complete ? "muted" : "problem" },
+        complete
+          ? `${count(waiting)} wait to be replayed.`
+          : `${count(waiting)} wait to be replayed; ${count(indexed)} of them are known here.`,
+      ),
+      !complete &&
+        act(
+          h("button", { type: "button", class: "quiet", "data-key": "look" }, "Look through the queue"),
+          async () => {
+            await get("/api/dead-letters", { limit: 1 });
+            region.load();
+          },
+        ),
+      h(
+        "table",
+        { class: "inventory", "data-rows": "faults" },
+        h("caption", { class: "unseen" }, "Faults"),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", { scope: "col" }, "Fault"),
+            h("th", { scope: "col" }, "Letters"),
+            h("th", { scope: "col", class: "minor" }, "Queue"),
+            h("th", { scope: "col", class: "minor" }, "First"),
+            h("th", { scope: "col", class: "minor" }, "Last"),
+          ),
+        ),
+        h("tbody", { "data-rows": "each" }, found.map(fault)),
+      ),
+      truncated && h("p", { class: "muted" }, "There are more: these have the most letters."),
+    ];
+  }
+
+  /** @param {any[]} all */
+  function letters(all) {
+    return [
+      told && h("p", { role: "status" }, told),
+      h(
+        "p",
+        { class: "row" },
+        h("a", { href: link("dead-letters") }, "All faults"),
+        mayChange() && all.length > 0 && replayAll(),
+      ),
+      all.length
+        ? h("ol", { class: "plain letters", "data-rows": "letters" }, all.map(line))
+        : empty("None has this fault any more."),
+    ];
+  }
+
+  function replayAll() {
+    const button = h("button", { type: "button", "data-key": "replay-fault" }, "Replay all of them");
+    return act(button, async () => {
+      const question = "Publish all dead letters of this fault again? What fails again comes back.";
+      if (!(await confirmed(question, "Replay"))) return;
+      const ids = await idsOf(of, over);
+      const sums = { replayed: 0, left: 0 };
+      for (let from = 0; from < ids.length; from += AT_ONCE) {
+        const done = await post("/api/dead-letters/replay", { ids: ids.slice(from, from + AT_ONCE) });
+        sums.replayed += done.replayed;
+        sums.left += done.left;
+      }
+      tell(sums);
+    });
+  }
+
+  /** @param {string[]} ids */
+  const replay = async (ids) => tell(await post("/api/dead-letters/replay", { ids }));
+
+  /** @param {{replayed: number, left: number}} sums */
+  function tell({ replayed, left }) {
     told = `${count(replayed)} published again${left ? `, ${count(left)} could not be and stay` : ""}.`;
-    shown.load();
+    region.load();
   }
 
   /** @param {any} letter */
@@ -129,7 +154,7 @@ export function deadLetters(root, params, over) {
           "p",
           { class: "row" },
           act(h("button", { type: "button", "data-key": `replay-${letter.id}` }, "Replay"), () =>
-            replay({ ids: [letter.id] }),
+            replay([letter.id]),
           ),
         ),
     );
@@ -137,10 +162,54 @@ export function deadLetters(root, params, over) {
   }
 
   return (/** @type {URLSearchParams} */ next) => {
-    reason = next.get("reason") ?? "";
+    of = read(next);
     told = "";
-    shown.load();
+    region = open();
   };
+}
+
+/** @param {URLSearchParams} params @returns {Of} */
+function read(params) {
+  const [fault, reason, queue] = ["fault", "reason", "queue"].map((name) => params.get(name) ?? "");
+  return { fault, reason, queue };
+}
+
+/** @param {Of} of @param {AbortSignal} signal @returns {Promise<string[]>} */
+async function idsOf(of, signal) {
+  const ids = [];
+  let cursor = null;
+  do {
+    /** @type {any} */
+    const page = await get("/api/dead/list", { ...of, limit: AT_ONCE, cursor }, signal);
+    ids.push(...page.letters.map((/** @type {any} */ { id }) => id));
+    cursor = page.nextCursor;
+  } while (cursor);
+  return ids;
+}
+
+/** @param {any} one */
+function fault({ fault: words, reason, queue, count: number, firstAt, lastAt }) {
+  return h(
+    "tr",
+    { "data-row": `fault-${reason}-${queue}-${words}` },
+    h(
+      "th",
+      { scope: "row", dir: "auto" },
+      h(
+        "a",
+        {
+          href: link("dead-letters", { fault: words, reason, queue }),
+          "data-key": `fault-link-${reason}-${queue}-${words}`,
+        },
+        words,
+      ),
+      h("span", { class: "muted" }, ` ${reason}`),
+    ),
+    h("td", {}, count(number)),
+    h("td", { class: "minor" }, queue),
+    h("td", { class: "minor" }, when(firstAt)),
+    h("td", { class: "minor" }, when(lastAt)),
+  );
 }
 
 /** @param {any} answer */
