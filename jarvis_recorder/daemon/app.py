@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -54,6 +55,7 @@ class App:
         self._settings = loaded.settings
         self._broker_origin = loaded.origins["broker.url"]
         self._stop = stop
+        self._instance = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = to_datetime(now())
         self._per_second = 0.0
         self._addresses = loaded.settings.broker.new_addresses()
@@ -163,6 +165,7 @@ class App:
             progress.dead_letters.total(),
             self._per_second,
             round(progress.lag_seconds(now()), 3),
+            self._instance,
         )
 
     async def _report(self) -> None:

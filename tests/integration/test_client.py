@@ -82,7 +82,9 @@ async def test_what_is_published_is_recorded_and_found(client, recorder):
     assert isinstance(event.timestamp, datetime)
     assert turn.cost_usd == Decimal("0.00012")
     assert (await client.snapshots.latest(cluster="home")).snapshot.snapshot == {"nodes": []}
-    assert (await client.stats()).holdings.events.count == 1
+    stats = await client.stats()
+    assert stats.holdings.events.count == 1
+    assert stats.activity.instance.endswith(f":{recorder.process.pid}")
     assert len((await client.discover())["methods"]) == len(METHODS)
 
 

@@ -283,7 +283,7 @@ def test_sessions_and_stats_say_what_there_is():
     )  # fmt: skip
     extent = results.Extent(1_234, AT, AT)
     holdings = results.Holdings(extent, extent, results.Extent(0, None, None), 2, 4_096, 0, "0003")
-    activity = results.Activity("1.0", "recording", AT, 1_000, 13, 2, 0.25, 1.5)
+    activity = results.Activity("1.0", "recording", AT, 1_000, 13, 2, 0.25, 1.5, "pve1:42")
 
     show_sessions(screen, [session])
     show_stats(screen, results.Stats(holdings, activity))
@@ -295,6 +295,7 @@ def test_sessions_and_stats_say_what_there_is():
     ]
     assert lines[2] == "jarvis-recorder 1.0: recording"
     assert "running for   1 h, since 2026-11-23 09:00:00 CET" in lines
+    assert "answered by   pve1:42" in lines
     assert "lag           1.5 s" in lines
     assert "database      4.0 KiB, journal 0 B" in lines
     assert lines[-1].split() == ["snapshots", "0", "-", "-"]

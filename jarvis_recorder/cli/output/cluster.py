@@ -121,6 +121,8 @@ def show_stats(screen: Screen, answer: Stats) -> None:
     screen.heading(f"jarvis-recorder {activity.version}: {activity.state}", "green")
     screen.facts(
         [
+            # A recorder of an earlier version does not say it.
+            *([("answered by", activity.instance)] if activity.instance else []),
             ("running for", f"{running}, since {clock.named(activity.started_at)}"),
             ("recorded", f"{counted(activity.stored, 'record')} since then"),
             ("sent twice", f"{activity.duplicates:,} recognised and stored once"),

@@ -164,5 +164,6 @@ STATS: Final[JSON] = {
     "activity": {
         "version": "0.1.0", "state": "recording", "started_at": "2026-01-26T08:00:00.000000Z",
         "stored": 4, "duplicates": 1, "dead_lettered": 0, "per_second": 0.1, "lag_seconds": 0.0,
+        "instance": "recorder:1234",
     },
 }  # fmt: skip

@@ -655,6 +655,7 @@ class Activity:
     The activity of the running recorder: counts since its start, rates of the last seconds.
 
     `lag_seconds` is how long the oldest message of the batch under way has waited, 0 between two.
+    `instance` is who answers, as host:process: of several recorders each counts its own.
     """
 
     version: str
@@ -665,6 +666,7 @@ class Activity:
     dead_lettered: int
     per_second: float
     lag_seconds: float
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
