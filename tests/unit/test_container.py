@@ -11,6 +11,9 @@ import yaml
 from argon2 import PasswordHasher
 from jsonschema.validators import validator_for
 
+from jarvis_recorder.config.loading import load, server_url
+from jarvis_recorder.net.database_url import is_exposed
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
@@ -31,7 +34,14 @@ def test_the_linter_has_nothing_to_say_about_the_image():
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-@pytest.mark.parametrize("name", ["provision", "recorder", "gateway"])
+OURS = (
+    "provision", "recorder", "gateway",
+    "cluster-provision", "recorder-1", "recorder-2", "cluster-gateway",
+)  # fmt: skip
+CLUSTER = {name: service for name, service in SERVICES.items() if "profiles" in service}
+
+
+@pytest.mark.parametrize("name", OURS)
 def test_ours_run_with_no_more_than_they_need(name):
     service = SERVICES[name]
 
@@ -59,7 +69,58 @@ def test_one_waits_for_the_other():
         ("rabbitmq", "provision"): "service_completed_successfully",
         ("recorder", "rabbitmq"): "service_healthy",
         ("gateway", "recorder"): "service_healthy",
+        ("rabbitmq-1", "cluster-provision"): "service_completed_successfully",
+        ("rabbitmq-2", "rabbitmq-1"): "service_healthy",
+        ("rabbitmq-3", "rabbitmq-1"): "service_healthy",
+        **{
+            (recorder, other): "service_healthy"
+            for recorder in ("recorder-1", "recorder-2")
+            for other in ("rabbitmq-2", "rabbitmq-3", "postgresql")
+        },
+        ("cluster-gateway", "recorder-1"): "service_healthy",
+        ("cluster-gateway", "recorder-2"): "service_healthy",
     }
+
+
+def test_the_gateway_of_the_cluster_brings_up_the_cluster_and_nothing_else():
+    """The command names it alone: the services without a profile would take the same ports."""
+    needed, more = set(), {"cluster-gateway"}
+    while more:
+        needed |= more
+        more = {other for name in needed for other in SERVICES[name].get("depends_on", {})} - needed
+
+    assert needed == set(CLUSTER)
+    assert {tuple(service["profiles"]) for service in CLUSTER.values()} == {("cluster",)}
+
+
+def test_the_brokers_of_the_cluster_know_each_other():
+    nodes = re.findall(
+        r"nodes\.\d = rabbit@(.*)", (ROOT / "deploy/rabbitmq/cluster.conf").read_text()
+    )
+    brokers = {name for name, service in CLUSTER.items() if service["image"].startswith("rabbitmq")}
+
+    assert set(nodes) == brokers
+    assert all(CLUSTER[name]["hostname"] == name for name in brokers)
+    assert {SERVICES[name]["image"] for name in brokers} == {SERVICES["rabbitmq"]["image"]}
+
+
+def test_the_recorders_of_the_cluster_share_a_database_that_no_one_else_reaches(tmp_path):
+    server = CLUSTER["postgresql"]
+    socket = Path(server["volumes"][1].split(":")[1])
+    settings = CLUSTER["recorder-1"]["environment"]
+
+    assert CLUSTER["recorder-2"]["environment"] == settings
+    url = server_url(load({"store.url": settings["JARVIS_RECORDER_STORE__URL"]}, {}))
+    assert not is_exposed(url)
+    assert url.endswith(f"/recorder?host={Path('/') / socket.relative_to('/var')}")
+    holders = {
+        name
+        for name, service in SERVICES.items()
+        for mount in service["volumes"]
+        if mount.startswith("postgresql-socket:")
+    }
+    assert holders == {"postgresql", "recorder-1", "recorder-2"}
+    assert server["network_mode"] == "none"
 
 
 def test_what_is_to_stay_is_in_volumes_that_are_declared():
@@ -78,11 +139,12 @@ def test_no_password_is_written_in_it():
     assert re.search(r"(?i)password\s*[:=]|_PASS\b|guest|://[^/\s]*:[^/\s]*@", text) is None
 
 
-def test_the_arguments_of_provision_are_understood(tmp_path):
+@pytest.mark.parametrize("service", ["provision", "cluster-provision"])
+def test_the_arguments_of_provision_are_understood(tmp_path, service):
     """The very arguments of the compose file, twice: a second start keeps what the first made."""
     arguments = [
         str(tmp_path / "p") if argument == "/provisioned" else argument
-        for argument in SERVICES["provision"]["command"]
+        for argument in SERVICES[service]["command"]
     ]
 
     def files():
@@ -92,25 +154,35 @@ def test_the_arguments_of_provision_are_understood(tmp_path):
     first = files()
     assert first == files()
     url = first[tmp_path / "p" / "recorder" / "broker.url"]
-    assert re.fullmatch(r"amqp://recorder:[\w-]{32}@rabbitmq/%2F\n", url)
+    first_broker = "rabbitmq" if service == "provision" else "rabbitmq-1"
+    assert re.fullmatch(rf"amqp://recorder:[\w-]{{32}}@{first_broker}/%2F\n", url)
+    is_one_of_several = tmp_path / "p" / "recorder" / "broker.also" in first
+    assert is_one_of_several == (service == "cluster-provision")
     assert tmp_path / "p" / "definitions.json" in first
     password = first[tmp_path / "p" / "gateway-password"].strip()
     hashed = first[tmp_path / "p" / "gateway" / "gateway.password_hash"].strip()
     assert PasswordHasher().verify(hashed, password)
 
 
+HANDED = {
+    "recorder": "recorder", "gateway": "gateway",
+    "cluster-recorder": "recorder-1", "cluster-gateway": "cluster-gateway",
+}  # fmt: skip
+
+
 def test_what_a_service_is_handed_is_a_directory_of_its_own_in_the_image():
     """A volume has the rights of the directory it begins as; the image makes them all."""
-    made = SERVICES["provision"]["volumes"]
+    made = SERVICES["provision"]["volumes"] + SERVICES["cluster-provision"]["volumes"]
     dockerfile = (ROOT / "Dockerfile").read_text()
 
-    for name in ("recorder", "gateway"):
-        credentials = SERVICES[name]["volumes"][-1]
+    for name, service in HANDED.items():
+        credentials = SERVICES[service]["volumes"][-1]
         volume, handed, mode = credentials.split(":")
         assert (volume, mode) == (f"{name}-credentials", "ro")
-        assert SERVICES[name]["environment"]["CREDENTIALS_DIRECTORY"] == handed
-        assert f"{volume}:/provisioned/{name}" in made
-        assert re.search(rf"install --directory [^&]* /provisioned/{name}\b", dockerfile)
+        assert SERVICES[service]["environment"]["CREDENTIALS_DIRECTORY"] == handed
+        role = name.removeprefix("cluster-")
+        assert f"{volume}:/provisioned/{role}" in made
+        assert re.search(rf"install --directory [^&]* /provisioned/{role}\b", dockerfile)
 
 
 def test_what_is_copied_into_the_image_is_let_through():
