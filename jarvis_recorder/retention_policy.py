@@ -91,9 +91,14 @@ class SnapshotFacts(NamedTuple):
     timestamp: int
 
 
+def event_horizons(keeping: RetentionPolicy, now: int) -> dict[Severity, int]:
+    """Return for each severity the time before which its events expire, none where none does."""
+    return {severity: now - days * DAY for severity, days in keeping.events.items() if days}
+
+
 def events_to_go(events: Sequence[EventFacts], keeping: RetentionPolicy, now: int) -> list[int]:
     """Return the ids of the expired events."""
-    horizons = {severity: _before(days, now) for severity, days in keeping.events.items()}
+    horizons = event_horizons(keeping, now)
     return [
         event.id
         for event in events

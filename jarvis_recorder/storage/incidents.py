@@ -37,6 +37,7 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.engine import NoRoomForIt, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
+from jarvis_recorder.storage.incident_pruning import newest_event
 from jarvis_recorder.storage.incident_rows import (
     IncidentRow,
     add_incidents,
@@ -493,29 +494,6 @@ class NewestSnapshots:
         for gone in self._read.keys() - heads.keys():
             del self._read[gone]
         return [shown for _, shown in self._read.values()] if is_new or anyway else None
-
-
-def forget_events(connection: Connection, ids: Sequence[int]) -> None:
-    """
-    Have no signal name these events, which are to be deleted in the same transaction.
-
-    Afterwards `clamp_progress` has to be called.
-    """
-    named = update(incident_signals).where(_signals.event_id.in_(ids))
-    connection.execute(named.values(event_id=None))
-
-
-def clamp_progress(connection: Connection) -> None:
-    """Read the next event even if it gets the id of a deleted one, as SQLite gives it again."""
-    newest = newest_event(connection)
-    behind = update(incident_progress).where(_progress.reached > newest)
-    connection.execute(behind.values(reached=newest))
-
-
-def newest_event(connection: Connection) -> int:
-    """Return the highest id of an event, 0 if there is none."""
-    newest: int = connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one()
-    return newest
 
 
 def _news(change: _Change, now: int) -> list[str]:

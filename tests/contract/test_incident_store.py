@@ -335,15 +335,34 @@ async def test_of_what_is_imported_and_old_nobody_is_told(store):
     assert await announced(store) == []
 
 
+async def pruned(store, **days):
+    keeping, later = RetentionPolicy(events=days), to_micros(at(30 * 86_400))
+    if hasattr(store, "retention"):
+        await server_pruner.prune(store.writer._engine, "server", keeping, later)
+    else:
+        await file_pruner.prune(store.writer, keeping, later)
+
+
+async def test_incidents_that_are_over_go_when_events_of_their_severity_do(store):
+    twice = [event(-40 * 86_400), up(-40 * 86_400 + 1), event(0), up(1)]
+    await keep(store, *twice, crashed(0), event(29.5 * 86_400, node="pve9"))
+    await pruned(store, critical=50)
+    kept = [one.key for one in await listed(store)]
+    await pruned(store, critical=1, error=1)
+
+    assert len(kept) == 3
+    assert {one.kind: one.node for one in await listed(store)} == {
+        "NODE_DOWN": "pve9", "VM_CRASHED": "pve1",
+    }  # fmt: skip
+    await keep(store, event(5))
+    # Nothing is left of what went.
+    assert (await the_one(store, node="pve1", kind="NODE_DOWN")).count == 1
+
+
 async def test_pruned_events_leave_the_incident_as_it_was(store):
     await keep(store, event(0), up(10))
     before = await the_one(store)
-    keeping = RetentionPolicy(events=dict.fromkeys(("info", "critical"), 1))
-    if hasattr(store, "retention"):
-        engine = store.writer._engine
-        await server_pruner.prune(engine, "server", keeping, to_micros(at(30 * 86_400)))
-    else:
-        await file_pruner.prune(store.writer, keeping, to_micros(at(30 * 86_400)))
+    await pruned(store, info=1)
     assert [one.type for one in (await ask(store, params.ListEvents())).events] == ["alert"]
 
     # A late event has all signals folded again.

@@ -122,7 +122,7 @@ async def page(browser, gateway):
 async def log_in(page, password=PASSWORD):
     await page.get_by_label("Password").fill(password)
     await page.keyboard.press("Enter")
-    await page.get_by_role("heading", name="Unresolved alerts").wait_for()
+    await page.get_by_role("heading", name="Incidents").wait_for()
 
 
 def ago(**since):

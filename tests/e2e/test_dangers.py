@@ -23,6 +23,10 @@ NOTE_WHAT_OUTLIVES_THE_PAGE = """() => {
 ROW_AT = "([x, y]) => document.elementFromPoint(x, y)?.closest('[data-row]')?.dataset.row"
 # After so long without a move only what somebody does with a row keeps it in its place.
 AT_REST_MS = 6_000
+CLOSED = (
+    "SELECT kind FROM incidents JOIN incident_conditions c ON c.id = condition_id"
+    " WHERE state = 'resolved'"
+)
 FOCUSED_ROW = "document.activeElement.closest('[data-row]')?.dataset.row"
 
 
@@ -54,7 +58,7 @@ async def test_no_row_moves_under_the_pointer_and_a_button_says_what_waits(
 ):
     await alerts(amqp_url, recorder, "aimed at")
     await log_in_on_our_time(page)
-    aim = await middle_of(page.get_by_role("button", name="Resolve: aimed at"))
+    aim = await middle_of(page.get_by_role("button", name="Close: aimed at"))
     await page.mouse.move(*aim)
     aimed_at = await page.evaluate(ROW_AT, aim)
     await page.clock.fast_forward(AT_REST_MS)
@@ -73,17 +77,17 @@ async def test_a_resolution_is_undone_and_the_next_row_has_the_focus(page, amqp_
     await alerts(amqp_url, recorder, "the other one", "by mistake")
     await log_in(page)
     row = page.locator(".event", has_text="by mistake")
-    await row.get_by_role("button", name="Resolve").focus()
+    await row.get_by_role("button", name="Close").focus()
     await page.keyboard.press("Enter")
 
     await page.get_by_role("status").get_by_text("It can be undone").wait_for(state="attached")
     other = await page.locator(".event", has_text="the other one").get_attribute("data-row")
     assert await page.evaluate(FOCUSED_ROW) == other
     await row.get_by_role("button", name="Undo").click()
-    await row.get_by_role("button", name="Resolve").wait_for()
+    await row.get_by_role("button", name="Close").wait_for()
     await show(page, "events")
 
-    assert recorder.rows("SELECT resolved FROM events") == [(0,), (0,)]
+    assert recorder.rows("SELECT DISTINCT state FROM incidents") == [("open",)]
 
 
 async def test_a_double_click_resolves_once_and_leaving_the_view_does_not_undo_it(
@@ -92,27 +96,26 @@ async def test_a_double_click_resolves_once_and_leaving_the_view_does_not_undo_i
     await alerts(amqp_url, recorder, "twice clicked", "untouched")
     await log_in(page)
     row = page.locator(".event", has_text="twice clicked")
-    await row.get_by_role("button", name="Resolve").dblclick()
+    await row.get_by_role("button", name="Close").dblclick()
     await row.get_by_role("button", name="Undo").wait_for()
 
     # Now, and not when the time for undoing is over.
     async with page.expect_request("**/resolve", timeout=5_000):
         await show(page, "events")
 
-    resolved = "SELECT summary FROM events WHERE resolved"
-    wait_until(lambda: recorder.rows(resolved) == [("twice clicked",)], "it is resolved")
+    wait_until(lambda: recorder.rows(CLOSED) == [("twice clicked",)], "it is closed")
 
 
 async def test_a_page_that_is_closed_does_what_waits(page, gateway, amqp_url, recorder):
     await alerts(amqp_url, recorder, "closed upon")
     await log_in(page)
     await page.evaluate(NOTE_WHAT_OUTLIVES_THE_PAGE)
-    await page.get_by_role("button", name="Resolve").click()
+    await page.get_by_role("button", name="Close: ").click()
     await page.get_by_role("button", name="Undo").wait_for()
 
     await page.goto("about:blank")
 
-    wait_until(lambda: recorder.rows("SELECT resolved FROM events") == [(1,)], "it is resolved")
+    wait_until(lambda: recorder.rows(CLOSED) == [("closed upon",)], "it is closed")
     await page.goto(gateway.url)
     # What does not outlive the page mostly arrives, too, but not always.
     [outlives] = await page.evaluate("Object.values(sessionStorage)")
@@ -120,12 +123,12 @@ async def test_a_page_that_is_closed_does_what_waits(page, gateway, amqp_url, re
 
 
 async def test_a_click_under_way_is_not_lost_to_what_comes_meanwhile(page, amqp_url, recorder):
-    await alerts(amqp_url, recorder, "pressed")
+    await alerts(amqp_url, recorder, "pressed", severity="critical")
     await log_in(page)
-    await page.get_by_role("button", name="Resolve").hover()
+    await page.get_by_role("button", name="Close").hover()
     await page.mouse.down()
 
-    await alerts(amqp_url, recorder, "comes below", severity="info")
+    await alerts(amqp_url, recorder, "comes below", severity="warning")
     await page.get_by_text("comes below").wait_for()
     await page.mouse.up()
 
@@ -137,7 +140,9 @@ async def test_an_alert_that_another_one_resolved_is_marked_where_it_is(
 ):
     await alerts(amqp_url, recorder, "stays", "goes")
     await log_in(page)
-    aim = await middle_of(page.locator(".event", has_text="stays").get_by_role("button"))
+    aim = await middle_of(
+        page.locator(".event", has_text="stays").get_by_role("button", name="Close")
+    )
     await page.mouse.move(*aim)
     aimed_at = await page.evaluate(ROW_AT, aim)
     [(goes,)] = recorder.rows("SELECT id FROM events WHERE summary = 'goes'")
@@ -286,7 +291,7 @@ async def test_a_browser_without_a_network_says_so(page):
     await log_in(page)
     await page.get_by_text("recording", exact=True).wait_for()
     # What was never shown cannot turn grey.
-    await page.get_by_text("Nothing is wrong that anybody said.").wait_for()
+    await page.get_by_text("Nothing is open.").wait_for()
 
     await page.context.set_offline(True)
 
@@ -349,4 +354,4 @@ async def test_who_logs_out_does_so_in_all_tabs(page, gateway):
     assert await other.locator(".kept").count() == 0
     assert gateway.url + "/api/live" in ended
     await log_in(page)
-    await other.get_by_role("heading", name="Unresolved alerts").wait_for()
+    await other.get_by_role("heading", name="Incidents").wait_for()

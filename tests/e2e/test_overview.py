@@ -139,7 +139,7 @@ async def test_an_event_is_reopened_and_that_is_undone_or_not(page, gateway, amq
     async with page.expect_request("**/reopen", timeout=10_000):
         await show(page, "now")
 
-    await page.get_by_role("button", name="Resolve: too early").wait_for()
+    await page.get_by_role("button", name="Close: too early").wait_for()
     assert recorder.rows("SELECT resolved FROM events") == [(0,)]
 
 

@@ -49,7 +49,7 @@ async def test_a_token_that_is_not_good_leads_to_login_and_back_to_the_same_view
 
 async def test_an_alert_appears_without_reload_and_is_resolved(page, amqp_url, recorder):
     await log_in(page)
-    await page.get_by_text("Nothing is wrong").wait_for()
+    await page.get_by_text("Nothing is open").wait_for()
     await page.get_by_text("recording", exact=True).wait_for()
 
     began = time.monotonic()
@@ -57,9 +57,9 @@ async def test_an_alert_appears_without_reload_and_is_resolved(page, amqp_url, r
     await page.get_by_text("<b>pve</b> is down").wait_for()
     print(f"seen {time.monotonic() - began:.3f} s after it was published")
 
-    await page.get_by_role("button", name="Resolve").click()
-    await page.get_by_text("Nothing is wrong").wait_for(timeout=UNDO_MS + 10_000)
-    assert recorder.rows("SELECT resolved FROM events") == [(1,)]
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_text("Nothing is open").wait_for(timeout=UNDO_MS + 10_000)
+    assert recorder.rows("SELECT state FROM incidents") == [("resolved",)]
 
 
 async def test_a_resolution_that_fails_is_said(page, amqp_url, recorder):
@@ -70,10 +70,10 @@ async def test_a_resolution_that_fails_is_said(page, amqp_url, recorder):
         "**/resolve", lambda route: route.fulfill(status=502, json={"error": "no luck"})
     )
 
-    await page.get_by_role("button", name="Resolve").click()
+    await page.get_by_role("button", name="Close").click()
 
     await page.get_by_role("alert").get_by_text("no luck").wait_for(timeout=UNDO_MS + 10_000)
-    assert await page.get_by_role("button", name="Resolve").is_enabled()
+    assert await page.get_by_role("button", name="Close").is_enabled()
 
 
 async def test_filters_are_in_the_address_and_a_drag_zooms(page, amqp_url, recorder):
@@ -123,7 +123,8 @@ async def test_new_events_come_into_the_list_and_older_ones_by_page(page, amqp_u
 async def test_a_time_is_opened_from_an_event(page, amqp_url, recorder):
     await told(amqp_url, recorder)
     await log_in(page)
-    await page.locator("summary", has_text="NODE_DOWN").click()
+    await page.get_by_text("over in the last day").click()
+    await page.get_by_role("link", name="NODE_DOWN").click()
     await page.get_by_role("link", name="See the moment").click()
 
     await page.locator(".chosen", has_text="NODE_DOWN").wait_for()
@@ -286,7 +287,7 @@ async def test_a_reader_is_offered_nothing_to_change(page, amqp_url, recorder):
     await log_in(page, READER_PASSWORD)
     await page.get_by_text("look only").wait_for()
 
-    assert await page.get_by_role("button", name="Resolve").count() == 0
+    assert await page.get_by_role("button", name="Close").count() == 0
 
 
 async def test_the_keyboard_alone_resolves_an_alert(page, amqp_url, recorder):
@@ -297,11 +298,11 @@ async def test_the_keyboard_alone_resolves_an_alert(page, amqp_url, recorder):
 
     for _ in range(30):
         await page.keyboard.press("Tab")
-        if await page.evaluate("document.activeElement.textContent") == "Resolve":
+        if await page.evaluate("document.activeElement.textContent") == "Close":
             break
     await page.keyboard.press("Enter")
 
-    await page.get_by_text("Nothing is wrong").wait_for(timeout=UNDO_MS + 10_000)
+    await page.get_by_text("Nothing is open").wait_for(timeout=UNDO_MS + 10_000)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

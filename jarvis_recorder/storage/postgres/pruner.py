@@ -17,7 +17,7 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
-from jarvis_recorder.storage.incidents import forget_events
+from jarvis_recorder.storage.incident_pruning import expire_incidents, forget_events
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
@@ -34,6 +34,7 @@ _AGAIN_SECONDS: Final = 3_600.0
 _YIELD: Final = 2.0
 _SHORTEST_PAUSE: Final = 0.002
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 
 
 class Retention:
@@ -118,7 +119,18 @@ async def prune(
                 position = step.following
                 progress(gone.total())
                 await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
+        more = True
+        while more and not enough():
+            more = await _expired_incidents(engine, policy, now)
+            await asyncio.sleep(_SHORTEST_PAUSE)
     return +gone
+
+
+async def _expired_incidents(engine: AsyncEngine, policy: RetentionPolicy, now: int) -> bool:
+    async with engine.begin() as connection:
+        # The keeper of incidents changes the same rows.
+        await connection.execute(_ALONE, {"key": Lock.CHANGES})
+        return await connection.run_sync(partial(expire_incidents, keeping=policy, now=now))
 
 
 def _step(connection: Connection, table: Table, look: Look, position: Position) -> Step | None:

@@ -19,7 +19,11 @@ from jarvis_recorder.retention_policy import (
 )
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
-from jarvis_recorder.storage.incidents import clamp_progress, forget_events
+from jarvis_recorder.storage.incident_pruning import (
+    clamp_progress,
+    expire_incidents,
+    forget_events,
+)
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.sqlite.writer import Writer
@@ -61,6 +65,10 @@ async def prune(
             gone[table.name] += len(step.to_go)
             position = step.following
             progress(gone.total())
+    while not enough(room) and await _in_turns(
+        writer, partial(expire_incidents, keeping=keeping, now=now)
+    ):
+        room = await writer.run(page_counts)
     if gone[conversations.name]:
         await _forget_words(writer)
     return +gone

@@ -39,12 +39,14 @@ const VIEWS = {
 /** Views that others lead to. @type {Record<string, [string, Load]>} */
 const FURTHER = {
   compare: ["What changed", async () => (await import("./views/compare.js")).compare],
+  incident: ["Incident", async () => (await import("./views/incident.js")).incident],
   event: ["Event", async () => (await import("./views/one-event.js")).oneEvent],
   thing: ["Over time", async () => (await import("./views/thing.js")).thing],
 };
 /** Views of one thing of a list, by the number of parts that their address has. */
 const ONE = /** @type {Record<string, [number, string]>} */ ({
   events: [2, "event"],
+  incidents: [2, "incident"],
   nodes: [3, "thing"],
   guests: [3, "thing"],
   storages: [3, "thing"],

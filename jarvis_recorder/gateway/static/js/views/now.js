@@ -1,19 +1,16 @@
 /** What is wrong now, how the cluster is, whether the recorder records. */
 
-import { openAlerts } from "../alerts.js";
 import { get } from "../api.js";
 import { atRest, clusterView, guestsOf, isUp, share, storagesOf } from "../cluster.js";
 import { clusterNames, nameOf, snapshotAt, snapshotHeads } from "../clusters.js";
 import { empty, factList, h, panel } from "../dom.js";
-import { eventRow } from "../event-row.js";
-import { ago, bytes, count, SEVERITIES, tenths, when } from "../format.js";
+import { ago, bytes, count, tenths, when } from "../format.js";
+import { incidentList, incidentsNow } from "../incidents.js";
 import { live } from "../live.js";
 import { keep, soon } from "../load.js";
 import { lastDay, matrixTable } from "../matrix.js";
-import { look } from "../look.js";
 import { link } from "../router.js";
 
-const MOST = 50;
 const HOURS = 6;
 const POINTS = 16;
 /** Lines are drawn from whole snapshots, as long as these are no larger than that together. */
@@ -22,15 +19,19 @@ const FEWEST_POINTS = 4;
 
 /** @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over */
 export function now(root, _, over) {
-  const alerts = panel("Unresolved alerts");
+  const incidents = panel("Incidents");
   const day = panel("The last 24 hours");
   const cluster = panel("Cluster");
   const recorder = panel("Recorder");
-  root.append(h("div", { class: "now" }, alerts, h("div", {}, day, recorder, cluster)));
+  root.append(h("div", { class: "now" }, incidents, h("div", {}, day, recorder, cluster)));
 
-  const shown = keep(alerts, over, unresolved, (found) => alertList(found, () => shown.refresh()), {
-    every: 30,
-  });
+  const shown = keep(
+    incidents,
+    over,
+    incidentsNow,
+    (found) => incidentList(found, () => shown.refresh()),
+    { every: 10 },
+  );
   const hours = keep(day, over, lastDay, matrixTable(), { every: 60 });
   const state = keep(cluster, over, clusterNow, clusters, { every: 60 });
   keep(recorder, over, (signal) => get("/api/stats", {}, signal), facts, { every: 15 });
@@ -45,47 +46,9 @@ export function now(root, _, over) {
     },
     { signal: over },
   );
-  live.addEventListener("resolved", again, { signal: over });
-  live.addEventListener("reopened", again, { signal: over });
+  for (const name of ["incident", "resolved", "reopened"])
+    live.addEventListener(name, again, { signal: over });
   live.addEventListener("snapshot", soon(state.refresh, over, 500, 10_000), { signal: over });
-}
-
-/** @param {AbortSignal} signal */
-async function unresolved(signal) {
-  // By severity: the critical ones would be missing from one page of many warnings.
-  const [open, ...pages] = await Promise.all([
-    openAlerts(signal),
-    ...SEVERITIES.map((severity) =>
-      look({ type: "alert", resolved: false, severity, limit: MOST }, null, signal),
-    ),
-  ]);
-  return { open, pages };
-}
-
-/** @param {any} found @param {() => void} changed */
-function alertList({ open, pages }, changed) {
-  const all = pages.flatMap((/** @type {any} */ page) => page.events);
-  if (!all.length) return empty("Nothing is wrong that anybody said.");
-  return [
-    h(
-      "p",
-      { class: "muted" },
-      SEVERITIES.filter((name) => open.by[name])
-        .map((name) => `${count(open.by[name])} ${name}`)
-        .join(", "),
-    ),
-    h(
-      "ol",
-      { class: "events", "data-rows": "alerts" },
-      all.map((/** @type {any} */ event) => eventRow(event, changed, { now: true })),
-    ),
-    pages.some((/** @type {any} */ page) => page.older) &&
-      h(
-        "a",
-        { href: link("events", { type: "alert", resolved: "false", range: "720" }) },
-        "All of the last 30 days",
-      ),
-  ];
 }
 
 // Kept from visit to visit: a snapshot does not change.

@@ -1,0 +1,235 @@
+/** Incidents: what is broken, since when, whether it still is, who has seen it. */
+
+import { get, mayChange, post } from "./api.js";
+import { nameOf } from "./clusters.js";
+import { empty, h } from "./dom.js";
+import { ago, count, severity, when } from "./format.js";
+import { link } from "./router.js";
+import { undoable } from "./undo.js";
+
+/** The states of one that is a problem, the most pressing first. */
+const ACTIVE = ["open", "unknown", "acknowledged"];
+const RANKS = ["critical", "error", "warning", "info"];
+const MOST = 200;
+const RECENT_HOURS = 24;
+const RECENT = 10;
+const SHOWN = 20;
+
+/** @type {Record<string, string>} */
+const WORDS = {
+  open: "still so",
+  unknown: "no newer state",
+  acknowledged: "seen",
+  silenced: "silenced",
+  recovered: "over",
+  resolved: "closed",
+};
+/** What a snapshot shows of its object. @type {Record<string, [string, string]>} */
+const SHOWS = {
+  NODE_DOWN: ["still offline", "online again"],
+  VM_CRASHED: ["still down", "up again"],
+};
+
+/** @param {AbortSignal} signal */
+export async function incidentsNow(signal) {
+  const since = new Date(Date.now() - RECENT_HOURS * 3_600_000).toISOString();
+  const [active, recent] = await Promise.all([
+    get("/api/incidents", { state: ACTIVE, limit: MOST }, signal),
+    get("/api/incidents", { state: ["recovered"], since, limit: RECENT }, signal),
+  ]);
+  const { incidents, total } = active;
+  return { active: worstFirst(incidents), total, recent: recent.incidents };
+}
+
+/** How many nobody has seen yet, exactly. @param {AbortSignal} signal @returns {Promise<number>} */
+export async function openIncidents(signal) {
+  return (await get("/api/incidents", { state: ["open", "unknown"], limit: 1 }, signal)).total;
+}
+
+/** @param {any[]} incidents */
+function worstFirst(incidents) {
+  /** @param {any} one */
+  const rank = (one) => RANKS.indexOf(one.severity) + (one.state === "acknowledged" ? 10 : 0);
+  return incidents.sort((one, other) => rank(one) - rank(other));
+}
+
+/** @param {any} found @param {() => void} changed */
+export function incidentList({ active, total, recent }, changed) {
+  const { own, parts } = folded(active);
+  return [
+    sentence(active, total),
+    rows(own.slice(0, SHOWN), parts, changed),
+    own.length > SHOWN &&
+      h(
+        "details",
+        { "data-key": "more-incidents" },
+        h("summary", { "data-key": "more-incidents-summary" }, `${count(own.length - SHOWN)} more`),
+        rows(own.slice(SHOWN), parts, changed),
+      ),
+    h(
+      "p",
+      {},
+      h(
+        "a",
+        { href: link("events", { type: "alert", resolved: "false", range: "720" }) },
+        "Unresolved alerts of the last 30 days",
+      ),
+    ),
+    recent.length > 0 &&
+      h(
+        "details",
+        { "data-key": "recent-incidents" },
+        h(
+          "summary",
+          { "data-key": "recent-incidents-summary" },
+          `${count(recent.length)}${recent.length === RECENT ? " or more" : ""} over in the last day`,
+        ),
+        rows(recent, new Map(), changed),
+      ),
+  ];
+}
+
+/** Those that are part of another are shown inside of it. @param {any[]} active */
+function folded(active) {
+  const keys = new Set(active.map(({ key }) => key));
+  /** @type {Map<string, any[]>} */
+  const parts = new Map();
+  const own = active.filter((one) => {
+    if (!keys.has(one.causedBy)) return true;
+    parts.set(one.causedBy, [...(parts.get(one.causedBy) ?? []), one]);
+    return false;
+  });
+  return { own, parts };
+}
+
+/** One sentence in the colour of the worst. @param {any[]} active @param {number} total */
+function sentence(active, total) {
+  const open = active.filter(({ state }) => state !== "acknowledged");
+  if (!open.length)
+    return empty(active.length ? "Somebody has seen all that is open." : "Nothing is open.");
+  const worst = RANKS.find((name) => open.some((one) => one.severity === name)) ?? "info";
+  const words = RANKS.map((name) => [open.filter((one) => one.severity === name).length, name])
+    .filter(([number]) => number)
+    .map(([number, name]) => `${count(Number(number))} ${name}`);
+  const down = open.filter(({ kind }) => kind === "NODE_DOWN").map(({ node }) => node);
+  return h(
+    "p",
+    { class: `severity ${worst}`, dir: "auto" },
+    total > active.length ? `${count(total)} open, the newest: ` : "",
+    `${words.join(", ")}${total > active.length ? "" : " open"}`,
+    down.length > 0 && `; ${down.slice(0, 3).join(", ")} ${down.length > 1 ? "are" : "is"} offline`,
+  );
+}
+
+/** @param {any[]} incidents @param {Map<string, any[]>} parts @param {() => void} changed */
+function rows(incidents, parts, changed) {
+  return h(
+    "ol",
+    { class: "events", "data-rows": "incidents" },
+    incidents.map((one) => row(one, parts.get(one.key) ?? [], changed)),
+  );
+}
+
+/** @param {any} incident @param {any[]} parts @param {() => void} changed */
+function row(incident, parts, changed) {
+  return h(
+    "li",
+    { class: `event ${incident.severity}`, "data-row": `incident-${incident.key}` },
+    h(
+      "div",
+      { class: "incident" },
+      severity(incident.severity),
+      h(
+        "a",
+        { href: incidentLink(incident.key), "data-key": `incident-${incident.key}`, class: "text", dir: "auto" },
+        titleOf(incident),
+      ),
+      h("span", { class: "muted", dir: "auto" }, story(incident)),
+      parts.length > 0 &&
+        h(
+          "details",
+          { "data-key": `parts-${incident.key}` },
+          h(
+            "summary",
+            { "data-key": `parts-summary-${incident.key}` },
+            `${count(parts.length)} on it`,
+          ),
+          h(
+            "ul",
+            {},
+            parts.map((one) =>
+              h("li", {}, h("a", { href: incidentLink(one.key) }, titleOf(one)), " ", story(one)),
+            ),
+          ),
+        ),
+    ),
+    buttons(incident, changed),
+  );
+}
+
+/** @param {string} key */
+export const incidentLink = (key) => link(`incidents/${encodeURIComponent(key)}`);
+
+/** Kind, and the object or the node. @param {any} incident */
+export function titleOf({ kind, object, node }) {
+  const about = [object, object === node ? null : node].filter(Boolean).join(" on ");
+  return [h("span", {}, kind), about && [" ", h("bdi", {}, about)]];
+}
+
+/** Count, since when, how long, whether it is still so. @param {any} incident */
+export function story(incident) {
+  const { firstAt, lastAt, recoveredAt, resolvedAt } = incident;
+  const end = recoveredAt ?? resolvedAt;
+  return [
+    incident.flapping && h("strong", {}, "flapping · "),
+    incident.count > 1 && `${count(incident.count)} × since `,
+    incident.count > 1 ? when(firstAt) : ago(lastAt),
+    end && `, lasted ${lasted(firstAt, end)}`,
+    ", ",
+    stateWords(incident),
+    incident.acknowledgedBy && ` by ${incident.acknowledgedBy}`,
+    incident.note && `: ${incident.note}`,
+    incident.cluster && ` · ${nameOf(incident.cluster)}`,
+  ];
+}
+
+/** @param {any} incident */
+function stateWords({ kind, state, evidenceAt, lastAt }) {
+  const shows = SHOWS[kind];
+  if (shows && state === "recovered") return shows[1];
+  if (shows && state === "open" && evidenceAt && evidenceAt > lastAt) return shows[0];
+  return WORDS[state] ?? state;
+}
+
+/** @param {string} since @param {string} until */
+function lasted(since, until) {
+  const minutes = Math.max(0, Date.parse(until) - Date.parse(since)) / 60_000;
+  if (minutes < 1) return "less than a minute";
+  if (minutes < 90) return `${Math.round(minutes)} min`;
+  return minutes < 2880 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / 1440)} d`;
+}
+
+/** @param {any} incident @param {() => void} changed */
+export function buttons(incident, changed) {
+  if (!mayChange()) return null;
+  const over = ["recovered", "resolved"].includes(incident.state);
+  /** @param {string} name @param {string} verb @param {string} past */
+  const button = (name, verb, past) =>
+    undoable({
+      key: `${name}-${incident.key}`,
+      verb,
+      past,
+      what: [incident.kind, incident.object, incident.node].filter(Boolean).join(" "),
+      work: async (options) => {
+        await post(`/api/incidents/${name}`, { key: incident.key }, options);
+        changed();
+      },
+    });
+  return h(
+    "span",
+    { class: "row" },
+    ["open", "unknown"].includes(incident.state) && button("acknowledge", "Seen", "seen"),
+    incident.state !== "resolved" && button("resolve", "Close", "closed"),
+    over && button("reopen", "Open again", "open again"),
+  );
+}
