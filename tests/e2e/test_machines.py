@@ -119,6 +119,13 @@ async def test_storages_that_are_nearly_full_are_marked(page, amqp_url, recorder
     assert await page.locator(".inventory .warning").count() == 2
     await assert_fits(page, "storages")
 
+    await page.get_by_role("link", name="tank").click()
+    await page.get_by_role("heading", name="Storage pve1/tank of home").wait_for()
+    await page.locator(".series canvas").nth(1).wait_for()
+    await page.get_by_role("combobox", name="Time").select_option("168")
+    await page.wait_for_url(re.compile("storages/home/pve1%2Ftank.range=168"))
+    await page.get_by_text("As a table").wait_for()
+
 
 @BOTH
 async def test_the_measures_of_a_node_have_one_time_axis_and_a_table(page, amqp_url, recorder):

@@ -49,7 +49,6 @@ export function thing(root, params, over, [view, cluster, name]) {
   );
   field.value = range;
   const charts = panel([`${word} `, h("bdi", {}, name), ` of ${nameOf(cluster)}`]);
-  const said = panel("Its events");
   root.append(
     h(
       "form",
@@ -83,44 +82,48 @@ export function thing(root, params, over, [view, cluster, name]) {
     },
     { every: 120 },
   );
-  if (view !== "nodes") return update;
-
-  root.append(said);
-  const events = keep(
-    said,
-    over,
-    async (signal) => {
-      const question = { node: name, cluster, minSeverity: "warning", limit: MOST_EVENTS };
-      return (await get("/api/memory/events", { ...question, since: since() }, signal)).events;
-    },
-    (found) => {
-      draw.mark(found);
-      if (!found.length) return empty("Nothing worth a warning.");
-      return h(
-        "ol",
-        { class: "around", "data-rows": "marks" },
-        found.map((/** @type {any} */ one) =>
-          h(
-            "li",
-            { "data-row": `mark-${one.id}` },
-            when(one.timestamp),
-            severity(one.severity),
-            h("a", { href: link(`events/${one.id}`) }, h("bdi", {}, one.summary)),
-          ),
-        ),
-      );
-    },
-    { every: 60 },
-  );
-
-  /** @param {URLSearchParams} next */
-  function update(next) {
+  const events = view === "nodes" ? eventsOf() : null;
+  return (/** @type {URLSearchParams} */ next) => {
     range = read(next);
     field.value = range;
     shown.load();
     events?.load();
+  };
+
+  function eventsOf() {
+    const said = panel("Its events");
+    root.append(said);
+    return keep(
+      said,
+      over,
+      async (signal) => {
+        const question = { node: name, cluster, minSeverity: "warning", limit: MOST_EVENTS };
+        return (await get("/api/memory/events", { ...question, since: since() }, signal)).events;
+      },
+      (found) => {
+        draw.mark(found);
+        return found.length ? eventList(found) : empty("Nothing worth a warning.");
+      },
+      { every: 60 },
+    );
   }
-  return update;
+}
+
+/** @param {any[]} found */
+function eventList(found) {
+  return h(
+    "ol",
+    { class: "around", "data-rows": "marks" },
+    found.map(({ id, timestamp, severity: worst, summary }) =>
+      h(
+        "li",
+        { "data-row": `mark-${id}` },
+        when(timestamp),
+        severity(worst),
+        h("a", { href: link(`events/${id}`) }, h("bdi", {}, summary)),
+      ),
+    ),
+  );
 }
 
 /** @param {URLSearchParams} params */
