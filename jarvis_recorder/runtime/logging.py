@@ -16,6 +16,7 @@ _SILENCED: Final = (
     "aio_pika",
     "asyncio",
     "aiosqlite",
+    "psycopg",
     "sqlalchemy",
     "alembic",
     "uvicorn",
