@@ -39,12 +39,13 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_two_in_flight.py", "faults/test_faults_in_flight.py",
     ),
     "a server is stopped, loses its sessions, or has several recorders": (
-        "contract/test_lost_commits.py", "contract/test_postgres.py",
+        "contract/test_incident_store.py", "contract/test_lost_commits.py",
+        "contract/test_postgres.py",
         "contract/test_postgres_commands.py", "contract/test_series.py",
         "faults/test_postgres_kills.py",
     ),
     "rows are brought from one to the other": (
-        "contract/test_series.py", "contract/test_transfer.py",
+        "contract/test_series.py", "contract/test_transfer.py", "integration/test_import.py",
     ),
     "it is about the broker, commands or what stands in front of the methods, which are tested": (
         "faults/test_answering_faults.py", "faults/test_broker_faults.py",
@@ -56,7 +57,8 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "integration/test_gateway_bounds.py", "integration/test_gateway_document.py",
         "integration/test_publishers_run.py", "integration/test_roles.py",
         "integration/test_several_recorders.py", "integration/test_tls.py",
-        "integration/test_tracing.py", "e2e/test_dangers.py", "e2e/test_overview.py",
+        "integration/test_tracing.py", "e2e/test_dangers.py", "e2e/test_incidents_page.py",
+        "e2e/test_keys.py", "e2e/test_machines.py", "e2e/test_overview.py",
         "e2e/test_page.py", "e2e/test_reading.py",
     ),
 }  # fmt: skip

@@ -17,6 +17,8 @@ def test_a_test_that_runs_on_one_kind_is_named_with_its_reason(request):
         str(item.path.relative_to(TESTS))
         for item in request.session.items
         if isinstance(item, pytest.Function)
+        # Those have fakes, and fixtures of these names for other things.
+        and not item.path.is_relative_to(TESTS / "unit")
         and not CHOOSING & set(item.callspec.params if hasattr(item, "callspec") else ())
         and ON_A_DATABASE & set(item.fixturenames)
     }
