@@ -12,6 +12,7 @@ State = Literal["open", "acknowledged", "unknown", "recovered", "resolved"]
 
 # Of signals that are known to belong together.
 _ENDLESS: Final = Rules((), quiet=2**62)
+_MOST_OPENINGS: Final = 16
 _RANKS: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
 
@@ -37,6 +38,11 @@ class Incident:
     acknowledged_at: int | None = None
     acknowledged_by: str | None = None
     note: str | None = None
+
+    @property
+    def has_recovered(self) -> bool:
+        """True if it recovered at any time."""
+        return self.recovered_at is not None or len(self.openings) > 1
 
     @property
     def is_over(self) -> bool:
@@ -70,6 +76,23 @@ def next_incidents(
     if last is None:
         return before
     return (*before[:-1], changed(last, signal, resolves=resolves))
+
+
+def with_late(incident: Incident, signal: Signal) -> Incident | None:
+    """
+    Return an incident with a signal that came late, None if all have to be folded again.
+
+    Where it has not recovered since it opened, an earlier problem is one more, whenever it was: a
+    publisher that sends thousands of them in disorder costs no more than in order.
+    """
+    is_within = incident.first_at <= signal.at <= incident.last_at
+    if signal.effect is not Effect.PROBLEM or not is_within or incident.has_recovered:
+        return None
+    return replace(
+        incident,
+        count=incident.count + 1,
+        severity=max(incident.severity, signal.severity, key=_RANKS.__getitem__),
+    )
 
 
 def fold(
@@ -133,7 +156,12 @@ def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> In
         case Effect.RESOLVE if incident.resolved_at is None:
             return replace(heard, resolved_at=signal.at, resolved_by=signal.by)
         case Effect.REOPEN:
-            return replace(heard, recovered_at=None, resolved_at=None, resolved_by=None)
+            openings = incident.openings
+            if incident.recovered_at is not None:
+                openings = (*openings, signal.at)[-_MOST_OPENINGS:]
+            return replace(
+                heard, openings=openings, recovered_at=None, resolved_at=None, resolved_by=None
+            )
     return heard
 
 

@@ -32,7 +32,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, EventFacts, Signal, read_event
-from jarvis_recorder.incidents.state import Incident, fold, next_incidents
+from jarvis_recorder.incidents.state import Incident, fold, next_incidents, with_late
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.engine import NoRoomForIt, Writer
@@ -426,16 +426,28 @@ class _Fold:
             known = conditions[key]
             ordered = sorted(new, key=Signal.order)
             last = newest.get(known.id)
-            if last is None or ordered[0].order() < last.incident.heard_at:
+            now = None if last is None else self._continued(known, last.incident, ordered)
+            if last is None or now is None:
                 folded.append(self._folded_anew(key, known))
-                continue
-            incidents_now: tuple[Incident, ...] = (last.incident,)
-            for signal in ordered:
-                incidents_now = next_incidents(
-                    incidents_now, signal, self._rules, resolves=self._resolves(known)
-                )
-            folded.append(_Folded(key, known.id, [last], incidents_now))
+            else:
+                folded.append(_Folded(key, known.id, [last], now))
         self._write(folded)
+
+    def _continued(
+        self, known: _Known, last: Incident, signals: Sequence[Signal]
+    ) -> tuple[Incident, ...] | None:
+        """Return the incidents after these signals, None if one came too late for that."""
+        now: tuple[Incident, ...] = (last,)
+        resolves = self._resolves(known)
+        for signal in signals:
+            if signal.order() >= now[-1].heard_at:
+                now = next_incidents(now, signal, self._rules, resolves=resolves)
+                continue
+            late = with_late(now[-1], signal)
+            if late is None:
+                return None
+            now = (*now[:-1], late)
+        return now
 
     def _folded_anew(self, key: str, known: _Known) -> "_Folded":
         before = incidents_of(self._connection, known.id)

@@ -12,6 +12,7 @@ from jarvis_recorder.incidents.state import (
     next_incidents,
     state_of,
     transitions,
+    with_late,
 )
 from jarvis_recorder.wire.records import SEVERITIES
 
@@ -312,6 +313,17 @@ def test_whatever_an_event_says_it_is_a_condition_of_bounded_length_or_none(
         assert 0 < len(condition.key) <= 200
         assert len(condition.kind) <= 200
         assert condition.object is None or 0 < len(condition.object) <= 200
+
+
+@given(st.lists(SIGNALS, max_size=30), SIGNALS)
+def test_a_late_signal_is_one_more_or_has_all_folded_again(signals, late):
+    before = fold(signals, RULES)
+    if not before or late.order() >= before[-1].heard_at:
+        return
+    with_it = with_late(before[-1], late)
+
+    if with_it is not None:
+        assert (*before[:-1], with_it) == fold([*signals, late], RULES)
 
 
 @given(st.lists(SIGNALS, max_size=30))
