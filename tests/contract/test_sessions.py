@@ -61,6 +61,7 @@ async def test_of_a_long_conversation_the_newest_turns_are_read_and_no_cost_is_m
     store, monkeypatch
 ):
     monkeypatch.setattr(sessions, "MOST_ADDED_TURNS", 5)
+    monkeypatch.setattr(sessions, "NEWEST_TURNS", 3)
     await put(
         store,
         *(turn(number, model=f"m{number}", cost_usd="1") for number in range(9)),
@@ -70,7 +71,7 @@ async def test_of_a_long_conversation_the_newest_turns_are_read_and_no_cost_is_m
 
     long, short = (await ask(store, ListSessions())).sessions
 
-    assert (long.turns, long.models, long.cost_usd) == (9, ["m4", "m5", "m6", "m7", "m8"], None)
+    assert (long.turns, long.models, long.cost_usd) == (9, ["m6", "m7", "m8"], None)
     assert (long.title, short.turns, short.cost_usd) == ("hello", 5, 5)
 
 
@@ -87,7 +88,9 @@ async def test_a_list_is_as_it_was_at_the_end_of_the_time(store):
     assert [one.session_id for one in later.sessions] == ["other"]
 
 
-@pytest.mark.parametrize("turns_each", [1, 40], ids=["looked up", "among the last turns"])
+@pytest.mark.parametrize(
+    "turns_each", [(1, 1), (1, 9), (40, 160)], ids=["looked up", "in two steps", "at once"]
+)
 @pytest.mark.parametrize("limit", [1, 3, 50])
 @pytest.mark.parametrize("since", [None, at(70)])
 async def test_every_conversation_is_on_one_page_and_the_latest_are_first(
@@ -106,6 +109,7 @@ async def test_every_conversation_is_on_one_page_and_the_latest_are_first(
         topic=TURNS,
     )
     monkeypatch.setattr(sessions, "_TURNS_EACH", turns_each)
+    monkeypatch.setattr(sessions, "_MOST_SESSIONS", 7)
 
     found = await all_pages(module_store, ListSessions, limit=limit, since=since)
 

@@ -10,7 +10,18 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import ColumnElement, Select, case, exists, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros, octets
@@ -20,13 +31,15 @@ from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.tables import Instant, conversations
 from jarvis_recorder.wire.rpc.params import ListSessions
-from jarvis_recorder.wire.rpc.results import MOST_ADDED_TURNS
+from jarvis_recorder.wire.rpc.results import MOST_ADDED_TURNS, NEWEST_TURNS
 from jarvis_recorder.wire.times import format_rfc3339
 
 _columns: Final = conversations.c
-# So many of the last turns are looked at for each conversation of a page. Where conversations are
-# longer there are fewer of them, and each is looked up.
-_TURNS_EACH: Final = 40
+# So many of the last turns are looked at for each conversation of a page: first the fewer, and then
+# the more if that will do. Where conversations are longer there are fewer, and each is looked up.
+_TURNS_EACH: Final = (40, 160)
+_MOST_LOOKED_AT: Final = 20_000
+_MOST_SESSIONS: Final = 200
 _FIRST_TURNS: Final = 20
 _TITLE: Final = 120
 _TITLE_READ: Final = 400
@@ -36,7 +49,7 @@ _CALLS_BYTES: Final = 16_384
 # A page ends once it has read so many bytes: a turn counts as one of four kilobytes.
 _TURN_BYTES: Final = 4_096
 _TURNS_TOGETHER: Final = 2_000
-_HEADS_TOGETHER: Final = 50
+_HEADS_TOGETHER: Final = 20
 _CALLED: Final = ("function", "functionCall", "function_call", "toolUse", "toolInvocation")
 
 
@@ -79,11 +92,22 @@ def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes
 
     Each is as it was at `until`; see `end_of_present`.
     """
-    end = params.until or end_of_present(clock)
-    latest = _among_last_turns(reading, params, end)
-    if latest is None:
-        latest = _among_all(reading, params, end)
-    return write_page(reading, params, "sessions", _lines(reading, latest, end))
+    until = params.until or end_of_present(clock)
+    most = min(params.limit, _MOST_SESSIONS)
+    latest = _latest(reading, params, until, most + 1)
+    last = latest[most - 1] if len(latest) > most else None
+    end = None if last is None else (last.at, last.session_id)
+    lines = _lines(reading, latest[:most], until)
+    return write_page(reading, params, "sessions", lines, end=end)
+
+
+def _latest(reading: Reading, params: ListSessions, end: Any, count: int) -> list[_Latest]:
+    """Return the latest conversations, as many as these or all there are."""
+    few, many = (min(each * count, _MOST_LOOKED_AT) for each in _TURNS_EACH)
+    found, is_all = _among_last_turns(reading, params, end, count, few)
+    if not is_all and len(found) * many > count * few:
+        found, is_all = _among_last_turns(reading, params, end, count, many)
+    return found if is_all else _among_all(reading, params, end, count)
 
 
 def _place(params: ListSessions) -> ColumnElement[Any] | None:
@@ -93,15 +117,16 @@ def _place(params: ListSessions) -> ColumnElement[Any] | None:
     )
 
 
-def _among_last_turns(reading: Reading, params: ListSessions, end: Any) -> list[_Latest] | None:
-    """Return the conversations of a page, None if the last turns are of too few of them."""
+def _among_last_turns(
+    reading: Reading, params: ListSessions, end: Any, count: int, most: int
+) -> tuple[list[_Latest], bool]:
+    """Return those whose last turn is among the last turns, and whether there are no more to find."""
     time, session = _columns.timestamp, _columns.session_id
     within = [time < end]
     if params.since is not None:
         within.append(time >= params.since)
     if (place := _place(params)) is not None:
         within.append(tuple_(time, session) < place)
-    most = _TURNS_EACH * (params.limit + 1)
     far = select(time).where(*within).order_by(time.desc()).offset(most).limit(1)
     begin = reading.connection.execute(far).scalar()
     if begin is not None:
@@ -114,27 +139,35 @@ def _among_last_turns(reading: Reading, params: ListSessions, end: Any) -> list[
         tuple_(later.c.timestamp, later.c.id) > tuple_(time, _columns.id),
     )
     last = select(micros(time), session).where(*within, ~has_later)
-    last = last.order_by(time.desc(), session.desc()).limit(params.limit + 1)
+    last = last.order_by(time.desc(), session.desc()).limit(count)
     found = [_Latest(*row) for row in reading.rows(last)]
-    return None if begin is not None and len(found) <= params.limit else found
+    return found, begin is None or len(found) == count
 
 
-def _among_all(reading: Reading, params: ListSessions, end: Any) -> list[_Latest]:
-    """Return the conversations of a page, each found by two look-ups in the index."""
-    names = select(func.min(_columns.session_id).label("name")).cte("names", recursive=True)
-    following = select(func.min(_columns.session_id)).where(_columns.session_id > names.c.name)
-    names = names.union_all(
-        select(following.scalar_subquery()).where(names.c.name.is_not(None)),
+def _among_all(reading: Reading, params: ListSessions, end: Any, count: int) -> list[_Latest]:
+    """Return the latest of all conversations, each found by two look-ups in the index."""
+    session, time = _columns.session_id, _columns.timestamp
+    least, earliest = (select(func.min(one)).scalar_subquery() for one in (session, time))
+    # Null, of the type and collation that the later rows have.
+    first = select(
+        least.label("name"),
+        case((false(), least)).label("before"),
+        case((false(), earliest)).label("last"),
     )
-    last = select(func.max(_columns.timestamp)).where(
-        _columns.session_id == names.c.name, _columns.timestamp < end
+    names = first.cte("names", recursive=True)
+    following = select(func.min(session)).where(session > names.c.name)
+    last = select(func.max(time)).where(session == names.c.name, time < end)
+    # Each row has the name that follows, and the last time of the one before it, looked up once.
+    seen = names.union_all(
+        select(following.scalar_subquery(), names.c.name, last.scalar_subquery()).where(
+            names.c.name.is_not(None)
+        )
     )
-    seen = select(names.c.name, last.scalar_subquery().label("last")).subquery()
     chosen = [seen.c.last.is_not(None) if params.since is None else seen.c.last >= params.since]
     if (place := _place(params)) is not None:
-        chosen.append(tuple_(seen.c.last, seen.c.name) < place)
-    latest = select(micros(seen.c.last), seen.c.name).where(*chosen)
-    latest = latest.order_by(seen.c.last.desc(), seen.c.name.desc()).limit(params.limit + 1)
+        chosen.append(tuple_(seen.c.last, seen.c.before) < place)
+    latest = select(micros(seen.c.last), seen.c.before).where(*chosen)
+    latest = latest.order_by(seen.c.last.desc(), seen.c.before.desc()).limit(count)
     return [_Latest(*row) for row in reading.rows(latest)]
 
 
@@ -163,7 +196,7 @@ def _parts(some: Sequence[_Latest], heads: dict[str, _Head]) -> Iterator[list[_L
 
 
 def _read_of(head: _Head) -> int:
-    return min(head.turns, MOST_ADDED_TURNS)
+    return head.turns if head.turns <= MOST_ADDED_TURNS else NEWEST_TURNS
 
 
 def _heads(reading: Reading, names: Sequence[str], end: Any) -> dict[str, _Head]:
@@ -231,7 +264,7 @@ def _newest(name: str, end: Any) -> Select[Any]:
         select(_columns.id)
         .where(_columns.session_id == name, _columns.timestamp < end)
         .order_by(_columns.timestamp.desc(), _columns.id.desc())
-        .limit(MOST_ADDED_TURNS)
+        .limit(NEWEST_TURNS)
     )
     return _named(end).where(_columns.id.in_(newest))
 

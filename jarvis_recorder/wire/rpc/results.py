@@ -26,6 +26,7 @@ Place = Annotated[
 LARGE_FIELD_BYTES: Final = 65_536
 BEGINNING_CHARACTERS: Final = 1_000
 MOST_ADDED_TURNS: Final = 500
+NEWEST_TURNS: Final = 50
 
 Omitted = Annotated[
     list[str],
@@ -139,7 +140,7 @@ class Session:
     """
     One conversation; its title are the first words of its first turn by a user.
 
-    Of a conversation of more than 500 turns `models` and `tools` are those of its newest 500, and
+    Of a conversation of more than 500 turns `models` and `tools` are those of its newest 50, and
     `cost_usd` is null, as where no turn names its cost; `conversations.usage` adds up any.
     """
 
@@ -155,7 +156,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """A page of conversations, the latest first."""
+    """
+    A page of conversations, the latest first.
+
+    It may hold fewer than `limit`, though there are more: only a `next_cursor` of null says that
+    this was the last page.
+    """
 
     sessions: list[Session]
     next_cursor: str | None
