@@ -76,13 +76,13 @@ Horizon = Callable[[Connection], int]
 
 # As much as one transaction does; it is some milliseconds.
 _EVENTS_AT_ONCE: Final = 10_000
-_SIGNALS_AT_ONCE: Final = 500
+_SIGNALS_AT_ONCE: Final = 200
 _PAUSE_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = 10.0
 # After each step recording has the writer for so many times as long.
 _YIELD: Final = 4.0
 # What is larger holds no name of a condition.
-_MOST_DETAILS: Final = 16_384
+_MOST_DETAILS: Final = 4_096
 _MOST_SUMMARY: Final = 1_000
 _NEWS_MICROS: Final = 24 * 3_600 * 1_000_000
 _MOST_DOUBTFUL: Final = 5_000
@@ -196,9 +196,11 @@ class IncidentKeeper:
         fold_now = _Fold(connection, self._rules, self._clock())
         fold_now.take(read)
         fold_now.refold_stale()
-        shown = self._snapshots.look(connection, self._clock(), anyway=bool(read))
-        if shown is not None:
-            fold_now.show(shown)
+        # A large snapshot is read only for somebody who wants to know.
+        if connection.execute(_DOUBTFUL.limit(1)).first() is not None:
+            shown = self._snapshots.look(connection, self._clock(), anyway=bool(read))
+            if shown is not None:
+                fold_now.show(shown)
         if upto > progress.reached:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()

@@ -110,7 +110,7 @@ async def page(browser, gateway):
     ARTEFACTS.mkdir(exist_ok=True)
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     page = await context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     page.seen = Seen(page, gateway.url)
     await page.goto(gateway.url)
     yield page

@@ -1,6 +1,7 @@
 """Reads next to the writing connections, each on one snapshot of the database."""
 
 import asyncio
+import contextlib
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, text
@@ -110,6 +111,7 @@ class PostgresReaders:
 
 async def _read_on(connection: AsyncConnection, read: Read[T], room: int) -> T:
     def at_once(sync: Connection) -> T:
-        return read(Reading(sync, room))
+        with contextlib.closing(Reading(sync, room)) as reading:
+            return read(reading)
 
     return await connection.run_sync(at_once)

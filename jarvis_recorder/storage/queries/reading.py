@@ -55,6 +55,16 @@ class Reading:
         self.connection = connection
         self.room = room
         self._is_over = False
+        self._results: list[CursorResult[Any]] = []
+
+    def close(self) -> None:
+        """
+        Close what was not read to its end; a traceback may keep the reader of it.
+
+        A server's cursor can be closed only while its connection is in use.
+        """
+        for found in self._results:
+            found.close()
 
     def end(self) -> None:
         """Have the reading thread stop at its next row, since no one waits for the result."""
@@ -79,6 +89,7 @@ class Reading:
     def rows(self, statement: Executable) -> Iterator[Any]:
         """Yield the rows one by one, few held in memory; raises as `go_on` does."""
         with contextlib.closing(self.execute(statement)) as found:
+            self._results.append(found)
             for row in found:
                 self.go_on()
                 yield row
