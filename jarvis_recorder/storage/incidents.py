@@ -10,7 +10,6 @@ import structlog
 from pydantic_core import from_json
 from sqlalchemy import (
     Connection,
-    LargeBinary,
     Row,
     Text,
     case,
@@ -20,7 +19,6 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    type_coerce,
     update,
 )
 
@@ -37,6 +35,7 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.engine import NoRoomForIt, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
+from jarvis_recorder.storage.incident_evidence import NewestSnapshots, ShownObjects, seen_once
 from jarvis_recorder.storage.incident_pruning import newest_event
 from jarvis_recorder.storage.incident_rows import (
     IncidentRow,
@@ -47,13 +46,8 @@ from jarvis_recorder.storage.incident_rows import (
     newest_incidents,
     to_incident_row,
 )
-from jarvis_recorder.storage.queries.clusters import clusters_of_snapshots
 from jarvis_recorder.storage.queries.incidents import ACTIVE, found_incident, is_silenced
-from jarvis_recorder.storage.queries.present import end_of_present
-from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.tables import (
-    cluster_snapshots,
     events,
     incident_actions,
     incident_conditions,
@@ -61,7 +55,6 @@ from jarvis_recorder.storage.tables import (
     incident_signals,
     incidents,
 )
-from jarvis_recorder.wire.measures import MEASURES
 from jarvis_recorder.wire.notifications import (
     INCIDENT_OPENED,
     INCIDENT_RECOVERED,
@@ -86,7 +79,6 @@ _MOST_DETAILS: Final = 4_096
 _MOST_SUMMARY: Final = 1_000
 _NEWS_MICROS: Final = 24 * 3_600 * 1_000_000
 _MOST_DOUBTFUL: Final = 5_000
-_ONLINE: Final = MEASURES.index("online")
 
 _conditions: Final = incident_conditions.c
 _signals: Final = incident_signals.c
@@ -283,14 +275,6 @@ def _subject(extra: str | None) -> str | None:
     return subject if isinstance(subject, str) and subject else None
 
 
-class ShownObjects(NamedTuple):
-    """The objects that a snapshot of a cluster shows, by kind and name, and whether each is up."""
-
-    cluster: str
-    at: int
-    is_up: Mapping[tuple[str, str], bool]
-
-
 class _Change(NamedTuple):
     """The newest incident of a condition before and after a step; each may be missing."""
 
@@ -353,7 +337,7 @@ class _Fold:
         recovered: dict[str, list[Signal]] = {}
         conditions = {}
         for row in self._connection.execute(_DOUBTFUL).all():
-            if (seen := _only(shown, row)) is None:
+            if (seen := seen_once(shown, row)) is None:
                 continue
             at, is_up = seen
             kept = to_incident_row(row)
@@ -489,27 +473,6 @@ class _Folded(NamedTuple):
     after: tuple[Incident, ...]
 
 
-class NewestSnapshots:
-    """The newest snapshot of each cluster, read once."""
-
-    def __init__(self) -> None:
-        self._read: dict[str, tuple[int, ShownObjects]] = {}
-
-    def look(
-        self, connection: Connection, now: int, *, anyway: bool
-    ) -> Sequence[ShownObjects] | None:
-        """Return what they show, None if that is known, and nothing new is to be compared with it."""
-        is_new = False
-        heads = {head.cluster: head for head in _newest_heads(connection, now)}
-        for cluster, head in heads.items():
-            if cluster not in self._read or self._read[cluster][0] != head.id:
-                self._read[cluster] = (head.id, _shown_objects(connection, head))
-                is_new = True
-        for gone in self._read.keys() - heads.keys():
-            del self._read[gone]
-        return [shown for _, shown in self._read.values()] if is_new or anyway else None
-
-
 def _news(change: _Change, now: int) -> list[str]:
     """Return the notifications of a change, in their order; none of what is imported, and old."""
     if change.after is None or change.after.heard_at[0] < now - _NEWS_MICROS:
@@ -550,45 +513,3 @@ def _all_signals(connection: Connection, condition_id: int, key: str) -> Iterabl
     )
     for at, effect, by, note in connection.execute(done):
         yield Signal(at, Effect(effect), "info", by, note)
-
-
-def _only(shown: Sequence[ShownObjects], row: Row[Any]) -> tuple[int, bool] | None:
-    """Return when one cluster shows the object of an incident, and whether it is up."""
-    seen = [
-        (one.at, one.is_up[row.evidence, row.shown_as])
-        for one in shown
-        if row.cluster in (None, one.cluster) and (row.evidence, row.shown_as) in one.is_up
-    ]
-    # Of the same name in two clusters neither is known to be it.
-    return seen[0] if len(seen) == 1 else None
-
-
-def _newest_heads(connection: Connection, now: int) -> Sequence[Row[Any]]:
-    """Return the newest snapshot of each cluster that is not in the future, without its body."""
-    columns = cluster_snapshots.c
-    newest = []
-    for cluster in clusters_of_snapshots(Reading(connection, 0)):
-        head = connection.execute(
-            select(columns.id, columns.cluster, micros(columns.timestamp).label("at"))
-            .where(columns.cluster == cluster, columns.timestamp < end_of_present(lambda: now))
-            .order_by(columns.timestamp.desc(), columns.id.desc())
-            .limit(1)
-        ).first()
-        if head is not None:
-            newest.append(head)
-    return newest
-
-
-def _shown_objects(connection: Connection, head: Row[Any]) -> ShownObjects:
-    columns = cluster_snapshots.c
-    packed, size = connection.execute(
-        select(type_coerce(columns.snapshot, LargeBinary), columns.size_bytes).where(
-            columns.id == head.id
-        )
-    ).one()
-    is_up = {
-        (kind, name): values[_ONLINE] > 0
-        for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, size)
-        if values[_ONLINE] is not None
-    }
-    return ShownObjects(head.cluster, head.at, is_up)
