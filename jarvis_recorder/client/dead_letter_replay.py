@@ -140,7 +140,8 @@ class DeadLetterAdmin:
             Undeliverable, RecorderError: As `iterate`.
         """
         found = None
-        with contextlib.suppress(Undeliverable):
+        # The broker may close the connection on one while the consumer is only beginning.
+        with contextlib.suppress(Undeliverable, BrokerUnavailable):
             found = await self._find(identity)
         if found is None:
             # Fetched one by one, one that cannot be delivered is named, and the index corrected.

@@ -44,7 +44,7 @@ _OBJECTS: Final = (
 )  # fmt: skip
 _LONGEST: Final = 200
 _LARGEST: Final = 10**18
-_LONGEST_SUMMARY: Final = 1_000
+_LONGEST_SUMMARY: Final = 250
 
 
 class Effect(IntEnum):

@@ -33,7 +33,7 @@ from jarvis_recorder.incidents.signals import Condition, Effect, EventFacts, Sig
 from jarvis_recorder.incidents.state import Incident, fold, next_incidents, with_late
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.announcements import announce
-from jarvis_recorder.storage.engine import NoRoomForIt, Writer
+from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots, ShownObjects, seen_once
 from jarvis_recorder.storage.incident_pruning import newest_event
@@ -47,7 +47,9 @@ from jarvis_recorder.storage.incident_rows import (
     to_incident_row,
 )
 from jarvis_recorder.storage.queries.incidents import ACTIVE, found_incident, is_silenced
+from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.tables import (
+    cluster_snapshots,
     events,
     incident_actions,
     incident_conditions,
@@ -71,6 +73,7 @@ Horizon = Callable[[Connection], int]
 _EVENTS_AT_ONCE: Final = 10_000
 _SIGNALS_AT_ONCE: Final = 200
 _PAUSE_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 10.0
 # After each step recording has the writer for so many times as long.
 _YIELD: Final = 4.0
@@ -102,6 +105,26 @@ _DOUBTFUL: Final = (
 )  # fmt: skip
 
 
+class _Look(NamedTuple):
+    """The newest of what incidents are made of, and how far they are."""
+
+    newest_event: int
+    newest_snapshot: int
+    is_stale: bool
+    reached: int
+
+
+def _look(reading: Reading) -> _Look:
+    newest_snapshot = select(func.coalesce(func.max(cluster_snapshots.c.id), 0))
+    reached = select(_progress.reached)
+    return _Look(
+        newest_event(reading.connection),
+        reading.connection.execute(newest_snapshot).scalar_one(),
+        reading.connection.execute(_STALE.limit(1)).first() is not None,
+        reading.connection.execute(reached).scalar_one(),
+    )
+
+
 class _Read(NamedTuple):
     """A signal that an event gave, and the condition it is about."""
 
@@ -121,13 +144,17 @@ class IncidentKeeper:
     def __init__(
         self,
         writer: Writer,
+        readers: Readers,
         horizon: Horizon,
+        *,
         rules: Rules,
         clock: Clock,
         changed: asyncio.Event,
     ) -> None:
         """`changed` is set after each step that may have left a notification."""
         self._writer = writer
+        self._readers = readers
+        self._looked_at: _Look | None = None
         self._horizon = horizon
         self._rules = rules
         self._clock = clock
@@ -156,9 +183,16 @@ class IncidentKeeper:
         """Do a step, and return how long to leave the writer to others."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        is_behind = await self.step()
+        is_behind = await self._has_news() and await self.step()
         took = _YIELD * (loop.time() - began)
         return took if is_behind else max(_PAUSE_SECONDS, took)
+
+    async def _has_news(self) -> bool:
+        """Return whether a step could change anything: without that it takes no turn of the writer."""
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        look = await self._readers.run(_look, until, 0, pace=Pace.LOOK_UP)
+        before, self._looked_at = self._looked_at, look
+        return look != before or look.reached < look.newest_event or look.is_stale
 
     async def step(self) -> bool:
         """Fold the next events; return whether there may be more. On an error nothing is changed."""

@@ -103,6 +103,8 @@ async def until(condition: Callable[[], Any], what: str) -> None:
 async def two_in_flight(url: str, recorder: RecorderProcess, disk: Disk) -> None:
     """Publish full batches to a recorder; return once its thread has two and waits for a sync."""
     await asyncio.to_thread(recorder.wait_for, "recording")
+    # What the keeper of incidents writes once would be what waits for the disk.
+    await until(lambda: recorder.rows("SELECT rules FROM incident_progress") != [("",)], "it kept")
     disk.held.touch()
     for batch in range(BATCHES):
         body = [event(number, id=name) for number, name in enumerate(names(batch))]

@@ -47,6 +47,7 @@ async def test_the_recorder_is_killed_twenty_times_under_load(amqp_url, start_re
     await publishing
 
     recorder = start_recorder(amqp_url)
+    await asyncio.to_thread(recorder.wait_for, "recording")
     await assert_exactly_once(oracle, recorder)
 
     assert len(oracle.confirmed) > 2_000
@@ -72,4 +73,5 @@ async def test_the_broker_is_killed_five_times_under_load(start_recorder):
         await publishing
 
         await assert_exactly_once(oracle, recorder)
+        await asyncio.to_thread(recorder.wait_for, "recording")
         assert recorder.stop() == 0

@@ -132,9 +132,10 @@ async def test_a_dead_letter_that_cannot_be_delivered_is_named_and_can_be_thrown
     others = [
         dead(url, "export", tmp_path / "dead.jsonl"),
         dead(url, "drop", "--reason", "expired", "--yes"),
-        dead(url, "show", "000000000000"),
         dead(url, "replay", "--reason", "invalid"),
     ]
+    # It consumes, and what is put back after that may be in another order.
+    shown = dead(url, "show", "000000000000")
     dropped = dead(url, "drop", "--undeliverable", "--yes", "--json")
 
     assert {one["message_id"] for one in json.loads(listed.stdout)["letters"]} == {"a", "b"}
@@ -146,11 +147,10 @@ async def test_a_dead_letter_that_cannot_be_delivered_is_named_and_can_be_thrown
         assert "Traceback" not in said.stderr
     assert len((tmp_path / "dead.jsonl").read_text().splitlines()) == 2
     assert "2 are replayed" in others[-1].stderr
+    assert (shown.returncode, "cannot deliver dead letter" in shown.stderr) == (1, True)
     assert json.loads(dropped.stdout) == {"dropped": 1}
-    *replayed, behind = await named(url)
-    assert behind == "c"
     # Their acks may not have reached the broker before it closed the connection.
-    assert set(replayed) <= {"a", "b"}
+    assert {"c"} <= {*await named(url)} <= {"a", "b", "c"}
 
 
 async def test_all_that_there_are_includes_what_cannot_be_delivered(url, start_recorder):

@@ -104,7 +104,12 @@ async def open_store(
             repository = SqliteRepository(writer)
             dead_letters = DeadLetterIndex(writer, clock)
             incidents = IncidentKeeper(
-                writer, newest_event, rules or shipped_rules(), clock, archive.changed
+                writer,
+                readers,
+                newest_event,
+                rules=rules or shipped_rules(),
+                clock=clock,
+                changed=archive.changed,
             )
             yield SqliteStore(
                 repository, archive, outbox, dead_letters, incidents, writer, upkeep, maintenance,
