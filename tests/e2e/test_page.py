@@ -328,6 +328,23 @@ async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, record
             await assert_accessible(page)
 
 
+async def test_the_strip_fits_at_any_time_of_day(page, amqp_url, recorder):
+    await told(amqp_url, recorder)
+    await log_in(page)
+    await page.set_viewport_size({"width": 320, "height": 900})
+    await page.locator(".times time").first.wait_for()
+
+    wide = await page.evaluate("""
+        () => {
+          for (const time of document.querySelectorAll(".times time"))
+            time.textContent = "12:30 PM";
+          return document.documentElement.scrollWidth;
+        }
+    """)
+
+    assert wide <= 320
+
+
 async def test_the_document_is_shown_with_what_the_wheel_brings(page, gateway):
     await log_in(page)
     await page.goto(f"{gateway.url}/api/docs")
