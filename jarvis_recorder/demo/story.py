@@ -1,9 +1,10 @@
 """
 Half an hour in the life of a cluster, as the messages its publishers send.
 
-A node goes down and comes back, a user talks to the assistant about it, state is published
-every half minute. Some messages are sent twice, as a publisher does after a lost confirm; some
-are broken. Each message has its expected outcome, so that the report can check it.
+A node goes down and comes back, a guest crashes again and again, a user talks to the assistant
+about it, state is published every half minute. Some messages are sent twice, as a publisher does
+after a lost confirm; some are broken. Each message has its expected outcome, so that the report
+can check it.
 """
 
 import gzip
@@ -95,6 +96,7 @@ def tell(began: int, draw: Random, pace: int = 1) -> list[StoryMessage]:
     life = [
         *story.heartbeats(),
         *story.outage(),
+        *story.flapping(),
         *story.thresholds(),
         *story.metrics(),
         *story.snapshots(),
@@ -157,6 +159,24 @@ class _Story:
                 {"tool": "start_vm", "args": {"vmid": vmid}, "tier": "yellow", "source": "chat",
                  "durationMs": 812 + number, "isError": False},
             )  # fmt: skip
+
+    def flapping(self) -> Iterator[StoryMessage]:
+        """A guest that crashes and is started again, five times in nine minutes."""
+        vmid = vmids_on("agent1")[-1]
+        guest = f"{VMS[vmid - FIRST_VMID]} ({vmid})"
+        crash = {"type": "alert", "severity": "error", "summary": f"VM_CRASHED: {guest} is gone"}
+        start = {"type": "status", "severity": "info", "summary": f"VM_STARTED: {guest} is running"}
+        for number in range(5):
+            # No snapshot is between the two: in all of them it is running.
+            at = (19 + 2 * number) * MINUTE + 4 * SECOND
+            for moment, known in ((at, crash), (at + 18 * SECOND, start)):
+                summary = f"[Monitor] {known['summary']}"
+                body = self._body(
+                    moment, source="monitor", node="agent1", details={"vmid": vmid},
+                    **{**known, "summary": summary},
+                )  # fmt: skip
+                key = f"cluster.event.{known['type']}.{known['severity']}"
+                yield self._one(moment, key, body)
 
     def thresholds(self) -> Iterator[StoryMessage]:
         """Two alerts as CloudEvents: the first in structured mode, the second in binary."""

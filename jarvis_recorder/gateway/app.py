@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
 
 from jarvis_recorder import __version__
 from jarvis_recorder.client import RecorderClient
@@ -20,6 +19,7 @@ from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway.dependencies import Reading
 from jarvis_recorder.gateway.logins import Logins, Passwords
 from jarvis_recorder.gateway.middleware import BASIC_POLICY, SecurityMiddleware
+from jarvis_recorder.gateway.page import STATIC, Page
 from jarvis_recorder.gateway.probe import Probe
 from jarvis_recorder.gateway.problems import answer_problem
 from jarvis_recorder.gateway.routes import (
@@ -40,7 +40,6 @@ from jarvis_recorder.gateway.tokens import (
     read_jwks,
 )
 
-_STATIC: Final = Path(__file__).parent / "static"
 _LEAST_COMPRESSED_BYTES: Final = 1_024
 # Two thirds of the time of the usual level 9, for one percent more bytes.
 _LEVEL: Final = 5
@@ -92,8 +91,9 @@ def create(
     application.add_middleware(SecurityMiddleware)
     application.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
     application.add_api_route("/api/docs", _documentation, include_in_schema=False)
-    application.add_api_route("/", _page, include_in_schema=False)
-    application.mount("/static", StaticFiles(directory=_STATIC))
+    page = Page()
+    application.add_api_route("/", page.index, include_in_schema=False)
+    application.mount("/static", page)
     return application
 
 
@@ -111,10 +111,6 @@ async def live(request: Request, caller: Reading) -> Any:
     return stream.page(caller.name)
 
 
-async def _page() -> FileResponse:
-    return FileResponse(_STATIC / "index.html")
-
-
 async def _openapi(request: Request) -> Response:
     """The document, written once: any caller may fetch it, as often as they like."""
     state = request.app.state
@@ -126,9 +122,7 @@ async def _openapi(request: Request) -> Response:
 async def _documentation() -> FileResponse:
     """Swagger UI of the REST methods, which makes HTML; its pictures are in `data:` URLs."""
     policy = f"{BASIC_POLICY}; img-src 'self' data:"
-    return FileResponse(
-        _STATIC / "docs" / "index.html", headers={"Content-Security-Policy": policy}
-    )
+    return FileResponse(STATIC / "docs" / "index.html", headers={"Content-Security-Policy": policy})
 
 
 def _tokens(settings: GatewaySettings) -> Tokens:

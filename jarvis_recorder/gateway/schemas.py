@@ -185,6 +185,12 @@ class OneDeadLetter(Shape):
     letter: WholeDeadLetter
 
 
+class Checked(Shape):
+    """Why a dead letter with another body would be refused again; null if it would not be."""
+
+    error: str | None
+
+
 class Replayed(Shape):
     """The number of dead letters replayed, and of those left in the queue."""
 

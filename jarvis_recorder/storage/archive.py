@@ -16,6 +16,7 @@ from jarvis_recorder.storage.queries import (
     histogram,
     incidents,
     matrix,
+    overview,
     preferences,
     series,
     sessions,
@@ -36,6 +37,7 @@ _QUERIES: Final[Queries] = (
     | usage.QUERIES
     | snapshots.QUERIES
     | differences.QUERIES
+    | overview.QUERIES
     | series.QUERIES
     | timeline.QUERIES
     | preferences.QUERIES

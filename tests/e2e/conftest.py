@@ -16,7 +16,7 @@ from jarvis_recorder.demo.cluster import LENGTH
 from jarvis_recorder.demo.story import tell
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.topics import EXCHANGE
-from tests.support.gateway import PASSWORD
+from tests.support.gateway import PASSWORD, Gateway
 from tests.support.publisher import event
 from tests.support.recorder import wait_until
 
@@ -86,6 +86,14 @@ async def browsers():
     for browser in launched.values():
         await browser.close()
     await playwright.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(broker_url, tmp_path_factory):
+    """A gateway for all tests: it holds nothing of a recorder."""
+    gateway = Gateway(broker_url, tmp_path_factory.mktemp("gateway"))
+    yield gateway
+    gateway.kill()
 
 
 @pytest.fixture

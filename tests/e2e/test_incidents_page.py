@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.conftest import ago, log_in
+from tests.e2e.conftest import ago, log_in, snapshot
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -93,3 +93,16 @@ async def test_an_incident_shows_its_events_and_what_became_of_it(page, amqp_url
     await page.get_by_role("button", name="1 h").click()
     await expect(page.get_by_text("silenced", exact=True)).to_be_visible()
     wait_until(lambda: recorder.count("silences") == 1, "it is silenced")
+
+
+async def test_clusters_with_an_incident_come_first(page, amqp_url, recorder):
+    of_beta = {"summary": "[Monitor] THRESHOLD: disk on b1 at 91%", "node": "b1"}
+    alert = event(**of_beta, cluster="beta", timestamp=ago(minutes=5))
+    shown = [snapshot(name, f"{name[0]}1", seconds=1) for name in ("alpha", "beta", "gamma")]
+    await publish(amqp_url, (EVENT_KEY, alert, {}), *shown)
+    wait_until(lambda: recorder.count("incidents") == 1, "the incident is open")
+    wait_until(lambda: recorder.count("cluster_snapshots") == 3, "the snapshots are recorded")
+
+    await log_in(page)
+
+    await expect(page.locator("h3.cluster")).to_have_text(["beta", "alpha", "gamma"])

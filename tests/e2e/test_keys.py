@@ -34,7 +34,8 @@ async def recorded(amqp_url, recorder, *messages, events):
 async def test_ctrl_k_leads_to_nodes_conversations_and_searches(page, amqp_url, recorder):
     said = {"session_id": "one", "role": "user", "content": "Why is pve1 slow?"}
     turn = ("chat.turn.user", said | {"timestamp": datetime.now(UTC).isoformat()}, {})
-    await publish(amqp_url, snapshot("home", "pve1", "pve2", seconds=1), turn)
+    full = (EVENT_KEY, just_now("[Monitor] THRESHOLD: disk on pve2 at 91%", node="pve2"), {})
+    await publish(amqp_url, snapshot("home", "pve1", "pve2", seconds=1), turn, full)
     wait_until(lambda: recorder.count("cluster_snapshots") == 1, "the snapshot is recorded")
     wait_until(lambda: recorder.count("conversations") == 1, "the turn is recorded")
     await log_in(page)
@@ -61,6 +62,11 @@ async def test_ctrl_k_leads_to_nodes_conversations_and_searches(page, amqp_url, 
     await dialog.get_by_role("option", name="Conversation Why is pve1 slow?").click()
     await page.wait_for_url(re.compile("session=one"))
     await page.keyboard.press("Control+k")
+    await page.keyboard.type("incident disk")
+    await dialog.get_by_role("option", name="Incident THRESHOLD disk on pve2").click()
+    await page.wait_for_url(re.compile("#/incidents/"))
+    await page.keyboard.press("Control+k")
+    await expect(box).to_be_focused()
     await page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)
 

@@ -1,12 +1,14 @@
 """The last day at a glance, and what leads on from it."""
 
 import re
+import time
 
 import pytest
 from playwright.async_api import expect
 
 from tests.e2e.conftest import (
     ARTEFACTS,
+    BOTH,
     FIRST_VIEW_BYTES,
     ago,
     assert_accessible,
@@ -24,6 +26,19 @@ THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 TRANSFERRED = """performance.getEntries()
     .filter(({ entryType }) => ["navigation", "resource"].includes(entryType))
     .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
+FETCHED = """performance.getEntriesByType("resource")
+    .filter(({ name, transferSize }) => name.includes("/static/") && transferSize)
+    .map(({ name }) => name)"""
+NAMED = """[...document.querySelectorAll("[rel=modulepreload], script[type=module]")]
+    .map(({ href, src }) => href || src)"""
+IMPORTED = """performance.getEntriesByType("resource")
+    .map(({ name }) => name).filter((name) => name.includes("/js/") && !name.includes("-early"))"""
+SLOW_3G = {
+    "offline": False,
+    "latency": 400,
+    "downloadThroughput": 50 * 1024,
+    "uploadThroughput": 50 * 1024,
+}
 CELL = {"node": "pve3", "cluster": "home", "type": "status"}
 
 
@@ -54,8 +69,42 @@ async def test_the_first_view_is_small(page, amqp_url, recorder):
     assert size <= FIRST_VIEW_BYTES
 
 
+@BOTH
+async def test_a_second_visit_fetches_no_file_of_the_page(page, amqp_url, recorder):
+    await recorded(amqp_url, recorder, snapshot("home", "pve1", "pve2", seconds=1), snapshots=1)
+    await log_in(page)
+    await page.locator(".machine").first.wait_for()
+    assert sorted(await page.evaluate(NAMED)) == sorted(await page.evaluate(IMPORTED))
+
+    await page.goto("about:blank")
+    await page.go_back()
+    await page.reload()
+
+    await page.locator(".machine").first.wait_for()
+    assert await page.evaluate(FETCHED) == []
+
+
+async def test_a_line_of_a_slow_telephone_is_enough(browser, gateway, amqp_url, recorder):
+    await recorded(amqp_url, recorder, snapshot("home", "pve1", "pve2", seconds=1), snapshots=1)
+    page = await browser.new_page()
+    line = await page.context.new_cdp_session(page)
+    await line.send("Network.enable")
+    await line.send("Network.emulateNetworkConditions", SLOW_3G)
+
+    began = time.monotonic()
+    await page.goto(gateway.url, wait_until="commit")
+    await page.get_by_label("Password").wait_for()
+    print(f"the login is there after {time.monotonic() - began:.1f} s")
+    began = time.monotonic()
+    await log_in(page)
+    await page.locator(".machine").first.wait_for()
+    print(f"the state of the cluster after {time.monotonic() - began:.1f} s more")
+
+    await page.close()
+
+
 async def test_large_clusters_are_fetched_once_and_not_for_lines(page, amqp_url, recorder):
-    guests = [{"vmid": n, "name": f"guest-{n}", "status": "running"} for n in range(1_000)]
+    guests = [{"vmid": n, "name": f"guest-{n}", "status": "running"} for n in range(2_000)]
     body = {"nodes": [{"name": "pve1", "status": "online", "cpu": 0.2}], "vms": guests}
     large = [
         ("cluster.snapshot", {"snapshot": body, "timestamp": ago(minutes=9 * n), "cluster": c}, {})

@@ -1,9 +1,11 @@
 """The page as people use it, in a real browser."""
 
+import json
 import re
 import time
 
 import pytest
+from playwright.async_api import expect
 
 from tests.e2e.conftest import (
     ARTEFACTS,
@@ -16,7 +18,7 @@ from tests.e2e.conftest import (
     told,
 )
 from tests.support.gateway import READER_PASSWORD
-from tests.support.publisher import EVENT_KEY, publish
+from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
@@ -208,6 +210,36 @@ async def test_a_dead_letter_is_read_and_replayed(page, amqp_url, recorder):
     await page.get_by_text("1 published again").wait_for()
 
 
+@BOTH
+async def test_a_dead_letter_is_edited_and_checked_before_it_is_replayed(page, amqp_url, recorder):
+    letter = json.dumps(event(summary="mended", severity="terrible"))
+    await publish(amqp_url, (EVENT_KEY, letter.encode(), {}))
+    wait_until(lambda: recorder.count("dead_letters") == 1, "the letter is indexed")
+    await log_in(page)
+    await page.get_by_role("link", name="Dead letters", exact=True).click()
+    await page.get_by_role("table", name="Faults").get_by_role("link").first.click()
+    await page.locator(".letters summary").first.click()
+    await page.get_by_role("button", name="Edit").click()
+    body = page.get_by_role("textbox", name="Body")
+    await expect(body).to_be_focused()
+    await expect(body).to_have_value(letter)
+
+    await page.get_by_role("button", name="Check").click()
+    await page.get_by_role("status").get_by_text("severity: Input should be").wait_for()
+    await page.get_by_role("button", name="Replay as edited").click()
+    await page.get_by_role("alert").get_by_text("it would be refused again").wait_for()
+    await page.screenshot(path=ARTEFACTS / "letter-edited.png")
+    await assert_accessible(page)
+    await body.fill(letter.replace("terrible", "error"))
+    await expect(page.get_by_role("status").get_by_text("severity")).to_have_count(0)
+    await page.get_by_role("button", name="Check").click()
+    await page.get_by_text("It would be recorded.").wait_for()
+    await page.get_by_role("button", name="Replay as edited").click()
+
+    await page.get_by_text("1 published again.").wait_for()
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+
+
 async def test_the_recorder_goes_and_comes_back(page, amqp_url, recorder, start_recorder):
     await publish(amqp_url, (EVENT_KEY, just_now("still to be seen"), {}))
     wait_until(lambda: recorder.count() == 1, "it is recorded")
@@ -303,29 +335,6 @@ async def test_the_keyboard_alone_resolves_an_alert(page, amqp_url, recorder):
     await page.keyboard.press("Enter")
 
     await page.get_by_text("Nothing is open").wait_for(timeout=UNDO_MS + 10_000)
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_every_view_is_accessible_and_fits(page, gateway, amqp_url, recorder, theme):
-    await told(amqp_url, recorder)
-    with gateway.client() as client:
-        client.put("/api/memory/preferences/quiet.hours", json={"value": "22:00-07:00"})
-    await page.emulate_media(color_scheme=theme)
-    await page.screenshot(path=ARTEFACTS / f"login-{theme}.png")
-    await assert_accessible(page)
-    await log_in(page)
-    for view in [*VIEWS, "guests", "storages"]:
-        await show(page, view)
-        if view == "conversations":
-            await page.locator(".plain a").first.click()
-        await page.locator(".loading").first.wait_for(state="detached")
-        for width in (1280, 360):
-            await page.set_viewport_size({"width": width, "height": 900})
-            shot = ARTEFACTS / f"{view}-{theme}-{width}.png"
-            await page.screenshot(path=shot, full_page=True)
-            wide = await page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= width, f"{view} is {wide} wide"
-            await assert_accessible(page)
 
 
 async def test_the_strip_fits_at_any_time_of_day(page, amqp_url, recorder):

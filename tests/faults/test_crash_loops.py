@@ -32,8 +32,8 @@ if "run" in sys.orig_argv:
             return await append(self, records, at)
         repository.append = killed
 """
-GOOD = 1_500
-LIMIT = 8
+GOOD = 800
+LIMIT = 5
 
 
 @pytest.fixture

@@ -245,6 +245,7 @@ async def test_every_method_can_be_asked(client, recorder):
         "snapshots.at": await client.snapshots.at(timestamp=later, cluster="home"),
         "snapshots.list": await client.snapshots.list(),
         "snapshots.diff": await client.snapshots.diff(from_=later, to=later, cluster="home"),
+        "snapshots.overview": await client.snapshots.overview(since=MOMENT),
         "snapshots.series": await client.snapshots.series(
             kind="node", name="pve1", measures=["cpu"], since=MOMENT, until=later, cluster="home"
         ),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 
@@ -146,7 +147,8 @@ async def test_a_dead_letter_that_cannot_be_delivered_is_named_and_can_be_thrown
         assert "drop --undeliverable" in said.stderr
         assert "Traceback" not in said.stderr
     assert len((tmp_path / "dead.jsonl").read_text().splitlines()) == 2
-    assert "2 are replayed" in others[-1].stderr
+    # The broker closes the connection as it meets the third; by then none, one or both are confirmed.
+    assert re.search("[012] are replayed", others[-1].stderr)
     assert (shown.returncode, "cannot deliver dead letter" in shown.stderr) == (1, True)
     assert json.loads(dropped.stdout) == {"dropped": 1}
     # Their acks may not have reached the broker before it closed the connection.

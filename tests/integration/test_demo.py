@@ -38,7 +38,7 @@ def test_everything_is_recorded_once_or_dead_lettered(amqp_url, tmp_path):
     outcome = json.loads(answer.stdout)
     assert outcome["mismatches"] == []
     assert {name: counts["rows"] for name, counts in outcome["recorded"].items()} == {
-        "events": 168,
+        "events": 178,
         "conversations": 13,
         "cluster_snapshots": 60,
     }

@@ -282,6 +282,46 @@ async def test_dead_letters_are_seen_and_replayed(amqp_url, gateway, operator):
     )
 
 
+async def test_a_dead_letter_is_edited_checked_and_replayed(amqp_url, gateway, operator, recorder):
+    good = json.dumps({**ALERT, "summary": "mended"})
+    await publish(amqp_url, (scenario.FILL[1][0], good[:-1].encode(), {"message_id": "mended-1"}))
+
+    def letters():
+        return operator.get("/api/dead-letters").json()["letters"]
+
+    await asyncio.to_thread(wait_until, lambda: len(letters()) == 1, "it is dead")
+    path = f"/api/dead-letters/{letters()[0]['id']}"
+
+    wrong = operator.post(f"{path}/check", json={"body": "{bad"}).json()["error"]
+    right = operator.post(f"{path}/check", json={"body": good}).json()
+    refused = operator.post(f"{path}/replay", json={"body": "{bad"})
+    untouched = len(letters())
+    with gateway.client(READER_PASSWORD) as reader:
+        forbidden = [
+            reader.post(f"{path}/{action}", json={"body": good}).status_code
+            for action in ("check", "replay")
+        ]
+    replayed = operator.post(f"{path}/replay", json={"body": good})
+
+    assert "not JSON" in wrong
+    assert right == {"error": None}
+    assert (refused.status_code, refused.json()["error"]) == (
+        400,
+        f"it would be refused again: {wrong}",
+    )
+    assert untouched == 1
+    assert forbidden == [403, 403]
+    assert replayed.json() == {"replayed": 1, "left": 0}
+    stored = ("mended-1", "mended")
+    await asyncio.to_thread(
+        wait_until,
+        lambda: stored in recorder.rows("SELECT message_id, summary FROM events"),
+        "it is recorded under its own identity",
+    )
+    gone = operator.post(f"{path}/replay", json={"body": good})
+    assert gone.status_code == 404
+
+
 def test_twenty_wrong_logins_are_limited_and_the_right_one_is_let_in(gateway):
     with gateway.client(None) as client:
         answers = [

@@ -27,7 +27,7 @@ async def test_it_answers_as_documented_and_never_by_500(amqp_url, recorder, gat
             *("--exclude-path", "/api/live"),
             # Which cursor belongs to a question, and what is later than what, no schema says.
             *("--exclude-checks", "positive_data_acceptance"),
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", "40"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "15"),
             *("--generation-deterministic", "--continue-on-failure", "--no-color"),
         ],
         check=False,

@@ -26,7 +26,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLIN
     while not (answer := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.01)
+        time.sleep(0.02)
     return answer
 
 

@@ -340,7 +340,7 @@ def test_the_demo_refuses_options_that_would_do_nothing(options):
 def test_the_demo_says_what_is_not_as_expected(capsys):
     """One row too few, one too many under an identity, no dead letters: each is a line."""
     messages = story.tell(0, Random(1))
-    rows = {"events": 167, "conversations": 13, "cluster_snapshots": 60}
+    rows = {"events": 177, "conversations": 13, "cluster_snapshots": 60}
     copies = {one: 1 for message in messages for one in message.identities}
     twice = messages[0].identities[0]
     outcome = report.DemoOutcome(
@@ -356,7 +356,7 @@ def test_the_demo_says_what_is_not_as_expected(capsys):
     mismatches = outcome.mismatches()
     report.present(outcome)
 
-    assert "events: 167 rows instead of 168" in mismatches
+    assert "events: 177 rows instead of 178" in mismatches
     assert f"2 rows instead of 1: identity {twice}" in mismatches
     assert "0 dead letters instead of 1: not JSON, as not_json" in mismatches
     assert "an unexpected dead letter: by the broker" in mismatches

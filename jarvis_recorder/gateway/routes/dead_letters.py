@@ -1,6 +1,8 @@
-"""Dead letters: list, show and replay them."""
+"""Dead letters: list, show, edit and replay them."""
 
+import asyncio
 from collections import Counter, deque
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Query, Request, Response
@@ -11,10 +13,13 @@ from jarvis_recorder.client.dead_letter_replay import (
     Filter,
     FoundDeadLetter,
     ReplayOutcome,
+    what_is_wrong,
 )
 from jarvis_recorder.gateway.dependencies import Operating, Reading
+from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.routes.parameters import Limit, router
 from jarvis_recorder.gateway.schemas import (
+    Checked,
     DeadLetter,
     DeadLetterPage,
     OneDeadLetter,
@@ -37,6 +42,12 @@ class Replay(BaseModel):
     ids: Annotated[list[str], Field(max_length=1_000)] = []
     reason: str | None = None
     all: StrictBool = False
+
+
+class Edited(BaseModel):
+    """A body that takes the place of the dead letter's own."""
+
+    body: str
 
 
 def _letters(request: Request) -> DeadLetterAdmin:
@@ -85,6 +96,40 @@ async def replay_dead_letters(request: Request, _: Operating, body: Replay) -> R
     outcomes = await _letters(request).replay(wanted)
     replayed = outcomes.pop(ReplayOutcome.REPLAYED)
     return reply(Replayed(replayed=replayed, left=sum(outcomes.values())))
+
+
+@routes.post("/dead-letters/{id}/check", response_model=Checked)
+async def check_dead_letter(
+    request: Request,
+    _: Operating,
+    id: str,  # noqa: A002
+    edited: Edited,
+) -> Response:
+    """Why it would be refused again with this body, null if it would not be; nothing changes."""
+    found = await _letters(request).get(id)
+    return reply(Checked(error=await _fault_of(found, edited)))
+
+
+@routes.post("/dead-letters/{id}/replay", response_model=Replayed)
+async def replay_edited_dead_letter(
+    request: Request,
+    _: Operating,
+    id: str,  # noqa: A002
+    edited: Edited,
+) -> Response:
+    """Publish it with this body, under its own identity; not where it would be refused again."""
+    letters = _letters(request)
+    error = await _fault_of(await letters.get(id), edited)
+    if error is not None:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"it would be refused again: {error}")
+    outcomes = await letters.replay(Filter(ids=[id]), edited.body.encode())
+    replayed = outcomes.pop(ReplayOutcome.REPLAYED)
+    return reply(Replayed(replayed=replayed, left=sum(outcomes.values())))
+
+
+async def _fault_of(found: FoundDeadLetter, edited: Edited) -> str | None:
+    # As large a body as a request may have takes tens of milliseconds.
+    return await asyncio.to_thread(what_is_wrong, found, edited.body.encode())
 
 
 def _whole(found: FoundDeadLetter) -> WholeDeadLetter:

@@ -1,6 +1,7 @@
 """Queries for the measures of snapshots over time."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from math import ceil
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +26,7 @@ _FRAME_BYTES: Final = 256
 _DAYS: Final = 30
 
 
-class _Stretches(NamedTuple):
+class Stretches(NamedTuple):
     """The beginning of the first stretch, the end of the last one, and the width, in seconds."""
 
     first: int
@@ -33,10 +34,11 @@ class _Stretches(NamedTuple):
     width: int
 
 
-def _stretches(params: MeasureSeries) -> _Stretches:
-    first, end = start_of(to_micros(params.since)), ceil(to_micros(params.until) / _MICROS)
-    width = SPAN_SECONDS * ceil((end - first) / SPAN_SECONDS / params.points)
-    return _Stretches(first, end, width)
+def stretches_of(since: datetime, end: int, points: int) -> Stretches:
+    """Return equal stretches from a time to an end in seconds, as many as `points` at most."""
+    first = start_of(to_micros(since))
+    width = SPAN_SECONDS * max(1, ceil((end - first) / SPAN_SECONDS / points))
+    return Stretches(first, end, width)
 
 
 def measure_series(reading: Reading, params: MeasureSeries) -> bytes:
@@ -50,7 +52,8 @@ def measure_series(reading: Reading, params: MeasureSeries) -> bytes:
         ResultTooLarge: The points do not fit into the room.
     """
     cluster = cluster_of(reading, params.cluster)
-    stretches = _stretches(params)
+    end = ceil(to_micros(params.until) / _MICROS)
+    stretches = stretches_of(params.since, end, params.points)
     room = reading.room - _FRAME_BYTES
     lines = []
     for line in _points(reading, params, cluster, stretches):
@@ -61,7 +64,7 @@ def measure_series(reading: Reading, params: MeasureSeries) -> bytes:
     return b'{"points":[%b],"bucket_seconds":%d}' % (b",".join(lines), stretches.width)
 
 
-def _summed(params: MeasureSeries, cluster: str, stretches: _Stretches) -> Select[Any]:
+def _summed(params: MeasureSeries, cluster: str, stretches: Stretches) -> Select[Any]:
     """Select the points, counted from the first stretch: one range of the table's own index."""
     first, end, width = stretches
     number = ((_columns.start - first) // width).label("number")
@@ -87,7 +90,7 @@ def _summed(params: MeasureSeries, cluster: str, stretches: _Stretches) -> Selec
 
 
 def _points(
-    reading: Reading, params: MeasureSeries, cluster: str, stretches: _Stretches
+    reading: Reading, params: MeasureSeries, cluster: str, stretches: Stretches
 ) -> Iterator[bytes]:
     for number, *values in reading.rows(_summed(params, cluster, stretches)):
         start = stretches.first + number * stretches.width

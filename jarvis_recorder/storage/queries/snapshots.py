@@ -74,11 +74,25 @@ def latest_snapshot(clock: Clock, reading: Reading, params: LatestSnapshot) -> b
         NotFound: The cluster has no snapshot.
         MoreRoomNeeded: It is larger than the room.
     """
-    newest = _of_cluster(cluster_of(reading, params.cluster))
+    return _one(reading, _newest(clock, reading, cluster_of(reading, params.cluster)))
+
+
+def _newest(clock: Clock, reading: Reading, cluster: str) -> Select[Any]:
+    newest = _of_cluster(cluster)
     present = newest.where(_columns.timestamp < end_of_present(clock))
     if reading.connection.execute(present.with_only_columns(_columns.id)).first() is not None:
-        return _one(reading, present)
-    return _one(reading, newest.order_by(None).order_by(_columns.id.desc()))
+        return present
+    return newest.order_by(None).order_by(_columns.id.desc())
+
+
+def newest_snapshot(clock: Clock, reading: Reading, cluster: str, room: int) -> bytes | None:
+    """
+    Return the snapshot that `latest_snapshot` does.
+
+    If it is larger than `room`, its body is left out and named in `omitted`.
+    """
+    head = reading.connection.execute(_newest(clock, reading, cluster)).first()
+    return None if head is None else _written(reading, head, room)
 
 
 def snapshot_at(reading: Reading, params: SnapshotAt) -> bytes:

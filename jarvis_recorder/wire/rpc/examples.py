@@ -112,6 +112,23 @@ SERIES: Final[JSON] = {
     ],
     "bucket_seconds": 600,
 }
+OVERVIEW: Final[JSON] = {
+    "clusters": [
+        {
+            "cluster": "home",
+            "usual_gap_seconds": 30.0,
+            "snapshot": SNAPSHOT,
+            "lines": [
+                {
+                    "node": "pve",
+                    "points": [{"at": "2026-01-26T08:00:00.000000Z", "cpu": 0.21, "mem": 4e9}],
+                }
+            ],
+        }
+    ],
+    "bucket_seconds": 600,
+    "truncated": False,
+}
 FORECAST: Final[JSON] = {
     "growing": True, "per_day": 2.0, "value": 76.0, "limit": 100.0,
     "soonest_at": "2026-02-04T08:00:00.000000Z", "full_at": "2026-02-07T08:00:00.000000Z",

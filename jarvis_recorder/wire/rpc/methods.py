@@ -278,6 +278,10 @@ METHODS: Final = (
         ),
     ),
     Method(
+        "snapshots.overview", params.ClusterOverview, results.ClusterOverview,
+        example=Example({"since": "2026-01-26T08:00:00.000000Z"}, examples.OVERVIEW),
+    ),
+    Method(
         "snapshots.series", params.MeasureSeries, results.Series, command="query series",
         example=Example(
             {

@@ -51,7 +51,7 @@ MAX_BUCKETS: Final = 1_000
 MAX_CELLS: Final = 200
 MAX_POINTS: Final = 1_000
 MAX_VALUE_BYTES: Final = 65_536
-_STRICT: Final = ConfigDict(extra="forbid")
+_STRICT: Final = ConfigDict(defer_build=True, extra="forbid")
 # The schema allows other fields: the class moves them to `extra` before it is validated.
 _OPEN: Final = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
 
@@ -463,6 +463,16 @@ def _require_measures(kind: ObjectKind, measures: Iterable[Measure]) -> None:
     known = MEASURES_OF[kind]
     if missing := [one for one in measures if one not in known]:
         raise ValueError(f"a {kind} has no {missing[0]}: it has {', '.join(known)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ClusterOverview(Params[results.ClusterOverview]):
+    """The newest snapshot of every cluster, and the means of its nodes' measures since a time."""
+
+    since: Since
+    points: Annotated[
+        int, Field(ge=1, le=100, strict=True, description="the most points of a line")
+    ] = 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

@@ -377,6 +377,59 @@ class Series:
     bucket_seconds: int
 
 
+Mean = Annotated[float | None, Field(exclude_if=_is_absent)]
+"""The mean of a measure, left out where there are no values."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanPoint:
+    """The means from `at` to the next point."""
+
+    at: Time
+    cpu: Mean = None
+    mem: Mean = None
+    maxmem: Mean = None
+    disk: Mean = None
+    maxdisk: Mean = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLine:
+    """The points of a node that have values, oldest first."""
+
+    node: str
+    points: list[MeanPoint]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """
+    The newest snapshot of a cluster that is not in the future, and a line for each node.
+
+    A body above 64 KiB is left out and named in `omitted`: `snapshots.at` returns it.
+    `usual_gap_seconds` is the median of the times between its last snapshots, null if there is one.
+    """
+
+    cluster: str
+    usual_gap_seconds: float | None
+    snapshot: StoredSnapshot
+    lines: list[NodeLine]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOverview:
+    """
+    The clusters of which there are snapshots, by name; a point takes `bucket_seconds`.
+
+    Of more than 50 clusters, or where they do not fit, some are left out: `truncated` says so. A
+    cluster has lines of at most 100 nodes.
+    """
+
+    clusters: list[ClusterState]
+    bucket_seconds: int
+    truncated: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """

@@ -38,7 +38,7 @@ const MEASURES = [
 ];
 
 /**
- * @typedef {{kind: string, key: string, name: string, one: any}} Machine
+ * @typedef {{kind: string, name: string, one: any}} Machine
  * @typedef {(one: any) => number|null} Measure
  */
 
@@ -46,7 +46,6 @@ const MEASURES = [
 const named = (snapshot, kind, key) =>
   list(snapshot?.snapshot?.[kind]).map((one) => ({
     kind,
-    key: `${kind} ${one[key] ?? one.name ?? "?"}`,
     name: String(one.name ?? one[key] ?? "?"),
     one,
   }));
@@ -139,13 +138,12 @@ function sparkline(values) {
 export const linkTo = (view, cluster, one) =>
   link([view, cluster, thingKey(view, one)].map(encodeURIComponent).join("/"));
 
-/** @param {Machine} machine @param {string} cluster @param {Map<string, any>[]} history */
-function machine({ kind, key, name, one }, cluster, history) {
+/** @param {Machine} machine @param {string} cluster @param {any[]} points means of its measures */
+function machine({ kind, name, one }, cluster, points) {
   const status = String(one.status ?? "unknown");
   const up = isUp(one) || atRest(one);
   /** @param {Measure} measure */
-  const past = (measure) =>
-    history.length > 1 && history.map((of) => (of.has(key) ? measure(of.get(key)) : null));
+  const past = (measure) => points.length > 1 && points.map((point) => point && measure(point));
   return h(
     "li",
     { class: `machine ${up ? "" : "down"}` },
@@ -172,15 +170,19 @@ function machine({ kind, key, name, one }, cluster, history) {
 }
 
 /**
- * @param {any} snapshot @param {any[]} [earlier] snapshots of the last hours, oldest first
+ * @param {any} snapshot @param {{node: string, points: any[]}[]} [lines] of its nodes
  * @param {{guests?: boolean}} [options]
  */
-export function clusterView(snapshot, earlier = [], { guests = true } = {}) {
+export function clusterView(snapshot, lines = [], { guests = true } = {}) {
   const { nodes, vms } = machines(snapshot);
-  const history = earlier.map((one) => {
-    const known = machines(one);
-    return new Map([...known.nodes, ...known.vms].map(({ key, one: of }) => [key, of]));
-  });
+  // A time at which another node has values and this one has none is a gap of its line.
+  const times = [...new Set(lines.flatMap(({ points }) => points.map(({ at }) => at)))].sort();
+  const points = new Map(
+    lines.map(({ node, points: those }) => {
+      const at = new Map(those.map((point) => [point.at, point]));
+      return [node, times.map((time) => at.get(time) ?? null)];
+    }),
+  );
   const quorum = snapshot.snapshot?.quorum;
   /** @param {Machine[]} many */
   const down = (many) =>
@@ -193,7 +195,13 @@ export function clusterView(snapshot, earlier = [], { guests = true } = {}) {
     h(
       "ul",
       { class: "machines" },
-      many.map((one) => machine(one, snapshot.cluster ?? "", history)),
+      many.map((one) =>
+        machine(
+          one,
+          snapshot.cluster ?? "",
+          (one.kind === "nodes" && points.get(one.name)) || [],
+        ),
+      ),
     );
   return [
     quorum &&

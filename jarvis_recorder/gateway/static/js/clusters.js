@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { machines } from "./cluster.js";
 import { h } from "./dom.js";
+import { stats } from "./stats.js";
 
 const GOOD_FOR = 60_000;
 
@@ -44,7 +45,7 @@ export function clusterNames() {
   if (!latest || Date.now() - latest.at > GOOD_FOR) {
     const mine = {
       at: Date.now(),
-      names: get("/api/stats").then(({ holdings }) => holdings.clusters),
+      names: stats().then(({ holdings }) => holdings.clusters),
     };
     latest = mine;
     mine.names.catch(() => {
@@ -57,14 +58,6 @@ export function clusterNames() {
 // A name that is empty is one, too: it has to be sent.
 /** @param {string} cluster @param {object} query */
 const of = (cluster, query) => new URLSearchParams({ cluster, ...query });
-
-/**
- * @param {string} cluster @param {object} query @param {AbortSignal} signal
- * @returns {Promise<any[]>} a cluster's snapshots without their bodies, newest first
- */
-export async function snapshotHeads(cluster, query, signal) {
-  return (await get(`/api/snapshots?${of(cluster, query)}`, {}, signal)).snapshots;
-}
 
 /**
  * @param {string} cluster @param {string} timestamp @param {AbortSignal} signal

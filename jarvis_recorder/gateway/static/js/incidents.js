@@ -170,10 +170,14 @@ function row(incident, parts, changed) {
 /** @param {string} key */
 export const incidentLink = (key) => link(`incidents/${encodeURIComponent(key)}`);
 
+/** The object and its node. @param {any} incident */
+export const aboutOf = ({ object, node }) =>
+  [object, object === node ? null : node].filter(Boolean).join(" on ");
+
 /** Kind, and the object or the node. @param {any} incident */
-export function titleOf({ kind, object, node }) {
-  const about = [object, object === node ? null : node].filter(Boolean).join(" on ");
-  return [h("span", {}, kind), about && [" ", h("bdi", {}, about)]];
+export function titleOf(incident) {
+  const about = aboutOf(incident);
+  return [h("span", {}, incident.kind), about && [" ", h("bdi", {}, about)]];
 }
 
 /** Count, since when, how long, whether it is still so. @param {any} incident */
@@ -193,8 +197,8 @@ export function story(incident) {
   ];
 }
 
-/** @param {any} incident */
-function stateWords({ kind, state, evidenceAt, lastAt }) {
+/** @param {any} incident @returns {string} */
+export function stateWords({ kind, state, evidenceAt, lastAt }) {
   const shows = SHOWS[kind];
   if (shows && state === "recovered") return shows[1];
   if (shows && state === "open" && evidenceAt && evidenceAt > lastAt) return shows[0];

@@ -129,12 +129,16 @@ async function search() {
 function entitle() {
   const away = pulse.condition().name === "away" ? "away · " : "";
   document.title = `${alerts ? `(${alerts}) ` : ""}${away}${title} · jarvis recorder`;
-  const icon = `static/icon${alerts || away ? "-alert" : ""}.svg`;
-  if (byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
+  const icon = iconOf(Boolean(alerts || away));
+  if (byId("icon").href !== icon) byId("icon").href = icon;
   // An installed page has a badge, where the system knows them.
   const badge = alerts ? navigator.setAppBadge?.(alerts) : navigator.clearAppBadge?.();
   badge?.catch(() => {});
 }
+
+/** @param {boolean} alerted */
+const iconOf = (alerted) =>
+  new URL(`../icon${alerted ? "-alert" : ""}.svg`, import.meta.url).href;
 
 function showLogin() {
   leave();
@@ -144,7 +148,7 @@ function showLogin() {
   byId("top").hidden = true;
   byId("away").hidden = true;
   alerts = 0;
-  byId("icon").setAttribute("href", "static/icon.svg");
+  byId("icon").href = iconOf(false);
   document.title = "Log in · jarvis recorder";
   content.replaceChildren();
   login(content, enter);

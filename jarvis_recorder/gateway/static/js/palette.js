@@ -1,15 +1,17 @@
-/** One field to go anywhere: views, saved views, nodes, guests, storages, conversations, searches. */
+/** One field to go anywhere: views, saved views, machines, incidents, conversations, searches. */
 
 import { get } from "./api.js";
 import { guestsOf, linkTo, machines, storagesOf } from "./cluster.js";
 import { clusterNames, nameOf, snapshotAt } from "./clusters.js";
 import { h } from "./dom.js";
+import { aboutOf, incidentLink, stateWords } from "./incidents.js";
 import { link } from "./router.js";
 import { savedViews } from "./saved.js";
 import { isLearnt, learn, titleOf } from "./titles.js";
 
 const MOST = 12;
 const SESSIONS = 100;
+const INCIDENTS = 100;
 
 /** @typedef {{kind: string, title: string, href: string}} Target */
 
@@ -56,7 +58,7 @@ export function openPalette(views) {
   document.body.append(dialog);
   dialog.showModal();
   show();
-  for (const source of [saved, things, conversations]) {
+  for (const source of [saved, things, incidents, conversations]) {
     source(over.signal).then(
       (more) => {
         if (over.signal.aborted) return;
@@ -167,6 +169,16 @@ async function things(signal) {
     }),
   );
   return found.flat();
+}
+
+/** @param {AbortSignal} signal @returns {Promise<Target[]>} */
+async function incidents(signal) {
+  const found = await get("/api/incidents", { limit: INCIDENTS }, signal);
+  return found.incidents.map((/** @type {any} */ one) => ({
+    kind: "Incident",
+    title: `${one.kind} ${aboutOf(one)} · ${stateWords(one)}`,
+    href: incidentLink(one.key),
+  }));
 }
 
 /** @param {AbortSignal} signal @returns {Promise<Target[]>} */

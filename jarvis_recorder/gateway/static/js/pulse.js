@@ -2,6 +2,7 @@
 
 import { get, state } from "./api.js";
 import { live } from "./live.js";
+import { stats } from "./stats.js";
 
 const BEAT = 3_000;
 const LONGEST = 6_000; // the gateway itself waits for 5 s
@@ -63,9 +64,10 @@ async function beat() {
   let away = "";
   let { newest } = known;
   try {
-    const signal = AbortSignal.any([mine.signal, AbortSignal.timeout(LONGEST)]);
-    if (beats++ % BEATS_BETWEEN_STATS && !known.away) await get("/api/health", {}, signal);
-    else [away, newest] = read(await get("/api/stats", {}, signal));
+    if (beats++ % BEATS_BETWEEN_STATS && !known.away) {
+      const signal = AbortSignal.any([mine.signal, AbortSignal.timeout(LONGEST)]);
+      await get("/api/health", {}, signal);
+    } else [away, newest] = read(await stats());
   } catch (/** @type {any} */ error) {
     // An answer that refuses is an answer.
     if (error.status === undefined) away = "The gateway does not answer.";

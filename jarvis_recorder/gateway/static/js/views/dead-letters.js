@@ -125,7 +125,26 @@ export function deadLetters(root, params, over) {
   /** @param {any} letter */
   function line(letter) {
     const body = h("div", {});
+    const editing = h("div", {});
     let asked = false;
+    const path = `/api/dead-letters/${encodeURIComponent(letter.id)}`;
+    /** @param {any} found */
+    const editButton = (found) =>
+      found.bodyIsText && found.bodyIsWhole
+        ? h(
+            "button",
+            {
+              type: "button",
+              class: "quiet",
+              "data-key": `edit-${letter.id}`,
+              onclick: () => {
+                editing.replaceChildren(...editor(path, found, tell));
+                editing.querySelector("textarea")?.focus();
+              },
+            },
+            "Edit",
+          )
+        : "";
     const details = h(
       "details",
       {
@@ -136,8 +155,11 @@ export function deadLetters(root, params, over) {
           keep(
             body,
             over,
-            (signal) => get(`/api/dead-letters/${encodeURIComponent(letter.id)}`, {}, signal),
-            whole,
+            (signal) => get(path, {}, signal),
+            (found) => {
+              if (!editing.firstChild && mayChange()) editing.append(editButton(found.letter));
+              return whole(found);
+            },
           );
         },
       },
@@ -149,6 +171,7 @@ export function deadLetters(root, params, over) {
         h("span", { class: "text", dir: "auto" }, letter.error),
       ),
       body,
+      editing,
       mayChange() &&
         h(
           "p",
@@ -210,6 +233,37 @@ function fault({ fault: words, reason, queue, count: number, firstAt, lastAt }) 
     h("td", { class: "minor" }, when(firstAt)),
     h("td", { class: "minor" }, when(lastAt)),
   );
+}
+
+/**
+ * A field with the body; it is replayed only where the recorder would take it.
+ * @param {string} path @param {any} letter
+ * @param {(sums: {replayed: number, left: number}) => void} done
+ */
+function editor(path, letter, done) {
+  const field = h("textarea", {
+    "aria-label": "Body",
+    "data-key": `body-${letter.id}`,
+    dir: "auto",
+    spellcheck: "false",
+    rows: Math.min(30, letter.body.split("\n").length + 2),
+    oninput: () => verdict.replaceChildren(),
+  });
+  field.value = letter.body;
+  const verdict = h("p", { role: "status" });
+  const check = act(
+    h("button", { type: "button", class: "quiet", "data-key": `check-${letter.id}` }, "Check"),
+    async () => {
+      const { error } = await post(`${path}/check`, { body: field.value });
+      verdict.className = error ? "problem" : "muted";
+      verdict.replaceChildren(error ?? "It would be recorded.");
+    },
+  );
+  const replay = act(
+    h("button", { type: "button", "data-key": `replay-edited-${letter.id}` }, "Replay as edited"),
+    async () => done(await post(`${path}/replay`, { body: field.value })),
+  );
+  return [field, verdict, h("p", { class: "row" }, check, replay)];
 }
 
 /** @param {any} answer */

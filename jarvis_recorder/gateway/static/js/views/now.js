@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { atRest, clusterView, guestsOf, isUp, share, storagesOf } from "../cluster.js";
-import { clusterNames, nameOf, snapshotAt, snapshotHeads } from "../clusters.js";
+import { nameOf, snapshotAt } from "../clusters.js";
 import { empty, factList, h, panel } from "../dom.js";
 import { ago, bytes, count, tenths, when } from "../format.js";
 import { incidentList, incidentsNow } from "../incidents.js";
@@ -10,12 +10,9 @@ import { live } from "../live.js";
 import { keep, soon } from "../load.js";
 import { lastDay, matrixTable } from "../matrix.js";
 import { link } from "../router.js";
+import { stats } from "../stats.js";
 
 const HOURS = 6;
-const POINTS = 16;
-/** Lines are drawn from whole snapshots, as long as these are no larger than that together. */
-const MOST_BYTES = 128 * 1024;
-const FEWEST_POINTS = 4;
 
 /** @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over */
 export function now(root, _, over) {
@@ -23,18 +20,39 @@ export function now(root, _, over) {
   const day = panel("The last 24 hours");
   const cluster = panel("Cluster");
   const recorder = panel("Recorder");
-  root.append(h("div", { class: "now" }, incidents, h("div", {}, day, recorder, cluster)));
+  root.append(h("div", { class: "now" }, incidents, day, cluster, recorder));
 
+  /** The clusters that have an incident which is not over. @type {Set<string>} */
+  let troubled = new Set();
+  const { promise: looked, resolve: look } = Promise.withResolvers();
   const shown = keep(
     incidents,
     over,
-    incidentsNow,
+    async (signal) => {
+      try {
+        const found = await incidentsNow(signal);
+        troubled = new Set(found.active.map(({ cluster: of }) => of ?? ""));
+        return found;
+      } finally {
+        look(null);
+      }
+    },
     (found) => incidentList(found, () => shown.refresh()),
     { every: 10 },
   );
   const hours = keep(day, over, lastDay, matrixTable(), { every: 60 });
-  const state = keep(cluster, over, clusterNow, clusters, { every: 60 });
-  keep(recorder, over, (signal) => get("/api/stats", {}, signal), facts, { every: 15 });
+  const state = keep(
+    cluster,
+    over,
+    async (signal) => {
+      const [{ all, truncated }] = await Promise.all([clusterNow(signal), looked]);
+      const calm = (/** @type {any} */ { name }) => Number(!troubled.has(name));
+      return { all: all.sort((one, other) => calm(one) - calm(other)), truncated };
+    },
+    clusters,
+    { every: 60 },
+  );
+  keep(recorder, over, stats, facts, { every: 15 });
 
   const again = soon(shown.refresh, over);
   const counted = soon(hours.refresh, over, 500, 10_000);
@@ -51,7 +69,7 @@ export function now(root, _, over) {
   live.addEventListener("snapshot", soon(state.refresh, over, 500, 10_000), { signal: over });
 }
 
-// Kept from visit to visit: a snapshot does not change.
+// Those too large for an overview, kept from visit to visit: a snapshot does not change.
 const known = new Map();
 
 /** @param {any} head @param {AbortSignal} signal */
@@ -69,50 +87,30 @@ async function whole(head, signal) {
 /** @param {AbortSignal} signal */
 async function clusterNow(signal) {
   const since = new Date(Date.now() - HOURS * 3_600_000).toISOString();
-  const names = await clusterNames();
+  const { clusters: found, truncated } = await get("/api/snapshots/overview", { since }, signal);
   const all = await Promise.all(
-    names.map(async (name) => {
-      const recent = await snapshotHeads(name, { since, limit: 1000 }, signal);
-      // One that is silent is shown as it was, and how long ago that is.
-      const heads = recent.length ? recent : await snapshotHeads(name, { limit: 2 }, signal);
-      const room = MOST_BYTES / names.length / Math.max(1, heads[0]?.sizeBytes ?? 1);
-      const points = Math.min(POINTS, Math.floor(room));
-      const chosen =
-        recent.length && points >= FEWEST_POINTS ? spread(heads, points) : heads.slice(0, 1);
-      const found = await Promise.all(chosen.map((head) => whole(head, signal)));
-      const snapshots = found.filter(Boolean);
-      return { name, latest: snapshots[0], earlier: snapshots.reverse(), gap: usualGap(heads) };
-    }),
+    found.map(async (/** @type {any} */ { cluster: name, snapshot, usualGapSeconds, lines }) => ({
+      name,
+      latest: snapshot.omitted.includes("snapshot") ? await whole(snapshot, signal) : snapshot,
+      lines,
+      gap: 1000 * (usualGapSeconds ?? 0),
+    })),
   );
-  return all.filter(({ latest }) => latest);
+  return { all, truncated };
 }
 
-/** Return the median of the times between snapshots, in milliseconds. @param {any[]} heads */
-function usualGap(heads) {
-  const at = heads.map((head) => Date.parse(head.timestamp));
-  const gaps = at.slice(1).map((time, index) => at[index] - time);
-  return gaps.sort((one, other) => one - other)[Math.floor(gaps.length / 2)] ?? 0;
-}
-
-/**
- * Return the newest and, evenly over the time, some of the others; the same ones a minute later.
- * @param {any[]} heads @param {number} points @returns {any[]}
- */
-function spread(heads, points) {
-  /** @param {any} head */
-  const at = (head) => Date.parse(head.timestamp);
-  const step = Math.max(
-    60_000,
-    2 ** Math.ceil(Math.log2((at(heads[0]) - at(heads.at(-1))) / points)),
-  );
-  const cells = new Map(heads.map((head) => [Math.floor(at(head) / step), head]));
-  return [heads[0], ...[...cells.values()].filter((head) => head !== heads[0])];
-}
-
-/** @param {any[]} all */
-function clusters(all) {
+/** @param {{all: any[], truncated: boolean}} found */
+function clusters({ all, truncated }) {
   if (!all.length) return empty("No snapshot of a cluster has been recorded.");
-  return all.map(({ name, latest, earlier, gap }) => [
+  return [
+    all.map(oneCluster),
+    truncated && h("p", { class: "muted" }, "There are more clusters than can be shown here."),
+  ];
+}
+
+/** @param {any} cluster */
+function oneCluster({ name, latest, lines, gap }) {
+  return [
     h("h3", { class: "cluster", dir: "auto" }, nameOf(name)),
     h(
       "p",
@@ -121,20 +119,23 @@ function clusters(all) {
       ago(latest.timestamp),
       isOld(latest.timestamp, gap) &&
         h("strong", { class: "severity error" }, " ◆ older than usual"),
-      earlier.length > 1 && [
-        ", lines since ",
-        when(earlier[0].timestamp),
-        " · ",
-        h(
-          "a",
-          { href: link("compare", { a: earlier[0].timestamp, cluster: nameOf(name) }) },
-          "What changed since",
-        ),
-      ],
+      sinceWhen(lines, name),
     ),
     inventoryLine(name, latest),
-    clusterView(latest, earlier, { guests: false }),
-  ]);
+    clusterView(latest, lines, { guests: false }),
+  ];
+}
+
+/** @param {any[]} lines @param {string} name */
+function sinceWhen(lines, name) {
+  const first = lines.map(({ points }) => points[0]?.at).sort()[0];
+  if (!first || lines.every(({ points }) => points.length < 2)) return null;
+  return [
+    ", lines since ",
+    when(first),
+    " · ",
+    h("a", { href: link("compare", { a: first, cluster: nameOf(name) }) }, "What changed since"),
+  ];
 }
 
 /** So full a storage is said to be. */

@@ -1,0 +1,140 @@
+"""The query for the newest state of every cluster."""
+
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from statistics import median
+from typing import Any, Final
+
+from pydantic_core import to_json
+from sqlalchemy import Double, Select, cast, func, select
+
+from jarvis_recorder.ports import Clock
+from jarvis_recorder.storage.queries.clusters import clusters_of_snapshots
+from jarvis_recorder.storage.queries.present import end_of_present
+from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
+from jarvis_recorder.storage.queries.series import Stretches, stretches_of
+from jarvis_recorder.storage.queries.snapshots import newest_snapshot
+from jarvis_recorder.storage.tables import cluster_snapshots, snapshot_measures
+from jarvis_recorder.wire.rpc.params import ClusterOverview
+from jarvis_recorder.wire.times import format_rfc3339
+
+_columns: Final = snapshot_measures.c
+_MICROS: Final = 1_000_000
+_MEASURES: Final = ("cpu", "mem", "maxmem", "disk", "maxdisk")
+_MOST_CLUSTERS: Final = 50
+_MOST_NODES: Final = 100
+_GAPS: Final = 50
+# Larger bodies are fetched by `snapshots.at`, once each.
+_MOST_BODY: Final = 64 * 1024
+_FRAME_BYTES: Final = 256
+
+
+def cluster_overview(clock: Clock, reading: Reading, params: ClusterOverview) -> bytes:
+    """
+    Return the newest snapshot of each cluster, and the means of its nodes' measures since a time.
+
+    What does not fit is left out: bodies first, then lines, then clusters.
+    """
+    stretches = stretches_of(params.since, clock() // _MICROS + 1, params.points)
+    names = clusters_of_snapshots(reading)
+    room = reading.room - _FRAME_BYTES
+    shown: list[bytes] = []
+    for place, name in enumerate(names[:_MOST_CLUSTERS]):
+        share = room // (min(len(names), _MOST_CLUSTERS) - place)
+        cluster = _cluster(clock, reading, name, share, stretches)
+        if cluster is None or len(cluster) > share:
+            continue
+        shown.append(cluster)
+        room -= len(cluster) + 1
+    is_whole = len(shown) == len(names)
+    frame = to_json({"bucket_seconds": stretches.width, "truncated": not is_whole})
+    return b'{"clusters":[%b],%b' % (b",".join(shown), frame[1:])
+
+
+def _cluster(
+    clock: Clock, reading: Reading, name: str, room: int, stretches: Stretches
+) -> bytes | None:
+    snapshot = newest_snapshot(clock, reading, name, min(_MOST_BODY, room // 2))
+    if snapshot is None:  # removed since the names were read
+        return None
+    gap = _usual_gap(clock, reading, name)
+    head = to_json({"cluster": name, "usual_gap_seconds": gap})[:-1]
+    room -= len(head) + len(snapshot) + _FRAME_BYTES
+    lines: list[bytes] = []
+    for line in _lines(reading, name, stretches):
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
+    return b'%b,"snapshot":%b,"lines":[%b]}' % (head, snapshot, b",".join(lines))
+
+
+def _usual_gap(clock: Clock, reading: Reading, name: str) -> float | None:
+    """Return the median of the times between the newest snapshots, None if there is one only."""
+    snapshots = cluster_snapshots.c
+    newest = (
+        select(snapshots.timestamp)
+        .where(snapshots.cluster == name, snapshots.timestamp < end_of_present(clock))
+        .order_by(snapshots.timestamp.desc())
+        .limit(_GAPS)
+    )
+    times = [row.timestamp for row in reading.rows(newest)]
+    gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(times)]
+    return median(gaps) if gaps else None
+
+
+def _lines(reading: Reading, cluster: str, stretches: Stretches) -> Iterator[bytes]:
+    """Yield the line of each node that has values, by name."""
+    names = list(_nodes(reading, cluster))
+    for name, rows in groupby(reading.rows(_means(cluster, names, stretches)), lambda row: row[0]):
+        points = [_point(stretches, *row[1:]) for row in rows]
+        if points := [point for point in points if len(point) > 1]:
+            yield to_json({"node": name, "points": points})
+
+
+def _point(stretches: Stretches, number: int, *values: float | None) -> dict[str, Any]:
+    at = format_rfc3339((stretches.first + number * stretches.width) * _MICROS)
+    known = zip(_MEASURES, values, strict=True)
+    return {"at": at} | {measure: value for measure, value in known if value is not None}
+
+
+def _means(cluster: str, names: list[str], stretches: Stretches) -> Select[Any]:
+    """Select the means of each node and stretch: one range of the table's index for each node."""
+    number = ((_columns.start - stretches.first) // stretches.width).label("number")
+    means = (
+        func.sum(_columns[f"{measure}_sum"])
+        / func.nullif(cast(func.sum(_columns[f"{measure}_count"]), Double), 0)
+        for measure in _MEASURES
+    )
+    return (
+        select(_columns.name, number, *means)
+        .where(
+            _columns.cluster == cluster,
+            _columns.kind == "node",
+            _columns.name.in_(names),
+            _columns.start >= stretches.first,
+            _columns.start < stretches.end,
+        )
+        .group_by(_columns.name, "number")
+        .order_by(_columns.name, "number")
+    )
+
+
+def _nodes(reading: Reading, cluster: str) -> Iterator[str]:
+    """Yield the nodes that have measures, each found by one look-up in the index."""
+    of_nodes = select(func.min(_columns.name)).where(
+        _columns.cluster == cluster, _columns.kind == "node"
+    )
+    statement = of_nodes
+    for _ in range(_MOST_NODES):
+        reading.go_on()
+        name = reading.connection.execute(statement).scalar()
+        if name is None:
+            return
+        yield name
+        statement = of_nodes.where(_columns.name > name)
+
+
+QUERIES: Final[Queries] = {
+    ClusterOverview: Query(cluster_overview, Pace.SCAN, needs_clock=True),
+}
