@@ -40,6 +40,7 @@ async def test_each_cluster_has_its_newest_snapshot_and_lines_of_its_nodes(store
     home, lab = found.clusters
     assert (home.cluster, home.usual_gap_seconds) == ("home", 60)
     assert home.snapshot.timestamp == at(630)
+    assert home.first_at == at(0)
     assert home.snapshot.snapshot == node(1, mem=2, maxmem=4)
     (line,) = home.lines
     assert line.node == "pve1"
@@ -61,8 +62,10 @@ async def test_a_line_begins_at_the_time_given_and_has_no_more_points_than_asked
     (line,) = found.clusters[0].lines
     assert len(line.points) <= 3
     assert line.points[0].at == at(3_600)
+    assert found.clusters[0].first_at == at(3_600)
     assert found.bucket_seconds % 600 == 0
-    assert (await overview(store, since=86_400 * 300)).clusters[0].lines == []
+    (later,) = (await overview(store, since=86_400 * 300)).clusters
+    assert (later.lines, later.first_at) == ([], None)
 
 
 async def test_a_large_body_is_left_out_and_named(store):

@@ -88,9 +88,9 @@ async def browsers():
     await playwright.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gateway(broker_url, tmp_path_factory):
-    """A gateway for all tests: it holds nothing of a recorder."""
+    """A gateway for all tests of the page: it holds nothing of a recorder."""
     gateway = Gateway(broker_url, tmp_path_factory.mktemp("gateway"))
     yield gateway
     gateway.kill()
@@ -128,7 +128,7 @@ class Seen:
 
 
 @pytest.fixture
-async def page(browser, gateway):
+async def page(browser, gateway, recorder):
     ARTEFACTS.mkdir(exist_ok=True)
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     page = await context.new_page()

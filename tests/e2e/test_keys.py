@@ -34,10 +34,11 @@ async def recorded(amqp_url, recorder, *messages, events):
 async def test_ctrl_k_leads_to_nodes_conversations_and_searches(page, amqp_url, recorder):
     said = {"session_id": "one", "role": "user", "content": "Why is pve1 slow?"}
     turn = ("chat.turn.user", said | {"timestamp": datetime.now(UTC).isoformat()}, {})
-    full = (EVENT_KEY, just_now("[Monitor] THRESHOLD: disk on pve2 at 91%", node="pve2"), {})
+    full = (EVENT_KEY, just_now("[Monitor] THRESHOLD: cpu on pve1 at 91%", node="pve1"), {})
     await publish(amqp_url, snapshot("home", "pve1", "pve2", seconds=1), turn, full)
     wait_until(lambda: recorder.count("cluster_snapshots") == 1, "the snapshot is recorded")
     wait_until(lambda: recorder.count("conversations") == 1, "the turn is recorded")
+    wait_until(lambda: recorder.count("incidents") == 1, "the incident is open")
     await log_in(page)
     await show(page, "conversations")
     await page.get_by_role("link", name="Why is pve1 slow?").wait_for()
@@ -62,8 +63,8 @@ async def test_ctrl_k_leads_to_nodes_conversations_and_searches(page, amqp_url, 
     await dialog.get_by_role("option", name="Conversation Why is pve1 slow?").click()
     await page.wait_for_url(re.compile("session=one"))
     await page.keyboard.press("Control+k")
-    await page.keyboard.type("incident disk")
-    await dialog.get_by_role("option", name="Incident THRESHOLD disk on pve2").click()
+    await page.keyboard.type("incident cpu")
+    await dialog.get_by_role("option", name="Incident THRESHOLD cpu on pve1").click()
     await page.wait_for_url(re.compile("#/incidents/"))
     await page.keyboard.press("Control+k")
     await expect(box).to_be_focused()

@@ -1,9 +1,10 @@
 """The query for the newest state of every cluster."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import groupby, pairwise
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import Double, Select, cast, func, select
@@ -16,7 +17,7 @@ from jarvis_recorder.storage.queries.series import Stretches, stretches_of
 from jarvis_recorder.storage.queries.snapshots import newest_snapshot
 from jarvis_recorder.storage.tables import cluster_snapshots, snapshot_measures
 from jarvis_recorder.wire.rpc.params import ClusterOverview
-from jarvis_recorder.wire.times import format_rfc3339
+from jarvis_recorder.wire.times import format_rfc3339, to_micros
 
 _columns: Final = snapshot_measures.c
 _MICROS: Final = 1_000_000
@@ -29,6 +30,15 @@ _MOST_BODY: Final = 64 * 1024
 _FRAME_BYTES: Final = 256
 
 
+class _Asked(NamedTuple):
+    """The parts of a question that concern each cluster."""
+
+    clock: Clock
+    reading: Reading
+    since: datetime
+    stretches: Stretches
+
+
 def cluster_overview(clock: Clock, reading: Reading, params: ClusterOverview) -> bytes:
     """
     Return the newest snapshot of each cluster, and the means of its nodes' measures since a time.
@@ -36,12 +46,13 @@ def cluster_overview(clock: Clock, reading: Reading, params: ClusterOverview) ->
     What does not fit is left out: bodies first, then lines, then clusters.
     """
     stretches = stretches_of(params.since, clock() // _MICROS + 1, params.points)
+    asked = _Asked(clock, reading, params.since, stretches)
     names = clusters_of_snapshots(reading)
     room = reading.room - _FRAME_BYTES
     shown: list[bytes] = []
     for place, name in enumerate(names[:_MOST_CLUSTERS]):
         share = room // (min(len(names), _MOST_CLUSTERS) - place)
-        cluster = _cluster(clock, reading, name, share, stretches)
+        cluster = _cluster(asked, name, share)
         if cluster is None or len(cluster) > share:
             continue
         shown.append(cluster)
@@ -51,17 +62,15 @@ def cluster_overview(clock: Clock, reading: Reading, params: ClusterOverview) ->
     return b'{"clusters":[%b],%b' % (b",".join(shown), frame[1:])
 
 
-def _cluster(
-    clock: Clock, reading: Reading, name: str, room: int, stretches: Stretches
-) -> bytes | None:
-    snapshot = newest_snapshot(clock, reading, name, min(_MOST_BODY, room // 2))
+def _cluster(asked: _Asked, name: str, room: int) -> bytes | None:
+    snapshot = newest_snapshot(asked.clock, asked.reading, name, min(_MOST_BODY, room // 2))
     if snapshot is None:  # removed since the names were read
         return None
-    gap = _usual_gap(clock, reading, name)
-    head = to_json({"cluster": name, "usual_gap_seconds": gap})[:-1]
+    known = {"cluster": name, "usual_gap_seconds": _usual_gap(asked, name)}
+    head = to_json(known | {"first_at": _first_at(asked, name)})[:-1]
     room -= len(head) + len(snapshot) + _FRAME_BYTES
     lines: list[bytes] = []
-    for line in _lines(reading, name, stretches):
+    for line in _lines(asked.reading, name, asked.stretches):
         room -= len(line) + 1
         if room < 0:
             break
@@ -69,18 +78,27 @@ def _cluster(
     return b'%b,"snapshot":%b,"lines":[%b]}' % (head, snapshot, b",".join(lines))
 
 
-def _usual_gap(clock: Clock, reading: Reading, name: str) -> float | None:
+def _usual_gap(asked: _Asked, name: str) -> float | None:
     """Return the median of the times between the newest snapshots, None if there is one only."""
-    snapshots = cluster_snapshots.c
-    newest = (
-        select(snapshots.timestamp)
-        .where(snapshots.cluster == name, snapshots.timestamp < end_of_present(clock))
-        .order_by(snapshots.timestamp.desc())
-        .limit(_GAPS)
-    )
-    times = [row.timestamp for row in reading.rows(newest)]
+    newest = _times(asked, name).order_by(cluster_snapshots.c.timestamp.desc()).limit(_GAPS)
+    times = [row.timestamp for row in asked.reading.rows(newest)]
     gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(times)]
     return median(gaps) if gaps else None
+
+
+def _first_at(asked: _Asked, name: str) -> str | None:
+    """Return the time of the first snapshot that is not before the time asked for."""
+    timestamp = cluster_snapshots.c.timestamp
+    first = _times(asked, name).where(timestamp >= asked.since).order_by(timestamp).limit(1)
+    moment: Any = asked.reading.connection.execute(first).scalar()
+    return None if moment is None else format_rfc3339(to_micros(moment))
+
+
+def _times(asked: _Asked, name: str) -> Select[tuple[datetime]]:
+    snapshots = cluster_snapshots.c
+    return select(snapshots.timestamp).where(
+        snapshots.cluster == name, snapshots.timestamp < end_of_present(asked.clock)
+    )
 
 
 def _lines(reading: Reading, cluster: str, stretches: Stretches) -> Iterator[bytes]:

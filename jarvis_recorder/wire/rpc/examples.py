@@ -117,6 +117,7 @@ OVERVIEW: Final[JSON] = {
         {
             "cluster": "home",
             "usual_gap_seconds": 30.0,
+            "first_at": "2026-01-26T08:00:00.000000Z",
             "snapshot": SNAPSHOT,
             "lines": [
                 {

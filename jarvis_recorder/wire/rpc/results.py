@@ -407,11 +407,13 @@ class ClusterState:
     The newest snapshot of a cluster that is not in the future, and a line for each node.
 
     A body above 64 KiB is left out and named in `omitted`: `snapshots.at` returns it.
-    `usual_gap_seconds` is the median of the times between its last snapshots, null if there is one.
+    `usual_gap_seconds` is the median of the times between its last snapshots, null if there is one;
+    `first_at` the time of its first snapshot since the time asked for.
     """
 
     cluster: str
     usual_gap_seconds: float | None
+    first_at: Time | None
     snapshot: StoredSnapshot
     lines: list[NodeLine]
 

@@ -89,10 +89,11 @@ async function clusterNow(signal) {
   const since = new Date(Date.now() - HOURS * 3_600_000).toISOString();
   const { clusters: found, truncated } = await get("/api/snapshots/overview", { since }, signal);
   const all = await Promise.all(
-    found.map(async (/** @type {any} */ { cluster: name, snapshot, usualGapSeconds, lines }) => ({
+    found.map(async (/** @type {any} */ { cluster: name, snapshot, usualGapSeconds, firstAt, lines }) => ({
       name,
       latest: snapshot.omitted.includes("snapshot") ? await whole(snapshot, signal) : snapshot,
       lines,
+      firstAt,
       gap: 1000 * (usualGapSeconds ?? 0),
     })),
   );
@@ -109,7 +110,7 @@ function clusters({ all, truncated }) {
 }
 
 /** @param {any} cluster */
-function oneCluster({ name, latest, lines, gap }) {
+function oneCluster({ name, latest, firstAt, lines, gap }) {
   return [
     h("h3", { class: "cluster", dir: "auto" }, nameOf(name)),
     h(
@@ -119,24 +120,20 @@ function oneCluster({ name, latest, lines, gap }) {
       ago(latest.timestamp),
       isOld(latest.timestamp, gap) &&
         h("strong", { class: "severity error" }, " ◆ older than usual"),
-      sinceWhen(lines, name),
+      firstAt && firstAt < latest.timestamp && sinceWhen(firstAt, name),
     ),
     inventoryLine(name, latest),
     clusterView(latest, lines, { guests: false }),
   ];
 }
 
-/** @param {any[]} lines @param {string} name */
-function sinceWhen(lines, name) {
-  const first = lines.map(({ points }) => points[0]?.at).sort()[0];
-  if (!first || lines.every(({ points }) => points.length < 2)) return null;
-  return [
-    ", lines since ",
-    when(first),
-    " · ",
-    h("a", { href: link("compare", { a: first, cluster: nameOf(name) }) }, "What changed since"),
-  ];
-}
+/** @param {string} first @param {string} name */
+const sinceWhen = (first, name) => [
+  ", lines since ",
+  when(first),
+  " · ",
+  h("a", { href: link("compare", { a: first, cluster: nameOf(name) }) }, "What changed since"),
+];
 
 /** So full a storage is said to be. */
 const FULL = 0.85;
