@@ -1,5 +1,7 @@
 """Readability of the page: writing directions, titles, places, dates, omissions."""
 
+import csv
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -382,3 +384,54 @@ async def test_axis_list_and_fields_are_in_utc_together(browser, gateway, amqp_u
     assert (await until.input_value()).startswith("2026-01-20T23:50")
     assert seen.errors == []
     await page.context.close()
+
+
+async def test_the_legend_counts_and_leads_to_one_severity_and_a_bar_says_what_it_is(
+    page, amqp_url, recorder
+):
+    events = [just_now(f"number {n}", severity="error" if n % 3 else "warning") for n in range(9)]
+    await publish(amqp_url, *((EVENT_KEY, one, {}) for one in events))
+    wait_until(lambda: recorder.count() == 9, "they are recorded")
+    await log_in(page)
+    await show(page, "events?range=1")
+    chart = page.locator(".chart")
+    await chart.locator("canvas").wait_for()
+    bars = chart.locator(".u-over")
+    width = (await bars.bounding_box())["width"]
+
+    await bars.hover(position={"x": width - 4, "y": 20})
+    await expect(page.locator(".tip")).to_have_text(re.compile(": 6 error, 3 warning$"))
+    await bars.hover(position={"x": 200, "y": 20})
+    await expect(page.locator(".tip")).to_have_text(re.compile(": nothing$"))
+    await page.locator(".legend").get_by_role("link", name="warning 3").click()
+
+    await expect(page.locator(".event")).to_have_count(3)
+    await page.wait_for_url(re.compile("severity=warning"))
+
+
+async def test_what_is_filtered_is_saved_to_a_file_that_no_spreadsheet_runs(
+    page, amqp_url, recorder
+):
+    formula = just_now('=HYPERLINK("http://x")', severity="error", details={"a": 'b, "c"\n'})
+    others = [just_now(f"number {n}", severity="info") for n in range(700)]
+    await publish(amqp_url, *((EVENT_KEY, one, {}) for one in [*others, formula]))
+    wait_until(lambda: recorder.count() == 701, "they are recorded")
+    await log_in(page)
+    await show(page, "events?range=1")
+
+    async with page.expect_download() as lines:
+        await page.get_by_role("button", name="Save as JSON Lines").click()
+    await page.get_by_text("701 saved.").wait_for()
+    await page.goto(page.url.replace("range=1", "range=1&severity=error"))
+    await expect(page.locator(".event")).to_have_count(1)
+    async with page.expect_download() as table:
+        await page.get_by_role("button", name="Save as CSV").click()
+
+    saved = (await (await lines.value).path()).read_text().splitlines()
+    assert len({json.loads(line)["id"] for line in saved}) == 701
+    with (await (await table.value).path()).open(newline="") as file:
+        head, row = csv.reader(file)
+    event = dict(zip(head, row, strict=True))
+    assert event["summary"] == '\'=HYPERLINK("http://x")'
+    assert json.loads(event["details"]) == {"a": 'b, "c"\n'}
+    assert (event["severity"], event["node"]) == ("error", formula.get("node", ""))

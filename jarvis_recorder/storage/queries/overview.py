@@ -103,7 +103,7 @@ def _times(asked: _Asked, name: str) -> Select[tuple[datetime]]:
 
 def _lines(reading: Reading, cluster: str, stretches: Stretches) -> Iterator[bytes]:
     """Yield the line of each node that has values, by name."""
-    names = list(_nodes(reading, cluster))
+    names = [row.name for row in reading.rows(_nodes(cluster))]
     for name, rows in groupby(reading.rows(_means(cluster, names, stretches)), lambda row: row[0]):
         points = [_point(stretches, *row[1:]) for row in rows]
         if points := [point for point in points if len(point) > 1]:
@@ -138,19 +138,15 @@ def _means(cluster: str, names: list[str], stretches: Stretches) -> Select[Any]:
     )
 
 
-def _nodes(reading: Reading, cluster: str) -> Iterator[str]:
-    """Yield the nodes that have measures, each found by one look-up in the index."""
-    of_nodes = select(func.min(_columns.name)).where(
+def _nodes(cluster: str) -> Select[Any]:
+    """Select the nodes that have measures, each found by one look-up in the index."""
+    of_nodes = select(func.min(_columns.name).label("name")).where(
         _columns.cluster == cluster, _columns.kind == "node"
     )
-    statement = of_nodes
-    for _ in range(_MOST_NODES):
-        reading.go_on()
-        name = reading.connection.execute(statement).scalar()
-        if name is None:
-            return
-        yield name
-        statement = of_nodes.where(_columns.name > name)
+    found = of_nodes.cte("found", recursive=True)
+    following = of_nodes.where(_columns.name > found.c.name).correlate(found).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.name.is_not(None)))
+    return select(found.c.name).where(found.c.name.is_not(None)).limit(_MOST_NODES)
 
 
 QUERIES: Final[Queries] = {

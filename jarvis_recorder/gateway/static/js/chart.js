@@ -1,9 +1,15 @@
 /** Events over time, stacked by severity; a stretch that is dragged over is chosen. */
 
 import { h } from "./dom.js";
-import { SEVERITIES } from "./format.js";
+import { count, SEVERITIES } from "./format.js";
 import { axisOf, colourOf, drawing, sizeOf, timeLabels, tzDate } from "./plot.js";
 import { theme } from "./theme.js";
+import { inZone } from "./zone.js";
+
+const styles = inZone(
+  (timeZone) =>
+    new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", timeZone }),
+);
 
 /**
  * @param {HTMLElement} place @param {AbortSignal} over
@@ -14,6 +20,26 @@ export function chart(place, over, zoomed) {
   let plot = null;
   /** @type {any} */
   let shown = null;
+
+  /** The bar under the pointer; the list has the same for those who have none. */
+  const tip = h("p", { class: "tip", "aria-hidden": "true", hidden: true });
+  place.append(tip);
+
+  /** @param {any} self */
+  function point(self) {
+    const bucket = shown?.buckets[barAt(self)];
+    tip.hidden = !bucket;
+    if (bucket) tip.textContent = wordsOf(bucket, shown.bucketSeconds);
+  }
+
+  /** @param {any} self @returns {number} of the bar, -1 where the pointer is elsewhere */
+  function barAt(self) {
+    if (self.cursor.left < 0) return -1;
+    const at = self.posToVal(self.cursor.left, "x");
+    return shown.buckets.findLastIndex(
+      (/** @type {any} */ { start }) => Date.parse(start) / 1000 <= at,
+    );
+  }
 
   /** @param {string} name */
   const colour = (name) => colourOf(place, name);
@@ -78,6 +104,7 @@ export function chart(place, over, zoomed) {
           })),
         ],
         hooks: {
+          setCursor: [point],
           setSelect: [
             (/** @type {any} */ self) => {
               if (self.select.width < 4) return;
@@ -114,12 +141,29 @@ export function chart(place, over, zoomed) {
   };
 }
 
-export function legend() {
-  return h(
-    "ul",
-    { class: "legend" },
-    SEVERITIES.map((name) =>
-      h("li", {}, h("span", { class: `swatch ${name}`, "aria-hidden": "true" }), name),
-    ),
-  );
+/**
+ * The severities with the count of each, which is a link to those alone.
+ * @param {(severity: string) => string} href
+ */
+export function legend(href) {
+  const element = h("ul", { class: "legend" });
+  /** @param {any[]} buckets */
+  function show(buckets) {
+    element.replaceChildren(
+      ...SEVERITIES.map((name) => {
+        const sum = buckets.reduce((total, { by }) => total + (by[name] ?? 0), 0);
+        const sign = h("span", { class: `swatch ${name}`, "aria-hidden": "true" });
+        return h("li", {}, sign, sum ? h("a", { href: href(name) }, `${name} ${count(sum)}`) : name);
+      }),
+    );
+  }
+  show([]);
+  return { element, show };
+}
+
+/** The words of a bar. @param {any} bucket @param {number} seconds */
+function wordsOf({ start, by }, seconds) {
+  const at = Date.parse(start);
+  const counts = SEVERITIES.filter((name) => by[name]).map((name) => `${count(by[name])} ${name}`);
+  return `${styles().formatRange(at, at + seconds * 1000)}: ${counts.join(", ") || "nothing"}`;
 }

@@ -18,8 +18,9 @@ import {
 import { clusterNames } from "../clusters.js";
 import { count, when } from "../format.js";
 import { live } from "../live.js";
+import { CSV, JSON_LINES, save } from "../export.js";
 import { look } from "../look.js";
-import { keep, soon } from "../load.js";
+import { act, keep, soon } from "../load.js";
 import { go, link } from "../router.js";
 import { savedList } from "../saved.js";
 import { placeIn, putBack, recalled, remember, step } from "../steps.js";
@@ -39,6 +40,7 @@ export function events(root, params, over) {
 
   const form = filterForm((changed) => go("events", written({ ...filters, ...changed })));
   const place = h("div", { class: "chart", role: "img", "aria-label": "Events over time" });
+  const signs = legend((severity) => link("events", written({ ...filters, severity })));
   const draw = chart(place, over, (since, until) =>
     go("events", written({ ...filters, range: "", since: iso(since), until: iso(until) })),
   );
@@ -48,7 +50,7 @@ export function events(root, params, over) {
     h(
       "div",
       { class: "row of-chart" },
-      legend(),
+      signs.element,
       h("button", { type: "button", class: "quiet", onclick: () => zoom(0.5) }, "Zoom in"),
       h("button", { type: "button", class: "quiet", onclick: () => zoom(2) }, "Zoom out"),
     ),
@@ -62,7 +64,15 @@ export function events(root, params, over) {
     },
   });
   follow.checked = true;
-  list.append(h("label", { class: "inline" }, follow, " Follow what is recorded"));
+  const saved = h("span", { class: "muted", role: "status" });
+  list.append(
+    h(
+      "div",
+      { class: "row of-list" },
+      h("label", { class: "inline" }, follow, " Follow what is recorded"),
+      h("span", { class: "row" }, saved, saveButton("CSV", CSV), saveButton("JSON Lines", JSON_LINES)),
+    ),
+  );
   form.element.append(savedList(over));
   root.append(h("div", { class: "searched" }, form.element, histogram, list));
   form.show(filters);
@@ -76,6 +86,7 @@ export function events(root, params, over) {
     (signal) => counted(filters, signal),
     ({ histogram: answer, metrics }) => {
       const more = withMetrics(filters);
+      signs.show(answer.buckets);
       return h(
         "p",
         { class: "row" },
@@ -164,6 +175,27 @@ export function events(root, params, over) {
           rows.length ? "Show older ones" : "Look further back",
         ),
     ];
+  }
+
+  /** @param {string} words @param {import("../export.js").Form} as */
+  function saveButton(words, as) {
+    const button = h(
+      "button",
+      { type: "button", class: "quiet", "aria-label": `Save as ${words}` },
+      words,
+    );
+    return act(button, async () => {
+      saved.textContent = "Saving …";
+      try {
+        const { count: number, isAll } = await save(question(filters), as, over);
+        saved.textContent = isAll
+          ? `${count(number)} saved.`
+          : `The newest ${count(number)} saved; there are older ones.`;
+      } catch (error) {
+        saved.textContent = "";
+        throw error;
+      }
+    });
   }
 
   async function more(/** @type {any} */ { currentTarget: button }) {

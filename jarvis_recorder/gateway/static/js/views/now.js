@@ -115,14 +115,18 @@ function oneCluster({ name, latest, firstAt, lines, gap }) {
     h("h3", { class: "cluster", dir: "auto" }, nameOf(name)),
     h(
       "p",
-      { class: "muted" },
-      "as of ",
-      ago(latest.timestamp),
-      isOld(latest.timestamp, gap) &&
-        h("strong", { class: "severity error" }, " ◆ older than usual"),
-      firstAt && firstAt < latest.timestamp && sinceWhen(firstAt, name),
+      { class: "row" },
+      h(
+        "span",
+        { class: "muted" },
+        "as of ",
+        ago(latest.timestamp),
+        isOld(latest.timestamp, gap) &&
+          h("strong", { class: "severity error" }, " ◆ older than usual"),
+        firstAt && firstAt < latest.timestamp && sinceWhen(firstAt, name),
+      ),
+      inventoryLine(name, latest),
     ),
-    inventoryLine(name, latest),
     clusterView(latest, lines, { guests: false }),
   ];
 }
@@ -148,8 +152,8 @@ function inventoryLine(name, snapshot) {
     ({ one }) => (share(one.used ?? one.disk, one.total ?? one.maxdisk) ?? 0) > FULL,
   ).length;
   return h(
-    "p",
-    { class: "row" },
+    "span",
+    { class: "line" },
     guests.length > 0 && h("a", { href: link("guests", { cluster }) }, `${count(guests.length)} guests`),
     down > 0 &&
       h("a", { href: link("guests", { cluster, state: "down" }) }, `${count(down)} down`),
