@@ -88,9 +88,9 @@ async def browsers():
     await playwright.stop()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def gateway(broker_url, tmp_path_factory):
-    """A gateway for all tests of the page: it holds nothing of a recorder."""
+    """A gateway for the tests of a file: it holds nothing of a recorder."""
     gateway = Gateway(broker_url, tmp_path_factory.mktemp("gateway"))
     yield gateway
     gateway.kill()

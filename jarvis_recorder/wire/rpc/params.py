@@ -51,7 +51,7 @@ MAX_BUCKETS: Final = 1_000
 MAX_CELLS: Final = 200
 MAX_POINTS: Final = 1_000
 MAX_VALUE_BYTES: Final = 65_536
-_STRICT: Final = ConfigDict(defer_build=True, extra="forbid")
+_STRICT: Final = ConfigDict(extra="forbid")
 # The schema allows other fields: the class moves them to `extra` before it is validated.
 _OPEN: Final = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
 
