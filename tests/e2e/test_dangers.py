@@ -298,7 +298,7 @@ async def test_a_browser_without_a_network_says_so(page):
     await page.get_by_text("away since").wait_for()
     await page.locator(".stale").first.wait_for()
     await page.context.set_offline(False)
-    await page.get_by_text("recording", exact=True).wait_for(timeout=30_000)
+    await page.get_by_text("recording", exact=True).wait_for()
 
 
 async def test_a_recorder_that_answers_but_does_not_record_is_away(page, amqp_url, recorder):

@@ -19,6 +19,8 @@ const LONGEST_WAIT = 15_000;
 /** @type {AbortController|null} */
 let running = null;
 let now = "";
+/** Ends the wait for the next try. @type {() => void} */
+let hurry = () => {};
 
 /** @param {string} state */
 function say(state) {
@@ -38,6 +40,10 @@ export function stop() {
   running = null;
 }
 
+/** Try again at once: the network or the gateway is back. */
+export const again = () => hurry();
+addEventListener("online", again);
+
 /** @param {AbortSignal} over */
 async function follow(over) {
   let wait = 500;
@@ -52,6 +58,7 @@ async function follow(over) {
     if (over.aborted) return;
     say("reconnecting");
     await new Promise((done) => {
+      hurry = () => done(null);
       setTimeout(done, wait * (0.75 + Math.random() / 2));
     });
     wait = Math.min(wait * 2, LONGEST_WAIT);

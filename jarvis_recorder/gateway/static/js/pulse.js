@@ -1,7 +1,7 @@
 /** Whether the recorder records: asked every few seconds, for the whole page. */
 
 import { get, state } from "./api.js";
-import { live } from "./live.js";
+import { again, live } from "./live.js";
 import { stats } from "./stats.js";
 
 const BEAT = 3_000;
@@ -84,7 +84,10 @@ function turn(away, newest) {
   const before = known.away;
   known = { away, since: away ? (known.since ?? new Date()) : null, newest, checked: true };
   if (away && !before) pulse.dispatchEvent(new Event("away"));
-  if (!away && before) pulse.dispatchEvent(new Event("back"));
+  if (!away && before) {
+    again();
+    pulse.dispatchEvent(new Event("back"));
+  }
   pulse.dispatchEvent(new Event("change"));
 }
 
