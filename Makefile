@@ -21,9 +21,9 @@ TEST_PARTS := \
 IMAGE_PARTS := \
 	buildah:buildah crun:crun debootstrap:debootstrap /usr/lib/podman/netavark:netavark
 
-# Each worker has a node of its own, unless there is one broker for all tests. Two more than there are
-# processors: most tests wait.
-WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,$(shell expr $$(nproc) + 2))
+# Each worker has a node of its own, unless there is one broker for all tests. One more than there are
+# processors: many tests wait.
+WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,$(shell expr $$(nproc) + 1))
 
 .PHONY: help demo demo-ui demo-cluster run install test test-fast test-image test-version lint bench schemas docs picture lock clean
 

@@ -342,6 +342,7 @@ async def test_a_state_that_is_older_than_usual_says_so(page, amqp_url, recorder
 async def test_who_logs_out_does_so_in_all_tabs(page, gateway):
     await log_in(page)
     other = await page.context.new_page()
+    other.set_default_timeout(60_000)
     ended = []
     other.on("requestfailed", lambda request: ended.append(request.url))
     other.on("requestfinished", lambda request: ended.append(request.url))

@@ -108,6 +108,7 @@ async def test_a_saved_view_is_in_another_browser_at_once(
     await show(page, "events?severity=critical&range=168")
     context = await browser.new_context()
     other = await context.new_page()
+    other.set_default_timeout(60_000)
     other.set_default_timeout(30_000)
     await other.goto(gateway.url)
     await log_in(other)

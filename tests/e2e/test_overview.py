@@ -87,6 +87,7 @@ async def test_a_second_visit_fetches_no_file_of_the_page(page, amqp_url, record
 async def test_a_line_of_a_slow_telephone_is_enough(browser, gateway, amqp_url, recorder):
     await recorded(amqp_url, recorder, snapshot("home", "pve1", "pve2", seconds=1), snapshots=1)
     page = await browser.new_page()
+    page.set_default_timeout(60_000)
     line = await page.context.new_cdp_session(page)
     await line.send("Network.enable")
     await line.send("Network.emulateNetworkConditions", SLOW_3G)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jarvis_recorder.storage.forecast import Value, forecast
@@ -67,6 +67,8 @@ def test_any_values_have_an_answer(heights, limit):
 @settings(deadline=None, max_examples=25)
 @given(st.integers(14, 60), st.floats(0.5, 30), st.floats(0.5, 7), st.integers(0, 999))
 def test_what_is_filled_and_deleted_again_does_not_grow(days, height, every, seed):
+    # Of fewer deletions nobody can tell whether they keep up with the growth.
+    assume(days >= 4 * every)
     values = filling(days, 0, sawtooth=height / every, every=every, noise=height / 50, seed=seed)
 
     assert forecast(values, 100, values[-1].at) is None

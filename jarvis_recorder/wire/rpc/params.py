@@ -471,7 +471,7 @@ class ClusterOverview(Params[results.ClusterOverview]):
 
     since: Since
     points: Annotated[
-        int, Field(ge=1, le=100, strict=True, description="the most points of a line")
+        int, Field(ge=1, le=MAX_POINTS, strict=True, description="the most points of a line")
     ] = 36
 
 
