@@ -103,13 +103,18 @@ def recorder_command(job: Job, *settings: str) -> list[str]:
     )
     if job.settings.prefetch is not None:
         pairs += (f"ingest.prefetch={job.settings.prefetch}",)
-    own = job.checkout / ".venv" / "bin" / "python"
     return [
-        # Whatever is installed, the checkout's own package runs.
-        *("env", f"PYTHONPATH={job.checkout}", str(own if own.exists() else sys.executable), "-P"),
-        *("-m", "jarvis_recorder", "run"),
+        *program(job.checkout),
+        "run",
         *(word for pair in pairs for word in ("--set", pair)),
     ]
+
+
+def program(checkout: Path) -> list[str]:
+    """Return the command line of a checkout's own recorder, whatever is installed."""
+    own = checkout / ".venv" / "bin" / "python"
+    python = str(own if own.exists() else sys.executable)
+    return ["env", f"PYTHONPATH={checkout}", python, "-P", "-m", "jarvis_recorder"]
 
 
 def environment() -> dict[str, str]:

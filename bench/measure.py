@@ -1,6 +1,5 @@
 """The measurements, taken from outside: rows in the file, messages in the queue, memory."""
 
-import asyncio
 import contextlib
 import itertools
 import json
@@ -26,6 +25,7 @@ from bench.contenders import (
     NotHere,
     Settings,
     environment,
+    program,
     recorder_command,
 )
 from bench.cpu import Cpu
@@ -43,9 +43,6 @@ from bench.load import (
     messages_of_now,
 )
 from jarvis_recorder.demo.node import PrivateNode
-from jarvis_recorder.storage.sqlite.lock import create_file
-from jarvis_recorder.storage.sqlite.upgrade import upgrade
-from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.wire.times import to_micros
 
 _KEPT_DAYS: Final = 30
@@ -370,13 +367,9 @@ class Bench:
         """Return a job with a new database, with empty tables."""
         self._files += 1
         database = self._directory / f"{self._files}.db"
-        create_file(database)
-
-        async def migrate() -> None:
-            async with open_writer(database) as writer:
-                await upgrade(writer, database)
-
-        asyncio.run(migrate())
+        # Another checkout may have another schema.
+        made = [*program(checkout), "db", "upgrade", "--set", f"store.url=sqlite:///{database}"]
+        subprocess.run(made, check=True, capture_output=True, env=environment())
         return Job(self._node.url, queue, messages, database, settings, checkout)
 
     def _fill(
