@@ -369,7 +369,9 @@ class Bench:
         database = self._directory / f"{self._files}.db"
         # Another checkout may have another schema.
         made = [*program(checkout), "db", "upgrade", "--set", f"store.url=sqlite:///{database}"]
-        subprocess.run(made, check=True, capture_output=True, env=environment())
+        done = subprocess.run(made, check=False, capture_output=True, text=True, env=environment())
+        if done.returncode:
+            raise Failed(f"it makes no database: {done.stderr.strip()[-300:]}")
         return Job(self._node.url, queue, messages, database, settings, checkout)
 
     def _fill(

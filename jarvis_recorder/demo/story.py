@@ -164,19 +164,19 @@ class _Story:
         """A guest that crashes and is started again, five times in nine minutes."""
         vmid = vmids_on("agent1")[-1]
         guest = f"{VMS[vmid - FIRST_VMID]} ({vmid})"
-        crash = {"type": "alert", "severity": "error", "summary": f"VM_CRASHED: {guest} is gone"}
-        start = {"type": "status", "severity": "info", "summary": f"VM_STARTED: {guest} is running"}
+        told = (
+            (4 * SECOND, "alert", "error", f"[Monitor] VM_CRASHED: {guest} is gone"),
+            (22 * SECOND, "status", "info", f"[Monitor] VM_STARTED: {guest} is running"),
+        )
         for number in range(5):
             # No snapshot is between the two: in all of them it is running.
-            at = (19 + 2 * number) * MINUTE + 4 * SECOND
-            for moment, known in ((at, crash), (at + 18 * SECOND, start)):
-                summary = f"[Monitor] {known['summary']}"
+            for seconds, kind, severity, summary in told:
+                at = (19 + 2 * number) * MINUTE + seconds
                 body = self._body(
-                    moment, source="monitor", node="agent1", details={"vmid": vmid},
-                    **{**known, "summary": summary},
+                    at, type=kind, severity=severity, source="monitor", node="agent1",
+                    summary=summary, details={"vmid": vmid},
                 )  # fmt: skip
-                key = f"cluster.event.{known['type']}.{known['severity']}"
-                yield self._one(moment, key, body)
+                yield self._one(at, f"cluster.event.{kind}.{severity}", body)
 
     def thresholds(self) -> Iterator[StoryMessage]:
         """Two alerts as CloudEvents: the first in structured mode, the second in binary."""

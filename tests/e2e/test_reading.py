@@ -334,7 +334,6 @@ async def drawn_by_a_german(browser, gateway):
     """)
     page = await context.new_page()
     page.set_default_timeout(60_000)
-    page.set_default_timeout(30_000)
     seen = Seen(page, gateway.url)
     await page.goto(gateway.url)
     await log_in(page)

@@ -5,6 +5,8 @@ import { look } from "./look.js";
 
 const PAGE = 500;
 const MOST = 10_000;
+/** A search for few among many would look through all there is. */
+const MOST_PAGES = 40;
 /** A spreadsheet would take what begins so for a formula (OWASP, CSV injection). */
 const FORMULA = /^[=+\-@\t\r]/;
 const COLUMNS = [
@@ -48,11 +50,12 @@ export async function save(question, form, signal) {
   const events = [];
   /** @type {any} */
   let older = null;
-  do {
+  for (let pages = 0; pages < MOST_PAGES && events.length < MOST; pages += 1) {
     const found = await look({ ...question, limit: PAGE }, older, signal);
     events.push(...found.events);
     older = found.older;
-  } while (older && events.length < MOST);
+    if (!older) break;
+  }
   const url = URL.createObjectURL(
     new Blob([form.write(events.slice(0, MOST))], { type: form.type }),
   );

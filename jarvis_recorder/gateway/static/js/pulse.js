@@ -2,10 +2,9 @@
 
 import { get, state } from "./api.js";
 import { again, live } from "./live.js";
-import { stats } from "./stats.js";
+import { LONGEST, stats } from "./stats.js";
 
 const BEAT = 3_000;
-const LONGEST = 6_000; // the gateway itself waits for 5 s
 const BEATS_BETWEEN_STATS = 5;
 const QUIET = 600_000;
 
