@@ -190,7 +190,8 @@ class StorageHealth(NamedTuple):
     The state of a database that can store a record now; sizes in bytes.
 
     What only a file has is None of a server's database. `quarantined` is the directory of a damaged
-    file set aside, until an operator acknowledges it.
+    file set aside, until an operator acknowledges it. `incidents_failure` is the fault for which
+    incidents are not kept.
     """
 
     announcements_waiting: int
@@ -198,6 +199,7 @@ class StorageHealth(NamedTuple):
     wal_bytes: int | None
     free_bytes: int | None
     quarantined: Path | None = None
+    incidents_failure: str | None = None
 
 
 class PendingNotification(NamedTuple):

@@ -1,7 +1,7 @@
 """Signals: what an event says of a condition, by the rules."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -16,27 +16,16 @@ _SPACE: Final = re.compile(r"\s+")
 _OBJECT: Final = re.compile(
     r"\b(?:pool|storage|disk|device|datastore|mount|service|VM|CT) ([\w./:-]{1,100})"
 )
-_STATES: Final = ("state", "status", "currentState", "current_state", "newState", "new_state")
-_GOOD: Final = frozenset(
-    [
-        "ok",
-        "up",
-        "online",
-        "running",
-        "started",
-        "available",
-        "active",
-        "healthy",
-        "normal",
-        "recovered",
-        "resolved",
-        "cleared",
-        "info",
-        "good",
-        "nominal",
-        "connected",
-        "mounted",
-    ]
+# A change of state says how it is now.
+_CHANGES: Final = ("currentState", "current_state", "newState", "new_state")
+_STATES: Final = ("state", "status")
+_WELL: Final = frozenset(
+    ("ok", "healthy", "normal", "recovered", "resolved", "cleared", "info", "good", "nominal")
+)
+# A full storage is available, and a guest whose processor is busy is running: of an object that is
+# up this says that it is well only where the condition is to be down.
+_UP: Final = frozenset(
+    ("up", "online", "running", "started", "available", "active", "connected", "mounted")
 )
 _OBJECTS: Final = (
     "vmid", "guest", "vm", "storage", "pool", "datastore", "mountpoint", "device", "disk",
@@ -132,15 +121,21 @@ def _effect(
 ) -> Effect | None:
     if tag in rules.recoveries:
         return Effect.RECOVERY
-    is_well = event.severity == "info" or _says_well(details)
+    rule = rules.problems.get(tag)
+    is_well = event.severity == "info" or _says_well(
+        details, _WELL | _UP if rule and rule.evidence else _WELL
+    )
     if event.type == "alert":
         return Effect.RECOVERY if is_well else Effect.PROBLEM
     return Effect.RECOVERY if is_well and (is_named or tag) else None
 
 
-def _says_well(details: Mapping[str, Any]) -> bool:
-    states = [value.lower() for name in _STATES if isinstance(value := details.get(name), str)]
-    return any(state in _GOOD for state in states)
+def _says_well(details: Mapping[str, Any], words: frozenset[str]) -> bool:
+    return bool(_words(details, _CHANGES) & (_WELL | _UP) or _words(details, _STATES) & words)
+
+
+def _words(details: Mapping[str, Any], names: Iterable[str]) -> set[str]:
+    return {value.lower() for name in names if isinstance(value := details.get(name), str)}
 
 
 def _condition(
@@ -181,9 +176,10 @@ def _masked(summary: str) -> str:
 def _object(
     summary: str, details: Mapping[str, Any], rule: Rule | None, *, has_tag: bool
 ) -> str | None:
-    for name in _OBJECTS if rule is None else rule.object:
-        if found := _text(details.get(name)):
-            return found[:_LONGEST]
+    for names in _OBJECTS if rule is None else rule.object:
+        found = [_text(details.get(name)) for name in names.split("+")]
+        if all(found):
+            return "/".join(map(str, found))[:_LONGEST]
     if rule is None:
         # The masked summary tells one object without a tag from another.
         found_in = _OBJECT.search(summary[:_LONGEST_SUMMARY]) if has_tag else None

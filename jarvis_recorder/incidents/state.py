@@ -99,10 +99,11 @@ def fold(
     signals: Iterable[Signal], rules: Rules, *, resolves: bool = False
 ) -> tuple[Incident, ...]:
     """Return the incidents that the signals of a condition make, in whatever order they are given."""
-    incidents: tuple[Incident, ...] = ()
+    incidents: list[Incident] = []
     for signal in sorted(signals, key=Signal.order):
-        incidents = next_incidents(incidents, signal, rules, resolves=resolves)
-    return incidents
+        last = tuple(incidents[-1:])
+        incidents[-1:] = next_incidents(last, signal, rules, resolves=resolves)
+    return tuple(incidents)
 
 
 def state_of(incident: Incident, evidence_at: int | None) -> State:

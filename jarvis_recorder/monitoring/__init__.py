@@ -36,8 +36,8 @@ async def monitored(
 
     def checks() -> Sequence[HealthCheck]:
         found = watch.condition
-        room = (found.free_bytes, found.quarantined) if found else (None, None)
-        storage = Storage(watch.refusal, watch.silent_seconds, *room)
+        more = (found.free_bytes, found.quarantined, found.incidents_failure) if found else (None,)
+        storage = Storage(watch.refusal, watch.silent_seconds, *more)
         return judge(progress, storage, clock())
 
     facts = Facts(progress=progress, condition=lambda: watch.condition, checks=checks, clock=clock)

@@ -28,6 +28,7 @@ class Storage(NamedTuple):
     silent_seconds: float
     free_bytes: int | None
     quarantined: Path | None = None
+    incidents_failure: str | None = None
 
 
 def judge(progress: RecorderStatus, storage: Storage, now: int) -> Sequence[HealthCheck]:
@@ -41,6 +42,7 @@ def judge(progress: RecorderStatus, storage: Storage, now: int) -> Sequence[Heal
         _storage(progress, storage),
         _disk(storage),
         _damage(storage),
+        _incidents(storage),
     )
 
 
@@ -147,4 +149,15 @@ def _damage(storage: Storage) -> HealthCheck:
         False,
         f"the database was damaged, and recording continues in a new one; {storage.quarantined}",
         "see what can be saved of it, then `jarvis-recorder db acknowledge`",
+    )
+
+
+def _incidents(storage: Storage) -> HealthCheck:
+    if storage.incidents_failure is None:
+        return HealthCheck("incidents", True, "they are kept")
+    return HealthCheck(
+        "incidents",
+        False,
+        f"they are not kept, though events are recorded: {storage.incidents_failure}",
+        "a fault of the recorder: report it, with the log line `incidents_not_folded`",
     )

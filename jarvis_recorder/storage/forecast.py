@@ -60,13 +60,25 @@ def forecast(values: Sequence[Value], limit: float, now: float) -> Growth | None
     rate = median(rates)
     slow, fast = (rates[round((len(rates) - 1) * part)] for part in (_OUTSIDE, 1 - _OUTSIDE))
     # Where a quarter of them say otherwise, it is noise or comes and goes.
-    if slow <= 0 or rate * span < _FLAT * limit:
+    if slow <= 0 or rate * span < _FLAT * limit or not _goes_on(few, rate):
         return None
     # Of the last quarter, so that the very last deletion does not decide, and an old one is known.
     recent = few[-max(len(few) // 4, 1) :]
     height = median(one.value - rate * (one.at - now) for one in recent)
     left = max(limit - height, 0.0)
     return Growth(rate * _DAY, left / fast, left / rate, left / slow)
+
+
+def _goes_on(values: Sequence[Value], rate: float) -> bool:
+    """Return whether the later half mostly grows from one time to the next: a single copy does not."""
+    later = values[len(values) // 2 :]
+    apart = max(len(values) // 10, 1)
+    rates = [
+        (b.value - a.value) / (b.at - a.at)
+        for a, b in zip(later, later[apart:], strict=False)
+        if b.at > a.at
+    ]
+    return bool(rates) and median(rates) >= rate / 4
 
 
 def _medians(values: Sequence[Value]) -> list[Value]:

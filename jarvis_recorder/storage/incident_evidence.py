@@ -1,70 +1,177 @@
-"""The evidence of incidents: what the newest snapshots show of nodes, guests and storages."""
+"""The evidence of incidents: what snapshots show of nodes, guests and storages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, LargeBinary, Row, select, type_coerce
+from sqlalchemy import Connection, LargeBinary, Row, Select, select, type_coerce
 
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.clusters import clusters_of_snapshots
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.series import values_of
-from jarvis_recorder.storage.tables import cluster_snapshots
+from jarvis_recorder.storage.series import SPAN_SECONDS, start_of, values_of
+from jarvis_recorder.storage.tables import cluster_snapshots, snapshot_measures
 from jarvis_recorder.wire.measures import MEASURES
+from jarvis_recorder.wire.times import to_datetime
 
 _ONLINE: Final = MEASURES.index("online")
+_stored: Final = cluster_snapshots.c
+_measures: Final = snapshot_measures.c
+# As much as a step of the incidents reads again of older snapshots; it takes a tenth of a second.
+_MOST_SEARCHES: Final = 200
+_MOST_BYTES: Final = 4 * 1024 * 1024
+
+
+Shown = tuple[str, str]
+"""Kind and name of an object, as snapshots show it."""
 
 
 class ShownObjects(NamedTuple):
-    """The objects that a snapshot of a cluster shows, by kind and name, and whether each is up."""
+    """The objects that a snapshot of a cluster shows, and whether each is up."""
 
     cluster: str
     at: int
-    is_up: Mapping[tuple[str, str], bool]
+    is_up: Mapping[Shown, bool]
+
+
+class Sighting(NamedTuple):
+    """The newest snapshot of the one cluster that shows an object, and whether the object is up."""
+
+    cluster: str
+    at: int
+    is_up: bool
+
+
+class _Read(NamedTuple):
+    """The objects asked for that a snapshot shows."""
+
+    snapshot_id: int
+    asked: AbstractSet[Shown]
+    shown: ShownObjects
 
 
 class NewestSnapshots:
-    """The newest snapshot of each cluster, read once."""
+    """The newest snapshot of each cluster: what it shows of the objects of incidents, and no more."""
 
     def __init__(self) -> None:
-        self._read: dict[str, tuple[int, ShownObjects]] = {}
+        self._read: dict[str, _Read] = {}
 
     def look(
-        self, connection: Connection, now: int, *, anyway: bool
+        self, connection: Connection, now: int, asked: AbstractSet[Shown], *, anyway: bool
     ) -> Sequence[ShownObjects] | None:
-        """Return what they show, None if that is known, and nothing new is to be compared with it."""
+        """Return what they show of these objects, None if that is known from the last look."""
         is_new = False
         heads = {head.cluster: head for head in _newest_heads(connection, now)}
         for cluster, head in heads.items():
-            if cluster not in self._read or self._read[cluster][0] != head.id:
-                self._read[cluster] = (head.id, _shown_objects(connection, head))
+            known = self._read.get(cluster)
+            if known is None or known.snapshot_id != head.id or not asked <= known.asked:
+                shown = _shown_objects(connection, head, asked)
+                self._read[cluster] = _Read(head.id, asked, shown)
                 is_new = True
         for gone in self._read.keys() - heads.keys():
             del self._read[gone]
-        return [shown for _, shown in self._read.values()] if is_new or anyway else None
+        return [one.shown for one in self._read.values()] if is_new or anyway else None
 
 
-def seen_once(shown: Sequence[ShownObjects], row: Row[Any]) -> tuple[int, bool] | None:
-    """Return when one cluster shows the object of an incident, and whether it is up."""
+class OlderSnapshots:
+    """
+    The older snapshots that one step reads: each once, and not too many.
+
+    So an incident recovers when it did, and not when the recorder got round to it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._read: dict[int, ShownObjects] = {}
+        self._searches_left = _MOST_SEARCHES
+        self._bytes_left = _MOST_BYTES
+
+    def first_up(self, cluster: str, shown_as: Shown, after: int, before: int) -> int | None:
+        """
+        Return the time of the first snapshot between two times that shows an object up.
+
+        None if there is none, or if this step has read as much as it may.
+        """
+        self._searches_left -= 1
+        if self._searches_left < 0:
+            return None
+        for head in self._heads(cluster, shown_as, after, before):
+            if head.id not in self._read:
+                self._bytes_left -= head.size_bytes
+                if self._bytes_left < 0:
+                    return None
+                self._read[head.id] = _shown_objects(self._connection, head)
+            if self._read[head.id].is_up.get(shown_as):
+                return self._read[head.id].at
+        return None
+
+    def _heads(self, cluster: str, shown_as: Shown, after: int, before: int) -> Iterator[Row[Any]]:
+        """Yield the snapshots of the stretches in which the object was up, oldest first."""
+        kind, name = shown_as
+        starts = (
+            select(_measures.start)
+            .where(
+                _measures.cluster == cluster,
+                _measures.kind == kind,
+                _measures.name == name,
+                _measures.start >= start_of(after),
+                _measures.start <= start_of(before),
+                _measures.online_high > 0,
+            )
+            .order_by(_measures.start)
+            # In the first the object may have been up only before that time.
+            .limit(2)
+        )
+        for start in self._connection.execute(starts).scalars().all():
+            first = max(after + 1, start * 1_000_000)
+            end = min(before, (start + SPAN_SECONDS) * 1_000_000)
+            if first >= end:
+                continue
+            yield from self._connection.execute(
+                _heads()
+                .where(
+                    _stored.cluster == cluster,
+                    _stored.timestamp >= to_datetime(first),
+                    _stored.timestamp < to_datetime(end),
+                )
+                .order_by(_stored.timestamp, _stored.id)
+                .limit(_MOST_SEARCHES)
+            ).all()
+
+
+def seen_once(shown: Sequence[ShownObjects], row: Row[Any]) -> Sighting | None:
+    """
+    Return the newest sighting of the object of an incident.
+
+    None if no cluster shows it, or if more than one does and the incident names none of them. A
+    cluster without a name is that of the events that name none.
+    """
+    named = row.cluster
+    if named is None and any(one.cluster == "" for one in shown):
+        named = ""
     seen = [
-        (one.at, one.is_up[row.evidence, row.shown_as])
+        Sighting(one.cluster, one.at, one.is_up[row.evidence, row.shown_as])
         for one in shown
-        if row.cluster in (None, one.cluster) and (row.evidence, row.shown_as) in one.is_up
+        if named in (None, one.cluster) and (row.evidence, row.shown_as) in one.is_up
     ]
-    # Of the same name in two clusters neither is known to be it.
     return seen[0] if len(seen) == 1 else None
+
+
+def _heads() -> Select[Any]:
+    """Select snapshots without their bodies."""
+    at = micros(_stored.timestamp).label("at")
+    return select(_stored.id, _stored.cluster, at, _stored.size_bytes)
 
 
 def _newest_heads(connection: Connection, now: int) -> Sequence[Row[Any]]:
     """Return the newest snapshot of each cluster that is not in the future, without its body."""
-    columns = cluster_snapshots.c
     newest = []
     for cluster in clusters_of_snapshots(Reading(connection, 0)):
         head = connection.execute(
-            select(columns.id, columns.cluster, micros(columns.timestamp).label("at"))
-            .where(columns.cluster == cluster, columns.timestamp < end_of_present(lambda: now))
-            .order_by(columns.timestamp.desc(), columns.id.desc())
+            _heads()
+            .where(_stored.cluster == cluster, _stored.timestamp < end_of_present(lambda: now))
+            .order_by(_stored.timestamp.desc(), _stored.id.desc())
             .limit(1)
         ).first()
         if head is not None:
@@ -72,16 +179,15 @@ def _newest_heads(connection: Connection, now: int) -> Sequence[Row[Any]]:
     return newest
 
 
-def _shown_objects(connection: Connection, head: Row[Any]) -> ShownObjects:
-    columns = cluster_snapshots.c
-    packed, size = connection.execute(
-        select(type_coerce(columns.snapshot, LargeBinary), columns.size_bytes).where(
-            columns.id == head.id
-        )
-    ).one()
+def _shown_objects(
+    connection: Connection, head: Row[Any], asked: AbstractSet[Shown] | None = None
+) -> ShownObjects:
+    packed = connection.execute(
+        select(type_coerce(_stored.snapshot, LargeBinary)).where(_stored.id == head.id)
+    ).scalar_one()
     is_up = {
         (kind, name): values[_ONLINE] > 0
-        for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, size)
-        if values[_ONLINE] is not None
+        for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, head.size_bytes)
+        if values[_ONLINE] is not None and (asked is None or (kind, name) in asked)
     }
     return ShownObjects(head.cluster, head.at, is_up)

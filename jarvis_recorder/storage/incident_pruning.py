@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
+from jarvis_recorder.incidents.signals import Effect
 from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
 from jarvis_recorder.storage.tables import (
     events,
@@ -14,9 +15,13 @@ from jarvis_recorder.storage.tables import (
     incident_signals,
     incidents,
 )
-from jarvis_recorder.wire.times import to_datetime
+from jarvis_recorder.wire.times import EARLIEST, to_datetime
 
 _AT_ONCE: Final = 100
+_MOST_THINNED: Final = 500
+# Events later than this may give a recovery another time, and never another state.
+_LATE: Final = 2 * 24 * 3_600 * 1_000_000
+_HOUR: Final = 3_600 * 1_000_000
 
 _stored: Final = incidents.c
 _signals: Final = incident_signals.c
@@ -47,18 +52,49 @@ def newest_event(connection: Connection) -> int:
     return newest
 
 
+def thin_recoveries(connection: Connection, condition_id: int, new: Sequence[int]) -> None:
+    """
+    Delete the recoveries between recoveries that are two days older than the times of new signals.
+
+    What says each minute that it is well leaves some tens of signals a day, and not a thousand.
+    """
+    end = max(*new, EARLIEST + _LATE + _HOUR) - _LATE
+    begin = max(min(new) - _LATE - _HOUR, EARLIEST)
+    old = (
+        select(_signals.id, _signals.effect)
+        .where(
+            _signals.condition_id == condition_id,
+            _signals.timestamp >= to_datetime(begin),
+            _signals.timestamp < to_datetime(end),
+        )
+        .order_by(_signals.timestamp, _signals.effect)
+        .limit(_MOST_THINNED)
+    )
+    said = connection.execute(old).all()
+    between = [
+        this.id
+        for before, this, after in zip(said, said[1:], said[2:], strict=False)
+        if before.effect == this.effect == after.effect == Effect.RECOVERY
+    ]
+    if between:
+        connection.execute(delete(incident_signals).where(_signals.id.in_(between)))
+
+
 def expire_incidents(connection: Connection, keeping: RetentionPolicy, now: int) -> bool:
     """
     Delete some incidents that are over, as old as the policy keeps events of their severity.
 
-    Return whether there may be more.
+    With them go the signals of conditions that never were a problem. Return whether there may be
+    more.
     """
+    horizons = event_horizons(keeping, now)
     old = [
         (_stored.severity == severity) & (_stored.last_at < to_datetime(horizon))
-        for severity, horizon in event_horizons(keeping, now).items()
+        for severity, horizon in horizons.items()
     ]
     if not old:
         return False
+    _expire_well(connection, min(horizons.values()))
     rows = connection.execute(
         select(_stored.id, _stored.condition_id, _stored.first_at)
         .where(_stored.state.in_(("recovered", "resolved")), or_(*old))
@@ -70,21 +106,34 @@ def expire_incidents(connection: Connection, keeping: RetentionPolicy, now: int)
     return len(rows) == _AT_ONCE
 
 
+def _expire_well(connection: Connection, horizon: int) -> None:
+    """Delete old signals of conditions without an incident, and those that have no other."""
+    never = _conditions.id.not_in(select(_stored.condition_id))
+    ids = select(_conditions.id).where(never).scalar_subquery()
+    connection.execute(
+        delete(incident_signals).where(
+            _signals.condition_id.in_(ids), _signals.timestamp < to_datetime(horizon)
+        )
+    )
+    without = _conditions.id.not_in(select(_signals.condition_id))
+    connection.execute(delete(incident_conditions).where(never, without))
+
+
 def _expire(connection: Connection, row: Any) -> None:
     """Delete an incident with its signals, and its condition if there is no other of it."""
     others = select(_stored.first_at).where(
         _stored.condition_id == row.condition_id, _stored.id != row.id
     )
-    starts = sorted(connection.execute(others).scalars())
     connection.execute(delete(incidents).where(_stored.id == row.id))
     gone = delete(incident_signals).where(_signals.condition_id == row.condition_id)
-    if not starts:
+    if connection.execute(others.limit(1)).first() is None:
         connection.execute(gone)
         this = _conditions.id == row.condition_id
         key = select(_conditions.key).where(this).scalar_subquery()
         connection.execute(delete(incident_actions).where(incident_actions.c.key == key))
         connection.execute(delete(incident_conditions).where(this))
         return
-    after = [start for start in starts if start > row.first_at]
+    following = others.where(_stored.first_at > row.first_at).order_by(_stored.first_at).limit(1)
+    after = connection.execute(following).scalar()
     gone = gone.where(_signals.timestamp >= row.first_at)
-    connection.execute(gone.where(_signals.timestamp < after[0]) if after else gone)
+    connection.execute(gone if after is None else gone.where(_signals.timestamp < after))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, s
 
 from jarvis_recorder.incidents.state import Incident, state_of
 from jarvis_recorder.storage.tables import incidents
-from jarvis_recorder.wire.times import to_datetime, to_micros
+from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
 
 _columns: Final = incidents.c
 _WRITTEN: Final = (
@@ -27,7 +27,10 @@ _UPDATE: Final = (
 _DELETE: Final = delete(incidents).where(_columns.id == bindparam("row_id"))
 _OF_CONDITION: Final = (
     select(incidents)
-    .where(_columns.condition_id == bindparam("condition_id"))
+    .where(
+        _columns.condition_id == bindparam("condition_id"),
+        _columns.first_at >= bindparam("since", type_=_columns.first_at.type),
+    )
     .order_by(_columns.first_at)
 )
 
@@ -56,10 +59,21 @@ def newest_incidents(connection: Connection, conditions: Iterable[int]) -> dict[
     return {row.condition_id: to_incident_row(row) for row in rows}
 
 
-def incidents_of(connection: Connection, condition_id: int) -> list[IncidentRow]:
-    """Return all incidents of a condition, oldest first."""
-    rows = connection.execute(_OF_CONDITION, {"condition_id": condition_id})
-    return [*map(to_incident_row, rows)]
+def incidents_of(
+    connection: Connection, condition_id: int, since: int = EARLIEST
+) -> list[IncidentRow]:
+    """Return the incidents of a condition that began at a time or later, oldest first."""
+    asked = {"condition_id": condition_id, "since": to_datetime(since)}
+    return [*map(to_incident_row, connection.execute(_OF_CONDITION, asked))]
+
+
+def begin_of_incident(connection: Connection, condition_id: int, at: int) -> int:
+    """Return the beginning of the incident that a time is in or behind; `EARLIEST` if there is none."""
+    begun = select(func.max(_columns.first_at)).where(
+        _columns.condition_id == condition_id, _columns.first_at <= to_datetime(at)
+    )
+    found = connection.execute(begun).scalar()
+    return EARLIEST if found is None else to_micros(found)
 
 
 def add_incidents(connection: Connection, new: Sequence[tuple[int, Incident]]) -> None:

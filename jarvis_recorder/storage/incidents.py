@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -26,7 +26,9 @@ from jarvis_recorder.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
     RecordRefused,
+    StorageDamaged,
     StorageUnavailable,
+    StorageUncertain,
 )
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, EventFacts, Signal, read_event
@@ -35,11 +37,18 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
-from jarvis_recorder.storage.incident_evidence import NewestSnapshots, ShownObjects, seen_once
-from jarvis_recorder.storage.incident_pruning import newest_event
+from jarvis_recorder.storage.incident_evidence import (
+    NewestSnapshots,
+    ShownObjects,
+    Sighting,
+    seen_once,
+)
+from jarvis_recorder.storage.incident_pruning import newest_event, thin_recoveries
+from jarvis_recorder.storage.incident_recoveries import Recoveries
 from jarvis_recorder.storage.incident_rows import (
     IncidentRow,
     add_incidents,
+    begin_of_incident,
     change_incidents,
     delete_incidents,
     incidents_of,
@@ -62,7 +71,7 @@ from jarvis_recorder.wire.notifications import (
     INCIDENT_RECOVERED,
     INCIDENT_RESOLVED,
 )
-from jarvis_recorder.wire.times import to_datetime
+from jarvis_recorder.wire.times import EARLIEST, to_datetime
 
 log = structlog.get_logger(__name__)
 
@@ -90,19 +99,20 @@ _stored: Final = incidents.c
 _progress: Final = incident_progress.c
 _INSERT_SIGNAL: Final = insert(incident_signals)
 _STALE: Final = (
-    select(_conditions.id, _conditions.key, _conditions.kind).where(_conditions.stale).limit(50)
+    select(_conditions.id, _conditions.key, _conditions.kind).where(_conditions.stale).limit(10)
 )
-# The incidents that are a problem, and may be shown otherwise by a snapshot.
-_DOUBTFUL: Final = (
+_SHOWN: Final = (
     select(
         incidents, _conditions.key, _conditions.kind, _conditions.evidence, _conditions.shown_as,
         _conditions.cluster,
     )
     .join(incident_conditions, _conditions.id == _stored.condition_id)
-    .where(_stored.state.in_(ACTIVE), _conditions.evidence.is_not(None))
-    .order_by(_stored.last_at.desc())
-    .limit(_MOST_DOUBTFUL)
+    .where(_conditions.evidence.is_not(None))
 )  # fmt: skip
+# The incidents that are a problem, and may be shown otherwise by a snapshot.
+_DOUBTFUL: Final = (
+    _SHOWN.where(_stored.state.in_(ACTIVE)).order_by(_stored.last_at.desc()).limit(_MOST_DOUBTFUL)
+)
 
 
 class _Look(NamedTuple):
@@ -160,6 +170,8 @@ class IncidentKeeper:
         self._clock = clock
         self._changed = changed
         self._snapshots = NewestSnapshots()
+        self.failure: str | None = None
+        """The fault for which the last step failed, None if it did not."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """
@@ -175,6 +187,13 @@ class IncidentKeeper:
                 # Recording goes on without them.
                 log.warning("incidents_not_folded", error=str(error))
                 pause = _AGAIN_SECONDS
+            except (StorageUncertain, StorageDamaged):
+                raise
+            except Exception as error:
+                # A fault of this program, which would be there again after a restart.
+                self.failure = f"{type(error).__name__}: {error}"
+                log.exception("incidents_not_folded")
+                pause = _AGAIN_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
@@ -184,6 +203,7 @@ class IncidentKeeper:
         loop = asyncio.get_running_loop()
         began = loop.time()
         is_behind = await self._has_news() and await self.step()
+        self.failure = None
         took = _YIELD * (loop.time() - began)
         return took if is_behind else max(_PAUSE_SECONDS, took)
 
@@ -222,11 +242,7 @@ class IncidentKeeper:
         fold_now = _Fold(connection, self._rules, self._clock())
         fold_now.take(read)
         fold_now.refold_stale()
-        # A large snapshot is read only for somebody who wants to know.
-        if connection.execute(_DOUBTFUL.limit(1)).first() is not None:
-            shown = self._snapshots.look(connection, self._clock(), anyway=bool(read))
-            if shown is not None:
-                fold_now.show(shown)
+        fold_now.show(self._snapshots)
         if upto > progress.reached:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()
@@ -336,6 +352,7 @@ class _Fold:
         self._rules = rules
         self._now = now
         self._changes: list[_Change] = []
+        self._first_problems: dict[str, int] = {}
 
     def take(self, read: Sequence[_Read]) -> None:
         """Store the signals that are new, and fold the conditions they are about."""
@@ -347,6 +364,9 @@ class _Fold:
         signals: dict[str, list[Signal]] = defaultdict(list)
         for one in new:
             signals[one.condition.key].append(one.signal)
+            if one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None:
+                first = self._first_problems.get(one.condition.key, one.signal.at)
+                self._first_problems[one.condition.key] = min(first, one.signal.at)
         self._connection.execute(
             _INSERT_SIGNAL,
             [
@@ -355,6 +375,8 @@ class _Fold:
             ],
         )
         self._fold(conditions, signals)
+        for key, said in signals.items():
+            thin_recoveries(self._connection, conditions[key].id, [one.at for one in said])
 
     def refold_stale(self) -> None:
         """Fold all signals of the conditions of which an event was resolved, or opened again."""
@@ -365,20 +387,32 @@ class _Fold:
             done = update(incident_conditions).where(_conditions.id.in_(ids))
             self._connection.execute(done.values(stale=False))
 
-    def show(self, shown: Sequence[ShownObjects]) -> None:
-        """Note what the newest snapshots show of the objects of incidents that are a problem."""
+    def show(self, snapshots: NewestSnapshots) -> None:
+        """Note what snapshots show of the objects of incidents that are a problem, or were."""
+        # A large snapshot is read only for somebody who wants to know.
+        rows = self._to_be_shown()
+        asked = {(row.evidence, row.shown_as) for row in rows}
+        anyway = bool(self._first_problems)
+        if not rows:
+            return
+        shown = snapshots.look(self._connection, self._now, asked, anyway=anyway)
+        if shown is not None:
+            self._compare(rows, shown)
+
+    def _compare(self, rows: Iterable[Row[Any]], shown: Sequence[ShownObjects]) -> None:
+        recoveries = Recoveries(self._connection)
         newer = []
         recovered: dict[str, list[Signal]] = {}
         conditions = {}
-        for row in self._connection.execute(_DOUBTFUL).all():
+        for row in rows:
             if (seen := seen_once(shown, row)) is None:
                 continue
-            at, is_up = seen
             kept = to_incident_row(row)
-            if kept.evidence_at is None or kept.evidence_at < at:
-                newer.append(kept._replace(evidence_at=at))
-            if is_up and at > kept.incident.last_at:
-                recovered[row.key] = [Signal(at, Effect.RECOVERY)]
+            times = [*self._recoveries(recoveries, row, kept, seen)]
+            if not kept.incident.is_over and _is_older(kept.evidence_at, seen.at):
+                newer.append(kept._replace(evidence_at=seen.at))
+            if times:
+                recovered[row.key] = [Signal(at, Effect.RECOVERY) for at in times]
                 conditions[row.key] = _Known(row.condition_id, row.kind)
         change_incidents(self._connection, newer)
         if recovered:
@@ -386,10 +420,40 @@ class _Fold:
                 _INSERT_SIGNAL,
                 [
                     _signal_row(conditions[key].id, signal, None)
-                    for key, (signal,) in recovered.items()
+                    for key, signals in recovered.items()
+                    for signal in signals
                 ],
             )
             self._fold(conditions, recovered)
+
+    def _recoveries(
+        self, recoveries: Recoveries, row: Row[Any], kept: IncidentRow, seen: Sighting
+    ) -> Iterator[int]:
+        incident = kept.incident
+        since = self._first_problems.get(row.key, incident.last_at)
+        if _is_older(kept.evidence_at, min(incident.last_at, seen.at)):
+            since = min(since, kept.evidence_at or incident.first_at)
+        if since < incident.last_at or row.key in self._first_problems:
+            yield from recoveries.between_problems(row, seen, since)
+        if not incident.is_over and seen.is_up and seen.at > incident.last_at:
+            last = recoveries.since_last_problem(row, seen, incident.last_at)
+            if last is not None:
+                yield last
+
+    def _to_be_shown(self) -> Collection[Row[Any]]:
+        """Return the incidents that are a problem, and the newest of those with a new one."""
+        rows = {row.id: row for row in self._connection.execute(_DOUBTFUL)}
+        if self._first_problems:
+            same = incidents.alias()
+            newest = select(func.max(same.c.first_at)).where(
+                same.c.condition_id == _stored.condition_id
+            )
+            touched = _SHOWN.where(
+                _conditions.key.in_(self._first_problems),
+                _stored.first_at == newest.scalar_subquery(),
+            )
+            rows |= {row.id: row for row in self._connection.execute(touched)}
+        return rows.values()
 
     def tell(self) -> bool:
         """Announce what has changed, except of silenced incidents; return whether there was any."""
@@ -446,9 +510,12 @@ class _Fold:
             known = conditions[key]
             ordered = sorted(new, key=Signal.order)
             last = newest.get(known.id)
+            if last is None and all(one.effect is not Effect.PROBLEM for one in ordered):
+                # Of what never was a problem there is no incident, however often it is well.
+                continue
             now = None if last is None else self._continued(known, last.incident, ordered)
             if last is None or now is None:
-                folded.append(self._folded_anew(key, known))
+                folded.append(self._folded_anew(key, known, ordered[0].at))
             else:
                 folded.append(_Folded(key, known.id, [last], now))
         self._write(folded)
@@ -469,9 +536,11 @@ class _Fold:
             now = (*now[:-1], late)
         return now
 
-    def _folded_anew(self, key: str, known: _Known) -> "_Folded":
-        before = incidents_of(self._connection, known.id)
-        signals = _all_signals(self._connection, known.id, key)
+    def _folded_anew(self, key: str, known: _Known, late: int | None = None) -> "_Folded":
+        """Fold all signals again, or those since the incident before a late one."""
+        begin = EARLIEST if late is None else begin_of_incident(self._connection, known.id, late)
+        before = incidents_of(self._connection, known.id, begin)
+        signals = _all_signals(self._connection, known.id, key, begin)
         after = fold(signals, self._rules, resolves=self._resolves(known))
         return _Folded(key, known.id, before, after)
 
@@ -496,6 +565,10 @@ class _Fold:
         delete_incidents(self._connection, gone)
         change_incidents(self._connection, changed)
         add_incidents(self._connection, new)
+
+
+def _is_older(evidence_at: int | None, at: int) -> bool:
+    return evidence_at is None or evidence_at < at
 
 
 class _Folded(NamedTuple):
@@ -536,14 +609,17 @@ def _signal_row(condition_id: int, signal: Signal, event_id: int | None) -> dict
     }
 
 
-def _all_signals(connection: Connection, condition_id: int, key: str) -> Iterable[Signal]:
+def _all_signals(
+    connection: Connection, condition_id: int, key: str, since: int
+) -> Iterator[Signal]:
+    begin = to_datetime(since)
     said = select(
         micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by
-    ).where(_signals.condition_id == condition_id)
+    ).where(_signals.condition_id == condition_id, _signals.timestamp >= begin)
     for at, effect, severity, by in connection.execute(said):
         yield Signal(at, Effect(effect), severity, by)
     done = select(micros(_actions.timestamp), _actions.effect, _actions.by, _actions.note).where(
-        _actions.key == key
+        _actions.key == key, _actions.timestamp >= begin
     )
     for at, effect, by, note in connection.execute(done):
         yield Signal(at, Effect(effect), "info", by, note)

@@ -9,6 +9,7 @@ import pytest
 from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
@@ -16,7 +17,7 @@ from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime, to_micros
 from tests.contract.test_archive import SNAPSHOTS, at, put
-from tests.support.archive import NOW, ask, clock
+from tests.support.archive import NOW, ask, clock, rows
 
 
 def event(seconds, summary="[Monitor] NODE_DOWN: pve1 changed from online to offline", **fields):
@@ -135,6 +136,126 @@ async def test_a_newer_snapshot_recovers_and_an_older_one_leaves_it_unknown(stor
     assert (recovered.state, recovered.recovered_at) == ("recovered", at(30))
 
 
+async def test_after_a_backlog_it_recovered_when_a_snapshot_first_showed_it(store):
+    shown = [snapshot(n, ("pve1", "online" if n >= 60 else "offline")) for n in range(0, 7_200, 30)]
+    await keep(store, event(10), snapshots=shown)
+
+    incident = await the_one(store)
+
+    assert (incident.state, incident.recovered_at) == ("recovered", at(60))
+    assert incident.evidence_at == at(7_170)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_after_a_backlog_it_has_recovered_as_often_as_without_one(store, at_once):
+    """Six times down and up, of which events tell only that it is down."""
+    down = [event(n * 300, id=f"d{n}") for n in range(6)]
+    shown = [
+        snapshot(n, ("pve1", "offline" if n % 300 < 100 else "online"))
+        for n in range(10, 1_810, 30)
+    ]
+    shuffled = random.Random(1).sample(down, 6)
+    if at_once:
+        await put(store, *shown, topic=SNAPSHOTS)
+    await keep(store, *shuffled, snapshots=() if at_once else shown)
+
+    incident = await the_one(store)
+
+    assert (incident.count, incident.flapping, incident.state) == (6, True, "recovered")
+    assert incident.recovered_at == at(1_600)
+
+
+async def test_one_that_is_opened_again_ends_with_the_next_snapshot_and_not_with_an_older(store):
+    await keep(store, event(0), snapshots=[snapshot(60, ("pve1", "online"))])
+    key = (await the_one(store)).key
+    await ask(store, params.ReopenIncident(key=key))
+    await keep(store, crashed(70))
+    still = await the_one(store, kind="NODE_DOWN")
+    await keep(store, snapshots=[snapshot(120, ("pve1", "online"))])
+    ended = await the_one(store, kind="NODE_DOWN")
+
+    assert (still.state, ended.state) == ("open", "recovered")
+    assert ended.recovered_at == at(120)
+
+
+async def test_problems_at_the_end_of_time_do_not_end_the_fold(store):
+    """A snapshot in the future shows the object up, in a stretch that reaches beyond the last time."""
+    far = "9999-12-31T23:55:00Z"
+    shown = [snapshot(0, ("pve1", "online")), snapshot(0, ("pve1", "online")) | {"timestamp": far}]
+    last = "9999-12-31T23:59:59.999999Z"
+    await keep(store, snapshots=shown)
+    await keep(store, *(event(0, id=f"e{n}", timestamp=last) for n in range(2)))
+
+    assert (await the_one(store)).count == 2
+    assert store.incidents.failure is None
+
+
+async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypatch):
+    def fail(*_):
+        raise OverflowError("date value out of range")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(incident_keeper, "_candidates", fail)
+        patched.setattr(incident_keeper, "_AGAIN_SECONDS", 0.01)
+        stop = asyncio.Event()
+        running = asyncio.create_task(store.incidents.run(stop))
+        await put(store, event(0))
+        async with asyncio.timeout(30):
+            while (await store.health()).incidents_failure is None:
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while not await listed(store):
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+
+    assert (await store.health()).incidents_failure is None
+
+
+async def test_what_says_each_minute_that_it_is_well_leaves_little(store):
+    beats = [
+        event(n * 60, f"HEARTBEAT: monitor {n % 2}", type="status", severity="info", id=f"h{n}")
+        for n in range(4 * 24 * 60)
+    ]
+    await put(store, *beats)
+    await settle(store)
+    kept = await rows(store, "SELECT count(*) FROM incident_signals")
+    await keep(store, event(4 * 86_400, "HEARTBEAT_MISSED: monitor", details={"service": "x"}))
+
+    # Those of the last two days, and one each hour before.
+    assert await listed(store, kind="HEARTBEAT") == []
+    assert kept[0][0] < 2 * 24 * 60 + 200
+
+
+async def test_signals_of_what_never_was_a_problem_go_with_their_events(store):
+    await keep(store, up(0))
+    await pruned(store, info=1)
+
+    for table in ("incident_signals", "incident_conditions"):
+        assert await rows(store, f"SELECT * FROM {table}") == []
+
+
+async def test_the_history_of_one_that_is_over_ends_with_it(store):
+    await keep(store, event(0), *(up(n * 30) for n in range(1, 100)))
+
+    found = await ask(store, params.GetIncident(key="pve1/NODE_DOWN", limit=500))
+
+    assert [one.timestamp for one in found.events] == [at(30), at(0)]
+
+
+async def test_an_unnamed_cluster_is_that_of_events_that_name_none(store):
+    """The guest is in the cluster without a name, and in another."""
+    shown = [
+        snapshot(20, guests=[(105, "running")], of=""),
+        snapshot(20, guests=[(105, "running"), (106, "running")], of="lab"),
+    ]
+    await keep(store, crashed(0, 105), crashed(0, 106), snapshots=shown)
+
+    states = {one.object: one.state for one in await listed(store)}
+
+    assert states == {"105": "recovered", "106": "open"}
+
+
 async def test_a_name_in_two_clusters_is_no_evidence_unless_the_event_names_one(store):
     both = [snapshot(20, ("pve1", "online"), of=name) for name in ("home", "lab")]
     await keep(store, event(10), event(10, cluster="lab"), snapshots=both)
@@ -151,6 +272,25 @@ async def test_guests_on_a_node_that_is_down_are_part_of_its_incident(store):
 
     assert found["105"].caused_by == found["106"].caused_by == found[None].key
     assert found["107"].caused_by is None
+
+
+async def test_a_guest_that_had_failed_alone_before_is_part_of_its_node_too(store):
+    day = 86_400
+    started = crashed(600, id="up").copy() | {
+        "type": "status", "severity": "info", "summary": "[Monitor] VM_STARTED: mail (105) runs",
+    }  # fmt: skip
+    await keep(store, crashed(0, id="alone"), started)
+    await keep(store, event(day), crashed(day + 2, id="with"))
+
+    assert (await the_one(store, kind="VM_CRASHED")).caused_by is not None
+
+
+async def test_a_guest_that_failed_while_its_node_was_up_is_part_of_nothing(store):
+    """The node was down before, and is again: its incident is the same."""
+    hour = 3_600
+    await keep(store, event(0), up(600), crashed(9 * hour), event(24 * hour, id="again"))
+
+    assert (await the_one(store, kind="VM_CRASHED")).caused_by is None
 
 
 async def test_what_was_seen_stays_so_over_a_restart_and_a_further_problem(store):

@@ -98,3 +98,10 @@ def test_what_is_full_is_full_now():
 
 def test_a_few_values_tell_nothing():
     assert forecast([Value(one * HOUR, one) for one in range(7)], 100, 7 * HOUR) is None
+
+
+@pytest.mark.parametrize("copied", [8, 15, 22])
+def test_what_was_copied_once_does_not_grow(copied):
+    values = [Value(hour * HOUR, 20.0 if hour < copied * 24 else 60.0) for hour in range(720)]
+
+    assert forecast(values, 100, values[-1].at) is None

@@ -66,6 +66,7 @@ def test_what_stops_is_not_ready_while_it_finishes():
         (Storage("the database is locked", 0.0, LEAST_FREE_BYTES), "storage"),
         (Storage(None, LONGEST_SILENCE_SECONDS + 0.1, LEAST_FREE_BYTES), "storage"),
         (Storage(None, 0.0, LEAST_FREE_BYTES - 1), "disk"),
+        (WELL._replace(incidents_failure="OverflowError: date value out of range"), "incidents"),
     ],
 )
 def test_a_storage_that_refuses_hangs_or_is_full_is_reported(storage, check):

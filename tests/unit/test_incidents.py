@@ -111,6 +111,33 @@ class TestSignals:
         assert read("[Monitor] THRESHOLD: cpu of pve1", **recovered)[1] is Effect.RECOVERY
 
     @pytest.mark.parametrize(
+        ("summary", "details"),
+        [
+            ("STORAGE_FULL: storage tank at 97%", {"storage": "tank", "status": "available"}),
+            ("THRESHOLD: cpu above 90%", {"vmid": 101, "status": "running", "metric": "cpu"}),
+            ("CPU_HIGH: of a guest", {"vmid": 101, "state": "running"}),
+        ],
+    )
+    def test_an_object_that_is_up_may_have_a_problem(self, summary, details):
+        assert read(f"[Monitor] {summary}", details=details)[1] is Effect.PROBLEM
+
+    def test_a_node_that_is_online_has_none(self):
+        alert = read("[Monitor] NODE_DOWN: pve1", details={"status": "online"})
+
+        assert alert[1] is Effect.RECOVERY
+
+    def test_a_measure_of_two_guests_is_two_conditions(self):
+        objects = [
+            read("[Monitor] THRESHOLD: cpu above 90 %", details=details)[0].object
+            for details in (
+                {"vmid": 101, "metric": "cpu"}, {"vmid": 102, "metric": "cpu"},
+                {"metric": "disk", "pool": "tank"}, {"metric": "cpu"}, {"vmid": 101}, {},
+            )
+        ]  # fmt: skip
+
+        assert objects == ["101/cpu", "102/cpu", "tank", "cpu", "101", "cpu"]
+
+    @pytest.mark.parametrize(
         "fields",
         [
             {"type": "metric", "severity": "critical"},

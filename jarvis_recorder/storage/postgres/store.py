@@ -57,7 +57,7 @@ class PostgresStore(NamedTuple):
 
     async def health(self) -> StorageHealth:
         """Return the state of a database that can store a record; see `ports.Store`."""
-        return await self.probe.look()
+        return (await self.probe.look())._replace(incidents_failure=self.incidents.failure)
 
     async def respond(self) -> None:
         """Return once the event loop has had a turn: a server that hangs is no fault of this process."""

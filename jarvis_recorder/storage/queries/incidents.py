@@ -1,5 +1,6 @@
 """Queries for incidents and silences."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -47,7 +48,7 @@ from jarvis_recorder.wire.rpc.results import (
     Silence,
     StoredIncident,
 )
-from jarvis_recorder.wire.times import EARLIEST, LATEST, format_rfc3339, parse_instant, to_datetime
+from jarvis_recorder.wire.times import LATEST, format_rfc3339, parse_instant, to_datetime
 
 ACTIVE: Final = ("open", "acknowledged", "unknown")
 """The states, as they are stored, of an incident that is a problem."""
@@ -229,7 +230,7 @@ def _selected(now: int) -> Select[Any]:
         micros(_stored.evidence_at).label("evidence_at"),
         _conditions.evidence,
         micros(_stored.acknowledged_at).label("acknowledged_at"),
-        micros(_stored.resolved_at).label("resolved_at"), _stored.resolved_by,
+        micros(_stored.resolved_at).label("resolved_at"), _stored.resolved_by, _stored.openings,
     ).join(incident_conditions, _conditions.id == _stored.condition_id)  # fmt: skip
 
 
@@ -323,24 +324,46 @@ def _time(moment: int | None) -> datetime | None:
 
 
 def _cause(connection: Connection, row: Row[Any]) -> str | None:
-    """Return the key of the incident of the node, if that was down when the guest failed."""
-    before = to_datetime(max(EARLIEST, row.first_at - _TOGETHER))
-    after = to_datetime(min(LATEST, row.first_at + _TOGETHER))
-    found = connection.execute(
-        select(_conditions.key, micros(_stored.first_at))
-        .join(incidents, _stored.condition_id == _conditions.id)
-        .where(
+    """Return the key of the incident of the node, if that was down when the guest last failed."""
+    failed_at = json.loads(row.openings)[-1]
+    after = to_datetime(min(LATEST, failed_at + _TOGETHER))
+    nodes = connection.execute(
+        select(_conditions.id, _conditions.key).where(
             _conditions.covers,
             _conditions.node == row.node,
             func.coalesce(_conditions.cluster, "") == (row.cluster or ""),
-            _stored.first_at <= after,
-            or_(_stored.recovered_at.is_(None), _stored.recovered_at >= before),
-            or_(_stored.resolved_at.is_(None), _stored.resolved_at >= before),
         )
-        .order_by(_stored.first_at.desc())
+    )
+    since = failed_at - _TOGETHER
+    for condition_id, key in nodes.all():
+        if not _was_down(connection, condition_id, after, since):
+            continue
+        newest = (
+            select(micros(_stored.first_at), micros(_stored.resolved_at))
+            .where(_stored.condition_id == condition_id, _stored.first_at <= after)
+            .order_by(_stored.first_at.desc())
+            .limit(1)
+        )
+        found = connection.execute(newest).first()
+        if found is not None and (found[1] is None or found[1] >= since):
+            return key_of(key, found[0])
+    return None
+
+
+def _was_down(connection: Connection, condition_id: int, until: datetime, since: int) -> bool:
+    """Return whether a condition was a problem at any time between two, by its last signal."""
+    said = (
+        select(micros(_signals.timestamp), _signals.effect)
+        .where(
+            _signals.condition_id == condition_id,
+            _signals.effect.in_((int(Effect.PROBLEM), int(Effect.RECOVERY))),
+            _signals.timestamp <= until,
+        )
+        .order_by(_signals.timestamp.desc(), _signals.effect.desc())
         .limit(1)
-    ).first()
-    return None if found is None else key_of(*found)
+    )
+    last = connection.execute(said).first()
+    return last is not None and (last.effect == Effect.PROBLEM or last[0] >= since)
 
 
 def _end(connection: Connection, row: Row[Any]) -> datetime | None:
@@ -353,8 +376,14 @@ def _end(connection: Connection, row: Row[Any]) -> datetime | None:
 
 
 def _within(column: ColumnElement[Any], row: Row[Any], end: datetime | None) -> ColumnElement[bool]:
-    since = column >= to_datetime(row.first_at)
-    return since if end is None else and_(since, column < end)
+    """Return whether a time is in an incident: what recovers again and again ends it only once."""
+    within = [column >= to_datetime(row.first_at)]
+    if end is not None:
+        within.append(column < end)
+    if row.recovered_at is not None or row.resolved_at is not None:
+        last = max(row.last_at, row.recovered_at or row.last_at, row.resolved_at or row.last_at)
+        within.append(column <= to_datetime(last))
+    return and_(*within)
 
 
 def _signals_of(reading: Reading, row: Row[Any], end: datetime | None) -> list[Signal]:

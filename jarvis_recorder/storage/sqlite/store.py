@@ -59,7 +59,8 @@ class SqliteStore(NamedTuple):
     async def health(self) -> StorageHealth:
         """Return the state of a database that can store a record; see `ports.Store`."""
         self.writer.require_room()
-        return await self.writer.run(partial(storage_health, self.path))
+        found = await self.writer.run(partial(storage_health, self.path))
+        return found._replace(incidents_failure=self.incidents.failure)
 
     async def respond(self) -> None:
         """Return once the writer's thread has had a turn."""

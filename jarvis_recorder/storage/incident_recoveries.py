@@ -1,0 +1,75 @@
+"""The recoveries that snapshots show: when, and as often as without a backlog."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, func, select
+
+from jarvis_recorder.incidents.signals import Effect
+from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.incident_evidence import OlderSnapshots, Sighting
+from jarvis_recorder.storage.tables import incident_actions, incident_signals
+from jarvis_recorder.wire.times import to_datetime
+
+_MOST_SIGNALS: Final = 200
+
+_signals: Final = incident_signals.c
+_actions: Final = incident_actions.c
+_SAID: Final = (int(Effect.PROBLEM), int(Effect.RECOVERY))
+
+
+class Recoveries:
+    """The recoveries of one step; what is read of older snapshots for them is bounded."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._older = OlderSnapshots(connection)
+
+    def between_problems(self, row: Row[Any], seen: Sighting, since: int) -> Iterator[int]:
+        """
+        Yield when the object of a condition was first shown up, after each problem that was not over.
+
+        Only the problems after `since` are looked at, and the last one before it.
+        """
+        said = self._said(row.condition_id, since)
+        for (at, effect), (following, next_effect) in pairwise(said):
+            if effect == next_effect == Effect.PROBLEM:
+                up_at = self._older.first_up(
+                    seen.cluster, (row.evidence, row.shown_as), at, following
+                )
+                if up_at is not None:
+                    yield up_at
+
+    def since_last_problem(self, row: Row[Any], seen: Sighting, last_at: int) -> int | None:
+        """Return when an object that is up was first shown so, since it failed or was opened again."""
+        reopened = select(micros(func.max(_actions.timestamp))).where(
+            _actions.key == row.key, _actions.effect == int(Effect.REOPEN)
+        )
+        after = max(last_at, self._connection.execute(reopened).scalar() or last_at)
+        if seen.at <= after:
+            return None
+        up_at = self._older.first_up(seen.cluster, (row.evidence, row.shown_as), after, seen.at)
+        return seen.at if up_at is None else up_at
+
+    def _said(self, condition_id: int, since: int) -> list[tuple[int, int]]:
+        """Return the newest problems and recoveries with their times, oldest first."""
+        signals = select(micros(_signals.timestamp), _signals.effect).where(
+            _signals.condition_id == condition_id
+        )
+        before = (
+            signals.where(
+                _signals.effect == int(Effect.PROBLEM), _signals.timestamp < to_datetime(since)
+            )
+            .order_by(_signals.timestamp.desc())
+            .limit(1)
+        )
+        last = self._connection.execute(before).first()
+        start = since if last is None else last[0]
+        newest_first = (
+            signals.where(_signals.effect.in_(_SAID), _signals.timestamp >= to_datetime(start))
+            .order_by(_signals.timestamp.desc(), _signals.effect.desc())
+            .limit(_MOST_SIGNALS)
+        )
+        found = self._connection.execute(newest_first).all()
+        return [(at, effect) for at, effect in reversed(found)]
