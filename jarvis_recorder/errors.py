@@ -143,7 +143,11 @@ class DeadlineExceeded(RecorderError):
 
 
 class OutcomeUnknown(RecorderError):
-    """The deadline passed during a change: read whether it was made before trying again."""
+    """
+    Nobody can say whether a change is made: read it before trying again.
+
+    The deadline passed meanwhile, the connection was lost, or no standby of the database has it.
+    """
 
 
 class Forbidden(RecorderError):

@@ -47,14 +47,17 @@ class PrivateServer:
             os.chown(directory, user.pw_uid, user.pw_gid)
             ids = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}")
             self._as_user = ["setpriv", *ids, "--clear-groups"]
+        self._make_data()
+        with (self._data / "postgresql.conf").open("a") as configuration:
+            socket = f"unix_socket_directories = '{directory}'"
+            configuration.write("\n".join((*_SETTINGS, socket, *settings, "")))
+
+    def _make_data(self) -> None:
         self._call(
             # The files need not outlive the machine.
             *("initdb", "--no-sync", "--username", _USER, "--auth", "trust"),
             *("--encoding", "UTF8", "--locale", "C", "--pgdata", str(self._data)),
         )
-        with (self._data / "postgresql.conf").open("a") as configuration:
-            socket = f"unix_socket_directories = '{directory}'"
-            configuration.write("\n".join((*_SETTINGS, socket, *settings, "")))
 
     def url(self, name: str = "postgres") -> str:
         """Return the URL of a database."""

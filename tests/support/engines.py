@@ -42,6 +42,7 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_incident_store.py", "contract/test_lost_commits.py",
         "contract/test_postgres.py",
         "contract/test_postgres_commands.py", "contract/test_series.py",
+        "contract/test_standbys.py",
         "faults/test_postgres_kills.py",
     ),
     "rows are brought from one to the other": (

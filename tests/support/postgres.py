@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import psycopg
 
@@ -41,6 +42,11 @@ class Cluster(PrivateServer):
         with contextlib.suppress(StorageUnavailable):
             self._call("pg_ctl", "stop", "-w", "-D", str(self._data), "-m", mode)
         self.kill()
+
+    def destroy(self) -> None:
+        """Kill it, and delete its files."""
+        self.kill()
+        shutil.rmtree(self._data)
 
     def kill_backends(self) -> None:
         """Kill a serving process as a fault would: the server restarts all of them."""
@@ -99,8 +105,39 @@ class Cluster(PrivateServer):
         self._templated = True
 
 
+class Standby(Cluster):
+    """A copy of a running server, which each of its commits waits for from then on."""
+
+    def __init__(self, directory: Path, primary: Cluster) -> None:
+        self._primary = primary
+        super().__init__(directory, ("wal_retrieve_retry_interval = 100ms",))
+
+    def _make_data(self) -> None:
+        self._call(
+            *("pg_basebackup", "--no-sync", "--checkpoint", "fast", "--write-recovery-conf"),
+            *("--create-slot", "--slot", "standby"),
+            *("--dbname", self._primary.url(), "--pgdata", str(self._data)),
+        )
+
+    def start(self) -> Self:
+        super().start()
+        self._primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self._primary.execute("SELECT pg_reload_conf()")
+        return self
+
+    def promote(self) -> None:
+        self._call("pg_ctl", "promote", "-w", "-D", str(self._data))
+
+
 @contextlib.contextmanager
 def cluster(settings: Sequence[str] = FAST) -> Iterator[Cluster]:
     """Yield a server that runs; it and its files are gone at the end."""
     with private_server(partial(Cluster, settings=settings)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def standby(primary: Cluster) -> Iterator[Standby]:
+    """Yield a synchronous standby of a server; it and its files are gone at the end."""
+    with private_server(partial(Standby, primary=primary)) as made:
         yield made

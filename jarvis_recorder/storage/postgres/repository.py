@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg import capabilities
-from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from jarvis_recorder.errors import RecordRefused, StorageUnavailable
@@ -17,6 +16,7 @@ from jarvis_recorder.storage.halves import Records, append_halves
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.insertion import Insertion, insertion_of, looked_up
+from jarvis_recorder.storage.postgres.standbys import AWAIT_STANDBYS, noted_commits
 from jarvis_recorder.storage.tables import cluster_snapshots
 from jarvis_recorder.storage.turn import Place
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
@@ -27,8 +27,6 @@ _TRIES: Final = 6
 _MOST_CHARACTERS: Final = 65_536
 # Stored rows that are held at once; they may be thousands of times as large as those that came.
 _ROWS_AT_ONCE: Final = 10
-# "canceling wait for synchronous replication": COMMIT succeeds with this warning.
-_NOT_REPLICATED: Final = "01000"
 
 
 class PostgresRepository:
@@ -45,7 +43,6 @@ class PostgresRepository:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._turn = asyncio.Lock()
         self._newest: Place | None = None
-        self._doubt: str | None = None
 
     async def append(self, records: Records, recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
@@ -105,7 +102,8 @@ class PostgresRepository:
 
     async def _store(self, made: list[Insertion]) -> tuple[int, list[int]]:
         """Insert the rows, and compare those that are not new with the stored ones."""
-        stored, collisions = await self._insert(made)
+        stored = await self._insert(made)
+        collisions: list[int] = []
         for part, inserted in stored:
             if inserted < len(part.rows):
                 collided, missing = await self._compared(part)
@@ -113,21 +111,32 @@ class PostgresRepository:
                     # Pruned between the two statements: not stored, and no duplicate either.
                     raise StorageUnavailable(f"{self._server.name}: rows were deleted meanwhile")
                 collisions += (part.positions[at] for at in collided)
-        return sum(inserted for _, inserted in stored), collisions
+        count = sum(inserted for _, inserted in stored)
+        if count == 0:
+            # All of them are acknowledged, and nothing was written that waited for a standby.
+            async with self._committing() as connection:
+                await connection.execute(AWAIT_STANDBYS)
+        return count, collisions
 
-    async def _insert(self, made: list[Insertion]) -> tuple[list[tuple[Rows, int]], list[int]]:
-        connection = await self._open()
-        self._doubt = None
+    async def _insert(self, made: list[Insertion]) -> list[tuple[Rows, int]]:
         cursors = []
-        async with connection.pipeline(), connection.transaction():
+        async with self._committing() as connection:
             for part, statements in made:
                 for query, parameters in statements:
                     cursor = await connection.execute(query, parameters)
                 cursors.append((part, cursor))
-        if self._doubt is not None:
+        return [(part, cursor.rowcount) for part, cursor in cursors]
+
+    @contextlib.asynccontextmanager
+    async def _committing(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Commit what is executed inside, in one round trip, with the standbys."""
+        connection = await self._open()
+        with noted_commits(connection) as doubt:
+            async with connection.pipeline(), connection.transaction():
+                yield connection
+        if doubt.reason is not None:
             await self._drop()
-            raise StorageUnavailable(f"{self._server.name}: {self._doubt}")
-        return [(part, cursor.rowcount) for part, cursor in cursors], []
+            raise StorageUnavailable(f"{self._server.name}: {doubt.reason}")
 
     async def _compared(self, part: Rows) -> tuple[list[int], list[int]]:
         """Return the indexes of collisions, and of rows that are not found."""
@@ -153,14 +162,8 @@ class PostgresRepository:
 
     async def _open(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
-            connection = await self._server.connect()
-            connection.add_notice_handler(self._note)
-            self._connection = connection
+            self._connection = await self._server.connect()
         return self._connection
-
-    def _note(self, notice: Diagnostic) -> None:
-        if notice.sqlstate == _NOT_REPLICATED and notice.severity_nonlocalized == "WARNING":
-            self._doubt = notice.message_primary or "a commit was not replicated"
 
     async def _recover(self) -> None:
         """Keep the connection if it is sound and outside any transaction."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 import structlog
@@ -20,6 +20,7 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.storage.engine import Work
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.postgres.standbys import AWAIT_STANDBYS, noted_commits
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,8 @@ class PostgresWriter:
         Do as `run` does, with the work that `gather` returns at the beginning of its turn.
 
         Raises:
-            OutcomeUnknown: The connection was lost during COMMIT, and the server cannot be asked.
+            OutcomeUnknown: The connection was lost during COMMIT, and the server cannot be asked;
+                or the change is made, and no standby has it.
         """
         try:
             async with asyncio.timeout_at(until):
@@ -109,12 +111,19 @@ class PostgresWriter:
             number = begun.one()[2]
             result = await connection.run_sync(work)
             try:
-                await connection.commit()
+                await self._commit(connection)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
                 await self._require_committed(number, error)
             return result
+
+    async def _commit(self, connection: AsyncConnection) -> None:
+        driver = (await connection.get_raw_connection()).driver_connection
+        with noted_commits(cast("psycopg.AsyncConnection[Any]", driver)) as doubt:
+            await connection.commit()
+        if doubt.reason is not None:
+            raise OutcomeUnknown(f"{self._server}: the change is made here only: {doubt.reason}")
 
     async def _require_committed(self, number: str, lost: DBAPIError) -> None:
         """
@@ -129,6 +138,9 @@ class PostgresWriter:
             with contextlib.suppress(DBAPIError, psycopg.Error, OSError, RecorderError):
                 async with self._engine.connect() as connection:
                     status = await _status(connection, number)
+                    if status == "committed":
+                        await connection.execute(text(AWAIT_STANDBYS))
+                        await self._commit(connection)
                 log.warning("commit_looked_up", status=status)
                 if status == "committed":
                     return
