@@ -1,0 +1,47 @@
+"""The tools of a checkout: what they install, and what they leave as it was."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+def test_a_user_with_sudo_gets_the_database_server_and_no_cluster(tmp_path, ended):
+    """Only `sudo` can write below `/etc`, and afterwards nothing there has changed."""
+    etc = tmp_path / "etc" / "postgresql-common"
+    settings = etc / "createcluster.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("#create_main_cluster = true\n")
+    commands = tmp_path / "bin"
+    script(commands / "id", "echo 1000")
+    script(commands / "sudo", 'AS_ROOT=yes exec "$@"')
+    for name in ("install", "rm", "sed", "tee"):
+        script(commands / name, f'[ -n "$AS_ROOT" ] && PATH=$SYSTEM exec {name} "$@"')
+    tools = tmp_path / "tools"
+    script(tools / "get-parts", "")
+    script(tools / "apt-install", f'echo "$@"; cat {etc}/*/*.conf; exit {ended}')
+    tool = (ROOT / "tools" / "get-postgresql").read_text()
+    for place in ("/etc/postgresql-common", "/usr/lib/postgresql"):
+        tool = tool.replace(place, f"{tmp_path}{place}")
+    script(tools / "get-postgresql", tool)
+
+    path = os.environ["PATH"]
+    done = subprocess.run(
+        [tools / "get-postgresql"],
+        check=False, capture_output=True, text=True,
+        env={"SYSTEM": path, "PATH": f"{commands}:{path}", "AS_ROOT": ""},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (ended, "postgresql\ncreate_main_cluster = false\n")
+    assert [path for path in etc.rglob("*") if path.is_file()] == [settings]
+    assert settings.read_text() == "#create_main_cluster = true\n"
