@@ -25,7 +25,7 @@ IMAGE_PARTS := \
 # processors: many tests wait.
 WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,$(shell expr $$(nproc) + 1))
 
-.PHONY: help demo demo-ui demo-cluster run install test test-fast test-image test-version lint bench schemas docs picture lock clean
+.PHONY: help demo demo-ui demo-cluster run install wheel test test-fast test-image test-version lint bench schemas docs picture lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
@@ -47,6 +47,9 @@ install: python  ## Install for all users, as root; PREFIX is /usr/local.
 	mkdir -p $(PREFIX)/bin $(PREFIX)/share/man/man1
 	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
 	ln -sf $(INSTALLED)/share/man/man1/jarvis-recorder.1 $(PREFIX)/share/man/man1/jarvis-recorder.1
+
+wheel: $(VENV)/run  ## Build the package, dist/*.whl and *.tar.gz.
+	$(BIN)/python -m hatchling build
 
 test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
@@ -105,23 +108,28 @@ lock: python  ## Resolve requirements*.lock again.
 		--constraint requirements.lock --output-file requirements-build.lock -
 	$(UV_COMPILE) --group docs --output-file requirements-docs.lock
 
+# An environment whose Python does not see its packages, as after an upgrade of Debian, is made again;
+# and with a new lock, of whose packages those of the older one might ask other versions.
+stale = $(shell $(1)/bin/python -c 'import pip' 2>/dev/null || echo python)
+LOCKS := requirements-run.lock requirements-build.lock requirements.lock
+
 # What it runs with first, so that the demo waits for no more; then what it is tested with.
-$(VENV)/run: requirements-run.lock requirements-build.lock pyproject.toml
+$(VENV)/run: $(LOCKS) pyproject.toml $(call stale,$(VENV))
 	@$(MAKE) --no-print-directory python
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(filter-out pyproject.toml,$?),--clear) $(VENV)
 	$(BIN)/pip $(PIP_INSTALL) $(LOCKED) -r requirements-run.lock -r requirements-build.lock
 	$(BIN)/pip $(PIP_INSTALL) --no-build-isolation -e .
 	$(BIN)/pip check --disable-pip-version-check
 	@touch $@
 
-$(VENV)/ready: $(VENV)/run requirements.lock
+$(VENV)/ready: $(VENV)/run
 	$(BIN)/pip $(PIP_INSTALL) $(LOCKED) -r requirements.lock
 	$(BIN)/pip check --disable-pip-version-check
 	@touch $@
 
-.venv-docs/ready: requirements-docs.lock
+.venv-docs/ready: requirements-docs.lock $(call stale,.venv-docs)
 	@$(MAKE) --no-print-directory python
-	$(PYTHON) -m venv .venv-docs
+	$(PYTHON) -m venv --clear .venv-docs
 	.venv-docs/bin/pip $(PIP_INSTALL) $(LOCKED) -r requirements-docs.lock
 	@touch $@
 
@@ -150,4 +158,4 @@ help:  ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean:  ## Remove what these commands have made here.
-	rm -rf .venv .venv-* .run .cache .coverage* .artefacts htmlcov
+	rm -rf .venv .venv-* .run .cache .coverage* .artefacts htmlcov dist

@@ -1,6 +1,7 @@
 """The tools of a checkout: what they install, and what they leave as it was."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -45,3 +46,51 @@ def test_a_user_with_sudo_gets_the_database_server_and_no_cluster(tmp_path, ende
     assert (done.returncode, done.stdout) == (ended, "postgresql\ncreate_main_cluster = false\n")
     assert [path for path in etc.rglob("*") if path.is_file()] == [settings]
     assert settings.read_text() == "#create_main_cluster = true\n"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment that is up to date, whose Python finds its packages."""
+    made = tmp_path / "venv"
+    script(made / "bin" / "python", "exit 0")
+    for stamp in ("run", "ready"):
+        (made / stamp).touch()
+    return made
+
+
+def planned(environment, *options):
+    """Return the commands by which `make` would bring an environment up to date."""
+    return subprocess.run(
+        ["make", "--dry-run", *options, f"VENV={environment}", f"{environment}/ready"],
+        check=True, capture_output=True, text=True, cwd=ROOT,
+    ).stdout  # fmt: skip
+
+
+def test_an_environment_that_is_up_to_date_stays(environment):
+    told = planned(environment)
+
+    assert "-m venv" not in told
+    assert "pip install" not in told
+
+
+def test_an_environment_of_an_older_python_is_made_again(environment):
+    """After an upgrade of Debian its Python is another, and looks for packages elsewhere."""
+    script(environment / "bin" / "python", "exit 1")
+
+    told = planned(environment)
+
+    assert f"-m venv --clear {environment}\n" in told
+    assert "-r requirements-run.lock" in told
+    assert "-r requirements.lock" in told
+
+
+@pytest.mark.parametrize("lock", ["requirements-run.lock", "requirements.lock"])
+def test_nothing_of_an_older_lock_is_left(environment, lock):
+    assert f"-m venv --clear {environment}\n" in planned(environment, f"--what-if={lock}")
+
+
+def test_a_changed_project_throws_no_package_away(environment):
+    told = planned(environment, "--what-if=pyproject.toml")
+
+    assert re.search(rf"-m venv +{environment}\n", told)
+    assert "-e ." in told
