@@ -14,11 +14,9 @@ import typer
 
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.cli.options import Json
-from jarvis_recorder.config.loading import Loaded, load
+from jarvis_recorder.config.loading import NO_FILE, Loaded, load
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.runtime import process
-
-_NO_FILE = Path("/dev/null")
 
 Say = Callable[[str | None], None]
 
@@ -97,7 +95,7 @@ def demo(
             say("Starting a private RabbitMQ node …")
         url = stack.enter_context(private_node()).url if broker is None else broker
         # The settings of this machine are not read: a demo is the same everywhere.
-        settings = load(overrides | {"broker.url": url}, {}, _NO_FILE)
+        settings = load(overrides | {"broker.url": url}, {}, NO_FILE)
         logging.configure("error", "auto")
 
         async def main() -> None:

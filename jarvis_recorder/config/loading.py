@@ -30,6 +30,8 @@ DELIMITER: Final = "__"
 SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
 SYSTEM_CREDENTIALS: Final = Path("/etc/jarvis-recorder/credentials")
 SERVICE_DATABASE: Final = Path("/var/lib/jarvis-recorder/recorder.db")
+# As `config_file`: neither the system's file nor its credentials.
+NO_FILE: Final = Path("/dev/null")
 _NAME: Final = re.compile(r"[\w.-]+")
 
 

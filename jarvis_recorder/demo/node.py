@@ -51,7 +51,7 @@ class PrivateNode:
         """Write its configuration; with `epmd_port`, it uses the name daemon that runs there."""
         self.directory = directory
         self.port, own_epmd_port, distribution_port = free_ports(3)
-        if usual_port and _is_free(_USUAL_PORT):
+        if usual_port and is_free(_USUAL_PORT):
             self.port = _USUAL_PORT
         self.name = f"jarvis{self.port}@localhost"
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
@@ -179,7 +179,8 @@ def free_ports(count: int) -> list[int]:
         return [candidate.getsockname()[1] for candidate in sockets]
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether no one listens on this port of the loopback interface."""
     try:
         socket.create_connection(("localhost", port), timeout=1).close()
     except OSError:
