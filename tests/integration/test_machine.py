@@ -76,13 +76,13 @@ def host(booted):
     return booted
 
 
-def published(host, number, **fields):
+def published(host, number, *, url=URL, **fields):
     """Publish some events and wait until the service has recorded them."""
     before = events(host)
     body = {"type": "alert", "source": "monitor", "summary": "disk is full", **fields}
     for _ in range(number):
         host.does(
-            f"amqp-publish -u {URL} -e jarvis -r cluster.event.alert.warning "
+            f"amqp-publish -u {url} -e jarvis -r cluster.event.alert.warning "
             f"-C application/json -b '{json.dumps(body)}'"
         )
     wait_until(lambda: events(host) == before + number, "they are recorded")
@@ -153,18 +153,24 @@ def test_the_import_fills_the_services_database(host):
 
 
 def test_dead_letters_are_those_of_the_services_broker(host):
+    work_off_dead_letters(host, URL)
+
+
+def work_off_dead_letters(host, url, user=""):
+    """Publish junk, and give each documented command after the words that name its user."""
     for _ in range(2):
-        host.does(f"amqp-publish -u {URL} -e jarvis -r cluster.event.a.b -b junk")
-    wait_until(lambda: "not_json" in host.does("jarvis-recorder dead list"), "it is dead-lettered")
-    identity = json.loads(host.does("jarvis-recorder dead list --json"))["letters"][0]["id"]
+        host.does(f"amqp-publish -u {url} -e jarvis -r cluster.event.a.b -b junk")
+    look = f"{user} jarvis-recorder dead list"
+    wait_until(lambda: "not_json" in host.does(look), "it is dead-lettered")
+    identity = json.loads(host.does(f"{look} --json"))["letters"][0]["id"]
 
     for command in commands("operate.md", "Dead letters"):
         command = command.replace("4f1c09ab27de", identity)  # noqa: PLW2901
         # At a terminal it opens an editor, and asks before it drops something.
         command = command.replace("--edit", "").replace("dead drop", "dead drop --yes")  # noqa: PLW2901
-        host.does(f"cd /tmp; {command}")
+        host.does(f"cd $(mktemp -d); {user} {command}")
 
-    assert '"letters": []' in host.does("jarvis-recorder dead list --json")
+    assert '"letters": []' in host.does(f"{look} --json")
 
 
 def test_an_upgrade_restarts_with_the_same_database(host):
@@ -185,6 +191,18 @@ def test_the_gateway_serves_as_a_dynamic_user_without_a_home(host):
     host.does(start)
 
     wait_until(lambda: "token" in host.run("python3 -", LOGIN).stdout, "it lets in")
+
+
+def test_the_service_keeps_recording_as_a_user_of_its_own_when_guest_is_gone(host):
+    for command in commands("install.md", "Users and rights on the broker"):
+        host.does(command.replace("broker.lan --tls", "localhost"))
+    monitor = host.does("cat /root/jarvis/monitor/broker.url").strip()
+
+    published(host, 1, url=monitor)
+    assert "guest" not in host.does("rabbitmqctl list_users")
+    assert host.run("jarvis-recorder query faults").returncode != 0
+    work_off_dead_letters(host, monitor, "CREDENTIALS_DIRECTORY=/root/jarvis/admin")
+    assert "CREDENTIALS_DIRECTORY=/root/jarvis/admin" in (DOCS / "operate.md").read_text()
 
 
 def test_nothing_was_put_into_roots_home(host):

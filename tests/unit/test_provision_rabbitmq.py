@@ -3,10 +3,13 @@
 import base64
 import hashlib
 import json
+import re
+import shlex
 import stat
 import subprocess
 import sys
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
@@ -14,7 +17,7 @@ from yarl import URL
 
 from jarvis_recorder.broker.provisioning.definitions import definitions
 from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
-from jarvis_recorder.config.loading import load
+from jarvis_recorder.config.loading import exposed_secrets, load
 from jarvis_recorder.gateway.tokens import SHORTEST_SECRET
 from jarvis_recorder.wire.rpc.methods import METHODS
 
@@ -136,6 +139,49 @@ def test_a_gateway_is_added_to_users_that_are_kept(written):
     assert url == (directory / "admin" / "broker.url").read_text()
     assert provision(directory, "--keep", "--gateway").returncode == 0
     assert everything(directory) == added, "and it is kept as well"
+
+
+def test_the_broker_is_given_a_copy_that_it_can_read(written):
+    """Debian's `rabbitmqctl` reads as the user `rabbitmq`, for whom root's directory is closed."""
+    directory, said = written
+    told = [shlex.split(line) for line in said.splitlines() if line.startswith("  ")]
+    (copied,) = (words for words in told if "rabbitmq" in words)
+    (imported,) = (words for words in told if "import_definitions" in words)
+
+    assert copied[:5] == ["install", "-o", "rabbitmq", "-g", "rabbitmq"]
+    assert copied[-2:] == [str(directory / "definitions.json"), imported[-1]]
+    assert imported[-1].startswith("/var/lib/rabbitmq/")
+    assert ["rm", imported[-1]] in told
+
+
+def test_the_service_gets_its_address_before_guest_is_deleted(written):
+    """With `guest` gone its login would be refused, and nothing would start it again."""
+    directory, said = written
+    service, guest = said.split("rabbitmqctl delete_user guest")[0], said.splitlines()[-1]
+
+    url = shlex.quote(str(directory / "recorder" / "broker.url"))
+    assert f"{url} /etc/jarvis-recorder/credentials/\n  systemctl restart" in service
+    assert guest == "  rabbitmqctl delete_user guest"
+
+
+def test_the_documented_lines_put_address_and_permissions_in_force(tmp_path):
+    installed = tmp_path / "etc"
+    (installed / "credentials").mkdir(parents=True)
+    (installed / "config.toml").write_text('[log]\nlevel = "debug"\n')
+    assert provision(tmp_path / "jarvis").returncode == 0
+    text = (Path(__file__).parents[2] / "docs" / "install.md").read_text()
+    (block,) = re.findall(r"^```\n([^`]*permissions = [^`]*)^systemctl .*\n```", text, re.MULTILINE)
+
+    for real, here in (("/root/jarvis", tmp_path / "jarvis"), ("/etc/jarvis-recorder", installed)):
+        block = block.replace(real, str(here))
+    subprocess.run(["/bin/sh", "-euc", block], check=True)
+
+    loaded = load(
+        {}, {"CREDENTIALS_DIRECTORY": str(installed / "credentials")}, installed / "config.toml"
+    )
+    assert loaded.settings.rpc.permissions == permissions()
+    assert loaded.settings.broker.url.get_secret_value().startswith("amqp://recorder:")
+    assert exposed_secrets(*loaded) == {}
 
 
 def test_a_dry_run_writes_nothing(tmp_path):

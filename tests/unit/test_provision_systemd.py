@@ -2,11 +2,14 @@
 
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 import sys
 import termios
 import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +145,17 @@ def test_one_of_several_recorders_differs_in_its_settings_and_has_no_database_fi
     assert {line.partition("=")[0] for line in several - alone} == {
         "Description", "ExecStart", "LoadCredential",
     }  # fmt: skip
+
+
+def test_an_upgrade_restarts_every_service_that_runs_and_starts_none(provision):
+    """`make install` has removed the files that they were started from."""
+    _, told, _ = provision()
+    (line,) = (line.strip() for line in told.splitlines() if "systemctl try-restart" in line)
+    patterns = shlex.split(line)[2:]
+
+    running = [unit for unit in UNITS if "backup" not in unit]
+    assert [unit for unit in running if not any(fnmatch(unit, one) for one in patterns)] == []
+    assert f"\n{line}\n" in (Path(__file__).parents[2] / "docs" / "install.md").read_text()
 
 
 def test_the_url_is_for_root_only_and_nowhere_else(provision, root, credential):

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote as quoted
 from typing import Annotated, Final
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import typer
 
 from jarvis_recorder.cli.files import write_new
 from jarvis_recorder.cli.gateway import require_extra
+from jarvis_recorder.config.loading import SYSTEM_CREDENTIALS
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net.addresses import check_node
 from jarvis_recorder.runtime.ownership import as_owner
@@ -178,16 +180,39 @@ def _tell(directory: Path, written: dict[str, str], *, show_urls: bool) -> None:
     for name, text in written.items():
         shown = f": {text.strip()}" if show_urls and name.endswith(_URL) else ""
         typer.echo(f"{directory / name}: written, for its owner only{shown}")
-    typer.echo(
-        f"""
-Next, on the broker, as root:
-  rabbitmqctl import_definitions {directory / _DEFINITIONS}
-  rabbitmqctl delete_user guest
+    typer.echo(_next(directory, with_gateway=_TOKEN_SECRET in written))
 
-Then the recorder, and any caller:
-  CREDENTIALS_DIRECTORY={directory / _RECORDER} jarvis-recorder run
-  CREDENTIALS_DIRECTORY={directory / "dashboard"} jarvis-recorder tail\
-"""
+
+def _next(directory: Path, *, with_gateway: bool) -> str:
+    """Return the commands that put the files in force; what they replace is removed last."""
+
+    def at(name: str) -> str:
+        return quoted(str(directory.absolute() / name))
+
+    # Debian's rabbitmqctl reads it as the user `rabbitmq`, for whom the directory is closed.
+    copy = "/var/lib/rabbitmq/jarvis.json"
+    lines = [
+        "",
+        "Next, on the broker, as root:",
+        f"  install -o rabbitmq -g rabbitmq -m 0400 {at(_DEFINITIONS)} {copy}",
+        f"  rabbitmqctl import_definitions {copy}",
+        f"  rm {copy}",
+        "",
+        "Then the recorder, and any caller:",
+        f"  CREDENTIALS_DIRECTORY={at(_RECORDER)} jarvis-recorder run",
+        f"  CREDENTIALS_DIRECTORY={at('dashboard')} jarvis-recorder tail",
+    ]
+    if with_gateway:
+        lines.append(f"  CREDENTIALS_DIRECTORY={at(_GATEWAY)} jarvis-recorder gateway")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Where `provision systemd` has installed it (rpc.permissions: docs/install.md):",
+            f"  install -m 0600 {at(f'{_RECORDER}/{_URL}')} {SYSTEM_CREDENTIALS}/",
+            "  systemctl restart jarvis-recorder",
+            "",
+            "When no one uses it any more, on the broker:",
+            "  rabbitmqctl delete_user guest",
+        ]
     )
-    if _TOKEN_SECRET in written:
-        typer.echo(f"  CREDENTIALS_DIRECTORY={directory / _GATEWAY} jarvis-recorder gateway")

@@ -62,7 +62,10 @@ Next, as root:
 The dashboard, once its file is there (docs/gateway.md):
   systemctl enable --now jarvis-recorder-gateway.service
 
-After an upgrade: systemctl daemon-reload && systemctl restart jarvis-recorder
+After an upgrade:
+  systemctl daemon-reload
+  systemctl try-restart jarvis-recorder.service jarvis-recorder-gateway.service 'jarvis-recorder@*'
+
 To see how it is: systemctl status jarvis-recorder; journalctl -u jarvis-recorder -f\
 """
 
