@@ -104,6 +104,6 @@ def require_extra() -> None:
         import jwt  # noqa: F401
     except ImportError as error:
         raise ConfigurationError(
-            f"the gateway needs {error.name}, which is not installed: install the recorder with its "
-            "extra `gateway`; in a checkout: pip install '.[gateway]'"
+            f"the gateway needs {error.name}, which is not installed: `make install`, any `make` in a "
+            "checkout, and requirements-run.lock have it"
         ) from None

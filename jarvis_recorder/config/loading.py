@@ -223,8 +223,8 @@ def server_url(loaded: Loaded) -> str | None:
             )
     if importlib.util.find_spec("psycopg") is None:
         raise ConfigurationError(
-            "store.url names a PostgreSQL server, and its driver is not installed: "
-            "pip install 'jarvis-recorder[postgres]'"
+            "store.url names a PostgreSQL server, and its driver is not installed: `make install`, "
+            "any `make` in a checkout, and requirements-run.lock have it"
         )
     return url
 

@@ -4,12 +4,13 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
-from jarvis_recorder.config.settings import NAMES
+from jarvis_recorder.config.settings import NAMES, Settings
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.spec import openrpc
 from jarvis_recorder.storage.tables import metadata
@@ -114,6 +115,37 @@ def anchors(document: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings of a document."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_no_one_is_told_to_install_what_no_lock_has():
+    """No index has our name: a stranger could register it. And bare Debian has no `pip`."""
+    told = [
+        line
+        for path in (*DOCUMENTS, *(ROOT / "jarvis_recorder").glob("**/*.py"))
+        for line in re.findall(r"\S*\bpip (?:install|wheel)\b[^`\n]*", path.read_text("utf-8"))
+    ]
+    by_name = re.compile(r"'?(?:jarvis[-_.]recorder|\.)(?:\[.*)?'?")
+
+    assert told
+    assert [line for line in told if not line.startswith("/")] == []
+    assert [line for line in told if any(map(by_name.fullmatch, line.split()))] == []
+
+
+def test_an_instance_has_in_its_file_what_it_does_not_read_elsewhere():
+    """`run --config` reads that file alone, as the header of the unit says."""
+    text = (ROOT / "docs" / "grow.md").read_text()
+    (example,) = re.findall(
+        r"^```toml\n# /etc/jarvis-recorder/one.toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL
+    )
+    unit = (ROOT / "deploy" / "systemd" / "jarvis-recorder@.service").read_text()
+
+    named = {section: set(settings) for section, settings in tomllib.loads(example).items()}
+
+    Settings.model_validate(tomllib.loads(example))
+    assert {"also"} <= named["broker"]
+    assert {"permissions"} <= named["rpc"]
+    assert "retention" in named
+    assert "instead of config.toml" in unit.partition("[Unit]")[0]
 
 
 @NAMED
