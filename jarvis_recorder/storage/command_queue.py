@@ -69,6 +69,7 @@ class CommandQueue:
         self._changed = changed
         self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     async def make(self, params: Params[Any], until: float) -> bytes:
         """
@@ -87,7 +88,10 @@ class CommandQueue:
             self._working = asyncio.create_task(self._work())
         try:
             async with asyncio.timeout_at(until):
-                return await asyncio.shield(waiting.outcome)
+                answer: bytes = await asyncio.shield(waiting.outcome)
+                if isinstance(params, DeleteConversation):
+                    await asyncio.shield(self._forget_deleted())
+                return answer
         except TimeoutError:
             if waiting in self._waiting:
                 raise DeadlineExceeded("others were writing until it was too late") from None
@@ -97,13 +101,18 @@ class CommandQueue:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(waiting)
 
+    def _forget_deleted(self) -> asyncio.Task[None]:
+        """Overwrite what was deleted, next to other changes: it takes as long as the index is large."""
+        task = asyncio.create_task(self._writer.forget_deleted())
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+        return task
+
     async def _work(self) -> None:
         while self._waiting:
             group: list[_Waiting] = []
             try:
                 outcomes = await self._writer.run_gathered(partial(self._gather, group))
-                if any(isinstance(one.params, DeleteConversation) for one in group):
-                    await self._writer.forget_deleted()
             except Exception as error:  # noqa: BLE001 - raised to each caller
                 outcomes = [error] * len(group)
             self._changed.set()

@@ -376,7 +376,8 @@ class _Fold:
         )
         self._fold(conditions, signals)
         for key, said in signals.items():
-            thin_recoveries(self._connection, conditions[key].id, [one.at for one in said])
+            if recovered := [one.at for one in said if one.effect is Effect.RECOVERY]:
+                thin_recoveries(self._connection, conditions[key].id, recovered)
 
     def refold_stale(self) -> None:
         """Fold all signals of the conditions of which an event was resolved, or opened again."""

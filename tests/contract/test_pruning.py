@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.tables import cluster_snapshots, events
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc.params import (
+    DeleteConversation,
     GetPreference,
     ListEvents,
     RecordEvent,
@@ -58,8 +60,8 @@ def snapshot(number, age, cluster=""):
     return Record(Kind.SNAPSHOT, f"s-{number}", NOW - age, False, body, None)
 
 
-def turn(number, age, content):
-    body = Turn(session_id="s", role="user", content=content)
+def turn(number, age, content, session="s"):
+    body = Turn(session_id=session, role="user", content=content)
     return Record(Kind.TURN, f"t-{number}", NOW - age, False, body, None)
 
 
@@ -160,6 +162,23 @@ async def test_recording_continues_between_two_steps(store):
 
     assert (await pruned)["events"] == 5_000
     assert recorded > 5
+
+
+async def test_recording_continues_while_erased_words_are_overwritten(sqlite_store):
+    chance = random.Random(7)
+    said = [
+        turn(n, DAY, " ".join(f"w{chance.randrange(50_000)}" for _ in range(60)), f"s{n % 100}")
+        for n in range(6_000)
+    ]
+    await sqlite_store.repository.append(said, NOW)
+    erased = asyncio.create_task(ask(sqlite_store, DeleteConversation(session_id="s7"), 60))
+    recorded = 0
+    while not erased.done():
+        await sqlite_store.repository.append([event(recorded, 0)], NOW)
+        recorded += 1
+
+    assert (await erased).deleted == 60
+    assert recorded > 20
 
 
 def maintenance(store, **settings):

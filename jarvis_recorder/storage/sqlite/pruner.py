@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Table,
     delete,
-    text,
 )
 
 from jarvis_recorder.retention_policy import (
@@ -35,8 +34,6 @@ _SHORTEST_PAUSE: Final = 0.002
 
 _PAGES_AT_ONCE: Final = 256
 FEW_FREE_PAGES: Final = 1_024
-_MERGE_PAGES: Final = 64
-_MERGE_STEPS: Final = 10_000
 
 
 async def prune(
@@ -70,7 +67,7 @@ async def prune(
     ):
         room = await writer.run(page_counts)
     if gone[conversations.name]:
-        await _forget_words(writer)
+        await writer.forget_words()
     return +gone
 
 
@@ -117,29 +114,6 @@ def _vacuum(pages: int, connection: Connection) -> None:
     for _ in range(pages):
         # Python's driver takes one step of a statement without columns, which is one page.
         driver.execute("PRAGMA incremental_vacuum(1)").close()
-
-
-async def _forget_words(writer: Writer) -> None:
-    """
-    Merge the search index until nothing is left of the words deleted from it.
-
-    Source: SQLite's documentation of FTS5, section 6.8 (`merge`).
-    """
-    await _in_turns(writer, partial(_merge, -_MERGE_PAGES))
-    for _ in range(_MERGE_STEPS):
-        if not await _in_turns(writer, partial(_merge, _MERGE_PAGES)):
-            return
-
-
-def _merge(pages: int, connection: Connection) -> bool:
-    """Merge about `pages` pages; return whether there was anything to do."""
-    driver = driver_of(connection)
-    before = driver.total_changes
-    connection.execute(
-        text("INSERT INTO conversations_fts(conversations_fts, rank) VALUES ('merge', :pages)"),
-        {"pages": pages},
-    )
-    return driver.total_changes - before >= 2
 
 
 async def _in_turns(writer: Writer, work: Callable[[Connection], Any]) -> Any:

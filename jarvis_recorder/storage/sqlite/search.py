@@ -27,8 +27,6 @@ _TAKE_OUT: Final = """
     INSERT INTO conversations_fts (conversations_fts, rowid, content)
     SELECT 'delete', json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 """
-# Deleted words stay in the segments of the index until these are merged into one.
-_FORGET_WORDS: Final = "INSERT INTO conversations_fts(conversations_fts) VALUES ('optimize')"
 _AT_ONCE_CHARACTERS: Final = 1_000_000
 
 # FTS5's option `prefix`; see the migration. Databases of before have one more, which stays.
@@ -55,12 +53,29 @@ def take_words_out(connection: Connection, which: ColumnElement[bool]) -> None:
 
 
 def delete_turns(connection: Connection, which: ColumnElement[bool]) -> int:
-    """Erase turns, and their words from the index; return how many turns there were."""
+    """
+    Delete turns, and their words from the index; return how many turns there were.
+
+    The words stay in the file until `Writer.forget_deleted` has merged them away.
+    """
     take_words_out(connection, which)
-    gone = connection.execute(delete(conversations).where(which)).rowcount
-    if gone:
-        connection.execute(text(_FORGET_WORDS))
-    return gone
+    return connection.execute(delete(conversations).where(which)).rowcount
+
+
+def merge_words(pages: int, connection: Connection) -> bool:
+    """
+    Merge about so many pages of the index; return whether there was anything to do.
+
+    Source: SQLite's documentation of FTS5, section 6.8 (`merge`). A negative number begins a merge
+    of all segments, in which deleted words still are.
+    """
+    driver = driver_of(connection)
+    before = driver.total_changes
+    connection.execute(
+        text("INSERT INTO conversations_fts(conversations_fts, rank) VALUES ('merge', :pages)"),
+        {"pages": pages},
+    )
+    return driver.total_changes - before >= 2
 
 
 def _with_words(connection: Connection, statement: str, turns: Iterable[tuple[int, str]]) -> None:

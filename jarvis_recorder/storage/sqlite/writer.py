@@ -21,6 +21,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.storage.engine import NoRoomForIt, Work
 from jarvis_recorder.storage.sqlite import connections, errors, files
+from jarvis_recorder.storage.sqlite.search import merge_words
 from jarvis_recorder.storage.turn import Place, Turn
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,11 @@ _TRIES_TO_SAVE: Final = 10
 # As long as the reads under way may take.
 _LONGEST_WAIT_SECONDS: Final = 8.0
 _LOOK_AGAIN_SECONDS: Final = 0.02
+# What takes many steps pauses after each of them for so many times as long.
+_YIELD: Final = 2.0
+_SHORTEST_PAUSE: Final = 0.002
+_MERGE_PAGES: Final = 64
+_MOST_MERGES: Final = 10_000
 
 
 class Writer:
@@ -168,11 +174,25 @@ class Writer:
 
     async def forget_deleted(self) -> None:
         """
-        Empty the write-ahead log, which still holds overwritten content, unless a reader uses it.
+        Overwrite what was deleted, unless a reader uses it: words of the search index, and the log.
 
-        Deleted rows stay deleted either way, so a failure is not raised.
+        It works in small transactions with pauses. Deleted rows stay deleted either way, so a
+        failure is not raised.
         """
+        with contextlib.suppress(RecorderError):
+            await self.forget_words()
         await self.empty_log(wait=True)
+
+    async def forget_words(self) -> None:
+        """Merge the search index until nothing is left of the words deleted from it."""
+        loop = asyncio.get_running_loop()
+        pages = -_MERGE_PAGES
+        for _ in range(_MOST_MERGES):
+            began = loop.time()
+            if not await self.run(partial(merge_words, pages)) and pages > 0:
+                return
+            pages = _MERGE_PAGES
+            await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (loop.time() - began)))
 
     async def empty_log(self, *, wait: bool = False, until: float | None = None) -> bool:
         """
