@@ -1,5 +1,6 @@
 """Faults of the page that would mislead an operator at three in the morning."""
 
+import asyncio
 import re
 import signal
 import time
@@ -346,7 +347,11 @@ async def test_who_logs_out_does_so_in_all_tabs(page, gateway):
     ended = []
     other.on("requestfailed", lambda request: ended.append(request.url))
     other.on("requestfinished", lambda request: ended.append(request.url))
-    await other.goto(gateway.url)
+    async with other.expect_request("**/api/live") as asked:
+        await other.goto(gateway.url)
+    # Without `cache: "no-store"` Firefox has it wait for the other tab's.
+    async with asyncio.timeout(15):
+        await (await asked.value).response()
     await other.get_by_text("recording", exact=True).wait_for()
 
     await page.get_by_role("button", name="Log out").click()

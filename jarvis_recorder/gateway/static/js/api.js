@@ -84,6 +84,7 @@ async function call(method, path, { query = {}, body, signal, keepalive } = {}) 
       headers,
       signal,
       keepalive,
+      cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     text = await answer.text();

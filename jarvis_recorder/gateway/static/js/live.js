@@ -76,6 +76,8 @@ async function read(over, worked) {
     const answer = await fetch(under("/api/live"), {
       headers: { Authorization: `Bearer ${used}` },
       signal: silent.signal,
+      // Firefox would have another tab wait 20 s for the end of this answer, to take it from its cache.
+      cache: "no-store",
     });
     if (answer.status === 401 && used === token.get()) loginNeeded();
     if (!answer.ok) throw new Error(`answered ${answer.status}`);
