@@ -223,6 +223,9 @@ class Outbox(Protocol):
     async def announced(self, announcements: Sequence[PendingNotification]) -> None:
         """Remove these notifications and no others; raises as `Archive.answer` does."""
 
+    async def release(self) -> None:
+        """Leave what `waiting` returned, and `announced` did not take, to other recorders."""
+
 
 class DeadLetterIndex(Protocol):
     """An index of the dead letters, which their queue does not depend on."""

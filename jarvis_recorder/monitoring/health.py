@@ -159,5 +159,5 @@ def _incidents(storage: Storage) -> HealthCheck:
         "incidents",
         False,
         f"they are not kept, though events are recorded: {storage.incidents_failure}",
-        "a fault of the recorder: report it, with the log line `incidents_not_folded`",
+        "the log line `incidents_not_folded` says more; a traceback there is a fault: report it",
     )

@@ -14,6 +14,7 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE: Final = 100
 _RETRY_SECONDS: Final = 1.0
+_ROUND_SECONDS: Final = 30.0
 
 
 class OutboxRelay:
@@ -32,16 +33,20 @@ class OutboxRelay:
         Raises:
             BrokerUnavailable: The publisher is gone; those not confirmed stay in the outbox.
         """
-        while True:
-            await self._outbox.wait()
-            while await self._more_is_waiting():
-                pass
+        try:
+            while True:
+                await self._outbox.wait()
+                while await self._more_is_waiting():
+                    pass
+        finally:
+            await self._outbox.release()
 
     async def _more_is_waiting(self) -> bool:
         """Publish the oldest notifications; return False once none is left."""
         try:
             is_more = await self._announce_oldest()
-        except (NotConfirmed, StorageUnavailable, DeadlineExceeded) as error:
+        except (NotConfirmed, StorageUnavailable, DeadlineExceeded, TimeoutError) as error:
+            await self._outbox.release()
             self._note_delay(error)
             await asyncio.sleep(_RETRY_SECONDS)
             return True
@@ -63,7 +68,9 @@ class OutboxRelay:
         announcements = await self._outbox.waiting(_AT_ONCE)
         if not announcements:
             return False
-        await asyncio.gather(*(self._publish(announcement) for announcement in announcements))
+        # A server ends a transaction that is idle for longer, and another recorder goes on.
+        async with asyncio.timeout(_ROUND_SECONDS):
+            await asyncio.gather(*(self._publish(announcement) for announcement in announcements))
         await self._outbox.announced(announcements)
         return True
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.errors import (
+    ConfigurationError,
     DeadlineExceeded,
     OutcomeUnknown,
     RecordRefused,
@@ -170,8 +171,9 @@ class IncidentKeeper:
         self._clock = clock
         self._changed = changed
         self._snapshots = NewestSnapshots()
+        self._has_begun = False
         self.failure: str | None = None
-        """The fault for which the last step failed, None if it did not."""
+        """The reason for which no step is done until something is changed, None if there is none."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """
@@ -186,6 +188,10 @@ class IncidentKeeper:
             except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown, RecordRefused) as error:
                 # Recording goes on without them.
                 log.warning("incidents_not_folded", error=str(error))
+                pause = _AGAIN_SECONDS
+            except ConfigurationError as error:
+                log.warning("incidents_not_folded", error=str(error))
+                self.failure = str(error)
                 pause = _AGAIN_SECONDS
             except (StorageUncertain, StorageDamaged):
                 raise
@@ -229,6 +235,12 @@ class IncidentKeeper:
     def _work(self, connection: Connection) -> tuple[bool, bool]:
         progress = connection.execute(select(incident_progress)).one()
         if progress.rules != self._rules.version():
+            if self._has_begun:
+                # The two would begin anew in turn, without end.
+                raise ConfigurationError(
+                    "another recorder of this database has other rules: give all of them the same "
+                    "incidents.rules, incidents.quiet_hours and version, and restart this one"
+                )
             progress = _begin_anew(connection, self._rules.version())
         horizon = self._horizon(connection)
         upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
@@ -248,6 +260,7 @@ class IncidentKeeper:
         told = is_told and fold_now.tell()
         if read:
             self._writer.require_bounds(connection)
+        self._has_begun = True
         return upto < horizon, told
 
 

@@ -1,12 +1,14 @@
 """The move of a database file to a PostgreSQL server."""
 
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table
 
-from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.errors import ConfigurationError, NoCopy, RecordRefused
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.postgres.filling import Filling, Row
@@ -61,23 +63,38 @@ async def copy_to_server(source: Path, url: str, report: Report) -> Moved:
             raise ConfigurationError(f"{source}: its schema is older: jarvis-recorder db upgrade")
         target = await Filling.open(url)
         try:
-            rows = {}
-            for table in (*_NUMBERED, preferences):
-                rows[table.name] = await _copy(connection, target, table, report)
+            # All before the first row: a recorder there may number rows of any table meanwhile.
+            reached = [await _begin(connection, target, table) for table in _NUMBERED]
+            rows = {
+                table.name: await _copy(connection, target, table, behind, report)
+                for table, behind in zip((*_NUMBERED, preferences), (*reached, ""), strict=True)
+            }
+            # One that runs there already may be beyond the events.
+            await target.fold_again(_highest(connection, events))
             return Moved(target.name, rows)
         finally:
             await target.close()
 
 
-async def _copy(connection: Connection, target: Filling, table: Table, report: Report) -> int:
-    reached: object = ""
-    if table is not preferences:
-        (highest,) = _one(connection, f"SELECT coalesce(max(id), 0) FROM {table.name}")
-        reached = await target.begin(table, highest)
+async def _begin(connection: Connection, target: Filling, table: Table) -> int:
+    highest = _highest(connection, table)
+    if table is events:
+        await target.fold_again(highest)
+    return await target.begin(table, highest)
+
+
+def _highest(connection: Connection, table: Table) -> int:
+    (highest,) = _one(connection, f"SELECT coalesce(max(id), 0) FROM {table.name}")
+    return int(highest)
+
+
+async def _copy(
+    connection: Connection, target: Filling, table: Table, reached: object, report: Report
+) -> int:
     (total,) = _one(connection, f"SELECT count(*) FROM {table.name}")
     done = 0
     for rows in _batches(connection, table, reached):
-        await target.insert(table, rows)
+        await _insert(target, table, rows)
         done += len(rows)
         report(f"copying {table.name}", done, total)
     done = 0
@@ -86,6 +103,32 @@ async def _copy(connection: Connection, target: Filling, table: Table, report: R
         done += len(rows)
         report(f"comparing {table.name}", done, total)
     return done
+
+
+async def _insert(target: Filling, table: Table, rows: list[Row]) -> None:
+    """
+    Insert rows; raise as `Filling.insert`, and name the first that no server takes.
+
+    Any program can have written any type of value into the file.
+    """
+    try:
+        await target.insert(table, rows)
+    except (
+        RecordRefused,
+        AttributeError,
+        TypeError,
+        ValueError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        if len(rows) == 1:
+            raise NoCopy(
+                f"{table.name}, {table.columns[0].name} {rows[0][0]}: a value is not of the kind "
+                f"that the recorder writes ({error}): change or delete the row, and copy again"
+            ) from None
+        half = len(rows) // 2
+        await _insert(target, table, rows[:half])
+        await _insert(target, table, rows[half:])
 
 
 def _batches(connection: Connection, table: Table, reached: Any) -> Iterator[list[Row]]:

@@ -18,16 +18,20 @@ from jarvis_recorder.errors import (
     Conflict,
     DeadlineExceeded,
     NotTried,
+    OutcomeUnknown,
     StorageUnavailable,
 )
+from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres.checks import examine
 from jarvis_recorder.storage.postgres.connections import Server, require_server
+from jarvis_recorder.storage.postgres.filling import free_numbers
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.store import open_store
 from jarvis_recorder.storage.sqlite import pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
+from jarvis_recorder.storage.tables import events
 from jarvis_recorder.telemetry.check import Status
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc.params import (
@@ -39,7 +43,7 @@ from jarvis_recorder.wire.rpc.params import (
 )
 from jarvis_recorder.wire.times import EARLIEST, LATEST
 from jarvis_recorder.wire.topics import Kind
-from tests.support.archive import ask
+from tests.support.archive import ask, rows
 
 NOW = 1_795_420_000_000_000
 # As the requirements have them: JARVIS_TEST_ROWS=1000 JARVIS_TEST_CHANGES=1000.
@@ -311,9 +315,48 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up(store):
     with pytest.raises(Conflict):
         await writer.run(fail)
 
-    await writer._require_committed(numbers[0], None)
+    timeline = (await rows(store, "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"))[0][0]
+    await writer._require_committed(numbers[0], timeline, None)
     with pytest.raises(StorageUnavailable):
-        await writer._require_committed(numbers[1], None)
+        await writer._require_committed(numbers[1], timeline, None)
+    # A standby that was promoted has given the number to another transaction.
+    with pytest.raises(OutcomeUnknown):
+        await writer._require_committed(numbers[0], "00000000", None)
+
+
+async def test_messages_without_identity_are_stored_though_their_ids_are_taken(store, postgres_url):
+    """As where a table was filled by logical replication, which leaves the sequence behind."""
+    await store.repository.append([event(f"e{n}") for n in range(200)], NOW)
+    execute(postgres_url, "SELECT setval('events_id_seq', 1, false)")
+
+    outcome = await store.repository.append([event(None, NOW + n) for n in range(5)], NOW)
+
+    assert (outcome.stored, outcome.duplicates) == (5, 0)
+    assert execute(postgres_url, "SELECT count(*) FROM events") == [(205,)]
+
+
+async def test_an_import_gives_no_number_twice_while_recorders_number_rows(store, postgres_url):
+    await store.repository.append([event(f"e{n}") for n in range(20)], NOW)
+
+    def free(connection):
+        return free_numbers(connection, events, 10, 2)
+
+    numbers = [await store.writer.run(free) for _ in range(2)]
+
+    assert numbers == [[21, 22], [23, 24]]
+
+
+async def test_of_two_recorders_with_other_rules_one_keeps_the_incidents(postgres_url, tmp_path):
+    async with (
+        open_store(postgres_url, lambda: NOW) as first,
+        open_store(postgres_url, lambda: NOW, rules=load_rules(None, 24)) as second,
+    ):
+        await first.incidents.step()
+        await second.incidents.step()
+
+        with pytest.raises(ConfigurationError, match="other rules"):
+            await first.incidents.step()
+        await second.incidents.step()
 
 
 async def test_notifications_of_several_recorders_are_published_in_their_order(

@@ -8,7 +8,8 @@ import pytest
 from jarvis_recorder.errors import OutcomeUnknown, StorageUnavailable
 from jarvis_recorder.storage.postgres.store import open_store
 from jarvis_recorder.wire.records import Event, Record
-from jarvis_recorder.wire.rpc.params import GetPreference, SetPreference
+from jarvis_recorder.wire.rpc.params import GetPreference, RecordEvent, SetPreference
+from jarvis_recorder.wire.times import to_datetime
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import ask
 from tests.support.postgres import DURABLE, cluster, standby
@@ -87,3 +88,22 @@ async def test_of_a_change_that_no_standby_has_the_outcome_is_unknown(primary, c
 
     copy.start()
     assert (await ask(store, GetPreference(key="theme"))).preference.value == "dark"
+
+
+async def test_a_change_that_writes_nothing_waits_for_the_standby_too(primary, copy, store):
+    """The first one is on the primary alone; it is asked for again."""
+    record = RecordEvent(
+        type="status", source="user", summary="x", message_id="m", timestamp=to_datetime(NOW)
+    )
+    copy.kill()
+    first = asyncio.create_task(ask(store, record, 60))
+    await cancelled(primary, first)
+    with pytest.raises(OutcomeUnknown):
+        await first
+
+    again = asyncio.create_task(ask(store, record, 60))
+
+    await waits_for_the_standby(primary, again)
+    copy.start()
+    await again
+    assert copy.execute("SELECT 1 FROM events WHERE message_id = 'm'", "recorder") == [(1,)]

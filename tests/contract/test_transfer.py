@@ -1,7 +1,9 @@
 """The move of a database file to a PostgreSQL server."""
 
 import asyncio
+import contextlib
 import random
+import sqlite3
 
 import psycopg
 import pytest
@@ -119,6 +121,10 @@ async def test_an_interrupted_move_is_continued_and_nothing_is_different(
                 pass
         (incident,) = (await ask(server, ListIncidents())).incidents
         assert (incident.acknowledged_by, incident.note) == ("anna", "mine")
+        # What was told of the incident comes along; nobody is told again.
+        told = [one.routing_key for one in await server.outbox.waiting(10)]
+        await server.outbox.release()
+        assert told.count("recorder.incident.opened") == 1
         # What is delivered again is known, and what is new comes behind.
         again = Turn(session_id="s", role="user", content="word7 中文", cost_usd="0.0120")
         known = Record(Kind.TURN, "t7", NOW + 99, True, again, None)
@@ -134,3 +140,39 @@ async def test_a_database_with_other_rows_is_left_as_it_is(file, postgres_url):
 
     with pytest.raises(NoCopy, match="differs between id"):
         await copy_to_server(file, postgres_url, quiet)
+
+
+@pytest.mark.parametrize("value", ["X'00ff'", "'a' || char(0)", "17.5"])
+async def test_a_value_that_no_server_takes_is_named_by_its_row(file, postgres_url, value):
+    """Another program has written it: a file has no types."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        column = "timestamp" if value == "17.5" else "summary"
+        connection.execute(f"UPDATE events SET {column} = {value} WHERE id = 1234")
+
+    with pytest.raises(NoCopy, match="events, id 1234"):
+        await copy_to_server(file, postgres_url, quiet)
+
+
+async def test_a_recorder_that_runs_while_rows_are_copied_has_their_incidents(
+    file, postgres_url, monkeypatch
+):
+    insert = Filling.insert
+    async with open_server(postgres_url, lambda: NOW) as server:
+
+        async def recorded_meanwhile(self, table, rows):
+            await insert(self, table, rows)
+            new = RecordEvent(type="alert", severity="error", source="user", summary="meanwhile")
+            await ask(server, new)
+            for _ in range(4):
+                while await server.incidents.step():
+                    pass
+
+        monkeypatch.setattr(Filling, "insert", recorded_meanwhile)
+        await copy_to_server(file, postgres_url, quiet)
+        for _ in range(4):
+            while await server.incidents.step():
+                pass
+
+        assert {one.key.partition("@")[0] for one in (await ask(server, ListIncidents())).incidents} == {
+            "broken", "meanwhile",
+        }  # fmt: skip

@@ -278,6 +278,7 @@ class FakeOutbox:
     def __init__(self) -> None:
         self.announcements: list[PendingNotification] = []
         self.failures: list[Exception] = []
+        self.released = 0
         self._something = asyncio.Event()
         self._something.set()
 
@@ -296,3 +297,6 @@ class FakeOutbox:
 
     async def announced(self, announcements: Sequence[PendingNotification]) -> None:
         self.announcements = [kept for kept in self.announcements if kept not in announcements]
+
+    async def release(self) -> None:
+        self.released += 1

@@ -67,6 +67,33 @@ async def test_nothing_leaves_the_outbox_before_it_is_confirmed():
         await until(lambda: not outbox.announcements)
 
 
+async def test_a_relay_that_ends_leaves_the_outbox_to_others():
+    """Of a server it has the lock while it publishes, and the broker may be gone."""
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    publisher.confirming.clear()
+    outbox.put(change(1))
+
+    async with announcing(outbox, publisher):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert outbox.released == 0
+
+    assert outbox.released == 1
+
+
+async def test_a_broker_that_confirms_nothing_does_not_keep_others_from_the_outbox(monkeypatch):
+    monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(outbox_relay, "_ROUND_SECONDS", 0.01)
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    publisher.confirming.clear()
+    outbox.put(change(1))
+
+    async with announcing(outbox, publisher):
+        await until(lambda: outbox.released > 1)
+        publisher.confirming.set()
+        await until(lambda: not outbox.announcements)
+
+
 async def test_an_outbox_that_cannot_be_read_in_time_is_read_again(monkeypatch):
     """Slow questions may keep every reader busy; that must not end the answering."""
     monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)

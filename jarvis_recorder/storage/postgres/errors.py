@@ -18,6 +18,8 @@ from jarvis_recorder.errors import (
 AT_ONCE: Final = frozenset(("40001", "40P01"))
 """Serialization failure and deadlock: the same transaction again, at once."""
 CANCELED: Final = "57014"
+TAKEN: Final = "23505"
+"""A unique key is taken."""
 # Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html: data exception,
 # integrity constraint violation, program limit exceeded.
 _REFUSED: Final = ("22", "23", "54")

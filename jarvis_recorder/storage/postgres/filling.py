@@ -14,7 +14,7 @@ from jarvis_recorder.storage import series
 from jarvis_recorder.storage.postgres import errors, measures
 from jarvis_recorder.storage.postgres.arrays import array
 from jarvis_recorder.storage.postgres.connections import Server, require_server
-from jarvis_recorder.storage.postgres.insertion import Statement
+from jarvis_recorder.storage.postgres.insertion import Statement, advanced
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.vectors import vector_of
 from jarvis_recorder.storage.tables import (
@@ -80,17 +80,21 @@ class Filling:
         So recorders may record while older rows are being filled in.
         """
         with errors.translated_errors(self.name):
-            sequence = f"{table.name}_id_seq"
-            await self._connection.execute(
-                f"SELECT setval(%s, greatest(%s, (SELECT last_value FROM {sequence})))",
-                (sequence, max(highest, 1)),
-            )
+            await self._connection.execute(advanced(table.name, "%s"), (max(highest, 1),) * 2)
             found = await self._connection.execute(
                 f"SELECT coalesce(max(id), 0) FROM {table.name} WHERE id <= %s",
                 (highest,),
             )
             (reached,) = await found.fetchone() or (0,)
             return int(reached)
+
+    async def fold_again(self, highest: int) -> None:
+        """Have incidents made of all events, and nobody told of those up to this id again."""
+        with errors.translated_errors(self.name):
+            await self._connection.execute(
+                "UPDATE incident_progress SET reached = 0, told_after = greatest(told_after, %s)",
+                (highest,),
+            )
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         """
@@ -153,16 +157,9 @@ def insert_numbered(connection: Connection, table: Table, rows: Sequence[dict[st
 
 def free_numbers(connection: Connection, table: Table, highest: int, count: int) -> Sequence[int]:
     """Return ids for new rows, and have later ones numbered from beyond these and `highest`."""
-    sequence = {"sequence": f"{table.name}_id_seq"}
-    connection.execute(
-        text(
-            "SELECT setval(:sequence, greatest(:highest,"
-            f" (SELECT last_value FROM {table.name}_id_seq)))"
-        ),
-        sequence | {"highest": max(highest, 1)},
-    )
-    numbers = text("SELECT nextval(:sequence) FROM generate_series(1, :count)")
-    return connection.execute(numbers, sequence | {"count": count}).scalars().all()
+    connection.execute(text(advanced(table.name, ":highest")), {"highest": max(highest, 1)})
+    numbers = text(f"SELECT nextval('{table.name}_id_seq') FROM generate_series(1, :count)")
+    return connection.execute(numbers, {"count": count}).scalars().all()
 
 
 def _insertion(table: Table, names: Sequence[str], rows: Sequence[Row]) -> Iterator[Statement]:

@@ -137,7 +137,8 @@ def _insert(table: Table, columns: tuple[str, ...], is_stamped: bool) -> str:
         f" WITH ORDINALITY AS r ({', '.join(names)}, n){join} ORDER BY r.n) y"
     )
     target = f"INSERT INTO {table.name} (id, recorded_at, {', '.join(names)})"
-    order = "ORDER BY message_id, timestamp, id ON CONFLICT DO NOTHING"
+    # Of this index alone: a row whose id is taken is not stored yet, and fails.
+    order = "ORDER BY message_id, timestamp, id ON CONFLICT (timestamp, message_id) DO NOTHING"
     if table is not cluster_snapshots:
         return f"{target} SELECT * FROM ({given}) x {order}"
     # Only the snapshots that are new add their measures, in the same statement.
@@ -148,6 +149,17 @@ def _insert(table: Table, columns: tuple[str, ...], is_stamped: bool) -> str:
         f" AS m (of_row, {measures.NAMES}) JOIN x ON x.n = m.of_row JOIN new ON new.id = x.id),"
         f" added AS ({series.POSTGRES_ADD}) SELECT id FROM new"
     )
+
+
+def advanced(table: str, highest: str = "") -> str:
+    """
+    Return the statement that numbers new rows from beyond `highest`, and never from before.
+
+    Without an expression that is the highest id there is.
+    """
+    sequence = f"{table}_id_seq"
+    least = highest or f"(SELECT max(id) FROM {table})"
+    return f"SELECT setval('{sequence}', {least}) FROM {sequence} WHERE last_value < {least}"
 
 
 def _selected(name: str, *, is_stamped: bool) -> str:

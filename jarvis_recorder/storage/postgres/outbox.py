@@ -73,8 +73,8 @@ class PostgresOutbox:
         finally:
             await _closed(connection)
 
-    async def close(self) -> None:
-        """End the round, if there is one."""
+    async def release(self) -> None:
+        """End the round, if there is one; see `ports.Outbox`."""
         await self._end_round()
 
     async def _end_round(self) -> None:

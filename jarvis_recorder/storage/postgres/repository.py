@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Final
 
 import psycopg
+import structlog
 from psycopg import capabilities
 from psycopg.pq import TransactionStatus
 
@@ -15,14 +16,22 @@ from jarvis_recorder.storage.batch import Comparison, Rows, rows_of, slices
 from jarvis_recorder.storage.halves import Records, append_halves
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.connections import Server
-from jarvis_recorder.storage.postgres.insertion import Insertion, insertion_of, looked_up
+from jarvis_recorder.storage.postgres.insertion import (
+    Insertion,
+    advanced,
+    insertion_of,
+    looked_up,
+)
 from jarvis_recorder.storage.postgres.standbys import AWAIT_STANDBYS, noted_commits
-from jarvis_recorder.storage.tables import cluster_snapshots
+from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.storage.turn import Place
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
 
+log = structlog.get_logger(__name__)
+
 _TRIES: Final = 6
+_NUMBERED: Final = frozenset(table.name for table in (events, conversations, cluster_snapshots))
 # What takes the event loop some milliseconds: more is left to a thread.
 _MOST_CHARACTERS: Final = 65_536
 # Stored rows that are held at once; they may be thousands of times as large as those that came.
@@ -93,12 +102,31 @@ class PostgresRepository:
                         return await self._store(made)
                     except psycopg.Error as error:
                         await self._recover()
-                        if error.sqlstate not in errors.AT_ONCE:
+                        if error.sqlstate not in errors.AT_ONCE and not await self._renumbered(
+                            error
+                        ):
                             raise
                     except BaseException:
                         await self._drop()
                         raise
             raise StorageUnavailable(f"{self._server.name}: others write the same rows")
+
+    async def _renumbered(self, error: psycopg.Error) -> bool:
+        """
+        Return whether rows were refused for their ids, which are taken, and get others from now on.
+
+        So it is where a table was filled without its sequence: by logical replication, or from a
+        dump of the table alone.
+        """
+        name = error.diag.table_name
+        if (error.sqlstate, error.diag.constraint_name) != (errors.TAKEN, f"{name}_pkey"):
+            return False
+        if name not in _NUMBERED:
+            return False
+        connection = await self._open()
+        await connection.execute(advanced(name))
+        log.warning("ids_were_taken", table=name)
+        return True
 
     async def _store(self, made: list[Insertion]) -> tuple[int, list[int]]:
         """Insert the rows, and compare those that are not new with the stored ones."""

@@ -94,7 +94,7 @@ async def open_store(
         stack.push_async_callback(readers.close)
         archive = EngineArchive(writer, readers, _SPEECH, clock)
         outbox = PostgresOutbox(writing, server.name, archive.changed)
-        stack.push_async_callback(outbox.close)
+        stack.push_async_callback(outbox.release)
         repository = PostgresRepository(server)
         stack.push_async_callback(repository.close)
         dead_letters = DeadLetterIndex(writer, clock)

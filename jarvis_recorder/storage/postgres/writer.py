@@ -31,11 +31,17 @@ _ASKS: Final = 20
 _ASK_AGAIN_SECONDS: Final = 0.25
 # The lock makes the changes of all recorders one queue, as BEGIN IMMEDIATE does in SQLite: what
 # one has read is true until it has written. The number tells later whether it was committed.
+_TIMELINE: Final = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 _BEGIN: Final = text(
     "SELECT set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(:key),"
-    " pg_current_xact_id()::text"
+    f" pg_current_xact_id()::text AS number, {_TIMELINE} AS timeline,"
+    " current_setting('synchronous_standby_names') <> '' AS has_standbys"
 )
-_STATUS: Final = text("SELECT pg_xact_status(CAST(:number AS xid8))")
+# A server that was promoted gives the numbers of lost transactions to others.
+_STATUS: Final = text(
+    f"SELECT CASE WHEN {_TIMELINE} = :timeline THEN pg_xact_status(CAST(:number AS xid8))"
+    " ELSE 'lost' END"
+)
 
 
 class PostgresWriter:
@@ -107,52 +113,57 @@ class PostgresWriter:
 
     async def _transaction(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:
-            begun = await connection.execute(_BEGIN, {"key": Lock.CHANGES})
-            number = begun.one()[2]
+            begun = (await connection.execute(_BEGIN, {"key": Lock.CHANGES})).one()
             result = await connection.run_sync(work)
             try:
-                await self._commit(connection)
+                await self._commit(connection, with_standbys=begun.has_standbys)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-                await self._require_committed(number, error)
+                await self._require_committed(begun.number, begun.timeline, error)
             return result
 
-    async def _commit(self, connection: AsyncConnection) -> None:
+    async def _commit(self, connection: AsyncConnection, *, with_standbys: bool) -> None:
+        if with_standbys:
+            # A change that has written nothing says what others have: they may lack it.
+            await connection.execute(text(AWAIT_STANDBYS))
         driver = (await connection.get_raw_connection()).driver_connection
         with noted_commits(cast("psycopg.AsyncConnection[Any]", driver)) as doubt:
             await connection.commit()
         if doubt.reason is not None:
             raise OutcomeUnknown(f"{self._server}: the change is made here only: {doubt.reason}")
 
-    async def _require_committed(self, number: str, lost: DBAPIError) -> None:
+    async def _require_committed(self, number: str, timeline: str, lost: DBAPIError) -> None:
         """
         Return if the transaction of this number was committed, though its connection is lost.
 
         Raises:
             StorageUnavailable: It was not: nothing is changed.
-            OutcomeUnknown: The server cannot be asked.
+            OutcomeUnknown: The server cannot be asked, or another was promoted in its place.
         """
+        status = None
         for _ in range(_ASKS):
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
             with contextlib.suppress(DBAPIError, psycopg.Error, OSError, RecorderError):
                 async with self._engine.connect() as connection:
-                    status = await _status(connection, number)
+                    status = await _status(connection, number, timeline)
                     if status == "committed":
-                        await connection.execute(text(AWAIT_STANDBYS))
-                        await self._commit(connection)
+                        await self._commit(connection, with_standbys=True)
                 log.warning("commit_looked_up", status=status)
                 if status == "committed":
                     return
-                if status == "aborted":
+                if status in {"aborted", "lost"}:
                     break
-        else:
-            raise OutcomeUnknown(
-                f"{self._server}: the connection was lost during COMMIT: read whether it was made"
-            ) from lost
-        raise StorageUnavailable(f"{self._server}: the connection was lost before COMMIT") from None
+        if status == "aborted":
+            raise StorageUnavailable(
+                f"{self._server}: the connection was lost before COMMIT"
+            ) from None
+        raise OutcomeUnknown(
+            f"{self._server}: the connection was lost during COMMIT: read whether it was made"
+        ) from lost
 
 
-async def _status(connection: AsyncConnection, number: str) -> str | None:
-    found = (await connection.execute(_STATUS, {"number": number})).scalar()
+async def _status(connection: AsyncConnection, number: str, timeline: str) -> str | None:
+    asked = {"number": number, "timeline": timeline}
+    found = (await connection.execute(_STATUS, asked)).scalar()
     return None if found is None else str(found)

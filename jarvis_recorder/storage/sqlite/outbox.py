@@ -62,3 +62,6 @@ class SqliteOutbox:
             outbox.c.message_id.in_([one.message_id for one in announcements]),
         )
         await self._writer.run(lambda connection: connection.execute(forget))
+
+    async def release(self) -> None:
+        """Do nothing: a file has one recorder."""
