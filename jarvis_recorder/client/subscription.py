@@ -13,9 +13,11 @@ from jarvis_recorder.client.errors import NO_RECORDER
 from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.ports import Flow
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
+from jarvis_recorder.wire.codec import is_large
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.topics import EXCHANGE, is_smuggled
+from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, is_smuggled
 
 T = TypeVar("T")
 
@@ -27,6 +29,11 @@ _QUEUE_LIMITS: Final[dict[str, int | str]] = {
 }
 _PREFETCH: Final = 200
 _ACK_EVERY: Final = 100
+# A larger body is no record: it comes without its bytes, and is skipped.
+_MOST_BYTES: Final = max(topic.max_bytes for topic in TOPICS)
+# The prefetch counts messages, and 200 of the largest take gigabytes.
+_MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
+_READ_IN_A_TURN: Final = 100
 
 
 class Subscription(Generic[T]):
@@ -36,8 +43,8 @@ class Subscription(Generic[T]):
     It has a connection of its own, so that a flood of messages delays no request, and reconnects
     by itself after a loss. Messages published meanwhile are missed, and so are the oldest of more
     than 10 000 messages or 64 MiB that wait for a slow reader: no other client is affected, and
-    the recorder itself misses nothing. A reader that takes nothing for half an hour is
-    disconnected by the broker, and reconnects too.
+    the recorder itself misses nothing. A reader that takes nothing for half an hour, or for half a
+    minute while more than 16 MiB wait for it here, is disconnected, and reconnects too.
 
     `skipped` counts the messages that could not be read, or bypassed the topic permissions. It
     subscribes once `async with` is entered; without that, when the first message is read.
@@ -56,9 +63,10 @@ class Subscription(Generic[T]):
         self._read = read
         self._stack = contextlib.AsyncExitStack()
         self._channel: aiormq.abc.AbstractChannel | None = None
-        self._arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
+        self._arrived: _Arrivals | None = None
+        self._decoding: asyncio.Future[list[T]] | None = None
         self._unread: list[T] = []
-        self._taken = 0
+        self._taken = self._given = 0
         self._was_subscribed = False
         self._closed = False
         self.skipped = 0
@@ -81,46 +89,63 @@ class Subscription(Generic[T]):
     async def aclose(self) -> None:
         """Stop listening; a reader that waits for the next message reaches the end."""
         self._closed = True
-        self._arrived.put_nowait(None)
         await self._leave()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
+        self._given += 1
+        if self._given % _READ_IN_A_TURN == 0:
+            # A batch may hold ten thousand, and taking one of them does not suspend.
+            await asyncio.sleep(0)
         while not self._unread:
-            self._unread = list(self._values(await self._next()))[::-1]
+            self._unread = (await self._decoded())[::-1]
         return self._unread.pop()
 
-    def _values(self, delivery: Delivery) -> Iterable[T]:
+    async def _decoded(self) -> list[T]:
+        """Return the values of the next message; a large one is decoded in a thread."""
+        if self._decoding is None:
+            delivery = await self._next()
+            if not is_large(delivery):
+                return self._values(delivery)
+            self._decoding = asyncio.ensure_future(asyncio.to_thread(self._values, delivery))
+        # If this is cancelled, the next call waits for the same message.
+        values = await asyncio.shield(self._decoding)
+        self._decoding = None
+        return values
+
+    def _values(self, delivery: Delivery) -> list[T]:
         if is_smuggled(delivery.exchange, delivery.routing_key, self._bindings):
             self.skipped += 1
-            return ()
+            return []
         try:
-            return self._read(delivery)
+            return list(self._read(delivery))
         except (Refused, ValueError):
             self.skipped += 1
-            return ()
+            return []
 
     async def _next(self) -> Delivery:
         while not self._closed:
-            if self._channel is None:
+            if self._channel is None or self._arrived is None:
                 await self._subscribe_again()
                 continue
-            delivery = await self._arrived.get()
+            delivery = await self._arrived.next()
             if delivery is None:
                 await self._leave()
                 continue
-            await self._ack(delivery.tag, self._channel)
+            await self._ack(delivery.tag, self._channel, self._arrived)
             return delivery
         # It may have been closed while it was subscribing again.
         await self._leave()
         raise StopAsyncIteration
 
-    async def _ack(self, tag: int, channel: aiormq.abc.AbstractChannel | None) -> None:
+    async def _ack(
+        self, tag: int, channel: aiormq.abc.AbstractChannel | None, arrived: "_Arrivals"
+    ) -> None:
         """Ack, so that the broker sends more: at intervals, and if nothing is left to read."""
         self._taken += 1
-        if channel is None or not (self._arrived.empty() or self._taken % _ACK_EVERY == 0):
+        if channel is None or not (arrived.is_empty or self._taken % _ACK_EVERY == 0):
             return
         # The loss of a channel is reported by `link.lost`.
         with contextlib.suppress(aiormq.exceptions.AMQPError, RuntimeError, ConnectionError):
@@ -142,30 +167,89 @@ class Subscription(Generic[T]):
             link = await stack.enter_async_context(
                 open_link(self._addresses, "client subscription", tls=self._tls)
             )
-            # Each connection has its own queue of arrivals: tags of a past one mean nothing.
-            arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
+            # Each connection has its own arrivals: tags of a past one mean nothing.
+            arrived = _Arrivals(link.reader)
             channel = await _consume(link, self._bindings, arrived)
-            link.lost.add_done_callback(lambda _: arrived.put_nowait(None))
+            link.lost.add_done_callback(lambda _: arrived.put_end())
             self._stack = stack.pop_all()
         self._channel, self._arrived = channel, arrived
         self._was_subscribed = True
 
     async def _leave(self) -> None:
         self._channel = None
+        if self._arrived is not None:
+            self._arrived.close()
         await self._stack.aclose()
 
 
+class _Arrivals:
+    """
+    The deliveries of one connection that wait for the reader.
+
+    While they take more than `_MOST_WAITING_BYTES` the flow is paused.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._waiting: asyncio.Queue[Delivery | None] = asyncio.Queue()
+        self._bytes = 0
+        self._is_paused = False
+        self._is_closed = False
+
+    @property
+    def is_empty(self) -> bool:
+        return self._waiting.empty()
+
+    def take(self, deliveries: Deliveries) -> None:
+        """Keep deliveries until they are read; see `ports.Sink`."""
+        if self._is_closed:
+            return
+        for delivery in deliveries:
+            self._waiting.put_nowait(delivery)
+            self._bytes += _size(delivery)
+        self._balance()
+
+    async def next(self) -> Delivery | None:
+        """Return the oldest, once there is one; None at the end."""
+        # `get` does not suspend while there is one, and other tasks must have their turn.
+        await asyncio.sleep(0)
+        delivery = await self._waiting.get()
+        if delivery is not None:
+            self._bytes -= _size(delivery)
+            self._balance()
+        return delivery
+
+    def put_end(self) -> None:
+        """Let `next` return None behind those that wait."""
+        self._waiting.put_nowait(None)
+
+    def close(self) -> None:
+        """Take no more, and let the flow go on: the connection could not be closed without it."""
+        self._is_closed = True
+        self._balance()
+        self.put_end()
+
+    def _balance(self) -> None:
+        pause = self._bytes > _MOST_WAITING_BYTES and not self._is_closed
+        if pause == self._is_paused:
+            return
+        self._is_paused = pause
+        if pause:
+            self._flow.pause()
+        else:
+            self._flow.resume()
+
+
+def _size(delivery: Delivery) -> int:
+    return len(delivery.header) + len(delivery.body)
+
+
 async def _consume(
-    link: Link, bindings: Sequence[str], arrived: asyncio.Queue[Delivery | None]
+    link: Link, bindings: Sequence[str], arrived: _Arrivals
 ) -> aiormq.abc.AbstractChannel:
     """Consume a queue that is exclusive to this connection, and deleted with it."""
     channel = await link.channel(prefetch=_PREFETCH)
-
-    def take(deliveries: Deliveries) -> None:
-        for delivery in deliveries:
-            arrived.put_nowait(delivery)
-
-    link.reader.deliver_to(channel.number, take)
+    link.reader.deliver_to(channel.number, arrived.take, _MOST_BYTES)
     with refusals("a subscription is refused"):
         try:
             await _declare_and_consume(channel, bindings)
