@@ -25,7 +25,7 @@ from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.telemetry.metrics import CallMetrics
 from jarvis_recorder.wire.rpc import jsonrpc, results
 from jarvis_recorder.wire.rpc import params as questions
-from jarvis_recorder.wire.rpc.methods import METHODS
+from jarvis_recorder.wire.rpc.methods import BY_NAME, METHODS, adapter
 from tests.support.dispatching import LATER, dispatched
 from tests.support.fakes import CannedArchive, FakeCount
 
@@ -302,6 +302,51 @@ async def test_thousands_of_unknown_parameters_are_refused_by_the_first(archive)
 
     assert reply["error"]["code"] == jsonrpc.Code.INVALID_PARAMS
     assert reply["error"]["data"]["path"] == "k0"
+
+
+LISTS_OF_OBJECTS = [
+    (method.name, name)
+    for method in METHODS
+    for name, field in adapter(method.params).json_schema().get("properties", {}).items()
+    if "$ref" in json.dumps(field.get("items", {}))
+]
+
+
+def test_the_methods_that_take_a_list_of_objects_are_found():
+    assert ("dead.reconcile", "letters") in LISTS_OF_OBJECTS
+
+
+@pytest.mark.parametrize(("method", "name"), LISTS_OF_OBJECTS)
+@pytest.mark.parametrize(
+    ("objects", "within"),
+    [
+        ([{f"k{number}": 0 for number in range(240)}] * 1_000, ".0.k0"),
+        ([{f"k{number}": 0 for number in range(20_000)}], ".0.k0"),
+        ([{f"k{number}": 0 for number in range(20)}] * 1_000, ".0."),
+        ([0] * 1_000, ".0"),
+    ],
+)
+def test_a_list_of_wrong_objects_is_refused_by_its_first_error(method, name, objects, within):
+    """Described one by one, the errors of a request of 2 MB take hundreds."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(jsonrpc.Fault) as refused:
+            jsonrpc.read_params(BY_NAME[method], {name: objects})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert refused.value.code == jsonrpc.Code.INVALID_PARAMS
+    assert refused.value.path.startswith(name + within)
+    assert peak < 200_000
+
+
+def test_a_wrong_object_in_params_by_position_is_named_like_any_other():
+    many = {f"k{number}": 0 for number in range(5_000)}
+    with pytest.raises(jsonrpc.Fault) as refused:
+        jsonrpc.read_params(BY_NAME["dead.reconcile"], [[{}, many], 0.0])
+
+    assert refused.value.path == "letters.1.k0"
 
 
 async def test_a_refusal_answers_every_call_that_wants_an_answer(archive):

@@ -7,9 +7,10 @@ body, whatever its bytes, is a list of calls or faults.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from functools import cache
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
@@ -158,8 +159,7 @@ def read_params(method: Method, params: Any) -> Params[Any]:
     """
     if isinstance(params, list):
         params = _by_name(method, params)
-    else:
-        _refuse_many(method, params)
+    _refuse_many(method, params)
     try:
         request: Params[Any] = adapter(method.params).validate_python(params)
     except ValidationError as error:
@@ -173,19 +173,50 @@ def read_params(method: Method, params: Any) -> Params[Any]:
     return request
 
 
-def _refuse_many(method: Method, params: Any) -> None:
-    """Refuse thousands of unknown parameters by the first: pydantic would describe each."""
+def _refuse_many(method: Method, params: dict[str, Any]) -> None:
+    """Refuse thousands of unknown names by the first: pydantic would describe each."""
+    unknown = None if method.params is RecordEvent else _unknown_of_many(method.params, params)
+    if unknown is None:
+        unknown = _unknown_in_lists(method, params)
+    if unknown is not None:
+        raise Fault(
+            Code.INVALID_PARAMS,
+            "Unexpected keyword argument",
+            path=unknown,
+            hint=f"see {method.name} in rpc.discover",
+        )
+
+
+def _unknown_in_lists(method: Method, params: dict[str, Any]) -> str | None:
+    for name, shape in _lists_of_objects(method.params).items():
+        given = params.get(name)
+        for index, one in enumerate(given if isinstance(given, list) else ()):
+            unknown = _unknown_of_many(shape, one)
+            if unknown is not None:
+                return f"{name}.{index}.{unknown}"
+    return None
+
+
+def _unknown_of_many(shape: type[Any], given: Any) -> str | None:
+    """Return the first unknown name of an object that has far more names than its class."""
     # `fields` would make another tuple for each request.
-    known = method.params.__dataclass_fields__
-    if method.params is RecordEvent or len(params) <= 2 * len(known) + 2:
-        return
-    name = next(name for name in params if name not in known)
-    raise Fault(
-        Code.INVALID_PARAMS,
-        "Unexpected keyword argument",
-        path=name[:_LONGEST_PATH],
-        hint=f"see {method.name} in rpc.discover",
-    )
+    known = shape.__dataclass_fields__
+    if not isinstance(given, dict) or len(given) <= 2 * len(known) + 2:
+        return None
+    return next(name for name in given if name not in known)[:_LONGEST_PATH]
+
+
+@cache
+def _lists_of_objects(shape: type[Any]) -> dict[str, type[Any]]:
+    """Return the fields of a class that are lists of objects, and the class of these."""
+    found = {}
+    for field in fields(shape):
+        kind: Any = field.type
+        if get_origin(kind) is Annotated:
+            kind, *_ = get_args(kind)
+        if get_origin(kind) is list and is_dataclass(of := get_args(kind)[0]):
+            found[field.name] = of
+    return found
 
 
 def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:

@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
@@ -763,6 +771,8 @@ class ReconcileDeadLetters(Params[results.Reconciled]):
     letters: Annotated[
         list[WaitingLetter],
         Field(max_length=MAX_LETTERS, description="all that the queue has of this part"),
+        # A request is refused by its first error: those of a thousand letters would be described.
+        FailFast(),
     ]
     began_seconds_ago: Annotated[
         float, Field(ge=0, le=86_400, description="how long ago the look through the queue began")
