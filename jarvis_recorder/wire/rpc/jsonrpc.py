@@ -9,14 +9,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import IntEnum
-from functools import cache
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from jarvis_recorder.wire.refusal import Reason, Refused
-from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_PARAMS, Method, adapter
+from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_PARAMS, METHODS, Method, adapter
 from jarvis_recorder.wire.rpc.params import Params, RecordEvent, path_of
 from jarvis_recorder.wire.strict_json import parse
 
@@ -29,6 +28,23 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
 _GZIP: Final = zlib.MAX_WBITS | 16
 _FASTEST: Final = 1
 _LONGEST_PATH: Final = 64
+
+
+def _lists_of_objects(shape: type[Any]) -> dict[str, Any]:
+    """Return the fields of a class that are lists of objects, and the class of these."""
+    found = {}
+    for field in fields(shape):
+        kind: Any = field.type
+        if get_origin(kind) is Annotated:
+            kind, *_ = get_args(kind)
+        if get_origin(kind) is list and is_dataclass(of := get_args(kind)[0]):
+            found[field.name] = of
+    return found
+
+
+_LISTS_OF_OBJECTS: Final = {
+    method.params: found for method in METHODS if (found := _lists_of_objects(method.params))
+}
 
 
 class Code(IntEnum):
@@ -188,7 +204,7 @@ def _refuse_many(method: Method, params: dict[str, Any]) -> None:
 
 
 def _unknown_in_lists(method: Method, params: dict[str, Any]) -> str | None:
-    for name, shape in _lists_of_objects(method.params).items():
+    for name, shape in _LISTS_OF_OBJECTS.get(method.params, {}).items():
         given = params.get(name)
         for index, one in enumerate(given if isinstance(given, list) else ()):
             unknown = _unknown_of_many(shape, one)
@@ -203,20 +219,8 @@ def _unknown_of_many(shape: type[Any], given: Any) -> str | None:
     known = shape.__dataclass_fields__
     if not isinstance(given, dict) or len(given) <= 2 * len(known) + 2:
         return None
-    return next(name for name in given if name not in known)[:_LONGEST_PATH]
-
-
-@cache
-def _lists_of_objects(shape: type[Any]) -> dict[str, type[Any]]:
-    """Return the fields of a class that are lists of objects, and the class of these."""
-    found = {}
-    for field in fields(shape):
-        kind: Any = field.type
-        if get_origin(kind) is Annotated:
-            kind, *_ = get_args(kind)
-        if get_origin(kind) is list and is_dataclass(of := get_args(kind)[0]):
-            found[field.name] = of
-    return found
+    unknown: str = next(name for name in given if name not in known)
+    return unknown[:_LONGEST_PATH]
 
 
 def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
