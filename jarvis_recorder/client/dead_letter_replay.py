@@ -258,7 +258,8 @@ class DeadLetterAdmin:
             self._look = Look(queue.opened_at)
             yield queue
             if self._look.is_whole:
-                queue.ask_afterwards(self._look.requests())
+                # Those of ten thousand dead letters take hundreds of milliseconds.
+                queue.ask_afterwards(await asyncio.to_thread(tuple, self._look.requests()))
 
     async def _found(
         self, queue: DeadLetterQueue, wanted: Filter

@@ -1,7 +1,7 @@
 """Dependencies of the handlers: a request's JSON, times, deadline and caller."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -108,6 +108,12 @@ TIME_FORMAT: Final = (
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+async def disconnected(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
+    """Return when the caller has gone; what remains of the request's body is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _client(request: Request) -> RecorderClient:

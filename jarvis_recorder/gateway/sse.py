@@ -25,6 +25,7 @@ from jarvis_recorder.client import (
     RecorderClient,
 )
 from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.gateway.dependencies import disconnected
 from jarvis_recorder.gateway.schemas import shaped
 from jarvis_recorder.wire import records
 from jarvis_recorder.wire.rpc.results import StoredEvent
@@ -158,7 +159,7 @@ class LivePage(Response):
         self._pages[page] = None
         ends = [
             asyncio.ensure_future(self._send_all(page, send)),
-            asyncio.ensure_future(_gone(receive)),
+            asyncio.ensure_future(disconnected(receive)),
             asyncio.ensure_future(page.ended()),
         ]
         try:
@@ -188,11 +189,6 @@ def _make_room(pages: dict[_Page, None], caller: str) -> None:
     oldest = next(page for page in pages if page.caller == caller)
     del pages[oldest]
     oldest.end()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _sent(event: str, data: Any) -> bytes:

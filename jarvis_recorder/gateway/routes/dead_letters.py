@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field, StrictBool
@@ -15,7 +16,7 @@ from jarvis_recorder.client.dead_letter_replay import (
     ReplayOutcome,
     what_is_wrong,
 )
-from jarvis_recorder.gateway.dependencies import Operating, Reading
+from jarvis_recorder.gateway.dependencies import LONGEST_WAIT, Operating, Reading, disconnected
 from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.routes.parameters import Limit, router
 from jarvis_recorder.gateway.schemas import (
@@ -28,12 +29,17 @@ from jarvis_recorder.gateway.schemas import (
     reply,
 )
 from jarvis_recorder.wire.amqp import properties
-from jarvis_recorder.wire.dead_letter import readable_body
+from jarvis_recorder.wire.dead_letter import DeadLetter as Letter
+from jarvis_recorder.wire.dead_letter import bounded, readable_body
 from jarvis_recorder.wire.refusal import Refused
+
+T = TypeVar("T")
 
 routes = router(tag="dead letters")
 
-_MOST_BODY: int = 256 * 1024
+_MOST_BODY: Final = 256 * 1024
+# There are about fifteen, but any publisher may write others.
+_MOST_REASONS: Final = 100
 
 
 class Replay(BaseModel):
@@ -63,24 +69,33 @@ async def list_dead_letters(
     limit: Limit = 50,
 ) -> Response:
     """The newest dead letters and the count of each reason; all stay in the queue."""
+    page = await _looked(request, _newest(_letters(request), reason, limit))
+    return reply(page)
+
+
+async def _newest(letters: DeadLetterAdmin, reason: str | None, limit: int) -> DeadLetterPage:
     counts: Counter[str] = Counter()
-    newest: deque[FoundDeadLetter] = deque(maxlen=limit)
-    async for found in _letters(request).iterate(Filter()):
-        counts[found.letter.reason] += 1
-        if reason in (None, found.letter.reason):
-            newest.append(found)
-    page = {
-        "letters": [found.letter for found in reversed(newest)],
-        "counts": counts,
-        "total": counts.total(),
-    }
-    return reply(DeadLetterPage.model_validate(page))
+    # Without their bodies, of which there may be a gibibyte.
+    newest: deque[Letter] = deque(maxlen=limit)
+    async for found in letters.iterate(Filter()):
+        letter = bounded(found.letter)
+        counts[letter.reason if _is_counted(letter.reason, counts) else "other"] += 1
+        if reason in (None, letter.reason):
+            newest.append(letter)
+    page = {"letters": list(reversed(newest)), "counts": counts, "total": counts.total()}
+    return DeadLetterPage.model_validate(page)
+
+
+def _is_counted(reason: str, counts: Counter[str]) -> bool:
+    return reason in counts or len(counts) < _MOST_REASONS
 
 
 @routes.get("/dead-letters/{id}", response_model=OneDeadLetter)
 async def get_dead_letter(request: Request, _: Reading, id: str) -> Response:  # noqa: A002
     """One of them, with its properties and its body."""
-    return reply(OneDeadLetter(letter=_whole(await _letters(request).get(id))))
+    found = await _found(request, id)
+    # As large a body as there may be takes a second to unpack and to show.
+    return reply(OneDeadLetter(letter=await asyncio.to_thread(_whole, found)))
 
 
 @routes.post("/dead-letters/replay", response_model=Replayed)
@@ -106,7 +121,7 @@ async def check_dead_letter(
     edited: Edited,
 ) -> Response:
     """Why it would be refused again with this body, null if it would not be; nothing changes."""
-    found = await _letters(request).get(id)
+    found = await _found(request, id)
     return reply(Checked(error=await _fault_of(found, edited)))
 
 
@@ -118,13 +133,44 @@ async def replay_edited_dead_letter(
     edited: Edited,
 ) -> Response:
     """Publish it with this body, under its own identity; not where it would be refused again."""
-    letters = _letters(request)
-    error = await _fault_of(await letters.get(id), edited)
+    error = await _fault_of(await _found(request, id), edited)
     if error is not None:
         raise Problem(HTTPStatus.BAD_REQUEST, f"it would be refused again: {error}")
-    outcomes = await letters.replay(Filter(ids=[id]), edited.body.encode())
+    outcomes = await _letters(request).replay(Filter(ids=[id]), edited.body.encode())
     replayed = outcomes.pop(ReplayOutcome.REPLAYED)
     return reply(Replayed(replayed=replayed, left=sum(outcomes.values())))
+
+
+async def _found(request: Request, identity: str) -> FoundDeadLetter:
+    return await _looked(request, _letters(request).get(identity))
+
+
+async def _looked(request: Request, look: Coroutine[Any, Any, T]) -> T:
+    """
+    Return the result of a look through the queue, ended where it takes too long or no one waits.
+
+    Looks wait for each other, and each fetches one dead letter after the other.
+
+    Raises:
+        Problem: It took longer than `LONGEST_WAIT` (504).
+    """
+    looking = asyncio.ensure_future(look)
+    gone = asyncio.ensure_future(disconnected(request.receive))
+    try:
+        await asyncio.wait(
+            (looking, gone), timeout=LONGEST_WAIT, return_when=asyncio.FIRST_COMPLETED
+        )
+        if looking.done():
+            return looking.result()
+    finally:
+        looking.cancel()
+        gone.cancel()
+        await asyncio.gather(looking, gone, return_exceptions=True)
+    raise Problem(
+        HTTPStatus.GATEWAY_TIMEOUT,
+        f"the queue of dead letters was not looked through within {LONGEST_WAIT:.0f} s: it is long, "
+        "or others look at it; `jarvis-recorder dead list` has more time",
+    )
 
 
 async def _fault_of(found: FoundDeadLetter, edited: Edited) -> str | None:
