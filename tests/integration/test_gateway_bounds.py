@@ -1,6 +1,8 @@
 """The gateway under attack from people without a token, or with a reader's; the others are served."""
 
+import asyncio
 import contextlib
+import gzip
 import re
 import resource
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gateway import PASSWORD, READER_PASSWORD, Gateway
+from tests.support.publisher import publish
 from tests.support.recorder import wait_until
 
 pytestmark = pytest.mark.broker
@@ -264,3 +267,43 @@ def test_health_is_answered_however_many_ask_for_it(gateway, recorder):
             assert client.get("/api/health").status_code == 503
     finally:
         recorder.process.send_signal(signal.SIGCONT)
+
+
+def test_messages_that_take_long_to_decode_stop_no_one(amqp_url, gateway, recorder):
+    """Twenty kilobytes of them, of which each takes a large part of a second, and no page is open."""
+    heavy = gzip.compress(b"[" + b"0," * 9_999 + b"0]")
+    message = ("cluster.event.alert.error", heavy, {"content_encoding": "gzip"})
+    # It would take them too, and most of the processor.
+    recorder.process.send_signal(signal.SIGSTOP)
+    longest = 0.0
+    try:
+        with gateway.client(None) as client, bounded_memory(gateway):
+            asyncio.run(publish(amqp_url, *[message] * 100))
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                began = time.monotonic()
+                assert client.get("/api/stats").status_code == 401
+                longest = max(longest, time.monotonic() - began)
+    finally:
+        recorder.process.send_signal(signal.SIGCONT)
+
+    assert longest < 2
+
+
+def test_a_look_at_the_dead_letters_leaves_them_all_when_its_caller_goes(
+    amqp_url, gateway, operator
+):
+    bad = [("cluster.event.alert.error", b"{bad %d" % number, {}) for number in range(300)]
+    asyncio.run(publish(amqp_url, *bad))
+
+    def listed():
+        return operator.get("/api/dead-letters").json()["total"]
+
+    wait_until(lambda: listed() == 300, "all are dead")
+    token = operator.headers["Authorization"]
+    for _ in range(5):
+        with sockets(gateway, 1, request("GET", "/api/dead-letters", token=token)):
+            # Others are answered while it looks.
+            assert operator.get("/api/stats").status_code == 200
+
+    assert listed() == 300
