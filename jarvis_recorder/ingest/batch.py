@@ -1,15 +1,17 @@
 """The records and refusals since the last commit, and the deliveries they came in."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jarvis_recorder.ingest.settlement import Settlement
+from jarvis_recorder.ports import RefusedRecord
 from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch
-from jarvis_recorder.wire.codec import Decoded
+from jarvis_recorder.wire.codec import Decoded, elements_of
 from jarvis_recorder.wire.liberal import NearMiss
 from jarvis_recorder.wire.plain import Plain
-from jarvis_recorder.wire.records import EventRow, Record
+from jarvis_recorder.wire.records import EventRow, Record, identity_of
 from jarvis_recorder.wire.refusal import Refusal
 
 
@@ -112,8 +114,39 @@ class Batch:
 
     def refused_deliveries(self) -> Iterator[tuple[Origin, list[Refusal]]]:
         """Yield each delivery that has refusals, with all of them."""
-        found: dict[tuple[int, int], tuple[Origin, list[Refusal]]] = {}
+        found: dict[_Key, tuple[Origin, list[Refusal]]] = {}
         for origin, refusal in self.refusals:
-            key = (id(origin.lane), origin.delivery.tag)
-            found.setdefault(key, (origin, []))[1].append(refusal)
+            found.setdefault(_key(origin), (origin, []))[1].append(refusal)
         yield from found.values()
+
+    def refusals_of(self, refused: Iterable[RefusedRecord]) -> list[tuple[Origin, Refusal]]:
+        """
+        Return the refusals of records that the repository has refused, each with its element.
+
+        Not for the event loop: to take a large message apart may take a second.
+        """
+        found: dict[_Key, list[RefusedRecord]] = defaultdict(list)
+        for record in refused:
+            found[_key(self.place(record.position)[0])].append(record)
+        return [refusal for records in found.values() for refusal in self._refusals_of(records)]
+
+    def _refusals_of(self, refused: Sequence[RefusedRecord]) -> Iterator[tuple[Origin, Refusal]]:
+        """Yield the refusals of records of one delivery."""
+        origin, _ = self.place(refused[0].position)
+        wanted = [
+            (place, identity_of(self.records[record.position]))
+            for record in refused
+            if (place := self.place(record.position)[1]) is not None
+        ]
+        # What came in no batch is one record.
+        elements = elements_of(origin.delivery, origin.lane.topic, wanted) if wanted else [None]
+        for record, element in zip(refused, elements, strict=True):
+            yield origin, Refusal(record.reason, record.error, element)
+
+
+_Key = tuple[int, int]
+
+
+def _key(origin: Origin) -> _Key:
+    """Return what a delivery is told from all others by."""
+    return id(origin.lane), origin.delivery.tag

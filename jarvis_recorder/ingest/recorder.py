@@ -22,9 +22,7 @@ from jarvis_recorder.ports import Appended, Clock, RefusedRecord, Repository, Tr
 from jarvis_recorder.runtime.process import give_memory_back, in_turn
 from jarvis_recorder.telemetry.metrics import SYSTEM
 from jarvis_recorder.telemetry.status import RecorderStatus, State
-from jarvis_recorder.wire.codec import element_of
-from jarvis_recorder.wire.records import EventRow, Record, identity_of
-from jarvis_recorder.wire.refusal import Refusal
+from jarvis_recorder.wire.records import EventRow, Record
 
 log = structlog.get_logger(__name__)
 
@@ -228,11 +226,10 @@ class Recorder:
             log.info("storage_available", seconds=round(seconds, 1))
 
     async def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
-        for record in refused:
-            origin, place = batch.place(record.position)
-            identity = identity_of(batch.records[record.position])
-            element = element_of(origin.delivery, origin.lane.topic, place, identity)
-            batch.refusals.append((origin, Refusal(record.reason, record.error, element)))
+        if refused:
+            # Taking one message apart may take a second, and what is refused may be of many.
+            async with self._room_for(batch):
+                batch.refusals += await asyncio.to_thread(batch.refusals_of, refused)
         for origin, refusals in batch.refused_deliveries():
             await self._dead_letters.send(origin, refusals)
 

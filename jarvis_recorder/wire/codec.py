@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,14 @@ from jarvis_recorder.wire.cloudevents import CloudEvent
 from jarvis_recorder.wire.identity import first_given
 from jarvis_recorder.wire.liberal import NearMiss
 from jarvis_recorder.wire.records import BODIES, SILENT, Body, Record, packed
-from jarvis_recorder.wire.refusal import Element, Reason, Refusal, Refused
+from jarvis_recorder.wire.refusal import (
+    MOST_REFUSED_ALONE,
+    Element,
+    Reason,
+    Refusal,
+    Refused,
+    together,
+)
 from jarvis_recorder.wire.strict_json import (
     BYTE_ORDER_MARK,
     are_lines,
@@ -62,8 +69,9 @@ class Decoded(NamedTuple):
     """
     The records and refusals of one delivery.
 
-    Both lists are filled for a batch with bad elements; otherwise one is. `size` estimates the
-    memory that its texts take, in bytes. `near_misses` are names that resemble a field.
+    Both lists are filled for a batch with bad elements; otherwise one is. Of more than
+    `MOST_REFUSED_ALONE` bad elements there is one refusal, of the whole message. `size` estimates
+    the memory that its texts take, in bytes. `near_misses` are names that resemble a field.
     """
 
     records: list[Record]
@@ -183,12 +191,25 @@ def is_large(delivery: Delivery) -> bool:
         return True
     if not body.startswith(PACKED):
         return False
+    start, has_more = _start_of(body)
+    return has_more or len(start) > _LARGE_UNPACKED
+
+
+def most_values(delivery: Delivery) -> int:
+    """Return about how many values a delivery that is not large holds: elements, entries, lines."""
+    body = delivery.body
+    text = _start_of(body)[0] if body.startswith(PACKED) else body
+    return 1 + text.count(b",") + text.count(b"\n")
+
+
+def _start_of(body: bytes) -> tuple[bytes, bool]:
+    """Return the first bytes of a packed body, and whether another member follows the first."""
     member = zlib.decompressobj(wbits=ANY_PACKING)
     try:
         start = member.decompress(body, _LARGE_UNPACKED + 1)
     except zlib.error:
-        return False
-    return len(start) > _LARGE_UNPACKED or bool(member.unused_data)
+        return b"", False
+    return start, bool(member.unused_data)
 
 
 def texts_size(text: bytes) -> int:
@@ -197,27 +218,24 @@ def texts_size(text: bytes) -> int:
     return 4 * len(text) if is_wide else len(text)
 
 
-def element_of(
-    delivery: Delivery, topic: Topic, position: int | None, identity: str | None
-) -> Element | None:
-    """Return the element of a batch that a record was decoded from, None if it was in no batch."""
-    if position is None:
-        return None
+def elements_of(
+    delivery: Delivery, topic: Topic, wanted: Iterable[tuple[int, str | None]]
+) -> list[Element]:
+    """
+    Return the elements of a batch that some of its records were decoded from.
+
+    `wanted` holds position and identity of each. The batch is split once: it takes long where
+    the delivery is large.
+    """
     known = properties.decode(delivery.header)
     encoding = _with_charset(known.content_encoding, known.content_type)
-    pieces = _pieces(delivery.body, encoding, topic.max_bytes)
-    piece = pieces[position]
+    text = unpacked(delivery.body, encoding, topic.max_bytes)
+    pieces = lines_of(text) if are_lines(text) else split_array(text)
     if media_type(known.content_type) == cloudevents.BATCH:
-        return Element(piece, None, cloudevents.STRUCTURED)
-    return Element(piece, _as_property(identity), JSON)
-
-
-# A batch may be refused element by element: splitting it again for each of ten thousand would
-# hold up all other work for minutes.
-@lru_cache(maxsize=1)
-def _pieces(body: bytes, encoding: str | None, max_bytes: int) -> list[bytes]:
-    text = unpacked(body, encoding, max_bytes)
-    return lines_of(text) if are_lines(text) else split_array(text)
+        return [Element(pieces[position], None, cloudevents.STRUCTURED) for position, _ in wanted]
+    return [
+        Element(pieces[position], _as_property(identity), JSON) for position, identity in wanted
+    ]
 
 
 def _as_property(identity: str | None) -> str | None:
@@ -409,17 +427,31 @@ def _one_by_one(
 ) -> Decoded:
     _check_length(pieces)
     decoded = Decoded([], [], size)
+    refused = 0
+    # Ten thousand that are alike are a few bytes of gzip: a bad one is looked at once.
+    faults: dict[bytes, Refusal] = {}
     for index, piece in enumerate(pieces):
         inner = _element_envelope(envelope, index)
-        try:
-            element = _parse(piece, envelope.topic.kind)
-            decoded.records.append(decode_one(element, inner))
-        except Refused as refused:
-            error = f"element {index}: {refused.error}"
-            decoded.refusals.append(
-                Refusal(refused.reason, error, _as_message(piece, inner, decode_one))
-            )
+        found = faults.get(piece) or _decode_element(piece, inner, decode_one)
+        if isinstance(found, Record):
+            decoded.records.append(found)
+            continue
+        faults[piece] = found
+        refused += 1
+        if refused <= MOST_REFUSED_ALONE:
+            error = f"element {index}: {found.error}"
+            element = _as_message(piece, inner, decode_one)
+            decoded.refusals.append(Refusal(found.reason, error, element))
+    if refused > MOST_REFUSED_ALONE:
+        decoded.refusals[:] = [together(refused, decoded.refusals[0])]
     return decoded
+
+
+def _decode_element(piece: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Record | Refusal:
+    try:
+        return decode_one(_parse(piece, envelope.topic.kind), envelope)
+    except Refused as refused:
+        return Refusal(refused.reason, refused.error)
 
 
 def _as_message(piece: bytes, envelope: _Envelope, decode_one: _DecodeOne) -> Element:

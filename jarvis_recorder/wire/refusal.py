@@ -1,7 +1,10 @@
 """Refusals of messages that cannot be recorded, and their reasons."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+MOST_REFUSED_ALONE: Final = 500
+"""The elements of one message that may be refused each by itself; of more the message is, whole."""
 
 
 class Reason(StrEnum):
@@ -36,6 +39,12 @@ class Refusal(NamedTuple):
     reason: Reason
     error: str
     element: Element | None = None
+
+
+def together(count: int, first: Refusal) -> Refusal:
+    """Return one refusal of a whole message, in place of those of so many of its elements."""
+    error = f"{count} elements are refused, together as one message; {first.error}"
+    return Refusal(first.reason, error)
 
 
 class Refused(Exception):

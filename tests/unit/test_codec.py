@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from jarvis_recorder.wire import codec
 from jarvis_recorder.wire.amqp import properties
-from jarvis_recorder.wire.codec import decode, element_of, is_large
+from jarvis_recorder.wire.codec import decode, elements_of, is_large, most_values
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason, Refusal
 from jarvis_recorder.wire.strict_json import dump
@@ -455,6 +456,52 @@ def test_bad_elements_are_refused_one_by_one():
     assert decoded.refusals[0].error.startswith("element 1: ")
 
 
+@pytest.mark.parametrize("lines", [False, True])
+def test_of_more_bad_elements_than_some_hundred_the_message_is_refused_whole(lines):
+    """Its good elements are recorded all the same."""
+    pieces = [raw(event(id="a")), *[b'{"bad":%d}' % n for n in range(501)], raw(event(id="b"))]
+    few, many = (
+        decode(delivery(b"\n".join(some) if lines else b"[%b]" % b",".join(some)), EVENTS, RECEIVED)
+        for some in (pieces[1:], pieces)
+    )
+    of_500 = decode(delivery(b"[%b]" % b",".join(pieces[2:])), EVENTS, RECEIVED)
+
+    for decoded, names in ((few, "b"), (many, "ab")):
+        assert [kept.message_id for kept in decoded.records] == [*names]
+        (whole,) = decoded.refusals
+        assert (whole.reason, whole.element) == (Reason.INVALID, None)
+        assert whole.error.startswith("501 elements are refused, together as one message; element")
+    assert [bad.element.body for bad in of_500.refusals] == pieces[2:-1]
+
+
+@pytest.mark.parametrize("element", [b"0", b"{}"])
+def test_ten_thousand_bad_elements_leave_little_in_memory(element):
+    message = delivery(b"[%b]" % b",".join([element] * 10_000))
+    decode(message, EVENTS, RECEIVED)
+
+    tracemalloc.start()
+    kept = [decode(message, EVENTS, RECEIVED) for _ in range(5)]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(kept) == 5
+    assert held < 100_000
+
+
+def test_bad_elements_that_are_alike_are_looked_at_once(monkeypatch):
+    """Ten thousand of them are eighty bytes of gzip."""
+    explained = []
+    explain = codec._explain
+    monkeypatch.setattr(codec, "_explain", lambda error: explained.append(error) or explain(error))
+    pieces = [raw(event()), *[b"{}"] * 400, b'{"type": 1}']
+
+    decoded = decode(delivery(b"[%b]" % b",".join(pieces), message_id="m"), EVENTS, RECEIVED)
+
+    assert len(explained) == 3, "once more in the array as a whole"
+    assert [bad.element.message_id for bad in decoded.refusals] == [f"m/{n}" for n in range(1, 402)]
+    assert decoded.refusals[7].error == "element 8: source: Field required"
+
+
 def test_bad_elements_of_a_cloud_event_batch_stay_cloud_events():
     batch = [cloud_event(event(), id="a"), cloud_event({"type": SECRET}, id="b")]
 
@@ -493,10 +540,8 @@ def test_an_identity_too_long_for_a_property_is_left_in_the_body(own):
 
     assert [kept.message_id for kept in decoded.records] == [own, f"{outer}/1"]
     ids = [bad.element.message_id for bad in decoded.refusals]
-    ids += [
-        element_of(message, EVENTS, kept.position, kept.message_id).message_id
-        for kept in decoded.records
-    ]
+    wanted = [(kept.position, kept.message_id) for kept in decoded.records]
+    ids += [element.message_id for element in elements_of(message, EVENTS, wanted)]
     fitting = own if len(own.encode()) <= 255 else None
     assert ids == [fitting, None, fitting, None]
 
@@ -518,7 +563,7 @@ def test_an_element_sent_again_is_the_same_record(wrapped, packed):
     )
 
     for kept in decode(message, EVENTS, RECEIVED).records:
-        element = element_of(message, EVENTS, kept.position, kept.message_id)
+        (element,) = elements_of(message, EVENTS, [(kept.position, kept.message_id)])
         changed = {
             "message_id": element.message_id,
             "content_type": element.content_type,
@@ -543,15 +588,15 @@ def test_a_record_of_a_batch_can_be_told_from_it_again():
     message = delivery(gzip.compress(batch), content_encoding="gzip")
     kept = decode(message, EVENTS, RECEIVED).records[1]
 
-    element = element_of(message, EVENTS, kept.position, kept.message_id)
+    (element,) = elements_of(message, EVENTS, [(kept.position, kept.message_id)])
 
     assert json.loads(element.body) == event(1, id="one")
     assert element.message_id == "one"
-    assert element_of(delivery(raw(event())), EVENTS, record(event()).position, None) is None
 
     events = delivery(raw([cloud_event(event())]), content_type=BATCH)
     kept = decode(events, EVENTS, RECEIVED).records[0]
-    assert element_of(events, EVENTS, kept.position, kept.message_id).content_type == STRUCTURED
+    (element,) = elements_of(events, EVENTS, [(kept.position, kept.message_id)])
+    assert element.content_type == STRUCTURED
 
 
 def test_a_fault_of_ours_is_a_refusal_too(monkeypatch):
@@ -619,3 +664,21 @@ def test_what_is_nothing_stays_nothing_as_text():
 )
 def test_what_takes_long_to_decode_is_known_before(large, message):
     assert is_large(message) is large
+
+
+@pytest.mark.parametrize(
+    ("values", "body"),
+    [
+        (1, b"7"),
+        (10_000, b"[%b]" % b",".join([b"0"] * 10_000)),
+        (1_000, b"\n".join([b"{}"] * 1_000)),
+        (1_000, gzip.compress(b"[%b]" % b",".join([b"{}"] * 1_000))),
+        (1_000, json.dumps([0] * 1_000).encode("utf-16")),
+        (1, gzip.compress(b"[0,0]")[:-20]),
+    ],
+)
+def test_the_values_of_a_message_are_counted_before_they_are_read(values, body):
+    message = delivery(body)
+
+    assert not is_large(message)
+    assert most_values(message) == values

@@ -13,7 +13,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from jarvis_recorder.wire.amqp.delivery import Delivery
-from jarvis_recorder.wire.codec import Decoded, decode, element_of, is_large
+from jarvis_recorder.wire.codec import Decoded, decode, elements_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.rpc.jsonrpc import Fault, read_params
@@ -211,7 +211,7 @@ def test_objects_on_lines_of_their_own_are_a_batch(content_type):
     assert only.element.body == b'{"n":2,"type":"alert"}'
     header = ContentHeader(0, len(body), Basic.Properties(message_id="m")).marshal()
     message = Delivery(1, False, b"jarvis", KEYS[0].encode(), header, body)
-    again = element_of(message, TOPICS[0], found.records[1].position, "m/2")
+    (again,) = elements_of(message, TOPICS[0], [(found.records[1].position, "m/2")])
     assert again.body == b'{"n":3,' + other
 
 
@@ -836,7 +836,7 @@ def test_a_batch_of_other_words_can_be_taken_apart_again():
     message = Delivery(1, False, b"jarvis", KEYS[0].encode(), header, content)
 
     for position, kept in enumerate(decode(message, TOPICS[0], RECEIVED).records):
-        element = element_of(message, TOPICS[0], kept.position, kept.message_id)
+        (element,) = elements_of(message, TOPICS[0], [(kept.position, kept.message_id)])
         assert json.loads(element.body) == bodies[position]
         again = taken(element.body, message_id=element.message_id)
         assert again == kept._replace(position=None)
