@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -17,8 +17,8 @@ from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import DeadLetterIndex, Publisher
 from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.wire.amqp import properties
-from jarvis_recorder.wire.dead_letter import read_published
-from jarvis_recorder.wire.refusal import Refusal, Refused
+from jarvis_recorder.wire.dead_letter import DeadLetter, read_published
+from jarvis_recorder.wire.refusal import MOST_REFUSED_ALONE, Refusal, Refused, together
 from jarvis_recorder.wire.times import format_rfc3339
 from jarvis_recorder.wire.topics import DEAD_EXCHANGE
 
@@ -42,6 +42,17 @@ _LEAST_LETTERS_BYTES: Final = 4_096
 # The added headers without the error; and the memory that a refusal and its element take.
 _ADDED_BYTES: Final = 600
 _REFUSAL_BYTES: Final = 1_000
+# The dead letters made in one turn of the event loop, each from at most so many bytes.
+_MADE_A_TURN: Final = 8
+_LARGE_BYTES: Final = 4_096
+
+
+class _Letter(NamedTuple):
+    """A dead letter to publish, and its description for the index."""
+
+    properties: bytes
+    body: bytes
+    description: DeadLetter
 
 
 class DeadLetterPublisher:
@@ -67,6 +78,8 @@ class DeadLetterPublisher:
         self._reported_at = -_REPORT_SECONDS
         # While dead letters are refused only one is retried; the others follow its success.
         self._trying_again = asyncio.Lock()
+        self._making = asyncio.Semaphore(_MADE_A_TURN)
+        self._making_large = asyncio.Lock()
 
     async def send(self, origin: Origin, refusals: Sequence[Refusal]) -> None:
         """
@@ -151,18 +164,37 @@ class DeadLetterPublisher:
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         try:
             for refusal in refusals:
-                if not await self._is_taken(origin, refusal, until):
+                letter = await self._made(origin, refusal)
+                if not await self._is_taken(letter, origin.lane, until):
                     return False
         except (Refused, MessageTooLarge):
             return False
         return True
 
-    async def _is_taken(self, origin: Origin, refusal: Refusal, until: float) -> bool:
-        publishing = asyncio.create_task(self._publish(origin, refusal))
+    async def _made(self, origin: Origin, refusal: Refusal) -> _Letter:
+        """
+        Return the dead letter of a refusal.
+
+        Thousands may be asked for at once, and each repeats the headers of its delivery: the
+        loop turns between a few of them, and a large one is made in a thread.
+
+        Raises:
+            Refused: Nothing can be added to the properties.
+        """
+        delivery = origin.delivery
+        if len(delivery.header) + len(delivery.body) > _LARGE_BYTES:
+            async with self._making_large:
+                return await asyncio.to_thread(_letter, origin, refusal)
+        async with self._making:
+            await asyncio.sleep(0)
+            return _letter(origin, refusal)
+
+    async def _is_taken(self, letter: _Letter, lane: Settlement, until: float) -> bool:
+        publishing = asyncio.create_task(self._publish(letter, lane))
         try:
             await asyncio.wait({publishing}, timeout=_CONFIRM_SECONDS)
             if not publishing.done():
-                await self._wait(publishing, origin.lane, until)
+                await self._wait(publishing, lane, until)
             if publishing.done():
                 await publishing
             return publishing.done()
@@ -195,14 +227,12 @@ class DeadLetterPublisher:
             waiting=self._progress.dead_letters_waiting,
         )
 
-    async def _publish(self, origin: Origin, refusal: Refusal) -> None:
-        letter = _properties(origin, refusal)
-        lane = origin.lane
-        body = origin.delivery.body if refusal.element is None else refusal.element.body
-
+    async def _publish(self, letter: _Letter, lane: Settlement) -> None:
         async def is_confirmed() -> bool:
             try:
-                await self._publisher.publish(DEAD_EXCHANGE, lane.topic.queue, letter, body)
+                await self._publisher.publish(
+                    DEAD_EXCHANGE, lane.topic.queue, letter.properties, letter.body
+                )
             except NotConfirmed as error:
                 self._complain(lane, str(error))
                 return False
@@ -214,13 +244,13 @@ class DeadLetterPublisher:
                 while not await is_confirmed():
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
-        self._index.note(read_published(origin.delivery, lane.topic.queue, letter, body))
+        self._index.note(letter.description)
 
 
 def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
-    """Return the refusals to publish: all, or one for the whole message if all are far larger."""
-    if len(refusals) == 1:
-        return refusals
+    """Return the refusals to publish: all, or one for the whole message if they are far more."""
+    if refusals[0].element is None:
+        return refusals[:1]
     delivery = origin.delivery
     own = len(delivery.header) + len(delivery.body)
     letters = sum(
@@ -228,11 +258,10 @@ def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
         for refusal in refusals
         if refusal.element is not None
     )
-    if letters <= _AMPLIFICATION * own + _LEAST_LETTERS_BYTES:
+    most = _AMPLIFICATION * own + _LEAST_LETTERS_BYTES
+    if len(refusals) <= MOST_REFUSED_ALONE and letters <= most:
         return refusals
-    first = refusals[0]
-    error = f"{len(refusals)} elements are refused, together as one message; {first.error}"
-    return [Refusal(first.reason, error)]
+    return [together(len(refusals), refusals[0])]
 
 
 def _size(origin: Origin, refusals: Sequence[Refusal]) -> int:
@@ -248,10 +277,17 @@ def _cut(error: str) -> bytes:
     return raw.decode("utf-8", "ignore").encode()
 
 
-def _properties(origin: Origin, refusal: Refusal) -> bytes:
+def _letter(origin: Origin, refusal: Refusal) -> _Letter:
+    delivery, element = origin.delivery, refusal.element
+    body = delivery.body if element is None else element.body
+    letter = _properties(origin, refusal, body)
+    description = read_published(delivery, origin.lane.topic.queue, letter, body)
+    return _Letter(letter, body, description)
+
+
+def _properties(origin: Origin, refusal: Refusal, body: bytes) -> bytes:
     lane, delivery, received_at, _ = origin
     element = refusal.element
-    body = delivery.body if element is None else element.body
     added = {
         "x-recorder-reason": refusal.reason.value.encode(),
         "x-recorder-error": _cut(refusal.error),

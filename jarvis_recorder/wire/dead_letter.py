@@ -193,8 +193,10 @@ def identity_of(delivery: Delivery) -> str:
         )
     except Refused:
         stable = properties.unchanged(delivery.header)
-    digest = sha256(b"%d.%b%b" % (len(stable), stable, delivery.body))
-    digest.update(delivery.routing_key)
+    # Part by part: the body may have megabytes, and is not copied.
+    digest = sha256(b"%d." % len(stable))
+    for part in (stable, delivery.body, delivery.routing_key):
+        digest.update(part)
     return digest.hexdigest()[:_ID_LENGTH]
 
 
