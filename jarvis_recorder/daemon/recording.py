@@ -142,7 +142,7 @@ class Recording:
             await self._sweep(session)
 
     def _pipeline(self, session: BrokerSession) -> _Pipeline:
-        intake = Intake(session.flow, self._clock, self._large)
+        intake = Intake(session.flow, self._clock, self._large, self.progress)
         dead_letters = DeadLetterPublisher(
             MeasuredPublisher(session.publisher, self.progress.sent),
             self.progress,

@@ -1,6 +1,7 @@
 """The buffer for deliveries that arrive while the batch before them is being committed."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -10,9 +11,10 @@ from jarvis_recorder.ingest.batch import Batch, Origin, Source
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Clock, Flow, Sink
 from jarvis_recorder.runtime.process import in_turn
+from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.wire import plain
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Stretch
-from jarvis_recorder.wire.codec import Decoded, decode, is_large, smuggled
+from jarvis_recorder.wire.codec import Decoded, decode, is_large, most_values, smuggled
 from jarvis_recorder.wire.plain import Plain
 from jarvis_recorder.wire.topics import Kind
 
@@ -25,9 +27,13 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_HELD_RECORDS: Final = 24_000
 MAX_HELD_BYTES: Final = 24 * 1024 * 1024
 # The bytes that may be held while a large delivery, which may briefly take a hundred megabytes,
-# is decoded; and the bytes of those that are decoded at once.
+# is decoded; and the bytes of those that are decoded at once, and about how long that takes.
 _HELD_BESIDE_LARGE: Final = 6 * 1024 * 1024
 _DECODED_AT_ONCE: Final = 1024 * 1024
+_DECODING_SECONDS: Final = 0.1
+# The values that are read in one turn of the event loop where a message is not plain. A bad
+# element of two bytes takes as long as a good one of hundreds.
+_VALUES_A_TURN: Final = 2_000
 # A large reply takes less. One that the broker does not accept must not stop the recording.
 LARGE_PATIENCE_SECONDS: Final = 2.0
 
@@ -40,19 +46,23 @@ class Intake:
     commit. Above a limit of records or bytes, the batches being committed included, the flow is
     paused, however large the prefetch.
 
-    Large deliveries are decoded in a thread, and those that arrive after them wait their turn.
-    `large` is held while something large is in memory.
+    Large deliveries, and those that hold many values, are decoded in a thread, and those that
+    arrive after them wait their turn. `large` is held while something large is in memory.
     """
 
-    def __init__(self, flow: Flow, clock: Clock, large: asyncio.Lock) -> None:
+    def __init__(
+        self, flow: Flow, clock: Clock, large: asyncio.Lock, progress: RecorderStatus
+    ) -> None:
         self._flow = flow
         self._clock = clock
         self._large = large
+        self._progress = progress
         self._batches = deque([Batch()])
         self._under_way: deque[tuple[int, int]] = deque()
         """Records and bytes of each batch that is taken and not released, oldest first."""
         self._held_records = 0
         self._held_bytes = 0
+        self._values_left = _VALUES_A_TURN
         self._undecoded: deque[Origin] = deque()
         self._decoding: asyncio.Task[None] | None = None
         self._has_room = asyncio.Event()
@@ -104,12 +114,30 @@ class Intake:
 
     def _take(self, origin: Origin) -> None:
         self._idle.clear()
-        if self._undecoded or is_large(origin.delivery):
-            self._undecoded.append(origin)
-            if self._decoding is None:
-                self._decoding = asyncio.create_task(self._decode_undecoded())
-        else:
-            self._add(origin, _decoded(origin))
+        if not (self._undecoded or is_large(origin.delivery)):
+            decoded = _decoded_quickly(origin) or self._decoded_in_turn(origin)
+            if decoded is not None:
+                self._add(origin, decoded)
+                return
+        self._undecoded.append(origin)
+        self._show_undecoded()
+        if self._decoding is None:
+            self._decoding = asyncio.create_task(self._decode_undecoded())
+
+    def _decoded_in_turn(self, origin: Origin) -> Decoded | None:
+        """Decode a delivery in full, None if its values are too many for this turn of the loop."""
+        if self._values_left == _VALUES_A_TURN:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        self._values_left -= most_values(origin.delivery)
+        return _decoded_in_full(origin) if self._values_left >= 0 else None
+
+    def _begin_turn(self) -> None:
+        self._values_left = _VALUES_A_TURN
+
+    def _show_undecoded(self) -> None:
+        """Expose the age of the first delivery that is not decoded."""
+        first = self._undecoded[0].received_at if self._undecoded else None
+        self._progress.oldest_undecoded = first
 
     def _add(self, origin: Origin, decoded: Decoded | Plain) -> None:
         batch = self._batches[-1]
@@ -128,13 +156,14 @@ class Intake:
 
     async def _decode_undecoded(self) -> None:
         while self._undecoded:
-            while self._held_bytes > _HELD_BESIDE_LARGE:
+            while self.is_full:
                 self._has_room.clear()
                 await self._has_room.wait()
             async with in_turn(self._large, LARGE_PATIENCE_SECONDS):
                 decoded = await asyncio.to_thread(_decode_some, tuple(self._undecoded))
             for one in decoded:
                 self._add(self._undecoded.popleft(), one)
+            self._show_undecoded()
         self._decoding = None
         self._balance()
 
@@ -207,28 +236,32 @@ class Intake:
             self._decoding.cancel()
             self._decoding = None
         self._undecoded.clear()
+        self._show_undecoded()
         self._batches = deque([Batch()])
         self._held_records = sum(records for records, _ in self._under_way)
         self._held_bytes = sum(size for _, size in self._under_way)
         self.close()
 
 
-def _decoded(origin: Origin) -> Decoded | Plain:
+def _decoded_quickly(origin: Origin) -> Decoded | Plain | None:
+    """Decode what is plain, or refused by its routing key: in a time that its bytes limit."""
     lane, delivery, received_at, _ = origin
-    return (
-        smuggled(delivery, lane.topic)
-        or plain.decode(delivery, lane.topic, received_at)
-        or decode(delivery, lane.topic, received_at, as_text=True)
-    )
+    return smuggled(delivery, lane.topic) or plain.decode(delivery, lane.topic, received_at)
+
+
+def _decoded_in_full(origin: Origin) -> Decoded:
+    lane, delivery, received_at, _ = origin
+    return decode(delivery, lane.topic, received_at, as_text=True)
 
 
 def _decode_some(origins: Sequence[Origin]) -> list[Decoded | Plain]:
-    """Decode from the first one on, until `_DECODED_AT_ONCE` is exceeded."""
+    """Decode from the first one on, until they are large together, or it takes long."""
     some: list[Decoded | Plain] = []
     size = 0
+    until = time.monotonic() + _DECODING_SECONDS
     for origin in origins:
-        some.append(_decoded(origin))
+        some.append(_decoded_quickly(origin) or _decoded_in_full(origin))
         size += some[-1].size
-        if size > _DECODED_AT_ONCE:
+        if size > _DECODED_AT_ONCE or time.monotonic() >= until:
             break
     return some

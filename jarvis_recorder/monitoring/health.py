@@ -86,7 +86,7 @@ def _answering(progress: RecorderStatus) -> HealthCheck:
 
 
 def _commits(progress: RecorderStatus, now: int) -> HealthCheck:
-    if progress.oldest is None:
+    if progress.waiting_since is None:
         return HealthCheck("commits", True, "nothing waits")
     lag = progress.lag_seconds(now)
     if lag <= LONGEST_LAG_SECONDS:
@@ -95,7 +95,8 @@ def _commits(progress: RecorderStatus, now: int) -> HealthCheck:
         "commits",
         False,
         f"no commit for {lag:.0f} s although messages wait",
-        "see what holds the database or slows its disk down; the broker keeps the messages",
+        "see what holds the database or slows its disk down, or who sends messages that take long "
+        "to read; the broker keeps the messages",
     )
 
 

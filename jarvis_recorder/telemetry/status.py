@@ -31,6 +31,8 @@ class RecorderStatus:
     attachments: int = 0
     oldest: int | None = None
     """Arrival of the oldest delivery in the current batch (microseconds); None between batches."""
+    oldest_undecoded: int | None = None
+    """Arrival of the oldest delivery that waits to be decoded in a thread; None if none does."""
     settled: Counter[str] = field(default_factory=Counter)
     """Settled deliveries of each queue, including redeliveries."""
     batches: int = 0
@@ -55,9 +57,16 @@ class RecorderStatus:
         finally:
             self.oldest = None
 
+    @property
+    def waiting_since(self) -> int | None:
+        """Arrival of the oldest delivery that is not settled; None if none waits."""
+        arrivals = (self.oldest, self.oldest_undecoded)
+        return min((arrival for arrival in arrivals if arrival is not None), default=None)
+
     def lag_seconds(self, now: int) -> float:
         """Return how long the oldest delivery has waited for its commit; `now` in microseconds."""
-        return 0.0 if self.oldest is None else max(0.0, (now - self.oldest) / 1e6)
+        since = self.waiting_since
+        return 0.0 if since is None else max(0.0, (now - since) / 1e6)
 
     def attach(self) -> None:
         self.attached = True

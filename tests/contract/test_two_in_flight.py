@@ -465,7 +465,7 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
         with closing(sqlite3.connect(path)) as other:
             other.execute(REFUSE_BAD)
         consumer, progress, large = FakeConsumer(), RecorderStatus(), asyncio.Lock()
-        intake = Intake(FakeFlow(), lambda: 0, large)
+        intake = Intake(FakeFlow(), lambda: 0, large, progress)
         dead_letters = DeadLetterPublisher(FakePublisher(), progress, FakeIndex())
         recorder = Recorder(
             intake=intake,

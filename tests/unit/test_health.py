@@ -92,6 +92,19 @@ def test_messages_that_wait_without_a_commit_are_reported(age, expected):
 
 
 @pytest.mark.parametrize(
+    ("age", "expected"), [(LONGEST_LAG_SECONDS, set()), (LONGEST_LAG_SECONDS + 1, {"commits"})]
+)
+def test_messages_that_are_not_even_decoded_are_reported(age, expected):
+    progress = at_work()
+    progress.oldest_undecoded = NOW - round(age * 1e6)
+
+    assert failed(progress) == expected
+    assert progress.lag_seconds(NOW) == age
+    with progress.under_way(NOW):
+        assert failed(progress) == expected
+
+
+@pytest.mark.parametrize(
     ("listen", "parts", "asked_at"),
     [
         ("127.0.0.1:9464", ("127.0.0.1", 9464), ("127.0.0.1", 9464)),

@@ -3,8 +3,14 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from hashlib import sha256
+from itertools import product
+from struct import pack
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -22,9 +28,11 @@ from jarvis_recorder.errors import (
     StorageUnavailable,
     StorageUncertain,
 )
+from jarvis_recorder.ingest import batch as batch_module
 from jarvis_recorder.ingest import dead_letter_publisher as dead_letters_module
 from jarvis_recorder.ingest import intake as intake_module
 from jarvis_recorder.ingest import recorder as recorder_module
+from jarvis_recorder.ingest.batch import Origin
 from jarvis_recorder.ingest.dead_letter_publisher import DeadLetterPublisher
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
@@ -32,11 +40,16 @@ from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.telemetry.tracing import NoopTracer
 from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.codec import LARGE, Decoded
+from jarvis_recorder.wire.plain import Plain
 from jarvis_recorder.wire.records import identity_of
+from jarvis_recorder.wire.refusal import MOST_REFUSED_ALONE
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header, delivery, stretch
 from tests.support.fakes import FakeConsumer, FakeFlow, FakeIndex, FakePublisher, FakeRepository
 from tests.support.publisher import event
+
+LONGEST_TURN_SECONDS = 0.1
 
 
 class Pipeline:
@@ -51,7 +64,7 @@ class Pipeline:
         self.flow = FakeFlow()
         self.progress = RecorderStatus()
         self.large = asyncio.Lock()
-        self.intake = Intake(self.flow, lambda: 0, self.large)
+        self.intake = Intake(self.flow, lambda: 0, self.large, self.progress)
         self.lane = Settlement(TOPICS[0], self.consumer)
         self.index = FakeIndex()
         self.dead_letters = DeadLetterPublisher(self.publisher, self.progress, self.index)
@@ -386,6 +399,135 @@ async def test_a_batch_with_too_many_bad_elements_is_one_dead_letter(pipeline):
     assert [line["event"] for line in logs].count("dead_lettered") == 1
 
 
+async def test_of_more_bad_elements_than_some_hundred_the_message_is_one_dead_letter(pipeline):
+    """Also if their letters would not be far larger than the message; what is good is recorded."""
+    bad = [{"bad": number, "text": "x" * 90} for number in range(MOST_REFUSED_ALONE + 1)]
+    few = json.dumps([event(id="a"), *bad[1:], event(id="b")]).encode()
+    many = json.dumps([event(id="c"), *bad, event(id="d")]).encode()
+    pipeline.deliver(few)
+    pipeline.deliver(many)
+
+    await pipeline.run()
+
+    assert stored(pipeline) == "abcd"
+    assert pipeline.progress.dead_letters == {"invalid": MOST_REFUSED_ALONE + 1}
+    (whole,) = [letter for _, _, letter, body in pipeline.publisher.published if body == many]
+    assert unmarshalled(whole).headers["x-recorder-error"] == (
+        "501 elements are refused, together as one message; element 1: source: Field required"
+    )
+
+
+async def test_what_is_dead_lettered_whole_is_not_dead_lettered_by_elements_too(pipeline):
+    good, other = event(id="a"), event(id="a", summary="other")
+    body = json.dumps([good, other, *[0] * (MOST_REFUSED_ALONE + 1)]).encode()
+    pipeline.deliver(body)
+
+    await pipeline.run()
+
+    assert [body for *_, body in pipeline.publisher.published] == [body]
+    assert pipeline.progress.dead_letters == {"invalid": 1}
+
+
+@pytest.mark.parametrize(("bad", "reason"), [(0, "id_collision"), (200, "invalid")])
+async def test_what_the_database_refuses_of_a_message_counts_with_its_bad_elements(
+    pipeline, bad, reason
+):
+    refused = [event(id="a", summary=f"{n}") for n in range(MOST_REFUSED_ALONE + 1 - bad)]
+    odd = [{"bad": n, "text": "x" * 90} for n in range(bad)]
+    body = json.dumps([event(id="a"), *odd, *refused]).encode()
+    pipeline.deliver(body)
+
+    await pipeline.run()
+
+    assert stored(pipeline) == "a"
+    assert [body for *_, body in pipeline.publisher.published] == [body]
+    assert pipeline.progress.dead_letters == {reason: 1}
+    (letter,) = pipeline.index.noted
+    assert letter.error.startswith("501 elements are refused, together as one message; ")
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """The threads in which batches were taken apart and dead letters were made, and how often."""
+    used: Counter[tuple[str, bool]] = Counter()
+
+    def watch(module: ModuleType, name: str) -> None:
+        original = getattr(module, name)
+
+        def watched(*arguments: object) -> object:
+            used[name, threading.current_thread() is threading.main_thread()] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(batch_module, "elements_of")
+    watch(dead_letters_module, "_letter")
+    return used
+
+
+def with_many_headers(body: bytes) -> bytes:
+    """Return a content header with as many keys as its frame takes: they take long to decode."""
+    keys = map(bytes, product(b"abcdefghijklmnopqrstuvwxyz", repeat=3))
+    table = b"".join(b"\x03" + key + b"V" for key in keys)
+    return content_header(len(body))[:12] + pack(">HI", 1 << 13, len(table)) + table
+
+
+async def longest_turn(running: Coroutine[None, None, object]) -> float:
+    """Return the longest turn of the event loop until it ends, in seconds of the CPU."""
+    task = asyncio.create_task(running)
+    longest = 0.0
+    while not task.done():
+        began = time.thread_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.thread_time() - began)
+    await task
+    return longest
+
+
+async def test_what_is_refused_of_a_batch_is_found_in_one_look_and_in_a_thread(pipeline, threads):
+    """Each of ten thousand collisions would decode the headers again: minutes in one turn."""
+    bodies = [event(id="a", summary=f"{number}") for number in range(MOST_REFUSED_ALONE)]
+    body = json.dumps(bodies).encode()
+    pipeline.deliver(body, with_many_headers(body))
+
+    assert await longest_turn(pipeline.run()) < LONGEST_TURN_SECONDS
+
+    assert stored(pipeline) == "a"
+    assert threads == {("elements_of", False): 1, ("_letter", False): 1}
+    assert pipeline.progress.dead_letters == {"id_collision": 1}
+
+
+async def test_no_dead_letter_with_many_headers_is_made_on_the_event_loop(pipeline, threads):
+    for number in range(3):
+        body = f"junk-{number}".encode()
+        pipeline.deliver(body, with_many_headers(body))
+
+    assert await longest_turn(pipeline.run()) < LONGEST_TURN_SECONDS
+
+    assert threads == {("_letter", False): 3}
+    assert {letter.message_id for letter in pipeline.index.noted} == {None}
+
+
+async def test_of_thousands_of_dead_letters_few_are_made_in_one_turn(pipeline, monkeypatch):
+    turn, made = 0, Counter[int]()
+    make = dead_letters_module._letter
+
+    def counted(*arguments: object) -> object:
+        made[turn] += 1
+        return make(*arguments)
+
+    monkeypatch.setattr(dead_letters_module, "_letter", counted)
+    pipeline.receive(*(f"junk-{number}" for number in range(1_000)))
+
+    running = asyncio.create_task(pipeline.run())
+    while not running.done():
+        turn += 1
+        await asyncio.sleep(0)
+
+    assert made.total() == 1_000
+    assert max(made.values()) <= 8
+
+
 async def test_what_came_past_the_rights_of_its_publisher_is_not_recorded(pipeline):
     """With a header CC RabbitMQ routes by keys that the publisher may not use."""
     good = json.dumps(event(id="a")).encode()
@@ -623,6 +765,94 @@ async def test_a_large_reply_that_does_not_leave_stops_no_recording(pipeline, mo
     assert pipeline.large.locked()
 
 
+BAD_ELEMENTS = b"[%b]" % b",".join(b'{"a":%d}' % number for number in range(500))
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_no_more_bad_elements_than_some_thousand_are_looked_at_in_one_turn(pipeline, lanes):
+    """However many messages they come in; what follows keeps its order."""
+    others = [pipeline.lane, Settlement(TOPICS[0], FakeConsumer())][:lanes]
+    sinks = [pipeline.intake.sink(lane) for lane in others]
+    for number in range(10):
+        sinks[number % lanes]([delivery(BAD_ELEMENTS, number)])
+    assert len(pipeline.intake._undecoded) == 6
+    assert pipeline.flow.effects == ["pause"]
+
+    await until(lambda: not pipeline.intake._undecoded)
+    sinks[0]([delivery(BAD_ELEMENTS, 11)])
+
+    assert not pipeline.intake._undecoded, "the next turn has its own"
+    batch = pipeline.intake._batches[0]
+    tags = [origin.delivery.tag for origin, _ in batch.refusals]
+    assert tags == sorted(tags)
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+@pytest.mark.parametrize("element", [b"0", b"{}"])
+async def test_ten_thousand_bad_elements_take_little_of_the_event_loop(pipeline, packed, element):
+    body = packed(b"[%b]" % b",".join([element] * 10_000))
+    assert len(body) < LARGE
+
+    async def receive() -> None:
+        for _ in range(10):
+            pipeline.deliver(body)
+        await pipeline.run()
+
+    assert await longest_turn(receive()) < LONGEST_TURN_SECONDS
+
+    assert pipeline.progress.dead_letters == {"invalid": 10}
+    assert {body for *_, body in pipeline.publisher.published} == {body}
+
+
+async def test_what_takes_long_to_decode_is_decoded_bit_by_bit(pipeline, monkeypatch):
+    """Large replies and large messages are in memory by turns: a reply would miss its deadline."""
+    monkeypatch.setattr(intake_module, "_DECODING_SECONDS", 0)
+    decode, together = intake_module._decode_some, []
+
+    def counted(origins: Sequence[Origin]) -> list[Decoded | Plain]:
+        together.append(found := decode(origins))
+        return found
+
+    monkeypatch.setattr(intake_module, "_decode_some", counted)
+    for name in "abc":
+        pipeline.deliver(json.dumps(event(id=name, details="x" * 40_000)).encode())
+
+    await pipeline.run()
+
+    assert stored(pipeline) == "abc"
+    assert [len(found) for found in together] == [1, 1, 1]
+
+
+async def test_nothing_is_decoded_while_too_many_records_are_held(pipeline, monkeypatch):
+    """A few kilobytes of gzip may hold as many as a day of events."""
+    monkeypatch.setattr(intake_module, "_DECODING_SECONDS", 0)
+    monkeypatch.setattr(intake_module, "MAX_HELD_RECORDS", 3)
+    pipeline.repository.disk.clear()
+    for first in ("a", "d"):
+        names = range(ord(first), ord(first) + 3)
+        bodies = [event(id=chr(name), details="x" * 20_000) for name in names]
+        pipeline.deliver(json.dumps(bodies).encode())
+    working = asyncio.create_task(pipeline.recorder.run())
+
+    await until(lambda: bool(pipeline.repository.under_way))
+    for _ in range(10):
+        await asyncio.to_thread(bool)
+    assert len(pipeline.intake._undecoded) == 1
+
+    await finished(pipeline, working)
+    assert stored(pipeline) == "abcdef"
+
+
+async def test_what_waits_to_be_decoded_is_told_as_what_waits_longest(pipeline):
+    assert pipeline.progress.waiting_since is None
+    pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
+    assert pipeline.progress.waiting_since == 0
+
+    await pipeline.run()
+
+    assert pipeline.progress.waiting_since is None
+
+
 async def test_what_is_abandoned_while_it_is_decoded_is_not_recorded(pipeline):
     pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
 
@@ -630,6 +860,7 @@ async def test_what_is_abandoned_while_it_is_decoded_is_not_recorded(pipeline):
     await pipeline.recorder.run()
 
     assert pipeline.effects == []
+    assert pipeline.progress.waiting_since is None
 
 
 async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):

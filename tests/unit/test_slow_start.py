@@ -11,6 +11,7 @@ from jarvis_recorder.ingest import slow_start
 from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.slow_start import SlowStart
 from jarvis_recorder.ports import Consumer, Sink
+from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
@@ -39,7 +40,7 @@ class Start:
 
     def __init__(self, *queue: Delivery) -> None:
         self.queue = list(queue)
-        self.intake = Intake(FakeFlow(), lambda: 0, asyncio.Lock())
+        self.intake = Intake(FakeFlow(), lambda: 0, asyncio.Lock(), RecorderStatus())
         self.stop = asyncio.Event()
         self.steps: list[list[int]] = []
         self.slowly = SlowStart(EVENTS, self._open, self.intake, self.stop)

@@ -715,7 +715,7 @@ class Activity:
     """
     The activity of the running recorder: counts since its start, rates of the last seconds.
 
-    `lag_seconds` is how long the oldest message of the batch under way has waited, 0 between two.
+    `lag_seconds` is how long the oldest message that is not recorded has waited, 0 if none waits.
     `instance` is who answers, as host:process: of several recorders each counts its own.
     """
 
