@@ -63,7 +63,7 @@ class OpenTelemetry:
             "messaging.operation.type": "process",
             "messaging.batch.message_count": records,
         }
-        links = list(islice(self._links(deliveries), _MOST_LINKS))
+        links = list(self._links(deliveries))
         with self._tracer.start_as_current_span(
             "process batch",
             kind=self._trace.SpanKind.CONSUMER,
@@ -89,16 +89,21 @@ class OpenTelemetry:
         self._provider.shutdown()
 
     def _links(self, deliveries: Iterable[Delivery]) -> "Iterator[Link]":
-        before = None
-        for delivery in deliveries:
-            # The elements of one batch message are adjacent; link it once.
-            if delivery is before:
-                continue
-            before = delivery
+        # To read the headers of every one of some thousands would hold up the event loop.
+        for delivery in islice(_traced(deliveries), _MOST_LINKS):
             extracted = self._context.extract(_headers(delivery))
             found = self._trace.get_current_span(extracted).get_span_context()
             if found.is_valid:
                 yield self._trace.Link(found)
+
+
+def _traced(deliveries: Iterable[Delivery]) -> Iterator[Delivery]:
+    """Yield each delivery that may have a trace, once: the elements of a batch are adjacent."""
+    before = None
+    for delivery in deliveries:
+        if delivery is not before and b"traceparent" in delivery.header:
+            yield delivery
+        before = delivery
 
 
 def _headers(delivery: Delivery) -> Mapping[str, str]:

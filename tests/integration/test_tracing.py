@@ -10,6 +10,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from jarvis_recorder.telemetry.tracing import NoopTracer, OpenTelemetry, open_tracer
+from jarvis_recorder.wire.amqp import properties
+from tests.support.amqp_bytes import delivery
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -89,6 +91,22 @@ async def test_batches_are_linked_and_replies_carried_on(amqp_url, start_recorde
     assert [link.trace_id.hex() for link in batch.links] == [TRACE]
     assert answer.trace_id.hex() == TRACE
     assert carried["traceparent"].split("-")[1:3] == [TRACE, answer.span_id.hex()]
+
+
+@pytest.mark.parametrize(("headers", "read"), [({"other": "x"}, 0), ({"traceparent": "x"}, 128)])
+def test_few_headers_of_a_batch_are_read_for_their_traces(monkeypatch, headers, read):
+    """One batch has the headers of thousands of messages, and the event loop waits for them."""
+    decoded = []
+    decode = properties.decode
+    monkeypatch.setattr(properties, "decode", lambda head: decoded.append(head) or decode(head))
+    tracer = open_tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    messages = [delivery(b"{}", tag, headers=headers) for tag in range(300)]
+
+    with tracer.batch(messages, len(messages)):
+        pass
+
+    assert len(decoded) == read
+    tracer.close()
 
 
 def test_without_an_exporter_nothing_is_traced():
