@@ -446,20 +446,96 @@ def test_a_timeline_has_the_changes_between_its_ends(jarvis, recorder):
         ("query turns s-", ReplyTimeout("no answer"), []),
     ],
 )
-def test_the_shell_completes_what_the_recorder_knows(
-    recorder, monkeypatch, capsys, typed, answer, offered
-):
-    recorder.answers = [answer]
-    words = f"jarvis-recorder {typed}".split(" ")
-    monkeypatch.setenv("_JARVIS_RECORDER_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", " ".join(words))
-    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+def test_the_shell_completes_what_the_recorder_knows(complete, typed, answer, offered):
+    shown = complete("bash", typed, answer)
 
-    with pytest.raises(SystemExit):
-        cli._application()([], prog_name="jarvis-recorder")
-
-    shown = capsys.readouterr()
     assert (shown.out.split(), shown.err) == (offered, "")
+
+
+@pytest.fixture
+def complete(recorder, monkeypatch, capsys):
+    """Return what the completion of a shell prints when Tab is pressed after what is typed."""
+
+    def complete(shell, typed, answer):
+        recorder.answers = [answer]
+        words = f"jarvis-recorder {typed}".split(" ")
+        monkeypatch.setenv("_JARVIS_RECORDER_COMPLETE", f"complete_{shell}")
+        monkeypatch.setenv("COMP_WORDS", " ".join(words))
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", " ".join(words))
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        with pytest.raises(SystemExit):
+            cli._application()([], prog_name="jarvis-recorder")
+        return capsys.readouterr()
+
+    return complete
+
+
+HOSTILE = [
+    r"\$(touch /tmp/x)", "$(id)", "`id`", "a;id", "a|id", "a&", "a>b", "a b", "a\nb", "a'b", 'a"b',
+    "a\\", "~root", "*", "{a,b}", "(id)", "[a]", "!!", "#a", "=ls", "--config=/tmp/x", "\x1b[2J", "",
+]  # fmt: skip
+HARMLESS = ["pve1", "node.example.org", "signal:group-7", "büro_2", "user@host", "a/b+c=1,2"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("typed", "answer_with"),
+    [
+        (
+            "query events --node ",
+            lambda values: results.Matrix(
+                [results.MatrixNode(one, "$(id)", []) for one in values], 60
+            ),
+        ),
+        (
+            "query matrix --cluster ",
+            lambda values: results.Stats(
+                results.Holdings(NONE, NONE, NONE, 0, 0, 0, "0007", values),
+                results.Activity("1", "recording", AT, 0, 0, 0, 0, 0),
+            ),
+        ),
+        (
+            "query turns ",
+            lambda values: results.SessionPage(
+                [results.Session(one, AT, AT, 1, r"\$(id) `id`") for one in values], None
+            ),
+        ),
+    ],
+)
+def test_a_shell_is_offered_nothing_that_it_would_act_on(complete, shell, typed, answer_with):
+    """The completion of zsh evaluates what is printed, and any publisher names a node."""
+    hostile = complete(shell, typed, answer_with(HOSTILE))
+    both = complete(shell, typed, answer_with([*HOSTILE, *HARMLESS]))
+    alone = complete(shell, typed, answer_with(HARMLESS))
+
+    assert hostile.out.strip() in ("", "_files")
+    assert both == alone
+    offered = alone.out.replace(r"\\:", ":")
+    assert [one for one in HARMLESS if one not in offered] == []
+    assert [one for one in "$`([" if one in offered.removeprefix("_arguments '*: :((")] == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_title_of_any_characters_is_a_help(complete, shell):
+    titles = [
+        "What is in [/etc/hosts]?",
+        r"\$(touch /tmp/x)",
+        "[red]",
+        "a\n'\"b",
+        "Größe, 2.5 - ok",
+        None,
+    ]
+    sessions = [results.Session(f"s-{at}", AT, AT, 1, title) for at, title in enumerate(titles)]
+
+    shown = complete(shell, "query turns ", results.SessionPage(sessions, None))
+
+    assert shown.err == ""
+    assert [one for one in sessions if one.session_id not in shown.out] == []
+    if shell != "bash":
+        helps = ["What is in etc hosts", "touch tmp x", "red", "a b", "Größe, 2.5 - ok"]
+        assert [one for one in helps if one not in shown.out] == []
+    assert [one for one in "$`\\[/" if one in shown.out] == []
 
 
 def test_json_is_the_answer_and_nothing_else(jarvis):
