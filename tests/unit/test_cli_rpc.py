@@ -13,7 +13,15 @@ import pytest
 from jarvis_recorder import cli
 from jarvis_recorder.cli import rpc
 from jarvis_recorder.cli.rpc import in_words_of_commands
-from jarvis_recorder.errors import Conflict, NotFound, ReplyTimeout
+from jarvis_recorder.errors import (
+    BrokerUnavailable,
+    Conflict,
+    DeadlineExceeded,
+    NotFound,
+    ProtocolError,
+    ReplyTimeout,
+    ResultTooLarge,
+)
 from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.rpc import params, results
 from tests.unit.test_views import AT, EVENT, RESOLVED, SNAPSHOT, TURN
@@ -407,6 +415,26 @@ def test_a_timeline_has_the_changes_between_its_ends(jarvis, recorder):
     )
     assert '~ nodes pve1 status: "online" → "offline"' in ended.stdout
     assert (without.returncode, "→" in without.stdout) == (0, False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResultTooLarge("snapshots.diff: more than 8 MiB"),
+        DeadlineExceeded("snapshots.diff: too late"),
+        ReplyTimeout("snapshots.diff: no answer"),
+        ProtocolError("snapshots.diff: there is no such method"),
+        BrokerUnavailable("snapshots.diff: the connection is lost"),
+    ],
+)
+def test_a_timeline_is_shown_also_where_its_ends_cannot_be_compared(jarvis, error):
+    around = results.Timeline(AT, AT, AT, SNAPSHOT, [EVENT], [], truncated=False)
+
+    ended = jarvis("query", "timeline", "2026-11-23T08:00:00Z", answer=[around, error])
+
+    assert ended.returncode == 0
+    assert EVENT.summary in ended.stdout
+    assert ended.stderr == f"not compared: {error}\n".replace("snapshots.diff", "query diff")
 
 
 @pytest.mark.parametrize(

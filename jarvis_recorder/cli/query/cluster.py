@@ -1,7 +1,6 @@
 """`query snapshot`, `query snapshots`, `query timeline` and `query stats`."""
 
 import asyncio
-import contextlib
 from typing import Annotated, Any, Final
 
 import typer
@@ -28,7 +27,7 @@ from jarvis_recorder.cli.time_options import (
     Window,
     require_order,
 )
-from jarvis_recorder.errors import Forbidden, NotFound
+from jarvis_recorder.errors import Forbidden, NotFound, RecorderError
 from jarvis_recorder.wire.rpc import params, results
 
 _Cluster = Annotated[
@@ -139,14 +138,19 @@ def timeline(
         return
     from jarvis_recorder.cli.output.screen import open_screen
 
+    screen = open_screen()
     answer, changes = asyncio.run(_around(whom, request))
-    show_timeline(open_screen(), answer, changes)
+    if isinstance(changes, RecorderError):
+        show_timeline(screen, answer)
+        screen.note(f"not compared: {rpc.in_words_of_commands(str(changes))}")
+    else:
+        show_timeline(screen, answer, changes)
 
 
 async def _around(
     whom: Connection, request: params.TimelineAround
-) -> tuple[results.Timeline, results.SnapshotDifferences | None]:
-    """Return a timeline and what changed in it, None if there is nothing to compare."""
+) -> tuple[results.Timeline, results.SnapshotDifferences | RecorderError | None]:
+    """Return a timeline and what changed in it: why not if that failed, None if nothing can be."""
     async with rpc.connected(whom) as client:
         answer = await client.ask(request)
         if answer.snapshot is None:
@@ -157,10 +161,13 @@ async def _around(
             cluster=answer.snapshot.cluster,
             tolerance=_ANY_NUMBER,
         )
-        # At its beginning there may be none yet; and not all who may look may compare.
-        with contextlib.suppress(NotFound, Forbidden):
+        try:
             return answer, await client.ask(compared)
-        return answer, None
+        except (NotFound, Forbidden):
+            # At its beginning there may be none yet; and not all who may look may compare.
+            return answer, None
+        except RecorderError as error:
+            return answer, error
 
 
 @requests
