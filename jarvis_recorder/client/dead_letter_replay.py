@@ -13,6 +13,7 @@ from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.broker.dead_letter_queue import DeadLetterQueue, open_dead_letter_queue
 from jarvis_recorder.client.dead_letter_look import Look
 from jarvis_recorder.client.errors import addresses
+from jarvis_recorder.client.publishing import Window
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     MessageTooLarge,
@@ -293,7 +294,7 @@ class _Replaying:
         self._room = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost: BrokerUnavailable | None = None
-        self._count = self._bytes = 0
+        self._window = Window(_UNDER_WAY, _UNDER_WAY_BYTES)
 
     async def __aenter__(self) -> Self:
         return self
@@ -316,14 +317,8 @@ class _Replaying:
         """
         size = len(delivery.body)
         async with self._room:
-            await self._room.wait_for(
-                lambda: (
-                    self._count < _UNDER_WAY
-                    and (self._bytes + size <= _UNDER_WAY_BYTES or not self._count)
-                )
-            )
-            self._count += 1
-            self._bytes += size
+            await self._room.wait_for(lambda: self._window.has_room(size))
+            self._window.add(size)
         if self._lost is not None:
             raise self._lost
         task = asyncio.create_task(self._run(delivery, size))
@@ -336,8 +331,7 @@ class _Replaying:
         except BrokerUnavailable as error:
             self._lost = error
         async with self._room:
-            self._count -= 1
-            self._bytes -= size
+            self._window.remove(size)
             self._room.notify()
 
     async def _replay(self, delivery: Delivery) -> ReplayOutcome:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import Final, Self
 
 import aiormq
+from pydantic_core import to_json
 
 from jarvis_recorder.broker.connection import Link
 from jarvis_recorder.broker.publisher import ConfirmChannel
@@ -17,6 +18,33 @@ from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.topics import EXCHANGE
 
 _WINDOW: Final = 500
+# What a slow link takes within a timeout.
+_WINDOW_BYTES: Final = 16 * 1024 * 1024
+
+
+class Window:
+    """The messages in flight, bounded in number and in bytes; one alone may have any size."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._count = self._bytes = 0
+
+    def has_room(self, size: int) -> bool:
+        """Return whether a message of this size may be published now."""
+        if not self._count:
+            return True
+        return self._count < self._most and self._bytes + size <= self._most_bytes
+
+    def add(self, size: int) -> None:
+        """Count a message that is published now."""
+        self._count += 1
+        self._bytes += size
+
+    def remove(self, size: int) -> None:
+        """Count no longer a message that was added, and whose outcome is known."""
+        self._count -= 1
+        self._bytes -= size
 
 
 class RecordPublisher:
@@ -103,24 +131,42 @@ async def publish_all(
     """
     Publish records, a window of them in flight together; return how many, all confirmed.
 
-    Any error of `publish` is raised for the first record that was not confirmed.
+    `publish` is called for a record as soon as the window has room for it. Any error of it is
+    raised for the first record that was not confirmed.
     """
     confirmed = 0
-    under_way: deque[asyncio.Future[str]] = deque()
+    window = Window(_WINDOW, _WINDOW_BYTES)
+    under_way: deque[tuple[asyncio.Future[str], int]] = deque()
+
+    async def confirm_oldest() -> None:
+        nonlocal confirmed
+        oldest, size = under_way.popleft()
+        await oldest
+        window.remove(size)
+        confirmed += 1
+
     try:
         async for record in _each(records):
-            while under_way and (len(under_way) >= _WINDOW or under_way[0].done()):
-                await under_way.popleft()
-                confirmed += 1
-            under_way.append(asyncio.ensure_future(publish(record)))
+            size = _size(record)
+            while under_way and (under_way[0][0].done() or not window.has_room(size)):
+                await confirm_oldest()
+            window.add(size)
+            under_way.append((asyncio.ensure_future(publish(record)), size))
         while under_way:
-            await under_way.popleft()
-            confirmed += 1
+            await confirm_oldest()
     finally:
-        for one in under_way:
+        for one, _ in under_way:
             one.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*(one for one, _ in under_way), return_exceptions=True)
     return confirmed
+
+
+def _size(record: Record) -> int:
+    """Return about the size of a record's message; 0 if it cannot be written, which `publish` says."""
+    try:
+        return len(to_json((record.body, record.extra)))
+    except (ValueError, RecursionError):
+        return 0
 
 
 async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
