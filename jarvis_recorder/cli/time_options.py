@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
@@ -29,6 +29,8 @@ _NAMED_DAY: Final = re.compile(
 _LOCAL: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
 ).fullmatch
+
+_OFFSET: Final = re.compile(r"([+-])([0-9]{1,2})(?::?([0-9]{2}))?").fullmatch
 
 
 def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
@@ -107,27 +109,40 @@ def parse_duration(text: str) -> timedelta:
 
 def local_zone() -> str | None:
     """Return the name of this machine's time zone, else its current offset; None for UTC."""
-    name = os.environ.get("TZ", "").removeprefix(":") or _linked_zone()
+    name = _local_name()
     if name in ("UTC", "Etc/UTC", "GMT"):
         return None
-    if name and _is_known(name):
+    if name and _known(name):
         return name
     offset = time.strftime("%z")
     return None if offset == "+0000" else offset
 
 
-def _linked_zone() -> str:
-    """Return the name of the zone that /etc/localtime links to, empty if it names none."""
-    _, _, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
+def _local_name() -> str:
+    """Return what TZ, or else /etc/localtime, names: a time zone, a rule, or nothing."""
+    name = os.environ.get("TZ", "/etc/localtime").removeprefix(":") or "UTC"
+    if name.startswith("/"):
+        _, _, name = str(Path(name).resolve()).partition("/zoneinfo/")
     return name.removeprefix("posix/")
 
 
-def _is_known(name: str) -> bool:
+def zone_of(name: str | None) -> tzinfo:
+    """Return the time zone of a name or an offset, as in a request; UTC if it is unknown here."""
+    if name is None:
+        return UTC
+    if found := _OFFSET(name):
+        sign, hours, minutes = found.groups(default="0")
+        ahead = timedelta(hours=int(hours), minutes=int(minutes))
+        if ahead < timedelta(days=1):
+            return timezone(-ahead if sign == "-" else ahead)
+    return _known(name) or UTC
+
+
+def _known(name: str) -> ZoneInfo | None:
     try:
-        ZoneInfo(name)
+        return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        return False
-    return True
+        return None
 
 
 def read_time(text: str) -> datetime:

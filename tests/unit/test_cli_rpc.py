@@ -6,6 +6,7 @@ import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -309,6 +310,70 @@ def test_a_histogram_of_days_is_one_of_local_days(jarvis, recorder, monkeypatch)
     jarvis("query", "histogram", answer=results.Histogram(300, [results.Bucket(AT, 1, {})]))
 
     assert recorder.asked[0].time_zone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(("machine", "asked"), [("", None), (":", None), (None, "Europe/Berlin")])
+def test_an_empty_time_zone_is_utc_and_none_is_that_of_the_machine(
+    jarvis, recorder, monkeypatch, machine, asked
+):
+    monkeypatch.setattr(Path, "resolve", lambda _: Path("/usr/share/zoneinfo/Europe/Berlin"))
+    monkeypatch.delenv("TZ")
+    if machine is not None:
+        monkeypatch.setenv("TZ", machine)
+    time.tzset()
+
+    jarvis("query", "usage", "--by", "day", answer=NO_USAGE)
+
+    assert recorder.asked[0].time_zone == asked
+
+
+@pytest.mark.parametrize("colon", ["", ":"])
+def test_a_time_zone_may_be_given_as_a_file(jarvis, recorder, monkeypatch, tmp_path, colon):
+    """As Debian has it: the file is a link to the zone, and its days know daylight saving."""
+    for number, zone in enumerate(("Europe/Berlin", "posix/Europe/Berlin")):
+        link = tmp_path / f"localtime{number}"
+        link.symlink_to(tmp_path / "zoneinfo" / zone)
+        monkeypatch.setenv("TZ", f"{colon}{link}")
+        jarvis("query", "usage", "--by", "day", answer=NO_USAGE)
+
+    monkeypatch.setenv("TZ", f"{colon}{tmp_path}/zoneinfo/Asia/Kolkata")
+    jarvis("query", "usage", "--by", "day", answer=NO_USAGE)
+
+    assert [one.time_zone for one in recorder.asked] == [
+        "Europe/Berlin", "Europe/Berlin", "Asia/Kolkata",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("zone", "first", "shown"),
+    [
+        ("UTC", "2026-11-22T00:00:00Z", "2026-11-22 00:00:00"),
+        ("Z", "2026-11-22T00:00:00Z", "2026-11-22 00:00:00"),
+        ("Asia/Kolkata", "2026-11-21T18:30:00Z", "2026-11-22 00:00:00"),
+        ("+0530", "2026-11-21T18:30:00Z", "2026-11-22 00:00:00"),
+        ("-3", "2026-11-22T03:00:00Z", "2026-11-22 00:00:00"),
+        (None, "2026-11-22T05:00:00Z", "2026-11-22 00:00:00"),
+        # The recorder may know one that this machine does not.
+        ("Mars/Olympus", "2026-11-21T18:30:00Z", "2026-11-21 18:30:00"),
+        ("+99", "2026-11-21T18:30:00Z", "2026-11-21 18:30:00"),
+    ],
+)
+def test_a_day_of_a_histogram_has_its_date_in_the_zone_asked_for(
+    jarvis, monkeypatch, zone, first, shown
+):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    start = datetime.fromisoformat(first)
+    buckets = [results.Bucket(start + timedelta(days=at), 1, {}) for at in range(2)]
+    option = () if zone is None else (f"--time-zone={zone}",)
+
+    ended = jarvis(
+        "query", "histogram", "--since=3d", "--bucket=1d", *option,
+        answer=results.Histogram(86_400, buckets),
+    )  # fmt: skip
+
+    _, line, _ = ended.stdout.splitlines()
+    assert line.startswith(f"{shown}  1")
 
 
 def test_a_since_after_its_until_is_said_to_be(jarvis):

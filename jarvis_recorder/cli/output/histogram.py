@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -38,13 +38,19 @@ class _Series(NamedTuple):
     total: int
 
 
-def show_histogram(screen: Screen, answer: Histogram, by: str | None) -> None:
-    """Show a histogram; `by` is the field that its buckets are counted by."""
+def show_histogram(
+    screen: Screen, answer: Histogram, by: str | None, zone: tzinfo | None = None
+) -> None:
+    """
+    Show a histogram; `by` is the field that its buckets are counted by.
+
+    Its times are of `zone`, whose days the buckets are, or of the screen's if that is None.
+    """
     buckets = answer.buckets
     span = timedelta(seconds=answer.bucket_seconds)
     # The last bucket may end after the latest time that can be represented.
     end = buckets[-1].start + min(span, to_datetime(LATEST) - buckets[-1].start)
-    clock = screen.clock([buckets[0].start, end])
+    clock = screen.clock([buckets[0].start, end], zone)
     total = sum(bucket.count for bucket in buckets)
     series = _series(buckets, by, total)
     screen.heading(

@@ -71,9 +71,9 @@ class Screen:
         self.has_colours = console.is_terminal and not console.no_color
         self.width = console.width
 
-    def clock(self, moments: Iterable[datetime | None]) -> TimeFormat:
-        """Return a format for these times."""
-        return TimeFormat(moments, self.zone)
+    def clock(self, moments: Iterable[datetime | None], zone: tzinfo | None = None) -> TimeFormat:
+        """Return a format for these times, in this zone instead of the screen's."""
+        return TimeFormat(moments, zone or self.zone)
 
     def table(
         self,

@@ -26,6 +26,7 @@ from jarvis_recorder.cli.time_options import (
     Until,
     local_zone,
     require_order,
+    zone_of,
 )
 from jarvis_recorder.wire.records import EventType, Severity, Source
 from jarvis_recorder.wire.rpc import params
@@ -230,4 +231,5 @@ def histogram(
         text=text,
         exclude=_several(exclude),
     )
-    show(whom, request, lambda screen, answer: show_histogram(screen, answer, by))
+    zone = zone_of(request.time_zone)
+    show(whom, request, lambda screen, answer: show_histogram(screen, answer, by, zone))
