@@ -17,6 +17,7 @@ from jarvis_recorder.cli.output.conversations import (
     show_turns,
     show_usage,
 )
+from jarvis_recorder.cli.output.dead_letters import show_dead_letter
 from jarvis_recorder.cli.output.events import EventTable, show_event
 from jarvis_recorder.cli.output.histogram import show_histogram
 from jarvis_recorder.cli.output.incidents import (
@@ -31,9 +32,13 @@ from jarvis_recorder.cli.output.sanitize import cut
 from jarvis_recorder.cli.output.series import show_forecast
 from jarvis_recorder.cli.output.timeline import show_timeline
 from jarvis_recorder.cli.output.units import TimeFormat, ago, duration, size
+from jarvis_recorder.client.dead_letter_replay import FoundDeadLetter
+from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.dead_letter import read_dead_letter
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc import results
 from jarvis_recorder.wire.topics import Kind
+from tests.support.amqp_bytes import content_header
 from tests.support.screens import CET, NOW, Seen
 
 AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -584,3 +589,32 @@ def test_what_lies_ahead_is_not_ago():
 )
 def test_a_size_has_the_unit_that_suits_it(count, written):
     assert size(count) == written
+
+
+@pytest.mark.parametrize("character", ["é", "本", "🦊"])
+def test_a_dead_letter_is_shown_as_text_also_where_it_is_cut_within_a_character(character):
+    """The first 4,000 bytes are shown."""
+    for before in range(3_995, 4_001):
+        body = ("x" * before + character * 9).encode()
+        screen = Seen()
+
+        show_dead_letter(screen, letter_with(body), whole=False)
+
+        shown = "x" * before + character * ((4_000 - before) // len(character.encode()))
+        assert screen.text.splitlines()[-1].strip() == shown
+        assert f"the first {len(shown.encode()):,} of {len(body):,} bytes" in screen.notes
+
+
+def test_a_dead_letter_that_is_no_text_is_shown_as_bytes():
+    screen = Seen()
+
+    show_dead_letter(screen, letter_with(b"\xff" * 5_000), whole=False)
+
+    assert screen.text.splitlines()[-1].startswith("   00000f90  ff ff")
+    assert "the first 4,000 of 5,000 bytes" in screen.notes
+
+
+def letter_with(body):
+    header = content_header(len(body), headers={"x-recorder-reason": "invalid"})
+    delivery = Delivery(1, False, b"jarvis.dead", b"jarvis.recorder.events", header, body)
+    return FoundDeadLetter(read_dead_letter(delivery), delivery)

@@ -120,11 +120,21 @@ def show_dead_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> 
     )
     screen.blank()
     body = readable_body(delivery, _LONGEST_BODY)
-    shown = body if whole else body[:_SHORT_BODY]
+    shown = body if whole else _beginning(body)
     screen.line((f"body, {size(len(body))}:", "dim"), indent=1)
     screen.paragraphs(readable(shown), indent=3)
     if len(shown) < len(body):
         screen.note(f"the first {len(shown):,} of {len(body):,} bytes; --full shows all")
+
+
+def _beginning(body: bytes) -> bytes:
+    """Return the first bytes of a body; those of a text end with a whole character."""
+    beginning = body[:_SHORT_BODY]
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return beginning
+    return beginning.decode(errors="ignore").encode()
 
 
 def described(header: bytes) -> list[tuple[str, str | Text]]:
