@@ -108,12 +108,14 @@ def require_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def readable_errors(path: Path) -> Iterator[None]:
-    """Translate an `OSError` to a `ConfigurationError` that names the file and the fix."""
+    """Translate an error of reading or writing to one that names the file and the fix."""
     try:
         yield
     except OSError as error:
         todo = "run it as root" if isinstance(error, PermissionError) else "see to that first"
         raise ConfigurationError(f"{path}: {error.strerror}: {todo}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: not UTF-8; nothing was written") from None
 
 
 def _digest(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.cli import toml_file
+from jarvis_recorder.cli import standard_input, toml_file
 from jarvis_recorder.cli.options import ConfigFile, Overrides, loaded
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.runtime import process
@@ -65,7 +65,7 @@ def passwd(
 
     from argon2 import PasswordHasher
 
-    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
+    password = _asked() if sys.stdin.isatty() else standard_input.read_line()
     if len(password) < _SHORTEST_PASSWORD:
         raise typer.BadParameter(f"a password has at least {_SHORTEST_PASSWORD} characters")
     hashed = PasswordHasher().hash(password)

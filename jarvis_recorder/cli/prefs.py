@@ -1,10 +1,10 @@
 """`prefs`: the assistant's preferences, read and changed."""
 
-import sys
 from typing import Annotated, Final
 
 import typer
 
+from jarvis_recorder.cli import standard_input
 from jarvis_recorder.cli.rpc import (
     All,
     Connection,
@@ -93,7 +93,7 @@ def set_value(
     from jarvis_recorder.cli.output.sanitize import sanitize
 
     if value == "-":
-        value = sys.stdin.read().removesuffix("\n")
+        value = standard_input.read_text().removesuffix("\n")
     request = build_params(
         params.SetPreference, key=key, value=value, expected_version=expected_version
     )

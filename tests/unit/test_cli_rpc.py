@@ -1,5 +1,6 @@
 """The requests that the options of a command make, and the output of their results."""
 
+import contextlib
 import json
 import sys
 import time
@@ -680,15 +681,47 @@ def test_a_search_continues_where_a_page_ends_early(jarvis, recorder):
     assert [(one.limit, one.cursor) for one in recorder.asked] == [(3, None), (2, "1")]
 
 
-def test_a_preference_is_read_from_standard_input(jarvis, recorder, monkeypatch, tmp_path):
-    (tmp_path / "value").write_text("first\nsecond\n")
+@pytest.fixture
+def piped(monkeypatch, tmp_path):
+    """Make standard input of these bytes, decoded as an encoding."""
+    with contextlib.ExitStack() as opened:
+
+        def piped(given, encoding="utf-8"):
+            (tmp_path / "stdin").write_bytes(given)
+            stdin = opened.enter_context((tmp_path / "stdin").open(encoding=encoding))
+            monkeypatch.setattr(sys, "stdin", stdin)
+
+        yield piped
+
+
+@pytest.mark.parametrize(
+    ("given", "encoding", "value"),
+    [
+        (b"first\nsecond\n", "utf-8", "first\nsecond"),
+        (b"a\r\nb\rc\r\n", "utf-8", "a\r\nb\rc\r"),
+        ("grün".encode(), "utf-8", "grün"),
+        (b"gr\xfcn", "latin-1", "grün"),
+    ],
+)
+def test_a_preference_is_read_from_standard_input_as_it_is(
+    jarvis, recorder, piped, given, encoding, value
+):
+    piped(given, encoding)
     stored = results.OnePreference(results.Preference("k", "", AT, None, 1))
-    with (tmp_path / "value").open() as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        ended = jarvis("prefs", "set", "k", "-", answer=stored)
+
+    ended = jarvis("prefs", "set", "k", "-", answer=stored)
 
     assert ended.stdout == "k is set, version 1\n"
-    assert recorder.asked == [params.SetPreference(key="k", value="first\nsecond")]
+    assert recorder.asked == [params.SetPreference(key="k", value=value)]
+
+
+def test_standard_input_that_is_no_text_is_wrong_usage(jarvis, recorder, piped):
+    piped(b"gr\xfcn")
+
+    ended = jarvis("prefs", "set", "k", "-")
+
+    assert (ended.returncode, recorder.asked) == (2, [])
+    assert "standard input is not UTF-8" in ended.stderr
 
 
 def test_deleting_what_is_not_there_is_said_and_no_failure(jarvis):

@@ -141,6 +141,18 @@ def test_a_gateway_is_added_to_users_that_are_kept(written):
     assert everything(directory) == added, "and it is kept as well"
 
 
+def test_a_gateway_is_not_added_where_the_url_of_the_admin_is_no_text(written):
+    directory, _ = written
+    url = directory / "admin" / "broker.url"
+    url.write_bytes(b"amqp://gr\xfcn@broker/")
+
+    refused = provision(directory, "--keep", "--gateway")
+
+    assert refused.returncode == 78
+    assert refused.stderr == f"jarvis-recorder: {url}: not UTF-8; nothing was written\n"
+    assert not (directory / "gateway").exists()
+
+
 def test_the_broker_is_given_a_copy_that_it_can_read(written):
     """Debian's `rabbitmqctl` reads as the user `rabbitmq`, for whom root's directory is closed."""
     directory, said = written

@@ -34,7 +34,7 @@ def provision(tmp_path, capsys, monkeypatch):
 
     def run(*options, url=URL):
         given = tmp_path / "url"
-        given.write_text(url)
+        given.write_bytes(url if isinstance(url, bytes) else url.encode())
         arguments = ["provision", "systemd", f"--root={tmp_path / 'root'}"]
         with given.open() as stdin:
             monkeypatch.setattr(sys, "stdin", stdin)
@@ -81,6 +81,13 @@ def analyze():
         )  # fmt: skip
 
     return run
+
+
+def test_a_url_that_is_no_text_is_wrong_usage(provision, credential):
+    code, _, err = provision(url=b"amqp://recorder:gr\xfcn@broker/\n")
+
+    assert (code, credential.exists()) == (2, False)
+    assert "standard input is not UTF-8" in err
 
 
 def test_the_units_are_what_systemd_understands(provision, analyze, units):

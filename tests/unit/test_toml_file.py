@@ -10,10 +10,11 @@ from argon2 import PasswordHasher
 PASSWORD = "correct horse"
 
 
-def passwd(*arguments, to=subprocess.PIPE):
+def passwd(*arguments, to=subprocess.PIPE, given=f"{PASSWORD}\n"):
     return subprocess.run(
         [sys.executable, "-m", "jarvis_recorder", "gateway", "passwd", *map(str, arguments)],
-        input=f"{PASSWORD}\n", stdout=to, stderr=subprocess.PIPE, check=False, text=True,
+        input=given, stdout=to, stderr=subprocess.PIPE, check=False,
+        encoding="utf-8", errors="surrogateescape",
     )  # fmt: skip
 
 
@@ -83,3 +84,22 @@ def test_what_is_appended_twice_is_refused_before_it_is_no_toml(file):
 
     assert f"gateway passwd --to {file}" in done.stderr
     assert lets_in(tomllib.loads(file.read_text()))
+
+
+def test_a_line_break_of_another_system_is_no_part_of_the_password(file):
+    assert passwd("--to", file, given=f"{PASSWORD}\r\n").returncode == 0
+
+    assert lets_in(tomllib.loads(file.read_text()))
+
+
+def test_what_is_no_text_is_said_to_be_none(file):
+    wrong_password = passwd("--to", file, given="gr\udcfcne Wiese\n")
+    assert not file.exists()
+    file.write_bytes(b"# gr\xfcn\n")
+    wrong_file = passwd("--to", file)
+
+    assert wrong_password.returncode == 2
+    assert "standard input is not UTF-8" in wrong_password.stderr
+    assert wrong_file.returncode == 78
+    assert wrong_file.stderr == f"jarvis-recorder: {file}: not UTF-8; nothing was written\n"
+    assert file.read_bytes() == b"# gr\xfcn\n"

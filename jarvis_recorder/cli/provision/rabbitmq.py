@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from jarvis_recorder.cli.files import write_new
+from jarvis_recorder.cli.files import readable_errors, write_new
 from jarvis_recorder.cli.gateway import require_extra
 from jarvis_recorder.config.loading import SYSTEM_CREDENTIALS
 from jarvis_recorder.errors import ConfigurationError
@@ -111,10 +111,8 @@ def provision(
 def _add_gateway(directory: Path, also: Sequence[str]) -> None:
     """Add the gateway's files to a directory that was provisioned without them."""
     admin = directory / _ADMIN / _URL
-    try:
+    with readable_errors(admin):
         url = admin.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{admin}: cannot be read: {error.strerror}") from None
     for name, text in _gateway_files(url, also).items():
         _write(directory / name, text)
         typer.echo(f"{directory / name}: written, for its owner only")

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 import jarvis_recorder
+from jarvis_recorder.cli import standard_input
 from jarvis_recorder.cli.files import (
     Installation,
     InstalledFile,
@@ -170,7 +171,7 @@ def _asked_url() -> str:
         typer.echo("The broker's URL, such as amqp://user:password@broker/; it is not shown.")
         url = typer.prompt("broker.url", hide_input=True)
     else:
-        url = sys.stdin.readline()
+        url = standard_input.read_line()
     try:
         amqp_url.check(url.strip())
     except ValueError as error:
