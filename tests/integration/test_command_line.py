@@ -166,6 +166,54 @@ async def test_two_clusters_are_distinguished(jarvis, amqp_url):
     assert answer(jarvis("query", "stats", "--json"))["holdings"]["clusters"] == ["home", "lab"]
 
 
+HOSTILE = r"\$(touch /tmp/x)"
+
+
+async def test_a_shell_is_offered_no_name_that_it_would_act_on(jarvis, amqp_url):
+    turn = {"session_id": "s-9", "role": "user", "content": f"{HOSTILE} in [/etc/hosts]?"}
+    await publish(
+        amqp_url,
+        (EVENT_KEY, event(1, node=HOSTILE, cluster=HOSTILE, timestamp=None), {"message_id": "1"}),
+        (EVENT_KEY, event(2, node="vault", cluster=HOSTILE, timestamp=None), {"message_id": "2"}),
+        ("chat.turn.user", turn, {"message_id": "3"}),
+        ("chat.turn.user", turn | {"session_id": HOSTILE}, {"message_id": "4"}),
+    )
+    wait_until(lambda: len(listed(jarvis)) == 3, "the events are recorded")
+    wait_until(lambda: "s-9" in jarvis("query", "sessions").stdout, "the turns are recorded")
+
+    assert HOSTILE in jarvis("query", "events", "--cluster", HOSTILE).stdout
+    for shell in ("bash", "zsh", "fish"):
+        nodes = completed(amqp_url, shell, "query events --node ")
+        clusters = completed(amqp_url, shell, "query events --cluster ")
+        sessions = completed(amqp_url, shell, "query turns ")
+
+        assert "vault" in nodes
+        assert "home" in clusters
+        assert "s-9" in sessions
+        assert [one for one in "$\\`[" if one in nodes + clusters + sessions] == []
+    assert '"s-9":"touch tmp x in etc hosts"' in completed(amqp_url, "zsh", "query turns ")
+
+
+# As the installed command, whose name the completion depends on.
+_JARVIS = "import sys; sys.argv = ['jarvis-recorder']; from jarvis_recorder.cli import main; main()"
+
+
+def completed(url, shell, typed):
+    """Return what a shell gets to evaluate or to offer when Tab is pressed."""
+    line = f"jarvis-recorder {typed}"
+    ended = subprocess.run(
+        [sys.executable, "-c", _JARVIS],
+        check=True, capture_output=True, text=True, timeout=30,
+        env=environment(
+            url, _JARVIS_RECORDER_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_ARGS=line,
+            _TYPER_COMPLETE_FISH_ACTION="get-args", COMP_WORDS=line,
+            COMP_CWORD=str(len(line.split(" ")) - 1),
+        ),
+    )  # fmt: skip
+    assert ended.stderr == ""
+    return ended.stdout
+
+
 def listed(jarvis, *options):
     return answer(jarvis("query", "events", "--json", *options))["events"]
 
