@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 # Well below the broker's consumer timeout of 30 minutes, after which it would take the
 # deliveries back by itself and count them as failed.
 HOLD_SECONDS: Final = 600.0
+_LEAST_PATIENCE_SECONDS: Final = 10.0
 _FIRST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 2.0
 # Large batches leave holes in the heap: a few dozen would double the process.
@@ -120,11 +121,15 @@ class Recorder:
             return
         filled = asyncio.create_task(self._intake.filled())
         try:
-            await asyncio.wait({first.appending, filled}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {first.appending, filled},
+                timeout=HOLD_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
             filled.cancel()
         # If the first has ended, it may have failed: then the next one has to wait for it.
-        if not first.appending.done() and filled.result() < _VERY_LARGE_BYTES:
+        if done == {filled} and filled.result() < _VERY_LARGE_BYTES:
             self._next = await self._take()
 
     async def _give_back(self, size: int) -> None:
@@ -181,11 +186,11 @@ class Recorder:
     async def _appended(self, first: _UnderWay) -> Appended:
         """Return once it is stored, retrying while the database is unavailable; see `HOLD_SECONDS`."""
         batch, began = first.batch, first.began
-        attempt: Awaitable[Appended] = first.appending
+        attempt: asyncio.Task[Appended] = first.appending
         delay = _FIRST_RETRY_SECONDS
         while True:
             try:
-                appended = await attempt
+                appended = await self._outcome(attempt, batch, began)
             except NotTried:
                 # The outage, if there was one, was that of the batch before.
                 began = time.monotonic()
@@ -201,7 +206,27 @@ class Recorder:
                 self._report_recovery(time.monotonic() - began)
                 self._progress.measured.commit_seconds.observe(time.monotonic() - began)
                 return appended
-            attempt = self._append(batch)
+            attempt = asyncio.create_task(self._append(batch))
+
+    async def _outcome(
+        self, attempt: asyncio.Task[Appended], batch: Batch, began: float
+    ) -> Appended:
+        """
+        Return the outcome of an attempt; give the messages back while it hangs, as a frozen server does.
+
+        The broker would close the channel later, and count a failed delivery of each again and again.
+        """
+        left = HOLD_SECONDS - (time.monotonic() - began)
+        try:
+            await asyncio.wait({attempt}, timeout=max(left, _LEAST_PATIENCE_SECONDS))
+        finally:
+            # What has begun is finished all the same.
+            attempt.cancel()
+        if attempt.cancelled() or not attempt.done():
+            error = StorageUnavailable("the database has not answered")
+            self._report_outage(error, len(batch.records), time.monotonic() - began)
+            raise OutageTooLong(batch.records) from error
+        return attempt.result()
 
     async def _next_has_failed(self) -> None:
         """Return once the batch behind the failed one has failed, too: it must not overtake."""

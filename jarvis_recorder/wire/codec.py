@@ -153,7 +153,8 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     try:
         document = _parse(body, topic.kind)
     except Refused as refused:
-        if refused.reason is not Reason.NOT_JSON or not are_lines(body):
+        # Whatever is wrong with the first line, the others are messages of their own.
+        if refused.reason is Reason.TOO_LARGE or not are_lines(body):
             raise
         return _one_by_one(lines_of(body), texts_size(body), envelope, _record)
     return Decoded([_record(document, envelope)], [], texts_size(body))

@@ -456,6 +456,16 @@ def test_bad_elements_are_refused_one_by_one():
     assert decoded.refusals[0].error.startswith("element 1: ")
 
 
+def test_a_bad_first_line_leaves_the_others_to_be_recorded():
+    """Its duplicate key is seen before it is clear that more lines follow."""
+    bad, good = b'{"type":"alert","type":"alert"}', raw(event(id="a"))
+
+    decoded = decode(delivery(bad + b"\n" + good), EVENTS, RECEIVED)
+
+    assert [kept.message_id for kept in decoded.records] == ["a"]
+    assert [refused.element.body for refused in decoded.refusals] == [bad]
+
+
 @pytest.mark.parametrize("lines", [False, True])
 def test_of_more_bad_elements_than_some_hundred_the_message_is_refused_whole(lines):
     """Its good elements are recorded all the same."""

@@ -657,6 +657,21 @@ async def test_an_outage_with_a_full_intake_gives_the_messages_back(pipeline, mo
     assert [*map(identity_of, outage.value.records)] == ["a"]
 
 
+async def test_a_commit_that_never_ends_gives_the_messages_back(pipeline, monkeypatch):
+    """As of a server that is frozen, or waits for its standby."""
+    monkeypatch.setattr(recorder_module, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(recorder_module, "_LEAST_PATIENCE_SECONDS", 0.01)
+    pipeline.repository.disk.clear()
+    pipeline.receive("a", "b")
+
+    with pytest.raises(OutageTooLong) as outage:
+        await pipeline.run()
+
+    assert pipeline.consumer.outstanding == {1, 2}
+    assert [*map(identity_of, outage.value.records)] == ["a", "b"]
+    assert pipeline.progress.state is State.STORAGE_UNAVAILABLE
+
+
 async def test_dead_letters_that_nobody_confirms_do_not_fill_the_memory(pipeline, monkeypatch):
     """Beyond the bound the broker buries them whole, for which it needs nothing from us."""
     monkeypatch.setattr(dead_letters_module, "MAX_HELD_BYTES", 2_500)
