@@ -1,4 +1,4 @@
-"""Valid messages that take the most memory: many times their own size once decoded."""
+"""Messages that take the most memory or time: many times their own size once they are read."""
 
 import gzip
 import json
@@ -31,7 +31,9 @@ class Message(NamedTuple):
 
 def heavy(chance: Random) -> Message:
     """Return a heavy message."""
-    makers: tuple[Callable[[Random], Message], ...] = (_snapshot, _event, _turn, _batch, _headers)
+    makers: tuple[Callable[[Random], Message], ...] = (
+        _snapshot, _event, _turn, _batch, _headers, _bad, _colliding,
+    )  # fmt: skip
     message = chance.choice(makers)(chance)
     packed = gzip.compress(message.body, 1)
     if len(packed) * 190 < len(message.body) or len(message.body) < MIB:
@@ -67,6 +69,24 @@ def _batch(chance: Random) -> Message:
 def _headers(chance: Random) -> Message:
     headers = {f"x-{number}": "v" * 40 for number in range(chance.randint(100, 2_000))}
     return Message("cluster.event.status", _event_with(b"0"), {"headers": headers}, 1)
+
+
+def _bad(chance: Random) -> Message:
+    """Return a batch of which nothing is recorded, or only its last one; as gzip 80 bytes."""
+    bad = b",".join([chance.choice((b"0", b"{}", b'{"id":7}'))] * 9_999)
+    last = chance.choice((b"[]", _event_with(b"0")))
+    body = gzip.compress(b"[%b,%b]" % (bad, last))
+    return Message("cluster.event.status", body, {"content_encoding": "gzip"}, int(last != b"[]"))
+
+
+def _colliding(chance: Random) -> Message:
+    """Return a batch whose elements have one identity, with headers that take long to read."""
+    name = chance.randbytes(8).hex().encode()
+    one = b'{"id":"%b","type":"status","source":"monitor","timestamp":"2026-11-23T05:00:00Z","summary":"%d"}'
+    events = (one % (name, number) for number in range(9_999))
+    body = b"[%b,%b]" % (b",".join(events), _event_with(b"0"))
+    headers = {f"{number:x}": None for number in range(chance.choice((10, 18_000)))}
+    return Message("cluster.event.status", body, {"headers": headers}, 2)
 
 
 def _event_with(details: bytes) -> bytes:
