@@ -94,7 +94,6 @@ def expire_incidents(connection: Connection, keeping: RetentionPolicy, now: int)
     ]
     if not old:
         return False
-    _expire_well(connection, min(horizons.values()))
     rows = connection.execute(
         select(_stored.id, _stored.condition_id, _stored.first_at)
         .where(_stored.state.in_(("recovered", "resolved")), or_(*old))
@@ -103,7 +102,10 @@ def expire_incidents(connection: Connection, keeping: RetentionPolicy, now: int)
     ).all()
     for row in rows:
         _expire(connection, row)
-    return len(rows) == _AT_ONCE
+    if len(rows) == _AT_ONCE:
+        return True
+    _expire_well(connection, min(horizons.values()))
+    return False
 
 
 def _expire_well(connection: Connection, horizon: int) -> None:
