@@ -184,6 +184,46 @@ async def test_a_list_no_one_is_at_continues_by_itself(page, amqp_url, recorder)
     await page.get_by_text("the second").wait_for()
 
 
+async def test_a_choice_is_shown_also_where_an_event_comes_before_its_answer(
+    page, amqp_url, recorder
+):
+    await alerts(amqp_url, recorder, "of any")
+    await alerts(amqp_url, recorder, "worse", severity="critical")
+    await log_in(page)
+    await show(page, "events")
+    await page.get_by_text("of any").hover()
+    asked = []
+
+    async def overtake(route):
+        asked.append(route)
+        if len(asked) > 1:
+            await route.continue_()
+
+    await page.route("**/api/memory/events?*minSeverity=critical*", overtake)
+    async with page.expect_request("**/api/memory/events?*minSeverity=critical*"):
+        await page.get_by_label("At least").select_option("critical")
+    await alerts(amqp_url, recorder, "worse still", severity="critical")
+
+    await expect(page.locator(".event .text")).to_have_text(["worse still", "worse"])
+    await expect(page.locator(".news:visible")).to_have_count(0)
+    await asked[0].continue_()
+
+
+async def test_what_waits_of_an_earlier_choice_is_not_shown_for_another(page, amqp_url, recorder):
+    await alerts(amqp_url, recorder, "the first")
+    await log_in(page)
+    await show(page, "events")
+    await page.get_by_text("the first").hover()
+    await alerts(amqp_url, recorder, "the second")
+    news = page.get_by_role("button", name="1 new")
+    await news.wait_for()
+
+    await page.route("**/api/memory/events?*minSeverity=critical*", lambda _: None)
+    await page.get_by_label("At least").select_option("critical")
+
+    await news.wait_for(state="hidden")
+
+
 # The wrong cluster
 
 

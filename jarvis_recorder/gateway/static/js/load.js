@@ -23,6 +23,8 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
   let timer = 0;
   let latest = 0;
   let wait = 1_000;
+  /** Whether the reader has asked for more than is shown; an answer overtaken leaves it so. */
+  let owed = false;
   /** When what is shown was fetched. @type {Date|null} */
   let filled = null;
   const problem = h("p", { class: "problem", role: "status", hidden: true });
@@ -40,8 +42,7 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
   pulse.addEventListener("away", grey, { signal: over });
   pulse.addEventListener("back", () => filled && refresh(), { signal: over });
 
-  /** @param {boolean} asked by the reader */
-  async function start(asked) {
+  async function refresh() {
     clearTimeout(timer);
     const mine = ++latest;
     region.setAttribute("aria-busy", "true");
@@ -52,11 +53,12 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
       region.classList.remove("stale");
       filled = new Date();
       wait = 1_000;
-      held.show(() => render(data), asked);
+      held.show(() => render(data), owed);
+      owed = false;
       if (every) timer = setTimeout(refresh, every * 1000);
     } catch (error) {
       if (mine !== latest || over.aborted) return;
-      failed(error, asked);
+      failed(error);
     } finally {
       if (mine === latest) region.removeAttribute("aria-busy");
     }
@@ -65,12 +67,17 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
   /** @param {{at: Date, make: () => any}} from what was shown before, which the newest joins */
   function startFrom({ at, make }) {
     filled = at;
+    owed = false;
     held.show(make, true);
     refresh();
   }
 
-  const load = () => start(true);
-  const refresh = () => start(false);
+  function load() {
+    owed = true;
+    // What waits answers what was asked before.
+    held.drop();
+    refresh();
+  }
 
   function grey() {
     if (!filled) return;
@@ -79,20 +86,20 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
     old.hidden = false;
   }
 
-  /** @param {any} error @param {boolean} asked */
-  function failed(error, asked) {
+  /** @param {any} error */
+  function failed(error) {
     const passes = error.passes === true;
     if (error.status === undefined) console.error(error);
     const stays = /** @type {boolean} */ (filled && passes);
     if (stays) grey();
     else content.replaceChildren();
     // What comes by itself and fails is said without moving what is shown.
-    problem.hidden = stays && !asked;
+    problem.hidden = stays && !owed;
     problem.textContent = passes
       ? `${error.message} ${filled ? "What is grey is from before. " : ""}Trying again …`
       : error.message;
     if (passes) {
-      timer = setTimeout(() => start(asked), wait);
+      timer = setTimeout(refresh, wait);
       wait = Math.min(wait * 2, SLOWEST_RETRY);
     }
   }
@@ -130,6 +137,12 @@ function holding(region, content, over) {
     timer = setTimeout(again, LOOK_AGAIN);
   }
 
+  function drop() {
+    clearTimeout(timer);
+    waiting = null;
+    button.hidden = true;
+  }
+
   function again() {
     if (attended(region)) timer = setTimeout(again, LOOK_AGAIN);
     else show(waiting);
@@ -141,7 +154,7 @@ function holding(region, content, over) {
     focusRow(content);
   }
 
-  return { button, show };
+  return { button, show, drop };
 }
 
 /**
