@@ -28,6 +28,7 @@ UNDO_MS = 10_000
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 FIRST_VIEW_BYTES = 90 * 1024
 expect.set_options(timeout=30_000)
+THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 BOTH = pytest.mark.parametrize("engine", ["chromium", "firefox"])
 LAUNCH_MS = 300_000
 LEAST_FIREFOX = 150
@@ -184,3 +185,13 @@ async def assert_accessible(page):
         if one["impact"] in ("serious", "critical")
     ]
     assert bad == []
+
+
+async def assert_fits(page, name):
+    """Look at what is shown on a desk and on a telephone, and leave it on the desk."""
+    for width in (1280, 390):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.screenshot(path=ARTEFACTS / f"{name}-{width}.png", full_page=True)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await assert_accessible(page)
+    await page.set_viewport_size({"width": 1280, "height": 900})

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.conftest import ARTEFACTS, BOTH, ago, assert_accessible, just_now, log_in, show
-from tests.support.publisher import EVENT_KEY, publish
+from tests.e2e.conftest import BOTH, THEMES, ago, assert_fits, just_now, log_in, show, snapshot
+from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
@@ -58,15 +58,6 @@ async def recorded(amqp_url, recorder, *snapshots):
 
 async def names(page):
     return await page.locator(".inventory tbody th").evaluate_all(TEXTS)
-
-
-async def assert_fits(page, name):
-    for width in (1280, 390):
-        await page.set_viewport_size({"width": width, "height": 900})
-        await page.screenshot(path=ARTEFACTS / f"{name}-{width}.png", full_page=True)
-        assert await page.evaluate("document.documentElement.scrollWidth") <= width
-        await assert_accessible(page)
-    await page.set_viewport_size({"width": 1280, "height": 900})
 
 
 @BOTH
@@ -150,7 +141,7 @@ async def test_the_measures_of_a_node_have_one_time_axis_and_a_table(page, amqp_
     await page.locator(".machine").get_by_role("link", name="pve1").click()
     charts = page.locator(".series figure")
     await charts.locator("canvas").nth(2).wait_for()
-    await page.get_by_role("link", name="it is hot").wait_for()
+    await page.get_by_role("link", name="it is hot", exact=True).wait_for()
 
     assert await charts.count() == 3
     assert len(answers) == 1
@@ -173,3 +164,76 @@ async def test_the_measures_of_a_node_have_one_time_axis_and_a_table(page, amqp_
     await page.get_by_role("combobox", name="Time").select_option("168")
     await page.wait_for_url(re.compile("range=168"))
     await charts.locator("canvas").nth(2).wait_for()
+
+
+@THEMES
+async def test_a_storage_says_when_it_is_full_as_a_range(page, amqp_url, recorder, theme):
+    held = [0.5 + 0.01 * n / 4 + n % 3 / 100 for n in range(48)]
+    snapshots = [
+        cluster("home", ago(days=12 - n / 4), [], [storage("tank", full), storage("flat", 0.5)])
+        for n, full in enumerate(held)
+    ]
+    await recorded(amqp_url, recorder, *snapshots)
+    await page.emulate_media(color_scheme=theme)
+    await log_in(page)
+    await show(page, "storages")
+    await page.get_by_role("link", name="tank").click()
+    await page.get_by_text(re.compile(r"Full in \d+ to \d+ days if it grows as in")).wait_for()
+    await page.get_by_role("combobox", name="Time").select_option("720")
+    await page.locator(".series canvas").nth(1).wait_for()
+    await assert_fits(page, f"storage-{theme}")
+
+    await page.evaluate("location.hash = '#/storages/home/pve1%2Fflat'")
+    await page.get_by_text("Not growing, as far as its last 30 days show: 512 GiB of").wait_for()
+    await page.evaluate("location.hash = '#/storages/home/nowhere'")
+    await page.get_by_text("Nothing is known of its growth.").wait_for()
+
+
+@THEMES
+async def test_the_strip_leads_to_a_node_with_its_incidents_guests_and_events(
+    page, amqp_url, recorder, theme
+):
+    """Its monitor names no cluster, and there is only one."""
+    down = "[Monitor] NODE_DOWN: pve1 changed from online to offline"
+    up = "[Monitor] NODE_UP: pve1 changed from offline to online"
+    hot = "[Monitor] THRESHOLD: cpu of pve1 above 90 %"
+    told = [(down, "critical", "alert"), (up, "info", "status"), (hot, "warning", "alert")]
+    await recorded(amqp_url, recorder, cluster("home", ago(minutes=40), GUESTS))
+    events = [
+        event(node="pve1", summary=summary, severity=severity, type=type_, timestamp=ago(minutes=n))
+        for n, (summary, severity, type_) in zip((30, 20, 10), told, strict=True)
+    ]
+    await publish(amqp_url, *((EVENT_KEY, one, {}) for one in events))
+    wait_until(lambda: recorder.count("incidents") == 2, "the incidents are known")
+    await page.emulate_media(color_scheme=theme)
+    await log_in(page)
+    await page.locator(".matrix").get_by_role("link", name="pve1", exact=True).click()
+
+    await page.get_by_role("heading", name="Node pve1 of home").wait_for()
+    await page.locator(".series canvas").nth(2).wait_for()
+    incidents = page.locator("[data-rows=incidents] > li")
+    await expect(incidents).to_contain_text(["THRESHOLD cpu on pve1", "NODE_DOWN pve1"])
+    await page.get_by_role("link", name=hot).wait_for()
+    guests = page.locator(".panel", has=page.get_by_role("heading", name="Its guests"))
+    await expect(guests.locator("li a")).to_have_text([f"guest-{n}" for n in range(101, 105)])
+    await expect(guests.locator("li").nth(1)).to_contain_text("◆ stopped")
+    await assert_fits(page, f"node-{theme}")
+    await guests.get_by_role("link", name="guest-102").click()
+    await page.get_by_role("heading", name="Guest 102 of home").wait_for()
+
+
+async def test_a_node_of_the_unnamed_cluster_has_no_events_of_another(page, amqp_url, recorder):
+    own = just_now("of its own", node="pve1")
+    other = just_now("of the other", node="pve1", cluster="lab")
+    await recorded(
+        amqp_url, recorder, snapshot("", "pve1", minutes=1), snapshot("lab", "pve1", minutes=1)
+    )
+    await publish(amqp_url, (EVENT_KEY, own, {}), (EVENT_KEY, other, {}))
+    wait_until(lambda: recorder.count("incidents") == 2, "the incidents are known")
+    await log_in(page)
+    await page.evaluate("location.hash = '#/nodes//pve1'")
+
+    marks = page.locator("[data-rows=marks] > li")
+    await expect(marks).to_have_count(1)
+    await expect(marks).to_contain_text("of its own")
+    await expect(page.locator("[data-rows=incidents] > li")).to_have_count(1)

@@ -10,6 +10,7 @@ from tests.e2e.conftest import (
     ARTEFACTS,
     BOTH,
     FIRST_VIEW_BYTES,
+    THEMES,
     ago,
     assert_accessible,
     just_now,
@@ -22,7 +23,6 @@ from tests.support.recorder import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
 
-THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 TRANSFERRED = """performance.getEntries()
     .filter(({ entryType }) => ["navigation", "resource"].includes(entryType))
     .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""

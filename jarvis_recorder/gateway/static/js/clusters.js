@@ -13,6 +13,12 @@ const GOOD_FOR = 60_000;
  */
 export const nameOf = (cluster) => cluster || "unnamed cluster";
 
+/**
+ * The cluster of what may name none: the only one there is, else the one without a name.
+ * @param {string|null} cluster @param {string[]} names @returns {string}
+ */
+export const ownOf = (cluster, names) => cluster ?? (names.length === 1 ? names[0] : "");
+
 /** @param {string[]} names @param {string} title as `nameOf` gives it @returns {string} */
 export const named = (names, title) => names.find((name) => nameOf(name) === title) ?? title;
 
@@ -55,9 +61,12 @@ export function clusterNames() {
   return latest.names;
 }
 
-// A name that is empty is one, too: it has to be sent.
-/** @param {string} cluster @param {object} query */
-const of = (cluster, query) => new URLSearchParams({ cluster, ...query });
+/**
+ * A path that asks of one cluster. A name that is empty is one, too: it has to be sent.
+ * @param {string} path @param {string} cluster @param {object} [query]
+ */
+export const pathOf = (path, cluster, query) =>
+  `${path}?${new URLSearchParams({ cluster, ...query })}`;
 
 /**
  * @param {string} cluster @param {string} timestamp @param {AbortSignal} signal
@@ -65,7 +74,7 @@ const of = (cluster, query) => new URLSearchParams({ cluster, ...query });
  */
 export async function snapshotAt(cluster, timestamp, signal) {
   try {
-    return (await get(`/api/snapshots/at?${of(cluster, { timestamp })}`, {}, signal)).snapshot;
+    return (await get(pathOf("/api/snapshots/at", cluster, { timestamp }), {}, signal)).snapshot;
   } catch (/** @type {any} */ error) {
     if (error.status === 404) return null;
     throw error;
@@ -78,7 +87,7 @@ export async function snapshotAt(cluster, timestamp, signal) {
  */
 export async function snapshotDifferences(cluster, query, signal) {
   try {
-    return await get(`/api/snapshots/diff?${of(cluster, query)}`, {}, signal);
+    return await get(pathOf("/api/snapshots/diff", cluster, query), {}, signal);
   } catch (/** @type {any} */ error) {
     if (error.status === 404) return null;
     throw error;
@@ -90,8 +99,17 @@ export async function snapshotDifferences(cluster, query, signal) {
  * @returns {Promise<any>} events and turns around a moment; `cluster` null where there is none
  */
 export async function timelineAround(cluster, query, signal) {
-  const path = cluster === null ? "/api/timeline" : `/api/timeline?${of(cluster, {})}`;
+  const path = cluster === null ? "/api/timeline" : pathOf("/api/timeline", cluster);
   return get(path, query, signal);
+}
+
+/**
+ * A path that asks of one cluster, and of what names none where it is the only one there is.
+ * @param {string} path @param {string} cluster
+ */
+export async function within(path, cluster) {
+  const names = await clusterNames();
+  return names.length === 1 && names[0] === cluster ? path : pathOf(path, cluster);
 }
 
 /**

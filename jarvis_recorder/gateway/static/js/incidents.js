@@ -8,7 +8,7 @@ import { link } from "./router.js";
 import { undoable } from "./undo.js";
 
 /** The states of one that is a problem, the most pressing first. */
-const ACTIVE = ["open", "unknown", "acknowledged"];
+export const ACTIVE = ["open", "unknown", "acknowledged"];
 const RANKS = ["critical", "error", "warning", "info"];
 const MOST = 200;
 const RECENT_HOURS = 24;
@@ -35,7 +35,7 @@ export async function incidentsNow(signal) {
   const since = new Date(Date.now() - RECENT_HOURS * 3_600_000).toISOString();
   const [active, recent] = await Promise.all([
     get("/api/incidents", { state: ACTIVE, limit: MOST }, signal),
-    get("/api/incidents", { state: ["recovered"], since, limit: RECENT }, signal),
+    get("/api/incidents", { state: "recovered", since, limit: RECENT }, signal),
   ]);
   const { incidents, total } = active;
   return { active: worstFirst(incidents), total, recent: recent.incidents };
@@ -47,7 +47,7 @@ export async function openIncidents(signal) {
 }
 
 /** @param {any[]} incidents */
-function worstFirst(incidents) {
+export function worstFirst(incidents) {
   /** @param {any} one */
   const rank = (one) => RANKS.indexOf(one.severity) + (one.state === "acknowledged" ? 10 : 0);
   return incidents.sort((one, other) => rank(one) - rank(other));
@@ -58,14 +58,7 @@ export function incidentList({ active, total, recent }, changed) {
   const { own, parts } = folded(active);
   return [
     sentence(active, total),
-    rows(own.slice(0, SHOWN), parts, changed),
-    own.length > SHOWN &&
-      h(
-        "details",
-        { "data-key": "more-incidents" },
-        h("summary", { "data-key": "more-incidents-summary" }, `${count(own.length - SHOWN)} more`),
-        rows(own.slice(SHOWN), parts, changed),
-      ),
+    incidentRows(own, changed, parts),
     h(
       "p",
       {},
@@ -119,6 +112,28 @@ function sentence(active, total) {
     `${words.join(", ")}${total > active.length ? "" : " open"}`,
     down.length > 0 && `; ${down.slice(0, 3).join(", ")} ${down.length > 1 ? "are" : "is"} offline`,
   );
+}
+
+/**
+ * The first ones, and the others folded.
+ * @param {any[]} incidents @param {() => void} changed
+ * @param {Map<string, any[]>} [parts] those inside of each, by its key
+ */
+export function incidentRows(incidents, changed, parts = new Map()) {
+  return [
+    rows(incidents.slice(0, SHOWN), parts, changed),
+    incidents.length > SHOWN &&
+      h(
+        "details",
+        { "data-key": "more-incidents" },
+        h(
+          "summary",
+          { "data-key": "more-incidents-summary" },
+          `${count(incidents.length - SHOWN)} more`,
+        ),
+        rows(incidents.slice(SHOWN), parts, changed),
+      ),
+  ];
 }
 
 /** @param {any[]} incidents @param {Map<string, any[]>} parts @param {() => void} changed */
@@ -213,10 +228,12 @@ function lasted(since, until) {
   return minutes < 2880 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / 1440)} d`;
 }
 
+/** @param {any} incident */
+export const isOver = ({ state }) => ["recovered", "resolved"].includes(state);
+
 /** @param {any} incident @param {() => void} changed */
 export function buttons(incident, changed) {
   if (!mayChange()) return null;
-  const over = ["recovered", "resolved"].includes(incident.state);
   /** @param {string} name @param {string} verb @param {string} past */
   const button = (name, verb, past) =>
     undoable({
@@ -234,6 +251,6 @@ export function buttons(incident, changed) {
     { class: "row" },
     ["open", "unknown"].includes(incident.state) && button("acknowledge", "Seen", "seen"),
     incident.state !== "resolved" && button("resolve", "Close", "closed"),
-    over && button("reopen", "Open again", "open again"),
+    isOver(incident) && button("reopen", "Open again", "open again"),
   );
 }

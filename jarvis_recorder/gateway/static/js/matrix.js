@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { linkTo } from "./cluster.js";
-import { nameOf } from "./clusters.js";
+import { clusterNames, nameOf, ownOf } from "./clusters.js";
 import { empty, h } from "./dom.js";
 import { count, SEVERITIES, sign } from "./format.js";
 import { link } from "./router.js";
@@ -38,12 +38,15 @@ export async function lastDay(signal) {
   const width = Math.min(DAY / cells, 3_600_000);
   const until = new Date(Math.ceil(Date.now() / width) * width);
   const since = new Date(until.getTime() - DAY);
-  const answer = await get(
-    "/api/events/matrix",
-    { since: since.toISOString(), until: until.toISOString(), buckets: cells },
-    signal,
-  );
-  return { ...answer, since: since.getTime() };
+  const [answer, names] = await Promise.all([
+    get(
+      "/api/events/matrix",
+      { since: since.toISOString(), until: until.toISOString(), buckets: cells },
+      signal,
+    ),
+    clusterNames(),
+  ]);
+  return { ...answer, since: since.getTime(), names };
 }
 
 /** Return what renders a matrix again and again; it is one stop of the Tab key, arrows lead on. */
@@ -52,7 +55,7 @@ export function matrixTable() {
   let stop = "";
 
   /** @param {any} answer */
-  return ({ nodes, bucketSeconds, since, truncated }) => {
+  return ({ nodes, bucketSeconds, since, truncated, names }) => {
     if (!nodes.length) return empty("No event in the last 24 hours.");
     const width = bucketSeconds * 1000;
     const starts = nodes[0].cells.map((/** @type {any} */ _, /** @type {number} */ index) =>
@@ -98,7 +101,7 @@ export function matrixTable() {
                 cluster === null ? "no cluster named" : nameOf(cluster),
               ),
             ),
-          those.map((one) => row(one, starts, width)),
+          those.map((one) => row(one, ownOf(cluster, names), starts, width)),
         ),
       ),
     );
@@ -128,8 +131,8 @@ export function matrixTable() {
   }
 }
 
-/** @param {any} one @param {number[]} starts @param {number} width */
-function row({ node, cluster, cells }, starts, width) {
+/** @param {any} one @param {string} own its cluster @param {number[]} starts @param {number} width */
+function row({ node, cluster, cells }, own, starts, width) {
   return h(
     "tr",
     { "data-row": `node-${cluster}-${node}` },
@@ -141,7 +144,7 @@ function row({ node, cluster, cells }, starts, width) {
         : h(
             "a",
             {
-              href: linkTo("nodes", cluster ?? "", { name: node }),
+              href: linkTo("nodes", own, { name: node }),
               tabindex: -1,
               "data-key": `node-${cluster}-${node}`,
             },

@@ -1,8 +1,19 @@
 /** Charts of measures, one below the other, with one time axis and one cursor; downtime is shaded. */
 
 import { h } from "./dom.js";
+import { bytes, tenths } from "./format.js";
 import { axisOf, colourOf, drawing, sizeOf, timeLabels, tzDate } from "./plot.js";
 import { theme } from "./theme.js";
+
+/** @type {Record<string, [string, (value: number) => string]>} */
+export const MEASURES = {
+  cpu: ["CPU", (value) => `${tenths(value * 100)} %`],
+  mem: ["Memory", bytes],
+  disk: ["Disk", bytes],
+  used: ["Used", bytes],
+  total: ["Size", bytes],
+  online: ["Online", (value) => `${tenths(value * 100)} %`],
+};
 
 let last = 0;
 
@@ -24,22 +35,22 @@ export function measured(place, over) {
     const uPlot = await drawing().catch(() => null); // the gateway is away, which the page says
     if (!uPlot || mine !== shown || over.aborted) return;
     for (const plot of plots) plot.destroy();
-    const { answer, measures, words } = mine;
+    const { answer, measures } = mine;
     const figures = measures.map((/** @type {string} */ one) =>
       h(
         "figure",
         {},
-        h("figcaption", {}, words[one][0], " ", h("output", { class: "muted" })),
+        h("figcaption", {}, MEASURES[one][0], " ", h("output", { class: "muted" })),
         h("div", {
           class: "chart",
           role: "img",
-          "aria-label": `${words[one][0]} over time: the numbers are in the table`,
+          "aria-label": `${MEASURES[one][0]} over time`,
         }),
       ),
     );
     place.replaceChildren(...figures);
     plots = measures.map((/** @type {string} */ one, /** @type {number} */ index) =>
-      plotOf(uPlot, figures[index], { answer, one, shown: words[one][1] }),
+      plotOf(uPlot, figures[index], { answer, one, shown: MEASURES[one][1] }),
     );
   }
 
@@ -120,9 +131,9 @@ export function measured(place, over) {
     for (const plot of plots) plot.destroy();
   });
 
-  /** @param {any} answer @param {string[]} measures @param {any} words */
-  function draw(answer, measures, words) {
-    shown = { answer: withGaps(answer), measures, words };
+  /** @param {any} answer @param {string[]} measures */
+  function draw(answer, measures) {
+    shown = { answer: withGaps(answer), measures };
     redraw();
   }
   /** @param {any[]} events */

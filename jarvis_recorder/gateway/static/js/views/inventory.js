@@ -112,8 +112,8 @@ const STORAGES = {
 const stateOf = (one) =>
   one.template && one.template !== "0" ? "template" : String(one.status ?? "unknown");
 
-/** @param {any} row */
-function state({ one }) {
+/** What a guest does, and whether it should. @param {{one: any}} row */
+export function state({ one }) {
   if (isUp(one)) return stateOf(one);
   return atRest(one)
     ? h("span", { class: "muted" }, stateOf(one), " (at rest)")

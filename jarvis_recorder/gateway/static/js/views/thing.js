@@ -1,12 +1,17 @@
 /** The measures of a node, a guest or a storage over time: charts of one time axis, and a table. */
 
 import { get } from "../api.js";
-import { nameOf } from "../clusters.js";
+import { guestsOf, isUp, linkTo } from "../cluster.js";
+import { nameOf, pathOf, snapshotAt, within } from "../clusters.js";
 import { empty, h, panel } from "../dom.js";
-import { bytes, severity, tenths, when } from "../format.js";
-import { keep } from "../load.js";
+import { ago, severity, when } from "../format.js";
+import { growthOf, outlookOf } from "../growth.js";
+import { ACTIVE, incidentRows, worstFirst } from "../incidents.js";
+import { live } from "../live.js";
+import { keep, soon } from "../load.js";
 import { go, link } from "../router.js";
-import { measured } from "../series.js";
+import { MEASURES, measured } from "../series.js";
+import { state } from "./inventory.js";
 
 const RANGES = [
   ["6", "Last 6 hours"],
@@ -18,21 +23,14 @@ const RANGES = [
 const USUAL = "24";
 const POINTS = 96;
 const MOST_EVENTS = 100;
+const MOST_INCIDENTS = 100;
+const MOST_PAST = 10;
 
 /** @type {Record<string, {kind: string, word: string, measures: string[]}>} */
 const KINDS = {
   nodes: { kind: "node", word: "Node", measures: ["cpu", "mem", "disk", "online"] },
   guests: { kind: "guest", word: "Guest", measures: ["cpu", "mem", "online"] },
   storages: { kind: "storage", word: "Storage", measures: ["used", "total"] },
-};
-/** @type {Record<string, [string, (value: number) => string]>} */
-const MEASURES = {
-  cpu: ["CPU", (value) => `${tenths(value * 100)} %`],
-  mem: ["Memory", bytes],
-  disk: ["Disk", bytes],
-  used: ["Used", bytes],
-  total: ["Size", bytes],
-  online: ["Online", (value) => `${tenths(value * 100)} %`],
 };
 
 /**
@@ -71,17 +69,24 @@ export function thing(root, params, over, [view, cluster, name]) {
     async (signal) => {
       const question = { kind, name, measures, points: POINTS };
       const times = { since: since(), until: new Date().toISOString() };
-      // A name that is empty is one, too: it has to be sent.
-      const path = `/api/snapshots/series?${new URLSearchParams({ cluster })}`;
-      return { ...(await get(path, { ...question, ...times }, signal)), ...times };
+      const path = pathOf("/api/snapshots/series", cluster);
+      const [series, growth] = await Promise.all([
+        get(path, { ...question, ...times }, signal),
+        view === "storages" ? growthOf(cluster, name, signal) : null,
+      ]);
+      return { ...series, ...times, growth };
     },
     (answer) => {
-      if (!answer.points.length) return empty("Nothing was measured in that time.");
-      queueMicrotask(() => draw(answer, measures.filter((one) => one !== "online"), MEASURES));
-      return [place, table(answer.points, measures)];
+      const outlook = view === "storages" && h("p", {}, outlookOf(answer.growth));
+      if (!answer.points.length) return [outlook, empty("Nothing was measured in that time.")];
+      queueMicrotask(() => draw(answer, measures.filter((one) => one !== "online")));
+      return [outlook, place, table(answer.points, measures)];
     },
     { every: 120 },
   );
+  if (view === "nodes") {
+    root.append(incidentsOf(cluster, name, over), guestsOn(cluster, name, over));
+  }
   const events = view === "nodes" ? eventsOf() : null;
   return (/** @type {URLSearchParams} */ next) => {
     range = read(next);
@@ -97,8 +102,8 @@ export function thing(root, params, over, [view, cluster, name]) {
       said,
       over,
       async (signal) => {
-        const question = { node: name, cluster, minSeverity: "warning", limit: MOST_EVENTS };
-        return (await get("/api/memory/events", { ...question, since: since() }, signal)).events;
+        const question = { node: name, minSeverity: "warning", limit: MOST_EVENTS, since: since() };
+        return (await get(await within("/api/memory/events", cluster), question, signal)).events;
       },
       (found) => {
         draw.mark(found);
@@ -107,6 +112,90 @@ export function thing(root, params, over, [view, cluster, name]) {
       { every: 60 },
     );
   }
+}
+
+/**
+ * The incidents of a node, those that are open first.
+ * @param {string} cluster @param {string} node @param {AbortSignal} over
+ */
+function incidentsOf(cluster, node, over) {
+  const region = panel("Its incidents");
+  const shown = keep(
+    region,
+    over,
+    async (signal) => {
+      const path = await within("/api/incidents", cluster);
+      const [active, past] = await Promise.all([
+        get(path, { node, state: [...ACTIVE, "silenced"], limit: MOST_INCIDENTS }, signal),
+        get(path, { node, state: ["recovered", "resolved"], limit: MOST_PAST }, signal),
+      ]);
+      return { active: worstFirst(active.incidents), past };
+    },
+    ({ active, past }) => {
+      const all = [...active, ...past.incidents];
+      if (!all.length) return empty("None is known.");
+      return [
+        incidentRows(all, () => shown.refresh()),
+        past.nextCursor &&
+          h("p", { class: "muted" }, `Of those that are over the newest ${MOST_PAST} are shown.`),
+      ];
+    },
+    { every: 30 },
+  );
+  const again = soon(shown.refresh, over);
+  for (const name of ["incident", "resolved", "reopened"])
+    live.addEventListener(name, again, { signal: over });
+  return region;
+}
+
+/**
+ * The guests of a node, as the newest snapshot shows them.
+ * @param {string} cluster @param {string} node @param {AbortSignal} over
+ */
+function guestsOn(cluster, node, over) {
+  const region = panel("Its guests");
+  const shown = keep(
+    region,
+    over,
+    (signal) => snapshotAt(cluster, new Date().toISOString(), signal),
+    (snapshot) => {
+      const found = guestsOf(snapshot).filter(({ one }) => one.node === node);
+      if (!found.length) return empty("The newest snapshot shows none on it.");
+      return [
+        h(
+          "ul",
+          { class: "line" },
+          found.map(({ name, one }) =>
+            h(
+              "li",
+              {},
+              h(
+                "a",
+                {
+                  href: linkTo("guests", cluster, one),
+                  "data-key": `guest-${one.vmid ?? name}`,
+                  dir: "auto",
+                },
+                name,
+              ),
+              !isUp(one) && [" ", state({ one })],
+            ),
+          ),
+        ),
+        h(
+          "p",
+          { class: "muted" },
+          "as of ",
+          ago(snapshot.timestamp),
+          " · ",
+          h("a", { href: link("guests", { cluster: nameOf(cluster), node }) }, "As a table"),
+        ),
+      ];
+    },
+    { every: 60 },
+  );
+  live.addEventListener("snapshot", soon(shown.refresh, over, 500, 10_000), { signal: over });
+  return region;
 }
 
 /** @param {any[]} found */

@@ -1,0 +1,48 @@
+/** How a storage grows, and when it is full if it goes on so. */
+
+import { get } from "./api.js";
+import { pathOf } from "./clusters.js";
+import { bytes, count } from "./format.js";
+
+const DAY = 86_400_000;
+
+/**
+ * @param {string} cluster @param {string} name of a storage @param {AbortSignal} signal
+ * @returns {Promise<any|null>} how it grows, null where that is not known
+ */
+export async function growthOf(cluster, name, signal) {
+  try {
+    return await get(
+      pathOf("/api/snapshots/forecast", cluster),
+      { kind: "storage", name, measure: "used" },
+      signal,
+    );
+  } catch (/** @type {any} */ error) {
+    if ([403, 404].includes(error.status)) return null;
+    throw error;
+  }
+}
+
+/** A sentence: when it is full, as a range. @param {any} growth @returns {string} */
+export function outlookOf(growth) {
+  if (!growth) return "Nothing is known of its growth.";
+  const { growing, value, limit, soonestAt, latestAt } = growth;
+  const now = `${bytes(value)} of ${bytes(limit)} used`;
+  if (value >= limit) return `Full: ${now}.`;
+  if (!growing) return `Not growing, as far as its last 30 days show: ${now}.`;
+  if (!soonestAt) return `Growing, and not full within ten years: ${now}.`;
+  const soonest = daysTo(soonestAt);
+  const latest = latestAt ? daysTo(latestAt) : Infinity;
+  return `Full ${spanOf(soonest, latest)} if it grows as in its last 30 days: ${now}.`;
+}
+
+/** @param {string} moment */
+const daysTo = (moment) => Math.max(0, Math.round((Date.parse(moment) - Date.now()) / DAY));
+
+/** @param {number} soonest @param {number} latest */
+function spanOf(soonest, latest) {
+  const days = (/** @type {number} */ number) => `${count(number)} ${number === 1 ? "day" : "days"}`;
+  if (latest === Infinity) return `in ${days(soonest)} at the soonest`;
+  if (soonest === 0) return `within ${days(Math.max(latest, 1))}`;
+  return soonest === latest ? `in ${days(latest)}` : `in ${count(soonest)} to ${days(latest)}`;
+}
