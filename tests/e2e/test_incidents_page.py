@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.conftest import ago, log_in, snapshot
+from tests.e2e.conftest import BOTH, THEMES, ago, assert_fits, log_in, show, snapshot
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -90,9 +90,96 @@ async def test_an_incident_shows_its_events_and_what_became_of_it(page, amqp_url
 
     await expect(page.locator("[data-rows=of-incident] > li")).to_have_count(3)
     await expect(page.locator(".rail li")).to_have_count(3)
-    await page.get_by_role("button", name="1 h").click()
+
+
+async def open_incident(page, amqp_url, recorder, *events):
+    await tell(amqp_url, recorder, *events)
+    await log_in(page)
+    await page.get_by_role("link", name="NODE_DOWN pve3").click()
+    await expect(page.locator("[data-rows=of-incident] > li")).to_have_count(len(events))
+
+
+@BOTH
+async def test_a_note_stays_as_it_is_typed_while_alerts_come(page, amqp_url, recorder):
+    await open_incident(page, amqp_url, recorder, down(30))
+    note = page.get_by_label("Note")
+    await note.press_sequentially("on my")
+    facts = page.locator("[data-row=about] dl")
+
+    await tell(amqp_url, recorder, down(20), up(15))
+    await expect(facts).to_contain_text(re.compile(r"recovered\s*Alerts\s*2"))
+    await expect(note).to_be_focused()
+    await page.keyboard.type(" way")
+    await tell(amqp_url, recorder, down(10))
+    await expect(facts).to_contain_text(re.compile(r"open\s*Alerts\s*3"))
+    await expect(note).to_have_value("on my way")
+    await page.keyboard.press("Enter")
+
+    await expect(facts).to_contain_text("on my way")
+    await expect(page.get_by_text("acknowledged by operator: on my way")).to_be_visible()
+
+
+@BOTH
+async def test_an_event_that_is_read_stays_open_and_in_its_place(page, amqp_url, recorder):
+    await open_incident(page, amqp_url, recorder, down(30), down(20))
+    rows = page.locator("[data-rows=of-incident] > li")
+    await rows.last.locator("summary").click()
+    await rows.last.get_by_role("link", name="Link to it").hover()
+    before = await rows.last.bounding_box()
+
+    await tell(amqp_url, recorder, up(15), down(10))
+
+    news = page.get_by_role("button", name="new")
+    await news.wait_for()
+    assert await rows.last.bounding_box() == before
+    await news.click()
+    await expect(rows).to_have_count(4)
+    await expect(rows.last.locator("details")).to_have_attribute("open", "")
+
+
+@THEMES
+async def test_a_silence_is_undone_listed_and_ended(page, amqp_url, recorder, theme):
+    await page.emulate_media(color_scheme=theme)
+    await open_incident(page, amqp_url, recorder, down(5))
+    await page.get_by_role("button", name="Silence for 4 h").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Undo")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Silence for 4 h")).to_be_focused()
+    await page.get_by_role("button", name="Silence for 1 h").click()
     await expect(page.get_by_text("silenced", exact=True)).to_be_visible()
-    wait_until(lambda: recorder.count("silences") == 1, "it is silenced")
+    assert recorder.count("silences") == 1
+
+    await page.get_by_role("button", name="End it: pve3/NODE_DOWN").wait_for()
+    await assert_fits(page, f"incident-{theme}")
+    await show(page, "now")
+    await page.get_by_text("Nothing is open.").wait_for()
+    await assert_fits(page, f"silenced-{theme}")
+    await page.get_by_role("link", name="1 silenced").click()
+    await expect(page.locator("[data-rows=incidents] > li")).to_contain_text("NODE_DOWN pve3")
+    await expect(page.locator("[data-rows=silences] > li")).to_contain_text("by operator")
+    await assert_fits(page, f"silences-{theme}")
+    await page.get_by_role("button", name="End it: pve3/NODE_DOWN").click()
+    await show(page, "now")
+
+    await page.get_by_text("1 critical open; pve3 is offline").wait_for()
+    await expect(page.get_by_role("link", name="1 silenced")).to_have_count(0)
+
+
+async def test_an_incident_shows_what_was_measured_in_it(page, amqp_url, recorder):
+    snapshots = [snapshot("home", "pve3", minutes=10 * n) for n in range(9)]
+    await publish(amqp_url, *snapshots)
+    wait_until(lambda: recorder.count("cluster_snapshots") == 9, "the snapshots are recorded")
+    hot = "[Monitor] THRESHOLD: cpu of pve3 above 90 %"
+    await tell(amqp_url, recorder, event(summary=hot, node="pve3", timestamp=ago(minutes=45)))
+    await log_in(page)
+    await page.get_by_role("link", name="THRESHOLD cpu on pve3").click()
+
+    await page.get_by_role("heading", name="CPU of node pve3").wait_for()
+    await page.locator(".series canvas").wait_for()
+    await assert_fits(page, "measured")
+    await page.get_by_role("link", name="All that was measured").click()
+    await page.get_by_role("heading", name="Node pve3 of home").wait_for()
 
 
 async def test_clusters_with_an_incident_come_first(page, amqp_url, recorder):

@@ -33,12 +33,18 @@ const SHOWS = {
 /** @param {AbortSignal} signal */
 export async function incidentsNow(signal) {
   const since = new Date(Date.now() - RECENT_HOURS * 3_600_000).toISOString();
-  const [active, recent] = await Promise.all([
+  const [active, recent, silenced] = await Promise.all([
     get("/api/incidents", { state: ACTIVE, limit: MOST }, signal),
     get("/api/incidents", { state: "recovered", since, limit: RECENT }, signal),
+    get("/api/incidents", { state: "silenced", limit: 1 }, signal),
   ]);
   const { incidents, total } = active;
-  return { active: worstFirst(incidents), total, recent: recent.incidents };
+  return {
+    active: worstFirst(incidents),
+    total,
+    recent: recent.incidents,
+    silenced: silenced.total,
+  };
 }
 
 /** How many nobody has seen yet, exactly. @param {AbortSignal} signal @returns {Promise<number>} */
@@ -54,19 +60,26 @@ export function worstFirst(incidents) {
 }
 
 /** @param {any} found @param {() => void} changed */
-export function incidentList({ active, total, recent }, changed) {
+export function incidentList({ active, total, recent, silenced }, changed) {
   const { own, parts } = folded(active);
   return [
-    sentence(active, total),
+    h(
+      "div",
+      { class: "row" },
+      sentence(active, total),
+      // Else what no one is told of would seem to be well. In a line of its own it would move rows.
+      silenced > 0 && h("a", { href: link("silences") }, `${count(silenced)} silenced`),
+    ),
     incidentRows(own, changed, parts),
     h(
       "p",
-      {},
+      { class: "row" },
       h(
         "a",
         { href: link("events", { type: "alert", resolved: "false", range: "720" }) },
         "Unresolved alerts of the last 30 days",
       ),
+      h("a", { href: link("silences") }, "Silences"),
     ),
     recent.length > 0 &&
       h(

@@ -40,6 +40,7 @@ const VIEWS = {
 const FURTHER = {
   compare: ["What changed", async () => (await import("./views/compare.js")).compare],
   incident: ["Incident", async () => (await import("./views/incident.js")).incident],
+  silences: ["Silences", async () => (await import("./views/silences.js")).silences],
   event: ["Event", async () => (await import("./views/one-event.js")).oneEvent],
   thing: ["Over time", async () => (await import("./views/thing.js")).thing],
 };

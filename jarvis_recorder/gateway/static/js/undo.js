@@ -84,13 +84,17 @@ export function undoable({ key, verb, past, what, work }) {
     if (focused) focusNext(where);
   }
 
-  /** @param {Element} from */
+  /** @param {HTMLElement} from */
   function focusNext(from) {
     const row = from.closest("[data-row]");
-    const list = row?.parentElement;
-    if (!list) return;
-    const rows = [...list.children];
+    const rows = [...(row?.parentElement?.children ?? [])];
+    if (!row || rows.length < 2) {
+      from.tabIndex = -1;
+      (from.querySelector("button") ?? from).focus();
+      return;
+    }
     const next = rows.indexOf(row) + 1;
+    const list = /** @type {HTMLElement} */ (row.parentElement);
     focusRow(list, next < rows.length ? next : next - 2);
   }
 

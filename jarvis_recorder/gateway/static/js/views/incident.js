@@ -1,16 +1,23 @@
-/** One incident: how long, who has seen it, what happened in it. */
+/** One incident: how long, who has seen it, what was measured and what happened in it. */
 
 import { get, mayChange, post } from "../api.js";
+import { clusterNames, ownOf, pathOf } from "../clusters.js";
 import { factList, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
 import { ago, count, severity, when } from "../format.js";
-import { buttons, story, titleOf } from "../incidents.js";
+import { buttons, incidentLink, isOver, story, titleOf } from "../incidents.js";
 import { live } from "../live.js";
 import { act, keep, soon } from "../load.js";
 import { link } from "../router.js";
+import { MEASURES, measured } from "../series.js";
+import { conditionOf, isOf, silenceRows, silencesNow } from "../silences.js";
+import { undoable } from "../undo.js";
 
 const MOST = 100;
 const HOURS = [1, 4, 24];
+const POINTS = 96;
+/** So long before and after it is shown what was measured. */
+const AROUND = 3 * 3_600_000;
 
 /**
  * @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over
@@ -18,126 +25,234 @@ const HOURS = [1, 4, 24];
  */
 export function incident(root, _, over, [, key]) {
   const about = panel("Incident");
-  const changes = panel("What became of it");
-  const events = panel("Its events");
-  root.append(about, changes, events);
-  const asked = soon(() => shown.refresh(), over);
+  const silences = h("div", { hidden: true });
+  const charts = h("section", { class: "panel", hidden: true });
+  const history = h("section", { "aria-label": "Its history", hidden: true });
+  const place = h("div", { class: "series" });
+  const draw = measured(place, over);
+  root.append(about, charts, history);
+  /** @type {Promise<any>|null} */
+  let asking = null;
+  // All regions show the same answer.
+  const answer = () => {
+    asking ??= get("/api/incidents/get", { key, limit: MOST }, over).finally(() => {
+      asking = null;
+    });
+    return asking;
+  };
+  const changed = soon(() => {
+    for (const one of regions) one.refresh();
+  }, over);
+  const note = noteForm(key, changed);
   const shown = keep(
     about,
     over,
-    (signal) => get("/api/incidents/get", { key, limit: MOST }, signal),
-    (answer) => {
-      changes.replaceChildren(...changesOf(answer));
-      events.replaceChildren(...eventsOf(answer, asked));
-      return aboutIt(answer, asked);
+    answer,
+    (found) => {
+      note.show(found.incident);
+      silences.hidden = history.hidden = false;
+      return aboutIt(found, changed);
     },
     { every: 30 },
   );
+  about.append(note.form, silences);
+  const silenced = keep(
+    silences,
+    over,
+    async (signal) => {
+      const [{ incident: one }, all] = await Promise.all([answer(), silencesNow(signal)]);
+      return { one, found: all.filter(isOf(one)) };
+    },
+    ({ one, found }) => [
+      mayChange() && silenceButtons(one, changed),
+      found.length > 0 && silenceRows(found, changed),
+    ],
+    { every: 30 },
+  );
+  const happened = keep(history, over, answer, (found) => historyOf(found, changed), { every: 30 });
+  const regions = [shown, silenced, happened];
+  keep(
+    charts,
+    over,
+    async (signal) => measuresOf(await answer(), signal),
+    (found) => {
+      charts.hidden = !found;
+      if (!found) return null;
+      queueMicrotask(() => draw(found, [found.measure]));
+      draw.mark(found.events);
+      const href = link([found.view, found.cluster, found.name].map(encodeURIComponent).join("/"));
+      return [
+        h("h2", {}, `${MEASURES[found.measure][0]} of ${found.kind} `, h("bdi", {}, found.name)),
+        place,
+        h("a", { href, "data-key": "measures" }, "All that was measured of it"),
+      ];
+    },
+    { every: 120 },
+  );
   for (const name of ["incident", "resolved", "reopened"])
-    live.addEventListener(name, asked, { signal: over });
+    live.addEventListener(name, changed, { signal: over });
 }
 
 /** @param {any} answer @param {() => void} changed */
 function aboutIt({ incident: one, events }, changed) {
   const moment = events.length ? { event: events.at(-1).id } : { at: one.firstAt };
-  return [
+  return h(
+    "div",
+    { "data-row": "about" },
     h("p", {}, severity(one.severity), " ", titleOf(one), " ", one.flapping && "flapping"),
     h("p", { class: "muted" }, story(one)),
+    // What may come later has its line already, so that it moves nothing.
     factList([
       ["State", one.state],
       ["Alerts", count(one.count)],
       ["First", when(one.firstAt)],
       ["Last", [when(one.lastAt), " (", ago(one.lastAt), ")"]],
-      ["Over", one.recoveredAt && when(one.recoveredAt)],
-      ["Closed", one.resolvedAt && [when(one.resolvedAt), one.resolvedBy && ` by ${one.resolvedBy}`]],
-      ["Seen", one.acknowledgedBy && [when(one.acknowledgedAt), ` by ${one.acknowledgedBy}`]],
-      ["Note", one.note],
+      ["Over", when(one.recoveredAt)],
+      ["Closed", [when(one.resolvedAt), one.resolvedBy && ` by ${one.resolvedBy}`]],
+      ["Seen", [when(one.acknowledgedAt), one.acknowledgedBy && ` by ${one.acknowledgedBy}`]],
+      ["Note", one.note || "–"],
       ["Node", one.node],
       ["Object", one.object],
       ["Cluster", one.cluster],
       ["Newest evidence", one.evidenceAt && when(one.evidenceAt)],
-      [
-        "Part of",
-        one.causedBy &&
-          h("a", { href: link(`incidents/${encodeURIComponent(one.causedBy)}`) }, one.causedBy),
-      ],
+      ["Part of", one.causedBy && h("a", { href: incidentLink(one.causedBy) }, one.causedBy)],
       ["Key", `${one.key}${one.guessed ? " (guessed)" : ""}`],
     ]),
     h("p", { class: "row" }, h("a", { href: link("moment", moment) }, "See the moment")),
     buttons(one, changed),
-    mayChange() && note(one, changed),
-    mayChange() && silence(one, changed),
-  ];
-}
-
-/** @param {any} one @param {() => void} changed */
-function note(one, changed) {
-  if (!["open", "unknown", "acknowledged"].includes(one.state)) return null;
-  const field = h("input", { name: "note", maxlength: 4096, value: one.note ?? "", "data-key": "note" });
-  const button = h("button", { class: "quiet", "data-key": "note-save" }, "Seen, with this note");
-  const form = h("form", { class: "row" }, h("label", {}, "Note ", field), button);
-  act(
-    button,
-    async () => {
-      await post("/api/incidents/acknowledge", { key: one.key, note: field.value });
-      changed();
-    },
   );
-  form.addEventListener("submit", (event) => event.preventDefault());
-  return form;
+}
+
+/**
+ * A form that stays, and what is typed in it, whatever comes meanwhile.
+ * @param {string} key @param {() => void} changed
+ */
+function noteForm(key, changed) {
+  const field = h("input", { name: "note", maxlength: 4096 });
+  let known = "";
+  const button = act(h("button", { class: "quiet" }, "Seen, with this note"), async () => {
+    known = field.value;
+    await post("/api/incidents/acknowledge", { key, note: known });
+    changed();
+  });
+  const form = h(
+    "form",
+    {
+      class: "row",
+      hidden: true,
+      onsubmit: (/** @type {Event} */ event) => event.preventDefault(),
+    },
+    h("label", {}, "Note ", field),
+    button,
+  );
+  return {
+    form,
+    /** @param {any} one */
+    show(one) {
+      form.hidden = !mayChange();
+      button.disabled = isOver(one);
+      if (field.value === known && document.activeElement !== field)
+        known = field.value = one.note ?? "";
+    },
+  };
 }
 
 /** @param {any} one @param {() => void} changed */
-function silence(one, changed) {
-  const condition = one.key.replace(/@[^@]*$/, "");
+function silenceButtons(one, changed) {
+  const condition = conditionOf(one.key);
   return h(
     "p",
     { class: "row" },
-    "Tell nobody for",
     HOURS.map((hours) =>
-      act(
-        h("button", { type: "button", class: "quiet", "data-key": `silence-${hours}` }, `${hours} h`),
-        async () => {
+      undoable({
+        key: `silence-${hours}-${condition}`,
+        verb: `Silence for ${hours} h`,
+        past: "it is silent",
+        what: condition,
+        work: async (options) => {
           const until = new Date(Date.now() + hours * 3_600_000).toISOString();
-          await post("/api/incidents/silence", { key: condition, until });
+          await post("/api/incidents/silence", { key: condition, until }, options);
           changed();
         },
-      ),
+      }),
     ),
   );
 }
 
-/** @param {any} answer */
-function changesOf({ transitions, truncated }) {
+/** @param {any} answer @param {() => void} changed */
+function historyOf({ transitions, truncated, events, nextCursor }, changed) {
   return [
-    h("h2", {}, "What became of it"),
     h(
-      "ol",
-      { class: "rail" },
-      transitions.map((/** @type {any} */ one) =>
-        h(
-          "li",
-          {},
-          when(one.at),
-          ` ${one.state}`,
-          one.by && ` by ${one.by}`,
-          one.reason && h("span", { dir: "auto" }, `: ${one.reason}`),
+      "section",
+      { class: "panel", "data-rows": "became" },
+      h("h2", {}, "What became of it"),
+      h(
+        "ol",
+        { class: "rail", "data-rows": "changes" },
+        transitions.map((/** @type {any} */ one) =>
+          h(
+            "li",
+            { "data-row": `change-${one.at}-${one.state}` },
+            when(one.at),
+            ` ${one.state}`,
+            one.by && ` by ${one.by}`,
+            one.reason && h("span", { dir: "auto" }, `: ${one.reason}`),
+          ),
         ),
       ),
+      truncated && h("p", { class: "muted" }, "There were more before."),
     ),
-    truncated && h("p", { class: "muted" }, "There were more before."),
+    h(
+      "section",
+      { class: "panel", "data-rows": "its-events" },
+      h("h2", {}, "Its events"),
+      h(
+        "ol",
+        { class: "events", "data-rows": "of-incident" },
+        events.map((/** @type {any} */ event) => eventRow(event, changed)),
+      ),
+      nextCursor && h("p", { class: "muted" }, `The newest ${count(events.length)} are shown.`),
+    ),
+  ];
+}
+
+/** The measure that an object may be the name of. */
+const NAMED = new Map([
+  ["cpu", "cpu"],
+  ["mem", "mem"],
+  ["memory", "mem"],
+  ["disk", "disk"],
+]);
+
+/** Where it may be measured what an incident is about, the likeliest first. @param {any} incident */
+function placesOf({ node, object }) {
+  const named = NAMED.get(object?.toLowerCase()) ?? "cpu";
+  const storage = { view: "storages", kind: "storage", measure: "used" };
+  return [
+    /^\d+$/.test(object) && { view: "guests", kind: "guest", measure: "cpu", name: object },
+    object && node && { ...storage, name: `${node}/${object}` },
+    object && { ...storage, name: object },
+    node && { view: "nodes", kind: "node", measure: named, name: node },
   ].filter(Boolean);
 }
 
-/** @param {any} answer @param {() => void} changed */
-function eventsOf({ events, nextCursor }, changed) {
-  return [
-    h("h2", {}, "Its events"),
-    h(
-      "ol",
-      { class: "events", "data-rows": "of-incident" },
-      events.map((/** @type {any} */ event) => eventRow(event, changed)),
-    ),
-    nextCursor && h("p", { class: "muted" }, `The newest ${count(events.length)} are shown.`),
-  ].filter(Boolean);
+/** @param {any} answer @param {AbortSignal} signal @returns {Promise<any|null>} null where nothing was */
+async function measuresOf({ incident: one, events }, signal) {
+  const cluster = ownOf(one.cluster, await clusterNames());
+  const path = pathOf("/api/snapshots/series", cluster);
+  const now = Date.now();
+  const first = Date.parse(one.firstAt);
+  const end = Date.parse(one.recoveredAt ?? one.resolvedAt ?? new Date().toISOString());
+  const times = {
+    since: new Date(first - AROUND).toISOString(),
+    until: new Date(Math.max(first, end, Math.min(now, end + AROUND))).toISOString(),
+  };
+  const all = await Promise.all(
+    placesOf(one).map(async ({ view, kind, name, measure }) => {
+      const measures = kind === "storage" ? [measure] : [measure, "online"];
+      const found = await get(path, { kind, name, measures, points: POINTS, ...times }, signal);
+      return { ...found, ...times, view, kind, name, measure, cluster, events };
+    }),
+  );
+  return all.find(({ points }) => points.length) ?? null;
 }

@@ -1,0 +1,79 @@
+/** Silences: of what no one is told, until when; each can be ended. */
+
+import { get, mayChange, post } from "./api.js";
+import { nameOf } from "./clusters.js";
+import { h } from "./dom.js";
+import { when } from "./format.js";
+import { undoable } from "./undo.js";
+
+/** The recorder keeps no more. */
+const MOST = 1_000;
+const VALUES = ["key", "node", "kind", "cluster"];
+
+/** @param {AbortSignal} signal @returns {Promise<any[]>} those that have not ended */
+export async function silencesNow(signal) {
+  return (await get("/api/incidents/silences", { limit: MOST }, signal)).silences;
+}
+
+/** The condition that an incident is of. @param {string} key */
+export const conditionOf = (key) => key.replace(/@[^@]*$/, "");
+
+/** Return whether a silence is of an incident. @param {any} incident */
+export function isOf({ key, node, kind, cluster }) {
+  /** @type {Record<string, any>} */
+  const own = { key: conditionOf(key), node, kind, cluster: cluster ?? "" };
+  return (/** @type {any} */ silence) =>
+    VALUES.every((name) => silence[name] === null || silence[name] === own[name]);
+}
+
+/** @param {any[]} silences @param {() => void} changed */
+export function silenceRows(silences, changed) {
+  return h(
+    "ol",
+    { class: "events", "data-rows": "silences" },
+    silences.map((one) => {
+      const what = words(one);
+      return h(
+        "li",
+        { class: "event", "data-row": `silence-${what}` },
+        h(
+          "div",
+          { class: "incident" },
+          h("bdi", { class: "text" }, what),
+          h(
+            "span",
+            { class: "muted", dir: "auto" },
+            Date.parse(one.since) > Date.now() && ["from ", when(one.since), " "],
+            "until ",
+            when(one.until),
+            one.by && ` by ${one.by}`,
+            one.reason && `: ${one.reason}`,
+          ),
+        ),
+        mayChange() && end(one, what, changed),
+      );
+    }),
+  );
+}
+
+/** @param {any} silence */
+const words = ({ key, node, kind, cluster }) =>
+  [key, kind, node !== null && `node ${node}`, cluster !== null && `cluster ${nameOf(cluster)}`]
+    .filter(Boolean)
+    .join(", ");
+
+/** @param {any} silence @param {string} what @param {() => void} changed */
+function end({ key, node, kind, cluster }, what, changed) {
+  return undoable({
+    key: `end-${what}`,
+    verb: "End it",
+    past: "ended",
+    what,
+    work: async (options) => {
+      // One of the same values replaces it; this has ended whatever the time is here.
+      const until = new Date(0).toISOString();
+      await post("/api/incidents/silence", { key, node, kind, cluster, until }, options);
+      changed();
+    },
+  });
+}
