@@ -143,6 +143,7 @@ async def test_the_measures_of_a_node_have_one_time_axis_and_a_table(page, amqp_
     await charts.locator("canvas").nth(2).wait_for()
     await page.get_by_role("link", name="it is hot", exact=True).wait_for()
 
+    page.remove_listener("response", note)
     assert await charts.count() == 3
     assert len(answers) == 1
     assert len(answers[0]) <= 60 * 1024
