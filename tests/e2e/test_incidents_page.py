@@ -104,7 +104,7 @@ async def test_a_note_stays_as_it_is_typed_while_alerts_come(page, amqp_url, rec
     await open_incident(page, amqp_url, recorder, down(30))
     note = page.get_by_label("Note")
     await note.press_sequentially("on my")
-    facts = page.locator("[data-row=about] dl")
+    facts = page.locator("main dl").first
 
     await tell(amqp_url, recorder, down(20), up(15))
     await expect(facts).to_contain_text(re.compile(r"recovered\s*Alerts\s*2"))
