@@ -64,8 +64,12 @@ const prints = new WeakMap();
 
 /** @param {Element} element */
 function print(element) {
-  if (!prints.has(element))
-    prints.set(element, element.outerHTML.replace(/(<time data-ago[^>]*>)[^<]*/g, "$1"));
+  if (!prints.has(element)) {
+    const copy = /** @type {Element} */ (element.cloneNode(true));
+    // A row stays the same while something in it can be undone, and with the words why it failed.
+    for (const one of copy.querySelectorAll(".undoable")) one.replaceChildren();
+    prints.set(element, copy.outerHTML.replace(/(<time data-ago[^>]*>)[^<]*/g, "$1"));
+  }
   return prints.get(element);
 }
 
