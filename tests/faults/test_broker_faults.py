@@ -13,6 +13,13 @@ from tests.support.recorder import wait_until
 
 pytestmark = pytest.mark.broker
 
+BEFORE = (
+    (EVENT_KEY, event(0), {"message_id": "before"}),
+    ("cluster.snapshot", {"snapshot": {"nodes": []}}, {"message_id": "before"}),
+    ("chat.turn.user", {"session_id": "s", "role": "user", "content": "x"}, {}),
+)
+TABLES = ("events", "cluster_snapshots", "conversations")
+
 
 @pytest.fixture(scope="module")
 def node():
@@ -82,7 +89,7 @@ async def test_a_deleted_queue_is_declared_again(node: PrivateNode, start_record
     async with connection:
         channel = await connection.channel()
         await channel.queue_delete("jarvis.recorder.events")
-    wait_until(lambda: len(recorder.logged("recording")) == 2, "it is attached again")
+    wait_until(lambda: len(recorder.logged("recording")) >= 2, "it is attached again")
     await publish(node.url, (EVENT_KEY, event(1), {"message_id": "again"}))
 
     wait_until(lambda: recorder.count() == before + 1, "it records")
@@ -158,16 +165,22 @@ async def test_it_records_again_soon_after_the_broker_is_back(start_recorder):
 async def records_again(node: PrivateNode, start_recorder) -> None:
     recorder = start_recorder(node.url)
     recorder.wait_for("recording")
+    # What RabbitMQ 4.0 has confirmed of a queue is on its disk, and so is the queue: killed a moment
+    # after it was declared, it may end each consumer of it with INTERNAL_ERROR after the restart.
+    await publish(node.url, *BEFORE)
+    wait_until(
+        lambda: [recorder.count(table) for table in TABLES] == [1, 1, 1], "each queue was used"
+    )
 
     node.kill()
     recorder.wait_for("broker_unavailable")
     node.start()
     opened = time.monotonic()
-    wait_until(lambda: len(recorder.logged("recording")) == 2, "it is recording again")
+    wait_until(lambda: len(recorder.logged("recording")) >= 2, "it is recording again")
 
     assert time.monotonic() - opened < 5.0
     await publish(node.url, (EVENT_KEY, event(1), {"message_id": "after"}))
-    wait_until(lambda: recorder.count() == 1, "it records")
+    wait_until(lambda: recorder.count() == 2, "it records")
     attempt = recorder.logged("broker_unavailable")[-1]
     assert "guest:guest" not in str(attempt)
     assert attempt["configured_in"] == "command line (--set broker.url)"
