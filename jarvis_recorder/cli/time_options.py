@@ -3,14 +3,14 @@
 import os
 import re
 import time
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo
 
 import typer
 
 from jarvis_recorder.wire.times import format_datetime, parse_instant, to_datetime
+from jarvis_recorder.wire.zones import find_zone
 
 HOW_TO_WRITE: Final = (
     "TIME is `30m`, `7d` or `2h30m` (that long ago; also `s` and `w`), `now`, a local day or time "
@@ -29,8 +29,6 @@ _NAMED_DAY: Final = re.compile(
 _LOCAL: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
 ).fullmatch
-
-_OFFSET: Final = re.compile(r"([+-])([0-9]{1,2})(?::?([0-9]{2}))?").fullmatch
 
 
 def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
@@ -112,7 +110,7 @@ def local_zone() -> str | None:
     name = _local_name()
     if name in ("UTC", "Etc/UTC", "GMT"):
         return None
-    if name and _known(name):
+    if name and find_zone(name):
         return name
     offset = time.strftime("%z")
     return None if offset == "+0000" else offset
@@ -124,25 +122,6 @@ def _local_name() -> str:
     if name.startswith("/"):
         _, _, name = str(Path(name).resolve()).partition("/zoneinfo/")
     return name.removeprefix("posix/")
-
-
-def zone_of(name: str | None) -> tzinfo:
-    """Return the time zone of a name or an offset, as in a request; UTC if it is unknown here."""
-    if name is None:
-        return UTC
-    if found := _OFFSET(name):
-        sign, hours, minutes = found.groups(default="0")
-        ahead = timedelta(hours=int(hours), minutes=int(minutes))
-        if ahead < timedelta(days=1):
-            return timezone(-ahead if sign == "-" else ahead)
-    return _known(name) or UTC
-
-
-def _known(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return None
 
 
 def read_time(text: str) -> datetime:

@@ -222,7 +222,7 @@ class Recorder:
         finally:
             # What has begun is finished all the same.
             attempt.cancel()
-        if attempt.cancelled() or not attempt.done():
+        if not attempt.done():
             error = StorageUnavailable("the database has not answered")
             self._report_outage(error, len(batch.records), time.monotonic() - began)
             raise OutageTooLong(batch.records) from error

@@ -160,5 +160,5 @@ def _incidents(storage: Storage) -> HealthCheck:
         "incidents",
         False,
         f"they are not kept, though events are recorded: {storage.incidents_failure}",
-        "the log line `incidents_not_folded` says more; a traceback there is a fault: report it",
+        "do what it says; where it names a line of the program, report it as a bug",
     )

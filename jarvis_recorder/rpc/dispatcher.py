@@ -362,7 +362,8 @@ def _fault(error: Exception, method: Method | None) -> Fault:
         case OutcomeUnknown():
             return Fault(
                 Code.OUTCOME_UNKNOWN,
-                "the time was over while the change was being made: whether it is made is unknown",
+                "the change was being made when the time was over or the database was lost: whether it "
+                "is made is unknown",
                 hint="read before you send it again, or allow more in the property expiration",
             )
         case MoreRoomNeeded():

@@ -56,7 +56,7 @@ _ERRORS: Final = {
     Code.DEADLINE_EXCEEDED: "there was no answer in time; nothing is changed",
     Code.UNAVAILABLE: "the database cannot be used now; ask again later",
     Code.RESULT_TOO_LARGE: "the reply would be too large; ask for less",
-    Code.OUTCOME_UNKNOWN: "the time was over while the change was being made; read whether it is",
+    Code.OUTCOME_UNKNOWN: "the time was over, or the database lost, while the change was being made; read whether it is",
 }
 _ANY_METHOD_MAY_FAIL_WITH: Final = (Code.INVALID_PARAMS, Code.FORBIDDEN, Code.INTERNAL_ERROR)
 _THE_ARCHIVE_MAY_FAIL_WITH: Final = (

@@ -21,6 +21,7 @@ _measures: Final = snapshot_measures.c
 # As much as a step of the incidents reads again of older snapshots; it takes a tenth of a second.
 _MOST_SEARCHES: Final = 200
 _MOST_BYTES: Final = 4 * 1024 * 1024
+_MOST_IN_A_STRETCH: Final = 200
 
 
 Shown = tuple[str, str]
@@ -136,7 +137,7 @@ class OlderSnapshots:
                     _stored.timestamp < to_datetime(end),
                 )
                 .order_by(_stored.timestamp, _stored.id)
-                .limit(_MOST_SEARCHES)
+                .limit(_MOST_IN_A_STRETCH)
             ).all()
 
 

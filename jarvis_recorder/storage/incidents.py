@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -129,10 +131,10 @@ class IncidentKeeper:
                 pause = _AGAIN_SECONDS
             except (StorageUncertain, StorageDamaged):
                 raise
-            except Exception as error:
-                # A fault of this program, which would be there again after a restart.
-                self.failure = f"{type(error).__name__}: {error}"
-                log.exception("incidents_not_folded")
+            except Exception as error:  # noqa: BLE001 - a restart would meet it again
+                # Not its text, which may repeat what was recorded.
+                self.failure = f"{type(error).__name__} in {_place_of(error)}"
+                log.error("incidents_not_folded", error=self.failure)
                 pause = _AGAIN_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -142,8 +144,11 @@ class IncidentKeeper:
         """Do a step, and return how long to leave the writer to others."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        is_behind = await self._has_news() and await self.step()
-        self.failure = None
+        is_behind = False
+        # Whatever stood in the way may be gone without any news.
+        if await self._has_news() or self.failure is not None:
+            is_behind = await self.step()
+            self.failure = None
         took = _YIELD * (loop.time() - began)
         return took if is_behind else max(_PAUSE_SECONDS, took)
 
@@ -196,6 +201,12 @@ class IncidentKeeper:
             self._writer.require_bounds(connection)
         self._has_begun = True
         return upto < horizon, told
+
+
+def _place_of(error: Exception) -> str:
+    """Return the function and the line that an error comes from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}, {last.name}"
 
 
 def _begin_anew(connection: Connection, version: str) -> Row[Any]:

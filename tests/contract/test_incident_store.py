@@ -190,7 +190,7 @@ async def test_problems_at_the_end_of_time_do_not_end_the_fold(store):
     assert store.incidents.failure is None
 
 
-async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypatch):
+async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypatch, capsys):
     def fail(*_):
         raise OverflowError("date value out of range")
 
@@ -210,6 +210,7 @@ async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypat
     await running
 
     assert (await store.health()).incidents_failure is None
+    assert "date value" not in capsys.readouterr().out, "an error may repeat what was recorded"
 
 
 async def test_what_says_each_minute_that_it_is_well_leaves_little(store):

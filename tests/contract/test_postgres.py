@@ -23,6 +23,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
+from jarvis_recorder.storage import incidents
 from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres.checks import examine
 from jarvis_recorder.storage.postgres.connections import Server, require_server
@@ -346,7 +347,9 @@ async def test_an_import_gives_no_number_twice_while_recorders_number_rows(store
     assert numbers == [[21, 22], [23, 24]]
 
 
-async def test_of_two_recorders_with_other_rules_one_keeps_the_incidents(postgres_url, tmp_path):
+async def test_of_two_recorders_with_other_rules_one_keeps_the_incidents(postgres_url, monkeypatch):
+    monkeypatch.setattr(incidents, "_AGAIN_SECONDS", 0.01)
+    stop = asyncio.Event()
     async with (
         open_store(postgres_url, lambda: NOW) as first,
         open_store(postgres_url, lambda: NOW, rules=load_rules(None, 24)) as second,
@@ -356,6 +359,16 @@ async def test_of_two_recorders_with_other_rules_one_keeps_the_incidents(postgre
 
         with pytest.raises(ConfigurationError, match="other rules"):
             await first.incidents.step()
+        running = asyncio.create_task(first.incidents.run(stop))
+        # Nothing new is recorded, and it stays red, look after look.
+        async with asyncio.timeout(30):
+            while first.incidents.failure is None:
+                await asyncio.sleep(0.01)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            assert "other rules" in (await first.health()).incidents_failure
+        stop.set()
+        await running
         await second.incidents.step()
 
 

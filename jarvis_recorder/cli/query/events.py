@@ -26,10 +26,10 @@ from jarvis_recorder.cli.time_options import (
     Until,
     local_zone,
     require_order,
-    zone_of,
 )
 from jarvis_recorder.wire.records import EventType, Severity, Source
 from jarvis_recorder.wire.rpc import params
+from jarvis_recorder.wire.zones import find_zone
 
 
 def _one_of(*values: str) -> dict[str, Any]:
@@ -231,5 +231,5 @@ def histogram(
         text=text,
         exclude=_several(exclude),
     )
-    zone = zone_of(request.time_zone)
+    zone = find_zone(request.time_zone or "UTC") or UTC
     show(whom, request, lambda screen, answer: show_histogram(screen, answer, by, zone))

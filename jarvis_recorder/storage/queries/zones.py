@@ -1,8 +1,7 @@
 """Local days of a time zone, whose clocks go forward and back."""
 
-import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -11,10 +10,10 @@ from sqlalchemy import ColumnElement, Integer, case, literal_column
 
 from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.wire.times import EARLIEST, EPOCH, LATEST, to_datetime, to_micros
+from jarvis_recorder.wire.zones import find_zone
 
 DAY_SECONDS: Final = 86_400
 _SECOND: Final = 1_000_000
-_OFFSET: Final = re.compile(r"([+-])([0-9]{1,2})(?::?([0-9]{2}))?").fullmatch
 # Outside these years a zone has one constant offset: records are of today, and the time of a
 # wrong clock is not worth computing ten thousand clock changes.
 _YEARS: Final = range(1900, 2100)
@@ -75,20 +74,12 @@ def require_zone(name: str) -> tzinfo:
     Raises:
         InvalidParameter: There is none.
     """
-    if name in ("UTC", "Z"):
-        return UTC
-    if found := _OFFSET(name):
-        sign, hours, minutes = found.groups(default="0")
-        ahead = timedelta(hours=int(hours), minutes=int(minutes))
-        if ahead < timedelta(days=1):
-            return timezone(-ahead if sign == "-" else ahead)
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
+    if (zone := find_zone(name)) is None:
         raise InvalidParameter(
             "time_zone",
             "no such time zone is known here: name one as Europe/Berlin, or give an offset as +02:00",
-        ) from None
+        )
+    return zone
 
 
 def _changes_between(zone: tzinfo, since: int, until: int) -> Iterator[Step]:
