@@ -8,8 +8,8 @@ import time
 import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
-from jarvis_recorder.retention_policy import DAY, Bounds
-from jarvis_recorder.storage.sqlite import connections, files, upkeep
+from jarvis_recorder.retention_policy import DAY, Bounds, RetentionPolicy
+from jarvis_recorder.storage.sqlite import connections, files, pruner, upkeep
 from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.records import Event, Record
@@ -42,6 +42,23 @@ def events(first, count, age=0):
         )
         for n in range(first, first + count)
     ]  # fmt: skip
+
+
+def large(number, size):
+    event = Event(
+        type="status", severity="info", source="monitor", summary="s", details={"x": "y" * size}
+    )
+    return Record(Kind.EVENT, f"l-{number}", NOW - 9 * DAY, False, event, None)
+
+
+async def stored(store, records):
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return await store.repository.append(records, NOW)
+        except StorageUnavailable:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
 
 
 def taken(path):
@@ -191,3 +208,39 @@ async def test_recording_at_full_speed_never_takes_more_than_the_budget(
     assert refused == 5, "at last it takes nothing more"
     assert "store.budget" in said
     assert most <= budget
+
+
+async def test_a_batch_larger_than_the_room_between_the_marks_gets_it_from_what_may_go(store, path):
+    budget = 24 * MIB
+    kept = Maintenance(Bounds(budget=budget), path, store.writer, lambda: NOW)
+    async with running(kept.run, store.upkeep.run):
+        await kept._keep_to_budget(asyncio.Event())
+        for first in range(0, 20_000, 500):
+            await stored(store, events(first, 500, 2 * DAY))
+
+        await stored(store, events(100_000, 3_000, 2 * DAY))
+
+        assert taken(path) <= budget
+
+
+async def test_pruning_large_rows_adds_little_to_the_log_at_once(store, path):
+    """A deleted row is overwritten: five hundred in one transaction would be 100 MB of log."""
+    kept = [large(number, 200_000) for number in range(100)]
+    for first in range(0, 100, 10):
+        await store.repository.append(kept[first : first + 10], NOW)
+    await store.writer.empty_log()
+    longest = 0
+    steps = store.writer.run_with_room
+
+    async def looked_at(work):
+        nonlocal longest
+        answer = await steps(work)
+        longest = max(longest, store.writer.log_bytes)
+        assert await store.writer.empty_log()
+        return answer
+
+    store.writer.run_with_room = looked_at
+    gone = await pruner.prune(store.writer, RetentionPolicy(events={"info": 1}), NOW)
+
+    assert gone["events"] == 100
+    assert longest < 4 * MIB

@@ -98,15 +98,16 @@ class Maintenance:
         if self._budget:
             await self._writer.bound_log(min(connections.LONGEST_LOG, self._budget // _LOG_SHARE))
         self._writer.crowded.clear()
-        use = await self._use()
+        needed, self._writer.needed = self._writer.needed, 0
+        use = await self._use(needed)
         if use.is_high:
             # First the ways that delete no rows.
-            use = await self._without_log()
+            use = await self._without_log(needed)
         if use.is_high and await pruner.give_back(self._writer, least=use.few_pages):
-            use = await self._without_log()
+            use = await self._without_log(needed)
         if use.is_high:
             await self._sacrifice(use, stop)
-            use = await self._without_log()
+            use = await self._without_log(needed)
         if not use.is_high:
             self._writer.admit()
         elif use.taken >= use.limit * _FULL_MARK:
@@ -122,13 +123,17 @@ class Maintenance:
             return ""
         return "; or, if the clock is right: stop the recorder, jarvis-recorder db prune --yes"
 
-    async def _without_log(self) -> "_Use":
+    async def _without_log(self, needed: int) -> "_Use":
         """Return the use once the log is as short as readers permit."""
         await self._writer.shorten_log()
-        return await self._use()
+        return await self._use(needed)
 
-    async def _use(self) -> "_Use":
-        """Return the bytes that database and log take and may take, and set the writer's limit."""
+    async def _use(self, needed: int) -> "_Use":
+        """
+        Return the bytes that database and log take and may take, and set the writer's limit.
+
+        The room `needed` is that of work that was refused.
+        """
         room = await self._writer.run(connections.page_counts)
         taken = self._writer.taken(room)
         limits = [self._budget] if self._budget else []
@@ -139,13 +144,13 @@ class Maintenance:
         limit = min(limits)
         self._writer.most_bytes = int(limit * _FULL_MARK)
         few = min(pruner.FEW_FREE_PAGES, int(limit * _FREE_SHARE) // room.page_size)
-        return _Use(taken, limit, few)
+        return _Use(taken, limit, needed, few)
 
     async def _sacrifice(self, use: "_Use", stop: asyncio.Event) -> None:
         """Prune by one eviction step after the other until enough is free."""
 
         def enough(room: PageCounts) -> bool:
-            return room.used_bytes <= use.limit * _LOW_MARK or stop.is_set()
+            return room.used_bytes <= use.low or stop.is_set()
 
         now = await self._time.now()
         gone: Counter[str] = Counter()
@@ -161,12 +166,23 @@ class _Use(NamedTuple):
 
     taken: int
     limit: int
+    needed: int
+    """The bytes that must be free at the end."""
     few_pages: int
     """The free pages that the file may keep for the next inserts."""
 
     @property
     def is_high(self) -> bool:
-        return self.taken >= self.limit * _HIGH_MARK
+        return self.taken >= min(self.limit * _HIGH_MARK, self._most)
+
+    @property
+    def low(self) -> float:
+        """The bytes in use at which pruning ends."""
+        return min(self.limit * _LOW_MARK, self._most - self.limit * _FREE_SHARE)
+
+    @property
+    def _most(self) -> float:
+        return self.limit * _FULL_MARK - self.needed
 
 
 @contextlib.contextmanager

@@ -57,7 +57,6 @@ async def prune(
     for table, look in ways:
         position: Position | None = BEGINNING
         while position is not None and not enough(room):
-            await writer.make_room_in_log()
             step, room = await _in_turns(writer, partial(_prune_step, table, look, position))
             gone[table.name] += len(step.to_go)
             position = step.following
@@ -75,20 +74,40 @@ def _prune_step(
     table: Table, look: Look, position: Position, connection: Connection
 ) -> tuple[Step, PageCounts]:
     step = look(connection, position)
-    if step.to_go:
-        to_go = table.c.id.in_(step.to_go)
-        if table is conversations:
-            take_words_out(connection, to_go)
-        if table is events:
-            forget_events(connection, step.to_go)
-        stretches = (
-            series.stretches_of(connection, step.to_go) if table is cluster_snapshots else ()
-        )
-        connection.execute(delete(table).where(to_go))
-        series.forget(connection, stretches)
-        if table is events:
-            clamp_progress(connection)
+    gone = _delete_some(table, step.to_go, connection)
+    if len(gone) < len(step.to_go):
+        # From the same position on it finds the others again.
+        step = Step(gone, step.looked_at, position)
     return step, page_counts(connection)
+
+
+def _delete_some(table: Table, ids: list[int], connection: Connection) -> list[int]:
+    """
+    Delete rows until all are gone or many pages are free; return which.
+
+    What is deleted is overwritten, so that a row adds as many bytes to the log as it had.
+    """
+    most = page_counts(connection).free + _PAGES_AT_ONCE
+    gone = 0
+    at_once = 1
+    while gone < len(ids) and page_counts(connection).free < most:
+        _delete(table, ids[gone : gone + at_once], connection)
+        gone += at_once
+        at_once *= 2
+    return ids[:gone]
+
+
+def _delete(table: Table, ids: list[int], connection: Connection) -> None:
+    to_go = table.c.id.in_(ids)
+    if table is conversations:
+        take_words_out(connection, to_go)
+    if table is events:
+        forget_events(connection, ids)
+    stretches = series.stretches_of(connection, ids) if table is cluster_snapshots else ()
+    connection.execute(delete(table).where(to_go))
+    series.forget(connection, stretches)
+    if table is events:
+        clamp_progress(connection)
 
 
 async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
@@ -100,7 +119,6 @@ async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
     given = 0
     while (room := await writer.run(page_counts)).free > least:
         most = min(_PAGES_AT_ONCE, room.free - least)
-        await writer.make_room_in_log()
         await _in_turns(writer, partial(_vacuum, most))
         left = (await writer.run(page_counts)).free
         if left >= room.free:
@@ -119,6 +137,6 @@ def _vacuum(pages: int, connection: Connection) -> None:
 async def _in_turns(writer: Writer, work: Callable[[Connection], Any]) -> Any:
     """Do a step, then leave the writer to others for longer than the step took."""
     began = time.monotonic()
-    answer = await writer.run(work)
+    answer = await writer.run_with_room(work)
     await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
     return answer

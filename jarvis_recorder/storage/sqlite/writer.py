@@ -21,6 +21,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.storage.engine import NoRoomForIt, Work
 from jarvis_recorder.storage.sqlite import connections, errors, files
+from jarvis_recorder.storage.sqlite.connections import PageCounts
 from jarvis_recorder.storage.sqlite.search import merge_words
 from jarvis_recorder.storage.turn import Place, Turn
 
@@ -67,6 +68,9 @@ class Writer:
         """The most that database and log may take together; see `grow`."""
         self.crowded = asyncio.Event()
         """Set when work was refused because of `most_bytes`."""
+        self.needed = 0
+        """The most bytes that such work would have taken, since this was last set to 0."""
+        self._taken_before = self._used_before = 0
         self.log_wanted_short = asyncio.Event()
         """Set when the log is to be emptied although reads overlap; see `upkeep`."""
         self._connection: connections.WritingConnection | None = None
@@ -137,12 +141,35 @@ class Writer:
         # A cancelled await would not stop SQLite's thread, only lose the result.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(work, place)))
 
+    async def run_with_room(self, work: Work[T]) -> T:
+        """
+        Do as `run` does, with work that adds to the log and not to the file, within `most_bytes`.
+
+        Raises:
+            StorageUnavailable: Another program reads, so that the log cannot be emptied; and all
+                that `run` raises.
+        """
+        while True:
+            try:
+                return await self.run(partial(self._if_room, work))
+            except NoRoomForIt:
+                if not await self.shorten_log():
+                    raise StorageUnavailable(
+                        "the write-ahead log cannot be emptied: another program reads the database"
+                    ) from None
+
+    def _if_room(self, work: Work[T], connection: Connection) -> T:
+        # With an empty log there is as much room as there can be.
+        if self.log_bytes:
+            self._require(self._taken_before)
+        return work(connection)
+
     def _within_bounds(self, work: Work[T], connection: Connection) -> T:
         answer = work(connection)
         self.require_bounds(connection)
         return answer
 
-    def taken(self, room: connections.PageCounts) -> int:
+    def taken(self, room: PageCounts) -> int:
         """Return the bytes that database and log hold of the disk, given the page counts."""
         # The file shrinks, and grows, at a checkpoint.
         file_bytes = self._file_bytes if room.can_shrink else 0
@@ -152,15 +179,21 @@ class Writer:
         """
         Make sure that the transaction, as far as it has written, is within `most_bytes`.
 
+        Its new pages count twice: until the next checkpoint they are in the log, too.
+
         Raises:
             NoRoomForIt: It is not; the caller that handles this sets `crowded`.
         """
         if self.most_bytes is None:
             return
-        # The one before may have been committed just now.
-        self.log_bytes = files.size(files.companions(self._path)[0])
-        taken = self.taken(connections.page_counts(connection))
+        room = connections.page_counts(connection)
+        taken = self.taken(room) + max(0, room.used_bytes - self._used_before)
         if taken > self.most_bytes:
+            self.needed = max(self.needed, taken - self._taken_before)
+        self._require(taken)
+
+    def _require(self, taken: int) -> None:
+        if self.most_bytes is not None and taken > self.most_bytes:
             raise NoRoomForIt(
                 f"the database would take {taken:,} bytes, and may take {self.most_bytes:,} by "
                 "store.budget and store.keep_free"
@@ -226,21 +259,6 @@ class Writer:
             self.log_wanted_short.set()
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return emptied
-
-    async def make_room_in_log(self) -> None:
-        """
-        Return once work that adds to the log, and not to the file, may begin.
-
-        Raises:
-            StorageUnavailable: Another program reads, so that the log cannot be emptied.
-        """
-        if self.most_bytes is None:
-            return
-        taken = self.taken(await self.run(connections.page_counts))
-        if taken > self.most_bytes and not await self.shorten_log():
-            raise StorageUnavailable(
-                "the write-ahead log cannot be emptied: another program reads the database"
-            )
 
     async def bound_log(self, most_bytes: int) -> None:
         """Keep the write-ahead log within `most_bytes`, as far as readers permit."""
@@ -317,7 +335,7 @@ class Writer:
         connection = await self._open()
         place.handed_over.set()
         try:
-            return await connection.run(partial(_transact, work, place))
+            return await connection.run(partial(self._transact, work, place))
         except RecorderError:
             # An error for the caller, such as a conflict; the transaction is rolled back.
             raise
@@ -327,6 +345,19 @@ class Writer:
             await self._require_files()
             await self._drop()
             raise
+
+    def _transact(self, work: Work[T], place: Place, connection: Connection) -> T:
+        with place.trying(), connection.begin():
+            if self.most_bytes is not None:
+                self._note_room(connection)
+            return work(connection)
+
+    def _note_room(self, connection: Connection) -> None:
+        """Note what is taken before this transaction, the one before it included."""
+        self.log_bytes = files.size(files.companions(self._path)[0])
+        room = connections.page_counts(connection)
+        self._taken_before = self.taken(room)
+        self._used_before = room.used_bytes
 
     async def _open(self) -> connections.WritingConnection:
         if self._connection is None:
@@ -409,11 +440,6 @@ class Writer:
             with contextlib.suppress(FileNotFoundError, KeyError):
                 if os.path.samestat(file.stat(), self._opened[file]):
                     file.rename(name)
-
-
-def _transact(work: Work[T], place: Place, connection: Connection) -> T:
-    with place.trying(), connection.begin():
-        return work(connection)
 
 
 @contextlib.asynccontextmanager
