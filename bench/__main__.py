@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import report
+from bench import report, scaling
 from bench.contenders import CONTENDERS, HERE, THIS, Contender, NotHere
 from bench.measure import Bench, Failed, Report, Throughput
 from jarvis_recorder.demo.node import private_node
@@ -76,6 +76,9 @@ def main(
     questions: Annotated[
         bool, typer.Option("--questions", help="Instead: questions on many events; see --events.")
     ] = False,
+    on_server: Annotated[
+        bool, typer.Option("--on-server", help="With --questions: on PostgreSQL.")
+    ] = False,
     search: Annotated[
         bool, typer.Option("--search", help="Instead: searches among many turns; see --turns.")
     ] = False,
@@ -108,7 +111,7 @@ def main(
     if against is not None:
         checkouts[f"{CONTENDERS[0].name} of {against.resolve().name}"] = against.resolve()
     chosen = _in_each(checkouts, _at_each(curve, _chosen(only)))
-    job = Options(events, rounds, backlog, turns, chosen, checkouts)
+    job = Options(events, rounds, backlog, turns, chosen, checkouts, on_server)
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     with _progress(console) as show:
 
@@ -143,6 +146,7 @@ class Options(NamedTuple):
     turns: int
     contenders: list[Contender]
     checkouts: dict[str, Path]
+    on_server: bool
 
 
 Fresh = Callable[[], contextlib.AbstractContextManager[Bench]]
@@ -209,7 +213,7 @@ def _as_found(results: dict[str, Any]) -> dict[str, Any]:
 
 def _questions(fresh: Fresh, options: Options) -> Measured:
     with fresh() as bench:
-        few, many = bench.questions(options.events)
+        few, many = bench.questions(options.events, on_server=options.on_server)
     found = {"questions": [asked._asdict() for asked in many]}
     return Measured(found, [report.questions(few, many, options.events)])
 
@@ -251,7 +255,10 @@ def _throughput(fresh: Fresh, options: Options) -> Measured:
         "throughput": {name: [run._asdict() for run in taken] for name, taken in runs.items()},
         "not_measured": reasons,
     }
-    return Measured(found, [report.throughput(options.contenders, runs, reasons)])
+    tables = [report.throughput(options.contenders, runs, reasons)]
+    if (cost := scaling.costs(runs)) is not None:
+        tables.append(scaling.table(cost))
+    return Measured(found, tables)
 
 
 def _chosen(only: str) -> list[Contender]:

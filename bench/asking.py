@@ -64,9 +64,8 @@ def ask_recorder(url: str, cpu: Callable[[], Cpu]) -> Asked:
             waited = [await _milliseconds(ask) for _ in range(ONE_ASKER)]
             before = cpu()
             per_second = await _together(ask)
-            return Asked(
-                *_typical(waited), per_second, *cpu().each_us(before, TOGETHER // ASKERS * ASKERS)
-            )
+            used = cpu().each_us(before, TOGETHER // ASKERS * ASKERS)
+            return Asked(*_typical(waited), per_second, used.loop, used.others, used.broker)
 
     return _run(main())
 

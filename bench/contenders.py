@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.load import EVENTS, SNAPSHOTS, TURNS, Load
+from bench.stores import FileStore, Store
 from jarvis_recorder.wire.records import EVENT_COLUMNS
 
 HERE: Final = Path(__file__).parent
@@ -30,10 +31,17 @@ _PRAGMAS: Final = (
 )
 # A peer's row is the recorder's, with the time of recording at its end.
 _COLUMNS: Final = (*EVENT_COLUMNS, "recorded_at")
-_INSERT: Final = (
-    f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-    " ON CONFLICT DO NOTHING"
-)
+
+
+def _insert(placeholders: Iterable[str]) -> str:
+    return (
+        f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join(placeholders)})"
+        " ON CONFLICT DO NOTHING"
+    )
+
+
+_FILE_INSERT: Final = _insert("?" * len(_COLUMNS))
+_SERVER_INSERT: Final = _insert(f"${number}" for number in range(1, len(_COLUMNS) + 1))
 
 
 class NotHere(Exception):
@@ -46,7 +54,7 @@ class Job(NamedTuple):
     url: str
     queue: str
     messages: int
-    database: Path
+    store: Store
     settings: "Settings"
     checkout: Path
 
@@ -68,7 +76,8 @@ class Contender(NamedTuple):
     A program that is measured, with `in_one` events a message.
 
     A slow contender gets only a `share` of the events. `size` is that of a body in bytes, where
-    it is not the load's own, and `rows` are stored before. A recorder is run from its `checkout`.
+    it is not the load's own, and `rows` are stored before. A recorder is run from its `checkout`,
+    in so many `processes` on one database. `on_server`: that is PostgreSQL's.
 
     `command` installs missing packages and returns the command line.
 
@@ -87,6 +96,8 @@ class Contender(NamedTuple):
     size: int = 0
     rows: int = 0
     checkout: Path = THIS
+    on_server: bool = False
+    processes: int = 1
 
     @property
     def is_recorder(self) -> bool:
@@ -97,7 +108,7 @@ def recorder_command(job: Job, *settings: str) -> list[str]:
     """Return the command line of the recorder for a job, as any operator would run it."""
     pairs = (
         f"broker.url={job.url}",
-        f"store.url=sqlite:///{job.database}",
+        f"store.url={job.store.url}",
         "http.listen=127.0.0.1:0",
         *settings,
     )
@@ -138,11 +149,11 @@ def _described(job: Job) -> str:
             "url": job.url,
             "queue": job.queue,
             "count": job.messages,
-            "database": str(job.database),
+            "database": job.store.target,
             "batch": job.settings.batch,
             "prefetch": job.settings.prefetch or _PREFETCH,
             "pragmas": _PRAGMAS,
-            "insert": _INSERT,
+            "insert": _FILE_INSERT if isinstance(job.store, FileStore) else _SERVER_INSERT,
         }
     )
 
@@ -237,6 +248,17 @@ CONTENDERS: Final = (
     Contender("a", "FastStream + aiosqlite", _python("faststream_writer.py"), share=0.05),
     Contender("b", "pika + sqlite3", _python("pika_writer.py")),
     Contender("c", "amqplib + better-sqlite3", _node),
+    Contender("postgres", "jarvis-recorder on PostgreSQL", recorder_command, on_server=True),
+    Contender(
+        "three", "three of them on PostgreSQL", recorder_command, on_server=True, processes=3
+    ),
+    Contender(
+        "e",
+        "FastStream + asyncpg",
+        _python("faststream_postgres_writer.py"),
+        share=0.05,
+        on_server=True,
+    ),
     Contender("d", "aio-pika alone", _python("aio_pika_consumer.py"), stores=False),
     Contender("d", "librabbitmq alone", _c, stores=False),
 )

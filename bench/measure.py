@@ -9,7 +9,7 @@ import sqlite3
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -42,6 +42,7 @@ from bench.load import (
     messages,
     messages_of_now,
 )
+from bench.stores import FileStore, Store, Stored, server_store
 from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.wire.times import to_micros
 
@@ -74,6 +75,7 @@ class Throughput(NamedTuple):
     Records a second between the first commit seen and the last, CPU time and disk for each.
 
     For a contender that stores nothing, the CPU time is that of the whole run, all in `loop_us`.
+    `server_us` and `wal_bytes` are PostgreSQL's.
     """
 
     events: int
@@ -82,7 +84,9 @@ class Throughput(NamedTuple):
     loop_us: float
     others_us: float
     broker_us: float
+    server_us: float = 0.0
     stored_bytes: float = 0.0
+    wal_bytes: float = 0.0
 
     @property
     def cpu_us(self) -> float:
@@ -136,8 +140,9 @@ class Bench:
         with Publisher.connected(self._node.url) as publisher:
             return machine.facts(publisher.broker_version, self._directory)
 
-    def _cpu(self, process_id: int) -> Cpu:
-        return Cpu.read(process_id, int((self._node.directory / "pid").read_text()))
+    def _cpu(self, process_ids: Sequence[int], store: Store | None = None) -> Cpu:
+        broker = int((self._node.directory / "pid").read_text())
+        return Cpu.read(process_ids, broker, store.server_ns() if store else 0)
 
     def throughput(
         self, contender: Contender, events: int, alongside: Alongside = _nothing
@@ -149,26 +154,42 @@ class Bench:
             NotHere: Its tools are missing.
             Failed: It ended, stalled, or lost events.
         """
+        with self._store(contender) as store:
+            result = self._emptied(contender, events, store, alongside)
+        with Publisher.connected(self._node.url, contender.load) as publisher:
+            if left := publisher.ready():
+                raise Failed(f"{left} messages are still in the queue")
+        return result
+
+    def _emptied(
+        self, contender: Contender, events: int, store: Store, alongside: Alongside
+    ) -> Throughput:
         load = contender.load
-        job = self._job(
-            math.ceil(events / contender.in_one),
-            load.queue,
-            contender.settings,
-            contender.checkout,
-        )
+        messages = math.ceil(events / contender.in_one)
+        job = self._job(messages, load.queue, contender.settings, contender.checkout, store)
         if contender.rows:
-            for done in questions.fill(job.database, contender.rows):
+            for done in questions.fill(store, contender.rows):
                 self._report(f"{contender.name}: storing", done, contender.rows)
         command = contender.command(job)
         self._fill(contender.name, events, contender.in_one, load, contender.size)
         if contender.stores:
-            result = self._of_writer(contender, command, job, events, alongside)
+            return self._of_writer(contender, command, job, events, alongside)
+        return self._of_consumer(contender.name, command, job)
+
+    @contextlib.contextmanager
+    def _store(self, contender: Contender) -> Iterator[Store]:
+        """Yield an empty database, gone at the end."""
+        if contender.on_server:
+            with server_store() as server:
+                yield server
         else:
-            result = self._of_consumer(contender.name, command, job)
-        with Publisher.connected(self._node.url, load) as publisher:
-            if left := publisher.ready():
-                raise Failed(f"{left} messages are still in the queue")
-        return result
+            file = self._file()
+            yield file
+            file.discard()
+
+    def _file(self) -> FileStore:
+        self._files += 1
+        return FileStore(self._directory / f"{self._files}.db")
 
     def backups(self, contender: Contender, events: int, rounds: int) -> Backups:
         """Measure the recorder with a backup every second, and without, a pair for each round."""
@@ -205,7 +226,7 @@ class Bench:
             idle = _resident(process.pid, "VmRSS")
         self._fill("memory", events)
         with self._running(command) as process:
-            taken = self._watch(CONTENDERS[0], process, job, events)
+            taken = self._watch(CONTENDERS[0], [process], job, events)
             peak = _resident(process.pid, "VmHWM")
         return Memory(events, idle, peak, taken.seconds)
 
@@ -220,7 +241,10 @@ class Bench:
         with self._running(command) as process:
             self._wait_until_recording(process)
             waited = self._steadily(
-                job.database, messages(seconds * per_second), seconds * per_second, 1 / per_second
+                Path(job.store.target),
+                messages(seconds * per_second),
+                seconds * per_second,
+                1 / per_second,
             )
         return Latency(
             len(waited),
@@ -233,9 +257,12 @@ class Bench:
     def retention(self, rows: int, per_second: int) -> Pruned:
         """Record at a steady rate while all but the open alerts of so many rows is pruned."""
         job = self._job(0)
-        for done in questions.fill(job.database, rows):
+        for done in questions.fill(job.store, rows):
             self._report("filling", done, rows)
-        open_alerts, before = _open_alerts(job.database), job.database.stat().st_size
+        open_alerts, before = (
+            _open_alerts(Path(job.store.target)),
+            Path(job.store.target).stat().st_size,
+        )
         limits = (f"retention.{severity}={_KEPT_DAYS}" for severity in _SEVERITIES)
         command = recorder_command(job, "log.format=json", *limits)
         declare(self._node.url)
@@ -247,7 +274,9 @@ class Bench:
             self._wait_until_recording(process)
             began = time.perf_counter()
             while b'"event": "pruned"' not in self._log.read_bytes():
-                waited += self._steadily(job.database, fresh, 10 * per_second, 1 / per_second)
+                waited += self._steadily(
+                    Path(job.store.target), fresh, 10 * per_second, 1 / per_second
+                )
             seconds = time.perf_counter() - began
         return Pruned(
             rows,
@@ -256,9 +285,9 @@ class Bench:
             statistics.median(waited) * 1_000,
             statistics.quantiles(waited, n=100)[98] * 1_000,
             max(waited) * 1_000,
-            open_alerts - _open_alerts(job.database),
+            open_alerts - _open_alerts(Path(job.store.target)),
             before,
-            job.database.stat().st_size,
+            Path(job.store.target).stat().st_size,
         )
 
     def asking(self, checkout: Path) -> Asked:
@@ -267,7 +296,7 @@ class Bench:
         self._report("asking a quiet recorder", 0, 0)
         with self._running(command) as process:
             self._wait_until(b'"event": "answering"', process)
-            return ask_recorder(self._node.url, lambda: self._cpu(process.pid))
+            return ask_recorder(self._node.url, lambda: self._cpu([process.pid]))
 
     def asking_peer(self) -> Echoed | str:
         """Measure requests to a peer's echo, or return why there is none."""
@@ -283,7 +312,10 @@ class Bench:
         command = recorder_command(job, "log.format=json")
         declare(self._node.url)
         self._fill("asking", backlog)
-        with self._running(command) as process, closing(_reading(job.database)) as connection:
+        with (
+            self._running(command) as process,
+            closing(_reading(Path(job.store.target))) as connection,
+        ):
             self._wait_until(b'"event": "answering"', process)
 
             def is_busy() -> bool:
@@ -293,22 +325,25 @@ class Bench:
 
             return ask_busy_recorder(self._node.url, is_busy)
 
-    def questions(self, events: int) -> tuple[list[questions.Asked], list[questions.Asked]]:
+    def questions(
+        self, events: int, *, on_server: bool
+    ) -> tuple[list[questions.Asked], list[questions.Asked]]:
         """Measure requests on a database of few events, and on one of many."""
         found = []
+        contender = CONTENDERS[0]._replace(on_server=on_server)
         for count in (min(questions.FEW, events), events):
-            database = self._job(0).database
-            for done in questions.fill(database, count):
-                self._report(f"generating {count:,} events", done, count)
-            self._report(f"asking about {count:,} events", 0, 0)
-            found.append(questions.measure(database, count))
-            database.unlink()
+            with self._store(contender) as store:
+                self._job(0, store=store)
+                for done in questions.fill(store, count):
+                    self._report(f"generating {count:,} events", done, count)
+                self._report(f"asking about {count:,} events", 0, 0)
+                found.append(questions.measure(store, count))
         few, many = found
         return few, many
 
     def search(self, turns: int) -> tuple[list[search.Searched], float]:
         """Measure searches among many turns; return also the size of the index as a share of the text."""
-        database = self._job(0).database
+        database = Path(self._job(0).store.target)
         for done in search.fill(database, turns):
             self._report(f"generating {turns:,} turns", done, turns)
         self._report(f"searching {turns:,} turns", 0, 0)
@@ -326,15 +361,17 @@ class Bench:
         with self._running(recorder_command(job, "log.format=json")) as process:
             self._wait_until_recording(process)
             self._wait_until(b'"event": "answering"', process)
-            watched = [self._watched(job.database, "nothing", [])]
+            watched = [self._watched(Path(job.store.target), "nothing", [])]
             with gateway.gateway(self._node.url, self._directory) as (port, process_id):
                 self._report("REST", 0, 0)
                 served = gateway.measure(self._node.url, port)
-                watched.append(self._watched(job.database, "a gateway", []))
+                watched.append(self._watched(Path(job.store.target), "a gateway", []))
                 with gateway.pages(port, gateway.PAGES, reading=True) as seen:
-                    watched.append(self._watched(job.database, f"{gateway.PAGES} pages", seen))
-                stalled = self._stalled(job.database, port, process_id)
-            watched.append(self._watched(job.database, "nothing, again", []))
+                    watched.append(
+                        self._watched(Path(job.store.target), f"{gateway.PAGES} pages", seen)
+                    )
+                stalled = self._stalled(Path(job.store.target), port, process_id)
+            watched.append(self._watched(Path(job.store.target), "nothing, again", []))
         return served, watched, stalled
 
     def _watched(self, database: Path, alongside: str, seen: list[int]) -> Watched:
@@ -363,16 +400,16 @@ class Bench:
         queue: str = EVENTS.queue,
         settings: Settings = Settings(),
         checkout: Path = THIS,
+        store: Store | None = None,
     ) -> Job:
-        """Return a job with a new database, with empty tables."""
-        self._files += 1
-        database = self._directory / f"{self._files}.db"
+        """Return a job with empty tables in this database, or in a new file."""
+        store = store or self._file()
         # Another checkout may have another schema.
-        made = [*program(checkout), "db", "upgrade", "--set", f"store.url=sqlite:///{database}"]
+        made = [*program(checkout), "db", "upgrade", "--set", f"store.url={store.url}"]
         done = subprocess.run(made, check=False, capture_output=True, text=True, env=environment())
         if done.returncode:
             raise Failed(f"it makes no database: {done.stderr.strip()[-300:]}")
-        return Job(self._node.url, queue, messages, database, settings, checkout)
+        return Job(self._node.url, queue, messages, store, settings, checkout)
 
     def _fill(
         self, name: str, events: int, in_one: int = 1, load: Load = EVENTS, size: int = 0
@@ -385,17 +422,17 @@ class Bench:
     def _of_writer(
         self, contender: Contender, command: list[str], job: Job, events: int, alongside: Alongside
     ) -> Throughput:
-        with self._running(command) as process, alongside(job.database):
-            result = self._watch(contender, process, job, events)
+        commands = [command] * contender.processes
+        with self._all_running(commands) as processes, alongside(Path(job.store.target)):
+            result = self._watch(contender, processes, job, events)
             self._wait_until_acked(job.queue)
-        stored_bytes = _check(job.database, events, contender.load, contender.rows)
-        for file in self._directory.glob(f"{job.database.name}*"):
-            file.unlink()
-        return result._replace(stored_bytes=stored_bytes)
+        _check(job.store, events, contender.load, contender.rows)
+        held = job.store.held_bytes(contender.load) / (contender.rows + events)
+        return result._replace(stored_bytes=held)
 
     def _of_consumer(self, name: str, command: list[str], job: Job) -> Throughput:
         self._report(f"{name}: taking", 0, 0)
-        before, began = os.times(), self._cpu(os.getpid())
+        before, began = os.times(), self._cpu([os.getpid()])
         with self._running(command, stdout=subprocess.PIPE) as process:
             try:
                 output, _ = process.communicate(timeout=_STALLED_SECONDS * 10)
@@ -406,37 +443,44 @@ class Bench:
         seconds, after = json.loads(output)["seconds"], os.times()
         cpu_seconds = after.children_user + after.children_system
         cpu_seconds -= before.children_user + before.children_system
-        cpu = self._cpu(os.getpid()).each_us(began, job.messages)
+        cpu = self._cpu([os.getpid()]).each_us(began, job.messages)
         own_us = cpu_seconds / job.messages * 1e6
         return Throughput(job.messages, seconds, job.messages / seconds, own_us, 0.0, cpu.broker)
 
     def _watch(
-        self, contender: Contender, process: subprocess.Popen[bytes], job: Job, events: int
+        self,
+        contender: Contender,
+        processes: Sequence[subprocess.Popen[bytes]],
+        job: Job,
+        events: int,
     ) -> Throughput:
         """Measure how fast rows appear; those of the first commit seen are not counted."""
-        newest = f"SELECT coalesce(max(id), 0) FROM {contender.load.table}"
-        with closing(_reading(job.database)) as connection:
+        process_ids = [process.pid for process in processes]
+        with job.store.reading() as reading:
             rows = first_rows = 0
-            first_cpu = self._cpu(process.pid)
+            first_cpu, first_wal = self._cpu(process_ids, job.store), job.store.wal_bytes()
             began = seen = time.perf_counter()
             while rows < events:
                 time.sleep(_GLANCE_SECONDS)
-                now_rows = connection.execute(newest).fetchone()[0] - contender.rows
+                now_rows = reading.newest(contender.load) - contender.rows
                 now = time.perf_counter()
                 if now_rows > rows:
                     rows, seen = now_rows, now
                     self._report(f"{contender.name}: recording", rows, events)
                 if not first_rows:
-                    began, first_rows, first_cpu = now, rows, self._cpu(process.pid)
-                if process.poll() is not None:
+                    began, first_rows, first_cpu = now, rows, self._cpu(process_ids, job.store)
+                    first_wal = job.store.wal_bytes()
+                if any(process.poll() is not None for process in processes):
                     raise Failed(self._last_words())
                 if now - seen > _STALLED_SECONDS:
                     raise Failed(f"{rows} of {events} events, then nothing")
-            cpu = self._cpu(process.pid)
+            cpu, wal = self._cpu(process_ids, job.store), job.store.wal_bytes()
         # A few events may all be in the first commit.
         seconds, counted = seen - began, events - first_rows
         per_second = counted / seconds if seconds else 0.0
-        return Throughput(events, seconds, per_second, *cpu.each_us(first_cpu, counted))
+        wal_bytes = (wal - first_wal) / counted if counted else 0.0
+        used = cpu.each_us(first_cpu, counted)
+        return Throughput(events, seconds, per_second, *used, wal_bytes=wal_bytes)
 
     def _wait_until_acked(self, queue: str) -> None:
         deadline = time.monotonic() + _STALLED_SECONDS
@@ -503,6 +547,13 @@ class Bench:
         return f"it ended: {words[-1] if words else 'without a word'}"
 
     @contextlib.contextmanager
+    def _all_running(
+        self, commands: Sequence[list[str]]
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
+        with contextlib.ExitStack() as stack:
+            yield [stack.enter_context(self._running(command)) for command in commands]
+
+    @contextlib.contextmanager
     def _running(
         self, command: list[str], stdout: int | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
@@ -531,24 +582,18 @@ def _reading(database: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
 
 
-def _check(database: Path, events: int, load: Load, before: int) -> float:
-    """Compare the rows stored with the records published; return the bytes of the file for each."""
+def _check(store: Store, events: int, load: Load, before: int) -> None:
+    """
+    Compare the rows stored with the records published.
+
+    Raises:
+        Failed: They are not the same.
+    """
     first = to_micros(FIRST_EVENT)
     last = to_micros(FIRST_EVENT + (events - 1) * BETWEEN_EVENTS)
-    with closing(_reading(database)) as connection:
-        found = connection.execute(
-            "SELECT count(*), count(DISTINCT message_id), count(DISTINCT timestamp),"
-            f" min(timestamp), max(timestamp), count({load.column}), sum(stamped)"
-            f" FROM {load.table} WHERE id > ?",
-            (before,),
-        ).fetchone()
-        pages, page_size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "page_size")
-        )
-    if found != (events, events, events, first, last, events, 0):
+    found = store.stored(load, before)
+    if found != Stored(events, events, events, first, last, events, 0):
         raise Failed(f"what it stored is not what was sent: {found}")
-    return float(pages * page_size / (before + events))
 
 
 def _resident(pid: int, name: str) -> float:

@@ -3,19 +3,19 @@
 import asyncio
 import itertools
 import random
-import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bench.stores import FileStore, Store
+from jarvis_recorder import ports
 from jarvis_recorder.runtime import process
-from jarvis_recorder.storage.rows import SHAPES, flat, insert_statement
-from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
+from jarvis_recorder.storage.postgres import store as postgres
+from jarvis_recorder.storage.sqlite import store as sqlite
 from jarvis_recorder.wire.rpc.jsonrpc import MAX_REPLY_BYTES
 from jarvis_recorder.wire.rpc.params import (
     EventHistogram,
@@ -26,11 +26,9 @@ from jarvis_recorder.wire.rpc.params import (
     UnresolvedEvents,
 )
 from jarvis_recorder.wire.times import to_micros
-from jarvis_recorder.wire.topics import Kind
 
 FEW: Final = 100_000
 _BEGAN: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_IN_ONE: Final = 500
 _TIMES: Final = 5
 _DEEP: Final = 0.5
 
@@ -53,21 +51,9 @@ class Asked(NamedTuple):
     p99_ms: float
 
 
-def fill(path: Path, events: int) -> Iterator[int]:
+def fill(store: Store, events: int) -> Iterator[int]:
     """Insert events of a cluster of 25 nodes, one a second; yield the number inserted so far."""
-    statement = insert_statement(SHAPES[Kind.EVENT], _IN_ONE)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        rows = _rows(events)
-        for done in range(0, events, 100 * _IN_ONE):
-            connection.execute("BEGIN")
-            for _ in range(min(100, (events - done) // _IN_ONE)):
-                chunk = [*itertools.islice(rows, _IN_ONE)]
-                connection.execute(statement, flat(chunk[0][1], chunk))
-            connection.execute("COMMIT")
-            yield min(done + 100 * _IN_ONE, events)
-        connection.execute("UPDATE events SET resolved = 1 WHERE type = 'alert' AND id % 50 <> 0")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return store.fill(_rows(events))
 
 
 def _rows(events: int) -> Iterator[tuple[Any, ...]]:
@@ -86,13 +72,13 @@ def _rows(events: int) -> Iterator[tuple[Any, ...]]:
         )  # fmt: skip
 
 
-def measure(path: Path, events: int) -> list[Asked]:
+def measure(on: Store, events: int) -> list[Asked]:
     """Measure every kind of request on a filled database."""
 
     found: list[Asked] = []
 
     async def main() -> None:
-        async with open_store(path, lambda: 0) as store:
+        async with _opened(on) as store:
             for name, questions in _questions(events).items():
                 found.append(await _asked(store, name, questions))
 
@@ -130,8 +116,14 @@ def _questions(events: int) -> dict[str, list[Callable[[], Params[Any]]]]:
     }
 
 
+def _opened(store: Store) -> AbstractAsyncContextManager[ports.Store]:
+    if isinstance(store, FileStore):
+        return sqlite.open_store(store.path, lambda: 0)
+    return postgres.open_store(store.url, lambda: 0)
+
+
 async def _asked(
-    store: SqliteStore, name: str, questions: list[Callable[[], Params[Any]]]
+    store: ports.Store, name: str, questions: list[Callable[[], Params[Any]]]
 ) -> Asked:
     loop = asyncio.get_running_loop()
     took = []

@@ -51,13 +51,22 @@ def throughput(
     recorder = medians.get(CONTENDERS[0].name)
     table = _table("Records a second, median of the rounds; CPU in µs a record", "", "Contender")
     headings = ("Records", "Per second", "Range, k", "Ratio")
-    for heading in (*headings, "CPU", "loop", "others", "broker", "B on disk"):
+    for heading in (
+        *headings,
+        "CPU",
+        "loop",
+        "others",
+        "broker",
+        "server",
+        "B on disk",
+        "B of WAL",
+    ):
         table.add_column(heading, justify="right")
     for contender in contenders:
         name = contender.name
         if name in reasons:
             reason = reasons[name].partition(":")[0]
-            table.add_row(contender.key, name, "-", reason, *("-" for _ in range(7)))
+            table.add_row(contender.key, name, "-", reason, *("-" for _ in range(9)))
             continue
         rates = [run.per_second for run in runs[name]]
         ratio = f"{recorder / medians[name]:.2f} x" if recorder and medians[name] else "-"
@@ -70,9 +79,12 @@ def throughput(
             ratio,
             *(
                 f"{statistics.median(values):.2f}"
-                for values in zip(*((run.cpu_us, *_cpu(run)) for run in runs[name]), strict=True)
+                for values in zip(
+                    *((run.cpu_us, *_cpu(run), run.server_us) for run in runs[name]), strict=True
+                )
             ),
             f"{statistics.median(run.stored_bytes for run in runs[name]):.0f}",
+            f"{statistics.median(run.wal_bytes for run in runs[name]):.0f}",
         )
     table.caption = "\n".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
     return table

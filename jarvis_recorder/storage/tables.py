@@ -241,13 +241,11 @@ incident_conditions: Final = Table(
         "ix_incident_conditions_covers",
         "node",
         sqlite_where=text("covers"),
-        postgresql_where=text("covers"),
     ),
     Index(
         "ix_incident_conditions_stale",
         "id",
         sqlite_where=text("stale"),
-        postgresql_where=text("stale"),
     ),
 )
 
@@ -308,7 +306,6 @@ incidents: Final = Table(
         "ix_incidents_active",
         "last_at",
         sqlite_where=text("state IN ('open', 'acknowledged', 'unknown')"),
-        postgresql_where=text("state IN ('open', 'acknowledged', 'unknown')"),
     ),
 )
 
@@ -363,7 +360,6 @@ Index(
     events.c.cluster,
     events.c.timestamp,
     sqlite_where=text("cluster IS NOT NULL"),
-    postgresql_where=text("cluster IS NOT NULL"),
 )
 
 Index(
@@ -371,5 +367,4 @@ Index(
     events.c.type,
     events.c.timestamp,
     sqlite_where=text("type = 'alert' AND NOT resolved"),
-    postgresql_where=text("type = 'alert' AND NOT resolved"),
 )

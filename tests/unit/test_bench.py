@@ -1,16 +1,20 @@
 """The parts of the benchmark that need no broker."""
 
 import os
+import subprocess
 import threading
+from contextlib import nullcontext
 
 import pytest
 from rich.table import Table
 
 from bench import __main__ as bench
-from bench import report
-from bench.contenders import CONTENDERS, THIS
+from bench import questions, report, scaling
+from bench.contenders import CONTENDERS, THIS, environment, program
 from bench.cpu import Cpu
 from bench.load import EVENTS, SNAPSHOTS, TURNS, messages
+from bench.measure import Throughput
+from bench.stores import FileStore, server_store
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
@@ -36,11 +40,11 @@ def test_the_time_of_the_first_thread_is_told_apart_from_that_of_the_others():
         worked.set()
         read.wait()
 
-    before = Cpu.read(os.getpid(), os.getpid())
+    before = Cpu.read([os.getpid()], os.getpid())
     thread = threading.Thread(target=work)
     thread.start()
     worked.wait()
-    used = Cpu.read(os.getpid(), os.getpid()).each_us(before, 1)
+    used = Cpu.read([os.getpid()], os.getpid()).each_us(before, 1)
     read.set()
     thread.join()
 
@@ -79,3 +83,50 @@ def test_a_table_of_results_is_written_as_markdown():
         "| :-- | --: |",
         "| recorder | 100 |",
     ]
+
+
+def test_the_model_of_more_cores_is_bound_by_processors_and_by_queues():
+    cost = scaling.Costs(
+        recorder_us=10, broker_us=10, server_us=15, wal_bytes=700, queue_per_second=50_000
+    )
+
+    few, many = scaling.scaled(cost, 4), scaling.scaled(cost, 64)
+
+    assert few.per_second == pytest.approx(0.7 * 4 / 35e-6)
+    assert (few.recorders, few.queues) == (2, 2)
+    assert many.per_second == pytest.approx(16 * few.per_second)
+    assert (many.recorders, many.queues) == (19, 26)
+    assert many.wal_megabytes == pytest.approx(896)
+
+
+def test_a_model_needs_both_contenders():
+    run = Throughput(1_000, 1.0, 1_000.0, 5.0, 1.0, 6.0, server_us=13.0, wal_bytes=700.0)
+
+    assert scaling.costs({"jarvis-recorder on PostgreSQL": [run]}) is None
+    assert scaling.costs(
+        {"jarvis-recorder on PostgreSQL": [run], "librabbitmq alone": [run]}
+    ) == scaling.Costs(6.0, 6.0, 13.0, 700.0, 1_000.0)
+
+
+@pytest.mark.parametrize("on_server", [False, True], ids=["file", "server"])
+def test_events_that_a_store_is_filled_with_are_told_from_those_recorded_later(tmp_path, on_server):
+    with server_store() if on_server else nullcontext(FileStore(tmp_path / "x.db")) as store:
+        subprocess.run(
+            [*program(THIS), "db", "upgrade", "--set", f"store.url={store.url}"],
+            check=True, capture_output=True, env=environment(),
+        )  # fmt: skip
+        assert [*questions.fill(store, 1_200)][-1] == 1_200
+        with store.reading() as reading:
+            assert reading.newest(EVENTS) == 1_200
+
+        stored = store.stored(EVENTS, 200)
+
+        assert (stored.rows, stored.identities, stored.filled, stored.stamped) == (
+            1_000,
+            1_000,
+            1_000,
+            0,
+        )
+        assert stored.last - stored.first == 999_000_000
+        assert store.held_bytes(EVENTS) > 100_000
+        assert (store.server_ns() > 0) == on_server == (store.wal_bytes() > 100_000)
