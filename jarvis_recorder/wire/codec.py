@@ -39,8 +39,10 @@ from jarvis_recorder.wire.strict_json import (
 from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
 from jarvis_recorder.wire.unpacking import (
     ANY_PACKING,
-    PACKED,
     charset_of,
+    is_packed_by_itself,
+    is_wide,
+    may_be_packed,
     needs_unpacking,
     unpacked,
 )
@@ -148,13 +150,13 @@ def _decode(delivery: Delivery, topic: Topic, received_at: int) -> Decoded:
     if headers and (attributes := cloudevents.binary_attributes(headers)):
         event = cloudevents.from_binary(attributes, _parse(body, topic.kind))
         return Decoded([_record(event.data, envelope._replace(event=event))], [], texts_size(body))
-    if body[:1] != b"{" and _is_array(body):
-        return _batch(body, envelope, _record)
     try:
+        if body[:1] != b"{" and _is_array(body):
+            return _batch(body, envelope, _record)
         document = _parse(body, topic.kind)
     except Refused as refused:
-        # Whatever is wrong with the first line, the others are messages of their own.
-        if refused.reason is Reason.TOO_LARGE or not are_lines(body):
+        # Whatever is wrong with one line, the others are messages of their own.
+        if refused.reason is Reason.TOO_LARGE or not are_lines(body, claimed_type):
             raise
         return _one_by_one(lines_of(body), texts_size(body), envelope, _record)
     return Decoded([_record(document, envelope)], [], texts_size(body))
@@ -190,8 +192,10 @@ def is_large(delivery: Delivery) -> bool:
     body = delivery.body
     if len(delivery.header) + len(body) > LARGE:
         return True
-    if not body.startswith(PACKED):
+    if not may_be_packed(delivery.header, body):
         return False
+    if not is_packed_by_itself(body):
+        return True
     start, has_more = _start_of(body)
     return has_more or len(start) > _LARGE_UNPACKED
 
@@ -199,8 +203,10 @@ def is_large(delivery: Delivery) -> bool:
 def most_values(delivery: Delivery) -> int:
     """Return about how many values a delivery that is not large holds: elements, entries, lines."""
     body = delivery.body
-    text = _start_of(body)[0] if body.startswith(PACKED) else body
-    return 1 + text.count(b",") + text.count(b"\n")
+    text = _start_of(body)[0] if is_packed_by_itself(body) else body
+    has_commas = text.lstrip()[:1] in (b"{", b"[") or is_wide(text)
+    # In EBCDIC a comma is another byte.
+    return 1 + text.count(b",") + text.count(b"\n") if has_commas else max(1, len(text))
 
 
 def _start_of(body: bytes) -> tuple[bytes, bool]:
@@ -231,12 +237,22 @@ def elements_of(
     known = properties.decode(delivery.header)
     encoding = _with_charset(known.content_encoding, known.content_type)
     text = unpacked(delivery.body, encoding, topic.max_bytes)
-    pieces = lines_of(text) if are_lines(text) else split_array(text)
+    pieces = _pieces_of(text)
     if media_type(known.content_type) == cloudevents.BATCH:
         return [Element(pieces[position], None, cloudevents.STRUCTURED) for position, _ in wanted]
     return [
         Element(pieces[position], _as_property(identity), JSON) for position, identity in wanted
     ]
+
+
+def _pieces_of(text: bytes) -> list[bytes]:
+    """Return the elements of a batch that was decoded: of an array, else of lines."""
+    if not _is_array(text):
+        return lines_of(text)
+    try:
+        return split_array(text)
+    except Refused:
+        return lines_of(text)
 
 
 def _as_property(identity: str | None) -> str | None:

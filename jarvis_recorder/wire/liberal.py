@@ -67,6 +67,7 @@ _OUTPUT: Final = frozenset(
 _TOTAL: Final = frozenset(("totaltokens", "totaltokencount"))
 _USAGES: Final = frozenset(("usage", "usagemetadata", "tokenusage"))
 _METADATA: Final = frozenset(("responsemetadata",))
+_NESTJS: Final = frozenset(("pattern", "data", "id"))
 # The conversation as OpenAI's and LangGraph's programs name it.
 _SESSIONS: Final = ("conversation_id", "conversationId", "thread_id", "threadId")
 # Names often meant for a field, but ambiguous: counted and logged, not taken.
@@ -294,13 +295,17 @@ def _take_other_names(kind: Kind, found: Document) -> None:
 
 
 def _take_envelope(found: Document) -> None:
-    """Take the fields of a message out of MassTransit's envelope."""
+    """Take the fields of a message out of MassTransit's envelope, or out of NestJS's."""
     match found:
         case {"messageType": list(), "message": dict(message)}:
             for name, value in message.items():
                 if value is not None:
                     found.setdefault(name, value)
             found.setdefault("id", found.get("messageId"))
+        case {"pattern": str() | dict(), "data": dict(data)} if found.keys() <= _NESTJS:
+            found.clear()
+            # Not its `id`: that is of a request, and another one when it is sent again.
+            found.update((name, value) for name, value in data.items() if value is not None)
 
 
 def _take_usage(found: Document) -> None:

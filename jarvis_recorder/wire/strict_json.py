@@ -28,7 +28,7 @@ _LONG: Final = 20
 _MOST_LONG_DIGITS: Final = 30_000 * _LONG
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER: Final = re.compile(rb"(?<![0-9.])[0-9]{%d,}+(?![.eE])" % _LONG)
-_LONGEST_END: Final = 64
+_LINES_TYPE: Final = re.compile(r"[^;]*/(?:x-)?(?:ndjson|jsonl|jsonlines)\b", re.IGNORECASE).match
 _MOST_LINES: Final = 10_001
 _WINDOW: Final = 256 * 1024
 # An escape that no window may split: a run of backslashes, and the next character.
@@ -281,16 +281,26 @@ def split_array(text: bytes) -> list[bytes]:
 _LINE: Final = re.compile(rb"[^\s\xef\xbb\xbf][^\n]*").finditer
 
 
-def are_lines(text: bytes) -> bool:
-    """Return whether a text is JSON objects on lines of their own (NDJSON), and not one JSON text."""
-    # An object that ends its line, and another behind it. A pattern would take long for a long line.
-    text = text.removeprefix(BYTE_ORDER_MARK).lstrip()
-    end = text.find(b"\n")
-    return (
-        text.startswith(b"{")
-        and text[max(0, end - _LONGEST_END) : max(0, end)].rstrip().endswith(b"}")
-        and text[end:].lstrip().startswith(b"{")
-    )
+def are_lines(text: bytes, content_type: str | None = None) -> bool:
+    """
+    Return whether a text that is not one JSON text is JSON objects on lines of their own (NDJSON).
+
+    It is if its type says so and it has several lines, or if two lines look like objects: in one
+    JSON text what is on a line of its own is seldom a whole object, and then indented.
+    """
+    is_named = content_type is not None and _LINES_TYPE(content_type) is not None
+    lines = islice(filter(None, map(bytes.rstrip, _each_line(text))), _MOST_LINES)
+    found = (line for line in lines if is_named or (line[:1] == b"{" and line[-1:] == b"}"))
+    return next(found, None) is not None and next(found, None) is not None
+
+
+def _each_line(text: bytes) -> Iterator[bytes]:
+    start = len(BYTE_ORDER_MARK) if text.startswith(BYTE_ORDER_MARK) else 0
+    while start < len(text):
+        end = text.find(b"\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
 
 
 def lines_of(text: bytes) -> list[bytes]:

@@ -22,10 +22,24 @@ _GZIP_WINDOW: Final = 4_096
 _MAX_GZIP_RATIO: Final = 200
 _GZIP_MAY_UNPACK_TO: Final = 4 * MIB
 _PACKINGS: Final = frozenset(("gzip", "x-gzip", "deflate"))
-PACKED: Final = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-"""The first bytes of a compressed body: the magic numbers of gzip and zlib."""
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+# RFC 1950, 2.2: the method deflate, a window of 2^8 to 2^15 bytes, and a check of both bytes.
+_ZLIB_HEADERS: Final = (
+    bytes((window << 4 | 8, flags))
+    for window in range(8)
+    for flags in range(256)
+    if not ((window << 4 | 8) << 8 | flags) % 31
+)
+_MAGIC: Final = frozenset((_GZIP_MAGIC, *_ZLIB_HEADERS))
+"""The first two bytes of a compressed body."""
 ANY_PACKING: Final = 47
-"""The `wbits` by which zlib reads both."""
+"""The `wbits` by which zlib reads gzip and zlib."""
+# A stream without a header (RFC 1951), which .NET's `DeflateStream` and Go's `compress/flate` write.
+_RAW_PACKING: Final = -15
+# AMQP 1.0, 1.6.19 to 1.6.20 and 3.2.8: a section `amqp-value` with a binary or a string. RabbitMQ
+# passes it on as it is.
+_AMQP_VALUE: Final = b"\0\x53\x77"
+_LENGTH_BYTES: Final = {0xA0: 1, 0xA1: 1, 0xB0: 4, 0xB1: 4}
 _NO_UTF8: Final = re.compile(
     rb"(?P<utf_32>\xff\xfe\0\0|\0\0\xfe\xff)|(?P<utf_16>\xff\xfe|\xfe\xff)|(?P<utf_32_be>\0\0\0[\t-~])"
     rb"|(?P<utf_16_be>\0[\t-~])|(?P<utf_32_le>[\t-~]\0\0\0)|(?P<utf_16_le>[\t-~]\0)"
@@ -64,10 +78,12 @@ def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     """
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
+    body = _of_amqp_value(body)
     is_packed, charset = (False, None) if encoding is None else _encoding(encoding)
-    if is_packed or body.startswith(PACKED):
+    if is_packed or is_packed_by_itself(body):
+        packing = ANY_PACKING if is_packed_by_itself(body) else _RAW_PACKING
         try:
-            body = _decompressed(body, max_bytes)
+            body = _decompressed(body, max_bytes, packing)
         except zlib.error:
             raise Refused(Reason.UNDECODABLE, "the body is neither gzip nor deflate") from None
     if found := _NO_UTF8(body):
@@ -77,7 +93,34 @@ def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
 
 def needs_unpacking(body: bytes) -> bool:
     """Return whether a body is no UTF-8 by its first bytes, whatever its properties say."""
-    return body.startswith(PACKED) or _NO_UTF8(body) is not None
+    return is_packed_by_itself(body) or _NO_UTF8(body) is not None
+
+
+def is_packed_by_itself(body: bytes) -> bool:
+    """Return whether a body begins as gzip or zlib, and so is unpacked whatever its properties say."""
+    return body[:2] in _MAGIC
+
+
+def is_wide(body: bytes) -> bool:
+    """Return whether a text is in units wider than a byte, by its first bytes."""
+    return _NO_UTF8(body) is not None
+
+
+def may_be_packed(header: bytes, body: bytes) -> bool:
+    """Return whether a delivery's body may be unpacked, by its first bytes or by its properties."""
+    return is_packed_by_itself(body) or (
+        body[:1] not in (b"{", b"[") and b"deflate" in header.lower()
+    )
+
+
+def _of_amqp_value(body: bytes) -> bytes:
+    """Return the value of an AMQP 1.0 section `amqp-value`, any other body as it is."""
+    if not body.startswith(_AMQP_VALUE):
+        return body
+    at = len(_AMQP_VALUE) + 1
+    begin = at + _LENGTH_BYTES.get(body[at - 1] if len(body) >= at else 0, 0)
+    length = int.from_bytes(body[at:begin], "big")
+    return body[begin : begin + length] if at < begin <= len(body) - length else body
 
 
 @lru_cache(maxsize=256)
@@ -139,7 +182,7 @@ def _as_utf8(body: bytes, charset: str, max_bytes: int) -> bytes:
     return text
 
 
-def _decompressed(body: bytes, max_bytes: int) -> bytes:
+def _decompressed(body: bytes, max_bytes: int, packing: int) -> bytes:
     """
     Decompress a zlib stream, or every member of a gzip file (RFC 1952, 2.2), up to the limit.
 
@@ -147,11 +190,11 @@ def _decompressed(body: bytes, max_bytes: int) -> bytes:
     members would be copied once for each of them.
     """
     whole = bytearray()
-    member = zlib.decompressobj(wbits=ANY_PACKING)
+    member = zlib.decompressobj(wbits=packing)
     position = 0
     while position < len(body):
         if member.eof:
-            member = zlib.decompressobj(wbits=ANY_PACKING)
+            member = zlib.decompressobj(wbits=packing)
         window = body[position : position + _GZIP_WINDOW]
         whole += member.decompress(window, max_bytes + 1 - len(whole))
         if len(whole) > max_bytes:

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta, timezone, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-_OFFSET: Final = re.compile(r"([+-])([0-9]{1,2})(?::?([0-9]{2}))?").fullmatch
+_OFFSET: Final = re.compile(r"([+-])([0-9]{1,2})(?::?([0-5][0-9]))?").fullmatch
 
 
 def find_zone(name: str) -> tzinfo | None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import tracemalloc
+import zlib
 from base64 import b64encode
 from decimal import Decimal
 from random import Random
@@ -464,6 +465,73 @@ def test_a_bad_first_line_leaves_the_others_to_be_recorded():
 
     assert [kept.message_id for kept in decoded.records] == ["a"]
     assert [refused.element.body for refused in decoded.refusals] == [bad]
+
+
+@pytest.mark.parametrize(
+    ("bad", "content_type"),
+    [
+        (b"[1]", None),
+        (b'{"type":"alert",', None),
+        (b"garbage", None),
+        (b"null", "application/json"),
+        (b"[1", "application/x-ndjson"),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_bad_line_leaves_the_others_to_be_recorded_wherever_it_is(bad, content_type, at):
+    # Blanks behind an object do not matter.
+    lines = [raw(event(id="a")) + b" " * 70, raw(event(id="b"))]
+    lines.insert(at, bad)
+    message = delivery(b"\n".join(lines), content_type=content_type or "application/json")
+
+    decoded = decode(message, EVENTS, RECEIVED)
+
+    assert [kept.message_id for kept in decoded.records] == ["a", "b"]
+    assert [refused.element.body for refused in decoded.refusals] == [bad]
+    wanted = [(kept.position, kept.message_id) for kept in decoded.records]
+    assert [json.loads(one.body)["id"] for one in elements_of(message, EVENTS, wanted)] == [
+        "a",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("window", range(9, 16))
+def test_a_compressed_body_is_large_by_what_it_unpacks_to_whatever_its_window(window):
+    packer = zlib.compressobj(9, wbits=window)
+    body = packer.compress(raw(event(details={"x": [1] * 50_000}))) + packer.flush()
+    message = delivery(body, content_encoding="deflate")
+
+    assert is_large(message)
+    assert len(decode(message, EVENTS, RECEIVED).records) == 1
+
+
+def test_a_compressed_body_without_a_header_is_read_and_never_on_the_event_loop():
+    packer = zlib.compressobj(wbits=-15)
+    body = packer.compress(raw(event())) + packer.flush()
+    message = delivery(body, content_encoding="Deflate")
+
+    assert is_large(message)
+    assert len(decode(message, EVENTS, RECEIVED).records) == 1
+    cut = decode(delivery(body[:-3], content_encoding="deflate"), EVENTS, RECEIVED)
+    assert [refused.reason for refused in cut.refusals] == [Reason.UNDECODABLE]
+
+
+def test_a_body_in_another_alphabet_counts_each_of_its_bytes():
+    batch = ("[" + ",".join(["{}"] * 5_000) + "]").encode("cp037")
+
+    assert most_values(delivery(batch, content_type="application/json; charset=cp037")) > 10_000
+    assert most_values(delivery(b'\r\n{"a":[1,2]}')) == 3
+
+
+@pytest.mark.parametrize("code", [0xA0, 0xA1, 0xB0, 0xB1])
+def test_a_text_of_amqp_1_0_is_the_body(code):
+    text = raw(event(id="a"))
+    length = len(text).to_bytes(1 if code < 0xB0 else 4, "big")
+    body = b"\0\x53\x77" + bytes((code,)) + length + text
+
+    assert [kept.message_id for kept in decode(delivery(body), EVENTS, RECEIVED).records] == ["a"]
+    for other in (body[:-1], body[:4], body[:3], b"\0\x53\x77\x40"):
+        assert [one.reason for one in decode(delivery(other), EVENTS, RECEIVED).refusals]
 
 
 @pytest.mark.parametrize("lines", [False, True])

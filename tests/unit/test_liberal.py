@@ -134,6 +134,19 @@ def test_gzip_may_have_a_charset_behind_it_as_spring_writes_it(encoding):
     assert taken(packed, content_encoding=encoding).body.type == "alert"
 
 
+def test_the_envelope_of_nestjs_is_taken_off():
+    body = {"pattern": KEYS[0], "data": event(id="own"), "id": "of-the-request"}
+
+    found = taken(json.dumps(body).encode())
+
+    assert found.message_id == "own"
+    assert found.body.type == event()["type"]
+    without = {"pattern": {"cmd": "record"}, "data": event(), "id": "of-the-request"}
+    assert taken(json.dumps(without).encode()).message_id is None
+    other = {"pattern": "x", "data": event(), "more": 1}
+    assert decoded(json.dumps(other).encode(), KEYS[0]).refusals
+
+
 def test_deflate_is_zlib():
     packed = zlib.compress(json.dumps(event()).encode())
 
