@@ -1,3 +1,3 @@
-"""The memory of a cluster's assistant: from RabbitMQ topics to SQLite, nothing lost."""
+"""The memory of a cluster's assistant: from RabbitMQ topics to a database, nothing lost."""
 
 __version__ = "0.1.0"

@@ -189,7 +189,7 @@ class StorageHealth(NamedTuple):
     """
     The state of a database that can store a record now; sizes in bytes.
 
-    What only a file has is None of a server's database. `quarantined` is the directory of a damaged
+    `wal_bytes` and `free_bytes` are None for a database server. `quarantined` is the directory of a damaged
     file set aside, until an operator acknowledges it. `incidents_failure` is the fault for which
     incidents are not kept.
     """

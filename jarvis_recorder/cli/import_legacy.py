@@ -29,7 +29,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """
-    Take over the database of the system before the recorder.
+    Take over the database of the original system.
 
     A recorder of a database file must be stopped. Ids are kept where they are free, times without
     a zone are taken as UTC, and importing again takes only what is missing. Exit code 1 if a row

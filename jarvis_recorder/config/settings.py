@@ -54,10 +54,12 @@ class BrokerSettings(_Section):
         description="declare exchanges and queues on start, or only check that they are there",
     )
     heartbeat: Annotated[int, Field(ge=1, le=60)] = Field(
-        10, description="seconds; a connection silent for three of them is given up"
+        10,
+        description="seconds between heartbeats; after three without a byte the connection is closed",
     )
     ca_file: Path | None = Field(
-        None, description="PEM; whom to trust by amqps://, and not the system's authorities"
+        None,
+        description="PEM file of the authorities to trust for amqps://, instead of the system's",
     )
     cert_file: Path | None = Field(None, description="PEM; the client certificate to show")
     key_file: Path | None = Field(None, description="PEM; its key, where not in cert_file")
@@ -103,8 +105,8 @@ class StoreSettings(_Section):
     )
     budget: ByteSize = Field(
         ByteSize(0),
-        description="the most the database may take, such as 20GiB; 0: no bound. What is least "
-        "missed goes before it is used up",
+        description="the most the database may take, such as 20GiB; 0: no bound. The least "
+        "important records are deleted before it is reached",
     )
     keep_free: ByteSize = Field(
         ByteSize(0),
@@ -136,7 +138,7 @@ class IncidentSettings(_Section):
     """The incidents that are made of events."""
 
     quiet_hours: Annotated[int, Field(ge=1, le=8_760)] = Field(
-        48, description="without a problem for so long, the next one opens another incident"
+        48, description="hours without a problem after which the next one opens a new incident"
     )
     rules: Path | None = Field(
         None,
@@ -161,7 +163,7 @@ class RpcSettings(_Section):
     )
     permissions: dict[str, list[str]] = Field(
         {},
-        description="for each user the methods it may call, with * as in events.*; empty: all may all",
+        description="for each user the methods it may call, with * as in events.*; empty: every user may call every method",
     )
 
     @field_validator("permissions", mode="before")
@@ -191,7 +193,7 @@ class LogSettings(_Section):
 class HttpSettings(_Section):
     """The HTTP server of health and metrics."""
 
-    listen: str = Field("127.0.0.1:9464", description="address and port; empty: nowhere")
+    listen: str = Field("127.0.0.1:9464", description="address and port; empty: no server")
 
     @field_validator("listen")
     @classmethod
@@ -215,7 +217,7 @@ class GatewaySettings(_Section):
         SecretStr(""), description="signs the tokens; `gateway passwd` makes it"
     )
     token_days: Annotated[int, Field(ge=1, le=365)] = Field(
-        7, description="how long a token is good for"
+        7, description="days that a token is valid"
     )
     issuer: str = Field("jarvis-recorder", min_length=1, description="`iss` that tokens name")
     audience: str = Field("jarvis-recorder", min_length=1, description="`aud` that tokens name")

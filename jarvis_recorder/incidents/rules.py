@@ -73,7 +73,7 @@ class Rules:
             self.kinds[rule.kind] = rule
 
     def version(self) -> str:
-        """Return a text that differs for other rules: incidents made by others are made anew."""
+        """Return a digest of the rules: under another digest the incidents are made again."""
         content = TypeAdapter(Rules).dump_json(
             self, include={"rules", "quiet", "flaps", "flapping_span"}
         )

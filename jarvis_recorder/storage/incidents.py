@@ -82,10 +82,10 @@ def _look(reading: Reading) -> _Look:
 
 class IncidentKeeper:
     """
-    Keeps the incidents of a database, on any engine.
+    A keeper of a database's incidents, on any engine.
 
-    What is read of the events, and what follows from it, is one transaction: after a restart the
-    incidents are as if there had been none. Of several recorders each does a part.
+    Each step reads events and stores the incidents that follow in one transaction, so that a
+    restart loses and repeats nothing. Several recorders share the steps.
     """
 
     def __init__(

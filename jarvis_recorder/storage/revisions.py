@@ -34,7 +34,7 @@ def current_revision(connection: Connection) -> str | None:
     Return the revision a database is at, None for an empty one.
 
     Raises:
-        ConfigurationError: It is not a recorder database, or belongs to the legacy system.
+        ConfigurationError: It is not a recorder database, or belongs to the original system.
     """
     tables = set(inspect(connection).get_table_names())
     if "alembic_version" in tables:
@@ -44,7 +44,7 @@ def current_revision(connection: Connection) -> str | None:
         return None
     if {"events", "conversations", "preferences"} <= tables:
         raise ConfigurationError(
-            "this database belongs to the system before the recorder: leave it as it is, set "
+            "this database belongs to the original system: leave it as it is, set "
             "store.url to a new file, and bring it in with `jarvis-recorder import`"
         )
     raise ConfigurationError(

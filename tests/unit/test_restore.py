@@ -118,7 +118,7 @@ def test_a_backup_that_is_damaged_is_refused(database, saved):
     ("statement", "message"),
     [
         ("UPDATE alembic_version SET version_num = '9999'", "install that one"),
-        ("ALTER TABLE alembic_version RENAME TO bookmarks", "belongs to the system before"),
+        ("ALTER TABLE alembic_version RENAME TO bookmarks", "belongs to the original system"),
         ("DELETE FROM alembic_version", "holds no tables"),
     ],
 )

@@ -258,7 +258,7 @@ def _require_original(path: Path, connection: sqlite3.Connection) -> None:
             f"{path}: this is a recorder's own database: `jarvis-recorder db restore` takes it"
         )
     if not tables & {*KINDS, PREFERENCES}:
-        raise RecorderError(f"{path}: holds none of the tables of the system before the recorder")
+        raise RecorderError(f"{path}: holds none of the tables of the original system")
     for table in tables & {*KINDS}:
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({_quoted(table)})")}
         if not columns >= {"id", "timestamp"}:

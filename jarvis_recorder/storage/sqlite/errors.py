@@ -54,7 +54,7 @@ def readable_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"{path}: {error.strerror}: set store.url to a file in a directory of one's own"
+            f"{path}: {error.strerror}: set store.url to a file in a directory that you own"
         ) from error
 
 

@@ -678,10 +678,10 @@ class ReopenIncident(Params[results.OneIncident]):
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class SilenceIncidents(Params[results.OneSilence]):
     """
-    Tell nobody of incidents for a time, as during maintenance; they are recorded and counted.
+    Publish no notification of some incidents for a time, as during maintenance.
 
-    Of those that match every value given: at least one is. A silence with the same values is
-    replaced, so one that ends now ends it.
+    Silenced are those that match every value given; give at least one. They are still recorded and
+    counted. A silence with the same values is replaced, so one that ends now ends it.
     """
 
     until: Annotated[GivenTime, Field(description="the end")]

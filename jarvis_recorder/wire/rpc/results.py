@@ -138,7 +138,7 @@ class Matrix:
 @dataclass(frozen=True, slots=True)
 class Session:
     """
-    One conversation; its title are the first words of its first turn by a user.
+    One conversation; `title` is the beginning of the user's first turn.
 
     Of a conversation of more than 500 turns `models` and `tools` are those of its newest 50, and
     `cost_usd` is null, as where no turn names its cost; `conversations.usage` adds up any.
@@ -198,7 +198,7 @@ class OneTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnPage:
-    """A page of turns, oldest first."""
+    """A page of turns, in the order that was requested."""
 
     turns: list[StoredTurn]
     next_cursor: str | None
