@@ -247,9 +247,14 @@ async def test_behind_a_batch_that_has_to_be_divided_the_next_one_is_not_tried(s
 
 async def test_behind_a_batch_without_room_the_next_one_is_not_tried(store, disk, path):
     """It may be smaller, and fit."""
+    stored = [record for n in range(800) for record in records(f"s{n}", details="x" * 4_000)]
+    disk.answers.set()
+    await outcomes(append(store, stored))
+    disk.answers.clear()
+    disk.begun.clear()
     taken = store.writer.taken(await store.writer.run(repository_room))
     store.writer.most_bytes = taken + 500_000
-    large = [record for n in range(400) for record in records(f"e{n}", details="x" * 4_000)]
+    large = [record for n in range(150) for record in records(f"e{n}", details="x" * 4_000)]
     tasks = await two_in_flight(store, disk, large, records("e999"))
     disk.answers.set()
 
@@ -258,7 +263,7 @@ async def test_behind_a_batch_without_room_the_next_one_is_not_tried(store, disk
     assert "store.budget" in str(first)
     assert isinstance(second, NotTried)
     assert store.writer.crowded.is_set()
-    assert names(path) == []
+    assert len(names(path)) == 800
 
 
 def repository_room(connection: Connection):

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from jarvis_recorder.errors import (
     DeadlineExceeded,
     RecorderError,
+    RecordRefused,
     StorageDamaged,
     StorageMoved,
     StorageUnavailable,
@@ -127,6 +128,7 @@ class Writer:
 
         Raises:
             NotTried: The one before has failed.
+            RecordRefused: It needs more than half of `most_bytes`.
             StorageUnavailable: There is no room for it; and all that `run` raises.
         """
         self.require_room()
@@ -166,6 +168,11 @@ class Writer:
 
     def _within_bounds(self, work: Work[T], connection: Connection) -> T:
         answer = work(connection)
+        if self.most_bytes is not None and self._added(connection) > self.most_bytes // 2:
+            # To make room for it would cost most of what is stored.
+            raise RecordRefused(
+                "it takes more than half of what store.budget and store.keep_free leave"
+            )
         self.require_bounds(connection)
         return answer
 
@@ -186,11 +193,16 @@ class Writer:
         """
         if self.most_bytes is None:
             return
+        added = self._added(connection)
+        if self._taken_before + added > self.most_bytes:
+            self.needed = max(self.needed, added)
+        self._require(self._taken_before + added)
+
+    def _added(self, connection: Connection) -> int:
+        """Return the bytes that the transaction adds to database and log, as far as it has written."""
         room = connections.page_counts(connection)
-        taken = self.taken(room) + max(0, room.used_bytes - self._used_before)
-        if taken > self.most_bytes:
-            self.needed = max(self.needed, taken - self._taken_before)
-        self._require(taken)
+        in_log = max(0, room.used_bytes - self._used_before)
+        return self.taken(room) - self._taken_before + in_log
 
     def _require(self, taken: int) -> None:
         if self.most_bytes is not None and taken > self.most_bytes:
