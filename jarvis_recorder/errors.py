@@ -1,5 +1,7 @@
 """The errors raised on purpose; each says who acts next."""
 
+import traceback
+from pathlib import PurePath
 from typing import ClassVar
 
 
@@ -184,3 +186,16 @@ class ReplyTimeout(RecorderError):
 
 class ProtocolError(RecorderError):
     """Recorder and client disagree on the protocol: a defect, or incompatible versions."""
+
+
+def defect(error: BaseException) -> str:
+    """
+    Return the class of an error that no one expects, and the place it comes from, for the log.
+
+    Its text is left out: it may repeat what was recorded.
+    """
+    name = type(error).__name__
+    if not (frames := traceback.extract_tb(error.__traceback__)):
+        return name
+    last = frames[-1]
+    return f"{name} in {PurePath(last.filename).name}:{last.lineno}, {last.name}"

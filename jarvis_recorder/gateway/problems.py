@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+import structlog
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -18,6 +19,8 @@ from starlette.routing import Route
 
 from jarvis_recorder import errors
 from jarvis_recorder.wire.rpc.params import path_of
+
+log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 _RETRY_SECONDS: Final = 2
@@ -86,7 +89,8 @@ async def answer_problem(request: Request, error: Exception) -> Response:
             return _response(problem_of(error))
         case RequestValidationError():
             return _response(Problem(HTTPStatus.BAD_REQUEST, _first(error.errors())))
-    failed = "the gateway failed on it; its log says more"
+    log.error("request_failed", method=request.method, error=errors.defect(error))
+    failed = "the gateway failed on this request; its log says where: report it as a bug"
     return _response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, failed))
 
 

@@ -21,6 +21,7 @@ from jarvis_recorder.errors import (
     StorageDamaged,
     StorageUnavailable,
     StorageUncertain,
+    defect,
 )
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.rpc.permissions import Permissions
@@ -383,9 +384,9 @@ def _fault(error: Exception, method: Method | None) -> Fault:
         case StorageUnavailable():
             return Fault(Code.UNAVAILABLE, "the database cannot be used now", hint=_TRY_LATER)
     name = None if method is None else method.name
-    log.error("request_failed", method=name, error=type(error).__name__)
+    log.error("request_failed", method=name, error=defect(error))
     return Fault(
         Code.INTERNAL_ERROR,
         "the recorder failed on it",
-        hint="its log says more; report it as a bug",
+        hint="its log says where; report it as a bug",
     )

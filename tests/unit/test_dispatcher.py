@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from jarvis_recorder.errors import (
     Conflict,
@@ -158,6 +160,16 @@ async def test_an_error_is_answered_with_its_code(archive, error, code):
     assert reply["error"]["code"] == code
     assert "secret" not in json.dumps(reply)
     assert "result" not in reply
+
+
+async def test_the_log_says_where_a_defect_is_and_not_what_it_says(archive):
+    archive.answers[questions.GetPreference] = ZeroDivisionError("secret")
+
+    with capture_logs() as logs:
+        await ask(archive, call())
+
+    (line,) = (line for line in logs if line["event"] == "request_failed")
+    assert re.fullmatch(r"ZeroDivisionError in \w+\.py:\d+, \w+", line["error"])
 
 
 async def test_an_answer_that_cannot_be_written_is_answered_all_the_same(archive):
