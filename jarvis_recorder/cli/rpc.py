@@ -17,7 +17,8 @@ from jarvis_recorder.cli.options import ConfigFile, Json, JsonLines, Overrides, 
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.rpc.methods import METHODS, adapter
-from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Params, path_of
+from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Params
+from jarvis_recorder.wire.validation import FieldError, first_error
 
 if TYPE_CHECKING:
     from jarvis_recorder.cli.output.screen import Screen
@@ -126,10 +127,9 @@ def build_params(params: Callable[..., Q], **parameters: Any) -> Q:
     try:
         return params(**parameters)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = path_of(first["loc"]).replace("_", "-")
-        what = first["msg"].removeprefix("Value error, ").replace("bucket_seconds", "--bucket")
-        raise typer.BadParameter(f"{where}: {what}" if where else what) from None
+        path, text = first_error(error)
+        shown = FieldError(path.replace("_", "-"), text.replace("bucket_seconds", "--bucket"))
+        raise typer.BadParameter(str(shown)) from None
 
 
 @asynccontextmanager

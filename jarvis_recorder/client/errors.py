@@ -22,7 +22,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
-from jarvis_recorder.wire.rpc.params import path_of
+from jarvis_recorder.wire.validation import first_error
 
 NO_RECORDER: Final = (
     "no recorder has ever run on this broker: start `jarvis-recorder run`, "
@@ -60,10 +60,8 @@ def refused(fault: Fault, method: str) -> RecorderError:
 
 def invalid(error: ValidationError) -> InvalidParameter:
     """Return the exception for a value that the rules refuse; it never repeats the value."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    path = path_of(first["loc"])
-    text = first["msg"].removeprefix("Value error, ")
-    return InvalidParameter(path, f"{path}: {text}" if path else text)
+    first = first_error(error)
+    return InvalidParameter(first.path, str(first))
 
 
 def addresses(url: str, also: Iterable[str] = ()) -> Addresses:

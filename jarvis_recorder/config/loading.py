@@ -23,6 +23,7 @@ from pydantic import (
 from jarvis_recorder.config.settings import NAMES, Settings
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import amqp_url, database_url
+from jarvis_recorder.wire.validation import first_error
 
 PREFIX: Final = "JARVIS_RECORDER_"
 DELIMITER: Final = "__"
@@ -93,10 +94,10 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
     try:
         return Settings.model_validate(nested)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"][:2])
-        what = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {what}; set in {origins[name]}") from None
+        first = first_error(error)
+        # Deeper it is a part of a list or a mapping.
+        name = ".".join(first.path.split(".")[:2])
+        raise ConfigurationError(f"{name}: {first.text}; set in {origins[name]}") from None
 
 
 def _from_command_line(overrides: Mapping[str, Any]) -> _Layer:

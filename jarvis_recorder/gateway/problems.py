@@ -7,7 +7,7 @@ system responded with, and that its frontend shows.
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import Request, Response
@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from jarvis_recorder import errors
-from jarvis_recorder.wire.rpc.params import path_of
+from jarvis_recorder.wire.validation import field_error
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,9 @@ async def answer_problem(request: Request, error: Exception) -> Response:
         case errors.RecorderError():
             return _response(problem_of(error))
         case RequestValidationError():
-            return _response(Problem(HTTPStatus.BAD_REQUEST, _first(error.errors())))
+            return _response(
+                Problem(HTTPStatus.BAD_REQUEST, str(field_error(error.errors()[0], skipped=1)))
+            )
     log.error("request_failed", method=request.method, error=errors.defect(error))
     failed = "the gateway failed on this request; its log says where: report it as a bug"
     return _response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, failed))
@@ -100,10 +102,3 @@ def _methods_of(request: Request) -> set[str]:
     routes = (route for route in request.app.routes if isinstance(route, Route))
     found = (route.methods or set() for route in routes if route.path_regex.match(path))
     return set().union(*found)
-
-
-def _first(found: Any) -> str:
-    """Return the first error of a request, without the value itself."""
-    where = path_of(found[0]["loc"][1:])
-    what = str(found[0]["msg"]).removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what

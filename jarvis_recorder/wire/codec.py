@@ -46,6 +46,7 @@ from jarvis_recorder.wire.unpacking import (
     needs_unpacking,
     unpacked,
 )
+from jarvis_recorder.wire.validation import first_error
 
 MAX_BATCH: Final = 10_000
 _MAX_PROPERTY: Final = 255
@@ -379,7 +380,7 @@ def _eased(document: dict[str, Any], envelope: _Envelope) -> tuple[Body, Any]:
     try:
         body = _VALIDATE[kind][0](eased)
     except ValidationError as error:
-        raise Refused(Reason.INVALID, _explain(error)) from None
+        raise Refused(Reason.INVALID, str(first_error(error))) from None
     return body, liberal.changed(kind, document, eased) or None
 
 
@@ -394,14 +395,6 @@ def _with_others(
         with contextlib.suppress(Refused):
             return _eased(document, envelope)
     return body, extra
-
-
-def _explain(error: ValidationError) -> str:
-    """Return the field and the error, without the input that pydantic would repeat."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
 
 
 _DecodeOne = Callable[[Any, _Envelope], Record]

@@ -1,4 +1,4 @@
-"""What a caller of the gateway gets for an error, and what the log says."""
+"""The problem that a caller of the gateway gets for an error, and the line in its log."""
 
 import json
 

@@ -20,6 +20,7 @@ from jarvis_recorder.wire.records import BODIES, BODY_CLASSES, Body, Record
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
 from jarvis_recorder.wire.topics import Kind
+from jarvis_recorder.wire.validation import errors_of
 
 KINDS: Final = {
     "events": Kind.EVENT,
@@ -91,12 +92,11 @@ def _validated(kind: Kind, body: dict[str, Any], extra: dict[str, Any]) -> Body:
     try:
         return _as_body(validate(eased))
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)
+        found = errors_of(error)
     for one in found:
-        name = str(one["loc"][0])
+        name = one.path.partition(".")[0]
         if name not in _OPTIONAL[kind]:
-            where = ".".join(map(str, one["loc"]))
-            raise RowRejected(f"{where}: {one['msg'].removeprefix('Value error, ')}")
+            raise RowRejected(str(one))
         if name in eased:
             extra[name] = body[name]
             del eased[name]

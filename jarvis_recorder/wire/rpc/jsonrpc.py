@@ -16,8 +16,9 @@ from pydantic_core import from_json, to_json
 
 from jarvis_recorder.wire.refusal import Reason, Refused
 from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_PARAMS, METHODS, Method, adapter
-from jarvis_recorder.wire.rpc.params import Params, RecordEvent, path_of
+from jarvis_recorder.wire.rpc.params import Params, RecordEvent
 from jarvis_recorder.wire.strict_json import parse
+from jarvis_recorder.wire.validation import first_error
 
 MAX_BATCH: Final = 100
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
@@ -179,11 +180,11 @@ def read_params(method: Method, params: Any) -> Params[Any]:
     try:
         request: Params[Any] = adapter(method.params).validate_python(params)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        first = first_error(error)
         raise Fault(
             Code.INVALID_PARAMS,
-            first["msg"].removeprefix("Value error, "),
-            path=path_of(first["loc"]),
+            first.text,
+            path=first.path,
             hint=f"see {method.name} in rpc.discover",
         ) from None
     return request

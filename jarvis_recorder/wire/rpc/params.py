@@ -43,6 +43,7 @@ from jarvis_recorder.wire.rpc import results
 from jarvis_recorder.wire.rpc.times import GivenTime
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import Kind
+from jarvis_recorder.wire.validation import LIST, ONE
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 ResultT = TypeVar("ResultT")
@@ -84,19 +85,12 @@ Until = Annotated[GivenTime, Field(description="before this time")]
 MAX_VALUES: Final = 50
 
 _ValueT = TypeVar("_ValueT")
-_ONE: Final = "(one)"
-_LIST: Final = "(list)"
 Several = Annotated[
-    Annotated[_ValueT, Tag(_ONE)]
-    | Annotated[list[_ValueT], Field(min_length=1, max_length=MAX_VALUES), Tag(_LIST)],
-    Discriminator(lambda given: _LIST if isinstance(given, list) else _ONE),
+    Annotated[_ValueT, Tag(ONE)]
+    | Annotated[list[_ValueT], Field(min_length=1, max_length=MAX_VALUES), Tag(LIST)],
+    Discriminator(lambda given: LIST if isinstance(given, list) else ONE),
 ]
 """A value, or a list of values any of which will do."""
-
-
-def path_of(location: Iterable[int | str]) -> str:
-    """Return where an error lies as a path, without the words that tell a value from a list."""
-    return ".".join(str(part) for part in location if part not in (_ONE, _LIST))
 
 
 OfType = Annotated[EventType, Field(description="only events of this type")]
