@@ -75,7 +75,7 @@ class Requests(Consumer, Protocol):
 
 
 class Publisher(Protocol):
-    """Publishes on a connection of its own, so that a broker alarm cannot stop consuming."""
+    """A publisher on a connection of its own, so that a broker alarm cannot stop consuming."""
 
     async def publish(
         self,
@@ -106,7 +106,7 @@ class Flow(Protocol):
 
 
 class Tracer(Protocol):
-    """Exports spans, to follow a message through several programs."""
+    """An exporter of spans, to follow a message through several programs."""
 
     def batch(self, deliveries: Iterable[Delivery], records: int) -> AbstractContextManager[None]:
         """Span the recording of a batch, linked to the spans that published its deliveries."""

@@ -219,7 +219,7 @@ def _json(shape: Any, value: Any) -> str:
 
 
 class ListView(Protocol):
-    """Shows the items of a page; `continued` is true after the first page."""
+    """A function that shows the items of a page; `continued` is true after the first page."""
 
     def __call__(
         self, screen: "Screen", items: Sequence[Any], /, *, continued: bool = False

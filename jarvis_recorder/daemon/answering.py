@@ -8,8 +8,7 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.broker.connection import Link
-from jarvis_recorder.broker.rpc_session import RpcSession as Connected
-from jarvis_recorder.broker.rpc_session import open_rpc_session
+from jarvis_recorder.broker.rpc_session import RpcSession, open_rpc_session
 from jarvis_recorder.config.settings import BrokerSettings
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.addresses import Addresses
@@ -109,7 +108,7 @@ class Answering:
                 with self._dead_letters.asked_on(connected.link):
                     await self._answer(connected)
 
-    async def _answer(self, connected: Connected) -> None:
+    async def _answer(self, connected: RpcSession) -> None:
         responder = Responder(
             connected.requests,
             self._dispatcher,
@@ -136,7 +135,7 @@ class Answering:
             await responder.drain(0)
 
     @staticmethod
-    async def _drain(connected: Connected, responder: Responder) -> None:
+    async def _drain(connected: RpcSession, responder: Responder) -> None:
         """Stop consuming, reply to the requests held, close once the broker has read every ack."""
         await connected.requests.cancel()
         await responder.drain(_DRAIN_SECONDS)

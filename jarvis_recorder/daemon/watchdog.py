@@ -29,7 +29,7 @@ _WAITING: Final = {
 
 class Watchdog:
     """
-    Notifies the service manager of the recorder's state while entered.
+    A sender of the recorder's state to the service manager while entered.
 
     `READY=1` once it records and replies to requests; until then, however long a migration or an
     outage of the broker takes, `EXTEND_TIMEOUT_USEC`. `WATCHDOG=1` only while the event loop runs

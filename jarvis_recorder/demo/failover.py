@@ -121,7 +121,7 @@ def _sets(name: str) -> bool:
 
 
 class _Publisher:
-    """Publishes events until it is stopped, and notes those that the broker confirmed."""
+    """A publisher of events until it is stopped; it notes those that the broker confirmed."""
 
     def __init__(self, client: RecorderClient) -> None:
         self._client = client

@@ -117,7 +117,7 @@ def _again(message: StoryMessage, story: "_Story") -> StoryMessage:
 
 
 class _Story:
-    """Makes the messages; times are in microseconds since the beginning of the story."""
+    """The maker of the messages; times are in microseconds since the beginning of the story."""
 
     def __init__(self, began: int, draw: Random, pace: int) -> None:
         self._began = began

@@ -155,5 +155,4 @@ async def _ask_function(
     return ask
 
 
-Client = Annotated[RecorderClient, Depends(_client)]
 AskFunction = Annotated[Ask, Depends(_ask_function)]

@@ -63,7 +63,7 @@ class Passwords:
 
 class Logins:
     """
-    Checks the passwords of logins, one at a time, and limits the wrong ones of each address.
+    A check of the passwords of logins, one at a time, with a limit on the wrong ones of each address.
 
     A right password is accepted, however many wrong ones came before: the cost of a check bounds
     how many can be tried. Of the logins that wait, addresses with fewer wrong passwords come

@@ -39,7 +39,7 @@ _ASKED_ANEW: Final = (b"cache-control", b"no-cache")
 
 class SecurityMiddleware:
     """
-    Wraps an application; a body that is too large is refused while it arrives.
+    A wrapper of an application; a body that is too large is refused while it arrives.
 
     So is one that is too much together with the bodies of other requests: JSON takes many times
     its size while it is parsed.

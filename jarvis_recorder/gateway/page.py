@@ -25,7 +25,7 @@ _KEPT: Final = "public, max-age=31536000, immutable"
 
 class Page(StaticFiles):
     """
-    Serves the page's files, also below a path that names their content: `v-DIGEST/…`.
+    The page's files, also below a path that names their content: `v-DIGEST/…`.
 
     A browser keeps what it gets below the present digest and does not ask for it again. Where any
     file has changed, the next index names another path. Below any other digest, and without one,

@@ -18,7 +18,7 @@ _LONGEST_SECONDS: Final = 5.0
 
 class Probe:
     """
-    Probes the recorder at most once a second, however many callers read its health.
+    A probe of the recorder, at most one a second, however many callers read its health.
 
     Reading it needs no token, so it must slow down neither the recorder nor authorized callers.
     """

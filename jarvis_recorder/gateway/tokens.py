@@ -41,7 +41,7 @@ class Caller:
 
 
 class Tokens(Protocol):
-    """Verifies tokens."""
+    """A verifier of tokens."""
 
     def read(self, token: str) -> Caller:
         """

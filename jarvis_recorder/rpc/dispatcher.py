@@ -26,7 +26,7 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.ports import Archive
 from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.runtime.process import give_memory_back
-from jarvis_recorder.telemetry.metrics import CallMetrics as MeasuredCalls
+from jarvis_recorder.telemetry.metrics import CallMetrics
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Call, Calls, Code, Fault, Malformed
 from jarvis_recorder.wire.rpc.methods import Method, adapter
@@ -116,7 +116,7 @@ class Dispatcher:
         permissions: Permissions,
         activity: Callable[[], Activity],
         document: Callable[[], Document],
-        calls: MeasuredCalls,
+        calls: CallMetrics,
         large: asyncio.Lock,
         dead_letters: Callable[[], Awaitable[int | None]],
     ) -> None:

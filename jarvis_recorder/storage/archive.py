@@ -47,7 +47,7 @@ _QUERIES: Final[Queries] = (
 
 
 class EngineArchive:
-    """Implements `ports.Archive` on one engine."""
+    """The implementation of `ports.Archive` on any engine."""
 
     def __init__(self, writer: Writer, readers: Readers, speech: Speech, clock: Clock) -> None:
         self._readers = readers

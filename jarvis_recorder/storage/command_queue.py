@@ -53,7 +53,7 @@ class _Waiting:
 
 class CommandQueue:
     """
-    Makes changes, many in one transaction, because the sync to disk costs most.
+    A queue of changes, made many in one transaction, because the sync to disk costs most.
 
     No timer, as in recording: what arrives during one commit is the next group, so a single
     change is made at once. Each has its own savepoint: if one is refused, the others are kept.

@@ -53,7 +53,7 @@ class _Noted(NamedTuple):
 
 class DeadLetterIndex:
     """
-    Implements `ports.DeadLetterIndex` on one engine.
+    The implementation of `ports.DeadLetterIndex` on any engine.
 
     The rows are written soon after, in transactions of their own. A dead letter is not indexed if
     the process ends before, or if too many wait: then the index is behind its queue.

@@ -29,7 +29,7 @@ class NoRoomForIt(StorageUnavailable):
 
 
 class Writer(Protocol):
-    """Runs one transaction after the other."""
+    """A writer that runs one transaction after the other."""
 
     crowded: asyncio.Event
     """To be set when a change was refused with `NoRoomForIt`."""
@@ -72,7 +72,7 @@ class Writer(Protocol):
 
 
 class Readers(Protocol):
-    """Runs reads next to the writer."""
+    """The connections that read next to the writer."""
 
     async def run(self, read: Read[T], until: float, room: int, *, pace: Pace = ...) -> T:
         """

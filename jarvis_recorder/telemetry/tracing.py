@@ -30,7 +30,7 @@ _MOST_LINKS: Final = 128
 
 
 class NoopTracer:
-    """Traces nothing; implements `ports.Tracer`."""
+    """A tracer that traces nothing; implements `ports.Tracer`."""
 
     @contextlib.contextmanager
     def batch(self, deliveries: Iterable[Delivery], records: int) -> Iterator[None]:
@@ -45,7 +45,7 @@ class NoopTracer:
 
 
 class OpenTelemetry:
-    """Traces into a provider; implements `ports.Tracer`."""
+    """A tracer into a provider; implements `ports.Tracer`."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import trace

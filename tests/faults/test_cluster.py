@@ -63,7 +63,7 @@ def pair():
 
 
 class Publishing:
-    """Publishes events until it is stopped, whichever nodes are there, and notes every confirm."""
+    """A publisher of events until it is stopped, whichever nodes are there; it notes every confirm."""
 
     def __init__(self, cluster: PrivateCluster) -> None:
         self._cluster = cluster

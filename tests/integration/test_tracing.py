@@ -20,7 +20,7 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 class Collector:
-    """Keeps the spans that are sent to it."""
+    """A receiver that keeps the spans that are sent to it."""
 
     def __init__(self):
         spans = self.spans = []

@@ -124,7 +124,7 @@ class _Call:
 
 class FakeRepository:
     """
-    Keeps records in memory by the rules of `ports.Repository`.
+    Records in memory, by the rules of `ports.Repository`.
 
     It is unavailable for the first `failures` calls, and refuses events with a summary in
     `unwanted` as a database may refuse a row. `outcomes` are the errors of the next calls, None
@@ -228,7 +228,7 @@ class FakeFlow:
 
 class CannedArchive:
     """
-    Returns the result set for each class of request, or raises it if it is an error.
+    An archive that returns the result set for each class of request, or raises it if it is an error.
 
     A result with more bytes than its room is refused as by the real one; a snapshot as a record,
     which gets more room.
@@ -273,7 +273,7 @@ class FakeRequests(FakeConsumer):
 
 
 class FakeOutbox:
-    """Keeps notifications in memory by the rules of `ports.Outbox`."""
+    """Notifications in memory, by the rules of `ports.Outbox`."""
 
     def __init__(self) -> None:
         self.announcements: list[PendingNotification] = []

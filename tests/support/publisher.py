@@ -56,7 +56,7 @@ async def dead_letters(url: str, expected: int) -> list[aio_pika.abc.AbstractInc
 
 
 class Oracle:
-    """Publishes events without pause, through broker failures, and logs every confirm."""
+    """A publisher of events without pause, through broker failures, that logs every confirm."""
 
     def __init__(self, url: str) -> None:
         self.url = url

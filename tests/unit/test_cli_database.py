@@ -15,7 +15,7 @@ from tests.support.files import ids, make, overwrite
 
 
 class Shell:
-    """Runs `jarvis-recorder db …` within this process on one database."""
+    """`jarvis-recorder db …` within this process on one database."""
 
     def __init__(self, database: Path, monkeypatch, capsys) -> None:
         self.database = database

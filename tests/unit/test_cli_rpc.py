@@ -39,7 +39,7 @@ class Ended(NamedTuple):
 
 
 class Recorder:
-    """Answers every question with the next of `answers`, and remembers what was asked."""
+    """A client that answers each request with the next of `answers`, and remembers the requests."""
 
     def __init__(self):
         self.asked = []

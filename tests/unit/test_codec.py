@@ -570,7 +570,9 @@ def test_bad_elements_that_are_alike_are_looked_at_once(monkeypatch):
     """Ten thousand of them are eighty bytes of gzip."""
     explained = []
     explain = codec.first_error
-    monkeypatch.setattr(codec, "first_error", lambda error: explained.append(error) or explain(error))
+    monkeypatch.setattr(
+        codec, "first_error", lambda error: explained.append(error) or explain(error)
+    )
     pieces = [raw(event()), *[b"{}"] * 400, b'{"type": 1}']
 
     decoded = decode(delivery(b"[%b]" % b",".join(pieces), message_id="m"), EVENTS, RECEIVED)

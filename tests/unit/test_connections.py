@@ -28,7 +28,7 @@ class ByH11(Bounded, H11Protocol):
 
 
 class Application:
-    """Answers at once, reads what it is sent, waits, or says much, as the path tells."""
+    """An application that answers at once, reads what it is sent, waits, or says much, as the path tells."""
 
     def __init__(self):
         self.goes_on = asyncio.Event()

@@ -86,7 +86,7 @@ THING = Thing("wheel", NOON, [{"spoke": 1}, {"spoke": 2}])
 
 
 class Recorder:
-    """Answers with a page of one thing, or with one, and remembers what was asked."""
+    """A client that answers with a page of one thing, or with one, and remembers the requests."""
 
     def __init__(self):
         self.asked = []

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+THIRD_PERSON = re.compile(
+    r"(?:Answers|Asks|Checks|Deletes|Exports|Formats|Implements|Keeps|Makes|Notifies|Probes|Prunes"
+    r"|Publishes|Reads|Returns|Runs|Says|Sends|Serves|Shows|Stores|Traces|Verifies|Watches|Wraps"
+    r"|Writes)\b"
+)
 ROOMS = ("jarvis_recorder", "tests", "bench", "tools")
 FIRST_WORD = re.compile(r"(What|Who|Where|How|When|Whether|Whatever|Whoever)\b")
 
@@ -34,6 +39,20 @@ def test_a_question_word_is_found_in_every_place_of_a_docstring():
 
 def test_a_longer_word_is_none():
     assert not faults(Path("a.py"), '"""Whole rows, as `What` names them."""\n')
+
+
+def test_no_class_docstring_begins_with_what_the_class_does():
+    """It begins with a noun phrase, as in "A writer that …"."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {docstring.splitlines()[0]}"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and (docstring := ast.get_docstring(node))
+        and THIRD_PERSON.match(docstring)
+    ]
+
+    assert not found, "begin with a noun phrase:\n" + "\n".join(found)
 
 
 def sources() -> list[Path]:

@@ -50,7 +50,7 @@ CLUSTER: Final = Column("cluster", "blue", most=NODE)
 
 class Screen:
     """
-    Shows tables, lines and notes; all text is sanitized before it reaches the terminal.
+    A terminal or a pipe for tables, lines and notes; all text is sanitized before it reaches it.
 
     In a pipe a row is a line, nothing is cut, and notes go to standard error.
     """

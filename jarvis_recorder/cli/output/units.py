@@ -9,7 +9,7 @@ _UNITS: Final = ((31_536_000, "y"), (86_400, "d"), (3_600, "h"), (60, "min"), (1
 
 class TimeFormat:
     """
-    Formats times as local time; headings name the zone once.
+    A format of times as local time; headings name the zone once.
 
     If the times have several offsets, as around a clock change, each time names its own zone.
     """

@@ -20,7 +20,7 @@ _SIZE: Final = text("SELECT pg_database_size(current_database())")
 
 
 class HealthProbe:
-    """Asks the server on a connection of its own pool; nothing is written."""
+    """A probe of the server, on a connection of its own pool; nothing is written."""
 
     def __init__(self, engine: AsyncEngine, server: str) -> None:
         self._engine = engine

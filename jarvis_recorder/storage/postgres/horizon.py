@@ -23,7 +23,7 @@ class _Seen(NamedTuple):
 
 class Horizon:
     """
-    Returns an id of an event up to which none can be added any more.
+    A function that returns an id of an event up to which none can be added any more.
 
     Several recorders insert at once, and a lower id may be committed later than a higher one. An id
     that was visible is final once the transactions have ended that had begun by the look after:

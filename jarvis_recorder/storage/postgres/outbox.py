@@ -23,7 +23,7 @@ _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 class PostgresOutbox:
     """
-    Implements `ports.Outbox`.
+    The implementation of `ports.Outbox`.
 
     A round is a transaction that holds the outbox's lock from `waiting` to `announced`. Changes are
     committed one after the other, so their notifications are numbered in that order.

@@ -39,7 +39,7 @@ _ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 
 class Retention:
     """
-    Deletes every hour what the policy does not keep.
+    The deletion, every hour, of what the policy does not keep.
 
     Each step takes the lock for its own transaction. If another recorder has it, that one prunes,
     and this one lets the hour pass: two at once would do the same work twice, and no harm.

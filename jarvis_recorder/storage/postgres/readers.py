@@ -23,7 +23,7 @@ _LIMIT: Final = text("SELECT set_config('statement_timeout', :milliseconds, true
 
 class PostgresReaders:
     """
-    Runs each read on a connection of a pool, in a transaction that cannot write.
+    A pool of connections; each read is a transaction that cannot write.
 
     Reads that scan many rows have half of the connections at most. However many of them wait, a
     read served by an index starts at once.

@@ -40,7 +40,7 @@ _ROWS_AT_ONCE: Final = 10
 
 class PostgresRepository:
     """
-    Implements `ports.Repository` on a connection of its own.
+    The implementation of `ports.Repository`, on a connection of its own.
 
     A transaction is one round trip, so the next batch is made ready while the server works on
     this one; it is sent when this one has ended. Any failure of the connection, also during

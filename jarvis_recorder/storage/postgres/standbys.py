@@ -23,7 +23,7 @@ cancelled wait, rows can be read that no standby has yet.
 
 
 class CommitDoubt:
-    """Says of the commits of a connection whether a standby may lack one: `reason` is then set."""
+    """A listener to a connection's notices: `reason` is set once a standby may lack one of its commits."""
 
     def __init__(self) -> None:
         self.reason: str | None = None

@@ -44,7 +44,7 @@ _MOST_COUNTED: Final = 1_000_000
 
 
 class PostgresStore(NamedTuple):
-    """Implements `ports.Store` on one PostgreSQL database."""
+    """The implementation of `ports.Store` on one PostgreSQL database."""
 
     repository: PostgresRepository
     archive: EngineArchive

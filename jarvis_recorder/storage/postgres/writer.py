@@ -46,7 +46,7 @@ _STATUS: Final = text(
 
 class PostgresWriter:
     """
-    Implements `engine.Writer`.
+    The implementation of `engine.Writer`.
 
     A transaction whose COMMIT was lost on the way is looked up by its number, so that its caller
     hears what has become of it.

@@ -65,7 +65,7 @@ class Line(NamedTuple):
 
 class RowsOf:
     """
-    Writes rows of one table: columns in `json` as they are stored, `text` as a JSON text.
+    The rows of one table as JSON: columns in `json` as they are stored, `text` as a JSON text.
 
     Unless the whole row is requested, large ones are left out, `text` except for its beginning,
     and the member `omitted` names them.
@@ -81,7 +81,7 @@ class RowsOf:
         self._json = [(name, b',"%b":' % name.encode()) for name in json]
         self._text = text
         large = [table.c[name] for name in (*json, *([text] if text else []))]
-        light, whole = (_selected(table, columns, large, text, whole=one) for one in (False, True))
+        light, whole = (_selected(columns, large, text, whole=one) for one in (False, True))
         self._light, self._whole = (
             LookUp(one.where(table.c.id == bindparam("id")), "id") for one in (light, whole)
         )
@@ -161,7 +161,6 @@ def named(row: Row[Any]) -> dict[str, Any]:
 
 
 def _selected(
-    table: Table,
     plain: Sequence[Column[Any]],
     large: Sequence[Column[Any]],
     text: str | None,

@@ -37,7 +37,7 @@ _FREE_SHARE: Final = 0.02
 
 class Maintenance:
     """
-    Prunes the database of a running recorder while it records.
+    The pruning of a running recorder's database while it records.
 
     Every hour it deletes what the policy does not keep. If a budget is nearly used up, it also
     deletes by `eviction_steps`; if that is not enough, the writer refuses work that takes

@@ -19,7 +19,7 @@ _OUTBOX_BYTES: Final = 1024 * 1024
 
 
 class SqliteOutbox:
-    """Implements `ports.Outbox` on the same file."""
+    """The implementation of `ports.Outbox` on the same file."""
 
     def __init__(self, writer: Writer, readers: Readers, changed: asyncio.Event) -> None:
         self._writer = writer

@@ -33,7 +33,7 @@ _MOST_TOGETHER: Final = 16
 
 class Readers:
     """
-    Runs each read in a thread, from start to end in one call.
+    Threads that read, each read from start to end in one call.
 
     Not through aiosqlite: there every statement is four calls to a thread, each of which waits
     for its turn of the event loop, and a result may need several statements.

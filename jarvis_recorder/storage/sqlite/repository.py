@@ -19,7 +19,7 @@ from jarvis_recorder.wire.topics import Kind
 
 
 class SqliteRepository:
-    """Implements `ports.Repository` on one SQLite file."""
+    """The implementation of `ports.Repository` on one SQLite file."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer

@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 
 class SqliteStore(NamedTuple):
-    """Implements `ports.Store` on one SQLite file."""
+    """The implementation of `ports.Store` on one SQLite file."""
 
     repository: SqliteRepository
     archive: EngineArchive

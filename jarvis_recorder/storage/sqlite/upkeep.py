@@ -69,7 +69,7 @@ class Gate:
 
 
 class Upkeep:
-    """Watches the files of one open database and keeps its log short."""
+    """A watch over the files of one open database, which also keeps its log short."""
 
     def __init__(self, writer: Writer, gate: Gate) -> None:
         self._writer = writer

@@ -43,7 +43,7 @@ _MOST_MERGES: Final = 10_000
 
 class Writer:
     """
-    Runs one transaction after the other, in the order of the calls.
+    The implementation of `engine.Writer`: one transaction after the other, in the order of the calls.
 
     A transaction is one call to SQLite's thread, from BEGIN to COMMIT. If each statement were a
     call, each would wait for its turn of the event loop, milliseconds under load. For the same
