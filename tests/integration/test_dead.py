@@ -55,9 +55,11 @@ async def waiting(url):
 
 
 async def until_waiting(url, count):
-    async with asyncio.timeout(60):
-        while await waiting(url) != count:
-            await asyncio.sleep(0.1)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 120
+    while (found := await waiting(url)) != count:
+        assert loop.time() < deadline, f"{found} letters wait, and not {count}"
+        await asyncio.sleep(0.1)
 
 
 async def bury(url, reason, number, **properties):
