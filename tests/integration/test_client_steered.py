@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 import aio_pika
 import pytest
 
+from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client import RecorderClient, new_event, new_turn
 from jarvis_recorder.client import rpc_channel as asking
+from jarvis_recorder.client.rpc_channel import open_rpc_channel
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -22,6 +24,7 @@ from jarvis_recorder.errors import (
     RecorderUnavailable,
     ReplyTimeout,
 )
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
 from jarvis_recorder.wire.rpc.params import GetPreference, ListEvents, SetPreference
@@ -100,6 +103,33 @@ async def test_a_late_reply_is_no_one_elses_answer(amqp_url):
         responder.held.set()
 
         assert (await second).preference.key == "second"
+
+
+async def test_the_deadline_of_one_request_ends_no_other(amqp_url):
+    """Also where it passes while another channel is being opened."""
+    request = jsonrpc.request(GetPreference(key="theme"), 1)
+    now = asyncio.get_running_loop().time
+    async with (
+        steered_responder(amqp_url, preference) as responder,
+        open_link(Addresses(amqp_url), "test") as link,
+    ):
+        caller = await open_rpc_channel(link, "test", "guest")
+        responder.held.clear()
+        others = [asyncio.create_task(caller.ask(request, now() + 60))]
+        await until(lambda: len(responder.asked) == 1, "the first is in flight")
+        with pytest.raises(TimeoutError):
+            await caller.ask(request, now() + 0.1)
+        # The broker's replies wait in the socket.
+        link.reader.pause()
+        with pytest.raises(TimeoutError):
+            await caller.ask(request, now() + 0.1)
+        others.append(asyncio.create_task(caller.ask(request, now() + 60)))
+        link.reader.resume()
+        await until(lambda: len(responder.asked) == 3, "the last is in flight")
+        responder.held.set()
+
+        assert len(set(await asyncio.gather(*others))) == 1
+        assert not link.lost.done()
 
 
 async def test_a_change_without_an_answer_may_have_been_made(amqp_url):
