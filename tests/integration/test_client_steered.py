@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
+from aiormq.abc import AbstractChannel
 
 from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client import RecorderClient, new_event, new_turn
@@ -105,8 +106,8 @@ async def test_a_late_reply_is_no_one_elses_answer(amqp_url):
         assert (await second).preference.key == "second"
 
 
-async def test_the_deadline_of_one_request_ends_no_other(amqp_url):
-    """Also where it passes while another channel is being opened."""
+async def test_the_deadline_of_one_request_ends_no_other(amqp_url, monkeypatch):
+    """Also where it passes while another channel subscribes to its replies."""
     request = jsonrpc.request(GetPreference(key="theme"), 1)
     now = asyncio.get_running_loop().time
     async with (
@@ -119,10 +120,19 @@ async def test_the_deadline_of_one_request_ends_no_other(amqp_url):
         await until(lambda: len(responder.asked) == 1, "the first is in flight")
         with pytest.raises(TimeoutError):
             await caller.ask(request, now() + 0.1)
-        # The broker's replies wait in the socket.
-        link.reader.pause()
+        silent = asyncio.Event()
+        open_channel = link.channel
+
+        async def open_and_hear_no_more() -> AbstractChannel:
+            channel = await open_channel()
+            link.reader.pause()
+            silent.set()
+            return channel
+
+        monkeypatch.setattr(link, "channel", open_and_hear_no_more)
         with pytest.raises(TimeoutError):
-            await caller.ask(request, now() + 0.1)
+            await caller.ask(request, now() + 1.0)
+        await asyncio.wait_for(silent.wait(), 60)
         others.append(asyncio.create_task(caller.ask(request, now() + 60)))
         link.reader.resume()
         await until(lambda: len(responder.asked) == 3, "the last is in flight")
