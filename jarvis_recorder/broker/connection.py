@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 import aio_pika
@@ -25,8 +25,11 @@ from jarvis_recorder.net import amqp_url
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 
+T = TypeVar("T")
+
 CONNECT_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 10
+_REPLY_SECONDS: Final = 10.0
 SYSTEM_TLS: Final = Tls()
 CLOSE_SECONDS: Final = 2.0
 _DEAD_AFTER_HEARTBEATS: Final = 3
@@ -110,6 +113,26 @@ class Link:
             if prefetch:
                 await underlay.basic_qos(prefetch_count=prefetch)
         return underlay
+
+    async def reply(self, call: Coroutine[Any, Any, T]) -> T:
+        """
+        Return the broker's reply to a call.
+
+        Behind a paused flow it waits in the socket, however healthy the broker is: the time does
+        not count then.
+
+        Raises:
+            TimeoutError: No reply came for `_REPLY_SECONDS` in which the flow was never paused.
+                aiormq closes the channel then, as it does if this is cancelled.
+        """
+        asking = asyncio.ensure_future(call)
+        try:
+            while not (await asyncio.wait({asking}, timeout=_REPLY_SECONDS))[0]:
+                if self.reader.flowing_seconds >= _REPLY_SECONDS:
+                    raise TimeoutError
+        finally:
+            asking.cancel()
+        return await asking
 
     async def count(self, queue: str) -> int | None:
         """Return how many messages are ready in a queue, None if the broker does not say."""

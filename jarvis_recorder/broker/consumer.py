@@ -5,13 +5,7 @@ import uuid
 
 import aiormq
 
-from jarvis_recorder.broker.connection import (
-    CLOSE_SECONDS,
-    CONNECT_SECONDS,
-    Link,
-    broker_errors,
-    refusals,
-)
+from jarvis_recorder.broker.connection import Link, broker_errors, refusals
 from jarvis_recorder.ports import Sink
 from jarvis_recorder.wire.amqp.delivery import Delivery
 
@@ -56,12 +50,12 @@ class QueueConsumer:
 
     async def cancel(self) -> None:
         with broker_errors():
-            await self._channel.basic_cancel(self._consumer_tag, timeout=CONNECT_SECONDS)
+            await self._link.reply(self._channel.basic_cancel(self._consumer_tag))
 
     async def ready(self) -> int:
         with refusals(f"queue {self._queue} cannot be consumed"):
-            declared = await self._channel.queue_declare(
-                self._queue, passive=True, timeout=CONNECT_SECONDS
+            declared = await self._link.reply(
+                self._channel.queue_declare(self._queue, passive=True)
             )
         return declared.message_count or 0
 
@@ -69,13 +63,13 @@ class QueueConsumer:
         fetched: list[Delivery] = []
         self._link.reader.fetch_to(self._channel.number, fetched.append)
         with refusals(f"queue {self._queue} cannot be consumed"):
-            await self._channel.basic_get(self._queue, timeout=CONNECT_SECONDS)
+            await self._link.reply(self._channel.basic_get(self._queue))
         return fetched[0] if fetched else None
 
     async def close(self) -> None:
         with broker_errors():
             # Acks get no reply; the reply to a later call proves that they were read.
-            await self._channel.basic_qos(prefetch_count=1, timeout=CLOSE_SECONDS)
+            await self._link.reply(self._channel.basic_qos(prefetch_count=1))
             await self._link.close_channel(self._channel)
 
 

@@ -9,6 +9,7 @@ together with those behind them (`Stretch`). Every other byte is passed to aiorm
 """
 
 import asyncio
+import math
 import sys
 from collections.abc import Callable, Iterable
 from struct import Struct
@@ -90,6 +91,7 @@ class DeliveryReader(asyncio.StreamReader):
         self._turn_is_due = False
         # Not `_paused`: that is the base class's own, by which it resumes reading.
         self._flow_is_paused = False
+        self._resumed_at = -math.inf
         self._blind: bool | None = None
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
@@ -141,7 +143,13 @@ class DeliveryReader(asyncio.StreamReader):
     def resume(self) -> None:
         """Resume reading."""
         self._flow_is_paused = False
+        self._resumed_at = self._now()
         self._read_again()
+
+    @property
+    def flowing_seconds(self) -> float:
+        """Return for how long the flow has not been paused; 0.0 while it is."""
+        return 0.0 if self._flow_is_paused else self._now() - self._resumed_at
 
     def abort(self) -> None:
         """Drop the connection without closing it in AMQP, as if the other side were gone."""

@@ -18,12 +18,17 @@ class RenewableChannel:
     RabbitMQ keeps a channel whose first message to a quorum queue came while the queue had no
     leader from ever publishing to it: each message is refused as if the queue were full, and
     without confirms it is dropped (seen with 3.10). Only another channel helps.
+
+    Another is opened, and the one before closed, in tasks of their own: aiormq closes a channel
+    whose call is cancelled, and with a channel its link is lost. So one user that gives up takes
+    nothing from the others, and none waits for a channel to close. The tasks end with the link.
     """
 
     def __init__(self, link: Link, open_one: Callable[[], Awaitable[AbstractChannel]]) -> None:
         self._link = link
         self._open_one = open_one
-        self._opening = asyncio.Lock()
+        self._replacing: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._users: Counter[AbstractChannel] = Counter()
         self._is_due = False
         self.current: AbstractChannel
@@ -41,25 +46,44 @@ class RenewableChannel:
     async def used(self) -> AsyncIterator[AbstractChannel]:
         """Yield the channel, another if it was to be renewed; raises as `open_one` does."""
         if self._is_due:
-            await self._replace()
+            await self._replaced()
         channel = self.current
         self._users[channel] += 1
         try:
             yield channel
         finally:
             self._users[channel] -= 1
-            await self._close_if_left(channel)
+            self._close_if_left(channel)
+
+    async def _replaced(self) -> None:
+        """Return once there is another; one that is being opened is waited for by all."""
+        if self._replacing is None:
+            self._replacing = asyncio.create_task(self._replace())
+            self._replacing.add_done_callback(_retrieve)
+        await asyncio.shield(self._replacing)
 
     async def _replace(self) -> None:
-        async with self._opening:
-            if self._is_due:
-                left, self.current = self.current, await self._open_one()
-                self._is_due = False
-                await self._close_if_left(left)
+        try:
+            left, self.current = self.current, await self._open_one()
+            self._is_due = False
+            self._close_if_left(left)
+        finally:
+            self._replacing = None
 
-    async def _close_if_left(self, channel: AbstractChannel) -> None:
+    def _close_if_left(self, channel: AbstractChannel) -> None:
         if channel is self.current or self._users[channel]:
             return
         del self._users[channel]
+        closing = asyncio.create_task(self._close(channel))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _close(self, channel: AbstractChannel) -> None:
         with contextlib.suppress(*GONE):
             await self._link.close_channel(channel)
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Read the error of a task: perhaps no one waits for it any longer."""
+    if not task.cancelled():
+        task.exception()

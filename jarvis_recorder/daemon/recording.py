@@ -34,6 +34,10 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 2.0
+# The broker's replies at a stop. Behind a paused flow they come once there is room, perhaps never.
+_REPLY_SECONDS: Final = 10.0
+# Three heartbeats of silence end a connection, and nothing is heard behind a paused flow.
+_FULL_HEARTBEATS: Final = 2
 # Fetched messages are acked one by one. RabbitMQ holds acks back once 32 of a channel are not in the
 # queue's log yet, and drops those if the channel closes.
 _FETCHED_AT_ONCE: Final = 16
@@ -126,9 +130,11 @@ class Recording:
         # hold back the broker's replies that consuming the other queues waits for.
         attaching = asyncio.create_task(self._attach(session, pipeline.intake))
         try:
-            ends: set[asyncio.Future[Any]] = {attaching, working, session.lost}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await self._one_of(attaching, working, session.lost)
             await raise_first(session.lost, working)
+            if not attaching.done():
+                log.warning("stopped_without_storage")
+                return
             consumers = await attaching
         except BrokerUnavailable as error:
             raise LostAtStart(str(error)) from error
@@ -140,6 +146,11 @@ class Recording:
         await raise_first(working, session.lost)
         if await self._drain(session, consumers, pipeline, working):
             await self._sweep(session)
+
+    async def _one_of(self, *futures: asyncio.Future[Any]) -> None:
+        """Return once one of them is done, and not much later than `stop` is set."""
+        await first_of(self._stop, *futures)
+        await asyncio.wait(futures, timeout=_REPLY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
     def _pipeline(self, session: BrokerSession) -> _Pipeline:
         intake = Intake(session.flow, self._clock, self._large, self.progress)
@@ -156,6 +167,7 @@ class Recording:
             clock=self._clock,
             tracer=self._tracer,
             large=self._large,
+            full_seconds=_FULL_HEARTBEATS * self._broker.heartbeat,
         )
         return _Pipeline(intake, dead_letters, recorder)
 
@@ -192,12 +204,19 @@ class Recording:
         Return False if the storage is unavailable: the deliveries held return to the broker.
         """
         self.progress.state = State.STOPPING
-        for consumer in consumers:
-            await consumer.cancel()
-        pipeline.intake.close()
-        ends: set[asyncio.Future[None]] = {working, session.lost}
-        await asyncio.wait(ends, timeout=_DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        await raise_first(working, session.lost)
+        cancelling = asyncio.create_task(_cancel(consumers))
+        try:
+            await self._one_of(cancelling, working, session.lost)
+            await raise_first(working, session.lost, cancelling)
+            if cancelling.done():
+                pipeline.intake.close()
+                ends: set[asyncio.Future[None]] = {working, session.lost}
+                await asyncio.wait(
+                    ends, timeout=_DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                await raise_first(working, session.lost)
+        finally:
+            cancelling.cancel()
         if not working.done():
             log.warning("stopped_without_storage")
             return False
@@ -256,7 +275,9 @@ class Recording:
         """Retry until the records are stored; the broker redelivers them, as duplicates."""
         while not self._stop.is_set():
             try:
-                await self._repository.append(records, self._clock())
+                # While the database hangs, this does not end either.
+                appending = self._repository.append(records, self._clock())
+                await unless_stopped(self._stop, appending)
             except StorageUnavailable as error:
                 self.progress.state = State.STORAGE_UNAVAILABLE
                 log.warning("storage_unavailable", error=str(error))
@@ -264,3 +285,8 @@ class Recording:
                     await asyncio.wait_for(self._stop.wait(), _RETRY_SECONDS)
             else:
                 return
+
+
+async def _cancel(consumers: Sequence[Consumer]) -> None:
+    for consumer in consumers:
+        await consumer.cancel()

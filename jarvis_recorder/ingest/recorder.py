@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 # deliveries back by itself and count them as failed.
 HOLD_SECONDS: Final = 600.0
 _LEAST_PATIENCE_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.5
 _FIRST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 2.0
 # Large batches leave holes in the heap: a few dozen would double the process.
@@ -73,8 +74,16 @@ class Recorder:
         clock: Clock,
         tracer: Tracer,
         large: asyncio.Lock,
+        full_seconds: float,
     ) -> None:
+        """
+        Take the parts of a session, and how long a commit may take while the intake is full.
+
+        It has to be less than the silence after which the connection counts as dead: behind a
+        paused flow not even the broker's heartbeats are read.
+        """
         self._intake = intake
+        self._full_seconds = full_seconds
         self._large = large
         self._repository = repository
         self._dead_letters = dead_letters
@@ -93,7 +102,8 @@ class Recorder:
         at once and a busy one in thousands.
 
         Raises:
-            OutageTooLong: No commit succeeded for `HOLD_SECONDS`, or the intake is full.
+            OutageTooLong: No commit succeeded for `HOLD_SECONDS`. With a full intake a failed one
+                is enough, or one that takes longer than `full_seconds`.
             StorageUncertain, StorageDamaged: As `Repository.append`.
         """
         first = None
@@ -115,17 +125,13 @@ class Recorder:
             return None
         return _UnderWay(batch, asyncio.create_task(self._append(batch)), time.monotonic())
 
-    async def _follow(self, first: _UnderWay) -> None:
+    async def _follow(self, first: _UnderWay, since: float) -> None:
         """Hand over the next batch if it is full before the first is committed."""
         if first.batch.size >= _VERY_LARGE_BYTES:
             return
         filled = asyncio.create_task(self._intake.filled())
         try:
-            done, _ = await asyncio.wait(
-                {first.appending, filled},
-                timeout=HOLD_SECONDS,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            done = await self._done({first.appending, filled}, first.began, since)
         finally:
             filled.cancel()
         # If the first has ended, it may have failed: then the next one has to wait for it.
@@ -141,14 +147,14 @@ class Recorder:
             await asyncio.to_thread(give_memory_back)
 
     async def _record(self, first: _UnderWay) -> None:
-        batch = first.batch
+        batch, since = first.batch, time.monotonic()
         deliveries = batch.deliveries()
         with (
             self._progress.under_way(batch.oldest),
             self._tracer.batch(deliveries, len(batch.records)),
         ):
-            await self._follow(first)
-            appended = await self._appended(first)
+            await self._follow(first, since)
+            appended = await self._appended(first, since)
             await self._refuse(batch, appended.refused)
             await self._settle(batch)
         self._intake.release()
@@ -183,14 +189,14 @@ class Recorder:
         async with self._room_for(batch):
             return await self._repository.append(batch.records, self._clock())
 
-    async def _appended(self, first: _UnderWay) -> Appended:
+    async def _appended(self, first: _UnderWay, since: float) -> Appended:
         """Return once it is stored, retrying while the database is unavailable; see `HOLD_SECONDS`."""
         batch, began = first.batch, first.began
         attempt: asyncio.Task[Appended] = first.appending
         delay = _FIRST_RETRY_SECONDS
         while True:
             try:
-                appended = await self._outcome(attempt, batch, began)
+                appended = await self._outcome(attempt, batch, began, since)
             except NotTried:
                 # The outage, if there was one, was that of the batch before.
                 began = time.monotonic()
@@ -206,19 +212,18 @@ class Recorder:
                 self._report_recovery(time.monotonic() - began)
                 self._progress.measured.commit_seconds.observe(time.monotonic() - began)
                 return appended
-            attempt = asyncio.create_task(self._append(batch))
+            attempt, since = asyncio.create_task(self._append(batch)), time.monotonic()
 
     async def _outcome(
-        self, attempt: asyncio.Task[Appended], batch: Batch, began: float
+        self, attempt: asyncio.Task[Appended], batch: Batch, began: float, since: float
     ) -> Appended:
         """
         Return the outcome of an attempt; give the messages back while it hangs, as a frozen server does.
 
         The broker would close the channel later, and count a failed delivery of each again and again.
         """
-        left = HOLD_SECONDS - (time.monotonic() - began)
         try:
-            await asyncio.wait({attempt}, timeout=max(left, _LEAST_PATIENCE_SECONDS))
+            await self._done({attempt}, began, since)
         finally:
             # What has begun is finished all the same.
             attempt.cancel()
@@ -227,6 +232,27 @@ class Recorder:
             self._report_outage(error, len(batch.records), time.monotonic() - began)
             raise OutageTooLong(batch.records) from error
         return attempt.result()
+
+    async def _done(
+        self, futures: set[asyncio.Future[Any]], began: float, since: float
+    ) -> set[asyncio.Future[Any]]:
+        """
+        Return the futures that are done, as soon as one is; none if the messages must go back.
+
+        `began` is when their batch was handed over, `since` when its turn or this attempt came.
+        """
+        least = min(_LEAST_PATIENCE_SECONDS, self._full_seconds)
+        while True:
+            most = self._full_seconds if self._intake.is_full else HOLD_SECONDS
+            left = max(began + most, since + least) - time.monotonic()
+            done, _ = await asyncio.wait(
+                futures,
+                # The intake may become full meanwhile.
+                timeout=min(max(left, 0.0), _LOOK_SECONDS),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if done or left <= 0:
+                return done
 
     async def _next_has_failed(self) -> None:
         """Return once the batch behind the failed one has failed, too: it must not overtake."""

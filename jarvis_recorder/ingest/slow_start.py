@@ -1,7 +1,6 @@
 """The head of a queue, recorded in small steps before the rest of it is consumed."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -89,12 +88,15 @@ class SlowStart:
         await consumer.cancel()
         await step.hand_over()
         await unless_stopped(self._stop, self._intake.settled())
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._intake.settled()
-                # A delivery that waits longer for its dead letter's confirm keeps its channel.
                 await lane.released()
-                await consumer.close()
+        except TimeoutError:
+            # A delivery that waits longer for its dead letter's confirm keeps its channel.
+            return step
+        # Not within that time: a call that is cut off would end the channel, and all others with it.
+        await consumer.close()
         return step
 
     def _report(self, suspect: Delivery) -> None:

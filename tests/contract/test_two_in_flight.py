@@ -480,6 +480,7 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
             clock=lambda: 0,
             tracer=NoopTracer(),
             large=large,
+            full_seconds=60.0,
         )
         sink = intake.sink(Settlement(TOPICS[0], consumer))
         recording = asyncio.create_task(recorder.run())

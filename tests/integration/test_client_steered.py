@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
+from aiormq.abc import AbstractChannel
 
+from jarvis_recorder.broker.connection import open_link
 from jarvis_recorder.client import RecorderClient, new_event, new_turn
 from jarvis_recorder.client import rpc_channel as asking
+from jarvis_recorder.client.rpc_channel import open_rpc_channel
 from jarvis_recorder.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -22,6 +25,7 @@ from jarvis_recorder.errors import (
     RecorderUnavailable,
     ReplyTimeout,
 )
+from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
 from jarvis_recorder.wire.rpc.params import GetPreference, ListEvents, SetPreference
@@ -100,6 +104,42 @@ async def test_a_late_reply_is_no_one_elses_answer(amqp_url):
         responder.held.set()
 
         assert (await second).preference.key == "second"
+
+
+async def test_the_deadline_of_one_request_ends_no_other(amqp_url, monkeypatch):
+    """Also where it passes while another channel subscribes to its replies."""
+    request = jsonrpc.request(GetPreference(key="theme"), 1)
+    now = asyncio.get_running_loop().time
+    async with (
+        steered_responder(amqp_url, preference) as responder,
+        open_link(Addresses(amqp_url), "test") as link,
+    ):
+        caller = await open_rpc_channel(link, "test", "guest")
+        responder.held.clear()
+        others = [asyncio.create_task(caller.ask(request, now() + 60))]
+        await until(lambda: len(responder.asked) == 1, "the first is in flight")
+        with pytest.raises(TimeoutError):
+            await caller.ask(request, now() + 0.1)
+        silent = asyncio.Event()
+        open_channel = link.channel
+
+        async def open_and_hear_no_more() -> AbstractChannel:
+            channel = await open_channel()
+            link.reader.pause()
+            silent.set()
+            return channel
+
+        monkeypatch.setattr(link, "channel", open_and_hear_no_more)
+        with pytest.raises(TimeoutError):
+            await caller.ask(request, now() + 1.0)
+        await asyncio.wait_for(silent.wait(), 60)
+        others.append(asyncio.create_task(caller.ask(request, now() + 60)))
+        link.reader.resume()
+        await until(lambda: len(responder.asked) == 3, "the last is in flight")
+        responder.held.set()
+
+        assert len(set(await asyncio.gather(*others))) == 1
+        assert not link.lost.done()
 
 
 async def test_a_change_without_an_answer_may_have_been_made(amqp_url):

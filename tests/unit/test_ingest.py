@@ -76,6 +76,7 @@ class Pipeline:
             progress=self.progress,
             clock=lambda: 0,
             large=self.large,
+            full_seconds=60.0,
         )
         self._sink = self.intake.sink(self.lane)
         self._tag = 0
@@ -670,6 +671,46 @@ async def test_a_commit_that_never_ends_gives_the_messages_back(pipeline, monkey
     assert pipeline.consumer.outstanding == {1, 2}
     assert [*map(identity_of, outage.value.records)] == ["a", "b"]
     assert pipeline.progress.state is State.STORAGE_UNAVAILABLE
+
+
+async def test_a_hanging_commit_with_a_full_intake_gives_the_messages_back_sooner(
+    pipeline, monkeypatch
+):
+    """A paused connection lives no longer than a silent one."""
+    monkeypatch.setattr(intake_module, "MAX_HELD_RECORDS", 3)
+    monkeypatch.setattr(recorder_module, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(pipeline.recorder, "_full_seconds", 0.01)
+    pipeline.repository.disk.clear()
+    pipeline.receive("a", "b")
+    working = asyncio.create_task(pipeline.recorder.run())
+    await asyncio.sleep(0.1)
+    assert not working.done()
+
+    pipeline.receive("c")
+    with pytest.raises(OutageTooLong) as outage:
+        async with asyncio.timeout(60):
+            await working
+
+    assert [*map(identity_of, outage.value.records)] == ["a", "b"]
+    assert pipeline.consumer.outstanding == {1, 2, 3}
+
+
+async def test_a_hanging_commit_that_keeps_a_large_delivery_waiting_gives_the_messages_back(
+    pipeline, monkeypatch
+):
+    monkeypatch.setattr(intake_module, "_HELD_BESIDE_LARGE", 1)
+    monkeypatch.setattr(recorder_module, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(pipeline.recorder, "_full_seconds", 0.01)
+    pipeline.repository.disk.clear()
+    pipeline.receive("a")
+    pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
+
+    with pytest.raises(OutageTooLong):
+        async with asyncio.timeout(60):
+            await pipeline.recorder.run()
+
+    pipeline.intake.abandon()
+    assert pipeline.consumer.outstanding == {1, 2}
 
 
 async def test_dead_letters_that_nobody_confirms_do_not_fill_the_memory(pipeline, monkeypatch):

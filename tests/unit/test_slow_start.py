@@ -159,6 +159,21 @@ async def test_no_step_begins_before_the_one_before_is_settled():
     starting.cancel()
 
 
+async def test_a_channel_is_closed_in_its_own_time(monkeypatch):
+    """A call that is cut off would end the channel, and with it the session."""
+    monkeypatch.setattr(slow_start, "_PATIENCE_SECONDS", 0.01)
+    closed: list[int] = []
+
+    async def close_slowly(consumer: Queue) -> None:
+        await asyncio.sleep(0.1)
+        closed.append(consumer.window)
+
+    monkeypatch.setattr(Queue, "close", close_slowly)
+    await Start(*map(fresh, tags(1, 3))).run()
+
+    assert closed == [1, 16, 256]
+
+
 @pytest.mark.parametrize("recorded", [False, True])
 async def test_it_ends_where_the_process_is_asked_to_stop(recorded, monkeypatch):
     """Also where the storage is away, so that no step is ever settled."""
