@@ -167,6 +167,7 @@ class IncidentKeeper:
         except NoRoomForIt:
             self._writer.crowded.set()
             raise
+        self._has_begun = True
         if told:
             self._changed.set()
         return more
@@ -199,7 +200,6 @@ class IncidentKeeper:
         told = is_told and fold_now.tell()
         if read:
             self._writer.require_bounds(connection)
-        self._has_begun = True
         return upto < horizon, told
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound
+from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound, StorageUnavailable
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import incidents as incident_keeper
@@ -211,6 +211,35 @@ async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypat
 
     assert (await store.health()).incidents_failure is None
     assert "date value" not in capsys.readouterr().out, "an error may repeat what was recorded"
+
+
+async def step_without_commit(store, monkeypatch):
+    """Do a step that is rolled back as its transaction ends."""
+    run = store.writer.run
+
+    async def run_without_commit(work, until=None):
+        def fail_at_the_end(connection):
+            work(connection)
+            raise StorageUnavailable("the commit failed")
+
+        return await run(fail_at_the_end, until)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.writer, "run", run_without_commit)
+        with pytest.raises(StorageUnavailable):
+            await store.incidents.step()
+
+
+async def test_a_first_step_by_other_rules_may_fail_and_be_done_again(store, monkeypatch):
+    await keep(store, event(0))
+    await rows(store, "UPDATE incident_progress SET rules = 'other'")
+    # A recorder that has just been started.
+    monkeypatch.setattr(store.incidents, "_has_begun", False)
+
+    await step_without_commit(store, monkeypatch)
+    await settle(store)
+
+    assert (await the_one(store)).count == 1
 
 
 async def test_what_says_each_minute_that_it_is_well_leaves_little(store):
