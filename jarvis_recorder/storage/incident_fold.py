@@ -117,9 +117,6 @@ class Fold:
         signals: dict[str, list[Signal]] = defaultdict(list)
         for one in new:
             signals[one.condition.key].append(one.signal)
-            if one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None:
-                first = self._first_problems.get(one.condition.key, one.signal.at)
-                self._first_problems[one.condition.key] = min(first, one.signal.at)
         self._connection.execute(
             _INSERT_SIGNAL,
             [
@@ -131,6 +128,10 @@ class Fold:
         for key, said in signals.items():
             if recovered := [one.at for one in said if one.effect is Effect.RECOVERY]:
                 thin_recoveries(self._connection, conditions[key].id, recovered)
+        for one in new:
+            if one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None:
+                first = self._first_problems.get(one.condition.key, one.signal.at)
+                self._first_problems[one.condition.key] = min(first, one.signal.at)
 
     def refold_stale(self) -> None:
         """Fold all signals of the conditions of which an event was resolved, or opened again."""
@@ -305,6 +306,7 @@ class Fold:
     def _write(self, folded: Sequence["_Folded"]) -> None:
         """Write the incidents that differ from those there were, and note the changes."""
         new, changed, gone = [], [], []
+        changes = []
         for one in folded:
             old = {row.incident.first_at: row for row in one.before}
             for incident in one.after:
@@ -315,10 +317,11 @@ class Fold:
                     changed.append(row._replace(incident=incident))
             gone += [row.id for row in old.values()]
             before = one.before[-1].incident if one.before else None
-            self._changes.append(_Change(one.key, before, one.after[-1] if one.after else None))
+            changes.append(_Change(one.key, before, one.after[-1] if one.after else None))
         delete_incidents(self._connection, gone)
         change_incidents(self._connection, changed)
         add_incidents(self._connection, new)
+        self._changes += changes
 
 
 def _is_older(evidence_at: int | None, at: int) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -121,11 +122,11 @@ class IncidentKeeper:
         while not stop.is_set():
             try:
                 pause = await self._timed_step()
-            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown, RecordRefused) as error:
+            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown) as error:
                 # Recording goes on without them.
                 log.warning("incidents_not_folded", error=str(error))
                 pause = _AGAIN_SECONDS
-            except ConfigurationError as error:
+            except (ConfigurationError, RecordRefused) as error:
                 log.warning("incidents_not_folded", error=str(error))
                 self.failure = str(error)
                 pause = _AGAIN_SECONDS
@@ -160,10 +161,14 @@ class IncidentKeeper:
         return look != before or look.reached < look.newest_event or look.is_stale
 
     async def step(self) -> bool:
-        """Fold the next events; return whether there may be more. On an error nothing is changed."""
+        """
+        Fold the next events; return whether there may be more. On an error nothing is changed.
+
+        An event that the database refuses in an incident is left out.
+        """
         self._writer.require_room()
         try:
-            more, told = await self._writer.run(self._work)
+            more, told = await self._run()
         except NoRoomForIt:
             self._writer.crowded.set()
             raise
@@ -172,7 +177,13 @@ class IncidentKeeper:
             self._changed.set()
         return more
 
-    def _work(self, connection: Connection) -> tuple[bool, bool]:
+    async def _run(self) -> tuple[bool, bool]:
+        try:
+            return await self._writer.run(self._work)
+        except RecordRefused:
+            return await self._writer.run(partial(self._work, one_by_one=True))
+
+    def _work(self, connection: Connection, *, one_by_one: bool = False) -> tuple[bool, bool]:
         progress = connection.execute(select(incident_progress)).one()
         if progress.rules != self._rules.version():
             if self._has_begun:
@@ -192,7 +203,10 @@ class IncidentKeeper:
             upto = found[-1].id
         read = [one for row in found for one in _read(row, self._rules)]
         fold_now = Fold(connection, self._rules, self._clock())
-        fold_now.take(read)
+        if one_by_one:
+            self._take_each(connection, fold_now, found)
+        else:
+            fold_now.take(read)
         fold_now.refold_stale()
         fold_now.show(self._snapshots)
         if upto > progress.reached:
@@ -201,6 +215,15 @@ class IncidentKeeper:
         if read:
             self._writer.require_bounds(connection)
         return upto < horizon, told
+
+    def _take_each(self, connection: Connection, fold_now: Fold, found: Sequence[Row[Any]]) -> None:
+        """Fold one event after the other, and leave out those that the database refuses."""
+        for row in found:
+            try:
+                with self._writer.attempt(connection):
+                    fold_now.take([*_read(row, self._rules)])
+            except RecordRefused:
+                log.error("incident_event_refused", event_id=row.id)
 
 
 def _place_of(error: Exception) -> str:

@@ -6,7 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound, StorageUnavailable
+from jarvis_recorder.errors import (
+    Conflict,
+    InvalidParameter,
+    NotFound,
+    RecordRefused,
+    StorageUnavailable,
+)
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import incidents as incident_keeper
@@ -240,6 +246,39 @@ async def test_a_first_step_by_other_rules_may_fail_and_be_done_again(store, mon
     await settle(store)
 
     assert (await the_one(store)).count == 1
+
+
+async def test_an_event_that_is_refused_is_left_out_alone(store, monkeypatch, capsys):
+    read_event = incident_keeper.read_event
+
+    def read_without_kind(event, rules):
+        found = read_event(event, rules)
+        if found is None or event.node != "pve2":
+            return found
+        return found[0]._replace(kind=None), found[1]
+
+    monkeypatch.setattr(incident_keeper, "read_event", read_without_kind)
+    await keep(store, event(0), event(1, node="pve2"), event(2, node="pve3"), up(3))
+
+    assert {one.node: one.state for one in await listed(store)} == {
+        "pve1": "recovered", "pve3": "open",
+    }  # fmt: skip
+    assert "incident_event_refused" in capsys.readouterr().out
+
+
+async def test_a_step_that_is_refused_is_a_failure(store, monkeypatch):
+    def refuse(*_):
+        raise RecordRefused("it cannot be stored")
+
+    monkeypatch.setattr(incident_keeper, "_candidates", refuse)
+    stop = asyncio.Event()
+    running = asyncio.create_task(store.incidents.run(stop))
+    await put(store, event(0))
+    async with asyncio.timeout(60):
+        while (await store.health()).incidents_failure is None:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
 
 
 async def test_what_says_each_minute_that_it_is_well_leaves_little(store):

@@ -76,6 +76,16 @@ class TestSignals:
         assert (by_details.key, by_details.guessed) == ("disk-7", False)
         assert (by_subject.key, by_subject.guessed) == ("vm/105", False)
 
+    def test_a_nul_is_no_part_of_a_key(self):
+        """Another program may have stored one as an escape in JSON."""
+        by_details, _ = read(details={"incident": "disk\0-7"})
+        by_subject, _ = read("It broke", subject="\0")
+        guessed, _ = read("[Monitor] VM_CRASHED: mail is gone", details={"vmid": "1\x0005"})
+
+        assert by_details.key == "disk-7"
+        assert (by_subject.key, by_subject.guessed) == ("pve1/It broke", True)
+        assert (guessed.object, guessed.shown_as) == ("105", "105")
+
     def test_the_cluster_is_part_of_the_condition(self):
         assert read(cluster="home")[0].key == "home/pve1/NODE_DOWN"
         assert read(cluster="")[0].key == "pve1/NODE_DOWN"
