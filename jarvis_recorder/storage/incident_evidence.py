@@ -58,6 +58,12 @@ class NewestSnapshots:
     def __init__(self) -> None:
         self._read: dict[str, _Read] = {}
 
+    def copy(self) -> "NewestSnapshots":
+        """Return another that has looked at the same, and may be given up without a trace."""
+        other = NewestSnapshots()
+        other._read = dict(self._read)
+        return other
+
     def look(
         self, connection: Connection, now: int, asked: AbstractSet[Shown], *, anyway: bool
     ) -> Sequence[ShownObjects] | None:

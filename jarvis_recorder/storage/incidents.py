@@ -70,6 +70,14 @@ class _Look(NamedTuple):
     reached: int
 
 
+class _Done(NamedTuple):
+    """The outcome of a step: whether there may be more, whether it left a notification, what was looked at."""
+
+    is_behind: bool
+    is_told: bool
+    snapshots: NewestSnapshots
+
+
 def _look(reading: Reading) -> _Look:
     newest_snapshot = select(func.coalesce(func.max(cluster_snapshots.c.id), 0))
     reached = select(_progress.reached)
@@ -167,23 +175,27 @@ class IncidentKeeper:
         An event that the database refuses in an incident is left out.
         """
         self._writer.require_room()
+        # What a step that is rolled back has looked at is to be looked at again.
+        looked_at, self._looked_at = self._looked_at, None
         try:
-            more, told = await self._run()
+            done = await self._run()
         except NoRoomForIt:
             self._writer.crowded.set()
             raise
+        self._looked_at = looked_at
+        self._snapshots = done.snapshots
         self._has_begun = True
-        if told:
+        if done.is_told:
             self._changed.set()
-        return more
+        return done.is_behind
 
-    async def _run(self) -> tuple[bool, bool]:
+    async def _run(self) -> _Done:
         try:
             return await self._writer.run(self._work)
         except RecordRefused:
             return await self._writer.run(partial(self._work, one_by_one=True))
 
-    def _work(self, connection: Connection, *, one_by_one: bool = False) -> tuple[bool, bool]:
+    def _work(self, connection: Connection, *, one_by_one: bool = False) -> _Done:
         progress = connection.execute(select(incident_progress)).one()
         if progress.rules != self._rules.version():
             if self._has_begun:
@@ -208,13 +220,14 @@ class IncidentKeeper:
         else:
             fold_now.take(read)
         fold_now.refold_stale()
-        fold_now.show(self._snapshots)
+        snapshots = self._snapshots.copy()
+        fold_now.show(snapshots)
         if upto > progress.reached:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()
         if read:
             self._writer.require_bounds(connection)
-        return upto < horizon, told
+        return _Done(upto < horizon, told, snapshots)
 
     def _take_each(self, connection: Connection, fold_now: Fold, found: Sequence[Row[Any]]) -> None:
         """Fold one event after the other, and leave out those that the database refuses."""

@@ -219,7 +219,7 @@ async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypat
     assert "date value" not in capsys.readouterr().out, "an error may repeat what was recorded"
 
 
-async def step_without_commit(store, monkeypatch):
+async def step_without_commit(store, monkeypatch, step=None):
     """Do a step that is rolled back as its transaction ends."""
     run = store.writer.run
 
@@ -233,7 +233,7 @@ async def step_without_commit(store, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(store.writer, "run", run_without_commit)
         with pytest.raises(StorageUnavailable):
-            await store.incidents.step()
+            await (step or store.incidents.step)()
 
 
 async def test_a_first_step_by_other_rules_may_fail_and_be_done_again(store, monkeypatch):
@@ -279,6 +279,19 @@ async def test_a_step_that_is_refused_is_a_failure(store, monkeypatch):
             await asyncio.sleep(0.01)
     stop.set()
     await running
+
+
+@pytest.mark.parametrize("step", ["step", "_timed_step"])
+async def test_what_a_rolled_back_step_has_looked_at_is_looked_at_again(store, monkeypatch, step):
+    await keep(store, event(0))
+    do = getattr(store.incidents, step)
+    await do()
+    await put(store, snapshot(60, ("pve1", "online")), topic=SNAPSHOTS)
+
+    await step_without_commit(store, monkeypatch, do)
+    await do()
+
+    assert (await the_one(store)).state == "recovered"
 
 
 async def test_what_says_each_minute_that_it_is_well_leaves_little(store):
