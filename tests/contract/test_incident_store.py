@@ -617,15 +617,17 @@ async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, reque
     assert (found["NODE_DOWN"].state, found["GUEST"].object) == ("acknowledged", "mail")
 
 
-async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read(sqlite_store):
+async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read_and_told(sqlite_store):
     store = sqlite_store
     await keep(store, up(0))
+    await rows(store, "UPDATE incident_progress SET told_after = reached")
     await file_pruner.prune(
         store.writer, RetentionPolicy(events={"info": 1}), to_micros(at(30 * 86_400))
     )
     await keep(store, event(10))
 
     assert (await the_one(store)).count == 1
+    assert await announced(store) == ["recorder.incident.opened"]
 
 
 async def test_events_that_are_committed_late_are_read_on_a_server(postgresql_store):
