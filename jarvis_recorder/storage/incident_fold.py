@@ -79,11 +79,16 @@ class ReadSignal(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """The newest incident of a condition before and after a step; each may be missing."""
+    """
+    The newest incident of a condition before and after a step; each may be missing.
+
+    It is `by_hand` where somebody has resolved an event of it, or opened one again.
+    """
 
     key: str
     before: Incident | None
     after: Incident | None
+    by_hand: bool
 
 
 class _Known(NamedTuple):
@@ -138,7 +143,8 @@ class Fold:
         stale = {row.key: _Known(row.id, row.kind) for row in self._connection.execute(STALE)}
         if stale:
             ids = [known.id for known in stale.values()]
-            self._write([self._folded_anew(key, known) for key, known in stale.items()])
+            folded = [self._folded_anew(key, known) for key, known in stale.items()]
+            self._write(folded, by_hand=True)
             done = update(incident_conditions).where(_conditions.id.in_(ids))
             self._connection.execute(done.values(stale=False))
 
@@ -303,7 +309,7 @@ class Fold:
         rule = self._rules.kinds.get(known.kind)
         return rule is not None and rule.resolves
 
-    def _write(self, folded: Sequence["_Folded"]) -> None:
+    def _write(self, folded: Sequence["_Folded"], *, by_hand: bool = False) -> None:
         """Write the incidents that differ from those there were, and note the changes."""
         new, changed, gone = [], [], []
         changes = []
@@ -317,7 +323,9 @@ class Fold:
                     changed.append(row._replace(incident=incident))
             gone += [row.id for row in old.values()]
             before = one.before[-1].incident if one.before else None
-            changes.append(_Change(one.key, before, one.after[-1] if one.after else None))
+            after = one.after[-1] if one.after else None
+            # Where there was none before, all is made anew by other rules.
+            changes.append(_Change(one.key, before, after, by_hand and before is not None))
         delete_incidents(self._connection, gone)
         change_incidents(self._connection, changed)
         add_incidents(self._connection, new)
@@ -339,20 +347,27 @@ class _Folded(NamedTuple):
 
 def _news(change: _Change, now: int) -> list[str]:
     """Return the notifications of a change, in their order; none of what is imported, and old."""
-    if change.after is None or change.after.heard_at[0] < now - _NEWS_MICROS:
-        return []
     before, after = change.before, change.after
-    is_other = before is None or before.first_at != after.first_at
-    was_over = is_other or (before is not None and before.is_over)
+    if after is None:
+        return []
+    # What people do to an old event is news: it is the event's time that is heard.
+    if after.heard_at[0] < now - _NEWS_MICROS and not change.by_hand:
+        return []
     news = []
-    if was_over and (is_other or not after.is_over):
+    if before is None or before.first_at != after.first_at or _has_opened(before, after):
         news.append(INCIDENT_OPENED)
-    was = (None, None) if is_other or before is None else (before.recovered_at, before.resolved_at)
-    if after.recovered_at is not None and was[0] is None:
+        before = None
+    if after.recovered_at is not None and (before is None or before.recovered_at is None):
         news.append(INCIDENT_RECOVERED)
-    if after.resolved_at is not None and was[1] is None:
+    if after.resolved_at is not None and (before is None or before.resolved_at is None):
         news.append(INCIDENT_RESOLVED)
     return news
+
+
+def _has_opened(before: Incident, after: Incident) -> bool:
+    """Return whether an incident that was over opened again, even if it is over by now."""
+    ended = [at for at in (before.recovered_at, before.resolved_at) if at is not None]
+    return bool(ended) and (not after.is_over or after.last_at > max(ended))
 
 
 def _signal_row(condition_id: int, signal: Signal, event_id: int | None) -> dict[str, Any]:

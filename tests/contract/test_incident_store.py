@@ -550,6 +550,36 @@ async def test_what_changes_is_announced_once(store):
     assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
 
 
+async def test_a_second_outage_that_is_over_by_now_is_announced_too(store):
+    await keep(store, event(10))
+    await keep(store, up(20))
+    await keep(store, event(100), up(120))
+
+    assert await announced(store) == [
+        "recorder.incident.opened", "recorder.incident.recovered",
+    ] * 2  # fmt: skip
+
+
+async def test_an_outage_before_the_end_that_was_told_is_no_news(store):
+    await keep(store, event(10))
+    await keep(store, up(30))
+    await keep(store, up(20), event(25))
+
+    assert (await the_one(store)).count == 2
+    assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
+
+
+async def test_what_somebody_did_to_an_old_event_is_announced(store):
+    await keep(store, event(-5 * 86_400))
+    (old,) = (await ask(store, params.ListEvents())).events
+    for request in (params.ResolveEvent(id=old.id), params.ReopenEvent(id=old.id)):
+        await ask(store, request)
+        await settle(store)
+
+    told = [key for key in await announced(store) if "incident" in key]
+    assert told == ["recorder.incident.resolved", "recorder.incident.opened"]
+
+
 async def test_of_what_is_imported_and_old_nobody_is_told(store):
     await keep(store, event(-2 * 86_400), up(-2 * 86_400 + 5))
 
