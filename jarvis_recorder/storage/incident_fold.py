@@ -354,7 +354,9 @@ def _news(change: _Change, now: int) -> list[str]:
     if after.heard_at[0] < now - _NEWS_MICROS and not change.by_hand:
         return []
     news = []
-    if before is None or before.first_at != after.first_at or _has_opened(before, after):
+    # An earlier problem that came late moves the beginning, and makes no other incident.
+    is_same = before is not None and after.first_at <= before.first_at <= after.last_at
+    if before is None or not is_same or _has_opened(before, after):
         news.append(INCIDENT_OPENED)
         before = None
     if after.recovered_at is not None and (before is None or before.recovered_at is None):

@@ -569,6 +569,17 @@ async def test_an_outage_before_the_end_that_was_told_is_no_news(store):
     assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
 
 
+async def test_an_earlier_problem_that_comes_late_is_no_news(store):
+    await keep(store, event(10), crashed(10))
+    await ask(store, params.ResolveIncident(key="pve1/NODE_DOWN"))
+    told = await announced(store)
+    await keep(store, event(9), crashed(9))
+
+    assert {one.first_at for one in await listed(store)} == {at(9)}
+    assert await announced(store) == told
+    assert len(told) == 3
+
+
 async def test_what_somebody_did_to_an_old_event_is_announced(store):
     await keep(store, event(-5 * 86_400))
     (old,) = (await ask(store, params.ListEvents())).events
