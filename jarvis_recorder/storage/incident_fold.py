@@ -196,8 +196,10 @@ class Fold:
             since = min(since, kept.evidence_at or incident.first_at)
         if since < incident.last_at or row.key in self._first_problems:
             yield from recoveries.between_problems(row, seen, since)
-        if not incident.is_over and seen.is_up and seen.at > incident.last_at:
-            last = recoveries.since_last_problem(row, seen, incident.last_at)
+        if not incident.is_over and seen.at > incident.last_at:
+            # It is down again, maybe: what was looked at before has nothing new of that.
+            looked_at = incident.last_at if seen.is_up else kept.evidence_at or incident.last_at
+            last = recoveries.since_last_problem(row, seen, max(incident.last_at, looked_at))
             if last is not None:
                 yield last
 

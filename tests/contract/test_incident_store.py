@@ -171,6 +171,23 @@ async def test_after_a_backlog_it_has_recovered_as_often_as_without_one(store, a
     assert incident.recovered_at == at(1_600)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_it_has_recovered_even_if_the_newest_snapshot_shows_it_down_again(store, at_once):
+    shown = [snapshot(20, ("pve1", "online")), snapshot(40, ("pve1", "offline"))]
+    if at_once:
+        await keep(store, event(10), snapshots=shown)
+    else:
+        await keep(store, event(10))
+        # The first shows it down, and that is over by the next look.
+        await keep(store, snapshots=[snapshot(15, ("pve1", "offline"))])
+        await keep(store, snapshots=shown)
+
+    incident = await the_one(store)
+
+    assert (incident.state, incident.recovered_at) == ("recovered", at(20))
+    assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
+
+
 async def test_one_that_is_opened_again_ends_with_the_next_snapshot_and_not_with_an_older(store):
     await keep(store, event(0), snapshots=[snapshot(60, ("pve1", "online"))])
     key = (await the_one(store)).key
