@@ -98,6 +98,13 @@ class _Known(NamedTuple):
     kind: str
 
 
+class _Stored(NamedTuple):
+    """A condition as it is stored, with the id of its row."""
+
+    id: int
+    condition: Condition
+
+
 class Fold:
     """
     One step: takes signals, stores what they make of the incidents, and tells of it.
@@ -236,32 +243,45 @@ class Fold:
         return {(row.event_id, row.effect) for row in self._connection.execute(rows)}
 
     def _made_conditions(self, read: Sequence[ReadSignal]) -> dict[str, _Known]:
-        """Return the conditions by key, made where they are new."""
-        wanted: dict[str, Condition] = {}
+        """
+        Return the conditions by key, made where they are new.
+
+        The newest problem says what a condition is about, in whatever order they arrived.
+        """
+        newest: dict[str, ReadSignal] = {}
         for one in read:
-            # A recovery knows less of what it is about than the problem.
-            if one.condition.key not in wanted or one.signal.effect is Effect.PROBLEM:
-                wanted[one.condition.key] = one.condition
-        found = self._conditions(wanted)
-        if new := [one._asdict() for key, one in wanted.items() if key not in found]:
+            before = newest.setdefault(one.condition.key, one)
+            newest[one.condition.key] = max(before, one, key=_authority)
+        found = self._conditions(newest)
+        if new := [one.condition._asdict() for key, one in newest.items() if key not in found]:
             self._connection.execute(insert(incident_conditions), new)
             found |= self._conditions(one["key"] for one in new)
-        named = [
-            one.condition
-            for one in read
-            if one.signal.effect is Effect.PROBLEM and not one.condition.guessed
-        ]
-        for condition in {one.key: one for one in named}.values():
-            # A publisher's own name says nothing of kind and node: the last problem does.
-            this = update(incident_conditions).where(_conditions.key == condition.key)
-            self._connection.execute(this.values(condition._asdict()))
-        return found
+        for key, one in newest.items():
+            if self._says_more(one, found[key]):
+                this = update(incident_conditions).where(_conditions.id == found[key].id)
+                self._connection.execute(this.values(one.condition._asdict()))
+                found[key] = _Stored(found[key].id, one.condition)
+        return {key: _Known(stored.id, stored.condition.kind) for key, stored in found.items()}
 
-    def _conditions(self, keys: Iterable[str]) -> dict[str, _Known]:
-        rows = select(_conditions.key, _conditions.id, _conditions.kind).where(
-            _conditions.key.in_(keys)
-        )
-        return {row.key: _Known(row.id, row.kind) for row in self._connection.execute(rows)}
+    def _says_more(self, one: ReadSignal, stored: _Stored) -> bool:
+        """Return whether this is a problem, not older than those stored, of another kind or object."""
+        if one.signal.effect is not Effect.PROBLEM or one.condition == stored.condition:
+            return False
+        newest = self._connection.execute(
+            select(micros(func.max(_signals.timestamp))).where(
+                _signals.condition_id == stored.id, _signals.effect == int(Effect.PROBLEM)
+            )
+        ).scalar()
+        if newest is None or newest != one.signal.at:
+            return newest is None or newest < one.signal.at
+        return _order(one.condition) > _order(stored.condition)
+
+    def _conditions(self, keys: Iterable[str]) -> dict[str, _Stored]:
+        columns = [_conditions[name] for name in Condition._fields]
+        rows = select(_conditions.id, *columns).where(_conditions.key.in_(keys))
+        return {
+            row.key: _Stored(row.id, Condition(*row[1:])) for row in self._connection.execute(rows)
+        }
 
     def _fold(
         self, conditions: Mapping[str, _Known], signals: Mapping[str, Sequence[Signal]]
@@ -332,6 +352,16 @@ class Fold:
         change_incidents(self._connection, changed)
         add_incidents(self._connection, new)
         self._changes += changes
+
+
+def _authority(one: ReadSignal) -> tuple[bool, int, tuple[str, ...]]:
+    """Return how much a signal decides about its condition: a recovery knows less of that."""
+    return one.signal.effect is Effect.PROBLEM, one.signal.at, _order(one.condition)
+
+
+def _order(condition: Condition) -> tuple[str, ...]:
+    """Return the place of a condition among those of one key and one time."""
+    return tuple("" if value is None else str(value) for value in condition)
 
 
 def _is_older(evidence_at: int | None, at: int) -> bool:

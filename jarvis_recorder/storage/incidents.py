@@ -6,11 +6,11 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import structlog
 from pydantic_core import from_json
-from sqlalchemy import Connection, Row, Text, case, cast, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, Text, and_, case, cast, delete, func, or_, select, update
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -38,6 +38,7 @@ from jarvis_recorder.storage.tables import (
     incident_signals,
     incidents,
 )
+from jarvis_recorder.wire.measures import ObjectKind
 
 log = structlog.get_logger(__name__)
 
@@ -204,7 +205,7 @@ class IncidentKeeper:
                     "another recorder of this database has other rules: give all of them the same "
                     "incidents.rules, incidents.quiet_hours and version, and restart this one"
                 )
-            progress = _begin_anew(connection, self._rules.version())
+            progress = _begin_anew(connection, self._rules)
         horizon = self._horizon(connection)
         upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
         is_told = progress.reached >= progress.told_after
@@ -245,18 +246,35 @@ def _place_of(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}, {last.name}"
 
 
-def _begin_anew(connection: Connection, version: str) -> Row[Any]:
+def _begin_anew(connection: Connection, rules: Rules) -> Row[Any]:
     """Forget what other rules made of the events; what people did is kept, and what is pruned."""
-    values: dict[str, Any] = {"reached": 0, "rules": version}
+    values: dict[str, Any] = {"reached": 0, "rules": rules.version()}
     if connection.execute(select(_progress.rules)).scalar_one():
         kept = select(_signals.condition_id).where(_signals.event_id.is_(None))
         connection.execute(delete(incident_signals).where(_signals.event_id.is_not(None)))
         connection.execute(delete(incidents))
         connection.execute(delete(incident_conditions).where(_conditions.id.not_in(kept)))
-        connection.execute(update(incident_conditions).values(stale=True))
+        connection.execute(update(incident_conditions).values(stale=True, **_ruled(rules)))
         values["told_after"] = newest_event(connection)
     connection.execute(update(incident_progress).values(values))
     return connection.execute(select(incident_progress)).one()
+
+
+def _ruled(rules: Rules) -> dict[str, Any]:
+    """Return what the rules say of conditions of which no event may be left."""
+    as_before = [
+        and_(
+            _conditions.evidence == evidence,
+            _conditions.kind.in_(
+                [kind for kind, rule in rules.kinds.items() if rule.evidence == evidence]
+            ),
+        )
+        for evidence in get_args(ObjectKind)
+    ]
+    return {
+        "evidence": case((or_(*as_before), _conditions.evidence), else_=None),
+        "covers": _conditions.kind.in_([kind for kind, rule in rules.kinds.items() if rule.covers]),
+    }
 
 
 def _candidates(connection: Connection, after: int, upto: int) -> Sequence[Row[Any]]:

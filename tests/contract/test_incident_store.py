@@ -653,6 +653,76 @@ async def test_pruned_events_leave_the_incident_as_it_was(store):
     assert (after.count, after.recovered_at) == (2, at(10))
 
 
+def named(seconds, tag, node="pve1", **fields):
+    return event(seconds, f"{tag}: it is", node=node, details={"incident": "I1"}, **fields)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_the_newest_problem_says_what_a_named_condition_is_about(store, at_once, is_late):
+    story = [named(10, "NODE_DOWN", "pve3"), named(20, "THRESHOLD", "pve4")]
+    for one in reversed(story) if is_late else story:
+        await put(store, one)
+        if not at_once:
+            await settle(store)
+    await keep(store, snapshots=[snapshot(40, ("pve3", "online"), ("pve4", "online"))])
+
+    incident = await the_one(store)
+
+    assert (incident.kind, incident.node, incident.state) == ("THRESHOLD", "pve4", "open")
+
+
+@pytest.mark.parametrize("is_reversed", [True, False])
+async def test_of_two_problems_of_one_time_either_order_gives_the_same_condition(
+    store, is_reversed
+):
+    story = [named(10, "NODE_DOWN", "pve3"), named(10, "THRESHOLD", "pve4")]
+    for one in reversed(story) if is_reversed else story:
+        await keep(store, one)
+
+    assert (await the_one(store)).kind == "THRESHOLD"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_named_condition_ends_by_the_rule_of_its_newest_problem(store, at_once):
+    first = named(10, "NODE_DOWN")
+    then = [
+        named(20, "HEARTBEAT_MISSED"),
+        named(30, "HEARTBEAT", type="status", severity="info"),
+    ]
+    if not at_once:
+        await keep(store, first)
+    await keep(store, *((first, *then) if at_once else then))
+
+    assert (await the_one(store)).state == "resolved"
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("has_events", [True, False])
+async def test_of_a_condition_that_is_kept_the_rules_in_force_count(
+    engine, request, tmp_path, has_events
+):
+    if engine == "sqlite":
+        address, opened = tmp_path / "recorder.db", open_file
+    else:
+        address, opened = request.getfixturevalue("postgres_url"), open_server
+    async with opened(address, clock) as store:
+        await keep(store, event(0), crashed(1))
+        if has_events:
+            await keep(store, snapshots=[snapshot(60, ("pve1", "online"))])
+        else:
+            await rows(store, "UPDATE incident_signals SET event_id = NULL")
+            await rows(store, "DELETE FROM events")
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rule]]\nkind = "NODE_DOWN"\nproblem = ["NODE_DOWN"]\n')
+
+    async with opened(address, clock, rules=load_rules(path, 48)) as store:
+        await settle(store)
+        found = await rows(store, "SELECT kind, evidence, covers FROM incident_conditions")
+
+    assert sorted(found) == [("NODE_DOWN", None, False), ("VM_CRASHED", "guest", False)]
+
+
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, request, tmp_path):
     if engine == "sqlite":
