@@ -300,6 +300,7 @@ async def test_a_step_that_is_refused_is_a_failure(store, monkeypatch):
 
 @pytest.mark.parametrize("step", ["step", "_timed_step"])
 async def test_what_a_rolled_back_step_has_looked_at_is_looked_at_again(store, monkeypatch, step):
+    monkeypatch.setattr(incident_keeper, "_PATIENCE_SECONDS", 60.0)
     await keep(store, event(0))
     do = getattr(store.incidents, step)
     await do()

@@ -270,6 +270,43 @@ class TestStates:
         assert (state_of(once, None), once.resolved_by) == ("resolved", "anna")
         assert state_of(again, None) == state_of(by_hand, None) == "open"
 
+    def test_what_was_closed_by_hand_opens_as_seen_by_nobody(self):
+        seen = Signal(11, Effect.ACKNOWLEDGE, by="anna")
+        closed = Signal(12, Effect.RESOLVE, by="anna")
+        (again,) = folded(problem(10), seen, closed, problem(20))
+
+        assert (state_of(again, None), again.acknowledged_by) == ("open", None)
+
+    @pytest.mark.parametrize("end", [recovery(MINUTE), Signal(MINUTE, Effect.RESOLVE, by="anna")])
+    def test_what_somebody_opened_again_is_the_incident_of_the_next_problem(self, end):
+        (again,) = folded(
+            problem(0), end, Signal(5 * DAY, Effect.REOPEN),
+            Signal(5 * DAY + 1, Effect.ACKNOWLEDGE, by="anna"), problem(5 * DAY + HOUR),
+        )  # fmt: skip
+
+        assert (state_of(again, None), again.acknowledged_by) == ("acknowledged", "anna")
+        assert again.count == 2
+
+    def test_a_late_problem_may_keep_open_what_was_resolved(self):
+        story = [
+            problem(10), problem(20), Signal(20, Effect.RESOLVE, by="anna"),
+            Signal(25, Effect.ACKNOWLEDGE, by="bert"), problem(30),
+        ]  # fmt: skip
+        (before,) = folded(*story)
+        (whole,) = folded(*story, problem(22))
+
+        assert with_late(before, problem(22)) is None
+        assert (state_of(before, None), state_of(whole, None)) == ("open", "acknowledged")
+
+    def test_four_that_were_closed_by_hand_within_an_hour_flap_too(self):
+        closed = [
+            one
+            for n in range(4)
+            for one in (problem(n * MINUTE), Signal(n * MINUTE + SECOND, Effect.RESOLVE, by="a"))
+        ]
+
+        assert folded(*closed)[0].flapping
+
     def test_recovery_resolves_only_where_the_rule_says_so(self):
         signals = problem(0), recovery(5)
 
