@@ -103,7 +103,7 @@ def read_event(event: EventFacts, rules: Rules) -> tuple[Condition, Effect] | No
         return None
     details: Mapping[str, Any] = event.details if isinstance(event.details, dict) else {}
     tag = _tag(event.summary)
-    named = _text(details.get("incident")) or event.subject
+    named = _text(details.get("incident")) or _text(event.subject)
     rule = rules.recoveries.get(tag) or rules.problems.get(tag)
     effect = _effect(event, details, rules, tag, is_named=bool(named))
     if effect is None:
@@ -194,7 +194,8 @@ def _text(value: Any) -> str | None:
     # Python writes out no integer of thousands of digits.
     if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
         return None
-    return str(value)[:_LONGEST] or None
+    # PostgreSQL stores no NUL; another program may have stored one as an escape in JSON.
+    return str(value).replace("\0", "")[:_LONGEST] or None
 
 
 def _key(parts: tuple[str | None, ...]) -> str:

@@ -21,8 +21,9 @@ class Incident:
     """
     A stretch of time in which a condition was a problem; times in microseconds.
 
-    `heard_at` is the order of the newest signal. `openings` are the newest ones, as many as decide
-    about flapping. Of `recovered_at` and `resolved_at` each is None while it is not so.
+    `heard_at` is the order of the newest signal. `openings` are the newest ones, by a problem after
+    it was over or by hand, as many as decide about flapping. Of `recovered_at` and `resolved_at`
+    each is None while it is not so.
     """
 
     first_at: int
@@ -40,9 +41,9 @@ class Incident:
     note: str | None = None
 
     @property
-    def has_recovered(self) -> bool:
-        """True if it recovered at any time."""
-        return self.recovered_at is not None or len(self.openings) > 1
+    def was_over(self) -> bool:
+        """True if it was no problem at any time."""
+        return self.is_over or len(self.openings) > 1
 
     @property
     def is_over(self) -> bool:
@@ -82,11 +83,11 @@ def with_late(incident: Incident, signal: Signal) -> Incident | None:
     """
     Return an incident with a signal that came late, None if all have to be folded again.
 
-    Where it has not recovered since it opened, an earlier problem is one more, whenever it was: a
+    Where it was never over since it opened, an earlier problem is one more, whenever it was: a
     publisher that sends thousands of them in disorder costs no more than in order.
     """
     is_within = incident.first_at <= signal.at <= incident.last_at
-    if signal.effect is not Effect.PROBLEM or not is_within or incident.has_recovered:
+    if signal.effect is not Effect.PROBLEM or not is_within or incident.was_over:
         return None
     return replace(
         incident,
@@ -157,17 +158,19 @@ def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> In
         case Effect.RESOLVE if incident.resolved_at is None:
             return replace(heard, resolved_at=signal.at, resolved_by=signal.by)
         case Effect.REOPEN:
-            openings = incident.openings
-            if incident.recovered_at is not None:
-                openings = (*openings, signal.at)[-_MOST_OPENINGS:]
             return replace(
-                heard, openings=openings, recovered_at=None, resolved_at=None, resolved_by=None
+                heard,
+                openings=(*incident.openings, signal.at)[-_MOST_OPENINGS:],
+                recovered_at=None,
+                resolved_at=None,
+                resolved_by=None,
             )
     return heard
 
 
 def _active_until(incident: Incident) -> int:
-    return max(incident.last_at, incident.recovered_at or incident.last_at)
+    # What somebody has opened again is no incident of last spring.
+    return max(incident.last_at, incident.openings[-1], incident.recovered_at or incident.last_at)
 
 
 def _given_up(incident: Incident | None, at: int) -> Iterator[Incident]:
@@ -189,7 +192,9 @@ def _opened(signal: Signal) -> Incident:
 
 def _continued(incident: Incident, signal: Signal, rules: Rules) -> Incident:
     openings, flapping = incident.openings, incident.flapping
-    if incident.recovered_at is not None:
+    seen_at, seen_by = incident.acknowledged_at, incident.acknowledged_by
+    if incident.is_over:
+        seen_at = seen_by = None
         openings = (*openings, signal.at)[-rules.flaps :]
         flapping = (
             len(openings) == rules.flaps and openings[-1] - openings[0] <= rules.flapping_span
@@ -205,4 +210,6 @@ def _continued(incident: Incident, signal: Signal, rules: Rules) -> Incident:
         recovered_at=None,
         resolved_at=None,
         resolved_by=None,
+        acknowledged_at=seen_at,
+        acknowledged_by=seen_by,
     )

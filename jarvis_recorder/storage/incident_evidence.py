@@ -58,6 +58,12 @@ class NewestSnapshots:
     def __init__(self) -> None:
         self._read: dict[str, _Read] = {}
 
+    def copy(self) -> "NewestSnapshots":
+        """Return another that has looked at the same, and may be given up without a trace."""
+        other = NewestSnapshots()
+        other._read = dict(self._read)
+        return other
+
     def look(
         self, connection: Connection, now: int, asked: AbstractSet[Shown], *, anyway: bool
     ) -> Sequence[ShownObjects] | None:
@@ -85,8 +91,22 @@ class OlderSnapshots:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._read: dict[int, ShownObjects] = {}
+        self._between: dict[tuple[str, int, int], bool] = {}
         self._searches_left = _MOST_SEARCHES
         self._bytes_left = _MOST_BYTES
+
+    def has_any(self, cluster: str, after: int, before: int) -> bool:
+        """Return whether there is a snapshot between two times; many objects ask the same."""
+        asked = cluster, after, before
+        if asked not in self._between:
+            between = select(_stored.id).where(
+                _stored.cluster == cluster,
+                _stored.timestamp > to_datetime(after),
+                _stored.timestamp < to_datetime(before),
+            )
+            found = self._connection.execute(between.limit(1)).first()
+            self._between[asked] = found is not None
+        return self._between[asked]
 
     def first_up(self, cluster: str, shown_as: Shown, after: int, before: int) -> int | None:
         """

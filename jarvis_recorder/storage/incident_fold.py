@@ -79,11 +79,16 @@ class ReadSignal(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """The newest incident of a condition before and after a step; each may be missing."""
+    """
+    The newest incident of a condition before and after a step; each may be missing.
+
+    It is `by_hand` where somebody has resolved an event of it, or opened one again.
+    """
 
     key: str
     before: Incident | None
     after: Incident | None
+    by_hand: bool
 
 
 class _Known(NamedTuple):
@@ -91,6 +96,13 @@ class _Known(NamedTuple):
 
     id: int
     kind: str
+
+
+class _Stored(NamedTuple):
+    """A condition as it is stored, with the id of its row."""
+
+    id: int
+    condition: Condition
 
 
 class Fold:
@@ -117,9 +129,6 @@ class Fold:
         signals: dict[str, list[Signal]] = defaultdict(list)
         for one in new:
             signals[one.condition.key].append(one.signal)
-            if one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None:
-                first = self._first_problems.get(one.condition.key, one.signal.at)
-                self._first_problems[one.condition.key] = min(first, one.signal.at)
         self._connection.execute(
             _INSERT_SIGNAL,
             [
@@ -131,13 +140,18 @@ class Fold:
         for key, said in signals.items():
             if recovered := [one.at for one in said if one.effect is Effect.RECOVERY]:
                 thin_recoveries(self._connection, conditions[key].id, recovered)
+        for one in new:
+            if one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None:
+                first = self._first_problems.get(one.condition.key, one.signal.at)
+                self._first_problems[one.condition.key] = min(first, one.signal.at)
 
     def refold_stale(self) -> None:
         """Fold all signals of the conditions of which an event was resolved, or opened again."""
         stale = {row.key: _Known(row.id, row.kind) for row in self._connection.execute(STALE)}
         if stale:
             ids = [known.id for known in stale.values()]
-            self._write([self._folded_anew(key, known) for key, known in stale.items()])
+            folded = [self._folded_anew(key, known) for key, known in stale.items()]
+            self._write(folded, by_hand=True)
             done = update(incident_conditions).where(_conditions.id.in_(ids))
             self._connection.execute(done.values(stale=False))
 
@@ -189,8 +203,10 @@ class Fold:
             since = min(since, kept.evidence_at or incident.first_at)
         if since < incident.last_at or row.key in self._first_problems:
             yield from recoveries.between_problems(row, seen, since)
-        if not incident.is_over and seen.is_up and seen.at > incident.last_at:
-            last = recoveries.since_last_problem(row, seen, incident.last_at)
+        if not incident.is_over and seen.at > incident.last_at:
+            # It is down again, maybe: what was looked at before has nothing new of that.
+            looked_at = incident.last_at if seen.is_up else kept.evidence_at or incident.last_at
+            last = recoveries.since_last_problem(row, seen, max(incident.last_at, looked_at))
             if last is not None:
                 yield last
 
@@ -227,32 +243,45 @@ class Fold:
         return {(row.event_id, row.effect) for row in self._connection.execute(rows)}
 
     def _made_conditions(self, read: Sequence[ReadSignal]) -> dict[str, _Known]:
-        """Return the conditions by key, made where they are new."""
-        wanted: dict[str, Condition] = {}
+        """
+        Return the conditions by key, made where they are new.
+
+        The newest problem says what a condition is about, in whatever order they arrived.
+        """
+        newest: dict[str, ReadSignal] = {}
         for one in read:
-            # A recovery knows less of what it is about than the problem.
-            if one.condition.key not in wanted or one.signal.effect is Effect.PROBLEM:
-                wanted[one.condition.key] = one.condition
-        found = self._conditions(wanted)
-        if new := [one._asdict() for key, one in wanted.items() if key not in found]:
+            before = newest.setdefault(one.condition.key, one)
+            newest[one.condition.key] = max(before, one, key=_authority)
+        found = self._conditions(newest)
+        if new := [one.condition._asdict() for key, one in newest.items() if key not in found]:
             self._connection.execute(insert(incident_conditions), new)
             found |= self._conditions(one["key"] for one in new)
-        named = [
-            one.condition
-            for one in read
-            if one.signal.effect is Effect.PROBLEM and not one.condition.guessed
-        ]
-        for condition in {one.key: one for one in named}.values():
-            # A publisher's own name says nothing of kind and node: the last problem does.
-            this = update(incident_conditions).where(_conditions.key == condition.key)
-            self._connection.execute(this.values(condition._asdict()))
-        return found
+        for key, one in newest.items():
+            if self._says_more(one, found[key]):
+                this = update(incident_conditions).where(_conditions.id == found[key].id)
+                self._connection.execute(this.values(one.condition._asdict()))
+                found[key] = _Stored(found[key].id, one.condition)
+        return {key: _Known(stored.id, stored.condition.kind) for key, stored in found.items()}
 
-    def _conditions(self, keys: Iterable[str]) -> dict[str, _Known]:
-        rows = select(_conditions.key, _conditions.id, _conditions.kind).where(
-            _conditions.key.in_(keys)
-        )
-        return {row.key: _Known(row.id, row.kind) for row in self._connection.execute(rows)}
+    def _says_more(self, one: ReadSignal, stored: _Stored) -> bool:
+        """Return whether this is a problem, not older than those stored, of another kind or object."""
+        if one.signal.effect is not Effect.PROBLEM or one.condition == stored.condition:
+            return False
+        newest = self._connection.execute(
+            select(micros(func.max(_signals.timestamp))).where(
+                _signals.condition_id == stored.id, _signals.effect == int(Effect.PROBLEM)
+            )
+        ).scalar()
+        if newest is None or newest != one.signal.at:
+            return newest is None or newest < one.signal.at
+        return _order(one.condition) > _order(stored.condition)
+
+    def _conditions(self, keys: Iterable[str]) -> dict[str, _Stored]:
+        columns = [_conditions[name] for name in Condition._fields]
+        rows = select(_conditions.id, *columns).where(_conditions.key.in_(keys))
+        return {
+            row.key: _Stored(row.id, Condition(*row[1:])) for row in self._connection.execute(rows)
+        }
 
     def _fold(
         self, conditions: Mapping[str, _Known], signals: Mapping[str, Sequence[Signal]]
@@ -302,9 +331,10 @@ class Fold:
         rule = self._rules.kinds.get(known.kind)
         return rule is not None and rule.resolves
 
-    def _write(self, folded: Sequence["_Folded"]) -> None:
+    def _write(self, folded: Sequence["_Folded"], *, by_hand: bool = False) -> None:
         """Write the incidents that differ from those there were, and note the changes."""
         new, changed, gone = [], [], []
+        changes = []
         for one in folded:
             old = {row.incident.first_at: row for row in one.before}
             for incident in one.after:
@@ -315,10 +345,23 @@ class Fold:
                     changed.append(row._replace(incident=incident))
             gone += [row.id for row in old.values()]
             before = one.before[-1].incident if one.before else None
-            self._changes.append(_Change(one.key, before, one.after[-1] if one.after else None))
+            after = one.after[-1] if one.after else None
+            # Where there was none before, all is made anew by other rules.
+            changes.append(_Change(one.key, before, after, by_hand and before is not None))
         delete_incidents(self._connection, gone)
         change_incidents(self._connection, changed)
         add_incidents(self._connection, new)
+        self._changes += changes
+
+
+def _authority(one: ReadSignal) -> tuple[bool, int, tuple[str, ...]]:
+    """Return how much a signal decides about its condition: a recovery knows less of that."""
+    return one.signal.effect is Effect.PROBLEM, one.signal.at, _order(one.condition)
+
+
+def _order(condition: Condition) -> tuple[str, ...]:
+    """Return the place of a condition among those of one key and one time."""
+    return tuple("" if value is None else str(value) for value in condition)
 
 
 def _is_older(evidence_at: int | None, at: int) -> bool:
@@ -336,20 +379,29 @@ class _Folded(NamedTuple):
 
 def _news(change: _Change, now: int) -> list[str]:
     """Return the notifications of a change, in their order; none of what is imported, and old."""
-    if change.after is None or change.after.heard_at[0] < now - _NEWS_MICROS:
-        return []
     before, after = change.before, change.after
-    is_other = before is None or before.first_at != after.first_at
-    was_over = is_other or (before is not None and before.is_over)
+    if after is None:
+        return []
+    # What people do to an old event is news: it is the event's time that is heard.
+    if after.heard_at[0] < now - _NEWS_MICROS and not change.by_hand:
+        return []
     news = []
-    if was_over and (is_other or not after.is_over):
+    # An earlier problem that came late moves the beginning, and makes no other incident.
+    is_same = before is not None and after.first_at <= before.first_at <= after.last_at
+    if before is None or not is_same or _has_opened(before, after):
         news.append(INCIDENT_OPENED)
-    was = (None, None) if is_other or before is None else (before.recovered_at, before.resolved_at)
-    if after.recovered_at is not None and was[0] is None:
+        before = None
+    if after.recovered_at is not None and (before is None or before.recovered_at is None):
         news.append(INCIDENT_RECOVERED)
-    if after.resolved_at is not None and was[1] is None:
+    if after.resolved_at is not None and (before is None or before.resolved_at is None):
         news.append(INCIDENT_RESOLVED)
     return news
+
+
+def _has_opened(before: Incident, after: Incident) -> bool:
+    """Return whether an incident that was over opened again, even if it is over by now."""
+    ended = [at for at in (before.recovered_at, before.resolved_at) if at is not None]
+    return bool(ended) and (not after.is_over or after.last_at > max(ended))
 
 
 def _signal_row(condition_id: int, signal: Signal, event_id: int | None) -> dict[str, Any]:

@@ -39,11 +39,11 @@ def forget_events(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def clamp_progress(connection: Connection) -> None:
-    """Read the next event even if it gets the id of a deleted one, as SQLite gives it again."""
+    """Read the next event, and tell of it, even if it gets the id of a deleted one, as in SQLite."""
     newest = newest_event(connection)
-    progress = incident_progress.c
-    behind = update(incident_progress).where(progress.reached > newest)
-    connection.execute(behind.values(reached=newest))
+    for noted in (incident_progress.c.reached, incident_progress.c.told_after):
+        beyond = update(incident_progress).where(noted > newest)
+        connection.execute(beyond.values({noted: newest}))
 
 
 def newest_event(connection: Connection) -> int:

@@ -42,15 +42,21 @@ class Recoveries:
                     yield up_at
 
     def since_last_problem(self, row: Row[Any], seen: Sighting, last_at: int) -> int | None:
-        """Return when an object that is up was first shown so, since it failed or was opened again."""
+        """
+        Return when an object was first shown up, since it failed or was opened again.
+
+        It may be down in the newest snapshot, and up in one that was stored with it.
+        """
         reopened = select(micros(func.max(_actions.timestamp))).where(
             _actions.key == row.key, _actions.effect == int(Effect.REOPEN)
         )
         after = max(last_at, self._connection.execute(reopened).scalar() or last_at)
-        if seen.at <= after:
+        if seen.at <= after or not (
+            seen.is_up or self._older.has_any(seen.cluster, after, seen.at)
+        ):
             return None
         up_at = self._older.first_up(seen.cluster, (row.evidence, row.shown_as), after, seen.at)
-        return seen.at if up_at is None else up_at
+        return seen.at if up_at is None and seen.is_up else up_at
 
     def _said(self, condition_id: int, since: int) -> list[tuple[int, int]]:
         """Return the newest problems and recoveries with their times, oldest first."""

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import structlog
 from pydantic_core import from_json
-from sqlalchemy import Connection, Row, Text, case, cast, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, Text, and_, case, cast, delete, func, or_, select, update
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -37,6 +38,7 @@ from jarvis_recorder.storage.tables import (
     incident_signals,
     incidents,
 )
+from jarvis_recorder.wire.measures import ObjectKind
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +69,14 @@ class _Look(NamedTuple):
     newest_snapshot: int
     is_stale: bool
     reached: int
+
+
+class _Done(NamedTuple):
+    """The outcome of a step: whether there may be more, whether it left a notification, what was looked at."""
+
+    is_behind: bool
+    is_told: bool
+    snapshots: NewestSnapshots
 
 
 def _look(reading: Reading) -> _Look:
@@ -121,11 +131,11 @@ class IncidentKeeper:
         while not stop.is_set():
             try:
                 pause = await self._timed_step()
-            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown, RecordRefused) as error:
+            except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown) as error:
                 # Recording goes on without them.
                 log.warning("incidents_not_folded", error=str(error))
                 pause = _AGAIN_SECONDS
-            except ConfigurationError as error:
+            except (ConfigurationError, RecordRefused) as error:
                 log.warning("incidents_not_folded", error=str(error))
                 self.failure = str(error)
                 pause = _AGAIN_SECONDS
@@ -160,18 +170,33 @@ class IncidentKeeper:
         return look != before or look.reached < look.newest_event or look.is_stale
 
     async def step(self) -> bool:
-        """Fold the next events; return whether there may be more. On an error nothing is changed."""
+        """
+        Fold the next events; return whether there may be more. On an error nothing is changed.
+
+        An event that the database refuses in an incident is left out.
+        """
         self._writer.require_room()
+        # What a step that is rolled back has looked at is to be looked at again.
+        looked_at, self._looked_at = self._looked_at, None
         try:
-            more, told = await self._writer.run(self._work)
+            done = await self._run()
         except NoRoomForIt:
             self._writer.crowded.set()
             raise
-        if told:
+        self._looked_at = looked_at
+        self._snapshots = done.snapshots
+        self._has_begun = True
+        if done.is_told:
             self._changed.set()
-        return more
+        return done.is_behind
 
-    def _work(self, connection: Connection) -> tuple[bool, bool]:
+    async def _run(self) -> _Done:
+        try:
+            return await self._writer.run(self._work)
+        except RecordRefused:
+            return await self._writer.run(partial(self._work, one_by_one=True))
+
+    def _work(self, connection: Connection, *, one_by_one: bool = False) -> _Done:
         progress = connection.execute(select(incident_progress)).one()
         if progress.rules != self._rules.version():
             if self._has_begun:
@@ -180,7 +205,7 @@ class IncidentKeeper:
                     "another recorder of this database has other rules: give all of them the same "
                     "incidents.rules, incidents.quiet_hours and version, and restart this one"
                 )
-            progress = _begin_anew(connection, self._rules.version())
+            progress = _begin_anew(connection, self._rules)
         horizon = self._horizon(connection)
         upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
         is_told = progress.reached >= progress.told_after
@@ -191,16 +216,28 @@ class IncidentKeeper:
             upto = found[-1].id
         read = [one for row in found for one in _read(row, self._rules)]
         fold_now = Fold(connection, self._rules, self._clock())
-        fold_now.take(read)
+        if one_by_one:
+            self._take_each(connection, fold_now, found)
+        else:
+            fold_now.take(read)
         fold_now.refold_stale()
-        fold_now.show(self._snapshots)
+        snapshots = self._snapshots.copy()
+        fold_now.show(snapshots)
         if upto > progress.reached:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()
         if read:
             self._writer.require_bounds(connection)
-        self._has_begun = True
-        return upto < horizon, told
+        return _Done(upto < horizon, told, snapshots)
+
+    def _take_each(self, connection: Connection, fold_now: Fold, found: Sequence[Row[Any]]) -> None:
+        """Fold one event after the other, and leave out those that the database refuses."""
+        for row in found:
+            try:
+                with self._writer.attempt(connection):
+                    fold_now.take([*_read(row, self._rules)])
+            except RecordRefused:
+                log.error("incident_event_refused", event_id=row.id)
 
 
 def _place_of(error: Exception) -> str:
@@ -209,18 +246,35 @@ def _place_of(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}, {last.name}"
 
 
-def _begin_anew(connection: Connection, version: str) -> Row[Any]:
+def _begin_anew(connection: Connection, rules: Rules) -> Row[Any]:
     """Forget what other rules made of the events; what people did is kept, and what is pruned."""
-    values: dict[str, Any] = {"reached": 0, "rules": version}
+    values: dict[str, Any] = {"reached": 0, "rules": rules.version()}
     if connection.execute(select(_progress.rules)).scalar_one():
         kept = select(_signals.condition_id).where(_signals.event_id.is_(None))
         connection.execute(delete(incident_signals).where(_signals.event_id.is_not(None)))
         connection.execute(delete(incidents))
         connection.execute(delete(incident_conditions).where(_conditions.id.not_in(kept)))
-        connection.execute(update(incident_conditions).values(stale=True))
+        connection.execute(update(incident_conditions).values(stale=True, **_ruled(rules)))
         values["told_after"] = newest_event(connection)
     connection.execute(update(incident_progress).values(values))
     return connection.execute(select(incident_progress)).one()
+
+
+def _ruled(rules: Rules) -> dict[str, Any]:
+    """Return what the rules say of conditions of which no event may be left."""
+    as_before = [
+        and_(
+            _conditions.evidence == evidence,
+            _conditions.kind.in_(
+                [kind for kind, rule in rules.kinds.items() if rule.evidence == evidence]
+            ),
+        )
+        for evidence in get_args(ObjectKind)
+    ]
+    return {
+        "evidence": case((or_(*as_before), _conditions.evidence), else_=None),
+        "covers": _conditions.kind.in_([kind for kind, rule in rules.kinds.items() if rule.covers]),
+    }
 
 
 def _candidates(connection: Connection, after: int, upto: int) -> Sequence[Row[Any]]:

@@ -6,7 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound
+from jarvis_recorder.errors import (
+    Conflict,
+    InvalidParameter,
+    NotFound,
+    RecordRefused,
+    StorageUnavailable,
+)
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import incidents as incident_keeper
@@ -165,6 +171,23 @@ async def test_after_a_backlog_it_has_recovered_as_often_as_without_one(store, a
     assert incident.recovered_at == at(1_600)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_it_has_recovered_even_if_the_newest_snapshot_shows_it_down_again(store, at_once):
+    shown = [snapshot(20, ("pve1", "online")), snapshot(40, ("pve1", "offline"))]
+    if at_once:
+        await keep(store, event(10), snapshots=shown)
+    else:
+        await keep(store, event(10))
+        # The first shows it down, and that is over by the next look.
+        await keep(store, snapshots=[snapshot(15, ("pve1", "offline"))])
+        await keep(store, snapshots=shown)
+
+    incident = await the_one(store)
+
+    assert (incident.state, incident.recovered_at) == ("recovered", at(20))
+    assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
+
+
 async def test_one_that_is_opened_again_ends_with_the_next_snapshot_and_not_with_an_older(store):
     await keep(store, event(0), snapshots=[snapshot(60, ("pve1", "online"))])
     key = (await the_one(store)).key
@@ -211,6 +234,82 @@ async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypat
 
     assert (await store.health()).incidents_failure is None
     assert "date value" not in capsys.readouterr().out, "an error may repeat what was recorded"
+
+
+async def step_without_commit(store, monkeypatch, step=None):
+    """Do a step that is rolled back as its transaction ends."""
+    run = store.writer.run
+
+    async def run_without_commit(work, until=None):
+        def fail_at_the_end(connection):
+            work(connection)
+            raise StorageUnavailable("the commit failed")
+
+        return await run(fail_at_the_end, until)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.writer, "run", run_without_commit)
+        with pytest.raises(StorageUnavailable):
+            await (step or store.incidents.step)()
+
+
+async def test_a_first_step_by_other_rules_may_fail_and_be_done_again(store, monkeypatch):
+    await keep(store, event(0))
+    await rows(store, "UPDATE incident_progress SET rules = 'other'")
+    # A recorder that has just been started.
+    monkeypatch.setattr(store.incidents, "_has_begun", False)
+
+    await step_without_commit(store, monkeypatch)
+    await settle(store)
+
+    assert (await the_one(store)).count == 1
+
+
+async def test_an_event_that_is_refused_is_left_out_alone(store, monkeypatch, capsys):
+    read_event = incident_keeper.read_event
+
+    def read_without_kind(event, rules):
+        found = read_event(event, rules)
+        if found is None or event.node != "pve2":
+            return found
+        return found[0]._replace(kind=None), found[1]
+
+    monkeypatch.setattr(incident_keeper, "read_event", read_without_kind)
+    await keep(store, event(0), event(1, node="pve2"), event(2, node="pve3"), up(3))
+
+    assert {one.node: one.state for one in await listed(store)} == {
+        "pve1": "recovered", "pve3": "open",
+    }  # fmt: skip
+    assert "incident_event_refused" in capsys.readouterr().out
+
+
+async def test_a_step_that_is_refused_is_a_failure(store, monkeypatch):
+    def refuse(*_):
+        raise RecordRefused("it cannot be stored")
+
+    monkeypatch.setattr(incident_keeper, "_candidates", refuse)
+    stop = asyncio.Event()
+    running = asyncio.create_task(store.incidents.run(stop))
+    await put(store, event(0))
+    async with asyncio.timeout(60):
+        while (await store.health()).incidents_failure is None:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
+
+
+@pytest.mark.parametrize("step", ["step", "_timed_step"])
+async def test_what_a_rolled_back_step_has_looked_at_is_looked_at_again(store, monkeypatch, step):
+    monkeypatch.setattr(incident_keeper, "_PATIENCE_SECONDS", 60.0)
+    await keep(store, event(0))
+    do = getattr(store.incidents, step)
+    await do()
+    await put(store, snapshot(60, ("pve1", "online")), topic=SNAPSHOTS)
+
+    await step_without_commit(store, monkeypatch, do)
+    await do()
+
+    assert (await the_one(store)).state == "recovered"
 
 
 async def test_what_says_each_minute_that_it_is_well_leaves_little(store):
@@ -469,6 +568,47 @@ async def test_what_changes_is_announced_once(store):
     assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
 
 
+async def test_a_second_outage_that_is_over_by_now_is_announced_too(store):
+    await keep(store, event(10))
+    await keep(store, up(20))
+    await keep(store, event(100), up(120))
+
+    assert await announced(store) == [
+        "recorder.incident.opened", "recorder.incident.recovered",
+    ] * 2  # fmt: skip
+
+
+async def test_an_outage_before_the_end_that_was_told_is_no_news(store):
+    await keep(store, event(10))
+    await keep(store, up(30))
+    await keep(store, up(20), event(25))
+
+    assert (await the_one(store)).count == 2
+    assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
+
+
+async def test_an_earlier_problem_that_comes_late_is_no_news(store):
+    await keep(store, event(10), crashed(10))
+    await ask(store, params.ResolveIncident(key="pve1/NODE_DOWN"))
+    told = await announced(store)
+    await keep(store, event(9), crashed(9))
+
+    assert {one.first_at for one in await listed(store)} == {at(9)}
+    assert await announced(store) == told
+    assert len(told) == 3
+
+
+async def test_what_somebody_did_to_an_old_event_is_announced(store):
+    await keep(store, event(-5 * 86_400))
+    (old,) = (await ask(store, params.ListEvents())).events
+    for request in (params.ResolveEvent(id=old.id), params.ReopenEvent(id=old.id)):
+        await ask(store, request)
+        await settle(store)
+
+    told = [key for key in await announced(store) if "incident" in key]
+    assert told == ["recorder.incident.resolved", "recorder.incident.opened"]
+
+
 async def test_of_what_is_imported_and_old_nobody_is_told(store):
     await keep(store, event(-2 * 86_400), up(-2 * 86_400 + 5))
 
@@ -514,6 +654,76 @@ async def test_pruned_events_leave_the_incident_as_it_was(store):
     assert (after.count, after.recovered_at) == (2, at(10))
 
 
+def named(seconds, tag, node="pve1", **fields):
+    return event(seconds, f"{tag}: it is", node=node, details={"incident": "I1"}, **fields)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_the_newest_problem_says_what_a_named_condition_is_about(store, at_once, is_late):
+    story = [named(10, "NODE_DOWN", "pve3"), named(20, "THRESHOLD", "pve4")]
+    for one in reversed(story) if is_late else story:
+        await put(store, one)
+        if not at_once:
+            await settle(store)
+    await keep(store, snapshots=[snapshot(40, ("pve3", "online"), ("pve4", "online"))])
+
+    incident = await the_one(store)
+
+    assert (incident.kind, incident.node, incident.state) == ("THRESHOLD", "pve4", "open")
+
+
+@pytest.mark.parametrize("is_reversed", [True, False])
+async def test_of_two_problems_of_one_time_either_order_gives_the_same_condition(
+    store, is_reversed
+):
+    story = [named(10, "NODE_DOWN", "pve3"), named(10, "THRESHOLD", "pve4")]
+    for one in reversed(story) if is_reversed else story:
+        await keep(store, one)
+
+    assert (await the_one(store)).kind == "THRESHOLD"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_named_condition_ends_by_the_rule_of_its_newest_problem(store, at_once):
+    first = named(10, "NODE_DOWN")
+    then = [
+        named(20, "HEARTBEAT_MISSED"),
+        named(30, "HEARTBEAT", type="status", severity="info"),
+    ]
+    if not at_once:
+        await keep(store, first)
+    await keep(store, *((first, *then) if at_once else then))
+
+    assert (await the_one(store)).state == "resolved"
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("has_events", [True, False])
+async def test_of_a_condition_that_is_kept_the_rules_in_force_count(
+    engine, request, tmp_path, has_events
+):
+    if engine == "sqlite":
+        address, opened = tmp_path / "recorder.db", open_file
+    else:
+        address, opened = request.getfixturevalue("postgres_url"), open_server
+    async with opened(address, clock) as store:
+        await keep(store, event(0), crashed(1))
+        if has_events:
+            await keep(store, snapshots=[snapshot(60, ("pve1", "online"))])
+        else:
+            await rows(store, "UPDATE incident_signals SET event_id = NULL")
+            await rows(store, "DELETE FROM events")
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rule]]\nkind = "NODE_DOWN"\nproblem = ["NODE_DOWN"]\n')
+
+    async with opened(address, clock, rules=load_rules(path, 48)) as store:
+        await settle(store)
+        found = await rows(store, "SELECT kind, evidence, covers FROM incident_conditions")
+
+    assert sorted(found) == [("NODE_DOWN", None, False), ("VM_CRASHED", "guest", False)]
+
+
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, request, tmp_path):
     if engine == "sqlite":
@@ -536,15 +746,17 @@ async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, reque
     assert (found["NODE_DOWN"].state, found["GUEST"].object) == ("acknowledged", "mail")
 
 
-async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read(sqlite_store):
+async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read_and_told(sqlite_store):
     store = sqlite_store
     await keep(store, up(0))
+    await rows(store, "UPDATE incident_progress SET told_after = reached")
     await file_pruner.prune(
         store.writer, RetentionPolicy(events={"info": 1}), to_micros(at(30 * 86_400))
     )
     await keep(store, event(10))
 
     assert (await the_one(store)).count == 1
+    assert await announced(store) == ["recorder.incident.opened"]
 
 
 async def test_events_that_are_committed_late_are_read_on_a_server(postgresql_store):

@@ -76,6 +76,16 @@ class TestSignals:
         assert (by_details.key, by_details.guessed) == ("disk-7", False)
         assert (by_subject.key, by_subject.guessed) == ("vm/105", False)
 
+    def test_a_nul_is_no_part_of_a_key(self):
+        """Another program may have stored one as an escape in JSON."""
+        by_details, _ = read(details={"incident": "disk\0-7"})
+        by_subject, _ = read("It broke", subject="\0")
+        guessed, _ = read("[Monitor] VM_CRASHED: mail is gone", details={"vmid": "1\x0005"})
+
+        assert by_details.key == "disk-7"
+        assert (by_subject.key, by_subject.guessed) == ("pve1/It broke", True)
+        assert (guessed.object, guessed.shown_as) == ("105", "105")
+
     def test_the_cluster_is_part_of_the_condition(self):
         assert read(cluster="home")[0].key == "home/pve1/NODE_DOWN"
         assert read(cluster="")[0].key == "pve1/NODE_DOWN"
@@ -259,6 +269,43 @@ class TestStates:
 
         assert (state_of(once, None), once.resolved_by) == ("resolved", "anna")
         assert state_of(again, None) == state_of(by_hand, None) == "open"
+
+    def test_what_was_closed_by_hand_opens_as_seen_by_nobody(self):
+        seen = Signal(11, Effect.ACKNOWLEDGE, by="anna")
+        closed = Signal(12, Effect.RESOLVE, by="anna")
+        (again,) = folded(problem(10), seen, closed, problem(20))
+
+        assert (state_of(again, None), again.acknowledged_by) == ("open", None)
+
+    @pytest.mark.parametrize("end", [recovery(MINUTE), Signal(MINUTE, Effect.RESOLVE, by="anna")])
+    def test_what_somebody_opened_again_is_the_incident_of_the_next_problem(self, end):
+        (again,) = folded(
+            problem(0), end, Signal(5 * DAY, Effect.REOPEN),
+            Signal(5 * DAY + 1, Effect.ACKNOWLEDGE, by="anna"), problem(5 * DAY + HOUR),
+        )  # fmt: skip
+
+        assert (state_of(again, None), again.acknowledged_by) == ("acknowledged", "anna")
+        assert again.count == 2
+
+    def test_a_late_problem_may_keep_open_what_was_resolved(self):
+        story = [
+            problem(10), problem(20), Signal(20, Effect.RESOLVE, by="anna"),
+            Signal(25, Effect.ACKNOWLEDGE, by="bert"), problem(30),
+        ]  # fmt: skip
+        (before,) = folded(*story)
+        (whole,) = folded(*story, problem(22))
+
+        assert with_late(before, problem(22)) is None
+        assert (state_of(before, None), state_of(whole, None)) == ("open", "acknowledged")
+
+    def test_four_that_were_closed_by_hand_within_an_hour_flap_too(self):
+        closed = [
+            one
+            for n in range(4)
+            for one in (problem(n * MINUTE), Signal(n * MINUTE + SECOND, Effect.RESOLVE, by="a"))
+        ]
+
+        assert folded(*closed)[0].flapping
 
     def test_recovery_resolves_only_where_the_rule_says_so(self):
         signals = problem(0), recovery(5)
