@@ -5,7 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Table, and_, literal, not_, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    case,
+    false,
+    literal,
+    not_,
+    select,
+    tuple_,
+)
 
 from jarvis_recorder.retention_policy import (
     EventFacts,
@@ -14,11 +26,19 @@ from jarvis_recorder.retention_policy import (
     events_to_go,
     snapshots_to_go,
 )
-from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.tables import Instant, cluster_snapshots, conversations, events
+from jarvis_recorder.storage.expressions import micros, stored_bytes
+from jarvis_recorder.storage.tables import (
+    CompressedText,
+    Instant,
+    cluster_snapshots,
+    conversations,
+    events,
+)
 
 # Rows read in one transaction: some milliseconds in which no one else writes.
 _AT_ONCE: Final = 500
+# Of the rows deleted in one transaction: each adds as much to the log as it takes in the database.
+_BYTES_AT_ONCE: Final = 1024 * 1024
 
 
 class Position(NamedTuple):
@@ -36,7 +56,6 @@ class Step(NamedTuple):
     """The ids to delete among the rows read, and the next position, None at the end."""
 
     to_go: list[int]
-    looked_at: int
     following: Position | None
 
 
@@ -48,6 +67,16 @@ class Walk(NamedTuple):
 
     table: Table
     look: Look
+
+    def step(self, connection: Connection, position: Position) -> Step:
+        """
+        Return the rows to delete in one transaction: few bytes together, or a single row.
+
+        The rows it leaves are found again from the same position.
+        """
+        step = self.look(connection, position)
+        few = _of_few_bytes(connection, self.table, step.to_go)
+        return step if len(few) == len(step.to_go) else Step(few, position)
 
 
 def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Walk]:
@@ -68,9 +97,9 @@ def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Wa
 def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
     """Return how many rows of each table `prune` would delete."""
     counts: Counter[str] = Counter()
-    for table, look in walks(connection, keeping, now):
-        for step in _steps(connection, look):
-            counts[table.name] += len(step.to_go)
+    for walk in walks(connection, keeping, now):
+        for step in _steps(connection, walk.look):
+            counts[walk.table.name] += len(step.to_go)
     return counts
 
 
@@ -97,6 +126,27 @@ def _rows_from(table: Table, position: Position, horizon: int, *columns: Any) ->
     )
 
 
+def _of_few_bytes(connection: Connection, table: Table, ids: Sequence[int]) -> list[int]:
+    """Return the first of these rows, as many as together have few bytes, and at least one."""
+    if not ids:
+        return []
+    size: ColumnElement[int] = sum(
+        (stored_bytes(one) for one in table.c if isinstance(one.type, (Text, CompressedText))),
+        start=literal(0),
+    )
+    few: list[int] = []
+    size_bytes = 0
+    sizes = select(table.c.id, size).where(table.c.id.in_(ids)).order_by(table.c.id)
+    # SQLite reads each row as it is asked for: none is read beyond the first that is too much.
+    with connection.execute(sizes) as rows:
+        for row_id, row_bytes in rows:
+            size_bytes += row_bytes
+            if few and size_bytes > _BYTES_AT_ONCE:
+                break
+            few.append(row_id)
+    return few
+
+
 def _following(rows: Sequence[Any]) -> Position | None:
     return Position(rows[-1][1], rows[-1][0]) if len(rows) == _AT_ONCE else None
 
@@ -105,15 +155,16 @@ def _look_at_events(
     keeping: RetentionPolicy, now: int, horizon: int, connection: Connection, position: Position
 ) -> Step:
     columns = events.c
-    is_open_alert = and_(columns.type == "alert", not_(columns.resolved))
+    # To find `resolved`, SQLite follows the pages of all that is stored before it.
+    is_open_alert = case((columns.type == "alert", not_(columns.resolved)), else_=false())
     query = _rows_from(events, position, horizon, columns.severity, is_open_alert)
     rows = [EventFacts(*row) for row in connection.execute(query)]
-    return Step(events_to_go(rows, keeping, now), len(rows), _following(rows))
+    return Step(events_to_go(rows, keeping, now), _following(rows))
 
 
 def _look_at_turns(horizon: int, connection: Connection, position: Position) -> Step:
     rows = connection.execute(_rows_from(conversations, position, horizon)).all()
-    return Step([row[0] for row in rows], len(rows), _following(rows))
+    return Step([row[0] for row in rows], _following(rows))
 
 
 def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int) -> Look:
@@ -123,11 +174,11 @@ def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int
         query = _rows_from(table, position, horizon).where(table.c.cluster == cluster)
         rows = [SnapshotFacts(*row) for row in connection.execute(query)]
         if not rows:
-            return Step([], 0, None)
+            return Step([], None)
         # The last of them can be judged only with its successor.
         beyond = _rows_from(table, Position(rows[-1].timestamp, rows[-1].id), _NEVER)
         following = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
         known = [*rows, SnapshotFacts(*following)] if following else rows
-        return Step(snapshots_to_go(known, keeping, now), len(rows), _following(rows))
+        return Step(snapshots_to_go(known, keeping, now), _following(rows))
 
     return look

@@ -58,6 +58,29 @@ def _converted_to_utf8(element: octets, compiler: SQLCompiler, **options: Any) -
     return f"convert_to(CAST({compiler.process(element.clauses, **options)} AS TEXT), 'UTF8')"
 
 
+class stored_bytes(FunctionElement[int]):  # noqa: N801
+    """The bytes that a text or binary column takes in the database; in PostgreSQL compressed."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "stored_bytes"
+
+    def __init__(self, value: ColumnElement[Any]) -> None:
+        super().__init__(value)
+
+
+@compiles(stored_bytes)
+def _length_of_blob(element: stored_bytes, compiler: SQLCompiler, **options: Any) -> str:
+    # The length of a text is in characters.
+    return f"coalesce(length(CAST({compiler.process(element.clauses, **options)} AS BLOB)), 0)"
+
+
+@compiles(stored_bytes, "postgresql")
+def _column_size(element: stored_bytes, compiler: SQLCompiler, **options: Any) -> str:
+    # Any other function would read and decompress the value.
+    return f"coalesce(pg_column_size({compiler.process(element.clauses, **options)}), 0)"
+
+
 class has_tag(FunctionElement[bool]):  # noqa: N801
     """True if a text has a word of capitals before a colon, as `NODE_DOWN:`."""
 

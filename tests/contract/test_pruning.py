@@ -7,12 +7,14 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import select
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, HOUR, Bounds, RetentionPolicy
+from jarvis_recorder.storage import expired_rows
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.admin.prune import prune_now
@@ -50,8 +52,8 @@ async def filled(engine, request):
         await store.repository.append([event(n, 3_000 * DAY) for n in range(700)], NOW)
 
 
-def event(number, age, severity="info", type_="status", summary="x"):
-    body = Event(type=type_, severity=severity, source="monitor", summary=summary)
+def event(number, age, severity="info", type_="status", summary="x", details=None):
+    body = Event(type=type_, severity=severity, source="monitor", summary=summary, details=details)
     return Record(Kind.EVENT, f"e-{number}", NOW - age, False, body, None)
 
 
@@ -92,6 +94,35 @@ async def test_events_go_by_age_and_severity_but_for_open_alerts(store):
     assert await rows(store, alerts) == [(400,)]
     assert await rows(store, "SELECT count(*) FROM events WHERE severity = 'error'") == [(600,)]
     assert gone["events"] == 2_400 - len(left) > 0
+
+
+async def test_large_rows_go_a_few_at_a_time(store):
+    """A server keeps a log, too, and its other clients wait for what a transaction has locked."""
+    chance = random.Random(7)
+    small = [event(n, 10 * DAY) for n in range(300)]
+    large = [
+        event(1_000 + n, 9 * DAY, details={"x": chance.randbytes(100_000).hex()}) for n in range(30)
+    ]
+    await store.repository.append(small, NOW)
+    await store.repository.append(large, NOW)
+    gone = [0]
+
+    await prune(store, RetentionPolicy(events={"info": 1}), NOW, gone.append)
+
+    assert gone[-1] == 330
+    at_once = [after - before for before, after in pairwise(gone)]
+    assert at_once[0] > 300
+    assert max(at_once[1:]) <= 10
+
+
+async def test_a_row_that_is_larger_than_a_step_goes_alone(store, monkeypatch):
+    monkeypatch.setattr(expired_rows, "_BYTES_AT_ONCE", 1)
+    await store.repository.append([event(n, 10 * DAY) for n in range(3)], NOW)
+    gone = []
+
+    await prune(store, RetentionPolicy(events={"info": 1}), NOW, gone.append)
+
+    assert gone[:3] == [1, 2, 3]
 
 
 async def test_snapshots_of_each_cluster_are_thinned_apart(store):

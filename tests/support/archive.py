@@ -55,12 +55,16 @@ async def rows(store: SqliteStore | PostgresStore, query: str | Executable) -> l
 
 
 async def prune(
-    store: SqliteStore | PostgresStore, keeping: RetentionPolicy, now: int
+    store: SqliteStore | PostgresStore,
+    keeping: RetentionPolicy,
+    now: int,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """Delete what the policy does not keep."""
     if isinstance(store, SqliteStore):
-        return await file_pruner.prune(store.writer, keeping, now)
-    return await server_pruner.prune(store.writer._engine, store.writer._server, keeping, now)
+        return await file_pruner.prune(store.writer, keeping, now, progress=progress)
+    engine, server = store.writer._engine, store.writer._server
+    return await server_pruner.prune(engine, server, keeping, now, progress=progress)
 
 
 def retention(

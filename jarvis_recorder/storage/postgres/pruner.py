@@ -9,14 +9,14 @@ from functools import partial
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, Table, delete, text
+from sqlalchemy import Connection, delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import series
-from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
+from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import expire_incidents, forget_events
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
@@ -106,16 +106,16 @@ async def prune(
     with errors.translated_errors(server):
         async with engine.connect() as connection:
             found = await connection.run_sync(partial(walks, keeping=policy, now=now))
-        for table, look in found:
+        for walk in found:
             position: Position | None = BEGINNING
             while position is not None and not enough():
                 began = time.monotonic()
                 async with engine.begin() as connection:
-                    step = await connection.run_sync(_step, table, look, position)
+                    step = await connection.run_sync(_step, walk, position)
                 if step is None:
                     log.info("pruning_left_to_another")
                     return +gone
-                gone[table.name] += len(step.to_go)
+                gone[walk.table.name] += len(step.to_go)
                 position = step.following
                 progress(gone.total())
                 await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
@@ -133,11 +133,12 @@ async def _expired_incidents(engine: AsyncEngine, policy: RetentionPolicy, now: 
         return await connection.run_sync(partial(expire_incidents, keeping=policy, now=now))
 
 
-def _step(connection: Connection, table: Table, look: Look, position: Position) -> Step | None:
+def _step(connection: Connection, walk: Walk, position: Position) -> Step | None:
     """Delete what is expired of the next rows; return None while another recorder prunes."""
     if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
         return None
-    step = look(connection, position)
+    step = walk.step(connection, position)
+    table = walk.table
     if step.to_go:
         if table is events:
             forget_events(connection, step.to_go)

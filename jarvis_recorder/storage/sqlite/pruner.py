@@ -7,17 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import (
-    Connection,
-    Table,
-    delete,
-)
+from sqlalchemy import Connection, Table, delete
 
-from jarvis_recorder.retention_policy import (
-    RetentionPolicy,
-)
+from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import series
-from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
+from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import (
     clamp_progress,
     expire_incidents,
@@ -54,11 +48,11 @@ async def prune(
     gone: Counter[str] = Counter()
     ways = await writer.run(partial(walks, keeping=keeping, now=now))
     room = await writer.run(page_counts)
-    for table, look in ways:
+    for walk in ways:
         position: Position | None = BEGINNING
         while position is not None and not enough(room):
-            step, room = await _in_turns(writer, partial(_prune_step, table, look, position))
-            gone[table.name] += len(step.to_go)
+            step, room = await _in_turns(writer, partial(_prune_step, walk, position))
+            gone[walk.table.name] += len(step.to_go)
             position = step.following
             progress(gone.total())
     while not enough(room) and await _in_turns(
@@ -70,31 +64,11 @@ async def prune(
     return +gone
 
 
-def _prune_step(
-    table: Table, look: Look, position: Position, connection: Connection
-) -> tuple[Step, PageCounts]:
-    step = look(connection, position)
-    gone = _delete_some(table, step.to_go, connection)
-    if len(gone) < len(step.to_go):
-        # From the same position on it finds the others again.
-        step = Step(gone, step.looked_at, position)
+def _prune_step(walk: Walk, position: Position, connection: Connection) -> tuple[Step, PageCounts]:
+    step = walk.step(connection, position)
+    if step.to_go:
+        _delete(walk.table, step.to_go, connection)
     return step, page_counts(connection)
-
-
-def _delete_some(table: Table, ids: list[int], connection: Connection) -> list[int]:
-    """
-    Delete rows until all are gone or many pages are free; return which.
-
-    What is deleted is overwritten, so that a row adds as many bytes to the log as it had.
-    """
-    most = page_counts(connection).free + _PAGES_AT_ONCE
-    gone = 0
-    at_once = 1
-    while gone < len(ids) and page_counts(connection).free < most:
-        _delete(table, ids[gone : gone + at_once], connection)
-        gone += at_once
-        at_once *= 2
-    return ids[:gone]
 
 
 def _delete(table: Table, ids: list[int], connection: Connection) -> None:
