@@ -7,12 +7,14 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
     Table,
     Text,
     case,
     false,
+    func,
     literal,
     not_,
     select,
@@ -85,13 +87,21 @@ def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Wa
     if (horizon := keeping.event_horizon(now)) is not None:
         found.append(Walk(events, partial(_look_at_events, keeping, now, horizon)))
     if (horizon := keeping.snapshot_horizon(now)) is not None:
-        clusters = connection.execute(select(cluster_snapshots.c.cluster).distinct()).scalars()
-        for cluster in clusters.all():
+        for cluster in _clusters(connection):
             look = _snapshots_of(cluster, keeping, now, horizon)
             found.append(Walk(cluster_snapshots, look))
     if (horizon := keeping.turn_horizon(now)) is not None:
         found.append(Walk(conversations, partial(_look_at_turns, horizon)))
     return found
+
+
+def _clusters(connection: Connection) -> Iterator[str]:
+    """Yield the clusters of snapshots, each found by one index lookup."""
+    column = cluster_snapshots.c.cluster
+    name = connection.execute(select(func.min(column))).scalar()
+    while name is not None:
+        yield name
+        name = connection.execute(select(func.min(column)).where(column > name)).scalar()
 
 
 def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
@@ -111,8 +121,9 @@ def _steps(connection: Connection, look: Look) -> Iterator[Step]:
         position = step.following
 
 
-def _rows_from(table: Table, position: Position, horizon: int, *columns: Any) -> Any:
-    at = table.c.timestamp
+def rows_from(at: Column[Any], position: Position, horizon: int, *columns: Any) -> Any:
+    """Select ids, times and columns of the next rows of before a horizon, by a table's times."""
+    table = at.table
     reached = literal(position.timestamp, Instant())
     return (
         select(table.c.id, micros(at), *columns)
@@ -121,7 +132,7 @@ def _rows_from(table: Table, position: Position, horizon: int, *columns: Any) ->
             tuple_(at, table.c.id) > tuple_(reached, literal(position.id, BigInteger())),
             at < horizon,
         )
-        .order_by(table.c.timestamp, table.c.id)
+        .order_by(at, table.c.id)
         .limit(_AT_ONCE)
     )
 
@@ -147,7 +158,8 @@ def _of_few_bytes(connection: Connection, table: Table, ids: Sequence[int]) -> l
     return few
 
 
-def _following(rows: Sequence[Any]) -> Position | None:
+def following(rows: Sequence[Any]) -> Position | None:
+    """Return the position after rows that `rows_from` has selected, None at the end."""
     return Position(rows[-1][1], rows[-1][0]) if len(rows) == _AT_ONCE else None
 
 
@@ -157,28 +169,28 @@ def _look_at_events(
     columns = events.c
     # To find `resolved`, SQLite follows the pages of all that is stored before it.
     is_open_alert = case((columns.type == "alert", not_(columns.resolved)), else_=false())
-    query = _rows_from(events, position, horizon, columns.severity, is_open_alert)
+    query = rows_from(columns.timestamp, position, horizon, columns.severity, is_open_alert)
     rows = [EventFacts(*row) for row in connection.execute(query)]
-    return Step(events_to_go(rows, keeping, now), _following(rows))
+    return Step(events_to_go(rows, keeping, now), following(rows))
 
 
 def _look_at_turns(horizon: int, connection: Connection, position: Position) -> Step:
-    rows = connection.execute(_rows_from(conversations, position, horizon)).all()
-    return Step([row[0] for row in rows], _following(rows))
+    rows = connection.execute(rows_from(conversations.c.timestamp, position, horizon)).all()
+    return Step([row[0] for row in rows], following(rows))
 
 
 def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int) -> Look:
     table = cluster_snapshots
 
     def look(connection: Connection, position: Position) -> Step:
-        query = _rows_from(table, position, horizon).where(table.c.cluster == cluster)
+        query = rows_from(table.c.timestamp, position, horizon).where(table.c.cluster == cluster)
         rows = [SnapshotFacts(*row) for row in connection.execute(query)]
         if not rows:
             return Step([], None)
         # The last of them can be judged only with its successor.
-        beyond = _rows_from(table, Position(rows[-1].timestamp, rows[-1].id), _NEVER)
-        following = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
-        known = [*rows, SnapshotFacts(*following)] if following else rows
-        return Step(snapshots_to_go(known, keeping, now), _following(rows))
+        beyond = rows_from(table.c.timestamp, Position(rows[-1].timestamp, rows[-1].id), _NEVER)
+        successor = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
+        known = [*rows, SnapshotFacts(*successor)] if successor else rows
+        return Step(snapshots_to_go(known, keeping, now), following(rows))
 
     return look

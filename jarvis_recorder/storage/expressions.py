@@ -1,11 +1,14 @@
 """SQL expressions that each database spells in its own way."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, ColumnElement, LargeBinary
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+from jarvis_recorder.storage.tables import Instant
 
 
 class micros(FunctionElement[int]):  # noqa: N801 - reads as the functions of `sqlalchemy.func`
@@ -34,6 +37,27 @@ def _extracted_micros(element: micros, compiler: SQLCompiler, **options: Any) ->
     # `extract` returns a numeric since PostgreSQL 14.
     time = compiler.process(element.clauses, **options)
     return f"CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT)"
+
+
+class second(FunctionElement[datetime]):  # noqa: N801
+    """A number of seconds since the epoch as a stored time."""
+
+    type = Instant()
+    inherit_cache = True
+    name = "second"
+
+    def __init__(self, seconds: ColumnElement[int]) -> None:
+        super().__init__(seconds)
+
+
+@compiles(second)
+def _as_micros(element: second, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(({compiler.process(element.clauses, **options)}) * 1000000)"
+
+
+@compiles(second, "postgresql")
+def _as_timestamp(element: second, compiler: SQLCompiler, **options: Any) -> str:
+    return f"to_timestamp({compiler.process(element.clauses, **options)})"
 
 
 class octets(FunctionElement[bytes]):  # noqa: N801

@@ -10,17 +10,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, delete
 
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage import series
 from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
-from jarvis_recorder.storage.incident_pruning import (
-    clamp_progress,
-    expire_incidents,
-    forget_events,
-)
+from jarvis_recorder.storage.incident_pruning import clamp_progress, forget_events
+from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.sqlite.writer import Writer
-from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
+from jarvis_recorder.storage.tables import conversations, events
 
 # After each step pruning pauses this many times as long as the step took.
 _YIELD: Final = 2.0
@@ -55,10 +51,10 @@ async def prune(
             gone[walk.table.name] += len(step.to_go)
             position = step.following
             progress(gone.total())
-    while not enough(room) and await _in_turns(
-        writer, partial(expire_incidents, keeping=keeping, now=now)
-    ):
-        room = await writer.run(page_counts)
+    for leftover in leftovers(keeping, now, gone):
+        place = leftover.beginning
+        while place is not None and not enough(room):
+            place, room = await _in_turns(writer, partial(_leftover_step, leftover, place))
     if gone[conversations.name]:
         await writer.forget_words()
     return +gone
@@ -71,15 +67,19 @@ def _prune_step(walk: Walk, position: Position, connection: Connection) -> tuple
     return step, page_counts(connection)
 
 
+def _leftover_step(
+    leftover: Leftover, place: Any, connection: Connection
+) -> tuple[Any, PageCounts]:
+    return leftover.step(connection, place), page_counts(connection)
+
+
 def _delete(table: Table, ids: list[int], connection: Connection) -> None:
     to_go = table.c.id.in_(ids)
     if table is conversations:
         take_words_out(connection, to_go)
     if table is events:
         forget_events(connection, ids)
-    stretches = series.stretches_of(connection, ids) if table is cluster_snapshots else ()
     connection.execute(delete(table).where(to_go))
-    series.forget(connection, stretches)
     if table is events:
         clamp_progress(connection)
 
