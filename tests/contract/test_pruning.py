@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -214,6 +215,70 @@ async def test_recording_continues_while_erased_words_are_overwritten(sqlite_sto
 
 def maintenance(store, **settings):
     return retention(store, lambda: NOW, Bounds(**settings))
+
+
+def after_each(store, monkeypatch, done):
+    """Have `done` called with the name of each piece of work that the writer has run."""
+    run = store.writer.run
+
+    async def watched(work, until=None):
+        answer = await run(work, until)
+        inner = work
+        while isinstance(inner, partial):
+            inner = inner.args[0] if inner.args and callable(inner.args[0]) else inner.func
+        done(inner.__name__)
+        return answer
+
+    monkeypatch.setattr(store.writer, "run", watched)
+
+
+@pytest.mark.parametrize("step", ["_prune_step", "merge_words", "_vacuum"])
+async def test_pruning_ends_with_the_step_during_which_the_recorder_stops(
+    sqlite_store, monkeypatch, step
+):
+    """To merge the words, or to give back the pages, of a large database takes half an hour."""
+    said = [turn(number, 100 * DAY, f"word{number} " + "x" * 8_000) for number in range(1_200)]
+    await sqlite_store.repository.append(said, NOW)
+    keeping = maintenance(sqlite_store, policy=RetentionPolicy(turns=30))
+    stop = asyncio.Event()
+    late = []
+
+    def note(name):
+        if stop.is_set():
+            late.append(name)
+        elif name == step:
+            stop.set()
+
+    after_each(sqlite_store, monkeypatch, note)
+
+    await keeping._prune(stop)
+
+    assert stop.is_set()
+    assert len(late) <= 1, "it may look how many pages it has given back"
+
+
+async def test_the_budget_is_kept_while_rows_expire(sqlite_store, monkeypatch):
+    old = [event(n, 10 * DAY) for n in range(2_000)]
+    await sqlite_store.repository.append(old, NOW)
+    policy = RetentionPolicy(events={"info": 1})
+    keeping = maintenance(sqlite_store, policy=policy, budget=2**30)
+    writer = sqlite_store.writer
+    done = []
+
+    def crowd(name):
+        done.append(name)
+        if done.count("_prune_step") == 1:
+            # As work does that has found no room.
+            writer.crowded.set()
+
+    after_each(sqlite_store, monkeypatch, crowd)
+
+    await keeping._prune(asyncio.Event())
+
+    first, second = [n for n, name in enumerate(done) if name == "_prune_step"][:2]
+    assert "page_counts" in done[first + 1 : second]
+    assert writer.most_bytes is not None
+    assert await rows(sqlite_store, "SELECT count(*) FROM events") == [(0,)]
 
 
 async def test_a_budget_lets_go_of_what_is_least_missed_first(sqlite_store):

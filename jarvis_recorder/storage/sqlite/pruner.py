@@ -15,7 +15,7 @@ from jarvis_recorder.storage.incident_pruning import clamp_progress, forget_even
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
-from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.sqlite.writer import GoOn, Writer, always
 from jarvis_recorder.storage.tables import conversations, events
 
 # After each step pruning pauses this many times as long as the step took.
@@ -32,31 +32,32 @@ async def prune(
     now: int,
     *,
     enough: Callable[[PageCounts], bool] = lambda _: False,
+    go_on: GoOn = always,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """
     Delete the rows the policy does not keep, and return how many of each table.
 
-    It works in small transactions with pauses, until all is done or `enough` returns True
-    after one of them. Deleted rows are overwritten, and so are the words of deleted turns in
-    the search index.
+    It works in small transactions with pauses, until all is done, `enough` returns True after one
+    of them, or `go_on` returns False before one. Deleted rows are overwritten, and so are the words
+    of deleted turns in the search index, as long as `go_on` returns True.
     """
     gone: Counter[str] = Counter()
     ways = await writer.run(partial(walks, keeping=keeping, now=now))
     room = await writer.run(page_counts)
     for walk in ways:
         position: Position | None = BEGINNING
-        while position is not None and not enough(room):
+        while position is not None and not enough(room) and await go_on():
             step, room = await _in_turns(writer, partial(_prune_step, walk, position))
             gone[walk.table.name] += len(step.to_go)
             position = step.following
             progress(gone.total())
     for leftover in leftovers(keeping, now, gone):
         place = leftover.beginning
-        while place is not None and not enough(room):
+        while place is not None and not enough(room) and await go_on():
             place, room = await _in_turns(writer, partial(_leftover_step, leftover, place))
     if gone[conversations.name]:
-        await writer.forget_words()
+        await writer.forget_words(go_on)
     return +gone
 
 
@@ -84,14 +85,15 @@ def _delete(table: Table, ids: list[int], connection: Connection) -> None:
         clamp_progress(connection)
 
 
-async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
+async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES, go_on: GoOn = always) -> int:
     """
     Return free pages to the file system in small steps, except for `least`; return how many.
 
-    Does nothing in a file without incremental vacuum; `db vacuum` turns that on.
+    It ends early if `go_on` returns False before a step. It does nothing in a file without
+    incremental vacuum; `db vacuum` turns that on.
     """
     given = 0
-    while (room := await writer.run(page_counts)).free > least:
+    while await go_on() and (room := await writer.run(page_counts)).free > least:
         most = min(_PAGES_AT_ONCE, room.free - least)
         await _in_turns(writer, partial(_vacuum, most))
         left = (await writer.run(page_counts)).free
