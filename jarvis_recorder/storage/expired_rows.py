@@ -5,7 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Table, and_, literal, not_, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    case,
+    false,
+    func,
+    literal,
+    not_,
+    select,
+    tuple_,
+)
 
 from jarvis_recorder.retention_policy import (
     EventFacts,
@@ -14,11 +28,19 @@ from jarvis_recorder.retention_policy import (
     events_to_go,
     snapshots_to_go,
 )
-from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.tables import Instant, cluster_snapshots, conversations, events
+from jarvis_recorder.storage.expressions import micros, stored_bytes
+from jarvis_recorder.storage.tables import (
+    CompressedText,
+    Instant,
+    cluster_snapshots,
+    conversations,
+    events,
+)
 
 # Rows read in one transaction: some milliseconds in which no one else writes.
 _AT_ONCE: Final = 500
+# Of the rows deleted in one transaction: each adds as much to the log as it takes in the database.
+_BYTES_AT_ONCE: Final = 1024 * 1024
 
 
 class Position(NamedTuple):
@@ -36,7 +58,6 @@ class Step(NamedTuple):
     """The ids to delete among the rows read, and the next position, None at the end."""
 
     to_go: list[int]
-    looked_at: int
     following: Position | None
 
 
@@ -49,6 +70,16 @@ class Walk(NamedTuple):
     table: Table
     look: Look
 
+    def step(self, connection: Connection, position: Position) -> Step:
+        """
+        Return the rows to delete in one transaction: few bytes together, or a single row.
+
+        The rows it leaves are found again from the same position.
+        """
+        step = self.look(connection, position)
+        few = _of_few_bytes(connection, self.table, step.to_go)
+        return step if len(few) == len(step.to_go) else Step(few, position)
+
 
 def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Walk]:
     """Return the passes that together find every row the policy does not keep."""
@@ -56,8 +87,7 @@ def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Wa
     if (horizon := keeping.event_horizon(now)) is not None:
         found.append(Walk(events, partial(_look_at_events, keeping, now, horizon)))
     if (horizon := keeping.snapshot_horizon(now)) is not None:
-        clusters = connection.execute(select(cluster_snapshots.c.cluster).distinct()).scalars()
-        for cluster in clusters.all():
+        for cluster in _clusters(connection):
             look = _snapshots_of(cluster, keeping, now, horizon)
             found.append(Walk(cluster_snapshots, look))
     if (horizon := keeping.turn_horizon(now)) is not None:
@@ -65,12 +95,21 @@ def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Wa
     return found
 
 
+def _clusters(connection: Connection) -> Iterator[str]:
+    """Yield the clusters of snapshots, each found by one index lookup."""
+    column = cluster_snapshots.c.cluster
+    name = connection.execute(select(func.min(column))).scalar()
+    while name is not None:
+        yield name
+        name = connection.execute(select(func.min(column)).where(column > name)).scalar()
+
+
 def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
     """Return how many rows of each table `prune` would delete."""
     counts: Counter[str] = Counter()
-    for table, look in walks(connection, keeping, now):
-        for step in _steps(connection, look):
-            counts[table.name] += len(step.to_go)
+    for walk in walks(connection, keeping, now):
+        for step in _steps(connection, walk.look):
+            counts[walk.table.name] += len(step.to_go)
     return counts
 
 
@@ -82,8 +121,9 @@ def _steps(connection: Connection, look: Look) -> Iterator[Step]:
         position = step.following
 
 
-def _rows_from(table: Table, position: Position, horizon: int, *columns: Any) -> Any:
-    at = table.c.timestamp
+def rows_from(at: Column[Any], position: Position, horizon: int, *columns: Any) -> Any:
+    """Select ids, times and columns of the next rows of before a horizon, by a table's times."""
+    table = at.table
     reached = literal(position.timestamp, Instant())
     return (
         select(table.c.id, micros(at), *columns)
@@ -92,12 +132,34 @@ def _rows_from(table: Table, position: Position, horizon: int, *columns: Any) ->
             tuple_(at, table.c.id) > tuple_(reached, literal(position.id, BigInteger())),
             at < horizon,
         )
-        .order_by(table.c.timestamp, table.c.id)
+        .order_by(at, table.c.id)
         .limit(_AT_ONCE)
     )
 
 
-def _following(rows: Sequence[Any]) -> Position | None:
+def _of_few_bytes(connection: Connection, table: Table, ids: Sequence[int]) -> list[int]:
+    """Return the first of these rows, as many as together have few bytes, and at least one."""
+    if not ids:
+        return []
+    size: ColumnElement[int] = sum(
+        (stored_bytes(one) for one in table.c if isinstance(one.type, (Text, CompressedText))),
+        start=literal(0),
+    )
+    few: list[int] = []
+    size_bytes = 0
+    sizes = select(table.c.id, size).where(table.c.id.in_(ids)).order_by(table.c.id)
+    # SQLite reads each row as it is asked for: none is read beyond the first that is too much.
+    with connection.execute(sizes) as rows:
+        for row_id, row_bytes in rows:
+            size_bytes += row_bytes
+            if few and size_bytes > _BYTES_AT_ONCE:
+                break
+            few.append(row_id)
+    return few
+
+
+def following(rows: Sequence[Any]) -> Position | None:
+    """Return the position after rows that `rows_from` has selected, None at the end."""
     return Position(rows[-1][1], rows[-1][0]) if len(rows) == _AT_ONCE else None
 
 
@@ -105,29 +167,30 @@ def _look_at_events(
     keeping: RetentionPolicy, now: int, horizon: int, connection: Connection, position: Position
 ) -> Step:
     columns = events.c
-    is_open_alert = and_(columns.type == "alert", not_(columns.resolved))
-    query = _rows_from(events, position, horizon, columns.severity, is_open_alert)
+    # To find `resolved`, SQLite follows the pages of all that is stored before it.
+    is_open_alert = case((columns.type == "alert", not_(columns.resolved)), else_=false())
+    query = rows_from(columns.timestamp, position, horizon, columns.severity, is_open_alert)
     rows = [EventFacts(*row) for row in connection.execute(query)]
-    return Step(events_to_go(rows, keeping, now), len(rows), _following(rows))
+    return Step(events_to_go(rows, keeping, now), following(rows))
 
 
 def _look_at_turns(horizon: int, connection: Connection, position: Position) -> Step:
-    rows = connection.execute(_rows_from(conversations, position, horizon)).all()
-    return Step([row[0] for row in rows], len(rows), _following(rows))
+    rows = connection.execute(rows_from(conversations.c.timestamp, position, horizon)).all()
+    return Step([row[0] for row in rows], following(rows))
 
 
 def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int) -> Look:
     table = cluster_snapshots
 
     def look(connection: Connection, position: Position) -> Step:
-        query = _rows_from(table, position, horizon).where(table.c.cluster == cluster)
+        query = rows_from(table.c.timestamp, position, horizon).where(table.c.cluster == cluster)
         rows = [SnapshotFacts(*row) for row in connection.execute(query)]
         if not rows:
-            return Step([], 0, None)
+            return Step([], None)
         # The last of them can be judged only with its successor.
-        beyond = _rows_from(table, Position(rows[-1].timestamp, rows[-1].id), _NEVER)
-        following = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
-        known = [*rows, SnapshotFacts(*following)] if following else rows
-        return Step(snapshots_to_go(known, keeping, now), len(rows), _following(rows))
+        beyond = rows_from(table.c.timestamp, Position(rows[-1].timestamp, rows[-1].id), _NEVER)
+        successor = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
+        known = [*rows, SnapshotFacts(*successor)] if successor else rows
+        return Step(snapshots_to_go(known, keeping, now), following(rows))
 
     return look

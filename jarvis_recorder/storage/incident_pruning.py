@@ -1,12 +1,12 @@
 """The deletion of incidents that are over, and of signals whose events are deleted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, Select, Table, delete, exists, func, or_, select, update
 
 from jarvis_recorder.incidents.signals import Effect
-from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
+from jarvis_recorder.storage.expired_rows import Position, following, rows_from
 from jarvis_recorder.storage.tables import (
     events,
     incident_actions,
@@ -15,9 +15,13 @@ from jarvis_recorder.storage.tables import (
     incident_signals,
     incidents,
 )
+from jarvis_recorder.wire.records import Severity
 from jarvis_recorder.wire.times import EARLIEST, to_datetime
 
-_AT_ONCE: Final = 100
+# Rows read, and rows deleted, in one transaction.
+_AT_ONCE: Final = 500
+# The rows that are deleted in the time that the statements of one incident take.
+_AN_INCIDENT: Final = 5
 _MOST_THINNED: Final = 500
 # Events later than this may give a recovery another time, and never another state.
 _LATE: Final = 2 * 24 * 3_600 * 1_000_000
@@ -80,62 +84,92 @@ def thin_recoveries(connection: Connection, condition_id: int, new: Sequence[int
         connection.execute(delete(incident_signals).where(_signals.id.in_(between)))
 
 
-def expire_incidents(connection: Connection, keeping: RetentionPolicy, now: int) -> bool:
+def expire_incidents(
+    horizons: Mapping[Severity, int], connection: Connection, after: Position
+) -> Position | None:
     """
-    Delete some incidents that are over, as old as the policy keeps events of their severity.
+    Delete a few incidents that are over and, by their severity, of before a horizon.
 
-    With them go the signals of conditions that never were a problem. Return whether there may be
-    more.
+    Of one with very many signals only as many go at once, the oldest first, and the incident with
+    the last of them: what is left of it is over, too. Return where the next step begins, None at
+    the end.
     """
-    horizons = event_horizons(keeping, now)
-    old = [
-        (_stored.severity == severity) & (_stored.last_at < to_datetime(horizon))
-        for severity, horizon in horizons.items()
-    ]
-    if not old:
-        return False
-    rows = connection.execute(
-        select(_stored.id, _stored.condition_id, _stored.first_at)
-        .where(_stored.state.in_(("recovered", "resolved")), or_(*old))
-        .order_by(_stored.last_at)
-        .limit(_AT_ONCE)
-    ).all()
-    for row in rows:
-        _expire(connection, row)
-    if len(rows) == _AT_ONCE:
-        return True
-    _expire_well(connection, min(horizons.values()))
-    return False
-
-
-def _expire_well(connection: Connection, horizon: int) -> None:
-    """Delete old signals of conditions without an incident, and those that have no other."""
-    never = _conditions.id.not_in(select(_stored.condition_id))
-    ids = select(_conditions.id).where(never).scalar_subquery()
-    connection.execute(
-        delete(incident_signals).where(
-            _signals.condition_id.in_(ids), _signals.timestamp < to_datetime(horizon)
+    is_old = or_(
+        *(
+            (_stored.severity == severity) & (_stored.last_at < to_datetime(horizon))
+            for severity, horizon in horizons.items()
         )
     )
-    without = _conditions.id.not_in(select(_signals.condition_id))
-    connection.execute(delete(incident_conditions).where(never, without))
+    is_expired = _stored.state.in_(("recovered", "resolved")) & is_old
+    columns = (_stored.condition_id, _stored.first_at, is_expired.label("is_expired"))
+    query = rows_from(_stored.last_at, after, max(horizons.values()), *columns)
+    rows = connection.execute(query).all()
+    room = _AT_ONCE
+    for row in rows:
+        if row.is_expired:
+            room -= _expire(connection, row, room)
+        if room <= 0:
+            return after
+        after = Position(row[1], row[0])
+    return following(rows)
 
 
-def _expire(connection: Connection, row: Any) -> None:
-    """Delete an incident with its signals, and its condition if there is no other of it."""
+def _expire(connection: Connection, row: Any, most: int) -> int:
+    """
+    Delete an incident with its signals, and its condition if there is no other of it.
+
+    If that is more than so many rows, it deletes only as many of them, and not the incident. Return
+    how many it has deleted, and a few more for the incident itself.
+    """
     others = select(_stored.first_at).where(
         _stored.condition_id == row.condition_id, _stored.id != row.id
     )
-    connection.execute(delete(incidents).where(_stored.id == row.id))
-    gone = delete(incident_signals).where(_signals.condition_id == row.condition_id)
-    if connection.execute(others.limit(1)).first() is None:
-        connection.execute(gone)
-        this = _conditions.id == row.condition_id
+    is_last = connection.execute(others.limit(1)).first() is None
+    old = (
+        select(_signals.id)
+        .where(_signals.condition_id == row.condition_id)
+        .order_by(_signals.timestamp)
+    )
+    if not is_last:
+        old = old.where(_signals.timestamp >= row.first_at)
+        later = others.where(_stored.first_at > row.first_at).order_by(_stored.first_at).limit(1)
+        if (end := connection.execute(later).scalar()) is not None:
+            old = old.where(_signals.timestamp < end)
+    gone = _delete_some(connection, incident_signals, old, most)
+    this = _conditions.id == row.condition_id
+    if is_last:
         key = select(_conditions.key).where(this).scalar_subquery()
-        connection.execute(delete(incident_actions).where(incident_actions.c.key == key))
+        done = select(incident_actions.c.id).where(incident_actions.c.key == key)
+        gone += _delete_some(connection, incident_actions, done, most - gone)
+    if gone == most:
+        return gone
+    connection.execute(delete(incidents).where(_stored.id == row.id))
+    if is_last:
         connection.execute(delete(incident_conditions).where(this))
-        return
-    following = others.where(_stored.first_at > row.first_at).order_by(_stored.first_at).limit(1)
-    after = connection.execute(following).scalar()
-    gone = gone.where(_signals.timestamp >= row.first_at)
-    connection.execute(gone if after is None else gone.where(_signals.timestamp < after))
+    return gone + _AN_INCIDENT
+
+
+def expire_well(horizon: int, connection: Connection, after: int) -> int | None:
+    """
+    Delete a few signals of before a time, of conditions that never were a problem.
+
+    Those conditions that have no other signal go with them. Return the id of the condition that the
+    next step begins after, None at the end.
+    """
+    an_incident = exists().where(_stored.condition_id == _conditions.id)
+    page = select(_conditions.id, an_incident).where(_conditions.id > after)
+    rows = connection.execute(page.order_by(_conditions.id).limit(_AT_ONCE)).all()
+    well = [condition_id for condition_id, has_incident in rows if not has_incident]
+    old = select(_signals.id).where(
+        _signals.condition_id.in_(well), _signals.timestamp < to_datetime(horizon)
+    )
+    if _delete_some(connection, incident_signals, old, _AT_ONCE) == _AT_ONCE:
+        return after
+    a_signal = exists().where(_signals.condition_id == _conditions.id)
+    connection.execute(delete(incident_conditions).where(_conditions.id.in_(well), ~a_signal))
+    return rows[-1].id if len(rows) == _AT_ONCE else None
+
+
+def _delete_some(connection: Connection, table: Table, ids: Select[Any], most: int) -> int:
+    """Delete so many of these rows at most, the first ones; return how many."""
+    return connection.execute(delete(table).where(table.c.id.in_(ids.limit(most)))).rowcount

@@ -6,13 +6,16 @@ much room as the snapshots themselves, and 90 days of it would be read in second
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 from sqlalchemy import (
+    BigInteger,
     Connection,
     LargeBinary,
+    ScalarSelect,
+    Tuple,
     delete,
     func,
     literal,
@@ -21,8 +24,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.tables import Instant, cluster_snapshots, snapshot_measures
+from jarvis_recorder.storage.expressions import micros, second
+from jarvis_recorder.storage.tables import cluster_snapshots, snapshot_measures
 from jarvis_recorder.wire.measures import MEASURES, measured
 
 SPAN_SECONDS: Final = 600
@@ -37,6 +40,8 @@ NEEDED: Final = ("cluster", "timestamp", "snapshot", "size_bytes")
 """The columns of a snapshot that `values_of` takes, in its order."""
 _columns: Final = snapshot_measures.c
 _AT_ONCE: Final = 20
+# Rows read in one transaction that deletes some of them.
+_ROWS_AT_ONCE: Final = 500
 
 Values = tuple[Any, ...]
 """A row to be added: the key, then a value of each measure."""
@@ -141,62 +146,60 @@ def add_to_file(connection: Connection, values: Sequence[Values]) -> None:
         connection.exec_driver_sql(SQLITE_ADD, [*values])
 
 
-class Stretch(NamedTuple):
-    """A stretch of the measures of a cluster."""
+class Key(NamedTuple):
+    """The key of a row of the measures."""
 
     cluster: str
+    kind: str
+    name: str
     start: int
 
 
-def stretches_of(connection: Connection, ids: Sequence[int]) -> set[Stretch]:
-    """Return the stretches that these snapshots are in."""
-    stored = cluster_snapshots.c
-    rows = connection.execute(
-        select(stored.cluster, micros(stored.timestamp)).where(stored.id.in_(ids))
+BEGINNING: Final = Key("", "", "", 0)
+_NEVER: Final = 2**62
+
+
+def forget_some(horizon: int, connection: Connection, after: Key) -> Key | None:
+    """
+    Delete the next rows of stretches before a time, in microseconds, that no snapshot is left of.
+
+    Return the key that the next step begins after, None at the end. The later stretches of an
+    object are passed over: the key begins with the object, and an index of times would cost as
+    much again as the table.
+    """
+    columns = [_columns[name] for name in KEY]
+    key = tuple_(*columns)
+    beyond = key > _literal(after)
+    end = select(*columns).where(beyond).order_by(*columns).offset(_ROWS_AT_ONCE - 1).limit(1)
+    found = connection.execute(end).first()
+    upto = [] if found is None else [key <= _literal(Key(*found))]
+    last_start = start_of(horizon)
+    connection.execute(
+        delete(snapshot_measures).where(
+            beyond, *upto, _columns.start <= last_start, _a_snapshot().is_(None)
+        )
     )
-    return {Stretch(cluster, start_of(moment)) for cluster, moment in rows}
+    if found is None:
+        return None
+    last = Key(*found)
+    return last if last.start <= last_start else last._replace(start=_NEVER)
 
 
-def forget(connection: Connection, stretches: Iterable[Stretch]) -> None:
-    """Delete the rows of those stretches that no snapshot is left of."""
-    empty: dict[str, list[int]] = {}
-    for one in sorted(stretches):
-        if not _has_snapshot(connection, one):
-            empty.setdefault(one.cluster, []).append(one.start)
-    for cluster, starts in empty.items():
-        # Object by object: the index begins with them, and one of times would cost as much again.
-        for kind, name in _objects(connection, cluster):
-            connection.execute(
-                delete(snapshot_measures).where(
-                    _columns.cluster == cluster,
-                    _columns.kind == kind,
-                    _columns.name == name,
-                    _columns.start.in_(starts),
-                )
-            )
+def _literal(key: Key) -> Tuple:
+    return tuple_(*map(literal, key[:-1]), literal(key.start, BigInteger()))
 
 
-def _has_snapshot(connection: Connection, one: Stretch) -> bool:
+def _a_snapshot() -> ScalarSelect[int]:
+    """Select a snapshot of a row's stretch: one index lookup for each row, whatever the planner."""
     stored = cluster_snapshots.c
-    first = literal(one.start * 1_000_000, Instant())
-    end = literal((one.start + SPAN_SECONDS) * 1_000_000, Instant())
-    found = select(stored.id).where(
-        stored.cluster == one.cluster, stored.timestamp >= first, stored.timestamp < end
-    )
-    return connection.execute(found.limit(1)).first() is not None
-
-
-def _objects(connection: Connection, cluster: str) -> Iterator[tuple[str, str]]:
-    """Yield kind and name of each object of a cluster, each found by one index lookup."""
-    name = tuple_(_columns.kind, _columns.name)
-    following = (
-        select(_columns.kind, _columns.name)
-        .where(_columns.cluster == cluster)
-        .order_by(_columns.kind, _columns.name)
+    first, end = (second(_columns.start + seconds) for seconds in (0, SPAN_SECONDS))
+    return (
+        select(stored.id)
+        .where(
+            stored.cluster == _columns.cluster, stored.timestamp >= first, stored.timestamp < end
+        )
+        .order_by(stored.timestamp)
         .limit(1)
+        .correlate(snapshot_measures)
+        .scalar_subquery()
     )
-    found = connection.execute(following).first()
-    while found is not None:
-        yield found.kind, found.name
-        beyond = tuple_(literal(found.kind), literal(found.name))
-        found = connection.execute(following.where(name > beyond)).first()

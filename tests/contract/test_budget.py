@@ -12,7 +12,7 @@ from jarvis_recorder.retention_policy import DAY, Bounds, RetentionPolicy
 from jarvis_recorder.storage.sqlite import connections, files, pruner, upkeep
 from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.store import open_store
-from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.records import Event, Record, Turn
 from jarvis_recorder.wire.rpc.params import DeletePreference, ListEvents, SetPreference
 from jarvis_recorder.wire.rpc.results import OnePreference
 from jarvis_recorder.wire.topics import Kind
@@ -44,11 +44,16 @@ def events(first, count, age=0):
     ]  # fmt: skip
 
 
-def large(number, size):
+def large(number, size, age=9 * DAY):
     event = Event(
         type="status", severity="info", source="monitor", summary="s", details={"x": "y" * size}
     )
-    return Record(Kind.EVENT, f"l-{number}", NOW - 9 * DAY, False, event, None)
+    return Record(Kind.EVENT, f"l-{number}", NOW - age, False, event, None)
+
+
+def large_turn(number, size, age=9 * DAY):
+    turn = Turn(session_id="s", role="user", content="what is " * (size // 8))
+    return Record(Kind.TURN, f"l-{number}", NOW - age, False, turn, None)
 
 
 async def stored(store, records):
@@ -243,9 +248,12 @@ async def test_a_record_that_would_need_most_of_the_budget_is_refused_and_costs_
         assert rows == 2_002
 
 
-async def test_pruning_large_rows_adds_little_to_the_log_at_once(store, path):
+@pytest.mark.parametrize("small", [0, 255], ids=["alone", "after small ones"])
+@pytest.mark.parametrize("kind", [large, large_turn])
+async def test_pruning_large_rows_adds_little_to_the_log_at_once(store, path, kind, small):
     """A deleted row is overwritten: five hundred in one transaction would be 100 MB of log."""
-    kept = [large(number, 200_000) for number in range(100)]
+    await store.repository.append([kind(n, 10, 10 * DAY) for n in range(1_000, 1_000 + small)], NOW)
+    kept = [kind(number, 200_000) for number in range(100)]
     for first in range(0, 100, 10):
         await store.repository.append(kept[first : first + 10], NOW)
     await store.writer.empty_log()
@@ -260,7 +268,7 @@ async def test_pruning_large_rows_adds_little_to_the_log_at_once(store, path):
         return answer
 
     store.writer.run_with_room = looked_at
-    gone = await pruner.prune(store.writer, RetentionPolicy(events={"info": 1}), NOW)
+    gone = await pruner.prune(store.writer, RetentionPolicy(events={"info": 1}, turns=1), NOW)
 
-    assert gone["events"] == 100
+    assert gone.total() == small + 100
     assert longest < 4 * MIB

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -15,15 +16,17 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage import expired_rows, incident_pruning
 from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
+from jarvis_recorder.storage.tables import incident_conditions, incident_signals
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime, to_micros
 from tests.contract.test_archive import SNAPSHOTS, at, put
-from tests.support.archive import NOW, ask, clock, rows
+from tests.support.archive import NOW, ask, clock, rows, steps_of_pruning
 
 
 def event(seconds, summary="[Monitor] NODE_DOWN: pve1 changed from online to offline", **fields):
@@ -638,6 +641,57 @@ async def test_incidents_that_are_over_go_when_events_of_their_severity_do(store
     await keep(store, event(5))
     # Nothing is left of what went.
     assert (await the_one(store, node="pve1", kind="NODE_DOWN")).count == 1
+
+
+async def test_an_incident_of_very_many_signals_goes_a_few_at_a_time(store, monkeypatch):
+    await keep(store, *(event(n) for n in range(1_200)), up(1_200))
+    at_once = steps_of_pruning(monkeypatch, incident_signals)
+
+    await pruned(store, critical=1)
+
+    assert sum(at_once) == 1_201
+    assert max(at_once) <= 500
+    assert await listed(store) == []
+    assert await rows(store, "SELECT count(*) FROM incident_conditions") == [(0,)]
+
+
+async def test_an_incident_of_which_only_a_part_is_gone_is_still_over(store):
+    await keep(store, *(event(n) for n in range(600)), up(600))
+    horizons = {"critical": to_micros(at(86_400))}
+    beginning = expired_rows.BEGINNING
+    step = partial(incident_pruning.expire_incidents, horizons, after=beginning)
+    assert await store.writer.run(step) == beginning
+
+    # A late event has all signals folded again.
+    await keep(store, event(-5))
+
+    assert {one.state for one in await listed(store)} == {"recovered"}
+    await pruned(store, critical=1)
+    assert await listed(store) == []
+
+
+async def test_what_never_was_a_problem_goes_a_few_at_a_time(store, monkeypatch):
+    await keep(
+        store,
+        *(
+            event(
+                n,
+                f"[Monitor] NODE_UP: n{n} changed from offline to online",
+                type="status",
+                severity="info",
+                node=f"n{n}",
+            )
+            for n in range(1_100)
+        ),
+    )
+    signals = steps_of_pruning(monkeypatch, incident_signals)
+    conditions = steps_of_pruning(monkeypatch, incident_conditions)
+
+    await pruned(store, critical=1)
+
+    for at_once in (signals, conditions):
+        assert sum(at_once) == 1_100
+        assert max(at_once) <= 500
 
 
 async def test_pruned_events_leave_the_incident_as_it_was(store):

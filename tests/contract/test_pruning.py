@@ -7,12 +7,15 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import select
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, HOUR, Bounds, RetentionPolicy
+from jarvis_recorder.storage import expired_rows
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.admin.prune import prune_now
@@ -50,8 +53,8 @@ async def filled(engine, request):
         await store.repository.append([event(n, 3_000 * DAY) for n in range(700)], NOW)
 
 
-def event(number, age, severity="info", type_="status", summary="x"):
-    body = Event(type=type_, severity=severity, source="monitor", summary=summary)
+def event(number, age, severity="info", type_="status", summary="x", details=None):
+    body = Event(type=type_, severity=severity, source="monitor", summary=summary, details=details)
     return Record(Kind.EVENT, f"e-{number}", NOW - age, False, body, None)
 
 
@@ -92,6 +95,35 @@ async def test_events_go_by_age_and_severity_but_for_open_alerts(store):
     assert await rows(store, alerts) == [(400,)]
     assert await rows(store, "SELECT count(*) FROM events WHERE severity = 'error'") == [(600,)]
     assert gone["events"] == 2_400 - len(left) > 0
+
+
+async def test_large_rows_go_a_few_at_a_time(store):
+    """A server keeps a log, too, and its other clients wait for what a transaction has locked."""
+    chance = random.Random(7)
+    small = [event(n, 10 * DAY) for n in range(300)]
+    large = [
+        event(1_000 + n, 9 * DAY, details={"x": chance.randbytes(100_000).hex()}) for n in range(30)
+    ]
+    await store.repository.append(small, NOW)
+    await store.repository.append(large, NOW)
+    gone = [0]
+
+    await prune(store, RetentionPolicy(events={"info": 1}), NOW, gone.append)
+
+    assert gone[-1] == 330
+    at_once = [after - before for before, after in pairwise(gone)]
+    assert at_once[0] > 300
+    assert max(at_once[1:]) <= 10
+
+
+async def test_a_row_that_is_larger_than_a_step_goes_alone(store, monkeypatch):
+    monkeypatch.setattr(expired_rows, "_BYTES_AT_ONCE", 1)
+    await store.repository.append([event(n, 10 * DAY) for n in range(3)], NOW)
+    gone = []
+
+    await prune(store, RetentionPolicy(events={"info": 1}), NOW, gone.append)
+
+    assert gone[:3] == [1, 2, 3]
 
 
 async def test_snapshots_of_each_cluster_are_thinned_apart(store):
@@ -183,6 +215,70 @@ async def test_recording_continues_while_erased_words_are_overwritten(sqlite_sto
 
 def maintenance(store, **settings):
     return retention(store, lambda: NOW, Bounds(**settings))
+
+
+def after_each(store, monkeypatch, done):
+    """Have `done` called with the name of each piece of work that the writer has run."""
+    run = store.writer.run
+
+    async def watched(work, until=None):
+        answer = await run(work, until)
+        inner = work
+        while isinstance(inner, partial):
+            inner = inner.args[0] if inner.args and callable(inner.args[0]) else inner.func
+        done(inner.__name__)
+        return answer
+
+    monkeypatch.setattr(store.writer, "run", watched)
+
+
+@pytest.mark.parametrize("step", ["_prune_step", "merge_words", "_vacuum"])
+async def test_pruning_ends_with_the_step_during_which_the_recorder_stops(
+    sqlite_store, monkeypatch, step
+):
+    """To merge the words, or to give back the pages, of a large database takes half an hour."""
+    said = [turn(number, 100 * DAY, f"word{number} " + "x" * 8_000) for number in range(1_200)]
+    await sqlite_store.repository.append(said, NOW)
+    keeping = maintenance(sqlite_store, policy=RetentionPolicy(turns=30))
+    stop = asyncio.Event()
+    late = []
+
+    def note(name):
+        if stop.is_set():
+            late.append(name)
+        elif name == step:
+            stop.set()
+
+    after_each(sqlite_store, monkeypatch, note)
+
+    await keeping._prune(stop)
+
+    assert stop.is_set()
+    assert len(late) <= 1, "it may look how many pages it has given back"
+
+
+async def test_the_budget_is_kept_while_rows_expire(sqlite_store, monkeypatch):
+    old = [event(n, 10 * DAY) for n in range(2_000)]
+    await sqlite_store.repository.append(old, NOW)
+    policy = RetentionPolicy(events={"info": 1})
+    keeping = maintenance(sqlite_store, policy=policy, budget=2**30)
+    writer = sqlite_store.writer
+    done = []
+
+    def crowd(name):
+        done.append(name)
+        if done.count("_prune_step") == 1:
+            # As work does that has found no room.
+            writer.crowded.set()
+
+    after_each(sqlite_store, monkeypatch, crowd)
+
+    await keeping._prune(asyncio.Event())
+
+    first, second = [n for n, name in enumerate(done) if name == "_prune_step"][:2]
+    assert "page_counts" in done[first + 1 : second]
+    assert writer.most_bytes is not None
+    assert await rows(sqlite_store, "SELECT count(*) FROM events") == [(0,)]
 
 
 async def test_a_budget_lets_go_of_what_is_least_missed_first(sqlite_store):

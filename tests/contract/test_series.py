@@ -14,15 +14,20 @@ from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
+from jarvis_recorder.storage.tables import snapshot_measures
 from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.rpc.params import ForecastMeasure, MeasureSeries
 from jarvis_recorder.wire.times import to_micros
 from tests.contract.test_archive import SNAPSHOTS, at, put
-from tests.support.archive import ask, clock, prune
+from tests.support.archive import ask, clock, prune, steps_of_pruning
 
 
 def snapshot(seconds=0.0, of="home", **state):
     return {"snapshot": state, "cluster": of, "timestamp": at(seconds).isoformat()}
+
+
+def guest(vmid):
+    return {"vms": [{"vmid": vmid, "status": "running", "cpu": 1}]}
 
 
 def node(cpu, name="pve1", **more):
@@ -232,7 +237,9 @@ async def test_a_move_to_a_server_takes_the_measures_along(path, postgres_url):
         assert await points(store, "cpu") == before
 
 
-async def test_measures_go_with_the_last_snapshot_of_their_stretch(store):
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+async def test_measures_go_with_the_last_snapshot_of_their_stretch(store, monkeypatch, at_once):
+    monkeypatch.setattr(series, "_ROWS_AT_ONCE", at_once)
     await put(
         store,
         *(snapshot(one, "lab", **node(one)) for one in (0, 1_300)),
@@ -247,3 +254,29 @@ async def test_measures_go_with_the_last_snapshot_of_their_stretch(store):
     left = await points(store, "cpu", seconds=100_000)
     assert [(one.at, one.cpu.min) for one in left] == [(at(1_200), 1_300), (at(90_000), 90_000)]
     assert [one.at for one in await points(store, "cpu", cluster="lab")] == [at(1_200)]
+
+
+async def test_measures_of_very_many_objects_go_a_few_at_a_time(store, monkeypatch):
+    guests = [{"vmid": vmid, "status": "running", "cpu": 1} for vmid in range(1_200)]
+    many = [snapshot(seconds, vms=guests) for seconds in (0, 700)]
+    await put(store, *many, snapshot(90_000, **node(1)), topic=SNAPSHOTS)
+    at_once = steps_of_pruning(monkeypatch, snapshot_measures)
+
+    await prune(store, RetentionPolicy(snapshots=1), to_micros(at(0)) + 3 * DAY)
+
+    assert sum(at_once) == 2_400
+    assert max(at_once) <= 500
+    assert len(await points(store, "cpu", seconds=100_000)) == 1
+
+
+async def test_the_later_measures_of_an_object_are_passed_over(store, monkeypatch):
+    """A year of an object is 52,000 rows, and only the first ones can have lost their snapshots."""
+    monkeypatch.setattr(series, "_ROWS_AT_ONCE", 2)
+    new = [snapshot(90_000 + 600 * one, **node(1), **guest(105)) for one in range(40)]
+    await put(store, snapshot(0, **node(1), **guest(105)), *new, topic=SNAPSHOTS)
+    at_once = steps_of_pruning(monkeypatch, snapshot_measures)
+
+    await prune(store, RetentionPolicy(snapshots=1), to_micros(at(0)) + 2 * DAY)
+
+    assert sum(at_once) == 2
+    assert len(at_once) < 10

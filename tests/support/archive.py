@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Executable, text
+from sqlalchemy import Connection, Executable, Table, func, select, text
 
 from jarvis_recorder.ports import Clock, Store
 from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
@@ -55,12 +55,38 @@ async def rows(store: SqliteStore | PostgresStore, query: str | Executable) -> l
 
 
 async def prune(
-    store: SqliteStore | PostgresStore, keeping: RetentionPolicy, now: int
+    store: SqliteStore | PostgresStore,
+    keeping: RetentionPolicy,
+    now: int,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """Delete what the policy does not keep."""
     if isinstance(store, SqliteStore):
-        return await file_pruner.prune(store.writer, keeping, now)
-    return await server_pruner.prune(store.writer._engine, store.writer._server, keeping, now)
+        return await file_pruner.prune(store.writer, keeping, now, progress=progress)
+    engine, server = store.writer._engine, store.writer._server
+    return await server_pruner.prune(engine, server, keeping, now, progress=progress)
+
+
+def steps_of_pruning(monkeypatch: Any, table: Table) -> list[int]:
+    """Return a list that gets how many rows of a table each transaction of pruning deletes."""
+    found: list[int] = []
+    rows = select(func.count()).select_from(table)
+
+    def watched(in_turns: Any) -> Any:
+        async def watching(target: Any, work: Callable[[Connection], Any]) -> Any:
+            def counted(connection: Connection) -> Any:
+                before = connection.execute(rows).scalar_one()
+                answer = work(connection)
+                found.append(before - connection.execute(rows).scalar_one())
+                return answer
+
+            return await in_turns(target, counted)
+
+        return watching
+
+    for pruner in (file_pruner, server_pruner):
+        monkeypatch.setattr(pruner, "_in_turns", watched(pruner._in_turns))
+    return found
 
 
 def retention(

@@ -6,23 +6,23 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection, Table, delete, text
+from sqlalchemy import Connection, delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage import series
-from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
-from jarvis_recorder.storage.incident_pruning import expire_incidents, forget_events
+from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
+from jarvis_recorder.storage.incident_pruning import forget_events
+from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
-from jarvis_recorder.storage.tables import cluster_snapshots, events
+from jarvis_recorder.storage.tables import events
 from jarvis_recorder.storage.trusted_time import Memory, TrustedTime, newest_recorded
 from jarvis_recorder.wire.times import to_datetime, to_micros
 
@@ -106,51 +106,53 @@ async def prune(
     with errors.translated_errors(server):
         async with engine.connect() as connection:
             found = await connection.run_sync(partial(walks, keeping=policy, now=now))
-        for table, look in found:
+        for walk in found:
             position: Position | None = BEGINNING
             while position is not None and not enough():
-                began = time.monotonic()
-                async with engine.begin() as connection:
-                    step = await connection.run_sync(_step, table, look, position)
+                step = await _in_turns(engine, partial(_step, walk, position))
                 if step is None:
                     log.info("pruning_left_to_another")
                     return +gone
-                gone[table.name] += len(step.to_go)
+                gone[walk.table.name] += len(step.to_go)
                 position = step.following
                 progress(gone.total())
-                await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
-        more = True
-        while more and not enough():
-            more = await _expired_incidents(engine, policy, now)
-            await asyncio.sleep(_SHORTEST_PAUSE)
+        for leftover in leftovers(policy, now, gone):
+            place = leftover.beginning
+            while place is not None and not enough():
+                place = await _in_turns(engine, partial(_leftover_step, leftover, place))
     return +gone
 
 
-async def _expired_incidents(engine: AsyncEngine, policy: RetentionPolicy, now: int) -> bool:
+async def _in_turns(engine: AsyncEngine, work: Callable[[Connection], Any]) -> Any:
+    """Do a step, then leave the server to others for longer than the step took."""
+    began = time.monotonic()
     async with engine.begin() as connection:
-        # The keeper of incidents changes the same rows.
-        await connection.execute(_ALONE, {"key": Lock.CHANGES})
-        return await connection.run_sync(partial(expire_incidents, keeping=policy, now=now))
+        answer = await connection.run_sync(work)
+    await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
+    return answer
 
 
-def _step(connection: Connection, table: Table, look: Look, position: Position) -> Step | None:
+def _leftover_step(leftover: Leftover, place: Any, connection: Connection) -> Any:
+    # The keeper of incidents changes the same rows.
+    connection.execute(_ALONE, {"key": Lock.CHANGES})
+    return leftover.step(connection, place)
+
+
+def _step(walk: Walk, position: Position, connection: Connection) -> Step | None:
     """Delete what is expired of the next rows; return None while another recorder prunes."""
     if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
         return None
-    step = look(connection, position)
+    step = walk.step(connection, position)
+    table = walk.table
     if step.to_go:
         if table is events:
             forget_events(connection, step.to_go)
-        stretches = (
-            series.stretches_of(connection, step.to_go) if table is cluster_snapshots else ()
-        )
         gone = connection.execute(
             delete(table)
             .where(table.c.id.in_(step.to_go))
             .returning(table.c.message_id, table.c.stamped)
         )
         forget_identities(connection, table.name, [one for one, stamped in gone if stamped])
-        series.forget(connection, stretches)
     return step
 
 

@@ -18,7 +18,7 @@ from jarvis_recorder.runtime.process import any_of
 from jarvis_recorder.storage.sqlite import connections, pruner
 from jarvis_recorder.storage.sqlite.connections import PageCounts
 from jarvis_recorder.storage.sqlite.trusted_time import known_good, remember
-from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.sqlite.writer import GoOn, Writer
 from jarvis_recorder.storage.trusted_time import Memory, TrustedTime
 
 log = structlog.get_logger(__name__)
@@ -89,10 +89,25 @@ class Maintenance:
             return
         if self._keeping.keeps_everything:
             return
-        gone = await pruner.prune(self._writer, self._keeping, now, enough=lambda _: stop.is_set())
-        pages = await pruner.give_back(self._writer)
+        go_on = self._within_budget_until(stop)
+        gone = await pruner.prune(self._writer, self._keeping, now, go_on=go_on)
+        pages = await pruner.give_back(self._writer, go_on=go_on)
         if gone or pages:
             log.info("pruned", reason="retention", pages_given_back=pages, **gone)
+
+    def _within_budget_until(self, stop: asyncio.Event) -> GoOn:
+        """Return what has long work keep to the budget between its steps, until `stop` is set."""
+        due = time.monotonic() + _LOOK_SECONDS
+
+        async def go_on() -> bool:
+            nonlocal due
+            if self._is_bounded and (self._writer.crowded.is_set() or time.monotonic() >= due):
+                with _harmless():
+                    await self._keep_to_budget(stop)
+                due = time.monotonic() + _LOOK_SECONDS
+            return not stop.is_set()
+
+        return go_on
 
     async def _keep_to_budget(self, stop: asyncio.Event) -> None:
         if self._budget:
@@ -150,13 +165,16 @@ class Maintenance:
         """Prune by one eviction step after the other until enough is free."""
 
         def enough(room: PageCounts) -> bool:
-            return room.used_bytes <= use.low or stop.is_set()
+            return room.used_bytes <= use.low
+
+        async def go_on() -> bool:
+            return not stop.is_set()
 
         now = await self._time.now()
         gone: Counter[str] = Counter()
         for keeping in eviction_steps():
-            gone += await pruner.prune(self._writer, keeping, now, enough=enough)
-        pages = await pruner.give_back(self._writer, least=use.few_pages)
+            gone += await pruner.prune(self._writer, keeping, now, enough=enough, go_on=go_on)
+        pages = await pruner.give_back(self._writer, least=use.few_pages, go_on=go_on)
         if gone or pages:
             log.warning("pruned", reason="disk_budget", pages_given_back=pages, **gone)
 

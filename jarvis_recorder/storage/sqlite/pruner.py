@@ -7,26 +7,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import (
-    Connection,
-    Table,
-    delete,
-)
+from sqlalchemy import Connection, Table, delete
 
-from jarvis_recorder.retention_policy import (
-    RetentionPolicy,
-)
-from jarvis_recorder.storage import series
-from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
-from jarvis_recorder.storage.incident_pruning import (
-    clamp_progress,
-    expire_incidents,
-    forget_events,
-)
+from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
+from jarvis_recorder.storage.incident_pruning import clamp_progress, forget_events
+from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
-from jarvis_recorder.storage.sqlite.writer import Writer
-from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
+from jarvis_recorder.storage.sqlite.writer import GoOn, Writer, always
+from jarvis_recorder.storage.tables import conversations, events
 
 # After each step pruning pauses this many times as long as the step took.
 _YIELD: Final = 2.0
@@ -42,59 +32,46 @@ async def prune(
     now: int,
     *,
     enough: Callable[[PageCounts], bool] = lambda _: False,
+    go_on: GoOn = always,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """
     Delete the rows the policy does not keep, and return how many of each table.
 
-    It works in small transactions with pauses, until all is done or `enough` returns True
-    after one of them. Deleted rows are overwritten, and so are the words of deleted turns in
-    the search index.
+    It works in small transactions with pauses, until all is done, `enough` returns True after one
+    of them, or `go_on` returns False before one. Deleted rows are overwritten, and so are the words
+    of deleted turns in the search index, as long as `go_on` returns True.
     """
     gone: Counter[str] = Counter()
     ways = await writer.run(partial(walks, keeping=keeping, now=now))
     room = await writer.run(page_counts)
-    for table, look in ways:
+    for walk in ways:
         position: Position | None = BEGINNING
-        while position is not None and not enough(room):
-            step, room = await _in_turns(writer, partial(_prune_step, table, look, position))
-            gone[table.name] += len(step.to_go)
+        while position is not None and not enough(room) and await go_on():
+            step, room = await _in_turns(writer, partial(_prune_step, walk, position))
+            gone[walk.table.name] += len(step.to_go)
             position = step.following
             progress(gone.total())
-    while not enough(room) and await _in_turns(
-        writer, partial(expire_incidents, keeping=keeping, now=now)
-    ):
-        room = await writer.run(page_counts)
+    for leftover in leftovers(keeping, now, gone):
+        place = leftover.beginning
+        while place is not None and not enough(room) and await go_on():
+            place, room = await _in_turns(writer, partial(_leftover_step, leftover, place))
     if gone[conversations.name]:
-        await writer.forget_words()
+        await writer.forget_words(go_on)
     return +gone
 
 
-def _prune_step(
-    table: Table, look: Look, position: Position, connection: Connection
-) -> tuple[Step, PageCounts]:
-    step = look(connection, position)
-    gone = _delete_some(table, step.to_go, connection)
-    if len(gone) < len(step.to_go):
-        # From the same position on it finds the others again.
-        step = Step(gone, step.looked_at, position)
+def _prune_step(walk: Walk, position: Position, connection: Connection) -> tuple[Step, PageCounts]:
+    step = walk.step(connection, position)
+    if step.to_go:
+        _delete(walk.table, step.to_go, connection)
     return step, page_counts(connection)
 
 
-def _delete_some(table: Table, ids: list[int], connection: Connection) -> list[int]:
-    """
-    Delete rows until all are gone or many pages are free; return which.
-
-    What is deleted is overwritten, so that a row adds as many bytes to the log as it had.
-    """
-    most = page_counts(connection).free + _PAGES_AT_ONCE
-    gone = 0
-    at_once = 1
-    while gone < len(ids) and page_counts(connection).free < most:
-        _delete(table, ids[gone : gone + at_once], connection)
-        gone += at_once
-        at_once *= 2
-    return ids[:gone]
+def _leftover_step(
+    leftover: Leftover, place: Any, connection: Connection
+) -> tuple[Any, PageCounts]:
+    return leftover.step(connection, place), page_counts(connection)
 
 
 def _delete(table: Table, ids: list[int], connection: Connection) -> None:
@@ -103,21 +80,20 @@ def _delete(table: Table, ids: list[int], connection: Connection) -> None:
         take_words_out(connection, to_go)
     if table is events:
         forget_events(connection, ids)
-    stretches = series.stretches_of(connection, ids) if table is cluster_snapshots else ()
     connection.execute(delete(table).where(to_go))
-    series.forget(connection, stretches)
     if table is events:
         clamp_progress(connection)
 
 
-async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES) -> int:
+async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES, go_on: GoOn = always) -> int:
     """
     Return free pages to the file system in small steps, except for `least`; return how many.
 
-    Does nothing in a file without incremental vacuum; `db vacuum` turns that on.
+    It ends early if `go_on` returns False before a step. It does nothing in a file without
+    incremental vacuum; `db vacuum` turns that on.
     """
     given = 0
-    while (room := await writer.run(page_counts)).free > least:
+    while await go_on() and (room := await writer.run(page_counts)).free > least:
         most = min(_PAGES_AT_ONCE, room.free - least)
         await _in_turns(writer, partial(_vacuum, most))
         left = (await writer.run(page_counts)).free

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -29,6 +29,8 @@ from jarvis_recorder.storage.turn import Place, Turn
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+GoOn = Callable[[], Awaitable[bool]]
+"""Awaited before each step of what takes many; returns whether to do it."""
 # Each try waits as long as SQLite does for a reader; together they outlast the longest read.
 _TRIES_TO_SAVE: Final = 10
 # As long as the reads under way may take.
@@ -39,6 +41,11 @@ _YIELD: Final = 2.0
 _SHORTEST_PAUSE: Final = 0.002
 _MERGE_PAGES: Final = 64
 _MOST_MERGES: Final = 10_000
+
+
+async def always() -> bool:
+    """Return True."""
+    return True
 
 
 class Writer:
@@ -228,11 +235,17 @@ class Writer:
             await self.forget_words()
         await self.empty_log(wait=True)
 
-    async def forget_words(self) -> None:
-        """Merge the search index until nothing is left of the words deleted from it."""
+    async def forget_words(self, go_on: GoOn = always) -> None:
+        """
+        Merge the search index until nothing is left of the words deleted from it.
+
+        It ends early if `go_on` returns False before a step.
+        """
         loop = asyncio.get_running_loop()
         pages = -_MERGE_PAGES
         for _ in range(_MOST_MERGES):
+            if not await go_on():
+                return
             began = loop.time()
             if not await self.run(partial(merge_words, pages)) and pages > 0:
                 return
