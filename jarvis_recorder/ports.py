@@ -179,7 +179,7 @@ class Archive(Protocol):
             MoreRoomNeeded: The result is one record larger than `room`; call again with more.
             ResultTooLarge: The result does not fit, and is no page that could end earlier.
             DeadlineExceeded: It took too long; nothing is changed.
-            OutcomeUnknown: It took too long; the change had begun.
+            OutcomeUnknown: It took too long, the change had begun; or a part of it is made.
             StorageUnavailable: Try again later; nothing is changed.
             StorageUncertain, StorageDamaged: As `Repository.append`.
         """

@@ -8,6 +8,7 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.command_queue import CommandQueue
 from jarvis_recorder.storage.commands import CHANGES
 from jarvis_recorder.storage.engine import Readers, Speech, Writer
+from jarvis_recorder.storage.eraser import Eraser
 from jarvis_recorder.storage.queries import (
     conversations,
     dead_letters,
@@ -56,11 +57,14 @@ class EngineArchive:
         self.changed = asyncio.Event()
         """Set after each change: it may have left a notification."""
         self._changes = CommandQueue(writer, speech, clock, self.changed)
+        self._eraser = Eraser(writer, readers, speech)
 
     async def answer(self, request: Params[Any], until: float, room: int) -> bytes:
         """Execute a request and return its result as JSON; see `ports.Archive`."""
         if type(request) in CHANGES:
             return await self._changes.make(request, until)
+        if isinstance(request, params.DeleteConversation):
+            return await self._eraser.erase(request, until)
         query = self._queries[type(request)]
         is_search = isinstance(request, params.ListEvents) and request.text is not None
         return await self._readers.run(
@@ -69,6 +73,10 @@ class EngineArchive:
             room,
             pace=Pace.SCAN if is_search else query.pace,
         )
+
+    async def aclose(self) -> None:
+        """End what outlasts its request, in a state that is committed."""
+        await self._eraser.close()
 
 
 def _fitting(answer: bytes, room: int) -> bytes:

@@ -20,7 +20,6 @@ from jarvis_recorder.storage.commands import CHANGES
 from jarvis_recorder.storage.engine import NoRoomForIt, Speech, Work, Writer
 from jarvis_recorder.wire.rpc.params import (
     AcknowledgeIncident,
-    DeleteConversation,
     Params,
     ReconcileDeadLetters,
     RecordEvent,
@@ -69,7 +68,6 @@ class CommandQueue:
         self._changed = changed
         self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
-        self._forgetting: set[asyncio.Task[None]] = set()
 
     async def make(self, params: Params[Any], until: float) -> bytes:
         """
@@ -89,8 +87,6 @@ class CommandQueue:
         try:
             async with asyncio.timeout_at(until):
                 answer: bytes = await asyncio.shield(waiting.outcome)
-                if isinstance(params, DeleteConversation):
-                    await asyncio.shield(self._forget_deleted())
                 return answer
         except TimeoutError:
             if waiting in self._waiting:
@@ -100,13 +96,6 @@ class CommandQueue:
             # No one waits for it any more. Once taken, it is no longer in the list.
             with contextlib.suppress(ValueError):
                 self._waiting.remove(waiting)
-
-    def _forget_deleted(self) -> asyncio.Task[None]:
-        """Overwrite what was deleted, next to other changes: it takes as long as the index is large."""
-        task = asyncio.create_task(self._writer.forget_deleted())
-        self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
-        return task
 
     async def _work(self) -> None:
         while self._waiting:

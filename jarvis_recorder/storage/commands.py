@@ -21,7 +21,7 @@ from jarvis_recorder.storage.incident_actions import (
 )
 from jarvis_recorder.storage.queries.events import found_event
 from jarvis_recorder.storage.queries.preferences import find_preference
-from jarvis_recorder.storage.tables import conversations, events, preferences
+from jarvis_recorder.storage.tables import events, preferences
 from jarvis_recorder.wire.notifications import (
     EVENT_REOPENED,
     EVENT_RESOLVED,
@@ -33,7 +33,6 @@ from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import (
     AcknowledgeIncident,
-    DeleteConversation,
     DeletePreference,
     ReconcileDeadLetters,
     RecordEvent,
@@ -157,21 +156,12 @@ def delete_preference(
     return adapter(Deleted).dump_json(Deleted(gone.rowcount))
 
 
-def delete_conversation(
-    connection: Connection, params: DeleteConversation, _: int, speech: Speech
-) -> bytes:
-    """Erase the turns of a conversation, and their words from the search index."""
-    of_session = conversations.c.session_id == params.session_id
-    return adapter(Deleted).dump_json(Deleted(speech.delete_turns(connection, of_session)))
-
-
 CHANGES: Final[dict[type, Change]] = {
     RecordEvent: record_event,
     ResolveEvent: resolve_event,
     ReopenEvent: reopen_event,
     SetPreference: set_preference,
     DeletePreference: delete_preference,
-    DeleteConversation: delete_conversation,
     ReconcileDeadLetters: reconcile,
     AcknowledgeIncident: acknowledge_incident,
     ResolveIncident: resolve_incident,

@@ -15,6 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Table
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage.batch import Rows
+from jarvis_recorder.storage.erasure import Erasure, Part
+from jarvis_recorder.storage.expired_rows import Position
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Reading
 
 T = TypeVar("T")
@@ -47,6 +49,15 @@ class Writer(Protocol):
 
     async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
         """Do as `run` does, with the work that `gather` returns at the beginning of its turn."""
+
+    async def run_with_room(self, work: Work[T], begin: Callable[[], None] = ...) -> T:
+        """
+        Do as `run` does, with work that deletes; `begin` is called at the beginning of its turn.
+
+        Raises:
+            StorageUnavailable: There is no room for what it adds to the log; and all that `run`
+                raises.
+        """
 
     def require_room(self) -> None:
         """
@@ -95,7 +106,9 @@ class Speech(NamedTuple):
     """Returns the id of the row of a table that this transaction inserted last."""
     is_stamped_as: Callable[[Table, str], ColumnElement[bool]]
     """Returns the condition for the row that is stored under an identity without a time."""
-    delete_turns: Callable[[Connection, ColumnElement[bool]], int]
-    """Deletes turns with their words in the search; returns how many there were."""
+    newest_turn: Callable[[Connection, str], Position | None]
+    """Returns a turn whose id no turn of a conversation exceeds yet; None if there is none."""
+    erase_turns: Callable[[Connection, Erasure], Part]
+    """Deletes the next turns of an erasure, with their words in the search."""
     queries: Queries
     """The queries that are the engine's own: of the search, and of its totals."""

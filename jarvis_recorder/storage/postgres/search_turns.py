@@ -7,6 +7,9 @@ from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Select, delete, func, literal_column, select, text
 from sqlalchemy.engine import Connection
 
+from jarvis_recorder.storage.erasure import MOST_TURNS, Erasure, Part, few_of, turns_to_go
+from jarvis_recorder.storage.expired_rows import Position
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.conversations import TURNS
 from jarvis_recorder.storage.queries.cursors import read_place
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
@@ -24,6 +27,11 @@ from jarvis_recorder.wire.rpc.params import SearchTurns
 _columns: Final = conversations.c
 _WORDS: Final[ColumnElement[Any]] = literal_column("conversations.words")
 _NEWEST_FIRST: Final = _columns.id.desc()
+# Long values are deleted in pieces of 2 kB; their size is known without reading them.
+_STORED_BYTES: Final[ColumnElement[Any]] = literal_column(
+    "pg_column_size(content) + coalesce(pg_column_size(words), 0)"
+    " + coalesce(pg_column_size(tool_calls), 0) + coalesce(pg_column_size(extra), 0)"
+)
 # To rank more than these, every one of them would have to be read.
 _MOST_RANKED: Final = 1_000
 # The part of a turn that is searched for the snippet.
@@ -115,13 +123,27 @@ def _shown(
         yield Line(line, (number,), turn.read)
 
 
-def delete_turns(connection: Connection, which: ColumnElement[bool]) -> int:
-    """Erase turns and their identities; the words go with the rows. Return how many there were."""
+def newest_turn(connection: Connection, _: str) -> Position | None:
+    """Return the turn with the highest id of all, as no id is given again."""
+    newest = select(micros(_columns.timestamp), _columns.id).order_by(_NEWEST_FIRST).limit(1)
+    found = connection.execute(newest).first()
+    return None if found is None else Position(*found)
+
+
+def erase_turns(connection: Connection, erasure: Erasure) -> Part:
+    """Delete the next turns of an erasure and their identities; the words go with the rows."""
+    found = connection.execute(turns_to_go(erasure, _STORED_BYTES, up_to=erasure.last.id)).all()
+    few = few_of(found)
+    if not few:
+        return Part(0, None)
     gone = connection.execute(
-        delete(conversations).where(which).returning(_columns.message_id, _columns.stamped)
+        delete(conversations)
+        .where(_columns.id.in_([turn.id for turn in few]))
+        .returning(_columns.message_id, _columns.stamped)
     ).all()
     forget_identities(connection, conversations.name, [one for one, stamped in gone if stamped])
-    return len(gone)
+    is_end = len(few) == len(found) < MOST_TURNS
+    return Part(len(gone), None if is_end else Position(few[-1].timestamp, few[-1].id))
 
 
 def forget_identities(connection: Connection, kind: str, identities: Sequence[str | None]) -> None:

@@ -27,7 +27,7 @@ from jarvis_recorder.storage.postgres.pruner import Retention
 from jarvis_recorder.storage.postgres.readers import READERS, PostgresReaders
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.schema import upgrade
-from jarvis_recorder.storage.postgres.search_turns import QUERIES, delete_turns
+from jarvis_recorder.storage.postgres.search_turns import QUERIES, erase_turns, newest_turn
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
 from jarvis_recorder.storage.queries.reading import Query, Reading
 from jarvis_recorder.storage.queries.totals import count_rows, holdings
@@ -93,6 +93,7 @@ async def open_store(
         readers = PostgresReaders(reading, server.name)
         stack.push_async_callback(readers.close)
         archive = EngineArchive(writer, readers, _SPEECH, clock)
+        stack.push_async_callback(archive.aclose)
         outbox = PostgresOutbox(writing, server.name, archive.changed)
         stack.push_async_callback(outbox.release)
         repository = PostgresRepository(server)
@@ -149,6 +150,7 @@ _SPEECH: Final = Speech(
     insert_all=insert_all,
     newest_id=newest_id,
     is_stamped_as=is_stamped_as,
-    delete_turns=delete_turns,
+    newest_turn=newest_turn,
+    erase_turns=erase_turns,
     queries=QUERIES | {ReadHoldings: Query(partial(holdings, _sizes, _count))},
 )

@@ -78,6 +78,15 @@ class PostgresWriter:
         """Run `work` in a transaction; see `engine.Writer`."""
         return await self.run_gathered(lambda: work, until)
 
+    async def run_with_room(self, work: Work[T], begin: Callable[[], None] = lambda: None) -> T:
+        """Do as `run` does; `begin` is called at the beginning of its turn."""
+
+        def gather() -> Work[T]:
+            begin()
+            return work
+
+        return await self.run_gathered(gather)
+
     async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
         """
         Do as `run` does, with the work that `gather` returns at the beginning of its turn.

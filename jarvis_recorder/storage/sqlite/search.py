@@ -1,16 +1,32 @@
 """The full-text index of turns: its upkeep and its queries."""
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, delete, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+)
 
+from jarvis_recorder.errors import OutcomeUnknown
+from jarvis_recorder.storage.erasure import Erasure, Part, few_of, turns_to_go
+from jarvis_recorder.storage.expired_rows import Position
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.phrases import Phrase
 from jarvis_recorder.storage.queries.words import part
 from jarvis_recorder.storage.sqlite.connections import driver_of, make_temporary
-from jarvis_recorder.storage.tables import conversations
+from jarvis_recorder.storage.tables import Instant, conversations
 
 # As in the triggers, which index only ASCII turns; the words of the others are made here.
 NOT_ASCII: Final[ColumnElement[bool]] = func.length(conversations.c.content) != func.length(
@@ -28,6 +44,17 @@ _TAKE_OUT: Final = """
     SELECT 'delete', json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 """
 _AT_ONCE_CHARACTERS: Final = 1_000_000
+_SIZE_BYTES: Final[ColumnElement[int]] = sum(
+    (
+        func.coalesce(func.length(cast(column, LargeBinary)), 0)
+        for column in (
+            conversations.c.content,
+            conversations.c.tool_calls,
+            conversations.c.extra,
+        )
+    ),
+    start=literal(0),
+)
 
 # FTS5's option `prefix`; see the migration. Databases of before have one more, which stays.
 _BEGINNINGS_INDEXED: Final = (4,)
@@ -48,34 +75,68 @@ def add_words(connection: Connection, turns: Iterable[tuple[int, str]]) -> None:
 def take_words_out(connection: Connection, which: ColumnElement[bool]) -> None:
     """Remove the words of turns that are about to be deleted from the index."""
     chosen = select(conversations.c.id, conversations.c.content).where(which, NOT_ASCII)
-    turns = connection.execute(chosen.execution_options(yield_per=100))
+    # One turn in memory, however long it is, with the words that are taken out together.
+    turns = connection.execute(chosen.execution_options(yield_per=1))
     _with_words(connection, _TAKE_OUT, ((row.id, row.content) for row in turns))
 
 
-def delete_turns(connection: Connection, which: ColumnElement[bool]) -> int:
+def newest_turn(connection: Connection, session_id: str) -> Position | None:
+    """Return the turn of a conversation with the highest id."""
+    columns = conversations.c
+    newest = select(func.max(columns.id)).where(columns.session_id == session_id)
+    turn = select(micros(columns.timestamp), columns.id).where(
+        columns.id == newest.scalar_subquery()
+    )
+    found = connection.execute(turn).first()
+    return None if found is None else Position(*found)
+
+
+def erase_turns(connection: Connection, erasure: Erasure) -> Part:
     """
-    Delete turns, and their words from the index; return how many turns there were.
+    Delete the next turns of an erasure, and their words from the index.
 
     The words stay in the file until `Writer.forget_deleted` has merged them away.
+
+    Raises:
+        OutcomeUnknown: The last turn is gone, so that a new one may have got an id below its id.
     """
-    take_words_out(connection, which)
-    return connection.execute(delete(conversations).where(which)).rowcount
+    with contextlib.closing(_turns_to_go(connection, erasure)) as turns:
+        few = few_of(turns)
+    if not few:
+        return Part(0, None)
+    last = select(conversations.c.id).where(_is_last(erasure))
+    if connection.execute(last).first() is None:
+        raise OutcomeUnknown("turns of it were pruned meanwhile: ask again for the others")
+    to_go = conversations.c.id.in_([turn.id for turn in few])
+    take_words_out(connection, to_go)
+    deleted = connection.execute(delete(conversations).where(to_go)).rowcount
+    reached = Position(few[-1].timestamp, few[-1].id)
+    return Part(deleted, None if reached == erasure.last else reached)
 
 
-def merge_words(pages: int, connection: Connection) -> bool:
+def _turns_to_go(connection: Connection, erasure: Erasure) -> Generator[Row[Any], None, None]:
     """
-    Merge about so many pages of the index; return whether there was anything to do.
+    Yield the next turns of an erasure, the last one after all others.
 
-    Source: SQLite's documentation of FTS5, section 6.8 (`merge`). A negative number begins a merge
-    of all segments, in which deleted words still are.
+    As long as it is there, new turns get higher ids: SQLite gives an id again once that and all
+    higher ones are free.
     """
-    driver = driver_of(connection)
-    before = driver.total_changes
-    connection.execute(
-        text("INSERT INTO conversations_fts(conversations_fts, rank) VALUES ('merge', :pages)"),
-        {"pages": pages},
+    columns = conversations.c
+    others = turns_to_go(erasure, _SIZE_BYTES, up_to=erasure.last.id - 1)
+    last = select(columns.id, micros(columns.timestamp), _SIZE_BYTES).where(_is_last(erasure))
+    for query in (others, last):
+        # SQLite reads a row as it is asked for.
+        with connection.execute(query) as found:
+            yield from found
+
+
+def _is_last(erasure: Erasure) -> ColumnElement[bool]:
+    columns = conversations.c
+    return and_(
+        columns.id == erasure.last.id,
+        columns.session_id == erasure.session_id,
+        columns.timestamp == literal(erasure.last.timestamp, Instant()),
     )
-    return driver.total_changes - before >= 2
 
 
 def _with_words(connection: Connection, statement: str, turns: Iterable[tuple[int, str]]) -> None:

@@ -35,7 +35,7 @@ from jarvis_recorder.storage.sqlite.maintenance import Maintenance
 from jarvis_recorder.storage.sqlite.outbox import SqliteOutbox
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
-from jarvis_recorder.storage.sqlite.search import delete_turns
+from jarvis_recorder.storage.sqlite.search import erase_turns, newest_turn
 from jarvis_recorder.storage.sqlite.upkeep import Gate, Upkeep
 from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
 from jarvis_recorder.wire.rpc.params import ReadHoldings
@@ -99,24 +99,25 @@ async def open_store(
         async with open_writer(path) as writer, open_readers(path, gate) as readers:
             await upgrade.upgrade(writer, path)
             archive = EngineArchive(writer, readers, _speech(path), clock)
-            outbox = SqliteOutbox(writer, readers, archive.changed)
-            upkeep = Upkeep(writer, gate)
-            maintenance = Maintenance(bounds, path, writer, clock)
-            repository = SqliteRepository(writer)
-            dead_letters = DeadLetterIndex(writer, clock)
-            incidents = IncidentKeeper(
-                writer,
-                readers,
-                newest_event,
-                rules=rules or shipped_rules(),
-                clock=clock,
-                changed=archive.changed,
-            )
-            yield SqliteStore(
-                repository, archive, outbox, dead_letters, incidents, writer, upkeep, maintenance,
-                path,
-            )  # fmt: skip
-            await dead_letters.finish()
+            async with contextlib.aclosing(archive):
+                outbox = SqliteOutbox(writer, readers, archive.changed)
+                upkeep = Upkeep(writer, gate)
+                maintenance = Maintenance(bounds, path, writer, clock)
+                repository = SqliteRepository(writer)
+                dead_letters = DeadLetterIndex(writer, clock)
+                incidents = IncidentKeeper(
+                    writer,
+                    readers,
+                    newest_event,
+                    rules=rules or shipped_rules(),
+                    clock=clock,
+                    changed=archive.changed,
+                )
+                yield SqliteStore(
+                    repository, archive, outbox, dead_letters, incidents, writer, upkeep, maintenance,
+                    path,
+                )  # fmt: skip
+                await dead_letters.finish()
 
 
 def _speech(path: Path) -> Speech:
@@ -124,7 +125,8 @@ def _speech(path: Path) -> Speech:
         insert_all=insert_all,
         newest_id=newest_id,
         is_stamped_as=is_stamped_as,
-        delete_turns=delete_turns,
+        newest_turn=newest_turn,
+        erase_turns=erase_turns,
         queries=search_turns.QUERIES
         | {ReadHoldings: Query(partial(holdings, partial(_sizes, path), count_rows))},
     )

@@ -21,9 +21,8 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 from jarvis_recorder.storage.engine import NoRoomForIt, Work
-from jarvis_recorder.storage.sqlite import connections, errors, files
+from jarvis_recorder.storage.sqlite import connections, errors, files, word_merge
 from jarvis_recorder.storage.sqlite.connections import PageCounts
-from jarvis_recorder.storage.sqlite.search import merge_words
 from jarvis_recorder.storage.turn import Place, Turn
 
 log = structlog.get_logger(__name__)
@@ -39,8 +38,6 @@ _LOOK_AGAIN_SECONDS: Final = 0.02
 # What takes many steps pauses after each of them for so many times as long.
 _YIELD: Final = 2.0
 _SHORTEST_PAUSE: Final = 0.002
-_MERGE_PAGES: Final = 64
-_MOST_MERGES: Final = 10_000
 
 
 async def always() -> bool:
@@ -150,17 +147,24 @@ class Writer:
         # A cancelled await would not stop SQLite's thread, only lose the result.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(work, place)))
 
-    async def run_with_room(self, work: Work[T]) -> T:
+    async def run_with_room(self, work: Work[T], begin: Callable[[], None] = lambda: None) -> T:
         """
         Do as `run` does, with work that adds to the log and not to the file, within `most_bytes`.
+
+        `begin` is called at the beginning of its turn.
 
         Raises:
             StorageUnavailable: Another program reads, so that the log cannot be emptied; and all
                 that `run` raises.
         """
+
+        def gather() -> Work[T]:
+            begin()
+            return partial(self._if_room, work)
+
         while True:
             try:
-                return await self.run(partial(self._if_room, work))
+                return await self.run_gathered(gather)
             except NoRoomForIt:
                 if not await self.shorten_log():
                     raise StorageUnavailable(
@@ -233,24 +237,21 @@ class Writer:
         """
         with contextlib.suppress(RecorderError):
             await self.forget_words()
-        await self.empty_log(wait=True)
+        await self.shorten_log()
 
     async def forget_words(self, go_on: GoOn = always) -> None:
         """
-        Merge the search index until nothing is left of the words deleted from it.
+        Merge the search index until nothing is left of the words deleted from it by now.
 
         It ends early if `go_on` returns False before a step.
         """
         loop = asyncio.get_running_loop()
-        pages = -_MERGE_PAGES
-        for _ in range(_MOST_MERGES):
-            if not await go_on():
-                return
-            began = loop.time()
-            if not await self.run(partial(merge_words, pages)) and pages > 0:
-                return
-            pages = _MERGE_PAGES
+        began = loop.time()
+        merge = await self.run_with_room(word_merge.begin)
+        while merge is not None and await go_on():
             await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (loop.time() - began)))
+            began = loop.time()
+            merge = await self.run_with_room(merge)
 
     async def empty_log(self, *, wait: bool = False, until: float | None = None) -> bool:
         """

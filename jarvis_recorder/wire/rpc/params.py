@@ -397,7 +397,12 @@ class ReportUsage(Params[results.UsageReport]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class DeleteConversation(Params[results.Deleted]):
-    """Erase a conversation: its turns and their search entries, and overwrite the space."""
+    """
+    Erase a conversation: its turns and their search entries, and overwrite the space.
+
+    A long one goes in parts, and turns that are recorded meanwhile are kept. After
+    `outcome_unknown`, or if the recorder ends meanwhile, ask again: the rest goes.
+    """
 
     session_id: SessionId
 

@@ -1,0 +1,74 @@
+"""The turns of a conversation that is erased, found in small steps, oldest first."""
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Select, literal, select, tuple_
+
+from jarvis_recorder.storage.expired_rows import BEGINNING, Position
+from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.tables import Instant, conversations
+
+# Of one transaction: some milliseconds in which no one else writes.
+MOST_TURNS: Final = 100
+# A deleted turn adds to the log about as much as it had, and its words once more.
+MOST_BYTES: Final = 256 * 1024
+
+_columns: Final = conversations.c
+
+
+class Erasure(NamedTuple):
+    """The turns of a conversation that are to go: those recorded up to `last`."""
+
+    session_id: str
+    last: Position
+    """The turn with the highest id when the erasure began."""
+    reached: Position = BEGINNING
+    """The last turn that is gone."""
+
+
+class Part(NamedTuple):
+    """The number of turns that a step has deleted, and the last of them, None at the end."""
+
+    deleted: int
+    reached: Position | None
+
+
+class FoundTurn(NamedTuple):
+    """A turn that is to go."""
+
+    id: int
+    timestamp: int
+    size_bytes: int
+
+
+def turns_to_go(erasure: Erasure, size_bytes: ColumnElement[Any], *, up_to: int) -> Select[Any]:
+    """Select the next turns of an erasure as a `FoundTurn` each, those with an id up to `up_to`."""
+    at = _columns.timestamp
+    reached = literal(erasure.reached.timestamp, Instant())
+    return (
+        select(_columns.id, micros(at), size_bytes)
+        .where(
+            _columns.session_id == erasure.session_id,
+            at >= reached,
+            tuple_(at, _columns.id) > tuple_(reached, literal(erasure.reached.id, BigInteger())),
+            _columns.id <= up_to,
+        )
+        .order_by(at, _columns.id)
+        .limit(MOST_TURNS)
+    )
+
+
+def few_of(turns: Iterable[Any]) -> list[FoundTurn]:
+    """Return the first of the turns, as many as go in one transaction, and at least one."""
+    few: list[FoundTurn] = []
+    size_bytes = 0
+    for row in turns:
+        turn = FoundTurn(*row)
+        size_bytes += turn.size_bytes
+        if few and size_bytes > MOST_BYTES:
+            break
+        few.append(turn)
+        if len(few) == MOST_TURNS:
+            break
+    return few
