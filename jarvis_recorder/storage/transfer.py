@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table
 from jarvis_recorder.errors import ConfigurationError, NoCopy, RecordRefused
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.chunks import chunks
 from jarvis_recorder.storage.postgres.filling import Filling, Row
 from jarvis_recorder.storage.sqlite import connections, files, lock
 from jarvis_recorder.storage.tables import (
@@ -26,8 +27,6 @@ from jarvis_recorder.storage.tables import (
 _NUMBERED: Final = (
     events, conversations, cluster_snapshots, outbox, incident_actions, silences,
 )  # fmt: skip
-_AT_ONCE: Final = 1_000
-_AT_ONCE_BYTES: Final = 8 * 1024 * 1024
 
 Report = Callable[[str, int, int], None]
 """Receives what is being done, and how much of it."""
@@ -132,7 +131,7 @@ async def _insert(target: Filling, table: Table, rows: list[Row]) -> None:
 
 
 def _batches(connection: Connection, table: Table, reached: Any) -> Iterator[list[Row]]:
-    """Yield the rows behind a key in its order, so many that they take little memory."""
+    """Return the rows behind a key in its order, in lists that take little memory."""
     names = [column.name for column in table.columns]
     driver = connections.driver_of(connection)
     key = names[0]
@@ -140,16 +139,7 @@ def _batches(connection: Connection, table: Table, reached: Any) -> Iterator[lis
         f"SELECT {', '.join(names)} FROM {table.name} WHERE {key} > ? ORDER BY {key}",
         (reached,),
     )
-    batch: list[Row] = []
-    room = _AT_ONCE_BYTES
-    for row in found:
-        batch.append(row)
-        room -= sum(len(value) for value in row if isinstance(value, str | bytes))
-        if len(batch) == _AT_ONCE or room < 0:
-            yield batch
-            batch, room = [], _AT_ONCE_BYTES
-    if batch:
-        yield batch
+    return chunks(found, tuple)
 
 
 def _one(connection: Connection, query: str) -> Row:
