@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,25 @@ def test_an_import_that_was_interrupted_is_completed(target, engine, database):
     assert seen[-1][1] == 191
     assert sum(one["taken"] + one["already"] for one in tables(ended).values()) == 191
     assert target.rows("SELECT count(*) FROM events") == [(120,)]
+
+
+@on_both
+def test_large_rows_are_brought_some_at_a_time(target, engine, database, later):
+    """A chunk is one transaction, and all of it is in memory."""
+    with closing(sqlite3.connect(later)) as db, db:
+        db.execute(
+            "UPDATE conversations SET content = printf('%.*c', 1000000, 'x')"
+            " WHERE id IN (SELECT id FROM conversations LIMIT 20)"
+        )
+    seen = [0]
+
+    opening = in_file(database) if engine == SQLITE else on_server(target.url)
+    asyncio.run(import_original(later, opening, lambda done, _: seen.append(done)))
+
+    snapshots, turns = target.rows(
+        "SELECT (SELECT count(*) FROM cluster_snapshots), count(*) FROM conversations"
+    )[0]
+    assert [after - before for before, after in pairwise(seen)][:4] == [snapshots, 9, 9, turns - 18]
 
 
 @on_both

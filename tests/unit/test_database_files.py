@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -168,6 +169,26 @@ async def test_what_was_recorded_before_is_found_in_every_script(tmp_path):
         found = "SELECT rowid FROM conversations_fts WHERE conversations_fts MATCH ?"
         for words, number in (("penguin", 1), ('"过 热"', 2), ("frostelt", 3)):
             assert connection.execute(found, (words,)).fetchall() == [(number,)]
+
+
+async def test_the_search_is_made_of_large_turns_in_little_memory(tmp_path):
+    path = tmp_path / "recorder.db"
+    await make_old_search(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO conversations (session_id, timestamp, stamped, role, content,"
+            " recorded_at) VALUES ('s', ?, 0, 'user', ?, 0)",
+            ((number, "ü" + f"{number:>99}" * 10_000) for number in range(1, 41)),
+        )
+
+    tracemalloc.start()
+    try:
+        await make(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 20_000_000
 
 
 _UPGRADE_AND_DIE = """

@@ -1,6 +1,8 @@
 """The reports of damage in a file, and of its place."""
 
+import os
 import sqlite3
+import tracemalloc
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -128,3 +130,24 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path):
         verify(tmp_path / "recorder.db", nothing)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_snapshots_are_checked_one_by_one(database):
+    """A hundred of the largest at once would be more than the service may take."""
+    for number in range(1, 41):
+        change(
+            database,
+            "INSERT INTO cluster_snapshots (cluster, timestamp, stamped, snapshot, size_bytes,"
+            " recorded_at) VALUES ('', ?, 0, ?, 9, 0)",
+            number,
+            os.urandom(1_000_000),
+        )
+
+    tracemalloc.start()
+    try:
+        verify(database, nothing)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10_000_000

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from sqlalchemy import Connection, Table, insert, select, tuple_, update
 
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.runtime.ownership import as_owner
+from jarvis_recorder.storage.chunks import chunks
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.legacy.rows import (
     KINDS,
@@ -30,10 +30,8 @@ from jarvis_recorder.storage.legacy.rows import (
 from jarvis_recorder.storage.legacy.targets import Opening, Target
 from jarvis_recorder.storage.rows import SHAPES
 from jarvis_recorder.storage.tables import preferences
-from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
-_AT_ONCE: Final = 500
 _MAX_KEY: Final = 255
 _NOT_THEIRS: Final = "a table that is not the original's own"
 
@@ -99,7 +97,7 @@ class _Import:
     async def _records(self, name: str, report: TableReport) -> None:
         table = SHAPES[KINDS[name]].table
         highest = _highest(self._original, name)
-        for rows in _chunks(_rows(self._original, name, "id")):
+        for rows in _chunks(self._original, name, "id"):
             taken = list(_readable(partial(_record_row, name), rows, report))
             new = await self._target.writer.run(
                 partial(_insert_new, self._target, table, taken, highest)
@@ -109,7 +107,7 @@ class _Import:
             self._advance(len(rows))
 
     async def _preferences(self, report: TableReport) -> None:
-        for rows in _chunks(_rows(self._original, PREFERENCES, "key")):
+        for rows in _chunks(self._original, PREFERENCES, "key"):
             taken = list(_readable(_preference_row, rows, report))
             new = await self._target.writer.run(partial(_set_newer, taken))
             report.taken += new
@@ -125,8 +123,11 @@ class _Row(NamedTuple):
     """A row to insert, by column; `id` is the id in the original."""
 
     id: int
-    record: Record
     values: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[int, str | None]:
+        return self.values["timestamp"], self.values["message_id"]
 
 
 def _readable(
@@ -151,7 +152,7 @@ def _record_row(name: str, cells: Cells) -> _Row:
             "resolved_at": None if at is None else round(at.timestamp() * 1_000_000),
             "resolved_by": by,
         }
-    return _Row(int(cells["id"]), record, values)
+    return _Row(int(cells["id"]), values)
 
 
 def _preference_row(cells: Cells) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _insert_new(
 ) -> int:
     """Insert the missing rows; if a row's id is taken, it gets one that is free in both."""
     there = _identities(connection, table, rows)
-    new = [row for row in rows if (row.record.timestamp, row.record.message_id) not in there]
+    new = [row for row in rows if row.key not in there]
     wanted = [row.id for row in new]
     taken = set(connection.execute(select(table.c.id).where(table.c.id.in_(wanted))).scalars())
     free = iter(target.free_numbers(connection, table, highest, len(taken)))
@@ -181,8 +182,7 @@ def _insert_new(
 def _identities(
     connection: Connection, table: Table, rows: Sequence[_Row]
 ) -> set[tuple[int, str | None]]:
-    keys = [(row.record.timestamp, row.record.message_id) for row in rows]
-    is_one = tuple_(table.c.timestamp, table.c.message_id).in_(keys)
+    is_one = tuple_(table.c.timestamp, table.c.message_id).in_([row.key for row in rows])
     found = connection.execute(select(micros(table.c.timestamp), table.c.message_id).where(is_one))
     return {(at, identity) for at, identity in found}
 
@@ -283,16 +283,15 @@ def _highest(connection: sqlite3.Connection, table: str) -> int:
     return int(highest or 0)
 
 
+def _chunks(connection: sqlite3.Connection, table: str, key: str) -> Iterator[list[Cells]]:
+    return chunks(_rows(connection, table, key), lambda cells: cells.values())
+
+
 def _rows(connection: sqlite3.Connection, table: str, key: str) -> Iterator[Cells]:
     cursor = connection.execute(f"SELECT * FROM {_quoted(table)} ORDER BY {key}")  # noqa: S608
     names = [column[0] for column in cursor.description]
     for row in cursor:
         yield dict(zip(names, row, strict=True))
-
-
-def _chunks(rows: Iterator[Cells]) -> Iterator[list[Cells]]:
-    while chunk := list(islice(rows, _AT_ONCE)):
-        yield chunk
 
 
 def _quoted(name: str) -> str:

@@ -55,7 +55,6 @@ _STATEMENTS = (
     WHERE length(content) = length(CAST(content AS BLOB)) ORDER BY id
     """,
 )
-_AT_ONCE = 1_000
 
 _POSTGRESQL = (
     # The words are made by `storage.postgres.search`, so that both databases find the same.
@@ -80,12 +79,9 @@ def upgrade() -> None:
     for statement in _STATEMENTS:
         op.execute(statement)
     others = select(conversations.c.id, conversations.c.content).where(NOT_ASCII)
-    reached = connection.execute(select(func.min(conversations.c.id) - 1)).scalar_one()
-    while reached is not None:
-        following = others.where(conversations.c.id > reached).order_by(conversations.c.id)
-        rows = connection.execute(following.limit(_AT_ONCE)).all()
-        add_words(connection, ((row.id, row.content) for row in rows))
-        reached = rows[-1].id if rows else None
+    # One by one: each may have megabytes.
+    rows = connection.execute(others.order_by(conversations.c.id))
+    add_words(connection, ((row.id, row.content) for row in rows))
 
 
 def _upgrade_postgresql(connection: Connection) -> None:

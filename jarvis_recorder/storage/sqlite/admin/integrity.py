@@ -37,7 +37,6 @@ from jarvis_recorder.storage.tables import (
 from jarvis_recorder.wire.times import EARLIEST, LATEST
 
 _MAX_PROBLEMS: Final = 20
-_SNAPSHOTS_AT_ONCE: Final = 100
 _JSON: Final = (
     events.c.details,
     events.c.extra,
@@ -158,17 +157,16 @@ def _snapshots(connection: Connection) -> _Problems:
     if not _has(connection, cluster_snapshots.name):
         return
     raw = type_coerce(cluster_snapshots.c.snapshot, Integer())
-    rows = connection.execution_options(stream_results=True).execute(
+    # One by one: each may have megabytes.
+    for number, content, size in connection.execute(
         select(cluster_snapshots.c.id, raw, cluster_snapshots.c.size_bytes)
-    )
-    for part in rows.partitions(_SNAPSHOTS_AT_ONCE):
-        for number, content, size in part:
-            try:
-                body = zlib.decompress(content)
-                if len(body) != size or not isinstance(from_json(body), dict):
-                    yield f"cluster_snapshots: row {number}: not the snapshot that was recorded"
-            except (zlib.error, ValueError, TypeError):
-                yield f"cluster_snapshots: row {number}: cannot be read"
+    ):
+        try:
+            body = zlib.decompress(content)
+            if len(body) != size or not isinstance(from_json(body), dict):
+                yield f"cluster_snapshots: row {number}: not the snapshot that was recorded"
+        except (zlib.error, ValueError, TypeError):
+            yield f"cluster_snapshots: row {number}: cannot be read"
 
 
 def _times(connection: Connection) -> _Problems:

@@ -1,0 +1,23 @@
+"""Rows in lists that take little memory, however large each row is."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeVar
+
+_AT_ONCE: Final = 1_000
+_AT_ONCE_BYTES: Final = 8 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+def chunks(rows: Iterable[T], values_of: Callable[[T], Iterable[Any]]) -> Iterator[list[T]]:
+    """Yield the rows in lists, of which each ends with the row that makes it 8 MiB long."""
+    chunk: list[T] = []
+    room = _AT_ONCE_BYTES
+    for row in rows:
+        chunk.append(row)
+        room -= sum(len(value) for value in values_of(row) if isinstance(value, str | bytes))
+        if len(chunk) == _AT_ONCE or room < 0:
+            yield chunk
+            chunk, room = [], _AT_ONCE_BYTES
+    if chunk:
+        yield chunk
