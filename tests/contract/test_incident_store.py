@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -16,7 +16,8 @@ from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime, to_micros
-from tests.contract.test_archive import SNAPSHOTS, at, put
+from tests.contract.test_archive import EVENTS, SNAPSHOTS, at
+from tests.contract.test_archive import put as record
 from tests.support.archive import NOW, ask, clock, rows
 
 
@@ -45,6 +46,13 @@ def snapshot(seconds, *nodes, guests=(), of="home"):
             "vms": [{"vmid": vmid, "status": status, "node": "pve1"} for vmid, status in guests],
         },
     }  # fmt: skip
+
+
+async def put(store, *bodies, topic=EVENTS):
+    """Record messages when the newest of them is sent."""
+    times = [body["timestamp"] for body in bodies if "timestamp" in body]
+    newest = max((to_micros(datetime.fromisoformat(one)) for one in times), default=NOW)
+    await record(store, *bodies, topic=topic, recorded_at=max(NOW, newest))
 
 
 async def keep(store, *events, snapshots=()):
@@ -176,6 +184,35 @@ async def test_one_that_is_opened_again_ends_with_the_next_snapshot_and_not_with
 
     assert (still.state, ended.state) == ("open", "recovered")
     assert ended.recovered_at == at(120)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_event_dated_years_ahead_counts_when_it_was_recorded(store, at_once):
+    """The clock of a node is thirty years ahead for a moment."""
+    wrong = "2056-11-23T08:00:00Z"
+    story = [
+        event(0, id="ahead", timestamp=wrong),
+        event(1_800, "[Monitor] NODE_UP: pve1", type="status", timestamp=wrong, id="well"),
+        event(3_600, id="real"),
+        up(7_200),
+    ]
+    for some in [story] if at_once else [[one] for one in story]:
+        await record(store, *some)
+        await settle(store)
+
+    incident = await the_one(store)
+
+    assert (incident.count, incident.state, incident.recovered_at) == (2, "recovered", at(7_200))
+    assert incident.first_at.replace(microsecond=0) == to_datetime(NOW)
+
+
+async def test_events_of_a_wrong_clock_that_were_recorded_at_once_keep_their_order(store):
+    ahead = {"timestamp": "2056-11-23T08:00:00Z"}
+    story = [event(0, id="1"), up(0, id="2"), event(0, id="3")]
+    await record(store, *(one | ahead for one in story))
+    await settle(store)
+
+    assert (await the_one(store)).state == "open"
 
 
 async def test_problems_at_the_end_of_time_do_not_end_the_fold(store):
