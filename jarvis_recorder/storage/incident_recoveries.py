@@ -35,9 +35,7 @@ class Recoveries:
         said = self._said(row.condition_id, since)
         for (at, effect), (following, next_effect) in pairwise(said):
             if effect == next_effect == Effect.PROBLEM:
-                up_at = self._older.first_up(
-                    seen.cluster, (row.evidence, row.shown_as), at, following
-                )
+                up_at = self._older.first_up(seen.cluster, seen.shown_as, at, following)
                 if up_at is not None:
                     yield up_at
 
@@ -49,7 +47,7 @@ class Recoveries:
         after = max(last_at, self._connection.execute(reopened).scalar() or last_at)
         if seen.at <= after:
             return None
-        up_at = self._older.first_up(seen.cluster, (row.evidence, row.shown_as), after, seen.at)
+        up_at = self._older.first_up(seen.cluster, seen.shown_as, after, seen.at)
         return seen.at if up_at is None else up_at
 
     def _said(self, condition_id: int, since: int) -> list[tuple[int, int]]:
