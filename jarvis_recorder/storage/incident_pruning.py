@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from jarvis_recorder.incidents.signals import Effect
 from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
@@ -22,6 +22,13 @@ _MOST_THINNED: Final = 500
 # Events later than this may give a recovery another time, and never another state.
 _LATE: Final = 2 * 24 * 3_600 * 1_000_000
 _HOUR: Final = 3_600 * 1_000_000
+FORGOTTEN: Final = 0
+"""
+In the place of a condition: the signal of an alert whose incident has expired.
+
+An unresolved alert stays for ever, its recovery does not: read again by other rules, it would open
+an incident for ever.
+"""
 
 _stored: Final = incidents.c
 _signals: Final = incident_signals.c
@@ -34,6 +41,8 @@ def forget_events(connection: Connection, ids: Sequence[int]) -> None:
 
     Afterwards `clamp_progress` has to be called.
     """
+    expired = _signals.condition_id == FORGOTTEN
+    connection.execute(delete(incident_signals).where(_signals.event_id.in_(ids), expired))
     named = update(incident_signals).where(_signals.event_id.in_(ids))
     connection.execute(named.values(event_id=None))
 
@@ -127,9 +136,9 @@ def _expire(connection: Connection, row: Any) -> None:
         _stored.condition_id == row.condition_id, _stored.id != row.id
     )
     connection.execute(delete(incidents).where(_stored.id == row.id))
-    gone = delete(incident_signals).where(_signals.condition_id == row.condition_id)
+    gone = [_signals.condition_id == row.condition_id]
     if connection.execute(others.limit(1)).first() is None:
-        connection.execute(gone)
+        _delete_signals(connection, gone)
         this = _conditions.id == row.condition_id
         key = select(_conditions.key).where(this).scalar_subquery()
         connection.execute(delete(incident_actions).where(incident_actions.c.key == key))
@@ -137,5 +146,15 @@ def _expire(connection: Connection, row: Any) -> None:
         return
     following = others.where(_stored.first_at > row.first_at).order_by(_stored.first_at).limit(1)
     after = connection.execute(following).scalar()
-    gone = gone.where(_signals.timestamp >= row.first_at)
-    connection.execute(gone if after is None else gone.where(_signals.timestamp < after))
+    gone.append(_signals.timestamp >= row.first_at)
+    if after is not None:
+        gone.append(_signals.timestamp < after)
+    _delete_signals(connection, gone)
+
+
+def _delete_signals(connection: Connection, gone: Sequence[ColumnElement[bool]]) -> None:
+    """Delete signals, but remember those of alerts that are still stored as `FORGOTTEN`."""
+    of_alert = (_signals.effect == int(Effect.PROBLEM), _signals.event_id.is_not(None))
+    remembered = update(incident_signals).where(*gone, *of_alert)
+    connection.execute(remembered.values(condition_id=FORGOTTEN))
+    connection.execute(delete(incident_signals).where(*gone))

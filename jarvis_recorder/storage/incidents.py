@@ -28,7 +28,7 @@ from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots
 from jarvis_recorder.storage.incident_fold import STALE, Fold, ReadSignal
-from jarvis_recorder.storage.incident_pruning import newest_event
+from jarvis_recorder.storage.incident_pruning import FORGOTTEN, newest_event
 from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
@@ -217,7 +217,8 @@ def _begin_anew(connection: Connection, version: str) -> Row[Any]:
     values: dict[str, Any] = {"reached": 0, "rules": version}
     if connection.execute(select(_progress.rules)).scalar_one():
         kept = select(_signals.condition_id).where(_signals.event_id.is_(None))
-        connection.execute(delete(incident_signals).where(_signals.event_id.is_not(None)))
+        read = (_signals.event_id.is_not(None), _signals.condition_id != FORGOTTEN)
+        connection.execute(delete(incident_signals).where(*read))
         connection.execute(delete(incidents))
         connection.execute(delete(incident_conditions).where(_conditions.id.not_in(kept)))
         connection.execute(update(incident_conditions).values(stale=True))

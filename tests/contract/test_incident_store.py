@@ -603,6 +603,38 @@ async def test_pruned_events_leave_the_incident_as_it_was(store):
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_an_incident_that_has_expired_does_not_come_back_with_other_rules(
+    engine, request, tmp_path
+):
+    """The alert stays, which nobody resolved, and the event that ended it is gone."""
+    if engine == "sqlite":
+        address, opened = tmp_path / "recorder.db", open_file
+    else:
+        address, opened = request.getfixturevalue("postgres_url"), open_server
+    well = event(100, "[Monitor] THRESHOLD_OK: cpu of pve1", type="status", severity="info")
+    async with opened(address, clock) as store:
+        await keep(store, event(0, "[Monitor] THRESHOLD: cpu of pve1"), well, event(29 * 86_400))
+        await pruned(store, critical=7, info=7)
+        (newer,) = await listed(store)
+        alerts = (await ask(store, params.ListEvents())).events
+        (alert,) = [one for one in alerts if "THRESHOLD" in one.summary]
+
+    async with opened(address, clock, rules=load_rules(None, 24)) as store:
+        await settle(store)
+        assert [one.kind for one in await listed(store)] == [newer.kind] == ["NODE_DOWN"]
+
+        await keep(store, event(29.5 * 86_400, "[Monitor] THRESHOLD: cpu of pve1"))
+        assert (await the_one(store, kind="THRESHOLD")).count == 1
+        # Nothing is left of it once the alert is gone, too.
+        await ask(store, params.ResolveEvent(id=alert.id, resolved_by="anna"))
+        await settle(store)
+        assert (await the_one(store, kind="THRESHOLD")).state == "open"
+        await pruned(store, critical=7, info=7)
+        signals = "SELECT count(*) FROM incident_signals WHERE condition_id = 0"
+        assert await rows(store, signals) == [(0,)]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, request, tmp_path):
     if engine == "sqlite":
         address, opened = tmp_path / "recorder.db", open_file
