@@ -17,8 +17,11 @@ from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.wire.measures import ObjectKind
 
 _HOUR: Final = 3_600 * 1_000_000
+# Raised where the same rules make other incidents of the same events than before.
+_READING: Final = b"2"
 _LONGEST_PATTERN: Final = 200
 _Word = Annotated[str, Field(min_length=1, max_length=64)]
+_Pattern = Annotated[str, Field(max_length=_LONGEST_PATTERN)]
 
 
 class Rule(BaseModel):
@@ -30,12 +33,13 @@ class Rule(BaseModel):
     problem: tuple[_Word, ...] = ()
     recovery: tuple[_Word, ...] = ()
     object: tuple[_Word, ...] = ()
-    text: Annotated[str, Field(max_length=_LONGEST_PATTERN)] | None = None
+    text: _Pattern | None = None
+    node_text: _Pattern | None = None
     evidence: ObjectKind | None = None
     covers: bool = False
     resolves: bool = False
 
-    @field_validator("text")
+    @field_validator("text", "node_text")
     @classmethod
     def _has_one_group(cls, text: str | None) -> str | None:
         if text is None:
@@ -45,7 +49,7 @@ class Rule(BaseModel):
         except re.error as error:
             raise ValueError(f"must be a regular expression: {error}") from None
         if groups != 1:
-            raise ValueError("must have one group, which is the object")
+            raise ValueError("must have one group, which is the name")
         return text
 
 
@@ -77,7 +81,7 @@ class Rules:
         content = TypeAdapter(Rules).dump_json(
             self, include={"rules", "quiet", "flaps", "flapping_span"}
         )
-        return blake2b(content, digest_size=8).hexdigest()
+        return blake2b(content, digest_size=8, salt=_READING).hexdigest()
 
 
 class _File(BaseModel):

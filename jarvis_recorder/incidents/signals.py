@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.incidents.rules import Rule, Rules
@@ -32,6 +33,9 @@ _OBJECTS: Final = (
     "service", "unit", "job", "interface", "metric", "alertname", "check",
 )  # fmt: skip
 _LONGEST: Final = 200
+_KEPT: Final = 180
+# In the place of the node: a cluster alone would look like one.
+_NO_NODE: Final = "-"
 _LARGEST: Final = 10**18
 _LONGEST_SUMMARY: Final = 250
 
@@ -144,15 +148,18 @@ def _condition(
     kind = rule.kind if rule else tag or _masked(event.summary)
     about = _object(event.summary, details, rule, has_tag=bool(tag))
     evidence = rule.evidence if rule else None
+    node = event.node
+    if not node and rule and rule.node_text:
+        node = _found(rule.node_text, event.summary)
     return Condition(
-        named[:_LONGEST] if named else _key((event.cluster, event.node, kind, about)),
+        named or _key(event.cluster, node, kind, about),
         kind,
-        event.node,
+        node,
         about,
         event.cluster or None,
         not named,
         evidence,
-        _shown_as(evidence, event.node, about),
+        _shown_as(evidence, node, about),
         bool(rule and rule.covers),
     )
 
@@ -179,13 +186,16 @@ def _object(
     for names in _OBJECTS if rule is None else rule.object:
         found = [_text(details.get(name)) for name in names.split("+")]
         if all(found):
-            return "/".join(map(str, found))[:_LONGEST]
+            return _bounded("/".join(map(str, found)))
     if rule is None:
         # The masked summary tells one object without a tag from another.
-        found_in = _OBJECT.search(summary[:_LONGEST_SUMMARY]) if has_tag else None
-    else:
-        found_in = re.search(rule.text, summary[:_LONGEST_SUMMARY]) if rule.text else None
-    return found_in[1][:_LONGEST] if found_in and found_in[1] else None
+        return _found(_OBJECT, summary) if has_tag else None
+    return _found(rule.text, summary) if rule.text else None
+
+
+def _found(pattern: str | re.Pattern[str], summary: str) -> str | None:
+    found = re.search(pattern, summary[:_LONGEST_SUMMARY])
+    return _bounded(found[1]) if found and found[1] else None
 
 
 def _text(value: Any) -> str | None:
@@ -195,8 +205,16 @@ def _text(value: Any) -> str | None:
     if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
         return None
     # PostgreSQL stores no NUL; another program may have stored one as an escape in JSON.
-    return str(value).replace("\0", "")[:_LONGEST] or None
+    return _bounded(str(value).replace("\0", "")) or None
 
 
-def _key(parts: tuple[str | None, ...]) -> str:
-    return "/".join(filter(None, parts))[:_LONGEST]
+def _key(cluster: str | None, node: str | None, kind: str, about: str | None) -> str:
+    place = (cluster, node or _NO_NODE) if cluster else (node,)
+    return _bounded("/".join(filter(None, (*place, kind, about))))
+
+
+def _bounded(name: str) -> str:
+    """Return a name, or of a long one the beginning with a digest: its end may be what tells."""
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[:_KEPT]}~{blake2b(name.encode(), digest_size=8).hexdigest()}"

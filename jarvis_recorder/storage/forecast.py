@@ -1,8 +1,8 @@
 """The growth of a measure, and the time at which it reaches its limit. Pure."""
 
 from collections.abc import Sequence
-from itertools import combinations
-from statistics import median
+from itertools import combinations, groupby, pairwise
+from statistics import median, median_low
 from typing import Final, NamedTuple
 
 # Of fewer values, or in a shorter time, nothing can be told.
@@ -11,6 +11,10 @@ _LEAST_VALUES: Final = 8
 _MOST_VALUES: Final = 120
 # A growth over the whole time by less than this part of the limit is none.
 _FLAT: Final = 0.005
+# The parts of the later half in which growth in steps is looked for, and how much faster than the
+# mean a step is.
+_PARTS: Final = 8
+_STEEP: Final = 1.5
 # The part of the growth rates that the range leaves out at each end.
 _OUTSIDE: Final = 0.25
 _DAY: Final = 86_400.0
@@ -60,7 +64,7 @@ def forecast(values: Sequence[Value], limit: float, now: float) -> Growth | None
     rate = median(rates)
     slow, fast = (rates[round((len(rates) - 1) * part)] for part in (_OUTSIDE, 1 - _OUTSIDE))
     # Where a quarter of them say otherwise, it is noise or comes and goes.
-    if slow <= 0 or rate * span < _FLAT * limit or not _goes_on(few, rate):
+    if slow <= 0 or rate * span < _FLAT * limit or not (_goes_on(few, rate) or _climbs(few, rate)):
         return None
     # Of the last quarter, so that the very last deletion does not decide, and an old one is known.
     recent = few[-max(len(few) // 4, 1) :]
@@ -79,6 +83,26 @@ def _goes_on(values: Sequence[Value], rate: float) -> bool:
         if b.at > a.at
     ]
     return bool(rates) and median(rates) >= rate / 4
+
+
+def _climbs(values: Sequence[Value], rate: float) -> bool:
+    """
+    Return whether the later half rises in steps, as with a copy each week: in two parts or more.
+
+    These are apart from each other: a single copy may take hours.
+    """
+    if len(values) < 2 * _PARTS:
+        return False
+    cuts = [len(values) * part // (2 * _PARTS) for part in range(_PARTS - 1, 2 * _PARTS + 1)]
+    levels = [
+        Value(
+            median_low(one.at for one in values[begin:end]),
+            median_low(one.value for one in values[begin:end]),
+        )
+        for begin, end in pairwise(cuts)
+    ]
+    rises = [b.value - a.value >= _STEEP * rate * (b.at - a.at) for a, b in pairwise(levels)]
+    return sum(is_rise for is_rise, _ in groupby(rises)) > 1
 
 
 def _medians(values: Sequence[Value]) -> list[Value]:

@@ -9,6 +9,7 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import Incident, changed
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.incident_rows import change_incidents, newest_incidents
 from jarvis_recorder.storage.queries.incidents import (
     condition_of,
@@ -146,7 +147,9 @@ def note_reopened(connection: Connection, event_id: int) -> None:
 def _problem_of(connection: Connection, event_id: int) -> Any:
     return connection.execute(
         select(incident_signals).where(
-            _signals.event_id == event_id, _signals.effect == int(Effect.PROBLEM)
+            _signals.event_id == event_id,
+            _signals.effect == int(Effect.PROBLEM),
+            _signals.condition_id != FORGOTTEN,
         )
     ).first()
 

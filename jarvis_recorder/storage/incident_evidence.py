@@ -37,10 +37,11 @@ class ShownObjects(NamedTuple):
 
 
 class Sighting(NamedTuple):
-    """The newest snapshot of the one cluster that shows an object, and whether the object is up."""
+    """The newest snapshot of the one cluster that shows an object: under which name, and if up."""
 
     cluster: str
     at: int
+    shown_as: Shown
     is_up: bool
 
 
@@ -161,6 +162,18 @@ class OlderSnapshots:
             ).all()
 
 
+def shown_names(row: Row[Any]) -> tuple[Shown, ...]:
+    """
+    Return the names under which a snapshot may show the object of an incident, the first that it has.
+
+    An event says on which node a storage failed, and not whether it is shared.
+    """
+    name = row.shown_as or ""
+    if row.evidence != "storage" or not row.node or not name.startswith(f"{row.node}/"):
+        return ((row.evidence, name),)
+    return (row.evidence, name), (row.evidence, name.removeprefix(f"{row.node}/"))
+
+
 def seen_once(shown: Sequence[ShownObjects], row: Row[Any]) -> Sighting | None:
     """
     Return the newest sighting of the object of an incident.
@@ -171,12 +184,15 @@ def seen_once(shown: Sequence[ShownObjects], row: Row[Any]) -> Sighting | None:
     named = row.cluster
     if named is None and any(one.cluster == "" for one in shown):
         named = ""
-    seen = [
-        Sighting(one.cluster, one.at, one.is_up[row.evidence, row.shown_as])
-        for one in shown
-        if named in (None, one.cluster) and (row.evidence, row.shown_as) in one.is_up
-    ]
-    return seen[0] if len(seen) == 1 else None
+    for name in shown_names(row):
+        seen = [
+            Sighting(one.cluster, one.at, name, one.is_up[name])
+            for one in shown
+            if named in (None, one.cluster) and name in one.is_up
+        ]
+        if seen:
+            return seen[0] if len(seen) == 1 else None
+    return None
 
 
 def _heads() -> Select[Any]:
@@ -206,9 +222,9 @@ def _shown_objects(
     packed = connection.execute(
         select(type_coerce(_stored.snapshot, LargeBinary)).where(_stored.id == head.id)
     ).scalar_one()
-    is_up = {
-        (kind, name): values[_ONLINE] > 0
-        for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, head.size_bytes)
-        if values[_ONLINE] is not None and (asked is None or (kind, name) in asked)
-    }
+    is_up: dict[Shown, bool] = {}
+    for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, head.size_bytes):
+        if values[_ONLINE] is not None and (asked is None or (kind, name) in asked):
+            # A shared storage is there once for each node: it is up if it is so on all.
+            is_up[kind, name] = values[_ONLINE] > 0 and is_up.get((kind, name), True)
     return ShownObjects(head.cluster, head.at, is_up)

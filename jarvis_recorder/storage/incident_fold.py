@@ -16,6 +16,7 @@ from jarvis_recorder.storage.incident_evidence import (
     ShownObjects,
     Sighting,
     seen_once,
+    shown_names,
 )
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
 from jarvis_recorder.storage.incident_recoveries import Recoveries
@@ -59,7 +60,7 @@ STALE: Final = (
 _SHOWN: Final = (
     select(
         incidents, _conditions.key, _conditions.kind, _conditions.evidence, _conditions.shown_as,
-        _conditions.cluster,
+        _conditions.cluster, _conditions.node,
     )
     .join(incident_conditions, _conditions.id == _stored.condition_id)
     .where(_conditions.evidence.is_not(None))
@@ -159,7 +160,7 @@ class Fold:
         """Note what snapshots show of the objects of incidents that are a problem, or were."""
         # A large snapshot is read only for somebody who wants to know.
         rows = self._to_be_shown()
-        asked = {(row.evidence, row.shown_as) for row in rows}
+        asked = {name for row in rows for name in shown_names(row)}
         anyway = bool(self._first_problems)
         if not rows:
             return

@@ -26,6 +26,13 @@ _MOST_THINNED: Final = 500
 # Events later than this may give a recovery another time, and never another state.
 _LATE: Final = 2 * 24 * 3_600 * 1_000_000
 _HOUR: Final = 3_600 * 1_000_000
+FORGOTTEN: Final = 0
+"""
+In the place of a condition: the signal of an alert whose incident has expired.
+
+An unresolved alert stays for ever, its recovery does not: read again by other rules, it would open
+an incident for ever.
+"""
 
 _stored: Final = incidents.c
 _signals: Final = incident_signals.c
@@ -38,6 +45,8 @@ def forget_events(connection: Connection, ids: Sequence[int]) -> None:
 
     Afterwards `clamp_progress` has to be called.
     """
+    expired = _signals.condition_id == FORGOTTEN
+    connection.execute(delete(incident_signals).where(_signals.event_id.in_(ids), expired))
     named = update(incident_signals).where(_signals.event_id.in_(ids))
     connection.execute(named.values(event_id=None))
 
@@ -135,7 +144,7 @@ def _expire(connection: Connection, row: Any, most: int) -> int:
         later = others.where(_stored.first_at > row.first_at).order_by(_stored.first_at).limit(1)
         if (end := connection.execute(later).scalar()) is not None:
             old = old.where(_signals.timestamp < end)
-    gone = _delete_some(connection, incident_signals, old, most)
+    gone = _delete_signals(connection, old, most)
     this = _conditions.id == row.condition_id
     if is_last:
         key = select(_conditions.key).where(this).scalar_subquery()
@@ -163,7 +172,7 @@ def expire_well(horizon: int, connection: Connection, after: int) -> int | None:
     old = select(_signals.id).where(
         _signals.condition_id.in_(well), _signals.timestamp < to_datetime(horizon)
     )
-    if _delete_some(connection, incident_signals, old, _AT_ONCE) == _AT_ONCE:
+    if _delete_signals(connection, old, _AT_ONCE) == _AT_ONCE:
         return after
     a_signal = exists().where(_signals.condition_id == _conditions.id)
     connection.execute(delete(incident_conditions).where(_conditions.id.in_(well), ~a_signal))
@@ -173,3 +182,18 @@ def expire_well(horizon: int, connection: Connection, after: int) -> int | None:
 def _delete_some(connection: Connection, table: Table, ids: Select[Any], most: int) -> int:
     """Delete so many of these rows at most, the first ones; return how many."""
     return connection.execute(delete(table).where(table.c.id.in_(ids.limit(most)))).rowcount
+
+
+def _delete_signals(connection: Connection, signals: Select[Any], most: int) -> int:
+    """
+    Delete so many of these signals at most, the first ones; return how many.
+
+    Those of alerts that are still stored are remembered as `FORGOTTEN`.
+    """
+    ids = connection.execute(signals.limit(most)).scalars().all()
+    of_alert = (_signals.effect == int(Effect.PROBLEM), _signals.event_id.is_not(None))
+    these = _signals.id.in_(ids)
+    remembered = update(incident_signals).where(these, *of_alert)
+    connection.execute(remembered.values(condition_id=FORGOTTEN))
+    connection.execute(delete(incident_signals).where(these, _signals.condition_id != FORGOTTEN))
+    return len(ids)

@@ -35,9 +35,7 @@ class Recoveries:
         said = self._said(row.condition_id, since)
         for (at, effect), (following, next_effect) in pairwise(said):
             if effect == next_effect == Effect.PROBLEM:
-                up_at = self._older.first_up(
-                    seen.cluster, (row.evidence, row.shown_as), at, following
-                )
+                up_at = self._older.first_up(seen.cluster, seen.shown_as, at, following)
                 if up_at is not None:
                     yield up_at
 
@@ -55,7 +53,7 @@ class Recoveries:
             seen.is_up or self._older.has_any(seen.cluster, after, seen.at)
         ):
             return None
-        up_at = self._older.first_up(seen.cluster, (row.evidence, row.shown_as), after, seen.at)
+        up_at = self._older.first_up(seen.cluster, seen.shown_as, after, seen.at)
         return seen.at if up_at is None and seen.is_up else up_at
 
     def _said(self, condition_id: int, since: int) -> list[tuple[int, int]]:

@@ -24,11 +24,12 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Effect, EventFacts, Signal, read_event
 from jarvis_recorder.ports import Clock
+from jarvis_recorder.retention_policy import FUTURE, UNSET
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots
 from jarvis_recorder.storage.incident_fold import STALE, Fold, ReadSignal
-from jarvis_recorder.storage.incident_pruning import newest_event
+from jarvis_recorder.storage.incident_pruning import FORGOTTEN, newest_event
 from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
@@ -56,6 +57,8 @@ _YIELD: Final = 4.0
 # What is larger holds no name of a condition.
 _MOST_DETAILS: Final = 4_096
 _MOST_SUMMARY: Final = 1_000
+# A second.
+_ORDERED: Final = 1_000_000
 
 _conditions: Final = incident_conditions.c
 _signals: Final = incident_signals.c
@@ -251,7 +254,8 @@ def _begin_anew(connection: Connection, rules: Rules) -> Row[Any]:
     values: dict[str, Any] = {"reached": 0, "rules": rules.version()}
     if connection.execute(select(_progress.rules)).scalar_one():
         kept = select(_signals.condition_id).where(_signals.event_id.is_(None))
-        connection.execute(delete(incident_signals).where(_signals.event_id.is_not(None)))
+        read = (_signals.event_id.is_not(None), _signals.condition_id != FORGOTTEN)
+        connection.execute(delete(incident_signals).where(*read))
         connection.execute(delete(incidents))
         connection.execute(delete(incident_conditions).where(_conditions.id.not_in(kept)))
         connection.execute(update(incident_conditions).values(stale=True, **_ruled(rules)))
@@ -289,6 +293,7 @@ def _candidates(connection: Connection, after: int, upto: int) -> Sequence[Row[A
             case((func.length(details) <= _MOST_DETAILS, details)).label("details"),
             case((func.length(extra) <= _MOST_DETAILS, extra)).label("extra"),
             columns.resolved, columns.resolved_by,
+            micros(columns.recorded_at).label("recorded_at"),
         )
         .where(columns.id > after, columns.id <= upto, columns.type != "metric")
         .where(
@@ -314,9 +319,22 @@ def _read(row: Row[Any], rules: Rules) -> Iterable[ReadSignal]:
     if (found := read_event(event, rules)) is None:
         return
     condition, effect = found
-    yield ReadSignal(row.id, condition, Signal(row.at, effect, row.severity))
+    at = _time_of(row)
+    yield ReadSignal(row.id, condition, Signal(at, effect, row.severity))
     if row.resolved and effect is Effect.PROBLEM:
-        yield ReadSignal(row.id, condition, Signal(row.at, Effect.RESOLVE, by=row.resolved_by))
+        yield ReadSignal(row.id, condition, Signal(at, Effect.RESOLVE, by=row.resolved_by))
+
+
+def _time_of(row: Row[Any]) -> int:
+    """
+    Return the time of an event, or that of its recording if a wrong clock dated it far ahead.
+
+    Otherwise no other event of its condition would count until then.
+    """
+    if row.recorded_at < UNSET or row.at <= row.recorded_at + FUTURE:
+        return int(row.at)
+    # The events of a batch have one such time: so they stay in their order.
+    return int(row.recorded_at) + int(row.id) % _ORDERED
 
 
 def _object(text: str | None) -> Any:

@@ -250,7 +250,7 @@ incident_conditions: Final = Table(
 )
 
 # What events, and snapshots, said of the conditions. It outlives the events, of which the pruned
-# ones are named no more.
+# ones are named no more. Where an incident has expired, an alert that stays has the condition 0.
 incident_signals: Final = Table(
     "incident_signals",
     metadata,

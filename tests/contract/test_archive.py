@@ -70,12 +70,14 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-async def put(store: Any, *bodies: dict[str, Any], topic: Topic = EVENTS) -> None:
+async def put(
+    store: Any, *bodies: dict[str, Any], topic: Topic = EVENTS, recorded_at: int = NOW
+) -> None:
     records = []
     for body in bodies:
         (record,) = decode(delivery(json.dumps(body).encode()), topic, NOW).records
         records.append(record)
-    await store.repository.append(records, NOW)
+    await store.repository.append(records, recorded_at)
 
 
 def event(seconds: float = 0, **changes: Any) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def large(number, size, age=9 * DAY):
 
 
 def large_turn(number, size, age=9 * DAY):
-    turn = Turn(session_id="s", role="user", content="what is " * (size // 8))
+    # Many words: a merge of the search index writes all places of a word at once.
+    words = " ".join(f"w{n * 7_919 % 100_000:05}" for n in range(size // 7))
+    turn = Turn(session_id="s", role="user", content=words)
     return Record(Kind.TURN, f"l-{number}", NOW - age, False, turn, None)
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
+from sqlalchemy import select
 
 from jarvis_recorder.errors import (
     Conflict,
@@ -18,6 +19,7 @@ from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import expired_rows, incident_pruning
 from jarvis_recorder.storage import incidents as incident_keeper
+from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
@@ -25,7 +27,8 @@ from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.tables import incident_conditions, incident_signals
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime, to_micros
-from tests.contract.test_archive import SNAPSHOTS, at, put
+from tests.contract.test_archive import EVENTS, SNAPSHOTS, at
+from tests.contract.test_archive import put as record
 from tests.support.archive import NOW, ask, clock, rows, steps_of_pruning
 
 
@@ -54,6 +57,13 @@ def snapshot(seconds, *nodes, guests=(), of="home"):
             "vms": [{"vmid": vmid, "status": status, "node": "pve1"} for vmid, status in guests],
         },
     }  # fmt: skip
+
+
+async def put(store, *bodies, topic=EVENTS):
+    """Record messages when the newest of them is sent."""
+    times = [body["timestamp"] for body in bodies if "timestamp" in body]
+    newest = max((to_micros(datetime.fromisoformat(one)) for one in times), default=NOW)
+    await record(store, *bodies, topic=topic, recorded_at=max(NOW, newest))
 
 
 async def keep(store, *events, snapshots=()):
@@ -202,6 +212,35 @@ async def test_one_that_is_opened_again_ends_with_the_next_snapshot_and_not_with
 
     assert (still.state, ended.state) == ("open", "recovered")
     assert ended.recovered_at == at(120)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_event_dated_years_ahead_counts_when_it_was_recorded(store, at_once):
+    """The clock of a node is thirty years ahead for a moment."""
+    wrong = "2056-11-23T08:00:00Z"
+    story = [
+        event(0, id="ahead", timestamp=wrong),
+        event(1_800, "[Monitor] NODE_UP: pve1", type="status", timestamp=wrong, id="well"),
+        event(3_600, id="real"),
+        up(7_200),
+    ]
+    for some in [story] if at_once else [[one] for one in story]:
+        await record(store, *some)
+        await settle(store)
+
+    incident = await the_one(store)
+
+    assert (incident.count, incident.state, incident.recovered_at) == (2, "recovered", at(7_200))
+    assert incident.first_at.replace(microsecond=0) == to_datetime(NOW)
+
+
+async def test_events_of_a_wrong_clock_that_were_recorded_at_once_keep_their_order(store):
+    ahead = {"timestamp": "2056-11-23T08:00:00Z"}
+    story = [event(0, id="1"), up(0, id="2"), event(0, id="3")]
+    await record(store, *(one | ahead for one in story))
+    await settle(store)
+
+    assert (await the_one(store)).state == "open"
 
 
 async def test_problems_at_the_end_of_time_do_not_end_the_fold(store):
@@ -366,6 +405,57 @@ async def test_a_name_in_two_clusters_is_no_evidence_unless_the_event_names_one(
     states = {one.cluster: one.state for one in await listed(store)}
 
     assert states == {None: "open", "lab": "recovered"}
+
+
+def storages(seconds, *shown, of="home"):
+    """Return a snapshot of storages, each with its name, its node, whether it is shared, its status."""
+    names = ("storage", "node", "shared", "status")
+    return {
+        "cluster": of, "timestamp": at(seconds).isoformat(),
+        "snapshot": {"storages": [dict(zip(names, one, strict=True)) for one in shown]},
+    }  # fmt: skip
+
+
+async def test_a_snapshot_of_a_shared_storage_is_evidence_for_an_event_of_one_node(store):
+    down = [
+        event(n, "[Monitor] STORAGE_DOWN: nfs is not reachable", id=f"d{n}") for n in (0, 100, 200)
+    ]
+    shown = [
+        storages(n, ("nfs", "pve1", 1, "available" if n % 100 else "unknown"))
+        for n in (0, 50, 100, 150, 200)
+    ]
+    await keep(store, *down, snapshots=shown)
+    still = await the_one(store)
+    await keep(store, snapshots=[storages(300, ("nfs", "pve1", 1, "available"))])
+
+    incident = await the_one(store)
+
+    # Of the backlog too, each recovery counts.
+    assert (still.state, still.evidence_at) == ("open", at(200))
+    assert (incident.state, incident.recovered_at) == ("recovered", at(300))
+    found = await ask(store, params.GetIncident(key=incident.key))
+    assert [one.state for one in found.transitions] == ["open", "recovered"] * 3
+
+
+async def test_a_shared_storage_is_up_if_it_is_so_on_all_nodes(store):
+    await keep(store, event(0, "[Monitor] STORAGE_DOWN: nfs is not reachable"))
+    states = []
+    for seconds, on_pve1 in ((20, "unknown"), (40, "available")):
+        shown = [("nfs", "pve1", 1, on_pve1), ("nfs", "pve2", 1, "available")]
+        await keep(store, snapshots=[storages(seconds, *shown)])
+        states.append((await the_one(store)).state)
+
+    assert states == ["open", "recovered"]
+
+
+async def test_the_storage_of_a_node_comes_before_a_shared_one_of_its_name(store):
+    shown = [
+        storages(20, ("local", "pve1", 0, "unknown")),
+        storages(20, ("local", "pve7", 1, "available"), of="lab"),
+    ]
+    await keep(store, event(0, "[Monitor] STORAGE_DOWN: local"), snapshots=shown)
+
+    assert (await the_one(store)).state == "open"
 
 
 async def test_guests_on_a_node_that_is_down_are_part_of_its_incident(store):
@@ -645,7 +735,9 @@ async def test_incidents_that_are_over_go_when_events_of_their_severity_do(store
 
 async def test_an_incident_of_very_many_signals_goes_a_few_at_a_time(store, monkeypatch):
     await keep(store, *(event(n) for n in range(1_200)), up(1_200))
-    at_once = steps_of_pruning(monkeypatch, incident_signals)
+    of_conditions = incident_signals.c.condition_id != FORGOTTEN
+    signals = select(incident_signals).where(of_conditions).subquery()
+    at_once = steps_of_pruning(monkeypatch, signals)
 
     await pruned(store, critical=1)
 
@@ -776,6 +868,38 @@ async def test_of_a_condition_that_is_kept_the_rules_in_force_count(
         found = await rows(store, "SELECT kind, evidence, covers FROM incident_conditions")
 
     assert sorted(found) == [("NODE_DOWN", None, False), ("VM_CRASHED", "guest", False)]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_an_incident_that_has_expired_does_not_come_back_with_other_rules(
+    engine, request, tmp_path
+):
+    """The alert stays, which nobody resolved, and the event that ended it is gone."""
+    if engine == "sqlite":
+        address, opened = tmp_path / "recorder.db", open_file
+    else:
+        address, opened = request.getfixturevalue("postgres_url"), open_server
+    well = event(100, "[Monitor] THRESHOLD_OK: cpu of pve1", type="status", severity="info")
+    async with opened(address, clock) as store:
+        await keep(store, event(0, "[Monitor] THRESHOLD: cpu of pve1"), well, event(29 * 86_400))
+        await pruned(store, critical=7, info=7)
+        (newer,) = await listed(store)
+        alerts = (await ask(store, params.ListEvents())).events
+        (alert,) = [one for one in alerts if "THRESHOLD" in one.summary]
+
+    async with opened(address, clock, rules=load_rules(None, 24)) as store:
+        await settle(store)
+        assert [one.kind for one in await listed(store)] == [newer.kind] == ["NODE_DOWN"]
+
+        await keep(store, event(29.5 * 86_400, "[Monitor] THRESHOLD: cpu of pve1"))
+        assert (await the_one(store, kind="THRESHOLD")).count == 1
+        # Nothing is left of it once the alert is gone, too.
+        await ask(store, params.ResolveEvent(id=alert.id, resolved_by="anna"))
+        await settle(store)
+        assert (await the_one(store, kind="THRESHOLD")).state == "open"
+        await pruned(store, critical=7, info=7)
+        signals = "SELECT count(*) FROM incident_signals WHERE condition_id = 0"
+        assert await rows(store, signals) == [(0,)]
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])

@@ -219,20 +219,23 @@ def maintenance(store, **settings):
 
 def after_each(store, monkeypatch, done):
     """Have `done` called with the name of each piece of work that the writer has run."""
-    run = store.writer.run
 
-    async def watched(work, until=None):
-        answer = await run(work, until)
-        inner = work
-        while isinstance(inner, partial):
-            inner = inner.args[0] if inner.args and callable(inner.args[0]) else inner.func
-        done(inner.__name__)
-        return answer
+    def watched(run):
+        async def watching(work, *more):
+            answer = await run(work, *more)
+            inner = work
+            while isinstance(inner, partial):
+                inner = inner.args[0] if inner.args and callable(inner.args[0]) else inner.func
+            done(inner.__name__)
+            return answer
 
-    monkeypatch.setattr(store.writer, "run", watched)
+        return watching
+
+    for name in ("run", "run_with_room"):
+        monkeypatch.setattr(store.writer, name, watched(getattr(store.writer, name)))
 
 
-@pytest.mark.parametrize("step", ["_prune_step", "merge_words", "_vacuum"])
+@pytest.mark.parametrize("step", ["_prune_step", "begin", "_vacuum"])
 async def test_pruning_ends_with_the_step_during_which_the_recorder_stops(
     sqlite_store, monkeypatch, step
 ):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, func, select, text
+from sqlalchemy import Connection, Executable, FromClause, func, select, text
 
 from jarvis_recorder.ports import Clock, Store
 from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
@@ -67,7 +67,7 @@ async def prune(
     return await server_pruner.prune(engine, server, keeping, now, progress=progress)
 
 
-def steps_of_pruning(monkeypatch: Any, table: Table) -> list[int]:
+def steps_of_pruning(monkeypatch: Any, table: FromClause) -> list[int]:
     """Return a list that gets how many rows of a table each transaction of pruning deletes."""
     found: list[int] = []
     rows = select(func.count()).select_from(table)

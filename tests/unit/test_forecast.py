@@ -105,3 +105,31 @@ def test_what_was_copied_once_does_not_grow(copied):
     values = [Value(hour * HOUR, 20.0 if hour < copied * 24 else 60.0) for hour in range(720)]
 
     assert forecast(values, 100, values[-1].at) is None
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0, 7), st.floats(0, 10), st.integers(0, 999))
+def test_what_grows_by_a_step_each_week_is_foretold_within_a_tenth(begin, noise, seed):
+    chance = random.Random(seed)
+    values = [
+        Value(
+            number * HOUR / 6,
+            100 + 100 * ((number / 144 + begin) // 7) + chance.gauss(0, noise),
+        )
+        for number in range(30 * 144)
+    ]
+
+    growth = forecast(values, 1_000, values[-1].at)
+
+    assert growth.per_day == pytest.approx(100 / 7, rel=0.1)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0, 30), st.floats(0, 36), st.floats(1, 60))
+def test_a_copy_that_takes_hours_does_not_grow(began, hours, size):
+    values = [
+        Value(hour * HOUR, 20 + size * min(max((hour - began * 24) / max(hours, 1), 0), 1))
+        for hour in range(720)
+    ]
+
+    assert forecast(values, 100, values[-1].at) is None

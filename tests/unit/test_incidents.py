@@ -90,6 +90,50 @@ class TestSignals:
         assert read(cluster="home")[0].key == "home/pve1/NODE_DOWN"
         assert read(cluster="")[0].key == "pve1/NODE_DOWN"
 
+    def test_a_node_that_the_event_does_not_name_is_read_from_the_summary(self):
+        first, _ = read("[Monitor] NODE_DOWN: pve1 changed from online to offline", node=None)
+        other, _ = read("NODE_DOWN: node pve2.lan is gone", node=None)
+        up, ended = read(
+            "[Monitor] NODE_UP: pve1 is back", node=None, type="status", severity="info"
+        )
+        named, _ = read("NODE_DOWN: pve1 is gone")
+        several, _ = read("NODE_DOWN: 2 nodes are gone", node=None)
+
+        assert (first.key, first.node, first.shown_as) == ("pve1/NODE_DOWN", "pve1", "pve1")
+        assert (up, ended, named) == (first, Effect.RECOVERY, first)
+        assert (other.key, other.node) == ("pve2.lan/NODE_DOWN", "pve2.lan")
+        assert (several.key, several.node) == ("NODE_DOWN", None)
+
+    def test_a_cluster_is_not_taken_for_a_node(self):
+        of_cluster, _ = read("BACKUP: failed", cluster="a", node=None)
+        of_node, _ = read("BACKUP: failed", node="a")
+        of_both, _ = read("BACKUP: failed", cluster="a", node="b")
+        of_none, _ = read("BACKUP: failed", node=None)
+
+        assert (of_cluster.key, of_node.key) == ("a/-/BACKUP", "a/BACKUP")
+        assert (of_both.key, of_none.key) == ("a/b/BACKUP", "BACKUP")
+
+    @pytest.mark.parametrize(
+        "naming",
+        [
+            lambda name: {"details": {"incident": name}},
+            lambda name: {"subject": name},
+            lambda name: {"node": name},
+            lambda name: {"details": {"storage": name}},
+        ],
+    )
+    def test_long_names_differ_by_their_end(self, naming):
+        summary = "[Monitor] STORAGE_DOWN: storage"
+        keys = [
+            read(summary, **naming(name))[0].key
+            for name in ("x" * 300 + "1", "x" * 300 + "2", "y" * 200, "x" * 300 + "1")
+        ]
+
+        assert keys[0] == keys[3]
+        assert len({*keys}) == 3
+        assert all(len(key) <= 200 for key in keys)
+        assert read(incident := "z" * 200, details={"incident": incident})[0].key == incident
+
     def test_numbers_do_not_tell_conditions_apart_in_a_summary_without_a_tag(self):
         first, _ = read("Pool tank is 95.5 % full")
         second, _ = read("Pool  tank is 96 % full")

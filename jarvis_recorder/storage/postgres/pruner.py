@@ -127,7 +127,8 @@ async def prune(
     gone: Counter[str] = Counter()
     with errors.translated_errors(server):
         gone[events.name] = await drop_expired_months(engine, server, policy, now, enough)
-        progress(gone.total())
+        if gone.total():
+            progress(gone.total())
         async with engine.connect() as connection:
             found = await connection.run_sync(partial(walks, keeping=policy, now=now))
         for walk in found:
