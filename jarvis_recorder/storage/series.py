@@ -15,7 +15,6 @@ from sqlalchemy import (
     Connection,
     LargeBinary,
     ScalarSelect,
-    Tuple,
     delete,
     func,
     literal,
@@ -169,24 +168,20 @@ def forget_some(horizon: int, connection: Connection, after: Key) -> Key | None:
     """
     columns = [_columns[name] for name in KEY]
     key = tuple_(*columns)
-    beyond = key > _literal(after)
-    end = select(*columns).where(beyond).order_by(*columns).offset(_ROWS_AT_ONCE - 1).limit(1)
-    found = connection.execute(end).first()
-    upto = [] if found is None else [key <= _literal(Key(*found))]
+    reached = tuple_(*map(literal, after[:-1]), literal(after.start, BigInteger()))
+    page = select(*columns).where(key > reached).order_by(*columns).limit(_ROWS_AT_ONCE)
+    found = connection.execute(page.limit(1).offset(_ROWS_AT_ONCE - 1)).first()
     last_start = start_of(horizon)
     connection.execute(
+        # By the keys of the page: for a range of keys PostgreSQL would read the whole table.
         delete(snapshot_measures).where(
-            beyond, *upto, _columns.start <= last_start, _a_snapshot().is_(None)
+            key.in_(page.correlate(None)), _columns.start <= last_start, _a_snapshot().is_(None)
         )
     )
     if found is None:
         return None
     last = Key(*found)
     return last if last.start <= last_start else last._replace(start=_NEVER)
-
-
-def _literal(key: Key) -> Tuple:
-    return tuple_(*map(literal, key[:-1]), literal(key.start, BigInteger()))
 
 
 def _a_snapshot() -> ScalarSelect[int]:
