@@ -45,7 +45,8 @@ def import_(
     settings = loaded(config, set_)
     logging.configure("warning", settings.settings.log.format)
     if (url := server_url(settings)) is not None:
-        name, opening = redacted(url), on_server(url)
+        by_month = settings.settings.store.by_month
+        name, opening = redacted(url), on_server(url, by_month=by_month)
     else:
         path = sqlite_path(settings)
         name, opening = str(path), in_file(path)

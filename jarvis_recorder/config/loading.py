@@ -205,11 +205,17 @@ def server_url(loaded: Loaded) -> str | None:
     Return the URL of the database server with its password, None if the database is a file.
 
     Raises:
-        ConfigurationError: Another setting is for a file only, or there is no driver.
+        ConfigurationError: Another setting is for a file only, or for a server only; or there is
+            no driver.
     """
     store = loaded.settings.store
     url = store.url.get_secret_value()
     if not database_url.is_server(url):
+        if store.by_month:
+            raise ConfigurationError(
+                "store.partitions is for a PostgreSQL server, and store.url names a file; set in "
+                + loaded.origins["store.partitions"]
+            )
         return None
     for name, is_set in (
         ("store.budget", store.budget),

@@ -110,6 +110,15 @@ class StoreSettings(_Section):
         ByteSize(0),
         description="room that is left free on its disk in the same way, such as 1GiB; 0: none",
     )
+    partitions: Literal["off", "month"] = Field(
+        "off",
+        description="of a new database on a server: month has the events partitioned by month, so "
+        "that whole months are dropped",
+    )
+
+    @property
+    def by_month(self) -> bool:
+        return self.partitions == "month"
 
 
 _Days = Annotated[int, Field(ge=0, le=36_500)]

@@ -42,7 +42,8 @@ async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaita
             log.warning(
                 "database_connection_not_encrypted", url=redacted(url), use="sslmode=require"
             )
-        async with _on_server(url, clock, bounds_of(settings), rules) as store:
+        by_month = settings.store.by_month
+        async with _on_server(url, clock, bounds_of(settings), rules, by_month=by_month) as store:
             await use(store)
         return
     path = sqlite_path(loaded)
@@ -61,9 +62,9 @@ async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaita
 
 
 def _on_server(
-    url: str, clock: Clock, bounds: Bounds, rules: Rules
+    url: str, clock: Clock, bounds: Bounds, rules: Rules, *, by_month: bool
 ) -> AbstractAsyncContextManager[Store]:
     # Imported here: with a file the process needs no driver of a server.
     from jarvis_recorder.storage.postgres.store import open_store as open_server_store
 
-    return open_server_store(url, clock, bounds, rules)
+    return open_server_store(url, clock, bounds, rules, by_month=by_month)

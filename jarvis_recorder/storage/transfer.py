@@ -3,16 +3,19 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table
 
 from jarvis_recorder.errors import ConfigurationError, NoCopy, RecordRefused
+from jarvis_recorder.retention_policy import DAY
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.chunks import chunks
 from jarvis_recorder.storage.postgres.filling import Filling, Row
+from jarvis_recorder.storage.postgres.partitions import Month
 from jarvis_recorder.storage.sqlite import connections, files, lock
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
@@ -23,10 +26,15 @@ from jarvis_recorder.storage.tables import (
     preferences,
     silences,
 )
+from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime, to_micros
 
 _NUMBERED: Final = (
     events, conversations, cluster_snapshots, outbox, incident_actions, silences,
 )  # fmt: skip
+
+_MOST_MONTHS: Final = 240
+# A time of the last day that has no month behind it.
+_LAST_MONTH: Final = LATEST - 31 * DAY
 
 Report = Callable[[str, int, int], None]
 """Receives what is being done, and how much of it."""
@@ -39,12 +47,15 @@ class Moved(NamedTuple):
     rows: dict[str, int]
 
 
-async def copy_to_server(source: Path, url: str, report: Report) -> Moved:
+async def copy_to_server(
+    source: Path, url: str, report: Report, *, by_month: bool = False
+) -> Moved:
     """
     Copy all records to a database on a server, ids included, and compare each row afterwards.
 
     The index of the dead letters is not copied: the next look through their queue makes it. Nor are
     incidents: a recorder makes them anew of the events, and of what people did.
+    With `by_month` the events there are partitioned as long as there are none.
     An interrupted copy continues where it was. The file is only read; no recorder may hold it.
 
     Raises:
@@ -60,7 +71,8 @@ async def copy_to_server(source: Path, url: str, report: Report) -> Moved:
             revisions.SchemaAge.CURRENT
         ):
             raise ConfigurationError(f"{source}: its schema is older: jarvis-recorder db upgrade")
-        target = await Filling.open(url)
+        months = _months(connection)
+        target = await Filling.open(url, by_month=by_month, months=months)
         try:
             # All before the first row: a recorder there may number rows of any table meanwhile.
             reached = [await _begin(connection, target, table) for table in _NUMBERED]
@@ -80,6 +92,21 @@ async def _begin(connection: Connection, target: Filling, table: Table) -> int:
     if table is events:
         await target.fold_again(highest)
     return await target.begin(table, highest)
+
+
+def _months(connection: Connection) -> Iterator[datetime]:
+    """Yield a time of each month that has events, the first ones of very many."""
+    begin = EARLIEST
+    for _ in range(_MOST_MONTHS):
+        (found,) = _one(
+            connection,
+            "SELECT min(timestamp) FROM events WHERE timestamp >= "
+            f"{begin} AND timestamp < {_LAST_MONTH}",
+        )
+        if found is None:
+            return
+        yield (moment := to_datetime(found))
+        begin = to_micros(Month.of(moment).end)
 
 
 def _highest(connection: Connection, table: Table) -> int:

@@ -40,7 +40,7 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
     ),
     "a server is stopped, loses its sessions, or has several recorders": (
         "contract/test_incident_store.py", "contract/test_lost_commits.py",
-        "contract/test_postgres.py",
+        "contract/test_partitions.py", "contract/test_postgres.py",
         "contract/test_postgres_commands.py", "contract/test_series.py",
         "contract/test_standbys.py",
         "faults/test_postgres_kills.py",

@@ -69,11 +69,11 @@ class Cluster(PrivateServer):
         return self.url(name)
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self, template: str = "made") -> Iterator[str]:
         """Yield the URL of a database with all tables, dropped at the end."""
         self._make_template()
         name = f"test{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE made")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self.url(name)
         finally:

@@ -46,7 +46,8 @@ def copy(
     from jarvis_recorder.storage.transfer import copy_to_server
 
     with progress() as report:
-        moved = asyncio.run(copy_to_server(file, url, report))
+        by_month = found.settings.store.by_month
+        moved = asyncio.run(copy_to_server(file, url, report, by_month=by_month))
     if as_json:
         typer.echo(json.dumps(moved._asdict()))
         return

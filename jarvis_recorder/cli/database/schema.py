@@ -6,7 +6,7 @@ import json
 import typer
 
 from jarvis_recorder.cli.database.options import EXAMPLE, database, server
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 
 
 def register(commands: typer.Typer) -> None:
@@ -27,7 +27,8 @@ def upgrade(config: ConfigFile = None, set_: Overrides = None) -> None:
     if (url := server(config, set_)) is not None:
         from jarvis_recorder.storage.postgres import admin
 
-        name, before = asyncio.run(admin.upgrade_now(url))
+        by_month = loaded(config, set_).settings.store.by_month
+        name, before = asyncio.run(admin.upgrade_now(url, by_month=by_month))
         _show_upgrade(name, before, revisions.HEAD)
         return
     from jarvis_recorder.storage.sqlite.admin import vacuum

@@ -53,7 +53,7 @@ async def in_file(path: Path) -> AsyncIterator[Target]:
 
 
 @contextlib.asynccontextmanager
-async def on_server(url: str) -> AsyncIterator[Target]:
+async def on_server(url: str, *, by_month: bool = False) -> AsyncIterator[Target]:
     """
     Open a database on a server; recorders may be using it.
 
@@ -70,7 +70,7 @@ async def on_server(url: str) -> AsyncIterator[Target]:
     await require_server(server)
     engine = server.engine(1)
     try:
-        await upgrade_server(engine, server.name)
+        await upgrade_server(engine, server.name, by_month=by_month)
         writer = PostgresWriter(engine, server.name)
         await _note_time(writer, Memory(pruner.known_good, pruner.remember))
         yield Target(writer, filling.insert_numbered, filling.free_numbers)

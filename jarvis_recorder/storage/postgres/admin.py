@@ -16,13 +16,10 @@ from jarvis_recorder.storage import expired_rows, revisions
 from jarvis_recorder.storage.postgres import errors, pruner
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.schema import upgrade
+from jarvis_recorder.storage.postgres.sizes import estimated_rows, size_bytes
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 
 _TABLES: Final = (events, conversations, cluster_snapshots)
-_SIZE: Final = text("SELECT pg_total_relation_size(CAST(:name AS regclass))")
-_ESTIMATE: Final = text(
-    "SELECT reltuples::bigint FROM pg_class WHERE oid = CAST(:name AS regclass)"
-)
 _DATABASE: Final = text("SELECT pg_database_size(current_database())")
 
 
@@ -46,10 +43,10 @@ class ServerStats(NamedTuple):
     tables: list[TableStats]
 
 
-async def upgrade_now(url: str) -> tuple[str, str | None]:
-    """Bring the schema to the newest revision; return the server's name and the one before."""
+async def upgrade_now(url: str, *, by_month: bool) -> tuple[str, str | None]:
+    """Do as `schema.upgrade` does; return the server's name and the revision before."""
     async with _opened(url) as (server, engine):
-        return server.name, await upgrade(engine, server.name)
+        return server.name, await upgrade(engine, server.name, by_month=by_month)
 
 
 async def state(url: str) -> tuple[str, str | None, int]:
@@ -106,14 +103,11 @@ def _tables(connection: Connection, *, exact: bool) -> list[TableStats]:
 
 
 def _stats_of(connection: Connection, table: Table, *, exact: bool) -> TableStats:
-    named = {"name": table.name}
     if exact:
         rows = connection.execute(select(func.count()).select_from(table)).scalar_one()
     else:
-        # -1 as long as the server has not looked at the table.
-        rows = max(0, connection.execute(_ESTIMATE, named).scalar_one())
+        rows = estimated_rows(connection, table.name)
     oldest, newest = (
         connection.execute(select(end(table.c.timestamp))).scalar() for end in (func.min, func.max)
     )
-    size = int(connection.execute(_SIZE, named).scalar_one())
-    return TableStats(table.name, rows, size, oldest, newest)
+    return TableStats(table.name, rows, size_bytes(connection, table.name), oldest, newest)

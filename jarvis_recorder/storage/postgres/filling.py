@@ -1,6 +1,7 @@
 """Rows with their ids, put into an empty database and read again to be compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from jarvis_recorder.storage.postgres import errors, measures
 from jarvis_recorder.storage.postgres.arrays import array
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.insertion import Statement, advanced
+from jarvis_recorder.storage.postgres.partitions import make_months
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.vectors import vector_of
 from jarvis_recorder.storage.tables import (
@@ -49,9 +51,13 @@ class Filling:
         self._connection = connection
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(
+        cls, url: str, *, by_month: bool = False, months: Iterable[datetime] = ()
+    ) -> Self:
         """
         Connect, and make the tables where there are none.
+
+        Where the events are partitioned, the months of these times get a partition.
 
         Raises:
             ConfigurationError, StorageUnavailable: As `require_server` and `upgrade`.
@@ -60,7 +66,9 @@ class Filling:
         await require_server(server)
         engine: AsyncEngine = server.engine(1)
         try:
-            await upgrade(engine, server.name)
+            await upgrade(engine, server.name, by_month=by_month)
+            with errors.translated_errors(server.name):
+                await make_months(engine, months)
         finally:
             await engine.dispose()
         with errors.translated_errors(server.name):

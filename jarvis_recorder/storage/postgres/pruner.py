@@ -12,14 +12,21 @@ import structlog
 from sqlalchemy import Connection, Table, delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jarvis_recorder.errors import DeadlineExceeded, OutcomeUnknown, StorageUnavailable
+from jarvis_recorder.errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    RecorderError,
+    StorageUnavailable,
+)
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.expired_rows import BEGINNING, Look, Position, Step, walks
 from jarvis_recorder.storage.incident_pruning import expire_incidents, forget_events
 from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres.expired_months import drop_expired_months
 from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.postgres.partitions import make_ahead
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
 from jarvis_recorder.storage.tables import cluster_snapshots, events
@@ -58,6 +65,7 @@ class Retention:
         self._engine = engine
         self._server = server
         writer = PostgresWriter(engine, server)
+        self._left: set[str] = set()
         self._time = TrustedTime(writer, Memory(known_good, remember), clock, monotonic)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -69,10 +77,24 @@ class Retention:
                     await stop.wait()
                 return
             pause = _AGAIN_SECONDS
+            await self.make_months()
             try:
                 await self._prune(stop)
             except (StorageUnavailable, DeadlineExceeded, OutcomeUnknown) as error:
                 log.warning("not_pruned", error=str(error))
+
+    async def make_months(self) -> None:
+        """Make the partitions of this month and the next, where events have them; see `make_ahead`."""
+        try:
+            with errors.translated_errors(self._server):
+                async with self._engine.begin() as connection:
+                    left = await connection.run_sync(make_ahead)
+        except RecorderError as error:
+            log.warning("months_not_made", error=str(error))
+            return
+        for month in set(left) - self._left:
+            log.warning("month_not_made", partition=month, error="the DEFAULT partition has it")
+        self._left |= {*left}
 
     async def _prune(self, stop: asyncio.Event) -> None:
         # Asked also if everything is kept, so that the time is known once the policy changes.
@@ -104,6 +126,8 @@ async def prune(
     """
     gone: Counter[str] = Counter()
     with errors.translated_errors(server):
+        gone[events.name] = await drop_expired_months(engine, server, policy, now, enough)
+        progress(gone.total())
         async with engine.connect() as connection:
             found = await connection.run_sync(partial(walks, keeping=policy, now=now))
         for table, look in found:

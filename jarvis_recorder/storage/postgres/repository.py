@@ -118,9 +118,12 @@ class PostgresRepository:
         So it is where a table was filled without its sequence: by logical replication, or from a
         dump of the table alone.
         """
-        name = error.diag.table_name
+        name = error.diag.table_name or ""
         if (error.sqlstate, error.diag.constraint_name) != (errors.TAKEN, f"{name}_pkey"):
             return False
+        if name.startswith(f"{events.name}_"):
+            # A partition.
+            name = events.name
         if name not in _NUMBERED:
             return False
         connection = await self._open()

@@ -28,6 +28,7 @@ from jarvis_recorder.storage.postgres.readers import READERS, PostgresReaders
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.search_turns import QUERIES, delete_turns
+from jarvis_recorder.storage.postgres.sizes import estimated_rows
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
 from jarvis_recorder.storage.queries.reading import Query, Reading
 from jarvis_recorder.storage.queries.totals import count_rows, holdings
@@ -73,14 +74,19 @@ class PostgresStore(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def open_store(
-    url: str, clock: Clock, bounds: Bounds = UNBOUNDED, rules: Rules | None = None
+    url: str,
+    clock: Clock,
+    bounds: Bounds = UNBOUNDED,
+    rules: Rules | None = None,
+    *,
+    by_month: bool = False,
 ) -> AsyncIterator[PostgresStore]:
     """
     Open the database, and create or migrate its tables where needed.
 
     Raises:
         ConfigurationError: The server refuses the user or the database, or it holds other tables,
-            or belongs to a newer version.
+            or belongs to a newer version; or as `partitions.divide`.
         StorageUnavailable: The server cannot be reached for half a minute.
     """
     server = Server(url)
@@ -88,7 +94,9 @@ async def open_store(
         reading, writing = server.engine(READERS), server.engine(_WRITERS)
         stack.push_async_callback(reading.dispose)
         stack.push_async_callback(writing.dispose)
-        await _made_ready(server, writing)
+        await _made_ready(server, writing, by_month=by_month)
+        retention = Retention(bounds.policy, writing, server.name, clock)
+        await retention.make_months()
         writer = PostgresWriter(writing, server.name)
         readers = PostgresReaders(reading, server.name)
         stack.push_async_callback(readers.close)
@@ -112,18 +120,18 @@ async def open_store(
                 changed=archive.changed,
             ),
             writer,
-            Retention(bounds.policy, writing, server.name, clock),
+            retention,
             HealthProbe(writing, server.name),
         )
         await dead_letters.finish()
 
 
-async def _made_ready(server: Server, engine: AsyncEngine) -> None:
+async def _made_ready(server: Server, engine: AsyncEngine, *, by_month: bool) -> None:
     """Upgrade the database; a server that is about to start, or to be promoted, is waited for."""
     for left in reversed(range(_TRIES)):
         try:
             await require_server(server)
-            await upgrade(engine, server.name)
+            await upgrade(engine, server.name, by_month=by_month)
         except StorageUnavailable as error:
             if not left:
                 raise
@@ -134,8 +142,7 @@ async def _made_ready(server: Server, engine: AsyncEngine) -> None:
 
 
 def _count(reading: Reading, table: Table) -> int:
-    estimate = text("SELECT reltuples::bigint FROM pg_class WHERE oid = CAST(:name AS regclass)")
-    rows: int = reading.connection.execute(estimate, {"name": table.name}).scalar_one()
+    rows = estimated_rows(reading.connection, table.name)
     return rows if rows > _MOST_COUNTED else count_rows(reading, table)
 
 
