@@ -13,6 +13,7 @@ from jarvis_recorder.config.loading import load, server_url
 from jarvis_recorder.demo.private_postgres import _find_programs
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
+from jarvis_recorder.storage.opening import with_store
 from jarvis_recorder.storage.postgres import admin, expired_months, partitions
 from jarvis_recorder.storage.postgres import store as postgres_store
 from jarvis_recorder.storage.postgres.partitions import Month, make_ahead, make_months
@@ -154,12 +155,14 @@ async def test_rows_are_not_divided_afterwards(plain, postgres_url):
 
 async def test_of_recorders_that_start_at_once_one_divides_the_events(postgres):
     url = postgres.new_database()
+    loaded = load({"store.url": url, "store.partitions": "month"}, {})
+    opened = []
 
-    async def start():
-        async with open_store(url, clock, by_month=True) as store:
-            return await store.health()
+    async def use(store):
+        opened.append(await store.health())
 
-    assert len(await asyncio.gather(*(start() for _ in range(4)))) == 4
+    await asyncio.gather(*(with_store(loaded, clock, use) for _ in range(4)))
+    assert len(opened) == 4
     assert len(names(url)) == 3
 
 
@@ -243,6 +246,10 @@ async def test_pruning_leaves_what_it_leaves_without_partitions(divided, divided
     keeping = RetentionPolicy(events=days)
     for store in (divided, plain):
         await store.repository.append(records, NOW)
+        # Others would keep their month, whatever their severity.
+        await rows(
+            store, f"UPDATE events SET resolved = true WHERE timestamp < '{MONTHS[4].begin}'"
+        )
 
     gone = await prune(divided, keeping, NOW)
 

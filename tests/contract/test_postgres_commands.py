@@ -6,6 +6,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
 from jarvis_recorder import cli
@@ -72,6 +73,18 @@ def test_tables_are_made_and_found_again(db, postgres):
     assert f"revision none → {revisions.HEAD}" in out
     assert "already at revision" in db("upgrade", url=url)[1]
     assert json.loads(db("current", "--json", url=url)[1])["revision"] == revisions.HEAD
+
+
+def test_new_tables_are_partitioned_if_the_setting_says_so(db, postgres):
+    url = postgres.new_database()
+
+    assert db("upgrade", "--set=store.partitions=month", url=url)[0] == 0
+
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT relkind FROM pg_class WHERE relname = 'events'"
+        ).fetchall()
+    assert found == [("p",)]
 
 
 def test_what_there_is_is_counted(db, filled):

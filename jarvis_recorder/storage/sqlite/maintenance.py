@@ -118,7 +118,9 @@ class Maintenance:
         if use.is_high:
             # First the ways that delete no rows.
             use = await self._without_log(needed)
-        if use.is_high and await pruner.give_back(self._writer, least=use.few_pages):
+        if use.is_high and await pruner.give_back(
+            self._writer, least=use.few_pages, go_on=_until(stop)
+        ):
             use = await self._without_log(needed)
         if use.is_high:
             await self._sacrifice(use, stop)
@@ -167,9 +169,7 @@ class Maintenance:
         def enough(room: PageCounts) -> bool:
             return room.used_bytes <= use.low
 
-        async def go_on() -> bool:
-            return not stop.is_set()
-
+        go_on = _until(stop)
         now = await self._time.now()
         gone: Counter[str] = Counter()
         for keeping in eviction_steps():
@@ -177,6 +177,15 @@ class Maintenance:
         pages = await pruner.give_back(self._writer, least=use.few_pages, go_on=go_on)
         if gone or pages:
             log.warning("pruned", reason="disk_budget", pages_given_back=pages, **gone)
+
+
+def _until(stop: asyncio.Event) -> GoOn:
+    """Return what ends long work between its steps once `stop` is set."""
+
+    async def go_on() -> bool:
+        return not stop.is_set()
+
+    return go_on
 
 
 class _Use(NamedTuple):
