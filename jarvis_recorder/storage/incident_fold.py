@@ -347,7 +347,7 @@ class Fold:
             gone += [row.id for row in old.values()]
             before = one.before[-1].incident if one.before else None
             after = one.after[-1] if one.after else None
-            # Where there was none before, all is made anew by other rules.
+            # Where there was none before, all is made again by other rules.
             changes.append(_Change(one.key, before, after, by_hand and before is not None))
         delete_incidents(self._connection, gone)
         change_incidents(self._connection, changed)

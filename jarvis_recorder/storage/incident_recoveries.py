@@ -45,13 +45,13 @@ class Recoveries:
 
         It may be down in the newest snapshot, and up in one that was stored with it.
         """
+        if not seen.is_up and not self._older.has_any(seen.cluster, last_at, seen.at):
+            return None
         reopened = select(micros(func.max(_actions.timestamp))).where(
             _actions.key == row.key, _actions.effect == int(Effect.REOPEN)
         )
         after = max(last_at, self._connection.execute(reopened).scalar() or last_at)
-        if seen.at <= after or not (
-            seen.is_up or self._older.has_any(seen.cluster, after, seen.at)
-        ):
+        if seen.at <= after:
             return None
         up_at = self._older.first_up(seen.cluster, seen.shown_as, after, seen.at)
         return seen.at if up_at is None and seen.is_up else up_at

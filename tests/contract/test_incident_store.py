@@ -330,6 +330,7 @@ async def test_a_step_that_is_refused_is_a_failure(store, monkeypatch):
         raise RecordRefused("it cannot be stored")
 
     monkeypatch.setattr(incident_keeper, "_candidates", refuse)
+    monkeypatch.setattr(incident_keeper, "_AGAIN_SECONDS", 0.01)
     stop = asyncio.Event()
     running = asyncio.create_task(store.incidents.run(stop))
     await put(store, event(0))

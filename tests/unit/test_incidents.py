@@ -314,7 +314,7 @@ class TestStates:
         assert (state_of(once, None), once.resolved_by) == ("resolved", "anna")
         assert state_of(again, None) == state_of(by_hand, None) == "open"
 
-    def test_what_was_closed_by_hand_opens_as_seen_by_nobody(self):
+    def test_what_was_closed_by_hand_opens_as_seen_by_no_one(self):
         seen = Signal(11, Effect.ACKNOWLEDGE, by="anna")
         closed = Signal(12, Effect.RESOLVE, by="anna")
         (again,) = folded(problem(10), seen, closed, problem(20))
