@@ -3,13 +3,27 @@
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
 from pydantic_core import from_json
-from sqlalchemy import Connection, Row, Text, case, cast, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    case,
+    cast,
+    delete,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -43,9 +57,12 @@ log = structlog.get_logger(__name__)
 Horizon = Callable[[Connection], int]
 """Returns an id of an event up to which none can be added any more."""
 
-# As much as one transaction does; it is some milliseconds.
+# As much as one transaction does; it is some milliseconds. An event is large that has more text than
+# it takes to name a condition: those are counted by their characters.
 _EVENTS_AT_ONCE: Final = 10_000
 _SIGNALS_AT_ONCE: Final = 200
+_LARGE: Final = 2_048
+_MOST_TEXT: Final = 2 * 1024 * 1024
 _PAUSE_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 10.0
@@ -186,9 +203,7 @@ class IncidentKeeper:
         is_told = progress.reached >= progress.told_after
         if not is_told:
             upto = min(upto, progress.told_after)
-        found = _candidates(connection, progress.reached, upto)
-        if len(found) == _SIGNALS_AT_ONCE:
-            upto = found[-1].id
+        found, upto = _candidates(connection, progress.reached, upto)
         read = [one for row in found for one in _read(row, self._rules)]
         fold_now = Fold(connection, self._rules, self._clock())
         fold_now.take(read)
@@ -223,32 +238,63 @@ def _begin_anew(connection: Connection, version: str) -> Row[Any]:
     return connection.execute(select(incident_progress)).one()
 
 
-def _candidates(connection: Connection, after: int, upto: int) -> Sequence[Row[Any]]:
-    """Return the events that may be signals, with what of them decides."""
+def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[Row[Any]], int]:
+    """
+    Return the events that may be signals, with what of them decides, and up to which all are read.
+
+    It stops before `upto` where that would be too many, or too much text.
+    """
+    found, text_left = [], _MOST_TEXT
+    with contextlib.closing(Reading(connection, 0)) as reading:
+        for row in reading.rows(_events_between(after, upto)):
+            if row.may_be_signal:
+                found.append(row)
+            if row.size > _LARGE:
+                text_left -= row.size
+            if len(found) == _SIGNALS_AT_ONCE or text_left < 0:
+                return found, row.id
+    return found, upto
+
+
+def _events_between(after: int, upto: int) -> Select[Any]:
+    """Select the events that may be signals, and those that are large; the texts are cut."""
     columns = events.c
     details, extra = cast(columns.details, Text), cast(columns.extra, Text)
-    rows = (
+    few_details, few_extra = _not_too_long(details), _not_too_long(extra)
+    says = (columns.type == "alert", has_tag(columns.summary))
+    may_be_signal = or_(
+        *says,
+        func.coalesce(few_details.contains('"incident"'), false()),
+        func.coalesce(few_extra.contains('"subject"'), false()),
+    )
+    size = (
+        func.length(columns.summary)
+        + func.coalesce(func.length(details), 0)
+        + func.coalesce(func.length(extra), 0)
+    )
+    return (
         select(
             columns.id, micros(columns.timestamp).label("at"), columns.type, columns.severity,
             columns.node, columns.cluster,
             func.substr(columns.summary, 1, _MOST_SUMMARY).label("summary"),
-            case((func.length(details) <= _MOST_DETAILS, details)).label("details"),
-            case((func.length(extra) <= _MOST_DETAILS, extra)).label("extra"),
+            few_details.label("details"), few_extra.label("extra"),
             columns.resolved, columns.resolved_by,
+            may_be_signal.label("may_be_signal"), size.label("size"),
         )
         .where(columns.id > after, columns.id <= upto, columns.type != "metric")
+        # In this order: no long text is searched.
         .where(
             or_(
-                columns.type == "alert",
-                has_tag(columns.summary),
-                details.contains('"incident"'),
-                extra.contains('"subject"'),
+                *says, func.length(details) > _LARGE, func.length(extra) > _LARGE,
+                details.contains('"incident"'), extra.contains('"subject"'),
             )
         )
         .order_by(columns.id)
-        .limit(_SIGNALS_AT_ONCE)
     )  # fmt: skip
-    return connection.execute(rows).all()
+
+
+def _not_too_long(text: ColumnElement[str]) -> ColumnElement[str]:
+    return case((func.length(text) <= _MOST_DETAILS, text))
 
 
 def _read(row: Row[Any], rules: Rules) -> Iterable[ReadSignal]:

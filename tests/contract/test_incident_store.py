@@ -589,3 +589,24 @@ async def test_events_of_all_kinds_are_read(store):
     assert {(one.key.partition("@")[0], one.guessed) for one in found} == {
         ("x", True), ("job-7", False),
     }  # fmt: skip
+
+
+async def reached(store):
+    ((upto,),) = await rows(store, "SELECT reached FROM incident_progress")
+    return upto
+
+
+async def test_a_step_reads_no_more_of_large_events_than_it_may(store):
+    """None of them says anything of a condition; the last one does, and is found."""
+    large = {"type": "action", "source": "system", "details": {"log": "x" * 300_000}}
+    for n in range(3):
+        await put(store, *({**large, "summary": f"action {n} {m}"} for m in range(10)))
+    await put(store, event(0))
+    steps, before = [], -1
+    for _ in range(4):
+        while await store.incidents.step() or await reached(store) > before:
+            before, upto = await reached(store), before
+            steps.append(before - upto)
+
+    assert max(steps) <= 8, "each may read two million characters"
+    assert (await the_one(store)).count == 1
