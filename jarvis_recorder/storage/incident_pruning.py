@@ -17,6 +17,9 @@ from jarvis_recorder.storage.tables import (
 )
 from jarvis_recorder.wire.times import EARLIEST, to_datetime
 
+FORGETTING: Final = "forgetting"
+"""In place of the version of the rules while what other rules made is being deleted."""
+
 _AT_ONCE: Final = 100
 _MOST_THINNED: Final = 500
 # Events later than this may give a recovery another time, and never another state.
@@ -42,8 +45,9 @@ def clamp_progress(connection: Connection) -> None:
     """Read the next event even if it gets the id of a deleted one, as SQLite gives it again."""
     newest = newest_event(connection)
     progress = incident_progress.c
-    behind = update(incident_progress).where(progress.reached > newest)
-    connection.execute(behind.values(reached=newest))
+    for name in ("reached", "told_after"):
+        beyond = update(incident_progress).where(progress[name] > newest)
+        connection.execute(beyond.values({name: newest}))
 
 
 def newest_event(connection: Connection) -> int:
@@ -85,8 +89,10 @@ def expire_incidents(connection: Connection, keeping: RetentionPolicy, now: int)
     Delete some incidents that are over, as old as the policy keeps events of their severity.
 
     With them go the signals of conditions that never were a problem. Return whether there may be
-    more.
+    more. While the incidents are being made again, none is deleted.
     """
+    if _are_being_made(connection):
+        return False
     horizons = event_horizons(keeping, now)
     old = [
         (_stored.severity == severity) & (_stored.last_at < to_datetime(horizon))
@@ -106,6 +112,17 @@ def expire_incidents(connection: Connection, keeping: RetentionPolicy, now: int)
         return True
     _expire_well(connection, min(horizons.values()))
     return False
+
+
+def _are_being_made(connection: Connection) -> bool:
+    """Return whether a condition may lack incidents that its signals, or its events, make."""
+    progress = connection.execute(select(incident_progress)).one()
+    stale = select(_conditions.id).where(_conditions.stale).limit(1)
+    return (
+        progress.rules == FORGETTING
+        or progress.reached < progress.told_after
+        or connection.execute(stale).first() is not None
+    )
 
 
 def _expire_well(connection: Connection, horizon: int) -> None:

@@ -17,7 +17,6 @@ from sqlalchemy import (
     Text,
     case,
     cast,
-    delete,
     false,
     func,
     or_,
@@ -42,14 +41,12 @@ from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots
 from jarvis_recorder.storage.incident_fold import STALE, Fold, ReadSignal
 from jarvis_recorder.storage.incident_pruning import newest_event
+from jarvis_recorder.storage.incident_renewal import Renewal
 from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
     events,
-    incident_conditions,
     incident_progress,
-    incident_signals,
-    incidents,
 )
 
 log = structlog.get_logger(__name__)
@@ -72,8 +69,6 @@ _YIELD: Final = 4.0
 _MOST_DETAILS: Final = 4_096
 _MOST_SUMMARY: Final = 1_000
 
-_conditions: Final = incident_conditions.c
-_signals: Final = incident_signals.c
 _progress: Final = incident_progress.c
 
 
@@ -124,7 +119,9 @@ class IncidentKeeper:
         self._clock = clock
         self._changed = changed
         self._snapshots = NewestSnapshots()
+        self._renewal = Renewal()
         self._has_begun = False
+        self._is_behind = False
         self.failure: str | None = None
         """The reason for which no step is done until something is changed, None if there is none."""
 
@@ -161,13 +158,12 @@ class IncidentKeeper:
         """Do a step, and return how long to leave the writer to others."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        is_behind = False
         # Whatever stood in the way may be gone without any news.
-        if await self._has_news() or self.failure is not None:
-            is_behind = await self.step()
+        if await self._has_news() or self._is_behind or self.failure is not None:
+            self._is_behind = await self.step()
             self.failure = None
         took = _YIELD * (loop.time() - began)
-        return took if is_behind else max(_PAUSE_SECONDS, took)
+        return took if self._is_behind else max(_PAUSE_SECONDS, took)
 
     async def _has_news(self) -> bool:
         """Return whether a step could change anything: without that it takes no turn of the writer."""
@@ -197,7 +193,9 @@ class IncidentKeeper:
                     "another recorder of this database has other rules: give all of them the same "
                     "incidents.rules, incidents.quiet_hours and version, and restart this one"
                 )
-            progress = _begin_anew(connection, self._rules.version())
+            if not self._renewal.step(connection, progress.rules, self._rules.version()):
+                return True, False
+            progress = connection.execute(select(incident_progress)).one()
         horizon = self._horizon(connection)
         upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
         is_told = progress.reached >= progress.told_after
@@ -222,20 +220,6 @@ def _place_of(error: Exception) -> str:
     """Return the function and the line that an error comes from."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(last.filename).name}:{last.lineno}, {last.name}"
-
-
-def _begin_anew(connection: Connection, version: str) -> Row[Any]:
-    """Forget what other rules made of the events; what people did is kept, and what is pruned."""
-    values: dict[str, Any] = {"reached": 0, "rules": version}
-    if connection.execute(select(_progress.rules)).scalar_one():
-        kept = select(_signals.condition_id).where(_signals.event_id.is_(None))
-        connection.execute(delete(incident_signals).where(_signals.event_id.is_not(None)))
-        connection.execute(delete(incidents))
-        connection.execute(delete(incident_conditions).where(_conditions.id.not_in(kept)))
-        connection.execute(update(incident_conditions).values(stale=True))
-        values["told_after"] = newest_event(connection)
-    connection.execute(update(incident_progress).values(values))
-    return connection.execute(select(incident_progress)).one()
 
 
 def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[Row[Any]], int]:

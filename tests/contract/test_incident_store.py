@@ -1,6 +1,7 @@
 """Incidents on both engines: the same state whatever the order, the redelivery, the restart."""
 
 import asyncio
+import itertools
 import random
 from datetime import timedelta
 
@@ -536,6 +537,53 @@ async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, reque
     assert (found["NODE_DOWN"].state, found["GUEST"].object) == ("acknowledged", "mail")
 
 
+_MADE = ("incident_signals", "incidents", "incident_conditions")
+
+
+async def made(store):
+    return [(await rows(store, f"SELECT count(*) FROM {table}"))[0][0] for table in _MADE]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("is_taken_back", [False, True])
+async def test_other_rules_delete_what_was_made_in_small_steps(
+    engine, request, tmp_path, is_taken_back
+):
+    """A restart in between goes on, and one with the former rules makes all again."""
+    if engine == "sqlite":
+        address, opened = tmp_path / "recorder.db", open_file
+    else:
+        address, opened = request.getfixturevalue("postgres_url"), open_server
+    async with opened(address, clock) as store:
+        await keep(store, *(crashed(n, 100 + n % 50) for n in range(1_300)), event(0), up(10))
+        await ask(store, params.AcknowledgeIncident(key="pve1/VM_CRASHED/107", by="anna"))
+        before, told = await listed(store, limit=100), await announced(store)
+        counts = [await made(store)]
+    other = load_rules(None, 47)
+
+    async with opened(address, clock, rules=other) as store:
+        assert await store.incidents.step()
+        counts.append(await made(store))
+        await put(store, event(20, id="new"))
+        # Nothing is over for good while half of it is gone.
+        await pruned(store, critical=29)
+        assert await rows(store, "SELECT key FROM incident_actions") == [("pve1/VM_CRASHED/107",)]
+    async with opened(address, clock, rules=None if is_taken_back else other) as store:
+        while not any(row.count == 2 for row in await listed(store, kind="NODE_DOWN")):
+            await store.incidents.step()
+            counts.append(await made(store))
+        await settle(store)
+        after = await listed(store, limit=100)
+        told_again = (await announced(store))[len(told) :]
+
+    deleted = [sum(a) - sum(b) for a, b in itertools.pairwise(counts)]
+    assert 0 < max(deleted) <= 1_000
+    assert [one for one in after if one.kind != "NODE_DOWN"] == [
+        one for one in before if one.kind != "NODE_DOWN"
+    ]
+    assert told_again == ["recorder.incident.opened"], "of what came meanwhile, and of nothing else"
+
+
 async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read(sqlite_store):
     store = sqlite_store
     await keep(store, up(0))
@@ -545,6 +593,17 @@ async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read(sqlite_sto
     await keep(store, event(10))
 
     assert (await the_one(store)).count == 1
+
+
+async def test_an_event_with_a_deleted_number_is_told_of_after_other_rules(path):
+    async with open_file(path, clock) as store:
+        await keep(store, up(0))
+    async with open_file(path, clock, rules=load_rules(None, 47)) as store:
+        await settle(store)
+        await pruned(store, info=1)
+        await keep(store, event(10))
+
+        assert await announced(store) == ["recorder.incident.opened"]
 
 
 async def test_events_that_are_committed_late_are_read_on_a_server(postgresql_store):
