@@ -11,12 +11,7 @@ from jarvis_recorder.incidents.signals import Condition, Effect, Signal
 from jarvis_recorder.incidents.state import Incident, fold, next_incidents, with_late
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_evidence import (
-    NewestSnapshots,
-    ShownObjects,
-    Sighting,
-    seen_once,
-)
+from jarvis_recorder.storage.incident_evidence import NewestSnapshots, Sighting
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
 from jarvis_recorder.storage.incident_recoveries import Recoveries
 from jarvis_recorder.storage.incident_rows import (
@@ -143,23 +138,19 @@ class Fold:
 
     def show(self, snapshots: NewestSnapshots) -> None:
         """Note what snapshots show of the objects of incidents that are a problem, or were."""
-        # A large snapshot is read only for somebody who wants to know.
         rows = self._to_be_shown()
         asked = {(row.evidence, row.shown_as) for row in rows}
-        anyway = bool(self._first_problems)
-        if not rows:
-            return
-        shown = snapshots.look(self._connection, self._now, asked, anyway=anyway)
+        shown = snapshots.look(asked, anyway=bool(self._first_problems))
         if shown is not None:
-            self._compare(rows, shown)
+            self._compare(rows, {row.id: snapshots.seen_once(shown, row) for row in rows})
 
-    def _compare(self, rows: Iterable[Row[Any]], shown: Sequence[ShownObjects]) -> None:
+    def _compare(self, rows: Iterable[Row[Any]], seen_by: Mapping[int, Sighting | None]) -> None:
         recoveries = Recoveries(self._connection)
         newer = []
         recovered: dict[str, list[Signal]] = {}
         conditions = {}
         for row in rows:
-            if (seen := seen_once(shown, row)) is None:
+            if (seen := seen_by[row.id]) is None:
                 continue
             kept = to_incident_row(row)
             times = [*self._recoveries(recoveries, row, kept, seen)]

@@ -175,14 +175,25 @@ class IncidentKeeper:
     async def step(self) -> bool:
         """Fold the next events; return whether there may be more. On an error nothing is changed."""
         self._writer.require_room()
+        were_wanted = self._snapshots.are_wanted
+        unread = were_wanted and await self._read_snapshots()
         try:
             more, told = await self._writer.run(self._work)
         except NoRoomForIt:
             self._writer.crowded.set()
             raise
+        self._snapshots.compared()
         if told:
             self._changed.set()
-        return more
+        return more or unread or (self._snapshots.are_wanted and not were_wanted)
+
+    async def _read_snapshots(self) -> bool:
+        """Read some of the newest snapshots, and return whether there may be more."""
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        try:
+            return await self._snapshots.read_some(self._readers, self._clock(), until)
+        except DeadlineExceeded:  # others read as well: the evidence comes later
+            return True
 
     def _work(self, connection: Connection) -> tuple[bool, bool]:
         progress = connection.execute(select(incident_progress)).one()
@@ -203,6 +214,10 @@ class IncidentKeeper:
             upto = min(upto, progress.told_after)
         found, upto = _candidates(connection, progress.reached, upto)
         read = [one for row in found for one in _read(row, self._rules)]
+        if not self._snapshots.is_complete and any(_may_be_shown(one) for one in read):
+            # Whether it has recovered in between is told with the problem, or never.
+            self._snapshots.are_wanted = True
+            return True, False
         fold_now = Fold(connection, self._rules, self._clock())
         fold_now.take(read)
         fold_now.refold_stale()
@@ -220,6 +235,10 @@ def _place_of(error: Exception) -> str:
     """Return the function and the line that an error comes from."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(last.filename).name}:{last.lineno}, {last.name}"
+
+
+def _may_be_shown(one: ReadSignal) -> bool:
+    return one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None
 
 
 def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[Row[Any]], int]:

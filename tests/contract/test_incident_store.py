@@ -10,9 +10,11 @@ import pytest
 from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.storage import incident_evidence
 from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.rpc import params
@@ -669,3 +671,62 @@ async def test_a_step_reads_no_more_of_large_events_than_it_may(store):
 
     assert max(steps) <= 8, "each may read two million characters"
     assert (await the_one(store)).count == 1
+
+
+@pytest.fixture
+def read_of_snapshots(monkeypatch):
+    """The bytes of the snapshots that were read as evidence, one by one."""
+    read = []
+
+    def noted(cluster, moment, packed, size_bytes):
+        read.append(size_bytes)
+        return values_of(cluster, moment, packed, size_bytes)
+
+    monkeypatch.setattr(incident_evidence, "values_of", noted)
+    return read
+
+
+async def test_a_step_reads_few_snapshots_and_an_incident_none_again(store, read_of_snapshots):
+    """Of twelve clusters, each as large as three in a step."""
+    for n in range(12):
+        shown = snapshot(20, (f"pve{n}", "online"), of=f"c{n}")
+        shown["snapshot"]["log"] = ["x" * 360_000]
+        await put(store, shown, topic=SNAPSHOTS)
+    await put(store, event(0, node="pve11"))
+    steps = []
+    for _ in range(40):
+        before = len(read_of_snapshots)
+        await store.incidents.step()
+        steps.append(sum(read_of_snapshots[before:]))
+    first = await the_one(store)
+    read_of_snapshots.clear()
+    await keep(store, event(0, node="pve10"), event(0, node="pve99"))
+
+    assert 0 < max(steps) < 2_000_000, "a million bytes, and the one that goes beyond"
+    assert (first.state, first.recovered_at) == ("recovered", at(20))
+    assert {one.node: one.state for one in await listed(store)} == {
+        "pve11": "recovered", "pve10": "recovered", "pve99": "open",
+    }  # fmt: skip
+    # As the only one of its stretch that shows the object, when it first was up.
+    assert len(read_of_snapshots) <= 1
+
+
+async def test_the_last_of_many_clusters_is_evidence_too(store):
+    many = [snapshot(20, (f"pve{n}", "online"), of=f"c{n:03}") for n in range(120)]
+    await keep(store, event(0, node="pve119"), event(0, node="both"), snapshots=many)
+    both = [snapshot(20, ("both", "online"), of=f"c{n:03}") for n in (121, 122)]
+    await keep(store, snapshots=both)
+
+    states = {one.node: one.state for one in await listed(store)}
+
+    assert states == {"pve119": "recovered", "both": "open"}
+
+
+async def test_of_more_objects_than_are_kept_only_named_clusters_are_evidence(store, monkeypatch):
+    monkeypatch.setattr(incident_evidence, "_MOST_OBJECTS", 1, raising=False)
+    shown = [snapshot(20, (f"pve{n}", "online"), of=f"c{n}") for n in range(2)]
+    await keep(store, event(0, node="pve0", cluster="c0"), event(0, node="pve0"), snapshots=shown)
+
+    states = {one.cluster: one.state for one in await listed(store)}
+
+    assert states == {"c0": "recovered", None: "open"}
