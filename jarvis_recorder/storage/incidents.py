@@ -87,7 +87,7 @@ def _look(reading: Reading) -> _Look:
     return _Look(
         newest_event(reading.connection),
         reading.connection.execute(newest_snapshot).scalar_one(),
-        reading.connection.execute(STALE.limit(1)).first() is not None,
+        reading.connection.execute(STALE).first() is not None,
         reading.connection.execute(reached).scalar_one(),
     )
 
@@ -228,7 +228,7 @@ class IncidentKeeper:
         if read:
             self._writer.require_bounds(connection)
         self._has_begun = True
-        return upto < horizon, told
+        return upto < horizon or fold_now.is_any_stale(), told
 
 
 def _place_of(error: Exception) -> str:

@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 
 from jarvis_recorder.errors import Conflict, InvalidParameter, NotFound
+from jarvis_recorder.incidents import state as incident_state
 from jarvis_recorder.incidents.rules import load_rules
+from jarvis_recorder.incidents.state import next_incidents
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage import incident_evidence
+from jarvis_recorder.storage import incident_evidence, incident_fold
 from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
@@ -730,3 +732,65 @@ async def test_of_more_objects_than_are_kept_only_named_clusters_are_evidence(st
     states = {one.cluster: one.state for one in await listed(store)}
 
     assert states == {"c0": "recovered", None: "open"}
+
+
+@pytest.fixture
+def folded_signals(monkeypatch):
+    """The signals that were folded, one by one."""
+    folded = []
+
+    def noted(before, signal, *args, **options):
+        folded.append(signal)
+        return next_incidents(before, signal, *args, **options)
+
+    monkeypatch.setattr(incident_state, "next_incidents", noted)
+    return folded
+
+
+async def stale(store):
+    return (await rows(store, "SELECT count(*) FROM incident_conditions WHERE stale"))[0][0]
+
+
+def flaps(vmid):
+    """Return a guest that crashes and starts four times, in order."""
+    for n in range(4):
+        yield crashed(n * 100, vmid, id=f"{vmid} c{n}")
+        started = f"[Monitor] VM_STARTED: mail ({vmid}) runs"
+        yield event(n * 100 + 50, started, type="status", severity="info", id=f"{vmid} s{n}")
+
+
+async def test_late_signals_of_many_conditions_are_folded_again_step_by_step(
+    store, monkeypatch, folded_signals
+):
+    """Each second problem comes late; of each condition there are eight signals."""
+    monkeypatch.setattr(incident_fold, "_MOST_FOLDED", 10, raising=False)
+    stories = [[*flaps(100 + n)] for n in range(6)]
+    await keep(store, *(one for story in stories for one in story if not one["id"].endswith("c1")))
+    told = await announced(store)
+    await put(store, *(one for story in stories for one in story if one["id"].endswith("c1")))
+    steps = []
+    for _ in range(20):
+        folded_signals.clear()
+        await store.incidents.step()
+        steps.append(len(folded_signals))
+
+    assert max(steps) <= 10 + 8, "one may go beyond, and the next does not begin"
+    assert await stale(store) == 0
+    assert {(one.count, one.state, one.flapping) for one in await listed(store)} == {
+        (4, "recovered", True)
+    }
+    assert len(await listed(store)) == 6
+    assert await announced(store) == told
+
+
+async def test_a_step_folds_one_condition_again_of_which_events_were_resolved(store):
+    await keep(store, *(crashed(0, 100 + n) for n in range(4)))
+    for one in (await ask(store, params.ListEvents())).events:
+        await ask(store, params.ResolveEvent(id=one.id, resolved_by="anna"))
+    left = [await stale(store)]
+    while left[-1]:
+        assert await store.incidents.step() is (left[-1] > 1)
+        left.append(await stale(store))
+
+    assert left == [4, 3, 2, 1, 0]
+    assert {one.state for one in await listed(store)} == {"resolved"}
