@@ -153,8 +153,11 @@ class Fold:
         """Fold all signals of a stale condition, unless this step has folded enough."""
         stale = self._connection.execute(STALE).first()
         if stale is not None and self._signals_left > 0:
-            self._write([self._folded_again(stale.key, _Known(stale.id, stale.kind))])
+            again = self._folded_again(stale.key, _Known(stale.id, stale.kind))
+            self._write([again])
             self._mark(stale.id, stale=False)
+            if again.is_begun:
+                self._first_problems[stale.key] = again.after[-1].first_at
 
     def is_any_stale(self) -> bool:
         """Return whether there is a condition to be folded again."""
@@ -371,6 +374,12 @@ class _Folded(NamedTuple):
     condition_id: int
     before: Sequence[IncidentRow]
     after: tuple[Incident, ...]
+
+    @property
+    def is_begun(self) -> bool:
+        """True if the newest incident is another than before."""
+        begun = [one.incident.first_at for one in self.before[-1:]]
+        return bool(self.after) and begun != [self.after[-1].first_at]
 
 
 def _news(change: _Change, now: int) -> list[str]:

@@ -214,21 +214,26 @@ class IncidentKeeper:
             upto = min(upto, progress.told_after)
         found, upto = _candidates(connection, progress.reached, upto)
         read = [one for row in found for one in _read(row, self._rules)]
-        if not self._snapshots.is_complete and any(_may_be_shown(one) for one in read):
-            # Whether it has recovered in between is told with the problem, or never.
+        fold_now = Fold(connection, self._rules, self._clock())
+        is_shown = fold_now.is_any_stale() or any(_may_be_shown(one) for one in read)
+        if is_shown and not self._snapshots.is_complete:
+            # Whether it has recovered in between is asked with the problem, or never.
             self._snapshots.are_wanted = True
             return True, False
-        fold_now = Fold(connection, self._rules, self._clock())
         fold_now.take(read)
         fold_now.refold_stale()
         fold_now.show(self._snapshots)
+        is_any_stale = fold_now.is_any_stale()
+        if is_any_stale and not is_told:
+            # Before the first step that tells they are folded, too.
+            upto = min(upto, progress.told_after - 1)
         if upto > progress.reached:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()
         if read:
             self._writer.require_bounds(connection)
         self._has_begun = True
-        return upto < horizon or fold_now.is_any_stale(), told
+        return upto < horizon or is_any_stale, told
 
 
 def _place_of(error: Exception) -> str:

@@ -783,6 +783,30 @@ async def test_late_signals_of_many_conditions_are_folded_again_step_by_step(
     assert await announced(store) == told
 
 
+async def test_what_a_step_leaves_to_the_next_is_shown_as_at_once(store, monkeypatch):
+    monkeypatch.setattr(incident_fold, "_MOST_FOLDED", 1)
+    both = [snapshot(20, ("pve1", "online"), of=name) for name in ("home", "lab")]
+    await keep(store, event(10), event(10, cluster="lab"), snapshots=both)
+
+    states = {one.cluster: one.state for one in await listed(store)}
+
+    assert states == {None: "open", "lab": "recovered"}
+
+
+async def test_what_a_step_leaves_to_the_next_is_not_told_after_other_rules(path, monkeypatch):
+    monkeypatch.setattr(incident_fold, "_MOST_FOLDED", 1)
+    async with open_file(path, clock) as store:
+        await keep(store, *(crashed(n, 100 + n) for n in range(5)))
+        told = await announced(store)
+    async with open_file(path, clock, rules=load_rules(None, 47)) as store:
+        await settle(store)
+
+        assert len(await listed(store)) == len(told) == 5
+        assert await announced(store) == told
+        await keep(store, crashed(9, 109))
+        assert len(await announced(store)) == 6
+
+
 async def test_a_step_folds_one_condition_again_of_which_events_were_resolved(store):
     await keep(store, *(crashed(0, 100 + n) for n in range(4)))
     for one in (await ask(store, params.ListEvents())).events:
