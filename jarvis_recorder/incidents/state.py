@@ -100,8 +100,15 @@ def fold(
     signals: Iterable[Signal], rules: Rules, *, resolves: bool = False
 ) -> tuple[Incident, ...]:
     """Return the incidents that the signals of a condition make, in whatever order they are given."""
+    return fold_ordered(sorted(signals, key=Signal.order), rules, resolves=resolves)
+
+
+def fold_ordered(
+    signals: Iterable[Signal], rules: Rules, *, resolves: bool = False
+) -> tuple[Incident, ...]:
+    """Do as `fold` does, with signals in their order, of which it holds one at a time."""
     incidents: list[Incident] = []
-    for signal in sorted(signals, key=Signal.order):
+    for signal in signals:
         last = tuple(incidents[-1:])
         incidents[-1:] = next_incidents(last, signal, rules, resolves=resolves)
     return tuple(incidents)

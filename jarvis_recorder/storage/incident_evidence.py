@@ -1,16 +1,20 @@
 """The evidence of incidents: what snapshots show of nodes, guests and storages."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, LargeBinary, Row, Select, select, type_coerce
 
+from jarvis_recorder.storage.engine import Readers
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.queries.clusters import clusters_of_snapshots
+from jarvis_recorder.storage.queries.clusters import clusters_behind
 from jarvis_recorder.storage.queries.present import end_of_present
-from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.series import SPAN_SECONDS, start_of, values_of
+from jarvis_recorder.storage.queries.reading import Pace, Reading
+from jarvis_recorder.storage.series import MOST_BYTES, SPAN_SECONDS, start_of, values_of
 from jarvis_recorder.storage.tables import cluster_snapshots, snapshot_measures
 from jarvis_recorder.wire.measures import MEASURES
 from jarvis_recorder.wire.times import to_datetime
@@ -22,6 +26,11 @@ _measures: Final = snapshot_measures.c
 _MOST_SEARCHES: Final = 200
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _MOST_IN_A_STRETCH: Final = 200
+# As much as is read of the newest ones at once: one of them, at least.
+_CLUSTERS_AT_ONCE: Final = 100
+_MOST_BYTES_OF_NEWEST: Final = 1024 * 1024
+# Some 20 MB.
+_MOST_OBJECTS: Final = 100_000
 
 
 Shown = tuple[str, str]
@@ -46,40 +55,108 @@ class Sighting(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """The objects asked for that a snapshot shows."""
+    """A snapshot by its id, and what it shows; without its objects if they were too many to keep."""
 
     snapshot_id: int
-    asked: AbstractSet[Shown]
     shown: ShownObjects
+    is_kept: bool = True
+
+
+class _Piece(NamedTuple):
+    """The next clusters, what is new of them, and whether there may be others behind them."""
+
+    clusters: Sequence[str]
+    new: Mapping[str, _Read]
+    has_more: bool
 
 
 class NewestSnapshots:
-    """The newest snapshot of each cluster: what it shows of the objects of incidents, and no more."""
+    """
+    The newest snapshot of each cluster, as far as it was read: all that it shows.
+
+    They are read cluster by cluster, in pieces, next to the writer, and only while incidents ask.
+    An incident of another object has none of them read again.
+    """
 
     def __init__(self) -> None:
         self._read: dict[str, _Read] = {}
+        self._reached: list[str] = []
+        self._changes = 0
+        self._compared: tuple[int, AbstractSet[Shown]] = (0, frozenset())
+        self._looked_at: tuple[int, AbstractSet[Shown]] = self._compared
+        self.are_wanted = False
+        """True if the last step had incidents of whose objects snapshots may show something."""
+        self.is_complete = False
+        """True once each cluster was read since the recorder has begun."""
 
-    def copy(self) -> "NewestSnapshots":
-        """Return another that has looked at the same, and may be given up without a trace."""
-        other = NewestSnapshots()
-        other._read = dict(self._read)
-        return other
+    async def read_some(self, readers: Readers, now: int, until: float) -> bool:
+        """Read the next clusters, and return whether there may be more; raises as `readers.run`."""
+        after = self._reached[-1] if self._reached else None
+        known = {cluster: read.snapshot_id for cluster, read in self._read.items()}
+        read = partial(_next_piece, after, known, now)
+        piece = await readers.run(read, until, 0, pace=Pace.SCAN)
+        self._reached += piece.clusters
+        for cluster, new in piece.new.items():
+            self._read.pop(cluster, None)
+            self._read[cluster] = self._kept(new)
+            self._changes += 1
+        if not piece.has_more:
+            for gone in self._read.keys() - {*self._reached}:
+                del self._read[gone]
+                self._changes += 1
+            self._reached = []
+            self.is_complete = True
+        return piece.has_more
+
+    def _kept(self, new: _Read) -> _Read:
+        objects = sum(len(one.shown.is_up) for one in self._read.values())
+        if objects + len(new.shown.is_up) <= _MOST_OBJECTS:
+            return new
+        return new._replace(shown=new.shown._replace(is_up={}), is_kept=False)
 
     def look(
-        self, connection: Connection, now: int, asked: AbstractSet[Shown], *, anyway: bool
-    ) -> Sequence[ShownObjects] | None:
-        """Return what they show of these objects, None if that is known from the last look."""
-        is_new = False
-        heads = {head.cluster: head for head in _newest_heads(connection, now)}
-        for cluster, head in heads.items():
-            known = self._read.get(cluster)
-            if known is None or known.snapshot_id != head.id or not asked <= known.asked:
-                shown = _shown_objects(connection, head, asked)
-                self._read[cluster] = _Read(head.id, asked, shown)
-                is_new = True
-        for gone in self._read.keys() - heads.keys():
-            del self._read[gone]
-        return [one.shown for one in self._read.values()] if is_new or anyway else None
+        self, asked: AbstractSet[Shown], *, anyway: bool
+    ) -> Mapping[Shown, Sequence[Sighting]] | None:
+        """
+        Return who shows these objects; None if that was compared, or not each cluster is read yet.
+
+        They count as compared once `compared` is called.
+        """
+        changes, before = self._compared
+        is_known = changes == self._changes and asked <= before
+        self.are_wanted = bool(asked)
+        # What a step that was rolled back has looked at is to be looked at again.
+        self._looked_at = self._compared
+        if not self.is_complete or not asked or (is_known and not anyway):
+            return None
+        self._looked_at = (self._changes, asked)
+        found: dict[Shown, list[Sighting]] = defaultdict(list)
+        for cluster, read in self._read.items():
+            for each in asked & read.shown.is_up.keys():
+                found[each].append(Sighting(cluster, read.shown.at, each, read.shown.is_up[each]))
+        return found
+
+    def compared(self) -> None:
+        """Note that what the last look has led to is stored."""
+        self._compared = self._looked_at
+
+    def seen_once(
+        self, shown: Mapping[Shown, Sequence[Sighting]], row: Row[Any]
+    ) -> Sighting | None:
+        """
+        Return the newest sighting of the object of an incident.
+
+        None if no cluster shows it, or if more than one does, or might, and the incident names none
+        of them. A cluster without a name is that of the events that name none.
+        """
+        named = "" if row.cluster is None and "" in self._read else row.cluster
+        if named is None and not all(read.is_kept for read in self._read.values()):
+            return None
+        for name in shown_names(row):
+            seen = [one for one in shown.get(name, ()) if named in (None, one.cluster)]
+            if seen:
+                return seen[0] if len(seen) == 1 else None
+        return None
 
 
 class OlderSnapshots:
@@ -174,57 +251,48 @@ def shown_names(row: Row[Any]) -> tuple[Shown, ...]:
     return (row.evidence, name), (row.evidence, name.removeprefix(f"{row.node}/"))
 
 
-def seen_once(shown: Sequence[ShownObjects], row: Row[Any]) -> Sighting | None:
-    """
-    Return the newest sighting of the object of an incident.
-
-    None if no cluster shows it, or if more than one does and the incident names none of them. A
-    cluster without a name is that of the events that name none.
-    """
-    named = row.cluster
-    if named is None and any(one.cluster == "" for one in shown):
-        named = ""
-    for name in shown_names(row):
-        seen = [
-            Sighting(one.cluster, one.at, name, one.is_up[name])
-            for one in shown
-            if named in (None, one.cluster) and name in one.is_up
-        ]
-        if seen:
-            return seen[0] if len(seen) == 1 else None
-    return None
-
-
 def _heads() -> Select[Any]:
     """Select snapshots without their bodies."""
     at = micros(_stored.timestamp).label("at")
     return select(_stored.id, _stored.cluster, at, _stored.size_bytes)
 
 
-def _newest_heads(connection: Connection, now: int) -> Sequence[Row[Any]]:
-    """Return the newest snapshot of each cluster that is not in the future, without its body."""
-    newest = []
-    for cluster in clusters_of_snapshots(Reading(connection, 0)):
-        head = connection.execute(
-            _heads()
-            .where(_stored.cluster == cluster, _stored.timestamp < end_of_present(lambda: now))
-            .order_by(_stored.timestamp.desc(), _stored.id.desc())
-            .limit(1)
-        ).first()
-        if head is not None:
-            newest.append(head)
-    return newest
+def _next_piece(after: str | None, known: Mapping[str, int], now: int, reading: Reading) -> _Piece:
+    """Read the newest snapshots of the clusters behind one, but for those that are known by id."""
+    clusters: list[str] = []
+    new: dict[str, _Read] = {}
+    bytes_left = _MOST_BYTES_OF_NEWEST
+    for cluster in islice(clusters_behind(reading, after), _CLUSTERS_AT_ONCE):
+        head = _newest_head(reading.connection, cluster, now)
+        if head is not None and known.get(cluster) != head.id:
+            if bytes_left <= 0:
+                return _Piece(clusters, new, has_more=True)
+            bytes_left -= head.size_bytes
+            new[cluster] = _Read(head.id, _shown_objects(reading.connection, head))
+        clusters.append(cluster)
+    return _Piece(clusters, new, has_more=len(clusters) == _CLUSTERS_AT_ONCE)
 
 
-def _shown_objects(
-    connection: Connection, head: Row[Any], asked: AbstractSet[Shown] | None = None
-) -> ShownObjects:
+def _newest_head(connection: Connection, cluster: str, now: int) -> Row[Any] | None:
+    """Return the newest snapshot of a cluster that is not in the future, without its body."""
+    newest_first = _heads().order_by(_stored.timestamp.desc(), _stored.id.desc())
+    is_present = _stored.timestamp < end_of_present(lambda: now)
+    return connection.execute(
+        newest_first.where(_stored.cluster == cluster, is_present).limit(1)
+    ).first()
+
+
+def _shown_objects(connection: Connection, head: Row[Any]) -> ShownObjects:
     packed = connection.execute(
-        select(type_coerce(_stored.snapshot, LargeBinary)).where(_stored.id == head.id)
-    ).scalar_one()
+        select(type_coerce(_stored.snapshot, LargeBinary)).where(
+            _stored.id == head.id, _stored.size_bytes <= MOST_BYTES
+        )
+    ).scalar()
     is_up: dict[Shown, bool] = {}
+    if packed is None:
+        return ShownObjects(head.cluster, head.at, is_up)
     for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, head.size_bytes):
-        if values[_ONLINE] is not None and (asked is None or (kind, name) in asked):
+        if values[_ONLINE] is not None:
             # A shared storage is there once for each node: it is up if it is so on all.
             is_up[kind, name] = values[_ONLINE] > 0 and is_up.get((kind, name), True)
     return ShownObjects(head.cluster, head.at, is_up)

@@ -1,23 +1,31 @@
 """One step of the incidents: what new signals and snapshots make of them, in one transaction."""
 
+import contextlib
+import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Row,
+    Select,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
 
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, Signal
-from jarvis_recorder.incidents.state import Incident, fold, next_incidents, with_late
+from jarvis_recorder.incidents.state import Incident, fold_ordered, next_incidents, with_late
 from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_evidence import (
-    NewestSnapshots,
-    ShownObjects,
-    Sighting,
-    seen_once,
-    shown_names,
-)
+from jarvis_recorder.storage.incident_evidence import NewestSnapshots, Sighting, shown_names
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
 from jarvis_recorder.storage.incident_recoveries import Recoveries
 from jarvis_recorder.storage.incident_rows import (
@@ -46,6 +54,10 @@ from jarvis_recorder.wire.times import EARLIEST, to_datetime
 
 _NEWS_MICROS: Final = 24 * 3_600 * 1_000_000
 _MOST_DOUBTFUL: Final = 5_000
+# As many as a step folds again before it leaves further conditions to those behind it.
+_MOST_FOLDED: Final = 5_000
+# Not all in memory before the first is folded, and on a server not all in one turn of the loop.
+_FETCHED_AS_READ: Final = {"stream_results": True, "max_row_buffer": 1_000}
 
 _conditions: Final = incident_conditions.c
 _signals: Final = incident_signals.c
@@ -53,9 +65,12 @@ _actions: Final = incident_actions.c
 _stored: Final = incidents.c
 _INSERT_SIGNAL: Final = insert(incident_signals)
 STALE: Final = (
-    select(_conditions.id, _conditions.key, _conditions.kind).where(_conditions.stale).limit(10)
+    select(_conditions.id, _conditions.key, _conditions.kind).where(_conditions.stale).limit(1)
 )
-"""The conditions of which an event was resolved, or opened again: all is to be folded anew."""
+"""
+A condition of which an event was resolved, or opened again, or of which a signal came late in a step
+that had folded enough: all is to be folded again.
+"""
 
 _SHOWN: Final = (
     select(
@@ -119,6 +134,7 @@ class Fold:
         self._now = now
         self._changes: list[_Change] = []
         self._first_problems: dict[str, int] = {}
+        self._signals_left = _MOST_FOLDED
 
     def take(self, read: Sequence[ReadSignal]) -> None:
         """Store the signals that are new, and fold the conditions they are about."""
@@ -147,34 +163,42 @@ class Fold:
                 self._first_problems[one.condition.key] = min(first, one.signal.at)
 
     def refold_stale(self) -> None:
-        """Fold all signals of the conditions of which an event was resolved, or opened again."""
-        stale = {row.key: _Known(row.id, row.kind) for row in self._connection.execute(STALE)}
-        if stale:
-            ids = [known.id for known in stale.values()]
-            folded = [self._folded_anew(key, known) for key, known in stale.items()]
-            self._write(folded, by_hand=True)
-            done = update(incident_conditions).where(_conditions.id.in_(ids))
-            self._connection.execute(done.values(stale=False))
+        """
+        Fold all signals of a stale condition, unless this step has folded enough.
+
+        It is news of any age where people made the difference, and not signals that came late.
+        """
+        stale = self._connection.execute(STALE).first()
+        if stale is not None and self._signals_left > 0:
+            again = self._folded_again(stale.key, _Known(stale.id, stale.kind))
+            self._write([again], by_hand=not again.is_heard_otherwise)
+            self._mark(stale.id, stale=False)
+            if again.is_begun:
+                self._first_problems[stale.key] = again.after[-1].first_at
+
+    def is_any_stale(self) -> bool:
+        """Return whether there is a condition to be folded again."""
+        return self._connection.execute(STALE).first() is not None
+
+    def _mark(self, condition_id: int, *, stale: bool) -> None:
+        this = update(incident_conditions).where(_conditions.id == condition_id)
+        self._connection.execute(this.values(stale=stale))
 
     def show(self, snapshots: NewestSnapshots) -> None:
         """Note what snapshots show of the objects of incidents that are a problem, or were."""
-        # A large snapshot is read only for somebody who wants to know.
         rows = self._to_be_shown()
         asked = {name for row in rows for name in shown_names(row)}
-        anyway = bool(self._first_problems)
-        if not rows:
-            return
-        shown = snapshots.look(self._connection, self._now, asked, anyway=anyway)
+        shown = snapshots.look(asked, anyway=bool(self._first_problems))
         if shown is not None:
-            self._compare(rows, shown)
+            self._compare(rows, {row.id: snapshots.seen_once(shown, row) for row in rows})
 
-    def _compare(self, rows: Iterable[Row[Any]], shown: Sequence[ShownObjects]) -> None:
+    def _compare(self, rows: Iterable[Row[Any]], seen_by: Mapping[int, Sighting | None]) -> None:
         recoveries = Recoveries(self._connection)
         newer = []
         recovered: dict[str, list[Signal]] = {}
         conditions = {}
         for row in rows:
-            if (seen := seen_once(shown, row)) is None:
+            if (seen := seen_by[row.id]) is None:
                 continue
             kept = to_incident_row(row)
             times = [*self._recoveries(recoveries, row, kept, seen)]
@@ -287,7 +311,11 @@ class Fold:
     def _fold(
         self, conditions: Mapping[str, _Known], signals: Mapping[str, Sequence[Signal]]
     ) -> None:
-        """Fold new signals into the newest incidents, or all if one of them came late."""
+        """
+        Fold new signals into the newest incidents, or all if one of them came late.
+
+        Where this step has folded enough of them, the condition becomes stale.
+        """
         newest = newest_incidents(self._connection, [known.id for known in conditions.values()])
         folded = []
         for key, new in signals.items():
@@ -298,10 +326,12 @@ class Fold:
                 # Of what never was a problem there is no incident, however often it is well.
                 continue
             now = None if last is None else self._continued(known, last.incident, ordered)
-            if last is None or now is None:
-                folded.append(self._folded_anew(key, known, ordered[0].at))
-            else:
+            if last is not None and now is not None:
                 folded.append(_Folded(key, known.id, [last], now))
+            elif self._signals_left > 0:
+                folded.append(self._folded_again(key, known, ordered[0].at))
+            else:
+                self._mark(known.id, stale=True)
         self._write(folded)
 
     def _continued(
@@ -320,13 +350,27 @@ class Fold:
             now = (*now[:-1], late)
         return now
 
-    def _folded_anew(self, key: str, known: _Known, late: int | None = None) -> "_Folded":
+    def _folded_again(self, key: str, known: _Known, late: int | None = None) -> "_Folded":
         """Fold all signals again, or those since the incident before a late one."""
         begin = EARLIEST if late is None else begin_of_incident(self._connection, known.id, late)
         before = incidents_of(self._connection, known.id, begin)
-        signals = _all_signals(self._connection, known.id, key, begin)
-        after = fold(signals, self._rules, resolves=self._resolves(known))
+        since = to_datetime(begin)
+        with self._read(_said(known.id, since)) as said, self._read(_done(key, since)) as done:
+            signals = heapq.merge(map(_signal, said), map(_signal, done), key=Signal.order)
+            after = fold_ordered(
+                self._counted(signals), self._rules, resolves=self._resolves(known)
+            )
         return _Folded(key, known.id, before, after)
+
+    def _read(self, statement: Select[Any]) -> contextlib.closing[CursorResult[Any]]:
+        return contextlib.closing(
+            self._connection.execute(statement, execution_options=_FETCHED_AS_READ)
+        )
+
+    def _counted(self, signals: Iterable[Signal]) -> Iterator[Signal]:
+        for signal in signals:
+            self._signals_left -= 1
+            yield signal
 
     def _resolves(self, known: _Known) -> bool:
         rule = self._rules.kinds.get(known.kind)
@@ -377,6 +421,22 @@ class _Folded(NamedTuple):
     before: Sequence[IncidentRow]
     after: tuple[Incident, ...]
 
+    @property
+    def is_begun(self) -> bool:
+        """True if the newest incident is another than before."""
+        begun = [one.incident.first_at for one in self.before[-1:]]
+        return bool(self.after) and begun != [self.after[-1].first_at]
+
+    @property
+    def is_heard_otherwise(self) -> bool:
+        """True if the newest incident has another problem or recovery: no one makes those by hand."""
+        before = [_heard(one.incident) for one in self.before[-1:]]
+        return before != [_heard(one) for one in self.after[-1:]]
+
+
+def _heard(incident: Incident) -> tuple[int, int, int, int | None]:
+    return incident.first_at, incident.last_at, incident.count, incident.recovered_at
+
 
 def _news(change: _Change, now: int) -> list[str]:
     """Return the notifications of a change, in their order; none of what is imported, and old."""
@@ -416,17 +476,28 @@ def _signal_row(condition_id: int, signal: Signal, event_id: int | None) -> dict
     }
 
 
-def _all_signals(
-    connection: Connection, condition_id: int, key: str, since: int
-) -> Iterator[Signal]:
-    begin = to_datetime(since)
-    said = select(
-        micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by
-    ).where(_signals.condition_id == condition_id, _signals.timestamp >= begin)
-    for at, effect, severity, by in connection.execute(said):
-        yield Signal(at, Effect(effect), severity, by)
-    done = select(micros(_actions.timestamp), _actions.effect, _actions.by, _actions.note).where(
-        _actions.key == key, _actions.timestamp >= begin
+def _signal(row: Any) -> Signal:
+    return Signal(row[0], Effect(row[1]), *row[2:])
+
+
+def _said(condition_id: int, begin: datetime) -> Select[Any]:
+    """Select what events and snapshots said of a condition, in order."""
+    return (
+        select(
+            micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by,
+            null().label("note"),
+        )
+        .where(_signals.condition_id == condition_id, _signals.timestamp >= begin)
+        .order_by(_signals.timestamp, _signals.effect, _signals.id)
+    )  # fmt: skip
+
+
+def _done(key: str, begin: datetime) -> Select[Any]:
+    """Select what people did about a condition, in order."""
+    return (
+        select(
+            micros(_actions.timestamp), _actions.effect, literal("info"), _actions.by, _actions.note
+        )
+        .where(_actions.key == key, _actions.timestamp >= begin)
+        .order_by(_actions.timestamp, _actions.effect, _actions.id)
     )
-    for at, effect, by, note in connection.execute(done):
-        yield Signal(at, Effect(effect), "info", by, note)

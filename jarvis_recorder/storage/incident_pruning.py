@@ -18,6 +18,9 @@ from jarvis_recorder.storage.tables import (
 from jarvis_recorder.wire.records import Severity
 from jarvis_recorder.wire.times import EARLIEST, to_datetime
 
+FORGETTING: Final = "forgetting"
+"""In place of the version of the rules while what other rules made is being deleted."""
+
 # Rows read, and rows deleted, in one transaction.
 _AT_ONCE: Final = 500
 # The rows that are deleted in the time that the statements of one incident take.
@@ -100,9 +103,11 @@ def expire_incidents(
     Delete a few incidents that are over and, by their severity, of before a horizon.
 
     Of one with very many signals only as many go at once, the oldest first, and the incident with
-    the last of them: what is left of it is over, too. Return where the next step begins, None at
-    the end.
+    the last of them: what is left of it is over, too. While the incidents are being made again,
+    none is deleted. Return where the next step begins, None at the end.
     """
+    if _are_being_made(connection):
+        return None
     is_old = or_(
         *(
             (_stored.severity == severity) & (_stored.last_at < to_datetime(horizon))
@@ -121,6 +126,17 @@ def expire_incidents(
             return after
         after = Position(row[1], row[0])
     return following(rows)
+
+
+def _are_being_made(connection: Connection) -> bool:
+    """Return whether a condition may lack incidents that its signals, or its events, make."""
+    progress = connection.execute(select(incident_progress)).one()
+    stale = select(_conditions.id).where(_conditions.stale).limit(1)
+    return (
+        progress.rules == FORGETTING
+        or progress.reached < progress.told_after
+        or connection.execute(stale).first() is not None
+    )
 
 
 def _expire(connection: Connection, row: Any, most: int) -> int:
@@ -163,8 +179,10 @@ def expire_well(horizon: int, connection: Connection, after: int) -> int | None:
     Delete a few signals of before a time, of conditions that never were a problem.
 
     Those conditions that have no other signal go with them. Return the id of the condition that the
-    next step begins after, None at the end.
+    next step begins after, None at the end, and while the incidents are being made again.
     """
+    if _are_being_made(connection):
+        return None
     an_incident = exists().where(_stored.condition_id == _conditions.id)
     page = select(_conditions.id, an_incident).where(_conditions.id > after)
     rows = connection.execute(page.order_by(_conditions.id).limit(_AT_ONCE)).all()

@@ -6,11 +6,24 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 import structlog
 from pydantic_core import from_json
-from sqlalchemy import Connection, Row, Text, and_, case, cast, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    case,
+    cast,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -29,26 +42,26 @@ from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots
 from jarvis_recorder.storage.incident_fold import STALE, Fold, ReadSignal
-from jarvis_recorder.storage.incident_pruning import FORGOTTEN, newest_event
+from jarvis_recorder.storage.incident_pruning import newest_event
+from jarvis_recorder.storage.incident_renewal import Renewal
 from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
     events,
-    incident_conditions,
     incident_progress,
-    incident_signals,
-    incidents,
 )
-from jarvis_recorder.wire.measures import ObjectKind
 
 log = structlog.get_logger(__name__)
 
 Horizon = Callable[[Connection], int]
 """Returns an id of an event up to which none can be added any more."""
 
-# As much as one transaction does; it is some milliseconds.
+# As much as one transaction does; it is some milliseconds. An event is large that has more text than
+# it takes to name a condition: those are counted by their characters.
 _EVENTS_AT_ONCE: Final = 10_000
 _SIGNALS_AT_ONCE: Final = 200
+_LARGE: Final = 2_048
+_MOST_TEXT: Final = 2 * 1024 * 1024
 _PAUSE_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 10.0
@@ -60,8 +73,6 @@ _MOST_SUMMARY: Final = 1_000
 # A second.
 _ORDERED: Final = 1_000_000
 
-_conditions: Final = incident_conditions.c
-_signals: Final = incident_signals.c
 _progress: Final = incident_progress.c
 
 
@@ -75,11 +86,11 @@ class _Look(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """The outcome of a step: whether there may be more, whether it left a notification, what was looked at."""
+    """The outcome of a step: whether there may be more, if it left a notification, if events are read."""
 
     is_behind: bool
-    is_told: bool
-    snapshots: NewestSnapshots
+    is_told: bool = False
+    has_begun: bool = True
 
 
 def _look(reading: Reading) -> _Look:
@@ -88,7 +99,7 @@ def _look(reading: Reading) -> _Look:
     return _Look(
         newest_event(reading.connection),
         reading.connection.execute(newest_snapshot).scalar_one(),
-        reading.connection.execute(STALE.limit(1)).first() is not None,
+        reading.connection.execute(STALE).first() is not None,
         reading.connection.execute(reached).scalar_one(),
     )
 
@@ -120,7 +131,9 @@ class IncidentKeeper:
         self._clock = clock
         self._changed = changed
         self._snapshots = NewestSnapshots()
+        self._renewal = Renewal()
         self._has_begun = False
+        self._is_behind = False
         self.failure: str | None = None
         """The reason for which no step is done until something is changed, None if there is none."""
 
@@ -157,13 +170,12 @@ class IncidentKeeper:
         """Do a step, and return how long to leave the writer to others."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        is_behind = False
         # Whatever stood in the way may be gone without any news.
-        if await self._has_news() or self.failure is not None:
-            is_behind = await self.step()
+        if await self._has_news() or self._is_behind or self.failure is not None:
+            self._is_behind = await self.step()
             self.failure = None
         took = _YIELD * (loop.time() - began)
-        return took if is_behind else max(_PAUSE_SECONDS, took)
+        return took if self._is_behind else max(_PAUSE_SECONDS, took)
 
     async def _has_news(self) -> bool:
         """Return whether a step could change anything: without that it takes no turn of the writer."""
@@ -181,17 +193,28 @@ class IncidentKeeper:
         self._writer.require_room()
         # What a step that is rolled back has looked at is to be looked at again.
         looked_at, self._looked_at = self._looked_at, None
+        were_wanted = self._snapshots.are_wanted
+        unread = were_wanted and await self._read_snapshots()
         try:
             done = await self._run()
         except NoRoomForIt:
             self._writer.crowded.set()
             raise
         self._looked_at = looked_at
-        self._snapshots = done.snapshots
-        self._has_begun = True
+        self._snapshots.compared()
+        self._renewal.committed()
+        self._has_begun |= done.has_begun
         if done.is_told:
             self._changed.set()
-        return done.is_behind
+        return done.is_behind or unread or (self._snapshots.are_wanted and not were_wanted)
+
+    async def _read_snapshots(self) -> bool:
+        """Read some of the newest snapshots, and return whether there may be more."""
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        try:
+            return await self._snapshots.read_some(self._readers, self._clock(), until)
+        except DeadlineExceeded:  # others read as well: the evidence comes later
+            return True
 
     async def _run(self) -> _Done:
         try:
@@ -208,30 +231,38 @@ class IncidentKeeper:
                     "another recorder of this database has other rules: give all of them the same "
                     "incidents.rules, incidents.quiet_hours and version, and restart this one"
                 )
-            progress = _begin_anew(connection, self._rules)
+            if not self._renewal.step(connection, progress.rules, self._rules):
+                return _Done(is_behind=True, has_begun=False)
+            progress = connection.execute(select(incident_progress)).one()
         horizon = self._horizon(connection)
         upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
         is_told = progress.reached >= progress.told_after
         if not is_told:
             upto = min(upto, progress.told_after)
-        found = _candidates(connection, progress.reached, upto)
-        if len(found) == _SIGNALS_AT_ONCE:
-            upto = found[-1].id
+        found, upto = _candidates(connection, progress.reached, upto)
         read = [one for row in found for one in _read(row, self._rules)]
         fold_now = Fold(connection, self._rules, self._clock())
+        is_shown = fold_now.is_any_stale() or any(_may_be_shown(one) for one in read)
+        if is_shown and not self._snapshots.is_complete:
+            # Whether it has recovered in between is asked with the problem, or never.
+            self._snapshots.are_wanted = True
+            return _Done(is_behind=True)
         if one_by_one:
             self._take_each(connection, fold_now, found)
         else:
             fold_now.take(read)
         fold_now.refold_stale()
-        snapshots = self._snapshots.copy()
-        fold_now.show(snapshots)
+        fold_now.show(self._snapshots)
+        is_any_stale = fold_now.is_any_stale()
+        if is_any_stale and not is_told:
+            # Before the first step that tells they are folded, too.
+            upto = min(upto, progress.told_after - 1)
         if upto > progress.reached:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()
         if read:
             self._writer.require_bounds(connection)
-        return _Done(upto < horizon, told, snapshots)
+        return _Done(upto < horizon or is_any_stale, told)
 
     def _take_each(self, connection: Connection, fold_now: Fold, found: Sequence[Row[Any]]) -> None:
         """Fold one event after the other, and leave out those that the database refuses."""
@@ -249,65 +280,68 @@ def _place_of(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}, {last.name}"
 
 
-def _begin_anew(connection: Connection, rules: Rules) -> Row[Any]:
-    """Forget what other rules made of the events; what people did is kept, and what is pruned."""
-    values: dict[str, Any] = {"reached": 0, "rules": rules.version()}
-    if connection.execute(select(_progress.rules)).scalar_one():
-        kept = select(_signals.condition_id).where(_signals.event_id.is_(None))
-        read = (_signals.event_id.is_not(None), _signals.condition_id != FORGOTTEN)
-        connection.execute(delete(incident_signals).where(*read))
-        connection.execute(delete(incidents))
-        connection.execute(delete(incident_conditions).where(_conditions.id.not_in(kept)))
-        connection.execute(update(incident_conditions).values(stale=True, **_ruled(rules)))
-        values["told_after"] = newest_event(connection)
-    connection.execute(update(incident_progress).values(values))
-    return connection.execute(select(incident_progress)).one()
+def _may_be_shown(one: ReadSignal) -> bool:
+    return one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None
 
 
-def _ruled(rules: Rules) -> dict[str, Any]:
-    """Return what the rules say of conditions of which no event may be left."""
-    as_before = [
-        and_(
-            _conditions.evidence == evidence,
-            _conditions.kind.in_(
-                [kind for kind, rule in rules.kinds.items() if rule.evidence == evidence]
-            ),
-        )
-        for evidence in get_args(ObjectKind)
-    ]
-    return {
-        "evidence": case((or_(*as_before), _conditions.evidence), else_=None),
-        "covers": _conditions.kind.in_([kind for kind, rule in rules.kinds.items() if rule.covers]),
-    }
+def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[Row[Any]], int]:
+    """
+    Return the events that may be signals, with what of them decides, and up to which all are read.
+
+    It stops before `upto` where that would be too many, or too much text.
+    """
+    found, text_left = [], _MOST_TEXT
+    with contextlib.closing(Reading(connection, 0)) as reading:
+        for row in reading.rows(_events_between(after, upto)):
+            if row.may_be_signal:
+                found.append(row)
+            if row.size > _LARGE:
+                text_left -= row.size
+            if len(found) == _SIGNALS_AT_ONCE or text_left < 0:
+                return found, row.id
+    return found, upto
 
 
-def _candidates(connection: Connection, after: int, upto: int) -> Sequence[Row[Any]]:
-    """Return the events that may be signals, with what of them decides."""
+def _events_between(after: int, upto: int) -> Select[Any]:
+    """Select the events that may be signals, and those that are large; the texts are cut."""
     columns = events.c
     details, extra = cast(columns.details, Text), cast(columns.extra, Text)
-    rows = (
+    few_details, few_extra = _not_too_long(details), _not_too_long(extra)
+    says = (columns.type == "alert", has_tag(columns.summary))
+    may_be_signal = or_(
+        *says,
+        func.coalesce(few_details.contains('"incident"'), false()),
+        func.coalesce(few_extra.contains('"subject"'), false()),
+    )
+    size = (
+        func.length(columns.summary)
+        + func.coalesce(func.length(details), 0)
+        + func.coalesce(func.length(extra), 0)
+    )
+    return (
         select(
             columns.id, micros(columns.timestamp).label("at"), columns.type, columns.severity,
             columns.node, columns.cluster,
             func.substr(columns.summary, 1, _MOST_SUMMARY).label("summary"),
-            case((func.length(details) <= _MOST_DETAILS, details)).label("details"),
-            case((func.length(extra) <= _MOST_DETAILS, extra)).label("extra"),
+            few_details.label("details"), few_extra.label("extra"),
             columns.resolved, columns.resolved_by,
             micros(columns.recorded_at).label("recorded_at"),
+            may_be_signal.label("may_be_signal"), size.label("size"),
         )
         .where(columns.id > after, columns.id <= upto, columns.type != "metric")
+        # In this order: no long text is searched.
         .where(
             or_(
-                columns.type == "alert",
-                has_tag(columns.summary),
-                details.contains('"incident"'),
-                extra.contains('"subject"'),
+                *says, func.length(details) > _LARGE, func.length(extra) > _LARGE,
+                details.contains('"incident"'), extra.contains('"subject"'),
             )
         )
         .order_by(columns.id)
-        .limit(_SIGNALS_AT_ONCE)
     )  # fmt: skip
-    return connection.execute(rows).all()
+
+
+def _not_too_long(text: ColumnElement[str]) -> ColumnElement[str]:
+    return case((func.length(text) <= _MOST_DETAILS, text))
 
 
 def _read(row: Row[Any], rules: Rules) -> Iterable[ReadSignal]:

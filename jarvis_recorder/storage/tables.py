@@ -221,7 +221,7 @@ dead_letters: Final = Table(
     Index("ix_dead_letters_timestamp", "timestamp"),
 )
 
-# The conditions that events tell of; `stale` ones are to be folded anew. See `storage.incidents`.
+# The conditions that events tell of; `stale` ones are to be folded again. See `storage.incidents`.
 incident_conditions: Final = Table(
     "incident_conditions",
     metadata,

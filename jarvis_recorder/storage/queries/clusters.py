@@ -1,6 +1,7 @@
 """The known clusters, and the one that a request concerns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from sqlalchemy import Column, ColumnElement, Select, func, select
@@ -62,14 +63,23 @@ def concerns(cluster: str, known: Sequence[str]) -> list[ColumnElement[bool]]:
     return [func.coalesce(named, cluster) == cluster]
 
 
+def clusters_behind(reading: Reading, name: str | None) -> Iterator[str]:
+    """Yield the clusters of snapshots behind a name, in order, or all."""
+    return _names_behind(reading, cluster_snapshots.c.cluster, name)
+
+
 def _names(reading: Reading, column: Column[str]) -> list[str]:
-    """Return the distinct values of an indexed column, each found by one index lookup."""
-    names: list[str] = []
-    name = _first(reading, select(func.min(column)).where(column.is_not(None)))
-    while name is not None and len(names) < MOST_NAMED:
-        names.append(name)
-        name = _first(reading, select(func.min(column)).where(column > name))
-    return names
+    return [*islice(_names_behind(reading, column, None), MOST_NAMED)]
+
+
+def _names_behind(reading: Reading, column: Column[str], name: str | None) -> Iterator[str]:
+    """Yield the distinct values of an indexed column, each found by one index lookup."""
+    while True:
+        following = column.is_not(None) if name is None else column > name
+        name = _first(reading, select(func.min(column)).where(following))
+        if name is None:
+            return
+        yield name
 
 
 def _first(reading: Reading, statement: Select[str]) -> str | None:
