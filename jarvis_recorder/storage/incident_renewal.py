@@ -29,7 +29,7 @@ class _Walked(NamedTuple):
 
 class Renewal:
     """
-    Deletes, a thousand rows a step, and has the events read from the first again.
+    The deletion, a thousand rows a step; then the events are read from the first again.
 
     What people did is kept, and what is pruned. After a restart, with these rules or with the
     former ones, it continues.

@@ -25,6 +25,7 @@ from jarvis_recorder.storage import (
     incident_evidence,
     incident_fold,
     incident_pruning,
+    incident_renewal,
 )
 from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
@@ -719,6 +720,19 @@ async def test_of_what_is_imported_and_old_nobody_is_told(store):
     assert await announced(store) == []
 
 
+async def test_of_old_signals_that_a_step_leaves_to_the_next_nobody_is_told(store, monkeypatch):
+    monkeypatch.setattr(incident_fold, "_MOST_FOLDED", 1)
+    then, guests = -2 * 86_400, (105, 106)
+    for vmid in guests:
+        started = f"[Monitor] VM_STARTED: mail ({vmid}) runs"
+        well = (event(then + n, started, type="status", severity="info") for n in (50, 100))
+        await keep(store, crashed(then, vmid), *well)
+    await keep(store, *(crashed(then + 70, vmid) for vmid in guests))
+
+    assert [one.count for one in await listed(store)] == [2, 2]
+    assert await announced(store) == []
+
+
 async def pruned(store, **days):
     keeping, later = RetentionPolicy(events=days), to_micros(at(30 * 86_400))
     if hasattr(store, "retention"):
@@ -979,6 +993,44 @@ async def test_other_rules_delete_what_was_made_in_small_steps(
         one for one in before if one.kind != "NODE_DOWN"
     ]
     assert told_again == ["recorder.incident.opened"], "of what came meanwhile, and of nothing else"
+
+
+@pytest.fixture
+async def by_other_rules(store, monkeypatch):
+    """A recorder that has just been started, and three incidents of which no event is left."""
+    monkeypatch.setattr(incident_renewal, "_AT_ONCE", 2)
+    await keep(store, *(crashed(0, 100 + n) for n in range(3)))
+    for statement in (
+        "UPDATE incident_signals SET event_id = NULL",
+        "DELETE FROM events",
+        "UPDATE incident_progress SET rules = 'other', reached = 0",
+    ):
+        await rows(store, statement)
+    monkeypatch.setattr(store.incidents, "_has_begun", False)
+    return store
+
+
+async def test_each_step_by_other_rules_may_fail_twice_and_be_done_again(
+    by_other_rules, monkeypatch
+):
+    store = by_other_rules
+    for _ in range(10):
+        await step_without_commit(store, monkeypatch)
+        await step_without_commit(store, monkeypatch)
+        await store.incidents.step()
+
+    assert len(await listed(store)) == 3
+
+
+async def test_what_a_third_recorder_made_in_between_is_made_again(by_other_rules):
+    store = by_other_rules
+    while not await stale(store):
+        await store.incidents.step()
+    await rows(store, "UPDATE incident_conditions SET stale = false")
+    await rows(store, "UPDATE incident_progress SET rules = 'third'")
+    await settle(store)
+
+    assert len(await listed(store)) == 3
 
 
 async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read_and_told(sqlite_store):
