@@ -45,7 +45,7 @@ class _Progress:
 
 class Eraser:
     """
-    Erases conversations in small transactions with pauses, one step of all erasures at a time.
+    The erasure of conversations in small transactions with pauses, one step of all at a time.
 
     An erasure that has begun goes on after its request's deadline. If the process ends before, or
     the database becomes unavailable, the turns of the steps before are gone and the others are
@@ -161,7 +161,7 @@ def _report(erasure: asyncio.Task[None]) -> None:
 
 
 class _Overwriting:
-    """Overwrites what was deleted, in one task; what is deleted meanwhile is its next round."""
+    """The overwriting of what was deleted, in one task; what is deleted meanwhile is its next round."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer

@@ -35,6 +35,7 @@ VIEWS = [
     ("nodes/cluster-0/node-0", "node-0", ".panel"),
     ("preferences", "Preferences", ".panel"),
     ("dead-letters", "Dead letters", "tbody tr"),
+    ("settings", "Settings", "dd"),
 ]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import expect
@@ -23,7 +24,7 @@ from tests.support.recorder import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
 
-VIEWS = ["now", "events", "moment", "conversations", "preferences", "dead-letters"]
+VIEWS = ["now", "events", "moment", "conversations", "preferences", "dead-letters", "settings"]
 
 
 @BOTH
@@ -298,6 +299,8 @@ async def test_whatever_is_recorded_is_shown_as_it_is_and_runs_nothing(
     wait_until(lambda: recorder.count("cluster_snapshots") == 4, "the snapshots are recorded")
     with gateway.client() as client:
         client.put("/api/memory/preferences/__proto__", json={"value": HOSTILE})
+        view = quote(f"view.{HOSTILE}", safe="")
+        client.put(f"/api/memory/preferences/{view}", json={"value": "#/now"})
     await log_in(page)
 
     for view in VIEWS:

@@ -36,7 +36,7 @@ export const token = {
 };
 
 /** What the token says of its bearer; the gateway decides, this only hides buttons. */
-function caller() {
+export function caller() {
   try {
     const part = /** @type {string} */ (token.get())
       .split(".")[1]
@@ -117,5 +117,5 @@ export const get = (path, query, signal) => call("GET", path, { query, signal })
 export const post = (path, body, options) => call("POST", path, { body, ...options });
 /** @param {string} path @param {any} body */
 export const put = (path, body) => call("PUT", path, { body });
-/** @param {string} path */
-export const remove = (path) => call("DELETE", path);
+/** @param {string} path @param {object} [options] */
+export const remove = (path, options) => call("DELETE", path, options);

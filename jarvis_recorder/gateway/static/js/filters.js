@@ -1,8 +1,9 @@
 /** Which events are meant: in the address, in a form, in a question. */
 
-import { h, refill } from "./dom.js";
+import { h, refill, text } from "./dom.js";
 import { fromInput, SEVERITIES, SOURCES, toInput, TYPES } from "./format.js";
 import { go, link } from "./router.js";
+import { ANY_TYPE, format, parse } from "./tokens.js";
 
 const RANGES = [
   ["1", "Last hour"],
@@ -14,7 +15,6 @@ const RANGES = [
 ];
 const ONE = ["type", "source", "cluster", "resolved", "text", "minSeverity"];
 const SEVERAL = ["severity", "node", "exclude"];
-const ANY_TYPE = "any";
 
 /** @typedef {Record<string, any>} Filters as they stand in the address, a list of each of SEVERAL */
 
@@ -27,7 +27,7 @@ export function iso(seconds) {
 export function read(params) {
   const found = Object.fromEntries([
     ...ONE.map((name) => [name, params.get(name) ?? ""]),
-    ...SEVERAL.map((name) => [name, [...new Set(params.getAll(name))]]),
+    ...SEVERAL.map((name) => [name, [...new Set(params.getAll(name))].filter(Boolean)]),
   ]);
   const [since, until] = [params.get("since") ?? "", params.get("until") ?? ""];
   const fixed = Date.parse(since) < Date.parse(until);
@@ -104,16 +104,24 @@ export function filterForm(choose) {
         options.map(([value, text]) => h("option", { value }, text)),
       ),
     );
-  /** @param {string} name @param {string} title @param {object} attributes */
-  const text = (name, title, attributes) =>
-    labelled(
-      name,
-      title,
-      h("input", {
-        ...attributes,
-        onchange: (/** @type {any} */ { target }) => choose({ [name]: target.value.trim() }),
-      }),
-    );
+  const problem = h("p", { class: "problem", id: "not-understood", role: "alert", hidden: true });
+  const line = h("input", {
+    type: "search",
+    dir: "auto",
+    autocapitalize: "none",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "sev:warning+ node:pve3 -type:metric words",
+    "aria-describedby": problem.id,
+    onchange: () => {
+      const { filters, rest } = parse(line.value);
+      notUnderstood = rest;
+      show({ ...shown, ...filters });
+      choose(filters);
+    },
+  });
+  /** What somebody typed that is no token stays in the line until it is put right. */
+  let notUnderstood = "";
   const severities = SEVERITIES.map((name) =>
     h("input", {
       type: "checkbox",
@@ -132,8 +140,9 @@ export function filterForm(choose) {
     },
   });
   const chosen = h("ul", { class: "chips", "aria-label": "Chosen nodes, and what is left out" });
-  const cluster = select("cluster", "Cluster", [["", "any"]]);
-  cluster.hidden = true;
+  const cluster = select("cluster", "Cluster", []);
+  /** @type {string[]} */
+  let clusters = [];
   /** @param {string[]} names */
   const any = (names) => [["", "any"], ...names.map((name) => [name, name])];
   /** @param {string} name @param {string} title */
@@ -188,7 +197,7 @@ export function filterForm(choose) {
       h("legend", {}, "Severity"),
       severities.map((field) => h("label", {}, field, field.value)),
     ),
-    select("minSeverity", "At least", any(SEVERITIES.filter((name) => name !== "info"))),
+    select("minSeverity", "At least", any(SEVERITIES)),
     select("type", "Type", [
       ["", "all but metrics"],
       [ANY_TYPE, "any"],
@@ -202,7 +211,19 @@ export function filterForm(choose) {
       ["false", "no"],
       ["true", "yes"],
     ]),
-    h("button", { type: "button", class: "quiet", onclick: () => go("events", {}) }, "Clear"),
+    h(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        onclick: () => {
+          notUnderstood = "";
+          show(shown);
+          go("events", {});
+        },
+      },
+      "Clear",
+    ),
   );
   const element = h(
     "form",
@@ -211,42 +232,62 @@ export function filterForm(choose) {
       "aria-label": "Filters",
       onsubmit: (/** @type {Event} */ event) => event.preventDefault(),
     },
-    text("text", "Words", { type: "search", dir: "auto" }),
+    h("label", { class: "query" }, "Words and filters", line),
     fold,
+    problem,
     rest,
     chosen,
   );
   /** @type {Filters} */
   let shown = {};
+
+  /** @param {Filters} filters */
+  function show(filters) {
+    shown = filters;
+    showLine();
+    showClusters();
+    for (const [name, field] of Object.entries(fields)) field.value = filters[name];
+    const number = [...ONE, ...SEVERAL].filter((name) => filters[name].length > 0).length;
+    fold.textContent = number ? `Filters (${number})` : "Filters";
+    for (const field of severities) field.checked = filters.severity.includes(field.value);
+    refill(chosen, [
+      ...filters.node.map((/** @type {string} */ name) =>
+        chip(filters, "node", name, `node ${name}`),
+      ),
+      ...filters.exclude.map((/** @type {string} */ one) =>
+        chip(filters, "exclude", one, `not ${one.replace(":", " ") || "?"}`),
+      ),
+    ]);
+    const [since, until] = bounds(filters);
+    fields.since.value = toInput(since);
+    fields.until.value = toInput(until);
+  }
+
+  /** The line says what is filtered, and then what is not understood. */
+  function showLine() {
+    const { filters } = parse(format(shown));
+    const { rest, problems } = parse(`${format(shown)} ${notUnderstood}`);
+    notUnderstood = rest;
+    line.value = [format(filters), rest].filter(Boolean).join(" ");
+    line.setAttribute("aria-invalid", String(problems.length > 0));
+    problem.hidden = problems.length === 0;
+    problem.replaceChildren(...text(problems.map((words) => h("span", { dir: "auto" }, `${words} `))));
+  }
+
+  function showClusters() {
+    const names = [...new Set([...clusters, shown.cluster])].filter(Boolean);
+    cluster.hidden = clusters.length < 2 && !shown.cluster;
+    fields.cluster.replaceChildren(...any(names).map(([value, name]) => h("option", { value }, name)));
+    fields.cluster.value = shown.cluster;
+  }
+
   return {
     element,
+    show,
     /** Offer these clusters, where there are several to choose from. @param {string[]} names */
     offer(names) {
-      cluster.hidden = names.length < 2;
-      fields.cluster.replaceChildren(
-        h("option", { value: "" }, "any"),
-        ...names.filter(Boolean).map((name) => h("option", { value: name }, name)),
-      );
-      fields.cluster.value = shown.cluster;
-    },
-    /** @param {Filters} filters */
-    show(filters) {
-      shown = filters;
-      for (const [name, field] of Object.entries(fields)) field.value = filters[name];
-      const number = [...ONE, ...SEVERAL].filter((name) => filters[name].length > 0).length;
-      fold.textContent = number ? `Filters (${number})` : "Filters";
-      for (const field of severities) field.checked = filters.severity.includes(field.value);
-      refill(chosen, [
-        ...filters.node.map((/** @type {string} */ name) =>
-          chip(filters, "node", name, `node ${name}`),
-        ),
-        ...filters.exclude.map((/** @type {string} */ one) =>
-          chip(filters, "exclude", one, `not ${one.replace(":", " ") || "?"}`),
-        ),
-      ]);
-      const [since, until] = bounds(filters);
-      fields.since.value = toInput(since);
-      fields.until.value = toInput(until);
+      clusters = names;
+      showClusters();
     },
   };
 }

@@ -14,6 +14,7 @@ const VIEWS = {
   c: ["conversations", "Conversations"],
   p: ["preferences", "Preferences"],
   d: ["dead-letters", "Dead letters"],
+  ",": ["settings", "Settings"],
 };
 /** Rows of lists and of tables. */
 const ROWS = "main [data-row] summary, main [data-row] > a, main [data-row] th a, main .turn";

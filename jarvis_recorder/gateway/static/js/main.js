@@ -35,6 +35,7 @@ const VIEWS = {
     "Dead letters",
     async () => (await import("./views/dead-letters.js")).deadLetters,
   ],
+  settings: ["Settings", async () => (await import("./views/settings.js")).settings],
 };
 /** Views that others lead to. @type {Record<string, [string, Load]>} */
 const FURTHER = {

@@ -1,11 +1,14 @@
 /** Views that somebody has given a name: preferences, so that each browser has them. */
 
-import { get, mayChange, put } from "./api.js";
+import { get, mayChange, put, remove } from "./api.js";
 import { h, refill } from "./dom.js";
 import { live } from "./live.js";
 import { soon } from "./load.js";
 
 const PREFIX = "view.";
+
+/** @param {string} name */
+const path = (name) => `/api/memory/preferences/${encodeURIComponent(PREFIX + name)}`;
 
 /** @param {AbortSignal} signal @returns {Promise<{name: string, hash: string}[]>} */
 export async function savedViews(signal) {
@@ -15,6 +18,9 @@ export async function savedViews(signal) {
     // Nothing but a place in this page.
     .filter((/** @type {any} */ { hash }) => typeof hash === "string" && hash.startsWith("#/"));
 }
+
+/** @param {string} name @param {object} options */
+export const removeView = (name, options) => remove(path(name), options);
 
 /** The saved views as links, and a button to save the one that is shown. @param {AbortSignal} over */
 export function savedList(over) {
@@ -79,9 +85,7 @@ export function savedList(over) {
     if (!name) return;
     problem.textContent = "";
     try {
-      await put(`/api/memory/preferences/${encodeURIComponent(PREFIX + name)}`, {
-        value: location.hash,
-      });
+      await put(path(name), { value: location.hash });
       await look();
     } catch (/** @type {any} */ error) {
       problem.textContent = error.message;

@@ -23,18 +23,21 @@ export function inZone(make) {
   };
 }
 
+/** Show times so from now on, and whenever the page is opened in this browser. @param {boolean} inUtc */
+export function setUtc(inUtc) {
+  utc = inUtc;
+  if (utc) localStorage.setItem(KEY, "UTC");
+  else localStorage.removeItem(KEY);
+  zone.dispatchEvent(new Event("change"));
+}
+
 /** @param {HTMLElement} button */
 export function zoneSwitch(button) {
   const say = () => {
     button.textContent = utc ? "UTC" : "local";
     button.setAttribute("aria-label", `Times: ${utc ? "UTC" : "local"}`);
   };
-  button.addEventListener("click", () => {
-    utc = !utc;
-    if (utc) localStorage.setItem(KEY, "UTC");
-    else localStorage.removeItem(KEY);
-    say();
-    zone.dispatchEvent(new Event("change"));
-  });
+  button.addEventListener("click", () => setUtc(!utc));
+  zone.addEventListener("change", say);
   say();
 }
