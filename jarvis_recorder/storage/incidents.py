@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -33,6 +31,7 @@ from jarvis_recorder.errors import (
     StorageDamaged,
     StorageUnavailable,
     StorageUncertain,
+    defect,
 )
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Effect, EventFacts, Signal, read_event
@@ -159,7 +158,7 @@ class IncidentKeeper:
                 raise
             except Exception as error:  # noqa: BLE001 - a restart would meet it again
                 # Not its text, which may repeat what was recorded.
-                self.failure = f"{type(error).__name__} in {_place_of(error)}"
+                self.failure = defect(error)
                 log.error("incidents_not_folded", error=self.failure)
                 pause = _AGAIN_SECONDS
             with contextlib.suppress(TimeoutError):
@@ -272,12 +271,6 @@ class IncidentKeeper:
                     fold_now.take([*_read(row, self._rules)])
             except RecordRefused:
                 log.error("incident_event_refused", event_id=row.id)
-
-
-def _place_of(error: Exception) -> str:
-    """Return the function and the line that an error comes from."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}, {last.name}"
 
 
 def _may_be_shown(one: ReadSignal) -> bool:

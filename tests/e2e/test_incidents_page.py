@@ -1,5 +1,6 @@
 """Incidents on the page: conditions, and not messages."""
 
+import asyncio
 import re
 
 import pytest
@@ -135,6 +136,27 @@ async def test_an_event_that_is_read_stays_open_and_in_its_place(page, amqp_url,
     await news.click()
     await expect(rows).to_have_count(4)
     await expect(rows.last.locator("details")).to_have_attribute("open", "")
+
+
+@BOTH
+async def test_silences_that_come_late_move_nothing_that_is_read(page, amqp_url, recorder):
+    come = asyncio.Event()
+
+    async def late(route):
+        await come.wait()
+        await route.continue_()
+
+    await page.route("**/api/incidents/silences*", late)
+    await open_incident(page, amqp_url, recorder, down(30), down(20))
+    await expect(page.get_by_role("button", name="Silence for 1 h")).to_be_visible()
+    last = page.locator("[data-rows=of-incident] > li").last
+    before = await last.bounding_box()
+
+    async with page.expect_response("**/api/incidents/silences*"):
+        come.set()
+    await page.evaluate("new Promise(requestAnimationFrame)")
+
+    assert await last.bounding_box() == before
 
 
 @THEMES

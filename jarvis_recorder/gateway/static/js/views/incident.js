@@ -25,6 +25,7 @@ const AROUND = 3 * 3_600_000;
  */
 export function incident(root, _, over, [, key]) {
   const about = panel("Incident");
+  const silencing = h("div", { hidden: true });
   const silences = h("div", { hidden: true });
   const charts = h("section", { class: "panel", hidden: true });
   const history = h("section", { "aria-label": "Its history", hidden: true });
@@ -50,27 +51,35 @@ export function incident(root, _, over, [, key]) {
     answer,
     (found) => {
       note.show(found.incident);
-      silences.hidden = history.hidden = false;
+      silencing.hidden = history.hidden = false;
       return aboutIt(found, changed);
     },
     { every: 30 },
   );
-  about.append(note.form, silences);
+  about.append(note.form, silencing, silences);
+  // Not with the silences, which come later: it would move what is read by then.
+  const silent = keep(
+    silencing,
+    over,
+    answer,
+    (found) => mayChange() && silenceButtons(found.incident, changed),
+    { every: 30 },
+  );
   const silenced = keep(
     silences,
     over,
     async (signal) => {
       const [{ incident: one }, all] = await Promise.all([answer(), silencesNow(signal)]);
-      return { one, found: all.filter(isOf(one)) };
+      return all.filter(isOf(one));
     },
-    ({ one, found }) => [
-      mayChange() && silenceButtons(one, changed),
-      found.length > 0 && silenceRows(found, changed),
-    ],
+    (found) => {
+      silences.hidden = found.length === 0;
+      return silenceRows(found, changed);
+    },
     { every: 30 },
   );
   const happened = keep(history, over, answer, (found) => historyOf(found, changed), { every: 30 });
-  const regions = [shown, silenced, happened];
+  const regions = [shown, silent, silenced, happened];
   keep(
     charts,
     over,
