@@ -58,9 +58,9 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "integration/test_gateway_bounds.py", "integration/test_gateway_document.py",
         "integration/test_publishers_run.py", "integration/test_roles.py",
         "integration/test_several_recorders.py", "integration/test_tls.py",
-        "integration/test_tracing.py", "e2e/test_dangers.py", "e2e/test_incidents_page.py",
+        "integration/test_hanging_storage.py", "integration/test_tracing.py", "e2e/test_dangers.py", "e2e/test_incidents_page.py",
         "e2e/test_keys.py", "e2e/test_machines.py", "e2e/test_overview.py",
-        "e2e/test_page.py", "e2e/test_reading.py",
+        "e2e/test_page.py", "e2e/test_reading.py", "e2e/test_settings.py",
     ),
 }  # fmt: skip
 
