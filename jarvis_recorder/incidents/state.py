@@ -176,7 +176,7 @@ def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> In
 
 
 def _active_until(incident: Incident) -> int:
-    # What somebody has opened again is no incident of last spring.
+    # What someone has opened again is no incident of last spring.
     return max(incident.last_at, incident.openings[-1], incident.recovered_at or incident.last_at)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,14 +18,13 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.storage.engine import Readers, Speech, Writer
 from jarvis_recorder.storage.erasure import Erasure
 from jarvis_recorder.storage.expired_rows import BEGINNING
+from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import DeleteConversation
 from jarvis_recorder.wire.rpc.results import Deleted
 
 log = structlog.get_logger(__name__)
 
-# After each step the others have the writer for as long as the step took: someone waits for the end.
-_SHORTEST_PAUSE: Final = 0.002
 _ROOM_BYTES: Final = 1_024
 
 
@@ -135,16 +133,13 @@ class Eraser:
 
     async def _step(self, to_go: Erasure, progress: _Progress) -> Erasure | None:
         """Delete the next turns, then leave the writer to others; return what is left."""
-        async with self._turn:
-            began = time.monotonic()
+        # The others have the writer for as long as the step took: someone waits for the end.
+        async with self._turn, followed_by_pause(1.0):
             part = await self._writer.run_with_room(
                 lambda connection: self._speech.erase_turns(connection, to_go), progress.begin
             )
             progress.deleted += part.deleted
-            if part.reached is None:
-                return None
-            await asyncio.sleep(max(_SHORTEST_PAUSE, time.monotonic() - began))
-        return to_go._replace(reached=part.reached)
+        return None if part.reached is None else to_go._replace(reached=part.reached)
 
     @contextlib.asynccontextmanager
     async def _alone(self, session_id: str) -> AsyncIterator[None]:

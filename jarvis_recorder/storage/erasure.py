@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Select, literal, select, tuple_
+from sqlalchemy import Select, select
 
-from jarvis_recorder.storage.expired_rows import BEGINNING, Position
+from jarvis_recorder.storage.expired_rows import BEGINNING, Position, behind, row_bytes
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.tables import Instant, conversations
+from jarvis_recorder.storage.tables import conversations
 
 # Of one transaction: some milliseconds in which no one else writes.
 MOST_TURNS: Final = 100
@@ -42,21 +42,24 @@ class FoundTurn(NamedTuple):
     size_bytes: int
 
 
-def turns_to_go(erasure: Erasure, size_bytes: ColumnElement[Any], *, up_to: int) -> Select[Any]:
+def turns_to_go(erasure: Erasure, *, up_to: int) -> Select[Any]:
     """Select the next turns of an erasure as a `FoundTurn` each, those with an id up to `up_to`."""
     at = _columns.timestamp
-    reached = literal(erasure.reached.timestamp, Instant())
     return (
-        select(_columns.id, micros(at), size_bytes)
+        found_turns()
         .where(
             _columns.session_id == erasure.session_id,
-            at >= reached,
-            tuple_(at, _columns.id) > tuple_(reached, literal(erasure.reached.id, BigInteger())),
+            behind(at, erasure.reached),
             _columns.id <= up_to,
         )
         .order_by(at, _columns.id)
         .limit(MOST_TURNS)
     )
+
+
+def found_turns() -> Select[Any]:
+    """Select turns as a `FoundTurn` each."""
+    return select(_columns.id, micros(_columns.timestamp), row_bytes(conversations))
 
 
 def few_of(turns: Iterable[Any]) -> list[FoundTurn]:

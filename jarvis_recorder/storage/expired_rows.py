@@ -12,9 +12,9 @@ from sqlalchemy import (
     Connection,
     Table,
     Text,
+    and_,
     case,
     false,
-    func,
     literal,
     not_,
     select,
@@ -29,6 +29,8 @@ from jarvis_recorder.retention_policy import (
     snapshots_to_go,
 )
 from jarvis_recorder.storage.expressions import micros, stored_bytes
+from jarvis_recorder.storage.queries.clusters import clusters_behind
+from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.tables import (
     CompressedText,
     Instant,
@@ -87,21 +89,12 @@ def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Wa
     if (horizon := keeping.event_horizon(now)) is not None:
         found.append(Walk(events, partial(_look_at_events, keeping, now, horizon)))
     if (horizon := keeping.snapshot_horizon(now)) is not None:
-        for cluster in _clusters(connection):
+        for cluster in clusters_behind(Reading(connection, 0), None):
             look = _snapshots_of(cluster, keeping, now, horizon)
             found.append(Walk(cluster_snapshots, look))
     if (horizon := keeping.turn_horizon(now)) is not None:
         found.append(Walk(conversations, partial(_look_at_turns, horizon)))
     return found
-
-
-def _clusters(connection: Connection) -> Iterator[str]:
-    """Yield the clusters of snapshots, each found by one index lookup."""
-    column = cluster_snapshots.c.cluster
-    name = connection.execute(select(func.min(column))).scalar()
-    while name is not None:
-        yield name
-        name = connection.execute(select(func.min(column)).where(column > name)).scalar()
 
 
 def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
@@ -123,35 +116,39 @@ def _steps(connection: Connection, look: Look) -> Iterator[Step]:
 
 def rows_from(at: Column[Any], position: Position, horizon: int, *columns: Any) -> Any:
     """Select ids, times and columns of the next rows of before a horizon, by a table's times."""
-    table = at.table
-    reached = literal(position.timestamp, Instant())
+    row_id = at.table.c.id
     return (
-        select(table.c.id, micros(at), *columns)
-        .where(
-            at >= reached,
-            tuple_(at, table.c.id) > tuple_(reached, literal(position.id, BigInteger())),
-            at < horizon,
-        )
-        .order_by(at, table.c.id)
+        select(row_id, micros(at), *columns)
+        .where(behind(at, position), at < horizon)
+        .order_by(at, row_id)
         .limit(_AT_ONCE)
     )
+
+
+def behind(at: Column[Any], position: Position) -> ColumnElement[bool]:
+    """Return the condition for the rows behind a position, by a table's times; an index serves it."""
+    reached = literal(position.timestamp, Instant())
+    place = tuple_(reached, literal(position.id, BigInteger()))
+    return and_(at >= reached, tuple_(at, at.table.c.id) > place)
+
+
+def row_bytes(table: Table) -> ColumnElement[int]:
+    """Return the bytes that the texts of a row take in the database."""
+    texts = (one for one in table.c if isinstance(one.type, (Text, CompressedText)))
+    return sum(map(stored_bytes, texts), start=literal(0))
 
 
 def _of_few_bytes(connection: Connection, table: Table, ids: Sequence[int]) -> list[int]:
     """Return the first of these rows, as many as together have few bytes, and at least one."""
     if not ids:
         return []
-    size: ColumnElement[int] = sum(
-        (stored_bytes(one) for one in table.c if isinstance(one.type, (Text, CompressedText))),
-        start=literal(0),
-    )
     few: list[int] = []
     size_bytes = 0
-    sizes = select(table.c.id, size).where(table.c.id.in_(ids)).order_by(table.c.id)
+    sizes = select(table.c.id, row_bytes(table)).where(table.c.id.in_(ids)).order_by(table.c.id)
     # SQLite reads each row as it is asked for: none is read beyond the first that is too much.
     with connection.execute(sizes) as rows:
-        for row_id, row_bytes in rows:
-            size_bytes += row_bytes
+        for row_id, its_bytes in rows:
+            size_bytes += its_bytes
             if few and size_bytes > _BYTES_AT_ONCE:
                 break
             few.append(row_id)

@@ -98,7 +98,7 @@ class _Change(NamedTuple):
     """
     The newest incident of a condition before and after a step; each may be missing.
 
-    It is `by_hand` where somebody has resolved an event of it, or opened one again.
+    It is `by_hand` where someone has resolved an event of it, or opened one again.
     """
 
     key: str

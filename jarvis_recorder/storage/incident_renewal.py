@@ -47,7 +47,7 @@ class Renewal:
         self._walked = self._committed
         if made_by and made_by != FORGETTING:
             self._walked = _Walked()
-            # Of what is recorded from now on somebody is to be told.
+            # What is recorded from now on is to be announced.
             told_after = newest_event(connection)
             _note(connection, rules=FORGETTING, told_after=told_after)
         if made_by and self._forget_some(connection, rules):

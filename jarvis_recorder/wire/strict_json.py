@@ -289,18 +289,16 @@ def are_lines(text: bytes, content_type: str | None = None) -> bool:
     JSON text what is on a line of its own is seldom a whole object, and then indented.
     """
     is_named = content_type is not None and _LINES_TYPE(content_type) is not None
-    lines = islice(filter(None, map(bytes.rstrip, _each_line(text))), _MOST_LINES)
-    found = (line for line in lines if is_named or (line[:1] == b"{" and line[-1:] == b"}"))
+    lines = islice(_LINE(text), _MOST_LINES)
+    found = (line for line in lines if is_named or _is_object(line))
     return next(found, None) is not None and next(found, None) is not None
 
 
-def _each_line(text: bytes) -> Iterator[bytes]:
-    start = len(BYTE_ORDER_MARK) if text.startswith(BYTE_ORDER_MARK) else 0
-    while start < len(text):
-        end = text.find(b"\n", start)
-        end = len(text) if end < 0 else end
-        yield text[start:end]
-        start = end + 1
+def _is_object(line: re.Match[bytes]) -> bool:
+    """Return whether a line looks like an object that is not indented."""
+    text, start = line.string, line.start()
+    is_indented = start > 0 and text[start - 1 : start] not in (b"\n", BYTE_ORDER_MARK[-1:])
+    return not is_indented and text.startswith(b"{", start) and line[0].rstrip().endswith(b"}")
 
 
 def lines_of(text: bytes) -> list[bytes]:

@@ -81,7 +81,8 @@ def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     body = _of_amqp_value(body)
     is_packed, charset = (False, None) if encoding is None else _encoding(encoding)
     if is_packed or is_packed_by_itself(body):
-        packing = ANY_PACKING if is_packed_by_itself(body) else _RAW_PACKING
+        is_raw = not is_packed_by_itself(body) and "deflate" in (encoding or "").lower()
+        packing = _RAW_PACKING if is_raw else ANY_PACKING
         try:
             body = _decompressed(body, max_bytes, packing)
         except zlib.error:
@@ -107,10 +108,13 @@ def is_wide(body: bytes) -> bool:
 
 
 def may_be_packed(header: bytes, body: bytes) -> bool:
-    """Return whether a delivery's body may be unpacked, by its first bytes or by its properties."""
-    return is_packed_by_itself(body) or (
-        body[:1] not in (b"{", b"[") and b"deflate" in header.lower()
-    )
+    """
+    Return whether a delivery's body may be unpacked, by its first bytes or by its properties.
+
+    A deflated stream without a header may begin with any byte, and a value of AMQP 1.0 hold one
+    that is compressed.
+    """
+    return is_packed_by_itself(body) or body.startswith(_AMQP_VALUE) or b"deflate" in header.lower()
 
 
 def _of_amqp_value(body: bytes) -> bytes:

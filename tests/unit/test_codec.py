@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 from base64 import b64encode
@@ -16,7 +17,7 @@ from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.codec import decode, elements_of, is_large, most_values
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason, Refusal
-from jarvis_recorder.wire.strict_json import dump
+from jarvis_recorder.wire.strict_json import are_lines, dump
 from jarvis_recorder.wire.times import parse_rfc3339
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
@@ -514,6 +515,34 @@ def test_a_compressed_body_without_a_header_is_read_and_never_on_the_event_loop(
     assert len(decode(message, EVENTS, RECEIVED).records) == 1
     cut = decode(delivery(body[:-3], content_encoding="deflate"), EVENTS, RECEIVED)
     assert [refused.reason for refused in cut.refusals] == [Reason.UNDECODABLE]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_a_stream_without_a_header_is_no_gzip(encoding):
+    packer = zlib.compressobj(wbits=-15)
+    body = packer.compress(raw(event())) + packer.flush()
+
+    decoded = decode(delivery(body, content_encoding=encoding), EVENTS, RECEIVED)
+
+    assert [refused.reason for refused in decoded.refusals] == [Reason.UNDECODABLE]
+
+
+def test_what_may_unpack_to_much_is_large_however_it_begins():
+    """A deflated stream may begin as JSON does, and a text of AMQP 1.0 hold a compressed one."""
+    assert is_large(delivery(b"{ is how a stream may begin", content_encoding="deflate"))
+    packed = gzip.compress(raw(event(details={"x": [1] * 50_000})))
+    value = b"\0\x53\x77\xb0" + len(packed).to_bytes(4, "big") + packed
+
+    assert is_large(delivery(value))
+    assert len(decode(delivery(value), EVENTS, RECEIVED).records) == 1
+
+
+def test_empty_lines_are_passed_over_at_once():
+    began = time.process_time()
+
+    assert not are_lines(b"\n" * 16_000_000)
+
+    assert time.process_time() - began < 1
 
 
 def test_a_body_in_another_alphabet_counts_each_of_its_bytes():

@@ -5,7 +5,6 @@ To delete row by row costs the server a look at each, and a VACUUM of them after
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
@@ -17,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
 from jarvis_recorder.storage.incident_pruning import forget_events
+from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.partitions import BRIEFLY, partitions
@@ -33,8 +33,6 @@ _KEPT: Final = "(type = 'alert' AND NOT resolved) OR severity <> ALL(CAST(:expir
 _AT_ONCE: Final = 500
 _TRIES: Final = 10
 _AGAIN_SECONDS: Final = 1.0
-_YIELD: Final = 2.0
-_SHORTEST_PAUSE: Final = 0.002
 
 
 class _Expired(NamedTuple):
@@ -64,10 +62,8 @@ async def drop_expired_months(
         for forget in (_forget_signals, _forget_identities):
             position: int | None = 0
             while position is not None and not enough():
-                began = time.monotonic()
-                async with engine.begin() as connection:
+                async with followed_by_pause(), engine.begin() as connection:
                     position = await connection.run_sync(forget, month.name, position)
-                await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
         if enough():
             break
         gone += await _dropped(engine, server, month)

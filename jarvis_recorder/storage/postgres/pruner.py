@@ -23,6 +23,7 @@ from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
+from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.expired_months import drop_expired_months
 from jarvis_recorder.storage.postgres.locks import Lock
@@ -37,9 +38,6 @@ log = structlog.get_logger(__name__)
 
 _FIRST_AFTER_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 3_600.0
-# After each step pruning pauses this many times as long as the step took.
-_YIELD: Final = 2.0
-_SHORTEST_PAUSE: Final = 0.002
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 
@@ -150,11 +148,8 @@ async def prune(
 
 async def _in_turns(engine: AsyncEngine, work: Callable[[Connection], Any]) -> Any:
     """Do a step, then leave the server to others for longer than the step took."""
-    began = time.monotonic()
-    async with engine.begin() as connection:
-        answer = await connection.run_sync(work)
-    await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
-    return answer
+    async with followed_by_pause(), engine.begin() as connection:
+        return await connection.run_sync(work)
 
 
 def _leftover_step(leftover: Leftover, place: Any, connection: Connection) -> Any:

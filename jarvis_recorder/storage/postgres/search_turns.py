@@ -27,11 +27,6 @@ from jarvis_recorder.wire.rpc.params import SearchTurns
 _columns: Final = conversations.c
 _WORDS: Final[ColumnElement[Any]] = literal_column("conversations.words")
 _NEWEST_FIRST: Final = _columns.id.desc()
-# Long values are deleted in pieces of 2 kB; their size is known without reading them.
-_STORED_BYTES: Final[ColumnElement[Any]] = literal_column(
-    "pg_column_size(content) + coalesce(pg_column_size(words), 0)"
-    " + coalesce(pg_column_size(tool_calls), 0) + coalesce(pg_column_size(extra), 0)"
-)
 # To rank more than these, every one of them would have to be read.
 _MOST_RANKED: Final = 1_000
 # The part of a turn that is searched for the snippet.
@@ -132,7 +127,7 @@ def newest_turn(connection: Connection, _: str) -> Position | None:
 
 def erase_turns(connection: Connection, erasure: Erasure) -> Part:
     """Delete the next turns of an erasure and their identities; the words go with the rows."""
-    found = connection.execute(turns_to_go(erasure, _STORED_BYTES, up_to=erasure.last.id)).all()
+    found = connection.execute(turns_to_go(erasure, up_to=erasure.last.id)).all()
     few = few_of(found)
     if not few:
         return Part(0, None)

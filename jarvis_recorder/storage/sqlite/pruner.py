@@ -1,7 +1,5 @@
 """The deletion of expired rows in small steps, alongside the recording."""
 
-import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -13,14 +11,11 @@ from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import clamp_progress, forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
+from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
 from jarvis_recorder.storage.sqlite.writer import GoOn, Writer, always
 from jarvis_recorder.storage.tables import conversations, events
-
-# After each step pruning pauses this many times as long as the step took.
-_YIELD: Final = 2.0
-_SHORTEST_PAUSE: Final = 0.002
 
 _PAGES_AT_ONCE: Final = 256
 FEW_FREE_PAGES: Final = 1_024
@@ -112,7 +107,5 @@ def _vacuum(pages: int, connection: Connection) -> None:
 
 async def _in_turns(writer: Writer, work: Callable[[Connection], Any]) -> Any:
     """Do a step, then leave the writer to others for longer than the step took."""
-    began = time.monotonic()
-    answer = await writer.run_with_room(work)
-    await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (time.monotonic() - began)))
-    return answer
+    async with followed_by_pause():
+        return await writer.run_with_room(work)

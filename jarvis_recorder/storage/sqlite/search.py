@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.errors import OutcomeUnknown
-from jarvis_recorder.storage.erasure import Erasure, Part, few_of, turns_to_go
+from jarvis_recorder.storage.erasure import Erasure, Part, few_of, found_turns, turns_to_go
 from jarvis_recorder.storage.expired_rows import Position
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.phrases import Phrase
@@ -44,17 +44,6 @@ _TAKE_OUT: Final = """
     SELECT 'delete', json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 """
 _AT_ONCE_CHARACTERS: Final = 1_000_000
-_SIZE_BYTES: Final[ColumnElement[int]] = sum(
-    (
-        func.coalesce(func.length(cast(column, LargeBinary)), 0)
-        for column in (
-            conversations.c.content,
-            conversations.c.tool_calls,
-            conversations.c.extra,
-        )
-    ),
-    start=literal(0),
-)
 
 # FTS5's option `prefix`; see the migration. Databases of before have one more, which stays.
 _BEGINNINGS_INDEXED: Final = (4,)
@@ -121,9 +110,8 @@ def _turns_to_go(connection: Connection, erasure: Erasure) -> Generator[Row[Any]
     As long as it is there, new turns get higher ids: SQLite gives an id again once that and all
     higher ones are free.
     """
-    columns = conversations.c
-    others = turns_to_go(erasure, _SIZE_BYTES, up_to=erasure.last.id - 1)
-    last = select(columns.id, micros(columns.timestamp), _SIZE_BYTES).where(_is_last(erasure))
+    others = turns_to_go(erasure, up_to=erasure.last.id - 1)
+    last = found_turns().where(_is_last(erasure))
     for query in (others, last):
         # SQLite reads a row as it is asked for.
         with connection.execute(query) as found:

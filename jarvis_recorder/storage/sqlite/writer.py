@@ -21,6 +21,7 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 from jarvis_recorder.storage.engine import NoRoomForIt, Work
+from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.sqlite import connections, errors, files, word_merge
 from jarvis_recorder.storage.sqlite.connections import PageCounts
 from jarvis_recorder.storage.turn import Place, Turn
@@ -35,9 +36,6 @@ _TRIES_TO_SAVE: Final = 10
 # As long as the reads under way may take.
 _LONGEST_WAIT_SECONDS: Final = 8.0
 _LOOK_AGAIN_SECONDS: Final = 0.02
-# What takes many steps pauses after each of them for so many times as long.
-_YIELD: Final = 2.0
-_SHORTEST_PAUSE: Final = 0.002
 
 
 async def always() -> bool:
@@ -245,13 +243,10 @@ class Writer:
 
         It ends early if `go_on` returns False before a step.
         """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        merge = await self.run_with_room(word_merge.begin)
+        merge: word_merge.Merge | None = word_merge.begin
         while merge is not None and await go_on():
-            await asyncio.sleep(max(_SHORTEST_PAUSE, _YIELD * (loop.time() - began)))
-            began = loop.time()
-            merge = await self.run_with_room(merge)
+            async with followed_by_pause():
+                merge = await self.run_with_room(merge)
 
     async def empty_log(self, *, wait: bool = False, until: float | None = None) -> bool:
         """

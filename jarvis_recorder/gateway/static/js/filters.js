@@ -120,7 +120,7 @@ export function filterForm(choose) {
       choose(filters);
     },
   });
-  /** What somebody typed that is no token stays in the line until it is put right. */
+  /** What someone typed that is no token stays in the line until it is put right. */
   let notUnderstood = "";
   const severities = SEVERITIES.map((name) =>
     h("input", {
