@@ -58,6 +58,11 @@ class Job(NamedTuple):
     settings: "Settings"
     checkout: Path
 
+    @property
+    def file(self) -> Path:
+        """The path of a database that is a file."""
+        return Path(self.store.target)
+
 
 class Settings(NamedTuple):
     """

@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import os
-import sqlite3
 import statistics
 import subprocess
 import time
@@ -42,7 +41,7 @@ from bench.load import (
     messages,
     messages_of_now,
 )
-from bench.stores import FileStore, Store, Stored, server_store
+from bench.stores import FileStore, Store, Stored, read_only, server_store
 from jarvis_recorder.demo.node import PrivateNode
 from jarvis_recorder.wire.times import to_micros
 
@@ -241,10 +240,7 @@ class Bench:
         with self._running(command) as process:
             self._wait_until_recording(process)
             waited = self._steadily(
-                Path(job.store.target),
-                messages(seconds * per_second),
-                seconds * per_second,
-                1 / per_second,
+                job.file, messages(seconds * per_second), seconds * per_second, 1 / per_second
             )
         return Latency(
             len(waited),
@@ -260,8 +256,8 @@ class Bench:
         for done in questions.fill(job.store, rows):
             self._report("filling", done, rows)
         open_alerts, before = (
-            _open_alerts(Path(job.store.target)),
-            Path(job.store.target).stat().st_size,
+            _open_alerts(job.file),
+            job.file.stat().st_size,
         )
         limits = (f"retention.{severity}={_KEPT_DAYS}" for severity in _SEVERITIES)
         command = recorder_command(job, "log.format=json", *limits)
@@ -274,9 +270,7 @@ class Bench:
             self._wait_until_recording(process)
             began = time.perf_counter()
             while b'"event": "pruned"' not in self._log.read_bytes():
-                waited += self._steadily(
-                    Path(job.store.target), fresh, 10 * per_second, 1 / per_second
-                )
+                waited += self._steadily(job.file, fresh, 10 * per_second, 1 / per_second)
             seconds = time.perf_counter() - began
         return Pruned(
             rows,
@@ -285,9 +279,9 @@ class Bench:
             statistics.median(waited) * 1_000,
             statistics.quantiles(waited, n=100)[98] * 1_000,
             max(waited) * 1_000,
-            open_alerts - _open_alerts(Path(job.store.target)),
+            open_alerts - _open_alerts(job.file),
             before,
-            Path(job.store.target).stat().st_size,
+            job.file.stat().st_size,
         )
 
     def asking(self, checkout: Path) -> Asked:
@@ -314,7 +308,7 @@ class Bench:
         self._fill("asking", backlog)
         with (
             self._running(command) as process,
-            closing(_reading(Path(job.store.target))) as connection,
+            closing(read_only(job.file)) as connection,
         ):
             self._wait_until(b'"event": "answering"', process)
 
@@ -343,7 +337,7 @@ class Bench:
 
     def search(self, turns: int) -> tuple[list[search.Searched], float]:
         """Measure searches among many turns; return also the size of the index as a share of the text."""
-        database = Path(self._job(0).store.target)
+        database = self._job(0).file
         for done in search.fill(database, turns):
             self._report(f"generating {turns:,} turns", done, turns)
         self._report(f"searching {turns:,} turns", 0, 0)
@@ -361,17 +355,15 @@ class Bench:
         with self._running(recorder_command(job, "log.format=json")) as process:
             self._wait_until_recording(process)
             self._wait_until(b'"event": "answering"', process)
-            watched = [self._watched(Path(job.store.target), "nothing", [])]
+            watched = [self._watched(job.file, "nothing", [])]
             with gateway.gateway(self._node.url, self._directory) as (port, process_id):
                 self._report("REST", 0, 0)
                 served = gateway.measure(self._node.url, port)
-                watched.append(self._watched(Path(job.store.target), "a gateway", []))
+                watched.append(self._watched(job.file, "a gateway", []))
                 with gateway.pages(port, gateway.PAGES, reading=True) as seen:
-                    watched.append(
-                        self._watched(Path(job.store.target), f"{gateway.PAGES} pages", seen)
-                    )
-                stalled = self._stalled(Path(job.store.target), port, process_id)
-            watched.append(self._watched(Path(job.store.target), "nothing, again", []))
+                    watched.append(self._watched(job.file, f"{gateway.PAGES} pages", seen))
+                stalled = self._stalled(job.file, port, process_id)
+            watched.append(self._watched(job.file, "nothing, again", []))
         return served, watched, stalled
 
     def _watched(self, database: Path, alongside: str, seen: list[int]) -> Watched:
@@ -423,7 +415,7 @@ class Bench:
         self, contender: Contender, command: list[str], job: Job, events: int, alongside: Alongside
     ) -> Throughput:
         commands = [command] * contender.processes
-        with self._all_running(commands) as processes, alongside(Path(job.store.target)):
+        with self._all_running(commands) as processes, alongside(job.file):
             result = self._watch(contender, processes, job, events)
             self._wait_until_acked(job.queue)
         _check(job.store, events, contender.load, contender.rows)
@@ -499,7 +491,7 @@ class Bench:
         waited: list[float] = []
         began = time.perf_counter()
         with (
-            closing(_reading(database)) as connection,
+            closing(read_only(database)) as connection,
             Publisher.connected(self._node.url) as publisher,
         ):
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
@@ -578,10 +570,6 @@ class Bench:
                     process.kill()
 
 
-def _reading(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
-
-
 def _check(store: Store, events: int, load: Load, before: int) -> None:
     """
     Compare the rows stored with the records published.
@@ -605,7 +593,7 @@ def _resident(pid: int, name: str) -> float:
 
 
 def _open_alerts(database: Path) -> int:
-    with closing(_reading(database)) as connection:
+    with closing(read_only(database)) as connection:
         (count,) = connection.execute(
             "SELECT count(*) FROM events WHERE type = 'alert' AND NOT resolved"
             " AND timestamp < 1780000000000000"

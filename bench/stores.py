@@ -79,12 +79,8 @@ class FileStore:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Reading]:
-        with closing(self.connect()) as connection:
+        with closing(read_only(self.path)) as connection:
             yield _FileReading(connection)
-
-    def connect(self) -> sqlite3.Connection:
-        """Return a connection that only reads."""
-        return sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None)
 
     def fill(self, rows: Iterator[EventRow]) -> Iterator[int]:
         statement = insert_statement(SHAPES[Kind.EVENT], ROWS_AT_ONCE)
@@ -104,12 +100,12 @@ class FileStore:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def stored(self, load: Load, after: int) -> Stored:
-        with closing(self.connect()) as connection:
+        with closing(read_only(self.path)) as connection:
             query = _STORED.format(load=load, first="min(timestamp)", last="max(timestamp)")
             return Stored(*connection.execute(query.replace("%s", "?"), (after,)).fetchone())
 
     def held_bytes(self, load: Load) -> int:
-        with closing(self.connect()) as connection:
+        with closing(read_only(self.path)) as connection:
             pages, page_size = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("page_count", "page_size")
@@ -126,6 +122,11 @@ class FileStore:
         """Delete its files."""
         for file in self.path.parent.glob(f"{self.path.name}*"):
             file.unlink()
+
+
+def read_only(file: Path) -> sqlite3.Connection:
+    """Return a connection to a file that only reads."""
+    return sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
 
 
 class _FileReading:

@@ -116,7 +116,11 @@ class Machine:
 
     def close(self) -> None:
         if self._nspawn is not None:
-            self._run("kill", "-KILL", *map(str, _descendants(self._nspawn.pid)))
+            everyone = map(str, _descendants(self._nspawn.pid))
+            # `kill` fails if one has ended since it was found: only the wait tells.
+            subprocess.run(
+                [*self._as_root, "kill", "-KILL", *everyone], check=False, capture_output=True
+            )
             self._nspawn.wait(30)
         self._run("umount", "--lazy", str(self._files))
 
