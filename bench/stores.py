@@ -14,7 +14,8 @@ import psycopg
 from bench.cpu import with_children_ns
 from bench.load import Load
 from jarvis_recorder.demo.private_postgres import PrivateServer, private_server
-from jarvis_recorder.storage.rows import SHAPES, flat, insert_statement
+from jarvis_recorder.storage.rows import SHAPES
+from jarvis_recorder.storage.sqlite.row_inserts import flat, insert_statement
 from jarvis_recorder.wire.records import EVENT_COLUMNS, EventRow
 from jarvis_recorder.wire.topics import Kind
 

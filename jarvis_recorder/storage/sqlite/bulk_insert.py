@@ -23,8 +23,9 @@ from sqlalchemy.types import NullType
 
 from jarvis_recorder.storage import series
 from jarvis_recorder.storage.batch import Rows, compare, slices
-from jarvis_recorder.storage.rows import Row, RowShape, flat, insert_statement
+from jarvis_recorder.storage.rows import Row, RowShape
 from jarvis_recorder.storage.sqlite.connections import driver_of
+from jarvis_recorder.storage.sqlite.row_inserts import flat, insert_statement
 from jarvis_recorder.storage.sqlite.search import add_words
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations
 
