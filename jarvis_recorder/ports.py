@@ -220,7 +220,7 @@ class Outbox(Protocol):
     async def waiting(self, limit: int) -> Sequence[PendingNotification]:
         """Return the oldest notifications; raises as `Archive.answer` does."""
 
-    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
+    async def announced(self, notifications: Sequence[PendingNotification]) -> None:
         """Remove these notifications and no others; raises as `Archive.answer` does."""
 
     async def release(self) -> None:

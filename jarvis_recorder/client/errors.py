@@ -21,7 +21,7 @@ from jarvis_recorder.errors import (
     ResultTooLarge,
 )
 from jarvis_recorder.net.addresses import Addresses
-from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+from jarvis_recorder.wire.rpc.jsonrpc import Code, RpcError
 from jarvis_recorder.wire.validation import first_error
 
 NO_RECORDER: Final = (
@@ -45,17 +45,17 @@ _BY_CODE: Final[dict[int, type[RecorderError]]] = {
 }
 
 
-def refused(fault: Fault, method: str) -> RecorderError:
+def refused(error: RpcError, method: str) -> RecorderError:
     """Return the exception for an error that came as a response."""
-    where = f"{method}: {fault.path}: " if fault.path else f"{method}: "
-    text = where + fault.message + (f" ({fault.hint})" if fault.hint else "")
-    error: RecorderError
-    if fault.code == Code.INVALID_PARAMS:
-        error = InvalidParameter(fault.path, text)
+    where = f"{method}: {error.path}: " if error.path else f"{method}: "
+    text = where + error.message + (f" ({error.hint})" if error.hint else "")
+    refusal: RecorderError
+    if error.code == Code.INVALID_PARAMS:
+        refusal = InvalidParameter(error.path, text)
     else:
-        error = _BY_CODE.get(fault.code, ProtocolError)(text)
-    error.code, error.path, error.hint = fault.code, fault.path, fault.hint
-    return error
+        refusal = _BY_CODE.get(error.code, ProtocolError)(text)
+    refusal.code, refusal.path, refusal.hint = error.code, error.path, error.hint
+    return refusal
 
 
 def invalid(error: ValidationError) -> InvalidParameter:

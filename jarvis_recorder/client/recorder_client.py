@@ -27,7 +27,7 @@ from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.records import Record, Severity
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.jsonrpc import Fault
+from jarvis_recorder.wire.rpc.jsonrpc import RpcError
 from jarvis_recorder.wire.rpc.methods import BY_PARAMS
 from jarvis_recorder.wire.rpc.params import Discover, Params, ReadStats, ResultT
 from jarvis_recorder.wire.rpc.results import Document, Stats
@@ -125,8 +125,8 @@ class RecorderClient(Methods):
             answer: ResultT = jsonrpc.read_response(params, reply)
         except TimeoutError:
             raise _no_answer(method.name, seconds, changes=method.changes) from None
-        except Fault as fault:
-            raise refused(fault, method.name) from None
+        except RpcError as error:
+            raise refused(error, method.name) from None
         return answer
 
     async def _reply(self, request: bytes, until: float, *, changes: bool) -> bytes:

@@ -71,7 +71,7 @@ class Answering:
         dispatcher: Dispatcher,
         dead_letters: DeadLetterCount,
         outbox: Outbox,
-        progress: RecorderStatus,
+        status: RecorderStatus,
         tracer: Tracer,
         clock: Clock,
         stop: asyncio.Event,
@@ -82,7 +82,7 @@ class Answering:
         self._dispatcher = dispatcher
         self._dead_letters = dead_letters
         self._outbox = outbox
-        self._progress = progress
+        self._status = status
         self._tracer = tracer
         self._clock = clock
         self._stop = stop
@@ -116,22 +116,22 @@ class Answering:
             clock=self._clock,
             concurrency=self._concurrency,
         )
-        announcer = OutboxRelay(
-            self._outbox, MeasuredPublisher(connected.publisher, self._progress.sent), self._clock
+        relay = OutboxRelay(
+            self._outbox, MeasuredPublisher(connected.publisher, self._status.sent), self._clock
         )
         await connected.requests.start(responder.take)
         log.info("answering", concurrency=self._concurrency)
-        self._progress.answering = True
-        announcing = asyncio.create_task(announcer.run())
-        ends = (connected.link.lost, self._dispatcher.failed, announcing)
+        self._status.answering = True
+        relaying = asyncio.create_task(relay.run())
+        ends = (connected.link.lost, self._dispatcher.failed, relaying)
         try:
             await first_of(self._stop, *ends)
             await raise_first(*ends)
             await self._drain(connected, responder)
         finally:
-            self._progress.answering = False
-            announcing.cancel()
-            await asyncio.gather(announcing, return_exceptions=True)
+            self._status.answering = False
+            relaying.cancel()
+            await asyncio.gather(relaying, return_exceptions=True)
             await responder.drain(0)
 
     @staticmethod

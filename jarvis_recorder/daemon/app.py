@@ -63,7 +63,7 @@ class App:
         """Held while a large message or reply is in memory."""
         self._calls = CallMetrics()
         self._tracer = open_tracer(os.environ)
-        self.progress = RecorderStatus()
+        self.status = RecorderStatus()
 
     async def run(self) -> None:
         """
@@ -77,7 +77,7 @@ class App:
         url = self._settings.broker.url.get_secret_value()
         if is_exposed(url):
             log.warning("broker_connection_not_encrypted", url=redacted(url), use="amqps://")
-        async with Watchdog(ServiceManager(os.environ), self.progress, now, self._stop) as pulse:
+        async with Watchdog(ServiceManager(os.environ), self.status, now, self._stop) as pulse:
             await with_store(self._loaded, now, partial(self._run_on, pulse))
         await asyncio.to_thread(self._tracer.close)
         log.info("stopped", **self._summary())
@@ -92,7 +92,7 @@ class App:
 
     async def _run_monitored(self, store: Store) -> None:
         listen = self._settings.http.listen
-        async with monitored(listen, self.progress, self._calls, store.health, now):
+        async with monitored(listen, self.status, self._calls, store.health, now):
             await self._run_parts(store)
 
     async def _run_parts(self, store: Store) -> None:
@@ -103,7 +103,7 @@ class App:
             addresses=self._addresses,
             repository=store.repository,
             dead_letters=store.dead_letters,
-            progress=self.progress,
+            status=self.status,
             tracer=self._tracer,
             clock=now,
             large=self._large,
@@ -117,7 +117,7 @@ class App:
             dispatcher=self._dispatcher(store.archive, count),
             dead_letters=count,
             outbox=store.outbox,
-            progress=self.progress,
+            status=self.status,
             tracer=self._tracer,
             clock=now,
             stop=self._stop,
@@ -155,32 +155,32 @@ class App:
         )
 
     def _activity(self) -> Activity:
-        progress = self.progress
+        status = self.status
         return Activity(
             __version__,
-            progress.state.value,
+            status.state.value,
             self._started_at,
-            progress.stored,
-            progress.duplicates,
-            progress.dead_letters.total(),
+            status.stored,
+            status.duplicates,
+            status.dead_letters.total(),
             self._per_second,
-            round(progress.lag_seconds(now()), 3),
+            round(status.lag_seconds(now()), 3),
             self._instance,
         )
 
     async def _report(self) -> None:
         while True:
-            before = self.progress.stored
+            before = self.status.stored
             await asyncio.sleep(_SUMMARY_SECONDS)
-            self._per_second = round((self.progress.stored - before) / _SUMMARY_SECONDS, 1)
+            self._per_second = round((self.status.stored - before) / _SUMMARY_SECONDS, 1)
             log.info("summary", per_second=self._per_second, **self._summary())
 
     def _summary(self) -> dict[str, object]:
-        progress = self.progress
+        status = self.status
         return {
-            "state": progress.state.value,
-            "stored": progress.stored,
-            "duplicates": progress.duplicates,
-            "dead_lettered": progress.dead_letters.total(),
-            "batches": progress.batches,
+            "state": status.state.value,
+            "stored": status.stored,
+            "duplicates": status.duplicates,
+            "dead_lettered": status.dead_letters.total(),
+            "batches": status.batches,
         }

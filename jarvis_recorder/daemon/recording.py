@@ -64,7 +64,7 @@ class Recording:
         addresses: Addresses,
         repository: Repository,
         dead_letters: DeadLetterIndex,
-        progress: RecorderStatus,
+        status: RecorderStatus,
         tracer: Tracer,
         clock: Clock,
         large: asyncio.Lock,
@@ -81,7 +81,7 @@ class Recording:
         self._stop = stop
         # Of several recorders the one with the highest number takes all turns, in their order.
         self._priority = random.randrange(1, 2**31)  # noqa: S311 - no secret
-        self.progress = progress
+        self.status = status
 
     async def attempt(self) -> None:
         """
@@ -101,7 +101,7 @@ class Recording:
 
     async def _record(self) -> None:
         """Record on one session, from connecting until it is lost or `stop` is set."""
-        self.progress.state = State.CONNECTING
+        self.status.state = State.CONNECTING
         broker = self._broker
         async with contextlib.AsyncExitStack() as stack:
             opening = open_session(
@@ -113,13 +113,13 @@ class Recording:
             session = await unless_stopped(self._stop, stack.enter_async_context(opening))
             if session is None:
                 return
-            self.progress.connected = True
+            self.status.connected = True
             pipeline = self._pipeline(session)
             working = asyncio.create_task(pipeline.recorder.run())
             try:
                 await self._work(session, pipeline, working)
             finally:
-                self.progress.detach()
+                self.status.detach()
                 pipeline.intake.abandon()
                 await self._leave(working, pipeline.dead_letters)
 
@@ -140,7 +140,7 @@ class Recording:
             raise LostAtStart(str(error)) from error
         finally:
             attaching.cancel()
-        self.progress.attach()
+        self.status.attach()
         log.info("recording", queues=[topic.queue for topic in TOPICS])
         await first_of(self._stop, working, session.lost)
         await raise_first(working, session.lost)
@@ -153,17 +153,17 @@ class Recording:
         await asyncio.wait(futures, timeout=_REPLY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
     def _pipeline(self, session: BrokerSession) -> _Pipeline:
-        intake = Intake(session.flow, self._clock, self._large, self.progress)
+        intake = Intake(session.flow, self._clock, self._large, self.status)
         dead_letters = DeadLetterPublisher(
-            MeasuredPublisher(session.publisher, self.progress.sent),
-            self.progress,
+            MeasuredPublisher(session.publisher, self.status.sent),
+            self.status,
             self._dead_letters,
         )
         recorder = Recorder(
             intake=intake,
             repository=self._repository,
             dead_letters=dead_letters,
-            progress=self.progress,
+            status=self.status,
             clock=self._clock,
             tracer=self._tracer,
             large=self._large,
@@ -203,7 +203,7 @@ class Recording:
 
         Return False if the storage is unavailable: the deliveries held return to the broker.
         """
-        self.progress.state = State.STOPPING
+        self.status.state = State.STOPPING
         cancelling = asyncio.create_task(_cancel(consumers))
         try:
             await self._one_of(cancelling, working, session.lost)
@@ -279,7 +279,7 @@ class Recording:
                 appending = self._repository.append(records, self._clock())
                 await unless_stopped(self._stop, appending)
             except StorageUnavailable as error:
-                self.progress.state = State.STORAGE_UNAVAILABLE
+                self.status.state = State.STORAGE_UNAVAILABLE
                 log.warning("storage_unavailable", error=str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), _RETRY_SECONDS)

@@ -38,10 +38,10 @@ class Watchdog:
     """
 
     def __init__(
-        self, manager: ServiceManager, progress: RecorderStatus, clock: Clock, stop: asyncio.Event
+        self, manager: ServiceManager, status: RecorderStatus, clock: Clock, stop: asyncio.Event
     ) -> None:
         self._manager = manager
-        self._progress = progress
+        self._status = status
         self._clock = clock
         self._stop = stop
         self._ready = False
@@ -89,7 +89,7 @@ class Watchdog:
             silent = now - self._answered_at
             self._manager.tell(STATUS=f"the database has not answered for {silent:.0f} s")
             return
-        facts: dict[str, object] = {"STATUS": self._status(now)}
+        facts: dict[str, object] = {"STATUS": self._status_line(now)}
         if not self._ready and self._is_ready():
             self._ready = self._manager.tell(READY=1)
         if not self._ready:
@@ -109,19 +109,19 @@ class Watchdog:
         return True
 
     def _is_ready(self) -> bool:
-        return self._progress.state is State.RECORDING and self._progress.answering
+        return self._status.state is State.RECORDING and self._status.answering
 
-    def _status(self, now: float) -> str:
-        progress = self._progress
-        rate = (progress.stored - self._stored) / (now - self._beat_at)
-        self._beat_at, self._stored = now, progress.stored
+    def _status_line(self, now: float) -> str:
+        status = self._status
+        rate = (status.stored - self._stored) / (now - self._beat_at)
+        self._beat_at, self._stored = now, status.stored
         if self._ask is None:
             return "opening the database"
-        if progress.state in _WAITING:
-            return _WAITING[progress.state]
-        dead = progress.dead_letters.total()
-        answering = "" if progress.answering else "; not answering"
+        if status.state in _WAITING:
+            return _WAITING[status.state]
+        dead = status.dead_letters.total()
+        answering = "" if status.answering else "; not answering"
         return (
-            f"recording: {rate:.1f}/s, lag {progress.lag_seconds(self._clock()):.1f} s; "
-            f"{progress.stored} stored, {dead} dead-lettered{answering}"
+            f"recording: {rate:.1f}/s, lag {status.lag_seconds(self._clock()):.1f} s; "
+            f"{status.stored} stored, {dead} dead-lettered{answering}"
         )

@@ -74,7 +74,7 @@ async def perform(
         messages=messages,
         publish_seconds=published - began,
         settle_seconds=settled - published,
-        duplicates=app.progress.duplicates,
+        duplicates=app.status.duplicates,
         dead_letters=dead_letters,
         overview=overview(database, identities, SHOWN),
         kept=database if keep else None,
@@ -104,7 +104,7 @@ async def _settled(
     records = sum(story.rows.values()) + story.duplicates
 
     def is_settled() -> bool:
-        recorded = app.progress.stored + app.progress.duplicates
+        recorded = app.status.stored + app.status.duplicates
         return recorded >= records and len(dead_letters) >= len(story.dead_letters)
 
     await _until(is_settled, recording)

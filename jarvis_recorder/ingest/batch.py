@@ -17,12 +17,12 @@ from jarvis_recorder.wire.refusal import Refusal
 
 class Origin(NamedTuple):
     """
-    The delivery that a record or a refusal came in, its lane, and its time in microseconds.
+    The delivery that a record or a refusal came in, its settlement, and its time in microseconds.
 
     `first` is the position in the batch of the first of its records.
     """
 
-    lane: Settlement
+    settlement: Settlement
     delivery: Delivery
     received_at: int
     first: int = 0
@@ -30,12 +30,12 @@ class Origin(NamedTuple):
 
 class Source(NamedTuple):
     """
-    A stretch whose deliveries became a row each, its lane, and its time in microseconds.
+    A stretch whose deliveries became a row each, its settlement, and its time in microseconds.
 
     `first` is the position in the batch that the first of its deliveries has, or would have.
     """
 
-    lane: Settlement
+    settlement: Settlement
     stretch: Stretch
     received_at: int
     first: int
@@ -46,8 +46,8 @@ class Batch:
     """
     Decoded deliveries that will be committed and settled together.
 
-    `origins` is parallel to `records`. `last_tags` holds the newest delivery of each lane:
-    deliveries come in order, so all of a lane up to that tag are in this batch or before it.
+    `origins` is parallel to `records`. `last_tags` holds the newest delivery of each consumer:
+    deliveries come in order, so all of a consumer up to that tag are in this batch or before it.
     """
 
     records: list[Record | EventRow] = field(default_factory=list)
@@ -61,24 +61,24 @@ class Batch:
 
     def add(self, origin: Origin, decoded: Decoded | Plain) -> None:
         """Add a delivery with the records and refusals decoded from it."""
-        lane, delivery, received_at, _ = origin
-        self.last_tags[lane] = delivery.tag
+        settlement, delivery, received_at, _ = origin
+        self.last_tags[settlement] = delivery.tag
         self.size += len(delivery.header) + len(delivery.body) + decoded.size
-        origin = Origin(lane, delivery, received_at, len(self.records))
+        origin = Origin(settlement, delivery, received_at, len(self.records))
         self.records += decoded.records
         self.origins += [origin] * len(decoded.records)
         if isinstance(decoded, Plain):
             self.plain += len(decoded.records)
             return
         if decoded.near_misses:
-            self.near_misses += ((lane, near) for near in decoded.near_misses)
+            self.near_misses += ((settlement, near) for near in decoded.near_misses)
         for refusal in decoded.refusals:
             self.refusals.append((origin, refusal))
 
     def add_rows(self, source: Source, tag: int, size: int) -> None:
         """Count the rows added to `records`, the last of the delivery `tag`, that take `size`."""
         added = len(self.records) - len(self.origins)
-        self.last_tags[source.lane] = tag
+        self.last_tags[source.settlement] = tag
         self.size += size
         self.origins += [source] * added
         self.plain += added
@@ -88,7 +88,7 @@ class Batch:
         origin, record = self.origins[position], self.records[position]
         if isinstance(origin, Source):
             delivery = origin.stretch.at(position - origin.first)
-            return Origin(origin.lane, delivery, origin.received_at, position), None
+            return Origin(origin.settlement, delivery, origin.received_at, position), None
         if isinstance(record, Record):
             return origin, record.position
         is_array = origin.delivery.body.startswith(b"[")
@@ -139,7 +139,9 @@ class Batch:
             if (place := self.place(record.position)[1]) is not None
         ]
         # What came in no batch is one record.
-        elements = elements_of(origin.delivery, origin.lane.topic, wanted) if wanted else [None]
+        elements = (
+            elements_of(origin.delivery, origin.settlement.topic, wanted) if wanted else [None]
+        )
         for record, element in zip(refused, elements, strict=True):
             yield origin, Refusal(record.reason, record.error, element)
 
@@ -149,4 +151,4 @@ _Key = tuple[int, int]
 
 def _key(origin: Origin) -> _Key:
     """Return what a delivery is told from all others by."""
-    return id(origin.lane), origin.delivery.tag
+    return id(origin.settlement), origin.delivery.tag

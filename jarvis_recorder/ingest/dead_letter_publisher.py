@@ -61,17 +61,17 @@ class DeadLetterPublisher:
 
     Until then the delivery stays unsettled: if the recorder dies in between, the broker
     delivers it again and it is dead-lettered again, never lost. If the broker does not accept
-    them, as when their queue is full, only part of each lane's window waits, and not for ever;
+    them, as when their queue is full, only part of each window waits, and not for ever;
     the broker dead-letters the others whole, and their reason is in the log alone. A dead
     letter that it confirms too late is then in the queue twice.
     """
 
     def __init__(
-        self, publisher: Publisher, progress: RecorderStatus, index: DeadLetterIndex
+        self, publisher: Publisher, status: RecorderStatus, index: DeadLetterIndex
     ) -> None:
         self._publisher = publisher
         self._index = index
-        self._progress = progress
+        self._status = status
         self._under_way: set[asyncio.Task[None]] = set()
         self._held_bytes = 0
         self._has_room = asyncio.Event()
@@ -89,11 +89,11 @@ class DeadLetterPublisher:
         broker confirms nothing, the broker dead-letters it whole: the reason is then in the
         log alone.
         """
-        lane = origin.lane
-        lane.hold(origin.delivery.tag)
+        settlement = origin.settlement
+        settlement.hold(origin.delivery.tag)
         refusals = _bounded(origin, refusals)
         size = _size(origin, refusals)
-        whole = lane.waiting > 0 and not lane.may_wait
+        whole = settlement.waiting > 0 and not settlement.may_wait
         if not whole:
             whole = not await self._room_for(size)
         self._held_bytes += size
@@ -111,7 +111,7 @@ class DeadLetterPublisher:
         """Return whether so much more may be held, at the latest when a confirm is overdue."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(
-                0 if self._progress.dead_letters_waiting else _CONFIRM_SECONDS
+                0 if self._status.dead_letters_waiting else _CONFIRM_SECONDS
             ):
                 while self._held_bytes + size > MAX_HELD_BYTES and self._held_bytes:
                     self._has_room.clear()
@@ -129,26 +129,26 @@ class DeadLetterPublisher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _bury(self, origin: Origin, refusals: Sequence[Refusal], *, whole: bool) -> None:
-        lane, delivery = origin.lane, origin.delivery
+        settlement, delivery = origin.settlement, origin.delivery
         try:
             if whole or not await self._is_published(origin, refusals):
-                await lane.reject(delivery.tag)
+                await settlement.reject(delivery.tag)
             else:
-                await lane.release(delivery.tag)
+                await settlement.release(delivery.tag)
         except BrokerUnavailable:
             return  # the session ends, and the broker delivers it again
-        self._report(lane, refusals)
+        self._report(settlement, refusals)
 
-    def _report(self, lane: Settlement, refusals: Sequence[Refusal]) -> None:
+    def _report(self, settlement: Settlement, refusals: Sequence[Refusal]) -> None:
         """Log one line for each reason, however many elements of a batch share it."""
         for refusal in refusals:
-            self._progress.count_dead_letter(refusal.reason)
+            self._status.count_dead_letter(refusal.reason)
         counts = Counter(refusal.reason for refusal in refusals)
         for reason, count in counts.items():
             first = next(refusal for refusal in refusals if refusal.reason is reason)
             log.info(
                 "dead_lettered",
-                queue=lane.topic.queue,
+                queue=settlement.topic.queue,
                 reason=reason.value,
                 error=first.error,
                 letters=count,
@@ -165,7 +165,7 @@ class DeadLetterPublisher:
         try:
             for refusal in refusals:
                 letter = await self._made(origin, refusal)
-                if not await self._is_taken(letter, origin.lane, until):
+                if not await self._is_taken(letter, origin.settlement, until):
                     return False
         except (Refused, MessageTooLarge):
             return False
@@ -189,32 +189,34 @@ class DeadLetterPublisher:
             await asyncio.sleep(0)
             return _letter(origin, refusal)
 
-    async def _is_taken(self, letter: _Letter, lane: Settlement, until: float) -> bool:
-        publishing = asyncio.create_task(self._publish(letter, lane))
+    async def _is_taken(self, letter: _Letter, settlement: Settlement, until: float) -> bool:
+        publishing = asyncio.create_task(self._publish(letter, settlement))
         try:
             await asyncio.wait({publishing}, timeout=_CONFIRM_SECONDS)
             if not publishing.done():
-                await self._wait(publishing, lane, until)
+                await self._wait(publishing, settlement, until)
             if publishing.done():
                 await publishing
             return publishing.done()
         finally:
             publishing.cancel()
 
-    async def _wait(self, publishing: asyncio.Task[None], lane: Settlement, until: float) -> None:
+    async def _wait(
+        self, publishing: asyncio.Task[None], settlement: Settlement, until: float
+    ) -> None:
         """Wait until it is published or the time is over, if one more may wait at all."""
-        if not lane.may_wait:
+        if not settlement.may_wait:
             return
-        lane.waiting += 1
-        self._progress.dead_letters_waiting += 1
+        settlement.waiting += 1
+        self._status.dead_letters_waiting += 1
         try:
-            self._complain(lane, "the broker has not confirmed it in time")
+            self._complain(settlement, "the broker has not confirmed it in time")
             await asyncio.wait({publishing}, timeout=until - asyncio.get_running_loop().time())
         finally:
-            lane.waiting -= 1
-            self._progress.dead_letters_waiting -= 1
+            settlement.waiting -= 1
+            self._status.dead_letters_waiting -= 1
 
-    def _complain(self, lane: Settlement, error: str) -> None:
+    def _complain(self, settlement: Settlement, error: str) -> None:
         """Warn that dead letters wait, once a minute."""
         now = time.monotonic()
         if now - self._reported_at < _REPORT_SECONDS:
@@ -222,19 +224,19 @@ class DeadLetterPublisher:
         self._reported_at = now
         log.warning(
             "dead_letter_refused",
-            queue=lane.topic.queue,
+            queue=settlement.topic.queue,
             error=error,
-            waiting=self._progress.dead_letters_waiting,
+            waiting=self._status.dead_letters_waiting,
         )
 
-    async def _publish(self, letter: _Letter, lane: Settlement) -> None:
+    async def _publish(self, letter: _Letter, settlement: Settlement) -> None:
         async def is_confirmed() -> bool:
             try:
                 await self._publisher.publish(
-                    DEAD_EXCHANGE, lane.topic.queue, letter.properties, letter.body
+                    DEAD_EXCHANGE, settlement.topic.queue, letter.properties, letter.body
                 )
             except NotConfirmed as error:
-                self._complain(lane, str(error))
+                self._complain(settlement, str(error))
                 return False
             return True
 
@@ -281,17 +283,17 @@ def _letter(origin: Origin, refusal: Refusal) -> _Letter:
     delivery, element = origin.delivery, refusal.element
     body = delivery.body if element is None else element.body
     letter = _properties(origin, refusal, body)
-    description = read_published(delivery, origin.lane.topic.queue, letter, body)
+    description = read_published(delivery, origin.settlement.topic.queue, letter, body)
     return _Letter(letter, body, description)
 
 
 def _properties(origin: Origin, refusal: Refusal, body: bytes) -> bytes:
-    lane, delivery, received_at, _ = origin
+    settlement, delivery, received_at, _ = origin
     element = refusal.element
     added = {
         "x-recorder-reason": refusal.reason.value.encode(),
         "x-recorder-error": _cut(refusal.error),
-        "x-recorder-queue": lane.topic.queue.encode(),
+        "x-recorder-queue": settlement.topic.queue.encode(),
         "x-recorder-exchange": delivery.exchange,
         "x-recorder-routing-key": delivery.routing_key,
         "x-recorder-received-at": format_rfc3339(received_at).encode(),

@@ -51,12 +51,12 @@ class Intake:
     """
 
     def __init__(
-        self, flow: Flow, clock: Clock, large: asyncio.Lock, progress: RecorderStatus
+        self, flow: Flow, clock: Clock, large: asyncio.Lock, status: RecorderStatus
     ) -> None:
         self._flow = flow
         self._clock = clock
         self._large = large
-        self._progress = progress
+        self._status = status
         self._batches = deque([Batch()])
         self._under_way: deque[tuple[int, int]] = deque()
         """Records and bytes of each batch that is taken and not released, oldest first."""
@@ -73,20 +73,20 @@ class Intake:
         self._closed = False
         self._paused = False
 
-    def sink(self, lane: Settlement) -> Sink:
-        """Return the sink for the deliveries of a lane."""
-        return partial(self._take_in, lane)
+    def sink(self, settlement: Settlement) -> Sink:
+        """Return the sink for the deliveries that `settlement` settles."""
+        return partial(self._take_in, settlement)
 
-    def _take_in(self, lane: Settlement, deliveries: Deliveries) -> None:
+    def _take_in(self, settlement: Settlement, deliveries: Deliveries) -> None:
         received_at = self._clock()
-        if isinstance(deliveries, Stretch) and lane.topic.kind is Kind.EVENT:
-            self._take_stretch(lane, deliveries, received_at)
+        if isinstance(deliveries, Stretch) and settlement.topic.kind is Kind.EVENT:
+            self._take_stretch(settlement, deliveries, received_at)
         else:
             for delivery in deliveries:
-                self._take(Origin(lane, delivery, received_at))
+                self._take(Origin(settlement, delivery, received_at))
         self._balance()
 
-    def _take_stretch(self, lane: Settlement, stretch: Stretch, received_at: int) -> None:
+    def _take_stretch(self, settlement: Settlement, stretch: Stretch, received_at: int) -> None:
         """Take the rows of those that are plain, and cut out the others."""
         number = 0
         # As long as one row is held, all bytes of the stretch are.
@@ -94,18 +94,18 @@ class Intake:
         while number < len(stretch):
             if not self._undecoded:
                 first = len(self._batches[-1].records) - number
-                source = Source(lane, stretch, received_at, first)
+                source = Source(settlement, stretch, received_at, first)
                 if (end := self._add_rows(source, number, own_size)) > number:
                     number, own_size = end, 0
             if number < len(stretch):
-                self._take(Origin(lane, stretch.at(number), received_at))
+                self._take(Origin(settlement, stretch.at(number), received_at))
                 number += 1
 
     def _add_rows(self, source: Source, number: int, own_size: int) -> int:
         """Take the rows of plain deliveries from `number` on; return the number of the next other."""
-        lane, stretch, received_at, _ = source
+        settlement, stretch, received_at, _ = source
         batch = self._batches[-1]
-        end, size = plain.add_rows(batch.records, stretch, number, lane.topic, received_at)
+        end, size = plain.add_rows(batch.records, stretch, number, settlement.topic, received_at)
         if end > number:
             batch.add_rows(source, stretch.tag(end - 1), own_size + size)
             self._idle.clear()
@@ -137,7 +137,7 @@ class Intake:
     def _show_undecoded(self) -> None:
         """Expose the age of the first delivery that is not decoded."""
         first = self._undecoded[0].received_at if self._undecoded else None
-        self._progress.oldest_undecoded = first
+        self._status.oldest_undecoded = first
 
     def _add(self, origin: Origin, decoded: Decoded | Plain) -> None:
         batch = self._batches[-1]
@@ -245,13 +245,15 @@ class Intake:
 
 def _decoded_quickly(origin: Origin) -> Decoded | Plain | None:
     """Decode what is plain, or refused by its routing key: in a time that its bytes limit."""
-    lane, delivery, received_at, _ = origin
-    return smuggled(delivery, lane.topic) or plain.decode(delivery, lane.topic, received_at)
+    settlement, delivery, received_at, _ = origin
+    return smuggled(delivery, settlement.topic) or plain.decode(
+        delivery, settlement.topic, received_at
+    )
 
 
 def _decoded_in_full(origin: Origin) -> Decoded:
-    lane, delivery, received_at, _ = origin
-    return decode(delivery, lane.topic, received_at, as_text=True)
+    settlement, delivery, received_at, _ = origin
+    return decode(delivery, settlement.topic, received_at, as_text=True)
 
 
 def _decode_some(origins: Sequence[Origin]) -> list[Decoded | Plain]:

@@ -70,7 +70,7 @@ class Recorder:
         intake: Intake,
         repository: Repository,
         dead_letters: DeadLetterPublisher,
-        progress: RecorderStatus,
+        status: RecorderStatus,
         clock: Clock,
         tracer: Tracer,
         large: asyncio.Lock,
@@ -87,7 +87,7 @@ class Recorder:
         self._large = large
         self._repository = repository
         self._dead_letters = dead_letters
-        self._progress = progress
+        self._status = status
         self._clock = clock
         self._tracer = tracer
         self._freed = 0
@@ -150,7 +150,7 @@ class Recorder:
         batch, since = first.batch, time.monotonic()
         deliveries = batch.deliveries()
         with (
-            self._progress.under_way(batch.oldest),
+            self._status.under_way(batch.oldest),
             self._tracer.batch(deliveries, len(batch.records)),
         ):
             await self._follow(first, since)
@@ -158,8 +158,8 @@ class Recorder:
             await self._refuse(batch, appended.refused)
             await self._settle(batch)
         self._intake.release()
-        self._progress.count_batch(appended.stored, appended.duplicates)
-        self._progress.count_decoded(len(batch.records), batch.plain)
+        self._status.count_batch(appended.stored, appended.duplicates)
+        self._status.count_decoded(len(batch.records), batch.plain)
         self._report_near_misses(batch)
         self._measure(batch, time.monotonic() - first.began)
         log.debug(
@@ -173,11 +173,11 @@ class Recorder:
 
     def _report_near_misses(self, batch: Batch) -> None:
         """Count each; log the first of a field, since a publisher sends the same name every time."""
-        for lane, (resembled, name, records) in batch.near_misses:
-            if self._progress.count_near_misses(lane.topic.queue, resembled, records):
+        for settlement, (resembled, name, records) in batch.near_misses:
+            if self._status.count_near_misses(settlement.topic.queue, resembled, records):
                 log.warning(
                     "field_not_known",
-                    queue=lane.topic.queue,
+                    queue=settlement.topic.queue,
                     name=name,
                     resembles=resembled,
                     hint="kept in extra; what asks for the field will not find it",
@@ -210,7 +210,7 @@ class Recorder:
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
             else:
                 self._report_recovery(time.monotonic() - began)
-                self._progress.measured.commit_seconds.observe(time.monotonic() - began)
+                self._status.measured.commit_seconds.observe(time.monotonic() - began)
                 return appended
             attempt, since = asyncio.create_task(self._append(batch)), time.monotonic()
 
@@ -266,14 +266,14 @@ class Recorder:
         return in_turn(self._large, LARGE_PATIENCE_SECONDS)
 
     def _report_outage(self, error: StorageUnavailable, waiting: int, seconds: float) -> None:
-        self._progress.state = State.STORAGE_UNAVAILABLE
+        self._status.state = State.STORAGE_UNAVAILABLE
         log.warning(
             "storage_unavailable", error=str(error), waiting=waiting, seconds=round(seconds, 1)
         )
 
     def _report_recovery(self, seconds: float) -> None:
-        if self._progress.state is State.STORAGE_UNAVAILABLE:
-            self._progress.state = State.RECORDING
+        if self._status.state is State.STORAGE_UNAVAILABLE:
+            self._status.state = State.RECORDING
             log.info("storage_available", seconds=round(seconds, 1))
 
     async def _refuse(self, batch: Batch, refused: Sequence[RefusedRecord]) -> None:
@@ -285,22 +285,22 @@ class Recorder:
             await self._dead_letters.send(origin, refusals)
 
     def _measure(self, batch: Batch, seconds: float) -> None:
-        measured = self._progress.measured
+        measured = self._status.measured
         if batch.records:
             measured.records.observe(len(batch.records))
-        for lane in batch.last_tags:
-            queue = lane.topic.queue
+        for settlement in batch.last_tags:
+            queue = settlement.topic.queue
             measured.process_seconds.labels(SYSTEM, "process", queue).observe(seconds)
 
     async def _settle(self, batch: Batch) -> None:
-        for lane, tag in batch.last_tags.items():
-            self._progress.settled[lane.topic.queue] += lane.unsettled(tag)
+        for settlement, tag in batch.last_tags.items():
+            self._status.settled[settlement.topic.queue] += settlement.unsettled(tag)
             try:
-                await lane.settle(tag)
+                await settlement.settle(tag)
             except BrokerUnavailable as error:
                 # The channel is gone and its tags mean nothing now. RabbitMQ delivers these
                 # again, and `append` skips what it has stored.
-                log.warning("ack_lost", queue=lane.topic.queue, error=str(error))
+                log.warning("ack_lost", queue=settlement.topic.queue, error=str(error))
 
 
 async def _cancelled(*batches: _UnderWay | None) -> None:

@@ -79,8 +79,8 @@ class SlowStart:
         while it was being cancelled return to the queue.
         """
         consumer = await self._open_consumer(self._topic.queue, window)
-        lane = Settlement(self._topic, consumer, max(window, _LEAST_WINDOW))
-        step = _Step(window, self._intake.sink(lane))
+        settlement = Settlement(self._topic, consumer, max(window, _LEAST_WINDOW))
+        step = _Step(window, self._intake.sink(settlement))
         await consumer.start(step.take)
         # The broker does not report that the queue is empty.
         while not step.is_full and not self._stop.is_set() and await consumer.ready():  # noqa: ASYNC110
@@ -91,7 +91,7 @@ class SlowStart:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._intake.settled()
-                await lane.released()
+                await settlement.released()
         except TimeoutError:
             # A delivery that waits longer for its dead letter's confirm keeps its channel.
             return step

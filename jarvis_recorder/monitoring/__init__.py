@@ -16,7 +16,7 @@ from jarvis_recorder.telemetry.status import RecorderStatus
 @contextlib.asynccontextmanager
 async def monitored(
     listen: str,
-    progress: RecorderStatus,
+    status: RecorderStatus,
     calls: CallMetrics,
     probe: Callable[[], Awaitable[StorageHealth]],
     clock: Clock,
@@ -38,12 +38,12 @@ async def monitored(
         found = watch.condition
         more = (found.free_bytes, found.quarantined, found.incidents_failure) if found else (None,)
         storage = Storage(watch.refusal, watch.silent_seconds, *more)
-        return judge(progress, storage, clock())
+        return judge(status, storage, clock())
 
-    facts = Facts(progress=progress, condition=lambda: watch.condition, checks=checks, clock=clock)
+    facts = Facts(status=status, condition=lambda: watch.condition, checks=checks, clock=clock)
     watching = asyncio.create_task(watch.run())
     try:
-        async with serving(listen, application(checks, registry(progress, calls, facts))):
+        async with serving(listen, application(checks, registry(status, calls, facts))):
             yield
     finally:
         watching.cancel()

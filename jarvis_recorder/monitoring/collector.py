@@ -18,10 +18,10 @@ from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.topics import TOPICS
 
 
-def registry(progress: RecorderStatus, calls: CallMetrics, facts: "Facts") -> CollectorRegistry:
+def registry(status: RecorderStatus, calls: CallMetrics, facts: "Facts") -> CollectorRegistry:
     """Return a registry of all metrics."""
     all_of_it = CollectorRegistry(auto_describe=True)
-    measured, sent = progress.measured, progress.sent
+    measured, sent = status.measured, status.sent
     for measure in (
         measured.records,
         measured.commit_seconds,
@@ -42,12 +42,12 @@ class Facts(Collector):
     def __init__(
         self,
         *,
-        progress: RecorderStatus,
+        status: RecorderStatus,
         condition: Callable[[], StorageHealth | None],
         checks: Callable[[], Sequence[HealthCheck]],
         clock: Clock,
     ) -> None:
-        self._progress = progress
+        self._status = status
         self._condition = condition
         self._checks = checks
         self._clock = clock
@@ -59,29 +59,29 @@ class Facts(Collector):
         yield from self._storage()
 
     def _messages(self) -> Iterable[Metric]:
-        progress = self._progress
+        status = self._status
         consumed = _counters(metrics.CONSUMED)
         for topic in TOPICS:
             labels = (SYSTEM, "process", topic.queue)
-            consumed.add_metric(labels, progress.settled[topic.queue])
+            consumed.add_metric(labels, status.settled[topic.queue])
         yield consumed
         dead = _counters(metrics.DEAD_LETTERED)
         for reason in Reason:
-            dead.add_metric((reason.value,), progress.dead_letters[reason])
+            dead.add_metric((reason.value,), status.dead_letters[reason])
         yield dead
         decoded = _counters(metrics.DECODED)
         for path in ("plain", "full"):
-            decoded.add_metric((path,), progress.decoded[path])
+            decoded.add_metric((path,), status.decoded[path])
         yield decoded
         near = _counters(metrics.NEAR_MISSES)
-        for (queue, field), count in progress.near_misses.items():
+        for (queue, field), count in status.near_misses.items():
             near.add_metric((queue, field), count)
         yield near
-        yield _gauge(metrics.DEAD_LETTERS_WAITING, progress.dead_letters_waiting)
-        yield _counter(metrics.STORED, progress.stored)
-        yield _counter(metrics.DUPLICATES, progress.duplicates)
-        yield _counter(metrics.ATTACHMENTS, progress.attachments)
-        yield _gauge(metrics.OLDEST_UNACKED, progress.lag_seconds(self._clock()))
+        yield _gauge(metrics.DEAD_LETTERS_WAITING, status.dead_letters_waiting)
+        yield _counter(metrics.STORED, status.stored)
+        yield _counter(metrics.DUPLICATES, status.duplicates)
+        yield _counter(metrics.ATTACHMENTS, status.attachments)
+        yield _gauge(metrics.OLDEST_UNACKED, status.lag_seconds(self._clock()))
 
     def _health(self) -> Iterable[Metric]:
         version = {
@@ -93,7 +93,7 @@ class Facts(Collector):
         yield InfoMetricFamily(build.name.removesuffix("_info"), build.help, version)
         state = _gauges(metrics.STATE)
         for one in State:
-            state.add_metric((one.value,), one is self._progress.state)
+            state.add_metric((one.value,), one is self._status.state)
         yield state
         checks = self._checks()
         yield _gauge(metrics.READY, is_ready(checks))

@@ -31,15 +31,15 @@ class Storage(NamedTuple):
     incidents_failure: str | None = None
 
 
-def judge(progress: RecorderStatus, storage: Storage, now: int) -> Sequence[HealthCheck]:
+def judge(status: RecorderStatus, storage: Storage, now: int) -> Sequence[HealthCheck]:
     """Return all checks; the recorder is ready if each is ok. `now` is in microseconds."""
     return (
-        _broker(progress),
-        _consumers(progress),
-        _answering(progress),
-        _commits(progress, now),
-        _dead_letters(progress),
-        _storage(progress, storage),
+        _broker(status),
+        _consumers(status),
+        _answering(status),
+        _commits(status, now),
+        _dead_letters(status),
+        _storage(status, storage),
         _disk(storage),
         _damage(storage),
         _incidents(storage),
@@ -50,8 +50,8 @@ def is_ready(checks: Sequence[HealthCheck]) -> bool:
     return all(check.ok for check in checks)
 
 
-def _broker(progress: RecorderStatus) -> HealthCheck:
-    if progress.connected:
+def _broker(status: RecorderStatus) -> HealthCheck:
+    if status.connected:
         return HealthCheck("broker", True, "connected")
     return HealthCheck(
         "broker",
@@ -61,10 +61,10 @@ def _broker(progress: RecorderStatus) -> HealthCheck:
     )
 
 
-def _consumers(progress: RecorderStatus) -> HealthCheck:
-    if progress.state is State.STOPPING:
+def _consumers(status: RecorderStatus) -> HealthCheck:
+    if status.state is State.STOPPING:
         return HealthCheck("consumers", False, "stopping", "start the recorder again")
-    if progress.attached:
+    if status.attached:
         return HealthCheck("consumers", True, "every queue is consumed")
     return HealthCheck(
         "consumers",
@@ -74,8 +74,8 @@ def _consumers(progress: RecorderStatus) -> HealthCheck:
     )
 
 
-def _answering(progress: RecorderStatus) -> HealthCheck:
-    if progress.answering:
+def _answering(status: RecorderStatus) -> HealthCheck:
+    if status.answering:
         return HealthCheck("answering", True, "requests are answered")
     return HealthCheck(
         "answering",
@@ -85,10 +85,10 @@ def _answering(progress: RecorderStatus) -> HealthCheck:
     )
 
 
-def _commits(progress: RecorderStatus, now: int) -> HealthCheck:
-    if progress.waiting_since is None:
+def _commits(status: RecorderStatus, now: int) -> HealthCheck:
+    if status.waiting_since is None:
         return HealthCheck("commits", True, "nothing waits")
-    lag = progress.lag_seconds(now)
+    lag = status.lag_seconds(now)
     if lag <= LONGEST_LAG_SECONDS:
         return HealthCheck("commits", True, f"the oldest message has waited {lag:.1f} s")
     return HealthCheck(
@@ -100,23 +100,23 @@ def _commits(progress: RecorderStatus, now: int) -> HealthCheck:
     )
 
 
-def _dead_letters(progress: RecorderStatus) -> HealthCheck:
-    if not progress.dead_letters_waiting:
+def _dead_letters(status: RecorderStatus) -> HealthCheck:
+    if not status.dead_letters_waiting:
         return HealthCheck("dead_letters", True, "none is waiting for their queue")
     return HealthCheck(
         "dead_letters",
         False,
-        f"the queue of dead letters takes nothing: {progress.dead_letters_waiting:,} messages wait for it",
+        f"the queue of dead letters takes nothing: {status.dead_letters_waiting:,} messages wait for it",
         "if it is full make room: `jarvis-recorder dead export`, then `dead drop` or `dead replay`; "
         "else see whether the broker is in an alarm",
     )
 
 
-def _storage(progress: RecorderStatus, storage: Storage) -> HealthCheck:
+def _storage(status: RecorderStatus, storage: Storage) -> HealthCheck:
     refusal = storage.refusal
     if refusal is None and storage.silent_seconds > LONGEST_SILENCE_SECONDS:
         refusal = f"the database has not answered for {storage.silent_seconds:.0f} s"
-    if refusal is None and progress.state is State.STORAGE_UNAVAILABLE:
+    if refusal is None and status.state is State.STORAGE_UNAVAILABLE:
         refusal = "the database does not take the records"
     if refusal is None:
         return HealthCheck("storage", True, "writable")

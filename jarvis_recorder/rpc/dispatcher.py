@@ -28,7 +28,7 @@ from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.runtime.process import give_memory_back
 from jarvis_recorder.telemetry.metrics import CallMetrics
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.jsonrpc import Call, Calls, Code, Fault, Malformed
+from jarvis_recorder.wire.rpc.jsonrpc import Call, Calls, Code, Malformed, RpcError
 from jarvis_recorder.wire.rpc.methods import Method, adapter
 from jarvis_recorder.wire.rpc.params import (
     Discover,
@@ -146,7 +146,7 @@ class Dispatcher:
         try:
             await lane.enter(until)
         except DeadlineExceeded as error:
-            return jsonrpc.unreadable(_fault(error, None))
+            return jsonrpc.unreadable(_rpc_error(error, None))
         return await asyncio.to_thread(jsonrpc.parse_calls, body)
 
     async def dispatch(
@@ -172,7 +172,7 @@ class Dispatcher:
 
     def refuse(self, body: bytes) -> bytes | None:
         """Return the reply to a body whose deadline passed before work on it began."""
-        return self._refusal(body, _fault(DeadlineExceeded(), None))
+        return self._refusal(body, _rpc_error(DeadlineExceeded(), None))
 
     @staticmethod
     def pass_over(_: bytes) -> bytes:
@@ -181,21 +181,21 @@ class Dispatcher:
 
     def turn_away(self, body: bytes) -> bytes | None:
         """Return the reply to a body that exceeds the memory for waiting requests."""
-        busy = Fault(Code.UNAVAILABLE, "too much is being asked at once", hint=_TRY_LATER)
+        busy = RpcError(Code.UNAVAILABLE, "too much is being asked at once", hint=_TRY_LATER)
         return self._refusal(body, busy)
 
-    def _refusal(self, body: bytes, fault: Fault) -> bytes | None:
+    def _refusal(self, body: bytes, error: RpcError) -> bytes | None:
         if len(body) > SMALL_REQUEST_BYTES:
-            return jsonrpc.error_response(None, fault)
+            return jsonrpc.error_response(None, error)
         calls, is_batch = jsonrpc.parse_calls(body)
         replies = []
         for call in calls:
             if isinstance(call, Malformed):
-                replies.append(jsonrpc.error_response(call.id, call.fault))
+                replies.append(jsonrpc.error_response(call.id, call.error))
                 continue
-            self._calls.answered(_measured(call.method), fault.code, 0.0)
+            self._calls.answered(_measured(call.method), error.code, 0.0)
             if not call.is_notification:
-                replies.append(jsonrpc.error_response(call.id, fault))
+                replies.append(jsonrpc.error_response(call.id, error))
         if not replies:
             return None
         return b"[%b]" % b",".join(replies) if is_batch else replies[0]
@@ -209,15 +209,15 @@ class Dispatcher:
         lane: LargeLane | None,
     ) -> Reply | None:
         if isinstance(call, Malformed):
-            return Reply(jsonrpc.error_response(call.id, call.fault))
+            return Reply(jsonrpc.error_response(call.id, call.error))
         began = time.monotonic()
         code: int | None = None
         try:
             result = await self._result(call, user, until, room, lane)
             return None if call.is_notification else await _written(call.id, result, until)
-        except Fault as fault:
-            code = fault.code
-            return None if call.is_notification else Reply(jsonrpc.error_response(call.id, fault))
+        except RpcError as error:
+            code = error.code
+            return None if call.is_notification else Reply(jsonrpc.error_response(call.id, error))
         finally:
             self._calls.answered(_measured(call.method), code, time.monotonic() - began)
 
@@ -232,7 +232,7 @@ class Dispatcher:
         if user is not None and not self._permissions.speaks_for_others(user):
             params = _attributed(method, params, user)
         if method.changes and room < _most_answered(method, params):
-            raise Fault(
+            raise RpcError(
                 Code.RESULT_TOO_LARGE,
                 "the change is not made: the reply has no room to tell of it",
                 hint="put fewer calls into a batch",
@@ -242,11 +242,11 @@ class Dispatcher:
         except (StorageUncertain, StorageDamaged) as error:
             if not self.failed.done():
                 self.failed.set_exception(error)
-            raise Fault(
+            raise RpcError(
                 Code.UNAVAILABLE, "the database has failed", hint="an operator has to look"
             ) from error
         except Exception as error:
-            raise _fault(error, method) from error
+            raise _rpc_error(error, method) from error
 
     async def _answer(
         self, method: Method, params: Params[Any], until: float, room: int, lane: LargeLane | None
@@ -287,7 +287,7 @@ async def _written(identity: Any, result: bytes, until: float) -> Reply:
         async with asyncio.timeout_at(until):
             return Reply(await asyncio.to_thread(jsonrpc.gzip_response, identity, result), "gzip")
     except TimeoutError:
-        raise _fault(DeadlineExceeded(), None) from None
+        raise _rpc_error(DeadlineExceeded(), None) from None
 
 
 def _most_answered(method: Method, params: Params[Any]) -> int:
@@ -309,7 +309,7 @@ def _named(method: Method, params: Params[Any], user: str | None) -> Params[Any]
     if method.caller is None or getattr(params, method.caller) is not None:
         return params
     if user is None and method.needs_caller:
-        raise Fault(
+        raise RpcError(
             Code.INVALID_PARAMS,
             "Field required",
             path=method.caller,
@@ -326,11 +326,11 @@ def _attributed(method: Method, params: Params[Any], user: str) -> Params[Any]:
     The name that it acts for is kept after its own, as a gateway acts for people.
 
     Raises:
-        Fault: `FORBIDDEN`: the source is one that only another user may record as.
+        RpcError: `FORBIDDEN`: the source is one that only another user may record as.
     """
     if isinstance(params, RecordEvent):
         if params.source in _VOICES_OF_MACHINES and params.source != user:
-            raise Fault(
+            raise RpcError(
                 Code.FORBIDDEN,
                 f"this user may not record as {params.source}",
                 path="source",
@@ -345,47 +345,47 @@ def _attributed(method: Method, params: Params[Any], user: str) -> Params[Any]:
     return attributed
 
 
-def _fault(error: Exception, method: Method | None) -> Fault:
+def _rpc_error(error: Exception, method: Method | None) -> RpcError:
     """Return what a caller hears of an error: nothing that only concerns the recorder."""
     match error:
         case NotFound():
-            return Fault(Code.NOT_FOUND, str(error))
+            return RpcError(Code.NOT_FOUND, str(error))
         case Conflict():
-            return Fault(Code.CONFLICT, str(error), hint="read it and decide again")
+            return RpcError(Code.CONFLICT, str(error), hint="read it and decide again")
         case InvalidParameter():
-            return Fault(Code.INVALID_PARAMS, str(error), path=error.path)
+            return RpcError(Code.INVALID_PARAMS, str(error), path=error.path)
         case DeadlineExceeded():
-            return Fault(
+            return RpcError(
                 Code.DEADLINE_EXCEEDED,
                 "there was no answer in time, and nothing is changed",
                 hint="ask for less, or allow more in the property expiration",
             )
         case OutcomeUnknown():
-            return Fault(
+            return RpcError(
                 Code.OUTCOME_UNKNOWN,
                 "the change was being made when the time was over or the database was lost: whether it "
                 "is made is unknown",
                 hint="read before you send it again, or allow more in the property expiration",
             )
         case MoreRoomNeeded():
-            return Fault(
+            return RpcError(
                 Code.RESULT_TOO_LARGE,
                 f"the record is larger than {jsonrpc.MAX_REPLY_BYTES} bytes",
                 hint="ask for it once more, by itself and not in a batch",
             )
         case ResultTooLarge():
-            return Fault(
+            return RpcError(
                 Code.RESULT_TOO_LARGE,
                 f"the reply would be larger than {jsonrpc.MAX_REPLY_BYTES} bytes",
                 hint="ask for less: a smaller limit, and the rest by cursor; a shorter window",
             )
         case RecordRefused():
-            return Fault(Code.INVALID_PARAMS, "the database cannot hold one of the values")
+            return RpcError(Code.INVALID_PARAMS, "the database cannot hold one of the values")
         case StorageUnavailable():
-            return Fault(Code.UNAVAILABLE, "the database cannot be used now", hint=_TRY_LATER)
+            return RpcError(Code.UNAVAILABLE, "the database cannot be used now", hint=_TRY_LATER)
     name = None if method is None else method.name
     log.error("request_failed", method=name, error=defect(error))
-    return Fault(
+    return RpcError(
         Code.INTERNAL_ERROR,
         "the recorder failed on it",
         hint="its log says where; report it as a bug",

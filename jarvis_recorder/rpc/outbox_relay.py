@@ -65,21 +65,21 @@ class OutboxRelay:
         self._delayed_by = None
 
     async def _announce_oldest(self) -> bool:
-        announcements = await self._outbox.waiting(_AT_ONCE)
-        if not announcements:
+        notifications = await self._outbox.waiting(_AT_ONCE)
+        if not notifications:
             return False
         # A server ends a transaction that is idle for longer, and another recorder goes on.
         async with asyncio.timeout(_ROUND_SECONDS):
-            await asyncio.gather(*(self._publish(announcement) for announcement in announcements))
-        await self._outbox.announced(announcements)
+            await asyncio.gather(*(self._publish(notification) for notification in notifications))
+        await self._outbox.announced(notifications)
         return True
 
-    async def _publish(self, announcement: PendingNotification) -> None:
+    async def _publish(self, notification: PendingNotification) -> None:
         # Not mandatory: it is no error that no one subscribes.
         await self._publisher.publish(
             EXCHANGE,
-            announcement.routing_key,
-            encode_message(announcement.message_id, self._clock()),
-            announcement.body.encode(),
+            notification.routing_key,
+            encode_message(notification.message_id, self._clock()),
+            notification.body.encode(),
             mandatory=False,
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+from jarvis_recorder.wire.rpc.jsonrpc import Code, RpcError
 
 
 class Permissions:
@@ -23,18 +23,18 @@ class Permissions:
         Return if the user may call the method.
 
         Raises:
-            Fault: `FORBIDDEN`; the hint says what is missing.
+            RpcError: `FORBIDDEN`; the hint says what is missing.
         """
         if not self._rules or self._is_allowed(user, method):
             return
         if user is None:
-            raise Fault(
+            raise RpcError(
                 Code.FORBIDDEN,
                 "this recorder answers only who says who it is",
                 path="user_id",
                 hint="set the property user_id to the user of the connection",
             )
-        raise Fault(
+        raise RpcError(
             Code.FORBIDDEN,
             "this user may not ask this",
             path="method",

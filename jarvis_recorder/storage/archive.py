@@ -7,7 +7,7 @@ from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.command_queue import CommandQueue
 from jarvis_recorder.storage.commands import CHANGES
-from jarvis_recorder.storage.engine import Readers, Speech, Writer
+from jarvis_recorder.storage.engine import EngineStatements, Readers, Writer
 from jarvis_recorder.storage.eraser import Eraser
 from jarvis_recorder.storage.queries import (
     conversations,
@@ -50,14 +50,16 @@ _QUERIES: Final[Queries] = (
 class EngineArchive:
     """The implementation of `ports.Archive` on any engine."""
 
-    def __init__(self, writer: Writer, readers: Readers, speech: Speech, clock: Clock) -> None:
+    def __init__(
+        self, writer: Writer, readers: Readers, statements: EngineStatements, clock: Clock
+    ) -> None:
         self._readers = readers
-        queries = _QUERIES | speech.queries
+        queries = _QUERIES | statements.queries
         self._queries = {one: query.given(clock) for one, query in queries.items()}
         self.changed = asyncio.Event()
         """Set after each change: it may have left a notification."""
-        self._changes = CommandQueue(writer, speech, clock, self.changed)
-        self._eraser = Eraser(writer, readers, speech)
+        self._changes = CommandQueue(writer, statements, clock, self.changed)
+        self._eraser = Eraser(writer, readers, statements)
 
     async def answer(self, request: Params[Any], until: float, room: int) -> bytes:
         """Execute a request and return its result as JSON; see `ports.Archive`."""

@@ -17,7 +17,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.commands import CHANGES
-from jarvis_recorder.storage.engine import NoRoomForIt, Speech, Work, Writer
+from jarvis_recorder.storage.engine import EngineStatements, NoRoomForIt, Work, Writer
 from jarvis_recorder.wire.rpc.params import (
     AcknowledgeIncident,
     Params,
@@ -59,11 +59,11 @@ class CommandQueue:
     """
 
     def __init__(
-        self, writer: Writer, speech: Speech, clock: Clock, changed: asyncio.Event
+        self, writer: Writer, statements: EngineStatements, clock: Clock, changed: asyncio.Event
     ) -> None:
         """`changed` is set after each group: it may have left notifications."""
         self._writer = writer
-        self._speech = speech
+        self._statements = statements
         self._clock = clock
         self._changed = changed
         self._waiting: list[_Waiting] = []
@@ -123,7 +123,7 @@ class CommandQueue:
         change = CHANGES[type(params)]
         try:
             with self._writer.attempt(connection):
-                answer = change(connection, params, now, self._speech)
+                answer = change(connection, params, now, self._statements)
                 if isinstance(params, _GROWING):
                     self._writer.require_bounds(connection)
                 return answer

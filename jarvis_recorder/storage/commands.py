@@ -7,10 +7,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from jarvis_recorder.errors import Conflict
-from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.batch import rows_of
 from jarvis_recorder.storage.dead_letters import reconcile
-from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.incident_actions import (
     acknowledge_incident,
     note_reopened,
@@ -19,6 +18,7 @@ from jarvis_recorder.storage.incident_actions import (
     resolve_incident,
     silence_incidents,
 )
+from jarvis_recorder.storage.notifications import announce
 from jarvis_recorder.storage.queries.events import found_event
 from jarvis_recorder.storage.queries.preferences import find_preference
 from jarvis_recorder.storage.tables import events, preferences
@@ -46,7 +46,7 @@ from jarvis_recorder.wire.rpc.params import (
 from jarvis_recorder.wire.rpc.results import Deleted, OnePreference, Preference
 from jarvis_recorder.wire.times import to_datetime
 
-Change = Callable[[Connection, Any, int, Speech], bytes]
+Change = Callable[[Connection, Any, int, EngineStatements], bytes]
 """
 Makes a change in a transaction that has begun; the third argument is the time in microseconds.
 
@@ -55,7 +55,9 @@ error because its result does not fit.
 """
 
 
-def record_event(connection: Connection, params: RecordEvent, now: int, speech: Speech) -> bytes:
+def record_event(
+    connection: Connection, params: RecordEvent, now: int, statements: EngineStatements
+) -> bytes:
     """
     Record an event once, and return it as stored.
 
@@ -63,18 +65,18 @@ def record_event(connection: Connection, params: RecordEvent, now: int, speech: 
         Conflict: Another event is stored under its identity.
     """
     record = params.as_record(now)
-    stored, collisions = speech.insert_all(connection, rows_of([record], now))
+    stored, collisions = statements.insert_all(connection, rows_of([record], now))
     if collisions:
         raise Conflict("another event is stored under this message_id: choose a new one")
     if stored:
-        return found_event(connection, speech.newest_id(connection, events))
-    return found_event(connection, _recorded_before(connection, record, speech))
+        return found_event(connection, statements.newest_id(connection, events))
+    return found_event(connection, _recorded_before(connection, record, statements))
 
 
-def _recorded_before(connection: Connection, record: Record, speech: Speech) -> int:
+def _recorded_before(connection: Connection, record: Record, statements: EngineStatements) -> int:
     identity = record.message_id or ""
     if record.stamped:
-        is_it = speech.is_stamped_as(events, identity)
+        is_it = statements.is_stamped_as(events, identity)
     else:
         at = to_datetime(record.timestamp)
         is_it = and_(events.c.message_id == identity, events.c.timestamp == at)
@@ -82,7 +84,9 @@ def _recorded_before(connection: Connection, record: Record, speech: Speech) -> 
     return found
 
 
-def resolve_event(connection: Connection, params: ResolveEvent, now: int, _: Speech) -> bytes:
+def resolve_event(
+    connection: Connection, params: ResolveEvent, now: int, _: EngineStatements
+) -> bytes:
     """
     Mark an event as resolved and add a notification; an earlier resolution is kept.
 
@@ -101,7 +105,9 @@ def resolve_event(connection: Connection, params: ResolveEvent, now: int, _: Spe
     return answer
 
 
-def reopen_event(connection: Connection, params: ReopenEvent, now: int, _: Speech) -> bytes:
+def reopen_event(
+    connection: Connection, params: ReopenEvent, now: int, _: EngineStatements
+) -> bytes:
     """
     Undo the resolution of an event and add a notification; one that is not resolved is kept.
 
@@ -120,7 +126,9 @@ def reopen_event(connection: Connection, params: ReopenEvent, now: int, _: Speec
     return answer
 
 
-def set_preference(connection: Connection, params: SetPreference, now: int, _: Speech) -> bytes:
+def set_preference(
+    connection: Connection, params: SetPreference, now: int, _: EngineStatements
+) -> bytes:
     """
     Set a preference and add a notification.
 
@@ -144,7 +152,7 @@ def set_preference(connection: Connection, params: SetPreference, now: int, _: S
 
 
 def delete_preference(
-    connection: Connection, params: DeletePreference, now: int, _: Speech
+    connection: Connection, params: DeletePreference, now: int, _: EngineStatements
 ) -> bytes:
     """Delete a preference; add a notification if it existed."""
     of_key = preferences.c.key == params.key

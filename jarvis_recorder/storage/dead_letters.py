@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from jarvis_recorder.errors import OutcomeUnknown, RecordRefused, StorageUnavailable
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.runtime.process import any_of
-from jarvis_recorder.storage.engine import NoRoomForIt, Speech, Writer
+from jarvis_recorder.storage.engine import EngineStatements, NoRoomForIt, Writer
 from jarvis_recorder.storage.tables import dead_letters
 from jarvis_recorder.wire.dead_letter import MOST_INDEXED, DeadLetter, bounded, fault_of
 from jarvis_recorder.wire.rpc.methods import adapter
@@ -122,7 +122,9 @@ class DeadLetterIndex:
         self._writer.require_bounds(connection)
 
 
-def reconcile(connection: Connection, params: ReconcileDeadLetters, now: int, _: Speech) -> bytes:
+def reconcile(
+    connection: Connection, params: ReconcileDeadLetters, now: int, _: EngineStatements
+) -> bytes:
     """Make a part of the index the same as its queue, except for what is newer than the look."""
     began = to_datetime(now - round(params.began_seconds_ago * 1_000_000))
     waiting = {letter.id: letter for letter in params.letters}

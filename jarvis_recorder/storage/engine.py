@@ -3,7 +3,7 @@ The seam between the archive and a database engine.
 
 Work and reads are plain functions on a SQLAlchemy connection. SQLite calls them in a thread,
 PostgreSQL in a greenlet on the event loop. The other statements are the same for both, but
-for those in `Speech`.
+for those in `EngineStatements`.
 """
 
 import asyncio
@@ -36,18 +36,17 @@ class Writer(Protocol):
     crowded: asyncio.Event
     """To be set when a change was refused with `NoRoomForIt`."""
 
-    async def run(self, work: Work[T], until: float | None = None) -> T:
+    async def run(self, work: Work[T]) -> T:
         """
         Run `work` in a transaction, and return its result once it is committed and durable.
 
         On an error nothing of it is stored. If the caller is cancelled, the transaction continues.
 
         Raises:
-            DeadlineExceeded: It had not begun by `until`, a time of the event loop's clock.
             StorageUnavailable, StorageUncertain, StorageDamaged, RecordRefused: See `errors`.
         """
 
-    async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
+    async def run_gathered(self, gather: Callable[[], Work[T]]) -> T:
         """Do as `run` does, with the work that `gather` returns at the beginning of its turn."""
 
     async def run_with_room(self, work: Work[T], begin: Callable[[], None] = ...) -> T:
@@ -97,7 +96,7 @@ class Readers(Protocol):
         """
 
 
-class Speech(NamedTuple):
+class EngineStatements(NamedTuple):
     """The statements that an engine makes differently."""
 
     insert_all: Callable[[Connection, Sequence[Rows]], tuple[int, list[int]]]

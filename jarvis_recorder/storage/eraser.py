@@ -15,7 +15,7 @@ from jarvis_recorder.errors import (
     RecorderError,
     StorageUnavailable,
 )
-from jarvis_recorder.storage.engine import Readers, Speech, Writer
+from jarvis_recorder.storage.engine import EngineStatements, Readers, Writer
 from jarvis_recorder.storage.erasure import Erasure
 from jarvis_recorder.storage.expired_rows import BEGINNING
 from jarvis_recorder.storage.pauses import followed_by_pause
@@ -50,10 +50,10 @@ class Eraser:
     left; the next request for the same conversation erases those.
     """
 
-    def __init__(self, writer: Writer, readers: Readers, speech: Speech) -> None:
+    def __init__(self, writer: Writer, readers: Readers, statements: EngineStatements) -> None:
         self._writer = writer
         self._readers = readers
-        self._speech = speech
+        self._statements = statements
         self._turn = asyncio.Lock()
         # A lock lives as long as an erasure of its conversation holds it, or waits for it.
         self._conversations: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -112,7 +112,7 @@ class Eraser:
     async def _erase(self, session_id: str, progress: _Progress, until: float) -> None:
         async with self._alone(session_id):
             last = await self._readers.run(
-                lambda reading: self._speech.newest_turn(reading.connection, session_id),
+                lambda reading: self._statements.newest_turn(reading.connection, session_id),
                 until,
                 _ROOM_BYTES,
             )
@@ -136,7 +136,7 @@ class Eraser:
         # The others have the writer for as long as the step took: someone waits for the end.
         async with self._turn, followed_by_pause(1.0):
             part = await self._writer.run_with_room(
-                lambda connection: self._speech.erase_turns(connection, to_go), progress.begin
+                lambda connection: self._statements.erase_turns(connection, to_go), progress.begin
             )
             progress.deleted += part.deleted
         return None if part.reached is None else to_go._replace(reached=part.reached)

@@ -7,10 +7,10 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, se
 from jarvis_recorder.errors import Conflict, InvalidParameter
 from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import Incident, changed
-from jarvis_recorder.storage.announcements import announce
-from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.incident_rows import change_incidents, newest_incidents
+from jarvis_recorder.storage.notifications import announce
 from jarvis_recorder.storage.queries.incidents import (
     condition_of,
     found_incident,
@@ -47,7 +47,7 @@ _silences: Final = silences.c
 
 
 def acknowledge_incident(
-    connection: Connection, params: AcknowledgeIncident, now: int, _: Speech
+    connection: Connection, params: AcknowledgeIncident, now: int, _: EngineStatements
 ) -> bytes:
     """
     Note that somebody has seen an incident.
@@ -62,7 +62,9 @@ def acknowledge_incident(
     return target.apply(Effect.ACKNOWLEDGE, INCIDENT_ACKNOWLEDGED, params.by, params.note)
 
 
-def resolve_incident(connection: Connection, params: ResolveIncident, now: int, _: Speech) -> bytes:
+def resolve_incident(
+    connection: Connection, params: ResolveIncident, now: int, _: EngineStatements
+) -> bytes:
     """Close an incident; an earlier resolution is kept. Raises as `acknowledge_incident`."""
     target = _Target(connection, params.key, now)
     if target.incident.resolved_at is not None:
@@ -70,7 +72,9 @@ def resolve_incident(connection: Connection, params: ResolveIncident, now: int, 
     return target.apply(Effect.RESOLVE, INCIDENT_RESOLVED, params.by)
 
 
-def reopen_incident(connection: Connection, params: ReopenIncident, now: int, _: Speech) -> bytes:
+def reopen_incident(
+    connection: Connection, params: ReopenIncident, now: int, _: EngineStatements
+) -> bytes:
     """Open an incident again that is over. Raises as `acknowledge_incident`."""
     target = _Target(connection, params.key, now)
     if not target.incident.is_over:
@@ -160,7 +164,7 @@ def _mark_stale(connection: Connection, condition_id: int) -> None:
 
 
 def silence_incidents(
-    connection: Connection, params: SilenceIncidents, now: int, _: Speech
+    connection: Connection, params: SilenceIncidents, now: int, _: EngineStatements
 ) -> bytes:
     """
     Tell nobody of the incidents that match, in place of a silence with the same values.

@@ -23,7 +23,6 @@ from sqlalchemy import (
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, Signal
 from jarvis_recorder.incidents.state import Incident, fold_ordered, next_incidents, with_late
-from jarvis_recorder.storage.announcements import announce
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots, Sighting, shown_names
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
@@ -38,6 +37,7 @@ from jarvis_recorder.storage.incident_rows import (
     newest_incidents,
     to_incident_row,
 )
+from jarvis_recorder.storage.notifications import announce
 from jarvis_recorder.storage.queries.incidents import ACTIVE, found_incident, is_silenced
 from jarvis_recorder.storage.tables import (
     incident_actions,

@@ -31,7 +31,7 @@ from jarvis_recorder.errors import (
     ResultTooLarge,
 )
 from jarvis_recorder.storage.commands import CHANGES, set_preference
-from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.postgres.filling import insert_numbered
 from jarvis_recorder.storage.postgres.store import PostgresStore
 from jarvis_recorder.storage.queries.cursors import write_cursor
@@ -345,9 +345,11 @@ async def test_a_change_that_is_being_made_at_its_deadline_is_reported_as_unknow
     """It is finished all the same, but its caller does not wait for the disk."""
     free = threading.Event()
 
-    def slowly(connection: Connection, question: SetPreference, now: int, speech: Speech) -> bytes:
+    def slowly(
+        connection: Connection, question: SetPreference, now: int, statements: EngineStatements
+    ) -> bytes:
         free.wait(30)
-        return set_preference(connection, question, now, speech)
+        return set_preference(connection, question, now, statements)
 
     monkeypatch.setitem(CHANGES, SetPreference, slowly)
     loop = asyncio.get_running_loop()

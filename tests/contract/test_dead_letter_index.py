@@ -266,8 +266,8 @@ class Unavailable:
     def require_bounds(self, connection):
         self._writer.require_bounds(connection)
 
-    async def run(self, work, until=None):
-        return await self._writer.run(work, until)
+    async def run(self, work):
+        return await self._writer.run(work)
 
 
 async def test_while_the_database_is_unavailable_dead_letters_wait_bounded(store, monkeypatch):

@@ -14,7 +14,7 @@ from jarvis_recorder.gateway.tokens import Role
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.jsonrpc import Fault
+from jarvis_recorder.wire.rpc.jsonrpc import RpcError
 from jarvis_recorder.wire.rpc.methods import BY_NAME
 from jarvis_recorder.wire.rpc.params import MAX_VALUES, EventHistogram, ListEvents
 from jarvis_recorder.wire.rpc.results import EventPage
@@ -137,7 +137,7 @@ async def test_the_type_that_nearly_all_events_have_costs_nothing_when_it_is_exc
     ids=str,
 )
 def test_a_wrong_value_is_named_by_its_place(given, path):
-    with pytest.raises(Fault) as refused:
+    with pytest.raises(RpcError) as refused:
         jsonrpc.read_params(BY_NAME["events.list"], given)
 
     assert (refused.value.code, refused.value.path) == (jsonrpc.Code.INVALID_PARAMS, path)

@@ -469,14 +469,14 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
         disk.store = store
         with closing(sqlite3.connect(path)) as other:
             other.execute(REFUSE_BAD)
-        consumer, progress, large = FakeConsumer(), RecorderStatus(), asyncio.Lock()
-        intake = Intake(FakeFlow(), lambda: 0, large, progress)
-        dead_letters = DeadLetterPublisher(FakePublisher(), progress, FakeIndex())
+        consumer, status, large = FakeConsumer(), RecorderStatus(), asyncio.Lock()
+        intake = Intake(FakeFlow(), lambda: 0, large, status)
+        dead_letters = DeadLetterPublisher(FakePublisher(), status, FakeIndex())
         recorder = Recorder(
             intake=intake,
             repository=store.repository,
             dead_letters=dead_letters,
-            progress=progress,
+            status=status,
             clock=lambda: 0,
             tracer=NoopTracer(),
             large=large,
@@ -503,4 +503,4 @@ async def test_whatever_fails_all_is_stored_once_in_order_and_acked_in_order(
     assert disk.most_in_flight == 2
     assert names(path) == [f"e{number}" for number in range(COUNT) if number not in bad]
     assert consumer.outstanding == set()
-    assert progress.dead_letters == ({"refused_by_storage": len(bad)} if bad else {})
+    assert status.dead_letters == ({"refused_by_storage": len(bad)} if bad else {})

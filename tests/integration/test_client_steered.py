@@ -27,7 +27,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+from jarvis_recorder.wire.rpc.jsonrpc import Code, RpcError
 from jarvis_recorder.wire.rpc.params import GetPreference, ListEvents, SetPreference
 from jarvis_recorder.wire.rpc.results import EventPage, OnePreference, Preference, StoredEvent
 from jarvis_recorder.wire.topics import Kind
@@ -190,7 +190,7 @@ async def test_an_answer_that_no_broker_would_take_as_it_is_comes_compressed(amq
 
 async def test_a_refusal_carries_its_code_its_path_and_what_to_do(amqp_url):
     def refuse(_question):
-        raise Fault(Code.FORBIDDEN, "this user may not", path="method", hint="ask the admin")
+        raise RpcError(Code.FORBIDDEN, "this user may not", path="method", hint="ask the admin")
 
     async with steered_responder(amqp_url, refuse), RecorderClient(amqp_url) as client:
         with pytest.raises(Forbidden, match="this user may not") as refused:

@@ -33,7 +33,7 @@ class Recorded:
     def __init__(self, url: str, heartbeat: int) -> None:
         self.url = url
         self.storage = FakeRepository()
-        self.progress = RecorderStatus()
+        self.status = RecorderStatus()
         self.stop = asyncio.Event()
         self.recording = Recording(
             broker=BrokerSettings(url=SecretStr(url), heartbeat=heartbeat),
@@ -41,7 +41,7 @@ class Recorded:
             addresses=Addresses(url),
             repository=self.storage,
             dead_letters=FakeIndex(),
-            progress=self.progress,
+            status=self.status,
             tracer=NoopTracer(),
             clock=lambda: 0,
             large=asyncio.Lock(),
@@ -92,8 +92,8 @@ async def test_a_hanging_commit_costs_a_large_message_one_failed_delivery(record
     recorded.storage.disk.clear()
 
     attempt = recorded.attempt()
-    await until(lambda: recorded.progress.state is State.STORAGE_UNAVAILABLE, "it is reported")
-    await until(lambda: not recorded.progress.connected, "the session has ended")
+    await until(lambda: recorded.status.state is State.STORAGE_UNAVAILABLE, "it is reported")
+    await until(lambda: not recorded.status.connected, "the session has ended")
     assert await recorded.failures() == [1]
     assert not attempt.done(), "no other session begins before the storage answers"
 
@@ -108,7 +108,7 @@ async def test_it_stops_behind_a_paused_flow(recorded, monkeypatch, attached):
     recorded = recorded(60)
     if attached:
         attempt = recorded.attempt()
-        await until(lambda: recorded.progress.attached, "it is attached")
+        await until(lambda: recorded.status.attached, "it is attached")
     recorded.storage.disk.clear()
     await publish(recorded.url, ("cluster.snapshot", SNAPSHOT, {"message_id": "large"}))
     if not attached:
@@ -129,8 +129,8 @@ async def test_it_stops_while_it_waits_for_the_storage(recorded, monkeypatch):
     recorded.storage.disk.clear()
     await publish(recorded.url, (EVENT_KEY, event(1), {"message_id": "small"}))
     attempt = recorded.attempt()
-    await until(lambda: recorded.progress.state is State.STORAGE_UNAVAILABLE, "it hangs")
-    await until(lambda: not recorded.progress.connected and recorded.storage.under_way, "it waits")
+    await until(lambda: recorded.status.state is State.STORAGE_UNAVAILABLE, "it hangs")
+    await until(lambda: not recorded.status.connected and recorded.storage.under_way, "it waits")
 
     recorded.stop.set()
     await recorded.ends(attempt)

@@ -276,14 +276,14 @@ class FakeOutbox:
     """Notifications in memory, by the rules of `ports.Outbox`."""
 
     def __init__(self) -> None:
-        self.announcements: list[PendingNotification] = []
+        self.notifications: list[PendingNotification] = []
         self.failures: list[Exception] = []
         self.released = 0
         self._something = asyncio.Event()
         self._something.set()
 
-    def put(self, *announcements: PendingNotification) -> None:
-        self.announcements += announcements
+    def put(self, *notifications: PendingNotification) -> None:
+        self.notifications += notifications
         self._something.set()
 
     async def wait(self) -> None:
@@ -293,10 +293,10 @@ class FakeOutbox:
     async def waiting(self, limit: int) -> list[PendingNotification]:
         if self.failures:
             raise self.failures.pop(0)
-        return self.announcements[:limit]
+        return self.notifications[:limit]
 
-    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
-        self.announcements = [kept for kept in self.announcements if kept not in announcements]
+    async def announced(self, notifications: Sequence[PendingNotification]) -> None:
+        self.notifications = [kept for kept in self.notifications if kept not in notifications]
 
     async def release(self) -> None:
         self.released += 1

@@ -17,7 +17,7 @@ Answer = Callable[[Params[Any]], Any]
 
 class SteeredResponder:
     """
-    Replies to each request with the result of `answer`, or with the `Fault` that it raises.
+    Replies to each request with the result of `answer`, or with the `RpcError` that it raises.
 
     `held` keeps replies back until it is set, `packs` has them compressed; `asked` are the requests
     that arrived, and `properties` their properties.
@@ -54,8 +54,8 @@ class SteeredResponder:
         try:
             result = jsonrpc.write_answer(call.method, self._answer(question))
             body = (jsonrpc.gzip_response if self.packs else jsonrpc.response)(call.id, result)
-        except jsonrpc.Fault as fault:
-            body = jsonrpc.error_response(call.id, fault)
+        except jsonrpc.RpcError as error:
+            body = jsonrpc.error_response(call.id, error)
         encoding = "gzip" if self.packs else None
         reply = encode_reply(properties.correlation_id, 5_000, content_encoding=encoding)
         await self._answering.requests.reply(properties.reply_to, reply, body)

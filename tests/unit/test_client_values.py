@@ -26,7 +26,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import decode
-from jarvis_recorder.wire.rpc.jsonrpc import Code, Fault
+from jarvis_recorder.wire.rpc.jsonrpc import Code, RpcError
 from jarvis_recorder.wire.rpc.methods import BY_NAME, METHODS
 from jarvis_recorder.wire.times import to_micros
 from jarvis_recorder.wire.topics import TOPICS
@@ -153,7 +153,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent():
     ],
 )
 def test_every_code_has_its_exception(code, kind):
-    error = refused(Fault(code, "no", path="id", hint="look again"), "events.get")
+    error = refused(RpcError(code, "no", path="id", hint="look again"), "events.get")
 
     assert type(error) is kind
     assert (error.code, error.path, error.hint) == (code, "id", "look again")
@@ -161,8 +161,8 @@ def test_every_code_has_its_exception(code, kind):
 
 
 def test_unreachable_and_failed_end_a_command_differently():
-    assert refused(Fault(Code.UNAVAILABLE, "no"), "events.list").exit_code == 69
-    assert refused(Fault(Code.NOT_FOUND, "no"), "events.get").exit_code == 1
+    assert refused(RpcError(Code.UNAVAILABLE, "no"), "events.list").exit_code == 69
+    assert refused(RpcError(Code.NOT_FOUND, "no"), "events.get").exit_code == 1
 
 
 GROUPS = {

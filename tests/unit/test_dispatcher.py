@@ -342,7 +342,7 @@ def test_a_list_of_wrong_objects_is_refused_by_its_first_error(method, name, obj
     """Described one by one, the errors of a request of 2 MB take hundreds."""
     tracemalloc.start()
     try:
-        with pytest.raises(jsonrpc.Fault) as refused:
+        with pytest.raises(jsonrpc.RpcError) as refused:
             jsonrpc.read_params(BY_NAME[method], {name: objects})
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -355,7 +355,7 @@ def test_a_list_of_wrong_objects_is_refused_by_its_first_error(method, name, obj
 
 def test_a_wrong_object_in_params_by_position_is_named_like_any_other():
     many = {f"k{number}": 0 for number in range(5_000)}
-    with pytest.raises(jsonrpc.Fault) as refused:
+    with pytest.raises(jsonrpc.RpcError) as refused:
         jsonrpc.read_params(BY_NAME["dead.reconcile"], [[{}, many], 0.0])
 
     assert refused.value.path == "letters.1.k0"

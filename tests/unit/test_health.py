@@ -18,13 +18,13 @@ WELL = Storage(None, 0.0, LEAST_FREE_BYTES)
 
 
 def at_work() -> RecorderStatus:
-    progress = RecorderStatus(connected=True, answering=True)
-    progress.attach()
-    return progress
+    status = RecorderStatus(connected=True, answering=True)
+    status.attach()
+    return status
 
 
-def failed(progress: RecorderStatus, storage: Storage = WELL) -> set[str]:
-    checks = judge(progress, storage, NOW)
+def failed(status: RecorderStatus, storage: Storage = WELL) -> set[str]:
+    checks = judge(status, storage, NOW)
     assert all(check.remedy for check in checks if not check.ok), "each says what to do"
     assert is_ready(checks) is all(check.ok for check in checks)
     return {check.name for check in checks if not check.ok}
@@ -39,25 +39,25 @@ def test_what_has_just_begun_is_not_ready():
 
 
 def test_messages_that_wait_for_the_queue_of_dead_letters_are_told_with_their_number():
-    progress = at_work()
-    progress.dead_letters_waiting = 2_000
+    status = at_work()
+    status.dead_letters_waiting = 2_000
 
-    assert failed(progress) == {"dead_letters"}
-    (check,) = [check for check in judge(progress, WELL, NOW) if not check.ok]
+    assert failed(status) == {"dead_letters"}
+    (check,) = [check for check in judge(status, WELL, NOW) if not check.ok]
     assert "2,000 messages wait" in check.detail
 
 
 def test_a_session_that_is_gone_is_told_at_once():
-    progress = at_work()
-    progress.detach()
-    assert failed(progress) == {"broker", "consumers"}
-    assert progress.state is State.CONNECTING
+    status = at_work()
+    status.detach()
+    assert failed(status) == {"broker", "consumers"}
+    assert status.state is State.CONNECTING
 
 
 def test_what_stops_is_not_ready_while_it_finishes():
-    progress = at_work()
-    progress.state = State.STOPPING
-    assert failed(progress) == {"consumers"}
+    status = at_work()
+    status.state = State.STOPPING
+    assert failed(status) == {"consumers"}
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_a_storage_that_refuses_hangs_or_is_full_is_reported(storage, check):
 
 
 def test_a_storage_that_did_not_take_the_last_batch_is_reported():
-    progress = at_work()
-    progress.state = State.STORAGE_UNAVAILABLE
-    assert failed(progress) == {"storage"}
+    status = at_work()
+    status.state = State.STORAGE_UNAVAILABLE
+    assert failed(status) == {"storage"}
 
 
 @pytest.mark.parametrize(
@@ -85,23 +85,23 @@ def test_a_storage_that_did_not_take_the_last_batch_is_reported():
 )
 def test_messages_that_wait_without_a_commit_are_reported(age, expected):
     """A clock that was set back makes nobody ill."""
-    progress = at_work()
-    with progress.under_way(NOW - round(age * 1e6)):
-        assert failed(progress) == expected
-    assert failed(progress) == set()
+    status = at_work()
+    with status.under_way(NOW - round(age * 1e6)):
+        assert failed(status) == expected
+    assert failed(status) == set()
 
 
 @pytest.mark.parametrize(
     ("age", "expected"), [(LONGEST_LAG_SECONDS, set()), (LONGEST_LAG_SECONDS + 1, {"commits"})]
 )
 def test_messages_that_are_not_even_decoded_are_reported(age, expected):
-    progress = at_work()
-    progress.oldest_undecoded = NOW - round(age * 1e6)
+    status = at_work()
+    status.oldest_undecoded = NOW - round(age * 1e6)
 
-    assert failed(progress) == expected
-    assert progress.lag_seconds(NOW) == age
-    with progress.under_way(NOW):
-        assert failed(progress) == expected
+    assert failed(status) == expected
+    assert status.lag_seconds(NOW) == age
+    with status.under_way(NOW):
+        assert failed(status) == expected
 
 
 @pytest.mark.parametrize(

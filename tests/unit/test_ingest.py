@@ -62,23 +62,23 @@ class Pipeline:
         self.publisher = FakePublisher(self.effects)
         self.repository = FakeRepository(self.effects)
         self.flow = FakeFlow()
-        self.progress = RecorderStatus()
+        self.status = RecorderStatus()
         self.large = asyncio.Lock()
-        self.intake = Intake(self.flow, lambda: 0, self.large, self.progress)
-        self.lane = Settlement(TOPICS[0], self.consumer)
+        self.intake = Intake(self.flow, lambda: 0, self.large, self.status)
+        self.settlement = Settlement(TOPICS[0], self.consumer)
         self.index = FakeIndex()
-        self.dead_letters = DeadLetterPublisher(self.publisher, self.progress, self.index)
+        self.dead_letters = DeadLetterPublisher(self.publisher, self.status, self.index)
         self.recorder = Recorder(
             tracer=NoopTracer(),
             intake=self.intake,
             repository=self.repository,
             dead_letters=self.dead_letters,
-            progress=self.progress,
+            status=self.status,
             clock=lambda: 0,
             large=self.large,
             full_seconds=60.0,
         )
-        self._sink = self.intake.sink(self.lane)
+        self._sink = self.intake.sink(self.settlement)
         self._tag = 0
 
     def receive(self, *messages: str, header: bytes | None = None) -> None:
@@ -89,8 +89,8 @@ class Pipeline:
 
     def use_window(self, size: int) -> None:
         """Let the broker hand over no more than so many unsettled deliveries."""
-        self.lane = Settlement(TOPICS[0], self.consumer, size)
-        self._sink = self.intake.sink(self.lane)
+        self.settlement = Settlement(TOPICS[0], self.consumer, size)
+        self._sink = self.intake.sink(self.settlement)
 
     def deliver(
         self,
@@ -162,8 +162,8 @@ async def test_what_comes_together_is_told_apart(pipeline):
     bad = json.dumps(bodies[3])
     assert sorted(letters) == sorted(['"junk"', bad, bad])
     assert pipeline.consumer.outstanding == set()
-    assert pipeline.progress.decoded == {"plain": 6, "full": 1}
-    assert pipeline.progress.dead_letters == {"invalid": 1, "refused_by_storage": 2}
+    assert pipeline.status.decoded == {"plain": 6, "full": 1}
+    assert pipeline.status.dead_letters == {"invalid": 1, "refused_by_storage": 2}
 
 
 async def test_every_record_leads_to_its_delivery(pipeline):
@@ -185,7 +185,7 @@ async def test_junk_is_acknowledged_only_as_a_confirmed_dead_letter(pipeline):
     pipeline.receive("a", "junk", "b")
 
     assert await pipeline.run() == ["commit a,b", "ack to 1", "ack 3", "dead-letter junk", "ack 2"]
-    assert pipeline.progress.dead_letters == {"not_json": 1}
+    assert pipeline.status.dead_letters == {"not_json": 1}
 
 
 async def test_junk_alone_troubles_no_database(pipeline):
@@ -305,7 +305,7 @@ async def test_what_is_not_confirmed_stays_with_the_broker(pipeline):
     await pipeline.dead_letters.drain(0)
 
     assert pipeline.consumer.outstanding == {1}
-    assert pipeline.progress.dead_letters.total() == 0
+    assert pipeline.status.dead_letters.total() == 0
 
 
 async def test_a_dead_letter_that_is_refused_is_tried_again(pipeline, monkeypatch):
@@ -334,14 +334,14 @@ async def test_a_full_queue_of_dead_letters_leaves_the_window_to_good_messages(
         await until(lambda: pipeline.consumer.outstanding == {1, 2})
 
     assert {"reject 8", "reject 9", "commit good", "ack 10"} <= set(pipeline.effects)
-    assert pipeline.progress.dead_letters_waiting == 2
+    assert pipeline.status.dead_letters_waiting == 2
     assert [line["event"] for line in logs].count("dead_letter_refused") == 1
     pipeline.publisher.confirming.set()
     pipeline.intake.close()
     await working
     await pipeline.dead_letters.drain(5)
     assert pipeline.consumer.outstanding == set()
-    assert pipeline.progress.dead_letters_waiting == 0
+    assert pipeline.status.dead_letters_waiting == 0
 
 
 async def test_a_delivery_that_has_the_window_to_itself_does_not_wait_at_all(pipeline, monkeypatch):
@@ -364,7 +364,7 @@ async def test_no_delivery_waits_until_the_broker_closes_the_channel_over_it(pip
 
     await pipeline.recorder.run()
     await until(lambda: pipeline.effects == ["reject 1"])
-    assert pipeline.progress.dead_letters_waiting == 0
+    assert pipeline.status.dead_letters_waiting == 0
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ async def test_of_more_bad_elements_than_some_hundred_the_message_is_one_dead_le
     await pipeline.run()
 
     assert stored(pipeline) == "abcd"
-    assert pipeline.progress.dead_letters == {"invalid": MOST_REFUSED_ALONE + 1}
+    assert pipeline.status.dead_letters == {"invalid": MOST_REFUSED_ALONE + 1}
     (whole,) = [letter for _, _, letter, body in pipeline.publisher.published if body == many]
     assert unmarshalled(whole).headers["x-recorder-error"] == (
         "501 elements are refused, together as one message; element 1: source: Field required"
@@ -426,7 +426,7 @@ async def test_what_is_dead_lettered_whole_is_not_dead_lettered_by_elements_too(
     await pipeline.run()
 
     assert [body for *_, body in pipeline.publisher.published] == [body]
-    assert pipeline.progress.dead_letters == {"invalid": 1}
+    assert pipeline.status.dead_letters == {"invalid": 1}
 
 
 @pytest.mark.parametrize(("bad", "reason"), [(0, "id_collision"), (200, "invalid")])
@@ -442,7 +442,7 @@ async def test_what_the_database_refuses_of_a_message_counts_with_its_bad_elemen
 
     assert stored(pipeline) == "a"
     assert [body for *_, body in pipeline.publisher.published] == [body]
-    assert pipeline.progress.dead_letters == {reason: 1}
+    assert pipeline.status.dead_letters == {reason: 1}
     (letter,) = pipeline.index.noted
     assert letter.error.startswith("501 elements are refused, together as one message; ")
 
@@ -495,7 +495,7 @@ async def test_what_is_refused_of_a_batch_is_found_in_one_look_and_in_a_thread(p
 
     assert stored(pipeline) == "a"
     assert threads == {("elements_of", False): 1, ("_letter", False): 1}
-    assert pipeline.progress.dead_letters == {"id_collision": 1}
+    assert pipeline.status.dead_letters == {"id_collision": 1}
 
 
 async def test_no_dead_letter_with_many_headers_is_made_on_the_event_loop(pipeline, threads):
@@ -538,7 +538,7 @@ async def test_what_came_past_the_rights_of_its_publisher_is_not_recorded(pipeli
     await pipeline.run()
 
     assert [record.message_id for record in pipeline.repository.stored] == ["a"]
-    assert pipeline.progress.dead_letters == {"invalid": 2}
+    assert pipeline.status.dead_letters == {"invalid": 2}
     ((_, _, letter, _), _) = pipeline.publisher.published
     assert "CC" in str(unmarshalled(letter).headers["x-recorder-error"])
 
@@ -586,7 +586,7 @@ async def test_a_collision_is_dead_lettered_and_its_neighbours_are_not(pipeline)
     effects = await pipeline.run()
 
     assert effects == ["commit a,a,b", "ack to 1", "ack 3", f"dead-letter {other}", "ack 2"]
-    assert pipeline.progress.stored == 2
+    assert pipeline.status.stored == 2
 
 
 async def test_a_batch_message_with_two_bad_elements_is_settled_once(pipeline):
@@ -609,7 +609,7 @@ async def test_an_unavailable_database_only_delays(pipeline, monkeypatch):
     assert effects == ["commit a,b", "ack to 2"]
     assert [line["event"] for line in logs].count("storage_unavailable") == 3
     assert [line["event"] for line in logs].count("storage_available") == 1
-    assert pipeline.progress.state is State.RECORDING
+    assert pipeline.status.state is State.RECORDING
 
 
 async def test_what_the_database_refuses_is_dead_lettered_alone(pipeline):
@@ -621,7 +621,7 @@ async def test_what_the_database_refuses_is_dead_lettered_alone(pipeline):
     effects = await pipeline.run()
 
     assert effects == ["commit a,b,c", "ack to 1", f"dead-letter {bad}", "ack 2"]
-    assert pipeline.progress.dead_letters == {"refused_by_storage": 1}
+    assert pipeline.status.dead_letters == {"refused_by_storage": 1}
 
 
 async def test_nothing_is_settled_while_the_database_is_away(pipeline, monkeypatch):
@@ -629,7 +629,7 @@ async def test_nothing_is_settled_while_the_database_is_away(pipeline, monkeypat
     pipeline.repository.failures = 10**9
     pipeline.receive("a", "junk", "b")
     working = asyncio.create_task(pipeline.recorder.run())
-    while pipeline.progress.state is not State.STORAGE_UNAVAILABLE:
+    while pipeline.status.state is not State.STORAGE_UNAVAILABLE:
         await asyncio.sleep(0)
     await turns_of_the_loop(20)
 
@@ -670,7 +670,7 @@ async def test_a_commit_that_never_ends_gives_the_messages_back(pipeline, monkey
 
     assert pipeline.consumer.outstanding == {1, 2}
     assert [*map(identity_of, outage.value.records)] == ["a", "b"]
-    assert pipeline.progress.state is State.STORAGE_UNAVAILABLE
+    assert pipeline.status.state is State.STORAGE_UNAVAILABLE
 
 
 async def test_a_hanging_commit_with_a_full_intake_gives_the_messages_back_sooner(
@@ -824,13 +824,15 @@ async def test_a_large_reply_that_does_not_leave_stops_no_recording(pipeline, mo
 BAD_ELEMENTS = b"[%b]" % b",".join(b'{"a":%d}' % number for number in range(500))
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-async def test_no_more_bad_elements_than_some_thousand_are_looked_at_in_one_turn(pipeline, lanes):
+@pytest.mark.parametrize("settlements", [1, 2])
+async def test_no_more_bad_elements_than_some_thousand_are_looked_at_in_one_turn(
+    pipeline, settlements
+):
     """However many messages they come in; what follows keeps its order."""
-    others = [pipeline.lane, Settlement(TOPICS[0], FakeConsumer())][:lanes]
-    sinks = [pipeline.intake.sink(lane) for lane in others]
+    others = [pipeline.settlement, Settlement(TOPICS[0], FakeConsumer())][:settlements]
+    sinks = [pipeline.intake.sink(settlement) for settlement in others]
     for number in range(10):
-        sinks[number % lanes]([delivery(BAD_ELEMENTS, number)])
+        sinks[number % settlements]([delivery(BAD_ELEMENTS, number)])
     assert len(pipeline.intake._undecoded) == 6
     assert pipeline.flow.effects == ["pause"]
 
@@ -856,7 +858,7 @@ async def test_ten_thousand_bad_elements_take_little_of_the_event_loop(pipeline,
 
     assert await longest_turn(receive()) < LONGEST_TURN_SECONDS
 
-    assert pipeline.progress.dead_letters == {"invalid": 10}
+    assert pipeline.status.dead_letters == {"invalid": 10}
     assert {body for *_, body in pipeline.publisher.published} == {body}
 
 
@@ -900,13 +902,13 @@ async def test_nothing_is_decoded_while_too_many_records_are_held(pipeline, monk
 
 
 async def test_what_waits_to_be_decoded_is_told_as_what_waits_longest(pipeline):
-    assert pipeline.progress.waiting_since is None
+    assert pipeline.status.waiting_since is None
     pipeline.deliver(json.dumps(event(id="large", details="x" * 40_000)).encode())
-    assert pipeline.progress.waiting_since == 0
+    assert pipeline.status.waiting_since == 0
 
     await pipeline.run()
 
-    assert pipeline.progress.waiting_since is None
+    assert pipeline.status.waiting_since is None
 
 
 async def test_what_is_abandoned_while_it_is_decoded_is_not_recorded(pipeline):
@@ -916,7 +918,7 @@ async def test_what_is_abandoned_while_it_is_decoded_is_not_recorded(pipeline):
     await pipeline.recorder.run()
 
     assert pipeline.effects == []
-    assert pipeline.progress.waiting_since is None
+    assert pipeline.status.waiting_since is None
 
 
 async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):
@@ -924,7 +926,7 @@ async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):
     body = json.dumps(event(details="x" * 60_000)).encode()
     packed = gzip.compress(body)
 
-    pipeline.intake.sink(pipeline.lane)([delivery(packed, 1, content_encoding="gzip")])
+    pipeline.intake.sink(pipeline.settlement)([delivery(packed, 1, content_encoding="gzip")])
 
     assert len(packed) < 1_000
     assert pipeline.flow.effects == ["pause"]
@@ -941,7 +943,7 @@ async def turns_of_the_loop(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_each_lane_is_settled_by_its_own_tags(pipeline):
+async def test_each_settlement_is_settled_by_its_own_tags(pipeline):
     effects: list[str] = []
     other = FakeConsumer(effects)
     sink = pipeline.intake.sink(Settlement(TOPICS[1], other))
@@ -1027,7 +1029,7 @@ def test_every_tag_is_settled_exactly_once(steps):
 
     async def play() -> None:
         consumer = FakeConsumer()
-        lane = Settlement(TOPICS[0], consumer)
+        settlement = Settlement(TOPICS[0], consumer)
         arrived = taken = settled = 0
         held: list[int] = []
         for step, which in steps:
@@ -1037,18 +1039,18 @@ def test_every_tag_is_settled_exactly_once(steps):
             if step in ("good", "hold"):
                 taken += 1
                 if step == "hold":
-                    lane.hold(taken)
+                    settlement.hold(taken)
                     held.append(taken)
             elif step == "settle" and taken > settled:
                 settled = taken
-                await lane.settle(taken)
+                await settlement.settle(taken)
             elif step in ("release", "reject") and held:
-                settle = lane.release if step == "release" else lane.reject
+                settle = settlement.release if step == "release" else settlement.reject
                 await settle(held.pop(which % len(held)))
         for left in held:
-            await lane.release(left)
+            await settlement.release(left)
         if arrived > settled:
-            await lane.settle(arrived)
+            await settlement.settle(arrived)
         assert sorted(consumer.settled) == list(range(1, arrived + 1))
         assert not consumer.outstanding
 
@@ -1058,14 +1060,14 @@ def test_every_tag_is_settled_exactly_once(steps):
 async def test_a_rejected_delivery_is_remembered_until_its_own_batch_is_settled():
 
     consumer = FakeConsumer()
-    lane = Settlement(TOPICS[0], consumer)
+    settlement = Settlement(TOPICS[0], consumer)
     consumer.hand_over(1)
     consumer.hand_over(2)
-    lane.hold(2)
-    await lane.reject(2)
+    settlement.hold(2)
+    await settlement.reject(2)
 
-    await lane.settle(1)
-    await lane.settle(2)
+    await settlement.settle(1)
+    await settlement.settle(2)
 
     assert consumer.settled == [2, 1]
 
@@ -1137,13 +1139,13 @@ async def test_a_batch_is_acked_only_after_the_one_before_it(two_at_once, monkey
     """An ack covers all deliveries before it, committed or not."""
     two_at_once.receive(*"abcd")
     acked = asyncio.Event()
-    settle = two_at_once.lane.settle
+    settle = two_at_once.settlement.settle
 
     async def slowly(tag: int) -> None:
         await acked.wait()
         await settle(tag)
 
-    monkeypatch.setattr(two_at_once.lane, "settle", slowly)
+    monkeypatch.setattr(two_at_once.settlement, "settle", slowly)
     working = await recording_two(two_at_once)
 
     two_at_once.repository.disk.set()
@@ -1193,7 +1195,7 @@ async def test_no_batch_is_handed_over_behind_one_that_is_tried_again(two_at_onc
     two_at_once.receive(*"ab")
     working = asyncio.create_task(two_at_once.recorder.run())
     two_at_once.repository.disk.set()
-    await until(lambda: two_at_once.progress.state is State.STORAGE_UNAVAILABLE)
+    await until(lambda: two_at_once.status.state is State.STORAGE_UNAVAILABLE)
 
     two_at_once.receive(*"cdef")
 
@@ -1294,7 +1296,7 @@ async def test_refusals_of_two_batches_are_settled_with_their_own(two_at_once):
 
     assert effects.index("commit a") < effects.index("ack to 1") < effects.index("ack 3")
     assert effects.index("commit b") < effects.index("ack 3")
-    assert two_at_once.progress.dead_letters == {"not_json": 2}
+    assert two_at_once.status.dead_letters == {"not_json": 2}
     assert not two_at_once.consumer.outstanding
 
 
@@ -1315,14 +1317,14 @@ async def test_both_batches_under_way_count_as_held(two_at_once, monkeypatch, li
 async def test_the_second_batch_is_held_until_it_is_settled_itself(two_at_once, monkeypatch):
     two_at_once.receive(*"abcd")
     acked = asyncio.Event()
-    settle = two_at_once.lane.settle
+    settle = two_at_once.settlement.settle
 
     async def slowly(tag: int) -> None:
         if tag == 4:
             await acked.wait()
         await settle(tag)
 
-    monkeypatch.setattr(two_at_once.lane, "settle", slowly)
+    monkeypatch.setattr(two_at_once.settlement, "settle", slowly)
     working = await recording_two(two_at_once)
     assert two_at_once.intake._held_records == 4
 
@@ -1355,7 +1357,7 @@ async def test_the_first_is_not_tried_again_before_the_second_has_ended(two_at_o
     two_at_once.receive(*"abcd")
     working = await recording_two(two_at_once)
     two_at_once.repository.disk.set()
-    await until(lambda: two_at_once.progress.state is State.STORAGE_UNAVAILABLE)
+    await until(lambda: two_at_once.status.state is State.STORAGE_UNAVAILABLE)
     await turns_of_the_loop(20)
     assert calls == ["ab", "cd"]
 

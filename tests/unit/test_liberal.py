@@ -16,7 +16,7 @@ from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode, elements_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 from jarvis_recorder.wire.refusal import Reason
-from jarvis_recorder.wire.rpc.jsonrpc import Fault, read_params
+from jarvis_recorder.wire.rpc.jsonrpc import RpcError, read_params
 from jarvis_recorder.wire.rpc.methods import BY_NAME
 from jarvis_recorder.wire.rpc.params import RecordEvent
 from jarvis_recorder.wire.strict_json import are_lines
@@ -838,7 +838,7 @@ def test_an_event_that_is_asked_for_is_read_as_liberally(changes, severity, extr
 
     assert isinstance(question, RecordEvent)
     assert (question.severity, question.extra, question.message_id) == (severity, extra, "m")
-    with pytest.raises(Fault, match="Input should be"):
+    with pytest.raises(RpcError, match="Input should be"):
         read_params(BY_NAME["events.record"], params | {"severity": "purple"})
 
 

@@ -27,26 +27,26 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 NOW = 1_800_000_000_000_000
 
 
-def of(progress: RecorderStatus, calls: CallMetrics | None = None) -> CollectorRegistry:
+def of(status: RecorderStatus, calls: CallMetrics | None = None) -> CollectorRegistry:
     facts = Facts(
-        progress=progress,
+        status=status,
         condition=lambda: StorageHealth(3, 4096, 8192, 1_000_000_000),
-        checks=lambda: judge(progress, Storage(None, 0.0, 1_000_000_000), NOW),
+        checks=lambda: judge(status, Storage(None, 0.0, 1_000_000_000), NOW),
         clock=lambda: NOW,
     )
-    return registry(progress, calls or CallMetrics(), facts)
+    return registry(status, calls or CallMetrics(), facts)
 
 
 def test_each_reader_sees_what_was_counted():
-    progress = RecorderStatus(connected=True, answering=True, stored=7, duplicates=2)
-    progress.attach()
-    progress.settled["jarvis.recorder.events"] += 9
-    progress.count_dead_letter(Reason.NOT_JSON)
-    assert progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 2)
-    assert not progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 3)
-    progress.count_decoded(5, 3)
-    progress.oldest = NOW - 1_500_000
-    read = of(progress).get_sample_value
+    status = RecorderStatus(connected=True, answering=True, stored=7, duplicates=2)
+    status.attach()
+    status.settled["jarvis.recorder.events"] += 9
+    status.count_dead_letter(Reason.NOT_JSON)
+    assert status.count_near_misses("jarvis.recorder.turns", "cost_usd", 2)
+    assert not status.count_near_misses("jarvis.recorder.turns", "cost_usd", 3)
+    status.count_decoded(5, 3)
+    status.oldest = NOW - 1_500_000
+    read = of(status).get_sample_value
 
     events = {
         "messaging_system": "rabbitmq",
@@ -75,9 +75,9 @@ class Refusing:
 
 
 async def test_a_publication_that_fails_is_counted_as_such():
-    progress = RecorderStatus()
+    status = RecorderStatus()
     with pytest.raises(NotConfirmed):
-        await MeasuredPublisher(Refusing(), progress.sent).publish("jarvis.dead", "key", b"", b"")
+        await MeasuredPublisher(Refusing(), status.sent).publish("jarvis.dead", "key", b"", b"")
 
     labels = {
         "messaging_system": "rabbitmq",
@@ -85,7 +85,7 @@ async def test_a_publication_that_fails_is_counted_as_such():
         "messaging_destination_name": "jarvis.dead",
         "error_type": "NotConfirmed",
     }
-    read = of(progress).get_sample_value
+    read = of(status).get_sample_value
     assert read("messaging_client_sent_messages_total", labels) == 1
     assert read("messaging_client_operation_duration_seconds_count", labels) == 1
 
@@ -99,16 +99,15 @@ def test_two_recorders_of_one_process_share_no_measure():
 
 def families() -> dict[str, PrometheusMetric]:
     """Return everything that is exported once each of it was observed, by the table's names."""
-    progress, calls = RecorderStatus(), CallMetrics()
-    for measure in (progress.measured.process_seconds, progress.sent.seconds):
+    status, calls = RecorderStatus(), CallMetrics()
+    for measure in (status.measured.process_seconds, status.sent.seconds):
         measure.labels(*measure._labelnames)
-    progress.sent.messages.labels(*progress.sent.messages._labelnames)
-    progress.count_near_misses("jarvis.recorder.turns", "cost_usd", 1)
+    status.sent.messages.labels(*status.sent.messages._labelnames)
+    status.count_near_misses("jarvis.recorder.turns", "cost_usd", 1)
     calls.answered("events.list", None, 0.1)
     suffix = {"counter": "_total", "info": "_info"}
     return {
-        family.name + suffix.get(family.type, ""): family
-        for family in of(progress, calls).collect()
+        family.name + suffix.get(family.type, ""): family for family in of(status, calls).collect()
     }
 
 

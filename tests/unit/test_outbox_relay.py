@@ -46,9 +46,9 @@ async def test_what_was_left_by_the_last_process_is_announced_first():
     outbox.put(change(1), change(2))
 
     async with announcing(outbox, publisher):
-        await until(lambda: not outbox.announcements)
+        await until(lambda: not outbox.notifications)
         outbox.put(change(3))
-        await until(lambda: not outbox.announcements)
+        await until(lambda: not outbox.notifications)
 
     assert [body for _, _, _, body in publisher.published] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
     assert {exchange for exchange, _, _, _ in publisher.published} == {"jarvis"}
@@ -62,9 +62,9 @@ async def test_nothing_leaves_the_outbox_before_it_is_confirmed():
     async with announcing(outbox, publisher):
         for _ in range(20):
             await asyncio.sleep(0)
-        assert outbox.announcements == [change(1)]
+        assert outbox.notifications == [change(1)]
         publisher.confirming.set()
-        await until(lambda: not outbox.announcements)
+        await until(lambda: not outbox.notifications)
 
 
 async def test_a_relay_that_ends_leaves_the_outbox_to_others():
@@ -91,7 +91,7 @@ async def test_a_broker_that_confirms_nothing_does_not_keep_others_from_the_outb
     async with announcing(outbox, publisher):
         await until(lambda: outbox.released > 1)
         publisher.confirming.set()
-        await until(lambda: not outbox.announcements)
+        await until(lambda: not outbox.notifications)
 
 
 async def test_an_outbox_that_cannot_be_read_in_time_is_read_again(monkeypatch):
@@ -102,7 +102,7 @@ async def test_an_outbox_that_cannot_be_read_in_time_is_read_again(monkeypatch):
     outbox.put(change(1))
 
     async with announcing(outbox, publisher):
-        await until(lambda: not outbox.announcements)
+        await until(lambda: not outbox.notifications)
 
     assert len(publisher.published) == 1
 
@@ -114,7 +114,7 @@ async def test_a_refused_announcement_is_tried_again(monkeypatch):
     outbox.put(change(1))
 
     async with announcing(outbox, publisher):
-        await until(lambda: not outbox.announcements)
+        await until(lambda: not outbox.notifications)
 
     assert len(publisher.published) == 1
 
@@ -129,10 +129,10 @@ async def test_a_delay_is_logged_when_it_begins_changes_its_kind_and_ends(monkey
 
     with capture_logs() as lines:
         async with announcing(outbox, publisher):
-            await until(lambda: not outbox.announcements and lines[-1]["log_level"] == "info")
+            await until(lambda: not outbox.notifications and lines[-1]["log_level"] == "info")
             outbox.failures = [StorageUnavailable("away again")]
             outbox.put(change(2))
-            await until(lambda: not outbox.announcements and len(lines) == 5)
+            await until(lambda: not outbox.notifications and len(lines) == 5)
 
     assert [(line["event"], line.get("error")) for line in lines] == [
         ("announcement_delayed", "away, try 0"),
@@ -152,4 +152,4 @@ async def test_a_lost_connection_ends_it_and_keeps_the_rest():
         with pytest.raises(BrokerUnavailable):
             await task
 
-    assert outbox.announcements == [change(1)]
+    assert outbox.notifications == [change(1)]

@@ -210,8 +210,10 @@ def test_replies_go_where_it_is_said(address):
 
 def test_requests_and_responses_are_admitted_by_their_schemas():
     schemas = ASYNCAPI["components"]["schemas"]
-    fault = jsonrpc.Fault(jsonrpc.Code.NOT_FOUND, "there is no such event", path="id", hint="look")
-    for response in (jsonrpc.response(1, b"{}"), jsonrpc.error_response("x", fault)):
+    error = jsonrpc.RpcError(
+        jsonrpc.Code.NOT_FOUND, "there is no such event", path="id", hint="look"
+    )
+    for response in (jsonrpc.response(1, b"{}"), jsonrpc.error_response("x", error)):
         assert objection(schemas["Response"], json.loads(response)) == ""
     for example in schemas["Request"]["examples"]:
         assert objection(schemas["Request"], example) == ""

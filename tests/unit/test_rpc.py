@@ -13,7 +13,7 @@ from jarvis_recorder.rpc.dispatcher import Dispatcher
 from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.telemetry.metrics import CallMetrics
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.jsonrpc import Call, Code, Fault, Malformed, parse_calls
+from jarvis_recorder.wire.rpc.jsonrpc import Call, Code, Malformed, RpcError, parse_calls
 from jarvis_recorder.wire.rpc.methods import BY_NAME, adapter
 from jarvis_recorder.wire.rpc.params import (
     DeletePreference,
@@ -265,11 +265,11 @@ async def test_a_byte_order_mark_is_skipped(ask):
      '{"jsonrpc":"2.0","id":1e999,"method":"a"}', '"\\ud800"'],
 )  # fmt: skip
 def test_json_that_readers_do_not_agree_on_is_refused(text):
-    ((identity, fault),) = parse_calls(text.encode()).calls
+    ((identity, error),) = parse_calls(text.encode()).calls
 
     assert identity is None
-    assert fault.code in (Code.INVALID_REQUEST, Code.PARSE_ERROR)
-    assert fault.hint
+    assert error.code in (Code.INVALID_REQUEST, Code.PARSE_ERROR)
+    assert error.hint
 
 
 def test_a_batch_of_one_is_a_batch_and_a_hundred_is_the_most():
@@ -280,8 +280,8 @@ def test_a_batch_of_one_is_a_batch_and_a_hundred_is_the_most():
 
     too_many = parse_calls(json.dumps([GET] * (jsonrpc.MAX_BATCH + 1)).encode())
     assert not too_many.is_batch
-    ((_, fault),) = too_many.calls
-    assert fault.code == Code.INVALID_REQUEST
+    ((_, error),) = too_many.calls
+    assert error.code == Code.INVALID_REQUEST
 
 
 async def test_an_error_is_told_to_who_asked_and_not_to_who_notified(ask, shelf):
@@ -305,7 +305,7 @@ async def test_an_error_is_told_to_who_asked_and_not_to_who_notified(ask, shelf)
     ],
 )
 def test_wrong_parameters_are_reported_by_their_path(method, params, path):
-    with pytest.raises(Fault) as refused:
+    with pytest.raises(RpcError) as refused:
         jsonrpc.read_params(BY_NAME[method], params)
 
     assert refused.value.code == Code.INVALID_PARAMS
@@ -320,7 +320,7 @@ def test_no_error_repeats_a_value(secret):
              ("events.list", {"limit": secret}), ("preferences.set", {"key": secret * 30}),
              ("events.record", {"extra": secret, "type": secret})]  # fmt: skip
     for method, params in wrong:
-        with pytest.raises(Fault) as refused:
+        with pytest.raises(RpcError) as refused:
             jsonrpc.read_params(BY_NAME[method], params)
         assert secret not in f"{refused.value.message}{refused.value.path}{refused.value.hint}"
 
@@ -350,7 +350,7 @@ def are_calls_or_faults(body: bytes) -> None:
                 assert isinstance(call.params, dict | list)
                 assert call.id is None or not call.is_notification
             case Malformed():
-                assert json.loads(jsonrpc.error_response(call.id, call.fault))["id"] == call.id
+                assert json.loads(jsonrpc.error_response(call.id, call.error))["id"] == call.id
     silent = all(isinstance(call, Call) and call.is_notification for call in calls)
     assert jsonrpc.wants_no_reply(jsonrpc.parse_calls(body)) == silent
 
@@ -382,8 +382,8 @@ def test_a_good_request_with_any_damage_is_a_call_or_a_fault(damage):
 def test_any_parameters_are_a_request_or_a_fault(method, params):
     try:
         made: Any = jsonrpc.read_params(method, params)
-    except Fault as fault:
-        made = fault
+    except RpcError as error:
+        made = error
 
     assert isinstance(made, method.params) or made.code == Code.INVALID_PARAMS
 
@@ -393,7 +393,7 @@ def test_any_parameters_are_a_request_or_a_fault(method, params):
 
 def test_a_request_holds_no_nul_though_it_may_speak_of_one():
     jsonrpc.request(GetPreference(key="a literal \\u0000"), 1)
-    with pytest.raises(Fault, match="NUL") as refused:
+    with pytest.raises(RpcError, match="NUL") as refused:
         jsonrpc.request(ListPreferences(prefix="a\0"), 1)
 
     assert refused.value.code == Code.INVALID_PARAMS
@@ -408,9 +408,9 @@ def test_a_request_carries_its_id(identity):
 
 @given(st.sampled_from(Code), SAFE_TEXT, SAFE_TEXT, SAFE_TEXT)
 def test_a_fault_arrives_as_it_was_sent(code, message, path, hint):
-    sent = Fault(code, message, path=path, hint=hint)
+    sent = RpcError(code, message, path=path, hint=hint)
 
-    with pytest.raises(Fault) as received:
+    with pytest.raises(RpcError) as received:
         jsonrpc.read_response(GetPreference(key="a"), jsonrpc.error_response(1, sent))
 
     assert vars(received.value) == vars(sent)
@@ -421,7 +421,7 @@ def test_an_error_of_another_maker_is_a_fault_all_the_same():
     for data in (None, "a text", 5, [1], {"path": None}):
         error = {"code": -32000, "message": "oh", "data": data}
         body = json.dumps({"jsonrpc": "2.0", "error": error, "id": 1}).encode()
-        with pytest.raises(Fault, match="oh") as received:
+        with pytest.raises(RpcError, match="oh") as received:
             jsonrpc.read_response(GetPreference(key="a"), body)
         assert vars(received.value) == {"code": -32000, "message": "oh", "path": "", "hint": ""}
 
@@ -433,7 +433,7 @@ def test_an_error_of_another_maker_is_a_fault_all_the_same():
      b'{"result":null}', b'{"result":{"preference":{}}}', b'{"result":{"deleted":1}}', b"\xff"],
 )  # fmt: skip
 def test_what_is_no_answer_is_reported_as_such(body):
-    with pytest.raises(Fault) as refused:
+    with pytest.raises(RpcError) as refused:
         jsonrpc.read_response(GetPreference(key="a"), body)
 
     assert refused.value.code == Code.INTERNAL_ERROR
@@ -453,6 +453,6 @@ def test_what_is_no_answer_is_reported_as_such(body):
 def test_any_reply_is_an_answer_or_a_fault(body):
     try:
         answer = jsonrpc.read_response(DeletePreference(key="a"), body)
-    except Fault:
+    except RpcError:
         return
     assert isinstance(answer, Deleted)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jarvis_recorder.spec.documents import documents
 from jarvis_recorder.wire.rpc import jsonrpc
-from jarvis_recorder.wire.rpc.jsonrpc import Fault
+from jarvis_recorder.wire.rpc.jsonrpc import RpcError
 from jarvis_recorder.wire.rpc.methods import BY_NAME, BY_PARAMS
 from tests.support.exchanges import answers, questions
 from tests.support.validation import admits, objection
@@ -75,7 +75,7 @@ def test_every_answer_is_admitted_and_arrives_as_it_was_given(exchange, identity
 )
 def test_wrong_parameters_are_neither_admitted_nor_accepted(method, params):
     assert not admits(SCHEMAS[f"rpc/{method}.params"], params)
-    with pytest.raises(Fault) as refused:
+    with pytest.raises(RpcError) as refused:
         jsonrpc.read_params(BY_NAME[method], params)
     assert refused.value.code == jsonrpc.Code.INVALID_PARAMS
 
@@ -122,13 +122,13 @@ def test_what_is_no_time_is_neither_admitted_nor_accepted(method, others, name, 
     params = others | {name: given}
 
     assert not admits(SCHEMAS[f"rpc/{method}.params"], params)
-    with pytest.raises(Fault, match="a time"):
+    with pytest.raises(RpcError, match="a time"):
         jsonrpc.read_params(BY_NAME[method], params)
 
 
 @pytest.mark.parametrize("given", ["2026-01-26", "2026-01-26T09:00:37 01:00", "yesterday"])
 def test_what_names_no_instant_outside_a_url_or_a_machine_is_refused(given):
-    with pytest.raises(Fault, match="a time"):
+    with pytest.raises(RpcError, match="a time"):
         jsonrpc.read_params(BY_NAME["events.list"], {"since": given})
 
 

@@ -74,15 +74,13 @@ def systemd(monkeypatch):
 
 
 @pytest.fixture
-def progress():
+def status():
     return RecorderStatus()
 
 
 @pytest.fixture
-def pulse(systemd, progress):
-    return Watchdog(
-        ServiceManager(systemd.environment), progress, lambda: 5_000_000, asyncio.Event()
-    )
+def pulse(systemd, status):
+    return Watchdog(ServiceManager(systemd.environment), status, lambda: 5_000_000, asyncio.Event())
 
 
 async def until(listener, name, part=""):
@@ -106,24 +104,24 @@ async def test_it_asks_for_more_time_while_the_database_is_being_opened(pulse, s
     [(State.RECORDING, False), (State.CONNECTING, True), (State.STORAGE_UNAVAILABLE, True)],
 )
 async def test_it_is_not_ready_before_it_both_records_and_answers(
-    pulse, systemd, progress, state, answering
+    pulse, systemd, status, state, answering
 ):
     async with pulse:
         with pulse.watching(answers):
-            progress.state, progress.answering = state, answering
+            status.state, status.answering = state, answering
             await until(systemd, "EXTEND_TIMEOUT_USEC")
             assert not systemd.all("READY")
 
-            progress.state, progress.answering = State.RECORDING, True
+            status.state, status.answering = State.RECORDING, True
             await until(systemd, "READY")
-            progress.answering = False
+            status.answering = False
             await until(systemd, "STATUS", "not answering")
 
     assert systemd.all("READY") == ["1"], "it is said once"
 
 
-async def test_without_an_answer_the_watchdog_is_not_fed(pulse, systemd, progress):
-    progress.state, progress.answering = State.RECORDING, True
+async def test_without_an_answer_the_watchdog_is_not_fed(pulse, systemd, status):
+    status.state, status.answering = State.RECORDING, True
     back = asyncio.Event()
     async with pulse:
         with pulse.watching(back.wait):
@@ -136,14 +134,14 @@ async def test_without_an_answer_the_watchdog_is_not_fed(pulse, systemd, progres
             await asyncio.to_thread(systemd.wait_for, "WATCHDOG", after=systemd.heard[-1].at)
 
 
-async def test_the_lag_is_the_age_of_the_oldest_message_under_way(pulse, systemd, progress):
-    progress.state, progress.answering = State.RECORDING, True
+async def test_the_lag_is_the_age_of_the_oldest_message_under_way(pulse, systemd, status):
+    status.state, status.answering = State.RECORDING, True
     async with pulse:
         with pulse.watching(answers):
             await until(systemd, "STATUS", "lag 0.0 s")
-            with progress.under_way(3_500_000):
+            with status.under_way(3_500_000):
                 await until(systemd, "STATUS", "lag 1.5 s")
-            assert progress.oldest is None
+            assert status.oldest is None
 
 
 async def test_what_ends_the_recorder_is_its_last_status(pulse, systemd):

@@ -60,10 +60,10 @@ class PostgresOutbox:
             await self._end_round()
         return _within(_OUTBOX_BYTES, [PendingNotification(*row) for row in rows])
 
-    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
+    async def announced(self, notifications: Sequence[PendingNotification]) -> None:
         """Remove these notifications and no others, and end the round."""
         connection, self._round = self._round, None
-        forget = delete(outbox).where(outbox.c.id.in_([one.id for one in announcements]))
+        forget = delete(outbox).where(outbox.c.id.in_([one.id for one in notifications]))
         if connection is None:
             return
         try:

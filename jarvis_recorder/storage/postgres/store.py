@@ -16,7 +16,7 @@ from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.dead_letters import DeadLetterIndex
-from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.incidents import IncidentKeeper
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.health import HealthProbe
@@ -100,7 +100,7 @@ async def open_store(
         writer = PostgresWriter(writing, server.name)
         readers = PostgresReaders(reading, server.name)
         stack.push_async_callback(readers.close)
-        archive = EngineArchive(writer, readers, _SPEECH, clock)
+        archive = EngineArchive(writer, readers, _STATEMENTS, clock)
         stack.push_async_callback(archive.aclose)
         outbox = PostgresOutbox(writing, server.name, archive.changed)
         stack.push_async_callback(outbox.release)
@@ -153,7 +153,7 @@ def _sizes(reading: Reading) -> tuple[int, int]:
     return int(reading.connection.execute(size).scalar_one()), 0
 
 
-_SPEECH: Final = Speech(
+_STATEMENTS: Final = EngineStatements(
     insert_all=insert_all,
     newest_id=newest_id,
     is_stamped_as=is_stamped_as,

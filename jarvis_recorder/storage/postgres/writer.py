@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jarvis_recorder.errors import (
-    DeadlineExceeded,
     OutcomeUnknown,
     RecorderError,
     StorageUnavailable,
@@ -74,9 +73,9 @@ class PostgresWriter:
     async def forget_deleted(self) -> None:
         """Do nothing: the space of deleted rows is used again after VACUUM, by the server itself."""
 
-    async def run(self, work: Work[T], until: float | None = None) -> T:
+    async def run(self, work: Work[T]) -> T:
         """Run `work` in a transaction; see `engine.Writer`."""
-        return await self.run_gathered(lambda: work, until)
+        return await self.run_gathered(lambda: work)
 
     async def run_with_room(self, work: Work[T], begin: Callable[[], None] = lambda: None) -> T:
         """Do as `run` does; `begin` is called at the beginning of its turn."""
@@ -87,7 +86,7 @@ class PostgresWriter:
 
         return await self.run_gathered(gather)
 
-    async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
+    async def run_gathered(self, gather: Callable[[], Work[T]]) -> T:
         """
         Do as `run` does, with the work that `gather` returns at the beginning of its turn.
 
@@ -95,11 +94,7 @@ class PostgresWriter:
             OutcomeUnknown: The connection was lost during COMMIT, and the server cannot be asked;
                 or the change is made, and no standby has it.
         """
-        try:
-            async with asyncio.timeout_at(until):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise DeadlineExceeded("others were writing until it was too late") from None
+        await self._turn.acquire()
         # Cancelled, it would be unknown what has become of it.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(gather())))
 

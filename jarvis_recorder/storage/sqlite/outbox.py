@@ -54,12 +54,12 @@ class SqliteOutbox:
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         return await self._readers.run(read, until)
 
-    async def announced(self, announcements: Sequence[PendingNotification]) -> None:
+    async def announced(self, notifications: Sequence[PendingNotification]) -> None:
         """Remove these notifications and no others."""
         # The id alone is not enough: after the outbox was empty, SQLite assigns the same ids again.
         forget = delete(outbox).where(
-            outbox.c.id.in_([one.id for one in announcements]),
-            outbox.c.message_id.in_([one.message_id for one in announcements]),
+            outbox.c.id.in_([one.id for one in notifications]),
+            outbox.c.message_id.in_([one.message_id for one in notifications]),
         )
         await self._writer.run(lambda connection: connection.execute(forget))
 

@@ -15,7 +15,7 @@ from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.dead_letters import DeadLetterIndex
-from jarvis_recorder.storage.engine import Speech
+from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.incident_pruning import newest_event
 from jarvis_recorder.storage.incidents import IncidentKeeper
 from jarvis_recorder.storage.queries.reading import Query, Reading
@@ -98,7 +98,7 @@ async def open_store(
         gate = Gate()
         async with open_writer(path) as writer, open_readers(path, gate) as readers:
             await upgrade.upgrade(writer, path)
-            archive = EngineArchive(writer, readers, _speech(path), clock)
+            archive = EngineArchive(writer, readers, _statements(path), clock)
             async with contextlib.aclosing(archive):
                 outbox = SqliteOutbox(writer, readers, archive.changed)
                 upkeep = Upkeep(writer, gate)
@@ -120,8 +120,8 @@ async def open_store(
                 await dead_letters.finish()
 
 
-def _speech(path: Path) -> Speech:
-    return Speech(
+def _statements(path: Path) -> EngineStatements:
+    return EngineStatements(
         insert_all=insert_all,
         newest_id=newest_id,
         is_stamped_as=is_stamped_as,

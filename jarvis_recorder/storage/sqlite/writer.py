@@ -12,7 +12,6 @@ import structlog
 from sqlalchemy import Connection
 
 from jarvis_recorder.errors import (
-    DeadlineExceeded,
     RecorderError,
     RecordRefused,
     StorageDamaged,
@@ -104,22 +103,21 @@ class Writer:
         if self._refusal is not None:
             raise StorageUnavailable(self._refusal)
 
-    async def run(self, work: Work[T], until: float | None = None) -> T:
+    async def run(self, work: Work[T]) -> T:
         """
         Run `work` in a transaction; return its result once it is committed, synced and in the file.
 
         On an error nothing of it is stored. If the caller is cancelled, the transaction continues.
 
         Raises:
-            DeadlineExceeded: It had not begun by `until`, a time of the event loop's clock.
             StorageUnavailable, StorageUncertain, StorageDamaged, RecordRefused: See `errors`.
         """
-        return await self.run_gathered(lambda: work, until)
+        return await self.run_gathered(lambda: work)
 
-    async def run_gathered(self, gather: Callable[[], Work[T]], until: float | None = None) -> T:
+    async def run_gathered(self, gather: Callable[[], Work[T]]) -> T:
         """Do as `run` does, with the work that `gather` returns at the beginning of its turn."""
         place = Place()
-        await self._wait_for_turn(place, until)
+        await self._turn.take(place)
         return await self._run(gather(), place)
 
     async def grow(self, work: Work[T], place: Place) -> T:
@@ -256,8 +254,9 @@ class Writer:
         """
         place = Place()
         try:
-            await self._wait_for_turn(place, until)
-        except DeadlineExceeded:
+            async with asyncio.timeout_at(until):
+                await self._turn.take(place)
+        except TimeoutError:
             return False
         try:
             with contextlib.suppress(StorageUnavailable), errors.translated_errors(self._path):
@@ -326,13 +325,6 @@ class Writer:
             if self._database >= 0:
                 os.close(self._database)
                 self._database = -1
-
-    async def _wait_for_turn(self, place: Place, until: float | None) -> None:
-        try:
-            async with asyncio.timeout_at(until):
-                await self._turn.take(place)
-        except TimeoutError:
-            raise DeadlineExceeded("others were writing until it was too late") from None
 
     async def _in_turn(self, work: Work[T], place: Place) -> T:
         try:

@@ -65,7 +65,7 @@ class Code(IntEnum):
     OUTCOME_UNKNOWN = -32007
 
 
-class Fault(Exception):
+class RpcError(Exception):
     """An error as the caller gets it: `path` is the field it lies in, `hint` what to do next."""
 
     def __init__(self, code: int, message: str, *, path: str = "", hint: str = "") -> None:
@@ -86,10 +86,10 @@ class Call(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """A value that is no request; the reply is its fault, with its id if it has one."""
+    """A value that is no request; the reply is its error, with its id if it has one."""
 
     id: Any
-    fault: Fault
+    error: RpcError
 
 
 class Calls(NamedTuple):
@@ -108,19 +108,18 @@ def parse_calls(body: bytes) -> Calls:
     if not isinstance(document, list):
         return Calls([_call(document)], is_batch=False)
     if not 0 < len(document) <= MAX_BATCH:
-        fault = _invalid(f"a batch holds 1 to {MAX_BATCH} requests", "split it")
-        return unreadable(fault)
+        return unreadable(_invalid(f"a batch holds 1 to {MAX_BATCH} requests", "split it"))
     return Calls([_call(element) for element in document], is_batch=True)
 
 
-def too_large_request() -> Fault:
-    """Return the fault of a body that is too large to be read."""
+def too_large_request() -> RpcError:
+    """Return the error of a body that is too large to be read."""
     return _invalid(f"a request has at most {MAX_REQUEST_BYTES} bytes", "split it")
 
 
-def unreadable(fault: Fault) -> Calls:
-    """Return the calls of a body that cannot be read: its fault alone, without an id."""
-    return Calls([Malformed(None, fault)], is_batch=False)
+def unreadable(error: RpcError) -> Calls:
+    """Return the calls of a body that cannot be read: its error alone, without an id."""
+    return Calls([Malformed(None, error)], is_batch=False)
 
 
 def wants_no_reply(calls: Calls) -> bool:
@@ -128,16 +127,16 @@ def wants_no_reply(calls: Calls) -> bool:
     return all(isinstance(call, Call) and call.is_notification for call in calls.calls)
 
 
-def _unparsable(refused: Refused) -> Fault:
+def _unparsable(refused: Refused) -> RpcError:
     if refused.reason is Reason.NOT_JSON:
-        return Fault(Code.PARSE_ERROR, refused.error, hint="send one JSON text in UTF-8")
+        return RpcError(Code.PARSE_ERROR, refused.error, hint="send one JSON text in UTF-8")
     if refused.reason is Reason.TOO_LARGE:
         return _invalid(refused.error, "split it")
     return _invalid(refused.error, "send JSON that all readers agree on (RFC 7493)")
 
 
-def _invalid(message: str, hint: str = "", path: str = "") -> Fault:
-    return Fault(Code.INVALID_REQUEST, message, path=path, hint=hint)
+def _invalid(message: str, hint: str = "", path: str = "") -> RpcError:
+    return RpcError(Code.INVALID_REQUEST, message, path=path, hint=hint)
 
 
 def _call(document: Any) -> Call | Malformed:
@@ -157,9 +156,9 @@ def _call(document: Any) -> Call | Malformed:
     return Call(identity, "id" not in document, BY_NAME.get(method), params)
 
 
-def unknown_method() -> Fault:
-    """Return the fault of a call whose method is not known."""
-    return Fault(
+def unknown_method() -> RpcError:
+    """Return the error of a call whose method is not known."""
+    return RpcError(
         Code.METHOD_NOT_FOUND,
         "there is no such method",
         path="method",
@@ -172,7 +171,7 @@ def read_params(method: Method, params: Any) -> Params[Any]:
     Return the validated params of a method, given by name or by position.
 
     Raises:
-        Fault: `INVALID_PARAMS`, naming the field and never its value.
+        RpcError: `INVALID_PARAMS`, naming the field and never its value.
     """
     if isinstance(params, list):
         params = _by_name(method, params)
@@ -181,7 +180,7 @@ def read_params(method: Method, params: Any) -> Params[Any]:
         request: Params[Any] = adapter(method.params).validate_python(params)
     except ValidationError as error:
         first = first_error(error)
-        raise Fault(
+        raise RpcError(
             Code.INVALID_PARAMS,
             first.text,
             path=first.path,
@@ -196,7 +195,7 @@ def _refuse_many(method: Method, params: dict[str, Any]) -> None:
     if unknown is None:
         unknown = _unknown_in_lists(method, params)
     if unknown is not None:
-        raise Fault(
+        raise RpcError(
             Code.INVALID_PARAMS,
             "Unexpected keyword argument",
             path=unknown,
@@ -227,7 +226,7 @@ def _unknown_of_many(shape: type[Any], given: Any) -> str | None:
 def _by_name(method: Method, params: list[Any]) -> dict[str, Any]:
     names = [field.name for field in fields(method.params)]
     if len(params) > len(names):
-        raise Fault(
+        raise RpcError(
             Code.INVALID_PARAMS,
             f"at most {len(names)} parameters by position",
             hint=f"see {method.name} in rpc.discover",
@@ -255,11 +254,11 @@ def _around(identity: Any, result: bytes) -> tuple[bytes, bytes, bytes]:
     return b'{"jsonrpc":"2.0","result":', result, b',"id":%b}' % to_json(identity)
 
 
-def error_response(identity: Any, fault: Fault) -> bytes:
+def error_response(identity: Any, error: RpcError) -> bytes:
     """Return a response that carries an error; its `data` holds the path and the hint."""
-    data = {name: value for name, value in (("path", fault.path), ("hint", fault.hint)) if value}
-    error = {"code": int(fault.code), "message": fault.message, **({"data": data} if data else {})}
-    return to_json({"jsonrpc": "2.0", "error": error, "id": identity})
+    data = {name: value for name, value in (("path", error.path), ("hint", error.hint)) if value}
+    told = {"code": int(error.code), "message": error.message, **({"data": data} if data else {})}
+    return to_json({"jsonrpc": "2.0", "error": told, "id": identity})
 
 
 def request(request: Params[Any], identity: str | int) -> bytes:
@@ -267,7 +266,7 @@ def request(request: Params[Any], identity: str | int) -> bytes:
     Return the request with these params.
 
     Raises:
-        Fault: `INVALID_PARAMS`: a text holds a NUL character, which the recorder never accepts.
+        RpcError: `INVALID_PARAMS`: a text holds a NUL character, which the recorder never accepts.
     """
     return b'%b,"id":%b}' % (_call_of(request), to_json(identity))
 
@@ -292,7 +291,7 @@ def _refuse_nul(params: bytes) -> None:
     try:
         parse(params)
     except Refused as refused:
-        raise Fault(Code.INVALID_PARAMS, refused.error) from None
+        raise RpcError(Code.INVALID_PARAMS, refused.error) from None
 
 
 def read_response(request: Params[Any], body: bytes) -> Any:
@@ -300,29 +299,29 @@ def read_response(request: Params[Any], body: bytes) -> Any:
     Return the result that a response to the request carries.
 
     Raises:
-        Fault: The error that it carries instead; `INTERNAL_ERROR` if it is no response.
+        RpcError: The error that it carries instead; `INTERNAL_ERROR` if it is no response.
     """
     try:
         # Less strictly than a request: what is recorded has passed the strict parser before.
         document = from_json(body)
         if "error" in document:
-            raise _fault(document["error"])
+            raise _rpc_error(document["error"])
         return adapter(BY_PARAMS[type(request)].result).validate_python(document["result"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise Fault(
+        raise RpcError(
             Code.INTERNAL_ERROR,
             "the reply is no answer to what was asked",
             hint="is the recorder of a version that fits this client?",
         ) from error
 
 
-def _fault(error: Any) -> Fault:
-    """Return the fault that an error object describes; what `data` holds is each server's own."""
+def _rpc_error(error: Any) -> RpcError:
+    """Return the error that an error object describes; what `data` holds is each server's own."""
     match error:
         case {"code": int(code), "message": str(message), "data": {**data}}:
             given = {name: data.get(name) for name in ("path", "hint")}
             texts = {name: text for name, text in given.items() if isinstance(text, str)}
-            return Fault(code, message, **texts)
+            return RpcError(code, message, **texts)
         case {"code": int(code), "message": str(message)}:
-            return Fault(code, message)
+            return RpcError(code, message)
     raise ValueError("no error object")
