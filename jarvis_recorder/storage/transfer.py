@@ -14,7 +14,8 @@ from jarvis_recorder.retention_policy import DAY
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.chunks import chunks
-from jarvis_recorder.storage.postgres.filling import Filling, Row
+from jarvis_recorder.storage.incident_pruning import FORGOTTEN
+from jarvis_recorder.storage.postgres.filling import ABOUT, SAID, Filling, Row
 from jarvis_recorder.storage.postgres.partitions import Month
 from jarvis_recorder.storage.sqlite import connections, files, lock
 from jarvis_recorder.storage.tables import (
@@ -31,6 +32,11 @@ from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime, to_micros
 _NUMBERED: Final = (
     events, conversations, cluster_snapshots, outbox, incident_actions, silences,
 )  # fmt: skip
+
+_PRUNED_SIGNALS: Final = (
+    "FROM incident_signals s LEFT JOIN incident_conditions c ON c.id = s.condition_id"
+    f" WHERE s.condition_id = {FORGOTTEN} OR (s.event_id IS NULL AND c.id IS NOT NULL)"
+)
 
 _MOST_MONTHS: Final = 240
 # A time of the last day that has no month behind it.
@@ -54,7 +60,8 @@ async def copy_to_server(
     Copy all records to a database on a server, ids included, and compare each row afterwards.
 
     The index of the dead letters is not copied: the next look through their queue makes it. Nor are
-    incidents: a recorder makes them anew of the events, and of what people did.
+    incidents: a recorder makes them anew of the events, of what pruned events said, and of what
+    people did.
     With `by_month` the events there are partitioned as long as there are none.
     An interrupted copy continues where it was. The file is only read; no recorder may hold it.
 
@@ -76,6 +83,8 @@ async def copy_to_server(
         try:
             # All before the first row: a recorder there may number rows of any table meanwhile.
             reached = [await _begin(connection, target, table) for table in _NUMBERED]
+            # Before the events, which would open again what is over by a signal of a pruned one.
+            await _copy_signals(connection, target, report)
             rows = {
                 table.name: await _copy(connection, target, table, behind, report)
                 for table, behind in zip((*_NUMBERED, preferences), (*reached, ""), strict=True)
@@ -129,6 +138,20 @@ async def _copy(
         done += len(rows)
         report(f"comparing {table.name}", done, total)
     return done
+
+
+async def _copy_signals(connection: Connection, target: Filling, report: Report) -> None:
+    """Copy the signals that no event makes again, with their conditions."""
+    (total,) = _one(connection, f"SELECT count(*) {_PRUNED_SIGNALS}")
+    columns = ", ".join((*(f"s.{name}" for name in SAID), *(f"c.{name}" for name in ABOUT)))
+    found = connections.driver_of(connection).execute(
+        f"SELECT {columns} {_PRUNED_SIGNALS} ORDER BY s.id"
+    )
+    done = 0
+    for rows in chunks(found, tuple):
+        await target.keep_signals(rows)
+        done += len(rows)
+        report("copying incident_signals", done, total)
 
 
 async def _insert(target: Filling, table: Table, rows: list[Row]) -> None:

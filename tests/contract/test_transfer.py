@@ -9,8 +9,10 @@ import psycopg
 import pytest
 
 from jarvis_recorder.errors import NoCopy
+from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage.postgres.filling import Filling
 from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.sqlite.pruner import prune
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
@@ -131,6 +133,71 @@ async def test_an_interrupted_move_is_continued_and_nothing_is_different(
         assert (await server.repository.append([known], NOW)).duplicates == 1
         new = RecordEvent(type="status", source="user", summary="new")
         assert (await ask(server, new)).event.id > 2_500
+
+
+async def incidents_of(store):
+    for _ in range(4):
+        while await store.incidents.step():
+            pass
+    return [
+        (one.key, one.state, one.count, one.first_at, one.last_at, one.recovered_at)
+        for one in (await ask(store, ListIncidents())).incidents
+    ]
+
+
+async def test_what_is_over_by_an_event_that_is_pruned_stays_over(
+    tmp_path, postgres_url, monkeypatch
+):
+    """The alerts stay, and what ended the incident is known from its signals alone."""
+    path, day = tmp_path / "recorder.db", 86_400_000_000
+    async with open_file(path, lambda: NOW) as store:
+        # Another is beyond its days, and its alert stays.
+        for ago, name in ((2, "pve1"), (3, "pve2"), (90, "pve3")):
+            await ask(store, down(name, NOW - ago * day))
+            await ask(store, up(name, NOW - ago * day + 60_000_000))
+        await ask(store, down("pve4", NOW - day))
+        await incidents_of(store)
+        keeping = RetentionPolicy(events={"info": 1, "critical": 30})
+        await prune(store.writer, keeping, NOW)
+        before = await incidents_of(store)
+        told = [one.message_id for one in await store.outbox.waiting(10)]
+        left = [one.type for one in (await ask(store, ListEvents())).events]
+
+    assert {state for _, state, *_ in before} == {"open", "recovered"}
+    assert (len(before), left) == (3, ["alert"] * 4)
+    keep = Filling.keep_signals
+    monkeypatch.setattr(Filling, "keep_signals", interrupted(keep))
+    with pytest.raises(asyncio.CancelledError):
+        await copy_to_server(path, postgres_url, quiet)
+    monkeypatch.setattr(Filling, "keep_signals", keep)
+    for _ in range(2):
+        await copy_to_server(path, postgres_url, quiet)
+    async with open_server(postgres_url, lambda: NOW) as server:
+        assert await incidents_of(server) == before
+        # Of what the file has told, and of nothing else.
+        assert [one.message_id for one in await server.outbox.waiting(10)] == told
+
+
+def interrupted(step):
+    async def then(self, rows):
+        await step(self, rows)
+        raise asyncio.CancelledError
+
+    return then
+
+
+def down(node, at):
+    return RecordEvent(
+        type="alert", severity="critical", source="monitor", node=node, timestamp=to_datetime(at),
+        summary=f"NODE_DOWN: {node} is down",
+    )  # fmt: skip
+
+
+def up(node, at):
+    return RecordEvent(
+        type="status", source="monitor", node=node, timestamp=to_datetime(at),
+        summary=f"NODE_UP: {node} is up",
+    )  # fmt: skip
 
 
 async def test_a_database_with_other_rows_is_left_as_it_is(file, postgres_url):

@@ -16,6 +16,7 @@ from jarvis_recorder.storage.postgres import errors, measures
 from jarvis_recorder.storage.postgres.arrays import array
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.insertion import Statement, advanced
+from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.partitions import make_months
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.vectors import vector_of
@@ -26,6 +27,8 @@ from jarvis_recorder.storage.tables import (
     cluster_snapshots,
     conversations,
     events,
+    incident_conditions,
+    incident_signals,
     outbox,
     preferences,
 )
@@ -33,6 +36,28 @@ from jarvis_recorder.storage.tables import (
 _STAMPED: Final = (events, conversations, cluster_snapshots)
 
 Row = tuple[Any, ...]
+
+SAID: Final = ("timestamp", "effect", "severity", "by", "event_id")
+ABOUT: Final = (
+    "key", "kind", "node", "object", "cluster", "guessed", "evidence", "shown_as", "covers",
+)  # fmt: skip
+"""The columns of a signal and of its condition, as `Filling.keep_signals` takes them."""
+
+_GIVEN: Final = "unnest({marks}) AS r (" + ", ".join((*SAID, *ABOUT)) + ")"
+_KEEP_CONDITIONS: Final = (
+    f"INSERT INTO incident_conditions ({', '.join(ABOUT)}, stale)"
+    f" SELECT DISTINCT ON (key) {', '.join(ABOUT)}, true FROM {_GIVEN} WHERE key IS NOT NULL"
+    " ON CONFLICT (key) DO UPDATE SET stale = true"
+)
+# The others have the condition `incident_pruning.FORGOTTEN`.
+_KEEP_SIGNALS: Final = (
+    f"INSERT INTO incident_signals (condition_id, {', '.join(SAID)})"
+    f" SELECT coalesce(c.id, 0), {', '.join(f'r.{name}' for name in SAID)} FROM {_GIVEN}"
+    " LEFT JOIN incident_conditions c ON c.key = r.key"
+    " WHERE r.event_id IS NOT NULL OR NOT EXISTS (SELECT FROM incident_signals s"
+    " WHERE s.condition_id = c.id AND s.timestamp = r.timestamp AND s.effect = r.effect"
+    " AND s.event_id IS NULL) ON CONFLICT DO NOTHING"
+)
 
 
 class _Column(NamedTuple):
@@ -103,6 +128,27 @@ class Filling:
                 "UPDATE incident_progress SET reached = 0, told_after = greatest(told_after, %s)",
                 (highest,),
             )
+
+    async def keep_signals(self, rows: Sequence[Row]) -> None:
+        """
+        Store what no event that is being copied says of a condition; a second time changes nothing.
+
+        A row has the columns `SAID` and `ABOUT`, the latter NULL where the signal is forgotten. The
+        conditions are folded again.
+        """
+        columns = [_column_of(incident_signals, name) for name in SAID]
+        columns += [_column_of(incident_conditions, name) for name in ABOUT]
+        values = zip(*rows, strict=True)
+        given = [array(each.kind, held) for each, held in zip(columns, values, strict=True)]
+        marks = ", ".join(f"%b::{each.kind}[]" for each in columns)
+        with errors.translated_errors(self.name):
+            async with self._connection.transaction():
+                # A recorder there makes conditions in another order.
+                await self._connection.execute(
+                    "SELECT pg_advisory_xact_lock(%s)", (int(Lock.CHANGES),)
+                )
+                for statement in (_KEEP_CONDITIONS, _KEEP_SIGNALS):
+                    await self._connection.execute(statement.format(marks=marks), given)
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         """
