@@ -7,8 +7,8 @@ limit=10)` and returns an `EventPage`.
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -88,8 +88,22 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 def copy_signature(method: Method, like: Callable[..., Any]) -> Method:
     """Give a method the signature and docstring of another, for `help` and for notebooks."""
-    parameters = inspect.signature(like).parameters.values()
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     method.__doc__ = like.__doc__
-    method.__signature__ = inspect.Signature([itself, *parameters])  # type: ignore[attr-defined]
+    method.__signature__ = inspect.Signature([itself, *_parameters(like)])  # type: ignore[attr-defined]
     return method
+
+
+def _parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    if not is_dataclass(function):
+        return inspect.signature(function).parameters.values()
+    # pydantic gives a class no signature that it completes at its first use.
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in fields(function)
+    ]

@@ -60,9 +60,12 @@ MAX_BUCKETS: Final = 1_000
 MAX_CELLS: Final = 200
 MAX_POINTS: Final = 1_000
 MAX_VALUE_BYTES: Final = 65_536
-_STRICT: Final = ConfigDict(extra="forbid")
+# Deferred: a process uses few of the classes, and would begin later.
+_STRICT: Final = ConfigDict(defer_build=True, extra="forbid")
 # The schema allows other fields: the class moves them to `extra` before it is validated.
-_OPEN: Final = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": True})
+_OPEN: Final = ConfigDict(
+    defer_build=True, extra="forbid", json_schema_extra={"additionalProperties": True}
+)
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="the most to return")]
 Cursor = Annotated[
@@ -434,7 +437,9 @@ class ListSnapshots(Params[results.SnapshotPage]):
 
 
 # `from` is no name in Python, and the field is `from_` there.
-_ALIASED: Final = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
+_ALIASED: Final = ConfigDict(
+    defer_build=True, extra="forbid", validate_by_name=True, validate_by_alias=True
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_ALIASED)
