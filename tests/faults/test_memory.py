@@ -106,7 +106,7 @@ async def publish_heavy(url: str, recorder: RecorderProcess, until: float, chanc
             message = await asyncio.to_thread(heavy, chance)
             copies = chance.choice((1, 5, 20)) if message.records == 1 else 1
             await asyncio.to_thread(
-                wait_until, lambda to=before: recorded(recorder) >= to, f"{before} records", 120
+                wait_until, lambda to=before: recorded(recorder) >= to, f"{before} records", 300
             )
             before = sent
             for _ in range(copies):
@@ -131,7 +131,7 @@ async def test_no_message_and_no_request_makes_the_process_large(
     until = time.monotonic() + SECONDS
     sent = await publish_heavy(amqp_url, recorder, until, Random(seed))
 
-    await asyncio.to_thread(wait_until, lambda: recorded(recorder) == sent, f"{sent} records", 120)
+    await asyncio.to_thread(wait_until, lambda: recorded(recorder) == sent, f"{sent} records", 300)
     stop.set()
     answered = sum(await asyncio.gather(*asking))
     longest, cpu = map(float, longest_turn.read_text().split())
