@@ -292,12 +292,12 @@ async def step_without_commit(store, monkeypatch, step=None):
     """Do a step that is rolled back as its transaction ends."""
     run = store.writer.run
 
-    async def run_without_commit(work, until=None):
+    async def run_without_commit(work):
         def fail_at_the_end(connection):
             work(connection)
             raise StorageUnavailable("the commit failed")
 
-        return await run(fail_at_the_end, until)
+        return await run(fail_at_the_end)
 
     with monkeypatch.context() as patched:
         patched.setattr(store.writer, "run", run_without_commit)
