@@ -105,8 +105,13 @@ def array(item: bytes, count: int) -> bytes:
     return b"[" + b",".join([item] * count) + b"]"
 
 
-def keys(count: int) -> bytes:
-    return b"{" + b",".join(b'"%d":0' % number for number in range(count)) + b"}"
+def keys(count: int, end: bytes = b"") -> bytes:
+    return b"{" + b",".join(b'"%d%b":0' % (number, end) for number in range(count)) + b"}"
+
+
+def log_of(lines: int) -> bytes:
+    said = b"".join(rb"msg=\"request %d\": done\n" % number for number in range(lines))
+    return b'{"log":"%b","a":{"b":1}}' % said
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,8 @@ def keys(count: int) -> bytes:
         (b"[" * (MAX_VALUES + 10), "values"),
         (array(b'"\\\\"', MAX_VALUES + 10), "values"),
         (keys(MAX_KEYS + 10), "different keys"),
+        (keys(MAX_KEYS + 10, rb"\""), "different keys"),
+        (keys(MAX_KEYS + 10, rb"\\"), "different keys"),
         (array(b"18446744073709551615", 30_010), "digits"),
         (array(b"-" + b"9" * 4_000, 160), "digits"),
         (array(keys(MAX_KEYS // 2), 1)[:-1] + b"," + keys(MAX_KEYS + 10) + b"]", "different keys"),
@@ -138,6 +145,9 @@ def test_what_would_become_too_much_in_memory_is_refused_unread(read, text, what
         array(b"1", MAX_VALUES - 10),
         array(keys(25), 9_000),
         keys(MAX_KEYS - 10),
+        log_of(MAX_KEYS + 10),
+        json.dumps({"content": keys(MAX_KEYS + 10).decode()}).encode(),
+        array(json.dumps({"content": keys(MAX_KEYS // 2).decode()}).encode(), 3),
         b'"' + b"[,{" * MAX_VALUES + b'"',
         b'"' + b'\\",' * MAX_VALUES + b'"',
         b'["' + b"\\\\" * MAX_VALUES + b'","' + b"," * MAX_VALUES + b'"]',
