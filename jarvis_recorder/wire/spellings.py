@@ -52,7 +52,7 @@ _FORMS: Final = tuple(
 _BESIDES: Final = r"(?:\[[^\[\]]{1,64}\]| \([^()]{1,64}\))?"
 _ZULU: Final = re.compile(r" ?(?:Z|UTC?|GMT)" + _BESIDES).fullmatch
 _OFFSET: Final = re.compile(
-    r" ?(?:UTC|GMT)?([+-])([0-9]{2})(?::?([0-5][0-9]))?(?: (?:[A-Z]{2,5}|[+-][0-9]{2,4}))?"
+    r" ?(?:UTC|GMT)?([+-])([0-9]{2})(?::?([0-5][0-9])(?::?00)?)?(?: (?:[A-Z]{2,5}|[+-][0-9]{2,4}))?"
     + _BESIDES
 ).fullmatch
 _NAME: Final = re.compile(r" ?(?:\[[^\[\]]+\]|[A-Z][A-Z_]*(?:/[A-Z_+/-]+)?)").fullmatch
@@ -60,6 +60,7 @@ _NAME: Final = re.compile(r" ?(?:\[[^\[\]]+\]|[A-Z][A-Z_]*(?:/[A-Z_+/-]+)?)").fu
 _MONOTONIC: Final = re.compile(r" M=[+-][0-9.]+$").sub
 _DAY_ALONE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _DOTNET: Final = re.compile(r"\\?/Date\((-?[0-9]{1,15})(?:[+-][0-9]{4})?\)\\?/").fullmatch
+_OF_PHP: Final = {"date", "timezone_type", "timezone"}
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}").fullmatch
 _SECONDS_AND: Final = (
     ("seconds", "nanos"), ("seconds", "nanoseconds"), ("_seconds", "_nanoseconds"),
@@ -138,8 +139,12 @@ def unwrapped(value: Mapping[str, Any]) -> int | str | None:
     """
     Return the time in an object that holds nothing else: a text, or microseconds since 1970.
 
-    MongoDB writes `{"$date": …}`, protocol buffers and Firestore seconds and nanoseconds.
+    MongoDB writes `{"$date": …}`, protocol buffers and Firestore seconds and nanoseconds, PHP a
+    date, the zone's type and the zone.
     """
+    if value.keys() == _OF_PHP:
+        date_, zone = value["date"], value["timezone"]
+        return f"{date_} {zone}" if isinstance(date_, str) and isinstance(zone, str) else None
     if value.keys() == {"$date"}:
         inner = value["$date"]
         if isinstance(inner, str):
