@@ -306,17 +306,22 @@ def _keep_costs(document: Any, text: bytes | Raw) -> None:
     elif isinstance(document, dict):
         if (name := _name_of_cost(document)) is not None:
             document["cost_usd"] = Decimal(bytes(raw_entries(text)[name]).decode())
-        data = document.get("data")
-        if isinstance(data, dict) and "specversion" in document and _has_cost(data):
-            _keep_costs(data, raw_entries(text)["data"])
+        inner = _inner(document)
+        if inner is not None and _has_cost(document[inner]):
+            _keep_costs(document[inner], raw_entries(text)[inner])
 
 
 def _has_cost(document: Any) -> bool:
     if not isinstance(document, dict):
         return False
-    return _name_of_cost(document) is not None or (
-        "specversion" in document and _has_cost(document.get("data"))
-    )
+    inner = _inner(document)
+    return _name_of_cost(document) is not None or (inner is not None and _has_cost(document[inner]))
+
+
+def _inner(document: dict[str, Any]) -> str | None:
+    """Return the name of the entry that holds a turn, where the document is its envelope."""
+    name = "data" if "specversion" in document else liberal.name_of_message(document)
+    return name if name is not None and isinstance(document.get(name), dict) else None
 
 
 def _name_of_cost(document: dict[str, Any]) -> str | None:

@@ -89,9 +89,12 @@ _NEAR_A_TIME: Final = frozenset(
     ("time", "ts", "date", "datetime", "createdat", "occurredat", "eventtime", "sentat")
 )
 _SHORTEST_MISSPELT: Final = 6
+# One letter more than the longest name of a field.
+_LONGEST_MISSPELT: Final = 1 + max(len(name) for rules in BODIES.values() for name in rules.fields)
 _LONGEST_NAME: Final = 32
 _MOST_REMEMBERED: Final = 512
 _MOST_SETS_REMEMBERED: Final = 256
+_MOST_NAMES_REMEMBERED: Final = 4_096
 # Of more names than these no one reads what they resemble.
 _NAMES_LOOKED_AT: Final = 64
 _TURN: Final = BODIES[Kind.TURN].fields
@@ -200,14 +203,26 @@ def _judged_anew(kind: Kind, names: tuple[str, ...]) -> _Names:
 
 
 def _judge(kind: Kind, names: Sequence[str]) -> _Names:
+    judged = {name: _judged_alone(kind, name) for name in reversed(names)}
+    resembled = {alone.resembled: name for name, alone in judged.items()}
     return _Names(
-        any(_field_of(kind, name) or (kind is Kind.TURN and _is_usage(name)) for name in names),
-        tuple(
-            NearMiss(field, name)
-            for field, name in {_resembled(kind, name): name for name in reversed(names)}.items()
-            if field is not None
-        ),
+        any(alone.is_field for alone in judged.values()),
+        tuple(NearMiss(field, name) for field, name in resembled.items() if field is not None),
     )
+
+
+class _Name(NamedTuple):
+    """Findings about an unknown name: is it a field's in another spelling, which field it resembles."""
+
+    is_field: bool
+    resembled: str | None
+
+
+# The same names in another order are another set of names.
+@lru_cache(_MOST_NAMES_REMEMBERED)
+def _judged_alone(kind: Kind, name: str) -> _Name:
+    is_usage = kind is Kind.TURN and _is_usage(name)
+    return _Name(is_usage or _field_of(kind, name) is not None, _resembled(kind, name))
 
 
 def has_other_names(kind: Kind, unknown: Document) -> bool:
@@ -284,6 +299,8 @@ def _resembled(kind: Kind, name: str) -> str | None:
 def _spellings(plain: str) -> Iterator[str]:
     """Yield a word, and it without each letter in turn: words one letter apart share one."""
     yield plain
+    if len(plain) > _LONGEST_MISSPELT:
+        return
     for at in range(len(plain)):
         yield plain[:at] + plain[at + 1 :]
 
@@ -296,16 +313,27 @@ def _take_other_names(kind: Kind, found: Document) -> None:
 
 def _take_envelope(found: Document) -> None:
     """Take the fields of a message out of MassTransit's envelope, or out of NestJS's."""
-    match found:
-        case {"messageType": list(), "message": dict(message)}:
-            for name, value in message.items():
+    match name_of_message(found):
+        case "message":
+            for name, value in found["message"].items():
                 if value is not None:
                     found.setdefault(name, value)
             found.setdefault("id", found.get("messageId"))
-        case {"pattern": str() | dict(), "data": dict(data)} if found.keys() <= _NESTJS:
+        case "data":
+            message = found["data"]
             found.clear()
             # Not its `id`: that is of a request, and another one when it is sent again.
-            found.update((name, value) for name, value in data.items() if value is not None)
+            found.update((name, value) for name, value in message.items() if value is not None)
+
+
+def name_of_message(document: Document) -> str | None:
+    """Return the entry that holds the message in MassTransit's envelope, or in NestJS's."""
+    match document:
+        case {"messageType": list(), "message": dict()}:
+            return "message"
+        case {"pattern": str() | dict(), "data": dict()} if document.keys() <= _NESTJS:
+            return "data"
+    return None
 
 
 def _take_usage(found: Document) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from jarvis_recorder.wire import liberal
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode, elements_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
@@ -656,6 +657,23 @@ def test_a_cost_in_camel_case_is_exact_too():
         assert taken(body, KEYS[2]).body.cost_usd == Decimal("0.1000000000000000000001")
 
 
+@pytest.mark.parametrize("name", ["cost_usd", "costUsd"])
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        b'{"pattern": "chat.turn", "data": %b}',
+        b'{"messageType": ["urn:message:Turn"], "message": %b}',
+        b'{"specversion": "1.0", "id": "1", "source": "/a", "type": "t", "data": %b}',
+    ],
+)
+def test_a_cost_in_an_envelope_is_exact_too(envelope, name):
+    cost = b"0.1000000000000000000001"
+    body = envelope % (json.dumps(turn()).encode()[:-1] + b', "%b": %b}' % (name.encode(), cost))
+
+    for text in (body, b"[" + body + b"]"):
+        assert taken(text, KEYS[2]).body.cost_usd == Decimal(cost.decode())
+
+
 @pytest.mark.parametrize(
     ("reported", "counts"),
     [
@@ -853,3 +871,14 @@ def test_a_batch_of_other_words_can_be_taken_apart_again():
         assert json.loads(element.body) == bodies[position]
         again = taken(element.body, message_id=element.message_id)
         assert again == kept._replace(position=None)
+
+
+def test_names_in_another_order_are_judged_once():
+    """Each set of names is another one, and there are more of them than are remembered."""
+    names = [f"name-{number}" for number in range(16)]
+    bodies = [event(**dict.fromkeys(names[at:] + names[:at], 1)) for at in range(16)]
+    before = liberal._judged_alone.cache_info().misses
+
+    decoded(json.dumps(bodies * 40).encode(), KEYS[0])
+
+    assert liberal._judged_alone.cache_info().misses - before == len(names)
