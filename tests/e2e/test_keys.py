@@ -59,10 +59,13 @@ async def test_ctrl_k_leads_to_nodes_conversations_and_searches(page, amqp_url, 
     await expect(dialog).to_have_count(0)
 
     await page.keyboard.press("Control+k")
+    await expect(box).to_be_focused()
     await page.keyboard.type("slow")
     await dialog.get_by_role("option", name="Conversation Why is pve1 slow?").click()
     await page.wait_for_url(re.compile("session=one"))
+    await expect(dialog).to_have_count(0)
     await page.keyboard.press("Control+k")
+    await expect(box).to_be_focused()
     await page.keyboard.type("incident cpu")
     await dialog.get_by_role("option", name="Incident THRESHOLD cpu on pve1").click()
     await page.wait_for_url(re.compile("#/incidents/"))
