@@ -19,12 +19,7 @@ export class ApiError extends Error {
 
   /** Whether the same request may work in a moment. */
   get passes() {
-    return [429, 502].includes(this.status) || this.isAway;
-  }
-
-  /** Whether the gateway, or the recorder behind it, did not answer. */
-  get isAway() {
-    return [0, 503, 504].includes(this.status);
+    return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
@@ -107,7 +102,7 @@ async function call(method, path, { query = {}, body, signal, keepalive } = {}) 
   );
   // A late answer to an old token must not end the login that came after it.
   if (answer.status === 401 && used && used === token.get()) loginNeeded();
-  if (failed.isAway) state.dispatchEvent(new Event("doubt"));
+  if (failed.passes) state.dispatchEvent(new Event("doubt"));
   throw failed;
 }
 

@@ -101,7 +101,7 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
     if (passes) {
       timer = setTimeout(refresh, wait);
       wait = Math.min(wait * 2, SLOWEST_RETRY);
-    }
+    } else if (every) timer = setTimeout(refresh, every * 1000);
   }
 
   if (from) startFrom(from);
