@@ -65,9 +65,8 @@ async function beat() {
   let { newest } = known;
   try {
     if (beats++ % BEATS_BETWEEN_STATS && !known.away) {
-      const signal = AbortSignal.any([mine.signal, AbortSignal.timeout(LONGEST)]);
       // A proxy may answer, too, in the gateway's place.
-      if ((await get("/api/health", {}, signal)).status !== "ok") away = SILENT;
+      if ((await get("/api/health", {}, mine.signal, LONGEST)).status !== "ok") away = SILENT;
     } else [away, newest] = read(await stats());
   } catch (/** @type {any} */ error) {
     // Who refuses has not been heard to record. Where the token is refused, the login is shown.
