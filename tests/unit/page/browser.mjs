@@ -47,12 +47,9 @@ export const STATS = {
 
 /** Answers by path; a function gets the signal of its request. */
 export const answers = {};
-/** The paths that were asked for. */
-export const asked = [];
 
 globalThis.fetch = async (url, { signal }) => {
   const path = `/${url}`.split("?")[0];
-  asked.push(path);
   signal?.throwIfAborted();
   const answer = answers[path] ?? never;
   return typeof answer === "function" ? answer(signal) : answer.clone();
