@@ -103,6 +103,7 @@ async def _follow(whom: Connection, wanted: _Wanted) -> None:
         severity=wanted.min_severity or wanted.severity,
         node=wanted.node,
         cluster=wanted.cluster,
+        on_gap=lambda: screen.note("Listening again; what was published meanwhile is in `query`."),
     ) as records:  # fmt: skip
         if screen.is_terminal and not whom.as_json:
             screen.note("Listening; Ctrl-C ends.")

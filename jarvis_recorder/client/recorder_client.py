@@ -218,24 +218,32 @@ class RecorderClient(Methods):
         severity: Severity | None = None,
         node: str | None = None,
         cluster: str | None = None,
+        on_gap: Callable[[], None] | None = None,
     ) -> Subscription[Record]:
         """
         Return the records of these kinds as they are published, by any publisher.
 
         `severity` selects events at least as severe, `node` those of one node, `cluster` the
         events and snapshots of one cluster; each leaves out records without it, such as turns.
+        `on_gap` is called each time it listens again after a loss: what was published meanwhile
+        may be missed.
         """
         reader = RecordReader(severity=severity, node=node, cluster=cluster, now=_now)
-        return self._subscribed(decoding.bindings(kinds), reader)
+        return self._subscribed(decoding.bindings(kinds), reader, on_gap)
 
-    def notifications(self) -> Subscription[Notification]:
-        """Return the recorder's notifications: resolved events, changed preferences."""
-        return self._subscribed([decoding.NOTIFICATIONS], decoding.read_notification)
+    def notifications(
+        self, *, on_gap: Callable[[], None] | None = None
+    ) -> Subscription[Notification]:
+        """Return the recorder's notifications: resolved events, changed preferences; see `tail`."""
+        return self._subscribed([decoding.NOTIFICATIONS], decoding.read_notification, on_gap)
 
     def _subscribed(
-        self, bindings: Sequence[str], read: Callable[[Delivery], Iterable[T]]
+        self,
+        bindings: Sequence[str],
+        read: Callable[[Delivery], Iterable[T]],
+        on_gap: Callable[[], None] | None,
     ) -> Subscription[T]:
-        subscription = Subscription(self._addresses, bindings, read, self._tls)
+        subscription = Subscription(self._addresses, bindings, read, self._tls, on_gap)
         self._subscriptions.add(subscription)
         return subscription
 

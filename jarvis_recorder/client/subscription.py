@@ -46,6 +46,9 @@ class Subscription(Generic[T]):
     the recorder itself misses nothing. A reader that takes nothing for half an hour, or for half a
     minute while more than 16 MiB wait for it here, is disconnected, and reconnects too.
 
+    `on_gap` is called each time it listens again: what was published meanwhile may be missed, and
+    what is yielded from then on was published later.
+
     `skipped` counts the messages that could not be read, or bypassed the topic permissions. It
     subscribes once `async with` is entered; without that, when the first message is read.
     """
@@ -56,9 +59,11 @@ class Subscription(Generic[T]):
         bindings: Sequence[str],
         read: Callable[[Delivery], Iterable[T]],
         tls: Tls,
+        on_gap: Callable[[], None] | None = None,
     ) -> None:
         self._addresses = addresses
         self._tls = tls
+        self._on_gap = on_gap
         self._bindings = bindings
         self._read = read
         self._stack = contextlib.AsyncExitStack()
@@ -154,13 +159,16 @@ class Subscription(Generic[T]):
     async def _subscribe_again(self) -> None:
         """Subscribe; after the first time, retry for as long as it takes."""
         backoff = Backoff()
+        is_gap = self._was_subscribed
         while self._channel is None and not self._closed:
             try:
                 await self._subscribe()
             except BrokerUnavailable:
-                if not self._was_subscribed:
+                if not is_gap:
                     raise
                 await asyncio.sleep(backoff.seconds())
+        if is_gap and self._on_gap is not None and not self._closed:
+            self._on_gap()
 
     async def _subscribe(self) -> None:
         async with contextlib.AsyncExitStack() as stack:

@@ -106,7 +106,11 @@ _stream = router(tag="live")
     responses={200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
 )
 async def live(request: Request, caller: Reading) -> Any:
-    """Records as they are published, resolutions, changed preferences: server-sent events."""
+    """
+    Records as they are published, resolutions, changed preferences: server-sent events.
+
+    `resync` is sent at the start, and whenever something may have been missed: fetch again.
+    """
     stream: Live = request.app.state.live
     return stream.page(caller.name)
 

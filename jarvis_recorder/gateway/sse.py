@@ -3,7 +3,8 @@ Live updates for open dashboard pages, as server-sent events.
 
 Source: server-sent events of the HTML standard. One subscription serves all pages, each record
 is encoded once, and those that arrive within 50 ms are sent together. A page that reads too
-slowly is dropped: its queue is bounded, and nothing waits for it.
+slowly is dropped: its queue is bounded, and nothing waits for it. Whenever something may have been
+missed a page is told to fetch again what it shows (`resync`).
 """
 
 import asyncio
@@ -62,10 +63,12 @@ class Live:
             group.create_task(self._follow(self._client.tail, _record))
             group.create_task(self._follow(self._client.notifications, _notification))
 
-    async def _follow(self, subscribe: Callable[[], Any], write: Callable[[Any], bytes]) -> None:
+    async def _follow(self, subscribe: Callable[..., Any], write: Callable[[Any], bytes]) -> None:
         while True:
             try:
-                async with subscribe() as subscription:
+                async with subscribe(on_gap=self._resync) as subscription:
+                    # Pages that came before this heard nothing yet.
+                    self._resync()
                     await self._pass_on(subscription, write)
             except RecorderError as error:
                 # At the start only: a subscription that worked reconnects by itself.
@@ -83,6 +86,9 @@ class Live:
         """Send an event that was recorded through the gateway, and so never published."""
         if self._pages:
             self._put(_sent("event", _shown(event)))
+
+    def _resync(self) -> None:
+        self._put(_RESYNC)
 
     def _put(self, text: bytes) -> None:
         for page in self._pages:
@@ -174,7 +180,8 @@ class LivePage(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         # A proxy may hold the response back until it sees a first part of the body.
-        await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
+        begin = b"retry: 2000\n\n" + _RESYNC
+        await send({"type": "http.response.body", "body": begin, "more_body": True})
         while True:
             body = await page.next()
             await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -193,6 +200,9 @@ def _make_room(pages: dict[_Page, None], caller: str) -> None:
 
 def _sent(event: str, data: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event.encode(), to_json(data))
+
+
+_RESYNC: Final = _sent("resync", {})
 
 
 def _shown(answer: Any) -> dict[str, Any]:

@@ -128,6 +128,21 @@ async def test_new_events_come_into_the_list_and_older_ones_by_page(page, amqp_u
     assert await page.locator(".event").count() == 61
 
 
+async def test_what_came_while_the_stream_was_away_is_shown_when_it_is_back(
+    page, amqp_url, recorder
+):
+    await page.route("**/api/live", lambda route: route.abort())
+    await log_in(page)
+    await show(page, "events")
+    await page.get_by_text("No event fits these filters.").wait_for()
+    await publish(amqp_url, (EVENT_KEY, just_now("while it was away"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+
+    await page.unroute("**/api/live")
+
+    await page.locator(".event", has_text="while it was away").wait_for()
+
+
 async def test_a_time_is_opened_from_an_event(page, amqp_url, recorder):
     await told(amqp_url, recorder)
     await log_in(page)

@@ -386,6 +386,27 @@ async def test_a_tail_continues_after_a_loss(amqp_url):
         assert heard.result().body.summary == "event 1"
 
 
+async def test_a_tail_says_when_it_may_have_missed_something(amqp_url):
+    proxy = SwallowingProxy(port_of(amqp_url))
+    records, announced = asyncio.Event(), asyncio.Event()
+    async with (
+        steered_responder(amqp_url, preference),
+        proxy as port,
+        RecorderClient(through(port)) as listener,
+        listener.tail(on_gap=records.set) as tail,
+        listener.notifications(on_gap=announced.set) as notifications,
+    ):
+        reading = [asyncio.create_task(anext(one, None)) for one in (tail, notifications)]
+        proxy.cut()
+        async with asyncio.timeout(60):
+            await records.wait()
+            await announced.wait()
+
+        await tail.aclose()
+        await notifications.aclose()
+        assert await asyncio.gather(*reading) == [None, None]
+
+
 async def test_a_slow_reader_leaves_nothing_behind_on_the_broker(amqp_url):
     """Far more than may be unread at once is read to the end, and in order."""
     async with (

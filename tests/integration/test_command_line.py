@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 from tests.support.scenario import FILL
@@ -295,6 +297,22 @@ async def test_what_is_published_is_seen_as_it_comes(jarvis, amqp_url):
     assert [one["message_id"] for one in documents] == ["1", "2", "4", "5", "6", "7"]
     assert "anybody" in exact.lines[-2], "none of another cluster or severity in between"
     assert documents[1]["summary"] == severe["summary"]
+
+
+async def test_a_tail_says_where_something_may_be_missing(jarvis, amqp_url):
+    proxy = SwallowingProxy(urlsplit(amqp_url).port)
+    async with proxy as port:
+        with tails(Tail(f"amqp://guest:guest@127.0.0.1:{port}/", "--json")) as (one,):
+            await heard(amqp_url, one)
+            proxy.cut()
+            async with asyncio.timeout(60):
+                while "after the gap" not in one.lines[-1]:
+                    await publish(amqp_url, (EVENT_KEY, event(1, summary="after the gap"), {}))
+                    await asyncio.sleep(0.1)
+
+            code, said = await asyncio.to_thread(one.end, signal.SIGINT)
+
+    assert (code, said) == (0, "Listening again; what was published meanwhile is in `query`.\n")
 
 
 async def test_a_reader_that_has_enough_ends_a_tail_in_silence(jarvis, amqp_url):

@@ -2,11 +2,13 @@
 
 import asyncio
 import tracemalloc
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 
 from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway import sse as module
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire.rpc.results import StoredEvent
@@ -139,3 +141,48 @@ async def test_a_page_has_to_come_again_now_and_then(live, monkeypatch):
     await asyncio.wait_for(page.page, 60)
 
     assert page.sent[0]["status"] == 200
+
+
+class Subscriptions:
+    """A client whose subscriptions end as the test says."""
+
+    def __init__(self) -> None:
+        self.gaps: list[Any] = []
+        self.errors: asyncio.Queue[RecorderError] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def tail(self, *, on_gap: Any) -> Any:
+        self.gaps.append(on_gap)
+        yield self._wait()
+
+    notifications = tail
+
+    async def _wait(self) -> Any:
+        raise await self.errors.get()
+        yield
+
+
+def resyncs(page):
+    return sum(
+        message.get("body", b"").count(b"event: resync\ndata: {}\n\n") for message in page.sent
+    )
+
+
+async def test_a_page_hears_where_it_may_have_missed_something(monkeypatch):
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", 0)
+    client = Subscriptions()
+    live = Live(cast(RecorderClient, client))
+    page = Browser(live)
+    page.read.set()
+    await until(lambda: resyncs(page) == 1)  # at its start
+
+    running = asyncio.create_task(live.run())
+    await until(lambda: resyncs(page) == 3)  # the gateway has begun to listen
+    for on_gap in client.gaps:
+        on_gap()
+    await until(lambda: resyncs(page) == 5)
+    client.errors.put_nowait(ConfigurationError("refused"))
+    await until(lambda: resyncs(page) == 6)
+
+    running.cancel()
+    await page.leave()

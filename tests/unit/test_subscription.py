@@ -23,7 +23,9 @@ LARGE = gzip.compress(b"[" + b"0," * 10_000 + b"0]")
 
 
 class Reader(FakeFlow):
-    """The reader of a connection, given deliveries by the test."""
+    """The reader of a connection, given deliveries by the test, and the end of the connection."""
+
+    lost: asyncio.Future[None]
 
     def deliver_to(self, _: int, sink: Any, most_bytes: int = sys.maxsize) -> None:
         self.sink, self.most_bytes = sink, most_bytes
@@ -61,15 +63,15 @@ def reader(monkeypatch):
 
     @asynccontextmanager
     async def open_link(*_: Any, **__: Any) -> Any:
-        lost = asyncio.get_running_loop().create_future()
+        reader.lost = lost = asyncio.get_running_loop().create_future()
         yield SimpleNamespace(reader=reader, lost=lost, channel=channel)
 
     monkeypatch.setattr(module, "open_link", open_link)
     return reader
 
 
-def subscribed(read: Any) -> Subscription[Any]:
-    return Subscription(cast(Any, None), ["cluster.event.#"], read, Tls())
+def subscribed(read: Any, on_gap: Any = None) -> Subscription[Any]:
+    return Subscription(cast(Any, None), ["cluster.event.#"], read, Tls(), on_gap)
 
 
 @asynccontextmanager
@@ -173,3 +175,36 @@ async def test_what_arrives_as_it_is_closed_is_dropped_and_holds_up_nothing(read
 async def test_a_body_larger_than_any_record_is_not_even_kept(reader):
     async with subscribed(lambda one: [one.tag]):
         assert reader.most_bytes == 16 * MIB
+
+
+@pytest.mark.parametrize("entered", [True, False])
+async def test_a_gap_is_told_of_between_what_was_heard_before_it_and_after(reader, entered):
+    effects: list[Any] = []
+    subscription = subscribed(lambda one: [one.tag], lambda: effects.append("gap"))
+    if entered:
+        await subscription.__aenter__()
+
+    async def read() -> None:
+        async for tag in subscription:
+            effects.append(tag)  # noqa: PERF401 - each as it comes
+
+    async def until(*expected: Any) -> None:
+        async with asyncio.timeout(60):
+            while effects != [*expected]:
+                await asyncio.sleep(0.001)
+
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(60):
+        while subscription._channel is None:
+            await asyncio.sleep(0.001)
+    reader.deliver(SMALL)
+    reader.lost.set_result(None)
+    await until(1, "gap")
+    reader.deliver(SMALL)
+    await until(1, "gap", 1)
+    reader.lost.set_result(None)
+    await until(1, "gap", 1, "gap")
+
+    await subscription.aclose()
+    await reading
+    assert effects == [1, "gap", 1, "gap"]

@@ -2,7 +2,7 @@
 
 import { openIncidents } from "./incidents.js";
 import { live } from "./live.js";
-import { soon } from "./load.js";
+import { afterGaps, soon } from "./load.js";
 import { pulse } from "./pulse.js";
 
 const EVERY = 30_000;
@@ -13,11 +13,13 @@ const EVERY = 30_000;
  */
 export function watchAlerts(over, tell) {
   let timer = 0;
+  let told = false;
   async function look() {
     clearTimeout(timer);
     timer = setTimeout(look, EVERY);
     try {
       tell(await openIncidents(over));
+      told = true;
     } catch {
       /* the pulse says what is the matter */
     }
@@ -30,5 +32,6 @@ export function watchAlerts(over, tell) {
   for (const name of ["incident", "resolved", "reopened"])
     live.addEventListener(name, again, { signal: over });
   pulse.addEventListener("back", again, { signal: over });
+  afterGaps(look, over, () => told);
   look();
 }

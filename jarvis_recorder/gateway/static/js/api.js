@@ -3,6 +3,10 @@
 import { queryOf } from "./query.js";
 
 const KEY = "jarvis.token";
+/** The gateway waits for 5 s, a login for 10; a browser may have a request wait for a connection. */
+const LONGEST = 20_000;
+/** So long the gateway waits for an answer to be taken. */
+const TAKEN = 60_000;
 
 /** Says "login" (the token is gone, changed, or not good) and "doubt" (something does not answer). */
 export const state = new EventTarget();
@@ -19,12 +23,7 @@ export class ApiError extends Error {
 
   /** Whether the same request may work in a moment. */
   get passes() {
-    return [429, 502].includes(this.status) || this.isAway;
-  }
-
-  /** Whether the gateway, or the recorder behind it, did not answer. */
-  get isAway() {
-    return [0, 503, 504].includes(this.status);
+    return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
 
@@ -62,13 +61,24 @@ export function loginNeeded() {
   state.dispatchEvent(new Event("login"));
 }
 
+/** The gateway looks through the dead letters for 60 s, and replays for as long as it takes. @param {string} path */
+function longestOf(path) {
+  if (!path.startsWith("/api/dead-letters")) return LONGEST;
+  return path.endsWith("/replay") ? 600_000 : 70_000;
+}
+
 /**
+ * A connection may be gone without a word: no request waits longer than for `longest` ms.
  * @param {string} method
  * @param {string} path
- * @param {{query?: object, body?: any, signal?: AbortSignal, keepalive?: boolean}} [options]
+ * @param {{query?: object, body?: any, signal?: AbortSignal, keepalive?: boolean, longest?: number}} [options]
  * @returns {Promise<any>}
  */
-async function call(method, path, { query = {}, body, signal, keepalive } = {}) {
+async function call(
+  method,
+  path,
+  { query = {}, body, signal, keepalive, longest = longestOf(path) } = {},
+) {
   const asked = queryOf(query);
   const search = asked && `${path.includes("?") ? "&" : "?"}${asked}`;
   const used = token.get();
@@ -76,22 +86,29 @@ async function call(method, path, { query = {}, body, signal, keepalive } = {}) 
   const headers = {};
   if (used) headers.Authorization = `Bearer ${used}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const late = new AbortController();
+  const end = () => late.abort();
+  let timer = setTimeout(end, longest);
   let answer;
   let text;
   try {
     answer = await fetch(under(path) + search, {
       method,
       headers,
-      signal,
+      signal: signal ? AbortSignal.any([signal, late.signal]) : late.signal,
       keepalive,
       cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
+    clearTimeout(timer);
+    timer = setTimeout(end, TAKEN);
     text = await answer.text();
   } catch (error) {
     if (signal?.aborted) throw error;
     state.dispatchEvent(new Event("doubt"));
     throw new ApiError(0, "The gateway does not answer.");
+  } finally {
+    clearTimeout(timer);
   }
   /** @type {any} */
   let read = {};
@@ -107,12 +124,12 @@ async function call(method, path, { query = {}, body, signal, keepalive } = {}) 
   );
   // A late answer to an old token must not end the login that came after it.
   if (answer.status === 401 && used && used === token.get()) loginNeeded();
-  if (failed.isAway) state.dispatchEvent(new Event("doubt"));
+  if (failed.passes) state.dispatchEvent(new Event("doubt"));
   throw failed;
 }
 
-/** @param {string} path @param {object} [query] @param {AbortSignal} [signal] */
-export const get = (path, query, signal) => call("GET", path, { query, signal });
+/** @param {string} path @param {object} [query] @param {AbortSignal} [signal] @param {number} [longest] */
+export const get = (path, query, signal, longest) => call("GET", path, { query, signal, longest });
 /** @param {string} path @param {any} [body] @param {object} [options] */
 export const post = (path, body, options) => call("POST", path, { body, ...options });
 /** @param {string} path @param {any} body */

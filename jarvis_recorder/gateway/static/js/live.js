@@ -15,12 +15,17 @@ export const live = /** @type {any} */ (new EventTarget());
 
 const SILENCE = 40_000; // the gateway says something every 15 s
 const LONGEST_WAIT = 15_000;
+/** A browser has six connections to a host: one tab among others keeps none for long. */
+const HIDDEN = 30_000;
 
 /** @type {AbortController|null} */
 let running = null;
 let now = "";
 /** Ends the wait for the next try. @type {() => void} */
 let hurry = () => {};
+/** Ends the stream that is open. @type {() => void} */
+let hangUp = () => {};
+let hiding = 0;
 
 /** @param {string} state */
 function say(state) {
@@ -44,22 +49,30 @@ export function stop() {
 export const again = () => hurry();
 addEventListener("online", again);
 
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(() => hangUp(), HIDDEN);
+  else hurry();
+});
+
 /** @param {AbortSignal} over */
 async function follow(over) {
   let wait = 500;
   while (!over.aborted) {
     try {
-      await read(over, () => {
-        wait = 500;
-      });
+      if (!document.hidden)
+        await read(over, () => {
+          wait = 500;
+        });
     } catch {
       /* said below, tried again */
     }
     if (over.aborted) return;
-    say("reconnecting");
+    // Where it is hidden it begins again when it is seen, and is told then what to fetch.
+    say(document.hidden ? "connecting" : "reconnecting");
     await new Promise((done) => {
       hurry = () => done(null);
-      setTimeout(done, wait * (0.75 + Math.random() / 2));
+      if (!document.hidden) setTimeout(done, wait * (0.75 + Math.random() / 2));
     });
     wait = Math.min(wait * 2, LONGEST_WAIT);
   }
@@ -69,6 +82,7 @@ async function follow(over) {
 async function read(over, worked) {
   const silent = new AbortController();
   const end = () => silent.abort();
+  hangUp = end;
   over.addEventListener("abort", end);
   let timer = setTimeout(end, SILENCE);
   try {

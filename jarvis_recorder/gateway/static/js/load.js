@@ -3,10 +3,13 @@
 import { attended } from "./attention.js";
 import { difference, focusRow, h, refill, renew } from "./dom.js";
 import { when } from "./format.js";
+import { live } from "./live.js";
 import { pulse } from "./pulse.js";
 
 const SLOWEST_RETRY = 15_000;
 const LOOK_AGAIN = 1_000;
+/** So long after a gap something of it may still be recorded. */
+const CATCHING_UP = 6_000;
 
 /**
  * Keep a region filled until the view is left. `load` is for what the reader asked for; `refresh`
@@ -16,10 +19,17 @@ const LOOK_AGAIN = 1_000;
  * @param {AbortSignal} over the view is left
  * @param {(signal: AbortSignal) => Promise<T>} fetch
  * @param {(data: T) => any} render returns the region's children
- * @param {{every?: number, from?: {at: Date, make: () => any}|null}} [options] seconds between
- *   refreshments; from: what there is to begin with, and since when
+ * @param {{every?: number, from?: {at: Date, make: () => any}|null, follows?: () => boolean}} [options]
+ *   every: seconds between refreshments; from: what there is to begin with, and since when;
+ *   follows: whether what was missed is to come by itself
  */
-export function keep(region, over, fetch, render, { every = 0, from = null } = {}) {
+export function keep(
+  region,
+  over,
+  fetch,
+  render,
+  { every = 0, from = null, follows = () => true } = {},
+) {
   let timer = 0;
   let latest = 0;
   let wait = 1_000;
@@ -41,6 +51,7 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
   });
   pulse.addEventListener("away", grey, { signal: over });
   pulse.addEventListener("back", () => filled && refresh(), { signal: over });
+  afterGaps(refresh, over, () => filled !== null && follows());
 
   async function refresh() {
     clearTimeout(timer);
@@ -101,7 +112,7 @@ export function keep(region, over, fetch, render, { every = 0, from = null } = {
     if (passes) {
       timer = setTimeout(refresh, wait);
       wait = Math.min(wait * 2, SLOWEST_RETRY);
-    }
+    } else if (every) timer = setTimeout(refresh, every * 1000);
   }
 
   if (from) startFrom(from);
@@ -175,6 +186,16 @@ export function soon(work, over, delay = 120, gap = 1_000) {
     left = 2;
     if (!timer && !over.aborted) timer = setTimeout(run, delay);
   };
+}
+
+/**
+ * Have `work` done where the stream may have missed something: it was away, or the gateway's was.
+ * @param {() => void} work @param {AbortSignal} over
+ * @param {() => boolean} applies not where what is asked for has not come yet
+ */
+export function afterGaps(work, over, applies) {
+  const again = soon(work, over, 120, CATCHING_UP);
+  live.addEventListener("resync", () => applies() && again(), { signal: over });
 }
 
 /**

@@ -7,6 +7,7 @@ import { LONGEST, stats } from "./stats.js";
 const BEAT = 3_000;
 const BEATS_BETWEEN_STATS = 5;
 const QUIET = 600_000;
+const SILENT = "The gateway does not answer.";
 
 /**
  * Says "away" and "back" as the recorder ceases to answer or to record and begins again, and
@@ -64,13 +65,12 @@ async function beat() {
   let { newest } = known;
   try {
     if (beats++ % BEATS_BETWEEN_STATS && !known.away) {
-      const signal = AbortSignal.any([mine.signal, AbortSignal.timeout(LONGEST)]);
-      await get("/api/health", {}, signal);
+      // A proxy may answer, too, in the gateway's place.
+      if ((await get("/api/health", {}, mine.signal, LONGEST)).status !== "ok") away = SILENT;
     } else [away, newest] = read(await stats());
   } catch (/** @type {any} */ error) {
-    // An answer that refuses is an answer.
-    if (error.status === undefined) away = "The gateway does not answer.";
-    else if (error.isAway) away = error.message;
+    // Who refuses has not been heard to record. Where the token is refused, the login is shown.
+    if (error.status !== 401) away = error.status === undefined ? SILENT : error.message;
   }
   if (mine.signal.aborted) return;
   beating = null;

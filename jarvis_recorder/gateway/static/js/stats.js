@@ -12,7 +12,7 @@ let latest = null;
 /** No view that is left may break it off for another one. @returns {Promise<any>} */
 export function stats() {
   if (!latest || Date.now() - latest.at > SHARED) {
-    const mine = { at: Date.now(), stats: get("/api/stats", {}, AbortSignal.timeout(LONGEST)) };
+    const mine = { at: Date.now(), stats: get("/api/stats", {}, undefined, LONGEST) };
     latest = mine;
     mine.stats.catch(() => {
       if (latest === mine) latest = null;

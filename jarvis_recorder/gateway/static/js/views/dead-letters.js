@@ -160,6 +160,8 @@ export function deadLetters(root, params, over) {
               if (!editing.firstChild && mayChange()) editing.append(editButton(found.letter));
               return whole(found);
             },
+            // It does not change, and the look for it may take a minute.
+            { follows: () => false },
           );
         },
       },

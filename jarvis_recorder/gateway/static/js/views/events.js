@@ -119,7 +119,7 @@ export function events(root, params, over) {
       }
       return table();
     },
-    { from: before() },
+    { from: before(), follows: () => following },
   );
   reopen();
   over.addEventListener("abort", leave);
