@@ -1,0 +1,150 @@
+"""Lists of the page, with answers that a recorder would give: neither it nor a broker is needed."""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from mimetypes import guess_type
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import expect
+
+import jarvis_recorder
+
+pytestmark = pytest.mark.browser
+
+STATIC = Path(jarvis_recorder.__file__).parent / "gateway" / "static"
+EMPTY = """<!doctype html>
+<link rel="stylesheet" href="/static/style.css">
+<main id="main"></main><p id="said" role="status"></p>"""
+# What `caller` reads of a token: its bearer may change everything.
+TOKEN = "e30.eyJyb2xlIjoib3BlcmF0b3IifQ.e30"
+
+
+class Answers:
+    """The answers to the page's requests, by path: `/api/…` to what makes one of its query."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, Callable] = {}
+
+    async def __call__(self, route):
+        url = urlsplit(route.request.url)
+        if url.path == "/":
+            await route.fulfill(body=EMPTY, content_type="text/html")
+        elif url.path.startswith("/static/"):
+            file = STATIC / url.path.removeprefix("/static/")
+            kind = guess_type(file)[0]
+            await route.fulfill(body=file.read_bytes(), content_type=kind or "text/plain")
+        elif url.path in self.by_path:
+            body = self.by_path[url.path](parse_qs(url.query))
+            await route.fulfill(body=json.dumps(body), content_type="application/json")
+        else:
+            await route.fulfill(status=HTTPStatus.NOT_FOUND, body="{}")
+
+
+@pytest.fixture
+def answers():
+    return Answers()
+
+
+@pytest.fixture
+async def page(browser, answers):
+    """A page of a reader in Berlin that has the modules and nothing else."""
+    context = await browser.new_context(timezone_id="Europe/Berlin")
+    await context.add_init_script(f"localStorage.setItem('jarvis.token', '{TOKEN}')")
+    page = await context.new_page()
+    page.set_default_timeout(60_000)
+    await page.route("**/*", answers)
+    await page.goto("http://page.test/")
+    yield page
+    await context.close()
+
+
+# Incidents, of which there are more than come at once
+
+
+NOW_INCIDENTS = """async () => {
+    const { incidentList, incidentsNow } = await import("/static/js/incidents.js");
+    const { refill } = await import("/static/js/dom.js");
+    const found = await incidentsNow(new AbortController().signal);
+    refill(document.querySelector("main"), incidentList(found, () => {}));
+}"""
+OF_A_NODE = """async () => {
+    const { activeIncidents } = await import("/static/js/incidents.js");
+    const { signal } = new AbortController();
+    const { active, total } = await activeIncidents("/api/incidents", { node: "pve1" }, signal);
+    return [active.map(({ key }) => key), total];
+}"""
+
+
+def incidents(number, state, severity, **changes):
+    """Return so many of one state and severity; each is newer than those before it."""
+    return [
+        {"key": f"{state}-{severity}-{n}", "state": state, "severity": severity, "count": 1,
+         "kind": "THRESHOLD", "object": f"disk {n}", "node": "pve1", "cluster": None,
+         "firstAt": "2026-01-20T10:00:00Z", "lastAt": "2026-01-20T10:00:00Z", "causedBy": None}
+        | changes
+        for n in range(number)
+    ]  # fmt: skip
+
+
+def listed(known):
+    """Return what answers as `incidents.list` does, the newest first; the last known is that."""
+
+    def answer(query):
+        matching = [
+            one
+            for one in reversed(known)
+            if all(one[name] in query[name] for name in ("state", "severity") if name in query)
+        ]
+        page = matching[: int(query["limit"][0])]
+        return {"incidents": page, "total": len(matching), "nextCursor": None}
+
+    return answer
+
+
+async def test_what_nobody_has_seen_is_counted_and_shown_behind_any_number_of_seen_ones(
+    page, answers
+):
+    known = incidents(60, "open", "critical") + incidents(200, "acknowledged", "warning")
+    answers.by_path["/api/incidents"] = listed(known)
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await expect(page.get_by_text("60 critical open")).to_be_visible()
+    await expect(page.locator(".event.critical")).to_have_count(60)
+    await expect(page.get_by_text("Of 260 the worst 200 are shown.")).to_be_visible()
+
+
+async def test_an_older_critical_incident_is_above_any_number_of_newer_warnings(page, answers):
+    worst = incidents(1, "unknown", "critical", kind="NODE_DOWN", object=None, node="pve9")
+    known = worst + incidents(300, "open", "warning") + incidents(7, "acknowledged", "critical")
+    answers.by_path["/api/incidents"] = listed(known)
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    said = page.get_by_text("1 critical, 300 warning open; pve9 is offline")
+    await expect(said).to_be_visible()
+    await expect(page.locator(".event").first).to_contain_text("NODE_DOWN pve9")
+    keys, total = await page.evaluate(OF_A_NODE)
+    assert (keys[0], len(keys), total) == ("unknown-critical-0", 200, 308)
+
+
+async def test_all_is_seen_where_none_is_open_and_no_sooner(page, answers):
+    answers.by_path["/api/incidents"] = listed(incidents(201, "acknowledged", "error"))
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await expect(page.get_by_text("Somebody has seen all that is open.")).to_be_visible()
+    await expect(page.get_by_text("Of 201 the worst 200 are shown.")).to_be_visible()
+
+
+async def test_what_is_seen_is_not_counted_as_open(page, answers):
+    known = incidents(2, "open", "error") + incidents(3, "acknowledged", "error")
+    answers.by_path["/api/incidents"] = listed(known)
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await expect(page.get_by_text("2 error open", exact=True)).to_be_visible()
+    await expect(page.get_by_text("are shown")).to_have_count(0)
