@@ -148,3 +148,72 @@ async def test_what_is_seen_is_not_counted_as_open(page, answers):
 
     await expect(page.get_by_text("2 error open", exact=True)).to_be_visible()
     await expect(page.get_by_text("are shown")).to_have_count(0)
+
+
+# From and To in the night of autumn that has an hour twice
+
+
+FORM = """async (address) => {
+    const { filterForm, read } = await import("/static/js/filters.js");
+    window.chosen = null;
+    const form = filterForm((changed) => { window.chosen = changed; });
+    document.querySelector("main").replaceChildren(form.element);
+    form.show(read(new URLSearchParams(address)));
+}"""
+AUTUMN_NIGHT = "since=2026-10-25T00:10:00.250Z&until=2026-10-25T01:40:00Z"
+FROM_INPUT = """async (given) => {
+    const { fromInput } = await import("/static/js/format.js");
+    return given.map(([text, near]) => fromInput(text, near));
+}"""
+
+
+async def choose(page, field, text):
+    """Have a field of times changed to a text; return what is asked for then."""
+    time = page.get_by_label(field, exact=True)
+    await time.evaluate(
+        "(field, text) => { field.value = text; field.dispatchEvent(new Event('change')); }", text
+    )
+    return await page.evaluate("chosen")
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "since", "until"),
+    [
+        ("From", "2026-10-25T02:20:00", "2026-10-25T00:20:00.000Z", "2026-10-25T01:40:00Z"),
+        ("From", "2026-10-25T02:45:00", "2026-10-25T00:45:00.000Z", "2026-10-25T01:40:00Z"),
+        ("To", "2026-10-25T02:50:00", "2026-10-25T00:10:00.250Z", "2026-10-25T01:50:00.000Z"),
+    ],
+)
+async def test_one_of_from_and_to_is_changed_and_the_other_stays(page, field, text, since, until):
+    await page.evaluate(FORM, AUTUMN_NIGHT)
+
+    chosen = await choose(page, field, text)
+
+    assert chosen == {"range": "", "since": since, "until": until}
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_from_after_to_is_said_and_waits_for_the_other(page):
+    await page.evaluate(FORM, AUTUMN_NIGHT)
+
+    assert await choose(page, "From", "2026-10-25T12:00:00") is None
+    await expect(page.get_by_role("alert")).to_have_text("“From” has to be before “To”.")
+
+    chosen = await choose(page, "To", "2026-10-25T13:00:00")
+    assert (chosen["since"], chosen["until"]) == (
+        "2026-10-25T11:00:00.000Z", "2026-10-25T12:00:00.000Z",
+    )  # fmt: skip
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_a_text_that_two_moments_have_is_the_nearer_one(page):
+    twice = "2026-10-25T02:30"
+    given = [
+        (twice, ""), (twice, "2026-10-25T00:31:00Z"), (twice, "2026-10-25T01:31:00Z"),
+        ("2026-03-29T03:30", "2026-03-29T09:00:00Z"), ("", "2026-03-29T09:00:00Z"),
+    ]  # fmt: skip
+
+    assert await page.evaluate(FROM_INPUT, given) == [
+        "2026-10-25T00:30:00.000Z", "2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z",
+        "2026-03-29T01:30:00.000Z", "",
+    ]  # fmt: skip

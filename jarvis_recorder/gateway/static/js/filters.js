@@ -105,6 +105,7 @@ export function filterForm(choose) {
       ),
     );
   const problem = h("p", { class: "problem", id: "not-understood", role: "alert", hidden: true });
+  const misplaced = h("p", { class: "problem", id: "misplaced", role: "alert", hidden: true });
   const line = h("input", {
     type: "search",
     dir: "auto",
@@ -145,7 +146,7 @@ export function filterForm(choose) {
   let clusters = [];
   /** @param {string[]} names */
   const any = (names) => [["", "any"], ...names.map((name) => [name, name])];
-  /** @param {string} name @param {string} title */
+  /** @param {"since"|"until"} name @param {string} title */
   const time = (name, title) =>
     labelled(
       name,
@@ -153,12 +154,24 @@ export function filterForm(choose) {
       h("input", {
         type: "datetime-local",
         step: 1,
-        onchange: () => {
-          const [since, until] = [fromInput(fields.since.value), fromInput(fields.until.value)];
-          if (since && until && since < until) choose({ range: "", since, until });
-        },
+        "aria-describedby": misplaced.id,
+        onchange: () => changed(name),
       }),
     );
+  /** What the fields show, exactly. */
+  const times = { since: "", until: "" };
+  /** @param {"since"|"until"} name whose field */
+  function changed(name) {
+    times[name] = fromInput(fields[name].value, times[name]);
+    const isInOrder = Date.parse(times.since) < Date.parse(times.until);
+    misplace(isInOrder ? "" : "“From” has to be before “To”.");
+    if (isInOrder) choose({ range: "", ...times });
+  }
+  /** @param {string} words why the times that are asked for are not shown */
+  function misplace(words) {
+    misplaced.textContent = words;
+    misplaced.hidden = !words;
+  }
   // A telephone shows them when they are asked for: what is found comes first.
   const fold = h(
     "button",
@@ -235,6 +248,7 @@ export function filterForm(choose) {
     h("label", { class: "query" }, "Words and filters", line),
     fold,
     problem,
+    misplaced,
     rest,
     chosen,
   );
@@ -258,9 +272,9 @@ export function filterForm(choose) {
         chip(filters, "exclude", one, `not ${one.replace(":", " ") || "?"}`),
       ),
     ]);
-    const [since, until] = bounds(filters);
-    fields.since.value = toInput(since);
-    fields.until.value = toInput(until);
+    [times.since, times.until] = bounds(filters);
+    for (const [name, moment] of Object.entries(times)) fields[name].value = toInput(moment);
+    misplace("");
   }
 
   /** The line says what is filtered, and then what is not understood. */
