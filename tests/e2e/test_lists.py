@@ -1,5 +1,6 @@
 """Lists of the page, with answers that a recorder would give: neither it nor a broker is needed."""
 
+import csv
 import json
 from collections.abc import Callable
 from http import HTTPStatus
@@ -316,3 +317,30 @@ async def test_no_saved_view_moves_under_the_pointer(page, preferences):
     assert await mine.bounding_box() == before
     await news.click()
     await expect(page.get_by_role("listitem")).to_have_text(["before", "mine"])
+
+
+# Events as a file
+
+
+SAVED = """async (events) => {
+    const { CSV } = await import("/static/js/export.js");
+    return CSV.write(events);
+}"""
+
+
+async def test_a_file_has_each_column_filled_and_is_read_as_utf_8(page):
+    event = {
+        "id": 5, "timestamp": "2026-01-20T10:00:00Z", "type": "alert", "severity": "error",
+        "source": "monitor", "node": "pve1", "cluster": "home", "summary": "Größe, 5 ≤ 6",
+        "details": None, "resolved": True, "resolvedAt": "2026-01-20T11:00:00Z",
+        "resolvedBy": "operator", "omitted": ["details"],
+    }  # fmt: skip
+    whole = event | {"details": '{"a":1}', "omitted": []}
+
+    text = await page.evaluate(SAVED, [event, whole])
+
+    assert text.startswith("\ufefftimestamp,")
+    first, second = csv.DictReader(text.removeprefix("\ufeff").splitlines())
+    as_texts = {name: str(value) for name, value in event.items()} | {"resolved": "true"}
+    assert first == as_texts | {"details": "", "omitted": "details"}
+    assert second == as_texts | {"details": '{"a":1}', "omitted": ""}
