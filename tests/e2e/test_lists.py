@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 import jarvis_recorder
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 STATIC = Path(jarvis_recorder.__file__).parent / "gateway" / "static"
 EMPTY = """<!doctype html>
@@ -161,6 +161,26 @@ FORM = """async (address) => {
     document.querySelector("main").replaceChildren(form.element);
     form.show(read(new URLSearchParams(address)));
 }"""
+TIMES = """async (address) => {
+    const { bounds, filterForm, notShown, read, written } = await import("/static/js/filters.js");
+    const params = new URLSearchParams(address);
+    const filters = read(params);
+    const form = filterForm(() => {});
+    document.querySelector("main").replaceChildren(form.element);
+    form.show(filters, notShown(params));
+    const { range, since, until } = written(filters);
+    const [from, to] = bounds(filters).map((one) => Date.parse(one));
+    return { range, since, until, hours: (to - from) / 3_600_000, ends: to - Date.now() };
+}"""
+EVENTS = """async (address) => {
+    const { events } = await import("/static/js/views/events.js");
+    const main = document.querySelector("main");
+    events(main, new URLSearchParams(address), new AbortController().signal);
+}"""
+RECORDED = """async () => {
+    const { live } = await import("/static/js/live.js");
+    live.dispatchEvent(new CustomEvent("event", { detail: { type: "alert" } }));
+}"""
 AUTUMN_NIGHT = "since=2026-10-25T00:10:00.250Z&until=2026-10-25T01:40:00Z"
 FROM_INPUT = """async (given) => {
     const { fromInput } = await import("/static/js/format.js");
@@ -218,6 +238,65 @@ async def test_a_text_that_two_moments_have_is_the_nearer_one(page):
         "2026-10-25T00:30:00.000Z", "2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z",
         "2026-03-29T01:30:00.000Z", "",
     ]  # fmt: skip
+
+
+# The times of an address
+
+
+async def test_times_without_an_end_go_on_until_now(page):
+    times = await page.evaluate(TIMES, "since=2026-01-20T10:00:00Z")
+
+    assert (times.get("range"), times["since"], times["until"]) == (
+        None,
+        "2026-01-20T10:00:00Z",
+        "",
+    )
+    assert abs(times["ends"]) < 60_000
+    await expect(page.get_by_label("From", exact=True)).to_have_value("2026-01-20T11:00")
+    await expect(page.get_by_label("To", exact=True)).to_have_value("")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_what_is_recorded_comes_into_times_without_an_end(page, answers):
+    asked = []
+
+    def events(query):
+        asked.append(query)
+        return {"events": [], "nextCursor": None}
+
+    answers.by_path["/api/memory/events"] = events
+    await page.evaluate(EVENTS, "since=2026-01-20T10:00:00Z")
+    await page.get_by_text("No event fits").wait_for()
+
+    async with page.expect_response("**/api/memory/events?*"):
+        await page.evaluate(RECORDED)
+
+    assert {tuple(query.get("since", [])) for query in asked} == {("2026-01-20T10:00:00Z",)}
+    assert not [query for query in asked if "until" in query]
+
+
+@pytest.mark.parametrize(
+    ("address", "hours"),
+    [
+        ("until=2026-01-20T10:00:00Z", 24),
+        ("since=yesterday-ish", 24),
+        ("since=2026-01-20T10:00:00Z&until=2026-01-20T09:00:00Z&range=6", 6),
+        ("range=48", 24),
+    ],
+)
+async def test_times_that_cannot_be_shown_are_said(page, address, hours):
+    times = await page.evaluate(TIMES, address)
+
+    assert round(times["hours"], 2) == hours
+    await expect(page.get_by_role("alert")).to_have_text(
+        f"The address asks for times that cannot be shown. These are the last {hours} hours."
+    )
+
+
+async def test_times_that_are_shown_say_nothing(page):
+    for address in ("", "range=6", "since=2026-01-20T09:00:00Z&until=2026-01-20T10:00:00Z"):
+        await page.evaluate(TIMES, address)
+        await expect(page.get_by_role("alert")).to_have_count(0)
 
 
 # Preferences and saved views, which others change meanwhile
