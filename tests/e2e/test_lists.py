@@ -182,6 +182,15 @@ RECORDED = """async () => {
     live.dispatchEvent(new CustomEvent("event", { detail: { type: "alert" } }));
 }"""
 AUTUMN_NIGHT = "since=2026-10-25T00:10:00.250Z&until=2026-10-25T01:40:00Z"
+SHOWN = """async (given) => {
+    const { toInput } = await import("/static/js/format.js");
+    const field = document.createElement("input");
+    Object.assign(field, { type: "datetime-local", step: 1 });
+    return given.map((moment) => {
+        field.value = toInput(moment);
+        return field.value === toInput(moment);
+    });
+}"""
 FROM_INPUT = """async (given) => {
     const { fromInput } = await import("/static/js/format.js");
     return given.map(([text, near]) => fromInput(text, near));
@@ -238,6 +247,12 @@ async def test_a_text_that_two_moments_have_is_the_nearer_one(page):
         "2026-10-25T00:30:00.000Z", "2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z",
         "2026-03-29T01:30:00.000Z", "",
     ]  # fmt: skip
+
+
+async def test_a_time_that_is_only_shown_is_the_same_when_it_is_read(page):
+    given = ["2026-01-20T10:00:00Z", "2026-01-20T10:05:00.250Z", "2026-01-20T10:00:05Z"]
+
+    assert await page.evaluate(SHOWN, given) == [True, True, True]
 
 
 # The times of an address

@@ -127,12 +127,13 @@ export function laidOut(value) {
   }
 }
 
-/** What `<input type="datetime-local">` shows for a moment. @param {string} moment */
+/** The value that `<input type="datetime-local">` has for a moment. @param {string} moment */
 export function toInput(moment) {
   const at = new Date(moment);
   if (Number.isNaN(at.getTime())) return "";
   const ahead = isUtc() ? 0 : at.getTimezoneOffset() * 60000;
-  return new Date(at.getTime() - ahead).toISOString().slice(0, 19);
+  // It leaves out seconds that are zero.
+  return new Date(at.getTime() - ahead).toISOString().slice(0, 19).replace(/:00$/, "");
 }
 
 /** The hour that an autumn night has twice begins again after so long, on Lord Howe Island sooner. */
