@@ -105,7 +105,7 @@ def listed(known):
     return answer
 
 
-async def test_what_nobody_has_seen_is_counted_and_shown_behind_any_number_of_seen_ones(
+async def test_what_no_one_has_seen_is_counted_and_shown_behind_any_number_of_seen_ones(
     page, answers
 ):
     known = incidents(60, "open", "critical") + incidents(200, "acknowledged", "warning")

@@ -7,7 +7,7 @@ import { ago, count, severity, when } from "./format.js";
 import { link } from "./router.js";
 import { undoable } from "./undo.js";
 
-/** The states of a problem that nobody has seen. */
+/** The states of a problem that no one has seen. */
 const OPEN = ["open", "unknown"];
 const SEEN = "acknowledged";
 const RANKS = ["critical", "error", "warning", "info"];
@@ -44,7 +44,7 @@ export async function incidentsNow(signal) {
 
 /**
  * Return those that are a problem, the worst first, how many there are of them, and how many of
- * each of RANKS nobody has seen. Where there are more than come at once, the worst come: they are
+ * each of RANKS no one has seen. Where there are more than come at once, the worst come: they are
  * asked for by severity then, and what others have seen comes last.
  * @param {string} path @param {object} question @param {AbortSignal} signal
  * @returns {Promise<{active: any[], total: number, open: number[]}>}
@@ -72,7 +72,7 @@ export async function activeIncidents(path, question, signal) {
   };
 }
 
-/** How many nobody has seen yet, exactly. @param {AbortSignal} signal @returns {Promise<number>} */
+/** How many no one has seen yet, exactly. @param {AbortSignal} signal @returns {Promise<number>} */
 export async function openIncidents(signal) {
   return (await get("/api/incidents", { state: OPEN, limit: 1 }, signal)).total;
 }

@@ -89,12 +89,12 @@ export function preferences(root, _, over) {
     return row(key, null, isShown ? h("div", { class: "editor" }) : editor);
   }
 
-  /** @param {string} key @param {any} beside the key @param {...any} children */
-  function row(key, beside, ...children) {
+  /** @param {string} key @param {any} facts next to the key @param {...any} children */
+  function row(key, facts, ...children) {
     return h(
       "li",
       { "data-row": `preference-${key}` },
-      h("p", { class: "row" }, h("strong", { dir: "auto" }, key), beside),
+      h("p", { class: "row" }, h("strong", { dir: "auto" }, key), facts),
       children,
     );
   }
