@@ -435,7 +435,7 @@ async def test_what_is_filtered_is_saved_to_a_file_that_no_spreadsheet_runs(
 
     saved = (await (await lines.value).path()).read_text().splitlines()
     assert len({json.loads(line)["id"] for line in saved}) == 701
-    with (await (await table.value).path()).open(newline="") as file:
+    with (await (await table.value).path()).open(newline="", encoding="utf-8-sig") as file:
         head, row = csv.reader(file)
     event = dict(zip(head, row, strict=True))
     assert event["summary"] == '\'=HYPERLINK("http://x")'

@@ -66,8 +66,9 @@ const prints = new WeakMap();
 function print(element) {
   if (!prints.has(element)) {
     const copy = /** @type {Element} */ (element.cloneNode(true));
-    // A row stays the same while something in it can be undone, and with the words why it failed.
-    for (const one of copy.querySelectorAll(".undoable")) one.replaceChildren();
+    // A row stays the same while something in it can be undone, and with the words why it failed;
+    // or is edited.
+    for (const one of copy.querySelectorAll(".undoable, .editor")) one.replaceChildren();
     prints.set(element, copy.outerHTML.replace(/(<time data-ago[^>]*>)[^<]*/g, "$1"));
   }
   return prints.get(element);
@@ -91,9 +92,10 @@ const rowsOf = (region) => [
  */
 export function difference(region, fresh) {
   const [old, next] = [region, fresh].map((of) => rowsOf(of).map((row) => row.dataset.row));
+  const [known, left] = [new Set(old), new Set(next)];
   return {
-    come: next.filter((key) => !old.includes(key)).length,
-    gone: old.filter((key) => !next.includes(key)).length,
+    come: next.filter((key) => !known.has(key)).length,
+    gone: old.filter((key) => !left.has(key)).length,
     moves: next.length > 0 && old.some((key, index) => key !== next[index]),
   };
 }

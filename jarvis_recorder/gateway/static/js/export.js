@@ -11,8 +11,11 @@ const MOST_PAGES = 40;
 const FORMULA = /^[=+\-@\t\r]/;
 const COLUMNS = [
   "timestamp", "severity", "type", "cluster", "node", "source", "summary", "details",
-  "resolved", "resolvedAt", "resolvedBy", "id", "messageId",
+  "resolved", "resolvedAt", "resolvedBy", "id", "omitted",
 ];
+
+/** Excel takes a file without it for one of the machine's own code page. */
+const BYTE_ORDER_MARK = "\ufeff";
 
 /** @typedef {{name: string, type: string, write: (events: any[]) => string}} Form */
 
@@ -20,7 +23,10 @@ const COLUMNS = [
 export const CSV = {
   name: "csv",
   type: "text/csv",
-  write: (events) => [COLUMNS, ...events.map((one) => COLUMNS.map((name) => one[name]))].map(row).join(""),
+  write: (events) => {
+    const lines = [COLUMNS, ...events.map((one) => COLUMNS.map((name) => one[name]))];
+    return BYTE_ORDER_MARK + lines.map(row).join("");
+  },
 };
 /** @type {Form} */
 export const JSON_LINES = {
@@ -35,7 +41,7 @@ const row = (cells) => `${cells.map(cell).join(",")}\r\n`;
 /** @param {any} value */
 function cell(value) {
   if (value === null || value === undefined) return "";
-  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  const text = Array.isArray(value) ? value.join(" ") : String(value);
   const safe = FORMULA.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

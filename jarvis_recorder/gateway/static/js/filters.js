@@ -13,6 +13,7 @@ const RANGES = [
   ["720", "Last 30 days"],
   ["", "From … to"],
 ];
+const USUAL = "24";
 const ONE = ["type", "source", "cluster", "resolved", "text", "minSeverity"];
 const SEVERAL = ["severity", "node", "exclude"];
 
@@ -29,13 +30,38 @@ export function read(params) {
     ...ONE.map((name) => [name, params.get(name) ?? ""]),
     ...SEVERAL.map((name) => [name, [...new Set(params.getAll(name))].filter(Boolean)]),
   ]);
-  const [since, until] = [params.get("since") ?? "", params.get("until") ?? ""];
-  const fixed = Date.parse(since) < Date.parse(until);
-  const range = RANGES.some(([hours]) => hours && hours === params.get("range"))
-    ? /** @type {string} */ (params.get("range"))
-    : "24";
-  return { ...found, since, until, range: fixed ? "" : range };
+  const { since, until, range } = timesOf(params);
+  const usual = isKnown(range) ? range : USUAL;
+  return { ...found, since, until, range: areTimes(since, until) ? "" : usual };
 }
+
+/**
+ * A sentence where the times that an address asks for are not those that are shown.
+ * @param {URLSearchParams} params
+ */
+export function notShown(params) {
+  const { since, until, range } = timesOf(params);
+  const isUnderstood = since || until ? areTimes(since, until) : !range || isKnown(range);
+  if (isUnderstood) return "";
+  const [, title] = /** @type {string[]} */ (RANGES.find(([one]) => one === read(params).range));
+  return `The address asks for times that cannot be shown. These are the ${title.toLowerCase()}.`;
+}
+
+/** @param {URLSearchParams} params */
+const timesOf = (params) => ({
+  since: params.get("since") ?? "",
+  until: params.get("until") ?? "",
+  range: params.get("range") ?? "",
+});
+
+/** @param {string} range */
+const isKnown = (range) => RANGES.some(([hours]) => hours && hours === range);
+
+/** Without an end they go on until now. @param {string} since @param {string} until */
+const areTimes = (since, until) => Date.parse(since) < (until ? Date.parse(until) : Infinity);
+
+/** Whether what is recorded from now on is among them. @param {Filters} filters */
+export const goOn = ({ range, until }) => Boolean(range || !until);
 
 /** @param {Filters} filters */
 export function written({ range, since, until, ...rest }) {
@@ -77,9 +103,10 @@ export function withMetrics(filters) {
 
 /** @param {Filters} filters */
 export function bounds({ range, since, until }) {
+  const now = Date.now() / 1000;
   return range
-    ? [iso(Date.now() / 1000 - /** @type {any} */ (range) * 3600), iso(Date.now() / 1000 + 1)]
-    : [since, until];
+    ? [iso(now - /** @type {any} */ (range) * 3600), iso(now + 1)]
+    : [since, until || iso(now + 1)];
 }
 
 /** @param {(changed: object) => void} choose */
@@ -105,6 +132,7 @@ export function filterForm(choose) {
       ),
     );
   const problem = h("p", { class: "problem", id: "not-understood", role: "alert", hidden: true });
+  const misplaced = h("p", { class: "problem", id: "misplaced", role: "alert", hidden: true });
   const line = h("input", {
     type: "search",
     dir: "auto",
@@ -145,7 +173,7 @@ export function filterForm(choose) {
   let clusters = [];
   /** @param {string[]} names */
   const any = (names) => [["", "any"], ...names.map((name) => [name, name])];
-  /** @param {string} name @param {string} title */
+  /** @param {"since"|"until"} name @param {string} title */
   const time = (name, title) =>
     labelled(
       name,
@@ -153,12 +181,26 @@ export function filterForm(choose) {
       h("input", {
         type: "datetime-local",
         step: 1,
-        onchange: () => {
-          const [since, until] = [fromInput(fields.since.value), fromInput(fields.until.value)];
-          if (since && until && since < until) choose({ range: "", since, until });
-        },
+        "aria-describedby": misplaced.id,
+        onchange: () => changed(name),
       }),
     );
+  /** What the fields show, exactly. */
+  const times = { since: "", until: "" };
+  /** @param {"since"|"until"} name whose field */
+  function changed(name) {
+    const moment = fromInput(fields[name].value, times[name]);
+    if (!moment) return; // it is being typed
+    times[name] = moment;
+    const isInOrder = areTimes(times.since, times.until);
+    misplace(isInOrder ? "" : "“From” has to be before “To”.");
+    if (isInOrder) choose({ range: "", ...times });
+  }
+  /** @param {string} words why the times that are asked for are not shown */
+  function misplace(words) {
+    misplaced.textContent = words;
+    misplaced.hidden = !words;
+  }
   // A telephone shows them when they are asked for: what is found comes first.
   const fold = h(
     "button",
@@ -235,14 +277,15 @@ export function filterForm(choose) {
     h("label", { class: "query" }, "Words and filters", line),
     fold,
     problem,
+    misplaced,
     rest,
     chosen,
   );
   /** @type {Filters} */
   let shown = {};
 
-  /** @param {Filters} filters */
-  function show(filters) {
+  /** @param {Filters} filters @param {string} [notTaken] what the address has that is not shown */
+  function show(filters, notTaken = "") {
     shown = filters;
     showLine();
     showClusters();
@@ -258,9 +301,11 @@ export function filterForm(choose) {
         chip(filters, "exclude", one, `not ${one.replace(":", " ") || "?"}`),
       ),
     ]);
-    const [since, until] = bounds(filters);
-    fields.since.value = toInput(since);
-    fields.until.value = toInput(until);
+    [times.since, times.until] = bounds(filters);
+    // The end stays open, whatever else is changed.
+    if (!filters.range) times.until = filters.until;
+    for (const [name, moment] of Object.entries(times)) fields[name].value = toInput(moment);
+    misplace(notTaken);
   }
 
   /** The line says what is filtered, and then what is not understood. */

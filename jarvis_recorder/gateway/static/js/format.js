@@ -127,15 +127,33 @@ export function laidOut(value) {
   }
 }
 
-/** What `<input type="datetime-local">` shows for a moment, and back. @param {string} moment */
+/** The value that `<input type="datetime-local">` has for a moment. @param {string} moment */
 export function toInput(moment) {
   const at = new Date(moment);
   if (Number.isNaN(at.getTime())) return "";
   const ahead = isUtc() ? 0 : at.getTimezoneOffset() * 60000;
-  return new Date(at.getTime() - ahead).toISOString().slice(0, 19);
+  // It leaves out seconds that are zero.
+  return new Date(at.getTime() - ahead).toISOString().slice(0, 19).replace(/:00$/, "");
 }
-/** @param {string} text */
-export function fromInput(text) {
-  const at = new Date(isUtc() && text ? `${text}Z` : text);
-  return Number.isNaN(at.getTime()) ? "" : at.toISOString();
+
+/** The hour that an autumn night has twice begins again after so long, on Lord Howe Island sooner. */
+const TWICE = [0, 1_800_000, 3_600_000];
+
+/**
+ * Return the moment that such an input shows, of two that are shown alike the one nearer to
+ * another; empty where it shows none.
+ * @param {string} text @param {string} near
+ */
+export function fromInput(text, near) {
+  const at = Date.parse(isUtc() && text ? `${text}Z` : text);
+  if (Number.isNaN(at)) return "";
+  const [shown, before] = [toInput(iso(at)), Date.parse(near)];
+  const away = (/** @type {number} */ moment) => Math.abs(moment - before) || 0;
+  const [nearest] = TWICE.map((later) => at + later)
+    .filter((moment) => toInput(iso(moment)) === shown)
+    .sort((one, other) => away(one) - away(other));
+  return iso(nearest);
 }
+
+/** @param {number} milliseconds */
+const iso = (milliseconds) => new Date(milliseconds).toISOString();

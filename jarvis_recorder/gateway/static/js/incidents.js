@@ -7,8 +7,9 @@ import { ago, count, severity, when } from "./format.js";
 import { link } from "./router.js";
 import { undoable } from "./undo.js";
 
-/** The states of one that is a problem, the most pressing first. */
-export const ACTIVE = ["open", "unknown", "acknowledged"];
+/** The states of a problem that no one has seen. */
+const OPEN = ["open", "unknown"];
+const SEEN = "acknowledged";
 const RANKS = ["critical", "error", "warning", "info"];
 const MOST = 200;
 const RECENT_HOURS = 24;
@@ -33,44 +34,72 @@ const SHOWS = {
 /** @param {AbortSignal} signal */
 export async function incidentsNow(signal) {
   const since = new Date(Date.now() - RECENT_HOURS * 3_600_000).toISOString();
-  const [active, recent, silenced] = await Promise.all([
-    get("/api/incidents", { state: ACTIVE, limit: MOST }, signal),
+  const [problems, recent, silenced] = await Promise.all([
+    activeIncidents("/api/incidents", {}, signal),
     get("/api/incidents", { state: "recovered", since, limit: RECENT }, signal),
     get("/api/incidents", { state: "silenced", limit: 1 }, signal),
   ]);
-  const { incidents, total } = active;
+  return { ...problems, recent: recent.incidents, silenced: silenced.total };
+}
+
+/**
+ * Return those that are a problem, the worst first, how many there are of them, and how many of
+ * each of RANKS no one has seen. Where there are more than come at once, the worst come: they are
+ * asked for by severity then, and what others have seen comes last.
+ * @param {string} path @param {object} question @param {AbortSignal} signal
+ * @returns {Promise<{active: any[], total: number, open: number[]}>}
+ */
+export async function activeIncidents(path, question, signal) {
+  /** @param {object} more */
+  const ask = (more) => get(path, { ...question, ...more, limit: MOST }, signal);
+  const all = await ask({ state: [...OPEN, SEEN] });
+  if (all.incidents.length >= all.total) {
+    const open = all.incidents.filter(isOpen);
+    const number = (/** @type {string} */ name) =>
+      open.filter((/** @type {any} */ one) => one.severity === name).length;
+    return { active: worstFirst(all.incidents), total: all.total, open: RANKS.map(number) };
+  }
+  const [seen, ...open] = await Promise.all([
+    ask({ state: SEEN }),
+    ...RANKS.map((name) => ask({ state: OPEN, severity: name })),
+  ]);
+  // One that changes its state between two answers is in both.
+  const found = new Map([seen, ...open].flatMap(({ incidents }) => incidents).map((one) => [one.key, one]));
   return {
-    active: worstFirst(incidents),
-    total,
-    recent: recent.incidents,
-    silenced: silenced.total,
+    active: worstFirst([...found.values()]).slice(0, MOST),
+    total: [seen, ...open].reduce((sum, { total }) => sum + total, 0),
+    open: open.map(({ total }) => total),
   };
 }
 
-/** How many nobody has seen yet, exactly. @param {AbortSignal} signal @returns {Promise<number>} */
+/** How many no one has seen yet, exactly. @param {AbortSignal} signal @returns {Promise<number>} */
 export async function openIncidents(signal) {
-  return (await get("/api/incidents", { state: ["open", "unknown"], limit: 1 }, signal)).total;
+  return (await get("/api/incidents", { state: OPEN, limit: 1 }, signal)).total;
 }
+
+/** @param {any} incident */
+const isOpen = ({ state }) => OPEN.includes(state);
 
 /** @param {any[]} incidents */
 export function worstFirst(incidents) {
   /** @param {any} one */
-  const rank = (one) => RANKS.indexOf(one.severity) + (one.state === "acknowledged" ? 10 : 0);
+  const rank = (one) => RANKS.indexOf(one.severity) + (one.state === SEEN ? 10 : 0);
   return incidents.sort((one, other) => rank(one) - rank(other));
 }
 
 /** @param {any} found @param {() => void} changed */
-export function incidentList({ active, total, recent, silenced }, changed) {
+export function incidentList({ active, total, open, recent, silenced }, changed) {
   const { own, parts } = folded(active);
   return [
     h(
       "div",
       { class: "row" },
-      sentence(active, total),
+      sentence(active, open),
       // Else what no one is told of would seem to be well. In a line of its own it would move rows.
       silenced > 0 && h("a", { href: link("silences") }, `${count(silenced)} silenced`),
     ),
     incidentRows(own, changed, parts),
+    onlyTheWorst(active, total),
     h(
       "p",
       { class: "row" },
@@ -108,21 +137,27 @@ function folded(active) {
   return { own, parts };
 }
 
-/** One sentence in the colour of the worst. @param {any[]} active @param {number} total */
-function sentence(active, total) {
-  const open = active.filter(({ state }) => state !== "acknowledged");
-  if (!open.length)
+/** What is not shown, where that is anything. @param {any[]} active @param {number} total */
+export const onlyTheWorst = (active, total) =>
+  total > active.length &&
+  h("p", { class: "muted" }, `Of ${count(total)} the worst ${count(active.length)} are shown.`);
+
+/**
+ * One sentence in the colour of the worst.
+ * @param {any[]} active @param {number[]} open how many of each of RANKS
+ */
+function sentence(active, open) {
+  const worst = RANKS.find((_, rank) => open[rank]);
+  if (!worst)
     return empty(active.length ? "Somebody has seen all that is open." : "Nothing is open.");
-  const worst = RANKS.find((name) => open.some((one) => one.severity === name)) ?? "info";
-  const words = RANKS.map((name) => [open.filter((one) => one.severity === name).length, name])
-    .filter(([number]) => number)
-    .map(([number, name]) => `${count(Number(number))} ${name}`);
-  const down = open.filter(({ kind }) => kind === "NODE_DOWN").map(({ node }) => node);
+  const words = RANKS.map((name, rank) => open[rank] && `${count(open[rank])} ${name}`);
+  const down = active
+    .filter((one) => one.kind === "NODE_DOWN" && isOpen(one))
+    .map(({ node }) => node);
   return h(
     "p",
     { class: `severity ${worst}`, dir: "auto" },
-    total > active.length ? `${count(total)} open, the newest: ` : "",
-    `${words.join(", ")}${total > active.length ? "" : " open"}`,
+    `${words.filter(Boolean).join(", ")} open`,
     down.length > 0 && `; ${down.slice(0, 3).join(", ")} ${down.length > 1 ? "are" : "is"} offline`,
   );
 }
@@ -262,7 +297,7 @@ export function buttons(incident, changed) {
   return h(
     "span",
     { class: "row" },
-    ["open", "unknown"].includes(incident.state) && button("acknowledge", "Seen", "seen"),
+    isOpen(incident) && button("acknowledge", "Seen", "seen"),
     incident.state !== "resolved" && button("resolve", "Close", "closed"),
     isOver(incident) && button("reopen", "Open again", "open again"),
   );

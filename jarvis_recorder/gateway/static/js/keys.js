@@ -16,8 +16,9 @@ const VIEWS = {
   d: ["dead-letters", "Dead letters"],
   ",": ["settings", "Settings"],
 };
-/** Rows of lists and of tables. */
-const ROWS = "main [data-row] summary, main [data-row] > a, main [data-row] th a, main .turn";
+/** Rows of lists and of tables, and not of the filters above them. */
+const ROWS =
+  "main [data-row] summary, main :not(.chips) > [data-row] > a, main [data-row] th a, main .turn";
 
 let afterG = Number.NEGATIVE_INFINITY;
 

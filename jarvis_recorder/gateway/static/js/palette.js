@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { guestsOf, linkTo, machines, storagesOf } from "./cluster.js";
 import { clusterNames, nameOf, snapshotAt } from "./clusters.js";
 import { h } from "./dom.js";
-import { aboutOf, incidentLink, stateWords } from "./incidents.js";
+import { aboutOf, activeIncidents, incidentLink, stateWords } from "./incidents.js";
 import { link } from "./router.js";
 import { savedViews } from "./saved.js";
 import { isLearnt, learn, titleOf } from "./titles.js";
@@ -173,8 +173,12 @@ async function things(signal) {
 
 /** @param {AbortSignal} signal @returns {Promise<Target[]>} */
 async function incidents(signal) {
-  const found = await get("/api/incidents", { limit: INCIDENTS }, signal);
-  return found.incidents.map((/** @type {any} */ one) => ({
+  const [{ active }, newest] = await Promise.all([
+    activeIncidents("/api/incidents", {}, signal),
+    get("/api/incidents", { limit: INCIDENTS }, signal),
+  ]);
+  const found = new Map([...active, ...newest.incidents].map((one) => [one.key, one]));
+  return [...found.values()].map((one) => ({
     kind: "Incident",
     title: `${one.kind} ${aboutOf(one)} · ${stateWords(one)}`,
     href: incidentLink(one.key),

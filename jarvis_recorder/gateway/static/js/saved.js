@@ -1,9 +1,9 @@
 /** Views that somebody has given a name: preferences, so that each browser has them. */
 
 import { get, mayChange, put, remove } from "./api.js";
-import { h, refill } from "./dom.js";
+import { h } from "./dom.js";
 import { live } from "./live.js";
-import { soon } from "./load.js";
+import { keep, soon } from "./load.js";
 
 const PREFIX = "view.";
 
@@ -24,7 +24,7 @@ export const removeView = (name, options) => remove(path(name), options);
 
 /** The saved views as links, and a button to save the one that is shown. @param {AbortSignal} over */
 export function savedList(over) {
-  const list = h("ul", { class: "chips", "aria-label": "Saved views" });
+  const list = h("div");
   const problem = h("span", { class: "failed", role: "alert" });
   const element = h(
     "div",
@@ -35,23 +35,24 @@ export function savedList(over) {
     problem,
   );
 
-  async function look() {
-    try {
-      const views = await savedViews(over);
-      refill(
-        list,
-        views.map(({ name, hash }) =>
+  const shown = keep(
+    list,
+    over,
+    savedViews,
+    (views) =>
+      views.length > 0 &&
+      h(
+        "ul",
+        { class: "chips", "aria-label": "Saved views", "data-rows": "saved" },
+        views.map((/** @type {any} */ { name, hash }) =>
           h(
             "li",
-            {},
+            { "data-row": `view-${name}` },
             h("a", { href: hash, "data-key": `view-${name}` }, h("bdi", {}, name)),
           ),
         ),
-      );
-    } catch {
-      /* the pulse says what is the matter */
-    }
-  }
+      ),
+  );
 
   function ask() {
     const name = h("input", { type: "text", required: true, dir: "auto", maxlength: 100 });
@@ -86,13 +87,12 @@ export function savedList(over) {
     problem.textContent = "";
     try {
       await put(path(name), { value: location.hash });
-      await look();
+      shown.load();
     } catch (/** @type {any} */ error) {
       problem.textContent = error.message;
     }
   }
 
-  live.addEventListener("preference", soon(look, over), { signal: over });
-  look();
+  live.addEventListener("preference", soon(shown.refresh, over), { signal: over });
   return element;
 }

@@ -75,7 +75,7 @@ export function compare(root, params, over) {
   function choose() {
     /** @param {string} given @param {any} field */
     const time = (given, field) =>
-      toInput(given) === field.value ? given : fromInput(field.value);
+      toInput(given) === field.value ? given : fromInput(field.value, given);
     go("compare", {
       a: time(asked.a, first) || asked.a,
       b: time(asked.b, second),

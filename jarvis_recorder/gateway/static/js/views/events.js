@@ -8,7 +8,9 @@ import {
   asked,
   bounds,
   filterForm,
+  goOn,
   iso,
+  notShown,
   read,
   refined,
   typesOf,
@@ -75,7 +77,7 @@ export function events(root, params, over) {
   );
   form.element.append(savedList(over));
   root.append(h("div", { class: "searched" }, form.element, histogram, list));
-  form.show(filters);
+  form.show(filters, notShown(params));
   clusterNames()
     .then(form.offer)
     .catch(() => {}); // without them there is nothing to choose from
@@ -264,7 +266,7 @@ export function events(root, params, over) {
         // What is not shown moves nothing; each of them has all of an event.
         const types = typesOf(filters);
         const meant = !types.length || types.includes(detail.type);
-        if (meant && filters.range && following) {
+        if (meant && goOn(filters) && following) {
           again();
           redraw();
         }
@@ -279,7 +281,7 @@ export function events(root, params, over) {
     filters = read(next);
     rows = [];
     older = null;
-    form.show(filters);
+    form.show(filters, notShown(next));
     bars.load();
     const known = before();
     if (known) shown.startFrom(known);
@@ -294,7 +296,7 @@ function question(filters) {
   return {
     ...asked(filters),
     since,
-    until: filters.range ? "" : until,
+    until: goOn(filters) ? "" : until,
     limit: PAGE,
   };
 }

@@ -35,7 +35,7 @@ export function moment(root, params, over) {
   const node = h("input", { type: "text", dir: "auto" });
   const { field: cluster, offer } = clusterField(() => choose());
   const choose = () => {
-    const at = fromInput(time.value);
+    const at = fromInput(time.value, asked.at);
     const same = toInput(asked.at) === time.value;
     go("moment", {
       event: same ? asked.event : "",

@@ -67,77 +67,100 @@ export function preferences(root, _, over) {
   function lines() {
     const wanted = held.filter(({ key }) => key.includes(filter.value.trim()));
     const known = new Set(held.map(({ key }) => key));
-    const fresh = [...editors]
-      .filter(([key]) => !known.has(key))
-      .map(([, editor]) => h("li", {}, editor));
+    const fresh = [...editors.keys()].filter((key) => !known.has(key));
     if (!wanted.length && !fresh.length)
       return empty(held.length ? "None is called so." : "There are no preferences.");
-    return h("ul", { class: "plain preferences" }, fresh, wanted.map(line));
+    return h(
+      "ul",
+      { class: "plain preferences", "data-rows": "preferences" },
+      fresh.map(edited),
+      wanted.map((one) => (editors.has(one.key) ? edited(one.key) : line(one))),
+    );
+  }
+
+  /**
+   * A row with its editor. One that is shown stays where it is, by which it keeps the focus: a row
+   * that is made meanwhile has an empty place for it.
+   * @param {string} key
+   */
+  function edited(key) {
+    const editor = /** @type {HTMLElement} */ (editors.get(key));
+    const isShown = list.contains(editor);
+    return row(key, null, isShown ? h("div", { class: "editor" }) : editor);
+  }
+
+  /** @param {string} key @param {any} facts next to the key @param {...any} children */
+  function row(key, facts, ...children) {
+    return h(
+      "li",
+      { "data-row": `preference-${key}` },
+      h("p", { class: "row" }, h("strong", { dir: "auto" }, key), facts),
+      children,
+    );
   }
 
   /** @param {any} preference */
   function line(preference) {
-    const editor = editors.get(preference.key);
-    return h(
-      "li",
-      {},
+    return row(
+      preference.key,
       h(
-        "p",
-        { class: "row" },
-        h("strong", { dir: "auto" }, preference.key),
-        h(
-          "span",
-          { class: "muted" },
-          `version ${preference.version}, `,
-          when(preference.updatedAt),
-          preference.updatedBy && ` by ${preference.updatedBy}`,
-        ),
+        "span",
+        { class: "muted" },
+        `version ${preference.version}, `,
+        when(preference.updatedAt),
+        preference.updatedBy && ` by ${preference.updatedBy}`,
       ),
-      editor ?? [
+      h(
+        "pre",
+        { tabindex: "0", dir: "auto", "aria-label": `Value of ${preference.key}` },
+        preference.value,
+      ),
+      mayChange() &&
         h(
-          "pre",
-          { tabindex: "0", dir: "auto", "aria-label": `Value of ${preference.key}` },
-          preference.value,
-        ),
-        mayChange() &&
+          "p",
+          { class: "row" },
           h(
-            "p",
-            { class: "row" },
+            "button",
+            {
+              type: "button",
+              class: "quiet",
+              "data-key": `edit-${preference.key}`,
+              "aria-label": `Edit ${preference.key}`,
+              onclick: () => edit(preference),
+            },
+            "Edit",
+          ),
+          act(
             h(
               "button",
               {
                 type: "button",
                 class: "quiet",
-                "data-key": `edit-${preference.key}`,
-                "aria-label": `Edit ${preference.key}`,
-                onclick: () => edit(preference),
+                "data-key": `delete-${preference.key}`,
+                "aria-label": `Delete ${preference.key}`,
               },
-              "Edit",
+              "Delete",
             ),
-            act(
-              h(
-                "button",
-                { type: "button", class: "quiet", "aria-label": `Delete ${preference.key}` },
-                "Delete",
-              ),
-              async () => {
-                if (!(await confirmed(`Delete ${preference.key}?`, "Delete"))) return;
-                await remove(path(preference.key));
-                shown.load();
-              },
-            ),
+            async () => {
+              if (!(await confirmed(`Delete ${preference.key}?`, "Delete"))) return;
+              await remove(path(preference.key));
+              shown.load();
+            },
           ),
-      ],
+        ),
     );
   }
 
-  /** @param {any} preference */
+  /** Show the editor, with what is typed in it where it is open already. @param {any} preference */
   function edit(preference) {
-    const form = editorOf(preference, () => {
-      editors.delete(preference.key);
-      shown.load();
-    });
-    editors.set(preference.key, form);
+    const { key } = preference;
+    const form =
+      editors.get(key) ??
+      editorOf(preference, () => {
+        editors.delete(key);
+        shown.load();
+      });
+    editors.set(key, form);
     shown.show(lines, true);
     /** @type {HTMLElement} */ (form.querySelector("textarea")).focus();
   }
@@ -195,7 +218,6 @@ function editorOf(preference, done) {
   return h(
     "div",
     { class: "editor" },
-    preference.version === 0 && h("strong", {}, preference.key),
     field,
     h(
       "p",

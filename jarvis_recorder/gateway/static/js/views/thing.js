@@ -6,7 +6,7 @@ import { nameOf, pathOf, snapshotAt, within } from "../clusters.js";
 import { empty, h, panel } from "../dom.js";
 import { ago, severity, when } from "../format.js";
 import { growthOf, outlookOf } from "../growth.js";
-import { ACTIVE, incidentRows, worstFirst } from "../incidents.js";
+import { activeIncidents, incidentRows, onlyTheWorst } from "../incidents.js";
 import { live } from "../live.js";
 import { keep, soon } from "../load.js";
 import { go, link } from "../router.js";
@@ -23,7 +23,7 @@ const RANGES = [
 const USUAL = "24";
 const POINTS = 96;
 const MOST_EVENTS = 100;
-const MOST_INCIDENTS = 100;
+const MOST_SILENCED = 100;
 const MOST_PAST = 10;
 
 /** @type {Record<string, {kind: string, word: string, measures: string[]}>} */
@@ -125,17 +125,21 @@ function incidentsOf(cluster, node, over) {
     over,
     async (signal) => {
       const path = await within("/api/incidents", cluster);
-      const [active, past] = await Promise.all([
-        get(path, { node, state: [...ACTIVE, "silenced"], limit: MOST_INCIDENTS }, signal),
+      const [problems, silenced, past] = await Promise.all([
+        activeIncidents(path, { node }, signal),
+        get(path, { node, state: "silenced", limit: MOST_SILENCED }, signal),
         get(path, { node, state: ["recovered", "resolved"], limit: MOST_PAST }, signal),
       ]);
-      return { active: worstFirst(active.incidents), past };
+      return { ...problems, silenced, past };
     },
-    ({ active, past }) => {
-      const all = [...active, ...past.incidents];
+    ({ active, total, silenced, past }) => {
+      const all = [...active, ...silenced.incidents, ...past.incidents];
       if (!all.length) return empty("None is known.");
       return [
         incidentRows(all, () => shown.refresh()),
+        onlyTheWorst(active, total),
+        silenced.total > silenced.incidents.length &&
+          h("p", { class: "muted" }, `Of those that are silenced the newest ${MOST_SILENCED} are shown.`),
         past.nextCursor &&
           h("p", { class: "muted" }, `Of those that are over the newest ${MOST_PAST} are shown.`),
       ];

@@ -1,0 +1,440 @@
+"""Lists of the page, with answers that a recorder would give: neither it nor a broker is needed."""
+
+import csv
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from mimetypes import guess_type
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import expect
+
+import jarvis_recorder
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+STATIC = Path(jarvis_recorder.__file__).parent / "gateway" / "static"
+EMPTY = """<!doctype html>
+<link rel="stylesheet" href="/static/style.css">
+<main id="main"></main><p id="said" role="status"></p>"""
+# What `caller` reads of a token: its bearer may change everything.
+TOKEN = "e30.eyJyb2xlIjoib3BlcmF0b3IifQ.e30"
+
+
+class Answers:
+    """The answers to the page's requests, by path: `/api/…` to what makes one of its query."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, Callable] = {}
+
+    async def __call__(self, route):
+        url = urlsplit(route.request.url)
+        if url.path == "/":
+            await route.fulfill(body=EMPTY, content_type="text/html")
+        elif url.path.startswith("/static/"):
+            file = STATIC / url.path.removeprefix("/static/")
+            kind = guess_type(file)[0]
+            await route.fulfill(body=file.read_bytes(), content_type=kind or "text/plain")
+        elif url.path in self.by_path:
+            body = self.by_path[url.path](parse_qs(url.query))
+            await route.fulfill(body=json.dumps(body), content_type="application/json")
+        else:
+            await route.fulfill(status=HTTPStatus.NOT_FOUND, body="{}")
+
+
+@pytest.fixture
+def answers():
+    return Answers()
+
+
+@pytest.fixture
+async def page(browser, answers):
+    """A page of a reader in Berlin that has the modules and nothing else."""
+    context = await browser.new_context(timezone_id="Europe/Berlin")
+    await context.add_init_script(f"localStorage.setItem('jarvis.token', '{TOKEN}')")
+    page = await context.new_page()
+    page.set_default_timeout(60_000)
+    await page.route("**/*", answers)
+    await page.goto("http://page.test/")
+    yield page
+    await context.close()
+
+
+# Incidents, of which there are more than come at once
+
+
+NOW_INCIDENTS = """async () => {
+    const { incidentList, incidentsNow } = await import("/static/js/incidents.js");
+    const { refill } = await import("/static/js/dom.js");
+    const found = await incidentsNow(new AbortController().signal);
+    refill(document.querySelector("main"), incidentList(found, () => {}));
+}"""
+OF_A_NODE = """async () => {
+    const { activeIncidents } = await import("/static/js/incidents.js");
+    const { signal } = new AbortController();
+    const { active, total } = await activeIncidents("/api/incidents", { node: "pve1" }, signal);
+    return [active.map(({ key }) => key), total];
+}"""
+
+
+def incidents(number, state, severity, **changes):
+    """Return so many of one state and severity; each is newer than those before it."""
+    return [
+        {"key": f"{state}-{severity}-{n}", "state": state, "severity": severity, "count": 1,
+         "kind": "THRESHOLD", "object": f"disk {n}", "node": "pve1", "cluster": None,
+         "firstAt": "2026-01-20T10:00:00Z", "lastAt": "2026-01-20T10:00:00Z", "causedBy": None}
+        | changes
+        for n in range(number)
+    ]  # fmt: skip
+
+
+def listed(known):
+    """Return what answers as `incidents.list` does, the newest first; the last known is that."""
+
+    def answer(query):
+        matching = [
+            one
+            for one in reversed(known)
+            if all(one[name] in query[name] for name in ("state", "severity") if name in query)
+        ]
+        page = matching[: int(query["limit"][0])]
+        return {"incidents": page, "total": len(matching), "nextCursor": None}
+
+    return answer
+
+
+async def test_what_no_one_has_seen_is_counted_and_shown_behind_any_number_of_seen_ones(
+    page, answers
+):
+    known = incidents(60, "open", "critical") + incidents(200, "acknowledged", "warning")
+    answers.by_path["/api/incidents"] = listed(known)
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await expect(page.get_by_text("60 critical open")).to_be_visible()
+    await expect(page.locator(".event.critical")).to_have_count(60)
+    await expect(page.get_by_text("Of 260 the worst 200 are shown.")).to_be_visible()
+
+
+async def test_an_older_critical_incident_is_above_any_number_of_newer_warnings(page, answers):
+    worst = incidents(1, "unknown", "critical", kind="NODE_DOWN", object=None, node="pve9")
+    known = worst + incidents(300, "open", "warning") + incidents(7, "acknowledged", "critical")
+    answers.by_path["/api/incidents"] = listed(known)
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    said = page.get_by_text("1 critical, 300 warning open; pve9 is offline")
+    await expect(said).to_be_visible()
+    await expect(page.locator(".event").first).to_contain_text("NODE_DOWN pve9")
+    keys, total = await page.evaluate(OF_A_NODE)
+    assert (keys[0], len(keys), total) == ("unknown-critical-0", 200, 308)
+
+
+async def test_all_is_seen_where_none_is_open_and_no_sooner(page, answers):
+    answers.by_path["/api/incidents"] = listed(incidents(201, "acknowledged", "error"))
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await expect(page.get_by_text("Somebody has seen all that is open.")).to_be_visible()
+    await expect(page.get_by_text("Of 201 the worst 200 are shown.")).to_be_visible()
+
+
+async def test_what_is_seen_is_not_counted_as_open(page, answers):
+    known = incidents(2, "open", "error") + incidents(3, "acknowledged", "error")
+    answers.by_path["/api/incidents"] = listed(known)
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await expect(page.get_by_text("2 error open", exact=True)).to_be_visible()
+    await expect(page.get_by_text("are shown")).to_have_count(0)
+
+
+# From and To in the night of autumn that has an hour twice
+
+
+FORM = """async (address) => {
+    const { filterForm, read } = await import("/static/js/filters.js");
+    window.chosen = null;
+    const form = filterForm((changed) => { window.chosen = changed; });
+    document.querySelector("main").replaceChildren(form.element);
+    form.show(read(new URLSearchParams(address)));
+}"""
+TIMES = """async (address) => {
+    const { bounds, filterForm, notShown, read, written } = await import("/static/js/filters.js");
+    const params = new URLSearchParams(address);
+    const filters = read(params);
+    const form = filterForm(() => {});
+    document.querySelector("main").replaceChildren(form.element);
+    form.show(filters, notShown(params));
+    const { range, since, until } = written(filters);
+    const [from, to] = bounds(filters).map((one) => Date.parse(one));
+    return { range, since, until, hours: (to - from) / 3_600_000, ends: to - Date.now() };
+}"""
+EVENTS = """async (address) => {
+    const { events } = await import("/static/js/views/events.js");
+    const main = document.querySelector("main");
+    events(main, new URLSearchParams(address), new AbortController().signal);
+}"""
+RECORDED = """async () => {
+    const { live } = await import("/static/js/live.js");
+    live.dispatchEvent(new CustomEvent("event", { detail: { type: "alert" } }));
+}"""
+AUTUMN_NIGHT = "since=2026-10-25T00:10:00.250Z&until=2026-10-25T01:40:00Z"
+SHOWN = """async (given) => {
+    const { toInput } = await import("/static/js/format.js");
+    const field = document.createElement("input");
+    Object.assign(field, { type: "datetime-local", step: 1 });
+    return given.map((moment) => {
+        field.value = toInput(moment);
+        return field.value === toInput(moment);
+    });
+}"""
+FROM_INPUT = """async (given) => {
+    const { fromInput } = await import("/static/js/format.js");
+    return given.map(([text, near]) => fromInput(text, near));
+}"""
+
+
+async def choose(page, field, text):
+    """Have a field of times changed to a text; return what is asked for then."""
+    time = page.get_by_label(field, exact=True)
+    await time.evaluate(
+        "(field, text) => { field.value = text; field.dispatchEvent(new Event('change')); }", text
+    )
+    return await page.evaluate("chosen")
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "since", "until"),
+    [
+        ("From", "2026-10-25T02:20:00", "2026-10-25T00:20:00.000Z", "2026-10-25T01:40:00Z"),
+        ("From", "2026-10-25T02:45:00", "2026-10-25T00:45:00.000Z", "2026-10-25T01:40:00Z"),
+        ("To", "2026-10-25T02:50:00", "2026-10-25T00:10:00.250Z", "2026-10-25T01:50:00.000Z"),
+    ],
+)
+async def test_one_of_from_and_to_is_changed_and_the_other_stays(page, field, text, since, until):
+    await page.evaluate(FORM, AUTUMN_NIGHT)
+
+    chosen = await choose(page, field, text)
+
+    assert chosen == {"range": "", "since": since, "until": until}
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_from_after_to_is_said_and_waits_for_the_other(page):
+    await page.evaluate(FORM, AUTUMN_NIGHT)
+
+    assert await choose(page, "From", "2026-10-25T12:00:00") is None
+    await expect(page.get_by_role("alert")).to_have_text("“From” has to be before “To”.")
+
+    chosen = await choose(page, "To", "2026-10-25T13:00:00")
+    assert (chosen["since"], chosen["until"]) == (
+        "2026-10-25T11:00:00.000Z", "2026-10-25T12:00:00.000Z",
+    )  # fmt: skip
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_a_text_that_two_moments_have_is_the_nearer_one(page):
+    twice = "2026-10-25T02:30"
+    given = [
+        (twice, ""), (twice, "2026-10-25T00:31:00Z"), (twice, "2026-10-25T01:31:00Z"),
+        ("2026-03-29T03:30", "2026-03-29T09:00:00Z"), ("", "2026-03-29T09:00:00Z"),
+    ]  # fmt: skip
+
+    assert await page.evaluate(FROM_INPUT, given) == [
+        "2026-10-25T00:30:00.000Z", "2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z",
+        "2026-03-29T01:30:00.000Z", "",
+    ]  # fmt: skip
+
+
+async def test_a_time_that_is_only_shown_is_the_same_when_it_is_read(page):
+    given = ["2026-01-20T10:00:00Z", "2026-01-20T10:05:00.250Z", "2026-01-20T10:00:05Z"]
+
+    assert await page.evaluate(SHOWN, given) == [True, True, True]
+
+
+# The times of an address
+
+
+async def test_times_without_an_end_go_on_until_now(page):
+    times = await page.evaluate(TIMES, "since=2026-01-20T10:00:00Z")
+
+    assert (times.get("range"), times["since"], times["until"]) == (
+        None,
+        "2026-01-20T10:00:00Z",
+        "",
+    )
+    assert abs(times["ends"]) < 60_000
+    await expect(page.get_by_label("From", exact=True)).to_have_value("2026-01-20T11:00")
+    await expect(page.get_by_label("To", exact=True)).to_have_value("")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_what_is_recorded_comes_into_times_without_an_end(page, answers):
+    asked = []
+
+    def events(query):
+        asked.append(query)
+        return {"events": [], "nextCursor": None}
+
+    answers.by_path["/api/memory/events"] = events
+    await page.evaluate(EVENTS, "since=2026-01-20T10:00:00Z")
+    await page.get_by_text("No event fits").wait_for()
+
+    async with page.expect_response("**/api/memory/events?*"):
+        await page.evaluate(RECORDED)
+
+    assert {tuple(query.get("since", [])) for query in asked} == {("2026-01-20T10:00:00Z",)}
+    assert not [query for query in asked if "until" in query]
+
+
+@pytest.mark.parametrize(
+    ("address", "hours"),
+    [
+        ("until=2026-01-20T10:00:00Z", 24),
+        ("since=yesterday-ish", 24),
+        ("since=2026-01-20T10:00:00Z&until=2026-01-20T09:00:00Z&range=6", 6),
+        ("range=48", 24),
+    ],
+)
+async def test_times_that_cannot_be_shown_are_said(page, address, hours):
+    times = await page.evaluate(TIMES, address)
+
+    assert round(times["hours"], 2) == hours
+    await expect(page.get_by_role("alert")).to_have_text(
+        f"The address asks for times that cannot be shown. These are the last {hours} hours."
+    )
+
+
+async def test_times_that_are_shown_say_nothing(page):
+    for address in ("", "range=6", "since=2026-01-20T09:00:00Z&until=2026-01-20T10:00:00Z"):
+        await page.evaluate(TIMES, address)
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+# Preferences and saved views, which others change meanwhile
+
+
+PREFERENCES = """async () => {
+    const { preferences } = await import("/static/js/views/preferences.js");
+    preferences(document.querySelector("main"), null, new AbortController().signal);
+}"""
+SAVED_VIEWS = """async () => {
+    const { savedList } = await import("/static/js/saved.js");
+    document.querySelector("main").append(savedList(new AbortController().signal));
+}"""
+CHANGED = """async () => {
+    const { live } = await import("/static/js/live.js");
+    live.dispatchEvent(new CustomEvent("preference", { detail: {} }));
+}"""
+
+
+def held(**values):
+    """Return what answers as `preferences.list` does; a value with its version."""
+    preferences = [
+        {"key": key, "value": value, "version": version, "updatedAt": "2026-01-20T10:00:00Z"}
+        for key, (value, version) in values.items()
+    ]
+    return lambda _: {"preferences": preferences, "nextCursor": None}
+
+
+@pytest.fixture
+def preferences(answers):
+    """Have a page know these preferences from now on."""
+
+    def known(**values):
+        answers.by_path["/api/memory/preferences"] = held(**values)
+
+    return known
+
+
+async def test_no_preference_moves_under_the_pointer(page, preferences):
+    preferences(b=("2", 1), c=("3", 1))
+    await page.evaluate(PREFERENCES)
+    aim = page.get_by_role("button", name="Delete c")
+    await aim.hover()
+    before = await aim.bounding_box()
+
+    preferences(a=("1", 1), b=("2", 1), c=("3", 1))
+    await page.evaluate(CHANGED)
+
+    news = page.get_by_role("button", name="1 new")
+    await news.wait_for()
+    assert await aim.bounding_box() == before
+    await news.click()
+    await expect(page.get_by_role("button", name="Edit a")).to_be_visible()
+
+
+async def test_what_is_typed_stays_while_others_change_preferences(page, preferences):
+    preferences(b=("old", 1), c=("3", 1))
+    await page.evaluate(PREFERENCES)
+    await page.get_by_role("button", name="Edit b").click()
+    value = page.get_by_role("textbox", name="Value of b")
+    await page.keyboard.press("Home")
+    await page.keyboard.type("my ")
+
+    preferences(a=("1", 1), b=("theirs", 2), c=("3", 1))
+    await page.evaluate(CHANGED)
+    await page.get_by_role("button", name="1 new").wait_for()
+    await page.keyboard.type("very ")
+    # They are gone: what is edited stays as it would be added.
+    preferences(a=("1", 1))
+    await page.evaluate(CHANGED)
+    await page.get_by_role("button", name="gone").wait_for()
+    await page.keyboard.type("own ")
+    await page.get_by_label("New preference").fill("b")
+    await page.get_by_role("button", name="Add").click()
+
+    await expect(page.locator(".preferences > li")).to_have_count(2)
+    await expect(value).to_be_focused()
+    await expect(value).to_have_value("my very own old")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator(".preferences > li")).to_have_count(1)
+
+
+async def test_no_saved_view_moves_under_the_pointer(page, preferences):
+    preferences(**{"view.mine": ("#/events?text=mine", 1)})
+    await page.evaluate(SAVED_VIEWS)
+    mine = page.get_by_role("link", name="mine")
+    await mine.hover()
+    before = await mine.bounding_box()
+
+    preferences(**{
+        "view.before": ("#/events?text=before", 1), "view.mine": ("#/events?text=mine", 1)
+    })  # fmt: skip
+    await page.evaluate(CHANGED)
+
+    news = page.get_by_role("button", name="1 new")
+    await news.wait_for()
+    assert await mine.bounding_box() == before
+    await news.click()
+    await expect(page.get_by_role("listitem")).to_have_text(["before", "mine"])
+
+
+# Events as a file
+
+
+SAVED = """async (events) => {
+    const { CSV } = await import("/static/js/export.js");
+    return CSV.write(events);
+}"""
+
+
+async def test_a_file_has_each_column_filled_and_is_read_as_utf_8(page):
+    event = {
+        "id": 5, "timestamp": "2026-01-20T10:00:00Z", "type": "alert", "severity": "error",
+        "source": "monitor", "node": "pve1", "cluster": "home", "summary": "Größe, 5 ≤ 6",
+        "details": None, "resolved": True, "resolvedAt": "2026-01-20T11:00:00Z",
+        "resolvedBy": "operator", "omitted": ["details"],
+    }  # fmt: skip
+    whole = event | {"details": '{"a":1}', "omitted": []}
+
+    text = await page.evaluate(SAVED, [event, whole])
+
+    assert text.startswith("\ufefftimestamp,")
+    first, second = csv.DictReader(text.removeprefix("\ufeff").splitlines())
+    as_texts = {name: str(value) for name, value in event.items()} | {"resolved": "true"}
+    assert first == as_texts | {"details": "", "omitted": "details"}
+    assert second == as_texts | {"details": '{"a":1}', "omitted": ""}
