@@ -168,6 +168,32 @@ async def test_a_wrong_parameter_is_a_problem_that_names_it(gateway, recorder, q
     assert recorder.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("is_lost", "isLost"), ("islost", "isLost"), ("sinse", "since"), ("SHAPE", "shape")],
+)
+async def test_a_parameter_that_a_route_does_not_have_is_refused_with_the_nearest(
+    gateway, recorder, name, near
+):
+    answer = await answer_to(gateway, "GET", "list", Role.READER, params={name: "1"})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] == f"{name}: not a parameter of this route; did you mean {near}?"
+    assert recorder.asked == []
+
+
+async def test_a_change_takes_nothing_that_it_does_not_have(gateway, recorder):
+    body = {"newName": "rim"}
+    misspelt = await answer_to(gateway, "POST", "7/change", json={**body, "part": [1]})
+    another = await answer_to(gateway, "POST", "7/change", json={**body, "changedBy": "anna"})
+    asked = await answer_to(gateway, "POST", "7/change", json=body, params={"since": "2026-01-26"})
+
+    assert [one.status_code for one in (misspelt, another, asked)] == [400, 400, 400]
+    assert misspelt.json()["error"] == "part: Extra inputs are not permitted"
+    assert asked.json()["error"] == "since: not a parameter of this route; there are none here"
+    assert recorder.asked == []
+
+
 async def test_only_an_operator_changes_something(gateway, recorder):
     body = {"newName": "rim"}
     refused = await answer_to(gateway, "POST", "7/change", Role.READER, json=body)
