@@ -62,6 +62,9 @@ def create(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # A redirect would name the scheme and the host of the request behind the proxy: the body,
+        # a password perhaps, would go there again.
+        redirect_slashes=False,
     )
     application.state.client = client
     application.state.dead_letters = dead_letter_replay

@@ -203,6 +203,25 @@ async def test_only_an_operator_changes_something(gateway, recorder):
     assert recorder.asked == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/auth/login/"),
+        ("GET", "/api/things/list/"),
+        ("GET", "/api/docs/"),
+        ("GET", "/static"),
+    ],
+)
+async def test_a_path_that_is_none_by_a_slash_is_not_found_and_leads_nowhere(gateway, method, path):
+    transport = httpx.ASGITransport(gateway)
+    async with httpx.AsyncClient(transport=transport, base_url="http://evil.example") as client:
+        answer = await client.request(method, path, json={"password": "a password"})
+
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert "evil" not in answer.text
+
+
 # Commands
 
 
