@@ -222,6 +222,28 @@ async def test_a_path_that_is_none_by_a_slash_is_not_found_and_leads_nowhere(gat
     assert "evil" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/api/things/list", "GET"),
+        ("PATCH", "/api/things/7/change", "POST"),
+        ("PATCH", "/api/memory/events", "POST"),
+        ("POST", "/api/dead-letters/4f1c09ab27de", "GET"),
+        ("DELETE", "/api/openapi.json", "GET"),
+        ("PUT", "/static/app.css", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_a_path_does_not_have_is_answered_with_those_it_has(
+    gateway, method, path, allowed
+):
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(gateway), base_url="http://gateway"
+    ) as client:
+        answer = await client.request(method, path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 # Commands
 
 
