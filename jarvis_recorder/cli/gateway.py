@@ -26,6 +26,11 @@ _SHORTEST_PASSWORD: Final = 8
 def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides = None) -> None:
     """Serve the dashboard and REST over HTTP until stopped (Ctrl-C or SIGTERM)."""
     if context.invoked_subcommand is not None:
+        if config or set_:
+            context.fail(
+                f"--config and --set are of the gateway itself: {context.invoked_subcommand} reads "
+                "no settings"
+            )
         return
     require_extra()
     from jarvis_recorder.gateway.server import serve

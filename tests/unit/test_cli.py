@@ -377,3 +377,11 @@ def test_a_daemon_starts_without_loading_rich():
     )
 
     assert loaded.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("option", ["--config=/nonexistent.toml", "--set=no.such=1"])
+def test_settings_of_the_gateway_before_another_command_are_wrong_usage(jarvis, option):
+    ended = jarvis("gateway", option, "passwd")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "passwd reads no settings" in " ".join(ended.stderr.replace("│", "").split())
