@@ -105,7 +105,9 @@ def _methods_of(request: Request) -> set[str]:
 
 def _has_route(request: Request, method: str) -> bool:
     # A route is asked and not looked into: those of an included router are in no list of ours.
-    scope = {**request.scope, "method": method}
+    # Below a mount `root_path` has become its path.
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    scope = {**request.scope, "method": method, "root_path": root}
     matches = ((route, route.matches(scope)[0]) for route in request.app.routes)
     # A mount takes every method and has files, which are only read.
     return any(
