@@ -161,13 +161,17 @@ def replay(
     comes back, with a count. Exit code 1 if one could not be published.
     """
     wanted = _wanted(ids, everything, reasons, queue, since, until)
-    if (edit or body) and (not ids or len(ids) > 1):
+    if edit and body is not None:
+        raise typer.BadParameter(
+            "--edit and --body exclude each other: each gives the letter a body"
+        )
+    if (edit or body is not None) and (not ids or len(ids) > 1):
         raise typer.BadParameter("--edit and --body are for one letter: name its ID")
     with _letters(config, set_) as letters:
         new_body = None
-        if edit or body:
+        if edit or body is not None:
             found = asyncio.run(letters.get((ids or [""])[0]))
-            new_body = _edited(found) if edit else _read(str(body))
+            new_body = _edited(found) if body is None else _read(body)
             _require_valid(found, new_body, force=force)
         if dry_run:
             outcomes = {"would_replay": asyncio.run(_count(letters, wanted))}
@@ -309,8 +313,10 @@ def _wanted(
     from jarvis_recorder.client.dead_letter_replay import Filter
 
     wanted = Filter(ids=ids or (), reasons=reasons or (), queue=queue, since=since, until=until)
-    if wanted == Filter() and not everything:
-        raise typer.BadParameter("say which: an ID, --reason, --queue, --since, --until or --all")
+    if (wanted == Filter()) is not everything:
+        raise typer.BadParameter(
+            "say which: an ID, --reason, --queue, --since, --until, or all of them by --all alone"
+        )
     return wanted
 
 

@@ -26,6 +26,11 @@ _SHORTEST_PASSWORD: Final = 8
 def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides = None) -> None:
     """Serve the dashboard and REST over HTTP until stopped (Ctrl-C or SIGTERM)."""
     if context.invoked_subcommand is not None:
+        if config or set_:
+            context.fail(
+                f"--config and --set are of the gateway itself: {context.invoked_subcommand} reads "
+                "no settings"
+            )
         return
     require_extra()
     from jarvis_recorder.gateway.server import serve
@@ -57,7 +62,8 @@ def passwd(
     """
     Ask for a password and print the settings that let it in, or set them in a file.
 
-    The password itself is kept nowhere. In a pipe it is read from standard input. A file that is
+    The tokens that were given out for the password before end, those of an operator's password
+    with all others. The password itself is kept nowhere. In a pipe it is read from standard input. A file that is
     made is for its owner alone; what else a file holds stays as it is.
     """
     require_extra()
@@ -74,7 +80,7 @@ def passwd(
         if reader
         else [
             f'password_hash = "{hashed}"',
-            "# Any caller that knows it can make tokens; a new one ends all that were given out.",
+            "# It signs the tokens, with the hashes; a new one ends all that were given out.",
             f'token_secret = "{secrets.token_urlsafe(32)}"',
         ]
     )

@@ -1,11 +1,12 @@
 """The commands of the methods that need none by hand, made from the table of methods."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from inspect import Parameter, Signature, cleandoc
 from operator import getitem
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import typer
 from typer.models import CommandInfo
@@ -23,11 +24,24 @@ from jarvis_recorder.cli.rpc import (
     show_pages,
     wanted,
 )
-from jarvis_recorder.cli.time_options import HOW_TO_WRITE, read_time
+from jarvis_recorder.cli.time_options import (
+    HOW_TO_WRITE,
+    HOW_TO_WRITE_COMING,
+    read_coming_time,
+    read_time,
+)
+from jarvis_recorder.spec import parameters as spec
 from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Refused
+from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.rpc.methods import GROUPS, METHODS, Method
+
+# In these a span such as `4h` reaches forward from now; in all others it reaches back.
+_TO_COME: Final = frozenset(
+    {(params.SilenceIncidents, "since"), (params.SilenceIncidents, "until")}
+)
+_EXAMPLE_TO_COME: Final = "4h"
 
 
 def register(application: typer.Typer) -> None:
@@ -62,10 +76,33 @@ def _group(commands: typer.Typer, name: str) -> typer.Typer:
 def _example(method: Method, words: str) -> str | None:
     if method.example is None:
         return None
-    given = [p for p in parameters_of(method) if p.spelled in method.example.params]
-    arguments = (str(method.example.params[one.spelled]) for one in given if one.is_required)
-    how = f". {HOW_TO_WRITE}" if any(one.kind is datetime for one in given) else ""
-    return f"Example: `{' '.join(('jarvis-recorder', words, *arguments))}`{how}"
+    given = method.example.params
+    shown = [one for one in parameters_of(method) if one.spelled in given]
+    # Arguments come before options.
+    shown.sort(key=lambda one: not one.is_required)
+    typed = [word for one in shown for word in _typed(method, one, given[one.spelled])]
+    how = next((f". {_how_to_write(method, one)}" for one in shown if one.kind is datetime), "")
+    return f"Example: `{shlex.join(('jarvis-recorder', *words.split(), *typed))}`{how}"
+
+
+def _typed(method: Method, one: spec.Parameter, value: Any) -> Iterator[str]:
+    """Yield the words of a command that give a param a value."""
+    for each in value if isinstance(value, list) else [value]:
+        if not one.is_required:
+            yield _option(one)
+        yield _EXAMPLE_TO_COME if _is_to_come(method, one) else str(each)
+
+
+def _option(one: spec.Parameter) -> str:
+    return f"--{one.spelled.replace('_', '-')}"
+
+
+def _is_to_come(method: Method, one: spec.Parameter) -> bool:
+    return (method.params, one.name) in _TO_COME
+
+
+def _how_to_write(method: Method, one: spec.Parameter) -> str:
+    return HOW_TO_WRITE_COMING if _is_to_come(method, one) else HOW_TO_WRITE
 
 
 def _command(method: Method) -> Callable[..., None]:
@@ -94,7 +131,8 @@ def _parameters(method: Method) -> Iterator[Parameter]:
         name, kind, description, is_required, default = one
         if method.items is not None and name in ("limit", "cursor"):
             continue
-        plain, reading = _read_as(_plain(kind))
+        time_reader = read_coming_time if _is_to_come(method, one) else read_time
+        plain, reading = _read_as(_plain(kind), time_reader)
         explained = {"help": description[:1].upper() + description[1:] + ".", **reading}
         if name in OF_PARAMS:
             explained["autocompletion"] = OF_PARAMS[name]
@@ -102,8 +140,7 @@ def _parameters(method: Method) -> Iterator[Parameter]:
             place = typer.Argument(**explained | {"metavar": one.spelled.upper()})
             yield keyword(name, getitem(Annotated, (plain, place)))
         else:
-            option = f"--{one.spelled.replace('_', '-')}"
-            place = typer.Option(option, show_default=default is not None, **explained)
+            place = typer.Option(_option(one), show_default=default is not None, **explained)
             yield keyword(name, getitem(Annotated, (plain | None, place)), default)
     if method.items is not None:
         yield keyword("limit", Limit, None)
@@ -111,19 +148,21 @@ def _parameters(method: Method) -> Iterator[Parameter]:
 
 
 def _plain(kind: Any) -> Any:
-    """Return a type without None and without its bounds, which the params check."""
+    """Return a type without None and without its bounds, which the params check; a list's items too."""
     if get_origin(kind) is Annotated:
         return _plain(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
         # Of a value or several the list comes last: the option may be repeated.
         return _plain([part for part in get_args(kind) if part is not NoneType][-1])
+    if get_origin(kind) is list:
+        return getitem(list, _plain(*get_args(kind)))  # type: ignore[call-overload]
     return kind
 
 
-def _read_as(kind: Any) -> tuple[Any, dict[str, Any]]:
+def _read_as(kind: Any, time_reader: Callable[[str], datetime]) -> tuple[Any, dict[str, Any]]:
     """Return a type as Typer takes it, and how it reads one that it does not know."""
     if kind is datetime:
-        return kind, {"parser": read_time, "metavar": "TIME"}
+        return kind, {"parser": time_reader, "metavar": "TIME"}
     # A list is an option that is repeated.
     (each,) = get_args(kind) if get_origin(kind) is list else (kind,)
     if each is not kind and get_origin(each) is Literal:

@@ -1,4 +1,4 @@
-"""Times as options of commands: a span back from now, a local day or time, or RFC 3339."""
+"""Times as options of commands: a span from now, a local day or time, or RFC 3339."""
 
 import os
 import re
@@ -17,15 +17,21 @@ HOW_TO_WRITE: Final = (
     "such as `yesterday`, `'today 03:00'`, `2026-11-23` or `'2026-11-23 08:00'`, RFC 3339 such "
     "as `2026-11-23T08:00:00Z`, or seconds since 1970 (milliseconds and finer by magnitude)."
 )
+HOW_TO_WRITE_COMING: Final = (
+    "TIME is `30m`, `7d` or `2h30m` (from now on; also `s` and `w`), `22:00` (the next one), `now`, "
+    "a local day or time to come such as `tomorrow`, `'tomorrow 06:00'` or `'2026-11-23 08:00'`, "
+    "RFC 3339 such as `2026-11-23T08:00:00Z`, or seconds since 1970."
+)
 _UNITS: Final = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 # Each unit at most once, the largest first.
 _SPAN: Final = re.compile(
     "(?=.)" + "".join(f"(?:(?P<{unit}>[0-9]{{1,9}}){unit})?" for unit in _UNITS)
 ).fullmatch
-_DAYS_BACK: Final = {"today": 0, "yesterday": 1}
-_NAMED_DAY: Final = re.compile(
-    r"(today|yesterday)(?:[ T]([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?))?", re.IGNORECASE
-).fullmatch
+_CLOCK: Final = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?"
+_NEXT_CLOCK: Final = re.compile(_CLOCK).fullmatch
+_DAYS: Final = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_NAMED_DAY: Final = re.compile(rf"(today|yesterday)(?:[ T]({_CLOCK}))?", re.IGNORECASE).fullmatch
+_COMING_DAY: Final = re.compile(rf"(today|tomorrow)(?:[ T]({_CLOCK}))?", re.IGNORECASE).fullmatch
 _LOCAL: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
 ).fullmatch
@@ -45,14 +51,57 @@ def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
         if (span := _span(text)) is not None:
             return now - span
         if named := _NAMED_DAY(text):
-            today = now.astimezone(zone).date()
-            day = today - timedelta(days=_DAYS_BACK[named[1].lower()])
-            return _local(_at(day, named[2] or "00:00"), zone)
+            return _local(_on_named_day(named, now, zone), zone)
         if _LOCAL(text):
             return _local(datetime.fromisoformat(text), zone)
         return to_datetime(parse_instant(text))
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time. {HOW_TO_WRITE}") from None
+
+
+def parse_coming_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """
+    Parse a time that is now or later; local times are of `zone`, or of the machine if it is None.
+
+    A time of day is the next such one, and of a local time that occurs twice the first to come.
+
+    Raises:
+        ValueError: The text is no time, or that time has passed; the message says how to write one.
+    """
+    text = text.strip()
+    if text == "now":
+        return now
+    try:
+        if (span := _span(text)) is not None:
+            return now + span
+        coming = _coming(text, now, zone)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time. {HOW_TO_WRITE_COMING}") from None
+    if coming is None:
+        raise ValueError(f"{text!r} has passed. {HOW_TO_WRITE_COMING}")
+    return coming
+
+
+def _coming(text: str, now: datetime, zone: tzinfo | None) -> datetime | None:
+    """Return the time to come that a text names; None if it has passed."""
+    if _NEXT_CLOCK(text):
+        today = now.astimezone(zone).date()
+        days = [_at(today, text), _at(today + timedelta(days=1), text)]
+    elif named := _COMING_DAY(text):
+        days = [_on_named_day(named, now, zone)]
+    elif _LOCAL(text):
+        days = [datetime.fromisoformat(text)]
+    else:
+        moment = to_datetime(parse_instant(text))
+        return moment if moment >= now else None
+    moments = (_local(day.replace(fold=fold), zone) for day in days for fold in (0, 1))
+    return next((moment for moment in moments if moment >= now), None)
+
+
+def _on_named_day(named: re.Match[str], now: datetime, zone: tzinfo | None) -> datetime:
+    """Return the local time of a match of a day's name and perhaps a time of day."""
+    day = now.astimezone(zone).date() + timedelta(days=_DAYS[named[1].lower()])
+    return _at(day, named[2] or "00:00")
 
 
 def _span(text: str) -> timedelta | None:
@@ -128,6 +177,14 @@ def read_time(text: str) -> datetime:
     """Parse a time given on the command line; an invalid one is a usage error."""
     try:
         return parse_time(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error).replace("`", "")) from None
+
+
+def read_coming_time(text: str) -> datetime:
+    """Parse a time to come given on the command line; an invalid one is a usage error."""
+    try:
+        return parse_coming_time(text, datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error).replace("`", "")) from None
 

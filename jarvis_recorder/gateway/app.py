@@ -62,6 +62,9 @@ def create(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # A redirect would name the scheme and the host of the request behind the proxy: the body,
+        # a password perhaps, would go there again.
+        redirect_slashes=False,
     )
     application.state.client = client
     application.state.dead_letters = dead_letter_replay
@@ -137,14 +140,19 @@ def _tokens(settings: GatewaySettings) -> Tokens:
     if len(secret.encode()) < SHORTEST_SECRET:
         what = "is shorter than 32 bytes" if secret else "is not set"
         raise ConfigurationError(f"gateway.token_secret {what}: {_HOW}")
-    return OwnTokens(secret, claims, settings.token_days)
+    return OwnTokens(secret, _hashes(settings), claims, settings.token_days)
 
 
-def _passwords(settings: GatewaySettings) -> Passwords:
-    hashes = {
+def _hashes(settings: GatewaySettings) -> dict[Role, str]:
+    """Return the hash of the password of each role, empty where it has none."""
+    return {
         Role.OPERATOR: settings.password_hash.get_secret_value(),
         Role.READER: settings.reader_password_hash.get_secret_value(),
     }
+
+
+def _passwords(settings: GatewaySettings) -> Passwords:
+    hashes = _hashes(settings)
     if not settings.jwks_file and not hashes[Role.OPERATOR]:
         raise ConfigurationError(f"gateway.password_hash is not set: {_HOW}")
     return Passwords({role: hashed for role, hashed in hashes.items() if hashed})

@@ -1,7 +1,8 @@
 """Dependencies of the handlers: a request's JSON, times, deadline and caller."""
 
+import difflib
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -40,12 +41,18 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that authenticates the caller before it reads the body, and reads JSON strictly."""
+    """
+    A route that authenticates the caller before it reads the body, and reads JSON strictly.
+
+    A caller who needs a token is told of a query parameter that the route does not have (400): a
+    filter with a wrong name would otherwise ask for everything.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         handler = super().get_route_handler()
         wants_caller = _depends(self.dependant, _caller)
         wants_operator = _depends(self.dependant, _operator)
+        known = sorted(_query_names(self.dependant))
 
         async def strict(request: Request) -> Response:
             # FastAPI reads the body before it resolves the dependencies of a handler.
@@ -55,6 +62,7 @@ class StrictRoute(APIRoute):
                     raise Problem(
                         HTTPStatus.FORBIDDEN, f"{caller.name} may read, and change nothing"
                     )
+                _require_known(request.query_params, known)
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
@@ -62,6 +70,27 @@ class StrictRoute(APIRoute):
 
 def _depends(dependant: Dependant, call: Callable[..., Any]) -> bool:
     return any(one.call is call or _depends(one, call) for one in dependant.dependencies)
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    """Return the names of the query parameters that a handler and its dependencies take."""
+    own = {one.alias for one in dependant.query_params}
+    return own.union(*map(_query_names, dependant.dependencies))
+
+
+def _require_known(given: Iterable[str], known: Sequence[str]) -> None:
+    """
+    Check that a route has each parameter that a query names.
+
+    Raises:
+        Problem: It does not have one (400); the nearest one is named.
+    """
+    for name in given:
+        if name not in known:
+            written = {one.lower(): one for one in known}
+            near = difflib.get_close_matches(name.lower(), written, n=1, cutoff=0)
+            hint = f"did you mean {written[near[0]]}?" if near else "there are none here"
+            raise Problem(HTTPStatus.BAD_REQUEST, f"{name}: not a parameter of this route; {hint}")
 
 
 def _caller_of(request: Request) -> Caller:

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Match, Mount
 
 from jarvis_recorder import errors
 from jarvis_recorder.wire.validation import field_error
@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 _RETRY_SECONDS: Final = 2
+_OF_FILES: Final = ("GET", "HEAD")
+_METHODS: Final = (*_OF_FILES, "DELETE", "PATCH", "POST", "PUT")
 
 _STATUS: Final[dict[type[errors.RecorderError], HTTPStatus]] = {
     errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
@@ -98,7 +100,17 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 def _methods_of(request: Request) -> set[str]:
     """Return the methods of all routes to the target, for `Allow` (RFC 9110, 10.2.1)."""
-    path = request.scope["path"]
-    routes = (route for route in request.app.routes if isinstance(route, Route))
-    found = (route.methods or set() for route in routes if route.path_regex.match(path))
-    return set().union(*found)
+    return {method for method in _METHODS if _has_route(request, method)}
+
+
+def _has_route(request: Request, method: str) -> bool:
+    # A route is asked and not looked into: those of an included router are in no list of ours.
+    # Below a mount `root_path` has become its path.
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    scope = {**request.scope, "method": method, "root_path": root}
+    matches = ((route, route.matches(scope)[0]) for route in request.app.routes)
+    # A mount takes every method and has files, which are only read.
+    return any(
+        match is Match.FULL and (method in _OF_FILES or not isinstance(route, Mount))
+        for route, match in matches
+    )

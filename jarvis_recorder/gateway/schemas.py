@@ -1,4 +1,4 @@
-"""The bodies of responses: the recorder's results, spelled for the original system's frontend."""
+"""The bodies of requests and responses, spelled for the original system's frontend."""
 
 import re
 from dataclasses import fields, is_dataclass
@@ -21,6 +21,14 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, from_attributes=True, frozen=True
+    )
+
+
+class Body(BaseModel):
+    """The body of a request, in camelCase; a name that it does not have is refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid"
     )
 
 

@@ -621,6 +621,17 @@ async def test_a_silence_ends_with_another_of_the_same_values(store):
         await ask(store, params.SilenceIncidents(until=now, since=now + hour, node="pve1"))
 
 
+async def test_a_silence_whose_end_has_passed_ends_one_and_has_begun_when_it_ended(store):
+    now = to_datetime(NOW)
+    hour = timedelta(hours=1)
+    await ask(store, params.SilenceIncidents(until=now + hour, node="pve1"))
+
+    ended = (await ask(store, params.SilenceIncidents(until=now - hour, node="pve1"))).silence
+
+    assert (ended.since, ended.until) == (now - hour, now - hour)
+    assert (await ask(store, params.ListSilences())).silences == []
+
+
 @pytest.mark.parametrize(
     ("given", "count"),
     [

@@ -239,6 +239,34 @@ def test_a_newer_preference_is_not_overwritten(operator):
     assert operator.get(path).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/api/memory/preferences/ui.theme", {"value": "red", "expectedversion": 3}),
+        ("POST", "/api/dead-letters/replay", {"all": True, "reasons": "not_json"}),
+        ("POST", "/api/dead-letters/4f1c09ab27de/check", {"body": "{}", "force": True}),
+        ("POST", "/api/incidents/silence", {"until": "2026-01-26", "nodes": "pve1"}),
+        ("GET", "/api/memory/events?min_severity=error", None),
+        ("GET", "/api/dead-letters?reasons=not_json", None),
+        ("GET", "/api/live?since=2026-01-26", None),
+    ],
+)
+def test_a_name_that_a_route_does_not_have_is_refused(operator, recorder, method, path, body):
+    answer = operator.request(method, path, json=body)
+
+    assert answer.status_code == 400
+    name = path.partition("?")[2].partition("=")[0] or list(body)[-1]
+    assert answer.json()["error"].startswith(f"{name}: ")
+    assert recorder.count("preferences") == 0
+
+
+def test_an_event_keeps_the_fields_that_its_route_does_not_have(operator, recorder):
+    operator.post("/api/memory/events", json={**ALERT, "shelf": 3}).raise_for_status()
+    operator.get("/api/health?from=monitor").raise_for_status()
+
+    assert json.loads(recorder.rows("SELECT extra FROM events")[0][0]) == {"shelf": 3}
+
+
 def test_a_reader_reads_and_changes_nothing(gateway):
     with gateway.client(READER_PASSWORD) as reader:
         assert reader.get("/api/memory/events").status_code == 200

@@ -377,3 +377,28 @@ def test_a_daemon_starts_without_loading_rich():
     )
 
     assert loaded.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("option", ["--config=/nonexistent.toml", "--set=no.such=1"])
+def test_settings_of_the_gateway_before_another_command_are_wrong_usage(jarvis, option):
+    ended = jarvis("gateway", option, "passwd")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "passwd reads no settings" in " ".join(ended.stderr.replace("│", "").split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("replay 4f1c09ab27de --edit --body fixed.json", "exclude each other"),
+        ("replay 4f1c09ab27de --all", "--all alone"),
+        ("replay --body=", "name its ID"),
+        ("drop --all --reason not_json", "--all alone"),
+        ("drop", "say which"),
+    ],
+)
+def test_options_of_dead_letters_that_contradict_each_other_are_wrong_usage(jarvis, words, said):
+    ended = jarvis("dead", *words.split())
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert said in " ".join(ended.stderr.replace("│", "").split())

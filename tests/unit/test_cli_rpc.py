@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import shlex
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -21,11 +23,13 @@ from jarvis_recorder.errors import (
     DeadlineExceeded,
     NotFound,
     ProtocolError,
+    RecorderError,
     ReplyTimeout,
     ResultTooLarge,
 )
 from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.rpc import params, results
+from jarvis_recorder.wire.rpc.methods import METHODS
 from tests.unit.test_views import AT, EVENT, RESOLVED, SNAPSHOT, TURN
 
 FOUND = results.FoundTurn(TURN, "a word", [(0, 1)])
@@ -375,6 +379,64 @@ def test_a_day_of_a_histogram_has_its_date_in_the_zone_asked_for(
 
     _, line, _ = ended.stdout.splitlines()
     assert line.startswith(f"{shown}  1")
+
+
+SILENCED = results.OneSilence(results.Silence(None, "pve3", None, None, AT, AT, None, None))
+
+
+def test_a_silence_ends_a_while_from_now(jarvis, recorder):
+    began = datetime.now(UTC)
+    ended = jarvis("incidents", "silence", "4h", "--node=pve3", "--since=1h", answer=SILENCED)
+
+    assert ended.returncode == 0, ended.stderr
+    (asked,) = recorder.asked
+    assert timedelta(0) <= asked.until - began - timedelta(hours=4) < timedelta(minutes=1)
+    assert timedelta(0) <= asked.since - began - timedelta(hours=1) < timedelta(minutes=1)
+
+
+def test_a_silence_ends_at_the_next_such_time_of_day_or_now(jarvis, recorder):
+    began = datetime.now(UTC)
+    jarvis("incidents", "silence", "22:00", "--node=pve3", answer=SILENCED)
+    jarvis("incidents", "silence", "now", "--node=pve3", answer=SILENCED)
+
+    later, now = (asked.until for asked in recorder.asked)
+    assert (later.hour, later.minute) == (22, 0)
+    assert timedelta(0) < later - began <= timedelta(days=1, minutes=1)
+    assert timedelta(0) <= now - began < timedelta(minutes=1)
+
+
+def test_incidents_of_several_nodes_and_kinds_are_listed(jarvis, recorder):
+    answer = results.IncidentPage([], None, 0)
+    ended = jarvis(
+        "incidents", "list", "--node=pve1", "--node=pve2", "--kind=NODE_DOWN", answer=answer
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    (asked,) = recorder.asked
+    assert asked == params.ListIncidents(node=["pve1", "pve2"], kind=["NODE_DOWN"])
+
+
+@pytest.mark.parametrize("until", ["yesterday", "2026-01-26T10:00:00Z", "2026-01-26 10:00"])
+def test_a_silence_that_has_ended_is_wrong_usage(jarvis, recorder, until):
+    ended = jarvis("incidents", "silence", until, "--node=pve3")
+
+    assert (ended.returncode, recorder.asked) == (2, [])
+    assert "from now on" in " ".join(ended.stderr.replace("│", "").split())
+
+
+@pytest.mark.parametrize(
+    "method", [one for one in METHODS if one.words()], ids=lambda one: one.name
+)
+def test_a_command_is_helped_by_an_example_that_it_takes(jarvis, recorder, method):
+    helped = jarvis(*method.words().split(), "--help").stdout
+    found = re.search(
+        r"Examples?: (jarvis-recorder .*?)(?:\. |, jarvis|\.? ?$)", " ".join(helped.split())
+    )
+    typed = shlex.split(found[1])[1:]
+
+    ended = jarvis(*typed, answer=RecorderError("asked"))
+
+    assert len(recorder.asked) == 1, (typed, ended.stderr)
 
 
 def test_a_since_after_its_until_is_said_to_be(jarvis):

@@ -168,6 +168,32 @@ async def test_a_wrong_parameter_is_a_problem_that_names_it(gateway, recorder, q
     assert recorder.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("is_lost", "isLost"), ("islost", "isLost"), ("sinse", "since"), ("SHAPE", "shape")],
+)
+async def test_a_parameter_that_a_route_does_not_have_is_refused_with_the_nearest(
+    gateway, recorder, name, near
+):
+    answer = await answer_to(gateway, "GET", "list", Role.READER, params={name: "1"})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] == f"{name}: not a parameter of this route; did you mean {near}?"
+    assert recorder.asked == []
+
+
+async def test_a_change_takes_nothing_that_it_does_not_have(gateway, recorder):
+    body = {"newName": "rim"}
+    misspelt = await answer_to(gateway, "POST", "7/change", json={**body, "part": [1]})
+    another = await answer_to(gateway, "POST", "7/change", json={**body, "changedBy": "anna"})
+    asked = await answer_to(gateway, "POST", "7/change", json=body, params={"since": "2026-01-26"})
+
+    assert [one.status_code for one in (misspelt, another, asked)] == [400, 400, 400]
+    assert misspelt.json()["error"] == "part: Extra inputs are not permitted"
+    assert asked.json()["error"] == "since: not a parameter of this route; there are none here"
+    assert recorder.asked == []
+
+
 async def test_only_an_operator_changes_something(gateway, recorder):
     body = {"newName": "rim"}
     refused = await answer_to(gateway, "POST", "7/change", Role.READER, json=body)
@@ -175,6 +201,47 @@ async def test_only_an_operator_changes_something(gateway, recorder):
 
     assert (refused.status_code, unknown.status_code) == (403, 401)
     assert recorder.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/auth/login/"),
+        ("GET", "/api/things/list/"),
+        ("GET", "/api/docs/"),
+        ("GET", "/static"),
+    ],
+)
+async def test_a_path_that_is_none_by_a_slash_is_not_found_and_leads_nowhere(gateway, method, path):
+    transport = httpx.ASGITransport(gateway)
+    async with httpx.AsyncClient(transport=transport, base_url="http://evil.example") as client:
+        answer = await client.request(method, path, json={"password": "a password"})
+
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert "evil" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/api/things/list", "GET"),
+        ("PATCH", "/api/things/7/change", "POST"),
+        ("PATCH", "/api/memory/events", "POST"),
+        ("POST", "/api/dead-letters/4f1c09ab27de", "GET"),
+        ("DELETE", "/api/openapi.json", "GET"),
+        ("PUT", "/static/app.css", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_a_path_does_not_have_is_answered_with_those_it_has(
+    gateway, method, path, allowed
+):
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(gateway), base_url="http://gateway"
+    ) as client:
+        answer = await client.request(method, path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 # Commands

@@ -22,7 +22,14 @@ from jarvis_recorder.gateway import logins as logins_module
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.logins import Logins, Passwords
 from jarvis_recorder.gateway.problems import Problem
-from jarvis_recorder.gateway.tokens import Caller, Claims, OwnTokens, Role, read_jwks
+from jarvis_recorder.gateway.tokens import (
+    Caller,
+    Claims,
+    OwnTokens,
+    Role,
+    read_jwks,
+    signing_key,
+)
 
 URL = "amqp://localhost/"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -34,12 +41,16 @@ GOOD = {
 }  # fmt: skip
 
 
+HASHES = {Role.OPERATOR: "$argon2id$operator", Role.READER: "$argon2id$reader"}
+KEY = signing_key(SECRET, Role.OPERATOR, HASHES[Role.OPERATOR])
+
+
 @pytest.fixture
 def own():
-    return OwnTokens(SECRET, CLAIMS, 7)
+    return OwnTokens(SECRET, HASHES, CLAIMS, 7)
 
 
-def signed(claims=GOOD, key=SECRET, algorithm="HS256", **headers):
+def signed(claims=GOOD, key=KEY, algorithm="HS256", **headers):
     return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
 
 
@@ -59,8 +70,43 @@ def test_a_token_given_out_speaks_for_its_role(own):
     assert claims["exp"] - claims["iat"] == 7 * 86_400
 
 
+def test_a_token_of_an_operator_is_good(own):
+    assert own.read(signed()) == Caller("ada", Role.OPERATOR)
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("hashed", ["$argon2id$another", ""])
+def test_the_tokens_of_a_role_end_with_its_password(own, role, hashed):
+    tokens = {one: own.give(one) for one in Role}
+
+    after = OwnTokens(SECRET, {**HASHES, role: hashed}, CLAIMS, 7)
+
+    with pytest.raises(Problem, match="Invalid or expired"):
+        after.read(tokens.pop(role))
+    ((other, token),) = tokens.items()
+    assert after.read(token).role is other
+
+
+def test_a_gateway_that_has_another_password_of_readers_takes_none_of_their_tokens():
+    first, second = (PasswordHasher(1, 8, 1).hash(password) for password in ("one", "another"))
+
+    def tokens(**more):
+        settings = GatewaySettings(token_secret=SECRET, password_hash=first, **more)
+        return create(RecorderClient(URL), DeadLetterAdmin(URL), settings).state.tokens
+
+    before = tokens(reader_password_hash=first)
+    given = before.give(Role.READER)
+
+    assert before.read(given).role is Role.READER
+    for after in (tokens(reader_password_hash=second), tokens()):
+        with pytest.raises(Problem, match="Invalid or expired"):
+            after.read(given)
+        assert after.read(before.give(Role.OPERATOR)).role is Role.OPERATOR
+
+
 def tampered():
-    header, _, signature = signed({**GOOD, "role": "reader"}).split(".")
+    key = signing_key(SECRET, Role.READER, HASHES[Role.READER])
+    header, _, signature = signed({**GOOD, "role": "reader"}, key).split(".")
     return f"{header}.{part(GOOD)}.{signature}"
 
 
@@ -76,8 +122,11 @@ BAD = {
     "without aud": signed(without("aud")),
     "without iss": signed(without("iss")),
     "alg none": f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(GOOD)}.",
-    "another algorithm": signed(key=SECRET * 2, algorithm="HS512"),
-    "another secret": signed(key=SECRET[::-1]),
+    "another algorithm": signed(key=KEY * 2, algorithm="HS512"),
+    "another secret": signed(key=signing_key(SECRET[::-1], Role.OPERATOR, HASHES[Role.OPERATOR])),
+    "the secret alone": signed(key=SECRET),
+    "another role's key": signed(key=signing_key(SECRET, Role.READER, HASHES[Role.READER])),
+    "of roles": signed({**GOOD, "role": ["operator"]}),
     "tampered": tampered(),
     "oversized": signed({**GOOD, "padding": "x" * 10_000}),
     "empty": "",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarvis_recorder.cli.time_options import parse_duration, parse_time
+from jarvis_recorder.cli.time_options import parse_coming_time, parse_duration, parse_time
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -54,10 +54,56 @@ def test_what_is_no_time_is_answered_with_how_to_write_one(typed):
         parse_time(typed, NOW, BERLIN)
 
 
-@given(st.text(max_size=30))
-def test_whatever_is_typed_is_a_time_or_a_value_error(typed):
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("now", NOW),
+        ("30m", datetime(2026, 11, 23, 9, 30, tzinfo=UTC)),
+        ("4h", datetime(2026, 11, 23, 13, 0, tzinfo=UTC)),
+        ("1d12h", datetime(2026, 11, 24, 21, 0, tzinfo=UTC)),
+        ("22:00", datetime(2026, 11, 23, 21, 0, tzinfo=UTC)),
+        ("9:00", datetime(2026, 11, 24, 8, 0, tzinfo=UTC)),
+        ("10:00:01", datetime(2026, 11, 23, 9, 0, 1, tzinfo=UTC)),
+        ("Today 22:00", datetime(2026, 11, 23, 21, 0, tzinfo=UTC)),
+        ("tomorrow", datetime(2026, 11, 23, 23, 0, tzinfo=UTC)),
+        ("tomorrow 06:00", datetime(2026, 11, 24, 5, 0, tzinfo=UTC)),
+        ("2026-11-24", datetime(2026, 11, 23, 23, 0, tzinfo=UTC)),
+        (" 2026-11-24 08:00 ", datetime(2026, 11, 24, 7, 0, tzinfo=UTC)),
+        ("2026-11-24T08:00:00Z", datetime(2026, 11, 24, 8, 0, tzinfo=UTC)),
+        ("1796000000", datetime(2026, 11, 30, 0, 53, 20, tzinfo=UTC)),
+    ],
+)
+def test_a_time_to_come_is_what_people_mean_by_it(typed, meant):
+    assert parse_coming_time(typed, NOW, BERLIN) == meant
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "today",
+        "today 09:59",
+        "2026-11-23",
+        "2026-11-23 08:00",
+        "2026-11-23T08:59:59Z",
+        "1769414437",
+    ],
+)
+def test_a_time_that_has_passed_is_none_to_come(typed):
+    with pytest.raises(ValueError, match=r"has passed. TIME is `30m`.*from now on"):
+        parse_coming_time(typed, NOW, BERLIN)
+
+
+@pytest.mark.parametrize("typed", ["", "yesterday", "25:00", "8", "-2h", "2h ago", "99999999w"])
+def test_what_is_no_time_to_come_is_answered_with_how_to_write_one(typed):
+    with pytest.raises(ValueError, match=r"is no time. TIME is `30m`.*from now on"):
+        parse_coming_time(typed, NOW, BERLIN)
+
+
+@pytest.mark.parametrize("parse", [parse_time, parse_coming_time])
+@given(typed=st.text(max_size=30))
+def test_whatever_is_typed_is_a_time_or_a_value_error(parse, typed):
     try:
-        moment = parse_time(typed, NOW, BERLIN)
+        moment = parse(typed, NOW, BERLIN)
     except ValueError:
         return
     assert moment.tzinfo is not None
@@ -76,6 +122,23 @@ def test_a_local_time_is_one_time_also_when_the_clocks_change(now, typed, meant)
     now, meant = datetime.fromisoformat(now), datetime.fromisoformat(meant)
 
     assert parse_time(typed, now, BERLIN) == meant
+
+
+@pytest.mark.parametrize(
+    ("now", "typed", "meant"),
+    [
+        ("2026-03-29T00:30:00Z", "02:30", "2026-03-29T01:30:00Z"),
+        ("2026-03-29T01:30:01Z", "02:30", "2026-03-30T00:30:00Z"),
+        # It is 02:30 twice.
+        ("2026-10-25T00:10:00Z", "02:30", "2026-10-25T00:30:00Z"),
+        ("2026-10-25T00:40:00Z", "today 02:30", "2026-10-25T01:30:00Z"),
+        ("2026-10-25T01:40:00Z", "02:30", "2026-10-26T01:30:00Z"),
+    ],
+)
+def test_the_next_time_of_day_is_so_also_when_the_clocks_change(now, typed, meant):
+    now, meant = datetime.fromisoformat(now), datetime.fromisoformat(meant)
+
+    assert parse_coming_time(typed, now, BERLIN) == meant
 
 
 def test_a_time_that_a_table_shows_can_be_typed_again():

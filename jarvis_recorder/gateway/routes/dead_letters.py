@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import Field, StrictBool
 
 from jarvis_recorder.client.dead_letter_replay import (
     DeadLetterAdmin,
@@ -20,6 +20,7 @@ from jarvis_recorder.gateway.dependencies import LONGEST_WAIT, Operating, Readin
 from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.routes.parameters import Limit, router
 from jarvis_recorder.gateway.schemas import (
+    Body,
     Checked,
     DeadLetter,
     DeadLetterPage,
@@ -42,15 +43,15 @@ _MOST_BODY: Final = 256 * 1024
 _MOST_REASONS: Final = 100
 
 
-class Replay(BaseModel):
+class Replay(Body):
     """Which to replay: those named, or all of a reason."""
 
-    ids: Annotated[list[str], Field(max_length=1_000)] = []
+    ids: Annotated[tuple[str, ...], Field(max_length=1_000)] = ()
     reason: str | None = None
     all: StrictBool = False
 
 
-class Edited(BaseModel):
+class Edited(Body):
     """A body that takes the place of the dead letter's own."""
 
     body: str

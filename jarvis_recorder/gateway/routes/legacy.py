@@ -3,13 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from jarvis_recorder.client.rpc_methods import build_params
 from jarvis_recorder.gateway.dependencies import AskFunction, Operating
 from jarvis_recorder.gateway.routes.parameters import router
-from jarvis_recorder.gateway.schemas import reply, shape
+from jarvis_recorder.gateway.schemas import Body, reply, shape
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.records import (
@@ -25,10 +24,6 @@ from jarvis_recorder.wire.rpc import params, results
 from jarvis_recorder.wire.rpc.times import GIVEN_SCHEMA
 
 routes = router(tag="memory")
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
 def _details(value: Any) -> Any:
@@ -65,7 +60,7 @@ _AnyTime = Annotated[
 ]
 
 
-class NewEvent(_Body):
+class NewEvent(Body):
     """An event to record; `details` is JSON, or JSON as a text. Other fields are kept too."""
 
     model_config = ConfigDict(extra="allow")
@@ -85,7 +80,7 @@ def _value(value: Any) -> Any:
     return value if isinstance(value, str) else strict_json.dump(value)
 
 
-class NewValue(_Body):
+class NewValue(Body):
     """A preference's new value; with `expectedVersion` only where it is at that version."""
 
     value: Annotated[

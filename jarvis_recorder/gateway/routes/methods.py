@@ -19,7 +19,7 @@ from jarvis_recorder.gateway.dependencies import (
     When,
 )
 from jarvis_recorder.gateway.routes.parameters import Cursor, TimeZone, router
-from jarvis_recorder.gateway.schemas import Shape, reply, shape
+from jarvis_recorder.gateway.schemas import Body, reply, shape
 from jarvis_recorder.gateway.tokens import Caller
 from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire.rpc import params
@@ -75,7 +75,7 @@ def routers() -> Iterator[APIRouter]:
 def _handler(method: Method, verb: str, path: str) -> Callable[..., Awaitable[Response]]:
     """Return a function that FastAPI calls with the params as its own parameters."""
 
-    async def handle(caller: Caller, ask: Ask, body: Shape | None = None, **given: Any) -> Response:
+    async def handle(caller: Caller, ask: Ask, body: Body | None = None, **given: Any) -> Response:
         if body is not None:
             given |= body.model_dump(exclude_unset=True)
         if method.caller is not None:
@@ -119,4 +119,4 @@ def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parame
             first = _DEFAULTS.get((method.params, name), default)
             yield _keyword(name, place, Parameter.empty if is_required else first)
     if members:
-        yield _keyword("body", create_model(method.params.__name__, __base__=Shape, **members))
+        yield _keyword("body", create_model(method.params.__name__, __base__=Body, **members))

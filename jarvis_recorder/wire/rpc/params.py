@@ -685,7 +685,8 @@ class SilenceIncidents(Params[results.OneSilence]):
     Publish no notification of some incidents for a time, as during maintenance.
 
     Silenced are those that match every value given; give at least one. They are still recorded and
-    counted. A silence with the same values is replaced, so one that ends now ends it.
+    counted. A silence with the same values is replaced, so one that ends now, or has ended, ends
+    it.
     """
 
     until: Annotated[GivenTime, Field(description="the end")]
