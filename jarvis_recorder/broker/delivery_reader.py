@@ -113,15 +113,21 @@ class DeliveryReader(asyncio.StreamReader):
         assembly.most_bytes = most_bytes
         assembly.wanted[_DELIVER] = complete
 
-    def fetch_to(self, channel: int, take: _Take) -> None:
-        """Pass what `basic.get` fetches on a channel to `take`; aiormq sees an empty queue."""
+    def fetch_to(self, channel: int, take: _Take, most_bytes: int = sys.maxsize) -> None:
+        """
+        Pass what `basic.get` fetches on a channel to `take`; aiormq sees an empty queue.
+
+        One with a body of more than `most_bytes` comes without it.
+        """
         empty = _FRAME(METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
             take(_fetched(method, header, body))
             super(DeliveryReader, self).feed_data(empty)
 
-        self._assembly(channel).wanted[_GET_OK] = complete
+        assembly = self._assembly(channel)
+        assembly.most_bytes = most_bytes
+        assembly.wanted[_GET_OK] = complete
 
     def return_to(self, channel: int, returned: Callable[[bytes], None]) -> None:
         """Pass `returned` the header of each message that the broker returns on a channel."""

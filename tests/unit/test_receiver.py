@@ -284,6 +284,17 @@ async def test_what_was_asked_for_singly_goes_to_who_asked():
     assert (await reader.read()).replace(HEARTBEAT, b"") == answer
 
 
+async def test_what_is_fetched_comes_without_a_body_above_the_bound():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.fetch_to(1, taken.append, most_bytes=250)
+
+    for body in (b"x" * 251, b"y" * 250):
+        reader.feed_data(got(body, 1))
+
+    assert [one.body for one in taken] == [b"", b"y" * 250]
+
+
 async def test_the_broker_s_reason_to_close_is_kept():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     close = frame.marshal(commands.Connection.Close(530, "NOT_ALLOWED - vhost x", 10, 40), 0)
