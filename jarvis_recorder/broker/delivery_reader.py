@@ -33,12 +33,15 @@ _GET_OK: Final = b"\x00\x3c\x00\x47"  # class 60 (basic), method 71 (get-ok)
 _GET_EMPTY: Final = b"\x00\x3c\x00\x48\x00"  # class 60 (basic), method 72, an empty string
 _RETURN: Final = b"\x00\x3c\x00\x32"  # class 60 (basic), method 50 (return)
 _CLOSE: Final = b"\x00\x0a\x00\x32"  # class 10 (connection), method 50 (close)
+_BLOCKED: Final = b"\x00\x0a\x00\x3c"  # class 10 (connection), method 60 (blocked)
+_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"  # class 10 (connection), method 61 (unblocked)
 _HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 _PROTOCOL_HEADER: Final = b"AMQP"
 
 
 _Complete = Callable[[bytes, bytes, bytes], None]
 _Take = Callable[[Delivery], None]
+_Report = Callable[[str | None], None]
 
 
 class _Assembly:
@@ -96,6 +99,7 @@ class DeliveryReader(asyncio.StreamReader):
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
         self.close_reason: tuple[int, str] | None = None
+        self._report_alarm: _Report = lambda _: None
 
     def deliver_to(self, channel: int, sink: Sink, most_bytes: int = sys.maxsize) -> None:
         """
@@ -132,6 +136,15 @@ class DeliveryReader(asyncio.StreamReader):
     def return_to(self, channel: int, returned: Callable[[bytes], None]) -> None:
         """Pass `returned` the header of each message that the broker returns on a channel."""
         self._assembly(channel).wanted[_RETURN] = lambda _, header, __: returned(header)
+
+    def report_alarm(self, report: _Report) -> None:
+        """
+        Have the broker's alarm reported from now on: its reason as it begins, None as it ends.
+
+        The broker tells a connection that it reads nothing of it once something was published
+        there, and never one that only consumes.
+        """
+        self._report_alarm = report
 
     def _assembly(self, channel: int) -> _Assembly:
         return self._assemblies.setdefault(channel, _Assembly())
@@ -248,13 +261,22 @@ class DeliveryReader(asyncio.StreamReader):
                 passed = stop
                 delivered = True
                 self._assemble(assembly, kind, data[position + 7 : stop - 1])
-            elif channel == 0 and data[position + 7 : position + 11] == _CLOSE:
-                self.close_reason = _close_reason(data[position + 11 : stop - 1])
+            elif channel == 0:
+                self._note(data[position + 7 : position + 11], data[position + 11 : stop - 1])
             position = stop
         self._pass_on(data, passed, position)
         if delivered:
             self._keep_alive()
         return position
+
+    def _note(self, method: bytes, arguments: bytes) -> None:
+        """Note what the broker says of the whole connection; aiormq gets it, too."""
+        if method == _CLOSE:
+            self.close_reason = _close_reason(arguments)
+        elif method == _BLOCKED:
+            self._report_alarm(_short_text(arguments))
+        elif method == _UNBLOCKED:
+            self._report_alarm(None)
 
     def _pass_on(self, data: bytes, begin: int, end: int) -> None:
         """Pass to aiormq what is none of ours."""
@@ -300,8 +322,12 @@ class DeliveryReader(asyncio.StreamReader):
 
 def _close_reason(arguments: bytes) -> tuple[int, str]:
     """Read reply code and reply text of Connection.Close."""
-    text = arguments[3 : 3 + arguments[2]]
-    return int.from_bytes(arguments[:2], "big"), text.decode("utf-8", "replace")
+    return int.from_bytes(arguments[:2], "big"), _short_text(arguments[2:])
+
+
+def _short_text(data: bytes) -> str:
+    """Read a short string, which begins with its length."""
+    return data[1 : 1 + data[0]].decode("utf-8", "replace")
 
 
 def _delivery(method: bytes, header: bytes, body: bytes) -> Delivery:

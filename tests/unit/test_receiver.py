@@ -305,6 +305,23 @@ async def test_the_broker_s_reason_to_close_is_kept():
     assert await reader.read() == close
 
 
+async def test_an_alarm_of_the_broker_is_reported_and_its_end():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    told = []
+    blocked = frame.marshal(commands.Connection.Blocked("low on disk"), 0)
+    unblocked = frame.marshal(commands.Connection.Unblocked(), 0)
+
+    reader.feed_data(blocked)
+    reader.report_alarm(told.append)
+    for data in (HEARTBEAT, blocked, ELSEWHERE, unblocked):
+        reader.feed_data(data)
+    reader.feed_eof()
+
+    assert told == ["low on disk", None]
+    passed_on = blocked + HEARTBEAT + blocked + ELSEWHERE + unblocked
+    assert await reader.read() == passed_on
+
+
 async def test_without_a_connection_there_is_nothing_to_pause():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
 
