@@ -37,6 +37,7 @@ _BLOCKED: Final = b"\x00\x0a\x00\x3c"  # class 10 (connection), method 60 (block
 _UNBLOCKED: Final = b"\x00\x0a\x00\x3d"  # class 10 (connection), method 61 (unblocked)
 _HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 _PROTOCOL_HEADER: Final = b"AMQP"
+_FIRST_BYTES: Final = 8
 
 
 _Complete = Callable[[bytes, bytes, bytes], None]
@@ -80,7 +81,8 @@ class DeliveryReader(asyncio.StreamReader):
 
     `last_seen` is the loop's time when bytes last came, whatever they were. `close_reason`
     is the code and text of the broker's Connection.Close, if it sent one: aiormq keeps them to
-    itself while a connection is being opened.
+    itself while a connection is being opened. `first_bytes` tell which protocol the other side
+    speaks; where it is not AMQP the connection is dropped at once.
     """
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
@@ -99,6 +101,7 @@ class DeliveryReader(asyncio.StreamReader):
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
         self.close_reason: tuple[int, str] | None = None
+        self.first_bytes = b""
         self._report_alarm: _Report = lambda _: None
 
     def deliver_to(self, channel: int, sink: Sink, most_bytes: int = sys.maxsize) -> None:
@@ -166,6 +169,12 @@ class DeliveryReader(asyncio.StreamReader):
         self._read_again()
 
     @property
+    def may_be_amqp(self) -> bool:
+        """False once the other side has sent something that begins neither as a frame nor as AMQP."""
+        first = self.first_bytes[:1]
+        return first <= _HEARTBEAT[:1] or first == _PROTOCOL_HEADER[:1]
+
+    @property
     def flowing_seconds(self) -> float:
         """Return for how long the flow has not been paused; 0.0 while it is."""
         return 0.0 if self._flow_is_paused else self._now() - self._resumed_at
@@ -182,6 +191,10 @@ class DeliveryReader(asyncio.StreamReader):
         if self._blind is None:
             # Only the very first bytes count: a body may hold these letters anywhere.
             self._blind = data.startswith(_PROTOCOL_HEADER)
+            self.first_bytes = data[:_FIRST_BYTES]
+            if not self.may_be_amqp:
+                # It may wait for more, as we would for the end of a frame that is none.
+                self.abort()
         if self._blind:
             # The broker speaks another protocol version, or no frames at all: aiormq reports it.
             super().feed_data(data)
