@@ -37,6 +37,13 @@ _DEAD_AFTER_HEARTBEATS: Final = 3
 # AMQP 0-9-1: access refused, and not allowed (no such virtual host, or no right to it).
 _REFUSED_FOR_GOOD: Final = (403, 530)
 
+# Of other protocols, by the first bytes of a reply: an alert of TLS begins with its type and version.
+_OF_OTHERS: Final = {
+    b"HTTP": "speaks HTTP: name the port of AMQP, usually 5672; 15672 is that of the management",
+    b"\x15\x03": "speaks TLS: write amqps:// for amqp://, or name the port without TLS, usually 5672",
+    b"SSH-": "speaks SSH: name the port of AMQP, usually 5672",
+}
+
 GONE: Final = (aiormq.exceptions.AMQPError, RuntimeError, ConnectionError)
 """The errors that aiormq raises when the other side is gone."""
 
@@ -257,7 +264,8 @@ async def _connect(
         with refusals("the broker refuses the connection"):
             await connection.connect(timeout=CONNECT_SECONDS)
     except BrokerUnavailable as error:
-        refusal: RecorderError | None = _refused_for_good(factory.reader)
+        refusal = _other_protocol(connection.url, factory.reader)
+        refusal = refusal or _refused_for_good(factory.reader)
         if refusal is None and context is not None:
             refusal = await _tls_refusal(connection.url, context, error)
         raise refusal or error from error
@@ -275,6 +283,17 @@ async def _tls_refusal(
         return failure
     late = await late_refusal(url, context)
     return None if late is None else tls_failure(late, where)
+
+
+def _other_protocol(url: URL, reader: DeliveryReader | None) -> RecorderError | None:
+    """Return the error where what answers is no broker: for good if it is a known mistake."""
+    if reader is None or reader.may_be_amqp:
+        return None
+    where = amqp_url.host_of(str(url))
+    for beginning, what in _OF_OTHERS.items():
+        if reader.first_bytes.startswith(beginning):
+            return ConfigurationError(f"{where} {what}")
+    return BrokerUnavailable(f"{where} speaks no AMQP: see that broker.url names the port of AMQP")
 
 
 def _refused_for_good(reader: DeliveryReader | None) -> ConfigurationError | None:

@@ -1,6 +1,5 @@
 """A queue being consumed, its deliveries taken by our reader and settled through aiormq."""
 
-import sys
 import uuid
 
 import aiormq
@@ -8,12 +7,13 @@ import aiormq
 from jarvis_recorder.broker.connection import Link, broker_errors, refusals
 from jarvis_recorder.ports import Sink
 from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.topics import LARGEST_BYTES
 
 
 class QueueConsumer:
     """A queue consumed on a channel of its own; implements `ports.Consumer`."""
 
-    most_bytes = sys.maxsize
+    most_bytes = LARGEST_BYTES
     """The most bytes of a body; a larger one is skipped, and its delivery comes without it."""
 
     def __init__(
@@ -61,7 +61,7 @@ class QueueConsumer:
 
     async def fetch(self) -> Delivery | None:
         fetched: list[Delivery] = []
-        self._link.reader.fetch_to(self._channel.number, fetched.append)
+        self._link.reader.fetch_to(self._channel.number, fetched.append, self.most_bytes)
         with refusals(f"queue {self._queue} cannot be consumed"):
             await self._link.reply(self._channel.basic_get(self._queue))
         return fetched[0] if fetched else None

@@ -33,12 +33,16 @@ _GET_OK: Final = b"\x00\x3c\x00\x47"  # class 60 (basic), method 71 (get-ok)
 _GET_EMPTY: Final = b"\x00\x3c\x00\x48\x00"  # class 60 (basic), method 72, an empty string
 _RETURN: Final = b"\x00\x3c\x00\x32"  # class 60 (basic), method 50 (return)
 _CLOSE: Final = b"\x00\x0a\x00\x32"  # class 10 (connection), method 50 (close)
+_BLOCKED: Final = b"\x00\x0a\x00\x3c"  # class 10 (connection), method 60 (blocked)
+_UNBLOCKED: Final = b"\x00\x0a\x00\x3d"  # class 10 (connection), method 61 (unblocked)
 _HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 _PROTOCOL_HEADER: Final = b"AMQP"
+_FIRST_BYTES: Final = 8
 
 
 _Complete = Callable[[bytes, bytes, bytes], None]
 _Take = Callable[[Delivery], None]
+_Report = Callable[[str | None], None]
 
 
 class _Assembly:
@@ -77,7 +81,8 @@ class DeliveryReader(asyncio.StreamReader):
 
     `last_seen` is the loop's time when bytes last came, whatever they were. `close_reason`
     is the code and text of the broker's Connection.Close, if it sent one: aiormq keeps them to
-    itself while a connection is being opened.
+    itself while a connection is being opened. `first_bytes` tell which protocol the other side
+    speaks; where it is not AMQP the connection is dropped at once.
     """
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
@@ -96,6 +101,8 @@ class DeliveryReader(asyncio.StreamReader):
         self._passed_heartbeat_at = 0.0
         self.last_seen = loop.time()
         self.close_reason: tuple[int, str] | None = None
+        self.first_bytes = b""
+        self._report_alarm: _Report = lambda _: None
 
     def deliver_to(self, channel: int, sink: Sink, most_bytes: int = sys.maxsize) -> None:
         """
@@ -113,19 +120,34 @@ class DeliveryReader(asyncio.StreamReader):
         assembly.most_bytes = most_bytes
         assembly.wanted[_DELIVER] = complete
 
-    def fetch_to(self, channel: int, take: _Take) -> None:
-        """Pass what `basic.get` fetches on a channel to `take`; aiormq sees an empty queue."""
+    def fetch_to(self, channel: int, take: _Take, most_bytes: int = sys.maxsize) -> None:
+        """
+        Pass what `basic.get` fetches on a channel to `take`; aiormq sees an empty queue.
+
+        One with a body of more than `most_bytes` comes without it.
+        """
         empty = _FRAME(METHOD, channel, len(_GET_EMPTY)) + _GET_EMPTY + b"\xce"
 
         def complete(method: bytes, header: bytes, body: bytes) -> None:
             take(_fetched(method, header, body))
             super(DeliveryReader, self).feed_data(empty)
 
-        self._assembly(channel).wanted[_GET_OK] = complete
+        assembly = self._assembly(channel)
+        assembly.most_bytes = most_bytes
+        assembly.wanted[_GET_OK] = complete
 
     def return_to(self, channel: int, returned: Callable[[bytes], None]) -> None:
         """Pass `returned` the header of each message that the broker returns on a channel."""
         self._assembly(channel).wanted[_RETURN] = lambda _, header, __: returned(header)
+
+    def report_alarm(self, report: _Report) -> None:
+        """
+        Have the broker's alarm reported from now on: its reason as it begins, None as it ends.
+
+        The broker tells a connection that it reads nothing of it once something was published
+        there, and never one that only consumes.
+        """
+        self._report_alarm = report
 
     def _assembly(self, channel: int) -> _Assembly:
         return self._assemblies.setdefault(channel, _Assembly())
@@ -147,6 +169,12 @@ class DeliveryReader(asyncio.StreamReader):
         self._read_again()
 
     @property
+    def may_be_amqp(self) -> bool:
+        """False once the other side has sent something that begins neither as a frame nor as AMQP."""
+        first = self.first_bytes[:1]
+        return first <= _HEARTBEAT[:1] or first == _PROTOCOL_HEADER[:1]
+
+    @property
     def flowing_seconds(self) -> float:
         """Return for how long the flow has not been paused; 0.0 while it is."""
         return 0.0 if self._flow_is_paused else self._now() - self._resumed_at
@@ -163,6 +191,10 @@ class DeliveryReader(asyncio.StreamReader):
         if self._blind is None:
             # Only the very first bytes count: a body may hold these letters anywhere.
             self._blind = data.startswith(_PROTOCOL_HEADER)
+            self.first_bytes = data[:_FIRST_BYTES]
+            if not self.may_be_amqp:
+                # It may wait for more, as we would for the end of a frame that is none.
+                self.abort()
         if self._blind:
             # The broker speaks another protocol version, or no frames at all: aiormq reports it.
             super().feed_data(data)
@@ -242,13 +274,22 @@ class DeliveryReader(asyncio.StreamReader):
                 passed = stop
                 delivered = True
                 self._assemble(assembly, kind, data[position + 7 : stop - 1])
-            elif channel == 0 and data[position + 7 : position + 11] == _CLOSE:
-                self.close_reason = _close_reason(data[position + 11 : stop - 1])
+            elif channel == 0:
+                self._note(data[position + 7 : position + 11], data[position + 11 : stop - 1])
             position = stop
         self._pass_on(data, passed, position)
         if delivered:
             self._keep_alive()
         return position
+
+    def _note(self, method: bytes, arguments: bytes) -> None:
+        """Note what the broker says of the whole connection; aiormq gets it, too."""
+        if method == _CLOSE:
+            self.close_reason = _close_reason(arguments)
+        elif method == _BLOCKED:
+            self._report_alarm(_short_text(arguments))
+        elif method == _UNBLOCKED:
+            self._report_alarm(None)
 
     def _pass_on(self, data: bytes, begin: int, end: int) -> None:
         """Pass to aiormq what is none of ours."""
@@ -294,8 +335,12 @@ class DeliveryReader(asyncio.StreamReader):
 
 def _close_reason(arguments: bytes) -> tuple[int, str]:
     """Read reply code and reply text of Connection.Close."""
-    text = arguments[3 : 3 + arguments[2]]
-    return int.from_bytes(arguments[:2], "big"), text.decode("utf-8", "replace")
+    return int.from_bytes(arguments[:2], "big"), _short_text(arguments[2:])
+
+
+def _short_text(data: bytes) -> str:
+    """Read a short string, which begins with its length."""
+    return data[1 : 1 + data[0]].decode("utf-8", "replace")
 
 
 def _delivery(method: bytes, header: bytes, body: bytes) -> Delivery:

@@ -21,8 +21,9 @@ from jarvis_recorder.ports import Consumer, Flow, Publisher
 class BrokerSession:
     """The open connections and channels; `lost` is done, with the cause, when any is gone."""
 
-    def __init__(self, consuming: Link, publisher: Publisher) -> None:
+    def __init__(self, consuming: Link, publishing: Link, publisher: Publisher) -> None:
         self._consuming = consuming
+        self.report_alarm = publishing.reader.report_alarm
         self.lost = consuming.lost
         self.flow: Flow = consuming.reader
         self.publisher = publisher
@@ -62,4 +63,4 @@ async def open_session(
     ):
         await declare_recording(consuming, topology)
         publisher = await open_publisher(publishing)
-        yield BrokerSession(consuming, publisher)
+        yield BrokerSession(consuming, publishing, publisher)

@@ -43,6 +43,7 @@ class ReconnectingConnection:
         self._leaving = asyncio.get_running_loop().create_future()
         self._renew()
         self._task = asyncio.create_task(self._keep())
+        self._task.add_done_callback(self._ended_with)
         try:
             await self._state
         except BaseException as error:
@@ -84,9 +85,14 @@ class ReconnectingConnection:
             self._state = asyncio.get_running_loop().create_future()
             self._state.add_done_callback(_retrieve)
 
-    def _fail(self, error: RecorderError) -> None:
+    def _fail(self, error: BaseException) -> None:
         if not self._state.done():
             self._state.set_exception(error)
+
+    def _ended_with(self, task: asyncio.Task[None]) -> None:
+        """Have all callers get the error that no one expected: no other connection follows."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from jarvis_recorder.ports import Flow
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.codec import is_large
 from jarvis_recorder.wire.refusal import Refused
-from jarvis_recorder.wire.topics import EXCHANGE, TOPICS, is_smuggled
+from jarvis_recorder.wire.topics import EXCHANGE, LARGEST_BYTES, is_smuggled
 
 T = TypeVar("T")
 
@@ -29,8 +29,6 @@ _QUEUE_LIMITS: Final[dict[str, int | str]] = {
 }
 _PREFETCH: Final = 200
 _ACK_EVERY: Final = 100
-# A larger body is no record: it comes without its bytes, and is skipped.
-_MOST_BYTES: Final = max(topic.max_bytes for topic in TOPICS)
 # The prefetch counts messages, and 200 of the largest take gigabytes.
 _MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 _READ_IN_A_TURN: Final = 100
@@ -257,7 +255,7 @@ async def _consume(
 ) -> aiormq.abc.AbstractChannel:
     """Consume a queue that is exclusive to this connection, and deleted with it."""
     channel = await link.channel(prefetch=_PREFETCH)
-    link.reader.deliver_to(channel.number, arrived.take, _MOST_BYTES)
+    link.reader.deliver_to(channel.number, arrived.take, LARGEST_BYTES)
     with refusals("a subscription is refused"):
         try:
             await _declare_and_consume(channel, bindings)

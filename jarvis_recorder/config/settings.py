@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net import amqp_url, database_url
 from jarvis_recorder.net.addresses import Addresses, check_node
 from jarvis_recorder.net.listen_address import host_and_port
 from jarvis_recorder.net.tls import Tls
@@ -117,6 +117,12 @@ class StoreSettings(_Section):
         description="of a new database on a server: month has the events partitioned by month, so "
         "that whole months are dropped",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_host(cls, url: SecretStr) -> SecretStr:
+        database_url.check(url.get_secret_value())
+        return url
 
     @property
     def by_month(self) -> bool:

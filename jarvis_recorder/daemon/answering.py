@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import structlog
@@ -23,6 +24,7 @@ from jarvis_recorder.wire.topics import DEAD_QUEUE
 
 log = structlog.get_logger(__name__)
 
+_PURPOSE: Final = "answering"
 _DRAIN_SECONDS: Final = 3.0
 _COUNT_SECONDS: Final = 1.0
 
@@ -122,6 +124,7 @@ class Answering:
         await connected.requests.start(responder.take)
         log.info("answering", concurrency=self._concurrency)
         self._status.answering = True
+        connected.link.reader.report_alarm(partial(self._status.note_alarm, _PURPOSE))
         relaying = asyncio.create_task(relay.run())
         ends = (connected.link.lost, self._dispatcher.failed, relaying)
         try:
@@ -130,6 +133,7 @@ class Answering:
             await self._drain(connected, responder)
         finally:
             self._status.answering = False
+            self._status.note_alarm(_PURPOSE, None)
             relaying.cancel()
             await asyncio.gather(relaying, return_exceptions=True)
             await responder.drain(0)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -32,6 +33,7 @@ from jarvis_recorder.wire.topics import TOPICS, Kind, Topic
 
 log = structlog.get_logger(__name__)
 
+_PURPOSE: Final = "recording"
 _DRAIN_SECONDS: Final = 3.0
 _RETRY_SECONDS: Final = 2.0
 # The broker's replies at a stop. Behind a paused flow they come once there is room, perhaps never.
@@ -114,12 +116,14 @@ class Recording:
             if session is None:
                 return
             self.status.connected = True
+            session.report_alarm(partial(self.status.note_alarm, _PURPOSE))
             pipeline = self._pipeline(session)
             working = asyncio.create_task(pipeline.recorder.run())
             try:
                 await self._work(session, pipeline, working)
             finally:
                 self.status.detach()
+                self.status.note_alarm(_PURPOSE, None)
                 pipeline.intake.abandon()
                 await self._leave(working, pipeline.dead_letters)
 

@@ -87,13 +87,15 @@ class DeadLetterPublisher:
 
         It waits briefly if too much is held already. If that does not change, because the
         broker confirms nothing, the broker dead-letters it whole: the reason is then in the
-        log alone.
+        log alone. So it is with one that came without its body, which only the broker has.
         """
-        settlement = origin.settlement
-        settlement.hold(origin.delivery.tag)
+        settlement, delivery = origin.settlement, origin.delivery
+        settlement.hold(delivery.tag)
         refusals = _bounded(origin, refusals)
         size = _size(origin, refusals)
-        whole = settlement.waiting > 0 and not settlement.may_wait
+        whole = properties.is_without_body(delivery.header, delivery.body) or (
+            settlement.waiting > 0 and not settlement.may_wait
+        )
         if not whole:
             whole = not await self._room_for(size)
         self._held_bytes += size

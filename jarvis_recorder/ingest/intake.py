@@ -14,9 +14,11 @@ from jarvis_recorder.runtime.process import in_turn
 from jarvis_recorder.telemetry.status import RecorderStatus
 from jarvis_recorder.wire import plain
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Stretch
+from jarvis_recorder.wire.amqp.properties import is_without_body
 from jarvis_recorder.wire.codec import Decoded, decode, is_large, most_values, smuggled
 from jarvis_recorder.wire.plain import Plain
-from jarvis_recorder.wire.topics import Kind
+from jarvis_recorder.wire.refusal import Reason, Refusal
+from jarvis_recorder.wire.topics import Kind, Topic
 
 # A batch is closed at this many records or bytes, so that acks flow back while more is decoded:
 # were the whole prefetch window in one transaction, broker and recorder would wait in turn.
@@ -253,7 +255,14 @@ def _decoded_quickly(origin: Origin) -> Decoded | Plain | None:
 
 def _decoded_in_full(origin: Origin) -> Decoded:
     settlement, delivery, received_at, _ = origin
+    if is_without_body(delivery.header, delivery.body):
+        return _passed_over(settlement.topic)
     return decode(delivery, settlement.topic, received_at, as_text=True)
+
+
+def _passed_over(topic: Topic) -> Decoded:
+    error = f"the body is larger than {topic.max_bytes} bytes, and was not read"
+    return Decoded([], [Refusal(Reason.TOO_LARGE, error)], 0)
 
 
 def _decode_some(origins: Sequence[Origin]) -> list[Decoded | Plain]:

@@ -51,14 +51,23 @@ def is_ready(checks: Sequence[HealthCheck]) -> bool:
 
 
 def _broker(status: RecorderStatus) -> HealthCheck:
-    if status.connected:
-        return HealthCheck("broker", True, "connected")
-    return HealthCheck(
-        "broker",
-        False,
-        "not connected",
-        "see that RabbitMQ runs and that broker.url leads to it; the log says what failed",
-    )
+    if not status.connected:
+        return HealthCheck(
+            "broker",
+            False,
+            "not connected",
+            "see that RabbitMQ runs and that broker.url leads to it; the log says what failed",
+        )
+    if status.alarms:
+        reasons = ", ".join(sorted(set(status.alarms.values())))
+        return HealthCheck(
+            "broker",
+            False,
+            f"connected, but the broker is in an alarm and accepts nothing: {reasons}",
+            "give the broker's machine memory or disk, as `rabbitmq-diagnostics alarms` says; until "
+            "then no one can publish, and replies and dead letters wait",
+        )
+    return HealthCheck("broker", True, "connected")
 
 
 def _consumers(status: RecorderStatus) -> HealthCheck:

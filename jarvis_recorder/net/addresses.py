@@ -8,6 +8,7 @@ from typing import Final
 from yarl import URL
 
 from jarvis_recorder.net import amqp_url
+from jarvis_recorder.net.host_names import check_host
 
 _NODE: Final = re.compile(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 
@@ -59,6 +60,7 @@ def check_node(node: str) -> None:
     found = _NODE.fullmatch(node)
     if found is None or not 0 < int(found["port"] or 1) < 65_536:
         raise ValueError("must be a host name or address, with :PORT where needed")
+    check_host(found["host"])
 
 
 def _at_node(url: str, node: str) -> str:

@@ -5,6 +5,11 @@ from typing import Final
 
 from yarl import URL
 
+from jarvis_recorder.net.host_names import check_host
+
+# AMQP 0-9-1 counts the characters of a virtual host, and the bytes of any short string.
+_LONGEST_VHOST: Final = 127
+_LONGEST_VHOST_BYTES: Final = 255
 _AUTH: Final = ("plain", "external")
 _INSTEAD: Final = {
     "cafile": "set ca_file",
@@ -38,10 +43,17 @@ def check(url: str) -> None:
         raise ValueError("must be amqp://user:password@host:port/vhost, or amqps://…")
     if "," in (address.host or ""):
         raise ValueError("names one host: name the other nodes of a cluster in broker.also")
+    check_host(address.host or "")
     if "@" in address.path + address.fragment + address.query_string:
         raise ValueError("has a /, ? or # in its password: write them as %2F, %3F and %23")
+    _check_virtual_host(address.path.removeprefix("/"))
     for name, value in address.query.items():
         _check_option(name, value)
+
+
+def _check_virtual_host(name: str) -> None:
+    if len(name) > _LONGEST_VHOST or len(name.encode()) > _LONGEST_VHOST_BYTES:
+        raise ValueError(f"has a virtual host of more than {_LONGEST_VHOST} characters")
 
 
 def _check_option(name: str, value: str) -> None:

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from jarvis_recorder.net.host_names import check_host
+
 _SCHEMES: Final = ("postgresql://", "postgres://")
 # Greedy: an @ in a password that is not escaped belongs to the password.
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@?]*):.*@", re.DOTALL)
@@ -11,12 +13,27 @@ _HIDDEN: Final = "***"
 # libpq's own default, `prefer`, goes on without TLS where the server has none.
 _ENCRYPTED: Final = re.compile(r"[?&]sslmode=(?:require|verify-ca|verify-full)(?:&|$)")
 _HOSTS: Final = re.compile(r"://(?:.*@)?([^/?]*)", re.DOTALL)
+_PORT: Final = re.compile(r":[0-9]*$")
+_SOCKET: Final = re.compile("%2F|/", re.IGNORECASE)
 _LOCAL: Final = re.compile(r"|localhost|127\..*|\[::1\]|%2F.*", re.IGNORECASE)
 
 
 def is_server(url: str) -> bool:
     """Return whether a URL names a PostgreSQL server, and no file."""
     return url.startswith(_SCHEMES)
+
+
+def check(url: str) -> None:
+    """
+    Make sure that the hosts in the URL of a server can be looked up; any other URL is taken.
+
+    Raises:
+        ValueError: One of them cannot.
+    """
+    found = _HOSTS.search(url) if is_server(url) else None
+    for host in found[1].split(",") if found else ():
+        if not _SOCKET.match(host):
+            check_host(_PORT.sub("", host))
 
 
 def redacted(url: str) -> str:

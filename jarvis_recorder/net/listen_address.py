@@ -3,6 +3,8 @@
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from jarvis_recorder.net.host_names import check_host
+
 _LONGEST_NAME: Final = 64
 
 
@@ -21,6 +23,7 @@ def host_and_port(listen: str) -> tuple[str, int]:
         or not (port.isascii() and port.isdecimal() and int(port) <= 65_535)
     ):
         raise ValueError('must be HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464, or ""')
+    check_host(bare)
     return bare, int(port)
 
 

@@ -45,6 +45,8 @@ class RecorderStatus:
     """By queue and field: records with a name that resembles the field, which is empty in them."""
     dead_letters_waiting: int = 0
     """Deliveries held unsettled because the dead letter queue does not accept their dead letters."""
+    alarms: dict[str, str] = field(default_factory=dict)
+    """By the connection's purpose: the reason for which the broker reads nothing of it."""
     measured: Batches = field(default_factory=Batches)
     sent: Sent = field(default_factory=Sent)
 
@@ -67,6 +69,13 @@ class RecorderStatus:
         """Return how long the oldest delivery has waited for its commit; `now` in microseconds."""
         since = self.waiting_since
         return 0.0 if since is None else max(0.0, (now - since) / 1e6)
+
+    def note_alarm(self, purpose: str, reason: str | None) -> None:
+        """Expose that the broker reads nothing of a connection, or that it does again."""
+        if reason is None:
+            self.alarms.pop(purpose, None)
+        else:
+            self.alarms[purpose] = reason
 
     def attach(self) -> None:
         self.attached = True

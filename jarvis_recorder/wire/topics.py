@@ -39,6 +39,9 @@ TOPICS: Final = (
     Topic(Kind.TURN, "jarvis.recorder.turns", "chat.turn.#", 4 * MIB),
 )
 
+LARGEST_BYTES: Final = max(topic.max_bytes for topic in TOPICS)
+"""The most bytes of any body that is recorded; a larger one is not read at all."""
+
 
 @lru_cache(maxsize=256)
 def is_bound(routing_key: bytes, binding: str) -> bool:

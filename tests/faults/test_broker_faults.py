@@ -74,9 +74,15 @@ async def test_recording_continues_in_a_memory_alarm(node: PrivateNode, start_re
         recorder = start_recorder(node.url, "ingest.prefetch=10")
         wait_until(lambda: recorder.count() == before + 100, "all good ones are recorded")
         assert not recorder.logged("dead_lettered"), "the broker confirms nothing now"
+        wait_until(lambda: "broker" in recorder.readiness()["failed"], "the alarm is shown")
+        (check,) = (one for one in recorder.readiness()["checks"] if one["name"] == "broker")
+        assert check["detail"].endswith("accepts nothing: low on memory")
     finally:
         node.ctl("set_vm_memory_high_watermark", "0.6")
     recorder.wait_for("dead_lettered")
+    wait_until(
+        lambda: "broker" not in recorder.readiness()["failed"], "the end of the alarm is shown"
+    )
     assert recorder.stop() == 0
 
 

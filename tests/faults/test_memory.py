@@ -15,7 +15,7 @@ from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.wire.rpc import params
 from tests.support.engines import on_both
 from tests.support.heavy import MIB, heavy
-from tests.support.publisher import dead_letters, publish
+from tests.support.publisher import EVENT_KEY, dead_letters, event, publish
 from tests.support.recorder import RecorderProcess, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, on_both]
@@ -163,4 +163,23 @@ async def test_the_heaviest_snapshots_under_one_identity_are_compared_in_little_
 
     print(f"{alone} MiB with one, {peak_mebibytes(recorder)} MiB with both")
     assert letter.headers["x-recorder-reason"] == "id_collision"
+    assert peak_mebibytes(recorder) <= MOST_MEBIBYTES
+
+
+async def test_messages_that_are_larger_than_any_record_are_not_even_read(amqp_url, start_recorder):
+    """RabbitMQ up to 3.13 takes 128 MiB, and two of them took more than the service may."""
+    recorder = start_recorder(amqp_url)
+    await asyncio.to_thread(recorder.wait_for, "recording")
+    body = b"x" * (64 * MIB)
+    for key in ("cluster.event.alert.info", "cluster.snapshot", "chat.turn.user"):
+        await publish(amqp_url, (key, body, {"message_id": key}))
+    await publish(amqp_url, (EVENT_KEY, event(), {}))
+
+    await asyncio.to_thread(wait_until, lambda: recorded(recorder) == 1, "the event behind them")
+    letters = await dead_letters(amqp_url, 3)
+
+    print(f"{peak_mebibytes(recorder)} MiB")
+    assert [len(letter.body) for letter in letters] == [64 * MIB] * 3
+    assert {letter.headers["x-first-death-reason"] for letter in letters} == {"rejected"}
+    assert {line["reason"] for line in recorder.logged("dead_lettered")} == {"too_large"}
     assert peak_mebibytes(recorder) <= MOST_MEBIBYTES

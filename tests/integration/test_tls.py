@@ -205,6 +205,11 @@ async def test_a_port_without_tls_is_refused(node, papers):
         await enter(f"amqps://recorder:{PASSWORD}@localhost:{node.port}/", Tls(papers.ca_file))
 
 
+async def test_a_port_with_tls_alone_is_refused(node):
+    with pytest.raises(ConfigurationError, match="speaks TLS: write amqps://"):
+        await enter(f"amqp://recorder:{PASSWORD}@localhost:{node.tls_port}/", Tls())
+
+
 async def test_files_without_tls_in_the_url_are_refused(node, papers):
     with pytest.raises(ConfigurationError, match="write amqps://"):
         await enter(f"amqp://recorder:{PASSWORD}@localhost:{node.port}/", Tls(papers.ca_file))

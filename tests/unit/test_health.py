@@ -38,6 +38,21 @@ def test_what_has_just_begun_is_not_ready():
     assert failed(RecorderStatus()) == {"broker", "consumers", "answering"}
 
 
+def test_an_alarm_of_the_broker_is_told_with_its_reason_until_it_ends_everywhere():
+    status = at_work()
+    status.note_alarm("recording", "low on disk")
+    status.note_alarm("answering", "low on disk")
+
+    assert failed(status) == {"broker"}
+    (check,) = [check for check in judge(status, WELL, NOW) if not check.ok]
+    assert check.detail.endswith("accepts nothing: low on disk")
+
+    status.note_alarm("answering", None)
+    assert failed(status) == {"broker"}
+    status.note_alarm("recording", None)
+    assert failed(status) == set()
+
+
 def test_messages_that_wait_for_the_queue_of_dead_letters_are_told_with_their_number():
     status = at_work()
     status.dead_letters_waiting = 2_000

@@ -447,6 +447,30 @@ async def test_what_the_database_refuses_of_a_message_counts_with_its_bad_elemen
     assert letter.error.startswith("501 elements are refused, together as one message; ")
 
 
+@pytest.mark.parametrize("headers", [{}, {"content_encoding": "deflate"}])
+async def test_what_came_without_its_body_is_left_to_the_broker_whole(pipeline, headers):
+    """It was too large to be read: only the broker has it."""
+    pipeline.receive("a")
+    pipeline.deliver(b"", header=content_header(64 * 1024 * 1024, **headers))
+    pipeline.receive("b")
+
+    await pipeline.run()
+
+    assert stored(pipeline) == "ab"
+    assert "reject 2" in pipeline.effects
+    assert pipeline.publisher.published == []
+    assert pipeline.status.dead_letters == {"too_large": 1}
+
+
+async def test_an_empty_body_is_no_body_that_was_left_out(pipeline):
+    pipeline.deliver(b"")
+
+    await pipeline.run()
+
+    assert [body for *_, body in pipeline.publisher.published] == [b""]
+    assert pipeline.status.dead_letters == {"not_json": 1}
+
+
 @pytest.fixture
 def threads(monkeypatch):
     """The threads in which batches were taken apart and dead letters were made, and how often."""

@@ -284,6 +284,17 @@ async def test_what_was_asked_for_singly_goes_to_who_asked():
     assert (await reader.read()).replace(HEARTBEAT, b"") == answer
 
 
+async def test_what_is_fetched_comes_without_a_body_above_the_bound():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    taken = []
+    reader.fetch_to(1, taken.append, most_bytes=250)
+
+    for body in (b"x" * 251, b"y" * 250):
+        reader.feed_data(got(body, 1))
+
+    assert [one.body for one in taken] == [b"", b"y" * 250]
+
+
 async def test_the_broker_s_reason_to_close_is_kept():
     reader = DeliveryReader(loop=asyncio.get_running_loop())
     close = frame.marshal(commands.Connection.Close(530, "NOT_ALLOWED - vhost x", 10, 40), 0)
@@ -292,6 +303,23 @@ async def test_the_broker_s_reason_to_close_is_kept():
 
     assert reader.close_reason == (530, "NOT_ALLOWED - vhost x")
     assert await reader.read() == close
+
+
+async def test_an_alarm_of_the_broker_is_reported_and_its_end():
+    reader = DeliveryReader(loop=asyncio.get_running_loop())
+    told = []
+    blocked = frame.marshal(commands.Connection.Blocked("low on disk"), 0)
+    unblocked = frame.marshal(commands.Connection.Unblocked(), 0)
+
+    reader.feed_data(blocked)
+    reader.report_alarm(told.append)
+    for data in (HEARTBEAT, blocked, ELSEWHERE, unblocked):
+        reader.feed_data(data)
+    reader.feed_eof()
+
+    assert told == ["low on disk", None]
+    passed_on = blocked + HEARTBEAT + blocked + ELSEWHERE + unblocked
+    assert await reader.read() == passed_on
 
 
 async def test_without_a_connection_there_is_nothing_to_pause():

@@ -221,6 +221,11 @@ def body_size(header: bytes) -> int:
     return size
 
 
+def is_without_body(header: bytes, body: bytes) -> bool:
+    """Return whether a message came without the body that its content header announces."""
+    return not body and body_size(header) > 0
+
+
 def unchanged(header: bytes) -> bytes:
     """Return the properties part of `header`, whatever it holds."""
     return header[FLAGS_AT:]
