@@ -1,6 +1,7 @@
 """Rows with their ids, put into an empty database and read again to be compared."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
@@ -122,12 +123,29 @@ class Filling:
             return int(reached)
 
     async def fold_again(self, highest: int) -> None:
-        """Have incidents made of all events, and nobody told of those up to this id again."""
+        """
+        Have incidents made of all events and actions, and no one told of events up to this id again.
+
+        A recorder that runs there may have read events before what people did about them was copied.
+        """
         with errors.translated_errors(self.name):
-            await self._connection.execute(
-                "UPDATE incident_progress SET reached = 0, told_after = greatest(told_after, %s)",
-                (highest,),
-            )
+            async with self._changing():
+                await self._connection.execute(
+                    "UPDATE incident_progress SET reached = 0,"
+                    " told_after = greatest(told_after, %s)",
+                    (highest,),
+                )
+                await self._connection.execute(
+                    "UPDATE incident_conditions SET stale = true"
+                    " WHERE key IN (SELECT key FROM incident_actions)"
+                )
+
+    @contextlib.asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """Begin a transaction that no change of a recorder there, nor a step of incidents, overlaps."""
+        async with self._connection.transaction():
+            await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (int(Lock.CHANGES),))
+            yield
 
     async def keep_signals(self, rows: Sequence[Row]) -> None:
         """
@@ -142,11 +160,8 @@ class Filling:
         given = [array(each.kind, held) for each, held in zip(columns, values, strict=True)]
         marks = ", ".join(f"%b::{each.kind}[]" for each in columns)
         with errors.translated_errors(self.name):
-            async with self._connection.transaction():
-                # A recorder there makes conditions in another order.
-                await self._connection.execute(
-                    "SELECT pg_advisory_xact_lock(%s)", (int(Lock.CHANGES),)
-                )
+            # A recorder there makes conditions in another order.
+            async with self._changing():
                 for statement in (_KEEP_CONDITIONS, _KEEP_SIGNALS):
                     await self._connection.execute(statement.format(marks=marks), given)
 
