@@ -19,8 +19,9 @@ from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.lock import locked
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.rpc.params import ListIncidents
 from jarvis_recorder.wire.topics import Kind
-from tests.support.archive import NOW, clock
+from tests.support.archive import NOW, ask, clock
 from tests.support.engines import POSTGRESQL, SQLITE, File, on_both, rows
 
 pytestmark = pytest.mark.slow
@@ -273,6 +274,48 @@ async def test_what_is_recorded_later_is_numbered_behind_what_was_imported(
         await store.repository.append([Record(Kind.EVENT, "later", NOW, False, body, None)], NOW)
 
     assert target.rows("SELECT id FROM events WHERE summary = 'later'")[0][0] > 120
+
+
+@on_both
+async def test_alerts_that_come_behind_the_events_already_read_become_incidents(
+    target, engine, database, tmp_path
+):
+    """Even if the import ends early: the rest may never be brought."""
+    original = tmp_path / "alerts.db"
+    shutil.copy(SAMPLE, original)
+    original.chmod(0o600)
+    with closing(sqlite3.connect(original)) as db, db:
+        db.execute("DELETE FROM events WHERE id > 2")
+        db.execute(
+            "UPDATE events SET type = 'alert', severity = 'critical', resolved = 0,"
+            " node = 'old' || id, summary = 'NODE_DOWN: old' || id || ' is down'"
+        )
+
+    def opened():
+        return open_file(database, clock) if engine == SQLITE else open_server(target.url, clock)
+
+    async def incidents(store):
+        for _ in range(4):
+            while await store.incidents.step():
+                pass
+        return {one.node for one in (await ask(store, ListIncidents())).incidents}
+
+    async with opened() as store:
+        body = Event(type="status", severity="info", source="monitor", summary="well")
+        named = [Record(Kind.EVENT, f"e{one}", NOW + one, False, body, None) for one in range(9)]
+        await store.repository.append(named, NOW)
+        assert await incidents(store) == set()
+    target.execute("DELETE FROM events WHERE id < 5")
+
+    def interrupt(done, _):
+        if target.rows("SELECT count(*) FROM events WHERE id < 3") == [(2,)]:
+            raise RuntimeError
+
+    opening = in_file(database) if engine == SQLITE else on_server(target.url)
+    with pytest.raises(RuntimeError):
+        await import_original(original, opening, interrupt)
+    async with opened() as store:
+        assert await incidents(store) == {"old1", "old2"}
 
 
 def test_what_is_no_original_is_refused(target, database, tmp_path):

@@ -29,7 +29,7 @@ from jarvis_recorder.storage.legacy.rows import (
 )
 from jarvis_recorder.storage.legacy.targets import Opening, Target
 from jarvis_recorder.storage.rows import SHAPES
-from jarvis_recorder.storage.tables import preferences
+from jarvis_recorder.storage.tables import events, incident_progress, preferences
 from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
 _MAX_KEY: Final = 255
@@ -176,7 +176,15 @@ def _insert_new(
     values = [row.values | {"id": next(free) if row.id in taken else row.id} for row in new]
     if values:
         target.insert(connection, table, values)
+    if values and table is events:
+        _have_read(connection, min(row["id"] for row in values))
     return len(values)
+
+
+def _have_read(connection: Connection, first: int) -> None:
+    """Have incidents made of the events from this id on, wherever the keeper of incidents is."""
+    beyond = update(incident_progress).where(incident_progress.c.reached >= first)
+    connection.execute(beyond.values(reached=first - 1))
 
 
 def _identities(
