@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import NoCopy
 from jarvis_recorder.storage import series
-from jarvis_recorder.storage.postgres import errors, measures
+from jarvis_recorder.storage.postgres import errors, measures, moved_measures
 from jarvis_recorder.storage.postgres.arrays import array
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.insertion import Statement, advanced
@@ -32,6 +32,7 @@ from jarvis_recorder.storage.tables import (
     incident_signals,
     outbox,
     preferences,
+    snapshot_measures,
 )
 
 _STAMPED: Final = (events, conversations, cluster_snapshots)
@@ -191,6 +192,31 @@ class Filling:
                     "database"
                 ) from None
 
+    async def insert_measures(self, rows: Sequence[Row], highest: int) -> None:
+        """
+        Insert rows of the measures, next to what later snapshots than this id have added there.
+
+        A second time it changes nothing. A row that an earlier copy left with less is made whole.
+        """
+        with errors.translated_errors(self.name):
+            async with self._connection.transaction():
+                await moved_measures.insert(self._connection, rows, highest)
+
+    async def require_measures(self, rows: Sequence[Row]) -> None:
+        """
+        Compare rows of the measures with the stored ones, to which a recorder there may have added.
+
+        Raises:
+            NoCopy: They differ.
+        """
+        with errors.translated_errors(self.name):
+            key = await moved_measures.first_lost(self._connection, rows)
+        if key is not None:
+            raise NoCopy(
+                f"{self.name}: its table {snapshot_measures.name} differs at {key}: empty it and "
+                "copy again"
+            )
+
     async def require_same(self, table: Table, rows: Sequence[Row]) -> None:
         """
         Compare rows, all that there are between the first id and the last, with the stored ones.
@@ -222,6 +248,10 @@ def insert_numbered(connection: Connection, table: Table, rows: Sequence[dict[st
     values = [tuple(row[name] for name in names) for row in rows]
     for query, parameters in _insertion(table, names, values):
         connection.exec_driver_sql(query, tuple(parameters))
+    if table is cluster_snapshots:
+        for row in rows:
+            added = series.values_of(*(row[name] for name in series.NEEDED))
+            measures.add_to_server(connection, added)
 
 
 def free_numbers(connection: Connection, table: Table, highest: int, count: int) -> Sequence[int]:
@@ -250,12 +280,6 @@ def _insertion(table: Table, names: Sequence[str], rows: Sequence[Row]) -> Itera
         f" FROM unnest({', '.join(marks)}) AS r ({', '.join(filled)}){again}",
         parameters,
     )
-    if table is cluster_snapshots:
-        at = [names.index(name) for name in series.NEEDED]
-        for row in rows:
-            measured = series.values_of(*(row[place] for place in at))
-            if measured:
-                yield Statement(measures.ADD, measures.arrays_of(measured))
 
 
 def _column_of(table: Table, name: str) -> _Column:
