@@ -7,12 +7,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from jarvis_recorder.errors import RecordRefused
 from jarvis_recorder.storage.legacy.importer import import_original
 from jarvis_recorder.storage.legacy.targets import in_file, on_server
 from jarvis_recorder.storage.postgres.store import open_store as open_server
@@ -165,11 +166,59 @@ def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
     assert kept(turns, "model", 2) == (None, {"model": "a\\xff"})
     assert kept("events", "severity", 1) == ("info", {"severity": "notice"})
     assert kept("events", "severity", 2) == ("info", {"severity": "purple"})
-    assert kept("events", "node", 3) == (None, {"node": "a\0"})
+    assert kept("events", "node", 3) == (None, {"node": "a\\x00"})
     assert kept("events", "details", 4) == (None, {"details": "00ff"})
     assert kept("events", "resolved, resolved_at, resolved_by", 5) == (
         1, None, "me", {"resolved_at": "late"},
     )  # fmt: skip
+
+
+@on_both
+def test_a_text_that_no_database_takes_costs_its_row_or_nothing(target, tmp_path):
+    path = tmp_path / "odd.db"
+    shutil.copy(SAMPLE, path)
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE conversations ADD COLUMN more TEXT")
+        db.execute("UPDATE conversations SET more = 'a' || char(0) WHERE id = 1")
+        db.execute(
+            "UPDATE events SET resolved = 1, resolved_by = 'a' || char(0) || 'b' WHERE id = 5"
+        )
+        db.executemany(
+            "INSERT INTO preferences VALUES (CAST(? AS TEXT), CAST(? AS TEXT), '2026-01-26 10:00')",
+            [(b"value", b"a\xff"), (b"value.0", b"a\0"), (b"key\xff", b"a"), (b"key\0", b"a")],
+        )
+
+    ended = jarvis(target, path, "--json")
+
+    assert tables(ended)["preferences"] == {
+        "rows": 7, "taken": 3, "already": 0,
+        "left": {"a text is not Unicode": 2, "a text holds a NUL character": 2},
+    }  # fmt: skip
+    assert target.rows("SELECT resolved_by FROM events WHERE id = 5") == [("a\\x00b",)]
+    ((extra,),) = target.rows("SELECT extra FROM conversations WHERE id = 1")
+    # PostgreSQL reads no member of a JSON that has \u0000 anywhere.
+    assert json.loads(extra) == {"more": "a\\x00"}
+
+
+@on_both
+def test_a_row_that_the_database_refuses_is_left_alone(target, engine, database):
+    @asynccontextmanager
+    async def refusing():
+        async with in_file(database) if engine == SQLITE else on_server(target.url) as opened:
+
+            def insert(connection, table, values):
+                opened.insert(connection, table, values)
+                if table.name == "events" and any(row["id"] == 77 for row in values):
+                    raise RecordRefused
+
+            yield opened._replace(insert=insert)
+
+    report = asyncio.run(import_original(SAMPLE, refusing(), lambda *_: None))
+
+    assert report["events"].left == {"the database refuses the row": 1}
+    assert (report["events"].taken, report["events"].already) == (119, 0)
+    assert target.rows("SELECT count(*) FROM events WHERE id <> 77") == [(119,)]
 
 
 @on_both

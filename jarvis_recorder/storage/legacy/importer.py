@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Table, insert, select, tuple_, update
 
-from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.errors import RecorderError, RecordRefused
 from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage.chunks import chunks
 from jarvis_recorder.storage.expressions import micros
@@ -26,6 +26,7 @@ from jarvis_recorder.storage.legacy.rows import (
     moment_of,
     record_of,
     resolution_of,
+    storable,
 )
 from jarvis_recorder.storage.legacy.targets import Opening, Target
 from jarvis_recorder.storage.rows import SHAPES
@@ -34,6 +35,7 @@ from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
 _MAX_KEY: Final = 255
 _NOT_THEIRS: Final = "a table that is not the original's own"
+_REFUSED: Final = "the database refuses the row"
 
 ReportProgress = Callable[[int, int], None]
 """Receives the number of rows read so far, and the total."""
@@ -99,20 +101,31 @@ class _Import:
         highest = _highest(self._original, name)
         for rows in _chunks(self._original, name, "id"):
             taken = list(_readable(partial(_record_row, name), rows, report))
-            new = await self._target.writer.run(
-                partial(_insert_new, self._target, table, taken, highest)
-            )
-            report.taken += new
-            report.already += len(taken) - new
+            await self._store(partial(_insert_new, self._target, table, highest), taken, report)
             self._advance(len(rows))
 
     async def _preferences(self, report: TableReport) -> None:
         for rows in _chunks(self._original, PREFERENCES, "key"):
             taken = list(_readable(_preference_row, rows, report))
-            new = await self._target.writer.run(partial(_set_newer, taken))
-            report.taken += new
-            report.already += len(taken) - new
+            await self._store(_set_newer, taken, report)
             self._advance(len(rows))
+
+    async def _store(
+        self, store: Callable[..., int], rows: Sequence[Any], report: TableReport
+    ) -> None:
+        """Store the rows, in one transaction unless the database refuses some: those are left."""
+        try:
+            new = await self._target.writer.run(partial(store, rows))
+        except RecordRefused:
+            if len(rows) == 1:
+                report.left[_REFUSED] += 1
+                return
+            half = len(rows) // 2
+            await self._store(store, rows[:half], report)
+            await self._store(store, rows[half:], report)
+        else:
+            report.taken += new
+            report.already += len(rows) - new
 
     def _advance(self, rows: int) -> None:
         self._looked_at += rows
@@ -157,15 +170,19 @@ def _record_row(name: str, cells: Cells) -> _Row:
 
 def _preference_row(cells: Cells) -> dict[str, Any]:
     key, value = cells["key"], cells["value"]
-    if not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and "\0" not in key):
+    if not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY):
         raise RowRejected("a key that is not 1 to 255 characters")
     if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
         raise RowRejected("a value that is no text of at most 64 KiB")
-    return {"key": key, "value": value, "updated_at": moment_of(cells["updated_at"])}
+    return {
+        "key": storable(key),
+        "value": storable(value),
+        "updated_at": moment_of(cells["updated_at"]),
+    }
 
 
 def _insert_new(
-    target: Target, table: Table, rows: Sequence[_Row], highest: int, connection: Connection
+    target: Target, table: Table, highest: int, rows: Sequence[_Row], connection: Connection
 ) -> int:
     """Insert the missing rows; if a row's id is taken, it gets one that is free in both."""
     there = _identities(connection, table, rows)
@@ -287,7 +304,9 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
 
 
 def _highest(connection: sqlite3.Connection, table: str) -> int:
-    (highest,) = connection.execute(f"SELECT max(id) FROM {_quoted(table)}").fetchone()  # noqa: S608
+    (highest,) = connection.execute(
+        f"SELECT max(id) FROM {_quoted(table)} WHERE typeof(id) = 'integer'"  # noqa: S608
+    ).fetchone()
     return int(highest or 0)
 
 
