@@ -247,6 +247,45 @@ def test_the_source_is_untouched_and_its_log_is_read_too(target, later, tmp_path
 
 
 @on_both
+def test_what_the_original_had_not_committed_is_not_taken(target, later, tmp_path):
+    """It was killed within a transaction, of which a part was in the file already."""
+    directory = tmp_path / "source"
+    directory.mkdir()
+    with closing(sqlite3.connect(later, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("BEGIN")
+        db.execute("UPDATE conversations SET content = 'lost' || printf('%.*c', 3000, 'x')")
+        for file in (later, later.with_name("later.db-journal")):
+            shutil.copy(file, directory)
+    assert b"lostxxx" in (directory / "later.db").read_bytes()
+    before = {file: file.read_bytes() for file in directory.iterdir()}
+
+    ended = jarvis(target, directory / "later.db", "--json")
+
+    assert tables(ended)["conversations"]["taken"] == 60
+    assert target.rows("SELECT count(*) FROM conversations WHERE content LIKE 'lost%'") == [(0,)]
+    assert {file: file.read_bytes() for file in directory.iterdir()} == before
+
+
+def test_a_damaged_file_is_named(target, later):
+    """Its first pages are sound."""
+    with closing(sqlite3.connect(later)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with later.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+    ended = jarvis(target, later)
+
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert f"{later}: cannot be read as a SQLite database: " in ended.stderr
+    assert "malformed" in ended.stderr
+
+
+@on_both
 def test_ids_that_are_taken_become_new_ones(target, tmp_path):
     jarvis(target, SAMPLE)
     other = tmp_path / "other.db"

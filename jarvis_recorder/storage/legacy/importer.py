@@ -63,25 +63,32 @@ async def import_original(source: Path, opening: Opening, progress: ReportProgre
 
     Raises:
         RecorderError: `source` is not a database of the original system; or as `opening`, which
-            opens the database to import into.
+            opens the database to import into. What was taken before a damaged page stays.
     """
     with _opened(source) as original:
         async with opening as target:
             return await _Import(original, target, progress).run()
 
 
+class _Original(NamedTuple):
+    """The file of the original system, and a connection that reads it, or its copy."""
+
+    path: Path
+    connection: sqlite3.Connection
+
+
 class _Import:
     """One import, from one connection into one database."""
 
-    def __init__(
-        self, original: sqlite3.Connection, target: Target, progress: ReportProgress
-    ) -> None:
+    def __init__(self, original: "_Original", target: Target, progress: ReportProgress) -> None:
         self._original = original
         self._target = target
         self._progress = progress
-        self._report: ImportReport = {
-            name: TableReport(_count(original, name)) for name in _tables(original)
-        }
+        with _read_errors(original.path):
+            self._report: ImportReport = {
+                name: TableReport(_count(original.connection, name))
+                for name in _tables(original.connection)
+            }
         self._total = sum(table.rows for table in self._report.values())
         self._looked_at = 0
 
@@ -98,7 +105,8 @@ class _Import:
 
     async def _records(self, name: str, report: TableReport) -> None:
         table = SHAPES[KINDS[name]].table
-        highest = _highest(self._original, name)
+        with _read_errors(self._original.path):
+            highest = _highest(self._original.connection, name)
         for rows in _chunks(self._original, name, "id"):
             taken = list(_readable(partial(_record_row, name), rows, report))
             await self._store(partial(_insert_new, self._target, table, highest), taken, report)
@@ -232,7 +240,7 @@ def _set_newer(rows: Sequence[dict[str, Any]], connection: Connection) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path) -> Iterator[_Original]:
     """
     Open the original's file; neither it nor any file next to it is changed.
 
@@ -240,11 +248,18 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         RecorderError: It is not a database of the original system.
     """
     with contextlib.ExitStack() as stack:
-        try:
+        with _read_errors(path):
             connection = _connected(path, stack)
-        except (sqlite3.Error, OSError) as error:
-            raise RecorderError(f"{path}: cannot be read as a SQLite database: {error}") from None
-        yield connection
+        yield _Original(path, connection)
+
+
+@contextlib.contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Raise a `RecorderError` that names the file for an error while it is being read."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise RecorderError(f"{path}: cannot be read as a SQLite database: {error}") from None
 
 
 @as_owner
@@ -266,13 +281,15 @@ def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
 
 
 def _readable_alone(path: Path, stack: contextlib.ExitStack) -> Path:
-    """Return the file, or a copy of it and its write-ahead log if it has one."""
-    log = path.with_name(f"{path.name}-wal")
-    if not log.exists() or not log.stat().st_size:
+    """Return the file, or a copy of it and of a log that SQLite has to apply, or to roll back."""
+    logs = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-journal")]
+    present = [log for log in logs if log.exists() and log.stat().st_size]
+    if not present:
         return path
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="jarvis-recorder-import-")))
-    for file in (path, log):
-        shutil.copy(file, directory / file.name)
+    for file in (path, *present):
+        # Without its mode: SQLite changes the copy.
+        shutil.copyfile(file, directory / file.name)
     return directory / path.name
 
 
@@ -284,9 +301,10 @@ def _require_original(path: Path, connection: sqlite3.Connection) -> None:
         )
     if not tables & {*KINDS, PREFERENCES}:
         raise RecorderError(f"{path}: holds none of the tables of the original system")
-    for table in tables & {*KINDS}:
+    for table in tables & {*KINDS, PREFERENCES}:
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({_quoted(table)})")}
-        if not columns >= {"id", "timestamp"}:
+        needed = {"key", "value", "updated_at"} if table == PREFERENCES else {"id", "timestamp"}
+        if not columns >= needed:
             raise RecorderError(f"{path}: its table {table} is not that of the original system")
 
 
@@ -310,8 +328,9 @@ def _highest(connection: sqlite3.Connection, table: str) -> int:
     return int(highest or 0)
 
 
-def _chunks(connection: sqlite3.Connection, table: str, key: str) -> Iterator[list[Cells]]:
-    return chunks(_rows(connection, table, key), lambda cells: cells.values())
+def _chunks(original: _Original, table: str, key: str) -> Iterator[list[Cells]]:
+    with _read_errors(original.path):
+        yield from chunks(_rows(original.connection, table, key), lambda cells: cells.values())
 
 
 def _rows(connection: sqlite3.Connection, table: str, key: str) -> Iterator[Cells]:
