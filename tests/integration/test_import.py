@@ -424,6 +424,21 @@ def test_what_is_no_original_is_refused(target, database, tmp_path):
         assert len(ended.stderr.splitlines()) == 1
 
 
+def test_tables_of_another_form_are_left_or_refused(target, tmp_path):
+    ids, settings = tmp_path / "ids.db", tmp_path / "settings.db"
+    with closing(sqlite3.connect(ids)) as db, db:
+        db.execute("CREATE TABLE events (id TEXT, timestamp TEXT)")
+        db.execute("INSERT INTO events VALUES ('x', '2026-01-26 10:00:00'), (NULL, NULL)")
+    with closing(sqlite3.connect(settings)) as db, db:
+        db.execute("CREATE TABLE preferences (key TEXT, value TEXT)")
+
+    left, refused = (jarvis(target, path, "--json") for path in (ids, settings))
+
+    assert tables(left)["events"]["left"] == {"an id that is no integer": 2}
+    assert refused.returncode == 1
+    assert "its table preferences is not that of the original system" in refused.stderr
+
+
 def test_a_recorder_that_runs_keeps_its_database(target, database):
     jarvis(target, SAMPLE)
     with locked(database):
