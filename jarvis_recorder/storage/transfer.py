@@ -2,8 +2,9 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,7 @@ from jarvis_recorder.storage.chunks import chunks
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.postgres.filling import ABOUT, SAID, Filling, Row
 from jarvis_recorder.storage.postgres.partitions import Month
+from jarvis_recorder.storage.series import KEY
 from jarvis_recorder.storage.sqlite import connections, files, lock
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
@@ -26,6 +28,7 @@ from jarvis_recorder.storage.tables import (
     outbox,
     preferences,
     silences,
+    snapshot_measures,
 )
 from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime, to_micros
 
@@ -44,6 +47,10 @@ _LAST_MONTH: Final = LATEST - 31 * DAY
 
 Report = Callable[[str, int, int], None]
 """Receives what is being done, and how much of it."""
+
+
+Insert = Callable[[list[Row]], Awaitable[None]]
+"""Inserts rows in one transaction."""
 
 
 class Moved(NamedTuple):
@@ -89,6 +96,7 @@ async def copy_to_server(
                 table.name: await _copy(connection, target, table, behind, report)
                 for table, behind in zip((*_NUMBERED, preferences), (*reached, ""), strict=True)
             }
+            rows[snapshot_measures.name] = await _copy_measures(connection, target, report)
             # One that runs there already may be beyond the events.
             await target.fold_again(_highest(connection, events))
             return Moved(target.name, rows)
@@ -129,7 +137,7 @@ async def _copy(
     (total,) = _one(connection, f"SELECT count(*) FROM {table.name}")
     done = 0
     for rows in _batches(connection, table, reached):
-        await _insert(target, table, rows)
+        await _insert(partial(target.insert, table), table, rows)
         done += len(rows)
         report(f"copying {table.name}", done, total)
     done = 0
@@ -154,14 +162,40 @@ async def _copy_signals(connection: Connection, target: Filling, report: Report)
         report("copying incident_signals", done, total)
 
 
-async def _insert(target: Filling, table: Table, rows: list[Row]) -> None:
+async def _copy_measures(connection: Connection, target: Filling, report: Report) -> int:
+    """Copy the measures behind their snapshots, as retention deletes those that have none."""
+    table = snapshot_measures
+    (total,) = _one(connection, f"SELECT count(*) FROM {table.name}")
+    insert = partial(target.insert_measures, highest=_highest(connection, cluster_snapshots))
+    done = 0
+    for rows in _measures(connection):
+        await _insert(insert, table, rows)
+        done += len(rows)
+        report(f"copying {table.name}", done, total)
+    done = 0
+    for rows in _measures(connection):
+        await target.require_measures(rows)
+        done += len(rows)
+        report(f"comparing {table.name}", done, total)
+    return done
+
+
+def _measures(connection: Connection) -> Iterator[list[Row]]:
+    names = ", ".join(column.name for column in snapshot_measures.columns)
+    found = connections.driver_of(connection).execute(
+        f"SELECT {names} FROM snapshot_measures ORDER BY {', '.join(KEY)}"
+    )
+    return chunks(found, tuple)
+
+
+async def _insert(insert: Insert, table: Table, rows: list[Row]) -> None:
     """
     Insert rows; raise as `Filling.insert`, and name the first that no server takes.
 
     Any program can have written any type of value into the file.
     """
     try:
-        await target.insert(table, rows)
+        await insert(rows)
     except (
         RecordRefused,
         AttributeError,
@@ -171,13 +205,15 @@ async def _insert(target: Filling, table: Table, rows: list[Row]) -> None:
         zlib.error,
     ) as error:
         if len(rows) == 1:
+            key = zip(table.primary_key.columns, rows[0], strict=False)
             raise NoCopy(
-                f"{table.name}, {table.columns[0].name} {rows[0][0]}: a value is not of the kind "
-                f"that the recorder writes ({error}): change or delete the row, and copy again"
+                f"{table.name}, {', '.join(f'{one.name} {value}' for one, value in key)}: a value is"
+                f" not of the kind that the recorder writes ({error}): change or delete the row, and"
+                " copy again"
             ) from None
         half = len(rows) // 2
-        await _insert(target, table, rows[:half])
-        await _insert(target, table, rows[half:])
+        await _insert(insert, table, rows[:half])
+        await _insert(insert, table, rows[half:])
 
 
 def _batches(connection: Connection, table: Table, reached: Any) -> Iterator[list[Row]]:

@@ -1,6 +1,7 @@
 """`snapshots.series`: the measures of nodes, guests and storages over time."""
 
 import sqlite3
+from asyncio import CancelledError
 from contextlib import closing
 from datetime import timedelta
 from itertools import pairwise
@@ -9,9 +10,10 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from jarvis_recorder.errors import NotFound
+from jarvis_recorder.errors import NoCopy, NotFound
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage import series
+from jarvis_recorder.storage.postgres.filling import Filling
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.tables import snapshot_measures
@@ -226,15 +228,83 @@ async def test_an_upgrade_of_a_server_measures_the_stored_snapshots(postgres):
             assert await points(store, "cpu", "online") == before
 
 
-async def test_a_move_to_a_server_takes_the_measures_along(path, postgres_url):
-    async with open_file(path, clock) as store:
-        await put(store, *(snapshot(one, **node(one)) for one in range(5)), topic=SNAPSHOTS)
-        before = await points(store, "cpu")
+def quiet(*_):
+    pass
 
-    await copy_to_server(path, postgres_url, lambda *_: None)
+
+@pytest.fixture
+async def thinned(path):
+    """A file with the measures of more snapshots than are left."""
+    async with open_file(path, clock) as store:
+        stretch = [snapshot(60 * one, **node(one), **guest(105)) for one in range(10)]
+        await put(store, *stretch, topic=SNAPSHOTS)
+        await prune(store, RetentionPolicy(snapshots_hourly_after=1), to_micros(at(0)) + 3 * DAY)
+    return path
+
+
+async def moved_points(url):
+    async with open_server(url, clock) as store:
+        found = await points(store, "cpu")
+    return [(one.cpu.min, one.cpu.mean, one.cpu.max) for one in found]
+
+
+async def test_a_move_to_a_server_takes_the_measures_along(thinned, postgres_url):
+    async with open_file(thinned, clock) as store:
+        before = await points(store, "cpu", "online")
+
+    moved = await copy_to_server(thinned, postgres_url, quiet)
 
     async with open_server(postgres_url, clock) as store:
-        assert await points(store, "cpu") == before
+        assert await points(store, "cpu", "online") == before
+    assert [one.cpu.mean for one in before] == [4.5]
+    assert moved.rows["cluster_snapshots"] == 1
+    assert moved.rows["snapshot_measures"] == 2
+
+
+async def test_the_measures_of_a_recorder_on_the_server_are_added_once(
+    thinned, postgres_url, monkeypatch
+):
+    """Before those of the file are copied, and after that, whose copying is interrupted."""
+    insert = Filling.insert_measures
+
+    async def interrupted(self, rows, highest):
+        async with open_server(postgres_url, clock) as store:
+            await put(store, snapshot(1, **node(20)), topic=SNAPSHOTS)
+            await insert(self, rows[:1], highest)
+            await insert(self, rows, highest)
+            await put(store, snapshot(2, **node(34)), topic=SNAPSHOTS)
+        raise CancelledError
+
+    monkeypatch.setattr(Filling, "insert_measures", interrupted)
+    with pytest.raises(CancelledError):
+        await copy_to_server(thinned, postgres_url, quiet)
+    monkeypatch.setattr(Filling, "insert_measures", insert)
+    for _ in range(2):
+        await copy_to_server(thinned, postgres_url, quiet)
+
+    assert await moved_points(postgres_url) == [(0, (45 + 20 + 34) / 12, 34)]
+
+
+async def test_measures_that_an_earlier_version_copied_without_are_made_whole(
+    thinned, postgres_url
+):
+    """It had added up the snapshots that were left."""
+    await copy_to_server(thinned, postgres_url, quiet)
+    with psycopg.connect(postgres_url, autocommit=True) as database:
+        database.execute("UPDATE snapshot_measures SET cpu_count = 1, cpu_sum = 9, cpu_low = 9")
+
+    await copy_to_server(thinned, postgres_url, quiet)
+
+    assert await moved_points(postgres_url) == [(0, 4.5, 9)]
+
+
+async def test_measures_that_differ_are_no_copy(thinned, postgres_url):
+    await copy_to_server(thinned, postgres_url, quiet)
+    with psycopg.connect(postgres_url, autocommit=True) as database:
+        database.execute("UPDATE snapshot_measures SET cpu_low = 1")
+
+    with pytest.raises(NoCopy, match="snapshot_measures differs"):
+        await copy_to_server(thinned, postgres_url, quiet)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 500])

@@ -11,6 +11,7 @@ import pytest
 from jarvis_recorder.errors import NoCopy
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage.postgres.filling import Filling
+from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.pruner import prune
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
@@ -25,6 +26,7 @@ from jarvis_recorder.wire.rpc.params import (
     ListTurns,
     RecordEvent,
     ResolveEvent,
+    ResolveIncident,
     SearchTurns,
     SetPreference,
     SilenceIncidents,
@@ -243,3 +245,58 @@ async def test_a_recorder_that_runs_while_rows_are_copied_has_their_incidents(
         assert {one.key.partition("@")[0] for one in (await ask(server, ListIncidents())).incidents} == {
             "broken", "meanwhile",
         }  # fmt: skip
+
+
+async def test_what_people_did_counts_although_the_events_were_read_before_it_was_copied(
+    tmp_path, postgres_url, monkeypatch
+):
+    path, insert = tmp_path / "recorder.db", Filling.insert
+    async with open_file(path, lambda: NOW) as store:
+        for name in ("pve1", "pve2"):
+            await ask(store, down(name, NOW))
+        before = await incidents_of(store)
+        pve1, pve2 = (one[0] for one in before)
+        await ask(store, AcknowledgeIncident(key=pve1, by="anna", note="mine"))
+        await ask(store, ResolveIncident(key=pve2, by="otto"))
+        told = [one.message_id for one in await store.outbox.waiting(10)]
+    async with open_server(postgres_url, lambda: NOW) as server:
+
+        async def read_at_once(self, table, rows):
+            await insert(self, table, rows)
+            await incidents_of(server)
+
+        monkeypatch.setattr(Filling, "insert", read_at_once)
+        await copy_to_server(path, postgres_url, quiet)
+        await incidents_of(server)
+
+        found = {one.key: one for one in (await ask(server, ListIncidents())).incidents}
+        assert (found[pve1].acknowledged_by, found[pve1].note) == ("anna", "mine")
+        assert (found[pve2].state, found[pve2].resolved_by) == ("resolved", "otto")
+        assert [one.message_id for one in await server.outbox.waiting(10)] == told
+
+
+async def test_a_step_that_is_under_way_does_not_undo_the_reset_of_the_progress(postgres_url):
+    """The events that it passed over would never be read."""
+    target = await Filling.open(postgres_url)
+    with (
+        psycopg.connect(postgres_url) as keeper,
+        psycopg.connect(postgres_url, autocommit=True) as other,
+    ):
+        keeper.execute("SELECT pg_advisory_xact_lock(%s)", (int(Lock.CHANGES),))
+        keeper.execute("SELECT reached FROM incident_progress")
+        reset = asyncio.create_task(target.fold_again(7))
+        while not reset.done() and not other.execute(_WAITS).fetchall():
+            await asyncio.sleep(0.01)
+        keeper.execute("UPDATE incident_progress SET reached = 5")
+        keeper.commit()
+        await reset
+        progress = other.execute("SELECT reached, told_after FROM incident_progress").fetchone()
+    await target.close()
+
+    assert progress == (0, 7)
+
+
+_WAITS = (
+    "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)

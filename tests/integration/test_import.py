@@ -7,20 +7,22 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from jarvis_recorder.errors import RecordRefused
 from jarvis_recorder.storage.legacy.importer import import_original
 from jarvis_recorder.storage.legacy.targets import in_file, on_server
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.lock import locked
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.rpc.params import ListIncidents
 from jarvis_recorder.wire.topics import Kind
-from tests.support.archive import NOW, clock
+from tests.support.archive import NOW, ask, clock
 from tests.support.engines import POSTGRESQL, SQLITE, File, on_both, rows
 
 pytestmark = pytest.mark.slow
@@ -164,11 +166,59 @@ def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
     assert kept(turns, "model", 2) == (None, {"model": "a\\xff"})
     assert kept("events", "severity", 1) == ("info", {"severity": "notice"})
     assert kept("events", "severity", 2) == ("info", {"severity": "purple"})
-    assert kept("events", "node", 3) == (None, {"node": "a\0"})
+    assert kept("events", "node", 3) == (None, {"node": "a\\x00"})
     assert kept("events", "details", 4) == (None, {"details": "00ff"})
     assert kept("events", "resolved, resolved_at, resolved_by", 5) == (
         1, None, "me", {"resolved_at": "late"},
     )  # fmt: skip
+
+
+@on_both
+def test_a_text_that_no_database_takes_costs_its_row_or_nothing(target, tmp_path):
+    path = tmp_path / "odd.db"
+    shutil.copy(SAMPLE, path)
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE conversations ADD COLUMN more TEXT")
+        db.execute("UPDATE conversations SET more = 'a' || char(0) WHERE id = 1")
+        db.execute(
+            "UPDATE events SET resolved = 1, resolved_by = 'a' || char(0) || 'b' WHERE id = 5"
+        )
+        db.executemany(
+            "INSERT INTO preferences VALUES (CAST(? AS TEXT), CAST(? AS TEXT), '2026-01-26 10:00')",
+            [(b"value", b"a\xff"), (b"value.0", b"a\0"), (b"key\xff", b"a"), (b"key\0", b"a")],
+        )
+
+    ended = jarvis(target, path, "--json")
+
+    assert tables(ended)["preferences"] == {
+        "rows": 7, "taken": 3, "already": 0,
+        "left": {"a text is not Unicode": 2, "a text holds a NUL character": 2},
+    }  # fmt: skip
+    assert target.rows("SELECT resolved_by FROM events WHERE id = 5") == [("a\\x00b",)]
+    ((extra,),) = target.rows("SELECT extra FROM conversations WHERE id = 1")
+    # PostgreSQL reads no member of a JSON that has \u0000 anywhere.
+    assert json.loads(extra) == {"more": "a\\x00"}
+
+
+@on_both
+def test_a_row_that_the_database_refuses_is_left_alone(target, engine, database):
+    @asynccontextmanager
+    async def refusing():
+        async with in_file(database) if engine == SQLITE else on_server(target.url) as opened:
+
+            def insert(connection, table, values):
+                opened.insert(connection, table, values)
+                if table.name == "events" and any(row["id"] == 77 for row in values):
+                    raise RecordRefused
+
+            yield opened._replace(insert=insert)
+
+    report = asyncio.run(import_original(SAMPLE, refusing(), lambda *_: None))
+
+    assert report["events"].left == {"the database refuses the row": 1}
+    assert (report["events"].taken, report["events"].already) == (119, 0)
+    assert target.rows("SELECT count(*) FROM events WHERE id <> 77") == [(119,)]
 
 
 @on_both
@@ -194,6 +244,45 @@ def test_the_source_is_untouched_and_its_log_is_read_too(target, later, tmp_path
 
     assert tables(ended)["preferences"]["taken"] == 4
     assert state() == before
+
+
+@on_both
+def test_what_the_original_had_not_committed_is_not_taken(target, later, tmp_path):
+    """It was killed within a transaction, of which a part was in the file already."""
+    directory = tmp_path / "source"
+    directory.mkdir()
+    with closing(sqlite3.connect(later, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("BEGIN")
+        db.execute("UPDATE conversations SET content = 'lost' || printf('%.*c', 3000, 'x')")
+        for file in (later, later.with_name("later.db-journal")):
+            shutil.copy(file, directory)
+    assert b"lostxxx" in (directory / "later.db").read_bytes()
+    before = {file: file.read_bytes() for file in directory.iterdir()}
+
+    ended = jarvis(target, directory / "later.db", "--json")
+
+    assert tables(ended)["conversations"]["taken"] == 60
+    assert target.rows("SELECT count(*) FROM conversations WHERE content LIKE 'lost%'") == [(0,)]
+    assert {file: file.read_bytes() for file in directory.iterdir()} == before
+
+
+def test_a_damaged_file_is_named(target, later):
+    """Its first pages are sound."""
+    with closing(sqlite3.connect(later)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with later.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+    ended = jarvis(target, later)
+
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert f"{later}: cannot be read as a SQLite database: " in ended.stderr
+    assert "malformed" in ended.stderr
 
 
 @on_both
@@ -275,6 +364,48 @@ async def test_what_is_recorded_later_is_numbered_behind_what_was_imported(
     assert target.rows("SELECT id FROM events WHERE summary = 'later'")[0][0] > 120
 
 
+@on_both
+async def test_alerts_that_come_behind_the_events_already_read_become_incidents(
+    target, engine, database, tmp_path
+):
+    """Even if the import ends early: the rest may never be brought."""
+    original = tmp_path / "alerts.db"
+    shutil.copy(SAMPLE, original)
+    original.chmod(0o600)
+    with closing(sqlite3.connect(original)) as db, db:
+        db.execute("DELETE FROM events WHERE id > 2")
+        db.execute(
+            "UPDATE events SET type = 'alert', severity = 'critical', resolved = 0,"
+            " node = 'old' || id, summary = 'NODE_DOWN: old' || id || ' is down'"
+        )
+
+    def opened():
+        return open_file(database, clock) if engine == SQLITE else open_server(target.url, clock)
+
+    async def incidents(store):
+        for _ in range(4):
+            while await store.incidents.step():
+                pass
+        return {one.node for one in (await ask(store, ListIncidents())).incidents}
+
+    async with opened() as store:
+        body = Event(type="status", severity="info", source="monitor", summary="well")
+        named = [Record(Kind.EVENT, f"e{one}", NOW + one, False, body, None) for one in range(9)]
+        await store.repository.append(named, NOW)
+        assert await incidents(store) == set()
+    target.execute("DELETE FROM events WHERE id < 5")
+
+    def interrupt(done, _):
+        if target.rows("SELECT count(*) FROM events WHERE id < 3") == [(2,)]:
+            raise RuntimeError
+
+    opening = in_file(database) if engine == SQLITE else on_server(target.url)
+    with pytest.raises(RuntimeError):
+        await import_original(original, opening, interrupt)
+    async with opened() as store:
+        assert await incidents(store) == {"old1", "old2"}
+
+
 def test_what_is_no_original_is_refused(target, database, tmp_path):
     text = tmp_path / "text.db"
     text.write_text("no database" * 100)
@@ -291,6 +422,21 @@ def test_what_is_no_original_is_refused(target, database, tmp_path):
         assert ended.returncode == 1
         assert why in ended.stderr
         assert len(ended.stderr.splitlines()) == 1
+
+
+def test_tables_of_another_form_are_left_or_refused(target, tmp_path):
+    ids, settings = tmp_path / "ids.db", tmp_path / "settings.db"
+    with closing(sqlite3.connect(ids)) as db, db:
+        db.execute("CREATE TABLE events (id TEXT, timestamp TEXT)")
+        db.execute("INSERT INTO events VALUES ('x', '2026-01-26 10:00:00'), (NULL, NULL)")
+    with closing(sqlite3.connect(settings)) as db, db:
+        db.execute("CREATE TABLE preferences (key TEXT, value TEXT)")
+
+    left, refused = (jarvis(target, path, "--json") for path in (ids, settings))
+
+    assert tables(left)["events"]["left"] == {"an id that is no integer": 2}
+    assert refused.returncode == 1
+    assert "its table preferences is not that of the original system" in refused.stderr
 
 
 def test_a_recorder_that_runs_keeps_its_database(target, database):

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Table, insert, select, tuple_, update
 
-from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.errors import RecorderError, RecordRefused
 from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage.chunks import chunks
 from jarvis_recorder.storage.expressions import micros
@@ -26,14 +26,16 @@ from jarvis_recorder.storage.legacy.rows import (
     moment_of,
     record_of,
     resolution_of,
+    storable,
 )
 from jarvis_recorder.storage.legacy.targets import Opening, Target
 from jarvis_recorder.storage.rows import SHAPES
-from jarvis_recorder.storage.tables import preferences
+from jarvis_recorder.storage.tables import events, incident_progress, preferences
 from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
 _MAX_KEY: Final = 255
 _NOT_THEIRS: Final = "a table that is not the original's own"
+_REFUSED: Final = "the database refuses the row"
 
 ReportProgress = Callable[[int, int], None]
 """Receives the number of rows read so far, and the total."""
@@ -61,25 +63,32 @@ async def import_original(source: Path, opening: Opening, progress: ReportProgre
 
     Raises:
         RecorderError: `source` is not a database of the original system; or as `opening`, which
-            opens the database to import into.
+            opens the database to import into. What was taken before a damaged page stays.
     """
     with _opened(source) as original:
         async with opening as target:
             return await _Import(original, target, progress).run()
 
 
+class _Original(NamedTuple):
+    """The file of the original system, and a connection that reads it, or its copy."""
+
+    path: Path
+    connection: sqlite3.Connection
+
+
 class _Import:
     """One import, from one connection into one database."""
 
-    def __init__(
-        self, original: sqlite3.Connection, target: Target, progress: ReportProgress
-    ) -> None:
+    def __init__(self, original: "_Original", target: Target, progress: ReportProgress) -> None:
         self._original = original
         self._target = target
         self._progress = progress
-        self._report: ImportReport = {
-            name: TableReport(_count(original, name)) for name in _tables(original)
-        }
+        with _read_errors(original.path):
+            self._report: ImportReport = {
+                name: TableReport(_count(original.connection, name))
+                for name in _tables(original.connection)
+            }
         self._total = sum(table.rows for table in self._report.values())
         self._looked_at = 0
 
@@ -96,23 +105,35 @@ class _Import:
 
     async def _records(self, name: str, report: TableReport) -> None:
         table = SHAPES[KINDS[name]].table
-        highest = _highest(self._original, name)
+        with _read_errors(self._original.path):
+            highest = _highest(self._original.connection, name)
         for rows in _chunks(self._original, name, "id"):
             taken = list(_readable(partial(_record_row, name), rows, report))
-            new = await self._target.writer.run(
-                partial(_insert_new, self._target, table, taken, highest)
-            )
-            report.taken += new
-            report.already += len(taken) - new
+            await self._store(partial(_insert_new, self._target, table, highest), taken, report)
             self._advance(len(rows))
 
     async def _preferences(self, report: TableReport) -> None:
         for rows in _chunks(self._original, PREFERENCES, "key"):
             taken = list(_readable(_preference_row, rows, report))
-            new = await self._target.writer.run(partial(_set_newer, taken))
-            report.taken += new
-            report.already += len(taken) - new
+            await self._store(_set_newer, taken, report)
             self._advance(len(rows))
+
+    async def _store(
+        self, store: Callable[..., int], rows: Sequence[Any], report: TableReport
+    ) -> None:
+        """Store the rows, in one transaction unless the database refuses some: those are left."""
+        try:
+            new = await self._target.writer.run(partial(store, rows))
+        except RecordRefused:
+            if len(rows) == 1:
+                report.left[_REFUSED] += 1
+                return
+            half = len(rows) // 2
+            await self._store(store, rows[:half], report)
+            await self._store(store, rows[half:], report)
+        else:
+            report.taken += new
+            report.already += len(rows) - new
 
     def _advance(self, rows: int) -> None:
         self._looked_at += rows
@@ -157,15 +178,19 @@ def _record_row(name: str, cells: Cells) -> _Row:
 
 def _preference_row(cells: Cells) -> dict[str, Any]:
     key, value = cells["key"], cells["value"]
-    if not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and "\0" not in key):
+    if not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY):
         raise RowRejected("a key that is not 1 to 255 characters")
     if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
         raise RowRejected("a value that is no text of at most 64 KiB")
-    return {"key": key, "value": value, "updated_at": moment_of(cells["updated_at"])}
+    return {
+        "key": storable(key),
+        "value": storable(value),
+        "updated_at": moment_of(cells["updated_at"]),
+    }
 
 
 def _insert_new(
-    target: Target, table: Table, rows: Sequence[_Row], highest: int, connection: Connection
+    target: Target, table: Table, highest: int, rows: Sequence[_Row], connection: Connection
 ) -> int:
     """Insert the missing rows; if a row's id is taken, it gets one that is free in both."""
     there = _identities(connection, table, rows)
@@ -176,7 +201,15 @@ def _insert_new(
     values = [row.values | {"id": next(free) if row.id in taken else row.id} for row in new]
     if values:
         target.insert(connection, table, values)
+    if values and table is events:
+        _have_read(connection, min(row["id"] for row in values))
     return len(values)
+
+
+def _have_read(connection: Connection, first: int) -> None:
+    """Have incidents made of the events from this id on, wherever the keeper of incidents is."""
+    beyond = update(incident_progress).where(incident_progress.c.reached >= first)
+    connection.execute(beyond.values(reached=first - 1))
 
 
 def _identities(
@@ -207,7 +240,7 @@ def _set_newer(rows: Sequence[dict[str, Any]], connection: Connection) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path) -> Iterator[_Original]:
     """
     Open the original's file; neither it nor any file next to it is changed.
 
@@ -215,11 +248,18 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         RecorderError: It is not a database of the original system.
     """
     with contextlib.ExitStack() as stack:
-        try:
+        with _read_errors(path):
             connection = _connected(path, stack)
-        except (sqlite3.Error, OSError) as error:
-            raise RecorderError(f"{path}: cannot be read as a SQLite database: {error}") from None
-        yield connection
+        yield _Original(path, connection)
+
+
+@contextlib.contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Raise a `RecorderError` that names the file for an error while it is being read."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise RecorderError(f"{path}: cannot be read as a SQLite database: {error}") from None
 
 
 @as_owner
@@ -241,13 +281,15 @@ def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
 
 
 def _readable_alone(path: Path, stack: contextlib.ExitStack) -> Path:
-    """Return the file, or a copy of it and its write-ahead log if it has one."""
-    log = path.with_name(f"{path.name}-wal")
-    if not log.exists() or not log.stat().st_size:
+    """Return the file, or a copy of it and of a log that SQLite has to apply, or to roll back."""
+    logs = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-journal")]
+    present = [log for log in logs if log.exists() and log.stat().st_size]
+    if not present:
         return path
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="jarvis-recorder-import-")))
-    for file in (path, log):
-        shutil.copy(file, directory / file.name)
+    for file in (path, *present):
+        # Without its mode: SQLite changes the copy.
+        shutil.copyfile(file, directory / file.name)
     return directory / path.name
 
 
@@ -259,9 +301,10 @@ def _require_original(path: Path, connection: sqlite3.Connection) -> None:
         )
     if not tables & {*KINDS, PREFERENCES}:
         raise RecorderError(f"{path}: holds none of the tables of the original system")
-    for table in tables & {*KINDS}:
+    for table in tables & {*KINDS, PREFERENCES}:
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({_quoted(table)})")}
-        if not columns >= {"id", "timestamp"}:
+        needed = {"key", "value", "updated_at"} if table == PREFERENCES else {"id", "timestamp"}
+        if not columns >= needed:
             raise RecorderError(f"{path}: its table {table} is not that of the original system")
 
 
@@ -279,12 +322,15 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
 
 
 def _highest(connection: sqlite3.Connection, table: str) -> int:
-    (highest,) = connection.execute(f"SELECT max(id) FROM {_quoted(table)}").fetchone()  # noqa: S608
+    (highest,) = connection.execute(
+        f"SELECT max(id) FROM {_quoted(table)} WHERE typeof(id) = 'integer'"  # noqa: S608
+    ).fetchone()
     return int(highest or 0)
 
 
-def _chunks(connection: sqlite3.Connection, table: str, key: str) -> Iterator[list[Cells]]:
-    return chunks(_rows(connection, table, key), lambda cells: cells.values())
+def _chunks(original: _Original, table: str, key: str) -> Iterator[list[Cells]]:
+    with _read_errors(original.path):
+        yield from chunks(_rows(original.connection, table, key), lambda cells: cells.values())
 
 
 def _rows(connection: sqlite3.Connection, table: str, key: str) -> Iterator[Cells]:

@@ -59,6 +59,8 @@ def record_of(table: str, cells: Cells) -> Record:
     Raises:
         RowRejected: It breaks a rule in a required column.
     """
+    if not isinstance(cells["id"], int):
+        raise RowRejected("an id that is no integer")
     kind = KINDS[table]
     known = BODIES[kind].fields
     body: dict[str, Any] = {}
@@ -67,19 +69,34 @@ def record_of(table: str, cells: Cells) -> Record:
         if name == "id" or name in _RESOLUTION or value is None:
             continue
         try:
-            storable = _storable(_cell(name, value)) if name in known else _kept(value)
+            taken = storable(_cell(name, value)) if name in known else _kept(value)
         except RowRejected:
             if name not in _OPTIONAL[kind]:
                 raise
             extra[name] = _kept(value)
         else:
-            (body if name in known else extra)[name] = storable
+            (body if name in known else extra)[name] = taken
     body["timestamp"] = _spelt(body.get("timestamp"))
     if _moment_or_none(at := cells.get("resolved_at")) is None and at is not None:
         extra["resolved_at"] = _kept(at)
     made = _validated(kind, body, extra)
     assert made.timestamp is not None
     return Record(kind, f"origin:{table}:{cells['id']}", made.timestamp, False, made, extra or None)
+
+
+def storable(value: Any) -> Any:
+    """
+    Return the value if the database can store it.
+
+    Raises:
+        RowRejected: It cannot.
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            raise RowRejected("a text holds a NUL character")
+        if _text(value) is not value:
+            raise RowRejected("a text is not Unicode")
+    return value
 
 
 def _validated(kind: Kind, body: dict[str, Any], extra: dict[str, Any]) -> Body:
@@ -160,21 +177,6 @@ def _cell(name: str, value: Any) -> Any:
         return value
 
 
-def _storable(value: Any) -> Any:
-    """
-    Return the value if the database can store it.
-
-    Raises:
-        RowRejected: It cannot.
-    """
-    if isinstance(value, str):
-        if "\0" in value:
-            raise RowRejected("a text holds a NUL character")
-        if _text(value) is not value:
-            raise RowRejected("a text is not Unicode")
-    return value
-
-
 def _kept(value: Any) -> Any:
     """Return a value in a form that JSON can hold, bytes in hexadecimal."""
     if isinstance(value, bytes):
@@ -185,8 +187,10 @@ def _kept(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a value as text, with escapes for bytes that are not Unicode."""
+    """Return a value as text, with escapes for NUL, and for bytes that are not Unicode."""
     text = value if isinstance(value, str) else str(value)
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,6 +1,7 @@
 """Rows with their ids, put into an empty database and read again to be compared."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import NoCopy
 from jarvis_recorder.storage import series
-from jarvis_recorder.storage.postgres import errors, measures
+from jarvis_recorder.storage.postgres import errors, measures, moved_measures
 from jarvis_recorder.storage.postgres.arrays import array
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.insertion import Statement, advanced
@@ -31,6 +32,7 @@ from jarvis_recorder.storage.tables import (
     incident_signals,
     outbox,
     preferences,
+    snapshot_measures,
 )
 
 _STAMPED: Final = (events, conversations, cluster_snapshots)
@@ -122,12 +124,29 @@ class Filling:
             return int(reached)
 
     async def fold_again(self, highest: int) -> None:
-        """Have incidents made of all events, and nobody told of those up to this id again."""
+        """
+        Have incidents made of all events and actions, and no one told of events up to this id again.
+
+        A recorder that runs there may have read events before what people did about them was copied.
+        """
         with errors.translated_errors(self.name):
-            await self._connection.execute(
-                "UPDATE incident_progress SET reached = 0, told_after = greatest(told_after, %s)",
-                (highest,),
-            )
+            async with self._changing():
+                await self._connection.execute(
+                    "UPDATE incident_progress SET reached = 0,"
+                    " told_after = greatest(told_after, %s)",
+                    (highest,),
+                )
+                await self._connection.execute(
+                    "UPDATE incident_conditions SET stale = true"
+                    " WHERE key IN (SELECT key FROM incident_actions)"
+                )
+
+    @contextlib.asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """Begin a transaction that no change of a recorder there, nor a step of incidents, overlaps."""
+        async with self._connection.transaction():
+            await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (int(Lock.CHANGES),))
+            yield
 
     async def keep_signals(self, rows: Sequence[Row]) -> None:
         """
@@ -142,11 +161,8 @@ class Filling:
         given = [array(each.kind, held) for each, held in zip(columns, values, strict=True)]
         marks = ", ".join(f"%b::{each.kind}[]" for each in columns)
         with errors.translated_errors(self.name):
-            async with self._connection.transaction():
-                # A recorder there makes conditions in another order.
-                await self._connection.execute(
-                    "SELECT pg_advisory_xact_lock(%s)", (int(Lock.CHANGES),)
-                )
+            # A recorder there makes conditions in another order.
+            async with self._changing():
                 for statement in (_KEEP_CONDITIONS, _KEEP_SIGNALS):
                     await self._connection.execute(statement.format(marks=marks), given)
 
@@ -175,6 +191,31 @@ class Filling:
                     f"{self.name}: its table {table.name} holds other rows already: fill an empty "
                     "database"
                 ) from None
+
+    async def insert_measures(self, rows: Sequence[Row], highest: int) -> None:
+        """
+        Insert rows of the measures, next to what later snapshots than this id have added there.
+
+        A second time it changes nothing. A row that an earlier copy left with less is made whole.
+        """
+        with errors.translated_errors(self.name):
+            async with self._connection.transaction():
+                await moved_measures.insert(self._connection, rows, highest)
+
+    async def require_measures(self, rows: Sequence[Row]) -> None:
+        """
+        Compare rows of the measures with the stored ones, to which a recorder there may have added.
+
+        Raises:
+            NoCopy: They differ.
+        """
+        with errors.translated_errors(self.name):
+            key = await moved_measures.first_lost(self._connection, rows)
+        if key is not None:
+            raise NoCopy(
+                f"{self.name}: its table {snapshot_measures.name} differs at {key}: empty it and "
+                "copy again"
+            )
 
     async def require_same(self, table: Table, rows: Sequence[Row]) -> None:
         """
@@ -207,6 +248,10 @@ def insert_numbered(connection: Connection, table: Table, rows: Sequence[dict[st
     values = [tuple(row[name] for name in names) for row in rows]
     for query, parameters in _insertion(table, names, values):
         connection.exec_driver_sql(query, tuple(parameters))
+    if table is cluster_snapshots:
+        for row in rows:
+            added = series.values_of(*(row[name] for name in series.NEEDED))
+            measures.add_to_server(connection, added)
 
 
 def free_numbers(connection: Connection, table: Table, highest: int, count: int) -> Sequence[int]:
@@ -235,12 +280,6 @@ def _insertion(table: Table, names: Sequence[str], rows: Sequence[Row]) -> Itera
         f" FROM unnest({', '.join(marks)}) AS r ({', '.join(filled)}){again}",
         parameters,
     )
-    if table is cluster_snapshots:
-        at = [names.index(name) for name in series.NEEDED]
-        for row in rows:
-            measured = series.values_of(*(row[place] for place in at))
-            if measured:
-                yield Statement(measures.ADD, measures.arrays_of(measured))
 
 
 def _column_of(table: Table, name: str) -> _Column:
