@@ -229,7 +229,7 @@ class RecorderClient(Methods):
         return self._subscribed(decoding.bindings(kinds), reader)
 
     def notifications(self) -> Subscription[Notification]:
-        """Return the recorder's notifications: resolved events, changed preferences."""
+        """Return the recorder's notifications: of events, incidents and preferences."""
         return self._subscribed([decoding.NOTIFICATIONS], decoding.read_notification)
 
     def _subscribed(
