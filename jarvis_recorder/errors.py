@@ -20,7 +20,11 @@ class RecorderError(Exception):
 
 
 class ConfigurationError(RecorderError):
-    """A setting, a file or a permission has to be changed; trying again cannot help."""
+    """
+    A setting, a file or a permission has to be changed; trying again cannot help.
+
+    From a broker that let us in before it may pass, and is tried again: see `supervise`.
+    """
 
     exit_code = 78
 

@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from jarvis_recorder.errors import BrokerUnavailable, LostAtStart
+from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, LostAtStart, RecorderError
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +38,7 @@ class Backoff:
         self._delay = min(self._delay * 2, _LONGEST_DELAY_SECONDS)
         return pause
 
-    def seconds_after(self, error: BrokerUnavailable, held: float) -> float:
+    def seconds_after(self, error: RecorderError, held: float) -> float:
         """Return the pause after an attempt that ended in `error`; see `errors.LostAtStart`."""
         if not isinstance(error, LostAtStart):
             self._lost_at_start = 0
@@ -53,31 +52,50 @@ def _jitter(delay: float) -> float:
     return random.uniform(0, delay)  # noqa: S311 - no secret
 
 
+class Part(Protocol):
+    """A part that works on one session after another."""
+
+    @property
+    def has_worked(self) -> bool:
+        """True from the first session on that worked."""
+
+    async def attempt(self) -> None:
+        """
+        Work on a session until the process is to stop.
+
+        Raises:
+            BrokerUnavailable: The session is lost; try again.
+            ConfigurationError: The broker refuses it.
+            RecorderError: An error that ends the process.
+        """
+
+
 async def supervise(
-    attempt: Callable[[], Awaitable[None]],
-    *,
-    part: str,
-    address: str,
-    origin: str,
-    stop: asyncio.Event,
+    part: Part, *, name: str, address: str, origin: str, stop: asyncio.Event
 ) -> None:
     """
-    Run `attempt` until `stop` is set, again after every loss, with a `Backoff` between.
+    Have a part work until `stop` is set, again after every loss, with a `Backoff` between.
+
+    A refusal of the broker ends it only if the part has never worked: a setting is wrong then.
+    Later the broker itself has changed, perhaps for a moment: its users are imported anew, its
+    virtual host is made again, the service behind its logins is away.
 
     Raises:
-        RecorderError: An attempt raised any other than BrokerUnavailable.
+        RecorderError: Any other error of an attempt.
     """
     loop = asyncio.get_running_loop()
     backoff = Backoff()
     while not stop.is_set():
         began = loop.time()
         try:
-            await attempt()
-        except BrokerUnavailable as error:
+            await part.attempt()
+        except (BrokerUnavailable, ConfigurationError) as error:
+            if isinstance(error, ConfigurationError) and not part.has_worked:
+                raise
             pause = backoff.seconds_after(error, loop.time() - began)
             log.warning(
                 "broker_unavailable",
-                part=part,
+                part=name,
                 url=address,
                 configured_in=origin,
                 error=str(error),

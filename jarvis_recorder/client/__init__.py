@@ -19,6 +19,7 @@ The client of a recorder, for the monitor, the chat service and dashboards in Py
 """
 
 from jarvis_recorder.client.decoding import (
+    EventRecorded,
     EventReopened,
     EventResolved,
     IncidentChanged,
@@ -31,6 +32,7 @@ from jarvis_recorder.client.records import new_event, new_snapshot, new_turn
 from jarvis_recorder.net.tls import Tls
 
 __all__ = [
+    "EventRecorded",
     "EventReopened",
     "EventResolved",
     "IncidentChanged",

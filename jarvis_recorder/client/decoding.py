@@ -28,6 +28,13 @@ _ONE_PREFERENCE: Final = TypeAdapter(OnePreference)
 
 
 @dataclass(frozen=True, slots=True)
+class EventRecorded:
+    """An event has been recorded by a request, and so was never published."""
+
+    event: StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
 class EventResolved:
     """An event has been resolved."""
 
@@ -67,7 +74,12 @@ class PreferenceDeleted:
 
 
 Notification = (
-    EventResolved | EventReopened | IncidentChanged | PreferenceChanged | PreferenceDeleted
+    EventRecorded
+    | EventResolved
+    | EventReopened
+    | IncidentChanged
+    | PreferenceChanged
+    | PreferenceDeleted
 )
 
 
@@ -139,6 +151,8 @@ def read_notification(delivery: Delivery) -> Iterable[Notification]:
         ValueError: The body does not match the routing key.
     """
     match delivery.routing_key:
+        case b"recorder.event.recorded":
+            return [EventRecorded(_ONE_EVENT.validate_json(delivery.body).event)]
         case b"recorder.event.resolved":
             return [EventResolved(_ONE_EVENT.validate_json(delivery.body).event)]
         case b"recorder.event.reopened":

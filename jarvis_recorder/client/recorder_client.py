@@ -12,7 +12,7 @@ from jarvis_recorder.client.decoding import Notification, RecordReader
 from jarvis_recorder.client.errors import NotSent, addresses, refused
 from jarvis_recorder.client.methods import Methods
 from jarvis_recorder.client.publishing import publish_all
-from jarvis_recorder.client.reconnect import Connected, ReconnectingConnection
+from jarvis_recorder.client.reconnect import ReconnectingConnection
 from jarvis_recorder.client.records import (
     OutgoingMessage,
     new_event,
@@ -132,7 +132,7 @@ class RecorderClient(Methods):
     async def _reply(self, request: bytes, until: float, *, changes: bool) -> bytes:
         """Return the reply to a request, sent again after a loss unless it may change twice."""
         while True:
-            connected = await self._connected(until)
+            connected = await self._lifeline.connected(until)
             try:
                 return await connected.caller.ask(request, until)
             except BrokerUnavailable as error:
@@ -180,7 +180,7 @@ class RecorderClient(Methods):
         """Publish a message, again after a loss: one that arrives twice is recorded once."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            connected = await self._connected(until)
+            connected = await self._lifeline.connected(until)
             try:
                 async with asyncio.timeout_at(until):
                     return await connected.publisher.publish(message)
@@ -234,7 +234,7 @@ class RecorderClient(Methods):
     def notifications(
         self, *, on_gap: Callable[[], None] | None = None
     ) -> Subscription[Notification]:
-        """Return the recorder's notifications: resolved events, changed preferences; see `tail`."""
+        """Return the recorder's notifications: of events, incidents, preferences; see `tail`."""
         return self._subscribed([decoding.NOTIFICATIONS], decoding.read_notification, on_gap)
 
     def _subscribed(
@@ -246,15 +246,6 @@ class RecorderClient(Methods):
         subscription = Subscription(self._addresses, bindings, read, self._tls, on_gap)
         self._subscriptions.add(subscription)
         return subscription
-
-    async def _connected(self, until: float) -> Connected:
-        try:
-            async with asyncio.timeout_at(until):
-                return await self._lifeline.connected()
-        except TimeoutError:
-            raise BrokerUnavailable(
-                "the connection to the broker is lost and has not come back in time"
-            ) from None
 
 
 def _no_answer(method: str, seconds: float, *, changes: bool) -> ReplyTimeout:

@@ -10,7 +10,7 @@ import aiormq
 from jarvis_recorder.broker.connection import Link, open_link, refusals
 from jarvis_recorder.broker.supervisor import Backoff
 from jarvis_recorder.client.errors import NO_RECORDER
-from jarvis_recorder.errors import BrokerUnavailable, RecorderUnavailable
+from jarvis_recorder.errors import RecorderError, RecorderUnavailable
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.ports import Flow
@@ -39,7 +39,7 @@ class Subscription(Generic[T]):
     Messages published from now on, read one by one with `async for`.
 
     It has a connection of its own, so that a flood of messages delays no request, and reconnects
-    by itself after a loss. Messages published meanwhile are missed, and so are the oldest of more
+    by itself after a loss, also where the broker refuses it at first. Messages published meanwhile are missed, and so are the oldest of more
     than 10 000 messages or 64 MiB that wait for a slow reader: no other client is affected, and
     the recorder itself misses nothing. A reader that takes nothing for half an hour, or for half a
     minute while more than 16 MiB wait for it here, is disconnected, and reconnects too.
@@ -161,7 +161,9 @@ class Subscription(Generic[T]):
         while self._channel is None and not self._closed:
             try:
                 await self._subscribe()
-            except BrokerUnavailable:
+            except RecorderError:
+                # Once it has worked, a refusal may pass: a broker that is set up again has its users
+                # and exchanges only after a while.
                 if not is_gap:
                     raise
                 await asyncio.sleep(backoff.seconds())

@@ -88,6 +88,7 @@ class Answering:
         self._tracer = tracer
         self._clock = clock
         self._stop = stop
+        self.has_worked = False
 
     async def attempt(self) -> None:
         """
@@ -95,6 +96,7 @@ class Answering:
 
         Raises:
             BrokerUnavailable: The connection is lost; try again.
+            ConfigurationError: The broker refuses it.
             RecorderError: An error that ends the process.
         """
         broker = self._broker
@@ -122,6 +124,7 @@ class Answering:
             self._outbox, MeasuredPublisher(connected.publisher, self._status.sent), self._clock
         )
         await connected.requests.start(responder.take)
+        self.has_worked = True
         log.info("answering", concurrency=self._concurrency)
         self._status.answering = True
         connected.link.reader.report_alarm(partial(self._status.note_alarm, _PURPOSE))

@@ -4,14 +4,13 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
 import structlog
 
 from jarvis_recorder import __version__
-from jarvis_recorder.broker.supervisor import supervise
+from jarvis_recorder.broker.supervisor import Part, supervise
 from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.daemon.answering import Answering, DeadLetterCount
 from jarvis_recorder.daemon.recording import Recording
@@ -126,8 +125,8 @@ class App:
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(store.maintain(self._stop))
-                parts.create_task(self._supervised("recording", recording.attempt))
-                parts.create_task(self._supervised("answering", answering.attempt))
+                parts.create_task(self._supervised("recording", recording))
+                parts.create_task(self._supervised("answering", answering))
         except* RecorderError as errors:
             failure = _first(errors)
         # Python before 3.11.4 wraps an error raised inside `except*` in another group.
@@ -145,10 +144,10 @@ class App:
             dead_letters=count,
         )
 
-    async def _supervised(self, part: str, attempt: Callable[[], Awaitable[None]]) -> None:
+    async def _supervised(self, name: str, part: Part) -> None:
         await supervise(
-            attempt,
-            part=part,
+            part,
+            name=name,
             address=redacted(self._settings.broker.url.get_secret_value()),
             origin=self._broker_origin,
             stop=self._stop,

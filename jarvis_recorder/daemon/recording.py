@@ -81,6 +81,7 @@ class Recording:
         self._tracer = tracer
         self._clock = clock
         self._stop = stop
+        self.has_worked = False
         # Of several recorders the one with the highest number takes all turns, in their order.
         self._priority = random.randrange(1, 2**31)  # noqa: S311 - no secret
         self.status = status
@@ -91,6 +92,7 @@ class Recording:
 
         Raises:
             BrokerUnavailable: The session is lost; try again.
+            ConfigurationError: The broker refuses it.
             RecorderError: An error that ends the process.
         """
         try:
@@ -145,6 +147,7 @@ class Recording:
         finally:
             attaching.cancel()
         self.status.attach()
+        self.has_worked = True
         log.info("recording", queues=[topic.queue for topic in TOPICS])
         await first_of(self._stop, working, session.lost)
         await raise_first(working, session.lost)

@@ -17,6 +17,7 @@ from fastapi import Response
 from pydantic_core import to_json
 
 from jarvis_recorder.client import (
+    EventRecorded,
     EventReopened,
     EventResolved,
     IncidentChanged,
@@ -29,7 +30,6 @@ from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.gateway.dependencies import disconnected
 from jarvis_recorder.gateway.schemas import shaped
 from jarvis_recorder.wire import records
-from jarvis_recorder.wire.rpc.results import StoredEvent
 from jarvis_recorder.wire.times import format_rfc3339
 
 log = structlog.get_logger(__name__)
@@ -81,11 +81,6 @@ class Live:
         async for one in subscription:
             if self._pages:
                 self._put(write(one))
-
-    def recorded(self, event: StoredEvent) -> None:
-        """Send an event that was recorded through the gateway, and so never published."""
-        if self._pages:
-            self._put(_sent("event", _shown(event)))
 
     def _resync(self) -> None:
         self._put(_RESYNC)
@@ -236,6 +231,8 @@ def _record(record: records.Record) -> bytes:
 
 def _notification(notification: Notification) -> bytes:
     match notification:
+        case EventRecorded(event):
+            return _sent("event", _shown(event))
         case EventResolved(event):
             return _sent("resolved", _shown(event))
         case EventReopened(event):

@@ -23,6 +23,7 @@ from jarvis_recorder.storage.queries.events import found_event
 from jarvis_recorder.storage.queries.preferences import find_preference
 from jarvis_recorder.storage.tables import events, preferences
 from jarvis_recorder.wire.notifications import (
+    EVENT_RECORDED,
     EVENT_REOPENED,
     EVENT_RESOLVED,
     PREFERENCE_CHANGED,
@@ -59,7 +60,7 @@ def record_event(
     connection: Connection, params: RecordEvent, now: int, statements: EngineStatements
 ) -> bytes:
     """
-    Record an event once, and return it as stored.
+    Record an event once, and return it as stored; add a notification if it is new.
 
     Raises:
         Conflict: Another event is stored under its identity.
@@ -69,7 +70,9 @@ def record_event(
     if collisions:
         raise Conflict("another event is stored under this message_id: choose a new one")
     if stored:
-        return found_event(connection, statements.newest_id(connection, events))
+        answer = found_event(connection, statements.newest_id(connection, events))
+        announce(connection, EVENT_RECORDED, answer, now)
+        return answer
     return found_event(connection, _recorded_before(connection, record, statements))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 from jarvis_recorder.wire.rpc import examples
 from jarvis_recorder.wire.rpc.results import OneEvent, OneIncident, Preference
 
+EVENT_RECORDED: Final = "recorder.event.recorded"
 EVENT_RESOLVED: Final = "recorder.event.resolved"
 EVENT_REOPENED: Final = "recorder.event.reopened"
 INCIDENT_OPENED: Final = "recorder.incident.opened"
@@ -40,6 +41,12 @@ class Notification(NamedTuple):
 
 
 NOTICES: Final = (
+    Notification(
+        EVENT_RECORDED,
+        OneEvent,
+        "An event is recorded by a request; one that was published is not announced again.",
+        {"event": examples.EVENT},
+    ),
     Notification(
         EVENT_RESOLVED,
         OneEvent,

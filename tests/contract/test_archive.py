@@ -33,6 +33,7 @@ from jarvis_recorder.storage.sqlite import connections as sqlite_module
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.codec import decode
+from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     DeletePreference,
@@ -281,6 +282,22 @@ async def test_an_event_is_recorded_once_for_each_identity(store):
         await ask(store, RecordEvent(type="alert", source="user", summary="x", message_id="e-1"))
     nameless = RecordEvent(type="action", source="user", summary="restarted")
     assert (await ask(store, nameless)).event.id != (await ask(store, nameless)).event.id
+
+
+async def test_an_event_recorded_by_a_request_is_announced_once_and_a_published_one_is_not(store):
+    new = RecordEvent(type="action", source="user", summary="restarted", message_id="e-1")
+    await put(store, event(1))
+
+    first = await ask(store, new)
+    await ask(store, new)
+    with pytest.raises(Conflict):
+        await ask(store, RecordEvent(type="alert", source="user", summary="x", message_id="e-1"))
+    second = await ask(store, RecordEvent(type="action", source="user", summary="stopped"))
+
+    told = await store.outbox.waiting(9)
+    assert [one.routing_key for one in told] == ["recorder.event.recorded"] * 2
+    read = adapter(OneEvent).validate_json
+    assert [read(one.body) for one in told] == [first, second]
 
 
 async def test_the_first_resolution_is_kept(store):
@@ -745,8 +762,11 @@ async def test_changes_that_wait_share_a_transaction_and_one_refused_costs_itsel
     assert outcomes[1].preference.version == 2
     assert ran.count("BEGIN IMMEDIATE") == 1
     assert [one.routing_key for one in await sqlite_store.outbox.waiting(9)] == [
-        "recorder.preference.changed"
-    ] * 3
+        "recorder.preference.changed",
+        "recorder.preference.changed",
+        "recorder.event.recorded",
+        "recorder.preference.changed",
+    ]
 
 
 async def test_a_group_that_cannot_be_committed_is_no_ones(sqlite_store, path):

@@ -79,6 +79,8 @@ async def test_an_event_recorded_on_request_is_recorded_once(store, proxy):
 
     assert (await ask(store, params)).event == first.event
     assert await rows(store, "SELECT count(*) FROM events") == [(1,)]
+    (told,) = await store.outbox.waiting(9)
+    assert told.routing_key == "recorder.event.recorded"
 
 
 @pytest.mark.parametrize(("loss", "new"), [(Loss.AFTER_COMMIT, 0), (Loss.BEFORE_COMMIT, 3)])

@@ -91,7 +91,7 @@ async def everything(store):
         await ask(store, SearchTurns(query="word7")),
         await ask(store, SnapshotAt(timestamp=to_datetime(NOW + 1), cluster="c")),
         await ask(store, GetPreference(key="ключ")),
-        [one[:3] for one in await store.outbox.waiting(10)],
+        [one[:3] for one in await store.outbox.waiting(50)],
     ]
 
 
@@ -126,7 +126,7 @@ async def test_an_interrupted_move_is_continued_and_nothing_is_different(
         (incident,) = (await ask(server, ListIncidents())).incidents
         assert (incident.acknowledged_by, incident.note) == ("anna", "mine")
         # What was told of the incident comes along; nobody is told again.
-        told = [one.routing_key for one in await server.outbox.waiting(10)]
+        told = [one.routing_key for one in await server.outbox.waiting(50)]
         await server.outbox.release()
         assert told.count("recorder.incident.opened") == 1
         # What is delivered again is known, and what is new comes behind.
@@ -162,7 +162,7 @@ async def test_what_is_over_by_an_event_that_is_pruned_stays_over(
         keeping = RetentionPolicy(events={"info": 1, "critical": 30})
         await prune(store.writer, keeping, NOW)
         before = await incidents_of(store)
-        told = [one.message_id for one in await store.outbox.waiting(10)]
+        told = [one.message_id for one in await store.outbox.waiting(50)]
         left = [one.type for one in (await ask(store, ListEvents())).events]
 
     assert {state for _, state, *_ in before} == {"open", "recovered"}
@@ -177,7 +177,7 @@ async def test_what_is_over_by_an_event_that_is_pruned_stays_over(
     async with open_server(postgres_url, lambda: NOW) as server:
         assert await incidents_of(server) == before
         # Of what the file has told, and of nothing else.
-        assert [one.message_id for one in await server.outbox.waiting(10)] == told
+        assert [one.message_id for one in await server.outbox.waiting(50)] == told
 
 
 def interrupted(step):

@@ -121,7 +121,9 @@ async def test_a_resolution_is_announced_once_committed(node, start_recorder, ca
     for resolver in ("ada", "bob"):
         await caller.call("events.resolve", {"id": event["id"], "resolved_by": resolver})
 
-    message = await heard(listener)
+    recorded, message = await heard(listener), await heard(listener)
+    assert recorded.routing_key == "recorder.event.recorded"
+    assert json.loads(recorded.body)["event"] == event
     assert message.routing_key == "recorder.event.resolved"
     assert json.loads(message.body)["event"]["resolved_by"] == "ada"
     assert await listener.get(no_ack=True, fail=False) is None

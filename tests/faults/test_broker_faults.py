@@ -120,6 +120,38 @@ async def test_a_queue_with_other_arguments_is_a_clear_refusal(node: PrivateNode
     assert "drain and delete it" in line
 
 
+async def test_a_refusal_after_a_loss_is_tried_again(node: PrivateNode, start_recorder):
+    """Its user is gone for a moment, as while definitions are imported."""
+
+    def add_user():
+        node.ctl("add_user", "recorder", "secret")
+        node.ctl("set_permissions", "recorder", ".*", ".*", ".*")
+
+    add_user()
+    recorder = start_recorder(node.url.replace("guest:guest", "recorder:secret"))
+    for part in ("recording", "answering"):
+        await asyncio.to_thread(recorder.wait_for, part)
+    before = recorder.count()
+    node.ctl("delete_user", "recorder")
+    node.ctl("close_all_user_connections", "recorder", "test")
+
+    def refused():
+        lines = recorder.logged("broker_unavailable")
+        return {line["part"] for line in lines if "wrong user or password" in line["error"]}
+
+    await asyncio.to_thread(
+        wait_until, lambda: refused() == {"recording", "answering"}, "both are refused"
+    )
+    add_user()
+    await publish(node.url, (EVENT_KEY, event(1), {"message_id": "after a refusal"}))
+
+    await asyncio.to_thread(wait_until, lambda: recorder.count() == before + 1, "it records")
+    await asyncio.to_thread(
+        wait_until, lambda: len(recorder.logged("answering")) == 2, "it answers"
+    )
+    assert recorder.stop() == 0
+
+
 def test_a_wrong_password_is_a_clear_refusal(node: PrivateNode, start_recorder):
     recorder = start_recorder(node.url.replace("guest:guest", "guest:wrong-secret"))
 

@@ -1,6 +1,7 @@
 """Faults of the broker, and a client."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -69,6 +70,36 @@ async def test_a_password_that_changes_meanwhile_is_heard_of(node: PrivateNode):
 
         with pytest.raises(ConfigurationError, match="wrong user or password"):
             await client.publish(an_event())
+
+
+async def test_a_client_comes_back_after_it_was_refused(node: PrivateNode):
+    """Its user is gone for a moment, as while definitions are imported."""
+
+    def add_user():
+        node.ctl("add_user", "dashboard", "secret")
+        node.ctl("set_permissions", "dashboard", ".*", ".*", ".*")
+
+    add_user()
+    url = node.url.replace("guest:guest", "dashboard:secret")
+    async with (
+        steered_responder(node.url, unanswerable),
+        RecorderClient(url, timeout=60) as client,
+        client.tail() as tail,
+    ):
+        listening = asyncio.create_task(anext(tail))
+        node.ctl("delete_user", "dashboard")
+        node.ctl("close_all_user_connections", "dashboard", "test")
+        with pytest.raises(ConfigurationError, match="wrong user or password"):
+            await client.publish(an_event())
+        add_user()
+
+        async with asyncio.timeout(60):
+            while not listening.done():
+                # What is published before the tail has come back is missed, as it says.
+                with contextlib.suppress(ConfigurationError):
+                    await client.publish(an_event())
+                await asyncio.wait({listening}, timeout=0.1)
+        assert listening.result().body.summary == "an event"
 
 
 async def test_a_client_comes_back_with_the_broker(node: PrivateNode):

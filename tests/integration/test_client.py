@@ -8,6 +8,7 @@ import aio_pika
 import pytest
 
 from jarvis_recorder.client import (
+    EventRecorded,
     EventReopened,
     EventResolved,
     PreferenceChanged,
@@ -145,11 +146,12 @@ async def test_records_and_notifications_are_heard_live(client):
         await client.events.reopen(id=recorded.event.id)
         await client.preferences.set(key="theme", value="dark")
         await client.preferences.delete(key="theme")
-        heard = [await asyncio.wait_for(anext(notifications), 10) for _ in range(4)]
+        heard = [await asyncio.wait_for(anext(notifications), 10) for _ in range(5)]
 
-    kinds = [EventResolved, EventReopened, PreferenceChanged, PreferenceDeleted]
+    kinds = [EventRecorded, EventResolved, EventReopened, PreferenceChanged, PreferenceDeleted]
     assert [type(one) for one in heard] == kinds
-    assert heard[0].event.resolved_by == "ada"
+    assert heard[0].event == recorded.event
+    assert heard[1].event.resolved_by == "ada"
 
 
 async def test_without_a_recorder_nothing_is_taken_for_published(amqp_url):

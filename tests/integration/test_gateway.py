@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from jarvis_recorder.client import RecorderClient
 from tests.support import scenario
 from tests.support.gateway import PASSWORD, READER_PASSWORD
 from tests.support.publisher import publish
@@ -449,13 +450,16 @@ async def test_what_continues_is_streamed(amqp_url, gateway, operator):
             assert stream.headers["content-type"].startswith("text/event-stream")
             listening.set_result(None)
             # An incident is told of once it is folded: before the others, or behind them.
-            return events_of(stream, 5, without={"incident", "resync"})
+            return events_of(stream, 6, without={"incident", "resync"})
 
     loop = asyncio.get_running_loop()
     listening = _ThreadsafeFuture(loop)
     heard = asyncio.create_task(asyncio.to_thread(listen))
     await listening.future
     await publish(amqp_url, scenario.FILL[1])
+    async with RecorderClient(amqp_url) as client:
+        # By another gateway, for example.
+        await client.events.record(type="action", source="user", summary="restarted")
     with gateway.client() as other:
         number = other.post("/api/memory/events", json=ALERT).json()["event"]["id"]
         other.post(f"/api/events/{number}/resolve")
@@ -463,7 +467,7 @@ async def test_what_continues_is_streamed(amqp_url, gateway, operator):
         other.put("/api/memory/preferences/ui.theme", json={"value": "dark"})
     kinds = [kind for kind, _ in await asyncio.wait_for(heard, 60)]
 
-    assert sorted(kinds) == ["event", "event", "preference", "reopened", "resolved"]
+    assert sorted(kinds) == ["event"] * 3 + ["preference", "reopened", "resolved"]
 
 
 def test_page_and_answers_are_compressed_and_the_stream_is_not(operator):

@@ -12,7 +12,7 @@ import pytest
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
-from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client import EventRecorded, EventResolved, IncidentChanged, RecorderClient
 from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter
 from jarvis_recorder.errors import ConfigurationError, Forbidden
 from tests.support.recorder import wait_until
@@ -143,13 +143,25 @@ async def test_every_role_does_its_work(urls, recorder):
             wait_until(lambda table=table: recorder.count(table) == 1, f"one of {table}")
 
         assert [turn.content async for turn in chat.conversations.iter_turns(session_id="s-1")]
+        await chat.events.record(type="action", source="user", summary="restarted")
         await dashboard.events.resolve(id=1, resolved_by="ada")
-        assert (await asyncio.wait_for(anext(notifications), 10)).event.id == 1
-        assert (await admin.stats()).holdings.events.count == 1
+        told = [await asyncio.wait_for(next_of_events(notifications), 10) for _ in range(2)]
+        assert [(type(one), one.event.id) for one in told] == [
+            (EventRecorded, 2),
+            (EventResolved, 1),
+        ]
+        assert (await admin.stats()).holdings.events.count == 2
         with pytest.raises(Forbidden):
             await dashboard.conversations.delete(session_id="s-1")
         assert (await admin.conversations.delete(session_id="s-1")).deleted == 1
     assert recorder.stop() == 0
+
+
+async def next_of_events(notifications):
+    """Return the next that is told of an event; an incident is told of once it is folded."""
+    while isinstance(told := await anext(notifications), IncidentChanged):
+        pass
+    return told
 
 
 async def test_a_dead_letter_of_another_user_is_mended_by_the_admin(urls, recorder):

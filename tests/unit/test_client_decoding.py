@@ -5,6 +5,7 @@ import json
 import pytest
 
 from jarvis_recorder.client.decoding import (
+    EventRecorded,
     EventReopened,
     EventResolved,
     IncidentChanged,
@@ -50,7 +51,7 @@ def test_what_cannot_be_read_says_so():
 def test_notifications_are_read_as_what_they_are():
     for announced, kind in zip(
         NOTICES,
-        (EventResolved, EventReopened, *[IncidentChanged] * 4, PreferenceChanged),
+        (EventRecorded, EventResolved, EventReopened, *[IncidentChanged] * 4, PreferenceChanged),
         strict=True,
     ):
         body = json.dumps(announced.example).encode()

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from jarvis_recorder.client import RecorderClient
+from jarvis_recorder.client import EventRecorded, RecorderClient
 from jarvis_recorder.errors import ConfigurationError, RecorderError
 from jarvis_recorder.gateway import sse as module
 from jarvis_recorder.gateway.sse import Live
@@ -54,6 +54,11 @@ def live():
     return Live(cast(RecorderClient, None))
 
 
+def tell(live: Live) -> None:
+    """Send an event to the pages, as one that was recorded by a request."""
+    live._put(module._notification(EventRecorded(EVENT)))
+
+
 async def until(condition):
     async with asyncio.timeout(60):
         while not condition():
@@ -67,7 +72,7 @@ async def test_a_page_that_reads_nothing_is_dropped_and_the_others_are_not(live)
 
     for hundreds in range(1, 11):
         for _ in range(100):
-            live.recorded(EVENT)
+            tell(live)
         await until(lambda: other.seen == hundreds * 100)  # noqa: B023 - waited for at once
     await asyncio.wait_for(slow.page, 60)
 
@@ -112,7 +117,7 @@ async def test_what_waits_for_many_pages_is_kept_once(live):
     tracemalloc.start()
     try:
         for _ in range(700):
-            live.recorded(EVENT)
+            tell(live)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -125,7 +130,7 @@ async def test_what_waits_for_many_pages_is_kept_once(live):
 async def test_what_has_gathered_goes_out_in_small_pieces(live):
     (page,) = await opened(live, "reader")
     for _ in range(500):
-        live.recorded(EVENT)
+        tell(live)
     page.read.set()
     await until(lambda: page.seen == 500)
 

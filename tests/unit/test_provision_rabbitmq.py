@@ -19,6 +19,7 @@ from jarvis_recorder.broker.provisioning.definitions import definitions
 from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
 from jarvis_recorder.config.loading import exposed_secrets, load
 from jarvis_recorder.gateway.tokens import SHORTEST_SECRET
+from jarvis_recorder.wire.notifications import NOTICES
 from jarvis_recorder.wire.rpc.methods import METHODS
 
 
@@ -232,6 +233,17 @@ def test_every_role_is_held_to_keys_on_the_exchange():
         (role.name, "jarvis") for role in ROLES
     }
     assert not any("administrator" in user["tags"] for user in made["users"])
+
+
+@pytest.mark.parametrize("notice", NOTICES, ids=lambda notice: notice.routing_key)
+def test_every_notification_may_be_published_and_heard(notice):
+    made = definitions("/", {})
+    held = {one["user"]: one for one in made["topic_permissions"]}
+
+    assert re.search(held["recorder"]["write"], notice.routing_key)
+    for user in ("dashboard", "admin"):
+        assert re.search(held[user]["read"], notice.routing_key)
+        assert not re.search(held[user]["write"], notice.routing_key)
 
 
 def test_the_dashboard_may_ask_whatever_changes_nothing():

@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import Header, Request, Response
+from fastapi import Header, Response
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from jarvis_recorder.client.rpc_methods import build_params
 from jarvis_recorder.gateway.dependencies import AskFunction, Operating
 from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.schemas import Body, reply, shape
-from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.records import (
     ClusterName,
@@ -93,7 +92,6 @@ class NewValue(Body):
 
 @routes.post("/memory/events", status_code=201, response_model=shape(results.OneEvent))
 async def record_event(
-    request: Request,
     _: Operating,
     ask: AskFunction,
     event: NewEvent,
@@ -117,8 +115,6 @@ async def record_event(
             extra=event.model_extra or None,
         )
     )
-    live: Live = request.app.state.live
-    live.recorded(recorded.event)
     return reply(recorded, 201)
 
 
