@@ -757,6 +757,52 @@ async def test_incidents_that_are_over_go_when_events_of_their_severity_do(store
     assert (await the_one(store, node="pve1", kind="NODE_DOWN")).count == 1
 
 
+@pytest.mark.parametrize("end", ["recovery", "next", "hand"])
+async def test_one_that_has_expired_leaves_the_one_before_it_as_it_was(store, end):
+    """The newer is of a lesser severity, and people had opened and closed it."""
+    day, key = 86_400, "pve1/NODE_DOWN"
+    await keep(store, event(-20 * day, severity="error", id="first"))
+    if end == "recovery":
+        await keep(store, up(-20 * day + 5))
+    await keep(store, event(-10 * day, severity="warning"), up(-10 * day + 5))
+    await ask(store, params.ReopenIncident(key=key, by="anna"))
+    if end == "hand":
+        await ask(store, params.ResolveIncident(key=key, by="anna"))
+    else:
+        await keep(store, up(3_600))
+    newer, older = await listed(store)
+    told = await announced(store)
+    await pruned(store, warning=1)
+    assert [*await listed(store)] == [newer, older]
+
+    # An event that came late, and one that is resolved, have all folded again.
+    await keep(store, event(-20 * day + 1, severity="error"))
+    first = (await ask(store, params.ListEvents(type="alert"))).events[-1]
+    await ask(store, params.ResolveEvent(id=first.id))
+    await settle(store)
+    after = (await listed(store))[-1]
+
+    assert (after.state, after.resolved_by) == (older.state, older.resolved_by)
+    assert (after.recovered_at, after.resolved_at) == (older.recovered_at, older.resolved_at)
+    assert [one for one in await announced(store) if "incident" in one] == told
+    await pruned(store, warning=1, error=1)
+    assert await listed(store) == []
+    for table in ("incident_actions", "incident_conditions"):
+        assert await rows(store, f"SELECT * FROM {table}") == []
+
+
+async def test_the_oldest_incident_that_expires_takes_with_it_what_was_done_to_it(store):
+    day, key = 86_400, "pve1/NODE_DOWN"
+    await keep(store, event(0))
+    await ask(store, params.AcknowledgeIncident(key=key, by="anna"))
+    await keep(store, up(3_600), event(29.5 * day))
+    await ask(store, params.AcknowledgeIncident(key=key, by="bert"))
+    await pruned(store, critical=7)
+
+    assert (await the_one(store)).acknowledged_by == "bert"
+    assert await rows(store, 'SELECT "by" FROM incident_actions') == [("bert",)]
+
+
 async def test_an_incident_of_very_many_signals_goes_a_few_at_a_time(store, monkeypatch):
     await keep(store, *(event(n) for n in range(1_200)), up(1_200))
     of_conditions = incident_signals.c.condition_id != FORGOTTEN
