@@ -83,13 +83,19 @@ class EventFacts(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """Something that happened to a condition, at a time in microseconds."""
+    """
+    Something that happened to a condition, at a time in microseconds.
+
+    One that says that somebody has resolved an event is `of` the time of that problem: it closes
+    the incident which that is the newest problem of.
+    """
 
     at: int
     effect: Effect
     severity: Severity = "info"
     by: str | None = None
     note: str | None = None
+    of: int | None = None
 
     def order(self) -> tuple[int, int]:
         """Return the place among the signals of its condition, whatever came first."""

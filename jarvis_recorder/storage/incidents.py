@@ -318,6 +318,7 @@ def _events_between(after: int, upto: int) -> Select[Any]:
             func.substr(columns.summary, 1, _MOST_SUMMARY).label("summary"),
             few_details.label("details"), few_extra.label("extra"),
             columns.resolved, columns.resolved_by,
+            micros(columns.resolved_at).label("resolved_at"),
             micros(columns.recorded_at).label("recorded_at"),
             may_be_signal.label("may_be_signal"), size.label("size"),
         )
@@ -349,7 +350,9 @@ def _read(row: Row[Any], rules: Rules) -> Iterable[ReadSignal]:
     at = _time_of(row)
     yield ReadSignal(row.id, condition, Signal(at, effect, row.severity))
     if row.resolved and effect is Effect.PROBLEM:
-        yield ReadSignal(row.id, condition, Signal(at, Effect.RESOLVE, by=row.resolved_by))
+        resolved_at = max(at, row.resolved_at or at)
+        resolved = Signal(resolved_at, Effect.RESOLVE, by=row.resolved_by, of=at)
+        yield ReadSignal(row.id, condition, resolved)
 
 
 def _time_of(row: Row[Any]) -> int:

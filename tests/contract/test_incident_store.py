@@ -35,6 +35,7 @@ from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.tables import incident_conditions, incident_signals
+from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime, to_micros
 from tests.contract.test_archive import EVENTS, SNAPSHOTS, at
@@ -553,6 +554,127 @@ async def test_the_last_event_resolved_closes_the_incident_until_it_is_opened_ag
     assert await state_after(params.ResolveEvent(id=older.id, resolved_by="anna")) == "open"
     assert await state_after(params.ResolveEvent(id=newest.id, resolved_by="anna")) == "resolved"
     assert await state_after(params.ReopenEvent(id=newest.id)) == "open"
+
+
+async def by_other_rules_again(store, monkeypatch):
+    """Have the incidents made again, as by other rules."""
+    await rows(store, "UPDATE incident_progress SET rules = 'other'")
+    monkeypatch.setattr(store.incidents, "_has_begun", False)
+    await settle(store)
+
+
+async def history(store, key="pve1/NODE_DOWN"):
+    return await ask(store, params.GetIncident(key=key))
+
+
+async def test_an_event_that_is_resolved_closes_then_and_keeps_what_was_done(store, monkeypatch):
+    await keep(store, event(-7_200))
+    key = (await the_one(store)).key
+    await ask(store, params.AcknowledgeIncident(key=key, by="anna", note="on my way"))
+    (alert,) = (await ask(store, params.ListEvents())).events
+    done = (await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))).event
+    await settle(store)
+    found = await history(store, key)
+
+    assert found.incident.resolved_at == done.resolved_at == to_datetime(NOW)
+    assert (found.incident.resolved_by, found.incident.acknowledged_by) == ("bert", "anna")
+    assert [(one.state, one.by) for one in found.transitions] == [
+        ("open", None), ("acknowledged", "anna"), ("resolved", "bert"),
+    ]  # fmt: skip
+    await by_other_rules_again(store, monkeypatch)
+    assert await history(store, key) == found
+    await rows(store, "UPDATE incident_signals SET event_id = NULL")
+    await keep(store, event(-7_201))
+    assert (await the_one(store)).resolved_at == done.resolved_at
+
+
+@pytest.mark.parametrize("is_recovered", [False, True])
+async def test_an_event_that_is_resolved_closes_what_was_opened_again(
+    store, monkeypatch, is_recovered
+):
+    await keep(store, event(0))
+    key = (await the_one(store)).key
+    if is_recovered:
+        await keep(store, up(10))
+    else:
+        await ask(store, params.ResolveIncident(key=key, by="anna"))
+    await ask(store, params.ReopenIncident(key=key, by="anna"))
+    alert = (await ask(store, params.ListEvents(type="alert"))).events[0]
+    done = (await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))).event
+    await settle(store)
+    closed = await the_one(store)
+
+    assert (closed.state, closed.resolved_by) == ("resolved", "bert")
+    assert closed.resolved_at == done.resolved_at
+    await by_other_rules_again(store, monkeypatch)
+    assert await the_one(store) == closed
+    await ask(store, params.ReopenEvent(id=alert.id))
+    await settle(store)
+    assert (await the_one(store)).state == "open"
+
+
+async def test_a_problem_before_its_event_was_resolved_leaves_it_open_however_late_it_comes(store):
+    await keep(store, event(-7_200))
+    (alert,) = (await ask(store, params.ListEvents())).events
+    await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))
+    await settle(store)
+    closed = await the_one(store)
+    await keep(store, event(-3_600))
+
+    assert (closed.state, (await the_one(store)).state) == ("resolved", "open")
+
+
+async def test_an_event_of_an_older_incident_that_is_resolved_closes_that_one(store):
+    await keep(store, event(-10 * 86_400), up(-10 * 86_400 + 5), event(-7_200))
+    _, old = await listed(store)
+    alert = (await ask(store, params.ListEvents())).events[-1]
+    await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))
+    await settle(store)
+    # An event of each that came late has them folded again.
+    await keep(store, event(-10 * 86_400 - 1), event(-7_201))
+    found = await history(store, old.key)
+
+    assert [one.state for one in await listed(store)] == ["open", "resolved"]
+    assert (found.incident.resolved_by, found.incident.resolved_at) == ("bert", to_datetime(NOW))
+    assert [one.state for one in found.transitions] == ["open", "recovered", "resolved"]
+
+
+async def test_a_pruned_event_that_was_resolved_closes_no_later_problem_on_a_server(
+    path, postgres_url
+):
+    async with open_file(path, clock) as store:
+        await keep(store, event(-7_200), event(-3_600))
+        first = (await ask(store, params.ListEvents())).events[-1]
+        await ask(store, params.ResolveEvent(id=first.id, resolved_by="bert"))
+        await settle(store)
+        await pruned(store, critical=1)
+        before = await the_one(store)
+    await copy_to_server(path, postgres_url, lambda *_: None)
+
+    async with open_server(postgres_url, clock) as server:
+        await settle(server)
+        assert await listed(server) == [before]
+    assert (before.state, before.count) == ("open", 2)
+
+
+async def test_an_upgrade_finds_when_the_events_were_resolved(path):
+    """A recorder of before had put it at the time of the event."""
+    async with open_file(path, clock) as store:
+        await keep(store, event(-7_200))
+        (alert,) = (await ask(store, params.ListEvents())).events
+        await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))
+        await settle(store)
+        after = await the_one(store)
+        for statement in (
+            f"UPDATE incident_signals SET timestamp = {to_micros(at(-7_200))}",
+            "UPDATE incident_progress SET rules = 'before'",
+            "ALTER TABLE incident_signals DROP COLUMN problem_at",
+            "UPDATE alembic_version SET version_num = '0008'",
+        ):
+            await rows(store, statement)
+    async with open_file(path, clock) as store:
+        await settle(store)
+        assert await the_one(store) == after
 
 
 async def test_history_has_events_and_transitions(store):
