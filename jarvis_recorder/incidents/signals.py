@@ -121,6 +121,12 @@ def read_event(event: EventFacts, rules: Rules) -> tuple[Condition, Effect] | No
     return _condition(event, details, rule, tag, named), effect
 
 
+def details_read(rules: Rules) -> frozenset[str]:
+    """Return the names in the details of an event that decide about its signal."""
+    own = (name for rule in rules.rules for names in rule.object for name in names.split("+"))
+    return frozenset(("incident", *_CHANGES, *_STATES, *_OBJECTS, *own))
+
+
 def _tag(summary: str) -> str:
     found = _TAG.match(summary)
     return found[1] if found else ""

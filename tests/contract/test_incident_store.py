@@ -1269,6 +1269,50 @@ async def test_events_of_all_kinds_are_read(store):
     }  # fmt: skip
 
 
+LOG = "x" * 100_000
+
+
+@pytest.mark.parametrize("more", [{"type": "status"}, {"severity": "info"}])
+async def test_a_condition_is_read_from_details_of_any_length(store, more):
+    long = {"incident": "ups-1", "log": LOG}
+    await keep(store, event(0, "On battery", details=long))
+    opened = await the_one(store)
+    well = {"incident": "ups-1", "state": "resolved", "log": LOG}
+    await keep(store, event(10, "On line", details=well, **more))
+    ended = await the_one(store)
+
+    assert (opened.guessed, ended.key) == (False, opened.key)
+    assert (opened.state, ended.state, ended.count) == ("open", "recovered", 1)
+
+
+async def test_a_cloudevent_with_long_attributes_names_its_condition(store):
+    await keep(store, event(0, "On battery", details={"incident": "ups-1"}))
+    attributes = {"subject": "ups-1", "log": LOG}
+    await keep(store, event(10, "On line", type="status", severity="info", cloudevent=attributes))
+
+    assert (await the_one(store)).state == "recovered"
+
+
+async def test_details_longer_than_any_message_name_nothing_and_end_nothing(store, monkeypatch):
+    monkeypatch.setattr(incident_keeper, "_LONGER_THAN_ANY", 50_000)
+    await keep(store, *(event(n, details={"incident": "ups-1", "log": LOG}) for n in range(3)))
+
+    assert (await the_one(store)).guessed
+    assert (await the_one(store)).count == 3
+
+
+async def test_details_that_another_program_has_written_are_of_an_alert_all_the_same(store):
+    await keep(store, *(event(n, details={"n": LOG}) for n in range(4)))
+    for n, text in enumerate(('{"incident": 1%s}' % ("0" * 5_000), '{"a": "\\ud800"}', "[]", "7")):
+        await rows(store, f"UPDATE events SET details = '{text}' WHERE id = {n + 1}")
+    await rows(store, "DELETE FROM incident_signals")
+    await rows(store, "DELETE FROM incidents")
+    await rows(store, "UPDATE incident_progress SET reached = 0")
+    await settle(store)
+
+    assert (await the_one(store)).count == 4
+
+
 async def reached(store):
     ((upto,),) = await rows(store, "SELECT reached FROM incident_progress")
     return upto

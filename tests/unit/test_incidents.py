@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.incidents.rules import load_rules, shipped_rules
-from jarvis_recorder.incidents.signals import Effect, EventFacts, Signal, read_event
+from jarvis_recorder.incidents.signals import (
+    Effect,
+    EventFacts,
+    Signal,
+    details_read,
+    read_event,
+)
 from jarvis_recorder.incidents.state import (
     fold,
     next_incidents,
@@ -212,6 +218,32 @@ class TestSignals:
         condition, effect = read(" ", node=None)
 
         assert (condition.key, effect) == ("event", Effect.PROBLEM)
+
+
+class Asked(dict):
+    """Details that note which of their members are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def get(self, name, default=None):
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_all_that_is_read_of_details_is_named(tmp_path):
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        '[[rule]]\nkind = "UPS"\nproblem = ["ON_BATTERY"]\nobject = ["rack+ups", "u"]\n'
+    )
+    rules = load_rules(path, 24)
+    details = Asked()
+    for tag in (*rules.problems, *rules.recoveries, "OTHER"):
+        read_event(event(f"{tag}: it is", details=details), rules)
+
+    assert {"incident", "state", "currentState", "vmid", "rack", "u"} <= details.names
+    assert details.names <= details_read(rules)
 
 
 class TestRules:
