@@ -83,13 +83,19 @@ class EventFacts(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """Something that happened to a condition, at a time in microseconds."""
+    """
+    Something that happened to a condition, at a time in microseconds.
+
+    One that says that somebody has resolved an event is `of` the time of that problem: it closes
+    the incident which that is the newest problem of.
+    """
 
     at: int
     effect: Effect
     severity: Severity = "info"
     by: str | None = None
     note: str | None = None
+    of: int | None = None
 
     def order(self) -> tuple[int, int]:
         """Return the place among the signals of its condition, whatever came first."""
@@ -113,6 +119,12 @@ def read_event(event: EventFacts, rules: Rules) -> tuple[Condition, Effect] | No
     if effect is None:
         return None
     return _condition(event, details, rule, tag, named), effect
+
+
+def details_read(rules: Rules) -> frozenset[str]:
+    """Return the names in the details of an event that decide about its signal."""
+    own = (name for rule in rules.rules for names in rule.object for name in names.split("+"))
+    return frozenset(("incident", *_CHANGES, *_STATES, *_OBJECTS, *own))
 
 
 def _tag(summary: str) -> str:

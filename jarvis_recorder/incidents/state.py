@@ -1,7 +1,9 @@
 """The states of an incident: a fold of the signals of its condition, in the order of their times."""
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from jarvis_recorder.incidents.rules import Rules
@@ -64,10 +66,11 @@ def next_incidents(
     before: tuple[Incident, ...], signal: Signal, rules: Rules, *, resolves: bool = False
 ) -> tuple[Incident, ...]:
     """
-    Return the incidents of a condition after a signal, oldest first; only the last two can differ.
+    Return the incidents of a condition after a signal, oldest first.
 
-    The signals come in their order, so that the same ones give the same incidents whenever each of
-    them arrived. `resolves` says that a recovery needs nobody to look at it.
+    Only the last two can differ, and the one that the signal is `of`. The signals come in their
+    order, so that the same ones give the same incidents whenever each of them arrived. `resolves`
+    says that a recovery needs nobody to look at it.
     """
     last = before[-1] if before else None
     if signal.effect is Effect.PROBLEM:
@@ -76,6 +79,11 @@ def next_incidents(
         return (*before[:-1], _continued(last, signal, rules))
     if last is None:
         return before
+    if signal.of is not None:
+        place = _place(before, signal.of)
+        if place < 0:
+            return before
+        return (*before[:place], changed(before[place], signal), *before[place + 1 :])
     return (*before[:-1], changed(last, signal, resolves=resolves))
 
 
@@ -109,8 +117,9 @@ def fold_ordered(
     """Do as `fold` does, with signals in their order, of which it holds one at a time."""
     incidents: list[Incident] = []
     for signal in signals:
-        last = tuple(incidents[-1:])
-        incidents[-1:] = next_incidents(last, signal, rules, resolves=resolves)
+        since = -1 if signal.of is None else _place(incidents, signal.of)
+        after = next_incidents(tuple(incidents[since:]), signal, rules, resolves=resolves)
+        incidents[since:] = after
     return tuple(incidents)
 
 
@@ -146,6 +155,7 @@ def transitions(signals: Iterable[Signal], *, resolves: bool = False) -> Iterato
 def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> Incident:
     """Return an incident after a signal that is not a problem."""
     heard = replace(incident, heard_at=signal.order())
+    is_of_last = signal.of in (None, incident.last_at)
     match signal.effect:
         case Effect.RECOVERY if incident.recovered_at is None:
             return replace(
@@ -162,7 +172,7 @@ def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> In
                 acknowledged_by=signal.by,
                 note=signal.note if signal.note is not None else incident.note,
             )
-        case Effect.RESOLVE if incident.resolved_at is None:
+        case Effect.RESOLVE if incident.resolved_at is None and is_of_last:
             return replace(heard, resolved_at=signal.at, resolved_by=signal.by)
         case Effect.REOPEN:
             return replace(
@@ -173,6 +183,11 @@ def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> In
                 resolved_by=None,
             )
     return heard
+
+
+def _place(incidents: Sequence[Incident], at: int) -> int:
+    """Return the place of the incident that a time is in or behind, -1 if there is none."""
+    return bisect_right(incidents, at, key=attrgetter("first_at")) - 1
 
 
 def _active_until(incident: Incident) -> int:

@@ -17,6 +17,7 @@ from jarvis_recorder.storage.incident_actions import (
     reopen_incident,
     resolve_incident,
     silence_incidents,
+    time_of_resolution,
 )
 from jarvis_recorder.storage.notifications import announce
 from jarvis_recorder.storage.queries.events import found_event
@@ -96,14 +97,15 @@ def resolve_event(
     Raises:
         NotFound: No event has this id.
     """
+    at = time_of_resolution(connection, params.id, now)
     changed = connection.execute(
         update(events)
         .where(events.c.id == params.id, ~events.c.resolved)
-        .values(resolved=True, resolved_at=to_datetime(now), resolved_by=params.resolved_by)
+        .values(resolved=True, resolved_at=to_datetime(at), resolved_by=params.resolved_by)
     )
     answer = found_event(connection, params.id)
     if changed.rowcount:
-        note_resolved(connection, params.id, params.resolved_by)
+        note_resolved(connection, params.id, at, params.resolved_by)
         announce(connection, EVENT_RESOLVED, answer, now)
     return answer
 

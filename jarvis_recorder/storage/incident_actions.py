@@ -8,6 +8,7 @@ from jarvis_recorder.errors import Conflict, InvalidParameter
 from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import Incident, changed
 from jarvis_recorder.storage.engine import EngineStatements
+from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.incident_rows import change_incidents, newest_incidents
 from jarvis_recorder.storage.notifications import announce
@@ -42,6 +43,7 @@ from jarvis_recorder.wire.times import to_datetime
 # More than a person sets; each is compared with each incident of a list.
 _MOST_SILENCES: Final = 1_000
 
+_actions: Final = incident_actions.c
 _signals: Final = incident_signals.c
 _silences: Final = silences.c
 
@@ -122,7 +124,25 @@ class _Target:
         return answer
 
 
-def note_resolved(connection: Connection, event_id: int, by: str | None) -> None:
+def time_of_resolution(connection: Connection, event_id: int, now: int) -> int:
+    """
+    Return the time at which somebody resolves an event now.
+
+    It is after the last time that somebody opened its incident again, even by a clock ahead.
+    """
+    problem = _problem_of(connection, event_id)
+    if problem is None:
+        return now
+    this = incident_conditions.c.id == problem.condition_id
+    key = select(incident_conditions.c.key).where(this).scalar_subquery()
+    reopened = select(micros(func.max(_actions.timestamp))).where(
+        _actions.key == key, _actions.effect == int(Effect.REOPEN)
+    )
+    last: int | None = connection.execute(reopened).scalar()
+    return now if last is None else max(now, last + 1)
+
+
+def note_resolved(connection: Connection, event_id: int, at: int, by: str | None) -> None:
     """
     Have the incident of a resolved event folded again: it is closed if that was its last problem.
 
@@ -132,8 +152,10 @@ def note_resolved(connection: Connection, event_id: int, by: str | None) -> None
     if problem is not None:
         connection.execute(
             insert(incident_signals).values(
-                condition_id=problem.condition_id, timestamp=problem.timestamp,
+                condition_id=problem.condition_id,
+                timestamp=max(to_datetime(at), problem.timestamp),
                 effect=int(Effect.RESOLVE), severity=problem.severity, by=by, event_id=event_id,
+                problem_at=problem.timestamp,
             )
         )  # fmt: skip
         _mark_stale(connection, problem.condition_id)

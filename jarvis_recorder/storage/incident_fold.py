@@ -329,7 +329,8 @@ class Fold:
             if last is not None and now is not None:
                 folded.append(_Folded(key, known.id, [last], now))
             elif self._signals_left > 0:
-                folded.append(self._folded_again(key, known, ordered[0].at))
+                late = min(one.at if one.of is None else one.of for one in ordered)
+                folded.append(self._folded_again(key, known, late))
             else:
                 self._mark(known.id, stale=True)
         self._write(folded)
@@ -341,6 +342,8 @@ class Fold:
         now: tuple[Incident, ...] = (last,)
         resolves = self._resolves(known)
         for signal in signals:
+            if signal.of is not None and signal.of < last.first_at:
+                return None
             if signal.order() >= now[-1].heard_at:
                 now = next_incidents(now, signal, self._rules, resolves=resolves)
                 continue
@@ -443,8 +446,9 @@ def _news(change: _Change, now: int) -> list[str]:
     before, after = change.before, change.after
     if after is None:
         return []
-    # What people do to an old event is news: it is the event's time that is heard.
-    if after.heard_at[0] < now - _NEWS_MICROS and not change.by_hand:
+    # What people do to an old event is news, unless they did it before it was recorded here.
+    said_at = max(after.last_at, after.recovered_at or after.last_at)
+    if said_at < now - _NEWS_MICROS and not change.by_hand:
         return []
     news = []
     # An earlier problem that came late moves the beginning, and makes no other incident.
@@ -473,6 +477,7 @@ def _signal_row(condition_id: int, signal: Signal, event_id: int | None) -> dict
         "severity": signal.severity,
         "by": signal.by,
         "event_id": event_id,
+        "problem_at": None if signal.of is None else to_datetime(signal.of),
     }
 
 
@@ -485,7 +490,7 @@ def _said(condition_id: int, begin: datetime) -> Select[Any]:
     return (
         select(
             micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by,
-            null().label("note"),
+            null().label("note"), micros(_signals.problem_at),
         )
         .where(_signals.condition_id == condition_id, _signals.timestamp >= begin)
         .order_by(_signals.timestamp, _signals.effect, _signals.id)
@@ -496,8 +501,9 @@ def _done(key: str, begin: datetime) -> Select[Any]:
     """Select what people did about a condition, in order."""
     return (
         select(
-            micros(_actions.timestamp), _actions.effect, literal("info"), _actions.by, _actions.note
+            micros(_actions.timestamp), _actions.effect, literal("info"), _actions.by,
+            _actions.note, null().label("problem_at"),
         )
         .where(_actions.key == key, _actions.timestamp >= begin)
         .order_by(_actions.timestamp, _actions.effect, _actions.id)
-    )
+    )  # fmt: skip

@@ -39,6 +39,7 @@ an incident for ever.
 
 _stored: Final = incidents.c
 _signals: Final = incident_signals.c
+_actions: Final = incident_actions.c
 _conditions: Final = incident_conditions.c
 
 
@@ -102,7 +103,8 @@ def expire_incidents(
     """
     Delete a few incidents that are over and, by their severity, of before a horizon.
 
-    Of one with very many signals only as many go at once, the oldest first, and the incident with
+    One stays as long as an older one of its condition does, which would be folded otherwise without
+    it: what was said and done later ended that one, or would count as of that one. Of one with very many signals only as many go at once, the oldest first, and the incident with
     the last of them: what is left of it is over, too. While the incidents are being made again,
     none is deleted. Return where the next step begins, None at the end.
     """
@@ -120,7 +122,7 @@ def expire_incidents(
     rows = connection.execute(query).all()
     room = _AT_ONCE
     for row in rows:
-        if row.is_expired:
+        if row.is_expired and not _has_older(connection, row):
             room -= _expire(connection, row, room)
         if room <= 0:
             return after
@@ -141,37 +143,38 @@ def _are_being_made(connection: Connection) -> bool:
 
 def _expire(connection: Connection, row: Any, most: int) -> int:
     """
-    Delete an incident with its signals, and its condition if there is no other of it.
+    Delete an incident with what was said and done until the next one, or with its condition.
 
-    If that is more than so many rows, it deletes only as many of them, and not the incident. Return
-    how many it has deleted, and a few more for the incident itself.
+    It has to be the oldest of its condition: what is left is folded as before only where nothing is
+    missing between. If that is more than so many rows, it deletes only as many of them, and not the
+    incident. Return how many it has deleted, and a few more for the incident itself.
     """
     others = select(_stored.first_at).where(
-        _stored.condition_id == row.condition_id, _stored.id != row.id
+        _stored.condition_id == row.condition_id, _stored.first_at > row.first_at
     )
-    is_last = connection.execute(others.limit(1)).first() is None
-    old = (
-        select(_signals.id)
-        .where(_signals.condition_id == row.condition_id)
-        .order_by(_signals.timestamp)
-    )
-    if not is_last:
-        old = old.where(_signals.timestamp >= row.first_at)
-        later = others.where(_stored.first_at > row.first_at).order_by(_stored.first_at).limit(1)
-        if (end := connection.execute(later).scalar()) is not None:
-            old = old.where(_signals.timestamp < end)
-    gone = _delete_signals(connection, old, most)
+    end = connection.execute(others.order_by(_stored.first_at).limit(1)).scalar()
     this = _conditions.id == row.condition_id
-    if is_last:
-        key = select(_conditions.key).where(this).scalar_subquery()
-        done = select(incident_actions.c.id).where(incident_actions.c.key == key)
-        gone += _delete_some(connection, incident_actions, done, most - gone)
+    key = select(_conditions.key).where(this).scalar_subquery()
+    said = select(_signals.id).where(_signals.condition_id == row.condition_id)
+    done = select(_actions.id).where(_actions.key == key)
+    if end is not None:
+        said, done = said.where(_signals.timestamp < end), done.where(_actions.timestamp < end)
+    gone = _delete_signals(connection, said.order_by(_signals.timestamp), most)
+    gone += _delete_some(connection, incident_actions, done, most - gone)
     if gone == most:
         return gone
     connection.execute(delete(incidents).where(_stored.id == row.id))
-    if is_last:
+    if end is None:
         connection.execute(delete(incident_conditions).where(this))
     return gone + _AN_INCIDENT
+
+
+def _has_older(connection: Connection, row: Any) -> bool:
+    """Return whether an older incident of the condition is kept."""
+    older = select(_stored.id).where(
+        _stored.condition_id == row.condition_id, _stored.first_at < row.first_at
+    )
+    return connection.execute(older.limit(1)).first() is not None
 
 
 def expire_well(horizon: int, connection: Connection, after: int) -> int | None:

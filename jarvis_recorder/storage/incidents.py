@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import structlog
 from pydantic_core import from_json
 from sqlalchemy import (
@@ -34,7 +35,13 @@ from jarvis_recorder.errors import (
     defect,
 )
 from jarvis_recorder.incidents.rules import Rules
-from jarvis_recorder.incidents.signals import Effect, EventFacts, Signal, read_event
+from jarvis_recorder.incidents.signals import (
+    Effect,
+    EventFacts,
+    Signal,
+    details_read,
+    read_event,
+)
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import FUTURE, UNSET
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
@@ -66,8 +73,12 @@ _PATIENCE_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 10.0
 # After each step recording has the writer for so many times as long.
 _YIELD: Final = 4.0
-# What is larger holds no name of a condition.
-_MOST_DETAILS: Final = 4_096
+# Longer texts are read one by one: a server sends many rows at a time. What is longer than any
+# message another program has written.
+_LONG: Final = 4_096
+_LONGER_THAN_ANY: Final = 8 * 1024 * 1024
+# The members as they are written: to make objects of megabytes takes a tenth of a second and more.
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MOST_SUMMARY: Final = 1_000
 # A second.
 _ORDERED: Final = 1_000_000
@@ -127,6 +138,7 @@ class IncidentKeeper:
         self._looked_at: _Look | None = None
         self._horizon = horizon
         self._rules = rules
+        self._details_read = details_read(rules)
         self._clock = clock
         self._changed = changed
         self._snapshots = NewestSnapshots()
@@ -239,7 +251,7 @@ class IncidentKeeper:
         if not is_told:
             upto = min(upto, progress.told_after)
         found, upto = _candidates(connection, progress.reached, upto)
-        read = [one for row in found for one in _read(row, self._rules)]
+        read = [one for candidate in found for one in self._read(candidate)]
         fold_now = Fold(connection, self._rules, self._clock())
         is_shown = fold_now.is_any_stale() or any(_may_be_shown(one) for one in read)
         if is_shown and not self._snapshots.is_complete:
@@ -263,27 +275,40 @@ class IncidentKeeper:
             self._writer.require_bounds(connection)
         return _Done(upto < horizon or is_any_stale, told)
 
-    def _take_each(self, connection: Connection, fold_now: Fold, found: Sequence[Row[Any]]) -> None:
+    def _read(self, candidate: "_Candidate") -> Iterable[ReadSignal]:
+        return _signals(candidate, self._rules, self._details_read)
+
+    def _take_each(
+        self, connection: Connection, fold_now: Fold, found: Sequence["_Candidate"]
+    ) -> None:
         """Fold one event after the other, and leave out those that the database refuses."""
-        for row in found:
+        for candidate in found:
             try:
                 with self._writer.attempt(connection):
-                    fold_now.take([*_read(row, self._rules)])
+                    fold_now.take([*self._read(candidate)])
             except RecordRefused:
-                log.error("incident_event_refused", event_id=row.id)
+                log.error("incident_event_refused", event_id=candidate.row.id)
+
+
+class _Candidate(NamedTuple):
+    """An event that may be a signal; `details` and `extra` as JSON."""
+
+    row: Row[Any]
+    details: str | None
+    extra: str | None
 
 
 def _may_be_shown(one: ReadSignal) -> bool:
     return one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None
 
 
-def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[Row[Any]], int]:
+def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[_Candidate], int]:
     """
     Return the events that may be signals, with what of them decides, and up to which all are read.
 
     It stops before `upto` where that would be too many, or too much text.
     """
-    found, text_left = [], _MOST_TEXT
+    found, text_left, read_upto = [], _MOST_TEXT, upto
     with contextlib.closing(Reading(connection, 0)) as reading:
         for row in reading.rows(_events_between(after, upto)):
             if row.may_be_signal:
@@ -291,21 +316,34 @@ def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[Row
             if row.size > _LARGE:
                 text_left -= row.size
             if len(found) == _SIGNALS_AT_ONCE or text_left < 0:
-                return found, row.id
-    return found, upto
+                read_upto = row.id
+                break
+    return [one for row in found for one in _in_full(connection, row)], read_upto
+
+
+def _in_full(connection: Connection, row: Row[Any]) -> Iterator[_Candidate]:
+    """Yield an event with its details and extra, but none longer than any message."""
+    if not row.is_long:
+        yield _Candidate(row, row.details, row.extra)
+        return
+    texts = (cast(column, Text) for column in (events.c.details, events.c.extra))
+    readable = (case((func.length(one) <= _LONGER_THAN_ANY, one)) for one in texts)
+    # On a server another recorder may have pruned it since.
+    for found in connection.execute(select(*readable).where(events.c.id == row.id)).all():
+        yield _Candidate(row, found[0], found[1])
 
 
 def _events_between(after: int, upto: int) -> Select[Any]:
-    """Select the events that may be signals, and those that are large; the texts are cut."""
+    """Select the events that may be signals, and those that are large; no long text."""
     columns = events.c
     details, extra = cast(columns.details, Text), cast(columns.extra, Text)
-    few_details, few_extra = _not_too_long(details), _not_too_long(extra)
     says = (columns.type == "alert", has_tag(columns.summary))
     may_be_signal = or_(
         *says,
-        func.coalesce(few_details.contains('"incident"'), false()),
-        func.coalesce(few_extra.contains('"subject"'), false()),
+        func.coalesce(details.contains('"incident"'), false()),
+        func.coalesce(extra.contains('"subject"'), false()),
     )
+    is_long = or_(*(func.coalesce(func.length(one) > _LONG, false()) for one in (details, extra)))
     size = (
         func.length(columns.summary)
         + func.coalesce(func.length(details), 0)
@@ -316,13 +354,15 @@ def _events_between(after: int, upto: int) -> Select[Any]:
             columns.id, micros(columns.timestamp).label("at"), columns.type, columns.severity,
             columns.node, columns.cluster,
             func.substr(columns.summary, 1, _MOST_SUMMARY).label("summary"),
-            few_details.label("details"), few_extra.label("extra"),
+            _if_short(details).label("details"), _if_short(extra).label("extra"),
+            is_long.label("is_long"),
             columns.resolved, columns.resolved_by,
+            micros(columns.resolved_at).label("resolved_at"),
             micros(columns.recorded_at).label("recorded_at"),
             may_be_signal.label("may_be_signal"), size.label("size"),
         )
         .where(columns.id > after, columns.id <= upto, columns.type != "metric")
-        # In this order: no long text is searched.
+        # In this order: no more long texts are searched than a step reads.
         .where(
             or_(
                 *says, func.length(details) > _LARGE, func.length(extra) > _LARGE,
@@ -333,15 +373,16 @@ def _events_between(after: int, upto: int) -> Select[Any]:
     )  # fmt: skip
 
 
-def _not_too_long(text: ColumnElement[str]) -> ColumnElement[str]:
-    return case((func.length(text) <= _MOST_DETAILS, text))
+def _if_short(text: ColumnElement[str]) -> ColumnElement[str]:
+    return case((func.length(text) <= _LONG, text))
 
 
-def _read(row: Row[Any], rules: Rules) -> Iterable[ReadSignal]:
+def _signals(candidate: _Candidate, rules: Rules, names: Collection[str]) -> Iterable[ReadSignal]:
     """Yield the signals of an event: what it says, and that somebody has resolved it."""
+    row = candidate.row
     event = EventFacts(
         row.type, row.severity, row.node, row.cluster, row.summary,
-        _object(row.details), _subject(row.extra),
+        _members(candidate.details, names), _subject(candidate.extra),
     )  # fmt: skip
     if (found := read_event(event, rules)) is None:
         return
@@ -349,7 +390,9 @@ def _read(row: Row[Any], rules: Rules) -> Iterable[ReadSignal]:
     at = _time_of(row)
     yield ReadSignal(row.id, condition, Signal(at, effect, row.severity))
     if row.resolved and effect is Effect.PROBLEM:
-        yield ReadSignal(row.id, condition, Signal(at, Effect.RESOLVE, by=row.resolved_by))
+        resolved_at = max(at, row.resolved_at or at)
+        resolved = Signal(resolved_at, Effect.RESOLVE, by=row.resolved_by, of=at)
+        yield ReadSignal(row.id, condition, resolved)
 
 
 def _time_of(row: Row[Any]) -> int:
@@ -364,19 +407,31 @@ def _time_of(row: Row[Any]) -> int:
     return int(row.recorded_at) + int(row.id) % _ORDERED
 
 
-def _object(text: str | None) -> Any:
-    if text is None or not text.startswith("{"):
-        return None
+def _members(text: str | None, names: Iterable[str]) -> dict[str, Any]:
+    """Return the texts and numbers with these names of an object, of anything else none."""
+    written = _written(text, names)
     try:
-        return from_json(text)
-    except ValueError:  # written by another program
-        return None
+        return {
+            name: from_json(one) for name, one in written.items() if not one.startswith(("{", "["))
+        }
+    except ValueError:  # a number of thousands of digits
+        return {}
+
+
+def _written(text: str | None, names: Iterable[str]) -> dict[str, str]:
+    """Return the members with these names of an object as they are written, of anything else none."""
+    if text is None:
+        return {}
+    try:
+        members = _OBJECT.decode(text)
+    except (ValueError, RecursionError):  # written by another program
+        return {}
+    return {name: bytes(members[name]).decode() for name in names if name in members}
 
 
 def _subject(extra: str | None) -> str | None:
     if extra is None or '"subject"' not in extra:
         return None
-    attributes = _object(extra)
-    event = attributes.get("cloudevent") if isinstance(attributes, dict) else None
-    subject = event.get("subject") if isinstance(event, dict) else None
+    event = _written(extra, ["cloudevent"]).get("cloudevent")
+    subject = _members(event, ["subject"]).get("subject")
     return subject if isinstance(subject, str) and subject else None

@@ -13,12 +13,12 @@ from jarvis_recorder.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The revision this code works with. A test compares it with the migrations."""
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", HEAD)
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", HEAD)
 
 
 class SchemaAge(StrEnum):

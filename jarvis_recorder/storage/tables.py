@@ -251,6 +251,8 @@ incident_conditions: Final = Table(
 
 # What events, and snapshots, said of the conditions. It outlives the events, of which the pruned
 # ones are named no more. Where an incident has expired, an alert that stays has the condition 0.
+# Of one that says that an event was resolved, `problem_at` is that event's time; one of before
+# revision 0009 stands there itself.
 incident_signals: Final = Table(
     "incident_signals",
     metadata,
@@ -261,6 +263,7 @@ incident_signals: Final = Table(
     Column("severity", Word, nullable=False),
     Column("by", Word),
     Column("event_id", BigInteger),
+    Column("problem_at", Instant),
     Index("ix_incident_signals_condition_timestamp", "condition_id", "timestamp"),
     Index("uq_incident_signals_event", "event_id", "effect", unique=True),
 )

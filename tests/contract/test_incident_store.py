@@ -35,6 +35,7 @@ from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.tables import incident_conditions, incident_signals
+from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime, to_micros
 from tests.contract.test_archive import EVENTS, SNAPSHOTS, at
@@ -555,6 +556,127 @@ async def test_the_last_event_resolved_closes_the_incident_until_it_is_opened_ag
     assert await state_after(params.ReopenEvent(id=newest.id)) == "open"
 
 
+async def by_other_rules_again(store, monkeypatch):
+    """Have the incidents made again, as by other rules."""
+    await rows(store, "UPDATE incident_progress SET rules = 'other'")
+    monkeypatch.setattr(store.incidents, "_has_begun", False)
+    await settle(store)
+
+
+async def history(store, key="pve1/NODE_DOWN"):
+    return await ask(store, params.GetIncident(key=key))
+
+
+async def test_an_event_that_is_resolved_closes_then_and_keeps_what_was_done(store, monkeypatch):
+    await keep(store, event(-7_200))
+    key = (await the_one(store)).key
+    await ask(store, params.AcknowledgeIncident(key=key, by="anna", note="on my way"))
+    (alert,) = (await ask(store, params.ListEvents())).events
+    done = (await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))).event
+    await settle(store)
+    found = await history(store, key)
+
+    assert found.incident.resolved_at == done.resolved_at == to_datetime(NOW)
+    assert (found.incident.resolved_by, found.incident.acknowledged_by) == ("bert", "anna")
+    assert [(one.state, one.by) for one in found.transitions] == [
+        ("open", None), ("acknowledged", "anna"), ("resolved", "bert"),
+    ]  # fmt: skip
+    await by_other_rules_again(store, monkeypatch)
+    assert await history(store, key) == found
+    await rows(store, "UPDATE incident_signals SET event_id = NULL")
+    await keep(store, event(-7_201))
+    assert (await the_one(store)).resolved_at == done.resolved_at
+
+
+@pytest.mark.parametrize("is_recovered", [False, True])
+async def test_an_event_that_is_resolved_closes_what_was_opened_again(
+    store, monkeypatch, is_recovered
+):
+    await keep(store, event(0))
+    key = (await the_one(store)).key
+    if is_recovered:
+        await keep(store, up(10))
+    else:
+        await ask(store, params.ResolveIncident(key=key, by="anna"))
+    await ask(store, params.ReopenIncident(key=key, by="anna"))
+    alert = (await ask(store, params.ListEvents(type="alert"))).events[0]
+    done = (await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))).event
+    await settle(store)
+    closed = await the_one(store)
+
+    assert (closed.state, closed.resolved_by) == ("resolved", "bert")
+    assert closed.resolved_at == done.resolved_at
+    await by_other_rules_again(store, monkeypatch)
+    assert await the_one(store) == closed
+    await ask(store, params.ReopenEvent(id=alert.id))
+    await settle(store)
+    assert (await the_one(store)).state == "open"
+
+
+async def test_a_problem_before_its_event_was_resolved_leaves_it_open_however_late_it_comes(store):
+    await keep(store, event(-7_200))
+    (alert,) = (await ask(store, params.ListEvents())).events
+    await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))
+    await settle(store)
+    closed = await the_one(store)
+    await keep(store, event(-3_600))
+
+    assert (closed.state, (await the_one(store)).state) == ("resolved", "open")
+
+
+async def test_an_event_of_an_older_incident_that_is_resolved_closes_that_one(store):
+    await keep(store, event(-10 * 86_400), up(-10 * 86_400 + 5), event(-7_200))
+    _, old = await listed(store)
+    alert = (await ask(store, params.ListEvents())).events[-1]
+    await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))
+    await settle(store)
+    # An event of each that came late has them folded again.
+    await keep(store, event(-10 * 86_400 - 1), event(-7_201))
+    found = await history(store, old.key)
+
+    assert [one.state for one in await listed(store)] == ["open", "resolved"]
+    assert (found.incident.resolved_by, found.incident.resolved_at) == ("bert", to_datetime(NOW))
+    assert [one.state for one in found.transitions] == ["open", "recovered", "resolved"]
+
+
+async def test_a_pruned_event_that_was_resolved_closes_no_later_problem_on_a_server(
+    path, postgres_url
+):
+    async with open_file(path, clock) as store:
+        await keep(store, event(-7_200), event(-3_600))
+        first = (await ask(store, params.ListEvents())).events[-1]
+        await ask(store, params.ResolveEvent(id=first.id, resolved_by="bert"))
+        await settle(store)
+        await pruned(store, critical=1)
+        before = await the_one(store)
+    await copy_to_server(path, postgres_url, lambda *_: None)
+
+    async with open_server(postgres_url, clock) as server:
+        await settle(server)
+        assert await listed(server) == [before]
+    assert (before.state, before.count) == ("open", 2)
+
+
+async def test_an_upgrade_finds_when_the_events_were_resolved(path):
+    """A recorder of before had put it at the time of the event."""
+    async with open_file(path, clock) as store:
+        await keep(store, event(-7_200))
+        (alert,) = (await ask(store, params.ListEvents())).events
+        await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))
+        await settle(store)
+        after = await the_one(store)
+        for statement in (
+            f"UPDATE incident_signals SET timestamp = {to_micros(at(-7_200))}",
+            "UPDATE incident_progress SET rules = 'before'",
+            "ALTER TABLE incident_signals DROP COLUMN problem_at",
+            "UPDATE alembic_version SET version_num = '0008'",
+        ):
+            await rows(store, statement)
+    async with open_file(path, clock) as store:
+        await settle(store)
+        assert await the_one(store) == after
+
+
 async def test_history_has_events_and_transitions(store):
     await keep(store, event(0), event(60), up(120), event(180))
     key = (await the_one(store)).key
@@ -766,6 +888,52 @@ async def test_incidents_that_are_over_go_when_events_of_their_severity_do(store
     await keep(store, event(5))
     # Nothing is left of what went.
     assert (await the_one(store, node="pve1", kind="NODE_DOWN")).count == 1
+
+
+@pytest.mark.parametrize("end", ["recovery", "next", "hand"])
+async def test_one_that_has_expired_leaves_the_one_before_it_as_it_was(store, end):
+    """The newer is of a lesser severity, and people had opened and closed it."""
+    day, key = 86_400, "pve1/NODE_DOWN"
+    await keep(store, event(-20 * day, severity="error", id="first"))
+    if end == "recovery":
+        await keep(store, up(-20 * day + 5))
+    await keep(store, event(-10 * day, severity="warning"), up(-10 * day + 5))
+    await ask(store, params.ReopenIncident(key=key, by="anna"))
+    if end == "hand":
+        await ask(store, params.ResolveIncident(key=key, by="anna"))
+    else:
+        await keep(store, up(3_600))
+    newer, older = await listed(store)
+    told = await announced(store)
+    await pruned(store, warning=1)
+    assert [*await listed(store)] == [newer, older]
+
+    # An event that came late, and one that is resolved, have all folded again.
+    await keep(store, event(-20 * day + 1, severity="error"))
+    first = (await ask(store, params.ListEvents(type="alert"))).events[-1]
+    await ask(store, params.ResolveEvent(id=first.id))
+    await settle(store)
+    after = (await listed(store))[-1]
+
+    assert (after.state, after.resolved_by) == (older.state, older.resolved_by)
+    assert (after.recovered_at, after.resolved_at) == (older.recovered_at, older.resolved_at)
+    assert [one for one in await announced(store) if "incident" in one] == told
+    await pruned(store, warning=1, error=1)
+    assert await listed(store) == []
+    for table in ("incident_actions", "incident_conditions"):
+        assert await rows(store, f"SELECT * FROM {table}") == []
+
+
+async def test_the_oldest_incident_that_expires_takes_with_it_what_was_done_to_it(store):
+    day, key = 86_400, "pve1/NODE_DOWN"
+    await keep(store, event(0))
+    await ask(store, params.AcknowledgeIncident(key=key, by="anna"))
+    await keep(store, up(3_600), event(29.5 * day))
+    await ask(store, params.AcknowledgeIncident(key=key, by="bert"))
+    await pruned(store, critical=7)
+
+    assert (await the_one(store)).acknowledged_by == "bert"
+    assert await rows(store, 'SELECT "by" FROM incident_actions') == [("bert",)]
 
 
 async def test_an_incident_of_very_many_signals_goes_a_few_at_a_time(store, monkeypatch):
@@ -1110,6 +1278,50 @@ async def test_events_of_all_kinds_are_read(store):
     assert {(one.key.partition("@")[0], one.guessed) for one in found} == {
         ("x", True), ("job-7", False),
     }  # fmt: skip
+
+
+LOG = "x" * 100_000
+
+
+@pytest.mark.parametrize("more", [{"type": "status"}, {"severity": "info"}])
+async def test_a_condition_is_read_from_details_of_any_length(store, more):
+    long = {"incident": "ups-1", "log": LOG}
+    await keep(store, event(0, "On battery", details=long))
+    opened = await the_one(store)
+    well = {"incident": "ups-1", "state": "resolved", "log": LOG}
+    await keep(store, event(10, "On line", details=well, **more))
+    ended = await the_one(store)
+
+    assert (opened.guessed, ended.key) == (False, opened.key)
+    assert (opened.state, ended.state, ended.count) == ("open", "recovered", 1)
+
+
+async def test_a_cloudevent_with_long_attributes_names_its_condition(store):
+    await keep(store, event(0, "On battery", details={"incident": "ups-1"}))
+    attributes = {"subject": "ups-1", "log": LOG}
+    await keep(store, event(10, "On line", type="status", severity="info", cloudevent=attributes))
+
+    assert (await the_one(store)).state == "recovered"
+
+
+async def test_details_longer_than_any_message_name_nothing_and_end_nothing(store, monkeypatch):
+    monkeypatch.setattr(incident_keeper, "_LONGER_THAN_ANY", 50_000)
+    await keep(store, *(event(n, details={"incident": "ups-1", "log": LOG}) for n in range(3)))
+
+    assert (await the_one(store)).guessed
+    assert (await the_one(store)).count == 3
+
+
+async def test_details_that_another_program_has_written_are_of_an_alert_all_the_same(store):
+    await keep(store, *(event(n, details={"n": LOG}) for n in range(4)))
+    for n, text in enumerate(('{"incident": 1%s}' % ("0" * 5_000), '{"a": "\\ud800"}', "[]", "7")):
+        await rows(store, f"UPDATE events SET details = '{text}' WHERE id = {n + 1}")
+    await rows(store, "DELETE FROM incident_signals")
+    await rows(store, "DELETE FROM incidents")
+    await rows(store, "UPDATE incident_progress SET reached = 0")
+    await settle(store)
+
+    assert (await the_one(store)).count == 4
 
 
 async def reached(store):

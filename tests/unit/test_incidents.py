@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.incidents.rules import load_rules, shipped_rules
-from jarvis_recorder.incidents.signals import Effect, EventFacts, Signal, read_event
+from jarvis_recorder.incidents.signals import (
+    Effect,
+    EventFacts,
+    Signal,
+    details_read,
+    read_event,
+)
 from jarvis_recorder.incidents.state import (
     fold,
     next_incidents,
@@ -214,6 +220,32 @@ class TestSignals:
         assert (condition.key, effect) == ("event", Effect.PROBLEM)
 
 
+class Asked(dict):
+    """Details that note which of their members are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def get(self, name, default=None):
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_all_that_is_read_of_details_is_named(tmp_path):
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        '[[rule]]\nkind = "UPS"\nproblem = ["ON_BATTERY"]\nobject = ["rack+ups", "u"]\n'
+    )
+    rules = load_rules(path, 24)
+    details = Asked()
+    for tag in (*rules.problems, *rules.recoveries, "OTHER"):
+        read_event(event(f"{tag}: it is", details=details), rules)
+
+    assert {"incident", "state", "currentState", "vmid", "rack", "u"} <= details.names
+    assert details.names <= details_read(rules)
+
+
 class TestRules:
     def test_a_rule_of_ones_own_comes_before_those_shipped(self, tmp_path):
         path = tmp_path / "rules.toml"
@@ -342,6 +374,30 @@ class TestStates:
         assert with_late(before, problem(22)) is None
         assert (state_of(before, None), state_of(whole, None)) == ("open", "acknowledged")
 
+    def test_an_event_that_is_resolved_closes_when_somebody_did_it(self):
+        """All that was done before stays, and a later problem leaves it open."""
+        seen = Signal(5, Effect.ACKNOWLEDGE, by="anna", note="on my way")
+        again = Signal(6, Effect.RESOLVE, by="bert"), Signal(7, Effect.REOPEN)
+        resolved = Signal(9, Effect.RESOLVE, by="cora", of=0)
+        (closed,) = folded(problem(0), seen, resolved)
+        (opened_before,) = folded(problem(0), *again, resolved)
+        (open_still,) = folded(problem(0), problem(8), resolved)
+        (open_again,) = folded(problem(0), resolved, problem(10))
+
+        assert (closed.resolved_at, closed.resolved_by) == (9, "cora")
+        assert (closed.acknowledged_by, closed.note) == ("anna", "on my way")
+        assert (opened_before.resolved_at, opened_before.resolved_by) == (9, "cora")
+        assert state_of(open_still, None) == state_of(open_again, None) == "open"
+        assert len(open_still.openings) == 1
+
+    def test_an_event_that_is_resolved_closes_its_own_incident_and_not_the_next(self):
+        resolved = Signal(4 * DAY, Effect.RESOLVE, by="anna", of=0)
+        first, second = folded(problem(0), recovery(HOUR), problem(3 * DAY), resolved)
+
+        assert (first.resolved_at, first.resolved_by) == (4 * DAY, "anna")
+        assert state_of(second, None) == "open"
+        assert folded(problem(3 * DAY), resolved) == folded(problem(3 * DAY))
+
     def test_four_that_were_closed_by_hand_within_an_hour_flap_too(self):
         closed = [
             one
@@ -387,8 +443,20 @@ class TestStates:
 
 
 TIMES = st.integers(0, 12).map(lambda n: n * 10 * HOUR)
-SIGNALS = st.builds(
-    Signal, TIMES, st.sampled_from(Effect), st.sampled_from(SEVERITIES), st.sampled_from("ab")
+
+
+@st.composite
+def resolutions(draw):
+    """Somebody resolves an event, some time after its problem."""
+    of, at = sorted((draw(TIMES), draw(TIMES)))
+    return Signal(at, Effect.RESOLVE, by=draw(st.sampled_from("ab")), of=of)
+
+
+SIGNALS = (
+    st.builds(
+        Signal, TIMES, st.sampled_from(Effect), st.sampled_from(SEVERITIES), st.sampled_from("ab")
+    )
+    | resolutions()
 )
 
 
@@ -402,8 +470,10 @@ def test_a_fold_continues_where_it_was_interrupted(signals, at):
     ordered = sorted(signals, key=Signal.order)
     incidents = fold(ordered[:at], RULES)
     for signal in ordered[at:]:
-        # All that a fold goes on from is its last incident.
-        incidents = (*incidents[:-1], *next_incidents(incidents[-1:], signal, RULES))
+        # All that a fold goes on from is its last incident, and the one that the signal is of.
+        known = 1 if signal.of is None else len(incidents)
+        before, last = incidents[: len(incidents) - known], incidents[len(incidents) - known :]
+        incidents = (*before, *next_incidents(last, signal, RULES))
 
     assert incidents == fold(signals, RULES)
 
@@ -437,6 +507,9 @@ def test_whatever_an_event_says_it_is_a_condition_of_bounded_length_or_none(
 def test_a_late_signal_is_one_more_or_has_all_folded_again(signals, late):
     before = fold(signals, RULES)
     if not before or late.order() >= before[-1].heard_at:
+        return
+    if any(one.of == late.at for one in signals):
+        # That a problem was resolved is never read before the problem.
         return
     with_it = with_late(before[-1], late)
 

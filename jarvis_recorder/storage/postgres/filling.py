@@ -39,7 +39,7 @@ _STAMPED: Final = (events, conversations, cluster_snapshots)
 
 Row = tuple[Any, ...]
 
-SAID: Final = ("timestamp", "effect", "severity", "by", "event_id")
+SAID: Final = ("timestamp", "effect", "severity", "by", "event_id", "problem_at")
 ABOUT: Final = (
     "key", "kind", "node", "object", "cluster", "guessed", "evidence", "shown_as", "covers",
 )  # fmt: skip

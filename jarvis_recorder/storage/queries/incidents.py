@@ -40,6 +40,7 @@ from jarvis_recorder.storage.tables import (
     incidents,
     silences,
 )
+from jarvis_recorder.wire.records import Severity
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import GetIncident, ListIncidents, ListSilences
 from jarvis_recorder.wire.rpc.results import (
@@ -389,8 +390,8 @@ def _within(column: ColumnElement[Any], row: Row[Any], end: datetime | None) -> 
 def _signals_of(reading: Reading, row: Row[Any], end: datetime | None) -> list[Signal]:
     """Return the newest signals of an incident and what people did, and one beyond the most."""
     newest = (
-        select(micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by)
-        .where(_signals.condition_id == row.condition_id, _within(_signals.timestamp, row, end))
+        _said(row)
+        .where(_within(_signals.timestamp, row, end))
         .order_by(_signals.timestamp.desc(), _signals.id.desc())
         .limit(_MOST_SIGNALS + 1)
     )
@@ -400,14 +401,31 @@ def _signals_of(reading: Reading, row: Row[Any], end: datetime | None) -> list[S
         .order_by(_actions.timestamp.desc(), _actions.id.desc())
         .limit(_MOST_SIGNALS + 1)
     )
-    signals = [
-        Signal(at, Effect(effect), severity, by)
-        for at, effect, severity, by in reading.rows(newest)
-    ]
+    signals = [_signal(*said) for said in reading.rows(newest)]
+    if end is not None and row.resolved_at is not None:
+        # Somebody has resolved its newest event while the next incident was there already.
+        resolved_later = _said(row).where(
+            _signals.timestamp == to_datetime(row.resolved_at),
+            _signals.timestamp >= end,
+            _signals.effect == int(Effect.RESOLVE),
+            _signals.problem_at == to_datetime(row.last_at),
+        )
+        signals += [_signal(*said) for said in reading.rows(resolved_later)]
     signals += [
         Signal(at, Effect(effect), "info", by, note) for at, effect, by, note in reading.rows(done)
     ]
     return sorted(signals, key=Signal.order)
+
+
+def _said(row: Row[Any]) -> Select[Any]:
+    return select(
+        micros(_signals.timestamp), _signals.effect, _signals.severity, _signals.by,
+        micros(_signals.problem_at),
+    ).where(_signals.condition_id == row.condition_id)  # fmt: skip
+
+
+def _signal(at: int, effect: int, severity: Severity, by: str | None, of: int | None) -> Signal:
+    return Signal(at, Effect(effect), severity, by, of=of)
 
 
 def _resolves(row: Row[Any]) -> bool:
