@@ -392,7 +392,7 @@ def test_settings_of_the_gateway_before_another_command_are_wrong_usage(jarvis, 
     [
         ("replay 4f1c09ab27de --edit --body fixed.json", "exclude each other"),
         ("replay 4f1c09ab27de --all", "--all alone"),
-        ("replay --body=", "name its ID"),
+        ("replay --reason not_json --body=", "name its ID"),
         ("drop --all --reason not_json", "--all alone"),
         ("drop", "say which"),
     ],

@@ -91,7 +91,7 @@ def _is_counted(reason: str, counts: Counter[str]) -> bool:
     return reason in counts or len(counts) < _MOST_REASONS
 
 
-@routes.get("/dead-letters/{id}", response_model=OneDeadLetter)
+@routes.get("/dead-letters/{id:letter}", response_model=OneDeadLetter)
 async def get_dead_letter(request: Request, _: Reading, id: str) -> Response:  # noqa: A002
     """One of them, with its properties and its body."""
     found = await _found(request, id)
@@ -114,7 +114,7 @@ async def replay_dead_letters(request: Request, _: Operating, body: Replay) -> R
     return reply(Replayed(replayed=replayed, left=sum(outcomes.values())))
 
 
-@routes.post("/dead-letters/{id}/check", response_model=Checked)
+@routes.post("/dead-letters/{id:letter}/check", response_model=Checked)
 async def check_dead_letter(
     request: Request,
     _: Operating,
@@ -126,7 +126,7 @@ async def check_dead_letter(
     return reply(Checked(error=await _fault_of(found, edited)))
 
 
-@routes.post("/dead-letters/{id}/replay", response_model=Replayed)
+@routes.post("/dead-letters/{id:letter}/replay", response_model=Replayed)
 async def replay_edited_dead_letter(
     request: Request,
     _: Operating,

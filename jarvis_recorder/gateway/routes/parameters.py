@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
-from starlette.convertors import PathConvertor, register_url_convertor
+from starlette.convertors import PathConvertor, StringConvertor, register_url_convertor
 
 from jarvis_recorder.gateway.dependencies import StrictRoute, with_plus
 from jarvis_recorder.gateway.problems import ProblemDetails
@@ -45,11 +45,18 @@ class _AnyText(PathConvertor):
     regex = r"[\s\S]*"
 
 
+class _LetterId(StringConvertor):
+    """The id of a dead letter, which is not the path of all of them that are replayed."""
+
+    regex = r"(?!replay(?:/|$))[^/]+"
+
+
 def router(*, tag: str) -> APIRouter:
     """
     Return a router whose routes read JSON strictly and document their problems.
 
-    Their paths may hold `{…:any}`.
+    Their paths may hold `{…:any}` and `{…:letter}`.
     """
     register_url_convertor("any", _AnyText())
+    register_url_convertor("letter", _LetterId())
     return APIRouter(prefix="/api", tags=[tag], route_class=StrictRoute, responses=_PROBLEMS)
