@@ -73,15 +73,25 @@ class Settlement:
 
     async def release(self, tag: int) -> None:
         """Settle a held delivery: its dead letters are confirmed."""
-        self._held.discard(tag)
-        self._has_released.set()
-        if tag <= self._settled_to:
+        if tag > self._settled_to:
+            self._let_go(tag)
+            return
+        # Held until it is sent: of two calls that wait for room to write, the later may be the
+        # first, and an ack of all before it would cover this one.
+        try:
             await self._consumer.ack(tag)
+        finally:
+            self._let_go(tag)
 
     async def reject(self, tag: int) -> None:
         """Settle a held delivery by having the broker dead-letter it whole."""
+        try:
+            await self._consumer.reject(tag)
+        finally:
+            self._let_go(tag)
+            if tag > self._settled_to:
+                self._rejected.add(tag)
+
+    def _let_go(self, tag: int) -> None:
         self._held.discard(tag)
         self._has_released.set()
-        if tag > self._settled_to:
-            self._rejected.add(tag)
-        await self._consumer.reject(tag)
