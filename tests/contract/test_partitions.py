@@ -311,6 +311,119 @@ async def test_no_signal_names_an_event_that_is_dropped(divided, divided_url, mo
     assert execute(divided_url, "SELECT * FROM stamped_identities") == []
 
 
+DOWN = {"type": "alert", "severity": "critical", "node": "pve1", "summary": "Node pve1 is down"}
+NOTHING_IS_KEPT = RetentionPolicy(events={"info": 270, "critical": 270})
+WITHOUT_SIGNAL = (
+    "SELECT count(*) FROM events e WHERE type = 'alert'"
+    " AND NOT EXISTS (SELECT FROM incident_signals WHERE event_id = e.id)"
+)
+WITHOUT_IDENTITY = (
+    "SELECT count(*) FROM events e WHERE stamped"
+    " AND NOT EXISTS (SELECT FROM stamped_identities s WHERE s.message_id = e.message_id)"
+)
+
+
+@pytest.fixture
+async def folded(divided, divided_url, monkeypatch):
+    """The store with problems of one incident, events without a time, and others, all expired."""
+    monkeypatch.setattr(expired_months, "_AT_ONCE", 3)
+    monkeypatch.setattr(expired_months, "_TRIES", 1)
+    of_january = [
+        *(event(f"{n}", IN_JANUARY + n, **DOWN) for n in range(10)),
+        *(event(f"s{n}", IN_JANUARY + n, stamped=True) for n in range(10)),
+        *(event(f"n{n}", IN_JANUARY + n) for n in range(5)),
+    ]
+    await divided.repository.append(of_january, NOW)
+    await settle(divided, divided_url)
+    execute(divided_url, "UPDATE events SET resolved = true")
+    return divided
+
+
+async def settle(store, url):
+    """Have the keeper of incidents read all events."""
+    is_behind = (
+        "SELECT reached < (SELECT max(id) FROM events) OR EXISTS"
+        " (SELECT FROM incident_conditions WHERE stale) FROM incident_progress"
+    )
+    async with asyncio.timeout(60):
+        while execute(url, is_behind) == [(True,)]:
+            await store.incidents.step()
+
+
+async def drop_months(store, enough=lambda: False):
+    writer = store.writer
+    return await expired_months.drop_expired_months(
+        writer._engine, writer._server, NOTHING_IS_KEPT, NOW, enough
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 100])
+async def test_a_month_that_is_not_dropped_has_no_event_without_its_signal(
+    folded, divided_url, steps
+):
+    """With other rules each of them would count twice, and be stored twice if delivered again."""
+    calls = iter(range(steps))
+
+    with psycopg.connect(divided_url) as reader:
+        reader.execute("SELECT * FROM events")
+        gone = await drop_months(folded, lambda: next(calls, None) is None)
+
+    assert "events_2022_01" in names(divided_url)
+    assert execute(divided_url, WITHOUT_SIGNAL) == [(0,)]
+    assert execute(divided_url, WITHOUT_IDENTITY) == [(0,)]
+    assert execute(divided_url, "SELECT count(*) FROM events") == [(25 - gone,)]
+    counts = "SELECT count(*), count(event_id) FROM incident_signals"
+    alerts = execute(divided_url, "SELECT count(*) FROM events WHERE type = 'alert'")[0][0]
+    assert execute(divided_url, counts) == [(10, alerts)]
+
+
+async def test_an_alert_of_an_expired_month_that_was_opened_again_stays(
+    folded, divided_url, monkeypatch
+):
+    delete_some = expired_months._delete_some
+
+    def opened_again(connection, **named):
+        execute(divided_url, "UPDATE events SET resolved = false WHERE message_id = '4'")
+        return delete_some(connection, **named)
+
+    monkeypatch.setattr(expired_months, "_delete_some", opened_again)
+
+    assert await drop_months(folded) == 19
+
+    left = execute(divided_url, "SELECT message_id FROM events ORDER BY 1")
+    assert left == [("4",), *((f"n{n}",) for n in range(5))]
+    assert execute(divided_url, WITHOUT_SIGNAL) == [(0,)]
+
+
+@pytest.mark.parametrize("late", [2, 9])
+async def test_signals_that_come_before_the_drop_go_with_it_or_keep_the_month(
+    folded, divided_url, monkeypatch, late
+):
+    """The keeper has read the events by now; a few are forgotten with the month."""
+    dropped = expired_months._dropped
+
+    async def keeper_comes_first(engine, server, month, deleted):
+        if month.name == "events_2022_01":
+            records = [
+                event(f"late{n}", IN_JANUARY + n, **(DOWN | {"node": "pve2"})) for n in range(late)
+            ]
+            await folded.repository.append(records, NOW)
+            await settle(folded, divided_url)
+            execute(divided_url, "UPDATE events SET resolved = true")
+        return await dropped(engine, server, month, deleted)
+
+    monkeypatch.setattr(expired_months, "_dropped", keeper_comes_first)
+
+    gone = await drop_months(folded)
+
+    stays = late > expired_months._AT_ONCE
+    assert ("events_2022_01" in names(divided_url)) == stays
+    assert gone == 20 + (0 if stays else 5 + late)
+    counts = "SELECT count(*), count(event_id) FROM incident_signals"
+    assert execute(divided_url, counts) == [(10 + late, late if stays else 0)]
+    assert execute(divided_url, WITHOUT_SIGNAL) == [(0,)]
+
+
 async def test_what_comes_while_a_month_is_dropped_is_kept(divided, divided_url):
     """The month was found to be expired, and then gets an alert."""
     await divided.repository.append([event(f"{n}", IN_JANUARY + n) for n in range(20)], NOW)

@@ -28,6 +28,7 @@ from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres.checks import examine
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.filling import free_numbers
+from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.store import open_store
 from jarvis_recorder.storage.sqlite import pruner
@@ -452,6 +453,30 @@ async def test_pruning_leaves_what_it_leaves_in_sqlite(store, postgres_url, tmp_
     left = "SELECT count(*) FROM stamped_identities i LEFT JOIN events e USING (message_id) WHERE e.id IS NULL"
     assert execute(postgres_url, left) == [(0,)]
     assert await postgres_pruner.prune(engine, server, policy, NOW) == {}
+
+
+async def test_no_signal_that_is_being_stored_names_a_pruned_event(store, postgres_url):
+    """Other rules would delete it, as if its event were read again."""
+    await store.repository.append([event("a", NOW - 30 * DAY)], NOW)
+    engine, server = store.writer._engine, store.writer._server
+    policy = RetentionPolicy(events={"info": 10})
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+    async with await psycopg.AsyncConnection.connect(postgres_url) as keeper:
+        await keeper.execute("SELECT pg_advisory_xact_lock(%s)", [Lock.CHANGES])
+        await keeper.execute(
+            "INSERT INTO incident_signals (condition_id, timestamp, effect, severity, event_id)"
+            " SELECT 1, timestamp, 1, severity, id FROM events"
+        )
+        pruning = asyncio.create_task(postgres_pruner.prune(engine, server, policy, NOW))
+        while execute(postgres_url, waiting) == [(0,)] and not pruning.done():
+            await asyncio.sleep(0.01)
+        await keeper.commit()
+    await pruning
+
+    assert execute(postgres_url, "SELECT count(*) FROM events") == [(0,)]
+    signals = "SELECT count(*), count(event_id) FROM incident_signals"
+    assert execute(postgres_url, signals) == [(1, 0)]
 
 
 SAID = [

@@ -7,7 +7,6 @@ import json
 import sqlite3
 import unicodedata
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +14,6 @@ import pytest
 
 from jarvis_recorder.errors import DeadlineExceeded, InvalidParameter
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.queries.cursors import write_cursor
 from jarvis_recorder.storage.sqlite import connections, pruner, search_turns
 from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.store import SqliteStore, open_store
@@ -324,15 +322,6 @@ async def test_a_query_of_too_many_words_or_prefixes_is_refused(store, query, wh
         await ask(store, SearchTurns(query=query))
 
     assert refused.value.path == "query"
-
-
-@pytest.mark.parametrize("place", [2**63 - 1, -5])
-async def test_a_forged_cursor_leads_to_no_place_beyond_all_turns(store, place):
-    await say(store, "net")
-    question = SearchTurns(query="net")
-    beyond = replace(question, cursor=write_cursor(question, place))
-
-    assert len((await ask(store, beyond)).turns) == (place < 0)
 
 
 async def test_what_stands_twice_in_a_query_counts_once(store):

@@ -28,7 +28,22 @@ log = structlog.get_logger(__name__)
 
 _LOCK_TIMEOUT: Final = "55P03"
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _KEPT: Final = "(type = 'alert' AND NOT resolved) OR severity <> ALL(CAST(:expired AS text[]))"
+
+_SIGNALLED: Final = (
+    "SELECT DISTINCT s.event_id FROM incident_signals s"
+    " WHERE s.event_id > greatest(:after, (SELECT min(id) FROM {month}) - 1)"
+    " AND s.event_id <= (SELECT max(id) FROM {month})"
+    " AND EXISTS (SELECT FROM {month} e WHERE e.id = s.event_id)"
+    " ORDER BY s.event_id LIMIT :most"
+)
+_STAMPED: Final = (
+    "SELECT id FROM {month} WHERE id > :after AND stamped AND message_id IS NOT NULL"
+    " ORDER BY id LIMIT :most"
+)
+_NAMED: Final = (_SIGNALLED, _STAMPED)
+"""The events that another table names: a signal, or an identity without a time."""
 
 _AT_ONCE: Final = 500
 _TRIES: Final = 10
@@ -42,6 +57,13 @@ class _Expired(NamedTuple):
     severities: list[str]
 
 
+class _Part(NamedTuple):
+    """The events that a step has deleted, and the id after which the next one begins."""
+
+    gone: int
+    following: int | None
+
+
 async def drop_expired_months(
     engine: AsyncEngine,
     server: str,
@@ -53,20 +75,32 @@ async def drop_expired_months(
     Drop the months of which the policy keeps nothing; return how many events they had, counted.
 
     A month that others use all the time, or that is too large to be looked through in seconds, is
-    left: then its rows are deleted as others are.
+    left: then its rows are deleted as others are. So are, first of all, those that another table
+    names: if the month is not dropped after all, no event is left that has lost its signals.
     """
     gone = 0
     async with engine.begin() as connection:
         months = await connection.run_sync(partial(_expired, keeping=keeping, now=now))
     for month in months:
-        for forget in (_forget_signals, _forget_identities):
-            position: int | None = 0
-            while position is not None and not enough():
-                async with followed_by_pause(), engine.begin() as connection:
-                    position = await connection.run_sync(forget, month.name, position)
+        deleted = await _delete_named(engine, month, enough)
+        gone += deleted
         if enough():
             break
-        gone += await _dropped(engine, server, month)
+        gone += await _dropped(engine, server, month, deleted)
+    return gone
+
+
+async def _delete_named(engine: AsyncEngine, month: _Expired, enough: Callable[[], bool]) -> int:
+    """Delete the events that another table names; return how many."""
+    gone = 0
+    for named in _NAMED:
+        position: int | None = 0
+        while position is not None and not enough():
+            step = partial(_delete_some, month=month, named=named, after=position)
+            async with followed_by_pause(), engine.begin() as connection:
+                part = await connection.run_sync(step)
+            gone += part.gone
+            position = part.following
     return gone
 
 
@@ -87,32 +121,38 @@ def _expired(connection: Connection, keeping: RetentionPolicy, now: int) -> Sequ
     return found
 
 
-def _forget_signals(connection: Connection, month: str, position: int) -> int | None:
-    """Have some signals name none of its events any more; return the next position."""
-    named = text(
-        "SELECT DISTINCT s.event_id FROM incident_signals s"
-        f" WHERE s.event_id > greatest(:position, (SELECT min(id) FROM {month}) - 1)"
-        f" AND s.event_id <= (SELECT max(id) FROM {month})"
-        f" AND EXISTS (SELECT FROM {month} e WHERE e.id = s.event_id)"
-        " ORDER BY s.event_id LIMIT :most"
+def _delete_some(connection: Connection, *, month: _Expired, named: str, after: int) -> _Part:
+    """Delete some of the named events, unless another recorder prunes."""
+    if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
+        return _Part(0, None)
+    # The keeper of incidents changes the same signals.
+    connection.execute(_ALONE, {"key": Lock.CHANGES})
+    ids = _ids(connection, month, named, after, _AT_ONCE)
+    gone = _delete(connection, month, ids)
+    return _Part(gone, ids[-1] if len(ids) == _AT_ONCE else None)
+
+
+def _ids(
+    connection: Connection, month: _Expired, named: str, after: int, most: int
+) -> Sequence[int]:
+    query = text(named.format(month=month.name))
+    return connection.execute(query, {"after": after, "most": most}).scalars().all()
+
+
+def _delete(connection: Connection, month: _Expired, ids: Sequence[int]) -> int:
+    """Delete those of the events that are expired, with what names them; return how many."""
+    expired = text(
+        f"DELETE FROM {month.name} WHERE id = ANY(:ids) AND NOT ({_KEPT})"
+        " RETURNING id, message_id, stamped"
     )
-    ids = connection.execute(named, {"position": position, "most": _AT_ONCE}).scalars().all()
-    forget_events(connection, ids)
-    return ids[-1] if len(ids) == _AT_ONCE else None
+    found = connection.execute(expired, {"ids": [*ids], "expired": month.severities}).all()
+    forget_events(connection, [row.id for row in found])
+    forget_identities(connection, events.name, [row.message_id for row in found if row.stamped])
+    return len(found)
 
 
-def _forget_identities(connection: Connection, month: str, position: int) -> int | None:
-    """Forget some identities of its events without a time; return the next position."""
-    stamped = text(
-        f"SELECT id, message_id FROM {month} WHERE id > :position AND stamped"
-        " AND message_id IS NOT NULL ORDER BY id LIMIT :most"
-    )
-    rows = connection.execute(stamped, {"position": position, "most": _AT_ONCE}).all()
-    forget_identities(connection, events.name, [row.message_id for row in rows])
-    return rows[-1].id if len(rows) == _AT_ONCE else None
-
-
-async def _dropped(engine: AsyncEngine, server: str, month: _Expired) -> int:
+async def _dropped(engine: AsyncEngine, server: str, month: _Expired, deleted: int) -> int:
+    """Drop a month of which so many events are deleted; return how many it had left."""
     why = ""
     for _ in range(_TRIES):
         try:
@@ -129,7 +169,7 @@ async def _dropped(engine: AsyncEngine, server: str, month: _Expired) -> int:
             await asyncio.sleep(_AGAIN_SECONDS)
         else:
             if rows is not None:
-                log.info("month_dropped", partition=month.name, events=rows)
+                log.info("month_dropped", partition=month.name, events=deleted + rows)
             return rows or 0
     log.warning("month_not_dropped", partition=month.name, error=why)
     return 0
@@ -150,8 +190,12 @@ def _drop(connection: Connection, month: _Expired) -> int | None:
     rows, kept = connection.execute(counts, {"expired": month.severities}).one()
     if kept:
         return None
-    position: int | None = 0
-    while position is not None:
-        position = _forget_signals(connection, month.name, position)
+    # From here on its events get no signal either.
+    connection.execute(_ALONE, {"key": Lock.CHANGES})
+    named = [_ids(connection, month, query, 0, _AT_ONCE + 1) for query in _NAMED]
+    if any(len(ids) > _AT_ONCE for ids in named):
+        return None
+    for ids in named:
+        _delete(connection, month, ids)
     connection.exec_driver_sql(f"DROP TABLE {month.name}")
     return int(rows)

@@ -162,8 +162,11 @@ def _step(walk: Walk, position: Position, connection: Connection) -> Step | None
     """Delete what is expired of the next rows; return None while another recorder prunes."""
     if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
         return None
-    step = walk.step(connection, position)
     table = walk.table
+    if table is events:
+        # The keeper of incidents may be storing signals that name them.
+        connection.execute(_ALONE, {"key": Lock.CHANGES})
+    step = walk.step(connection, position)
     if step.to_go:
         if table is events:
             forget_events(connection, step.to_go)

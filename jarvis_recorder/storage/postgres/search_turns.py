@@ -1,26 +1,18 @@
 """The search of conversations by tsvector, with the words and snippets of SQLite's search."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
-from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Select, delete, func, literal_column, select, text
 from sqlalchemy.engine import Connection
 
 from jarvis_recorder.storage.erasure import MOST_TURNS, Erasure, Part, few_of, turns_to_go
 from jarvis_recorder.storage.expired_rows import Position
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.queries.conversations import TURNS
-from jarvis_recorder.storage.queries.cursors import read_place
-from jarvis_recorder.storage.queries.json_rows import Line, write_page
-from jarvis_recorder.storage.queries.phrases import (
-    Phrase,
-    as_prefix,
-    phrases_of,
-    require_few,
-    snippet,
-)
+from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
+from jarvis_recorder.storage.queries.search_pages import BEGINNING_CHARACTERS, search_page
 from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.rpc.params import SearchTurns
 
@@ -29,47 +21,62 @@ _WORDS: Final[ColumnElement[Any]] = literal_column("conversations.words")
 _NEWEST_FIRST: Final = _columns.id.desc()
 # To rank more than these, every one of them would have to be read.
 _MOST_RANKED: Final = 1_000
-# The part of a turn that is searched for the snippet.
-_BEGINNING_CHARACTERS: Final = 16_384
 
 
 def search_turns(reading: Reading, params: SearchTurns) -> bytes:
-    """
-    Return a page of the turns that contain every phrase of the query, best first.
-
-    If none does, each word that no turn contains counts as a prefix. If there are very many, the
-    newest come first.
-
-    Raises:
-        InvalidParameter: The query has too many words, or too many prefixes.
-    """
-    start = read_place(params)
-    end = start + params.limit + 1
-    whole = phrases_of(params.query)
-    require_few(whole)
-    phrases, found = whole, _first(reading, params, whole, end)
-    if not found:
-        phrases = [one if _is_held(reading, one) else as_prefix(one) for one in whole]
-        if phrases != whole:
-            found = _first(reading, params, phrases, end)
-    lines = _shown(reading, phrases, found[start:end], start)
-    return write_page(reading, params, "turns", lines)
+    """Return a page of the turns that contain every phrase of the query; see `search_page`."""
+    return search_page(reading, params, partial(_Search, reading, params))
 
 
-def _first(
-    reading: Reading, params: SearchTurns, phrases: Sequence[Phrase], end: int
-) -> Sequence[int]:
-    """Return the ids of the turns with all of the phrases, in order, at least the first `end`."""
-    if not phrases:
-        return []
-    query = _query(phrases)
-    holding = select(_columns.id).where(_WORDS.op("@@")(query))
-    if params.session_id is not None:
-        holding = holding.where(_columns.session_id == params.session_id)
-    if _count(reading, holding, _MOST_RANKED + 1) > _MOST_RANKED:
-        return _ids(reading, holding.order_by(_NEWEST_FIRST).limit(end))
-    best_first = holding.order_by(func.ts_rank(_WORDS, query).desc(), _NEWEST_FIRST)
-    return _ids(reading, best_first.limit(end))
+class _Search:
+    """The implementation of `Search`."""
+
+    def __init__(self, reading: Reading, params: SearchTurns, upto: int | None) -> None:
+        self._connection = reading.connection
+        self._params = params
+        self._upto = upto
+
+    def with_prefixes(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """Return the phrases, those that no turn holds as prefixes."""
+        return [one if self._is_held(one) else as_prefix(one) for one in phrases]
+
+    def to_be_ranked(self, phrases: Sequence[Phrase]) -> Sequence[int] | None:
+        """Return the turns with all of the phrases, newest first; None if they are too many."""
+        found = self.hits(phrases, _MOST_RANKED + 1)
+        return found if len(found) <= _MOST_RANKED else None
+
+    def hits(self, phrases: Sequence[Phrase], most: int) -> Sequence[int]:
+        """Return the turns with all of the phrases, newest first; of more than `most` any of them."""
+        # Asked for their order, the server might read all turns in it until it has so many.
+        return sorted(self._ids(self._with(phrases).limit(most)), reverse=True)
+
+    def newest(self, phrases: Sequence[Phrase], most: int) -> Sequence[int]:
+        """Return the newest turns with all of the phrases, `most` at most."""
+        return self._ids(self._with(phrases).order_by(_NEWEST_FIRST).limit(most))
+
+    def best_first(self, phrases: Sequence[Phrase], turns: Sequence[int]) -> Sequence[int]:
+        """Return these turns in the order of their rank."""
+        rank = func.ts_rank(_WORDS, _query(phrases))
+        these = select(_columns.id).where(_columns.id.in_(turns))
+        return self._ids(these.order_by(rank.desc(), _NEWEST_FIRST))
+
+    def beginning(self, turn_id: int) -> str | None:
+        """Return the part of a turn that is searched for the snippet, None if there is no such turn."""
+        part = func.substr(_columns.content, 1, BEGINNING_CHARACTERS)
+        return self._connection.execute(select(part).where(_columns.id == turn_id)).scalar()
+
+    def _with(self, phrases: Sequence[Phrase]) -> Select[Any]:
+        turns = select(_columns.id).where(_WORDS.op("@@")(_query(phrases)))
+        if self._params.session_id is not None:
+            turns = turns.where(_columns.session_id == self._params.session_id)
+        return turns if self._upto is None else turns.where(_columns.id <= self._upto)
+
+    def _is_held(self, phrase: Phrase) -> bool:
+        held = select(_columns.id).where(_WORDS.op("@@")(_query([phrase]))).limit(1)
+        return self._connection.execute(held).first() is not None
+
+    def _ids(self, turns: Select[Any]) -> Sequence[int]:
+        return self._connection.execute(turns).scalars().all()
 
 
 def _query(phrases: Sequence[Phrase]) -> ColumnElement[Any]:
@@ -81,41 +88,6 @@ def _spelt(phrase: Phrase) -> str:
     """Return a phrase as PostgreSQL reads a tsquery; no word holds a quote or a backslash."""
     *others, last = [f"'{word}'" for word in phrase.words]
     return " <-> ".join([*others, f"{last}:*" if phrase.is_prefix else last])
-
-
-def _is_held(reading: Reading, phrase: Phrase) -> bool:
-    held = select(_columns.id).where(_WORDS.op("@@")(_query([phrase])))
-    return _count(reading, held, 1) > 0
-
-
-def _ids(reading: Reading, turns: Select[Any]) -> Sequence[int]:
-    return reading.connection.execute(turns).scalars().all()
-
-
-def _count(reading: Reading, turns: Select[Any], most: int) -> int:
-    counted = select(func.count()).select_from(turns.limit(most).subquery())
-    return int(reading.connection.execute(counted).scalar_one())
-
-
-def _shown(
-    reading: Reading, phrases: Sequence[Phrase], found: Sequence[int], start: int
-) -> Iterator[Line]:
-    """Yield the turns of these ids, each with the snippet that fits the query best."""
-    beginning = func.substr(_columns.content, 1, _BEGINNING_CHARACTERS)
-    for number, turn_id in enumerate(found, start + 1):
-        reading.go_on()
-        turn = TURNS.write(reading.connection, turn_id)
-        assert turn is not None
-        content = reading.connection.execute(
-            select(beginning).where(_columns.id == turn_id)
-        ).scalar_one()
-        shown = snippet(content, phrases)
-        line = b'{"turn":%b,"snippet":%b,"highlights":%b}' % (
-            turn.text,
-            to_json(shown.text),
-            to_json(shown.highlights),
-        )
-        yield Line(line, (number,), turn.read)
 
 
 def newest_turn(connection: Connection, _: str) -> Position | None:

@@ -15,8 +15,6 @@ Position = tuple[int | str, ...]
 """The values of the last row of a page in the columns that order it."""
 
 _DIGEST_BYTES: Final = 6
-# A forged cursor may name any.
-_LAST_PLACE: Final = 2**32
 
 
 def write_cursor(params: Params[Any], *position: int | str) -> str:
@@ -42,16 +40,15 @@ def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
     except ValueError:
         position = None
     if not isinstance(position, list) or not _fits(position, kinds):
-        raise InvalidParameter(
-            "cursor", "of another request, or damaged: begin again without a cursor"
-        )
+        raise damaged()
     return tuple(position)
 
 
-def read_place(params: Any) -> int:
-    """Return the number of results before the page, where a position is nothing else; raises as `read_cursor`."""
-    position = read_cursor(params, int)
-    return 0 if position is None else min(max(0, int(position[0])), _LAST_PLACE)
+def damaged() -> InvalidParameter:
+    """Return the error of a cursor from which no request can continue."""
+    return InvalidParameter(
+        "cursor", "of another request, or damaged: begin again without a cursor"
+    )
 
 
 def _fits(position: list[Any], kinds: tuple[type[int] | type[str], ...]) -> bool:

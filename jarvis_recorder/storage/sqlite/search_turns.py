@@ -1,9 +1,9 @@
 """The search of conversations with the FTS5 index."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
-from pydantic_core import to_json
 from sqlalchemy import (
     ColumnElement,
     Result,
@@ -15,17 +15,9 @@ from sqlalchemy import (
     table,
 )
 
-from jarvis_recorder.storage.queries.conversations import TURNS
-from jarvis_recorder.storage.queries.cursors import read_place
-from jarvis_recorder.storage.queries.json_rows import Line, write_page
-from jarvis_recorder.storage.queries.phrases import (
-    Phrase,
-    as_prefix,
-    phrases_of,
-    require_few,
-    snippet,
-)
+from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
+from jarvis_recorder.storage.queries.search_pages import BEGINNING_CHARACTERS, search_page
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.search import match, match_one_by_one
 from jarvis_recorder.storage.tables import conversations
@@ -39,57 +31,59 @@ _NEWEST_FIRST: Final = _words.c.rowid.desc()
 # have to read every one of them.
 _MOST_RANKED: Final = 1_000
 _MOST_LOOKED_AT: Final = 10_000
-# The part of a turn that is searched for the snippet.
-_BEGINNING: Final = "SELECT substr(content, 1, 16384) FROM conversations WHERE id = ?"
+_BEGINNING: Final = "SELECT substr(content, 1, ?2) FROM conversations WHERE id = ?1"
 
 
 def search_turns(reading: Reading, params: SearchTurns) -> bytes:
     """
-    Return a page of the turns that contain every phrase of the query, best first.
+    Return a page of the turns that contain every phrase of the query; see `search_page`.
 
-    If none does, each word that no turn contains counts as a prefix. Phrases in very many turns
-    do not count for the rank; if there are no others, the newest turns come first.
-
-    Raises:
-        InvalidParameter: The query has too many words, or too many prefixes.
+    Phrases in very many turns do not count for the rank; if there are no others, the newest turns
+    come first.
     """
-    start = read_place(params)
-    end = start + params.limit + 1
-    search = _Search(reading, params)
-    phrases = phrases_of(params.query)
-    require_few(phrases)
-    found = search.first(phrases, end)
-    if not found and (begun := search.with_prefixes(phrases)) != phrases:
-        phrases, found = begun, search.first(begun, end)
-    lines = _shown(reading, phrases, found[start:end], start)
-    return write_page(reading, params, "turns", lines)
+    return search_page(reading, params, partial(_Search, reading, params))
 
 
 class _Search:
-    """One search, which spells out and counts each phrase only once."""
+    """The implementation of `Search`, which spells out and counts each phrase only once."""
 
-    def __init__(self, reading: Reading, params: SearchTurns) -> None:
+    def __init__(self, reading: Reading, params: SearchTurns, upto: int | None) -> None:
         self._reading = reading
         self._params = params
+        self._upto = upto
         self._spelt: dict[Phrase, str] = {}
         self._counted: dict[Phrase, tuple[int, int]] = {}
         """The turns that hold a phrase, and the number up to which they were counted."""
 
-    def first(self, phrases: Sequence[Phrase], end: int) -> Sequence[int]:
-        """Return the ids of the turns with all of the phrases, in order, at least the first `end`."""
-        if not phrases:
-            return []
-        holding = _turns_with(self._params, " AND ".join(map(self._one_by_one, phrases)))
-        # Of all turns that hold the only phrase, the count that follows is the same.
-        is_counted = len(phrases) == 1 and self._params.session_id is None
-        telling = [one for one in phrases if self._may_tell(one, is_counted=is_counted)]
-        if not telling or self._count(holding, _MOST_RANKED + 1) > _MOST_RANKED:
-            return self._ids(holding.order_by(_NEWEST_FIRST).limit(end))
-        best_first = _turns_with(self._params, match(telling)).order_by(_RANK, _NEWEST_FIRST)
-        if telling == phrases:
-            return self._ids(best_first.limit(end))
-        are_holding = set(self._ids(holding))
-        return [one for one in self._ids(best_first) if one in are_holding]
+    def to_be_ranked(self, phrases: Sequence[Phrase]) -> Sequence[int] | None:
+        """Return the turns with all of the phrases; None if they are too many, or no phrase tells."""
+        if not self._telling(phrases):
+            return None
+        found = self.hits(phrases, _MOST_RANKED + 1)
+        return found if len(found) <= _MOST_RANKED else None
+
+    def hits(self, phrases: Sequence[Phrase], most: int) -> Sequence[int]:
+        """Return the turns with all of the phrases, newest first, `most` at most."""
+        return self.newest(phrases, most)
+
+    def newest(self, phrases: Sequence[Phrase], most: int) -> Sequence[int]:
+        """Return the newest turns with all of the phrases, `most` at most."""
+        holding = self._turns_with(" AND ".join(map(self._one_by_one, phrases)))
+        return self._ids(holding.order_by(_NEWEST_FIRST).limit(most))
+
+    def best_first(self, phrases: Sequence[Phrase], turns: Sequence[int]) -> Sequence[int]:
+        """Return these turns in the order of their rank; newest first where no phrase tells."""
+        if not (telling := self._telling(phrases)):
+            return turns
+        best_first = self._turns_with(match(telling)).order_by(_RANK, _NEWEST_FIRST)
+        these = set(turns)
+        return [one for one in self._ids(best_first) if one in these]
+
+    def beginning(self, turn_id: int) -> str | None:
+        """Return the part of a turn that is searched for the snippet, None if there is no such turn."""
+        driver = driver_of(self._reading.connection)
+        row = driver.execute(_BEGINNING, (turn_id, BEGINNING_CHARACTERS)).fetchone()
+        return None if row is None else row[0]
 
     def with_prefixes(self, phrases: Sequence[Phrase]) -> list[Phrase]:
         """
@@ -104,6 +98,12 @@ class _Search:
                 return list(phrases)
             begun.append(known)
         return begun
+
+    def _telling(self, phrases: Sequence[Phrase]) -> list[Phrase]:
+        """Return the phrases to rank by; of a first page an only one even if too many turns hold it."""
+        # What it finds is counted next, and is the same.
+        is_counted = len(phrases) == 1 and self._params.session_id is None and self._upto is None
+        return [one for one in phrases if self._may_tell(one, is_counted=is_counted)]
 
     def _may_tell(self, phrase: Phrase, *, is_counted: bool) -> bool:
         """
@@ -124,7 +124,8 @@ class _Search:
         count, bound = self._counted.get(phrase, (0, 0))
         if bound <= count < most:
             matches = _MATCHES(self._one_by_one(phrase))
-            count = self._count(select(_words.c.rowid).where(matches), most)
+            held = self._up_to(select(_words.c.rowid).where(matches))
+            count = self._count(held, most)
             self._counted[phrase] = count, most
         return min(count, most)
 
@@ -144,42 +145,24 @@ class _Search:
         self._reading.go_on()
         return self._reading.connection.execute(statement)
 
+    def _turns_with(self, phrases: str) -> Select[Any]:
+        """Select the ids of the turns that match an FTS5 query."""
+        turns = select(_words.c.rowid).where(_MATCHES(phrases))
+        if self._params.session_id is not None:
+            of_session = conversations.c.session_id == self._params.session_id
+            first, last = (
+                select(end(conversations.c.id)).where(of_session) for end in (func.min, func.max)
+            )
+            same_row = conversations.c.id == _words.c.rowid
+            turns = turns.join_from(_words, conversations, same_row).where(
+                of_session,
+                _words.c.rowid >= first.scalar_subquery(),
+                _words.c.rowid <= last.scalar_subquery(),
+            )
+        return self._up_to(turns)
 
-def _turns_with(params: SearchTurns, phrases: str) -> Select[Any]:
-    """Select the ids of the turns that match an FTS5 query."""
-    turns = select(_words.c.rowid).where(_MATCHES(phrases))
-    if params.session_id is not None:
-        of_session = conversations.c.session_id == params.session_id
-        first, last = (
-            select(end(conversations.c.id)).where(of_session) for end in (func.min, func.max)
-        )
-        turns = turns.join_from(_words, conversations, conversations.c.id == _words.c.rowid).where(
-            of_session,
-            _words.c.rowid >= first.scalar_subquery(),
-            _words.c.rowid <= last.scalar_subquery(),
-        )
-    return turns
-
-
-def _shown(
-    reading: Reading, phrases: Sequence[Phrase], found: Sequence[int], start: int
-) -> Iterator[Line]:
-    """Yield the turns of these ids, each with the snippet that fits the query best."""
-    driver = driver_of(reading.connection)
-    for number, turn_id in enumerate(found, start + 1):
-        reading.go_on()
-        turn = TURNS.write(reading.connection, turn_id)
-        if turn is None:
-            # Deleted by another program, which has not updated the index.
-            continue
-        (content,) = driver.execute(_BEGINNING, (turn_id,)).fetchone()
-        shown = snippet(content, phrases)
-        text = b'{"turn":%b,"snippet":%b,"highlights":%b}' % (
-            turn.text,
-            to_json(shown.text),
-            to_json(shown.highlights),
-        )
-        yield Line(text, (number,), turn.read)
+    def _up_to(self, turns: Select[Any]) -> Select[Any]:
+        return turns if self._upto is None else turns.where(_words.c.rowid <= self._upto)
 
 
 QUERIES: Final[Queries] = {SearchTurns: Query(search_turns, Pace.SCAN)}
