@@ -35,7 +35,8 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
     ),
     "SQLite is a part of the process: its threads, its syncs, its plans, its index of words": (
         "contract/test_archive.py", "contract/test_bounds.py", "contract/test_clusters.py",
-        "contract/test_erasure.py", "contract/test_matrix.py", "contract/test_search.py", "contract/test_search_as_a_scan.py",
+        "contract/test_erasure.py", "contract/test_matrix.py", "contract/test_search.py",
+        "contract/test_search_as_a_scan.py", "contract/test_search_pages.py",
         "contract/test_two_in_flight.py", "faults/test_faults_in_flight.py",
     ),
     "a server is stopped, loses its sessions, or has several recorders": (

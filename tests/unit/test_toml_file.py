@@ -51,7 +51,7 @@ def test_as_often_as_one_likes_and_all_else_stays(file):
     assert set(settings["gateway"]) == {
         "listen", "password_hash", "reader_password_hash", "token_secret",
     }  # fmt: skip
-    assert file.read_text().count("# Any caller") == 1
+    assert file.read_text().count("# It signs the tokens") == 1
     assert file.read_text().startswith("# ours\n[gateway] # the page\n")
     assert file.read_text().endswith('\n[broker]\nurl = "amqp://h/" # home\n')
     assert file.stat().st_mode & 0o777 == 0o640
