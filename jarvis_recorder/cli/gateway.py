@@ -62,9 +62,9 @@ def passwd(
     """
     Ask for a password and print the settings that let it in, or set them in a file.
 
-    The tokens that were given out for the password before end, those of an operator's password
-    with all others. The password itself is kept nowhere. In a pipe it is read from standard input. A file that is
-    made is for its owner alone; what else a file holds stays as it is.
+    The tokens that were given out for the former password end; with the operator's, those of
+    readers end, too. The password itself is kept nowhere. In a pipe it is read from standard
+    input. A file that is made is for its owner alone; what else a file holds stays as it is.
     """
     require_extra()
     import secrets

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Final
@@ -175,16 +176,17 @@ def _local_name() -> str:
 
 def read_time(text: str) -> datetime:
     """Parse a time given on the command line; an invalid one is a usage error."""
-    try:
-        return parse_time(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error).replace("`", "")) from None
+    return _read(parse_time, text)
 
 
 def read_coming_time(text: str) -> datetime:
     """Parse a time to come given on the command line; an invalid one is a usage error."""
+    return _read(parse_coming_time, text)
+
+
+def _read(parse: Callable[[str, datetime], datetime], text: str) -> datetime:
     try:
-        return parse_coming_time(text, datetime.now(UTC))
+        return parse(text, datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error).replace("`", "")) from None
 

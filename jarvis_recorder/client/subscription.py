@@ -39,10 +39,11 @@ class Subscription(Generic[T]):
     Messages published from now on, read one by one with `async for`.
 
     It has a connection of its own, so that a flood of messages delays no request, and reconnects
-    by itself after a loss, also where the broker refuses it at first. Messages published meanwhile are missed, and so are the oldest of more
-    than 10 000 messages or 64 MiB that wait for a slow reader: no other client is affected, and
-    the recorder itself misses nothing. A reader that takes nothing for half an hour, or for half a
-    minute while more than 16 MiB wait for it here, is disconnected, and reconnects too.
+    by itself after a loss, also where the broker refuses it at first. Messages published meanwhile
+    are missed, and so are the oldest of more than 10 000 messages or 64 MiB that wait for a slow
+    reader: no other client is affected, and the recorder itself misses nothing. A reader that takes
+    nothing for half an hour, or for half a minute while more than 16 MiB wait for it here, is
+    disconnected, and reconnects too.
 
     `on_gap` is called each time it listens again: what was published meanwhile may be missed, and
     what is yielded from then on was published later.

@@ -14,6 +14,7 @@ from jarvis_recorder.storage.incident_actions import (
     acknowledge_incident,
     note_reopened,
     note_resolved,
+    problem_of,
     reopen_incident,
     resolve_incident,
     silence_incidents,
@@ -97,7 +98,8 @@ def resolve_event(
     Raises:
         NotFound: No event has this id.
     """
-    at = time_of_resolution(connection, params.id, now)
+    problem = problem_of(connection, params.id)
+    at = now if problem is None else time_of_resolution(connection, problem, now)
     changed = connection.execute(
         update(events)
         .where(events.c.id == params.id, ~events.c.resolved)
@@ -105,7 +107,8 @@ def resolve_event(
     )
     answer = found_event(connection, params.id)
     if changed.rowcount:
-        note_resolved(connection, params.id, at, params.resolved_by)
+        if problem is not None:
+            note_resolved(connection, problem, at, params.resolved_by)
         announce(connection, EVENT_RESOLVED, answer, now)
     return answer
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
 
 from jarvis_recorder.errors import Conflict, InvalidParameter
 from jarvis_recorder.incidents.signals import Effect, Signal
@@ -124,15 +124,23 @@ class _Target:
         return answer
 
 
-def time_of_resolution(connection: Connection, event_id: int, now: int) -> int:
+def problem_of(connection: Connection, event_id: int) -> Row[Any] | None:
+    """Return the problem that an event told of, as stored; None if it is not read yet, or none."""
+    return connection.execute(
+        select(incident_signals).where(
+            _signals.event_id == event_id,
+            _signals.effect == int(Effect.PROBLEM),
+            _signals.condition_id != FORGOTTEN,
+        )
+    ).first()
+
+
+def time_of_resolution(connection: Connection, problem: Row[Any], now: int) -> int:
     """
-    Return the time at which somebody resolves an event now.
+    Return the time at which somebody resolves the event of a problem now.
 
     It is after the last time that somebody opened its incident again, even by a clock ahead.
     """
-    problem = _problem_of(connection, event_id)
-    if problem is None:
-        return now
     this = incident_conditions.c.id == problem.condition_id
     key = select(incident_conditions.c.key).where(this).scalar_subquery()
     reopened = select(micros(func.max(_actions.timestamp))).where(
@@ -142,42 +150,29 @@ def time_of_resolution(connection: Connection, event_id: int, now: int) -> int:
     return now if last is None else max(now, last + 1)
 
 
-def note_resolved(connection: Connection, event_id: int, at: int, by: str | None) -> None:
-    """
-    Have the incident of a resolved event folded again: it is closed if that was its last problem.
-
-    One that is not read yet is found resolved then.
-    """
-    problem = _problem_of(connection, event_id)
-    if problem is not None:
-        connection.execute(
-            insert(incident_signals).values(
-                condition_id=problem.condition_id,
-                timestamp=max(to_datetime(at), problem.timestamp),
-                effect=int(Effect.RESOLVE), severity=problem.severity, by=by, event_id=event_id,
-                problem_at=problem.timestamp,
-            )
-        )  # fmt: skip
-        _mark_stale(connection, problem.condition_id)
+def note_resolved(connection: Connection, problem: Row[Any], at: int, by: str | None) -> None:
+    """Have the incident of a resolved problem folded again: it is closed if that was its last one."""
+    connection.execute(
+        insert(incident_signals).values(
+            condition_id=problem.condition_id,
+            timestamp=max(to_datetime(at), problem.timestamp),
+            effect=int(Effect.RESOLVE),
+            severity=problem.severity,
+            by=by,
+            event_id=problem.event_id,
+            problem_at=problem.timestamp,
+        )
+    )
+    _mark_stale(connection, problem.condition_id)
 
 
 def note_reopened(connection: Connection, event_id: int) -> None:
     """Have the incident of an event folded again that is not resolved any more."""
-    problem = _problem_of(connection, event_id)
+    problem = problem_of(connection, event_id)
     if problem is not None:
         of_event = and_(_signals.event_id == event_id, _signals.effect == int(Effect.RESOLVE))
         connection.execute(delete(incident_signals).where(of_event))
         _mark_stale(connection, problem.condition_id)
-
-
-def _problem_of(connection: Connection, event_id: int) -> Any:
-    return connection.execute(
-        select(incident_signals).where(
-            _signals.event_id == event_id,
-            _signals.effect == int(Effect.PROBLEM),
-            _signals.condition_id != FORGOTTEN,
-        )
-    ).first()
 
 
 def _mark_stale(connection: Connection, condition_id: int) -> None:

@@ -104,9 +104,10 @@ def expire_incidents(
     Delete a few incidents that are over and, by their severity, of before a horizon.
 
     One stays as long as an older one of its condition does, which would be folded otherwise without
-    it: what was said and done later ended that one, or would count as of that one. Of one with very many signals only as many go at once, the oldest first, and the incident with
-    the last of them: what is left of it is over, too. While the incidents are being made again,
-    none is deleted. Return where the next step begins, None at the end.
+    it: what was said and done later ended that one, or would count as of that one. Of one with very
+    many signals only as many go at once, the oldest first, and the incident with the last of them:
+    what is left of it is over, too. While the incidents are being made again, none is deleted.
+    Return where the next step begins, None at the end.
     """
     if _are_being_made(connection):
         return None

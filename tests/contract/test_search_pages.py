@@ -55,25 +55,16 @@ def few_are_ranked(monkeypatch):
         monkeypatch.setattr(module, "_MOST_RANKED", 6)
 
 
-async def test_a_word_that_was_a_beginning_stays_one_after_someone_has_said_it(talk):
-    said = [f"kubernetes {number}" for number in range(6)]
+@pytest.mark.parametrize("others", ["", " pod"])
+async def test_a_word_that_was_a_beginning_stays_one_after_someone_has_said_it(talk, others):
+    said = [f"kubernetes{others} {number}" for number in range(6)]
     await talk.say(*said)
 
-    first, cursor = await talk.page("kube")
-    await talk.say("kube")
+    first, cursor = await talk.page(f"kube{others}")
+    await talk.say(f"kube{others}")
 
-    assert sorted(first + await talk.rest("kube", cursor)) == said
-    assert await talk.page("kube") == (["kube"], None)
-
-
-async def test_of_several_words_each_stays_what_it_was(talk):
-    said = [f"kubernetes pod {number}" for number in range(6)]
-    await talk.say(*said)
-
-    first, cursor = await talk.page("kube pod")
-    await talk.say("kube pod")
-
-    assert sorted(first + await talk.rest("kube pod", cursor)) == said
+    assert sorted(first + await talk.rest(f"kube{others}", cursor)) == said
+    assert await talk.page(f"kube{others}") == ([f"kube{others}"], None)
 
 
 @pytest.mark.usefixtures("few_are_ranked")

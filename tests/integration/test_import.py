@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,13 +42,20 @@ def target(recorded):
     return recorded
 
 
+@contextmanager
+def changed_copy(path):
+    """Copy the original's database; yield a connection that changes the copy."""
+    shutil.copy(SAMPLE, path)
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path)) as database, database:
+        yield database
+
+
 @pytest.fixture
 def later(tmp_path):
     """A database of a later version: more columns, more tables, and what nobody had checked."""
     path = tmp_path / "later.db"
-    shutil.copy(SAMPLE, path)
-    path.chmod(0o600)
-    with closing(sqlite3.connect(path)) as db, db:
+    with changed_copy(path) as db:
         for column in ("input_tokens INTEGER", "output_tokens INTEGER", "cost_usd TEXT"):
             db.execute(f"ALTER TABLE conversations ADD COLUMN {column}")
         db.execute("ALTER TABLE events ADD COLUMN vm_id INTEGER")
@@ -132,9 +139,7 @@ def test_a_later_one_is_taken_but_for_what_breaks_a_rule(target, later):
 @on_both
 def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
     path = tmp_path / "odd.db"
-    shutil.copy(SAMPLE, path)
-    path.chmod(0o600)
-    with closing(sqlite3.connect(path)) as db, db:
+    with changed_copy(path) as db:
         db.execute("ALTER TABLE conversations ADD COLUMN cost_usd TEXT")
         db.execute("UPDATE conversations SET tokens_used = 'many', cost_usd = '-1' WHERE id = 1")
         db.execute("UPDATE conversations SET model = CAST(x'61ff' AS TEXT) WHERE id = 2")
@@ -176,9 +181,7 @@ def test_a_bad_value_in_an_optional_column_costs_no_row(target, tmp_path):
 @on_both
 def test_a_text_that_no_database_takes_costs_its_row_or_nothing(target, tmp_path):
     path = tmp_path / "odd.db"
-    shutil.copy(SAMPLE, path)
-    path.chmod(0o600)
-    with closing(sqlite3.connect(path)) as db, db:
+    with changed_copy(path) as db:
         db.execute("ALTER TABLE conversations ADD COLUMN more TEXT")
         db.execute("UPDATE conversations SET more = 'a' || char(0) WHERE id = 1")
         db.execute(
@@ -289,9 +292,7 @@ def test_a_damaged_file_is_named(target, later):
 def test_ids_that_are_taken_become_new_ones(target, tmp_path):
     jarvis(target, SAMPLE)
     other = tmp_path / "other.db"
-    shutil.copy(SAMPLE, other)
-    other.chmod(0o600)
-    with closing(sqlite3.connect(other)) as db, db:
+    with changed_copy(other) as db:
         db.execute("UPDATE events SET timestamp = datetime(timestamp, '+1 day')")
 
     ended = jarvis(target, other, "--json")
@@ -370,9 +371,7 @@ async def test_alerts_that_come_behind_the_events_already_read_become_incidents(
 ):
     """Even if the import ends early: the rest may never be brought."""
     original = tmp_path / "alerts.db"
-    shutil.copy(SAMPLE, original)
-    original.chmod(0o600)
-    with closing(sqlite3.connect(original)) as db, db:
+    with changed_copy(original) as db:
         db.execute("DELETE FROM events WHERE id > 2")
         db.execute(
             "UPDATE events SET type = 'alert', severity = 'critical', resolved = 0,"
