@@ -57,8 +57,8 @@ test: $(VENV)/ready rabbitmq test-parts  ## Everything, with coverage.
 	$(BIN)/coverage report --fail-under=95 \
 		--include='*/ingest/*,*/wire/*,*/rpc/*,*/broker/delivery_reader.py'
 
-test-fast: $(VENV)/ready test-parts  ## What needs no broker, on all cores.
-	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
+test-fast: $(VENV)/ready test-parts  ## The unit tests that are quick, on all cores.
+	$(BIN)/python -m pytest tests/unit -m "not broker and not slow and not long" --numprocesses auto
 
 test-image: $(VENV)/ready rabbitmq image-parts  ## The image, built on a base made from Debian; as root.
 	$(BIN)/python -m pytest tests/integration/test_image.py

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from jarvis_recorder.wire.strict_json import dump
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import content_header
 from tests.support.publisher import event
+
+pytestmark = pytest.mark.long
 
 CONTENT_TYPES = (
     None,

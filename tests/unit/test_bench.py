@@ -108,6 +108,7 @@ def test_a_model_needs_both_contenders():
     ) == scaling.Costs(6.0, 6.0, 13.0, 700.0, 1_000.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("on_server", [False, True], ids=["file", "server"])
 def test_events_that_a_store_is_filled_with_are_told_from_those_recorded_later(tmp_path, on_server):
     with server_store() if on_server else nullcontext(FileStore(tmp_path / "x.db")) as store:

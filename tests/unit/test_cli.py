@@ -17,6 +17,8 @@ from jarvis_recorder.demo.overview import Overview
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite.lock import create_file, locked
 
+pytestmark = pytest.mark.long
+
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 SECRET = "amqp://jarvis:geheim@localhost:1/"
 

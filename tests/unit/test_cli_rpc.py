@@ -424,6 +424,7 @@ def test_a_silence_that_has_ended_is_wrong_usage(jarvis, recorder, until):
     assert "from now on" in " ".join(ended.stderr.replace("│", "").split())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "method", [one for one in METHODS if one.words()], ids=lambda one: one.name
 )

@@ -12,6 +12,8 @@ from jarvis_recorder.net import connection_limits, http_server
 from jarvis_recorder.net.connection_limits import Bounded
 from jarvis_recorder.net.listen_address import network_of
 
+pytestmark = pytest.mark.long
+
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 LARGE = 16 * 1024 * 1024

@@ -14,6 +14,8 @@ from jsonschema.validators import validator_for
 from jarvis_recorder.config.loading import load, server_url
 from jarvis_recorder.net.database_url import is_exposed
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]

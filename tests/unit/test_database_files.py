@@ -171,6 +171,7 @@ async def test_what_was_recorded_before_is_found_in_every_script(tmp_path):
             assert connection.execute(found, (words,)).fetchall() == [(number,)]
 
 
+@pytest.mark.long
 async def test_the_search_is_made_of_large_turns_in_little_memory(tmp_path):
     path = tmp_path / "recorder.db"
     await make_old_search(path)

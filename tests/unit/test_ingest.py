@@ -869,6 +869,7 @@ async def test_no_more_bad_elements_than_some_thousand_are_looked_at_in_one_turn
     assert tags == sorted(tags)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("packed", [bytes, gzip.compress])
 @pytest.mark.parametrize("element", [b"0", b"{}"])
 async def test_ten_thousand_bad_elements_take_little_of_the_event_loop(pipeline, packed, element):

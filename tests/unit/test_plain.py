@@ -78,6 +78,7 @@ def compare_rows(message: Delivery, found: plain.Plain | None) -> None:
         assert (rows, taken, size) == (found.records * 3, 3, found.size * 3)
 
 
+@pytest.mark.long
 def test_the_plain_path_records_what_the_decoder_would():
     ways = Counter()
 

@@ -22,6 +22,8 @@ from jarvis_recorder.gateway.tokens import SHORTEST_SECRET
 from jarvis_recorder.wire.notifications import NOTICES
 from jarvis_recorder.wire.rpc.methods import METHODS
 
+pytestmark = pytest.mark.long
+
 
 def provision(*arguments):
     return subprocess.run(

@@ -93,6 +93,7 @@ def test_parameters_by_position_are_in_the_order_described(name):
         assert jsonrpc.read_params(method, by_position) == jsonrpc.read_params(method, given)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHOD)
 def test_every_method_but_discover_has_an_example_that_its_schemas_admit(name):
     examples = METHOD[name]["examples"]

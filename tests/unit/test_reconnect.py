@@ -22,6 +22,8 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 
+pytestmark = pytest.mark.long
+
 ADDRESSES = Addresses("amqp://guest:guest@127.0.0.1:1/")
 REFUSED = ConfigurationError("wrong user or password")
 AWAY = BrokerUnavailable("it is away")

@@ -218,6 +218,7 @@ async def test_each_that_waits_is_refused_in_its_time_though_no_worker_is_free(d
     assert len(desk.requests.settled) == 30
 
 
+@pytest.mark.long
 async def test_a_loop_that_was_late_refuses_earlier(desk):
     """A loop that other processes have made late will be late again."""
     loop = asyncio.get_running_loop()

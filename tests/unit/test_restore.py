@@ -94,6 +94,7 @@ def test_a_recorder_that_runs_is_not_robbed_of_its_database(database, saved):
         restore(database, saved, nothing)
 
 
+@pytest.mark.long
 def test_a_program_that_reads_the_database_is_named_as_the_obstacle(database, saved):
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN")

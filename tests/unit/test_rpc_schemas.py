@@ -29,6 +29,7 @@ def test_every_request_is_admitted_and_arrives_as_it_was_asked(question):
     assert jsonrpc.read_params(method, call.params) == question
 
 
+@pytest.mark.long
 @thorough
 @given(answers(), st.uuids().map(str) | st.integers(-(2**63), 2**63 - 1))
 def test_every_answer_is_admitted_and_arrives_as_it_was_given(exchange, identity):

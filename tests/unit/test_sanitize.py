@@ -101,6 +101,7 @@ def acts_on_a_terminal(text):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ANSWERS)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), width=st.sampled_from([0, 40, 80, 200]))

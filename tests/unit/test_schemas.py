@@ -127,6 +127,7 @@ def test_a_good_message_is_admitted_and_recorded(kind):
     assert is_recorded(kind, [body, more])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "body"), WRONG)
 def test_a_wrong_message_is_neither_admitted_nor_recorded(kind, body):
     assert not admits(documents()[kind], body)

@@ -74,6 +74,7 @@ async def test_a_probe_finds_the_database_and_writes_nothing(database):
         assert found.free_bytes > 0
 
 
+@pytest.mark.long
 async def test_a_probe_finds_a_lock_and_its_end(database):
     async with open_store(database, lambda: 0) as store:
         with closing(sqlite3.connect(database, isolation_level=None)) as other:

@@ -7,6 +7,8 @@ import tomllib
 import pytest
 from argon2 import PasswordHasher
 
+pytestmark = pytest.mark.long
+
 PASSWORD = "correct horse"
 
 
