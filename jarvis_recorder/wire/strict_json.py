@@ -33,8 +33,9 @@ _MOST_LINES: Final = 10_001
 _WINDOW: Final = 256 * 1024
 # An escape that no window may split: a run of backslashes, and the next character.
 _ESCAPE: Final = re.compile(rb"\\*.?", re.DOTALL)
-# A string, and the colon that makes a key of it.
-_STRING: Final = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?', re.DOTALL)
+# A string, and the colon that makes a key of it. One that never ends is a string to the end of the
+# text: else each escaped quote in it would be tried as the beginning of another.
+_STRING: Final = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:)?|\\?\Z)', re.DOTALL)
 _LONGEST_NAME: Final = 64
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _RAW_ENTRIES: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -1,6 +1,7 @@
 """JSON that every reader reads alike."""
 
 import json
+import time
 
 import pytest
 
@@ -107,6 +108,19 @@ def array(item: bytes, count: int) -> bytes:
 
 def keys(count: int, end: bytes = b"") -> bytes:
     return b"{" + b",".join(b'"%d%b":0' % (number, end) for number in range(count)) + b"}"
+
+
+@pytest.mark.parametrize("ending", [b"", b"\\"])
+def test_a_text_that_never_ends_costs_its_length_once(ending):
+    """Each of its escaped quotes was tried as the beginning of another: hours for one message."""
+    text = b'{"a":' * (MAX_KEYS + 1) + b'"' + rb"\"" * 100_000 + ending
+    began = time.process_time()
+
+    with pytest.raises(Refused) as refused:
+        parse(text)
+
+    assert refused.value.reason in (Reason.NOT_JSON, Reason.INVALID)
+    assert time.process_time() - began < 5
 
 
 def log_of(lines: int) -> bytes:
