@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import threading
 import time
 
@@ -180,6 +181,20 @@ async def test_a_backup_that_reads_for_long_does_not_keep_the_requests_waiting(s
                 await ask(store, ListEvents(), 5)
                 await store.repository.append(events(10_000 + number, 1), NOW)
             assert time.monotonic() - began < 10
+
+
+async def test_no_record_is_refused_because_others_have_filled_the_disk(store, path):
+    """Whatever its size it only has to wait; for good it would be in the dead letters."""
+    await store.repository.append(events(0, 100), NOW)
+    disk = shutil.disk_usage(path.parent)
+    kept = Maintenance(Bounds(keep_free=disk.free + 64 * MIB), path, store.writer, lambda: NOW)
+    with contextlib.suppress(StorageUnavailable):
+        await kept._keep_to_budget(asyncio.Event())
+    store.writer.admit()
+
+    for size in (10, 6_000, 100_000):
+        with pytest.raises(StorageUnavailable):
+            await store.repository.append([large(1, size)], NOW)
 
 
 @pytest.mark.parametrize(

@@ -154,12 +154,16 @@ class Maintenance:
         room = await self._writer.run(connections.page_counts)
         taken = self._writer.taken(room)
         limits = [self._budget] if self._budget else []
+        # Of the whole disk: what others leave of it now is no reason to refuse a record for good.
+        lasting = [*limits]
         if self._keep_free:
-            free = shutil.disk_usage(self._path.parent).free
-            free += 0 if room.can_shrink else room.free * room.page_size
+            disk = shutil.disk_usage(self._path.parent)
+            free = disk.free + (0 if room.can_shrink else room.free * room.page_size)
             limits.append(max(1, taken + free - self._keep_free))
+            lasting.append(max(1, disk.total - self._keep_free))
         limit = min(limits)
         self._writer.most_bytes = int(limit * _FULL_MARK)
+        self._writer.most_added = int(min(lasting) * _FULL_MARK) // 2
         few = min(pruner.FEW_FREE_PAGES, int(limit * _FREE_SHARE) // room.page_size)
         return _Use(taken, limit, needed, few)
 

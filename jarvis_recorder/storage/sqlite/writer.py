@@ -68,6 +68,8 @@ class Writer:
         self.longest_log = connections.LONGEST_LOG
         self.most_bytes: int | None = None
         """The most that database and log may take together; see `grow`."""
+        self.most_added: int | None = None
+        """The most that one record may take: to make room for more would cost too many others."""
         self.crowded = asyncio.Event()
         """Set when work was refused because of `most_bytes`."""
         self.needed = 0
@@ -128,7 +130,7 @@ class Writer:
 
         Raises:
             NotTried: The one before has failed.
-            RecordRefused: It needs more than half of `most_bytes`.
+            RecordRefused: It needs more than `most_added`.
             StorageUnavailable: There is no room for it; and all that `run` raises.
         """
         self.require_room()
@@ -175,8 +177,7 @@ class Writer:
 
     def _within_bounds(self, work: Work[T], connection: Connection) -> T:
         answer = work(connection)
-        if self.most_bytes is not None and self._added(connection) > self.most_bytes // 2:
-            # To make room for it would cost most of what is stored.
+        if self.most_added is not None and self._added(connection) > self.most_added:
             raise RecordRefused(
                 "it takes more than half of what store.budget and store.keep_free leave"
             )
