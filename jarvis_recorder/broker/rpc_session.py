@@ -79,7 +79,7 @@ class _RequestConsumer(QueueConsumer):
     async def reply(self, to: str, properties: bytes, body: bytes) -> None:
         number, most = self._channel.number, self._link.frame_max
         # Not mandatory: the broker would return what goes to a direct reply-to.
-        self._writer.send(frames.publication(number, to.encode(), properties, body, most))
+        self._writer.send(*frames.publication(number, to.encode(), properties, body, most))
         if len(body) > _SMALL_REPLY_BYTES:
             # Otherwise replies would pile up in memory while the broker takes none.
             await self._writer.drained()

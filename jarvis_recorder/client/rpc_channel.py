@@ -123,7 +123,7 @@ class RpcChannel:
         number, most = channel.number, self._link.frame_max
         try:
             self._writer.send(
-                frames.publication(
+                *frames.publication(
                     number,
                     RPC_KEY.encode(),
                     properties,

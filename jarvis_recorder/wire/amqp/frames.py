@@ -4,6 +4,7 @@ The frames of a publication and of an ack, as bytes.
 One by one through pamqp's classes they would take longer than the look-up that most replies need.
 """
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
@@ -37,10 +38,10 @@ def publication(
     *,
     exchange: bytes = b"",
     mandatory: bool = False,
-) -> bytes:
-    """Return the frames that publish a message."""
+) -> Sequence[bytes | memoryview]:
+    """Return the frames that publish a message: one part, or many that do not copy a large body."""
     to = b"%c%b%c%b" % (len(exchange), exchange, len(routing_key), routing_key)
-    parts = [
+    parts: list[bytes | memoryview] = [
         _PUBLISH_FRAME.pack(METHOD, channel, _PUBLISH_BYTES + len(to), _BASIC, _PUBLISH, 0),
         to,
         _MANDATORY if mandatory else _NO_FLAGS,
@@ -49,10 +50,15 @@ def publication(
         _END,
     ]
     most = frame_max - FRAME_OVERHEAD
+    if len(body) <= most:
+        if body:
+            parts += _FRAME.pack(BODY, channel, len(body)), body, _END
+        return (b"".join(parts),)
+    view = memoryview(body)
     for at in range(0, len(body), most):
-        piece = body[at : at + most]
+        piece = view[at : at + most]
         parts += _FRAME.pack(BODY, channel, len(piece)), piece, _END
-    return b"".join(parts)
+    return parts
 
 
 def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
