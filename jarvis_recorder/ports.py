@@ -161,6 +161,9 @@ class Repository(Protocol):
             StorageDamaged: The file is corrupt.
         """
 
+    def release_memory(self) -> None:
+        """Have memory released that large records took, once what is under way has ended."""
+
 
 class Archive(Protocol):
     """The recorded data, queried and changed by requests."""

@@ -37,6 +37,8 @@ _LONGEST_RETRY_SECONDS: Final = 2.0
 _LARGE_BYTES: Final = 1024 * 1024
 _VERY_LARGE_BYTES: Final = 4 * 1024 * 1024
 _GIVE_BACK_AFTER_BYTES: Final = 16 * 1024 * 1024
+# Smaller records leave little in the repository, which is slower at first when it has released that.
+_LARGE_RECORD_BYTES: Final = 1024
 
 
 class OutageTooLong(RecorderError):
@@ -90,7 +92,7 @@ class Recorder:
         self._status = status
         self._clock = clock
         self._tracer = tracer
-        self._freed = 0
+        self._freed = self._freed_of_large = 0
         self._next: _UnderWay | None = None
         """The batch handed over behind the one that is settled first."""
 
@@ -110,11 +112,11 @@ class Recorder:
         try:
             while first := self._next or await self._take():
                 self._next = None
-                size = first.batch.size
+                size, count = first.batch.size, first.batch.count
                 await self._record(first)
                 # This one may be tens of megabytes, and the wait for the next one long.
                 first = None
-                await self._give_back(size)
+                await self._give_back(size, count)
         finally:
             await _cancelled(first, self._next)
 
@@ -138,9 +140,15 @@ class Recorder:
         if done == {filled} and filled.result() < _VERY_LARGE_BYTES:
             self._next = await self._take()
 
-    async def _give_back(self, size: int) -> None:
+    async def _give_back(self, size: int, count: int) -> None:
+        """Return memory to the system after some megabytes, of a batch with so many records."""
         if size < _LARGE_BYTES:
             return
+        if size > count * _LARGE_RECORD_BYTES:
+            self._freed_of_large += size
+        if self._freed_of_large > _GIVE_BACK_AFTER_BYTES:
+            self._freed_of_large = 0
+            self._repository.release_memory()
         self._freed += size
         if self._freed > _GIVE_BACK_AFTER_BYTES:
             self._freed = 0

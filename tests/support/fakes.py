@@ -135,6 +135,7 @@ class FakeRepository:
         self.effects = [] if effects is None else effects
         self.stored: list[Record] = []
         self.failures = 0
+        self.released = 0
         self.outcomes: list[Exception | None] = []
         self.disk = asyncio.Event()
         self.disk.set()
@@ -158,6 +159,9 @@ class FakeRepository:
         finally:
             self.under_way.remove(call)
             call.has_ended.set()
+
+    def release_memory(self) -> None:
+        self.released += 1
 
     def _append(self, records: Sequence[Record | EventRow]) -> Appended:
         if self.failures:

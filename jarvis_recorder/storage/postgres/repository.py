@@ -59,6 +59,9 @@ class PostgresRepository:
         with place.kept():
             return await self._append(records, 0, recorded_at, place)
 
+    def release_memory(self) -> None:
+        """Do nothing: psycopg keeps no values of a statement that has ended."""
+
     async def close(self) -> None:
         """Return once no transaction is under way and the connection is closed."""
         async with self._turn:

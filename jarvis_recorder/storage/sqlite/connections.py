@@ -27,6 +27,7 @@ T = TypeVar("T")
 FIRST_SAFE_VERSION: Final = (3, 51, 3)
 
 _BUSY_SECONDS: Final = 2.0
+_CACHED_STATEMENTS: Final = 128
 READERS: Final = 4
 _WRITER_PRAGMAS: Final = (
     # Takes effect in a new file only; in another from its next `db vacuum` on.
@@ -90,7 +91,11 @@ def writable(path: Path) -> sqlite3.Connection:
     require_no_orphan(path)
     # `rw`, so that a file just taken away is not created again.
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+        f"file:{quote(str(path))}?mode=rw",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        cached_statements=_CACHED_STATEMENTS,
     )
     try:
         for pragma in _WRITER_PRAGMAS:
@@ -124,6 +129,19 @@ def _bound_log(driver: sqlite3.Connection, most_bytes: int) -> None:
     pages = max(1, min(_CHECKPOINT_PAGES, most_bytes // _LEAST_PAGE_BYTES))
     driver.execute(f"PRAGMA wal_autocheckpoint = {pages}").close()
     driver.execute(f"PRAGMA journal_size_limit = {most_bytes}").close()
+
+
+def release_memory(connection: Connection) -> None:
+    """
+    Release cached pages, and the values that cached statements keep; called outside a transaction.
+
+    Python's module never clears what was bound to a statement, so that each statement of its cache
+    keeps the rows that it inserted last. Others take their places here.
+    """
+    driver = driver_of(connection)
+    for number in range(_CACHED_STATEMENTS):
+        driver.execute(f"SELECT {number}").close()
+    driver.execute("PRAGMA shrink_memory").close()
 
 
 def empty_log(connection: Connection, *, wait: bool) -> bool:

@@ -31,6 +31,10 @@ class SqliteRepository:
         with place.kept():
             return await self._append(records, 0, recorded_at, place)
 
+    def release_memory(self) -> None:
+        """See `ports.Repository`, and `connections.release_memory`."""
+        self._writer.release_memory()
+
     async def _append(
         self, records: Records, first: int, recorded_at: int, place: Place
     ) -> Appended:

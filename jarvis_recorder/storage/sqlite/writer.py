@@ -80,6 +80,7 @@ class Writer:
         self._connection: connections.WritingConnection | None = None
         # Held through a whole transaction, which continues after its caller was cancelled.
         self._turn = Turn()
+        self._releasing: asyncio.Task[None] | None = None
         self._failed: StorageUncertain | StorageDamaged | None = None
         self._refusal: str | None = None
 
@@ -289,6 +290,17 @@ class Writer:
             self.longest_log = most_bytes
             if self._connection is not None:
                 await self._connection.run(partial(connections.bound_log, most_bytes))
+
+    def release_memory(self) -> None:
+        """Have the memory of large rows released when the transactions under way have ended."""
+        if self._releasing is None or self._releasing.done():
+            self._releasing = asyncio.create_task(self._release_memory())
+
+    async def _release_memory(self) -> None:
+        async with self._turn.alone():
+            with contextlib.suppress(RecorderError), errors.translated_errors(self._path):
+                if self._connection is not None:
+                    await self._connection.run(connections.release_memory)
 
     async def require_files(self) -> None:
         """
