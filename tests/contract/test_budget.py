@@ -184,7 +184,7 @@ async def test_a_backup_that_reads_for_long_does_not_keep_the_requests_waiting(s
 
 
 async def test_no_record_is_refused_because_others_have_filled_the_disk(store, path):
-    """Whatever its size it only has to wait; for good it would be in the dead letters."""
+    """It only has to wait, whatever its size; for good it would be in the dead letters."""
     await store.repository.append(events(0, 100), NOW)
     disk = shutil.disk_usage(path.parent)
     kept = Maintenance(Bounds(keep_free=disk.free + 64 * MIB), path, store.writer, lambda: NOW)
