@@ -98,6 +98,10 @@ export function incident(root, _, over, [, key]) {
     },
     { every: 120 },
   );
+  // Another alert of what is open changes no state, so that only the event itself tells of it.
+  live.addEventListener("event", ({ detail }) => detail.type === "alert" && changed(), {
+    signal: over,
+  });
   for (const name of ["incident", "resolved", "reopened"])
     live.addEventListener(name, changed, { signal: over });
 }
