@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -38,8 +39,18 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes, so that no worker is left with one at the end."""
-    items.sort(key=lambda item: item.path.parent.name not in LONG)
+    """
+    Begin with the files that take minutes, so that no worker is left with one at the end.
+
+    The directories take turns: browsers need the processors that tests of faults leave idle.
+    """
+    place: dict[Path, int] = {}
+    files = Counter[Path]()
+    for item in items:
+        if item.path not in place:
+            place[item.path] = files[item.path.parent]
+            files[item.path.parent] += 1
+    items.sort(key=lambda item: (item.path.parent.name not in LONG, place[item.path]))
 
 
 @pytest.fixture(scope="session")
