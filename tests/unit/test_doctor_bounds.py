@@ -10,7 +10,7 @@ from jarvis_recorder.config.loading import load
 from jarvis_recorder.monitoring.doctor import _bounds
 from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.sqlite.admin import backup
-from jarvis_recorder.storage.sqlite.admin.checks import _backups, _clock
+from jarvis_recorder.storage.sqlite.admin.checks import _backups, _clock, _copies
 from jarvis_recorder.wire.times import to_micros
 from tests.support.files import make
 
@@ -97,3 +97,30 @@ def test_a_backup_that_is_gone_is_none(database, tmp_path):
     backup.backup(database, tmp_path / "elsewhere", None, nothing).path.unlink()
 
     assert _backups(database).light == "yellow"
+
+
+def test_what_upgrade_restore_and_damage_have_left_is_named_with_its_size(database):
+    assert _copies(database).light == "green"
+    assert _copies(database.with_name("none") / "recorder.db").light == "green"
+    quarantine = database.with_name("recorder.db.quarantine-20261123T000000.000000Z")
+    quarantine.mkdir()
+    left = (
+        database.with_name("recorder.db.before-0008"),
+        database.with_name("recorder.db.replaced-20261123T000000.000000Z"),
+        quarantine / "recorder.db",
+    )
+    for path in left:
+        path.write_bytes(bytes(1024 * 1024))
+
+    found = _copies(database)
+
+    assert found.light == "yellow"
+    assert "3.0 MiB" in found.detail
+    assert found.remedy.endswith(f"rm -r {left[0]} {quarantine} {left[1]}")
+
+
+def test_what_lies_next_to_another_database_is_not_named(database):
+    database.with_name("other.db.before-0008").touch()
+    database.with_name("recorder.db.backups").touch()
+
+    assert _copies(database).light == "green"

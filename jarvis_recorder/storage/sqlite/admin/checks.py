@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join as quoted
 from typing import Final
 
 from sqlalchemy import func, select
@@ -23,7 +24,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, damage, files
+from jarvis_recorder.storage.sqlite import connections, damage, files, upgrade
 from jarvis_recorder.storage.sqlite.admin.backup import made_at, newest_backup
 from jarvis_recorder.storage.sqlite.lock import holder_in
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
@@ -58,6 +59,7 @@ def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -
         *permissions([path, *secrets]),
         _clock(path),
         _backups(path),
+        _copies(path),
     ]
 
 
@@ -193,6 +195,22 @@ def _backups(path: Path) -> Finding:
     if age > _OLD_BACKUP_SECONDS:
         return yellow(name, f"the newest is {_span(age)} old: {newest}", remedy)
     return green(name, f"verified {_span(max(age, 0))} ago: {newest}")
+
+
+@as_owner
+def _copies(path: Path) -> Finding:
+    """Check for whole databases that were left next to this one, which nothing removes."""
+    name = "copies"
+    marks = tuple(path.name + mark for mark in (upgrade.COPY, files.REPLACED, damage.QUARANTINE))
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = sorted(one for one in path.parent.iterdir() if one.name.startswith(marks))
+    if not found:
+        return green(name, "no earlier database lies next to this one")
+    size = sum(map(files.size, (each for one in found for each in (one, *one.rglob("*")))))
+    text = f"earlier databases take {size / _MIB:,.1f} MiB, which store.keep_free counts as used"
+    remedy = f"once you need none of them: rm -r {quoted(map(str, found))}"
+    return yellow(name, text, remedy)
 
 
 def _span(seconds: float) -> str:
