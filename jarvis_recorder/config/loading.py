@@ -11,8 +11,9 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote as quoted
 from typing import Any, Final, NamedTuple
 
 from pydantic import (
@@ -31,6 +32,9 @@ DELIMITER: Final = "__"
 SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
 SYSTEM_CREDENTIALS: Final = Path("/etc/jarvis-recorder/credentials")
 SERVICE_DATABASE: Final = Path("/var/lib/jarvis-recorder/recorder.db")
+_SERVICE_GROUP: Final = "jarvis-recorder"
+# In the directory of SYSTEM_FILE; systemd hands it to the gateway.
+_GATEWAY_FILE: Final = "gateway.toml"
 # As `config_file`: neither the system's file nor its credentials.
 NO_FILE: Final = Path("/dev/null")
 _NAME: Final = re.compile(r"[\w.-]+")
@@ -285,6 +289,26 @@ def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path
             if path is not None and path.stat().st_mode & stat.S_IROTH:
                 found.setdefault(path, []).append(name)
     return found
+
+
+def protection(path: Path, names: Sequence[str]) -> str:
+    """
+    Return the advice that keeps others from a file in which `exposed_secrets` found these names.
+
+    The service can still read the file: as its own user, or as a credential that root hands it.
+    """
+    file = quoted(str(path))
+    there = path.resolve()
+    if there == SYSTEM_FILE:
+        return "; ".join(
+            f"move {name} to {SYSTEM_CREDENTIALS / name}, for root alone, and have the unit read it: "
+            f"LoadCredential={name}:{SYSTEM_CREDENTIALS / name}"
+            for name in names
+        )
+    is_an_instances = there.parent == SYSTEM_FILE.parent and there.name != _GATEWAY_FILE
+    if (is_an_instances or "broker.key_file" in names) and path.stat().st_uid == 0:
+        return f"chgrp {_SERVICE_GROUP} {file}; chmod 640 {file}"
+    return f"chmod 600 {file}"
 
 
 def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None:

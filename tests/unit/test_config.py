@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.config import loading
-from jarvis_recorder.config.loading import exposed_secrets, load, redacted, sqlite_path
+from jarvis_recorder.config.loading import (
+    exposed_secrets,
+    load,
+    protection,
+    redacted,
+    sqlite_path,
+)
 from jarvis_recorder.config.settings import NAMES
 from jarvis_recorder.errors import ConfigurationError
 
@@ -246,6 +252,28 @@ def system(tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
     loading.SYSTEM_CREDENTIALS.mkdir()
     return loading
+
+
+def test_the_service_can_read_a_file_that_was_protected_as_advised(system):
+    """It reads config.toml, the file of an instance and a key as its own user, and not as root."""
+    etc = system.SYSTEM_FILE.parent
+    key = etc / "tls" / "my key.pem"
+    key.parent.mkdir()
+    files = (system.SYSTEM_FILE, etc / "one.toml", etc / "gateway.toml", key)
+    for file in files:
+        file.touch()
+
+    main, instance, gateway = (protection(file, ["broker.url"]) for file in files[:3])
+    of_key = protection(key, ["broker.key_file"])
+
+    assert "chmod 600 " not in main
+    assert f"LoadCredential=broker.url:{system.SYSTEM_CREDENTIALS / 'broker.url'}" in main
+    assert gateway == f"chmod 600 {etc / 'gateway.toml'}"
+    if os.geteuid() == 0:
+        assert instance == f"chgrp jarvis-recorder {etc}/one.toml; chmod 640 {etc}/one.toml"
+        assert of_key == f"chgrp jarvis-recorder '{key}'; chmod 640 '{key}'"
+    else:
+        assert of_key == f"chmod 600 '{key}'"
 
 
 def test_commands_next_to_the_service_use_its_broker_and_its_database(system):

@@ -5,10 +5,8 @@ import ctypes
 import fcntl
 import shutil
 import sqlite3
-import stat
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from shlex import join as quoted
 from typing import Final
@@ -40,15 +38,13 @@ _FUTURE_SECONDS: Final = 300
 _NOT_SYNCHRONISED: Final = 5
 _TIMEX_BYTES: Final = 256
 _OLD_BACKUP_SECONDS: Final = 2 * 86_400
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -> list[Finding]:
+def examine(path: Path, *, recorder_is_at_work: bool) -> list[Finding]:
     """
     Return all findings about a database file and its machine.
 
-    `secrets` are the files that settings came from. With `recorder_is_at_work`, one consumes
-    from the broker, and a lock is taken to be its own.
+    With `recorder_is_at_work`, one consumes from the broker, and a lock is taken to be its own.
     """
     return [
         _directory(path.parent),
@@ -56,7 +52,6 @@ def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -
         _library(),
         *_file(path),
         _lock(path, recorder_is_at_work=recorder_is_at_work),
-        *permissions([path, *secrets]),
         _clock(path),
         _backups(path),
         _copies(path),
@@ -156,18 +151,6 @@ def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
     except OSError as error:
         return red("lock", f"{lock}: {error.strerror}", f"ls -l {lock}", _WRONG)
     return green("lock", "free")
-
-
-def permissions(paths: Sequence[Path]) -> list[Finding]:
-    open_ones = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            if path.stat().st_mode & _OTHERS:
-                open_ones.append(str(path))
-    if not open_ones:
-        return [green("permissions", "the files are their owner's only")]
-    text = f"others than the owner may look into {', '.join(open_ones)}"
-    return [yellow("permissions", text, f"chmod 600 {' '.join(open_ones)}")]
 
 
 def _clock(path: Path) -> Finding:
