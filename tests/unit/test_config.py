@@ -127,6 +127,37 @@ def test_a_misspelt_name_on_the_command_line_is_an_error_with_the_nearest_right_
         load({name: "x"}, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("brokr.url", "broker.url"), ("broker_url", "broker.url"), ("store.uri", "store.url"),
+     ("rpc.permission", "rpc.permissions"), ("log.levle", "log.level")],
+)  # fmt: skip
+def test_a_misspelt_credential_is_an_error_with_the_nearest_right_one(credentials, name, meant):
+    """Without it a command would go to a broker, and a database, that no one meant."""
+    environment = credentials(**{name: "x"})
+
+    with pytest.raises(
+        ConfigurationError, match=rf"/{name} is not a setting; did you mean {meant}"
+    ):
+        load({}, environment)
+
+
+def test_other_files_may_lie_next_to_credentials(credentials):
+    names = ("broker.key", "broker.ca.pem", "gateway.toml", "broker.url.1", "broker.url~", "x")
+    environment = credentials(broker__url="amqp://h/", **dict.fromkeys(names, "x"))
+
+    assert load({}, environment).settings.broker.url.get_secret_value() == "amqp://h/"
+
+
+def test_a_credentials_directory_that_is_not_there_is_an_error(tmp_path):
+    """A command would go to the broker on this machine, as its guest."""
+    (tmp_path / "file").touch()
+
+    for name, why in (("gone", "No such file or directory"), ("file", "Not a directory")):
+        with pytest.raises(ConfigurationError, match=rf"{tmp_path / name}: cannot be read: {why}"):
+            load({}, {"CREDENTIALS_DIRECTORY": str(tmp_path / name)})
+
+
 def test_other_variables_are_none_of_our_business():
     load({}, {"JARVIS_TEST_AMQP_URL": "x", "RECORDER_LOG__LEVEL": "x"})
 
