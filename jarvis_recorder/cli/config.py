@@ -45,7 +45,7 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
     Exit code 78 and one line that says what to change if they are not.
     """
-    from jarvis_recorder.config.loading import exposed_secrets, server_url, sqlite_path
+    from jarvis_recorder.config.loading import exposed_secrets, protection, server_url, sqlite_path
     from jarvis_recorder.config.settings import NAMES
     from jarvis_recorder.incidents.rules import load_rules
 
@@ -56,7 +56,7 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
     for path, names in exposed_secrets(settings, origins).items():
         what = ", ".join(names)
         typer.echo(
-            f"warning: {path} holds {what}, and everyone here may read it: chmod 600 {path}",
+            f"warning: {path} holds {what}, and everyone here may read it: {protection(path, names)}",
             err=True,
         )
     settings.broker.tls.context()

@@ -1,7 +1,8 @@
 """Loading of the settings from every source, with the origin of each value.
 
 Order: command line, environment, credentials directory, TOML file, default. The first source
-that names a setting wins. A name that is not a setting is an error, in every source.
+that names a setting wins. A name that is not a setting is an error, in every source. Only a
+credentials directory may hold other files, whose names are not nearly that of a setting.
 """
 
 import contextlib
@@ -11,8 +12,9 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote as quoted
 from typing import Any, Final, NamedTuple
 
 from pydantic import (
@@ -31,8 +33,13 @@ DELIMITER: Final = "__"
 SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
 SYSTEM_CREDENTIALS: Final = Path("/etc/jarvis-recorder/credentials")
 SERVICE_DATABASE: Final = Path("/var/lib/jarvis-recorder/recorder.db")
+_SERVICE_GROUP: Final = "jarvis-recorder"
+# In the directory of SYSTEM_FILE; systemd hands it to the gateway.
+_GATEWAY_FILE: Final = "gateway.toml"
 # As `config_file`: neither the system's file nor its credentials.
 NO_FILE: Final = Path("/dev/null")
+# How alike the names of a file and of a setting are where the file is most likely that setting.
+_MISSPELT: Final = 0.88
 _NAME: Final = re.compile(r"[\w.-]+")
 
 
@@ -131,14 +138,33 @@ def _system_credentials(config_file: Path | None) -> str | None:
 
 def _from_credentials(directory: str | None) -> _Layer:
     """Read one file for each setting, named like `broker.url`, as systemd's LoadCredential does."""
+    if directory is None:
+        return _Layer({}, {})
+    files = _names_in(Path(directory))
     values: dict[str, Any] = {}
     where: dict[str, str] = {}
-    for name in NAMES if directory else ():
-        path = Path(directory or "") / name
-        if _is_file(path):
+    for name in NAMES:
+        path = Path(directory) / name
+        if name in files and _is_file(path):
             values[name] = _read(path).strip()
             where[name] = f"credential ({path})"
+    # Others may be there: a key that a setting names, `gateway.toml`, an earlier value.
+    missing = [name for name in NAMES if name not in values]
+    for file in sorted(files - set(NAMES)):
+        if near := difflib.get_close_matches(file, missing, n=1, cutoff=_MISSPELT):
+            raise ConfigurationError(
+                f"credential {Path(directory) / file} is not a setting; did you mean {near[0]}?"
+            )
     return _Layer(values, where)
+
+
+def _names_in(directory: Path) -> set[str]:
+    try:
+        return {path.name for path in directory.iterdir()}
+    except OSError as error:
+        raise ConfigurationError(
+            f"credentials directory {directory}: cannot be read: {error.strerror}"
+        ) from None
 
 
 def _from_file(given: Path | None) -> _Layer:
@@ -285,6 +311,26 @@ def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path
             if path is not None and path.stat().st_mode & stat.S_IROTH:
                 found.setdefault(path, []).append(name)
     return found
+
+
+def protection(path: Path, names: Sequence[str]) -> str:
+    """
+    Return the advice that keeps others from a file in which `exposed_secrets` found these names.
+
+    The service can still read the file: as its own user, or as a credential that root hands it.
+    """
+    file = quoted(str(path))
+    there = path.resolve()
+    if there == SYSTEM_FILE:
+        return "; ".join(
+            f"move {name} to {SYSTEM_CREDENTIALS / name}, for root alone, and have the unit read it: "
+            f"LoadCredential={name}:{SYSTEM_CREDENTIALS / name}"
+            for name in names
+        )
+    is_an_instances = there.parent == SYSTEM_FILE.parent and there.name != _GATEWAY_FILE
+    if (is_an_instances or "broker.key_file" in names) and path.stat().st_uid == 0:
+        return f"chgrp {_SERVICE_GROUP} {file}; chmod 640 {file}"
+    return f"chmod 600 {file}"
 
 
 def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None:

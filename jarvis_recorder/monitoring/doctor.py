@@ -1,8 +1,7 @@
 """The doctor: checks of everything that a recorder depends on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 from jarvis_recorder.broker import checks as broker
@@ -10,6 +9,7 @@ from jarvis_recorder.broker import policies
 from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.errors import BrokerUnavailable
+from jarvis_recorder.net import database_url
 from jarvis_recorder.storage import checks as storage
 from jarvis_recorder.telemetry.check import Finding, Status, green, red, yellow
 
@@ -32,8 +32,7 @@ async def examine(loaded: Loaded) -> list[Finding]:
         found += await policies.examine(addresses, settings.broker.tls)
     at_work = any(one.name == "consumers" and one.light is Status.GREEN for one in found)
     found += _bounds(settings)
-    secrets = secret_files(loaded.origins)
-    found += await asyncio.to_thread(storage.examine, loaded, secrets, recorder_is_at_work=at_work)
+    found += await asyncio.to_thread(storage.examine, loaded, recorder_is_at_work=at_work)
     return found
 
 
@@ -47,17 +46,13 @@ def _bounds(settings: Settings) -> list[Finding]:
         found.append(yellow("retention", text, "set retention.info and its like to days"))
     else:
         found.append(green("retention", "what is old goes, or what has no room"))
+    if database_url.is_server(store.url.get_secret_value()):
+        # Its disk is its administrator's: no setting bounds it.
+        return found
     if has_budget:
         return [*found, green("budget", "the database keeps to its room")]
     text = "none is set: a flood of messages may fill the disk"
     return [*found, yellow("budget", text, "set store.budget, such as 20GiB, or store.keep_free")]
-
-
-def secret_files(origins: Mapping[str, str]) -> Sequence[Path]:
-    """Return the file that the broker's URL, with its password, was read from, if any."""
-    origin = origins["broker.url"]
-    name = origin.removeprefix("credential (").removesuffix(")")
-    return [Path(name)] if name.startswith("/") else []
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

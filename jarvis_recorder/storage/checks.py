@@ -1,25 +1,52 @@
 """Checks of the database that `store.url` names."""
 
+import contextlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote as quoted
+from typing import Final
 
-from jarvis_recorder.config.loading import Loaded, server_url, sqlite_path
+from jarvis_recorder.config.loading import (
+    Loaded,
+    exposed_secrets,
+    protection,
+    server_url,
+    sqlite_path,
+)
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.storage.sqlite.admin import checks
-from jarvis_recorder.telemetry.check import Finding, red
+from jarvis_recorder.telemetry.check import Finding, green, red, yellow
+
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def examine(
-    loaded: Loaded, secrets: Sequence[Path], *, recorder_is_at_work: bool
-) -> Sequence[Finding]:
-    """Return all findings about the database and its files; nothing is changed."""
+def examine(loaded: Loaded, *, recorder_is_at_work: bool) -> Sequence[Finding]:
+    """
+    Return all findings about the database, its files, and those of the settings.
+
+    Nothing is changed. With `recorder_is_at_work`, one consumes from the broker, and a lock is
+    taken to be its own.
+    """
     try:
         if (url := server_url(loaded)) is not None:
-            return [*_of_server(url), *checks.permissions(secrets)]
+            return [*_of_server(url), _permissions(loaded, None)]
         path = sqlite_path(loaded)
     except RecorderError as error:
         return [red("database", str(error), "see store.url", error.exit_code)]
-    return checks.examine(path, secrets, recorder_is_at_work=recorder_is_at_work)
+    found = checks.examine(path, recorder_is_at_work=recorder_is_at_work)
+    return [*found, _permissions(loaded, path)]
+
+
+def _permissions(loaded: Loaded, database: Path | None) -> Finding:
+    open_ones = {path: protection(path, names) for path, names in exposed_secrets(*loaded).items()}
+    with contextlib.suppress(OSError):
+        if database is not None and database.stat().st_mode & _OTHERS:
+            open_ones[database] = f"chmod 600 {quoted(str(database))}"
+    if not open_ones:
+        return green("permissions", "no one else may look into the files")
+    text = f"others may look into {', '.join(map(str, open_ones))}"
+    return yellow("permissions", text, "; ".join(open_ones.values()))
 
 
 def _of_server(url: str) -> Sequence[Finding]:

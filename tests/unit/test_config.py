@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.config import loading
-from jarvis_recorder.config.loading import exposed_secrets, load, redacted, sqlite_path
+from jarvis_recorder.config.loading import (
+    exposed_secrets,
+    load,
+    protection,
+    redacted,
+    sqlite_path,
+)
 from jarvis_recorder.config.settings import NAMES
 from jarvis_recorder.errors import ConfigurationError
 
@@ -119,6 +125,37 @@ def test_a_misspelt_name_in_a_file_is_an_error_with_the_nearest_right_one(toml, 
 def test_a_misspelt_name_on_the_command_line_is_an_error_with_the_nearest_right_one(name, meant):
     with pytest.raises(ConfigurationError, match=f"{name}.* is not .*did you mean {meant}"):
         load({name: "x"}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("brokr.url", "broker.url"), ("broker_url", "broker.url"), ("store.uri", "store.url"),
+     ("rpc.permission", "rpc.permissions"), ("log.levle", "log.level")],
+)  # fmt: skip
+def test_a_misspelt_credential_is_an_error_with_the_nearest_right_one(credentials, name, meant):
+    """Without it a command would go to a broker, and a database, that no one meant."""
+    environment = credentials(**{name: "x"})
+
+    with pytest.raises(
+        ConfigurationError, match=rf"/{name} is not a setting; did you mean {meant}"
+    ):
+        load({}, environment)
+
+
+def test_other_files_may_lie_next_to_credentials(credentials):
+    names = ("broker.key", "broker.ca.pem", "gateway.toml", "broker.url.1", "broker.url~", "x")
+    environment = credentials(broker__url="amqp://h/", **dict.fromkeys(names, "x"))
+
+    assert load({}, environment).settings.broker.url.get_secret_value() == "amqp://h/"
+
+
+def test_a_credentials_directory_that_is_not_there_is_an_error(tmp_path):
+    """A command would go to the broker on this machine, as its guest."""
+    (tmp_path / "file").touch()
+
+    for name, why in (("gone", "No such file or directory"), ("file", "Not a directory")):
+        with pytest.raises(ConfigurationError, match=rf"{tmp_path / name}: cannot be read: {why}"):
+            load({}, {"CREDENTIALS_DIRECTORY": str(tmp_path / name)})
 
 
 def test_other_variables_are_none_of_our_business():
@@ -246,6 +283,28 @@ def system(tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
     loading.SYSTEM_CREDENTIALS.mkdir()
     return loading
+
+
+def test_the_service_can_read_a_file_that_was_protected_as_advised(system):
+    """It reads config.toml, the file of an instance and a key as its own user, and not as root."""
+    etc = system.SYSTEM_FILE.parent
+    key = etc / "tls" / "my key.pem"
+    key.parent.mkdir()
+    files = (system.SYSTEM_FILE, etc / "one.toml", etc / "gateway.toml", key)
+    for file in files:
+        file.touch()
+
+    main, instance, gateway = (protection(file, ["broker.url"]) for file in files[:3])
+    of_key = protection(key, ["broker.key_file"])
+
+    assert "chmod 600 " not in main
+    assert f"LoadCredential=broker.url:{system.SYSTEM_CREDENTIALS / 'broker.url'}" in main
+    assert gateway == f"chmod 600 {etc / 'gateway.toml'}"
+    if os.geteuid() == 0:
+        assert instance == f"chgrp jarvis-recorder {etc}/one.toml; chmod 640 {etc}/one.toml"
+        assert of_key == f"chgrp jarvis-recorder '{key}'; chmod 640 '{key}'"
+    else:
+        assert of_key == f"chmod 600 '{key}'"
 
 
 def test_commands_next_to_the_service_use_its_broker_and_its_database(system):

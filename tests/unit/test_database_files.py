@@ -20,12 +20,12 @@ from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageU
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, upgrade
 from jarvis_recorder.storage.sqlite.admin.integrity import verify
-from jarvis_recorder.storage.sqlite.connections import open_to_write, reading
+from jarvis_recorder.storage.sqlite.connections import open_to_write, page_counts, reading
 from jarvis_recorder.storage.sqlite.lock import create_file
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.storage.tables import metadata
-from tests.support.files import nothing
+from tests.support.files import leave_log, nothing
 
 ORIGINAL = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
 
@@ -247,6 +247,48 @@ async def test_no_upgrade_begins_without_room_for_the_copy(tmp_path, monkeypatch
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+
+
+async def test_what_an_interrupted_upgrade_has_left_does_not_prevent_the_next(
+    tmp_path, monkeypatch
+):
+    """Its copy, and the log of its transaction, take the room that the next one needs."""
+    path = tmp_path / "recorder.db"
+    await make_older(path)
+    leave_log(path, events=200, first=0)
+    with reading(path) as connection:
+        room = page_counts(connection)
+    size = room.pages * room.page_size
+    path.with_name(f"recorder.db.before-{revisions.HEAD}").write_bytes(b"\0" * size)
+    # Database, copy and changes fit, but neither a second copy nor the log.
+    disk = size * 7 // 2
+    assert path.with_name("recorder.db-wal").stat().st_size > size
+
+    def usage(directory):
+        used = sum(file.stat().st_size for file in directory.iterdir())
+        return shutil._ntuple_diskusage(total=disk, used=used, free=max(0, disk - used))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+
+    await make(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        version = "SELECT version_num FROM alembic_version"
+        assert connection.execute(version).fetchone() == (revisions.HEAD,)
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (200,)
+
+
+async def test_of_the_copies_only_that_of_the_last_upgrade_stays(tmp_path):
+    path = tmp_path / "recorder.db"
+    await make_older(path)
+    older = [tmp_path / f"{name}.before-0008" for name in ("recorder.db", "other.db")]
+    for copy in older:
+        copy.write_bytes(b"a copy")
+
+    await make(path)
+
+    assert [copy.exists() for copy in older] == [False, True]
+    assert (tmp_path / f"recorder.db.before-{revisions.HEAD}").exists()
 
 
 async def test_a_connection_whose_first_use_fails_still_ends_its_thread(tmp_path, monkeypatch):

@@ -174,3 +174,14 @@ def test_a_package_index_shows_the_readme_without_links_that_lead_nowhere():
     assert f"{source}/docs/dashboard.png" in links
     assert [link for link in links if not link.startswith(f"{source}/")] == []
     assert metadata["authors"]
+
+
+def test_no_one_is_told_to_keep_other_backups_than_the_timer_does():
+    """It removes what is beyond its own number in that directory, whoever made it."""
+    unit = (ROOT / "deploy" / "systemd" / "jarvis-recorder-backup.service").read_text()
+    ((directory, kept),) = re.findall(r"^ExecStart=.* --to (\S+) --keep (\d+)$", unit, re.MULTILINE)
+    by_hand = re.compile(rf"^jarvis-recorder db backup --to {directory}(.*)$", re.MULTILINE)
+    operate = (ROOT / "docs" / "operate.md").read_text()
+
+    assert [rest for path in DOCUMENTS for rest in by_hand.findall(path.read_text())] == [""]
+    assert f"keeps the newest {kept} backups of that directory" in operate

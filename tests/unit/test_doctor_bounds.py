@@ -8,9 +8,10 @@ import pytest
 
 from jarvis_recorder.config.loading import load
 from jarvis_recorder.monitoring.doctor import _bounds
+from jarvis_recorder.storage.checks import _permissions
 from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.sqlite.admin import backup
-from jarvis_recorder.storage.sqlite.admin.checks import _backups, _clock
+from jarvis_recorder.storage.sqlite.admin.checks import _backups, _clock, _copies
 from jarvis_recorder.wire.times import to_micros
 from tests.support.files import make
 
@@ -31,6 +32,39 @@ def lights(**settings):
 )
 def test_it_warns_where_nothing_ever_goes_and_where_there_is_no_bound(settings, expected):
     assert lights(**settings) == expected
+
+
+def test_no_bound_is_advised_that_a_server_does_not_have():
+    """With `store.budget` or `store.keep_free` the recorder would not start."""
+    assert lights(store__url="postgresql://recorder:x@h/db") == {"retention": "yellow"}
+    assert lights(store__url="postgresql://h/db", retention__info="30") == {"retention": "green"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "mode", "light"),
+    [
+        ("store.url", "postgresql://recorder:geheim@h/db", 0o644, "yellow"),
+        ("broker.url", "amqp://recorder:geheim@h/", 0o644, "yellow"),
+        ("broker.url", "amqp://recorder:geheim@h/", 0o640, "green"),
+        ("broker.url", "amqp://h/", 0o644, "green"),
+    ],
+)
+def test_a_file_with_any_password_that_others_may_read_is_named(tmp_path, name, value, mode, light):
+    (tmp_path / name).write_text(value)
+    (tmp_path / name).chmod(mode)
+
+    found = _permissions(load({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}), None)
+
+    assert found.light == light
+    assert found.remedy == (f"chmod 600 {tmp_path / name}" if light == "yellow" else "")
+
+
+def test_a_database_that_others_may_read_is_named(database):
+    loaded = load({"store.url": f"sqlite:///{database}"}, {})
+    assert _permissions(loaded, database).light == "green"
+    database.chmod(0o640)
+
+    assert _permissions(loaded, database).remedy == f"chmod 600 {database}"
 
 
 @pytest.mark.parametrize(
@@ -97,3 +131,30 @@ def test_a_backup_that_is_gone_is_none(database, tmp_path):
     backup.backup(database, tmp_path / "elsewhere", None, nothing).path.unlink()
 
     assert _backups(database).light == "yellow"
+
+
+def test_what_upgrade_restore_and_damage_have_left_is_named_with_its_size(database):
+    assert _copies(database).light == "green"
+    assert _copies(database.with_name("none") / "recorder.db").light == "green"
+    quarantine = database.with_name("recorder.db.quarantine-20261123T000000.000000Z")
+    quarantine.mkdir()
+    left = (
+        database.with_name("recorder.db.before-0008"),
+        database.with_name("recorder.db.replaced-20261123T000000.000000Z"),
+        quarantine / "recorder.db",
+    )
+    for path in left:
+        path.write_bytes(bytes(1024 * 1024))
+
+    found = _copies(database)
+
+    assert found.light == "yellow"
+    assert "3.0 MiB" in found.detail
+    assert found.remedy.endswith(f"rm -r {left[0]} {quarantine} {left[1]}")
+
+
+def test_what_lies_next_to_another_database_is_not_named(database):
+    database.with_name("other.db.before-0008").touch()
+    database.with_name("recorder.db.backups").touch()
+
+    assert _copies(database).light == "green"

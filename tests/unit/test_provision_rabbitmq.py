@@ -103,6 +103,29 @@ def test_what_is_there_is_kept_unless_forced(written):
                if path.name != "rpc.permissions")  # fmt: skip
 
 
+def test_a_forced_one_leaves_nothing_of_the_broker_before(tmp_path):
+    """Or the recorder turns to a node of that cluster, and the gateway shows a former password."""
+    assert provision(tmp_path, "--host", "node1", "--also", "node2", "--gateway").returncode == 0
+    before = everything(tmp_path)
+
+    foreseen = provision(tmp_path, "--host", "other", "--force", "--dry-run").stdout
+    assert everything(tmp_path) == before
+    done = provision(tmp_path, "--host", "other", "--force")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    for role in (*(role.name for role in ROLES), "gateway"):
+        also = tmp_path / role / "broker.also"
+        assert not also.exists()
+        assert f"{also}: removed" in done.stdout
+        assert f"{also}: would be removed" in foreseen
+        assert f"{tmp_path / role / 'broker.url'}: would be replaced" in foreseen
+    url = (tmp_path / "gateway" / "broker.url").read_text()
+    assert url == (tmp_path / "admin" / "broker.url").read_text()
+    assert URL(url.strip()).host == "other"
+    assert [path for path, text in everything(tmp_path).items()
+            if before[path] == text and path.name != "rpc.permissions"] == []  # fmt: skip
+
+
 def test_half_of_it_is_made_whole(written):
     """The definitions come last: without them no broker has heard of these passwords."""
     directory, _ = written

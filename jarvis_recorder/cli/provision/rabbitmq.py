@@ -83,17 +83,23 @@ def provision(
         _require_host(node)
     scheme = "amqps" if tls else "amqp"
     url = f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}"
+    # Written last: without it these passwords cannot be in use yet.
+    is_kept = keep and (directory / _DEFINITIONS).exists()
+    # A gateway that is there has to get the new password of `admin`.
+    gateway = gateway or (not is_kept and (directory / _GATEWAY / _URL).exists())
     written = _files(url, also, vhost, gateway=gateway)
     there = [name for name in written if (directory / name).exists()]
+    roles = [(directory / name).parent for name in written if name.endswith(_URL)]
+    stale = [] if also else [role / _ALSO for role in roles if (role / _ALSO).exists()]
     if dry_run:
+        there_already = "would be replaced" if force else "is there: only --force would replace it"
         for name in written:
-            kept = (
-                "is there: only --force would replace it" if name in there else "would be written"
-            )
-            typer.echo(f"{directory / name}: {kept}")
+            done = there_already if name in there else "would be written"
+            typer.echo(f"{directory / name}: {done}")
+        for path in stale if force else ():
+            typer.echo(f"{path}: would be removed")
         return
-    # Written last: without it these passwords cannot be in use yet.
-    if keep and _DEFINITIONS in there:
+    if is_kept:
         typer.echo(f"{directory / _DEFINITIONS}: is there already; all is kept")
         if gateway and _TOKEN_SECRET not in there:
             _add_gateway(directory, also)
@@ -103,6 +109,9 @@ def provision(
             f"{directory / there[0]}: is there already; nothing was written. Its passwords may be "
             "in use: name another directory, or replace all of it with --force"
         )
+    for path in stale:
+        _remove(path)
+        typer.echo(f"{path}: removed: --also names no other node")
     for name, text in written.items():
         _write(directory / name, text)
     _tell(directory, written, show_urls=show_urls)
@@ -172,6 +181,14 @@ def _write(path: Path, text: str) -> None:
         write_new(path, text, 0o600)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@as_owner
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be removed: {error.strerror}") from None
 
 
 def _tell(directory: Path, written: dict[str, str], *, show_urls: bool) -> None:

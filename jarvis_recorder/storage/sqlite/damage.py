@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 0.5
 _LOOK_EVERY_OPERATIONS: Final = 100_000
 _MARK: Final = ".damaged"
-_QUARANTINE: Final = ".quarantine-"
+QUARANTINE: Final = ".quarantine-"
 _ACKNOWLEDGED: Final = "acknowledged"
 
 
@@ -133,7 +133,7 @@ def set_aside(path: Path, error: StorageDamaged) -> Path:
         found = _read_mark(path)
         if found is None:
             raise error
-        directory = files.sibling(path, f"{_QUARANTINE}{found.moment}")
+        directory = files.sibling(path, f"{QUARANTINE}{found.moment}")
         before = quarantined(path)
         if before not in (None, directory):
             raise StorageDamaged(
@@ -154,7 +154,7 @@ def set_aside(path: Path, error: StorageDamaged) -> Path:
 
 def quarantined(path: Path) -> Path | None:
     """Return the database's newest quarantine that is not acknowledged, None if there is none."""
-    found = path.parent.glob(f"{path.name}{_QUARANTINE}*")
+    found = path.parent.glob(f"{path.name}{QUARANTINE}*")
     waiting = (each for each in found if each.is_dir() and not (each / _ACKNOWLEDGED).exists())
     return max(waiting, default=None)
 

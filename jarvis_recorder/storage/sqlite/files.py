@@ -14,6 +14,8 @@ from jarvis_recorder.storage.sqlite import errors
 Report = Callable[[str, int, int], None]
 """Receives progress: the current step, how much is done, and the total, 0 if unknown."""
 
+REPLACED: Final = ".replaced-"
+"""The part of a replaced database's name between its former name and the time."""
 TIMESTAMP_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 TIMESTAMP: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 """The form that `timestamp` writes; names that contain it sort by time."""

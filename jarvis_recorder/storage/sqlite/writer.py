@@ -461,7 +461,7 @@ class Writer:
         """Move the log away, so that SQLite does not replay it into a file that took the name."""
         if not self._path.exists():
             return
-        aside = files.sibling(self._path, f".replaced-{files.timestamp()}")
+        aside = files.sibling(self._path, f"{files.REPLACED}{files.timestamp()}")
         for file, name in zip(files.companions(self._path), files.companions(aside), strict=True):
             with contextlib.suppress(FileNotFoundError, KeyError):
                 if os.path.samestat(file.stat(), self._opened[file]):

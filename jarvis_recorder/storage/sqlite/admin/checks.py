@@ -5,11 +5,10 @@ import ctypes
 import fcntl
 import shutil
 import sqlite3
-import stat
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from shlex import join as quoted
 from typing import Final
 
 from sqlalchemy import func, select
@@ -23,7 +22,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, damage, files
+from jarvis_recorder.storage.sqlite import connections, damage, files, upgrade
 from jarvis_recorder.storage.sqlite.admin.backup import made_at, newest_backup
 from jarvis_recorder.storage.sqlite.lock import holder_in
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
@@ -39,15 +38,13 @@ _FUTURE_SECONDS: Final = 300
 _NOT_SYNCHRONISED: Final = 5
 _TIMEX_BYTES: Final = 256
 _OLD_BACKUP_SECONDS: Final = 2 * 86_400
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -> list[Finding]:
+def examine(path: Path, *, recorder_is_at_work: bool) -> list[Finding]:
     """
     Return all findings about a database file and its machine.
 
-    `secrets` are the files that settings came from. With `recorder_is_at_work`, one consumes
-    from the broker, and a lock is taken to be its own.
+    With `recorder_is_at_work`, one consumes from the broker, and a lock is taken to be its own.
     """
     return [
         _directory(path.parent),
@@ -55,9 +52,9 @@ def examine(path: Path, secrets: Sequence[Path], *, recorder_is_at_work: bool) -
         _library(),
         *_file(path),
         _lock(path, recorder_is_at_work=recorder_is_at_work),
-        *permissions([path, *secrets]),
         _clock(path),
         _backups(path),
+        _copies(path),
     ]
 
 
@@ -156,18 +153,6 @@ def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
     return green("lock", "free")
 
 
-def permissions(paths: Sequence[Path]) -> list[Finding]:
-    open_ones = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            if path.stat().st_mode & _OTHERS:
-                open_ones.append(str(path))
-    if not open_ones:
-        return [green("permissions", "the files are their owner's only")]
-    text = f"others than the owner may look into {', '.join(open_ones)}"
-    return [yellow("permissions", text, f"chmod 600 {' '.join(open_ones)}")]
-
-
 def _clock(path: Path) -> Finding:
     if (ahead := _newest(path) - time.time()) > _FUTURE_SECONDS:
         text = f"the newest record lies {_span(ahead)} in the future"
@@ -193,6 +178,22 @@ def _backups(path: Path) -> Finding:
     if age > _OLD_BACKUP_SECONDS:
         return yellow(name, f"the newest is {_span(age)} old: {newest}", remedy)
     return green(name, f"verified {_span(max(age, 0))} ago: {newest}")
+
+
+@as_owner
+def _copies(path: Path) -> Finding:
+    """Check for whole databases that were left next to this one, which nothing removes."""
+    name = "copies"
+    marks = tuple(path.name + mark for mark in (upgrade.COPY, files.REPLACED, damage.QUARANTINE))
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = sorted(one for one in path.parent.iterdir() if one.name.startswith(marks))
+    if not found:
+        return green(name, "no earlier database lies next to this one")
+    size = sum(map(files.size, (each for one in found for each in (one, *one.rglob("*")))))
+    text = f"earlier databases take {size / _MIB:,.1f} MiB, which store.keep_free counts as used"
+    remedy = f"once you need none of them: rm -r {quoted(map(str, found))}"
+    return yellow(name, text, remedy)
 
 
 def _span(seconds: float) -> str:

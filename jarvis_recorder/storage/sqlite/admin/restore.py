@@ -96,7 +96,7 @@ def _keep(path: Path) -> Path | None:
 
     The log is removed from its old name, where SQLite would replay it into the restored file.
     """
-    kept = files.sibling(path, f".replaced-{files.timestamp()}")
+    kept = files.sibling(path, f"{files.REPLACED}{files.timestamp()}")
     # A corrupt one is kept as it is: its log may hold data that can still be saved, and any
     # program that opens it to write would delete the log.
     with contextlib.suppress(StorageDamaged):
