@@ -69,6 +69,21 @@ def judge(revision: str | None) -> SchemaAge:
     return SchemaAge.CURRENT if revision == HEAD else SchemaAge.OLDER
 
 
+def require_current(connection: Connection, where: object) -> None:
+    """
+    Refuse a database whose tables are not those of this code, before a statement meets them.
+
+    Raises:
+        ConfigurationError: Its schema is older, newer, or not there; or see `current_revision`.
+    """
+    revision = current_revision(connection)
+    if judge(revision) is not SchemaAge.CURRENT:
+        raise ConfigurationError(
+            f"{where}: its schema is older ({revision or 'no tables'}, and this version needs "
+            f"{HEAD}): jarvis-recorder db upgrade"
+        )
+
+
 @functools.cache
 def load_migrations() -> Callable[[Connection], None]:
     """

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table
 
-from jarvis_recorder.errors import ConfigurationError, NoCopy, RecordRefused
+from jarvis_recorder.errors import NoCopy, RecordRefused
 from jarvis_recorder.retention_policy import DAY
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
@@ -81,10 +81,7 @@ async def copy_to_server(
     source = resolved(source)
     files.require_file(source)
     with lock.locked(source), connections.reading(source) as connection:
-        if revisions.judge(revisions.current_revision(connection)) is not (
-            revisions.SchemaAge.CURRENT
-        ):
-            raise ConfigurationError(f"{source}: its schema is older: jarvis-recorder db upgrade")
+        revisions.require_current(connection, source)
         months = _months(connection)
         target = await Filling.open(url, by_month=by_month, months=months)
         try:

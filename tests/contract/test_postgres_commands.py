@@ -107,6 +107,19 @@ def test_what_has_expired_is_counted_then_deleted(db, filled):
     assert "nothing to prune" in db("prune", "--yes", retention)[1]
 
 
+def test_tables_of_an_older_version_are_counted_and_not_pruned(db, postgres, monkeypatch):
+    url = postgres.new_database()
+    with monkeypatch.context() as patch:
+        patch.setattr(revisions, "HEAD", "0001")
+        assert db("upgrade", url=url)[0] == 0
+
+    for how in ("--dry-run", "--yes"):
+        code, _, err = db("prune", how, "--set=retention.info=30", url=url)
+        assert (code, len(err.splitlines())) == (78, 1)
+        assert "its schema is older" in err
+    assert json.loads(db("stats", "--json", url=url)[1])["revision"] == "0001"
+
+
 @pytest.mark.parametrize(
     "command",
     [("backup", "--to", "x"), ("restore", "x.db"), ("vacuum",), ("acknowledge",)],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,46 @@ def test_a_command_that_no_one_reads_ends_in_silence(command, tmp_path):
         _, errors = process.communicate(timeout=60)
 
     assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["--version", "config --help", "config show", "config show --json", "schema export ."],
+)
+def test_a_full_disk_under_the_output_is_said_in_a_line(command, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "jarvis_recorder", *command.split()],
+            check=False, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60,
+        )  # fmt: skip
+
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "jarvis-recorder: the output cannot be written: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "without", "code"),
+    [
+        ("config check", ">&-", 0),
+        ("config check", "2>&-", 0),
+        ("config check", "<&- >&- 2>&-", 0),
+        # As with an empty input.
+        ("gateway passwd", "<&-", 2),
+        ("provision systemd --root .", "<&-", 78),
+    ],
+)
+def test_a_closed_stream_is_an_empty_one(command, without, code, tmp_path):
+    """As a scheduler starts its jobs."""
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {without}', "sh", sys.executable, "-m", "jarvis_recorder",
+         *command.split()],
+        check=False, capture_output=True, text=True, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -237,6 +278,23 @@ def test_the_settings_are_shown_as_a_table(jarvis):
     assert answer.returncode == 0
     assert [name for name in NAMES if name not in answer.stdout] == []
     assert "geheim" not in answer.stdout
+
+
+@pytest.mark.parametrize("on", [{}, {"FORCE_COLOR": "1"}], ids=["a pipe", "a terminal"])
+def test_the_settings_are_shown_whole(jarvis, on):
+    path = f"/srv/{'very-' * 20}long/recorder.db"
+    answer = jarvis("config", "show", f"--set=store.url=sqlite:///{path}", **on)
+
+    assert path in re.sub(r"\x1b\[[\d;]*m|\s", "", answer.stdout)
+
+
+def test_in_a_pipe_each_setting_is_a_line(jarvis):
+    answer = jarvis("config", "show", JARVIS_RECORDER_LOG__LEVEL="debug")
+
+    _, *lines = answer.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(NAMES)
+    (line,) = (line for line in lines if line.startswith("log.level"))
+    assert line.split()[1:4] == ["debug", "environment", "(JARVIS_RECORDER_LOG__LEVEL)"]
 
 
 @pytest.mark.parametrize("command", ["current", "verify", "stats", "vacuum"])

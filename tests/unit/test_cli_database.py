@@ -99,6 +99,27 @@ def test_a_damaged_file_ends_with_1_and_every_line_is_harmless(db):
     assert db.json("verify")["sound"] is False
 
 
+@pytest.mark.parametrize("revision", revisions.REVISIONS[:-1])
+def test_a_database_before_its_upgrade_is_counted_and_not_pruned(db, monkeypatch, revision):
+    """In the new program, before the service has been started again."""
+    db.database = db.database.with_name("older.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(revisions, "HEAD", revision)
+        assert db("upgrade")[0] == 0
+    prune = ("prune", "--set=retention.info=30")
+
+    for command in ((*prune, "--dry-run"), (*prune, "--yes")):
+        code, _, err = db(*command)
+        assert (code, len(err.splitlines())) == (78, 1)
+        assert f"{db.database}: its schema is older" in err
+        assert "jarvis-recorder db upgrade" in err
+    for command in (("stats",), ("stats", "--exact"), ("verify",)):
+        code, out, err = db(*command)
+        assert (code, err) == (0, "")
+        assert out
+    assert db.json("stats")["revision"] == revision
+
+
 def test_a_file_that_is_no_database_ends_with_1(db):
     overwrite(db.database, 0, 100)
 

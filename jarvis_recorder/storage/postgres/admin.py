@@ -69,8 +69,8 @@ async def stats(url: str, *, exact: bool) -> ServerStats:
 async def count_now(url: str, policy: RetentionPolicy) -> Counter[str]:
     """Return how many rows of each table `prune_now` would delete; nothing is changed."""
     now = time.time_ns() // 1_000
-    async with _opened(url) as (_, engine), engine.connect() as connection:
-        revisions.judge(await connection.run_sync(revisions.current_revision))
+    async with _opened(url) as (server, engine), engine.connect() as connection:
+        await connection.run_sync(revisions.require_current, server.name)
         return +await connection.run_sync(partial(expired_rows.count, keeping=policy, now=now))
 
 
@@ -81,6 +81,7 @@ async def prune_now(
     now = time.time_ns() // 1_000
     async with _opened(url) as (server, engine):
         async with engine.begin() as connection:
+            await connection.run_sync(revisions.require_current, server.name)
             # An operator who runs this confirms that the clock is right.
             await connection.run_sync(partial(pruner.remember, now))
         return await pruner.prune(engine, server.name, policy, now, progress=progress)

@@ -17,11 +17,12 @@ def count_now(path: Path, keeping: RetentionPolicy) -> Counter[str]:
     Return how many rows of each table `prune_now` would delete, without changing the file.
 
     Raises:
+        ConfigurationError: See `revisions.require_current`.
         StorageUnavailable, StorageDamaged: The file does not exist, or cannot be read.
     """
     files.require_file(path)
     with connections.reading(path) as connection:
-        revisions.judge(revisions.current_revision(connection))
+        revisions.require_current(connection, path)
         return +expired_rows.count(connection, keeping, time.time_ns() // 1_000)
 
 
@@ -31,11 +32,13 @@ async def prune_now(path: Path, keeping: RetentionPolicy, report: files.Report) 
 
     Raises:
         AnotherRecorder: Another process holds it.
+        ConfigurationError: See `revisions.require_current`.
         StorageUnavailable, StorageDamaged: It cannot be written.
     """
     path = resolved(path)
     with lock.locked(path):
         async with open_writer(path) as writer:
+            await writer.run(partial(revisions.require_current, where=path))
             now = time.time_ns() // 1_000
             # An operator who runs this confirms that the clock is right.
             await writer.run(partial(trusted_time.remember, now))

@@ -174,7 +174,13 @@ def _shares(
 
 
 def _row_bytes(connection: Connection, table: Table) -> float:
-    lengths = [func.coalesce(func.length(cast(each, LargeBinary)), 0) for each in table.c]
+    # An older schema lacks some.
+    there = {each["name"] for each in inspect(connection).get_columns(table.name)}
+    lengths = [
+        func.coalesce(func.length(cast(each, LargeBinary)), 0)
+        for each in table.c
+        if each.name in there
+    ]
     newest = select(sum(lengths, start=lengths.pop()).label("bytes")).limit(_SAMPLE)
     if "id" in table.c:
         newest = newest.order_by(table.c.id.desc())
