@@ -413,6 +413,42 @@ async def test_no_saved_view_moves_under_the_pointer(page, preferences):
     await expect(page.get_by_role("listitem")).to_have_text(["before", "mine"])
 
 
+async def test_a_view_that_another_one_saved_is_replaced_only_where_that_is_confirmed(
+    page, preferences
+):
+    kept = {"value": "#/events?text=theirs", "version": 4}
+
+    async def answer(route):
+        if route.request.method == "PUT":
+            given = route.request.post_data_json
+            if given.get("expectedVersion", kept["version"]) != kept["version"]:
+                await route.fulfill(status=HTTPStatus.CONFLICT, json={"error": "another version"})
+                return
+            kept.update(value=given["value"], version=kept["version"] + 1)
+        await route.fulfill(json={"preference": {"key": "view.shared", **kept}})
+
+    async def save():
+        await page.get_by_role("button", name="Save this view").click()
+        await page.get_by_label("Name of the view").fill("shared")
+        await page.keyboard.press("Enter")
+        await page.get_by_text("There is a view “shared” already.").wait_for()
+
+    await page.route("**/api/memory/preferences/view.shared", answer)
+    preferences()
+    await page.evaluate("location.hash = '#/events?text=mine'")
+    await page.evaluate(SAVED_VIEWS)
+
+    await save()
+    await page.get_by_role("button", name="Cancel").click()
+    await page.get_by_role("dialog").wait_for(state="detached")
+    assert kept == {"value": "#/events?text=theirs", "version": 4}
+
+    await save()
+    async with page.expect_response(lambda one: one.request.method == "PUT"):
+        await page.get_by_role("button", name="Replace").click()
+    assert kept == {"value": "#/events?text=mine", "version": 5}
+
+
 # Events as a file
 
 
