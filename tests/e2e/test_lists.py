@@ -272,7 +272,8 @@ async def test_times_without_an_end_go_on_until_now(page):
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_what_is_recorded_comes_into_times_without_an_end(page, answers):
+@pytest.mark.parametrize("until", [None, "2126-01-20T10:00:00Z"])
+async def test_what_is_recorded_comes_into_times_that_have_not_ended(page, answers, until):
     asked = []
 
     def events(query):
@@ -280,14 +281,15 @@ async def test_what_is_recorded_comes_into_times_without_an_end(page, answers):
         return {"events": [], "nextCursor": None}
 
     answers.by_path["/api/memory/events"] = events
-    await page.evaluate(EVENTS, "since=2026-01-20T10:00:00Z")
+    end = f"&until={until}" if until else ""
+    await page.evaluate(EVENTS, f"since=2026-01-20T10:00:00Z{end}")
     await page.get_by_text("No event fits").wait_for()
 
     async with page.expect_response("**/api/memory/events?*"):
         await page.evaluate(RECORDED)
 
-    assert {tuple(query.get("since", [])) for query in asked} == {("2026-01-20T10:00:00Z",)}
-    assert not [query for query in asked if "until" in query]
+    times = {(query["since"][0], query.get("until", [None])[0]) for query in asked}
+    assert times == {("2026-01-20T10:00:00Z", until)}
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ const isKnown = (range) => RANGES.some(([hours]) => hours && hours === range);
 const areTimes = (since, until) => Date.parse(since) < (until ? Date.parse(until) : Infinity);
 
 /** Whether what is recorded from now on is among them. @param {Filters} filters */
-export const goOn = ({ range, until }) => Boolean(range || !until);
+export const goOn = ({ range, until }) => Boolean(range || !until) || Date.parse(until) > Date.now();
 
 /** @param {Filters} filters */
 export function written({ range, since, until, ...rest }) {

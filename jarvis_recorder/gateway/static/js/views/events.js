@@ -292,13 +292,10 @@ export function events(root, params, over) {
 
 /** @param {import("../filters.js").Filters} filters */
 function question(filters) {
-  const [since, until] = bounds(filters);
-  return {
-    ...asked(filters),
-    since,
-    until: goOn(filters) ? "" : until,
-    limit: PAGE,
-  };
+  const [since] = bounds(filters);
+  // Without an end of its own it goes on, also where clocks differ.
+  const until = filters.range ? "" : filters.until;
+  return { ...asked(filters), since, until, limit: PAGE };
 }
 
 /**
