@@ -316,6 +316,91 @@ async def test_times_that_are_shown_say_nothing(page):
         await expect(page.get_by_role("alert")).to_have_count(0)
 
 
+# Events that are followed
+
+
+PUBLISHED = """async ([name, detail]) => {
+    const { live } = await import("/static/js/live.js");
+    live.dispatchEvent(new CustomEvent(name, { detail }));
+}"""
+
+
+def recorded(minute, **changes):
+    """Return the event of a minute of the day, whose number it is."""
+    return {
+        "id": minute, "timestamp": f"2026-01-20T{minute // 60:02}:{minute % 60:02}:00.000000Z",
+        "type": "alert", "severity": "error", "source": "monitor", "node": "pve1", "cluster": "home",
+        "summary": f"number {minute}", "details": None, "resolved": False, "resolvedAt": None,
+        "resolvedBy": None, "omitted": [],
+    } | changes  # fmt: skip
+
+
+def newest_first(known, *, looks_through=1_000):
+    """Return what answers as `events.list` does, and looks through so many and no more."""
+
+    def answer(query):
+        [before] = query.get("cursor", ["~"])
+        severe = ["warning", "error", "critical"] if "minSeverity" in query else None
+        behind = sorted(
+            (one for one in known if one["timestamp"] < before),
+            key=lambda one: one["timestamp"],
+            reverse=True,
+        )
+        looked_at = behind[:looks_through]
+        fitting = [
+            one
+            for one in looked_at
+            if (severe is None or one["severity"] in severe)
+            and query.get("resolved") in (None, [str(one["resolved"]).lower()])
+        ]
+        page = fitting[: int(query["limit"][0])]
+        is_full = len(page) < len(fitting)
+        is_all = not is_full and looked_at == behind
+        end = (page if is_full else looked_at)[-1:]
+        return {
+            "events": page,
+            "nextCursor": None if is_all else end[0]["timestamp"],
+            "lookedTo": None if is_all or is_full else end[0]["timestamp"],
+        }
+
+    return answer
+
+
+async def test_an_alert_that_another_one_resolved_is_no_more_among_the_unresolved(page, answers):
+    known = [recorded(minute) for minute in range(70)]
+    answers.by_path["/api/memory/events"] = newest_first(known)
+    await page.evaluate(EVENTS, "resolved=false&since=2026-01-20T00:00:00Z")
+    await page.get_by_role("button", name="Show older ones").click()
+    rows = page.locator(".event")
+    await expect(rows).to_have_count(70)
+
+    for minute in (60, 5):
+        known[minute] |= {"resolved": True, "resolvedAt": "2026-01-20T12:00:00Z"}
+        await page.evaluate(PUBLISHED, ["resolved", known[minute]])
+
+    # A button says so while somebody is at them.
+    await page.get_by_role("button", name="2 gone").click()
+    await expect(rows).to_have_count(68)
+    await expect(page.get_by_text("number 60", exact=True)).to_have_count(0)
+
+
+async def test_more_rows_than_are_followed_by_themselves_stay_while_events_come(page, answers):
+    known = [recorded(minute) for minute in range(600)]
+    answers.by_path["/api/memory/events"] = newest_first(known)
+    await page.evaluate(EVENTS, "since=2026-01-20T00:00:00Z")
+    rows = page.locator(".event")
+    for number in range(100, 551, 50):
+        await page.get_by_role("button", name="Show older ones").click()
+        await expect(rows).to_have_count(number)
+
+    known.append(recorded(600))
+    await page.evaluate(PUBLISHED, ["event", known[-1]])
+    await page.get_by_role("button", name="1 new", exact=True).wait_for()
+    await page.get_by_role("button", name="Show older ones").click()
+
+    await expect(rows).to_have_count(601)
+
+
 # Preferences and saved views, which others change meanwhile
 
 
