@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from mimetypes import guess_type
@@ -399,6 +400,47 @@ async def test_more_rows_than_are_followed_by_themselves_stay_while_events_come(
     await page.get_by_role("button", name="Show older ones").click()
 
     await expect(rows).to_have_count(601)
+
+
+NODE = """async (path) => {
+    const { thing } = await import("/static/js/views/thing.js");
+    const main = document.querySelector("main");
+    thing(main, new URLSearchParams(), new AbortController().signal, path);
+}"""
+
+
+async def test_a_node_has_its_critical_events_behind_any_number_of_metrics(page, answers):
+    metrics = [recorded(minute, type="metric", severity="info") for minute in range(10, 60)]
+    answers.by_path |= {
+        "/api/memory/events": newest_first([recorded(5), *metrics], looks_through=20),
+        "/api/stats": lambda _: {"holdings": {"clusters": ["home"]}},
+    }
+    await page.evaluate(NODE, ["nodes", "home", "pve1"])
+
+    await page.get_by_role("link", name="number 5").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("number", "severity", "looks_through", "words"),
+    [
+        (101, "error", 1_000, "The newest 100 are shown."),
+        (60, "info", 2, "None fits back to"),
+        (50, "info", 3, "Nothing worth a warning."),
+    ],
+)
+async def test_a_node_says_how_far_its_events_are_shown(
+    page, answers, number, severity, looks_through, words
+):
+    known = [recorded(minute, severity=severity) for minute in range(number)]
+    answers.by_path |= {
+        "/api/memory/events": newest_first(known, looks_through=looks_through),
+        "/api/stats": lambda _: {"holdings": {"clusters": ["home"]}},
+    }
+    await page.evaluate(NODE, ["nodes", "home", "pve1"])
+
+    said = page.get_by_text(re.compile("are shown|None fits|Nothing worth"))
+    await expect(said).to_have_count(1)
+    await expect(said).to_contain_text(words)
 
 
 # Preferences and saved views, which others change meanwhile

@@ -9,6 +9,7 @@ import { growthOf, outlookOf } from "../growth.js";
 import { activeIncidents, incidentRows, onlyTheWorst } from "../incidents.js";
 import { live } from "../live.js";
 import { keep, soon } from "../load.js";
+import { look, lookedBack } from "../look.js";
 import { go, link } from "../router.js";
 import { MEASURES, measured } from "../series.js";
 import { state } from "./inventory.js";
@@ -103,11 +104,15 @@ export function thing(root, params, over, [view, cluster, name]) {
       over,
       async (signal) => {
         const question = { node: name, minSeverity: "warning", limit: MOST_EVENTS, since: since() };
-        return (await get(await within("/api/memory/events", cluster), question, signal)).events;
+        return look(question, null, signal, await within("/api/memory/events", cluster));
       },
-      (found) => {
+      ({ events: found, older }) => {
         draw.mark(found);
-        return found.length ? eventList(found) : empty("Nothing worth a warning.");
+        return [
+          found.length ? eventList(found) : !older && empty("Nothing worth a warning."),
+          lookedBack({ events: found, older }),
+          older && !older.lookedTo && h("p", { class: "muted" }, `The newest ${MOST_EVENTS} are shown.`),
+        ];
       },
       { every: 60 },
     );
