@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from mimetypes import guess_type
@@ -272,7 +273,8 @@ async def test_times_without_an_end_go_on_until_now(page):
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_what_is_recorded_comes_into_times_without_an_end(page, answers):
+@pytest.mark.parametrize("until", [None, "2126-01-20T10:00:00Z"])
+async def test_what_is_recorded_comes_into_times_that_have_not_ended(page, answers, until):
     asked = []
 
     def events(query):
@@ -280,14 +282,15 @@ async def test_what_is_recorded_comes_into_times_without_an_end(page, answers):
         return {"events": [], "nextCursor": None}
 
     answers.by_path["/api/memory/events"] = events
-    await page.evaluate(EVENTS, "since=2026-01-20T10:00:00Z")
+    end = f"&until={until}" if until else ""
+    await page.evaluate(EVENTS, f"since=2026-01-20T10:00:00Z{end}")
     await page.get_by_text("No event fits").wait_for()
 
     async with page.expect_response("**/api/memory/events?*"):
         await page.evaluate(RECORDED)
 
-    assert {tuple(query.get("since", [])) for query in asked} == {("2026-01-20T10:00:00Z",)}
-    assert not [query for query in asked if "until" in query]
+    times = {(query["since"][0], query.get("until", [None])[0]) for query in asked}
+    assert times == {("2026-01-20T10:00:00Z", until)}
 
 
 @pytest.mark.parametrize(
@@ -312,6 +315,172 @@ async def test_times_that_are_shown_say_nothing(page):
     for address in ("", "range=6", "since=2026-01-20T09:00:00Z&until=2026-01-20T10:00:00Z"):
         await page.evaluate(TIMES, address)
         await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+# Events that are followed
+
+
+PUBLISHED = """async ([name, detail]) => {
+    const { live } = await import("/static/js/live.js");
+    live.dispatchEvent(new CustomEvent(name, { detail }));
+}"""
+
+
+def recorded(minute, **changes):
+    """Return the event of a minute of the day, whose number it is."""
+    return {
+        "id": minute, "timestamp": f"2026-01-20T{minute // 60:02}:{minute % 60:02}:00.000000Z",
+        "type": "alert", "severity": "error", "source": "monitor", "node": "pve1", "cluster": "home",
+        "summary": f"number {minute}", "details": None, "resolved": False, "resolvedAt": None,
+        "resolvedBy": None, "omitted": [],
+    } | changes  # fmt: skip
+
+
+def newest_first(known, *, looks_through=1_000):
+    """Return what answers as `events.list` does, and looks through so many and no more."""
+
+    def answer(query):
+        [before] = query.get("cursor", ["~"])
+        severe = ["warning", "error", "critical"] if "minSeverity" in query else None
+        behind = sorted(
+            (one for one in known if one["timestamp"] < before),
+            key=lambda one: one["timestamp"],
+            reverse=True,
+        )
+        looked_at = behind[:looks_through]
+        fitting = [
+            one
+            for one in looked_at
+            if (severe is None or one["severity"] in severe)
+            and query.get("resolved") in (None, [str(one["resolved"]).lower()])
+        ]
+        page = fitting[: int(query["limit"][0])]
+        is_full = len(page) < len(fitting)
+        is_all = not is_full and looked_at == behind
+        end = (page if is_full else looked_at)[-1:]
+        return {
+            "events": page,
+            "nextCursor": None if is_all else end[0]["timestamp"],
+            "lookedTo": None if is_all or is_full else end[0]["timestamp"],
+        }
+
+    return answer
+
+
+async def test_an_alert_that_another_one_resolved_is_no_more_among_the_unresolved(page, answers):
+    known = [recorded(minute) for minute in range(70)]
+    answers.by_path["/api/memory/events"] = newest_first(known)
+    await page.evaluate(EVENTS, "resolved=false&since=2026-01-20T00:00:00Z")
+    await page.get_by_role("button", name="Show older ones").click()
+    rows = page.locator(".event")
+    await expect(rows).to_have_count(70)
+
+    for minute in (60, 5):
+        known[minute] |= {"resolved": True, "resolvedAt": "2026-01-20T12:00:00Z"}
+        await page.evaluate(PUBLISHED, ["resolved", known[minute]])
+
+    # A button says so while somebody is at them.
+    await page.get_by_role("button", name="2 gone").click()
+    await expect(rows).to_have_count(68)
+    await expect(page.get_by_text("number 60", exact=True)).to_have_count(0)
+
+
+async def test_more_rows_than_are_followed_by_themselves_stay_while_events_come(page, answers):
+    known = [recorded(minute) for minute in range(600)]
+    answers.by_path["/api/memory/events"] = newest_first(known)
+    await page.evaluate(EVENTS, "since=2026-01-20T00:00:00Z")
+    rows = page.locator(".event")
+    for number in range(100, 551, 50):
+        await page.get_by_role("button", name="Show older ones").click()
+        await expect(rows).to_have_count(number)
+
+    known.append(recorded(600))
+    await page.evaluate(PUBLISHED, ["event", known[-1]])
+    await page.get_by_role("button", name="1 new", exact=True).wait_for()
+    await page.get_by_role("button", name="Show older ones").click()
+
+    await expect(rows).to_have_count(601)
+
+
+NODE = """async (path) => {
+    const { thing } = await import("/static/js/views/thing.js");
+    const main = document.querySelector("main");
+    thing(main, new URLSearchParams(), new AbortController().signal, path);
+}"""
+
+
+async def test_a_node_has_its_critical_events_behind_any_number_of_metrics(page, answers):
+    metrics = [recorded(minute, type="metric", severity="info") for minute in range(10, 60)]
+    answers.by_path |= {
+        "/api/memory/events": newest_first([recorded(5), *metrics], looks_through=20),
+        "/api/stats": lambda _: {"holdings": {"clusters": ["home"]}},
+    }
+    await page.evaluate(NODE, ["nodes", "home", "pve1"])
+
+    await page.get_by_role("link", name="number 5").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("number", "severity", "looks_through", "words"),
+    [
+        (101, "error", 1_000, "The newest 100 are shown."),
+        (60, "info", 2, "None fits back to"),
+        (50, "info", 3, "Nothing worth a warning."),
+    ],
+)
+async def test_a_node_says_how_far_its_events_are_shown(
+    page, answers, number, severity, looks_through, words
+):
+    known = [recorded(minute, severity=severity) for minute in range(number)]
+    answers.by_path |= {
+        "/api/memory/events": newest_first(known, looks_through=looks_through),
+        "/api/stats": lambda _: {"holdings": {"clusters": ["home"]}},
+    }
+    await page.evaluate(NODE, ["nodes", "home", "pve1"])
+
+    said = page.get_by_text(re.compile("are shown|None fits|Nothing worth"))
+    await expect(said).to_have_count(1)
+    await expect(said).to_contain_text(words)
+
+
+# The newest state, whatever time it is here
+
+
+VIEWS = """async ([module, name, path]) => {
+    const { [name]: view } = await import(`/static/js/${module}.js`);
+    const main = document.querySelector("main");
+    view(main, new URLSearchParams(), new AbortController().signal, path);
+}"""
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        ["views/inventory", "guests", []],
+        ["views/thing", "thing", ["nodes", "home", "pve1"]],
+        ["views/compare", "compare", []],
+    ],
+)
+async def test_the_newest_snapshot_is_what_the_recorder_says_it_is(page, answers, view):
+    """A browser's clock that is behind would ask for an older one, or for one before the first."""
+    newest = "2126-01-20T10:00:00.000000Z"
+    guest = {"vmid": 100, "name": "web", "node": "pve1", "status": "running"}
+    snapshot = {"cluster": "home", "timestamp": newest, "snapshot": {"vms": [guest]}}
+
+    def differences(query):
+        assert query["to"] == [newest]
+        before, after = {"timestamp": "2026-01-20T10:00:00Z"}, {"timestamp": newest}
+        added = [{"path": ["vms", {"vmid": 100}], "value": guest}]
+        return {"before": before, "after": after, "added": added, "removed": [], "changed": []}
+
+    answers.by_path |= {
+        "/api/stats": lambda _: {"holdings": {"clusters": ["home"]}},
+        "/api/snapshots/latest": lambda _: {"snapshot": snapshot},
+        "/api/snapshots/diff": differences,
+    }
+    await page.evaluate(VIEWS, view)
+
+    await page.get_by_text(re.compile("web")).first.wait_for()
 
 
 # Preferences and saved views, which others change meanwhile
@@ -411,6 +580,42 @@ async def test_no_saved_view_moves_under_the_pointer(page, preferences):
     assert await mine.bounding_box() == before
     await news.click()
     await expect(page.get_by_role("listitem")).to_have_text(["before", "mine"])
+
+
+async def test_a_view_that_another_one_saved_is_replaced_only_where_that_is_confirmed(
+    page, preferences
+):
+    kept = {"value": "#/events?text=theirs", "version": 4}
+
+    async def answer(route):
+        if route.request.method == "PUT":
+            given = route.request.post_data_json
+            if given.get("expectedVersion", kept["version"]) != kept["version"]:
+                await route.fulfill(status=HTTPStatus.CONFLICT, json={"error": "another version"})
+                return
+            kept.update(value=given["value"], version=kept["version"] + 1)
+        await route.fulfill(json={"preference": {"key": "view.shared", **kept}})
+
+    async def save():
+        await page.get_by_role("button", name="Save this view").click()
+        await page.get_by_label("Name of the view").fill("shared")
+        await page.keyboard.press("Enter")
+        await page.get_by_text("There is a view “shared” already.").wait_for()
+
+    await page.route("**/api/memory/preferences/view.shared", answer)
+    preferences()
+    await page.evaluate("location.hash = '#/events?text=mine'")
+    await page.evaluate(SAVED_VIEWS)
+
+    await save()
+    await page.get_by_role("button", name="Cancel").click()
+    await page.get_by_role("dialog").wait_for(state="detached")
+    assert kept == {"value": "#/events?text=theirs", "version": 4}
+
+    await save()
+    async with page.expect_response(lambda one: one.request.method == "PUT"):
+        await page.get_by_role("button", name="Replace").click()
+    assert kept == {"value": "#/events?text=mine", "version": 5}
 
 
 # Events as a file

@@ -1,7 +1,7 @@
 /** Views that somebody has given a name: preferences, so that each browser has them. */
 
 import { get, mayChange, put, remove } from "./api.js";
-import { h } from "./dom.js";
+import { confirmed, h } from "./dom.js";
 import { live } from "./live.js";
 import { keep, soon } from "./load.js";
 
@@ -21,6 +21,32 @@ export async function savedViews(signal) {
 
 /** @param {string} name @param {object} options */
 export const removeView = (name, options) => remove(path(name), options);
+
+/**
+ * Save a place under a name; what another one saved so is replaced only where the reader says so.
+ * @param {string} name @param {string} hash
+ */
+async function store(name, hash) {
+  for (let expectedVersion = 0; ; expectedVersion = await versionOf(name)) {
+    try {
+      await put(path(name), { value: hash, expectedVersion });
+      return;
+    } catch (/** @type {any} */ error) {
+      if (error.status !== 409) throw error;
+    }
+    if (!(await confirmed(`There is a view “${name}” already. Replace it?`, "Replace"))) return;
+  }
+}
+
+/** @param {string} name @returns {Promise<number>} 0 where it is removed meanwhile */
+async function versionOf(name) {
+  try {
+    return (await get(path(name))).preference.version;
+  } catch (/** @type {any} */ error) {
+    if (error.status !== 404) throw error;
+    return 0;
+  }
+}
 
 /** The saved views as links, and a button to save the one that is shown. @param {AbortSignal} over */
 export function savedList(over) {
@@ -86,7 +112,7 @@ export function savedList(over) {
     if (!name) return;
     problem.textContent = "";
     try {
-      await put(path(name), { value: location.hash });
+      await store(name, location.hash);
       shown.load();
     } catch (/** @type {any} */ error) {
       problem.textContent = error.message;

@@ -1,6 +1,8 @@
 /** Events over time and one by one; the filters are in the address. */
 
 import { get } from "../api.js";
+import { attended } from "../attention.js";
+import { now } from "../clock.js";
 import { chart, legend } from "../chart.js";
 import { empty, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
@@ -18,16 +20,17 @@ import {
   written,
 } from "../filters.js";
 import { clusterNames } from "../clusters.js";
-import { count, when } from "../format.js";
+import { count } from "../format.js";
 import { live } from "../live.js";
 import { CSV, JSON_LINES, save } from "../export.js";
-import { look } from "../look.js";
+import { joined, look, lookedBack } from "../look.js";
 import { act, keep, soon } from "../load.js";
 import { go, link } from "../router.js";
 import { savedList } from "../saved.js";
 import { placeIn, putBack, recalled, remember, step } from "../steps.js";
 
 const PAGE = 50;
+/** So many may come by themselves before the list begins again with the newest. */
 const MOST_FOLLOWED = 500;
 
 /** @param {HTMLElement} root @param {URLSearchParams} params @param {AbortSignal} over */
@@ -37,6 +40,8 @@ export function events(root, params, over) {
   let rows = [];
   /** Where the next page begins, of the question that the others answered. @type {any} */
   let older = null;
+  /** With more rows, of those that the reader asked for and others, it begins again. */
+  let most = MOST_FOLLOWED;
   let following = true;
   let here = step();
 
@@ -106,19 +111,9 @@ export function events(root, params, over) {
     over,
     (signal) => look(question(filters), null, signal),
     (newest) => {
-      const known = new Set(rows.map(({ id }) => id));
-      // Whole pages may have come between: what is not joined to the rest begins anew.
-      const joined = newest.events.some(({ id }) => known.has(id));
-      if (joined && rows.length <= MOST_FOLLOWED) {
-        const fresh = new Map(newest.events.map((event) => [event.id, event]));
-        rows = [
-          ...newest.events.filter(({ id }) => !known.has(id)),
-          ...rows.map((one) => fresh.get(one.id) ?? one),
-        ];
-      } else {
-        rows = newest.events;
-        older = newest.older;
-      }
+      const all = joined({ events: rows, older }, newest);
+      const mayGrow = rows.length <= most || attended(list);
+      ({ events: rows, older } = all && mayGrow ? all : newest);
       return table();
     },
     { from: before(), follows: () => following },
@@ -132,13 +127,14 @@ export function events(root, params, over) {
       .../** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("details[open][data-key]")),
     ].map((one) => one.dataset.key);
     if (rows.length)
-      remember(here, { rows, older, open, at: new Date(), place: placeIn(list) });
+      remember(here, { rows, older, open, at: new Date(now()), place: placeIn(list) });
   }
 
   function before() {
     const known = recalled(here);
     if (!known) return null;
     ({ rows, older } = known);
+    most = rows.length + MOST_FOLLOWED;
     return { at: known.at, make: table };
   }
 
@@ -161,15 +157,7 @@ export function events(root, params, over) {
             rows.map((event) => eventRow(event, changed, { refine })),
           )
         : !older && empty("No event fits these filters."),
-      // Not all is looked through at once, and what was not may hold others.
-      older?.lookedTo &&
-        h(
-          "p",
-          { class: "muted" },
-          rows.length ? "Looked through back to " : "None fits back to ",
-          when(older.lookedTo),
-          ". There may be older ones.",
-        ),
+      lookedBack({ events: rows, older }),
       older &&
         h(
           "button",
@@ -208,6 +196,7 @@ export function events(root, params, over) {
       if (older !== from) return;
       rows = [...rows, ...found.events];
       older = found.older;
+      most = rows.length + MOST_FOLLOWED;
       shown.show(table, true);
     } catch (/** @type {any} */ error) {
       if (!over.aborted) button.after(h("span", { class: "failed", role: "alert" }, error.message));
@@ -239,6 +228,15 @@ export function events(root, params, over) {
     shown.show(table);
   }
 
+  /** Somebody resolved or reopened one: it may be behind what is fetched again. @param {any} event */
+  function settled({ id, resolved, resolvedAt, resolvedBy }) {
+    if (!rows.some((one) => one.id === id)) return;
+    rows = rows
+      .map((one) => (one.id === id ? { ...one, resolved, resolvedAt, resolvedBy } : one))
+      .filter((one) => one.id !== id || !filters.resolved || filters.resolved === String(resolved));
+    shown.show(table);
+  }
+
   /** @param {number} factor */
   function zoom(factor) {
     const [since, until] = bounds(filters).map((one) => Date.parse(one));
@@ -263,6 +261,7 @@ export function events(root, params, over) {
     live.addEventListener(
       name,
       ({ detail }) => {
+        if (name !== "event") settled(detail);
         // What is not shown moves nothing; each of them has all of an event.
         const types = typesOf(filters);
         const meant = !types.length || types.includes(detail.type);
@@ -281,6 +280,7 @@ export function events(root, params, over) {
     filters = read(next);
     rows = [];
     older = null;
+    most = MOST_FOLLOWED;
     form.show(filters, notShown(next));
     bars.load();
     const known = before();
@@ -292,13 +292,10 @@ export function events(root, params, over) {
 
 /** @param {import("../filters.js").Filters} filters */
 function question(filters) {
-  const [since, until] = bounds(filters);
-  return {
-    ...asked(filters),
-    since,
-    until: goOn(filters) ? "" : until,
-    limit: PAGE,
-  };
+  const [since] = bounds(filters);
+  // Without an end of its own it goes on, also where clocks differ.
+  const until = filters.range ? "" : filters.until;
+  return { ...asked(filters), since, until, limit: PAGE };
 }
 
 /**
