@@ -84,6 +84,43 @@ async def test_a_resolution_that_fails_is_said(page, amqp_url, recorder):
     await expect(failed).to_be_visible()
 
 
+async def test_a_resolution_that_fails_once_its_view_is_left_is_said_in_the_next(
+    page, amqp_url, recorder
+):
+    """Else the operator goes on and takes the incident for closed."""
+    await publish(amqp_url, (EVENT_KEY, just_now("too hot"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    await log_in(page)
+    await page.route(
+        "**/resolve", lambda route: route.fulfill(status=502, json={"error": "no luck"})
+    )
+
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("link", name="Preferences").click()
+
+    failed = page.get_by_role("alert").get_by_text(re.compile("^Not done: Close, .*no luck$"))
+    await failed.wait_for()
+    await assert_accessible(page)
+    await page.get_by_role("button", name="Hide").click()
+    await expect(failed).to_have_count(0)
+
+
+async def test_what_another_tab_ends_by_its_logout_is_said_at_the_login(page, amqp_url, recorder):
+    await publish(amqp_url, (EVENT_KEY, just_now("too hot"), {}))
+    wait_until(lambda: recorder.count() == 1, "it is recorded")
+    await log_in(page)
+    other = await page.context.new_page()
+    await other.goto(page.url)
+
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("button", name="Undo").wait_for()
+    await other.get_by_role("button", name="Log out").click()
+
+    await page.get_by_label("Password").wait_for()
+    await page.get_by_role("alert").get_by_text("Not done: Close").wait_for()
+    assert recorder.rows("SELECT state FROM incidents") == [("open",)]
+
+
 async def test_filters_are_in_the_address_and_a_drag_zooms(page, amqp_url, recorder):
     await told(amqp_url, recorder)
     await log_in(page)

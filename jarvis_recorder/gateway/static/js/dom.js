@@ -195,6 +195,23 @@ export function announce(text) {
   status().textContent = text;
 }
 
+/**
+ * Say something in a line that stays, whatever view is shown, until the reader is done with it.
+ * @param {string} words @param {string} [verb] @param {() => void} [work] what a click does then
+ */
+export function notice(words, verb = "Hide", work = () => {}) {
+  const lines = /** @type {HTMLElement} */ (document.getElementById("notices"));
+  const said = h("span", { dir: "auto" }, words);
+  if ([...lines.children].some((one) => one.firstChild?.textContent === said.textContent)) return;
+  const done = () => {
+    line.remove();
+    work();
+  };
+  const button = h("button", { type: "button", class: "quiet", onclick: done }, verb);
+  const line = h("p", { class: "away" }, said, " ", button);
+  lines.append(line);
+}
+
 /** A region with a heading. @param {string|any[]} title @param {...any} children */
 export function panel(title, ...children) {
   return h("section", { class: "panel" }, h("h2", {}, title), children);

@@ -2,7 +2,7 @@
 
 import { attended } from "./attention.js";
 import { now } from "./clock.js";
-import { difference, focusRow, h, refill, renew } from "./dom.js";
+import { difference, focusRow, h, notice, refill, renew } from "./dom.js";
 import { when } from "./format.js";
 import { live } from "./live.js";
 import { pulse } from "./pulse.js";
@@ -200,7 +200,8 @@ export function afterGaps(work, over, applies) {
 }
 
 /**
- * A button's work: disabled meanwhile, what fails is said next to it.
+ * A button's work: disabled meanwhile, what fails is said next to it, or where the button is gone
+ * in a line that stays.
  * @param {HTMLButtonElement} button @param {() => Promise<any>} work
  */
 export function act(button, work) {
@@ -210,7 +211,9 @@ export function act(button, work) {
     try {
       await work();
     } catch (/** @type {any} */ error) {
-      button.after(h("span", { class: "failed", role: "alert" }, error.message));
+      if (button.isConnected)
+        button.after(h("span", { class: "failed", role: "alert" }, error.message));
+      else if (error.name !== "AbortError") notice(`Not done: ${button.textContent}. ${error.message}`);
     } finally {
       button.disabled = false;
     }

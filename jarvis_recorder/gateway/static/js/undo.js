@@ -1,6 +1,6 @@
 /** What is done in a moment, unless it is undone: a slip of the hand is announced to no one. */
 
-import { announce, focusRow, h } from "./dom.js";
+import { announce, focusRow, h, notice } from "./dom.js";
 
 const UNDO_SECONDS = 10;
 
@@ -70,18 +70,21 @@ export function undoable({ key, verb, past, what, work }) {
       await work({ keepalive: true });
       say(h("span", { class: "muted" }, past));
     } catch (/** @type {any} */ error) {
-      say(begin(), h("span", { class: "failed", role: "alert" }, error.message));
+      const isSaid = say(begin(), h("span", { class: "failed", role: "alert" }, error.message));
+      if (!isSaid) notice(`Not done: ${verb}, ${what}. ${error.message}`);
     }
   }
 
-  /** @param {...Node} words */
+  /** @param {...Node} words @returns {boolean} whether the reader sees the place of it */
   function say(...words) {
-    // The row may have been made again meanwhile.
-    const shown = document.querySelector(`[data-key="undo-${CSS.escape(key)}"]`);
+    // The row may have been made again meanwhile, before or after this began.
+    const buttons = ["undo", "begin"].map((name) => `[data-key="${name}-${CSS.escape(key)}"]`);
+    const shown = document.querySelector(buttons.join());
     const where = shown?.parentElement ?? place;
     const focused = where.contains(document.activeElement);
     where.replaceChildren(...words);
     if (focused) focusNext(where);
+    return where.isConnected;
   }
 
   /** @param {HTMLElement} from */
