@@ -139,7 +139,7 @@ class Recording:
             await self._one_of(attaching, working, session.lost)
             await raise_first(session.lost, working)
             if not attaching.done():
-                log.warning("stopped_without_storage")
+                _report_given_up(pipeline.intake)
                 return
             consumers = await attaching
         except BrokerUnavailable as error:
@@ -208,7 +208,8 @@ class Recording:
         """
         Stop consuming, record the deliveries held, close once the broker has read every ack.
 
-        Return False if the storage is unavailable: the deliveries held return to the broker.
+        Return False if the storage or the broker does not answer: the deliveries held return to
+        the broker.
         """
         self.status.state = State.STOPPING
         cancelling = asyncio.create_task(_cancel(consumers))
@@ -225,7 +226,7 @@ class Recording:
         finally:
             cancelling.cancel()
         if not working.done():
-            log.warning("stopped_without_storage")
+            _report_given_up(pipeline.intake)
             return False
         await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
         for consumer in consumers:
@@ -292,6 +293,11 @@ class Recording:
                     await asyncio.wait_for(self._stop.wait(), _RETRY_SECONDS)
             else:
                 return
+
+
+def _report_given_up(intake: Intake) -> None:
+    """Log whose answer a stop has waited for in vain: where nothing is held, the broker's."""
+    log.warning("stopped_without_reply" if intake.is_settled else "stopped_without_storage")
 
 
 async def _cancel(consumers: Sequence[Consumer]) -> None:

@@ -178,6 +178,11 @@ class Intake:
             or bool(self._undecoded and self._held_bytes > _HELD_BESIDE_LARGE)
         )
 
+    @property
+    def is_settled(self) -> bool:
+        """True while nothing is held: all that arrived is committed and settled."""
+        return self._idle.is_set()
+
     def _balance(self) -> None:
         """Pause or resume the flow."""
         pause = bool(self._undecoded) or self.is_full

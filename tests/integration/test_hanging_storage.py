@@ -7,6 +7,7 @@ import aio_pika
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
+from yarl import URL
 
 from jarvis_recorder.broker import connection
 from jarvis_recorder.broker.session import open_session
@@ -20,6 +21,7 @@ from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.telemetry.tracing import NoopTracer
 from tests.support.fakes import FakeIndex, FakeRepository
+from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, event, publish
 
 pytestmark = pytest.mark.broker
@@ -120,6 +122,36 @@ async def test_it_stops_behind_a_paused_flow(recorded, monkeypatch, attached):
         await recorded.ends(attempt)
 
     assert [line["event"] for line in logs] == ["stopped_without_storage"]
+
+
+@pytest.mark.parametrize("attached", [False, True])
+async def test_a_stop_without_the_brokers_replies_is_not_blamed_on_the_storage(
+    amqp_url, monkeypatch, attached
+):
+    monkeypatch.setattr(recording_module, "_REPLY_SECONDS", 0.5)
+    address = URL(amqp_url)
+    proxy = SwallowingProxy(address.port)
+    attach = Recording._attach
+    asked = asyncio.Event()
+
+    async def attach_in_vain(*given):
+        proxy.swallowing = True
+        asked.set()
+        return await attach(*given)
+
+    if not attached:
+        monkeypatch.setattr(Recording, "_attach", attach_in_vain)
+    async with proxy as port:
+        through = Recorded(str(address.with_host("127.0.0.1").with_port(port)), 60)
+        attempt = through.attempt()
+        await until(lambda: through.status.attached or asked.is_set(), "it is attached, or asks")
+        proxy.swallowing = True
+
+        with capture_logs() as logs:
+            through.stop.set()
+            await through.ends(attempt)
+
+    assert [line["event"] for line in logs] == ["stopped_without_reply"]
 
 
 async def test_it_stops_while_it_waits_for_the_storage(recorded, monkeypatch):
