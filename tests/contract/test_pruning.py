@@ -329,7 +329,7 @@ async def test_room_that_is_to_stay_free_is_kept_free(sqlite_store, monkeypatch)
         [event(n, 9 * DAY, summary="i" * 1_000) for n in range(3_000)], NOW
     )
     used = (await sqlite_store.writer.run(page_counts)).used_bytes
-    disk = type("Usage", (), {"free": 1_000_000})
+    disk = type("Usage", (), {"total": 50_000_000, "free": 1_000_000})
     monkeypatch.setattr(
         "jarvis_recorder.storage.sqlite.maintenance.shutil.disk_usage", lambda _: disk
     )

@@ -1,6 +1,7 @@
 """A look through the queue of dead letters; the queue steered."""
 
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,10 +16,10 @@ from tests.support.amqp_bytes import delivery
 class Queue:
     """A queue of three dead letters."""
 
-    opened_at = 0.0
     waiting = 3
 
     def __init__(self) -> None:
+        self.opened_at = time.monotonic()
         self.requests: tuple[bytes, ...] = ()
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
