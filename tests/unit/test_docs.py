@@ -177,7 +177,7 @@ def test_a_package_index_shows_the_readme_without_links_that_lead_nowhere():
 
 
 def test_no_one_is_told_to_keep_other_backups_than_the_timer_does():
-    """It removes what is beyond its own number in that directory, whoever made it."""
+    """It removes what is beyond its own number in that directory, also what was made by hand."""
     unit = (ROOT / "deploy" / "systemd" / "jarvis-recorder-backup.service").read_text()
     ((directory, kept),) = re.findall(r"^ExecStart=.* --to (\S+) --keep (\d+)$", unit, re.MULTILINE)
     by_hand = re.compile(rf"^jarvis-recorder db backup --to {directory}(.*)$", re.MULTILINE)
