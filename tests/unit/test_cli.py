@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,23 @@ def test_the_settings_are_shown_as_a_table(jarvis):
     assert answer.returncode == 0
     assert [name for name in NAMES if name not in answer.stdout] == []
     assert "geheim" not in answer.stdout
+
+
+@pytest.mark.parametrize("on", [{}, {"FORCE_COLOR": "1"}], ids=["a pipe", "a terminal"])
+def test_the_settings_are_shown_whole(jarvis, on):
+    path = f"/srv/{'very-' * 20}long/recorder.db"
+    answer = jarvis("config", "show", f"--set=store.url=sqlite:///{path}", **on)
+
+    assert path in re.sub(r"\x1b\[[\d;]*m|\s", "", answer.stdout)
+
+
+def test_in_a_pipe_each_setting_is_a_line(jarvis):
+    answer = jarvis("config", "show", JARVIS_RECORDER_LOG__LEVEL="debug")
+
+    _, *lines = answer.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(NAMES)
+    (line,) = (line for line in lines if line.startswith("log.level"))
+    assert line.split()[1:4] == ["debug", "environment", "(JARVIS_RECORDER_LOG__LEVEL)"]
 
 
 @pytest.mark.parametrize("command", ["current", "verify", "stats", "vacuum"])
