@@ -1,5 +1,6 @@
 """The command line, one file a command group."""
 
+import errno
 import gc
 import importlib
 import os
@@ -19,6 +20,7 @@ from jarvis_recorder.errors import RecorderError
 _INTERRUPTED: Final = 130
 _COLLECT_AFTER_ALLOCATIONS: Final = 50_000
 _DAEMONS: Final = ("run", "gateway")
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,9 +64,10 @@ class _Unread(typer.Exit):
 @contextmanager
 def _ending_in_silence() -> Iterator[None]:
     """
-    End the command when the reader of its output has closed the pipe.
+    End the command when its output cannot be written; in silence if a pipe's reader has gone.
 
     Raises:
+        RecorderError: The disk is full that the output is redirected to, or fails.
         _Unread: The reader has closed it.
     """
     try:
@@ -77,6 +80,12 @@ def _ending_in_silence() -> Iterator[None]:
         if not _is_unread():
             raise
         raise _Unread from None
+    except OSError as error:
+        # One that names a file is not of a stream.
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _discard_output()
+        raise RecorderError(f"the output cannot be written: {error.strerror}") from None
     except SystemExit as end:
         # Rich turns the error into this.
         if isinstance(end.__context__, BrokenPipeError):
@@ -85,14 +94,29 @@ def _ending_in_silence() -> Iterator[None]:
 
 
 def _is_unread() -> bool:
-    """Return whether standard output is a pipe without a reader; if so, redirect it to /dev/null."""
+    """Return whether standard output is a pipe without a reader; if so, discard what is left."""
     poll = select.poll()
     poll.register(1, 0)
     is_unread = any(event & select.POLLERR for _, event in poll.poll(0))
     if is_unread:
-        # The interpreter flushes standard output again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_output()
     return is_unread
+
+
+def _discard_output() -> None:
+    """Redirect standard output to /dev/null: the interpreter flushes it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _open_missing_streams() -> None:
+    """
+    Open /dev/null as each standard stream that was closed when the process began.
+
+    Else they are None, and the next file or connection gets the number of one.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _application() -> typer.Typer:
@@ -167,6 +191,7 @@ def _load_structlog_alone() -> None:
 
 def main() -> None:
     """Run the command line; print a `RecorderError` as one line and exit with its code."""
+    _open_missing_streams()
     # Nothing that is loaded is garbage: looking for some took a tenth of the start.
     gc.set_threshold(_COLLECT_AFTER_ALLOCATIONS)
     _load_structlog_alone()

@@ -23,15 +23,17 @@ def export(
     from jarvis_recorder.errors import ConfigurationError
     from jarvis_recorder.spec.documents import documents
 
+    written: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, document in documents().items():
-            path = directory / f"{name}.json"
+            written.append(path := directory / f"{name}.json")
             path.parent.mkdir(exist_ok=True)
             path.write_text(text(document), encoding="utf-8")
-            typer.echo(path)
     except OSError as error:
         raise ConfigurationError(f"{directory}: {error.strerror}: name another directory") from None
+    for path in written:
+        typer.echo(path)
 
 
 @commands.command(epilog="Example: `jarvis-recorder schema show event`")

@@ -97,6 +97,46 @@ def test_a_command_that_no_one_reads_ends_in_silence(command, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "command",
+    ["--version", "config --help", "config show", "config show --json", "schema export ."],
+)
+def test_a_full_disk_under_the_output_is_said_in_a_line(command, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "jarvis_recorder", *command.split()],
+            check=False, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60,
+        )  # fmt: skip
+
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "jarvis-recorder: the output cannot be written: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "without", "code"),
+    [
+        ("config check", ">&-", 0),
+        ("config check", "2>&-", 0),
+        ("config check", "<&- >&- 2>&-", 0),
+        # As with an empty input.
+        ("gateway passwd", "<&-", 2),
+        ("provision systemd --root .", "<&-", 78),
+    ],
+)
+def test_a_closed_stream_is_an_empty_one(command, without, code, tmp_path):
+    """As a scheduler starts its jobs."""
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {without}', "sh", sys.executable, "-m", "jarvis_recorder",
+         *command.split()],
+        check=False, capture_output=True, text=True, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
     ("typed", "offered"),
     [
         ("query hi", ["histogram"]),
