@@ -80,9 +80,16 @@ def _print_table(rows: list[dict[str, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from jarvis_recorder.cli.output.screen import Column, open_screen
+
+    screen = open_screen()
+    if not screen.is_terminal:
+        columns = [Column(each) for each in ("setting", "value", "from", "what it is")]
+        screen.table(columns, [tuple(row.values()) for row in rows])
+        return
     table = Table(box=box.SIMPLE_HEAD, header_style="dim")
     table.add_column("setting", style="bold cyan", no_wrap=True)
-    table.add_column("value, where it came from, what it is")
+    table.add_column("value, where it came from, what it is", overflow="fold")
     for row in rows:
         given = row["origin"] != "default"
         origin = (f"\nfrom {row['origin']}", "green") if given else ("  default", "dim")
