@@ -443,6 +443,46 @@ async def test_a_node_says_how_far_its_events_are_shown(
     await expect(said).to_contain_text(words)
 
 
+# The newest state, whatever time it is here
+
+
+VIEWS = """async ([module, name, path]) => {
+    const { [name]: view } = await import(`/static/js/${module}.js`);
+    const main = document.querySelector("main");
+    view(main, new URLSearchParams(), new AbortController().signal, path);
+}"""
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        ["views/inventory", "guests", []],
+        ["views/thing", "thing", ["nodes", "home", "pve1"]],
+        ["views/compare", "compare", []],
+    ],
+)
+async def test_the_newest_snapshot_is_what_the_recorder_says_it_is(page, answers, view):
+    """A browser's clock that is behind would ask for an older one, or for one before the first."""
+    newest = "2126-01-20T10:00:00.000000Z"
+    guest = {"vmid": 100, "name": "web", "node": "pve1", "status": "running"}
+    snapshot = {"cluster": "home", "timestamp": newest, "snapshot": {"vms": [guest]}}
+
+    def differences(query):
+        assert query["to"] == [newest]
+        before, after = {"timestamp": "2026-01-20T10:00:00Z"}, {"timestamp": newest}
+        added = [{"path": ["vms", {"vmid": 100}], "value": guest}]
+        return {"before": before, "after": after, "added": added, "removed": [], "changed": []}
+
+    answers.by_path |= {
+        "/api/stats": lambda _: {"holdings": {"clusters": ["home"]}},
+        "/api/snapshots/latest": lambda _: {"snapshot": snapshot},
+        "/api/snapshots/diff": differences,
+    }
+    await page.evaluate(VIEWS, view)
+
+    await page.get_by_text(re.compile("web")).first.wait_for()
+
+
 # Preferences and saved views, which others change meanwhile
 
 

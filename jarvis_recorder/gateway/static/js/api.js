@@ -1,5 +1,6 @@
 /** The REST methods; what fails is an ApiError with a sentence for people. */
 
+import { learn } from "./clock.js";
 import { queryOf } from "./query.js";
 
 const KEY = "jarvis.token";
@@ -89,6 +90,7 @@ async function call(
   const late = new AbortController();
   const end = () => late.abort();
   let timer = setTimeout(end, longest);
+  const begun = Date.now();
   let answer;
   let text;
   try {
@@ -100,6 +102,7 @@ async function call(
       cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
+    learn(answer.headers.get("Date"), begun);
     clearTimeout(timer);
     timer = setTimeout(end, TAKEN);
     text = await answer.text();

@@ -72,9 +72,20 @@ export const pathOf = (path, cluster, query) =>
  * @param {string} cluster @param {string} timestamp @param {AbortSignal} signal
  * @returns {Promise<any|null>} the snapshot of a cluster in force at a moment, whole
  */
-export async function snapshotAt(cluster, timestamp, signal) {
+export const snapshotAt = (cluster, timestamp, signal) =>
+  snapshot(pathOf("/api/snapshots/at", cluster, { timestamp }), signal);
+
+/**
+ * @param {string} cluster @param {AbortSignal} signal
+ * @returns {Promise<any|null>} the newest snapshot of a cluster, whole
+ */
+export const latestSnapshot = (cluster, signal) =>
+  snapshot(pathOf("/api/snapshots/latest", cluster), signal);
+
+/** @param {string} path @param {AbortSignal} signal @returns {Promise<any|null>} */
+async function snapshot(path, signal) {
   try {
-    return (await get(pathOf("/api/snapshots/at", cluster, { timestamp }), {}, signal)).snapshot;
+    return (await get(path, {}, signal)).snapshot;
   } catch (/** @type {any} */ error) {
     if (error.status === 404) return null;
     throw error;

@@ -1,5 +1,6 @@
 /** Which events are meant: in the address, in a form, in a question. */
 
+import { now } from "./clock.js";
 import { h, refill, text } from "./dom.js";
 import { fromInput, SEVERITIES, SOURCES, toInput, TYPES } from "./format.js";
 import { go, link } from "./router.js";
@@ -61,7 +62,7 @@ const isKnown = (range) => RANGES.some(([hours]) => hours && hours === range);
 const areTimes = (since, until) => Date.parse(since) < (until ? Date.parse(until) : Infinity);
 
 /** Whether what is recorded from now on is among them. @param {Filters} filters */
-export const goOn = ({ range, until }) => Boolean(range || !until) || Date.parse(until) > Date.now();
+export const goOn = ({ range, until }) => Boolean(range || !until) || Date.parse(until) > now();
 
 /** @param {Filters} filters */
 export function written({ range, since, until, ...rest }) {
@@ -103,10 +104,10 @@ export function withMetrics(filters) {
 
 /** @param {Filters} filters */
 export function bounds({ range, since, until }) {
-  const now = Date.now() / 1000;
+  const present = now() / 1000;
   return range
-    ? [iso(now - /** @type {any} */ (range) * 3600), iso(now + 1)]
-    : [since, until || iso(now + 1)];
+    ? [iso(present - /** @type {any} */ (range) * 3600), iso(present + 1)]
+    : [since, until || iso(present + 1)];
 }
 
 /** @param {(changed: object) => void} choose */

@@ -1,5 +1,6 @@
 /** Times, sizes and numbers as people read them; times are local, the title has the exact UTC. */
 
+import { now } from "./clock.js";
 import { h } from "./dom.js";
 import { inZone, isUtc } from "./zone.js";
 
@@ -28,7 +29,7 @@ const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 export function when(moment) {
   if (!moment) return h("span", { class: "muted" }, "–");
   const at = new Date(moment);
-  const [day, today] = [at, new Date()].map(dayOf);
+  const [day, today] = [at, new Date(now())].map(dayOf);
   const { clock, day: inYear, year } = styles();
   const style = day === today ? clock : day.slice(-4) === today.slice(-4) ? inYear : year;
   return h("time", { datetime: moment, title: String(moment) }, style.format(at));
@@ -49,7 +50,7 @@ export function span(seconds) {
 
 /** @param {string} moment */
 function age(moment) {
-  const seconds = Math.round((Date.now() - Date.parse(moment)) / 1000);
+  const seconds = Math.round((now() - Date.parse(moment)) / 1000);
   // A clock may be a little off; what is further ahead is said to be.
   if (seconds < -60) return `in ${span(-seconds)}`;
   const minutes = Math.floor(seconds / 60);

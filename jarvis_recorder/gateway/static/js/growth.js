@@ -1,6 +1,7 @@
 /** How a storage grows, and when it is full if it goes on so. */
 
 import { get } from "./api.js";
+import { now } from "./clock.js";
 import { pathOf } from "./clusters.js";
 import { bytes, count } from "./format.js";
 
@@ -27,17 +28,17 @@ export async function growthOf(cluster, name, signal) {
 export function outlookOf(growth) {
   if (!growth) return "Nothing is known of its growth.";
   const { growing, value, limit, soonestAt, latestAt } = growth;
-  const now = `${bytes(value)} of ${bytes(limit)} used`;
-  if (value >= limit) return `Full: ${now}.`;
-  if (!growing) return `Not growing, as far as its last 30 days show: ${now}.`;
-  if (!soonestAt) return `Growing, and not full within ten years: ${now}.`;
+  const used = `${bytes(value)} of ${bytes(limit)} used`;
+  if (value >= limit) return `Full: ${used}.`;
+  if (!growing) return `Not growing, as far as its last 30 days show: ${used}.`;
+  if (!soonestAt) return `Growing, and not full within ten years: ${used}.`;
   const soonest = daysTo(soonestAt);
   const latest = latestAt ? daysTo(latestAt) : Infinity;
-  return `Full ${spanOf(soonest, latest)} if it grows as in its last 30 days: ${now}.`;
+  return `Full ${spanOf(soonest, latest)} if it grows as in its last 30 days: ${used}.`;
 }
 
 /** @param {string} moment */
-const daysTo = (moment) => Math.max(0, Math.round((Date.parse(moment) - Date.now()) / DAY));
+const daysTo = (moment) => Math.max(0, Math.round((Date.parse(moment) - now()) / DAY));
 
 /** @param {number} soonest @param {number} latest */
 function spanOf(soonest, latest) {

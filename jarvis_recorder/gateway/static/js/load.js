@@ -4,6 +4,7 @@ import { attended } from "./attention.js";
 import { difference, focusRow, h, refill, renew } from "./dom.js";
 import { when } from "./format.js";
 import { live } from "./live.js";
+import { now } from "./clock.js";
 import { pulse } from "./pulse.js";
 
 const SLOWEST_RETRY = 15_000;
@@ -62,7 +63,7 @@ export function keep(
       if (mine !== latest || over.aborted) return;
       problem.hidden = old.hidden = true;
       region.classList.remove("stale");
-      filled = new Date();
+      filled = new Date(now());
       wait = 1_000;
       held.show(() => render(data), owed);
       owed = false;

@@ -1,6 +1,7 @@
 /** The worst severity of each node's events over the last day: a strip of links for each node. */
 
 import { get } from "./api.js";
+import { now } from "./clock.js";
 import { linkTo } from "./cluster.js";
 import { clusterNames, nameOf, ownOf } from "./clusters.js";
 import { empty, h } from "./dom.js";
@@ -36,7 +37,7 @@ export async function lastDay(signal) {
   const cells = narrow ? CELLS_ON_A_TELEPHONE : CELLS;
   // Whole stretches stay the same cells all the while.
   const width = Math.min(DAY / cells, 3_600_000);
-  const until = new Date(Math.ceil(Date.now() / width) * width);
+  const until = new Date(Math.ceil(now() / width) * width);
   const since = new Date(until.getTime() - DAY);
   const [answer, names] = await Promise.all([
     get(

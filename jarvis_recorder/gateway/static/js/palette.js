@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { guestsOf, linkTo, machines, storagesOf } from "./cluster.js";
-import { clusterNames, nameOf, snapshotAt } from "./clusters.js";
+import { clusterNames, latestSnapshot, nameOf } from "./clusters.js";
 import { h } from "./dom.js";
 import { aboutOf, activeIncidents, incidentLink, stateWords } from "./incidents.js";
 import { link } from "./router.js";
@@ -148,10 +148,9 @@ async function saved(signal) {
 
 /** @param {AbortSignal} signal @returns {Promise<Target[]>} */
 async function things(signal) {
-  const at = new Date().toISOString();
   const found = await Promise.all(
     (await clusterNames()).map(async (cluster) => {
-      const snapshot = await snapshotAt(cluster, at, signal);
+      const snapshot = await latestSnapshot(cluster, signal);
       const of = nameOf(cluster);
       /** @type {[string, string, any[]][]} */
       const lists = [

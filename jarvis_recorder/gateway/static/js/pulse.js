@@ -1,6 +1,7 @@
 /** Whether the recorder records: asked every few seconds, for the whole page. */
 
 import { get, state } from "./api.js";
+import { now } from "./clock.js";
 import { again, live } from "./live.js";
 import { LONGEST, stats } from "./stats.js";
 
@@ -34,7 +35,7 @@ export function condition() {
   const { away, since, newest, checked } = known;
   if (away) return { name: "away", since, why: away };
   if (!checked || streaming !== "live") return { name: streaming, since: null, why: "" };
-  const quiet = newest && Date.now() - /** @type {any} */ (newest) > QUIET;
+  const quiet = newest && now() - /** @type {any} */ (newest) > QUIET;
   return { name: quiet ? "quiet" : "recording", since: quiet ? newest : null, why: "" };
 }
 
@@ -81,7 +82,7 @@ async function beat() {
 /** @param {string} away @param {Date|null} newest */
 function turn(away, newest) {
   const before = known.away;
-  known = { away, since: away ? (known.since ?? new Date()) : null, newest, checked: true };
+  known = { away, since: away ? (known.since ?? new Date(now())) : null, newest, checked: true };
   if (away && !before) pulse.dispatchEvent(new Event("away"));
   if (!away && before) {
     again();
@@ -93,7 +94,7 @@ function turn(away, newest) {
 /** @param {any} stats @returns {[string, Date|null]} */
 function read({ holdings, activity }) {
   const times = [holdings.events, holdings.conversations, holdings.clusterSnapshots].map(
-    ({ newest }) => Math.min(Date.parse(newest ?? "") || 0, Date.now()),
+    ({ newest }) => Math.min(Date.parse(newest ?? "") || 0, now()),
   );
   const newest = Math.max(...times);
   const recording = activity.state === "recording";

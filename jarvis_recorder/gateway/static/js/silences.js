@@ -1,6 +1,7 @@
 /** Silences: of what no one is told, until when; each can be ended. */
 
 import { get, mayChange, post } from "./api.js";
+import { now } from "./clock.js";
 import { nameOf } from "./clusters.js";
 import { h } from "./dom.js";
 import { when } from "./format.js";
@@ -43,7 +44,7 @@ export function silenceRows(silences, changed) {
           h(
             "span",
             { class: "muted", dir: "auto" },
-            Date.parse(one.since) > Date.now() && ["from ", when(one.since), " "],
+            Date.parse(one.since) > now() && ["from ", when(one.since), " "],
             "until ",
             when(one.until),
             one.by && ` by ${one.by}`,

@@ -1,8 +1,10 @@
 /** What changed in a cluster between two moments; the second one is now where none is given. */
 
+import { iso } from "../clock.js";
 import {
   clusterField,
   clusterNames,
+  latestSnapshot,
   named,
   nameOf,
   snapshotAt,
@@ -92,11 +94,9 @@ export function compare(root, params, over) {
       const names = await clusterNames();
       const name = cluster ? named(names, cluster) : (names[0] ?? null);
       if (name === null) return { names, name, found: null, later: null };
-      const to = b || new Date().toISOString();
-      const [found, later] = await Promise.all([
-        snapshotDifferences(name, { from: a, to, tolerance }, signal),
-        snapshotAt(name, to, signal),
-      ]);
+      const later = await (b ? snapshotAt(name, b, signal) : latestSnapshot(name, signal));
+      const to = b || later?.timestamp;
+      const found = later && (await snapshotDifferences(name, { from: a, to, tolerance }, signal));
       return { names, name, found, later };
     },
     ({ names, name, found, later }) => {
@@ -131,7 +131,7 @@ function read(params) {
   });
   const tolerance = params.get("tolerance") ?? "";
   return {
-    a: a || new Date(Date.now() - HOUR).toISOString(),
+    a: a || iso(HOUR),
     b,
     cluster: params.get("cluster") ?? "",
     tolerance: TOLERANCES.some(([value]) => value === tolerance) ? tolerance : USUAL,

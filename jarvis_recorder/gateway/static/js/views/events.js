@@ -2,6 +2,7 @@
 
 import { get } from "../api.js";
 import { attended } from "../attention.js";
+import { now } from "../clock.js";
 import { chart, legend } from "../chart.js";
 import { empty, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
@@ -126,7 +127,7 @@ export function events(root, params, over) {
       .../** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("details[open][data-key]")),
     ].map((one) => one.dataset.key);
     if (rows.length)
-      remember(here, { rows, older, open, at: new Date(), place: placeIn(list) });
+      remember(here, { rows, older, open, at: new Date(now()), place: placeIn(list) });
   }
 
   function before() {

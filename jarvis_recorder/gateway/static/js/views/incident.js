@@ -1,6 +1,7 @@
 /** One incident: how long, who has seen it, what was measured and what happened in it. */
 
 import { get, mayChange, post } from "../api.js";
+import { iso, now } from "../clock.js";
 import { clusterNames, ownOf, pathOf } from "../clusters.js";
 import { factList, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
@@ -179,7 +180,7 @@ function silenceButtons(one, changed) {
         past: "it is silent",
         what: condition,
         work: async (options) => {
-          const until = new Date(Date.now() + hours * 3_600_000).toISOString();
+          const until = iso(-hours * 3_600_000);
           await post("/api/incidents/silence", { key: condition, until }, options);
           changed();
         },
@@ -249,12 +250,11 @@ function placesOf({ node, object }) {
 async function measuresOf({ incident: one, events }, signal) {
   const cluster = ownOf(one.cluster, await clusterNames());
   const path = pathOf("/api/snapshots/series", cluster);
-  const now = Date.now();
   const first = Date.parse(one.firstAt);
-  const end = Date.parse(one.recoveredAt ?? one.resolvedAt ?? new Date().toISOString());
+  const end = Date.parse(one.recoveredAt ?? one.resolvedAt ?? iso());
   const times = {
     since: new Date(first - AROUND).toISOString(),
-    until: new Date(Math.max(first, end, Math.min(now, end + AROUND))).toISOString(),
+    until: new Date(Math.max(first, end, Math.min(now(), end + AROUND))).toISOString(),
   };
   const all = await Promise.all(
     placesOf(one).map(async ({ view, kind, name, measure }) => {

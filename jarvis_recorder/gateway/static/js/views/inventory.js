@@ -1,7 +1,7 @@
 /** The guests or the storages of all clusters in one table; order and filters are in the address. */
 
 import { atRest, guestsOf, isUp, linkTo, share, storagesOf, thingKey } from "../cluster.js";
-import { clusterNames, nameOf, snapshotAt } from "../clusters.js";
+import { clusterNames, latestSnapshot, nameOf } from "../clusters.js";
 import { empty, h, panel } from "../dom.js";
 import { ago, bytes, count, span } from "../format.js";
 import { live } from "../live.js";
@@ -171,10 +171,9 @@ function inventory(kind, root, params, over) {
     list,
     over,
     async (signal) => {
-      const at = new Date().toISOString();
       const found = await Promise.all(
         (await clusterNames()).map(async (cluster) => {
-          const snapshot = await snapshotAt(cluster, at, signal);
+          const snapshot = await latestSnapshot(cluster, signal);
           return kind.of(snapshot).map((thing) => ({
             ...thing,
             cluster,

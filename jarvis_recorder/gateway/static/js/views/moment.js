@@ -1,6 +1,7 @@
 /** What the cluster was like when something happened: its state, events and talk side by side. */
 
 import { get } from "../api.js";
+import { iso } from "../clock.js";
 import { clusterView } from "../cluster.js";
 import {
   clusterField,
@@ -134,7 +135,7 @@ function read(params) {
   const at = Number.isNaN(Date.parse(given)) ? "" : given;
   return {
     event,
-    at: at || (event ? "" : new Date().toISOString()),
+    at: at || (event ? "" : iso()),
     window,
     node: params.get("node") ?? "",
     cluster: params.get("cluster") ?? "",

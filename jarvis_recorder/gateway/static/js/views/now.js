@@ -1,6 +1,7 @@
 /** What is wrong now, how the cluster is, whether the recorder records. */
 
 import { get } from "../api.js";
+import { iso, now as present } from "../clock.js";
 import { atRest, clusterView, guestsOf, isUp, share, storagesOf } from "../cluster.js";
 import { nameOf, snapshotAt } from "../clusters.js";
 import { empty, factList, h, panel } from "../dom.js";
@@ -86,7 +87,7 @@ async function whole(head, signal) {
 
 /** @param {AbortSignal} signal */
 async function clusterNow(signal) {
-  const since = new Date(Date.now() - HOURS * 3_600_000).toISOString();
+  const since = iso(HOURS * 3_600_000);
   const { clusters: found, truncated } = await get("/api/snapshots/overview", { since }, signal);
   const all = await Promise.all(
     found.map(async (/** @type {any} */ { cluster: name, snapshot, usualGapSeconds, firstAt, lines }) => ({
@@ -173,7 +174,7 @@ function inventoryLine(name, snapshot) {
  * @param {string} timestamp @param {number} gap
  */
 function isOld(timestamp, gap) {
-  return gap > 0 && Date.now() - Date.parse(timestamp) > Math.max(gap * 3, 60_000);
+  return gap > 0 && present() - Date.parse(timestamp) > Math.max(gap * 3, 60_000);
 }
 
 /** @param {any} stats */

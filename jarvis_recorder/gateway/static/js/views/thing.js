@@ -1,8 +1,9 @@
 /** The measures of a node, a guest or a storage over time: charts of one time axis, and a table. */
 
 import { get } from "../api.js";
+import { iso } from "../clock.js";
 import { guestsOf, isUp, linkTo } from "../cluster.js";
-import { nameOf, pathOf, snapshotAt, within } from "../clusters.js";
+import { latestSnapshot, nameOf, pathOf, within } from "../clusters.js";
 import { empty, h, panel } from "../dom.js";
 import { ago, severity, when } from "../format.js";
 import { growthOf, outlookOf } from "../growth.js";
@@ -62,14 +63,14 @@ export function thing(root, params, over, [view, cluster, name]) {
   );
   const place = h("div", { class: "series" });
   const draw = measured(place, over);
-  const since = () => new Date(Date.now() - Number(range) * 3_600_000).toISOString();
+  const since = () => iso(Number(range) * 3_600_000);
 
   const shown = keep(
     charts,
     over,
     async (signal) => {
       const question = { kind, name, measures, points: POINTS };
-      const times = { since: since(), until: new Date().toISOString() };
+      const times = { since: since(), until: iso() };
       const path = pathOf("/api/snapshots/series", cluster);
       const [series, growth] = await Promise.all([
         get(path, { ...question, ...times }, signal),
@@ -166,7 +167,7 @@ function guestsOn(cluster, node, over) {
   const shown = keep(
     region,
     over,
-    (signal) => snapshotAt(cluster, new Date().toISOString(), signal),
+    (signal) => latestSnapshot(cluster, signal),
     (snapshot) => {
       const found = guestsOf(snapshot).filter(({ one }) => one.node === node);
       if (!found.length) return empty("The newest snapshot shows none on it.");
