@@ -338,6 +338,57 @@ async def test_what_is_of_the_future_is_first_in_no_list_and_never_of_the_last_h
     assert (await ask(store, ReportUsage(since=hour_ago))).total.tokens_used == 10
 
 
+async def test_what_is_dated_in_the_future_is_as_old_as_its_recording(store, clocks):
+    """A publisher's clock was a year ahead: it would be kept for a year longer."""
+    long_ago, lately, ahead = NOW - 31 * DAY, NOW - 29 * DAY, NOW + YEAR
+    for recorded_at, name in ((long_ago, "old"), (lately, "new")):
+        records = [
+            event(name, ahead + recorded_at - NOW),
+            event(f"{name}-alert", ahead, "alert"),
+            turn(name, ahead + recorded_at - NOW),
+            nodes(name, ahead + recorded_at - NOW),
+        ]
+        await store.repository.append(records, recorded_at)
+    policy = RetentionPolicy(events={"info": 30}, turns=30, snapshots=30)
+
+    gone = await prune(store, policy, NOW)
+
+    assert gone == {"events": 1, "conversations": 1, "cluster_snapshots": 1}
+    left = await rows(store, "SELECT summary FROM events ORDER BY summary")
+    assert left == [("event new",), ("event new-alert",), ("event old-alert",)]
+    assert await rows(store, "SELECT session_id FROM conversations") == [("new",)]
+    assert len(await rows(store, "SELECT start FROM snapshot_measures")) == 1
+
+
+async def test_snapshots_of_the_future_are_thinned_and_one_of_each_cluster_stays(store):
+    recorded_at = NOW - 31 * DAY
+    for cluster in ("home", "lab"):
+        records = [snapshot(f"{cluster}{n}", NOW + YEAR + n, cluster) for n in range(1_200)]
+        await store.repository.append(records, recorded_at)
+
+    await prune(store, RetentionPolicy(snapshots_daily_after=30), NOW)
+
+    left = "SELECT cluster, count(*) FROM cluster_snapshots GROUP BY cluster ORDER BY cluster"
+    assert await rows(store, left) == [("home", 1), ("lab", 1)]
+
+
+async def test_a_budget_full_of_the_future_goes_on(path, clocks):
+    async with open_store(path, clocks) as store:
+        await store.repository.append([event(0, NOW)], NOW)
+        await prune_once(just_started(store, clocks))
+        records = [event(n, NOW + YEAR + n) for n in range(1, 3_000)]
+        await store.repository.append(records, NOW - 2 * DAY)
+        full = just_started(store, clocks, budget=500_000)
+        await full._keep_to_budget(asyncio.Event())
+
+        await store.repository.append([event(9_999, NOW)], NOW)
+
+
+def nodes(name, at):
+    body = Snapshot(snapshot={"nodes": [{"name": "pve1", "status": "online", "cpu": 0.5}]})
+    return Record(Kind.SNAPSHOT, name, at, False, body, None)
+
+
 async def test_the_newest_snapshot_of_the_present_stays_whatever_comes_from_the_future(store):
     await store.repository.append(
         [
