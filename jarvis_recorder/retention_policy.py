@@ -76,7 +76,7 @@ UNBOUNDED: Final = Bounds()
 
 
 class EventFacts(NamedTuple):
-    """The facts that decide about an event; `timestamp` in microseconds."""
+    """The facts that decide about an event; its age counts from `timestamp`, in microseconds."""
 
     id: int
     timestamp: int

@@ -192,12 +192,19 @@ def following(rows: Sequence[Any]) -> Position | None:
 def _events_of(keeping: RetentionPolicy, now: int, horizon: int, stretch: _Stretch) -> Look:
     columns = events.c
     # To find `resolved`, SQLite follows the pages of all that is stored before it.
-    is_open_alert = case((columns.type == "alert", not_(columns.resolved)), else_=false())
+    is_alert = columns.type == "alert"
+    is_open_alert = case((is_alert, not_(columns.resolved)), else_=false())
+    resolved_at = case((is_alert, micros(columns.resolved_at)))
 
     def look(connection: Connection, position: Position) -> Step:
-        query = stretch.rows(events, position, horizon, columns.severity, is_open_alert)
+        of_alert = is_open_alert, resolved_at
+        query = stretch.rows(events, position, horizon, columns.severity, *of_alert)
         rows = connection.execute(query).all()
-        facts = [EventFacts(row[0], *row[2:]) for row in rows]
+        # For as long as others are kept it may be opened again.
+        facts = [
+            EventFacts(row_id, max(at, resolved or at), severity, is_open)
+            for row_id, _, at, severity, is_open, resolved in rows
+        ]
         return Step(events_to_go(facts, keeping, now), following(rows))
 
     return look

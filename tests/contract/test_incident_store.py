@@ -891,6 +891,20 @@ async def test_incidents_that_are_over_go_when_events_of_their_severity_do(store
     assert (await the_one(store, node="pve1", kind="NODE_DOWN")).count == 1
 
 
+@pytest.mark.parametrize("end", ["recovery", "hand"])
+async def test_one_that_began_long_ago_stays_for_as_long_after_its_end(store, end):
+    await keep(store, event(-40 * 86_400))
+    if end == "hand":
+        await ask(store, params.ResolveIncident(key="pve1/NODE_DOWN"))
+    else:
+        await keep(store, up(0))
+    await pruned(store, critical=50)
+
+    assert (await the_one(store)).state == ("resolved" if end == "hand" else "recovered")
+    await pruned(store, critical=20)
+    assert await listed(store) == []
+
+
 @pytest.mark.parametrize("end", ["recovery", "next", "hand"])
 async def test_one_that_has_expired_leaves_the_one_before_it_as_it_was(store, end):
     """The newer is of a lesser severity, and people had opened and closed it."""
