@@ -1280,6 +1280,15 @@ async def test_incidents_are_kept_next_to_recording(store):
         await running
 
 
+@pytest.mark.parametrize("space", [*" \t\n\v\f\r"])
+async def test_a_tag_before_any_white_space_is_read_in_a_recovery_too(store, space):
+    well = {"type": "status", "severity": "info"}
+    await keep(store, event(0, f"NODE_DOWN:{space}it is gone"))
+    await keep(store, event(60, f"NODE_UP:{space}it is back", **well))
+
+    assert (await the_one(store)).state == "recovered"
+
+
 async def test_events_of_all_kinds_are_read(store):
     await put(store, {"type": "metric", "source": "system", "summary": "cpu 0.5"})
     await put(store, {"type": "alert", "source": "monitor", "severity": "error", "summary": "x",
