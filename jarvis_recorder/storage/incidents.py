@@ -251,7 +251,8 @@ class IncidentKeeper:
                 return _Done(is_behind=True, has_begun=False)
             progress = connection.execute(select(incident_progress)).one()
         horizon = self._horizon(connection)
-        upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
+        begin = _next_event(connection, progress.reached) - 1
+        upto = max(progress.reached, min(horizon, begin + _EVENTS_AT_ONCE))
         is_told = progress.reached >= progress.told_after
         if not is_told:
             upto = min(upto, progress.told_after)
@@ -303,6 +304,12 @@ class _Candidate(NamedTuple):
     row: Row[Any]
     details: str | None
     extra: str | None
+
+
+def _next_event(connection: Connection, after: int) -> int:
+    """Return the id of the next event: an imported one may have left a gap of any length."""
+    following = select(func.min(events.c.id)).where(events.c.id > after)
+    return connection.execute(following).scalar() or after + 1
 
 
 def _may_be_shown(one: ReadSignal) -> bool:

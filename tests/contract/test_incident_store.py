@@ -1289,6 +1289,17 @@ async def test_a_tag_before_any_white_space_is_read_in_a_recovery_too(store, spa
     assert (await the_one(store)).state == "recovered"
 
 
+async def test_a_gap_of_any_length_in_the_ids_is_one_step(store):
+    """An imported event keeps its id."""
+    await put(store, event(0), event(60))
+    await rows(store, "UPDATE events SET id = id + 1000000000000 WHERE id > 1")
+
+    for _ in range(8):
+        await store.incidents.step()
+
+    assert (await the_one(store)).count == 2
+
+
 async def test_events_of_all_kinds_are_read(store):
     await put(store, {"type": "metric", "source": "system", "summary": "cpu 0.5"})
     await put(store, {"type": "alert", "source": "monitor", "severity": "error", "summary": "x",
