@@ -76,7 +76,7 @@ UNBOUNDED: Final = Bounds()
 
 
 class EventFacts(NamedTuple):
-    """The facts that decide about an event; `timestamp` in microseconds."""
+    """The facts that decide about an event; its age counts from `timestamp`, in microseconds."""
 
     id: int
     timestamp: int
@@ -85,7 +85,7 @@ class EventFacts(NamedTuple):
 
 
 class SnapshotFacts(NamedTuple):
-    """The facts that decide about a snapshot; `timestamp` in microseconds."""
+    """The facts that decide about a snapshot; its age counts from `timestamp`, in microseconds."""
 
     id: int
     timestamp: int

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.retention_policy import (
+    FUTURE,
     EventFacts,
     RetentionPolicy,
     SnapshotFacts,
@@ -53,6 +54,7 @@ class Position(NamedTuple):
 
 
 _NEVER: Final = 2**62
+_LAST: Final = 2**63 - 1
 BEGINNING: Final = Position(-_NEVER, 0)
 
 
@@ -67,10 +69,11 @@ Look = Callable[[Connection, Position], Step]
 
 
 class Walk(NamedTuple):
-    """One pass through a table, oldest rows first."""
+    """One pass through a table, oldest rows first, from a position on."""
 
     table: Table
     look: Look
+    beginning: Position
 
     def step(self, connection: Connection, position: Position) -> Step:
         """
@@ -85,31 +88,57 @@ class Walk(NamedTuple):
 
 def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Walk]:
     """Return the passes that together find every row the policy does not keep."""
-    found = []
+    present = _Stretch(BEGINNING, is_future=False)
+    stretches = present, _Stretch(Position(now + FUTURE, _LAST), is_future=True)
+    return [walk for one in stretches for walk in _walks(connection, keeping, now, one)]
+
+
+class _Stretch(NamedTuple):
+    """
+    The rows of a table up to the horizon, or those dated in the future.
+
+    Those are as old as their recording: by their dates they would stay for years, and a budget that
+    they fill would let nothing else be recorded.
+    """
+
+    beginning: Position
+    is_future: bool
+
+    def rows(self, table: Table, position: Position, horizon: int, *columns: Any) -> Any:
+        """Select ids, places, and the times that tell the ages of the next rows, and columns."""
+        at = table.c.timestamp
+        if self.is_future:
+            return rows_from(at, position, _NEVER, micros(table.c.recorded_at), *columns)
+        return rows_from(at, position, horizon, micros(at), *columns)
+
+
+def _walks(
+    connection: Connection, keeping: RetentionPolicy, now: int, stretch: _Stretch
+) -> Iterator[Walk]:
+    begin = stretch.beginning
     if (horizon := keeping.event_horizon(now)) is not None:
-        found.append(Walk(events, partial(_look_at_events, keeping, now, horizon)))
+        yield Walk(events, _events_of(keeping, now, horizon, stretch), begin)
     if (horizon := keeping.snapshot_horizon(now)) is not None:
         for cluster in clusters_behind(Reading(connection, 0), None):
-            look = _snapshots_of(cluster, keeping, now, horizon)
-            found.append(Walk(cluster_snapshots, look))
+            look = _snapshots_of(cluster, keeping, now, horizon, stretch)
+            yield Walk(cluster_snapshots, look, begin)
     if (horizon := keeping.turn_horizon(now)) is not None:
-        found.append(Walk(conversations, partial(_look_at_turns, horizon)))
-    return found
+        yield Walk(conversations, partial(_look_at_turns, horizon, stretch), begin)
 
 
 def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
     """Return how many rows of each table `prune` would delete."""
     counts: Counter[str] = Counter()
     for walk in walks(connection, keeping, now):
-        for step in _steps(connection, walk.look):
+        for step in _steps(connection, walk):
             counts[walk.table.name] += len(step.to_go)
     return counts
 
 
-def _steps(connection: Connection, look: Look) -> Iterator[Step]:
-    position: Position | None = BEGINNING
+def _steps(connection: Connection, walk: Walk) -> Iterator[Step]:
+    position: Position | None = walk.beginning
     while position is not None:
-        step = look(connection, position)
+        step = walk.look(connection, position)
         yield step
         position = step.following
 
@@ -160,34 +189,49 @@ def following(rows: Sequence[Any]) -> Position | None:
     return Position(rows[-1][1], rows[-1][0]) if len(rows) == _AT_ONCE else None
 
 
-def _look_at_events(
-    keeping: RetentionPolicy, now: int, horizon: int, connection: Connection, position: Position
-) -> Step:
+def _events_of(keeping: RetentionPolicy, now: int, horizon: int, stretch: _Stretch) -> Look:
     columns = events.c
     # To find `resolved`, SQLite follows the pages of all that is stored before it.
-    is_open_alert = case((columns.type == "alert", not_(columns.resolved)), else_=false())
-    query = rows_from(columns.timestamp, position, horizon, columns.severity, is_open_alert)
-    rows = [EventFacts(*row) for row in connection.execute(query)]
-    return Step(events_to_go(rows, keeping, now), following(rows))
-
-
-def _look_at_turns(horizon: int, connection: Connection, position: Position) -> Step:
-    rows = connection.execute(rows_from(conversations.c.timestamp, position, horizon)).all()
-    return Step([row[0] for row in rows], following(rows))
-
-
-def _snapshots_of(cluster: str, keeping: RetentionPolicy, now: int, horizon: int) -> Look:
-    table = cluster_snapshots
+    is_alert = columns.type == "alert"
+    is_open_alert = case((is_alert, not_(columns.resolved)), else_=false())
+    resolved_at = case((is_alert, micros(columns.resolved_at)))
 
     def look(connection: Connection, position: Position) -> Step:
-        query = rows_from(table.c.timestamp, position, horizon).where(table.c.cluster == cluster)
-        rows = [SnapshotFacts(*row) for row in connection.execute(query)]
+        of_alert = is_open_alert, resolved_at
+        query = stretch.rows(events, position, horizon, columns.severity, *of_alert)
+        rows = connection.execute(query).all()
+        # For as long as others are kept it may be opened again.
+        facts = [
+            EventFacts(row_id, max(at, resolved or at), severity, is_open)
+            for row_id, _, at, severity, is_open, resolved in rows
+        ]
+        return Step(events_to_go(facts, keeping, now), following(rows))
+
+    return look
+
+
+def _look_at_turns(
+    horizon: int, stretch: _Stretch, connection: Connection, position: Position
+) -> Step:
+    rows = connection.execute(stretch.rows(conversations, position, horizon)).all()
+    return Step([row[0] for row in rows if row[2] < horizon], following(rows))
+
+
+def _snapshots_of(
+    cluster: str, keeping: RetentionPolicy, now: int, horizon: int, stretch: _Stretch
+) -> Look:
+    is_its = cluster_snapshots.c.cluster == cluster
+
+    def look(connection: Connection, position: Position) -> Step:
+        query = stretch.rows(cluster_snapshots, position, horizon).where(is_its)
+        rows = connection.execute(query).all()
         if not rows:
             return Step([], None)
         # The last of them can be judged only with its successor.
-        beyond = rows_from(table.c.timestamp, Position(rows[-1].timestamp, rows[-1].id), _NEVER)
-        successor = connection.execute(beyond.where(table.c.cluster == cluster).limit(1)).first()
-        known = [*rows, SnapshotFacts(*successor)] if successor else rows
+        end = Position(rows[-1][1], rows[-1][0])
+        beyond = stretch.rows(cluster_snapshots, end, _NEVER).where(is_its).limit(1)
+        found = [*rows, *connection.execute(beyond)]
+        known = [SnapshotFacts(row[0], row[2]) for row in found]
         return Step(snapshots_to_go(known, keeping, now), following(rows))
 
     return look

@@ -106,7 +106,7 @@ def _column_size(element: stored_bytes, compiler: SQLCompiler, **options: Any) -
 
 
 class has_tag(FunctionElement[bool]):  # noqa: N801
-    """True if a text has a word of capitals before a colon, as `NODE_DOWN:`."""
+    """True if a text has a word of capitals before a colon and white space, as `NODE_DOWN: `."""
 
     type = Boolean()
     inherit_cache = True
@@ -118,9 +118,11 @@ class has_tag(FunctionElement[bool]):  # noqa: N801
 
 @compiles(has_tag)
 def _globbed(element: has_tag, compiler: SQLCompiler, **options: Any) -> str:
-    return f"({compiler.process(element.clauses, **options)} GLOB '*[A-Z0-9_][A-Z0-9_]: *')"
+    text = compiler.process(element.clauses, **options)
+    return f"({text} GLOB '*[A-Z0-9_][A-Z0-9_]:[ \t\n\v\f\r]*')"
 
 
 @compiles(has_tag, "postgresql")
 def _matched(element: has_tag, compiler: SQLCompiler, **options: Any) -> str:
-    return f"({compiler.process(element.clauses, **options)} ~ '[A-Z0-9_][A-Z0-9_]: ')"
+    text = compiler.process(element.clauses, **options)
+    return f"({text} ~ '[A-Z0-9_][A-Z0-9_]:[ \t\n\v\f\r]')"

@@ -24,6 +24,7 @@ from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, Signal
 from jarvis_recorder.incidents.state import Incident, fold_ordered, next_incidents, with_late
 from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.incident_dates import date_back
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots, Sighting, shown_names
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
 from jarvis_recorder.storage.incident_recoveries import Recoveries
@@ -50,7 +51,7 @@ from jarvis_recorder.wire.notifications import (
     INCIDENT_RECOVERED,
     INCIDENT_RESOLVED,
 )
-from jarvis_recorder.wire.times import EARLIEST, to_datetime
+from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
 
 _NEWS_MICROS: Final = 24 * 3_600 * 1_000_000
 _MOST_DOUBTFUL: Final = 5_000
@@ -128,10 +129,12 @@ class Fold:
     Rows are read and written for all conditions together, however many have changed.
     """
 
-    def __init__(self, connection: Connection, rules: Rules, now: int) -> None:
+    def __init__(self, connection: Connection, rules: Rules, now: int, end: int) -> None:
+        """Take what is dated after `end` for wrong: it is dated back before more is folded with it."""
         self._connection = connection
         self._rules = rules
         self._now = now
+        self._end = end
         self._changes: list[_Change] = []
         self._first_problems: dict[str, int] = {}
         self._signals_left = _MOST_FOLDED
@@ -146,6 +149,7 @@ class Fold:
         signals: dict[str, list[Signal]] = defaultdict(list)
         for one in new:
             signals[one.condition.key].append(one.signal)
+        self._date_back(conditions, signals)
         self._connection.execute(
             _INSERT_SIGNAL,
             [
@@ -176,6 +180,23 @@ class Fold:
             if again.is_begun:
                 self._first_problems[stale.key] = again.after[-1].first_at
 
+    def _date_back(
+        self, conditions: Mapping[str, _Known], new: Mapping[str, Sequence[Signal]]
+    ) -> None:
+        """
+        Date back what a clock far ahead has dated, before new signals of the conditions are stored.
+
+        Otherwise none of them would count until then: a resolution would close all that follows.
+        """
+        ids = [known.id for known in conditions.values()]
+        are_ahead = _stored.condition_id.in_(ids) & (_stored.heard_at > to_datetime(self._end))
+        ahead = {*self._connection.execute(select(_stored.condition_id).where(are_ahead)).scalars()}
+        for key, known in conditions.items():
+            if known.id in ahead:
+                before = min((self._now, *(one.at for one in new.get(key, ()))))
+                date_back(self._connection, known.id, key, end=self._end, before=before)
+                self._store([self._folded_again(key, known)])
+
     def is_any_stale(self) -> bool:
         """Return whether there is a condition to be folded again."""
         return self._connection.execute(STALE).first() is not None
@@ -187,6 +208,14 @@ class Fold:
     def show(self, snapshots: NewestSnapshots) -> None:
         """Note what snapshots show of the objects of incidents that are a problem, or were."""
         rows = self._to_be_shown()
+        ahead = {
+            row.key: _Known(row.condition_id, row.kind)
+            for row in rows
+            if to_micros(row.heard_at) > self._end
+        }
+        if ahead:
+            self._date_back(ahead, {})
+            rows = self._to_be_shown()
         asked = {name for row in rows for name in shown_names(row)}
         shown = snapshots.look(asked, anyway=bool(self._first_problems))
         if shown is not None:
@@ -381,8 +410,17 @@ class Fold:
 
     def _write(self, folded: Sequence["_Folded"], *, by_hand: bool = False) -> None:
         """Write the incidents that differ from those there were, and note the changes."""
+        self._store(folded)
+        for one in folded:
+            before = one.before[-1].incident if one.before else None
+            after = one.after[-1] if one.after else None
+            # Where there was none before, all is made again by other rules.
+            is_by_hand = by_hand and before is not None
+            self._changes.append(_Change(one.key, before, after, is_by_hand))
+
+    def _store(self, folded: Sequence["_Folded"]) -> None:
+        """Write the incidents that differ from those there were."""
         new, changed, gone = [], [], []
-        changes = []
         for one in folded:
             old = {row.incident.first_at: row for row in one.before}
             for incident in one.after:
@@ -392,14 +430,9 @@ class Fold:
                 elif row.incident != incident:
                     changed.append(row._replace(incident=incident))
             gone += [row.id for row in old.values()]
-            before = one.before[-1].incident if one.before else None
-            after = one.after[-1] if one.after else None
-            # Where there was none before, all is made again by other rules.
-            changes.append(_Change(one.key, before, after, by_hand and before is not None))
         delete_incidents(self._connection, gone)
         change_incidents(self._connection, changed)
         add_incidents(self._connection, new)
-        self._changes += changes
 
 
 def _authority(one: ReadSignal) -> tuple[bool, int, tuple[str, ...]]:

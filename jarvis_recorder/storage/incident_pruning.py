@@ -1,9 +1,22 @@
 """The deletion of incidents that are over, and of signals whose events are deleted."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from jarvis_recorder.incidents.signals import Effect
 from jarvis_recorder.storage.expired_rows import Position, following, rows_from
@@ -101,7 +114,7 @@ def expire_incidents(
     horizons: Mapping[Severity, int], connection: Connection, after: Position
 ) -> Position | None:
     """
-    Delete a few incidents that are over and, by their severity, of before a horizon.
+    Delete a few incidents that, by their severity, were over before a horizon.
 
     One stays as long as an older one of its condition does, which would be folded otherwise without
     it: what was said and done later ended that one, or would count as of that one. Of one with very
@@ -113,7 +126,7 @@ def expire_incidents(
         return None
     is_old = or_(
         *(
-            (_stored.severity == severity) & (_stored.last_at < to_datetime(horizon))
+            (_stored.severity == severity) & _was_over(to_datetime(horizon))
             for severity, horizon in horizons.items()
         )
     )
@@ -129,6 +142,12 @@ def expire_incidents(
             return after
         after = Position(row[1], row[0])
     return following(rows)
+
+
+def _was_over(at: datetime) -> ColumnElement[bool]:
+    """Return the condition for an incident of which nothing was said, and nothing done, since then."""
+    ends = (_stored.recovered_at, _stored.resolved_at)
+    return and_(_stored.last_at < at, *(or_(end.is_(None), end < at) for end in ends))
 
 
 def _are_being_made(connection: Connection) -> bool:

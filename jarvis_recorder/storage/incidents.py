@@ -46,6 +46,7 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import FUTURE, UNSET
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
+from jarvis_recorder.storage.incident_dates import end_of_known
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots
 from jarvis_recorder.storage.incident_fold import STALE, Fold, ReadSignal
 from jarvis_recorder.storage.incident_pruning import newest_event
@@ -61,6 +62,8 @@ log = structlog.get_logger(__name__)
 
 Horizon = Callable[[Connection], int]
 """Returns an id of an event up to which none can be added any more."""
+KnownGood = Callable[[Connection], int | None]
+"""Returns the last known good time in microseconds; None if nothing is recorded."""
 
 # As much as one transaction does; it is some milliseconds. An event is large that has more text than
 # it takes to name a condition: those are counted by their characters.
@@ -127,6 +130,7 @@ class IncidentKeeper:
         writer: Writer,
         readers: Readers,
         horizon: Horizon,
+        known_good: KnownGood,
         *,
         rules: Rules,
         clock: Clock,
@@ -137,6 +141,7 @@ class IncidentKeeper:
         self._readers = readers
         self._looked_at: _Look | None = None
         self._horizon = horizon
+        self._known_good = known_good
         self._rules = rules
         self._details_read = details_read(rules)
         self._clock = clock
@@ -246,13 +251,16 @@ class IncidentKeeper:
                 return _Done(is_behind=True, has_begun=False)
             progress = connection.execute(select(incident_progress)).one()
         horizon = self._horizon(connection)
-        upto = max(progress.reached, min(horizon, progress.reached + _EVENTS_AT_ONCE))
+        begin = _next_event(connection, progress.reached) - 1
+        upto = max(progress.reached, min(horizon, begin + _EVENTS_AT_ONCE))
         is_told = progress.reached >= progress.told_after
         if not is_told:
             upto = min(upto, progress.told_after)
         found, upto = _candidates(connection, progress.reached, upto)
         read = [one for candidate in found for one in self._read(candidate)]
-        fold_now = Fold(connection, self._rules, self._clock())
+        now = self._clock()
+        end = end_of_known(now, self._known_good(connection))
+        fold_now = Fold(connection, self._rules, now, end)
         is_shown = fold_now.is_any_stale() or any(_may_be_shown(one) for one in read)
         if is_shown and not self._snapshots.is_complete:
             # Whether it has recovered in between is asked with the problem, or never.
@@ -296,6 +304,12 @@ class _Candidate(NamedTuple):
     row: Row[Any]
     details: str | None
     extra: str | None
+
+
+def _next_event(connection: Connection, after: int) -> int:
+    """Return the id of the next event: an imported one may have left a gap of any length."""
+    following = select(func.min(events.c.id)).where(events.c.id > after)
+    return connection.execute(following).scalar() or after + 1
 
 
 def _may_be_shown(one: ReadSignal) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
+from jarvis_recorder.retention_policy import FUTURE, RetentionPolicy, event_horizons
 from jarvis_recorder.storage import incident_pruning, series
 from jarvis_recorder.storage.expired_rows import BEGINNING
 from jarvis_recorder.storage.tables import cluster_snapshots
@@ -32,7 +32,8 @@ def leftovers(keeping: RetentionPolicy, now: int, gone: Counter[str]) -> list[Le
     found = []
     horizon = keeping.snapshot_horizon(now)
     if horizon is not None and gone[cluster_snapshots.name]:
-        found.append(Leftover(series.BEGINNING, partial(series.forget_some, horizon)))
+        measures = partial(series.forget_some, horizon, now + FUTURE)
+        found.append(Leftover(series.BEGINNING, measures))
     if horizons := event_horizons(keeping, now):
         incidents = partial(incident_pruning.expire_incidents, horizons)
         found.append(Leftover(BEGINNING, incidents))

@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    or_,
     select,
     tuple_,
     type_coerce,
@@ -155,33 +156,33 @@ class Key(NamedTuple):
 
 
 BEGINNING: Final = Key("", "", "", 0)
-_NEVER: Final = 2**62
 
 
-def forget_some(horizon: int, connection: Connection, after: Key) -> Key | None:
+def forget_some(horizon: int, future: int, connection: Connection, after: Key) -> Key | None:
     """
-    Delete the next rows of stretches before a time, in microseconds, that no snapshot is left of.
+    Delete the next rows of stretches that no snapshot is left of: before a time, or in the future.
 
-    Return the key that the next step begins after, None at the end. The later stretches of an
-    object are passed over: the key begins with the object, and an index of times would cost as
-    much again as the table.
+    Times are in microseconds. Return the key that the next step begins after, None at the end. The
+    stretches of an object in between are passed over: the key begins with the object, and an index
+    of times would cost as much again as the table.
     """
     columns = [_columns[name] for name in KEY]
     key = tuple_(*columns)
     reached = tuple_(*map(literal, after[:-1]), literal(after.start, BigInteger()))
     page = select(*columns).where(key > reached).order_by(*columns).limit(_ROWS_AT_ONCE)
     found = connection.execute(page.limit(1).offset(_ROWS_AT_ONCE - 1)).first()
-    last_start = start_of(horizon)
+    last_start, first_ahead = start_of(horizon), start_of(future)
+    is_past_or_ahead = or_(_columns.start <= last_start, _columns.start > first_ahead)
     connection.execute(
         # By the keys of the page: for a range of keys PostgreSQL would read the whole table.
         delete(snapshot_measures).where(
-            key.in_(page.correlate(None)), _columns.start <= last_start, _a_snapshot().is_(None)
+            key.in_(page.correlate(None)), is_past_or_ahead, _a_snapshot().is_(None)
         )
     )
     if found is None:
         return None
     last = Key(*found)
-    return last if last.start <= last_start else last._replace(start=_NEVER)
+    return last if last.start <= last_start else last._replace(start=max(last.start, first_ahead))
 
 
 def _a_snapshot() -> ScalarSelect[int]:

@@ -130,11 +130,12 @@ async def test_eight_pairs_are_one_incident_that_flaps(store):
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_any_order_any_redelivery_any_restart_give_the_same_state(store, seed):
+    begin = -5 * 86_400
     story = [
-        *(event(n * 300, id=f"d{n}") for n in range(8)),
-        *(up(n * 300 + 120, id=f"u{n}") for n in range(7)),
-        *(crashed(n * 200, id=f"c{n}") for n in range(5)),
-        event(5 * 86_400, id="later"),
+        *(event(begin + n * 300, id=f"d{n}") for n in range(8)),
+        *(up(begin + n * 300 + 120, id=f"u{n}") for n in range(7)),
+        *(crashed(begin + n * 200, id=f"c{n}") for n in range(5)),
+        event(0, id="later"),
     ]
     draw = random.Random(seed)
     shuffled = draw.sample(story, len(story)) + draw.sample(story, 5)
@@ -890,6 +891,20 @@ async def test_incidents_that_are_over_go_when_events_of_their_severity_do(store
     assert (await the_one(store, node="pve1", kind="NODE_DOWN")).count == 1
 
 
+@pytest.mark.parametrize("end", ["recovery", "hand"])
+async def test_one_that_began_long_ago_stays_for_as_long_after_its_end(store, end):
+    await keep(store, event(-40 * 86_400))
+    if end == "hand":
+        await ask(store, params.ResolveIncident(key="pve1/NODE_DOWN"))
+    else:
+        await keep(store, up(0))
+    await pruned(store, critical=50)
+
+    assert (await the_one(store)).state == ("resolved" if end == "hand" else "recovered")
+    await pruned(store, critical=20)
+    assert await listed(store) == []
+
+
 @pytest.mark.parametrize("end", ["recovery", "next", "hand"])
 async def test_one_that_has_expired_leaves_the_one_before_it_as_it_was(store, end):
     """The newer is of a lesser severity, and people had opened and closed it."""
@@ -1263,6 +1278,26 @@ async def test_incidents_are_kept_next_to_recording(store):
     stop.set()
     async with asyncio.timeout(30):
         await running
+
+
+@pytest.mark.parametrize("space", [*" \t\n\v\f\r"])
+async def test_a_tag_before_any_white_space_is_read_in_a_recovery_too(store, space):
+    well = {"type": "status", "severity": "info"}
+    await keep(store, event(0, f"NODE_DOWN:{space}it is gone"))
+    await keep(store, event(60, f"NODE_UP:{space}it is back", **well))
+
+    assert (await the_one(store)).state == "recovered"
+
+
+async def test_a_gap_of_any_length_in_the_ids_is_one_step(store):
+    """An imported event keeps its id."""
+    await put(store, event(0), event(60))
+    await rows(store, "UPDATE events SET id = id + 1000000000000 WHERE id > 1")
+
+    for _ in range(8):
+        await store.incidents.step()
+
+    assert (await the_one(store)).count == 2
 
 
 async def test_events_of_all_kinds_are_read(store):

@@ -30,6 +30,8 @@ from jarvis_recorder.wire.rpc.params import (
     GetPreference,
     ListEvents,
     RecordEvent,
+    ReopenEvent,
+    ResolveEvent,
     SearchTurns,
     SetPreference,
 )
@@ -95,6 +97,19 @@ async def test_events_go_by_age_and_severity_but_for_open_alerts(store):
     assert await rows(store, alerts) == [(400,)]
     assert await rows(store, "SELECT count(*) FROM events WHERE severity = 'error'") == [(600,)]
     assert gone["events"] == 2_400 - len(left) > 0
+
+
+async def test_an_old_alert_stays_for_as_long_after_it_was_resolved(store):
+    """A wrong click can be undone."""
+    await store.repository.append([event(1, 200 * DAY, "critical", "alert")], NOW)
+    keeping = RetentionPolicy(events={"critical": 180})
+    await ask(store, ResolveEvent(id=1))
+
+    assert await prune(store, keeping, NOW) == {}
+    assert not (await ask(store, ReopenEvent(id=1))).event.resolved
+    await ask(store, ResolveEvent(id=1))
+
+    assert await prune(store, keeping, NOW + 181 * DAY) == {"events": 1}
 
 
 async def test_large_rows_go_a_few_at_a_time(store):

@@ -157,6 +157,19 @@ async def test_a_storage_that_fills_is_foretold_and_one_that_does_not_is_not(sto
     assert (flat.growing, flat.per_day, flat.full_at) == (False, None, None)
 
 
+async def test_a_snapshot_of_the_future_ends_no_forecast(store):
+    days = [snapshot(86_400 * day, **pool(10 + day)) for day in range(-29, 1)]
+    await put(store, *days, topic=SNAPSHOTS)
+    before = await foretold(store)
+
+    await put(store, snapshot(86_400 * 400, **pool(70)), topic=SNAPSHOTS)
+
+    assert await foretold(store) == before
+    only_ahead = [snapshot(86_400 * (400 + day), "lab", **pool(10 + day)) for day in range(30)]
+    await put(store, *only_ahead, topic=SNAPSHOTS)
+    assert (await foretold(store, cluster="lab")).growing, "the publisher's clock was always ahead"
+
+
 async def test_an_unknown_storage_is_not_foretold(store):
     await put(store, snapshot(0, **node(1)), topic=SNAPSHOTS)
 

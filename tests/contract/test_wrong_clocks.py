@@ -20,13 +20,19 @@ from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn
 from jarvis_recorder.wire.rpc.params import (
     LatestSnapshot,
     ListEvents,
+    ListIncidents,
     ListSessions,
     ListSnapshots,
+    ReopenEvent,
+    ReopenIncident,
     ReportUsage,
+    ResolveEvent,
+    ResolveIncident,
     UnresolvedEvents,
 )
 from jarvis_recorder.wire.times import LATEST, to_datetime
 from jarvis_recorder.wire.topics import Kind
+from tests.contract.test_incident_store import history, settle
 from tests.support.archive import NOW, ask, prune, retention, rows
 from tests.support.engines import SQLITE, on_both
 
@@ -332,6 +338,57 @@ async def test_what_is_of_the_future_is_first_in_no_list_and_never_of_the_last_h
     assert (await ask(store, ReportUsage(since=hour_ago))).total.tokens_used == 10
 
 
+async def test_what_is_dated_in_the_future_is_as_old_as_its_recording(store, clocks):
+    """A publisher's clock was a year ahead: it would be kept for a year longer."""
+    long_ago, lately, ahead = NOW - 31 * DAY, NOW - 29 * DAY, NOW + YEAR
+    for recorded_at, name in ((long_ago, "old"), (lately, "new")):
+        records = [
+            event(name, ahead + recorded_at - NOW),
+            event(f"{name}-alert", ahead, "alert"),
+            turn(name, ahead + recorded_at - NOW),
+            nodes(name, ahead + recorded_at - NOW),
+        ]
+        await store.repository.append(records, recorded_at)
+    policy = RetentionPolicy(events={"info": 30}, turns=30, snapshots=30)
+
+    gone = await prune(store, policy, NOW)
+
+    assert gone == {"events": 1, "conversations": 1, "cluster_snapshots": 1}
+    left = await rows(store, "SELECT summary FROM events ORDER BY summary")
+    assert left == [("event new",), ("event new-alert",), ("event old-alert",)]
+    assert await rows(store, "SELECT session_id FROM conversations") == [("new",)]
+    assert len(await rows(store, "SELECT start FROM snapshot_measures")) == 1
+
+
+async def test_snapshots_of_the_future_are_thinned_and_one_of_each_cluster_stays(store):
+    recorded_at = NOW - 31 * DAY
+    for cluster in ("home", "lab"):
+        records = [snapshot(f"{cluster}{n}", NOW + YEAR + n, cluster) for n in range(1_200)]
+        await store.repository.append(records, recorded_at)
+
+    await prune(store, RetentionPolicy(snapshots_daily_after=30), NOW)
+
+    left = "SELECT cluster, count(*) FROM cluster_snapshots GROUP BY cluster ORDER BY cluster"
+    assert await rows(store, left) == [("home", 1), ("lab", 1)]
+
+
+async def test_a_budget_full_of_the_future_goes_on(path, clocks):
+    async with open_store(path, clocks) as store:
+        await store.repository.append([event(0, NOW)], NOW)
+        await prune_once(just_started(store, clocks))
+        records = [event(n, NOW + YEAR + n) for n in range(1, 3_000)]
+        await store.repository.append(records, NOW - 2 * DAY)
+        full = just_started(store, clocks, budget=500_000)
+        await full._keep_to_budget(asyncio.Event())
+
+        await store.repository.append([event(9_999, NOW)], NOW)
+
+
+def nodes(name, at):
+    body = Snapshot(snapshot={"nodes": [{"name": "pve1", "status": "online", "cpu": 0.5}]})
+    return Record(Kind.SNAPSHOT, name, at, False, body, None)
+
+
 async def test_the_newest_snapshot_of_the_present_stays_whatever_comes_from_the_future(store):
     await store.repository.append(
         [
@@ -348,3 +405,128 @@ async def test_the_newest_snapshot_of_the_present_stays_whatever_comes_from_the_
     assert (await ask(store, ListSnapshots())).snapshots[0].timestamp == to_datetime(
         NOW - 399 * DAY
     )
+
+
+@pytest.fixture
+async def watched(store, clocks):
+    """A store whose clock was right when it last pruned, and is a year ahead by now."""
+    await store.repository.append([event(0, NOW)], NOW)
+    await prune_once(just_started(store, clocks))
+    await keep(store, clocks, alert("down", "NODE_DOWN"))
+    clocks.wall += YEAR
+    return store
+
+
+def alert(name, tag, at=None, type_="alert"):
+    """Return an event about a node; without a time of its own it has that of its recording."""
+    body = Event(
+        type=type_, severity="critical", source="monitor", node="pve1", summary=f"{tag}: pve1"
+    )
+    return name, at, body
+
+
+async def keep(store, clocks, *found):
+    """Record events, and fold them."""
+    records = [
+        Record(Kind.EVENT, name, clocks.wall if at is None else at, at is None, body, None)
+        for name, at, body in found
+    ]
+    await store.repository.append(records, clocks.wall)
+    await settle(store)
+
+
+async def the_incident(store):
+    (incident,) = (await ask(store, ListIncidents())).incidents
+    return incident
+
+
+async def announced(store):
+    return [one.routing_key for one in await store.outbox.waiting(1_000)]
+
+
+async def test_an_incident_resolved_by_a_clock_ahead_opens_again_with_the_next_alert(
+    watched, clocks
+):
+    await ask(watched, ResolveIncident(key="pve1/NODE_DOWN"))
+    clocks.wall = NOW + HOUR
+    told = await announced(watched)
+
+    await keep(watched, clocks, alert("down again", "NODE_DOWN"))
+
+    incident = await the_incident(watched)
+    assert (incident.state, incident.count) == ("open", 2)
+    told_now = (await announced(watched))[len(told) :]
+    story = (await history(watched)).transitions
+    assert told_now == ["recorder.incident.opened"]
+    assert [one.state for one in story] == ["open", "resolved", "open"]
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+async def test_what_people_did_by_a_clock_ahead_keeps_its_order(watched, clocks, by_event):
+    closed, opened = (
+        (ResolveEvent(id=2), ReopenEvent(id=2))
+        if by_event
+        else (ResolveIncident(key="pve1/NODE_DOWN"), ReopenIncident(key="pve1/NODE_DOWN"))
+    )
+    await ask(watched, opened)
+    await ask(watched, closed)
+    clocks.wall += HOUR
+    await ask(watched, opened)
+    await settle(watched)
+    assert (await the_incident(watched)).state == "open"
+    clocks.wall = NOW + HOUR
+
+    await keep(watched, clocks, alert("up", "NODE_UP", type_="status"))
+
+    incident = await the_incident(watched)
+    assert (incident.state, incident.recovered_at) == ("recovered", to_datetime(NOW + HOUR))
+
+
+async def test_an_event_resolved_by_a_clock_ahead_closes_no_later_alert(watched, clocks):
+    await ask(watched, ResolveEvent(id=2))
+    await settle(watched)
+    clocks.wall = NOW + HOUR
+
+    await keep(watched, clocks, alert("down again", "NODE_DOWN"))
+
+    incident = await the_incident(watched)
+    assert (incident.state, incident.count) == ("open", 2)
+
+
+async def test_an_alert_recorded_by_a_clock_ahead_ends_with_the_next_recovery(watched, clocks):
+    """The alert has no time of its own."""
+    await keep(watched, clocks, alert("down again", "NODE_DOWN"))
+    await ask(watched, ResolveEvent(id=3))
+    await ask(watched, ReopenEvent(id=3))
+    await settle(watched)
+    clocks.wall = NOW + HOUR
+
+    await keep(watched, clocks, alert("up", "NODE_UP", type_="status"))
+
+    incident = await the_incident(watched)
+    assert (incident.state, incident.count) == ("recovered", 2)
+    assert incident.last_at < incident.recovered_at == to_datetime(NOW + HOUR)
+
+
+async def test_a_snapshot_ends_what_a_clock_ahead_has_dated(watched, clocks):
+    await keep(watched, clocks, alert("down again", "NODE_DOWN"))
+    clocks.wall = NOW + HOUR
+    shown = Snapshot(snapshot={"nodes": [{"name": "pve1", "status": "online"}]})
+    await watched.incidents.step()
+    at = clocks.wall + 1
+    await watched.repository.append([Record(Kind.SNAPSHOT, "s", at, False, shown, None)], at)
+    await settle(watched)
+
+    assert (await the_incident(watched)).state == "recovered"
+
+
+async def test_a_clock_that_is_behind_changes_no_time_of_an_incident(watched, clocks):
+    """A battery is empty: the machine is at last year until the network is up."""
+    clocks.wall = NOW + HOUR
+    await prune_once(just_started(watched, clocks))
+    await ask(watched, ResolveIncident(key="pve1/NODE_DOWN"))
+    clocks.wall = NOW - YEAR
+
+    await keep(watched, clocks, alert("down again", "NODE_DOWN"))
+
+    assert (await history(watched)).incident.resolved_at == to_datetime(NOW + HOUR)

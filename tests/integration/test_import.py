@@ -19,7 +19,7 @@ from jarvis_recorder.storage.legacy.targets import in_file, on_server
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.lock import locked
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
-from jarvis_recorder.wire.records import Event, Record
+from jarvis_recorder.wire.records import Event, Record, Turn
 from jarvis_recorder.wire.rpc.params import ListIncidents
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import NOW, ask, clock
@@ -363,6 +363,30 @@ async def test_what_is_recorded_later_is_numbered_behind_what_was_imported(
         await store.repository.append([Record(Kind.EVENT, "later", NOW, False, body, None)], NOW)
 
     assert target.rows("SELECT id FROM events WHERE summary = 'later'")[0][0] > 120
+
+
+@on_both
+async def test_an_id_that_leaves_no_room_is_not_kept(target, engine, database, tmp_path):
+    source = tmp_path / "highest.db"
+    with changed_copy(source) as db:
+        for table in ("events", "conversations"):
+            db.execute(f"UPDATE {table} SET id = 9223372036854775807 WHERE id = 3")
+            db.execute(f"UPDATE {table} SET id = -7 WHERE id = 4")
+    jarvis(target, source)
+    event = Event(type="status", severity="info", source="monitor", summary="later")
+    turn = Turn(session_id="s", role="user", content="später")
+    opened = open_file(database, clock) if engine == SQLITE else open_server(target.url, clock)
+    async with opened as store:
+        records = [
+            Record(kind, "later", NOW, False, body, None)
+            for kind, body in ((Kind.EVENT, event), (Kind.TURN, turn))
+        ]
+        outcome = await store.repository.append(records, NOW)
+
+    assert outcome.stored == 2
+    for table, count in (("events", 121), ("conversations", 61)):
+        bounds = target.rows(f"SELECT min(id), max(id), count(*) FROM {table}")
+        assert bounds == [(1, count + 2, count)], table
 
 
 @on_both

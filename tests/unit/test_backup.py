@@ -98,6 +98,19 @@ def test_a_clock_set_back_does_not_cost_the_new_backup(database, to):
     assert names(to) == [made.path.name]
 
 
+def test_backups_of_a_clock_ahead_cost_none_that_is_newer(database, to):
+    """A file that the clock has dated ahead is removed before any other."""
+    to.mkdir()
+    ahead = [to / f"recorder-2999010{number}T000000.000000Z.db" for number in (1, 2)]
+    no_day = to / "recorder-99999999T999999.999999Z.db"
+    for path in (*ahead, no_day):
+        path.touch()
+
+    made = [backup(database, to, 4, nothing).path for _ in range(3)]
+
+    assert {*to.iterdir()} == {*made, no_day}
+
+
 def test_a_copy_that_is_not_sound_is_no_backup_and_removes_none(database, to):
     kept = backup(database, to, 1, nothing)
     with closing(sqlite3.connect(database)) as connection, connection:

@@ -127,6 +127,22 @@ def test_a_backup_is_old_after_two_days(database, tmp_path, days, light):
     assert _backups(database).light == light
 
 
+def test_a_backup_of_a_clock_ahead_is_not_the_newest(database, tmp_path):
+    ahead = backup.backup(database, tmp_path / "usual", None, nothing).path
+    ahead = ahead.rename(ahead.with_name("recorder-29990101T000000.000000Z.db"))
+
+    alone = _backups(database)
+    old = ahead.with_name("recorder-20200101T000000.000000Z.db")
+    old.touch()
+    with_old = _backups(database)
+    made = backup.backup(database, tmp_path / "usual", None, nothing).path
+    with_new = _backups(database)
+
+    assert (alone.light, "ahead" in alone.detail) == ("yellow", True)
+    assert (with_old.light, str(old) in with_old.detail) == ("yellow", True)
+    assert (with_new.light, str(made) in with_new.detail) == ("green", True)
+
+
 def test_a_backup_that_is_gone_is_none(database, tmp_path):
     backup.backup(database, tmp_path / "elsewhere", None, nothing).path.unlink()
 

@@ -34,6 +34,8 @@ from jarvis_recorder.storage.tables import events, incident_progress, preference
 from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
 _MAX_KEY: Final = 255
+# Above it there has to be room for all that is recorded later.
+_HIGHEST: Final = 2**53
 _NOT_THEIRS: Final = "a table that is not the original's own"
 _REFUSED: Final = "the database refuses the row"
 
@@ -192,11 +194,12 @@ def _preference_row(cells: Cells) -> dict[str, Any]:
 def _insert_new(
     target: Target, table: Table, highest: int, rows: Sequence[_Row], connection: Connection
 ) -> int:
-    """Insert the missing rows; if a row's id is taken, it gets one that is free in both."""
+    """Insert the missing rows; one whose id is taken, or none, gets one that is free in both."""
     there = _identities(connection, table, rows)
     new = [row for row in rows if row.key not in there]
     wanted = [row.id for row in new]
     taken = set(connection.execute(select(table.c.id).where(table.c.id.in_(wanted))).scalars())
+    taken |= {number for number in wanted if not 0 < number <= _HIGHEST}
     free = iter(target.free_numbers(connection, table, highest, len(taken)))
     values = [row.values | {"id": next(free) if row.id in taken else row.id} for row in new]
     if values:
@@ -323,9 +326,11 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
 
 def _highest(connection: sqlite3.Connection, table: str) -> int:
     (highest,) = connection.execute(
-        f"SELECT max(id) FROM {_quoted(table)} WHERE typeof(id) = 'integer'"  # noqa: S608
+        f"SELECT max(id) FROM {_quoted(table)}"  # noqa: S608
+        " WHERE typeof(id) = 'integer' AND id <= ?",
+        [_HIGHEST],
     ).fetchone()
-    return int(highest or 0)
+    return max(highest or 0, 0)
 
 
 def _chunks(original: _Original, table: str, key: str) -> Iterator[list[Cells]]:

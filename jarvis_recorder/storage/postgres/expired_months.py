@@ -7,7 +7,7 @@ To delete row by row costs the server a look at each, and a VACUUM of them after
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 from sqlalchemy import Connection, text
@@ -22,14 +22,17 @@ from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.partitions import BRIEFLY, partitions
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
 from jarvis_recorder.storage.tables import events
-from jarvis_recorder.wire.times import to_micros
+from jarvis_recorder.wire.times import to_datetime, to_micros
 
 log = structlog.get_logger(__name__)
 
 _LOCK_TIMEOUT: Final = "55P03"
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
-_KEPT: Final = "(type = 'alert' AND NOT resolved) OR severity <> ALL(CAST(:expired AS text[]))"
+_KEPT: Final = (
+    "(type = 'alert' AND (NOT resolved OR coalesce(resolved_at >= :since, false)))"
+    " OR severity <> ALL(CAST(:expired AS text[]))"
+)
 
 _SIGNALLED: Final = (
     "SELECT DISTINCT s.event_id FROM incident_signals s"
@@ -51,10 +54,15 @@ _AGAIN_SECONDS: Final = 1.0
 
 
 class _Expired(NamedTuple):
-    """A partition, and the severities whose events are expired in all of it."""
+    """A partition, and the severities whose events are expired in all of it, as before a time."""
 
     name: str
     severities: list[str]
+    since: int
+
+    def values(self) -> dict[str, Any]:
+        """Return the values that tell which of its events are kept."""
+        return {"expired": self.severities, "since": to_datetime(self.since)}
 
 
 class _Part(NamedTuple):
@@ -114,10 +122,13 @@ def _expired(connection: Connection, keeping: RetentionPolicy, now: int) -> Sequ
         if part.is_rest or not part.is_leaf:
             continue
         end = to_micros(part.ends)
-        expired = [severity for severity, horizon in horizons.items() if end <= horizon]
+        expired = {severity: at for severity, at in horizons.items() if end <= at}
+        if not expired:
+            continue
+        month = _Expired(part.name, [*expired], min(expired.values()))
         kept = text(f"SELECT EXISTS (SELECT FROM {part.name} WHERE {_KEPT})")
-        if expired and not connection.execute(kept, {"expired": expired}).scalar_one():
-            found.append(_Expired(part.name, [*expired]))
+        if not connection.execute(kept, month.values()).scalar_one():
+            found.append(month)
     return found
 
 
@@ -145,7 +156,7 @@ def _delete(connection: Connection, month: _Expired, ids: Sequence[int]) -> int:
         f"DELETE FROM {month.name} WHERE id = ANY(:ids) AND NOT ({_KEPT})"
         " RETURNING id, message_id, stamped"
     )
-    found = connection.execute(expired, {"ids": [*ids], "expired": month.severities}).all()
+    found = connection.execute(expired, {"ids": [*ids], **month.values()}).all()
     forget_events(connection, [row.id for row in found])
     forget_identities(connection, events.name, [row.message_id for row in found if row.stamped])
     return len(found)
@@ -187,7 +198,7 @@ def _drop(connection: Connection, month: _Expired) -> int | None:
     # the DEFAULT partition.
     connection.exec_driver_sql(f"LOCK TABLE {month.name} IN SHARE ROW EXCLUSIVE MODE")
     counts = text(f"SELECT count(*), count(*) FILTER (WHERE {_KEPT}) FROM {month.name}")
-    rows, kept = connection.execute(counts, {"expired": month.severities}).one()
+    rows, kept = connection.execute(counts, month.values()).one()
     if kept:
         return None
     # From here on its events get no signal either.

@@ -20,7 +20,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
+from jarvis_recorder.storage.expired_rows import Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
@@ -130,7 +130,7 @@ async def prune(
         async with engine.connect() as connection:
             found = await connection.run_sync(partial(walks, keeping=policy, now=now))
         for walk in found:
-            position: Position | None = BEGINNING
+            position: Position | None = walk.beginning
             while position is not None and not enough():
                 step = await _in_turns(engine, partial(_step, walk, position))
                 if step is None:

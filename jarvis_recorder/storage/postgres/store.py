@@ -23,7 +23,7 @@ from jarvis_recorder.storage.postgres.health import HealthProbe
 from jarvis_recorder.storage.postgres.horizon import Horizon
 from jarvis_recorder.storage.postgres.insertion import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.postgres.outbox import PostgresOutbox
-from jarvis_recorder.storage.postgres.pruner import Retention
+from jarvis_recorder.storage.postgres.pruner import Retention, known_good
 from jarvis_recorder.storage.postgres.readers import READERS, PostgresReaders
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.schema import upgrade
@@ -116,6 +116,7 @@ async def open_store(
                 writer,
                 readers,
                 Horizon(),
+                known_good,
                 rules=rules or shipped_rules(),
                 clock=clock,
                 changed=archive.changed,

@@ -9,7 +9,9 @@ from pydantic_core import to_json
 from sqlalchemy import Double, Select, cast, func, select
 
 from jarvis_recorder.errors import NotFound, ResultTooLarge
+from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.forecast import Value, forecast
+from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.snapshots import cluster_of
 from jarvis_recorder.storage.series import SPAN_SECONDS, start_of
@@ -105,9 +107,11 @@ def _points(
             yield to_json(point)
 
 
-def forecast_measure(reading: Reading, params: ForecastMeasure) -> bytes:
+def forecast_measure(clock: Clock, reading: Reading, params: ForecastMeasure) -> bytes:
     """
     Return when a measure reaches its limit if it grows on as in its last thirty days.
+
+    What a wrong clock has dated in the future counts only where there is nothing else.
 
     Raises:
         InvalidParameter: There are several clusters, and none is named.
@@ -125,7 +129,8 @@ def forecast_measure(reading: Reading, params: ForecastMeasure) -> bytes:
         _columns.name == params.name,
         count > 0,
     )
-    newest = reading.connection.execute(rows.order_by(_columns.start.desc()).limit(1)).first()
+    present = rows.where(_columns.start <= start_of(to_micros(end_of_present(clock))))
+    newest = _newest(reading, present) or _newest(reading, rows)
     if newest is None:
         raise NotFound("no snapshot has this measure of it")
     limit = params.limit
@@ -133,7 +138,9 @@ def forecast_measure(reading: Reading, params: ForecastMeasure) -> bytes:
         limit = 1.0 if params.measure == "cpu" else newest[3]
     if limit is None:
         raise NotFound("no snapshot has its limit: name one")
-    recent = rows.where(_columns.start > newest[0] - _DAYS * 86_400).order_by(_columns.start)
+    recent = rows.where(
+        _columns.start > newest[0] - _DAYS * 86_400, _columns.start <= newest[0]
+    ).order_by(_columns.start)
     values = [Value(start, total / count) for start, total, count, _ in reading.rows(recent)]
     now = values[-1]
     growth = forecast(values, limit, now.at)
@@ -148,7 +155,11 @@ def forecast_measure(reading: Reading, params: ForecastMeasure) -> bytes:
     return adapter(Forecast).dump_json(answer)
 
 
+def _newest(reading: Reading, rows: Select[Any]) -> Any:
+    return reading.connection.execute(rows.order_by(_columns.start.desc()).limit(1)).first()
+
+
 QUERIES: Final[Queries] = {
     MeasureSeries: Query(measure_series, Pace.SCAN),
-    ForecastMeasure: Query(forecast_measure, Pace.SCAN),
+    ForecastMeasure: Query(forecast_measure, Pace.SCAN, needs_clock=True),
 }

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, delete
 
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.expired_rows import BEGINNING, Position, Step, Walk, walks
+from jarvis_recorder.storage.expired_rows import Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import clamp_progress, forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
@@ -41,7 +41,7 @@ async def prune(
     ways = await writer.run(partial(walks, keeping=keeping, now=now))
     room = await writer.run(page_counts)
     for walk in ways:
-        position: Position | None = BEGINNING
+        position: Position | None = walk.beginning
         while position is not None and not enough(room) and await go_on():
             step, room = await _in_turns(writer, partial(_prune_step, walk, position))
             gone[walk.table.name] += len(step.to_go)

@@ -36,6 +36,7 @@ from jarvis_recorder.storage.sqlite.outbox import SqliteOutbox
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
 from jarvis_recorder.storage.sqlite.search import erase_turns, newest_turn
+from jarvis_recorder.storage.sqlite.trusted_time import known_good
 from jarvis_recorder.storage.sqlite.upkeep import Gate, Upkeep
 from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
 from jarvis_recorder.wire.rpc.params import ReadHoldings
@@ -109,6 +110,7 @@ async def open_store(
                     writer,
                     readers,
                     newest_event,
+                    known_good,
                     rules=rules or shipped_rules(),
                     clock=clock,
                     changed=archive.changed,

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +18,10 @@ from jarvis_recorder.storage.sqlite.files import Report
 
 USUAL_DIRECTORY: Final = Path("/var/backups/jarvis-recorder")
 """The directory of the service's backup unit."""
+FUTURE_SECONDS: Final = 300
+"""The lead over the clock from which a time is one that a clock ahead has given."""
 _UNFINISHED: Final = ".recorder-"
+_NAME_FORMAT: Final = f"recorder-{files.TIMESTAMP_FORMAT}.db"
 _NAME: Final = re.compile(rf"recorder-{files.TIMESTAMP.pattern}\.db")
 
 
@@ -60,7 +63,7 @@ def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Bac
 
 def _backup(path: Path, directory: Path, report: Report) -> Backup:
     began = time.monotonic()
-    name = f"recorder-{files.timestamp()}.db"
+    name = _name(datetime.now(UTC))
     unfinished = directory / f".{name}.unfinished"
     _discard_unfinished(directory)
     copy.copy(path, unfinished, report)
@@ -108,23 +111,28 @@ def newest_backup(path: Path) -> Path | None:
         return None
 
 
+def _name(at: datetime) -> str:
+    return at.strftime(_NAME_FORMAT)
+
+
 def made_at(backup: Path) -> datetime:
     """Return the time in a backup's name, at which it was begun."""
-    return datetime.strptime(backup.name, f"recorder-{files.TIMESTAMP_FORMAT}.db").replace(
-        tzinfo=UTC
-    )
+    return datetime.strptime(backup.name, _NAME_FORMAT).replace(tzinfo=UTC)
 
 
 def backups(directory: Path) -> list[Path]:
-    """Return the backups in a directory, newest first; files of other names are ignored."""
-    return sorted(
-        (
-            path
-            for path in directory.iterdir()
-            if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
-        ),
-        reverse=True,
-    )
+    """
+    Return the backups in a directory, newest first; files of other names are ignored.
+
+    Those that a clock ahead has dated come last: each that the right one dates is newer.
+    """
+    end = _name(datetime.now(UTC) + timedelta(seconds=FUTURE_SECONDS))
+    found = [
+        path
+        for path in directory.iterdir()
+        if _NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
+    return sorted(found, key=lambda path: (path.name <= end, path.name), reverse=True)
 
 
 def _remove_oldest(directory: Path, finished: Path, live: os.stat_result, keep: int) -> list[Path]:

@@ -23,7 +23,7 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, damage, files, upgrade
-from jarvis_recorder.storage.sqlite.admin.backup import made_at, newest_backup
+from jarvis_recorder.storage.sqlite.admin.backup import FUTURE_SECONDS, made_at, newest_backup
 from jarvis_recorder.storage.sqlite.lock import holder_in
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.telemetry.check import LEAST_FREE_BYTES, Finding, green, red, yellow
@@ -33,7 +33,6 @@ _AWAY: Final = StorageUnavailable.exit_code
 _HELD: Final = AnotherRecorder.exit_code
 _FEW_FREE_BYTES: Final = 1024 * 1024 * 1024
 _MIB: Final = 1024 * 1024
-_FUTURE_SECONDS: Final = 300
 # adjtimex(2): its result for a clock that is not synchronised, and the size of its struct.
 _NOT_SYNCHRONISED: Final = 5
 _TIMEX_BYTES: Final = 256
@@ -154,7 +153,7 @@ def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
 
 
 def _clock(path: Path) -> Finding:
-    if (ahead := _newest(path) - time.time()) > _FUTURE_SECONDS:
+    if (ahead := _newest(path) - time.time()) > FUTURE_SECONDS:
         text = f"the newest record lies {_span(ahead)} in the future"
         return yellow("clock", text, "timedatectl, here and where the events come from")
     if not _is_synchronised():
@@ -175,6 +174,8 @@ def _backups(path: Path) -> Finding:
     if newest is None:
         return yellow(name, "there is none that is known of", remedy)
     age = time.time() - made_at(newest).timestamp()
+    if age < -FUTURE_SECONDS:
+        return yellow(name, f"the only ones are dated up to {_span(-age)} ahead: {newest}", remedy)
     if age > _OLD_BACKUP_SECONDS:
         return yellow(name, f"the newest is {_span(age)} old: {newest}", remedy)
     return green(name, f"verified {_span(max(age, 0))} ago: {newest}")
