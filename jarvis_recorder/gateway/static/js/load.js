@@ -5,7 +5,6 @@ import { now } from "./clock.js";
 import { difference, focusRow, h, notice, refill, renew } from "./dom.js";
 import { when } from "./format.js";
 import { live } from "./live.js";
-import { now } from "./clock.js";
 import { pulse } from "./pulse.js";
 
 const SLOWEST_RETRY = 15_000;
