@@ -48,6 +48,38 @@ def test_a_user_with_sudo_gets_the_database_server_and_no_cluster(tmp_path, ende
     assert settings.read_text() == "#create_main_cluster = true\n"
 
 
+@pytest.mark.parametrize("ended", ["exit 0", "exit 1", "kill -INT $PPID", "kill -TERM $PPID"])
+def test_the_services_of_a_broker_that_is_installed_are_left_disabled(tmp_path, ended):
+    """By Ctrl-C too, with which apt goes on."""
+    commands = tmp_path / "bin"
+    (tmp_path / "run" / "systemd" / "system").mkdir(parents=True)
+    told = tmp_path / "told"
+    script(commands / "id", "echo 0")
+    script(commands / "systemctl", f'[ "$1" != cat ] || exit 1; echo "$@" >> {told}')
+    tools = tmp_path / "tools"
+    script(tools / "apt-install", f"echo installed >> {told}; {ended}")
+    tool = (ROOT / "tools" / "get-rabbitmq").read_text()
+    for place in ("/run/systemd/system", "/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin"):
+        tool = tool.replace(place, f"{tmp_path}{place}")
+    script(tools / "get-rabbitmq", tool)
+
+    # A program that runs in the background may have been started with some of them ignored.
+    done = subprocess.run(
+        ["env", "--default-signal", tools / "get-rabbitmq"],
+        check=False, capture_output=True, text=True,
+        env={"PATH": f"{commands}:{os.environ['PATH']}"},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (int(ended != "exit 0"), "")
+    services = ["rabbitmq-server.service", "epmd.service", "epmd.socket"]
+    assert told.read_text().splitlines() == [
+        f"--runtime --quiet mask {' '.join(services)}",
+        "installed",
+        *(f"--quiet disable {service}" for service in services),
+        f"--runtime --quiet unmask {' '.join(services)}",
+    ]
+
+
 @pytest.fixture
 def environment(tmp_path):
     """An environment that is up to date, whose Python finds its packages."""
