@@ -81,6 +81,47 @@ def test_the_services_of_a_broker_that_is_installed_are_left_disabled(tmp_path, 
 
 
 @pytest.fixture
+def install(tmp_path):
+    """Run `make install` where an older one is, with a Python and a pip that only leave traces."""
+    installed = tmp_path / "lib" / "jarvis-recorder"
+    script(installed / "bin" / "jarvis-recorder", "echo older")
+    installed.chmod(0o700)
+    script(tmp_path / "pip", '[ "$1" != wheel ] || exit $OFFLINE; touch "$0.new"')
+    script(
+        tmp_path / "python",
+        f'[ "$1" = -m ] || exit 0; rm -rf "$4"/*; mkdir -p "$4"/bin; cp {tmp_path}/pip "$4"/bin',
+    )
+
+    def run(*, offline):
+        done = subprocess.run(
+            ["make", f"PYTHON={tmp_path}/python", f"PREFIX={tmp_path}", "install"],
+            check=False, capture_output=True, text=True, cwd=ROOT, umask=0o077,
+            env={"PATH": os.environ["PATH"], "OFFLINE": str(int(offline))},
+        )  # fmt: skip
+        return done.returncode, installed
+
+    return run
+
+
+def test_what_is_installed_stays_until_the_next_packages_are_there(install):
+    code, installed = install(offline=True)
+
+    assert code != 0
+    assert (installed / "bin" / "jarvis-recorder").is_file()
+
+
+def test_what_is_installed_is_for_all_users_whatever_roots_umask(install):
+    code, installed = install(offline=False)
+
+    assert code == 0
+    assert not (installed / "bin" / "jarvis-recorder").exists(), "nothing of the older one is left"
+    found = [installed, *installed.rglob("*"), installed.parents[1] / "share" / "man"]
+    assert [path for path in found if path.stat().st_mode & 0o004 == 0] == []
+    assert (installed / "bin" / "pip.new") in found
+    assert list(installed.parent.iterdir()) == [installed]
+
+
+@pytest.fixture
 def environment(tmp_path):
     """An environment that is up to date, whose Python finds its packages."""
     made = tmp_path / "venv"
