@@ -10,7 +10,9 @@ export PYTHONWARNINGS := ignore::DeprecationWarning:pip
 
 # Nothing is resolved here, so that no later release of anything changes what is installed.
 # pip before 23.3 needs --no-deps for that: to it a pin of `x` says nothing about `x[extra]`.
-PIP_INSTALL := install --quiet --disable-pip-version-check --no-deps
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-deps
+PIP_INSTALL := install $(PIP_OPTIONS)
+PIP_WHEEL := wheel $(PIP_OPTIONS)
 LOCKED := --require-hashes
 # What each part of the tests runs, and the Debian package that has it.
 TEST_PARTS := \
@@ -25,7 +27,7 @@ IMAGE_PARTS := \
 # processors: many tests wait.
 WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,$(shell expr $$(nproc) + 1))
 
-.PHONY: help demo demo-ui demo-cluster run install wheel test test-fast test-image test-version lint bench schemas docs picture lock clean
+.PHONY: help demo demo-ui demo-cluster run install installed wheel test test-fast test-image test-version lint bench schemas docs picture lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
@@ -40,10 +42,19 @@ run: $(VENV)/run rabbitmq  ## Run the recorder with a private broker, until Ctrl
 	$(BIN)/jarvis-recorder run --private-broker --set store.url=sqlite:///.run/recorder.db
 
 install: python  ## Install for all users, as root; PREFIX is /usr/local.
+	@umask 022 && $(MAKE) --no-print-directory installed
+
+# What was installed before goes once all packages are there: the network and the disk may fail till then.
+NEXT := $(INSTALLED).next
+installed:
+	$(PYTHON) -m venv --clear $(NEXT)
+	$(NEXT)/bin/pip $(PIP_WHEEL) $(LOCKED) --wheel-dir $(NEXT)/wheels -r requirements-run.lock -r requirements-build.lock
 	$(PYTHON) -m venv --clear $(INSTALLED)
-	$(INSTALLED)/bin/pip $(PIP_INSTALL) $(LOCKED) -r requirements-run.lock -r requirements-build.lock
+	chmod 755 $(INSTALLED)
+	$(INSTALLED)/bin/pip $(PIP_INSTALL) --no-index $(NEXT)/wheels/*.whl
 	$(INSTALLED)/bin/pip $(PIP_INSTALL) --no-build-isolation .
 	$(INSTALLED)/bin/pip check --disable-pip-version-check
+	rm -rf $(NEXT)
 	mkdir -p $(PREFIX)/bin $(PREFIX)/share/man/man1
 	ln -sf $(INSTALLED)/bin/jarvis-recorder $(PREFIX)/bin/jarvis-recorder
 	ln -sf $(INSTALLED)/share/man/man1/jarvis-recorder.1 $(PREFIX)/share/man/man1/jarvis-recorder.1

@@ -59,13 +59,21 @@ class Installation(NamedTuple):
     def install(self) -> None:
         """Write the file in one step, readable by all; on failure the old file remains."""
         with readable_errors(self.path):
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            make_open(self.path.parent)
             write_new(self.path, self.marked, 0o644)
 
 
 def template(part: str, name: str) -> str:
     """Return the text of a file of `deploy/`, which is part of the installed package."""
     return resources.files("jarvis_recorder").joinpath("deploy", part, name).read_text("utf-8")
+
+
+def make_open(directory: Path) -> None:
+    """Make a directory that is not there, and those above it, open to all whatever the umask."""
+    if not directory.exists():
+        make_open(directory.parent)
+        directory.mkdir()
+        directory.chmod(0o755)
 
 
 def write_new(path: Path, text: str, mode: int) -> None:

@@ -36,6 +36,18 @@ def test_the_linter_has_nothing_to_say_about_the_image():
     assert (done.returncode, done.stdout) == (0, b"")
 
 
+def test_where_it_is_started_a_newer_checkout_is_an_upgrade():
+    """Without `--build` Compose starts the image that is there."""
+    pages = [ROOT / "README.md", ROOT / "docker-compose.yml", *(ROOT / "docs").rglob("*.md")]
+    typed = [
+        line for page in pages for line in page.read_text().splitlines()
+        if re.search(r"docker compose .*\bup -d", line)
+    ]  # fmt: skip
+
+    assert len(typed) >= 4
+    assert [line for line in typed if " up -d --build --wait" not in line] == []
+
+
 OURS = (
     "provision", "recorder", "gateway",
     "cluster-provision", "recorder-1", "recorder-2", "cluster-gateway",

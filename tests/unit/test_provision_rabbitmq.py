@@ -126,6 +126,37 @@ def test_a_forced_one_leaves_nothing_of_the_broker_before(tmp_path):
             if before[path] == text and path.name != "rpc.permissions"] == []  # fmt: skip
 
 
+@pytest.mark.parametrize("also", [[], ["--also=node2"]])
+def test_after_an_upgrade_rights_are_written_again_and_no_passwords(tmp_path, also):
+    assert provision(tmp_path, "--vhost=a/b", *also).returncode == 0
+    made = everything(tmp_path)
+    path = tmp_path / "definitions.json"
+    older = json.loads(path.read_text())
+    older["permissions"][0]["write"] = "^$"
+    path.write_text(json.dumps(older))
+    (tmp_path / "recorder" / "rpc.permissions").write_text("{}")
+
+    assert provision(tmp_path, "--renew", "--dry-run").returncode == 0
+    assert json.loads(path.read_text()) == older
+    done = provision(tmp_path, "--renew")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert everything(tmp_path) == made
+    assert str(path) in done.stdout
+    assert "broker.url: written" not in done.stdout
+
+
+@pytest.mark.parametrize("there", [None, "", "[]", '{"vhosts": []}', '{"vhosts": 1}'])
+def test_without_definitions_there_are_no_passwords_to_write_again(tmp_path, there):
+    if there is not None:
+        (tmp_path / "definitions.json").write_text(there)
+
+    done = provision(tmp_path, "--renew")
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (78, 1)
+    assert f"{tmp_path / 'definitions.json'}: " in done.stderr
+
+
 def test_half_of_it_is_made_whole(written):
     """The definitions come last: without them no broker has heard of these passwords."""
     directory, _ = written

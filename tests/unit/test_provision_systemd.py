@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import termios
 import tomllib
 from fnmatch import fnmatch
@@ -178,6 +179,18 @@ def test_the_url_is_for_root_only_and_nowhere_else(provision, root, credential):
     assert "systemctl enable --now jarvis-recorder.service" in out
 
 
+def test_what_is_installed_is_for_all_whatever_roots_umask(provision, root, settings, credential):
+    """The service reads its settings as its own user."""
+    before = os.umask(0o077)
+    try:
+        assert provision()[0] == 0
+    finally:
+        os.umask(before)
+
+    closed = [path for path in root.rglob("*") if path.stat().st_mode & 0o004 == 0]
+    assert sorted(closed) == [credential.parent, credential]
+
+
 def test_commands_find_the_services_database(provision, root, settings):
     provision()
 
@@ -273,6 +286,28 @@ def test_a_caller_who_is_not_root_gets_an_error(provision, root, monkeypatch):
     assert code == 78
     assert "Permission denied: run it as root" in err
     assert not root.exists()
+
+
+@pytest.mark.parametrize("closed", ["lib", "lib/recorder", "lib/recorder/jarvis-recorder"])
+def test_a_command_for_root_alone_is_refused(provision, monkeypatch, request, closed):
+    """As it is installed under the umask 077."""
+    monkeypatch.setattr("jarvis_recorder.cli.provision.systemd._HIDDEN", ())
+    # Below a directory that is open, as pytest's is not.
+    place = tempfile.TemporaryDirectory(dir="/tmp")
+    request.addfinalizer(place.cleanup)
+    prefix = Path(place.name)
+    prefix.chmod(0o755)
+    program = prefix / "lib" / "recorder" / "jarvis-recorder"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    options = ("--root=/", f"--executable={program}", "--dry-run")
+    assert provision(*options)[0] == 0
+    (prefix / closed).chmod(0o700)
+
+    code, out, err = provision(*options)
+
+    assert (code, out) == (78, "")
+    assert f"{prefix / closed}: closed to other users" in err
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,79 @@ def test_a_user_with_sudo_gets_the_database_server_and_no_cluster(tmp_path, ende
     assert settings.read_text() == "#create_main_cluster = true\n"
 
 
+@pytest.mark.parametrize("ended", ["exit 0", "exit 1", "kill -INT $PPID", "kill -TERM $PPID"])
+def test_the_services_of_a_broker_that_is_installed_are_left_disabled(tmp_path, ended):
+    """By Ctrl-C too, with which apt goes on."""
+    commands = tmp_path / "bin"
+    (tmp_path / "run" / "systemd" / "system").mkdir(parents=True)
+    told = tmp_path / "told"
+    script(commands / "id", "echo 0")
+    script(commands / "systemctl", f'[ "$1" != cat ] || exit 1; echo "$@" >> {told}')
+    tools = tmp_path / "tools"
+    script(tools / "apt-install", f"echo installed >> {told}; {ended}")
+    tool = (ROOT / "tools" / "get-rabbitmq").read_text()
+    for place in ("/run/systemd/system", "/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin"):
+        tool = tool.replace(place, f"{tmp_path}{place}")
+    script(tools / "get-rabbitmq", tool)
+
+    # A program that runs in the background may have been started with some of them ignored.
+    done = subprocess.run(
+        ["env", "--default-signal", tools / "get-rabbitmq"],
+        check=False, capture_output=True, text=True,
+        env={"PATH": f"{commands}:{os.environ['PATH']}"},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (int(ended != "exit 0"), "")
+    services = ["rabbitmq-server.service", "epmd.service", "epmd.socket"]
+    assert told.read_text().splitlines() == [
+        f"--runtime --quiet mask {' '.join(services)}",
+        "installed",
+        *(f"--quiet disable {service}" for service in services),
+        f"--runtime --quiet unmask {' '.join(services)}",
+    ]
+
+
+@pytest.fixture
+def install(tmp_path):
+    """Run `make install` where an older one is, with a Python and a pip that only leave traces."""
+    installed = tmp_path / "lib" / "jarvis-recorder"
+    script(installed / "bin" / "jarvis-recorder", "echo older")
+    installed.chmod(0o700)
+    script(tmp_path / "pip", '[ "$1" != wheel ] || exit $OFFLINE; touch "$0.new"')
+    script(
+        tmp_path / "python",
+        f'[ "$1" = -m ] || exit 0; rm -rf "$4"/*; mkdir -p "$4"/bin; cp {tmp_path}/pip "$4"/bin',
+    )
+
+    def run(*, offline):
+        done = subprocess.run(
+            ["make", f"PYTHON={tmp_path}/python", f"PREFIX={tmp_path}", "install"],
+            check=False, capture_output=True, text=True, cwd=ROOT, umask=0o077,
+            env={"PATH": os.environ["PATH"], "OFFLINE": str(int(offline))},
+        )  # fmt: skip
+        return done.returncode, installed
+
+    return run
+
+
+def test_what_is_installed_stays_until_the_next_packages_are_there(install):
+    code, installed = install(offline=True)
+
+    assert code != 0
+    assert (installed / "bin" / "jarvis-recorder").is_file()
+
+
+def test_what_is_installed_is_for_all_users_whatever_roots_umask(install):
+    code, installed = install(offline=False)
+
+    assert code == 0
+    assert not (installed / "bin" / "jarvis-recorder").exists(), "nothing of the older one is left"
+    found = [installed, *installed.rglob("*"), installed.parents[1] / "share" / "man"]
+    assert [path for path in found if path.stat().st_mode & 0o004 == 0] == []
+    assert (installed / "bin" / "pip.new") in found
+    assert list(installed.parent.iterdir()) == [installed]
+
+
 @pytest.fixture
 def environment(tmp_path):
     """An environment that is up to date, whose Python finds its packages."""

@@ -59,6 +59,12 @@ def provision(
     keep: Annotated[
         bool, typer.Option("--keep", help="Where it is there already, leave it and succeed.")
     ] = False,
+    renew: Annotated[
+        bool,
+        typer.Option(
+            "--renew", help="After an upgrade: write rights and permissions again, no passwords."
+        ),
+    ] = False,
     gateway: Annotated[
         bool,
         typer.Option("--gateway", help="Also write what the gateway needs, with a password to it."),
@@ -76,7 +82,9 @@ def provision(
     `--gateway` there is one more, `gateway`, with the rights of `admin`; the password for people
     is in the file `gateway-password`. With `--also`, each directory has the other nodes in
     `broker.also`, and the queue of requests is copied to them. All files are for you alone (mode
-    0600). Nothing on any broker is changed: what to type next is shown at the end.
+    0600). With `--renew`, which looks at no other option but `--dry-run`, `definitions.json` and
+    `rpc.permissions` become those of this version, with the passwords that are there. Nothing on any
+    broker is changed: what to type next is shown at the end.
     """
     also = also or []
     for node in (host, *also):
@@ -84,11 +92,11 @@ def provision(
     scheme = "amqps" if tls else "amqp"
     url = f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}"
     # Written last: without it these passwords cannot be in use yet.
-    is_kept = keep and (directory / _DEFINITIONS).exists()
+    is_kept = keep and not renew and (directory / _DEFINITIONS).exists()
     # A gateway that is there has to get the new password of `admin`.
     gateway = gateway or (not is_kept and (directory / _GATEWAY / _URL).exists())
-    written = _files(url, also, vhost, gateway=gateway)
-    there = [name for name in written if (directory / name).exists()]
+    written = _renewed(directory) if renew else _files(url, also, vhost, gateway=gateway)
+    there = [] if renew else [name for name in written if (directory / name).exists()]
     roles = [(directory / name).parent for name in written if name.endswith(_URL)]
     stale = [] if also else [role / _ALSO for role in roles if (role / _ALSO).exists()]
     if dry_run:
@@ -115,6 +123,36 @@ def provision(
     for name, text in written.items():
         _write(directory / name, text)
     _tell(directory, written, show_urls=show_urls)
+
+
+def _renewed(directory: Path) -> dict[str, str]:
+    """
+    Return the definitions and `rpc.permissions` of this version, with the passwords that are there.
+
+    Raises:
+        ConfigurationError: The directory has no definitions of `provision rabbitmq`.
+    """
+    from jarvis_recorder.broker.provisioning.definitions import definitions
+    from jarvis_recorder.broker.provisioning.roles import permissions
+
+    path = directory / _DEFINITIONS
+    try:
+        with readable_errors(path):
+            before = json.loads(path.read_text(encoding="utf-8"))
+        vhost = before["vhosts"][0]["name"]
+        hashes = {user["name"]: user["password_hash"] for user in before["users"]}
+    except (ValueError, LookupError, TypeError):
+        raise ConfigurationError(f"{path}: not written by `provision rabbitmq`") from None
+    in_a_cluster = (directory / _RECORDER / _ALSO).exists()
+    document = definitions(vhost, hashes, in_a_cluster=in_a_cluster)
+    return {
+        f"{_RECORDER}/{_PERMISSIONS}": _as_text(permissions()),
+        _DEFINITIONS: _as_text(document),
+    }
+
+
+def _as_text(document: object) -> str:
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _add_gateway(directory: Path, also: Sequence[str]) -> None:
@@ -156,13 +194,13 @@ def _files(url: str, also: Sequence[str], vhost: str, *, gateway: bool) -> dict[
         name: password_hash(password, secrets.token_bytes(4))
         for name, password in passwords.items()
     }
-    files = {f"{_RECORDER}/{_PERMISSIONS}": json.dumps(permissions(), indent=2) + "\n"}
+    files = {f"{_RECORDER}/{_PERMISSIONS}": _as_text(permissions())}
     for name, password in passwords.items():
         files |= _broker_files(name, url.format(f"{name}:{password}") + "\n", also)
     if gateway:
         files |= _gateway_files(files[f"{_ADMIN}/{_URL}"], also)
     document = definitions(vhost, hashes, in_a_cluster=bool(also))
-    files[_DEFINITIONS] = json.dumps(document, indent=2) + "\n"
+    files[_DEFINITIONS] = _as_text(document)
     return files
 
 

@@ -13,6 +13,7 @@ from jarvis_recorder.cli import standard_input
 from jarvis_recorder.cli.files import (
     Installation,
     InstalledFile,
+    make_open,
     readable_errors,
     require_untouched,
     require_writable,
@@ -144,7 +145,7 @@ def _install(standings: dict[Installation, InstalledFile], config: Path, credent
         typer.echo(f"{credential}: is there already, and kept")
         return
     with readable_errors(credential):
-        credential.parent.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_open(credential.parent.parent)
         credential.parent.mkdir(mode=0o700, exist_ok=True)
         write_new(credential, url + "\n", 0o600)
     typer.echo(f"{credential}: written, for root only")
@@ -153,7 +154,7 @@ def _install(standings: dict[Installation, InstalledFile], config: Path, credent
 def _install_settings(config: Path) -> None:
     with readable_errors(config):
         if not config.exists():
-            config.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            make_open(config.parent)
             write_new(config, template("systemd", "jarvis-recorder.toml"), 0o644)
             typer.echo(f"{config}: written")
             return
@@ -207,4 +208,21 @@ def _executable(given: Path | None, root: Path) -> Path:
                 "users (in a checkout, as root: make install), or name another command with "
                 "--executable"
             )
+        _require_open(part)
     return program
+
+
+def _require_open(path: Path) -> None:
+    """
+    Check that a file is not for root alone, as under a strict umask.
+
+    Raises:
+        ConfigurationError: The file, or a directory that it is in, is closed to other users.
+    """
+    for each in (*reversed(path.parents), path):
+        needed = 0o001 if each.is_dir() else 0o004
+        if not each.stat().st_mode & needed:
+            raise ConfigurationError(
+                f"{each}: closed to other users, so the service could not start it: "
+                "install it again, after `umask 022`"
+            )
