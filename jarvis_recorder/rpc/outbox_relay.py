@@ -35,9 +35,10 @@ class OutboxRelay:
         """
         try:
             while True:
-                await self._outbox.wait()
+                # The relay of the connection before may have left some.
                 while await self._more_is_waiting():
                     pass
+                await self._outbox.wait()
         finally:
             await self._outbox.release()
 

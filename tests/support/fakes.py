@@ -280,7 +280,6 @@ class FakeOutbox:
         self.failures: list[Exception] = []
         self.released = 0
         self._something = asyncio.Event()
-        self._something.set()
 
     def put(self, *notifications: PendingNotification) -> None:
         self.notifications += notifications
