@@ -218,7 +218,7 @@ class Outbox(Protocol):
     """The notifications of committed changes that are not yet published, in commit order."""
 
     async def wait(self) -> None:
-        """Return once the outbox may hold a notification; the first call returns at once."""
+        """Return once the outbox may hold a notification that the last `waiting` did not see."""
 
     async def waiting(self, limit: int) -> Sequence[PendingNotification]:
         """Return the oldest notifications; raises as `Archive.answer` does."""

@@ -1,6 +1,11 @@
-"""Notifications of changes for all subscribers: at least once, in order, after the commit."""
+"""
+Notifications of changes for all subscribers: at least once, after the commit.
+
+They are in the order of the commits, but for those that are published again.
+"""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -14,17 +19,30 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE: Final = 100
 _RETRY_SECONDS: Final = 1.0
+# All the other subscribers get a refused one again with each attempt.
+_REFUSED_RETRY_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 120.0
+# A server ends a transaction that is idle for longer, and another recorder goes on.
 _ROUND_SECONDS: Final = 30.0
 
 
 class OutboxRelay:
-    """A relay that publishes the notifications in the outbox and removes each once confirmed."""
+    """
+    A relay that publishes the notifications in the outbox and removes each once confirmed.
+
+    The broker refuses one if a single queue refuses it, of whatever program. While it has refused
+    some without a break for two minutes, those that it refuses are removed: all other queues have
+    them, and a queue that stays full would hold up every later one.
+    """
 
     def __init__(self, outbox: Outbox, publisher: Publisher, clock: Clock) -> None:
         self._outbox = outbox
         self._publisher = publisher
         self._clock = clock
         self._delayed_by: type[Exception] | None = None
+        self._refused_since: float | None = None
+        # Those that are in the outbox still: it may be readable while nothing can be removed.
+        self._confirmed: set[str] = set()
 
     async def run(self) -> None:
         """
@@ -35,9 +53,10 @@ class OutboxRelay:
         """
         try:
             while True:
-                await self._outbox.wait()
+                # The relay of the connection before may have left some.
                 while await self._more_is_waiting():
                     pass
+                await self._outbox.wait()
         finally:
             await self._outbox.release()
 
@@ -48,7 +67,8 @@ class OutboxRelay:
         except (NotConfirmed, StorageUnavailable, DeadlineExceeded, TimeoutError) as error:
             await self._outbox.release()
             self._note_delay(error)
-            await asyncio.sleep(_RETRY_SECONDS)
+            is_refused = isinstance(error, NotConfirmed)
+            await asyncio.sleep(_REFUSED_RETRY_SECONDS if is_refused else _RETRY_SECONDS)
             return True
         self._note_success()
         return is_more
@@ -68,18 +88,45 @@ class OutboxRelay:
         notifications = await self._outbox.waiting(_AT_ONCE)
         if not notifications:
             return False
-        # A server ends a transaction that is idle for longer, and another recorder goes on.
-        async with asyncio.timeout(_ROUND_SECONDS):
-            await asyncio.gather(*(self._publish(notification) for notification in notifications))
-        await self._outbox.announced(notifications)
+        outcomes = await asyncio.gather(
+            *(self._publish(notification) for notification in notifications),
+            return_exceptions=True,
+        )
+        refusals = [one for one in outcomes if isinstance(one, NotConfirmed)]
+        if self._are_given_up(refusals):
+            outcomes = [None if one in refusals else one for one in outcomes]
+        settled = zip(notifications, outcomes, strict=True)
+        if done := [one for one, failure in settled if failure is None]:
+            await self._outbox.announced(done)
+            self._confirmed.clear()
+        for failure in outcomes:
+            if failure is not None:
+                raise failure
         return True
 
+    def _are_given_up(self, refusals: Sequence[NotConfirmed]) -> bool:
+        """Return whether the broker has refused some in each round for so long."""
+        if not refusals:
+            self._refused_since = None
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._refused_since is None:
+            self._refused_since = now
+        is_over = now - self._refused_since >= _PATIENCE_SECONDS
+        if is_over and self._delayed_by is not None:
+            log.warning("announcements_given_up", count=len(refusals), error=str(refusals[0]))
+        return is_over
+
     async def _publish(self, notification: PendingNotification) -> None:
-        # Not mandatory: it is no error that no one subscribes.
-        await self._publisher.publish(
-            EXCHANGE,
-            notification.routing_key,
-            encode_message(notification.message_id, self._clock()),
-            notification.body.encode(),
-            mandatory=False,
-        )
+        if notification.message_id in self._confirmed:
+            return
+        async with asyncio.timeout(_ROUND_SECONDS):
+            await self._publisher.publish(
+                EXCHANGE,
+                notification.routing_key,
+                encode_message(notification.message_id, self._clock()),
+                notification.body.encode(),
+                # It is no error that no one subscribes.
+                mandatory=False,
+            )
+        self._confirmed.add(notification.message_id)

@@ -18,12 +18,14 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
 from jarvis_recorder.errors import (
+    BrokerUnavailable,
     Conflict,
     DeadlineExceeded,
     InvalidParameter,
     NotFound,
     StorageUnavailable,
 )
+from jarvis_recorder.rpc.outbox_relay import OutboxRelay
 from jarvis_recorder.storage.queries import cursors as cursors_module
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.queries.conversations import TURNS as TURN_ROWS
@@ -62,6 +64,7 @@ from jarvis_recorder.wire.times import format_datetime
 from jarvis_recorder.wire.topics import TOPICS, Topic
 from tests.support.amqp_bytes import delivery
 from tests.support.archive import NOW, ask, clock
+from tests.support.fakes import FakePublisher
 
 EVENTS, SNAPSHOTS, TURNS = TOPICS
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -534,10 +537,26 @@ async def test_the_outbox_is_emptied_in_order_and_survives(path):
         await store.outbox.announced(first)
 
     async with open_store(path, lambda: NOW) as store:
-        await asyncio.wait_for(store.outbox.wait(), 1)
         left = await store.outbox.waiting(10)
         assert [json.loads(told.body)["preference"]["key"] for told in left] == ["k1", "k2"]
         assert len({told.message_id for told in [*first, *left]}) == 3
+
+
+async def test_a_notification_that_one_connection_left_is_published_on_the_next(store):
+    publisher = FakePublisher()
+    publisher.failures = [BrokerUnavailable("gone")]
+    await ask(store, SetPreference(key="k", value="1"))
+    with pytest.raises(BrokerUnavailable):
+        await OutboxRelay(store.outbox, publisher, lambda: NOW).run()
+
+    relaying = asyncio.create_task(OutboxRelay(store.outbox, publisher, lambda: NOW).run())
+    async with asyncio.timeout(60):
+        while (await store.health()).announcements_waiting:
+            await asyncio.sleep(0.01)
+    relaying.cancel()
+    await asyncio.gather(relaying, return_exceptions=True)
+
+    assert [key for _, key, _, _ in publisher.published] == ["recorder.preference.changed"]
 
 
 ENDLESS = text(

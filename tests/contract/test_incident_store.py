@@ -29,6 +29,7 @@ from jarvis_recorder.storage import (
 )
 from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
+from jarvis_recorder.storage.postgres import horizon as server_horizon
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.series import values_of
@@ -87,7 +88,7 @@ async def keep(store, *events, snapshots=()):
 
 
 async def settle(store):
-    # On a server an event is final with the second look after it.
+    # On a server an event is final once others that were being stored with it are.
     for _ in range(4):
         while await store.incidents.step():
             pass
@@ -1266,6 +1267,34 @@ async def test_events_that_are_committed_late_are_read_on_a_server(postgresql_st
 
     assert early == []
     assert {one.node for one in await listed(store)} == {"slow", "pve1"}
+
+
+async def test_what_others_write_elsewhere_on_the_server_holds_up_no_incident(postgresql_store):
+    store = postgresql_store
+    async with store.writer._engine.connect() as other:
+        await other.exec_driver_sql("CREATE TABLE of_another (id bigint)")
+        await other.exec_driver_sql("LOCK TABLE cluster_snapshots IN ROW EXCLUSIVE MODE")
+        await keep(store, event(0))
+
+        assert (await the_one(store)).node == "pve1"
+
+
+async def test_a_transaction_that_holds_up_the_events_is_named(
+    postgresql_store, monkeypatch, capsys
+):
+    monkeypatch.setattr(server_horizon, "_PATIENCE_SECONDS", 0.0)
+    store = postgresql_store
+    async with store.writer._engine.connect() as other:
+        await other.exec_driver_sql("DELETE FROM events WHERE id = 0")
+        (process,) = (await other.exec_driver_sql("SELECT pg_backend_pid()")).one()
+        await keep(store, event(0))
+        held_up = (await store.health()).incidents_failure
+    await settle(store)
+
+    assert f"({process})" in held_up
+    assert capsys.readouterr().out.count("incidents_held_up") == 1
+    assert (await store.health()).incidents_failure is None
+    assert (await the_one(store)).count == 1
 
 
 async def test_incidents_are_kept_next_to_recording(store):

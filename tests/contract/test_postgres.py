@@ -559,13 +559,20 @@ def test_a_recorder_of_a_file_loads_no_driver_of_a_server():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-async def test_every_session_commits_durably(store, postgres_url):
-    execute(postgres_url, "ALTER DATABASE shared SET synchronous_commit = off")
+@pytest.mark.parametrize(
+    ("setting", "usual", "needed"),
+    [
+        ("synchronous_commit", "off", "on"),
+        ("default_transaction_isolation", "serializable", "read committed"),
+    ],
+)
+async def test_every_session_has_the_settings_it_needs(store, postgres_url, setting, usual, needed):
+    execute(postgres_url, f"ALTER DATABASE shared SET {setting} = '{usual}'")
     try:
         repository = PostgresRepository(Server(postgres_url))
         connection = await repository._open()
-        found = await (await connection.execute("SHOW synchronous_commit")).fetchone()
+        found = await (await connection.execute(f"SHOW {setting}")).fetchone()
         await repository.close()
     finally:
-        execute(postgres_url, "ALTER DATABASE shared RESET synchronous_commit")
-    assert found == ("on",)
+        execute(postgres_url, f"ALTER DATABASE shared RESET {setting}")
+    assert found == (needed,)

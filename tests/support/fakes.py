@@ -282,9 +282,10 @@ class FakeOutbox:
     def __init__(self) -> None:
         self.notifications: list[PendingNotification] = []
         self.failures: list[Exception] = []
+        self.removing = asyncio.Event()
+        self.removing.set()
         self.released = 0
         self._something = asyncio.Event()
-        self._something.set()
 
     def put(self, *notifications: PendingNotification) -> None:
         self.notifications += notifications
@@ -300,6 +301,8 @@ class FakeOutbox:
         return self.notifications[:limit]
 
     async def announced(self, notifications: Sequence[PendingNotification]) -> None:
+        if not self.removing.is_set():
+            raise StorageUnavailable("the disk is full")
         self.notifications = [kept for kept in self.notifications if kept not in notifications]
 
     async def release(self) -> None:

@@ -108,12 +108,88 @@ async def test_an_outbox_that_cannot_be_read_in_time_is_read_again(monkeypatch):
 
 
 async def test_a_refused_announcement_is_tried_again(monkeypatch):
-    monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(outbox_relay, "_REFUSED_RETRY_SECONDS", 0.0)
     outbox, publisher = FakeOutbox(), FakePublisher()
     publisher.failures = [NotConfirmed("queue full")]
     outbox.put(change(1))
 
     async with announcing(outbox, publisher):
+        await until(lambda: not outbox.notifications)
+
+    assert len(publisher.published) == 1
+
+
+class Refusing(FakePublisher):
+    """A publisher whose broker refuses, or never confirms, some bodies, but hands them on."""
+
+    def __init__(self, *refused: PendingNotification, error: Exception | None = None) -> None:
+        super().__init__()
+        self.refused = {one.body.encode() for one in refused}
+        self._error = error
+
+    async def publish(self, exchange, routing_key, properties, body, *, mandatory=True):
+        await super().publish(exchange, routing_key, properties, body, mandatory=mandatory)
+        if body in self.refused:
+            if self._error is None:
+                await asyncio.Event().wait()
+            raise self._error
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [body for *_, body in self.published]
+
+
+@pytest.mark.parametrize("error", [NotConfirmed("queue full"), None])
+async def test_of_those_published_at_once_only_what_is_not_confirmed_is_published_again(
+    monkeypatch, error
+):
+    """All other subscribers would get the others again, each second."""
+    monkeypatch.setattr(outbox_relay, "_REFUSED_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(outbox_relay, "_ROUND_SECONDS", 60.0 if error else 0.05)
+    outbox, publisher = FakeOutbox(), Refusing(change(1), error=error)
+    outbox.put(*(change(number) for number in range(3)))
+
+    async with announcing(outbox, publisher):
+        await until(lambda: publisher.bodies.count(b'{"n":1}') > 3)
+        assert outbox.notifications == [change(1)]
+        publisher.refused.clear()
+        await until(lambda: not outbox.notifications)
+
+    assert publisher.bodies.count(b'{"n":0}') == publisher.bodies.count(b'{"n":2}') == 1
+
+
+async def test_a_queue_that_stays_full_holds_up_no_others(monkeypatch):
+    """The broker refuses each that one of its queues refuses, and all others have it."""
+    monkeypatch.setattr(outbox_relay, "_REFUSED_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(outbox_relay, "_PATIENCE_SECONDS", 0.05)
+    changes = [change(number) for number in range(250)]
+    outbox, publisher = FakeOutbox(), Refusing(*changes, error=NotConfirmed("queue full"))
+    outbox.put(*changes)
+
+    with capture_logs() as lines:
+        async with announcing(outbox, publisher):
+            await until(lambda: not outbox.notifications)
+
+    assert {*publisher.bodies} == {one.body.encode() for one in changes}
+    assert publisher.bodies.count(changes[-1].body.encode()) == 1
+    assert [line["event"] for line in lines] == [
+        "announcement_delayed",
+        "announcements_given_up",
+        "announcement_resumed",
+    ]
+
+
+async def test_what_cannot_be_removed_is_not_published_again(monkeypatch):
+    """A full disk lets the outbox be read, and nothing be deleted."""
+    monkeypatch.setattr(outbox_relay, "_RETRY_SECONDS", 0.0)
+    outbox, publisher = FakeOutbox(), FakePublisher()
+    outbox.removing.clear()
+    outbox.put(change(1))
+
+    async with announcing(outbox, publisher):
+        await until(lambda: outbox.released > 3)
+        outbox.removing.set()
         await until(lambda: not outbox.notifications)
 
     assert len(publisher.published) == 1
@@ -143,13 +219,15 @@ async def test_a_delay_is_logged_when_it_begins_changes_its_kind_and_ends(monkey
     ]
 
 
-async def test_a_lost_connection_ends_it_and_keeps_the_rest():
+async def test_what_a_lost_connection_leaves_is_announced_on_the_next():
+    """Not with the next change: when a broker goes down there is most to tell."""
     outbox, publisher = FakeOutbox(), FakePublisher()
     publisher.failures = [BrokerUnavailable("gone")]
     outbox.put(change(1))
-
     async with announcing(outbox, publisher) as task:
         with pytest.raises(BrokerUnavailable):
             await task
-
     assert outbox.notifications == [change(1)]
+
+    async with announcing(outbox, publisher):
+        await until(lambda: not outbox.notifications)

@@ -22,12 +22,14 @@ _USUAL: Final = {
     "client_encoding": "UTF8",
 }
 # As a query, not as `options`, which poolers of connections refuse. Of the settings of
-# synchronous_commit the weaker ones would have rows acknowledged that a failure takes back.
+# synchronous_commit the weaker ones would have rows acknowledged that a failure takes back. A
+# change reads what others have committed while it waited for its turn.
 _PREPARE: Final = """
     SELECT
         set_config('TimeZone', 'UTC', false),
         set_config('lock_timeout', '30s', false),
         set_config('idle_in_transaction_session_timeout', '60s', false),
+        set_config('default_transaction_isolation', 'read committed', false),
         set_config('synchronous_commit', CASE
             WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
             THEN 'on' ELSE current_setting('synchronous_commit') END, false)

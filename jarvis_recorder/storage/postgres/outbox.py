@@ -14,7 +14,7 @@ from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.tables import outbox
 
-# A recorder that ended may have left some.
+# Another recorder may have left some.
 _LOOK_SECONDS: Final = 5.0
 _OUTBOX_BYTES: Final = 1024 * 1024
 # Not SKIP LOCKED: two recorders would publish alternate parts, in no order.
@@ -33,11 +33,10 @@ class PostgresOutbox:
         self._engine = engine
         self._server = server
         self._changed = changed
-        self._changed.set()
         self._round: AsyncConnection | None = None
 
     async def wait(self) -> None:
-        """Return once the outbox may hold a notification; see `ports.Outbox`."""
+        """Return once something was changed, or after a while; see `ports.Outbox`."""
         await self._end_round()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):

@@ -52,13 +52,15 @@ class PostgresStore(NamedTuple):
     outbox: PostgresOutbox
     dead_letters: DeadLetterIndex
     incidents: IncidentKeeper
+    horizon: Horizon
     writer: PostgresWriter
     retention: Retention
     probe: HealthProbe
 
     async def health(self) -> StorageHealth:
         """Return the state of a database that can store a record; see `ports.Store`."""
-        return (await self.probe.look())._replace(incidents_failure=self.incidents.failure)
+        failure = self.incidents.failure or self.horizon.failure
+        return (await self.probe.look())._replace(incidents_failure=failure)
 
     async def respond(self) -> None:
         """Return once the event loop has had a turn: a server that hangs is no fault of this process."""
@@ -107,6 +109,7 @@ async def open_store(
         repository = PostgresRepository(server)
         stack.push_async_callback(repository.close)
         dead_letters = DeadLetterIndex(writer, clock)
+        horizon = Horizon()
         yield PostgresStore(
             repository,
             archive,
@@ -115,12 +118,13 @@ async def open_store(
             IncidentKeeper(
                 writer,
                 readers,
-                Horizon(),
+                horizon,
                 known_good,
                 rules=rules or shipped_rules(),
                 clock=clock,
                 changed=archive.changed,
             ),
+            horizon,
             writer,
             retention,
             HealthProbe(writing, server.name),

@@ -25,11 +25,9 @@ class SqliteOutbox:
         self._writer = writer
         self._readers = readers
         self._changed = changed
-        # The previous process may have left some.
-        self._changed.set()
 
     async def wait(self) -> None:
-        """Return once the outbox may hold a notification; see `ports.Outbox`."""
+        """Return once something was changed; see `ports.Outbox`."""
         await self._changed.wait()
         self._changed.clear()
 
