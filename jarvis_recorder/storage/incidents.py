@@ -142,6 +142,7 @@ class IncidentKeeper:
         self._clock = clock
         self._changed = changed
         self._snapshots = NewestSnapshots()
+        self._are_late = False
         self._renewal = Renewal()
         self._has_begun = False
         self._is_behind = False
@@ -205,6 +206,7 @@ class IncidentKeeper:
         # What a step that is rolled back has looked at is to be looked at again.
         looked_at, self._looked_at = self._looked_at, None
         were_wanted = self._snapshots.are_wanted
+        self._are_late = False
         unread = were_wanted and await self._read_snapshots()
         try:
             done = await self._run()
@@ -225,6 +227,7 @@ class IncidentKeeper:
         try:
             return await self._snapshots.read_some(self._readers, self._clock(), until)
         except DeadlineExceeded:  # others read as well: the evidence comes later
+            self._are_late = True
             return True
 
     async def _run(self) -> _Done:
@@ -256,8 +259,7 @@ class IncidentKeeper:
         is_shown = fold_now.is_any_stale() or any(_may_be_shown(one) for one in read)
         if is_shown and not self._snapshots.is_complete:
             # Whether it has recovered in between is asked with the problem, or never.
-            self._snapshots.are_wanted = True
-            return _Done(is_behind=True)
+            return self._wanting_snapshots()
         if one_by_one:
             self._take_each(connection, fold_now, found)
         else:
@@ -274,6 +276,18 @@ class IncidentKeeper:
         if read:
             self._writer.require_bounds(connection)
         return _Done(upto < horizon or is_any_stale, told)
+
+    def _wanting_snapshots(self) -> _Done:
+        """
+        Have the newest snapshots read before anything is folded.
+
+        Raises:
+            DeadlineExceeded: They were not read in time.
+        """
+        self._snapshots.are_wanted = True
+        if self._are_late:
+            raise DeadlineExceeded("the newest snapshots were not read in time")
+        return _Done(is_behind=True)
 
     def _read(self, candidate: "_Candidate") -> Iterable[ReadSignal]:
         return _signals(candidate, self._rules, self._details_read)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from jarvis_recorder.errors import (
     Conflict,
+    DeadlineExceeded,
     InvalidParameter,
     NotFound,
     RecordRefused,
@@ -31,6 +32,7 @@ from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.queries.reading import Pace
 from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
@@ -304,6 +306,38 @@ async def step_without_commit(store, monkeypatch, step=None):
         patched.setattr(store.writer, "run", run_without_commit)
         with pytest.raises(StorageUnavailable):
             await (step or store.incidents.step)()
+
+
+async def test_incidents_open_while_others_search(store, monkeypatch):
+    """Scans have few threads, and may take them for as long as they like."""
+    run = store.incidents._readers.run
+
+    def run_next_to_scans(*given, pace=Pace.QUICK):
+        assert pace is not Pace.SCAN, "it would wait for the others' scans"
+        return run(*given, pace=pace)
+
+    monkeypatch.setattr(store.incidents._readers, "run", run_next_to_scans)
+    await keep(store, event(0), snapshots=[snapshot(60, ("pve1", "online"))])
+
+    assert (await the_one(store)).state == "recovered"
+
+
+async def test_events_that_wait_for_snapshots_in_vain_are_not_silent(store, monkeypatch):
+    async def too_late(*_):
+        raise DeadlineExceeded("others read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.incidents._snapshots, "read_some", too_late)
+        await put(store, event(0, "[Monitor] THRESHOLD: cpu of pve1"))
+        await settle(store)
+        await put(store, event(1))
+        with pytest.raises(DeadlineExceeded, match="newest snapshots"):
+            for _ in range(20):
+                await store.incidents.step()
+        assert (await the_one(store)).kind == "THRESHOLD"
+    await settle(store)
+
+    assert len(await listed(store)) == 2
 
 
 async def test_a_first_step_by_other_rules_may_fail_and_be_done_again(store, monkeypatch):
