@@ -143,7 +143,7 @@ class IncidentKeeper:
         self._changed = changed
         self._snapshots = NewestSnapshots()
         self._are_late = False
-        self._renewal = Renewal()
+        self._renewal = Renewal(self._read_some)
         self._has_begun = False
         self._is_behind = False
         self.failure: str | None = None
@@ -289,6 +289,12 @@ class IncidentKeeper:
             raise DeadlineExceeded("the newest snapshots were not read in time")
         return _Done(is_behind=True)
 
+    def _read_some(
+        self, connection: Connection, ids: Collection[int], upto: int
+    ) -> tuple[Iterable[ReadSignal], int]:
+        found, upto = _candidates(connection, 0, upto, among=ids)
+        return [one for candidate in found for one in self._read(candidate)], upto
+
     def _read(self, candidate: "_Candidate") -> Iterable[ReadSignal]:
         return _signals(candidate, self._rules, self._details_read)
 
@@ -316,15 +322,21 @@ def _may_be_shown(one: ReadSignal) -> bool:
     return one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None
 
 
-def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[_Candidate], int]:
+def _candidates(
+    connection: Connection, after: int, upto: int, among: Collection[int] | None = None
+) -> tuple[list[_Candidate], int]:
     """
     Return the events that may be signals, with what of them decides, and up to which all are read.
 
-    It stops before `upto` where that would be too many, or too much text.
+    It stops before `upto` where that would be too many, or too much text. With `among` it reads these
+    events alone.
     """
     found, text_left, read_upto = [], _MOST_TEXT, upto
+    following = _events_between(after, upto)
+    if among is not None:
+        following = following.where(events.c.id.in_(among))
     with contextlib.closing(Reading(connection, 0)) as reading:
-        for row in reading.rows(_events_between(after, upto)):
+        for row in reading.rows(following):
             if row.may_be_signal:
                 found.append(row)
             if row.size > _LARGE:

@@ -597,6 +597,52 @@ async def by_other_rules_again(store, monkeypatch):
     await settle(store)
 
 
+def known_without_nodes(monkeypatch):
+    """Have all of a kind be one condition, as before the node was read."""
+    read_event = incident_keeper.read_event
+
+    def read(event, rules):
+        condition, effect = read_event(event, rules)
+        return condition._replace(key=condition.kind), effect
+
+    monkeypatch.setattr(incident_keeper, "read_event", read)
+
+
+async def test_what_people_did_goes_along_where_the_key_of_an_event_is_another(store, monkeypatch):
+    with monkeypatch.context() as former:
+        known_without_nodes(former)
+        await keep(store, event(0), event(1, node="pve2"), event(2), crashed(3))
+        await ask(store, params.ResolveIncident(key="NODE_DOWN", by="anna"))
+        until = to_datetime(NOW + 3_600_000_000)
+        await ask(store, params.SilenceIncidents(key="NODE_DOWN", until=until, by="bert"))
+    monkeypatch.setattr(incident_renewal, "_AT_ONCE", 2)
+    monkeypatch.setattr(incident_keeper, "_SIGNALS_AT_ONCE", 1)
+    for _ in range(2):
+        await by_other_rules_again(store, monkeypatch)
+
+    found = {one.key.partition("@")[0]: one for one in await listed(store)}
+    both = [found.pop(f"{node}/NODE_DOWN") for node in ("pve1", "pve2")]
+    assert [(one.state, one.resolved_by) for one in both] == [("resolved", "anna")] * 2
+    assert [(*found, one.state) for one in found.values()] == [("pve1/VM_CRASHED/105", "open")]
+    done = sorted(await rows(store, "SELECT key, by FROM incident_actions"))
+    silent = sorted(await rows(store, "SELECT key, by FROM silences"))
+    keys = ["NODE_DOWN", "pve1/NODE_DOWN", "pve2/NODE_DOWN"]
+    assert (done, silent) == ([(key, "anna") for key in keys], [(key, "bert") for key in keys])
+
+
+async def test_what_people_did_to_a_condition_that_is_gone_is_deleted_with_the_events(
+    store, monkeypatch
+):
+    with monkeypatch.context() as former:
+        known_without_nodes(former)
+        await keep(store, event(0))
+        await ask(store, params.AcknowledgeIncident(key="NODE_DOWN", by="anna"))
+    await by_other_rules_again(store, monkeypatch)
+    await pruned(store, critical=29)
+
+    assert await rows(store, "SELECT key FROM incident_actions") == [("pve1/NODE_DOWN",)]
+
+
 async def history(store, key="pve1/NODE_DOWN"):
     return await ask(store, params.GetIncident(key=key))
 
