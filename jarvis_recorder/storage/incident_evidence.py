@@ -94,7 +94,8 @@ class NewestSnapshots:
         after = self._reached[-1] if self._reached else None
         known = {cluster: read.snapshot_id for cluster, read in self._read.items()}
         read = partial(_next_piece, after, known, now)
-        piece = await readers.run(read, until, 0, pace=Pace.SCAN)
+        # Small enough not to wait for those who search: events wait for the first of them.
+        piece = await readers.run(read, until, 0, pace=Pace.QUICK)
         self._reached += piece.clusters
         for cluster, new in piece.new.items():
             self._read.pop(cluster, None)

@@ -201,7 +201,8 @@ def expire_well(horizon: int, connection: Connection, after: int) -> int | None:
     """
     Delete a few signals of before a time, of conditions that never were a problem.
 
-    Those conditions that have no other signal go with them. Return the id of the condition that the
+    Those conditions that have no other signal go with them; at the end, what people did before that
+    time under keys of no condition, as of former rules. Return the id of the condition that the
     next step begins after, None at the end, and while the incidents are being made again.
     """
     if _are_being_made(connection):
@@ -217,7 +218,12 @@ def expire_well(horizon: int, connection: Connection, after: int) -> int | None:
         return after
     a_signal = exists().where(_signals.condition_id == _conditions.id)
     connection.execute(delete(incident_conditions).where(_conditions.id.in_(well), ~a_signal))
-    return rows[-1].id if len(rows) == _AT_ONCE else None
+    if len(rows) == _AT_ONCE:
+        return int(rows[-1].id)
+    has_condition = exists().where(_conditions.key == _actions.key)
+    gone = select(_actions.id).where(_actions.timestamp < to_datetime(horizon), ~has_condition)
+    _delete_some(connection, incident_actions, gone, _AT_ONCE)
+    return None
 
 
 def _delete_some(connection: Connection, table: Table, ids: Select[Any], most: int) -> int:

@@ -1,16 +1,33 @@
 """The deletion of what other rules made of the events, before the incidents are made again."""
 
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, NamedTuple, get_args
 
-from sqlalchemy import Connection, and_, case, delete, exists, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Table,
+    and_,
+    case,
+    delete,
+    exists,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from jarvis_recorder.incidents.rules import Rules
+from jarvis_recorder.incidents.signals import Effect
+from jarvis_recorder.storage.incident_fold import ReadSignal
 from jarvis_recorder.storage.incident_pruning import FORGETTING, FORGOTTEN, newest_event
 from jarvis_recorder.storage.tables import (
+    incident_actions,
     incident_conditions,
     incident_progress,
     incident_signals,
     incidents,
+    silences,
 )
 from jarvis_recorder.wire.measures import ObjectKind
 
@@ -18,6 +35,10 @@ _AT_ONCE: Final = 1_000
 
 _conditions: Final = incident_conditions.c
 _signals: Final = incident_signals.c
+_BY_PEOPLE: Final = (incident_actions, silences)
+
+ReadSome = Callable[[Connection, Collection[int], int], tuple[Iterable[ReadSignal], int]]
+"""Reads these of the events up to one, or the first of them; returns what they say, and up to where."""
 
 
 class _Walked(NamedTuple):
@@ -31,11 +52,12 @@ class Renewal:
     """
     The deletion, a thousand rows a step; then the events are read from the first again.
 
-    What people did is kept, and what is pruned. After a restart, with these rules or with the
-    former ones, it continues.
+    What people did is kept, and what is pruned; where these rules give its events another key,
+    that has it too. After a restart, with these rules or with the former ones, it continues.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read: ReadSome) -> None:
+        self._read = read
         self._committed = self._walked = _Walked()
 
     def committed(self) -> None:
@@ -74,14 +96,38 @@ class Renewal:
         found = connection.execute(following).all()
         if not found:
             return False
+        ids = [row.id for row in found]
+        upto = self._take_along(connection, ids, found[-1].event_id)
         # The last event may have another signal behind these.
         behind = found[-1].event_id - 1 if len(found) == _AT_ONCE else found[-1].event_id
-        these = _signals.id.in_([row.id for row in found])
+        these = _signals.id.in_([row.id for row in found if row.event_id <= upto])
         connection.execute(
             delete(incident_signals).where(these, _signals.condition_id != FORGOTTEN)
         )
-        self._walked = self._walked._replace(event_id=behind)
+        self._walked = self._walked._replace(event_id=min(behind, upto))
         return True
+
+    def _take_along(self, connection: Connection, signals: Collection[int], upto: int) -> int:
+        """
+        Copy what people did to the keys that these rules give to the problems among some signals.
+
+        The former keys have it still, for the pruned events. It reads the events again, as many as
+        a step may; return the one up to which it is done.
+        """
+        has_any = or_(*(_conditions.key.in_(select(table.c.key)) for table in _BY_PEOPLE))
+        problems = (
+            select(_signals.event_id, _conditions.key)
+            .join(incident_conditions, _conditions.id == _signals.condition_id)
+            .where(_signals.id.in_(signals), _signals.effect == int(Effect.PROBLEM), has_any)
+        )
+        former = {row.event_id: row.key for row in connection.execute(problems)}
+        if not former:
+            return upto
+        read, upto = self._read(connection, former.keys(), upto)
+        for before, key in {(former[one.event_id], one.condition.key) for one in read}:
+            for table in _BY_PEOPLE if key != before else ():
+                _copy(connection, table, before, key)
+        return upto
 
     def _forget_conditions(self, connection: Connection, rules: Rules) -> bool:
         """Delete the next conditions without a signal, and have the others folded again."""
@@ -98,6 +144,18 @@ class Renewal:
         connection.execute(kept.values(stale=True, **_ruled(rules)))
         self._walked = self._walked._replace(condition_id=these[-1])
         return True
+
+
+def _copy(connection: Connection, table: Table, before: str, key: str) -> None:
+    """Copy what people did under a key to another one, which may have some of it already."""
+    kept = [column for column in table.c if column.name not in ("id", "key")]
+    there = table.alias()
+    is_there = exists().where(
+        there.c.key == key, *(there.c[one.name].is_not_distinct_from(one) for one in kept)
+    )
+    missing = select(literal(key), *kept).where(table.c.key == before, ~is_there)
+    names = ["key", *(one.name for one in kept)]
+    connection.execute(insert(table).from_select(names, missing))
 
 
 def _forget_incidents(connection: Connection) -> bool:

@@ -147,7 +147,8 @@ class IncidentKeeper:
         self._clock = clock
         self._changed = changed
         self._snapshots = NewestSnapshots()
-        self._renewal = Renewal()
+        self._are_late = False
+        self._renewal = Renewal(self._read_some)
         self._has_begun = False
         self._is_behind = False
         self.failure: str | None = None
@@ -210,6 +211,7 @@ class IncidentKeeper:
         # What a step that is rolled back has looked at is to be looked at again.
         looked_at, self._looked_at = self._looked_at, None
         were_wanted = self._snapshots.are_wanted
+        self._are_late = False
         unread = were_wanted and await self._read_snapshots()
         try:
             done = await self._run()
@@ -230,6 +232,7 @@ class IncidentKeeper:
         try:
             return await self._snapshots.read_some(self._readers, self._clock(), until)
         except DeadlineExceeded:  # others read as well: the evidence comes later
+            self._are_late = True
             return True
 
     async def _run(self) -> _Done:
@@ -264,8 +267,7 @@ class IncidentKeeper:
         is_shown = fold_now.is_any_stale() or any(_may_be_shown(one) for one in read)
         if is_shown and not self._snapshots.is_complete:
             # Whether it has recovered in between is asked with the problem, or never.
-            self._snapshots.are_wanted = True
-            return _Done(is_behind=True)
+            return self._wanting_snapshots()
         if one_by_one:
             self._take_each(connection, fold_now, found)
         else:
@@ -282,6 +284,24 @@ class IncidentKeeper:
         if read:
             self._writer.require_bounds(connection)
         return _Done(upto < horizon or is_any_stale, told)
+
+    def _wanting_snapshots(self) -> _Done:
+        """
+        Have the newest snapshots read before anything is folded.
+
+        Raises:
+            DeadlineExceeded: They were not read in time.
+        """
+        self._snapshots.are_wanted = True
+        if self._are_late:
+            raise DeadlineExceeded("the newest snapshots were not read in time")
+        return _Done(is_behind=True)
+
+    def _read_some(
+        self, connection: Connection, ids: Collection[int], upto: int
+    ) -> tuple[Iterable[ReadSignal], int]:
+        found, upto = _candidates(connection, 0, upto, among=ids)
+        return [one for candidate in found for one in self._read(candidate)], upto
 
     def _read(self, candidate: "_Candidate") -> Iterable[ReadSignal]:
         return _signals(candidate, self._rules, self._details_read)
@@ -316,15 +336,21 @@ def _may_be_shown(one: ReadSignal) -> bool:
     return one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None
 
 
-def _candidates(connection: Connection, after: int, upto: int) -> tuple[list[_Candidate], int]:
+def _candidates(
+    connection: Connection, after: int, upto: int, among: Collection[int] | None = None
+) -> tuple[list[_Candidate], int]:
     """
     Return the events that may be signals, with what of them decides, and up to which all are read.
 
-    It stops before `upto` where that would be too many, or too much text.
+    It stops before `upto` where that would be too many, or too much text. With `among` it reads these
+    events alone.
     """
     found, text_left, read_upto = [], _MOST_TEXT, upto
+    following = _events_between(after, upto)
+    if among is not None:
+        following = following.where(events.c.id.in_(among))
     with contextlib.closing(Reading(connection, 0)) as reading:
-        for row in reading.rows(_events_between(after, upto)):
+        for row in reading.rows(following):
             if row.may_be_signal:
                 found.append(row)
             if row.size > _LARGE:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from jarvis_recorder.errors import (
     Conflict,
+    DeadlineExceeded,
     InvalidParameter,
     NotFound,
     RecordRefused,
@@ -32,6 +33,7 @@ from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.postgres import horizon as server_horizon
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.queries.reading import Pace
 from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
@@ -308,6 +310,38 @@ async def step_without_commit(store, monkeypatch, step=None):
             await (step or store.incidents.step)()
 
 
+async def test_incidents_open_while_others_search(store, monkeypatch):
+    """Scans have few threads, and may take them for as long as they like."""
+    run = store.incidents._readers.run
+
+    def run_next_to_scans(*given, pace=Pace.QUICK):
+        assert pace is not Pace.SCAN, "it would wait for the others' scans"
+        return run(*given, pace=pace)
+
+    monkeypatch.setattr(store.incidents._readers, "run", run_next_to_scans)
+    await keep(store, event(0), snapshots=[snapshot(60, ("pve1", "online"))])
+
+    assert (await the_one(store)).state == "recovered"
+
+
+async def test_events_that_wait_for_snapshots_in_vain_are_not_silent(store, monkeypatch):
+    async def too_late(*_):
+        raise DeadlineExceeded("others read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.incidents._snapshots, "read_some", too_late)
+        await put(store, event(0, "[Monitor] THRESHOLD: cpu of pve1"))
+        await settle(store)
+        await put(store, event(1))
+        with pytest.raises(DeadlineExceeded, match="newest snapshots"):
+            for _ in range(20):
+                await store.incidents.step()
+        assert (await the_one(store)).kind == "THRESHOLD"
+    await settle(store)
+
+    assert len(await listed(store)) == 2
+
+
 async def test_a_first_step_by_other_rules_may_fail_and_be_done_again(store, monkeypatch):
     await keep(store, event(0))
     await rows(store, "UPDATE incident_progress SET rules = 'other'")
@@ -563,6 +597,52 @@ async def by_other_rules_again(store, monkeypatch):
     await rows(store, "UPDATE incident_progress SET rules = 'other'")
     monkeypatch.setattr(store.incidents, "_has_begun", False)
     await settle(store)
+
+
+def known_without_nodes(monkeypatch):
+    """Have all of a kind be one condition, as before the node was read."""
+    read_event = incident_keeper.read_event
+
+    def read(event, rules):
+        condition, effect = read_event(event, rules)
+        return condition._replace(key=condition.kind), effect
+
+    monkeypatch.setattr(incident_keeper, "read_event", read)
+
+
+async def test_what_people_did_goes_along_where_the_key_of_an_event_is_another(store, monkeypatch):
+    with monkeypatch.context() as former:
+        known_without_nodes(former)
+        await keep(store, event(0), event(1, node="pve2"), event(2), crashed(3))
+        await ask(store, params.ResolveIncident(key="NODE_DOWN", by="anna"))
+        until = to_datetime(NOW + 3_600_000_000)
+        await ask(store, params.SilenceIncidents(key="NODE_DOWN", until=until, by="bert"))
+    monkeypatch.setattr(incident_renewal, "_AT_ONCE", 2)
+    monkeypatch.setattr(incident_keeper, "_SIGNALS_AT_ONCE", 1)
+    for _ in range(2):
+        await by_other_rules_again(store, monkeypatch)
+
+    found = {one.key.partition("@")[0]: one for one in await listed(store)}
+    both = [found.pop(f"{node}/NODE_DOWN") for node in ("pve1", "pve2")]
+    assert [(one.state, one.resolved_by) for one in both] == [("resolved", "anna")] * 2
+    assert [(*found, one.state) for one in found.values()] == [("pve1/VM_CRASHED/105", "open")]
+    done = sorted(await rows(store, "SELECT key, by FROM incident_actions"))
+    silent = sorted(await rows(store, "SELECT key, by FROM silences"))
+    keys = ["NODE_DOWN", "pve1/NODE_DOWN", "pve2/NODE_DOWN"]
+    assert (done, silent) == ([(key, "anna") for key in keys], [(key, "bert") for key in keys])
+
+
+async def test_what_people_did_to_a_condition_that_is_gone_is_deleted_with_the_events(
+    store, monkeypatch
+):
+    with monkeypatch.context() as former:
+        known_without_nodes(former)
+        await keep(store, event(0))
+        await ask(store, params.AcknowledgeIncident(key="NODE_DOWN", by="anna"))
+    await by_other_rules_again(store, monkeypatch)
+    await pruned(store, critical=29)
+
+    assert await rows(store, "SELECT key FROM incident_actions") == [("pve1/NODE_DOWN",)]
 
 
 async def history(store, key="pve1/NODE_DOWN"):
