@@ -106,6 +106,7 @@ _stream = router(tag="live")
 @_stream.get(
     "/live",
     response_model=None,
+    response_class=Response,
     responses={200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
 )
 async def live(request: Request, caller: Reading) -> Any:

@@ -2,16 +2,17 @@
 
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from jarvis_recorder.client import RecorderClient
@@ -44,17 +45,19 @@ class StrictRoute(APIRoute):
     """
     A route that authenticates the caller before it reads the body, and reads JSON strictly.
 
-    A caller who needs a token is told of a query parameter that the route does not have (400): a
-    filter with a wrong name would otherwise ask for everything.
+    A caller who needs a token is told of what the route does not take (400): a filter with a wrong
+    name would otherwise ask for everything, one given twice for what its last value says.
     """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         handler = super().get_route_handler()
         wants_caller = _depends(self.dependant, _caller)
         wants_operator = _depends(self.dependant, _operator)
-        known = sorted(_query_names(self.dependant))
+        known = dict(sorted(_query_parameters(self.dependant).items()))
+        takes_body = self.body_field is not None
 
         async def strict(request: Request) -> Response:
+            strictly = StrictRequest(request.scope, request.receive)
             # FastAPI reads the body before it resolves the dependencies of a handler.
             if wants_caller:
                 request.state.caller = caller = _caller_of(request)
@@ -63,7 +66,9 @@ class StrictRoute(APIRoute):
                         HTTPStatus.FORBIDDEN, f"{caller.name} may read, and change nothing"
                     )
                 _require_known(request.query_params, known)
-            return await handler(StrictRequest(request.scope, request.receive))
+                if not takes_body and request.method not in ("GET", "HEAD"):
+                    await _require_no_body(strictly)
+            return await handler(strictly)
 
         return strict
 
@@ -72,18 +77,24 @@ def _depends(dependant: Dependant, call: Callable[..., Any]) -> bool:
     return any(one.call is call or _depends(one, call) for one in dependant.dependencies)
 
 
-def _query_names(dependant: Dependant) -> set[str]:
-    """Return the names of the query parameters that a handler and its dependencies take."""
-    own = {one.alias for one in dependant.query_params}
-    return own.union(*map(_query_names, dependant.dependencies))
+def _query_parameters(dependant: Dependant) -> dict[str, bool]:
+    """Return by name whether a query parameter of a handler or of its dependencies is a list."""
+    found = {one.alias: _is_list(one.field_info.annotation) for one in dependant.query_params}
+    for one in dependant.dependencies:
+        found |= _query_parameters(one)
+    return found
 
 
-def _require_known(given: Iterable[str], known: Sequence[str]) -> None:
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))
+
+
+def _require_known(given: QueryParams, known: Mapping[str, bool]) -> None:
     """
-    Check that a route has each parameter that a query names.
+    Check that a route has each parameter that a query names, and takes as many values of it.
 
     Raises:
-        Problem: It does not have one (400); the nearest one is named.
+        Problem: It does not (400); of a name that it does not have the nearest one is named.
     """
     for name in given:
         if name not in known:
@@ -91,6 +102,19 @@ def _require_known(given: Iterable[str], known: Sequence[str]) -> None:
             near = difflib.get_close_matches(name.lower(), written, n=1, cutoff=0)
             hint = f"did you mean {written[near[0]]}?" if near else "there are none here"
             raise Problem(HTTPStatus.BAD_REQUEST, f"{name}: not a parameter of this route; {hint}")
+        if len(given.getlist(name)) > 1 and not known[name]:
+            raise Problem(HTTPStatus.BAD_REQUEST, f"{name}: given more than once, takes one value")
+
+
+async def _require_no_body(request: StrictRequest) -> None:
+    """
+    Check that a request has no body, or an object without members.
+
+    Raises:
+        Problem: It has another one (400).
+    """
+    if await request.body() and await request.json() != {}:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the body: this route takes none")
 
 
 def _caller_of(request: Request) -> Caller:

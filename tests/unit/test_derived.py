@@ -22,7 +22,15 @@ from jarvis_recorder.gateway.routes import methods as routes
 from jarvis_recorder.gateway.tokens import Role
 from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.rpc.methods import Example, Method
-from jarvis_recorder.wire.rpc.params import Cursor, Limit, Name, Params, RowNumber, Since
+from jarvis_recorder.wire.rpc.params import (
+    Cursor,
+    Limit,
+    Name,
+    Params,
+    RowNumber,
+    Several,
+    Since,
+)
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -52,6 +60,7 @@ class ListThings(Params[ThingPage]):
     shape: Annotated[Literal["round", "flat"] | None, Field(description="only of this shape")] = (
         None
     )
+    kind: Annotated[Several[str], Field(description="only of these kinds")] | None = None
     since: Since | None = None
     is_lost: Annotated[bool, Field(strict=True, description="only lost ones, or only others")] = (
         False
@@ -72,6 +81,21 @@ class ChangeThing(Params[OneThing]):
     changed_by: Name | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class TurnThing(Params[OneThing]):
+    """Turn a thing."""
+
+    id: RowNumber
+    turned_by: Name | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class RemoveThing(Params[OneThing]):
+    """Remove a thing."""
+
+    id: RowNumber
+
+
 LIST = Method("things.list", ListThings, ThingPage, example=Example({}, {}))
 CHANGE = Method(
     "things.change",
@@ -80,6 +104,22 @@ CHANGE = Method(
     changes=True,
     caller="changed_by",
     example=Example({"id": 7, "new_name": "wheel"}, {}),
+)
+TURN = Method(
+    "things.turn",
+    TurnThing,
+    OneThing,
+    changes=True,
+    caller="turned_by",
+    example=Example({"id": 7}, {}),
+)
+REMOVE = Method(
+    "things.remove",
+    RemoveThing,
+    OneThing,
+    changes=True,
+    route="DELETE /things/{id}/parts",
+    example=Example({"id": 7}, {}),
 )
 NOON = datetime(2026, 1, 26, 12, tzinfo=UTC)
 THING = Thing("wheel", NOON, [{"spoke": 1}, {"spoke": 2}])
@@ -99,7 +139,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch):
     for module in (routes, commands):
-        monkeypatch.setattr(module, "METHODS", (LIST, CHANGE))
+        monkeypatch.setattr(module, "METHODS", (LIST, CHANGE, TURN, REMOVE))
     return Recorder()
 
 
@@ -180,6 +220,47 @@ async def test_a_parameter_that_a_route_does_not_have_is_refused_with_the_neares
     assert answer.status_code == 400
     assert answer.json()["error"] == f"{name}: not a parameter of this route; did you mean {near}?"
     assert recorder.asked == []
+
+
+async def test_a_parameter_that_takes_one_value_is_refused_where_it_is_given_twice(
+    gateway, recorder
+):
+    several = {"kind": ["wheel", "rim"]}
+    answer = await answer_to(gateway, "GET", "list", Role.READER, params=several)
+    twice = await answer_to(
+        gateway, "GET", "list", Role.READER, params=several | {"shape": ["round", "flat"]}
+    )
+
+    assert answer.status_code == 200
+    assert twice.status_code == 400
+    assert twice.json()["error"] == "shape: given more than once, takes one value"
+    assert recorder.asked == [ListThings(kind=["wheel", "rim"])]
+
+
+@pytest.mark.parametrize("verb", ["POST /turn", "DELETE /parts"])
+async def test_a_body_is_refused_where_a_route_takes_none(gateway, recorder, verb):
+    method, _, path = verb.partition(" ")
+    sent = [b'{"turnedBy": "anna"}', b"not json", b"[]", b"", b"{}"]
+    answers = [await answer_to(gateway, method, f"7{path}", content=body) for body in sent]
+
+    assert [one.status_code for one in answers] == [400, 400, 400, 200, 200]
+    assert answers[0].json()["error"] == "the body: this route takes none"
+    assert len(recorder.asked) == 2
+
+
+def test_the_document_has_the_content_types_that_are_sent(gateway):
+    paths = gateway.openapi()["paths"]
+    operations = [one for path in paths.values() for one in path.values()]
+    for one in operations:
+        (kind, content), *others = one["responses"]["default"]["content"].items()
+        assert (kind, others) == ("application/problem+json", [])
+        assert content["schema"]["required"] == ["title", "status", "error"]
+    live, health = (paths[f"/api/{name}"]["get"]["responses"] for name in ("live", "health"))
+    assert list(live["200"]["content"]) == ["text/event-stream"]
+    assert {
+        health[status]["content"]["application/json"]["schema"]["$ref"]
+        for status in ("200", "502", "503", "504")
+    } == {"#/components/schemas/Health"}
 
 
 async def test_a_change_takes_nothing_that_it_does_not_have(gateway, recorder):

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator
 from starlette.convertors import PathConvertor, StringConvertor, register_url_convertor
 
 from jarvis_recorder.gateway.dependencies import StrictRoute, with_plus
-from jarvis_recorder.gateway.problems import ProblemDetails
+from jarvis_recorder.gateway.problems import MEDIA_TYPE, ProblemDetails
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
@@ -33,8 +33,8 @@ TimeZone = Annotated[
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     "default": {
         "description": "A problem (RFC 9457); `error` says what happened and what to do.",
-        "model": ProblemDetails,
-        "content": {"application/problem+json": {}},
+        # A `model` would be one of `application/json`.
+        "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
     }
 }
 
