@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import expect
 
 import jarvis_recorder
+from tests.e2e.conftest import ago
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -149,6 +150,71 @@ async def test_what_is_seen_is_not_counted_as_open(page, answers):
 
     await expect(page.get_by_text("2 error open", exact=True)).to_be_visible()
     await expect(page.get_by_text("are shown")).to_have_count(0)
+
+
+async def test_a_long_outage_that_is_over_since_today_is_among_those_of_the_last_day(page, answers):
+    """Its one alert is of the day before, and there are newer ones of others."""
+
+    def over(kind, alert, end):
+        times = {"firstAt": ago(hours=alert), "lastAt": ago(hours=alert)}
+        return incidents(1, "recovered", "error", kind=kind, recoveredAt=ago(hours=end), **times)
+
+    before = [*over("DISK_FULL", 50, 40), *over("NODE_DOWN", 30, 0.2)]
+    known = before + [one for _ in range(10) for one in over("VM_CRASHED", 2, 1)]
+
+    def answer(query):
+        since = query.get("since", [""])[0]
+        return listed([one for one in known if one["lastAt"] >= since])(query)
+
+    answers.by_path["/api/incidents"] = answer
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await page.get_by_text("11 over in the last day", exact=True).click()
+    rows = page.locator("[data-rows=incidents] .event .text")
+    await expect(rows).to_contain_text(["NODE_DOWN", *["VM_CRASHED"] * 10])
+
+
+# What an answer leaves out, and lists by pages
+
+
+ITS_EVENTS = """async () => {
+    const { get } = await import("/static/js/api.js");
+    const { refill } = await import("/static/js/dom.js");
+    const { eventRow } = await import("/static/js/event-row.js");
+    window.again = async () => {
+        const { events } = await get("/api/incidents/get");
+        const rows = events.map((event) => eventRow(event, window.again, { open: true }));
+        refill(document.querySelector("main"), rows);
+    };
+    await window.again();
+}"""
+SAID = """async () => {
+    const { transcript } = await import("/static/js/transcript.js");
+    const { signal } = new AbortController();
+    window.kept = transcript(document.querySelector("main"), signal, "long", "");
+}"""
+SEARCHED = """async () => {
+    const { conversations } = await import("/static/js/views/conversations.js");
+    const { signal } = new AbortController();
+    conversations(document.querySelector("main"), new URLSearchParams("q=word"), signal);
+}"""
+CUT_EVENT = {
+    "id": 1, "timestamp": "2026-01-20T10:00:00Z", "type": "alert", "severity": "error",
+    "source": "monitor", "summary": "too long", "details": None, "resolved": False,
+    "omitted": ["details"],
+}  # fmt: skip
+
+
+def said(number, content, **changes):
+    return {
+        "id": number, "sessionId": "long", "timestamp": "2026-01-20T10:00:00Z",
+        "role": "assistant", "content": content, "model": None, "tokensUsed": None,
+        "costUsd": None, "toolCalls": None, "omitted": [],
+    } | changes  # fmt: skip
+
+
+# The search over everything
 
 
 # From and To in the night of autumn that has an hour twice
