@@ -214,6 +214,41 @@ def said(number, content, **changes):
     } | changes  # fmt: skip
 
 
+async def test_details_that_are_shown_stay_where_an_answer_leaves_them_out(page, answers):
+    found = {"summary": "too long"}
+    answers.by_path["/api/incidents/get"] = lambda _: {"events": [CUT_EVENT | found]}
+    whole = CUT_EVENT | {"details": '{"all": "of it"}', "omitted": []}
+    answers.by_path["/api/events/1"] = lambda _: {"event": whole}
+    await page.evaluate(ITS_EVENTS)
+
+    await page.get_by_role("button", name="Show details").click()
+
+    details = page.get_by_label("Details", exact=True)
+    await expect(details).to_contain_text("of it")
+    found["summary"] = "said again"
+    await page.evaluate("again()")
+    await expect(page.get_by_text("said again")).to_be_visible()
+    await expect(details).to_contain_text("of it")
+
+
+async def test_a_turn_that_is_shown_whole_stays_so_while_others_come(page, answers):
+    turns = [said(1, "the beginning …", omitted=["content"])]
+    answers.by_path["/api/conversations/long/turns"] = lambda _: {
+        "turns": turns,
+        "nextCursor": None,
+    }
+    answers.by_path["/api/turns/1"] = lambda _: {"turn": said(1, "the beginning and the end")}
+    await page.evaluate(SAID)
+    await page.get_by_role("button", name="Show all").click()
+    await expect(page.get_by_text("the beginning and the end")).to_be_visible()
+
+    turns.append(said(2, "one more"))
+    await page.evaluate("kept.refresh()")
+
+    await expect(page.get_by_text("one more")).to_be_visible()
+    await expect(page.get_by_text("the beginning and the end")).to_be_visible()
+
+
 # The search over everything
 
 
