@@ -249,6 +249,26 @@ async def test_a_turn_that_is_shown_whole_stays_so_while_others_come(page, answe
     await expect(page.get_by_text("the beginning and the end")).to_be_visible()
 
 
+async def test_a_search_shows_more_than_its_first_page(page, answers):
+    pages = {"": (range(50), "next"), "next": (range(50, 60), None)}
+
+    def answer(query):
+        numbers, cursor = pages[query.get("cursor", [""])[0]]
+        turns = [
+            {"turn": said(n, "a word"), "snippet": f"word {n}.", "highlights": []} for n in numbers
+        ]
+        return {"turns": turns, "nextCursor": cursor}
+
+    answers.by_path["/api/conversations/search"] = answer
+    await page.evaluate(SEARCHED)
+    await expect(page.locator(".turn")).to_have_count(50)
+
+    await page.get_by_role("button", name="Show more").click()
+
+    await expect(page.locator(".turn")).to_have_count(60)
+    await expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+
+
 # The search over everything
 
 
