@@ -272,6 +272,25 @@ async def test_a_search_shows_more_than_its_first_page(page, answers):
 # The search over everything
 
 
+async def test_enter_that_ends_a_composition_takes_no_place(page):
+    await page.evaluate("""async () => {
+        const { openPalette } = await import("/static/js/palette.js");
+        openPalette([["events", "Events"], ["moment", "Moment"]]);
+    }""")
+    box = page.get_by_role("combobox", name="Search or go to")
+    chosen = page.locator("[aria-selected=true]")
+    for key in ("ArrowDown", "Enter"):
+        await box.dispatch_event(
+            "keydown", {"key": key, "isComposing": True, "bubbles": True, "cancelable": True}
+        )
+    await expect(chosen).to_have_text("View Events")
+
+    await box.press("Enter")
+
+    await expect(box).to_have_count(0)
+    await page.wait_for_url("**/#/events")
+
+
 # From and To in the night of autumn that has an hour twice
 
 

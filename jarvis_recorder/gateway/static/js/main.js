@@ -153,7 +153,7 @@ function showLogin() {
   byId("icon").href = iconOf(false);
   document.title = "Log in · jarvis recorder";
   content.replaceChildren();
-  login(content, enter);
+  login(content, enterAgain);
 }
 
 function enter() {
@@ -169,6 +169,12 @@ function enter() {
     entitle();
   });
   show();
+}
+
+/** Enter where a form had the focus. */
+function enterAgain() {
+  enter();
+  content.querySelector("h1")?.focus({ preventScroll: true });
 }
 
 /** Never more than is known: nothing is green that was not heard of a moment ago. */
@@ -207,7 +213,7 @@ zone.addEventListener("change", () => {
   showCondition();
 });
 pulse.pulse.addEventListener("change", () => token.get() && showCondition());
-state.addEventListener("login", () => (token.get() ? enter() : showLogin()));
+state.addEventListener("login", () => (token.get() ? enterAgain() : showLogin()));
 addEventListener("hashchange", show);
 keepAges();
 if (token.get()) enter();
