@@ -13,6 +13,7 @@ import pytest
 from playwright.async_api import expect
 
 import jarvis_recorder
+from tests.e2e.conftest import ago
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -150,6 +151,145 @@ async def test_what_is_seen_is_not_counted_as_open(page, answers):
 
     await expect(page.get_by_text("2 error open", exact=True)).to_be_visible()
     await expect(page.get_by_text("are shown")).to_have_count(0)
+
+
+async def test_a_long_outage_that_is_over_since_today_is_among_those_of_the_last_day(page, answers):
+    """Its one alert is of the day before, and there are newer ones of others."""
+
+    def over(kind, alert, end):
+        times = {"firstAt": ago(hours=alert), "lastAt": ago(hours=alert)}
+        return incidents(1, "recovered", "error", kind=kind, recoveredAt=ago(hours=end), **times)
+
+    before = [*over("DISK_FULL", 50, 40), *over("NODE_DOWN", 30, 0.2)]
+    known = before + [one for _ in range(10) for one in over("VM_CRASHED", 2, 1)]
+
+    def answer(query):
+        since = query.get("since", [""])[0]
+        return listed([one for one in known if one["lastAt"] >= since])(query)
+
+    answers.by_path["/api/incidents"] = answer
+
+    await page.evaluate(NOW_INCIDENTS)
+
+    await page.get_by_text("11 over in the last day", exact=True).click()
+    rows = page.locator("[data-rows=incidents] .event .text")
+    await expect(rows).to_contain_text(["NODE_DOWN", *["VM_CRASHED"] * 10])
+
+
+# What an answer leaves out, and lists by pages
+
+
+ITS_EVENTS = """async () => {
+    const { get } = await import("/static/js/api.js");
+    const { refill } = await import("/static/js/dom.js");
+    const { eventRow } = await import("/static/js/event-row.js");
+    window.again = async () => {
+        const { events } = await get("/api/incidents/get");
+        const rows = events.map((event) => eventRow(event, window.again, { open: true }));
+        refill(document.querySelector("main"), rows);
+    };
+    await window.again();
+}"""
+SAID = """async () => {
+    const { transcript } = await import("/static/js/transcript.js");
+    const { signal } = new AbortController();
+    window.kept = transcript(document.querySelector("main"), signal, "long", "");
+}"""
+SEARCHED = """async () => {
+    const { conversations } = await import("/static/js/views/conversations.js");
+    const { signal } = new AbortController();
+    conversations(document.querySelector("main"), new URLSearchParams("q=word"), signal);
+}"""
+CUT_EVENT = {
+    "id": 1, "timestamp": "2026-01-20T10:00:00Z", "type": "alert", "severity": "error",
+    "source": "monitor", "summary": "too long", "details": None, "resolved": False,
+    "omitted": ["details"],
+}  # fmt: skip
+
+
+def said(number, content, **changes):
+    return {
+        "id": number, "sessionId": "long", "timestamp": "2026-01-20T10:00:00Z",
+        "role": "assistant", "content": content, "model": None, "tokensUsed": None,
+        "costUsd": None, "toolCalls": None, "omitted": [],
+    } | changes  # fmt: skip
+
+
+async def test_details_that_are_shown_stay_where_an_answer_leaves_them_out(page, answers):
+    found = {"summary": "too long"}
+    answers.by_path["/api/incidents/get"] = lambda _: {"events": [CUT_EVENT | found]}
+    whole = CUT_EVENT | {"details": '{"all": "of it"}', "omitted": []}
+    answers.by_path["/api/events/1"] = lambda _: {"event": whole}
+    await page.evaluate(ITS_EVENTS)
+
+    await page.get_by_role("button", name="Show details").click()
+
+    details = page.get_by_label("Details", exact=True)
+    await expect(details).to_contain_text("of it")
+    found["summary"] = "said again"
+    await page.evaluate("again()")
+    await expect(page.get_by_text("said again")).to_be_visible()
+    await expect(details).to_contain_text("of it")
+
+
+async def test_a_turn_that_is_shown_whole_stays_so_while_others_come(page, answers):
+    turns = [said(1, "the beginning …", omitted=["content"])]
+    answers.by_path["/api/conversations/long/turns"] = lambda _: {
+        "turns": turns,
+        "nextCursor": None,
+    }
+    answers.by_path["/api/turns/1"] = lambda _: {"turn": said(1, "the beginning and the end")}
+    await page.evaluate(SAID)
+    await page.get_by_role("button", name="Show all").click()
+    await expect(page.get_by_text("the beginning and the end")).to_be_visible()
+
+    turns.append(said(2, "one more"))
+    await page.evaluate("kept.refresh()")
+
+    await expect(page.get_by_text("one more")).to_be_visible()
+    await expect(page.get_by_text("the beginning and the end")).to_be_visible()
+
+
+async def test_a_search_shows_more_than_its_first_page(page, answers):
+    pages = {"": (range(50), "next"), "next": (range(50, 60), None)}
+
+    def answer(query):
+        numbers, cursor = pages[query.get("cursor", [""])[0]]
+        turns = [
+            {"turn": said(n, "a word"), "snippet": f"word {n}.", "highlights": []} for n in numbers
+        ]
+        return {"turns": turns, "nextCursor": cursor}
+
+    answers.by_path["/api/conversations/search"] = answer
+    await page.evaluate(SEARCHED)
+    await expect(page.locator(".turn")).to_have_count(50)
+
+    await page.get_by_role("button", name="Show more").click()
+
+    await expect(page.locator(".turn")).to_have_count(60)
+    await expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+
+
+# The search over everything
+
+
+async def test_enter_that_ends_a_composition_takes_no_place(page):
+    await page.evaluate("""async () => {
+        const { openPalette } = await import("/static/js/palette.js");
+        openPalette([["events", "Events"], ["moment", "Moment"]]);
+    }""")
+    box = page.get_by_role("combobox", name="Search or go to")
+    chosen = page.locator("[aria-selected=true]")
+    for key in ("ArrowDown", "Enter"):
+        await box.dispatch_event(
+            "keydown", {"key": key, "isComposing": True, "bubbles": True, "cancelable": True}
+        )
+    await expect(chosen).to_have_text("View Events")
+
+    await box.press("Enter")
+
+    await expect(box).to_have_count(0)
+    await page.wait_for_url("**/#/events")
 
 
 # From and To in the night of autumn that has an hour twice

@@ -86,6 +86,14 @@ async def test_guests_are_sorted_and_filtered_by_the_address_and_by_keys(page, a
     await page.keyboard.press("End")
     await expect(page.get_by_role("link", name="guest-101")).to_be_focused()
 
+    # Its row is made again, all others stay, and Tab still leads to it.
+    await page.get_by_label("Name").focus()
+    busy = [guest(101, cpu=0.99), *GUESTS[1:]]
+    await publish(amqp_url, cluster("home", ago(), busy, STORAGES))
+    row = page.locator(".inventory tbody tr", has_text="guest-101")
+    await expect(row).to_contain_text("99 %")
+    await expect(page.locator(".inventory tbody [tabindex='0']")).to_have_text(["guest-101"])
+
     await page.get_by_label("State").select_option("down")
     await expect(page.locator(".inventory tbody th")).to_have_text(["guest-102"])
     await page.go_back()

@@ -35,6 +35,7 @@ async def test_a_wrong_password_is_said_and_the_right_one_lets_in(page):
 
     await log_in(page)
     await page.get_by_text("recording", exact=True).wait_for()
+    await expect(page.get_by_role("heading", name="Now", exact=True)).to_be_focused()
 
 
 async def test_a_token_that_is_not_good_leads_to_login_and_back_to_the_same_view(page):

@@ -441,3 +441,51 @@ async def test_what_is_filtered_is_saved_to_a_file_that_no_spreadsheet_runs(
     assert event["summary"] == '\'=HYPERLINK("http://x")'
     assert json.loads(event["details"]) == {"a": 'b, "c"\n'}
     assert (event["severity"], event["node"]) == ("error", formula.get("node", ""))
+
+
+async def test_a_view_whose_module_did_not_come_is_there_once_the_network_is_back(page):
+    """A browser may keep that an import failed: only a page that is loaded again asks once more."""
+    await log_in(page)
+    await page.get_by_text("recording", exact=True).wait_for()
+    await page.context.set_offline(True)
+    await page.get_by_role("link", name="Events").click()
+    await page.get_by_text("This view could not be loaded.").wait_for()
+    await page.get_by_role("button", name="Load the page again").wait_for()
+    await page.get_by_text("The recorder is away").wait_for()
+
+    await page.context.set_offline(False)
+
+    await page.get_by_text("No event fits these filters.").wait_for()
+    assert any("Failed to fetch" in one for one in page.seen.errors)
+    page.seen.errors.clear()
+
+
+async def test_a_conversation_is_read_as_it_is_where_what_lays_it_out_did_not_come(
+    page, amqp_url, recorder
+):
+    await publish(amqp_url, turn("told", "user", "**loud** and clear", datetime.now(UTC)))
+    wait_until(lambda: recorder.count("conversations") == 1, "it is recorded")
+    await log_in(page)
+    await page.route("**/marked.esm.js", lambda route: route.abort())
+
+    await show(page, "conversations?session=told")
+
+    await page.locator(".said", has_text="**loud** and clear").wait_for()
+    await page.unroute("**/marked.esm.js")
+    await page.get_by_role("button", name="Load the page again").click()
+    await page.locator("strong", has_text="loud").wait_for()
+
+
+async def test_a_chart_and_a_search_that_did_not_come_are_said(page):
+    await log_in(page)
+    for part in ("uPlot.esm", "palette"):
+        await page.route(f"**/{part}.js", lambda route: route.abort())
+    again = page.get_by_role("button", name="Load the page again")
+
+    await page.get_by_role("button", name="Search").click()
+    await again.click()
+    await page.get_by_role("heading", name="Incidents").wait_for()
+    await expect(again).to_have_count(0)
+    await show(page, "events")
+
+    await again.wait_for()

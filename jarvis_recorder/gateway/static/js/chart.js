@@ -54,7 +54,7 @@ export function chart(place, over, zoomed) {
     try {
       uPlot = await drawing();
     } catch {
-      return; // the gateway is away, which the page says
+      return; // which the page says
     }
     // Another one may have been drawn meanwhile.
     if (mine !== shown || plot || over.aborted) return;

@@ -7,6 +7,15 @@ import { act } from "./load.js";
 import { link } from "./router.js";
 import { undoable } from "./undo.js";
 
+/** What was left out of an event and is shown by now, by its id. @type {Map<number, object>} */
+const whole = new Map();
+
+/** Return an event with what is known of it, though an answer leaves that out. @param {any} event */
+const asKnown = (event) =>
+  event.omitted?.length && whole.has(event.id)
+    ? { ...event, ...whole.get(event.id), omitted: [] }
+    : event;
+
 /**
  * A button to resolve an event that is open, or to reopen one that is not.
  * @param {any} event @param {(event: any) => void} changed
@@ -32,17 +41,23 @@ function wholeButton(event, changed) {
   return act(
     h("button", { type: "button", class: "quiet", "data-key": `whole-${event.id}` }, "Show details"),
     async () => {
-      changed((await get(`/api/events/${event.id}`)).event);
+      const found = (await get(`/api/events/${event.id}`)).event;
+      whole.set(
+        event.id,
+        Object.fromEntries(event.omitted.map((/** @type {string} */ name) => [name, found[name]])),
+      );
+      changed(found);
     },
   );
 }
 
 /**
- * @param {any} event @param {(event: any) => void} changed
+ * @param {any} given @param {(event: any) => void} changed
  * @param {{now?: boolean, open?: boolean, refine?: (name: string, value: string) => any}} [options]
  *   `now`: for those who look at what is wrong; `refine`: what leads to more or fewer like it
  */
-export function eventRow(event, changed, { now = false, open = false, refine } = {}) {
+export function eventRow(given, changed, { now = false, open = false, refine } = {}) {
+  const event = asKnown(given);
   /** @param {string} name */
   const fact = (name) => event[name] && [event[name], refine?.(name, event[name])];
   const row = h(

@@ -12,8 +12,11 @@ const OPEN = ["open", "unknown"];
 const SEEN = "acknowledged";
 const RANKS = ["critical", "error", "warning", "info"];
 const MOST = 200;
-const RECENT_HOURS = 24;
-const RECENT = 10;
+const DAY = 86_400_000;
+/** The list knows when a problem was told last, and the longest outage is told once. */
+const LONGEST = 30 * DAY;
+const LOOKED_AT = 100;
+const RECENT = 20;
 const SHOWN = 20;
 
 /** @type {Record<string, string>} */
@@ -33,13 +36,22 @@ const SHOWS = {
 
 /** @param {AbortSignal} signal */
 export async function incidentsNow(signal) {
-  const since = new Date(Date.now() - RECENT_HOURS * 3_600_000).toISOString();
+  const since = new Date(Date.now() - LONGEST).toISOString();
   const [problems, recent, silenced] = await Promise.all([
     activeIncidents("/api/incidents", {}, signal),
-    get("/api/incidents", { state: "recovered", since, limit: RECENT }, signal),
+    get("/api/incidents", { state: "recovered", since, limit: LOOKED_AT }, signal),
     get("/api/incidents", { state: "silenced", limit: 1 }, signal),
   ]);
-  return { ...problems, recent: recent.incidents, silenced: silenced.total };
+  return { ...problems, recent: overToday(recent.incidents), silenced: silenced.total };
+}
+
+/** Those that were over in the last day, the last one first. @param {any[]} recovered */
+function overToday(recovered) {
+  const from = Date.now() - DAY;
+  return recovered
+    .filter(({ recoveredAt }) => Date.parse(recoveredAt) >= from)
+    .sort((a, b) => Date.parse(b.recoveredAt) - Date.parse(a.recoveredAt))
+    .slice(0, RECENT);
 }
 
 /**

@@ -6,6 +6,7 @@ import { h } from "./dom.js";
 import { keepAges, when } from "./format.js";
 import { listenToKeys } from "./keys.js";
 import * as live from "./live.js";
+import { part } from "./parts.js";
 import * as pulse from "./pulse.js";
 import { link, place } from "./router.js";
 import { themeSwitch } from "./theme.js";
@@ -114,17 +115,20 @@ function show() {
 async function begin(load, params, over, path) {
   const mine = shown;
   try {
-    const view = await load();
+    const view = await part(load);
     if (mine && !over.signal.aborted) mine.update = view(content, params, over.signal, path);
   } catch (error) {
     console.error(error);
+    if (over.signal.aborted) return;
     content.append(h("p", { class: "problem", role: "alert" }, "This view could not be loaded."));
+    // Nothing is typed here yet, and the address names the view.
+    pulse.pulse.addEventListener("back", () => location.reload(), { signal: over.signal });
   }
 }
 
 async function search() {
-  const { openPalette } = await import("./palette.js");
-  openPalette(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
+  const palette = await part(() => import("./palette.js")).catch(() => null); // it is said
+  palette?.openPalette(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
 }
 
 /** A tab among others says what is wrong, too. */
@@ -153,7 +157,7 @@ function showLogin() {
   byId("icon").href = iconOf(false);
   document.title = "Log in · jarvis recorder";
   content.replaceChildren();
-  login(content, enter);
+  login(content, enterAgain);
 }
 
 function enter() {
@@ -169,6 +173,12 @@ function enter() {
     entitle();
   });
   show();
+}
+
+/** Enter where a form had the focus. */
+function enterAgain() {
+  enter();
+  content.querySelector("h1")?.focus({ preventScroll: true });
 }
 
 /** Never more than is known: nothing is green that was not heard of a moment ago. */
@@ -207,7 +217,7 @@ zone.addEventListener("change", () => {
   showCondition();
 });
 pulse.pulse.addEventListener("change", () => token.get() && showCondition());
-state.addEventListener("login", () => (token.get() ? enter() : showLogin()));
+state.addEventListener("login", () => (token.get() ? enterAgain() : showLogin()));
 addEventListener("hashchange", show);
 keepAges();
 if (token.get()) enter();

@@ -1,6 +1,7 @@
 /** Markdown as elements: a lexer's tokens and never HTML, so that what is HTML in it stays text. */
 
 import { h, text } from "./dom.js";
+import { part } from "./parts.js";
 
 /** What is longer is shown as it is: laying it out would keep the page busy. */
 const LONGEST = 100_000;
@@ -12,14 +13,15 @@ const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', "#39": "'" };
 let Lexer = null;
 
 /**
- * Return what makes elements of Markdown.
+ * Return what makes elements of Markdown, and shows it as it is where its lexer does not come.
  * @returns {Promise<(source: string) => HTMLElement>}
  */
 export async function reader() {
-  Lexer ??= (await import("../vendor/marked/marked.esm.js")).Lexer;
+  const marked = () => import("../vendor/marked/marked.esm.js");
+  Lexer ??= (await part(marked).catch(() => null))?.Lexer;
   return (source) => {
     const said = h("div", { class: "said", dir: "auto" });
-    if (source.length <= LONGEST) {
+    if (Lexer && source.length <= LONGEST) {
       try {
         const blocks = Lexer.lex(source, { gfm: true, breaks: true }).map(block);
         said.append(...text(blocks));

@@ -7,6 +7,7 @@ import { clusterNames, nameOf, ownOf } from "./clusters.js";
 import { empty, h } from "./dom.js";
 import { count, SEVERITIES, sign } from "./format.js";
 import { link } from "./router.js";
+import { stopAt } from "./rows.js";
 import { inZone } from "./zone.js";
 
 const DAY = 86_400_000;
@@ -30,6 +31,7 @@ const STEPS = {
 
 /** Where arrows lead. */
 const STOPS = "th a, td a";
+const PLACES = `.matrix :is(${STOPS})`;
 
 /** @param {AbortSignal} signal */
 export async function lastDay(signal) {
@@ -106,10 +108,8 @@ export function matrixTable() {
         ),
       ),
     );
-    /** @type {any[]} */
-    const links = [...table.querySelectorAll(STOPS)];
-    const first = links.find((one) => one.dataset.key === stop) ?? links[0];
-    if (first) first.tabIndex = 0;
+    // When it is in its place, where rows that show the same are those of before.
+    queueMicrotask(() => stopAt(document.querySelectorAll(PLACES), stop));
     return [
       table,
       h(
@@ -124,11 +124,10 @@ export function matrixTable() {
   };
 
   /** @param {any} event */
-  function stay({ target, currentTarget: table }) {
+  function stay({ target }) {
     if (!target.matches(STOPS)) return;
-    for (const one of table.querySelectorAll('a[tabindex="0"]')) one.tabIndex = -1;
-    target.tabIndex = 0;
     stop = target.dataset.key;
+    stopAt(document.querySelectorAll(PLACES), stop);
   }
 }
 

@@ -20,18 +20,21 @@ export function paged(region, over, fetch, name, render) {
     over,
     async (signal) => {
       const found = [];
-      cursor = null;
+      /** @type {string|null} */
+      let next = null;
+      // Another page may be asked for meanwhile.
       for (let page = 0; page < pages; page += 1) {
         /** @type {any} */
-        const answer = await fetch(cursor, signal);
+        const answer = await fetch(next, signal);
         found.push(...answer[name]);
-        cursor = answer.nextCursor;
-        if (!cursor) break;
+        next = answer.nextCursor;
+        if (!next) break;
       }
-      return found;
+      return { found, next };
     },
-    (found) => {
+    ({ found, next }) => {
       all = found;
+      cursor = next;
       return lines();
     },
   );
@@ -48,11 +51,17 @@ export function paged(region, over, fetch, name, render) {
   }
   async function more(/** @type {any} */ { currentTarget: button }) {
     button.disabled = true;
+    const from = cursor;
     try {
-      const answer = await fetch(cursor, over);
+      const answer = await fetch(from, over);
+      pages += 1;
+      // The list may have been loaded again meanwhile, and end elsewhere.
+      if (cursor !== from) {
+        kept.load();
+        return;
+      }
       all = [...all, ...answer[name]];
       cursor = answer.nextCursor;
-      pages += 1;
       kept.show(lines, true);
     } catch (/** @type {any} */ error) {
       button.disabled = false;

@@ -100,6 +100,8 @@ export function openPalette(views) {
 
   /** @param {any} event */
   function keys(event) {
+    // These keys are the input method's then.
+    if (event.isComposing) return;
     if (event.key === "Enter") take(chosen);
     else if (event.key === "ArrowDown") chosen = Math.min(chosen + 1, found.length - 1);
     else if (event.key === "ArrowUp") chosen = Math.max(chosen - 1, 0);

@@ -1,5 +1,6 @@
 /** Parts that all charts have: uPlot itself, colours of the style sheet, an axis of time. */
 
+import { part } from "./parts.js";
 import { inZone, isUtc } from "./zone.js";
 
 const DAY = 86_400;
@@ -34,7 +35,7 @@ export function timeLabels(_, splits, __, ___, step) {
 let uPlot = null;
 
 export async function drawing() {
-  uPlot ??= (await import("../vendor/uplot/uPlot.esm.js")).default;
+  uPlot ??= (await part(() => import("../vendor/uplot/uPlot.esm.js"))).default;
   return uPlot;
 }
 

@@ -32,7 +32,7 @@ export function measured(place, over) {
 
   async function redraw() {
     const mine = shown;
-    const uPlot = await drawing().catch(() => null); // the gateway is away, which the page says
+    const uPlot = await drawing().catch(() => null); // the page says it
     if (!uPlot || mine !== shown || over.aborted) return;
     for (const plot of plots) plot.destroy();
     const { answer, measures } = mine;

@@ -22,6 +22,8 @@ export function transcript(region, over, session, marked) {
   let pages = [{ cursor: null, turns: [] }];
   let first = 0;
   let opened = false;
+  /** What the pages have of them is cut. @type {Map<number, any>} */
+  const whole = new Map();
   /** @type {((source: string) => HTMLElement)|null} */
   let read = null;
   const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
@@ -54,7 +56,9 @@ export function transcript(region, over, session, marked) {
       h(
         "ol",
         { class: "turns", "data-rows": "turns" },
-        turns.slice(first).map((turn) => turnItem(turn, { marked, changed, read })),
+        turns
+          .slice(first)
+          .map((turn) => turnItem(whole.get(turn.id) ?? turn, { marked, changed, read })),
       ),
     ];
   }
@@ -73,10 +77,7 @@ export function transcript(region, over, session, marked) {
 
   /** @param {any} turn */
   function changed(turn) {
-    pages = pages.map(({ cursor, turns }) => ({
-      cursor,
-      turns: turns.map((one) => (one.id === turn.id ? turn : one)),
-    }));
+    whole.set(turn.id, turn);
     kept.show(list);
   }
 

@@ -94,10 +94,12 @@ export function conversations(root, params, over) {
     said.replaceChildren();
     if (words) {
       said.append(h("h2", {}, "Found for “", h("bdi", {}, words), "”"));
-      return keep(
+      const question = { q: words, limit: 50 };
+      return paged(
         said,
         inside,
-        (signal) => get("/api/conversations/search", { q: words, limit: 50 }, signal),
+        (cursor, signal) => get("/api/conversations/search", { ...question, cursor }, signal),
+        "turns",
         foundList,
       );
     }
@@ -151,13 +153,13 @@ function copyButton(session) {
   return button;
 }
 
-/** @param {any} found */
-function foundList({ turns }) {
+/** @param {any[]} turns */
+function foundList(turns) {
   if (!turns.length) return empty("Nothing was said with all of these words.");
   return h(
     "ol",
     { class: "turns" },
-    turns.map((/** @type {any} */ { turn, snippet, highlights }) =>
+    turns.map(({ turn, snippet, highlights }) =>
       h(
         "li",
         { class: "turn" },

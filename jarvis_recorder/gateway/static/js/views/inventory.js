@@ -167,6 +167,7 @@ function inventory(kind, root, params, over) {
     list,
   );
 
+  const stop = stepBy(list, "tbody th a");
   const shown = keep(
     list,
     over,
@@ -221,6 +222,8 @@ function inventory(kind, root, params, over) {
 
   function table() {
     fill();
+    // When it is in its place.
+    queueMicrotask(stop);
     const [name, down] = [asked.sort.replace(/^-/, ""), asked.sort.startsWith("-")];
     const column = kind.columns.find((one) => one.name === name);
     const rows = all.filter(fits);
@@ -243,7 +246,7 @@ function inventory(kind, root, params, over) {
       rows.length
         ? h(
             "table",
-            { class: "inventory", "data-rows": "inventory", onkeydown: stepBy("th a") },
+            { class: "inventory", "data-rows": "inventory" },
             h("caption", { class: "unseen" }, kind.title),
             h("thead", {}, h("tr", {}, kind.columns.map((one) => header(one, name, down)))),
             h("tbody", { "data-rows": "things" }, rows.slice(0, MOST).map(line)),
@@ -279,8 +282,8 @@ function inventory(kind, root, params, over) {
     );
   }
 
-  /** @param {any} row @param {number} index */
-  function line(row, index) {
+  /** @param {any} row */
+  function line(row) {
     const key = thingKey(kind.view, row.one);
     return h(
       "tr",
@@ -296,7 +299,7 @@ function inventory(kind, root, params, over) {
             {
               href: linkTo(kind.view, row.cluster, row.one),
               "data-key": `thing-${row.cluster}-${key}`,
-              tabindex: index ? -1 : 0,
+              tabindex: -1,
             },
             text,
           ),
