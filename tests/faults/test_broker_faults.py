@@ -9,7 +9,7 @@ import pytest
 from jarvis_recorder.demo.node import PrivateNode, private_node
 from tests.support.proxy import SwallowingProxy
 from tests.support.publisher import EVENT_KEY, Oracle, event, publish
-from tests.support.recorder import wait_until
+from tests.support.recorder import RecorderProcess, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -212,14 +212,35 @@ async def records_again(node: PrivateNode, start_recorder) -> None:
 
     node.kill()
     recorder.wait_for("broker_unavailable")
-    node.start()
-    opened = time.monotonic()
-    wait_until(lambda: len(recorder.logged("recording")) >= 2, "it is recording again")
-
-    assert time.monotonic() - opened < 5.0
+    assert await asyncio.to_thread(seconds_to_record, node, recorder) < 5.0
     await publish(node.url, (EVENT_KEY, event(1), {"message_id": "after"}))
     wait_until(lambda: recorder.count() == 2, "it records")
     attempt = recorder.logged("broker_unavailable")[-1]
     assert "guest:guest" not in str(attempt)
     assert attempt["configured_in"] == "command line (--set broker.url)"
     assert recorder.stop() == 0
+
+
+def seconds_to_record(node: PrivateNode, recorder: RecorderProcess) -> float:
+    """
+    Start a killed node; return how long the recorder takes then to record again.
+
+    RabbitMQ 4.0 may be unable to serve a quorum queue after a kill ("timed out consuming from
+    quorum queue"): each consumer gets INTERNAL_ERROR, until the node is started again.
+    """
+
+    def is_recording() -> bool:
+        return len(recorder.logged("recording")) >= 2
+
+    def unserved() -> int:
+        errors = [line["error"] for line in recorder.logged("broker_unavailable")]
+        return sum("INTERNAL_ERROR" in error for error in errors)
+
+    for starts in range(1, 4):
+        node.start()
+        opened = time.monotonic()
+        wait_until(lambda most=starts: is_recording() or unserved() >= most, "it records", 120)
+        if is_recording():
+            return time.monotonic() - opened
+        node.kill()
+    raise AssertionError("the node served its queues none of three times")
