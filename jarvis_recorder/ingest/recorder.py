@@ -37,7 +37,7 @@ _LONGEST_RETRY_SECONDS: Final = 2.0
 _LARGE_BYTES: Final = 1024 * 1024
 _VERY_LARGE_BYTES: Final = 4 * 1024 * 1024
 _GIVE_BACK_AFTER_BYTES: Final = 16 * 1024 * 1024
-# Smaller records leave little in the repository, which is slower at first when it has released that.
+# Of smaller records the repository keeps little, and it is slower for a while after a release.
 _LARGE_RECORD_BYTES: Final = 1024
 
 
@@ -141,7 +141,7 @@ class Recorder:
             self._next = await self._take()
 
     async def _give_back(self, size: int, count: int) -> None:
-        """Return memory to the system after some megabytes, of a batch with so many records."""
+        """Note the size of a batch that is settled; give memory back once enough is free."""
         if size < _LARGE_BYTES:
             return
         if size > count * _LARGE_RECORD_BYTES:

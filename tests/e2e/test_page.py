@@ -66,15 +66,18 @@ async def test_an_alert_appears_without_reload_and_is_resolved(page, amqp_url, r
     assert recorder.rows("SELECT state FROM incidents") == [("resolved",)]
 
 
-async def test_a_resolution_that_fails_is_said(page, amqp_url, recorder):
+async def close_in_vain(page, amqp_url, recorder):
     await publish(amqp_url, (EVENT_KEY, just_now("too hot"), {}))
     wait_until(lambda: recorder.count() == 1, "it is recorded")
     await log_in(page)
     await page.route(
         "**/resolve", lambda route: route.fulfill(status=502, json={"error": "no luck"})
     )
-
     await page.get_by_role("button", name="Close").click()
+
+
+async def test_a_resolution_that_fails_is_said(page, amqp_url, recorder):
+    await close_in_vain(page, amqp_url, recorder)
 
     failed = page.get_by_role("alert").get_by_text("no luck")
     await failed.wait_for(timeout=UNDO_MS + 10_000)
@@ -89,14 +92,7 @@ async def test_a_resolution_that_fails_once_its_view_is_left_is_said_in_the_next
     page, amqp_url, recorder
 ):
     """Else the operator goes on and takes the incident for closed."""
-    await publish(amqp_url, (EVENT_KEY, just_now("too hot"), {}))
-    wait_until(lambda: recorder.count() == 1, "it is recorded")
-    await log_in(page)
-    await page.route(
-        "**/resolve", lambda route: route.fulfill(status=502, json={"error": "no luck"})
-    )
-
-    await page.get_by_role("button", name="Close").click()
+    await close_in_vain(page, amqp_url, recorder)
     await page.get_by_role("link", name="Preferences").click()
 
     failed = page.get_by_role("alert").get_by_text(re.compile("^Not done: Close, .*no luck$"))

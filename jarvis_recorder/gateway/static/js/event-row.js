@@ -7,6 +7,7 @@ import { act } from "./load.js";
 import { link } from "./router.js";
 import { undoable } from "./undo.js";
 
+const MOST_WHOLE = 20;
 /** What was left out of an event and is shown by now, by its id. @type {Map<number, object>} */
 const whole = new Map();
 
@@ -42,6 +43,8 @@ function wholeButton(event, changed) {
     h("button", { type: "button", class: "quiet", "data-key": `whole-${event.id}` }, "Show details"),
     async () => {
       const found = (await get(`/api/events/${event.id}`)).event;
+      // Each may take megabytes.
+      if (whole.size >= MOST_WHOLE) whole.clear();
       whole.set(
         event.id,
         Object.fromEntries(event.omitted.map((/** @type {string} */ name) => [name, found[name]])),

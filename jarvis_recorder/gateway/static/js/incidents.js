@@ -1,6 +1,7 @@
 /** Incidents: what is broken, since when, whether it still is, who has seen it. */
 
 import { get, mayChange, post } from "./api.js";
+import { iso, now } from "./clock.js";
 import { nameOf } from "./clusters.js";
 import { empty, h } from "./dom.js";
 import { ago, count, severity, when } from "./format.js";
@@ -36,7 +37,7 @@ const SHOWS = {
 
 /** @param {AbortSignal} signal */
 export async function incidentsNow(signal) {
-  const since = new Date(Date.now() - LONGEST).toISOString();
+  const since = iso(LONGEST);
   const [problems, recent, silenced] = await Promise.all([
     activeIncidents("/api/incidents", {}, signal),
     get("/api/incidents", { state: "recovered", since, limit: LOOKED_AT }, signal),
@@ -47,7 +48,7 @@ export async function incidentsNow(signal) {
 
 /** Those that were over in the last day, the last one first. @param {any[]} recovered */
 function overToday(recovered) {
-  const from = Date.now() - DAY;
+  const from = now() - DAY;
   return recovered
     .filter(({ recoveredAt }) => Date.parse(recoveredAt) >= from)
     .sort((a, b) => Date.parse(b.recoveredAt) - Date.parse(a.recoveredAt))

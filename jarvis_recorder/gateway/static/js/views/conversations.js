@@ -1,6 +1,7 @@
 /** What was said, with which tools, and what it cost. */
 
 import { get } from "../api.js";
+import { iso } from "../clock.js";
 import { announce, empty, h, panel, text } from "../dom.js";
 import { count, when } from "../format.js";
 import { live } from "../live.js";
@@ -204,7 +205,7 @@ function marked(snippet, highlights) {
 
 /** @param {AbortSignal} signal */
 async function spent(signal) {
-  const since = new Date(Date.now() - DAYS * 86_400_000).toISOString();
+  const since = iso(DAYS * 86_400_000);
   return get("/api/conversations/usage", { since, by: "model" }, signal);
 }
 
