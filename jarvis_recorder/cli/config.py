@@ -16,6 +16,10 @@ _ORDER = (
 )
 
 
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="config")
+
+
 @commands.command(epilog=_ORDER)
 def show(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
     """Print every setting: its value, where that came from, what it is for. No passwords."""

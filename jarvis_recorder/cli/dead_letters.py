@@ -42,6 +42,10 @@ Queue = Annotated[
 All = Annotated[bool, typer.Option("--all", help="All that there are.")]
 
 
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="dead")
+
+
 @commands.command(name="list", epilog="Example: `jarvis-recorder dead list --reason invalid`")
 def list_(
     *,

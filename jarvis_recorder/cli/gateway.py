@@ -22,6 +22,10 @@ commands = typer.Typer(
 _SHORTEST_PASSWORD: Final = 8
 
 
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="gateway")
+
+
 @commands.callback()
 def gateway(context: typer.Context, config: ConfigFile = None, set_: Overrides = None) -> None:
     """Serve the dashboard and REST over HTTP until stopped (Ctrl-C or SIGTERM)."""

@@ -28,6 +28,10 @@ _EXAMPLE: Final = "Example: `jarvis-recorder prefs {}`"
 _Key = Annotated[str, typer.Argument(metavar="KEY", help="1 to 255 characters.")]
 
 
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="prefs")
+
+
 @commands.command(name="list", epilog=_EXAMPLE.format("list --prefix voice."))
 @requests
 def list_(

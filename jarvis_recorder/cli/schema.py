@@ -13,6 +13,10 @@ commands = typer.Typer(
 )
 
 
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="schema")
+
+
 @commands.command(epilog="Example: `jarvis-recorder schema export /srv/schemas`")
 def export(
     directory: Annotated[

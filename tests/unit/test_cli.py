@@ -10,6 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
 from jarvis_recorder import __version__, cli
 from jarvis_recorder.config.settings import NAMES
@@ -437,6 +438,29 @@ def test_a_daemon_starts_without_loading_rich():
     )
 
     assert loaded.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("word", cli._ALONE)
+def test_a_command_is_the_same_loaded_alone_or_among_all(word):
+    alone, among_all = (
+        CliRunner().invoke(cli._application(words), [word, "--help"]) for words in ([word], [])
+    )
+
+    assert alone.exit_code == 0
+    assert alone.output == among_all.output
+
+
+def test_a_daemon_starts_without_loading_the_other_commands():
+    script = (
+        "import sys; from jarvis_recorder import cli; cli._application(['run']);"
+        "print(*(name for name in sys.modules if name.startswith('jarvis_recorder.cli.')))"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert set(loaded.stdout.split()) == {"jarvis_recorder.cli.run", "jarvis_recorder.cli.options"}
 
 
 @pytest.mark.parametrize("option", ["--config=/nonexistent.toml", "--set=no.such=1"])

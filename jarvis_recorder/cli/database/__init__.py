@@ -11,3 +11,7 @@ commands = typer.Typer(
 )
 for subject in (backups, verify, prune, stats, schema, copy):
     subject.register(commands)
+
+
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="db")

@@ -10,3 +10,7 @@ commands = typer.Typer(
 )
 for part in (rabbitmq, systemd):
     part.register(commands)
+
+
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="provision")

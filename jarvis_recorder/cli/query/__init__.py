@@ -13,3 +13,7 @@ commands = typer.Typer(
 )
 for subject in (events, conversations, cluster):
     subject.register(commands)
+
+
+def register(application: typer.Typer) -> None:
+    application.add_typer(commands, name="query")
