@@ -869,6 +869,21 @@ async def test_pages_hold_each_incident_once(store):
     assert len(seen) == len({*seen}) == 25
 
 
+async def test_one_with_a_new_problem_between_two_pages_is_on_a_later_one(store):
+    """Three have one behind the first page, and one of these again behind the second."""
+    await keep(store, *(crashed(-n, 100 + n) for n in range(6)))
+    first = await ask(store, params.ListIncidents(limit=2))
+    await keep(store, crashed(11, 103), crashed(12, 104), crashed(13, 105))
+    second = await ask(store, params.ListIncidents(limit=2, cursor=first.next_cursor))
+    await keep(store, crashed(20, 104))
+    third = await ask(store, params.ListIncidents(limit=2, cursor=second.next_cursor))
+
+    guests = [[one.object for one in page.incidents] for page in (first, second, third)]
+
+    assert guests == [["100", "101"], ["102", "103"], ["105", "104"]]
+    assert third.next_cursor is None
+
+
 async def test_all_that_are_a_problem_are_counted_whatever_the_page(store):
     await keep(store, *(crashed(0, 100 + n) for n in range(5)), event(0), up(1))
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -27,7 +28,7 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import transitions
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import Beyond, Position, not_shown, read_cursor
 from jarvis_recorder.storage.queries.events import EVENTS
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
@@ -63,29 +64,32 @@ _conditions: Final = incident_conditions.c
 _signals: Final = incident_signals.c
 _actions: Final = incident_actions.c
 _silences: Final = silences.c
-_AT: Final = tuple_(_stored.last_at, _stored.id)
+_PLACE: Final = (_stored.last_at, _stored.id)
 
 
 def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> bytes:
     """Return a page of the incidents that match every filter."""
     now = clock()
     filters = [*_filters(params, now)]
-    newest_first = (
-        _selected(now)
-        .where(*filters)
-        .order_by(_stored.last_at.desc(), _stored.id.desc())
-        .limit(params.limit + 1)
-    )
-    if (position := read_cursor(params, int, int)) is not None:
-        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
-        newest_first = newest_first.where(end > _AT)
+    asked = _selected(now).where(*filters).limit(params.limit + 1)
     shape = adapter(StoredIncident)
     lines = (
-        Line(shape.dump_json(_incident(reading.connection, row)), (row.last_at, row.id))
-        for row in reading.rows(newest_first)
+        Line(shape.dump_json(_incident(reading.connection, row)), shown)
+        for row, shown in not_shown(
+            read_cursor(params, int, int, int, int), partial(_beyond, reading, asked)
+        )
     )
     total = _total(reading, params, filters)
     return write_page(reading, params, "incidents", lines, more=b',"total":%b' % to_json(total))
+
+
+def _beyond(
+    reading: Reading, asked: Select[Any], beyond: Beyond
+) -> Iterator[tuple[Row[Any], Position]]:
+    """Yield incidents, each with its place."""
+    ordered = asked.where(*beyond.only(*_PLACE)).order_by(*beyond.order(*_PLACE))
+    for row in reading.rows(ordered):
+        yield row, (row.last_at, row.id)
 
 
 def _total(
