@@ -150,6 +150,13 @@ async def test_a_conversation_with_a_new_turn_between_two_pages_is_on_a_later_on
     assert third.next_cursor is None
 
 
+async def test_a_cost_of_many_digits_is_added_exactly(store):
+    cost = "0." + "12345678" * 5
+    await put(store, turn(0, cost_usd=cost), turn(1, cost_usd="1" + "0" * 29), topic=TURNS)
+
+    assert (await only(store)).cost_usd == Decimal("1" + "0" * 29 + cost[1:])
+
+
 @pytest.mark.parametrize("character", ["\x01", "快", "😀"])
 async def test_a_list_goes_on_behind_the_longest_names(store, character):
     names = [str(number) + character * 254 for number in range(3)]

@@ -7,7 +7,7 @@ after which an index finds no other, and of a long conversation only the newest 
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -50,6 +50,8 @@ _CALLS_BYTES: Final = 16_384
 _TURN_BYTES: Final = 4_096
 _TURNS_TOGETHER: Final = 2_000
 _HEADS_TOGETHER: Final = 20
+# Of a sum of costs: each has at most 31 before the point and 60 after it.
+_DIGITS: Final = 120
 _CALLED: Final = ("function", "functionCall", "function_call", "toolUse", "toolInvocation")
 
 
@@ -279,7 +281,7 @@ def _newest(name: str, end: Any) -> Select[Any]:
 
 def _line(one: _Latest, head: _Head, spent: _Spent) -> Line:
     is_whole = head.turns <= MOST_ADDED_TURNS
-    cost = sum(spent.costs, Decimal(0)) if is_whole and spent.costs else None
+    cost = _sum(spent.costs) if is_whole and spent.costs else None
     fields = {
         "session_id": one.session_id,
         "first_at": format_rfc3339(head.first),
@@ -291,6 +293,12 @@ def _line(one: _Latest, head: _Head, spent: _Spent) -> Line:
         "cost_usd": None if cost is None else format(cost, "f"),
     }
     return Line(to_json(fields), tuple(one), _read_of(head) * _TURN_BYTES)
+
+
+def _sum(costs: Sequence[Decimal]) -> Decimal:
+    """Add costs exactly."""
+    with localcontext(prec=_DIGITS):
+        return sum(costs, Decimal(0))
 
 
 def _title(text: str | None) -> str | None:
