@@ -884,6 +884,22 @@ async def test_one_with_a_new_problem_between_two_pages_is_on_a_later_one(store)
     assert third.next_cursor is None
 
 
+async def test_a_list_from_a_time_on_has_what_was_not_over_before_it(store):
+    """A monitor sends only changes: of one that lasts for days there is one alert."""
+    await keep(store, *(crashed(-86_400, vmid) for vmid in (101, 102)), event(-86_400), up(60))
+    await keep(store, event(-86_400, node="pve2"), up(-86_300, node="pve2"))
+    keys = {one.object: one.key for one in await listed(store)}
+    await ask(store, params.ResolveIncident(key=keys["101"]))
+
+    found = {
+        one.object or one.node: one.state for one in await listed(store, since=to_datetime(NOW))
+    }
+    (still_open,) = await listed(store, since=at(86_400))
+
+    assert found == {"101": "resolved", "102": "open", "pve1": "recovered"}
+    assert still_open.object == "102"
+
+
 async def test_all_that_are_a_problem_are_counted_whatever_the_page(store):
     await keep(store, *(crashed(0, 100 + n) for n in range(5)), event(0), up(1))
 

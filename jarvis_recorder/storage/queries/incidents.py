@@ -267,7 +267,8 @@ def _filters(params: ListIncidents, now: int) -> Iterator[ColumnElement[bool]]:
     if params.cluster is not None:
         yield func.coalesce(_conditions.cluster, "") == params.cluster
     if params.since is not None:
-        yield _stored.last_at >= params.since
+        ends = (_stored.last_at, _stored.recovered_at, _stored.resolved_at)
+        yield or_(_stored.state.in_(ACTIVE), *(end >= params.since for end in ends))
     if params.until is not None:
         yield _stored.first_at < params.until
 

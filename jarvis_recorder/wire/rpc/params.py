@@ -636,7 +636,7 @@ class ListIncidents(Params[results.IncidentPage]):
     node: OnNodes | None = None
     cluster: OfCluster | None = None
     since: (
-        Annotated[GivenTime, Field(description="only those with a problem from this time on")]
+        Annotated[GivenTime, Field(description="only those that were not over before this time")]
         | None
     ) = None
     until: (
