@@ -836,6 +836,27 @@ async def test_a_silence_whose_end_has_passed_ends_one_and_has_begun_when_it_end
     assert (await ask(store, params.ListSilences())).silences == []
 
 
+async def test_a_silence_and_a_list_take_a_node_in_any_spelling(store):
+    """In all that were recorded, of incidents or of other events; as it is given where none was."""
+    now = to_datetime(NOW)
+    hour = timedelta(hours=1)
+    await keep(store, event(0, node="Büro"), event(1, type="metric", node="pve9"))
+    await keep(store, event(2, node="BÜRO"))
+
+    async def silenced_by(node):
+        silence = (await ask(store, params.SilenceIncidents(until=now + hour, node=node))).silence
+        return silence.node
+
+    assert {one.node for one in await listed(store, node="buro")} == {"Büro", "BÜRO"}
+    assert await silenced_by("buro") in {"Büro", "BÜRO"}
+    assert {one.state for one in await listed(store)} == {"silenced"}
+    assert [await silenced_by(one) for one in ("BÜRO", "PVE9", "Pve3")] == ["BÜRO", "pve9", "Pve3"]
+    await put(store, event(3, type="metric", node="pve3"))
+    for node in ("büro", "pve9", "Pve3"):
+        await ask(store, params.SilenceIncidents(until=now, node=node))
+    assert (await ask(store, params.ListSilences())).silences == []
+
+
 @pytest.mark.parametrize(
     ("given", "count"),
     [

@@ -32,6 +32,7 @@ from jarvis_recorder.storage.queries.cursors import Beyond, Position, not_shown,
 from jarvis_recorder.storage.queries.events import EVENTS
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
+from jarvis_recorder.storage.queries.words import same_names
 from jarvis_recorder.storage.tables import (
     Instant,
     events,
@@ -70,7 +71,7 @@ _PLACE: Final = (_stored.last_at, _stored.id)
 def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> bytes:
     """Return a page of the incidents that match every filter."""
     now = clock()
-    filters = [*_filters(params, now)]
+    filters = [*_filters(reading.connection, params, now)]
     asked = _selected(now).where(*filters).limit(params.limit + 1)
     shape = adapter(StoredIncident)
     lines = (
@@ -161,6 +162,12 @@ def incident_row(connection: Connection, key: str, now: int) -> Row[Any]:
     if row is None:
         raise NotFound(f"there is no incident {key!r}")
     return row
+
+
+def nodes_of(connection: Connection) -> list[str]:
+    """Return the names of the nodes that incidents are about."""
+    named = select(_conditions.node).where(_conditions.node.is_not(None)).distinct()
+    return [*connection.execute(named).scalars()]
 
 
 def condition_of(connection: Connection, key: str) -> str:
@@ -254,16 +261,19 @@ def _silenced(now: int) -> ColumnElement[bool]:
     return exists().where(_silences.since <= at, _silences.until > at, *fits)
 
 
-def _filters(params: ListIncidents, now: int) -> Iterator[ColumnElement[bool]]:
+def _filters(
+    connection: Connection, params: ListIncidents, now: int
+) -> Iterator[ColumnElement[bool]]:
     if params.state is not None:
         yield _in_states(_several(params.state), now)
     for wanted, column in (
         (params.severity, _stored.severity),
         (params.kind, _conditions.kind),
-        (params.node, _conditions.node),
     ):
         if wanted is not None:
             yield column.in_(_several(wanted))
+    if params.node is not None:
+        yield _conditions.node.in_(same_names(_several(params.node), nodes_of(connection)))
     if params.cluster is not None:
         yield func.coalesce(_conditions.cluster, "") == params.cluster
     if params.since is not None:
