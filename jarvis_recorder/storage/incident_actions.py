@@ -2,7 +2,18 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from jarvis_recorder.errors import Conflict, InvalidParameter
 from jarvis_recorder.incidents.signals import Effect, Signal
@@ -12,13 +23,16 @@ from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.incident_rows import change_incidents, newest_incidents
 from jarvis_recorder.storage.notifications import announce
+from jarvis_recorder.storage.queries.events import nodes_of_events
 from jarvis_recorder.storage.queries.incidents import (
     condition_of,
     found_incident,
     incident_row,
     is_silenced,
+    nodes_of,
     silence_of,
 )
+from jarvis_recorder.storage.queries.words import same_names
 from jarvis_recorder.storage.tables import (
     incident_actions,
     incident_conditions,
@@ -194,25 +208,39 @@ def silence_incidents(
     since = params.since or min(to_datetime(now), params.until)
     if params.until < since:
         raise InvalidParameter("until", "must not be before since")
-    values = {
+    values: dict[str, Any] = {
         "key": None if params.key is None else condition_of(connection, params.key),
-        "node": params.node,
         "kind": params.kind,
         "cluster": params.cluster,
     }
+    nodes = _spelt(connection, params.node)
     connection.execute(
-        delete(silences).where(*(_is(_silences[name], value) for name, value in values.items()))
+        delete(silences).where(
+            # It may have been named so before any event was.
+            or_(*(_is(_silences.node, node) for node in (params.node, *nodes))),
+            *(_is(_silences[name], value) for name, value in values.items()),
+        )
     )
     connection.execute(delete(silences).where(_silences.until <= to_datetime(now)))
     count = connection.execute(select(func.count()).select_from(silences)).scalar_one()
     if count >= _MOST_SILENCES:
         raise Conflict(f"there are {count} silences: end one, or name less in it")
-    added = connection.execute(
-        insert(silences)
-        .values(**values, since=since, until=params.until, reason=params.reason, by=params.by)
-        .returning(_silences.id)
-    ).scalar_one()
-    return adapter(OneSilence).dump_json(OneSilence(silence_of(connection, added)))
+    values |= {"since": since, "until": params.until, "reason": params.reason, "by": params.by}
+    added = [
+        connection.execute(
+            insert(silences).values(**values, node=node).returning(_silences.id)
+        ).scalar_one()
+        for node in nodes
+    ]
+    return adapter(OneSilence).dump_json(OneSilence(silence_of(connection, added[0])))
+
+
+def _spelt(connection: Connection, node: str | None) -> list[str | None]:
+    """Return a node as incidents and events spell it, in each way; as given where none does."""
+    if node is None:
+        return [None]
+    recorded = [*nodes_of(connection), *nodes_of_events(connection)]
+    return sorted(same_names([node], recorded), key=lambda one: one != node)
 
 
 def _is(column: ColumnElement[Any], value: str | None) -> ColumnElement[bool]:

@@ -836,6 +836,27 @@ async def test_a_silence_whose_end_has_passed_ends_one_and_has_begun_when_it_end
     assert (await ask(store, params.ListSilences())).silences == []
 
 
+async def test_a_silence_and_a_list_take_a_node_in_any_spelling(store):
+    """In all that were recorded, of incidents or of other events; as it is given where none was."""
+    now = to_datetime(NOW)
+    hour = timedelta(hours=1)
+    await keep(store, event(0, node="Büro"), event(1, type="metric", node="pve9"))
+    await keep(store, event(2, node="BÜRO"))
+
+    async def silenced_by(node):
+        silence = (await ask(store, params.SilenceIncidents(until=now + hour, node=node))).silence
+        return silence.node
+
+    assert {one.node for one in await listed(store, node="buro")} == {"Büro", "BÜRO"}
+    assert await silenced_by("buro") in {"Büro", "BÜRO"}
+    assert {one.state for one in await listed(store)} == {"silenced"}
+    assert [await silenced_by(one) for one in ("BÜRO", "PVE9", "Pve3")] == ["BÜRO", "pve9", "Pve3"]
+    await put(store, event(3, type="metric", node="pve3"))
+    for node in ("büro", "pve9", "Pve3"):
+        await ask(store, params.SilenceIncidents(until=now, node=node))
+    assert (await ask(store, params.ListSilences())).silences == []
+
+
 @pytest.mark.parametrize(
     ("given", "count"),
     [
@@ -867,6 +888,37 @@ async def test_pages_hold_each_incident_once(store):
             break
 
     assert len(seen) == len({*seen}) == 25
+
+
+async def test_one_with_a_new_problem_between_two_pages_is_on_a_later_one(store):
+    """Three have one behind the first page, and one of these again behind the second."""
+    await keep(store, *(crashed(-n, 100 + n) for n in range(6)))
+    first = await ask(store, params.ListIncidents(limit=2))
+    await keep(store, crashed(11, 103), crashed(12, 104), crashed(13, 105))
+    second = await ask(store, params.ListIncidents(limit=2, cursor=first.next_cursor))
+    await keep(store, crashed(20, 104))
+    third = await ask(store, params.ListIncidents(limit=2, cursor=second.next_cursor))
+
+    guests = [[one.object for one in page.incidents] for page in (first, second, third)]
+
+    assert guests == [["100", "101"], ["102", "103"], ["105", "104"]]
+    assert third.next_cursor is None
+
+
+async def test_a_list_from_a_time_on_has_what_was_not_over_before_it(store):
+    """A monitor sends only changes: of one that lasts for days there is one alert."""
+    await keep(store, *(crashed(-86_400, vmid) for vmid in (101, 102)), event(-86_400), up(60))
+    await keep(store, event(-86_400, node="pve2"), up(-86_300, node="pve2"))
+    keys = {one.object: one.key for one in await listed(store)}
+    await ask(store, params.ResolveIncident(key=keys["101"]))
+
+    found = {
+        one.object or one.node: one.state for one in await listed(store, since=to_datetime(NOW))
+    }
+    (still_open,) = await listed(store, since=at(86_400))
+
+    assert found == {"101": "resolved", "102": "open", "pve1": "recovered"}
+    assert still_open.object == "102"
 
 
 async def test_all_that_are_a_problem_are_counted_whatever_the_page(store):

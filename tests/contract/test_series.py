@@ -170,6 +170,34 @@ async def test_a_snapshot_of_the_future_ends_no_forecast(store):
     assert (await foretold(store, cluster="lab")).growing, "the publisher's clock was always ahead"
 
 
+@pytest.mark.parametrize("away", [-1, 0, 1])
+async def test_a_storage_that_was_away_is_foretold_by_what_it_held(store, away):
+    """One that is away is said to hold nothing of a size of nothing; it may be so at the end."""
+    days = [snapshot(86_400 * day, **pool(10 + day)) for day in range(-29, 1)]
+    await put(store, *days, topic=SNAPSHOTS)
+    before = await foretold(store)
+
+    gone = [snapshot(86_400 * away + 3_600, **pool(0, total=0)), snapshot(0, "lab", **pool(0, 0))]
+    await put(store, *gone, topic=SNAPSHOTS)
+
+    assert (before.growing, before.value, before.limit) == (True, 10, 100)
+    assert await foretold(store) == before
+    with pytest.raises(NotFound, match="no snapshot has this measure"):
+        await foretold(store, cluster="lab")
+
+
+async def test_of_a_size_of_nothing_no_limit_is_made(store):
+    await put(
+        store, snapshot(0, **pool(5, total=0)), snapshot(0, "lab", **node(0)), topic=SNAPSHOTS
+    )
+
+    with pytest.raises(NotFound, match="name one"):
+        await foretold(store)
+    assert (await foretold(store, limit=10)).value == 5
+    idle = await foretold(store, cluster="lab", kind="node", name="pve1", measure="cpu")
+    assert (idle.value, idle.limit) == (0, 1)
+
+
 async def test_an_unknown_storage_is_not_foretold(store):
     await put(store, snapshot(0, **node(1)), topic=SNAPSHOTS)
 

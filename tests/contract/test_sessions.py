@@ -6,7 +6,12 @@ from random import Random
 import pytest
 
 from jarvis_recorder.storage.queries import sessions
-from jarvis_recorder.wire.rpc.params import ListSessions, ReportUsage
+from jarvis_recorder.wire.rpc.params import (
+    ListPreferences,
+    ListSessions,
+    ReportUsage,
+    SetPreference,
+)
 from jarvis_recorder.wire.rpc.results import Session
 from tests.contract.test_archive import TURNS, all_pages, at, put, turn
 from tests.support.archive import ask
@@ -121,6 +126,53 @@ async def test_every_conversation_is_on_one_page_and_the_latest_are_first(
     assert {one.session_id: one.turns for one in found} == {
         one.session_id: sum(name == one.session_id for _, name in said) for one in found
     }
+
+
+@pytest.mark.parametrize(
+    "turns_each", [(1, 1), (1, 9), (40, 160)], ids=["looked up", "in two steps", "at once"]
+)
+async def test_a_conversation_with_a_new_turn_between_two_pages_is_on_a_later_one(
+    store, monkeypatch, turns_each
+):
+    """Three have one behind the first page, and one of these again behind the second."""
+    monkeypatch.setattr(sessions, "_TURNS_EACH", turns_each)
+    await put(store, *(turn(-n, session_id=f"s{n}") for n in range(6)), topic=TURNS)
+    first = await ask(store, ListSessions(limit=2))
+    later = [turn(1, session_id="s3"), turn(2, session_id="s4"), turn(3, session_id="s5")]
+    await put(store, *later, topic=TURNS)
+    second = await ask(store, ListSessions(limit=2, cursor=first.next_cursor))
+    await put(store, turn(9, session_id="s4"), topic=TURNS)
+    third = await ask(store, ListSessions(limit=2, cursor=second.next_cursor))
+
+    pages = [[one.session_id for one in page.sessions] for page in (first, second, third)]
+
+    assert pages == [["s0", "s1"], ["s2", "s3"], ["s5", "s4"]]
+    assert third.next_cursor is None
+
+
+async def test_a_cost_of_many_digits_is_added_exactly(store):
+    cost = "0." + "12345678" * 5
+    await put(store, turn(0, cost_usd=cost), turn(1, cost_usd="1" + "0" * 29), topic=TURNS)
+
+    assert (await only(store)).cost_usd == Decimal("1" + "0" * 29 + cost[1:])
+
+
+@pytest.mark.parametrize("character", ["\x01", "快", "😀"])
+async def test_a_list_goes_on_behind_the_longest_names(store, character):
+    names = [str(number) + character * 254 for number in range(3)]
+    await put(store, *(turn(0, session_id=name, model=name) for name in names), topic=TURNS)
+    for name in names:
+        await ask(store, SetPreference(key=name, value="x", updated_by="anna"))
+    usage = {"since": at(0), "until": at(1), "limit": 1}
+
+    found = await all_pages(store, ListSessions, limit=1)
+    by_session = await all_pages(store, ReportUsage, by="session", **usage)
+    by_model = await all_pages(store, ReportUsage, by="model", **usage)
+    preferences = await all_pages(store, ListPreferences, limit=1)
+
+    assert [one.session_id for one in found] == names[::-1]
+    assert [one.key for one in by_session] == [one.key for one in by_model] == names
+    assert [one.key for one in preferences] == names
 
 
 async def test_usage_is_that_of_the_turns_that_name_a_cluster(module_store):

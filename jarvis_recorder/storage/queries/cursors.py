@@ -2,11 +2,13 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic_core import to_json
+from sqlalchemy import ColumnElement, literal, tuple_
 
 from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.wire.rpc.params import Params
@@ -14,6 +16,7 @@ from jarvis_recorder.wire.rpc.params import Params
 Position = tuple[int | str, ...]
 """The values of the last row of a page in the columns that order it."""
 
+_RowT = TypeVar("_RowT")
 _DIGEST_BYTES: Final = 6
 
 
@@ -42,6 +45,49 @@ def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
     if not isinstance(position, list) or not _fits(position, kinds):
         raise damaged()
     return tuple(position)
+
+
+class Beyond(NamedTuple):
+    """The rows of a list, the newest first, below a place, downwards; or above it, upwards."""
+
+    place: Position | None
+    is_above: bool = False
+
+    def only(self, *columns: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+        """Return the condition of these rows, by the columns of their place."""
+        if self.place is None:
+            return []
+        place = tuple_(
+            *(literal(part, one.type) for part, one in zip(self.place, columns, strict=True))
+        )
+        return [tuple_(*columns) > place if self.is_above else tuple_(*columns) < place]
+
+    def order(self, *columns: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+        """Return the columns so that the rows nearest to the place come first."""
+        return [one.asc() if self.is_above else one.desc() for one in columns]
+
+
+def not_shown(
+    shown: Position | None, rows: Callable[[Beyond], Iterator[tuple[_RowT, Position]]]
+) -> Iterator[tuple[_RowT, Position]]:
+    """
+    Yield each row that the pages so far have not shown, with what they have shown after it.
+
+    A row that changes between two pages moves to the top of the list. So what is above the first
+    page comes last, and upwards: rows move away from what was shown, and none is passed over. One
+    that was shown before it moved is shown again.
+
+    `shown` is the place at the top, then the place at the end; `rows` returns rows, each with its
+    place.
+    """
+    half = len(shown) // 2 if shown else 0
+    top, end = (shown[:half], shown[half:]) if shown else (None, ())
+    for row, place in rows(Beyond(end or None)):
+        top, end = top or place, place
+        yield row, (*top, *end)
+    if shown:
+        for row, place in rows(Beyond(top, is_above=True)):
+            yield row, (*place, *end)
 
 
 def damaged() -> InvalidParameter:

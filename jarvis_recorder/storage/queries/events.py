@@ -25,7 +25,7 @@ from jarvis_recorder.storage.queries.cursors import read_cursor
 from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
-from jarvis_recorder.storage.queries.words import fold
+from jarvis_recorder.storage.queries.words import fold, same_names
 from jarvis_recorder.storage.tables import Instant, events
 from jarvis_recorder.wire.records import SEVERITIES, EventType
 from jarvis_recorder.wire.rpc.params import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
@@ -140,7 +140,7 @@ def conditions(reading: Reading, filters: _Filters) -> Conditions:
         else:
             others.append((_columns[name] + "").in_(wanted))
     for name, unwanted in excluded.items():
-        names = spellings_of(reading, *unwanted) if name == "node" else unwanted
+        names = spellings_of(reading.connection, *unwanted) if name == "node" else unwanted
         others.append(func.coalesce(_columns[name], "").not_in(names))
     if filters.cluster is not None:
         (always if index == "cluster" else others).append(
@@ -165,7 +165,7 @@ def _chosen(reading: Reading, filters: _Filters) -> dict[str, list[str]]:
             continue
         values = [given] if isinstance(given, str) else given
         if name == "node":
-            values = spellings_of(reading, *values)
+            values = spellings_of(reading.connection, *values)
         chosen[name] = list(dict.fromkeys(values))
     return chosen
 
@@ -194,27 +194,24 @@ def _holds(part: str) -> ColumnElement[bool]:
     )
 
 
-def spellings_of(reading: Reading, *nodes: str) -> list[str]:
-    """
-    Return the recorded node names equal to these except for case, accents and letter forms.
+def spellings_of(connection: Connection, *nodes: str) -> list[str]:
+    """Return the recorded spellings of nodes, as `same_names` does."""
+    return same_names(nodes, nodes_of_events(connection))
 
-    Return a given name if there is none, and all of them if there are too many nodes to compare.
-    """
-    missing = {fold(node): node for node in nodes}
-    folded = frozenset(missing)
-    spellings: list[str] = []
+
+def nodes_of_events(connection: Connection) -> list[str]:
+    """Return the names of the nodes that events name; none if there are too many to compare."""
+    names: list[str] = []
     after = ""
-    for _ in range(_MOST_NODES):
+    while len(names) < _MOST_NODES:
         # From one name to the next by the index, without reading every event.
         following = select(func.min(_columns.node)).where(_columns.node > after)
-        name = reading.connection.execute(following).scalar_one()
+        name = connection.execute(following).scalar_one()
         if name is None:
-            return [*spellings, *missing.values()]
-        if fold(name) in folded:
-            spellings.append(name)
-            missing.pop(fold(name), None)
+            return names
+        names.append(name)
         after = name
-    return list(dict.fromkeys(nodes))
+    return []
 
 
 def _best_index(filters: _Filters, chosen: dict[str, list[str]]) -> str | None:

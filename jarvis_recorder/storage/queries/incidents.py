@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -27,10 +28,11 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import transitions
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import Beyond, Position, not_shown, read_cursor
 from jarvis_recorder.storage.queries.events import EVENTS
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
+from jarvis_recorder.storage.queries.words import same_names
 from jarvis_recorder.storage.tables import (
     Instant,
     events,
@@ -63,29 +65,32 @@ _conditions: Final = incident_conditions.c
 _signals: Final = incident_signals.c
 _actions: Final = incident_actions.c
 _silences: Final = silences.c
-_AT: Final = tuple_(_stored.last_at, _stored.id)
+_PLACE: Final = (_stored.last_at, _stored.id)
 
 
 def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> bytes:
     """Return a page of the incidents that match every filter."""
     now = clock()
-    filters = [*_filters(params, now)]
-    newest_first = (
-        _selected(now)
-        .where(*filters)
-        .order_by(_stored.last_at.desc(), _stored.id.desc())
-        .limit(params.limit + 1)
-    )
-    if (position := read_cursor(params, int, int)) is not None:
-        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
-        newest_first = newest_first.where(end > _AT)
+    filters = [*_filters(reading.connection, params, now)]
+    asked = _selected(now).where(*filters).limit(params.limit + 1)
     shape = adapter(StoredIncident)
     lines = (
-        Line(shape.dump_json(_incident(reading.connection, row)), (row.last_at, row.id))
-        for row in reading.rows(newest_first)
+        Line(shape.dump_json(_incident(reading.connection, row)), shown)
+        for row, shown in not_shown(
+            read_cursor(params, int, int, int, int), partial(_beyond, reading, asked)
+        )
     )
     total = _total(reading, params, filters)
     return write_page(reading, params, "incidents", lines, more=b',"total":%b' % to_json(total))
+
+
+def _beyond(
+    reading: Reading, asked: Select[Any], beyond: Beyond
+) -> Iterator[tuple[Row[Any], Position]]:
+    """Yield incidents, each with its place."""
+    ordered = asked.where(*beyond.only(*_PLACE)).order_by(*beyond.order(*_PLACE))
+    for row in reading.rows(ordered):
+        yield row, (row.last_at, row.id)
 
 
 def _total(
@@ -157,6 +162,12 @@ def incident_row(connection: Connection, key: str, now: int) -> Row[Any]:
     if row is None:
         raise NotFound(f"there is no incident {key!r}")
     return row
+
+
+def nodes_of(connection: Connection) -> list[str]:
+    """Return the names of the nodes that incidents are about."""
+    named = select(_conditions.node).where(_conditions.node.is_not(None)).distinct()
+    return [*connection.execute(named).scalars()]
 
 
 def condition_of(connection: Connection, key: str) -> str:
@@ -250,20 +261,24 @@ def _silenced(now: int) -> ColumnElement[bool]:
     return exists().where(_silences.since <= at, _silences.until > at, *fits)
 
 
-def _filters(params: ListIncidents, now: int) -> Iterator[ColumnElement[bool]]:
+def _filters(
+    connection: Connection, params: ListIncidents, now: int
+) -> Iterator[ColumnElement[bool]]:
     if params.state is not None:
         yield _in_states(_several(params.state), now)
     for wanted, column in (
         (params.severity, _stored.severity),
         (params.kind, _conditions.kind),
-        (params.node, _conditions.node),
     ):
         if wanted is not None:
             yield column.in_(_several(wanted))
+    if params.node is not None:
+        yield _conditions.node.in_(same_names(_several(params.node), nodes_of(connection)))
     if params.cluster is not None:
         yield func.coalesce(_conditions.cluster, "") == params.cluster
     if params.since is not None:
-        yield _stored.last_at >= params.since
+        ends = (_stored.last_at, _stored.recovered_at, _stored.resolved_at)
+        yield or_(_stored.state.in_(ACTIVE), *(end >= params.since for end in ends))
     if params.until is not None:
         yield _stored.first_at < params.until
 

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import Double, Select, cast, func, select
+from sqlalchemy import Double, Select, cast, func, or_, select
 
 from jarvis_recorder.errors import NotFound, ResultTooLarge
 from jarvis_recorder.ports import Clock
@@ -118,30 +118,31 @@ def forecast_measure(clock: Clock, reading: Reading, params: ForecastMeasure) ->
         NotFound: No snapshot has the measure, or none has its limit and none is given.
     """
     cluster = cluster_of(reading, params.cluster)
-    limits = LIMITS.get(params.measure, params.measure)
-    total, count, most = (
-        _columns[name]
-        for name in (f"{params.measure}_sum", f"{params.measure}_count", f"{limits}_high")
-    )
-    rows = select(_columns.start, total, count, most).where(
+    total, count = (_columns[f"{params.measure}_{part}"] for part in ("sum", "count"))
+    known = [
         _columns.cluster == cluster,
         _columns.kind == params.kind,
         _columns.name == params.name,
         count > 0,
-    )
-    present = rows.where(_columns.start <= start_of(to_micros(end_of_present(clock))))
-    newest = _newest(reading, present) or _newest(reading, rows)
+    ]
+    limit = params.limit or (1.0 if params.measure == "cpu" else None)
+    if params.measure in LIMITS:
+        size = _columns[f"{LIMITS[params.measure]}_high"]
+        # What is away, or off, is said to hold 0 of 0: that is no value.
+        known.append(or_(size.is_(None), size > 0, total > 0))
+    rows = select(_columns.start, total, count).where(*known)
+    present = _columns.start <= start_of(to_micros(end_of_present(clock)))
+    newest = _newest(reading, rows.where(present)) or _newest(reading, rows)
     if newest is None:
         raise NotFound("no snapshot has this measure of it")
-    limit = params.limit
+    upto = rows.where(_columns.start <= newest.start)
     if limit is None:
-        limit = 1.0 if params.measure == "cpu" else newest[3]
-    if limit is None:
-        raise NotFound("no snapshot has its limit: name one")
-    recent = rows.where(
-        _columns.start > newest[0] - _DAYS * 86_400, _columns.start <= newest[0]
-    ).order_by(_columns.start)
-    values = [Value(start, total / count) for start, total, count, _ in reading.rows(recent)]
+        sized = _newest(reading, upto.add_columns(size).where(size > 0))
+        if sized is None:
+            raise NotFound("no snapshot has its limit: name one")
+        limit = sized[3]
+    recent = upto.where(_columns.start > newest.start - _DAYS * 86_400).order_by(_columns.start)
+    values = [Value(start, total / count) for start, total, count in reading.rows(recent)]
     now = values[-1]
     growth = forecast(values, limit, now.at)
     times = growth.times(now.at) if growth else (None, None, None)

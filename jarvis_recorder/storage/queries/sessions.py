@@ -6,18 +6,18 @@ after which an index finds no other, and of a long conversation only the newest 
 """
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from datetime import datetime
+from decimal import Decimal, localcontext
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 from sqlalchemy import (
-    ColumnElement,
     Select,
     case,
     exists,
     false,
     func,
-    literal,
     or_,
     select,
     tuple_,
@@ -25,11 +25,11 @@ from sqlalchemy import (
 
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros, octets
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import Beyond, Position, not_shown, read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
-from jarvis_recorder.storage.tables import Instant, conversations
+from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.rpc.params import ListSessions
 from jarvis_recorder.wire.rpc.results import MOST_ADDED_TURNS, NEWEST_TURNS
 from jarvis_recorder.wire.times import format_rfc3339
@@ -50,6 +50,8 @@ _CALLS_BYTES: Final = 16_384
 _TURN_BYTES: Final = 4_096
 _TURNS_TOGETHER: Final = 2_000
 _HEADS_TOGETHER: Final = 20
+# Of a sum of costs: each has at most 31 before the point and 60 after it.
+_DIGITS: Final = 120
 _CALLED: Final = ("function", "functionCall", "function_call", "toolUse", "toolInvocation")
 
 
@@ -58,6 +60,15 @@ class _Latest(NamedTuple):
 
     at: int
     session_id: str
+
+
+class _Wanted(NamedTuple):
+    """The conversations to find: the time of their turns, their part of the list, their number."""
+
+    since: datetime | None
+    until: datetime
+    beyond: Beyond
+    number: int
 
 
 class _Head(NamedTuple):
@@ -94,58 +105,58 @@ def list_sessions(clock: Clock, reading: Reading, params: ListSessions) -> bytes
     """
     until = params.until or end_of_present(clock)
     most = min(params.limit, _MOST_SESSIONS)
-    latest = _latest(reading, params, until, most + 1)
-    last = latest[most - 1] if len(latest) > most else None
-    end = None if last is None else (last.at, last.session_id)
-    lines = _lines(reading, latest[:most], until)
+
+    def rows(beyond: Beyond) -> Iterator[tuple[_Latest, Position]]:
+        wanted = _Wanted(params.since, until, beyond, most + 1)
+        return ((one, tuple(one)) for one in _latest(reading, wanted))
+
+    found = [*islice(not_shown(read_cursor(params, int, str, int, str), rows), most + 1)]
+    page = found[:most]
+    lines = (
+        line._replace(position=shown)
+        for line, (_, shown) in zip(
+            _lines(reading, [one for one, _ in page], until), page, strict=True
+        )
+    )
+    end = page[-1][1] if len(found) > most else None
     return write_page(reading, params, "sessions", lines, end=end)
 
 
-def _latest(reading: Reading, params: ListSessions, end: Any, count: int) -> list[_Latest]:
-    """Return the latest conversations, as many as these or all there are."""
-    few, many = (min(each * count, _MOST_LOOKED_AT) for each in _TURNS_EACH)
-    found, is_all = _among_last_turns(reading, params, end, count, few)
-    if not is_all and len(found) * many > count * few:
-        found, is_all = _among_last_turns(reading, params, end, count, many)
-    return found if is_all else _among_all(reading, params, end, count)
+def _latest(reading: Reading, wanted: _Wanted) -> list[_Latest]:
+    """Return the wanted conversations, or all there are."""
+    few, many = (min(each * wanted.number, _MOST_LOOKED_AT) for each in _TURNS_EACH)
+    found, is_all = _among_next_turns(reading, wanted, few)
+    if not is_all and len(found) * many > wanted.number * few:
+        found, is_all = _among_next_turns(reading, wanted, many)
+    return found if is_all else _among_all(reading, wanted)
 
 
-def _place(params: ListSessions) -> ColumnElement[Any] | None:
-    position = read_cursor(params, int, str)
-    return (
-        None if position is None else tuple_(literal(position[0], Instant()), literal(position[1]))
-    )
-
-
-def _among_last_turns(
-    reading: Reading, params: ListSessions, end: Any, count: int, most: int
-) -> tuple[list[_Latest], bool]:
-    """Return those whose last turn is among the last turns, and whether there are no more to find."""
+def _among_next_turns(reading: Reading, wanted: _Wanted, most: int) -> tuple[list[_Latest], bool]:
+    """Return those whose last turn is among the next turns, and whether there are no more to find."""
     time, session = _columns.timestamp, _columns.session_id
-    within = [time < end]
-    if params.since is not None:
-        within.append(time >= params.since)
-    if (place := _place(params)) is not None:
-        within.append(tuple_(time, session) < place)
-    far = select(time).where(*within).order_by(time.desc()).offset(most).limit(1)
-    begin = reading.connection.execute(far).scalar()
-    if begin is not None:
+    beyond = wanted.beyond
+    within = [time < wanted.until, *beyond.only(time, session)]
+    if wanted.since is not None:
+        within.append(time >= wanted.since)
+    far = select(time).where(*within).order_by(*beyond.order(time)).offset(most).limit(1)
+    last_time = reading.connection.execute(far).scalar()
+    if last_time is not None:
         # Whole: all turns of that very time are looked at.
-        within.append(time >= begin)
+        within.append(time <= last_time if beyond.is_above else time >= last_time)
     later = conversations.alias()
     has_later = exists().where(
         later.c.session_id == session,
-        later.c.timestamp < end,
+        later.c.timestamp < wanted.until,
         tuple_(later.c.timestamp, later.c.id) > tuple_(time, _columns.id),
     )
     last = select(micros(time), session).where(*within, ~has_later)
-    last = last.order_by(time.desc(), session.desc()).limit(count)
+    last = last.order_by(*beyond.order(time, session)).limit(wanted.number)
     found = [_Latest(*row) for row in reading.rows(last)]
-    return found, begin is None or len(found) == count
+    return found, last_time is None or len(found) == wanted.number
 
 
-def _among_all(reading: Reading, params: ListSessions, end: Any, count: int) -> list[_Latest]:
-    """Return the latest of all conversations, each found by two look-ups in the index."""
+def _among_all(reading: Reading, wanted: _Wanted) -> list[_Latest]:
+    """Return the next of all conversations, each found by two look-ups in the index."""
     session, time = _columns.session_id, _columns.timestamp
     least, earliest = (select(func.min(one)).scalar_subquery() for one in (session, time))
     # Null, of the type and collation that the later rows have.
@@ -156,18 +167,17 @@ def _among_all(reading: Reading, params: ListSessions, end: Any, count: int) -> 
     )
     names = first.cte("names", recursive=True)
     following = select(func.min(session)).where(session > names.c.name)
-    last = select(func.max(time)).where(session == names.c.name, time < end)
+    last = select(func.max(time)).where(session == names.c.name, time < wanted.until)
     # Each row has the name that follows, and the last time of the one before it, looked up once.
     seen = names.union_all(
         select(following.scalar_subquery(), names.c.name, last.scalar_subquery()).where(
             names.c.name.is_not(None)
         )
     )
-    chosen = [seen.c.last.is_not(None) if params.since is None else seen.c.last >= params.since]
-    if (place := _place(params)) is not None:
-        chosen.append(tuple_(seen.c.last, seen.c.before) < place)
-    latest = select(micros(seen.c.last), seen.c.before).where(*chosen)
-    latest = latest.order_by(seen.c.last.desc(), seen.c.before.desc()).limit(count)
+    since, beyond, place = wanted.since, wanted.beyond, (seen.c.last, seen.c.before)
+    chosen = seen.c.last.is_not(None) if since is None else seen.c.last >= since
+    latest = select(micros(seen.c.last), seen.c.before).where(chosen, *beyond.only(*place))
+    latest = latest.order_by(*beyond.order(*place)).limit(wanted.number)
     return [_Latest(*row) for row in reading.rows(latest)]
 
 
@@ -271,7 +281,7 @@ def _newest(name: str, end: Any) -> Select[Any]:
 
 def _line(one: _Latest, head: _Head, spent: _Spent) -> Line:
     is_whole = head.turns <= MOST_ADDED_TURNS
-    cost = sum(spent.costs, Decimal(0)) if is_whole and spent.costs else None
+    cost = _sum(spent.costs) if is_whole and spent.costs else None
     fields = {
         "session_id": one.session_id,
         "first_at": format_rfc3339(head.first),
@@ -283,6 +293,12 @@ def _line(one: _Latest, head: _Head, spent: _Spent) -> Line:
         "cost_usd": None if cost is None else format(cost, "f"),
     }
     return Line(to_json(fields), tuple(one), _read_of(head) * _TURN_BYTES)
+
+
+def _sum(costs: Sequence[Decimal]) -> Decimal:
+    """Add costs exactly."""
+    with localcontext(prec=_DIGITS):
+        return sum(costs, Decimal(0))
 
 
 def _title(text: str | None) -> str | None:

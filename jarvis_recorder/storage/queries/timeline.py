@@ -58,7 +58,7 @@ def timeline_around(reading: Reading, params: TimelineAround) -> bytes:
     window = _Window(moment - half, moment, moment + half)
     chosen: list[ColumnElement[bool]] = []
     if params.node is not None:
-        chosen.append(events.c.node.in_(spellings_of(reading, params.node)))
+        chosen.append(events.c.node.in_(spellings_of(reading.connection, params.node)))
     chosen += concerns(cluster, known)
     room = reading.room - _FRAME_BYTES
     share = int(room * _SNAPSHOT_SHARE)

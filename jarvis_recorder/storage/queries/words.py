@@ -12,7 +12,7 @@ import re
 import sys
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 _Ranges = tuple[tuple[int, int], ...]
@@ -105,6 +105,18 @@ def fold(text: str) -> str:
     # Composed again at the end: the marks that are left belong to their letter or syllable.
     folded = unicodedata.normalize("NFKD", text).casefold().translate(_plain)
     return unicodedata.normalize("NFC", folded)
+
+
+def same_names(names: Sequence[str], recorded: Iterable[str]) -> list[str]:
+    """
+    Return the recorded names equal to these except for case, accents and letter forms.
+
+    A given name of which none is recorded is returned itself.
+    """
+    wanted = {fold(name) for name in names}
+    found = [name for name in dict.fromkeys(recorded) if fold(name) in wanted]
+    missing = wanted.difference(map(fold, found))
+    return [*found, *(name for name in dict.fromkeys(names) if fold(name) in missing)]
 
 
 def folding_in_sql(text: str, collation: str) -> str:

@@ -68,9 +68,10 @@ _OPEN: Final = ConfigDict(
 )
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="the most to return")]
+# The longest holds two names of 255 characters, each of six bytes in JSON.
 Cursor = Annotated[
     str,
-    Field(min_length=1, max_length=1_024, description="`next_cursor` of the page before"),
+    Field(min_length=1, max_length=8_192, description="`next_cursor` of the page before"),
 ]
 RowNumber = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True, description="its number")]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
@@ -333,7 +334,11 @@ class EventMatrix(Params[results.Matrix]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ListSessions(Params[results.SessionPage]):
-    """Conversations that have a turn in the time given, the latest first, as they were at its end."""
+    """
+    Conversations that have a turn in the time given, the latest first, as they were at its end.
+
+    One with a new turn while the pages are read comes at their end.
+    """
 
     since: Since | None = None
     until: Until | None = None
@@ -619,7 +624,7 @@ class ListIncidents(Params[results.IncidentPage]):
     Incidents that match every filter given, the one with the newest problem first.
 
     Silenced are those that would be open, acknowledged or unknown. A flapping one has another state
-    too.
+    too. One with a new problem while the pages are read comes at their end.
     """
 
     state: (
@@ -631,7 +636,7 @@ class ListIncidents(Params[results.IncidentPage]):
     node: OnNodes | None = None
     cluster: OfCluster | None = None
     since: (
-        Annotated[GivenTime, Field(description="only those with a problem from this time on")]
+        Annotated[GivenTime, Field(description="only those that were not over before this time")]
         | None
     ) = None
     until: (
