@@ -1,5 +1,6 @@
 """Calls of a user who is not root, next to files that are root's."""
 
+import codecs
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -7,6 +8,9 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import pytest
+
+# A host's name is encoded by it; Python imports it at its first use.
+codecs.lookup("idna")
 
 T = TypeVar("T")
 
