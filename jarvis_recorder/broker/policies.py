@@ -1,7 +1,7 @@
 """
-The broker's policies that would delete the recorder's queues, or messages in them.
+The broker's policies that would delete the recorder's queues, or messages in them; its bindings.
 
-AMQP does not expose policies. `rabbitmqctl` does, to root and on the broker's own machine; the
+AMQP does not expose them. `rabbitmqctl` does, to root and on the broker's own machine; the
 management API would need the password, which is sent to no port that anyone may listen on.
 """
 
@@ -28,7 +28,7 @@ from jarvis_recorder.wire.topics import DEAD_QUEUE, TOPICS
 # The runtime of `rabbitmqctl` takes seconds to start, most of all on a busy processor.
 _LONGEST_SECONDS: Final = 15.0
 _NAME: Final = "policies"
-_LISTS: Final = ("list_policies", "list_operator_policies")
+_LISTS: Final = ("list_policies", "list_operator_policies", "list_bindings")
 # The queue of requests has stricter limits of its own than any policy would set.
 _RECORDED: Final = frozenset((*(topic.queue for topic in TOPICS), DEAD_QUEUE))
 
@@ -45,7 +45,7 @@ class _Policy(NamedTuple):
 
 
 async def examine(addresses: Addresses, tls: Tls) -> list[Finding]:
-    """Return all findings about a broker's policies; none if it cannot be reached."""
+    """Return all findings about a broker's policies and bindings; none if it cannot be reached."""
     try:
         async with (
             asyncio.timeout(_LONGEST_SECONDS),
@@ -56,12 +56,12 @@ async def examine(addresses: Addresses, tls: Tls) -> list[Finding]:
     except (TimeoutError, ConfigurationError, BrokerUnavailable):
         return []
     vhost = URL(addresses.url).path.removeprefix("/") or "/"
-    policies = await _policies(vhost) if _is_here(str(properties.get("cluster_name", ""))) else None
-    if policies is None:
+    found = await _found(vhost) if _is_here(str(properties.get("cluster_name", ""))) else None
+    if found is None:
         text = "cannot be looked at from here: none may have expires, message-ttl or max-length"
         remedy = f"on the broker's machine: rabbitmqctl list_policies -p {vhost}"
         return [yellow(_NAME, text, remedy)]
-    return judged(policies, vhost) or [green(_NAME, "none deletes a queue or what is in it")]
+    return found
 
 
 def _is_here(cluster_name: str) -> bool:
@@ -71,19 +71,19 @@ def _is_here(cluster_name: str) -> bool:
     return name == own and host.partition(".")[0] == socket.gethostname().partition(".")[0]
 
 
-async def _policies(vhost: str) -> list[_Policy] | None:
-    """Return the policies of a virtual host, None if `rabbitmqctl` cannot list them."""
+async def _found(vhost: str) -> list[Finding] | None:
+    """Return the findings about a virtual host, None if `rabbitmqctl` cannot list what is in it."""
     program = shutil.which("rabbitmqctl")
     if program is None:
         return None
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
             texts = await asyncio.gather(*(_list(program, each, vhost) for each in _LISTS))
-        return [
-            _policy(one, is_operators=command == "list_operator_policies")
-            for command, text in zip(_LISTS, texts, strict=True)
-            for one in json.loads(text)
-        ]
+        policies, operators, bindings = map(json.loads, texts)
+        known = [_policy(one, is_operators=False) for one in policies]
+        known += [_policy(one, is_operators=True) for one in operators]
+        well = green(_NAME, "none deletes a queue or what is in it")
+        return [*(judged(known, vhost) or [well]), *unbound(bindings)]
     except (TimeoutError, OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -134,6 +134,24 @@ def judged(policies: Sequence[_Policy], vhost: str) -> list[Finding]:
         )
         for (is_operators, name, harm), queues in harmed.items()
     ]
+
+
+def unbound(bindings: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Return a warning if there is a queue to which its exchange sends nothing."""
+    bound = {(one["source_name"], one["destination_name"]) for one in bindings}
+    lost = [
+        queue.name
+        for queue in QUEUES
+        # Every queue that is there is bound to the default exchange.
+        if ("", queue.name) in bound and (queue.exchange, queue.name) not in bound
+    ]
+    if not lost:
+        return []
+    text = f"what is published does not reach {', '.join(lost)}: nothing binds it to its exchange"
+    remedy = (
+        'restart the recorder, which binds it; with broker.topology = "passive" bind it yourself'
+    )
+    return [yellow("bindings", text, remedy)]
 
 
 def _in_force(policies: Sequence[_Policy], queue: str) -> Iterator[_Policy]:

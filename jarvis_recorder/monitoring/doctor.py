@@ -2,18 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from jarvis_recorder.broker import checks as broker
 from jarvis_recorder.broker import policies
 from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.config.settings import Settings
-from jarvis_recorder.errors import BrokerUnavailable
 from jarvis_recorder.net import database_url
 from jarvis_recorder.storage import checks as storage
-from jarvis_recorder.telemetry.check import Finding, Status, green, red, yellow
-
-_LONGEST_SECONDS: Final = 12.0
+from jarvis_recorder.telemetry.check import Finding, Status, green, yellow
 
 
 async def examine(loaded: Loaded) -> list[Finding]:
@@ -21,18 +17,14 @@ async def examine(loaded: Loaded) -> list[Finding]:
     settings = loaded.settings
     found = [green("settings", "valid")]
     addresses = settings.broker.new_addresses()
-    try:
-        async with asyncio.timeout(_LONGEST_SECONDS):
-            found += await broker.examine(addresses, settings.broker.tls, settings.broker.topology)
-    except TimeoutError:
-        text = f"has not answered within {_LONGEST_SECONDS:.0f} s"
-        remedy = "rabbitmq-diagnostics status, on its machine"
-        found.append(red("broker", text, remedy, BrokerUnavailable.exit_code))
+    seen = await broker.examine(addresses, settings.broker.tls, settings.broker.topology)
+    found += seen.findings
     if not any(one.name == "broker" and one.light is Status.RED for one in found):
         found += await policies.examine(addresses, settings.broker.tls)
-    at_work = any(one.name == "consumers" and one.light is Status.GREEN for one in found)
     found += _bounds(settings)
-    found += await asyncio.to_thread(storage.examine, loaded, recorder_is_at_work=at_work)
+    found += await asyncio.to_thread(
+        storage.examine, loaded, recorder_is_at_work=seen.recorder_is_at_work
+    )
     return found
 
 

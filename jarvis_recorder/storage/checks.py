@@ -21,12 +21,12 @@ from jarvis_recorder.telemetry.check import Finding, green, red, yellow
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def examine(loaded: Loaded, *, recorder_is_at_work: bool) -> Sequence[Finding]:
+def examine(loaded: Loaded, *, recorder_is_at_work: bool | None) -> Sequence[Finding]:
     """
     Return all findings about the database, its files, and those of the settings.
 
     Nothing is changed. With `recorder_is_at_work`, one consumes from the broker, and a lock is
-    taken to be its own.
+    taken to be its own; None says that this could not be seen.
     """
     try:
         if (url := server_url(loaded)) is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_recorder.errors import AnotherRecorder, StorageDamaged, StorageMoved
+from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageDamaged, StorageMoved
 from jarvis_recorder.storage.sqlite import damage, files
 from jarvis_recorder.storage.sqlite.admin.backup import backup
 from jarvis_recorder.storage.sqlite.admin.restore import restore
@@ -23,6 +23,7 @@ from tests.support.files import (
     overwrite,
     overwrite_pages,
 )
+from tests.support.strangers import as_stranger
 
 FRAME = 24 + PAGE
 
@@ -302,3 +303,11 @@ def test_looking_keeps_its_own_snapshot(tmp_path, monkeypatch):
     damage.look(path)
 
     assert busy == ["1\n"]
+
+
+def test_a_user_who_may_not_acknowledge_is_told_so(reachable):
+    path = make(reachable / "state" / "recorder.db", 1)
+    path.parent.chmod(0o700)
+
+    with pytest.raises(ConfigurationError, match="Permission denied"):
+        as_stranger(damage.acknowledge, path)

@@ -10,10 +10,11 @@ from jarvis_recorder.config.loading import load
 from jarvis_recorder.monitoring.doctor import _bounds
 from jarvis_recorder.storage.checks import _permissions
 from jarvis_recorder.storage.sqlite import files
-from jarvis_recorder.storage.sqlite.admin import backup
+from jarvis_recorder.storage.sqlite.admin import backup, checks
 from jarvis_recorder.storage.sqlite.admin.checks import _backups, _clock, _copies
 from jarvis_recorder.wire.times import to_micros
 from tests.support.files import make
+from tests.support.strangers import as_stranger
 
 
 def lights(**settings):
@@ -174,3 +175,18 @@ def test_what_lies_next_to_another_database_is_not_named(database):
     database.with_name("recorder.db.backups").touch()
 
     assert _copies(database).light == "green"
+
+
+@pytest.mark.parametrize("name", ["recorder.db", "deeper/recorder.db"])
+def test_a_directory_that_is_closed_is_named_to_a_user_who_is_not_root(reachable, name):
+    """As next to an installed service, whose configuration names the database to everyone."""
+    path = make(reachable / "state" / name, 1)
+    (reachable / "state").chmod(0o700)
+
+    found = as_stranger(checks.examine, path, recorder_is_at_work=None)
+
+    reds = {one.name: one for one in found if one.light == "red"}
+    assert list(reds) == ["directory", "database"]
+    assert {one.exit_code for one in reds.values()} == {78}
+    assert reds["database"].detail.startswith(f"{path}: Permission denied")
+    assert "room" in {one.name for one in found}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jarvis_recorder.broker.policies import _Policy, judged
+from jarvis_recorder.broker.policies import _Policy, judged, unbound
+from jarvis_recorder.broker.topology import QUEUES
 
 
 def policy(pattern="^jarvis", *, applies_to="all", priority=0, operators=False, **definition):
@@ -56,3 +57,24 @@ def test_of_several_policies_the_one_in_force_counts():
     assert [name for name, _ in found(shadowed, in_force, policy(operators=True, expires=1))] == [
         "policy operators"
     ]
+
+
+def bindings(*left_out):
+    """The bindings that `rabbitmqctl` lists, but for those to some queues."""
+    exchanges = [("", queue) for queue in QUEUES] + [(queue.exchange, queue) for queue in QUEUES]
+    return [
+        {"source_name": exchange, "destination_name": queue.name}
+        for exchange, queue in exchanges
+        if not exchange or queue.name not in left_out
+    ]
+
+
+def test_a_queue_that_nothing_leads_to_is_warned_of():
+    (one,) = unbound(bindings("jarvis.recorder.turns"))
+
+    assert one.name == "bindings"
+    assert "does not reach jarvis.recorder.turns: " in one.detail
+
+
+def test_nothing_is_said_of_bindings_that_are_there_or_of_queues_that_are_not():
+    assert unbound(bindings()) == unbound([]) == []

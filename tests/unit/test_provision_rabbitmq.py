@@ -17,10 +17,13 @@ from yarl import URL
 
 from jarvis_recorder.broker.provisioning.definitions import definitions
 from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
+from jarvis_recorder.cli.provision import rabbitmq
 from jarvis_recorder.config.loading import exposed_secrets, load
+from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway.tokens import SHORTEST_SECRET
 from jarvis_recorder.wire.notifications import NOTICES
 from jarvis_recorder.wire.rpc.methods import METHODS
+from tests.support.strangers import as_stranger
 
 pytestmark = pytest.mark.long
 
@@ -310,3 +313,12 @@ def test_the_dashboard_may_ask_whatever_changes_nothing():
     assert [
         name for name in reads if not any(fnmatch(name, one) for one in dashboard.methods)
     ] == []
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}, {"keep": True}, {"renew": True}])
+def test_a_directory_that_is_closed_is_named_to_a_user_who_is_not_root(reachable, options):
+    closed = reachable / "root"
+    closed.mkdir(mode=0o700)
+
+    with pytest.raises(ConfigurationError, match="Permission denied: run it as root"):
+        as_stranger(rabbitmq.provision, closed / "jarvis", **options)

@@ -91,14 +91,15 @@ def provision(
         _require_host(node)
     scheme = "amqps" if tls else "amqp"
     url = f"{scheme}://{{}}@{host}/{quote(vhost, safe='')}"
-    # Written last: without it these passwords cannot be in use yet.
-    is_kept = keep and not renew and (directory / _DEFINITIONS).exists()
-    # A gateway that is there has to get the new password of `admin`.
-    gateway = gateway or (not is_kept and (directory / _GATEWAY / _URL).exists())
-    written = _renewed(directory) if renew else _files(url, also, vhost, gateway=gateway)
-    there = [] if renew else [name for name in written if (directory / name).exists()]
-    roles = [(directory / name).parent for name in written if name.endswith(_URL)]
-    stale = [] if also else [role / _ALSO for role in roles if (role / _ALSO).exists()]
+    with readable_errors(directory):
+        # Written last: without it these passwords cannot be in use yet.
+        is_kept = keep and not renew and (directory / _DEFINITIONS).exists()
+        # A gateway that is there has to get the new password of `admin`.
+        gateway = gateway or (not is_kept and (directory / _GATEWAY / _URL).exists())
+        written = _renewed(directory) if renew else _files(url, also, vhost, gateway=gateway)
+        there = [] if renew else [name for name in written if (directory / name).exists()]
+        roles = [(directory / name).parent for name in written if name.endswith(_URL)]
+        stale = [] if also else [role / _ALSO for role in roles if (role / _ALSO).exists()]
     if dry_run:
         there_already = "would be replaced" if force else "is there: only --force would replace it"
         for name in written:

@@ -165,15 +165,19 @@ def acknowledge(path: Path) -> list[Path]:
     Acknowledge every quarantine, and take a file that was found damaged for repaired.
 
     Return the quarantines and the file concerned. None of them is removed.
+
+    Raises:
+        ConfigurationError: They cannot be looked at or written.
     """
     path = resolved(path)
     seen = []
-    while (directory := quarantined(path)) is not None:
-        files.write_whole(directory / _ACKNOWLEDGED, "")
-        seen.append(directory)
-    if _read_mark(path):
-        forget(path)
-        seen.append(path)
+    with errors.readable_errors(path):
+        while (directory := quarantined(path)) is not None:
+            files.write_whole(directory / _ACKNOWLEDGED, "")
+            seen.append(directory)
+        if _read_mark(path):
+            forget(path)
+            seen.append(path)
     return seen
 
 

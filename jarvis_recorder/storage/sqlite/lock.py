@@ -89,3 +89,11 @@ def holder_in(text: str) -> str:
         return f"process {holder['pid']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "unknown process"
+
+
+def holder_pid(text: str) -> int:
+    """Return the id of the process that a lock file names, 0 if it names none."""
+    try:
+        return int(json.loads(text)["pid"])
+    except (ValueError, KeyError, TypeError):
+        return 0

@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePath
 from shlex import join as quoted
 from typing import Final
 
@@ -22,15 +23,17 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, damage, files, upgrade
+from jarvis_recorder.storage.sqlite import connections, damage, errors, files, upgrade
 from jarvis_recorder.storage.sqlite.admin.backup import FUTURE_SECONDS, made_at, newest_backup
-from jarvis_recorder.storage.sqlite.lock import holder_in
+from jarvis_recorder.storage.sqlite.lock import holder_in, holder_pid
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.telemetry.check import LEAST_FREE_BYTES, Finding, green, red, yellow
 
 _WRONG: Final = ConfigurationError.exit_code
 _AWAY: Final = StorageUnavailable.exit_code
 _HELD: Final = AnotherRecorder.exit_code
+# As a script, and as a module of Python's.
+_PROGRAMS: Final = frozenset(("jarvis-recorder", "jarvis_recorder"))
 _FEW_FREE_BYTES: Final = 1024 * 1024 * 1024
 _MIB: Final = 1024 * 1024
 # adjtimex(2): its result for a clock that is not synchronised, and the size of its struct.
@@ -39,45 +42,57 @@ _TIMEX_BYTES: Final = 256
 _OLD_BACKUP_SECONDS: Final = 2 * 86_400
 
 
-def examine(path: Path, *, recorder_is_at_work: bool) -> list[Finding]:
+def examine(path: Path, *, recorder_is_at_work: bool | None) -> list[Finding]:
     """
     Return all findings about a database file and its machine.
 
-    With `recorder_is_at_work`, one consumes from the broker, and a lock is taken to be its own.
+    With `recorder_is_at_work`, one consumes from the broker, and a lock is taken to be its own;
+    None says that this could not be seen.
     """
-    return [
-        _directory(path.parent),
-        _room(path.parent),
-        _library(),
-        *_file(path),
-        _lock(path, recorder_is_at_work=recorder_is_at_work),
-        _clock(path),
-        _backups(path),
-        _copies(path),
-    ]
+    found = [_directory(path.parent), _room(path.parent), _library()]
+    try:
+        with errors.readable_errors(path):
+            return [
+                *found,
+                *_file(path),
+                _lock(path, recorder_is_at_work=recorder_is_at_work),
+                _clock(path),
+                _backups(path),
+                _copies(path),
+            ]
+    except ConfigurationError as error:
+        remedy = "run it as root, or as the user that the recorder runs as"
+        return [*found, red("database", str(error), remedy, error.exit_code)]
 
 
 @as_owner
 def _directory(directory: Path) -> Finding:
     name = "directory"
-    there = directory
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = _nearest(directory)
     try:
         # Tried out: mode bits mislead on a read-only file system, and for root.
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         remedy = f"see its owner and its file system: ls -ld {there}; findmnt -T {there}"
-        return red(name, f"{there}: {error.strerror}", remedy, _AWAY)
+        exit_code = _WRONG if isinstance(error, PermissionError) else _AWAY
+        return red(name, f"{there}: {error.strerror}", remedy, exit_code)
     if there != directory:
         return green(name, f"{directory} is made when the recorder starts")
     return green(name, f"{directory} can be written to")
 
 
+def _nearest(directory: Path) -> Path:
+    """Return the directory, or the nearest above it that is there and may be looked at."""
+    for there in (directory, *directory.parents):
+        with contextlib.suppress(PermissionError):
+            if there.exists():
+                return there
+    return Path(directory.anchor)
+
+
 def _room(directory: Path) -> Finding:
-    while not directory.exists():
-        directory = directory.parent
+    directory = _nearest(directory)
     free = shutil.disk_usage(directory).free
     remedy = "df -h " + str(directory) + "; `jarvis-recorder db prune` takes out what is old"
     if free < LEAST_FREE_BYTES:
@@ -129,27 +144,51 @@ def _revision(path: Path, revision: str | None) -> Finding:
 
 
 @as_owner
-def _lock(path: Path, *, recorder_is_at_work: bool) -> Finding:
+def _lock(path: Path, *, recorder_is_at_work: bool | None) -> Finding:
     lock = path.with_name(f"{path.name}.lock")
     if not lock.exists():
         return green("lock", "free")
-    holder = ""
+    text = ""
     try:
         with lock.open() as file:
-            holder = holder_in(file.read())
+            text = file.read()
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        if recorder_is_at_work:
-            return green("lock", f"held by {holder}, a recorder at work")
-        return red(
-            "lock",
-            f"held by {holder}, and no recorder is at work on the broker",
-            "see what it is, and end it: ps -fp PID",
-            _HELD,
-        )
+        return _held(text, recorder_is_at_work=recorder_is_at_work)
     except OSError as error:
         return red("lock", f"{lock}: {error.strerror}", f"ls -l {lock}", _WRONG)
     return green("lock", "free")
+
+
+def _held(text: str, *, recorder_is_at_work: bool | None) -> Finding:
+    """Return the finding about a lock that is held, by what is written in it."""
+    held = f"held by {holder_in(text)}"
+    if recorder_is_at_work:
+        return green("lock", f"{held}, a recorder at work")
+    if recorder_is_at_work is None:
+        what = f"{held}; whether it records cannot be seen without the broker"
+        return yellow("lock", what, "see to the broker first")
+    if _is_recorder(holder_pid(text)):
+        what = f"{held}, a recorder that takes from no queue now"
+        return yellow("lock", what, "see its log: it starts, or waits for its database")
+    return red(
+        "lock",
+        f"{held}, and no recorder is at work on the broker",
+        "see what it is, and end it: ps -fp PID",
+        _HELD,
+    )
+
+
+def _is_recorder(pid: int) -> bool:
+    """Return whether a process is a `jarvis-recorder run`, as far as can be seen."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return False
+    return any(
+        PurePath(program).name in _PROGRAMS and command == "run"
+        for program, command in pairwise(words)
+    )
 
 
 def _clock(path: Path) -> Finding:
