@@ -583,6 +583,28 @@ async def test_a_node_says_how_far_its_events_are_shown(
     await expect(said).to_contain_text(words)
 
 
+# An action, undone in haste
+
+
+UNDOABLE = """async () => {
+    const { undoable } = await import("/static/js/undo.js");
+    const work = async () => {};
+    const action = { key: "k", verb: "Resolve", past: "resolved", what: "an alert", work };
+    document.querySelector("main").append(undoable(action));
+}"""
+
+
+async def test_a_double_click_on_undo_begins_nothing_again(page):
+    await page.evaluate(UNDOABLE)
+    await page.get_by_role("button", name="Resolve").click()
+
+    await page.get_by_role("button", name="Undo").dblclick()
+
+    await expect(page.get_by_role("button", name="Resolve")).to_be_visible()
+    await page.get_by_role("button", name="Resolve").press("Enter")
+    await expect(page.get_by_role("button", name="Undo")).to_be_visible()
+
+
 # The newest state, whatever time it is here
 
 
