@@ -176,6 +176,24 @@ async def test_a_long_outage_that_is_over_since_today_is_among_those_of_the_last
     await expect(rows).to_contain_text(["NODE_DOWN", *["VM_CRASHED"] * 10])
 
 
+# What was asked for before has been seen by its answer.
+ASKED = "fetch('/api/nothing')"
+
+
+@pytest.fixture
+def asked(page):
+    """The addresses that a page asks for, without its files."""
+    found = []
+
+    def note(request):
+        url = urlsplit(request.url)
+        if url.path.startswith("/api/"):
+            found.append(f"{url.path}?{url.query}")
+
+    page.on("request", note)
+    return found
+
+
 # What an answer leaves out, and lists by pages
 
 
@@ -583,6 +601,47 @@ async def test_a_node_says_how_far_its_events_are_shown(
     await expect(said).to_contain_text(words)
 
 
+# Regions whose answers are slower than what happens
+
+
+KEPT = """async () => {
+    const { keep } = await import("/static/js/load.js");
+    const { signal } = new AbortController();
+    window.asked = [];
+    const ask = (ended) => new Promise((answer) => asked.push({ answer, ended }));
+    window.kept = keep(document.querySelector("main"), signal, ask, (words) => words);
+}"""
+ANSWERED = "([at, words]) => asked[at].answer(words)"
+NUMBER = "asked.length"
+
+
+async def test_a_region_is_filled_though_more_happens_than_can_be_asked_for(page):
+    await page.evaluate(KEPT)
+
+    await page.evaluate("() => { kept.refresh(); kept.refresh(); }")
+    assert await page.evaluate(NUMBER) == 1
+    await page.evaluate(ANSWERED, [0, "before that"])
+
+    await expect(page.get_by_text("before that")).to_be_visible()
+    # Once for all that came meanwhile.
+    assert await page.evaluate(NUMBER) == 2
+    await page.evaluate(ANSWERED, [1, "after that"])
+    await expect(page.get_by_text("after that")).to_be_visible()
+    assert await page.evaluate(NUMBER) == 2
+
+
+async def test_what_the_reader_asks_for_ends_what_is_under_way(page):
+    await page.evaluate(KEPT)
+
+    await page.evaluate("kept.load()")
+
+    assert await page.evaluate("asked.map(({ ended }) => ended.aborted)") == [True, False]
+    await page.evaluate(ANSWERED, [1, "what is asked for"])
+    await page.evaluate(ANSWERED, [0, "what was asked for before"])
+    await expect(page.get_by_text("what is asked for")).to_be_visible()
+    assert await page.evaluate(NUMBER) == 2
+
+
 # An action, undone in haste
 
 
@@ -603,6 +662,72 @@ async def test_a_double_click_on_undo_begins_nothing_again(page):
     await expect(page.get_by_role("button", name="Resolve")).to_be_visible()
     await page.get_by_role("button", name="Resolve").press("Enter")
     await expect(page.get_by_role("button", name="Undo")).to_be_visible()
+
+
+# Dead letters, of which one looks at several
+
+
+DEAD_LETTERS = """async (address) => {
+    const { deadLetters } = await import("/static/js/views/dead-letters.js");
+    const { signal } = new AbortController();
+    const params = new URLSearchParams(address);
+    window.update = deadLetters(document.querySelector("main"), params, signal);
+}"""
+UPDATED = "(address) => update(new URLSearchParams(address))"
+SAID_BY_THE_PULSE = """async (name) => {
+    const { pulse } = await import("/static/js/pulse.js");
+    pulse.dispatchEvent(new Event(name));
+}"""
+
+
+def dead_letter(name, **changes):
+    return {
+        "id": name, "receivedAt": "2026-01-20T10:00:00Z", "reason": "not_json", "error": "not JSON",
+        "routingKey": "r", "queue": "q", "exchange": "e", "messageId": name, "sizeBytes": 8,
+        "replays": 0, "properties": {}, "headers": {}, "body": "{no json", "bodyIsText": True,
+        "bodyIsWhole": True,
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def letters(answers):
+    """Two dead letters of any fault."""
+    known = [dead_letter("one"), dead_letter("two")]
+    answers.by_path["/api/dead/list"] = lambda _: {"letters": known, "nextCursor": None}
+    answers.by_path["/api/dead/faults"] = lambda _: {
+        "faults": [], "waiting": 0, "indexed": 0, "complete": True, "truncated": False
+    }  # fmt: skip
+    for letter in known:
+        answers.by_path[f"/api/dead-letters/{letter['id']}"] = lambda _, it=letter: {"letter": it}
+    return known
+
+
+async def test_a_letter_is_looked_for_once_however_often_the_recorder_is_back(page, letters, asked):
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    first = page.locator("[data-row='letter-one']")
+    await first.locator("summary").first.click()
+    await first.get_by_label("Body").wait_for()
+
+    await page.evaluate(SAID_BY_THE_PULSE, "away")
+    await first.locator(".stale").wait_for()
+    async with page.expect_response("**/api/dead/list*"):
+        await page.evaluate(SAID_BY_THE_PULSE, "back")
+    await expect(page.locator(".stale")).to_have_count(0)
+    await page.evaluate(ASKED)
+
+    assert [one for one in asked if "dead-letters" in one] == ["/api/dead-letters/one?"]
+
+
+async def test_a_letter_of_a_fault_that_was_left_is_looked_for_no_more(page, letters):
+    await page.route("**/api/dead-letters/one", lambda _: None)
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    async with page.expect_request("**/api/dead-letters/one"):
+        await page.locator("[data-row='letter-one'] summary").first.click()
+
+    async with page.expect_event("requestfailed") as ended:
+        await page.evaluate(UPDATED, "fault=another")
+
+    assert (await ended.value).url.endswith("/api/dead-letters/one")
 
 
 # The newest state, whatever time it is here

@@ -35,7 +35,7 @@ export function deadLetters(root, params, over) {
       inside,
       (cursor, signal) => get("/api/dead/list", { ...of, limit: PAGE, cursor }, signal),
       "letters",
-      letters,
+      (all) => letters(all, inside),
     );
   }
 
@@ -81,8 +81,8 @@ export function deadLetters(root, params, over) {
     ];
   }
 
-  /** @param {any[]} all */
-  function letters(all) {
+  /** @param {any[]} all @param {AbortSignal} inside another fault is shown */
+  function letters(all, inside) {
     return [
       told && h("p", { role: "status" }, told),
       h(
@@ -92,7 +92,7 @@ export function deadLetters(root, params, over) {
         mayChange() && all.length > 0 && replayAll(),
       ),
       all.length
-        ? h("ol", { class: "plain letters", "data-rows": "letters" }, all.map(line))
+        ? h("ol", { class: "plain letters", "data-rows": "letters" }, all.map((one) => line(one, inside)))
         : empty("None has this fault any more."),
     ];
   }
@@ -122,8 +122,8 @@ export function deadLetters(root, params, over) {
     region.load();
   }
 
-  /** @param {any} letter */
-  function line(letter) {
+  /** @param {any} letter @param {AbortSignal} inside */
+  function line(letter, inside) {
     const body = h("div", {});
     const editing = h("div", {});
     let asked = false;
@@ -154,14 +154,14 @@ export function deadLetters(root, params, over) {
           asked = true;
           keep(
             body,
-            over,
+            inside,
             (signal) => get(path, {}, signal),
             (found) => {
               if (!editing.firstChild && mayChange()) editing.append(editButton(found.letter));
               return whole(found);
             },
             // It does not change, and the look for it may take a minute.
-            { follows: () => false },
+            { once: true },
           );
         },
       },
