@@ -702,6 +702,21 @@ def letters(answers):
     return known
 
 
+async def test_no_other_fault_is_replayed_than_the_one_that_was_asked_about(page, letters, asked):
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    await page.get_by_role("button", name="Replay all of them").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.wait_for()
+
+    await page.evaluate(UPDATED, "fault=another")
+    await page.get_by_role("heading", name="another").wait_for()
+    await dialog.get_by_role("button", name="Replay").click()
+    await dialog.wait_for(state="detached")
+    await page.evaluate(ASKED)
+
+    assert [one for one in asked if "limit=500" in one or "replay" in one] == []
+
+
 async def test_a_letter_is_looked_for_once_however_often_the_recorder_is_back(page, letters, asked):
     await page.evaluate(DEAD_LETTERS, "fault=mine")
     first = page.locator("[data-row='letter-one']")

@@ -246,6 +246,7 @@ export function confirmed(question, verb) {
     const dialog = h(
       "dialog",
       {
+        class: "question",
         "aria-label": question,
         onclose: () => {
           resolve(dialog.returnValue === "yes");
@@ -267,4 +268,15 @@ export function confirmed(question, verb) {
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+/**
+ * Close what lies over a view; nothing is confirmed by that.
+ * @param {string} [which] a selector, empty for all
+ */
+export function closeDialogs(which = "") {
+  for (const one of /** @type {NodeListOf<HTMLDialogElement>} */ (
+    document.querySelectorAll(`dialog[open]${which}`)
+  ))
+    one.close();
 }

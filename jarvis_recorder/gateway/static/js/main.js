@@ -2,7 +2,7 @@
 
 import { watchAlerts } from "./alerts.js";
 import { state, token } from "./api.js";
-import { h } from "./dom.js";
+import { closeDialogs, h } from "./dom.js";
 import { keepAges, when } from "./format.js";
 import { listenToKeys } from "./keys.js";
 import * as live from "./live.js";
@@ -55,6 +55,9 @@ const ONE = /** @type {Record<string, [number, string]>} */ ({
   storages: [3, "thing"],
 });
 
+/** What asks something of the view that is shown. */
+const QUESTION = ".question";
+
 /** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id);
 const content = byId("content");
@@ -67,6 +70,7 @@ let shown = null;
 
 function leave() {
   settle();
+  closeDialogs(QUESTION);
   shown?.over.abort();
   shown = null;
 }
@@ -91,6 +95,7 @@ function show() {
   }
   const of = asked === listed ? name : path.join("/");
   if (shown?.of === of && shown.update) {
+    closeDialogs(QUESTION);
     shown.update(params);
     return;
   }
@@ -148,6 +153,8 @@ const iconOf = (alerted) =>
 
 function showLogin() {
   leave();
+  // A field below one could not be reached.
+  closeDialogs();
   inside.abort();
   live.stop();
   pulse.stop();

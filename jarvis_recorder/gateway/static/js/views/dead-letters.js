@@ -89,7 +89,7 @@ export function deadLetters(root, params, over) {
         "p",
         { class: "row" },
         h("a", { href: link("dead-letters") }, "All faults"),
-        mayChange() && all.length > 0 && replayAll(),
+        mayChange() && all.length > 0 && replayAll(of, inside),
       ),
       all.length
         ? h("ol", { class: "plain letters", "data-rows": "letters" }, all.map((one) => line(one, inside)))
@@ -97,12 +97,13 @@ export function deadLetters(root, params, over) {
     ];
   }
 
-  function replayAll() {
+  /** @param {Of} mine the fault that is shown now, another may be by the answer @param {AbortSignal} inside */
+  function replayAll(mine, inside) {
     const button = h("button", { type: "button", "data-key": "replay-fault" }, "Replay all of them");
     return act(button, async () => {
       const question = "Publish all dead letters of this fault again? What fails again comes back.";
       if (!(await confirmed(question, "Replay"))) return;
-      const ids = await idsOf(of, over);
+      const ids = await idsOf(mine, inside);
       const sums = { replayed: 0, left: 0 };
       for (let from = 0; from < ids.length; from += AT_ONCE) {
         const done = await post("/api/dead-letters/replay", { ids: ids.slice(from, from + AT_ONCE) });
