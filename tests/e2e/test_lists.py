@@ -218,6 +218,11 @@ SEARCHED = """async () => {
     const { signal } = new AbortController();
     conversations(document.querySelector("main"), new URLSearchParams("q=word"), signal);
 }"""
+CONVERSATION = """async () => {
+    const { conversations } = await import("/static/js/views/conversations.js");
+    const { signal } = new AbortController();
+    conversations(document.querySelector("main"), new URLSearchParams("session=long"), signal);
+}"""
 CUT_EVENT = {
     "id": 1, "timestamp": "2026-01-20T10:00:00Z", "type": "alert", "severity": "error",
     "source": "monitor", "summary": "too long", "details": None, "resolved": False,
@@ -266,6 +271,54 @@ async def test_a_turn_that_is_shown_whole_stays_so_while_others_come(page, answe
 
     await expect(page.get_by_text("one more")).to_be_visible()
     await expect(page.get_by_text("the beginning and the end")).to_be_visible()
+
+
+def told(number):
+    """Return what answers as the turns of a conversation do, and how many each answer had."""
+    turns, served = [said(n, f"turn {n}") for n in range(number)], []
+
+    def answer(query):
+        begin = int(query.get("cursor", ["0"])[0])
+        end = begin + int(query["limit"][0])
+        served.append(len(turns[begin:end]))
+        return {"turns": turns[begin:end], "nextCursor": str(end) if end < len(turns) else None}
+
+    return turns, served, answer
+
+
+async def test_no_more_than_the_end_of_a_conversation_is_asked_for_again(page, answers):
+    turns, served, answers.by_path["/api/conversations/long/turns"] = told(900)
+    await page.evaluate(SAID)
+    await page.get_by_text("turn 899", exact=True).wait_for()
+    for number in (900, 901):
+        served.clear()
+        turns.append(said(number, f"turn {number}"))
+        await page.evaluate("kept.refresh()")
+        await page.get_by_text(f"turn {number}", exact=True).wait_for()
+
+    assert sum(served) < 200
+    await page.get_by_role("button", name="Show earlier ones (800)").click()
+    await expect(page.locator(".turn")).to_have_count(202)
+
+
+async def test_a_conversation_is_not_asked_for_again_where_another_one_goes_on(
+    page, answers, asked
+):
+    turns, _, answers.by_path["/api/conversations/long/turns"] = told(2)
+    sessions = [{"sessionId": "long", "title": "Long", "turns": 2, "lastAt": ago()}]
+    answers.by_path["/api/conversations"] = lambda _: {"sessions": sessions, "nextCursor": None}
+    await page.evaluate(CONVERSATION)
+    await page.get_by_text("turn 1", exact=True).wait_for()
+    await page.get_by_text("2 turns").wait_for()
+
+    async with page.expect_response("**/api/conversations?*"):
+        await page.evaluate(PUBLISHED, ["turn", {"sessionId": "another"}])
+    await page.evaluate(ASKED)
+    assert len([one for one in asked if "/long/turns?limit=1000" in one]) == 1
+    turns.append(said(2, "turn 2"))
+    await page.evaluate(PUBLISHED, ["turn", {"sessionId": "long"}])
+
+    await page.get_by_text("turn 2", exact=True).wait_for()
 
 
 async def test_a_search_shows_more_than_its_first_page(page, answers):
