@@ -798,6 +798,27 @@ async def test_a_letter_of_a_fault_that_was_left_is_looked_for_no_more(page, let
     assert (await ended.value).url.endswith("/api/dead-letters/one")
 
 
+# A note that could not be saved
+
+
+async def test_a_note_that_could_not_be_saved_is_still_there(page, answers):
+    [found] = incidents(1, "open", "error", note="the old one", guessed=False)
+    answer = {"incident": found, "transitions": [], "truncated": False, "events": []}
+    answers.by_path["/api/incidents/get"] = lambda _: answer | {"nextCursor": None}
+    await page.evaluate(VIEWS, ["views/incident", "incident", ["incidents", found["key"]]])
+    note = page.get_by_label("Note")
+    await expect(note).to_have_value("the old one")
+    await note.fill("typed at three in the morning")
+    await page.get_by_role("button", name="Seen, with this note").click()
+    await page.get_by_role("alert").wait_for()
+
+    found["count"] = 77
+    await page.evaluate(PUBLISHED, ["incident", {}])
+
+    await expect(page.locator("dl").first).to_contain_text("77")
+    await expect(note).to_have_value("typed at three in the morning")
+
+
 # The newest state, whatever time it is here
 
 
