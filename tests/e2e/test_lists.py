@@ -731,6 +731,10 @@ SAID_BY_THE_PULSE = """async (name) => {
     const { pulse } = await import("/static/js/pulse.js");
     pulse.dispatchEvent(new Event(name));
 }"""
+IN_UTC = """async (inUtc) => {
+    const { setUtc } = await import("/static/js/zone.js");
+    setUtc(inUtc);
+}"""
 
 
 def dead_letter(name, **changes):
@@ -796,6 +800,26 @@ async def test_a_letter_of_a_fault_that_was_left_is_looked_for_no_more(page, let
         await page.evaluate(UPDATED, "fault=another")
 
     assert (await ended.value).url.endswith("/api/dead-letters/one")
+
+
+async def test_a_letter_is_edited_on_whatever_zone_is_chosen(page, letters):
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    first = page.locator("[data-row='letter-one']")
+    await first.locator("summary").first.click()
+    await first.get_by_role("button", name="Edit").click()
+    field = first.get_by_role("textbox", name="Body")
+    await field.fill("{}")
+    received = first.locator("summary time")
+    await expect(received).to_contain_text("11:00:00")
+
+    await page.evaluate(IN_UTC, True)
+    await expect(received).to_contain_text("10:00:00")
+    letters[1]["error"] = "said again"
+    await page.evaluate(SAID_BY_THE_PULSE, "back")
+    await page.get_by_text("said again").wait_for()
+
+    await expect(field).to_have_value("{}")
+    await expect(received).to_contain_text("10:00:00")
 
 
 # A note that could not be saved

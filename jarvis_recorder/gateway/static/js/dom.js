@@ -57,7 +57,8 @@ function fill(element, attributes, children) {
 }
 
 /**
- * What an element showed when it was made; ages go on by themselves and tell nothing new.
+ * What an element showed when it was made; ages go on by themselves and tell nothing new, nor does
+ * a time in another zone.
  * @type {WeakMap<Element, string>}
  */
 const prints = new WeakMap();
@@ -69,7 +70,7 @@ function print(element) {
     // A row stays the same while something in it can be undone, and with the words why it failed;
     // or is edited.
     for (const one of copy.querySelectorAll(".undoable, .editor")) one.replaceChildren();
-    prints.set(element, copy.outerHTML.replace(/(<time data-ago[^>]*>)[^<]*/g, "$1"));
+    prints.set(element, copy.outerHTML.replace(/(<time [^>]*data-(?:ago|as)[^>]*>)[^<]*/g, "$1"));
   }
   return prints.get(element);
 }

@@ -11,7 +11,7 @@ import * as pulse from "./pulse.js";
 import { link, place } from "./router.js";
 import { themeSwitch } from "./theme.js";
 import { settle } from "./undo.js";
-import { zone, zoneSwitch } from "./zone.js";
+import { zoneSwitch } from "./zone.js";
 import { login } from "./views/login.js";
 import { now } from "./views/now.js";
 
@@ -218,11 +218,6 @@ byId("search").addEventListener("click", search);
 listenToKeys(() => Boolean(token.get()), search);
 themeSwitch(byId("theme"));
 zoneSwitch(byId("zone"));
-zone.addEventListener("change", () => {
-  leave();
-  show();
-  showCondition();
-});
 pulse.pulse.addEventListener("change", () => token.get() && showCondition());
 state.addEventListener("login", () => (token.get() ? enterAgain() : showLogin()));
 addEventListener("hashchange", show);
