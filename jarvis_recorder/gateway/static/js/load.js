@@ -1,5 +1,6 @@
 /** A region of a view with its data: loading, there, grey while the recorder is away. */
 
+import { token } from "./api.js";
 import { attended } from "./attention.js";
 import { now } from "./clock.js";
 import { difference, focusRow, h, notice, refill, renew } from "./dom.js";
@@ -69,6 +70,8 @@ export function keep(
     clearTimeout(timer);
     running?.abort();
     again = false;
+    // Who logs in has it begin again.
+    if (!token.get()) return;
     const mine = new AbortController();
     running = mine;
     const ended = AbortSignal.any([over, mine.signal]);
@@ -125,6 +128,11 @@ export function keep(
   function failed(error) {
     const passes = error.passes === true;
     if (error.status === undefined) console.error(error);
+    if (error.status === 401) {
+      // The login is shown by now, and the same view after it.
+      grey();
+      return;
+    }
     const stays = /** @type {boolean} */ (filled && passes);
     if (stays) grey();
     else content.replaceChildren();
