@@ -192,21 +192,24 @@ async def test_a_choice_is_shown_also_where_an_event_comes_before_its_answer(
     await log_in(page)
     await show(page, "events")
     await page.get_by_text("of any").hover()
-    asked = []
+    asked, told = asyncio.Event(), asyncio.Event()
 
-    async def overtake(route):
-        asked.append(route)
-        if len(asked) > 1:
-            await route.continue_()
+    async def late(route):
+        answer = await route.fetch()
+        asked.set()
+        await told.wait()
+        await route.fulfill(response=answer)
 
-    await page.route("**/api/memory/events?*minSeverity=critical*", overtake)
-    async with page.expect_request("**/api/memory/events?*minSeverity=critical*"):
-        await page.get_by_label("At least").select_option("critical")
-    await alerts(amqp_url, recorder, "worse still", severity="critical")
+    await page.route("**/api/memory/events?*minSeverity=critical*", late)
+    await page.get_by_label("At least").select_option("critical")
+    await asked.wait()
+    async with page.expect_request("**/api/incidents?*"):
+        await alerts(amqp_url, recorder, "worse still", severity="critical")
+    told.set()
 
+    await expect(page.locator(".event .text").last).to_have_text("worse")
+    await page.get_by_role("button", name="1 new").click()
     await expect(page.locator(".event .text")).to_have_text(["worse still", "worse"])
-    await expect(page.locator(".news:visible")).to_have_count(0)
-    await asked[0].continue_()
 
 
 async def test_what_waits_of_an_earlier_choice_is_not_shown_for_another(page, amqp_url, recorder):

@@ -176,6 +176,24 @@ async def test_a_long_outage_that_is_over_since_today_is_among_those_of_the_last
     await expect(rows).to_contain_text(["NODE_DOWN", *["VM_CRASHED"] * 10])
 
 
+# What was asked for before has been seen by its answer.
+ASKED = "fetch('/api/nothing')"
+
+
+@pytest.fixture
+def asked(page):
+    """The addresses that a page asks for, without its files."""
+    found = []
+
+    def note(request):
+        url = urlsplit(request.url)
+        if url.path.startswith("/api/"):
+            found.append(f"{url.path}?{url.query}")
+
+    page.on("request", note)
+    return found
+
+
 # What an answer leaves out, and lists by pages
 
 
@@ -199,6 +217,11 @@ SEARCHED = """async () => {
     const { conversations } = await import("/static/js/views/conversations.js");
     const { signal } = new AbortController();
     conversations(document.querySelector("main"), new URLSearchParams("q=word"), signal);
+}"""
+CONVERSATION = """async () => {
+    const { conversations } = await import("/static/js/views/conversations.js");
+    const { signal } = new AbortController();
+    conversations(document.querySelector("main"), new URLSearchParams("session=long"), signal);
 }"""
 CUT_EVENT = {
     "id": 1, "timestamp": "2026-01-20T10:00:00Z", "type": "alert", "severity": "error",
@@ -248,6 +271,54 @@ async def test_a_turn_that_is_shown_whole_stays_so_while_others_come(page, answe
 
     await expect(page.get_by_text("one more")).to_be_visible()
     await expect(page.get_by_text("the beginning and the end")).to_be_visible()
+
+
+def told(number):
+    """Return what answers as the turns of a conversation do, and how many each answer had."""
+    turns, served = [said(n, f"turn {n}") for n in range(number)], []
+
+    def answer(query):
+        begin = int(query.get("cursor", ["0"])[0])
+        end = begin + int(query["limit"][0])
+        served.append(len(turns[begin:end]))
+        return {"turns": turns[begin:end], "nextCursor": str(end) if end < len(turns) else None}
+
+    return turns, served, answer
+
+
+async def test_no_more_than_the_end_of_a_conversation_is_asked_for_again(page, answers):
+    turns, served, answers.by_path["/api/conversations/long/turns"] = told(900)
+    await page.evaluate(SAID)
+    await page.get_by_text("turn 899", exact=True).wait_for()
+    for number in (900, 901):
+        served.clear()
+        turns.append(said(number, f"turn {number}"))
+        await page.evaluate("kept.refresh()")
+        await page.get_by_text(f"turn {number}", exact=True).wait_for()
+
+    assert sum(served) < 200
+    await page.get_by_role("button", name="Show earlier ones (800)").click()
+    await expect(page.locator(".turn")).to_have_count(202)
+
+
+async def test_a_conversation_is_not_asked_for_again_where_another_one_goes_on(
+    page, answers, asked
+):
+    turns, _, answers.by_path["/api/conversations/long/turns"] = told(2)
+    sessions = [{"sessionId": "long", "title": "Long", "turns": 2, "lastAt": ago()}]
+    answers.by_path["/api/conversations"] = lambda _: {"sessions": sessions, "nextCursor": None}
+    await page.evaluate(CONVERSATION)
+    await page.get_by_text("turn 1", exact=True).wait_for()
+    await page.get_by_text("2 turns").wait_for()
+
+    async with page.expect_response("**/api/conversations?*"):
+        await page.evaluate(PUBLISHED, ["turn", {"sessionId": "another"}])
+    await page.evaluate(ASKED)
+    assert len([one for one in asked if "/long/turns?limit=1000" in one]) == 1
+    turns.append(said(2, "turn 2"))
+    await page.evaluate(PUBLISHED, ["turn", {"sessionId": "long"}])
+
+    await page.get_by_text("turn 2", exact=True).wait_for()
 
 
 async def test_a_search_shows_more_than_its_first_page(page, answers):
@@ -581,6 +652,195 @@ async def test_a_node_says_how_far_its_events_are_shown(
     said = page.get_by_text(re.compile("are shown|None fits|Nothing worth"))
     await expect(said).to_have_count(1)
     await expect(said).to_contain_text(words)
+
+
+# Regions whose answers are slower than what happens
+
+
+KEPT = """async () => {
+    const { keep } = await import("/static/js/load.js");
+    const { signal } = new AbortController();
+    window.asked = [];
+    const ask = (ended) => new Promise((answer) => asked.push({ answer, ended }));
+    window.kept = keep(document.querySelector("main"), signal, ask, (words) => words);
+}"""
+ANSWERED = "([at, words]) => asked[at].answer(words)"
+NUMBER = "asked.length"
+
+
+async def test_a_region_is_filled_though_more_happens_than_can_be_asked_for(page):
+    await page.evaluate(KEPT)
+
+    await page.evaluate("() => { kept.refresh(); kept.refresh(); }")
+    assert await page.evaluate(NUMBER) == 1
+    await page.evaluate(ANSWERED, [0, "before that"])
+
+    await expect(page.get_by_text("before that")).to_be_visible()
+    # Once for all that came meanwhile.
+    assert await page.evaluate(NUMBER) == 2
+    await page.evaluate(ANSWERED, [1, "after that"])
+    await expect(page.get_by_text("after that")).to_be_visible()
+    assert await page.evaluate(NUMBER) == 2
+
+
+async def test_what_the_reader_asks_for_ends_what_is_under_way(page):
+    await page.evaluate(KEPT)
+
+    await page.evaluate("kept.load()")
+
+    assert await page.evaluate("asked.map(({ ended }) => ended.aborted)") == [True, False]
+    await page.evaluate(ANSWERED, [1, "what is asked for"])
+    await page.evaluate(ANSWERED, [0, "what was asked for before"])
+    await expect(page.get_by_text("what is asked for")).to_be_visible()
+    assert await page.evaluate(NUMBER) == 2
+
+
+# An action, undone in haste
+
+
+UNDOABLE = """async () => {
+    const { undoable } = await import("/static/js/undo.js");
+    const work = async () => {};
+    const action = { key: "k", verb: "Resolve", past: "resolved", what: "an alert", work };
+    document.querySelector("main").append(undoable(action));
+}"""
+
+
+async def test_a_double_click_on_undo_begins_nothing_again(page):
+    await page.evaluate(UNDOABLE)
+    await page.get_by_role("button", name="Resolve").click()
+
+    await page.get_by_role("button", name="Undo").dblclick()
+
+    await expect(page.get_by_role("button", name="Resolve")).to_be_visible()
+    await page.get_by_role("button", name="Resolve").press("Enter")
+    await expect(page.get_by_role("button", name="Undo")).to_be_visible()
+
+
+# Dead letters, of which one looks at several
+
+
+DEAD_LETTERS = """async (address) => {
+    const { deadLetters } = await import("/static/js/views/dead-letters.js");
+    const { signal } = new AbortController();
+    const params = new URLSearchParams(address);
+    window.update = deadLetters(document.querySelector("main"), params, signal);
+}"""
+UPDATED = "(address) => update(new URLSearchParams(address))"
+SAID_BY_THE_PULSE = """async (name) => {
+    const { pulse } = await import("/static/js/pulse.js");
+    pulse.dispatchEvent(new Event(name));
+}"""
+IN_UTC = """async (inUtc) => {
+    const { setUtc } = await import("/static/js/zone.js");
+    setUtc(inUtc);
+}"""
+
+
+def dead_letter(name, **changes):
+    return {
+        "id": name, "receivedAt": "2026-01-20T10:00:00Z", "reason": "not_json", "error": "not JSON",
+        "routingKey": "r", "queue": "q", "exchange": "e", "messageId": name, "sizeBytes": 8,
+        "replays": 0, "properties": {}, "headers": {}, "body": "{no json", "bodyIsText": True,
+        "bodyIsWhole": True,
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def letters(answers):
+    """Two dead letters of any fault."""
+    known = [dead_letter("one"), dead_letter("two")]
+    answers.by_path["/api/dead/list"] = lambda _: {"letters": known, "nextCursor": None}
+    answers.by_path["/api/dead/faults"] = lambda _: {
+        "faults": [], "waiting": 0, "indexed": 0, "complete": True, "truncated": False
+    }  # fmt: skip
+    for letter in known:
+        answers.by_path[f"/api/dead-letters/{letter['id']}"] = lambda _, it=letter: {"letter": it}
+    return known
+
+
+async def test_no_other_fault_is_replayed_than_the_one_that_was_asked_about(page, letters, asked):
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    await page.get_by_role("button", name="Replay all of them").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.wait_for()
+
+    await page.evaluate(UPDATED, "fault=another")
+    await page.get_by_role("heading", name="another").wait_for()
+    await dialog.get_by_role("button", name="Replay").click()
+    await dialog.wait_for(state="detached")
+    await page.evaluate(ASKED)
+
+    assert [one for one in asked if "limit=500" in one or "replay" in one] == []
+
+
+async def test_a_letter_is_looked_for_once_however_often_the_recorder_is_back(page, letters, asked):
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    first = page.locator("[data-row='letter-one']")
+    await first.locator("summary").first.click()
+    await first.get_by_label("Body").wait_for()
+
+    await page.evaluate(SAID_BY_THE_PULSE, "away")
+    await first.locator(".stale").wait_for()
+    async with page.expect_response("**/api/dead/list*"):
+        await page.evaluate(SAID_BY_THE_PULSE, "back")
+    await expect(page.locator(".stale")).to_have_count(0)
+    await page.evaluate(ASKED)
+
+    assert [one for one in asked if "dead-letters" in one] == ["/api/dead-letters/one?"]
+
+
+async def test_a_letter_of_a_fault_that_was_left_is_looked_for_no_more(page, letters):
+    await page.route("**/api/dead-letters/one", lambda _: None)
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    async with page.expect_request("**/api/dead-letters/one"):
+        await page.locator("[data-row='letter-one'] summary").first.click()
+
+    async with page.expect_event("requestfailed") as ended:
+        await page.evaluate(UPDATED, "fault=another")
+
+    assert (await ended.value).url.endswith("/api/dead-letters/one")
+
+
+async def test_a_letter_is_edited_on_whatever_zone_is_chosen(page, letters):
+    await page.evaluate(DEAD_LETTERS, "fault=mine")
+    first = page.locator("[data-row='letter-one']")
+    await first.locator("summary").first.click()
+    await first.get_by_role("button", name="Edit").click()
+    field = first.get_by_role("textbox", name="Body")
+    await field.fill("{}")
+    received = first.locator("summary time")
+    await expect(received).to_contain_text("11:00:00")
+
+    await page.evaluate(IN_UTC, True)
+    await expect(received).to_contain_text("10:00:00")
+    letters[1]["error"] = "said again"
+    await page.evaluate(SAID_BY_THE_PULSE, "back")
+    await page.get_by_text("said again").wait_for()
+
+    await expect(field).to_have_value("{}")
+    await expect(received).to_contain_text("10:00:00")
+
+
+# A note that could not be saved
+
+
+async def test_a_note_that_could_not_be_saved_is_still_there(page, answers):
+    [found] = incidents(1, "open", "error", note="the old one", guessed=False)
+    answer = {"incident": found, "transitions": [], "truncated": False, "events": []}
+    answers.by_path["/api/incidents/get"] = lambda _: answer | {"nextCursor": None}
+    await page.evaluate(VIEWS, ["views/incident", "incident", ["incidents", found["key"]]])
+    note = page.get_by_label("Note")
+    await expect(note).to_have_value("the old one")
+    await note.fill("typed at three in the morning")
+    await page.get_by_role("button", name="Seen, with this note").click()
+    await page.get_by_role("alert").wait_for()
+
+    found["count"] = 77
+    await page.evaluate(PUBLISHED, ["incident", {}])
+
+    await expect(page.locator("dl").first).to_contain_text("77")
+    await expect(note).to_have_value("typed at three in the morning")
 
 
 # The newest state, whatever time it is here

@@ -18,7 +18,7 @@ from tests.e2e.conftest import (
     show,
     told,
 )
-from tests.support.gateway import READER_PASSWORD
+from tests.support.gateway import PASSWORD, READER_PASSWORD
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
@@ -49,6 +49,48 @@ async def test_a_token_that_is_not_good_leads_to_login_and_back_to_the_same_view
     await page.keyboard.press("Enter")
 
     await page.get_by_role("heading", name="Preferences").wait_for()
+
+
+async def save_with_a_token_that_ended(page, gateway):
+    """Type a preference, and be led to the login by *Save*."""
+    with gateway.client() as client:
+        client.put("/api/memory/preferences/theme", json={"value": "old"})
+    await log_in(page)
+    await show(page, "preferences")
+    await page.get_by_role("button", name="Edit theme").click()
+    await page.get_by_role("textbox", name="Value of theme").fill("typed for an hour")
+    await page.evaluate("localStorage.setItem('jarvis.token', 'a.b.c')")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page.get_by_label("Password")).to_be_focused()
+    await expect(page.get_by_role("textbox", name="Value of theme")).to_have_count(0)
+
+
+async def test_what_is_typed_is_there_again_after_a_login_that_ended(page, gateway, recorder):
+    await save_with_a_token_that_ended(page, gateway)
+
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+
+    field = page.get_by_role("textbox", name="Value of theme")
+    await expect(field).to_have_value("typed for an hour")
+    await expect(page.get_by_role("heading", name="Preferences")).to_be_focused()
+    await page.get_by_role("button", name="Save", exact=True).click()
+    # The list goes on, too.
+    await page.get_by_label("Value of theme").get_by_text("typed for an hour").wait_for()
+    await page.get_by_role("button", name="Edit theme").wait_for()
+    with gateway.client() as client:
+        client.put("/api/memory/preferences/theme", json={"value": "another one's"})
+    await page.get_by_text("another one's").wait_for()
+
+
+async def test_what_is_typed_is_not_shown_to_another_role(page, gateway, recorder):
+    await save_with_a_token_that_ended(page, gateway)
+
+    await page.get_by_label("Password").fill(READER_PASSWORD)
+    await page.keyboard.press("Enter")
+
+    await page.get_by_label("Value of theme").get_by_text("old").wait_for()
+    await expect(page.get_by_text("typed for an hour")).to_have_count(0)
 
 
 async def test_an_alert_appears_without_reload_and_is_resolved(page, amqp_url, recorder):

@@ -28,7 +28,6 @@ async def test_a_setting_works_at_once_and_is_kept(page, recorder, engine):
     await page.get_by_role("radio", name="dark").check()
     await expect(page.locator(":root")).to_have_attribute("data-theme", "dark")
     await utc.check()
-    # The view is made again with other times, and one is still where one was.
     await expect(utc).to_be_focused()
     await expect(page.get_by_role("button", name="Times: UTC")).to_be_visible()
     await page.get_by_text("Events since").wait_for()
@@ -64,6 +63,27 @@ async def test_saved_views_are_listed_and_removed(page, gateway, recorder, theme
     await page.get_by_role("link", name="other", exact=True).click()
     await page.get_by_label("Words and filters").wait_for()
     assert page.url.endswith("#/events?text=other")
+
+
+async def test_another_zone_ends_nothing_that_is_under_way(page, gateway, recorder):
+    save_views(gateway, "mine")
+    await log_in(page)
+    await show(page, "preferences")
+    await page.get_by_role("button", name="Edit view.mine").click()
+    field = page.get_by_role("textbox", name="Value of view.mine")
+    await field.fill("half of it")
+
+    await page.get_by_role("button", name="Times: local").click()
+
+    await page.get_by_role("button", name="Times: UTC").wait_for()
+    await expect(field).to_have_value("half of it")
+    await show(page, "settings")
+    await page.get_by_role("button", name="Remove: mine").click()
+    await page.get_by_role("button", name="Times: UTC").click()
+    await expect(page.get_by_role("radio", name="local")).to_be_checked()
+    await page.get_by_role("button", name="Undo: mine").click()
+    await page.get_by_role("button", name="Remove: mine").wait_for()
+    assert recorder.rows("SELECT key FROM preferences") == [("view.mine",)]
 
 
 async def test_a_reader_removes_no_saved_view(page, gateway, recorder):

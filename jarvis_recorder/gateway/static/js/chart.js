@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { count, SEVERITIES } from "./format.js";
 import { axisOf, colourOf, drawing, sizeOf, timeLabels, tzDate } from "./plot.js";
 import { theme } from "./theme.js";
-import { inZone } from "./zone.js";
+import { inZone, zone } from "./zone.js";
 
 const styles = inZone(
   (timeZone) =>
@@ -123,7 +123,7 @@ export function chart(place, over, zoomed) {
 
   const seen = new ResizeObserver(() => plot?.setSize(sizeOf(place)));
   seen.observe(place);
-  theme.addEventListener("change", draw, { signal: over });
+  for (const looks of [theme, zone]) looks.addEventListener("change", draw, { signal: over });
   over.addEventListener("abort", () => {
     seen.disconnect();
     plot?.destroy();

@@ -57,7 +57,8 @@ function fill(element, attributes, children) {
 }
 
 /**
- * What an element showed when it was made; ages go on by themselves and tell nothing new.
+ * What an element showed when it was made; ages go on by themselves and tell nothing new, nor does
+ * a time in another zone.
  * @type {WeakMap<Element, string>}
  */
 const prints = new WeakMap();
@@ -69,7 +70,7 @@ function print(element) {
     // A row stays the same while something in it can be undone, and with the words why it failed;
     // or is edited.
     for (const one of copy.querySelectorAll(".undoable, .editor")) one.replaceChildren();
-    prints.set(element, copy.outerHTML.replace(/(<time data-ago[^>]*>)[^<]*/g, "$1"));
+    prints.set(element, copy.outerHTML.replace(/(<time [^>]*data-(?:ago|as)[^>]*>)[^<]*/g, "$1"));
   }
   return prints.get(element);
 }
@@ -246,6 +247,7 @@ export function confirmed(question, verb) {
     const dialog = h(
       "dialog",
       {
+        class: "question",
         "aria-label": question,
         onclose: () => {
           resolve(dialog.returnValue === "yes");
@@ -267,4 +269,15 @@ export function confirmed(question, verb) {
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+/**
+ * Close what lies over a view; nothing is confirmed by that.
+ * @param {string} [which] a selector, empty for all
+ */
+export function closeDialogs(which = "") {
+  for (const one of /** @type {NodeListOf<HTMLDialogElement>} */ (
+    document.querySelectorAll(`dialog[open]${which}`)
+  ))
+    one.close();
 }

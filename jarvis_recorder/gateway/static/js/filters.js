@@ -305,8 +305,12 @@ export function filterForm(choose) {
     [times.since, times.until] = bounds(filters);
     // The end stays open, whatever else is changed.
     if (!filters.range) times.until = filters.until;
-    for (const [name, moment] of Object.entries(times)) fields[name].value = toInput(moment);
+    showTimes();
     misplace(notTaken);
+  }
+
+  function showTimes() {
+    for (const [name, moment] of Object.entries(times)) fields[name].value = toInput(moment);
   }
 
   /** The line says what is filtered, and then what is not understood. */
@@ -330,6 +334,7 @@ export function filterForm(choose) {
   return {
     element,
     show,
+    showTimes,
     /** Offer these clusters, where there are several to choose from. @param {string[]} names */
     offer(names) {
       clusters = names;

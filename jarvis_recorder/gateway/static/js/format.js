@@ -2,7 +2,7 @@
 
 import { now } from "./clock.js";
 import { h } from "./dom.js";
-import { inZone, isUtc } from "./zone.js";
+import { inZone, isUtc, zone } from "./zone.js";
 
 export const SEVERITIES = ["critical", "error", "warning", "info"];
 export const TYPES = ["alert", "action", "status", "metric"];
@@ -28,12 +28,27 @@ const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 /** @param {any} moment */
 export function when(moment) {
   if (!moment) return h("span", { class: "muted" }, "–");
-  const at = new Date(moment);
-  const [day, today] = [at, new Date(now())].map(dayOf);
-  const { clock, day: inYear, year } = styles();
-  const style = day === today ? clock : day.slice(-4) === today.slice(-4) ? inYear : year;
-  return h("time", { datetime: moment, title: String(moment) }, style.format(at));
+  const time = h("time", { datetime: moment, title: String(moment) });
+  write(time);
+  return time;
 }
+
+/** @param {HTMLTimeElement} time */
+function write(time) {
+  const at = new Date(time.dateTime);
+  const [day, today] = [at, new Date(now())].map(dayOf);
+  const as = day === today ? "clock" : day.slice(-4) === today.slice(-4) ? "day" : "year";
+  time.dataset.as = as;
+  time.textContent = styles()[as].format(at);
+}
+
+// In its place, by which a row keeps what is typed in it and can be undone.
+zone.addEventListener("change", () => {
+  for (const one of /** @type {NodeListOf<HTMLTimeElement>} */ (
+    document.querySelectorAll("time[data-as]")
+  ))
+    write(one);
+});
 
 /** A day, its year last. @param {Date} at */
 const dayOf = (at) =>

@@ -1,5 +1,6 @@
 /** A region of a view with its data: loading, there, grey while the recorder is away. */
 
+import { token } from "./api.js";
 import { attended } from "./attention.js";
 import { now } from "./clock.js";
 import { difference, focusRow, h, notice, refill, renew } from "./dom.js";
@@ -13,27 +14,32 @@ const LOOK_AGAIN = 1_000;
 const CATCHING_UP = 6_000;
 
 /**
- * Keep a region filled until the view is left. `load` is for what the reader asked for; `refresh`
- * for what comes by itself, which moves no row while somebody is at them: a button says what waits.
+ * Keep a region filled until the view is left. `load` is for what the reader asked for, and ends what
+ * is under way; `refresh` for what comes by itself, which moves no row while somebody is at them: a
+ * button says what waits. It waits for what is under way, so that this is shown however fast more comes.
  * @template T
  * @param {HTMLElement} region
  * @param {AbortSignal} over the view is left
  * @param {(signal: AbortSignal) => Promise<T>} fetch
  * @param {(data: T) => any} render returns the region's children
- * @param {{every?: number, from?: {at: Date, make: () => any}|null, follows?: () => boolean}} [options]
+ * @param {{every?: number, from?: {at: Date, make: () => any}|null, follows?: () => boolean,
+ *   once?: boolean}} [options]
  *   every: seconds between refreshments; from: what there is to begin with, and since when;
- *   follows: whether what was missed is to come by itself
+ *   follows: whether what was missed is to come by itself; once: what is shown does not change
  */
 export function keep(
   region,
   over,
   fetch,
   render,
-  { every = 0, from = null, follows = () => true } = {},
+  { every = 0, from = null, follows = () => true, once = false } = {},
 ) {
   let timer = 0;
-  let latest = 0;
   let wait = 1_000;
+  /** What is under way. @type {AbortController|null} */
+  let running = null;
+  /** Whether something came by itself meanwhile. */
+  let again = false;
   /** Whether the reader has asked for more than is shown; an answer overtaken leaves it so. */
   let owed = false;
   /** When what is shown was fetched. @type {Date|null} */
@@ -51,28 +57,43 @@ export function keep(
     region.classList.remove("stale");
   });
   pulse.addEventListener("away", grey, { signal: over });
-  pulse.addEventListener("back", () => filled && refresh(), { signal: over });
-  afterGaps(refresh, over, () => filled !== null && follows());
+  // What is under way may wait for a connection that is gone.
+  pulse.addEventListener("back", () => (once && filled ? ungrey() : begin()), { signal: over });
+  afterGaps(refresh, over, () => filled !== null && !once && follows());
 
-  async function refresh() {
+  function refresh() {
+    if (running) again = true;
+    else begin();
+  }
+
+  async function begin() {
     clearTimeout(timer);
-    const mine = ++latest;
+    running?.abort();
+    again = false;
+    // Who logs in has it begin again.
+    if (!token.get()) return;
+    const mine = new AbortController();
+    running = mine;
+    const ended = AbortSignal.any([over, mine.signal]);
     region.setAttribute("aria-busy", "true");
     try {
-      const data = await fetch(over);
-      if (mine !== latest || over.aborted) return;
-      problem.hidden = old.hidden = true;
-      region.classList.remove("stale");
+      const data = await fetch(ended);
+      if (ended.aborted) return;
+      problem.hidden = true;
+      ungrey();
       filled = new Date(now());
       wait = 1_000;
       held.show(() => render(data), owed);
       owed = false;
       if (every) timer = setTimeout(refresh, every * 1000);
     } catch (error) {
-      if (mine !== latest || over.aborted) return;
-      failed(error);
+      if (!ended.aborted) failed(error);
     } finally {
-      if (mine === latest) region.removeAttribute("aria-busy");
+      if (running === mine) {
+        running = null;
+        region.removeAttribute("aria-busy");
+        if (again && !over.aborted) begin();
+      }
     }
   }
 
@@ -81,14 +102,14 @@ export function keep(
     filled = at;
     owed = false;
     held.show(make, true);
-    refresh();
+    begin();
   }
 
   function load() {
     owed = true;
     // What waits answers what was asked before.
     held.drop();
-    refresh();
+    begin();
   }
 
   function grey() {
@@ -98,10 +119,20 @@ export function keep(
     old.hidden = false;
   }
 
+  function ungrey() {
+    region.classList.remove("stale");
+    old.hidden = true;
+  }
+
   /** @param {any} error */
   function failed(error) {
     const passes = error.passes === true;
     if (error.status === undefined) console.error(error);
+    if (error.status === 401) {
+      // The login is shown by now, and the same view after it.
+      grey();
+      return;
+    }
     const stays = /** @type {boolean} */ (filled && passes);
     if (stays) grey();
     else content.replaceChildren();

@@ -1,8 +1,8 @@
 /** The page put together: who looks, which view, whether the recorder answers. */
 
 import { watchAlerts } from "./alerts.js";
-import { state, token } from "./api.js";
-import { h } from "./dom.js";
+import { caller, state, token } from "./api.js";
+import { closeDialogs, h } from "./dom.js";
 import { keepAges, when } from "./format.js";
 import { listenToKeys } from "./keys.js";
 import * as live from "./live.js";
@@ -11,7 +11,7 @@ import * as pulse from "./pulse.js";
 import { link, place } from "./router.js";
 import { themeSwitch } from "./theme.js";
 import { settle } from "./undo.js";
-import { zone, zoneSwitch } from "./zone.js";
+import { zoneSwitch } from "./zone.js";
 import { login } from "./views/login.js";
 import { now } from "./views/now.js";
 
@@ -55,6 +55,9 @@ const ONE = /** @type {Record<string, [number, string]>} */ ({
   storages: [3, "thing"],
 });
 
+/** What asks something of the view that is shown. */
+const QUESTION = ".question";
+
 /** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id);
 const content = byId("content");
@@ -62,11 +65,20 @@ const content = byId("content");
 let inside = new AbortController();
 let title = "";
 let alerts = 0;
-/** @type {{of: string, over: AbortController, update?: (params: URLSearchParams) => void}|null} */
+/**
+ * `at`: its address; `isThere`: its module has come.
+ * @type {{of: string, at: string, over: AbortController, isThere: boolean,
+ *   update?: (params: URLSearchParams) => void}|null}
+ */
 let shown = null;
+/** The role of who looks. @type {unknown} */
+let role = null;
+/** The view, with what is typed in it, while the login is shown. @type {Node[]|null} */
+let aside = null;
 
 function leave() {
   settle();
+  closeDialogs(QUESTION);
   shown?.over.abort();
   shown = null;
 }
@@ -91,6 +103,8 @@ function show() {
   }
   const of = asked === listed ? name : path.join("/");
   if (shown?.of === of && shown.update) {
+    closeDialogs(QUESTION);
+    shown.at = location.hash;
     shown.update(params);
     return;
   }
@@ -102,7 +116,7 @@ function show() {
   entitle();
   const heading = h("h1", { tabindex: "-1" }, title);
   content.replaceChildren(heading);
-  shown = { of, over };
+  shown = { of, at: location.hash, over, isThere: false };
   // The view may know a better place.
   if (moved) {
     heading.focus({ preventScroll: true });
@@ -116,7 +130,9 @@ async function begin(load, params, over, path) {
   const mine = shown;
   try {
     const view = await part(load);
-    if (mine && !over.signal.aborted) mine.update = view(content, params, over.signal, path);
+    if (!mine || over.signal.aborted) return;
+    mine.update = view(content, params, over.signal, path);
+    mine.isThere = true;
   } catch (error) {
     console.error(error);
     if (over.signal.aborted) return;
@@ -147,7 +163,11 @@ const iconOf = (alerted) =>
   new URL(`../icon${alerted ? "-alert" : ""}.svg`, import.meta.url).href;
 
 function showLogin() {
-  leave();
+  settle();
+  // A field below one could not be reached.
+  closeDialogs();
+  if (!shown?.isThere) leave();
+  aside ??= shown && [...content.childNodes];
   inside.abort();
   live.stop();
   pulse.stop();
@@ -161,7 +181,10 @@ function showLogin() {
 }
 
 function enter() {
-  leave();
+  const before = role;
+  role = caller().role;
+  // Who logs in again, and went nowhere else meanwhile, finds what was there.
+  if (role !== before || shown?.at !== location.hash) leave();
   inside.abort();
   inside = new AbortController();
   alerts = 0;
@@ -172,13 +195,20 @@ function enter() {
     alerts = total;
     entitle();
   });
-  show();
+  if (shown) {
+    if (aside) content.replaceChildren(...aside);
+    entitle();
+    // What is shown is from before.
+    pulse.pulse.dispatchEvent(new Event("back"));
+  } else show();
+  aside = null;
 }
 
-/** Enter where a form had the focus. */
+/** Enter where a form had the focus, or another tab had one. */
 function enterAgain() {
   enter();
-  content.querySelector("h1")?.focus({ preventScroll: true });
+  if (document.activeElement === document.body)
+    content.querySelector("h1")?.focus({ preventScroll: true });
 }
 
 /** Never more than is known: nothing is green that was not heard of a moment ago. */
@@ -211,11 +241,6 @@ byId("search").addEventListener("click", search);
 listenToKeys(() => Boolean(token.get()), search);
 themeSwitch(byId("theme"));
 zoneSwitch(byId("zone"));
-zone.addEventListener("change", () => {
-  leave();
-  show();
-  showCondition();
-});
 pulse.pulse.addEventListener("change", () => token.get() && showCondition());
 state.addEventListener("login", () => (token.get() ? enterAgain() : showLogin()));
 addEventListener("hashchange", show);

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 import { bytes, tenths } from "./format.js";
 import { axisOf, colourOf, drawing, sizeOf, timeLabels, tzDate } from "./plot.js";
 import { theme } from "./theme.js";
+import { zone } from "./zone.js";
 
 /** @type {Record<string, [string, (value: number) => string]>} */
 export const MEASURES = {
@@ -125,7 +126,8 @@ export function measured(place, over) {
     for (const plot of plots) plot.setSize(sizeOf(plot.root.parentElement));
   });
   seen.observe(place);
-  theme.addEventListener("change", () => shown && redraw(), { signal: over });
+  for (const looks of [theme, zone])
+    looks.addEventListener("change", () => shown && redraw(), { signal: over });
   over.addEventListener("abort", () => {
     seen.disconnect();
     for (const plot of plots) plot.destroy();

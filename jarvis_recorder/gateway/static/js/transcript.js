@@ -16,7 +16,7 @@ const PAGE = 1_000;
  */
 export function transcript(region, over, session, marked) {
   /**
-   * All pages; the last one is asked for again, for what was said since.
+   * All pages; the last one is asked for again, for what was said since, and is kept short for that.
    * @type {{cursor: string|null, turns: any[]}[]}
    */
   let pages = [{ cursor: null, turns: [] }];
@@ -32,11 +32,14 @@ export function transcript(region, over, session, marked) {
   async function fetch(signal) {
     read ??= await reader();
     const found = pages.slice(0, -1);
-    let { cursor } = /** @type {{cursor: string|null}} */ (pages.at(-1));
+    /** @type {{cursor: string|null, turns: any[]}} */
+    let { cursor, turns } = /** @type {any} */ (pages.at(-1));
+    let limit = turns.length > 2 * SHOWN ? turns.length - SHOWN : PAGE;
     do {
-      const page = await get(path, { limit: PAGE, cursor }, signal);
+      const page = await get(path, { limit, cursor }, signal);
       found.push({ cursor, turns: page.turns });
       cursor = page.nextCursor;
+      limit = PAGE;
     } while (cursor);
     pages = found;
     return all();

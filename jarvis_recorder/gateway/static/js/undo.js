@@ -37,7 +37,9 @@ export function undoable({ key, verb, past, what, work }) {
   }
 
   function begin() {
-    return button("begin", verb, () => {
+    return button("begin", verb, (/** @type {MouseEvent} */ { detail }) => {
+      // The second half of a double click is meant for the button that was here.
+      if (detail > 1) return;
       const timer = setTimeout(() => waiting.get(key)?.done(), UNDO_SECONDS * 1000);
       waiting.set(key, { timer, done });
       place.replaceChildren(undo());
@@ -48,7 +50,6 @@ export function undoable({ key, verb, past, what, work }) {
 
   function undo() {
     return button("undo", "Undo", (/** @type {MouseEvent} */ { detail }) => {
-      // The second half of a double click is meant for the button that was here.
       if (detail > 1 || !waiting.has(key)) return;
       forget();
       const again = begin();

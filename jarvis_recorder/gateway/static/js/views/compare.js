@@ -16,6 +16,7 @@ import { bytes, count, fromInput, laidOut, span, tenths, toInput, when } from ".
 import { live } from "../live.js";
 import { keep, soon } from "../load.js";
 import { go } from "../router.js";
+import { zone } from "../zone.js";
 
 const HOUR = 3_600_000;
 const MOST = 300;
@@ -116,6 +117,7 @@ export function compare(root, params, over) {
     tolerance.value = asked.tolerance;
   }
   fill();
+  zone.addEventListener("change", fill, { signal: over });
   return (/** @type {URLSearchParams} */ next) => {
     asked = read(next);
     fill();

@@ -50,17 +50,14 @@ export function conversations(root, params, over) {
   let shown = new AbortController();
   let right = open();
   keep(usage, over, spent, usageTable, { every: 120 });
+  const listed = soon(sessions.refresh, over, 400, 2_000);
+  const goesOn = soon(() => right.refresh(), over, 400, 2_000);
   live.addEventListener(
     "turn",
-    soon(
-      () => {
-        sessions.refresh();
-        if (session) right.refresh();
-      },
-      over,
-      400,
-      2_000,
-    ),
+    ({ detail }) => {
+      listed();
+      if (detail.sessionId === session) goesOn();
+    },
     { signal: over },
   );
 

@@ -35,7 +35,7 @@ export function deadLetters(root, params, over) {
       inside,
       (cursor, signal) => get("/api/dead/list", { ...of, limit: PAGE, cursor }, signal),
       "letters",
-      letters,
+      (all) => letters(all, inside),
     );
   }
 
@@ -81,28 +81,29 @@ export function deadLetters(root, params, over) {
     ];
   }
 
-  /** @param {any[]} all */
-  function letters(all) {
+  /** @param {any[]} all @param {AbortSignal} inside another fault is shown */
+  function letters(all, inside) {
     return [
       told && h("p", { role: "status" }, told),
       h(
         "p",
         { class: "row" },
         h("a", { href: link("dead-letters") }, "All faults"),
-        mayChange() && all.length > 0 && replayAll(),
+        mayChange() && all.length > 0 && replayAll(of, inside),
       ),
       all.length
-        ? h("ol", { class: "plain letters", "data-rows": "letters" }, all.map(line))
+        ? h("ol", { class: "plain letters", "data-rows": "letters" }, all.map((one) => line(one, inside)))
         : empty("None has this fault any more."),
     ];
   }
 
-  function replayAll() {
+  /** @param {Of} mine the fault that is shown now, another may be by the answer @param {AbortSignal} inside */
+  function replayAll(mine, inside) {
     const button = h("button", { type: "button", "data-key": "replay-fault" }, "Replay all of them");
     return act(button, async () => {
       const question = "Publish all dead letters of this fault again? What fails again comes back.";
       if (!(await confirmed(question, "Replay"))) return;
-      const ids = await idsOf(of, over);
+      const ids = await idsOf(mine, inside);
       const sums = { replayed: 0, left: 0 };
       for (let from = 0; from < ids.length; from += AT_ONCE) {
         const done = await post("/api/dead-letters/replay", { ids: ids.slice(from, from + AT_ONCE) });
@@ -122,8 +123,8 @@ export function deadLetters(root, params, over) {
     region.load();
   }
 
-  /** @param {any} letter */
-  function line(letter) {
+  /** @param {any} letter @param {AbortSignal} inside */
+  function line(letter, inside) {
     const body = h("div", {});
     const editing = h("div", {});
     let asked = false;
@@ -154,14 +155,14 @@ export function deadLetters(root, params, over) {
           asked = true;
           keep(
             body,
-            over,
+            inside,
             (signal) => get(path, {}, signal),
             (found) => {
               if (!editing.firstChild && mayChange()) editing.append(editButton(found.letter));
               return whole(found);
             },
             // It does not change, and the look for it may take a minute.
-            { follows: () => false },
+            { once: true },
           );
         },
       },

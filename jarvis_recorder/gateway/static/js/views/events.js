@@ -28,6 +28,7 @@ import { act, keep, soon } from "../load.js";
 import { go, link } from "../router.js";
 import { savedList } from "../saved.js";
 import { placeIn, putBack, recalled, remember, step } from "../steps.js";
+import { zone } from "../zone.js";
 
 const PAGE = 50;
 /** So many may come by themselves before the list begins again with the newest. */
@@ -83,6 +84,7 @@ export function events(root, params, over) {
   form.element.append(savedList(over));
   root.append(h("div", { class: "searched" }, form.element, histogram, list));
   form.show(filters, notShown(params));
+  zone.addEventListener("change", form.showTimes, { signal: over });
   clusterNames()
     .then(form.offer)
     .catch(() => {}); // without them there is nothing to choose from

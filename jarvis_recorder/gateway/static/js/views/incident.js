@@ -145,8 +145,10 @@ function noteForm(key, changed) {
   const field = h("input", { name: "note", maxlength: 4096 });
   let known = "";
   const button = act(h("button", { class: "quiet" }, "Seen, with this note"), async () => {
-    known = field.value;
-    await post("/api/incidents/acknowledge", { key, note: known });
+    const note = field.value;
+    await post("/api/incidents/acknowledge", { key, note });
+    // Not before: what could not be saved has to stay.
+    known = note;
     changed();
   });
   const form = h(

@@ -16,6 +16,7 @@ import { empty, h, panel } from "../dom.js";
 import { count, fromInput, severity, span, toInput, when } from "../format.js";
 import { keep } from "../load.js";
 import { go, link } from "../router.js";
+import { zone } from "../zone.js";
 
 const WINDOWS = [
   ["120", "1 minute"],
@@ -114,6 +115,7 @@ export function moment(root, params, over) {
     node.value = asked.node;
   }
   fill();
+  zone.addEventListener("change", fill, { signal: over });
   return (/** @type {URLSearchParams} */ next) => {
     asked = read(next);
     fill();

@@ -12,6 +12,7 @@ import { keep, soon } from "../load.js";
 import { lastDay, matrixTable } from "../matrix.js";
 import { link } from "../router.js";
 import { stats } from "../stats.js";
+import { zone } from "../zone.js";
 
 const HOURS = 6;
 
@@ -53,6 +54,7 @@ export function now(root, _, over) {
     clusters,
     { every: 60 },
   );
+  zone.addEventListener("change", hours.load, { signal: over });
   keep(recorder, over, stats, facts, { every: 15 });
 
   const again = soon(shown.refresh, over);

@@ -10,10 +10,7 @@ import { removeView, savedViews } from "../saved.js";
 import { stats } from "../stats.js";
 import { setTheme, THEMES, theme, themeNow } from "../theme.js";
 import { undoable } from "../undo.js";
-import { isUtc, setUtc } from "../zone.js";
-
-/** Another zone has the view made again, and the reader is still at the zones then. */
-let atZones = false;
+import { isUtc, setUtc, zone } from "../zone.js";
 
 /** @param {HTMLElement} root @param {URLSearchParams} _ @param {AbortSignal} over */
 export function settings(root, _, over) {
@@ -25,14 +22,11 @@ export function settings(root, _, over) {
   const colours = choice("Colours", THEMES, (name) => (name === "system" ? "as the system" : name), setTheme);
   colours.show(themeNow());
   theme.addEventListener("change", () => colours.show(themeNow()), { signal: over });
-  const times = choice("Times", ["local", "UTC"], (name) => name === "UTC" ? name : localZone(), (name) => {
-    atZones = true;
-    setUtc(name === "UTC");
-  });
-  times.show(isUtc() ? "UTC" : "local");
+  const times = choice("Times", ["local", "UTC"], (name) => name === "UTC" ? name : localZone(), (name) => setUtc(name === "UTC"));
+  const showZone = () => times.show(isUtc() ? "UTC" : "local");
+  showZone();
+  zone.addEventListener("change", showZone, { signal: over });
   own.append(colours.element, times.element, factList([["Logged in", login()]]));
-  if (atZones) times.focus();
-  atZones = false;
 
   const saved = keep(views, over, savedViews, (found) => [
     h(
@@ -73,7 +67,6 @@ function choice(title, names, wordsOf, choose) {
     show(name) {
       for (const field of fields) field.checked = field.value === name;
     },
-    focus: () => fields.find((field) => field.checked)?.focus(),
   };
 }
 
