@@ -1,5 +1,6 @@
 """Lists of the page, with answers that a recorder would give: neither it nor a broker is needed."""
 
+import asyncio
 import csv
 import json
 import re
@@ -62,6 +63,18 @@ async def page(browser, answers):
     await page.goto("http://page.test/")
     yield page
     await context.close()
+
+
+async def hold_back(page, path, body):
+    """Have the answers of a path wait; return what lets them go when it is set."""
+    let_go = asyncio.Event()
+
+    async def answer(route):
+        await let_go.wait()
+        await route.fulfill(json=body)
+
+    await page.route(path, answer)
+    return let_go
 
 
 # Incidents, of which there are more than come at once
@@ -232,6 +245,23 @@ async def test_details_that_are_shown_stay_where_an_answer_leaves_them_out(page,
     await expect(details).to_contain_text("of it")
 
 
+async def test_details_that_are_shown_are_not_those_of_another_event_of_that_number(page, answers):
+    """A restored database gives a number again."""
+    found = {}
+    answers.by_path["/api/incidents/get"] = lambda _: {"events": [CUT_EVENT | found]}
+    answers.by_path["/api/events/1"] = lambda _: {"event": CUT_EVENT | {"details": "of the first"}}
+    await page.evaluate(ITS_EVENTS)
+    await page.get_by_role("button", name="Show details").click()
+    await expect(page.get_by_label("Details", exact=True)).to_contain_text("of the first")
+
+    found |= {"summary": "the other", "timestamp": "2026-01-21T10:00:00Z"}
+    await page.evaluate("again()")
+
+    await expect(page.get_by_text("the other")).to_be_visible()
+    await expect(page.get_by_label("Details", exact=True)).to_have_count(0)
+    await expect(page.get_by_role("button", name="Show details")).to_be_visible()
+
+
 async def test_a_turn_that_is_shown_whole_stays_so_while_others_come(page, answers):
     turns = [said(1, "the beginning …", omitted=["content"])]
     answers.by_path["/api/conversations/long/turns"] = lambda _: {
@@ -316,7 +346,11 @@ TIMES = """async (address) => {
 EVENTS = """async (address) => {
     const { events } = await import("/static/js/views/events.js");
     const main = document.querySelector("main");
-    events(main, new URLSearchParams(address), new AbortController().signal);
+    const update = events(main, new URLSearchParams(address), new AbortController().signal);
+    window.choose = (address) => {
+        location.hash = `#/events?${address}`;
+        update(new URLSearchParams(address));
+    };
 }"""
 RECORDED = """async () => {
     const { live } = await import("/static/js/live.js");
@@ -542,6 +576,30 @@ async def test_more_rows_than_are_followed_by_themselves_stay_while_events_come(
     await expect(rows).to_have_count(601)
 
 
+async def test_rows_that_are_shown_until_others_come_say_nothing_of_those(page, answers):
+    known = [recorded(minute) for minute in range(59)]
+    known.append(recorded(59, omitted=["details"]))
+    answers.by_path["/api/memory/events"] = newest_first(known)
+    answers.by_path["/api/events/59"] = lambda _: {"event": recorded(59, details="all")}
+    await page.evaluate(EVENTS, "since=2026-01-20T00:00:00Z")
+    await page.locator(".event", has_text="number 59").locator("summary").click()
+    let_go = await hold_back(
+        page, "**/api/memory/events?*", {"events": [recorded(7)], "nextCursor": None}
+    )
+    async with page.expect_request("**/api/memory/events?*"):
+        await page.evaluate("choose('since=2026-01-20T00:00:00Z&node=pve2')")
+
+    await page.get_by_role("button", name="Show older ones").click()
+    await expect(page.locator(".events ~ .failed")).to_have_count(0)
+    async with page.expect_response("**/api/events/59"):
+        await page.get_by_role("button", name="Show details").click()
+    await expect(page.get_by_role("button", name="Show details")).to_be_enabled()
+    await expect(page.locator(".event")).to_have_count(50)
+
+    let_go.set()
+    await expect(page.locator(".event")).to_have_count(1)
+
+
 NODE = """async (path) => {
     const { thing } = await import("/static/js/views/thing.js");
     const main = document.querySelector("main");
@@ -623,6 +681,31 @@ async def test_the_newest_snapshot_is_what_the_recorder_says_it_is(page, answers
     await page.get_by_text(re.compile("web")).first.wait_for()
 
 
+async def test_of_large_snapshots_the_newest_of_each_cluster_is_kept(page, answers):
+    newest = {}
+    asked = []
+
+    def whole(query):
+        [at] = query["timestamp"]
+        asked.append(at)
+        return {"snapshot": newest["head"] | {"snapshot": {"nodes": [{"name": at[:10]}]}}}
+
+    def overview(_):
+        lines = {"usualGapSeconds": 30, "firstAt": None, "lines": []}
+        found = [{"cluster": "home", "snapshot": newest["head"], **lines}]
+        return {"clusters": found, "truncated": False}
+
+    answers.by_path |= {"/api/snapshots/overview": overview, "/api/snapshots/at": whole}
+    for day in (20, 20, 21, 20):
+        at = f"2026-01-{day}T10:00:00Z"
+        newest["head"] = {"id": day, "cluster": "home", "timestamp": at, "omitted": ["snapshot"]}
+        await page.evaluate("document.querySelector('main').replaceChildren()")
+        await page.evaluate(VIEWS, ["views/now", "now", []])
+        await page.get_by_text(at[:10], exact=True).wait_for()
+
+    assert asked == ["2026-01-20T10:00:00Z", "2026-01-21T10:00:00Z", "2026-01-20T10:00:00Z"]
+
+
 # Preferences and saved views, which others change meanwhile
 
 
@@ -701,6 +784,29 @@ async def test_what_is_typed_stays_while_others_change_preferences(page, prefere
     await expect(value).to_have_value("my very own old")
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.locator(".preferences > li")).to_have_count(1)
+
+
+async def test_more_preferences_than_are_listed_are_said_and_found_by_how_they_begin(page, answers):
+    def answer(query):
+        [begin] = query.get("prefix", [""])
+        if begin:
+            return held(**{name: ("1", 1) for name in ["zone.b"] if name.startswith(begin)})(query)
+        first = held(**{f"a.{n:04}": ("1", 1) for n in range(5_000)})(query)
+        return first | {"nextCursor": "next"}
+
+    answers.by_path["/api/memory/preferences"] = answer
+    await page.evaluate(PREFERENCES)
+    first = page.get_by_text("These are the first 5,000.")
+    await first.wait_for()
+
+    await page.get_by_label("Find").fill("zone")
+    await page.get_by_text("zone.b", exact=True).wait_for()
+    await expect(first).to_have_count(0)
+
+    await page.get_by_label("Find").fill("zoned")
+    await page.get_by_text("None begins so.").wait_for()
+    await page.get_by_label("Find").fill("")
+    await first.wait_for()
 
 
 async def test_no_saved_view_moves_under_the_pointer(page, preferences):
