@@ -418,6 +418,26 @@ SHOWN = """async (given) => {
         return field.value === toInput(moment);
     });
 }"""
+SHOWN_AS_READ = """async (given) => {
+    const { fromInput, toInput } = await import("/static/js/format.js");
+    return given.map((text) => toInput(fromInput(text, "")));
+}"""
+TYPED = """async (address) => {
+    const { filterForm, read } = await import("/static/js/filters.js");
+    window.asked = [];
+    let filters = read(new URLSearchParams(address));
+    const form = filterForm((changed) => {
+        window.asked.push(changed.since);
+        filters = { ...filters, ...changed };
+        form.show(filters);
+    });
+    document.querySelector("main").replaceChildren(form.element);
+    form.show(filters);
+}"""
+CHANGED_TO = """(field, text) => {
+    field.value = text;
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
 FROM_INPUT = """async (given) => {
     const { fromInput } = await import("/static/js/format.js");
     return given.map(([text, near]) => fromInput(text, near));
@@ -427,9 +447,7 @@ FROM_INPUT = """async (given) => {
 async def choose(page, field, text):
     """Have a field of times changed to a text; return what is asked for then."""
     time = page.get_by_label(field, exact=True)
-    await time.evaluate(
-        "(field, text) => { field.value = text; field.dispatchEvent(new Event('change')); }", text
-    )
+    await time.evaluate(CHANGED_TO, text)
     return await page.evaluate("chosen")
 
 
@@ -482,6 +500,38 @@ async def test_a_time_that_is_only_shown_is_the_same_when_it_is_read(page):
     assert await page.evaluate(SHOWN, given) == [True, True, True]
 
 
+async def test_a_time_before_the_standard_ones_is_shown_as_it_is_read(page):
+    given = ["0002-11-28T03:00", "0202-11-28T00:00", "1890-06-01T12:00:05", "2026-11-28T03:00"]
+
+    assert await page.evaluate(SHOWN_AS_READ, given) == given
+
+
+async def test_a_year_that_is_typed_is_asked_for_when_it_is_complete(page):
+    await page.evaluate(TYPED, "since=2025-11-20T10:00:05Z&until=2026-10-20T10:00:00Z")
+    await page.get_by_label("From", exact=True).focus()
+    # To the year, which is behind month and day.
+    for key in ("Tab", "Tab", *"2024"):
+        await page.keyboard.press(key)
+
+    await expect(page.get_by_label("From", exact=True)).to_have_value("2024-11-20T11:00:05")
+    assert await page.evaluate("asked") == ["2024-11-20T10:00:05.000Z"]
+
+
+@pytest.mark.parametrize(
+    ("view", "field"),
+    [(["views/moment", "moment", []], "Time"), (["views/compare", "compare", []], "From")],
+)
+async def test_no_moment_is_gone_to_while_its_year_is_typed(page, view, field):
+    await page.evaluate(VIEWS, view)
+    time = page.get_by_label(field, exact=True)
+
+    await time.evaluate(CHANGED_TO, "0202-11-20T11:00")
+    assert await page.evaluate("location.hash") == ""
+
+    await time.evaluate(CHANGED_TO, "2025-11-20T11:00")
+    assert "=2025-11-20T10%3A00%3A00.000Z" in await page.evaluate("location.hash")
+
+
 # The times of an address
 
 
@@ -524,6 +574,8 @@ async def test_what_is_recorded_comes_into_times_that_have_not_ended(page, answe
     [
         ("until=2026-01-20T10:00:00Z", 24),
         ("since=yesterday-ish", 24),
+        ("since=1", 24),
+        ("since=2026-01-20T10:00:00Z&until=tomorrow", 24),
         ("since=2026-01-20T10:00:00Z&until=2026-01-20T09:00:00Z&range=6", 6),
         ("range=48", 24),
     ],
@@ -538,9 +590,51 @@ async def test_times_that_cannot_be_shown_are_said(page, address, hours):
 
 
 async def test_times_that_are_shown_say_nothing(page):
-    for address in ("", "range=6", "since=2026-01-20T09:00:00Z&until=2026-01-20T10:00:00Z"):
+    for address in (
+        "",
+        "range=6",
+        "since=2026-01-20T09:00:00Z&until=2026-01-20T10:00:00Z",
+        "since=2026-01-20T09:00:00+01:00&until=2026-01-21",
+    ):
         await page.evaluate(TIMES, address)
         await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "words"),
+    [
+        ("moment", "at=yesterday", "This is now."),
+        ("moment", "at=1700000000", "This is now."),
+        ("moment", "at=1", "This is now."),
+        ("moment", "at=yesterday&event=1", "This is the time of the event."),
+        ("compare", "a=yesterday&b=2026-01-20", "first time that cannot be shown"),
+        ("compare", "a=2026-01-20&b=1", "second time that cannot be shown"),
+    ],
+)
+async def test_a_moment_that_cannot_be_shown_is_said(page, name, address, words):
+    await page.evaluate(VIEWS, [f"views/{name}", name, [], address])
+
+    await expect(page.get_by_role("alert")).to_contain_text(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "fields"),
+    [
+        ("moment", "at=2026-01-20T10:00:00.000001%2B01:00", {"Time": "2026-01-20T10:00"}),
+        ("moment", "at=2026-01-20T10:00:00+01:00", {"Time": "2026-01-20T10:00"}),
+        ("moment", "at=2026-01-20", {"Time": "2026-01-20T01:00"}),
+        (
+            "compare", "a=2026-01-20T10:00:00+01:00&b=2026-01-20T10:00Z",
+            {"From": "2026-01-20T10:00", "To (now where it is empty)": "2026-01-20T11:00"},
+        ),
+    ],
+)  # fmt: skip
+async def test_a_moment_that_is_shown_says_nothing(page, name, address, fields):
+    await page.evaluate(VIEWS, [f"views/{name}", name, [], address])
+
+    for field, value in fields.items():
+        await expect(page.get_by_label(field, exact=True)).to_have_value(value)
+    await expect(page.get_by_role("alert")).to_have_count(0)
 
 
 # Events that are followed
@@ -696,10 +790,10 @@ async def test_a_node_says_how_far_its_events_are_shown(
 # The newest state, whatever time it is here
 
 
-VIEWS = """async ([module, name, path]) => {
+VIEWS = """async ([module, name, path, address = ""]) => {
     const { [name]: view } = await import(`/static/js/${module}.js`);
     const main = document.querySelector("main");
-    view(main, new URLSearchParams(), new AbortController().signal, path);
+    view(main, new URLSearchParams(address), new AbortController().signal, path);
 }"""
 
 
