@@ -145,20 +145,25 @@ async def test_what_is_printed_has_no_navigation(page, amqp_url, recorder):
         assert not await page.locator(hidden).first.is_visible()
 
 
-# Firefox hands no body of a request to what stands in for the proxy.
-async def test_the_page_works_below_a_path_of_a_proxy(page, gateway, amqp_url, recorder):
-    await recorded(amqp_url, recorder, (EVENT_KEY, just_now("behind a proxy"), {}), events=1)
-    asked = []
+async def proxied(page, gateway, path):
+    """Have the gateway below a path, as a proxy has it."""
 
     async def proxy(route):
-        url = route.request.url.replace("/below/", "/", 1)
+        url = route.request.url.replace(path, "/", 1)
         # A stream has no end to wait for.
         if url.endswith("/api/live"):
             await route.abort()
         else:
             await route.fulfill(response=await route.fetch(url=url))
 
-    await page.route(f"{gateway.url}/below/**", proxy)
+    await page.context.route(f"{gateway.url}{path}**", proxy)
+
+
+# Firefox hands no body of a request to what stands in for the proxy.
+async def test_the_page_works_below_a_path_of_a_proxy(page, gateway, amqp_url, recorder):
+    await recorded(amqp_url, recorder, (EVENT_KEY, just_now("behind a proxy"), {}), events=1)
+    asked = []
+    await proxied(page, gateway, "/below/")
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))
     await page.goto(f"{gateway.url}/below/")
     await log_in(page)
@@ -167,6 +172,27 @@ async def test_the_page_works_below_a_path_of_a_proxy(page, gateway, amqp_url, r
     await page.locator(".chart canvas").wait_for()
 
     assert [path for path in asked if not path.startswith("/below/")] == []
+
+
+async def test_each_path_of_a_host_has_a_login_of_its_own(page, gateway, recorder):
+    for path in ("/home/", "/lab/"):
+        await proxied(page, gateway, path)
+    await page.goto(f"{gateway.url}/home/")
+    await log_in(page)
+    lab = await page.context.new_page()
+    lab.set_default_timeout(60_000)
+    await lab.goto(f"{gateway.url}/lab/")
+
+    await log_in(lab)
+    await lab.get_by_role("button", name="Log out").click()
+    await lab.get_by_label("Password").wait_for()
+
+    await page.reload()
+    await page.get_by_role("heading", name="Incidents").wait_for()
+    await page.goto(f"{gateway.url}/home/api/docs")
+    await page.get_by_role("button", name="authorization button locked").first.wait_for()
+    await lab.goto(f"{gateway.url}/lab/api/docs")
+    await lab.get_by_role("button", name="authorization button unlocked").first.wait_for()
 
 
 async def test_letters_are_grouped_by_fault_and_replayed_together(page, amqp_url, recorder):

@@ -1,5 +1,6 @@
 """Lists of the page, with answers that a recorder would give: neither it nor a broker is needed."""
 
+import asyncio
 import csv
 import json
 import re
@@ -62,6 +63,18 @@ async def page(browser, answers):
     await page.goto("http://page.test/")
     yield page
     await context.close()
+
+
+async def hold_back(page, path, body):
+    """Have the answers of a path wait; return what lets them go when it is set."""
+    let_go = asyncio.Event()
+
+    async def answer(route):
+        await let_go.wait()
+        await route.fulfill(json=body)
+
+    await page.route(path, answer)
+    return let_go
 
 
 # Incidents, of which there are more than come at once
@@ -255,6 +268,23 @@ async def test_details_that_are_shown_stay_where_an_answer_leaves_them_out(page,
     await expect(details).to_contain_text("of it")
 
 
+async def test_details_that_are_shown_are_not_those_of_another_event_of_that_number(page, answers):
+    """A restored database gives a number again."""
+    found = {}
+    answers.by_path["/api/incidents/get"] = lambda _: {"events": [CUT_EVENT | found]}
+    answers.by_path["/api/events/1"] = lambda _: {"event": CUT_EVENT | {"details": "of the first"}}
+    await page.evaluate(ITS_EVENTS)
+    await page.get_by_role("button", name="Show details").click()
+    await expect(page.get_by_label("Details", exact=True)).to_contain_text("of the first")
+
+    found |= {"summary": "the other", "timestamp": "2026-01-21T10:00:00Z"}
+    await page.evaluate("again()")
+
+    await expect(page.get_by_text("the other")).to_be_visible()
+    await expect(page.get_by_label("Details", exact=True)).to_have_count(0)
+    await expect(page.get_by_role("button", name="Show details")).to_be_visible()
+
+
 async def test_a_turn_that_is_shown_whole_stays_so_while_others_come(page, answers):
     turns = [said(1, "the beginning …", omitted=["content"])]
     answers.by_path["/api/conversations/long/turns"] = lambda _: {
@@ -344,11 +374,14 @@ async def test_a_search_shows_more_than_its_first_page(page, answers):
 # The search over everything
 
 
+PALETTE = """async () => {
+    const { openPalette } = await import("/static/js/palette.js");
+    openPalette([["events", "Events"], ["moment", "Moment"]]);
+}"""
+
+
 async def test_enter_that_ends_a_composition_takes_no_place(page):
-    await page.evaluate("""async () => {
-        const { openPalette } = await import("/static/js/palette.js");
-        openPalette([["events", "Events"], ["moment", "Moment"]]);
-    }""")
+    await page.evaluate(PALETTE)
     box = page.get_by_role("combobox", name="Search or go to")
     chosen = page.locator("[aria-selected=true]")
     for key in ("ArrowDown", "Enter"):
@@ -361,6 +394,55 @@ async def test_enter_that_ends_a_composition_takes_no_place(page):
 
     await expect(box).to_have_count(0)
     await page.wait_for_url("**/#/events")
+
+
+async def late_place(page):
+    """Look for pve3 before the conversations are there; return the box and what has them come."""
+    sessions = [{"sessionId": "one", "title": "pve3 is slow"}]
+    let_go = await hold_back(page, "**/api/conversations?*", {"sessions": sessions})
+    await page.evaluate(PALETTE)
+    box = page.get_by_role("combobox", name="Search or go to")
+    await box.fill("pve3")
+
+    async def come():
+        let_go.set()
+        await page.get_by_role("option", name="Conversation pve3 is slow").wait_for()
+
+    return box, come
+
+
+async def test_what_comes_late_is_the_first_that_fits_until_a_place_is_aimed_at(page):
+    _, come = await late_place(page)
+
+    await come()
+
+    await expect(page.locator("[aria-selected=true]")).to_have_text("Conversation pve3 is slow")
+
+
+async def test_what_comes_late_leaves_the_place_that_enter_takes(page):
+    box, come = await late_place(page)
+    await box.press("ArrowDown")
+    chosen = page.locator("[aria-selected=true]")
+    await expect(chosen).to_have_text("Said pve3")
+
+    await come()
+    await expect(chosen).to_have_text("Said pve3")
+    await box.press("Enter")
+
+    await page.wait_for_url("**/#/conversations?q=pve3")
+
+
+async def test_what_comes_late_moves_no_place_under_the_pointer(page):
+    _, come = await late_place(page)
+    said = page.get_by_role("option", name="Said pve3")
+    await said.hover()
+    before = await said.bounding_box()
+
+    await come()
+
+    assert await said.bounding_box() == before
+    await said.click()
+    await page.wait_for_url("**/#/conversations?q=pve3")
 
 
 # From and To in the night of autumn that has an hour twice
@@ -387,7 +469,11 @@ TIMES = """async (address) => {
 EVENTS = """async (address) => {
     const { events } = await import("/static/js/views/events.js");
     const main = document.querySelector("main");
-    events(main, new URLSearchParams(address), new AbortController().signal);
+    const update = events(main, new URLSearchParams(address), new AbortController().signal);
+    window.choose = (address) => {
+        location.hash = `#/events?${address}`;
+        update(new URLSearchParams(address));
+    };
 }"""
 RECORDED = """async () => {
     const { live } = await import("/static/js/live.js");
@@ -403,6 +489,26 @@ SHOWN = """async (given) => {
         return field.value === toInput(moment);
     });
 }"""
+SHOWN_AS_READ = """async (given) => {
+    const { fromInput, toInput } = await import("/static/js/format.js");
+    return given.map((text) => toInput(fromInput(text, "")));
+}"""
+TYPED = """async (address) => {
+    const { filterForm, read } = await import("/static/js/filters.js");
+    window.asked = [];
+    let filters = read(new URLSearchParams(address));
+    const form = filterForm((changed) => {
+        window.asked.push(changed.since);
+        filters = { ...filters, ...changed };
+        form.show(filters);
+    });
+    document.querySelector("main").replaceChildren(form.element);
+    form.show(filters);
+}"""
+CHANGED_TO = """(field, text) => {
+    field.value = text;
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
 FROM_INPUT = """async (given) => {
     const { fromInput } = await import("/static/js/format.js");
     return given.map(([text, near]) => fromInput(text, near));
@@ -412,9 +518,7 @@ FROM_INPUT = """async (given) => {
 async def choose(page, field, text):
     """Have a field of times changed to a text; return what is asked for then."""
     time = page.get_by_label(field, exact=True)
-    await time.evaluate(
-        "(field, text) => { field.value = text; field.dispatchEvent(new Event('change')); }", text
-    )
+    await time.evaluate(CHANGED_TO, text)
     return await page.evaluate("chosen")
 
 
@@ -467,6 +571,38 @@ async def test_a_time_that_is_only_shown_is_the_same_when_it_is_read(page):
     assert await page.evaluate(SHOWN, given) == [True, True, True]
 
 
+async def test_a_time_before_the_standard_ones_is_shown_as_it_is_read(page):
+    given = ["0002-11-28T03:00", "0202-11-28T00:00", "1890-06-01T12:00:05", "2026-11-28T03:00"]
+
+    assert await page.evaluate(SHOWN_AS_READ, given) == given
+
+
+async def test_a_year_that_is_typed_is_asked_for_when_it_is_complete(page):
+    await page.evaluate(TYPED, "since=2025-11-20T10:00:05Z&until=2026-10-20T10:00:00Z")
+    await page.get_by_label("From", exact=True).focus()
+    # To the year, which is behind month and day.
+    for key in ("Tab", "Tab", *"2024"):
+        await page.keyboard.press(key)
+
+    await expect(page.get_by_label("From", exact=True)).to_have_value("2024-11-20T11:00:05")
+    assert await page.evaluate("asked") == ["2024-11-20T10:00:05.000Z"]
+
+
+@pytest.mark.parametrize(
+    ("view", "field"),
+    [(["views/moment", "moment", []], "Time"), (["views/compare", "compare", []], "From")],
+)
+async def test_no_moment_is_gone_to_while_its_year_is_typed(page, view, field):
+    await page.evaluate(VIEWS, view)
+    time = page.get_by_label(field, exact=True)
+
+    await time.evaluate(CHANGED_TO, "0202-11-20T11:00")
+    assert await page.evaluate("location.hash") == ""
+
+    await time.evaluate(CHANGED_TO, "2025-11-20T11:00")
+    assert "=2025-11-20T10%3A00%3A00.000Z" in await page.evaluate("location.hash")
+
+
 # The times of an address
 
 
@@ -509,6 +645,8 @@ async def test_what_is_recorded_comes_into_times_that_have_not_ended(page, answe
     [
         ("until=2026-01-20T10:00:00Z", 24),
         ("since=yesterday-ish", 24),
+        ("since=1", 24),
+        ("since=2026-01-20T10:00:00Z&until=tomorrow", 24),
         ("since=2026-01-20T10:00:00Z&until=2026-01-20T09:00:00Z&range=6", 6),
         ("range=48", 24),
     ],
@@ -523,9 +661,51 @@ async def test_times_that_cannot_be_shown_are_said(page, address, hours):
 
 
 async def test_times_that_are_shown_say_nothing(page):
-    for address in ("", "range=6", "since=2026-01-20T09:00:00Z&until=2026-01-20T10:00:00Z"):
+    for address in (
+        "",
+        "range=6",
+        "since=2026-01-20T09:00:00Z&until=2026-01-20T10:00:00Z",
+        "since=2026-01-20T09:00:00+01:00&until=2026-01-21",
+    ):
         await page.evaluate(TIMES, address)
         await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "words"),
+    [
+        ("moment", "at=yesterday", "This is now."),
+        ("moment", "at=1700000000", "This is now."),
+        ("moment", "at=1", "This is now."),
+        ("moment", "at=yesterday&event=1", "This is the time of the event."),
+        ("compare", "a=yesterday&b=2026-01-20", "first time that cannot be shown"),
+        ("compare", "a=2026-01-20&b=1", "second time that cannot be shown"),
+    ],
+)
+async def test_a_moment_that_cannot_be_shown_is_said(page, name, address, words):
+    await page.evaluate(VIEWS, [f"views/{name}", name, [], address])
+
+    await expect(page.get_by_role("alert")).to_contain_text(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "fields"),
+    [
+        ("moment", "at=2026-01-20T10:00:00.000001%2B01:00", {"Time": "2026-01-20T10:00"}),
+        ("moment", "at=2026-01-20T10:00:00+01:00", {"Time": "2026-01-20T10:00"}),
+        ("moment", "at=2026-01-20", {"Time": "2026-01-20T01:00"}),
+        (
+            "compare", "a=2026-01-20T10:00:00+01:00&b=2026-01-20T10:00Z",
+            {"From": "2026-01-20T10:00", "To (now where it is empty)": "2026-01-20T11:00"},
+        ),
+    ],
+)  # fmt: skip
+async def test_a_moment_that_is_shown_says_nothing(page, name, address, fields):
+    await page.evaluate(VIEWS, [f"views/{name}", name, [], address])
+
+    for field, value in fields.items():
+        await expect(page.get_by_label(field, exact=True)).to_have_value(value)
+    await expect(page.get_by_role("alert")).to_have_count(0)
 
 
 # Events that are followed
@@ -611,6 +791,30 @@ async def test_more_rows_than_are_followed_by_themselves_stay_while_events_come(
     await page.get_by_role("button", name="Show older ones").click()
 
     await expect(rows).to_have_count(601)
+
+
+async def test_rows_that_are_shown_until_others_come_say_nothing_of_those(page, answers):
+    known = [recorded(minute) for minute in range(59)]
+    known.append(recorded(59, omitted=["details"]))
+    answers.by_path["/api/memory/events"] = newest_first(known)
+    answers.by_path["/api/events/59"] = lambda _: {"event": recorded(59, details="all")}
+    await page.evaluate(EVENTS, "since=2026-01-20T00:00:00Z")
+    await page.locator(".event", has_text="number 59").locator("summary").click()
+    let_go = await hold_back(
+        page, "**/api/memory/events?*", {"events": [recorded(7)], "nextCursor": None}
+    )
+    async with page.expect_request("**/api/memory/events?*"):
+        await page.evaluate("choose('since=2026-01-20T00:00:00Z&node=pve2')")
+
+    await page.get_by_role("button", name="Show older ones").click()
+    await expect(page.locator(".events ~ .failed")).to_have_count(0)
+    async with page.expect_response("**/api/events/59"):
+        await page.get_by_role("button", name="Show details").click()
+    await expect(page.get_by_role("button", name="Show details")).to_be_enabled()
+    await expect(page.locator(".event")).to_have_count(50)
+
+    let_go.set()
+    await expect(page.locator(".event")).to_have_count(1)
 
 
 NODE = """async (path) => {
@@ -846,10 +1050,10 @@ async def test_a_note_that_could_not_be_saved_is_still_there(page, answers):
 # The newest state, whatever time it is here
 
 
-VIEWS = """async ([module, name, path]) => {
+VIEWS = """async ([module, name, path, address = ""]) => {
     const { [name]: view } = await import(`/static/js/${module}.js`);
     const main = document.querySelector("main");
-    view(main, new URLSearchParams(), new AbortController().signal, path);
+    view(main, new URLSearchParams(address), new AbortController().signal, path);
 }"""
 
 
@@ -881,6 +1085,31 @@ async def test_the_newest_snapshot_is_what_the_recorder_says_it_is(page, answers
     await page.evaluate(VIEWS, view)
 
     await page.get_by_text(re.compile("web")).first.wait_for()
+
+
+async def test_of_large_snapshots_the_newest_of_each_cluster_is_kept(page, answers):
+    newest = {}
+    asked = []
+
+    def whole(query):
+        [at] = query["timestamp"]
+        asked.append(at)
+        return {"snapshot": newest["head"] | {"snapshot": {"nodes": [{"name": at[:10]}]}}}
+
+    def overview(_):
+        lines = {"usualGapSeconds": 30, "firstAt": None, "lines": []}
+        found = [{"cluster": "home", "snapshot": newest["head"], **lines}]
+        return {"clusters": found, "truncated": False}
+
+    answers.by_path |= {"/api/snapshots/overview": overview, "/api/snapshots/at": whole}
+    for day in (20, 20, 21, 20):
+        at = f"2026-01-{day}T10:00:00Z"
+        newest["head"] = {"id": day, "cluster": "home", "timestamp": at, "omitted": ["snapshot"]}
+        await page.evaluate("document.querySelector('main').replaceChildren()")
+        await page.evaluate(VIEWS, ["views/now", "now", []])
+        await page.get_by_text(at[:10], exact=True).wait_for()
+
+    assert asked == ["2026-01-20T10:00:00Z", "2026-01-21T10:00:00Z", "2026-01-20T10:00:00Z"]
 
 
 # Preferences and saved views, which others change meanwhile
@@ -961,6 +1190,29 @@ async def test_what_is_typed_stays_while_others_change_preferences(page, prefere
     await expect(value).to_have_value("my very own old")
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.locator(".preferences > li")).to_have_count(1)
+
+
+async def test_more_preferences_than_are_listed_are_said_and_found_by_how_they_begin(page, answers):
+    def answer(query):
+        [begin] = query.get("prefix", [""])
+        if begin:
+            return held(**{name: ("1", 1) for name in ["zone.b"] if name.startswith(begin)})(query)
+        first = held(**{f"a.{n:04}": ("1", 1) for n in range(5_000)})(query)
+        return first | {"nextCursor": "next"}
+
+    answers.by_path["/api/memory/preferences"] = answer
+    await page.evaluate(PREFERENCES)
+    first = page.get_by_text("These are the first 5,000.")
+    await first.wait_for()
+
+    await page.get_by_label("Find").fill("zone")
+    await page.get_by_text("zone.b", exact=True).wait_for()
+    await expect(first).to_have_count(0)
+
+    await page.get_by_label("Find").fill("zoned")
+    await page.get_by_text("None begins so.").wait_for()
+    await page.get_by_label("Find").fill("")
+    await first.wait_for()
 
 
 async def test_no_saved_view_moves_under_the_pointer(page, preferences):

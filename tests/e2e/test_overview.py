@@ -170,6 +170,25 @@ async def test_the_worst_of_each_node_and_half_hour_leads_to_its_events(
     assert await page.get_by_text("other").count() == 0
 
 
+async def test_a_cell_without_a_cluster_leads_to_no_event_of_another_one(page, amqp_url, recorder):
+    own = just_now("of its own", node="pve1", cluster=None)
+    other = just_now("of the other", node="pve1", cluster="lab")
+    messages = [(EVENT_KEY, one, {}) for one in (own, other)]
+    await recorded(
+        amqp_url, recorder, snapshot("", "pve1", minutes=1), *messages, events=2, snapshots=1
+    )
+    await log_in(page)
+
+    await page.locator("[data-rows=cluster-null] .strip a").click()
+
+    rows = page.locator(".event")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("of its own")
+    await expect(page.get_by_label("Chosen nodes, and what is left out")).to_contain_text(
+        "not cluster lab"
+    )
+
+
 async def test_an_event_is_reopened_and_that_is_undone_or_not(page, gateway, amqp_url, recorder):
     await recorded(
         amqp_url, recorder, (EVENT_KEY, just_now("too early", type="alert"), {}), events=1

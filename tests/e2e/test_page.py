@@ -231,6 +231,16 @@ async def test_a_time_is_opened_from_an_event(page, amqp_url, recorder):
     await page.get_by_role("link", name="Whole conversation").first.wait_for()
 
 
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString/1", "nowhere"])
+async def test_an_address_of_no_view_leads_to_the_first_one(page, name):
+    await log_in(page)
+    await show(page, "settings")
+
+    await page.evaluate(f"location.hash = '#/{name}'")
+
+    await page.get_by_role("heading", name="Incidents").wait_for()
+
+
 async def test_a_time_of_an_event_that_is_not_there_says_so(page):
     await log_in(page)
     await page.evaluate("location.hash = '#/moment?event=4711'")

@@ -7,7 +7,10 @@ const page = new EventTarget();
 const kept = new Map();
 
 globalThis.addEventListener = page.addEventListener.bind(page);
-globalThis.document = Object.assign(new EventTarget(), { hidden: false });
+globalThis.document = Object.assign(new EventTarget(), {
+  hidden: false,
+  baseURI: "http://page.test/",
+});
 Object.defineProperty(globalThis, "localStorage", {
   value: {
     getItem: (key) => kept.get(key) ?? null,

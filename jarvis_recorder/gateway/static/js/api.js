@@ -3,7 +3,9 @@
 import { learn } from "./clock.js";
 import { queryOf } from "./query.js";
 
-const KEY = "jarvis.token";
+const DIRECTORY = new URL(".", document.baseURI).pathname;
+/** Of this recorder: another one may be below another path of the same host. */
+const KEY = DIRECTORY === "/" ? "jarvis.token" : `jarvis.token ${DIRECTORY}`;
 /** The gateway waits for 5 s, a login for 10; a browser may have a request wait for a connection. */
 const LONGEST = 20_000;
 /** So long the gateway waits for an answer to be taken. */

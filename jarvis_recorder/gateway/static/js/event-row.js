@@ -8,13 +8,16 @@ import { link } from "./router.js";
 import { undoable } from "./undo.js";
 
 const MOST_WHOLE = 20;
-/** What was left out of an event and is shown by now, by its id. @type {Map<number, object>} */
+/** What was left out of an event and is shown by now. @type {Map<string, object>} */
 const whole = new Map();
+
+/** A restored database may give the number of an event to another. @param {any} event */
+const keyOf = ({ id, timestamp }) => `${id} ${timestamp}`;
 
 /** Return an event with what is known of it, though an answer leaves that out. @param {any} event */
 const asKnown = (event) =>
-  event.omitted?.length && whole.has(event.id)
-    ? { ...event, ...whole.get(event.id), omitted: [] }
+  event.omitted?.length && whole.has(keyOf(event))
+    ? { ...event, ...whole.get(keyOf(event)), omitted: [] }
     : event;
 
 /**
@@ -46,7 +49,7 @@ function wholeButton(event, changed) {
       // Each may take megabytes.
       if (whole.size >= MOST_WHOLE) whole.clear();
       whole.set(
-        event.id,
+        keyOf(event),
         Object.fromEntries(event.omitted.map((/** @type {string} */ name) => [name, found[name]])),
       );
       changed(found);

@@ -2,7 +2,15 @@
 
 import { now } from "./clock.js";
 import { h, refill, text } from "./dom.js";
-import { fromInput, SEVERITIES, SOURCES, toInput, TYPES } from "./format.js";
+import {
+  fromInput,
+  isBeingTyped,
+  SEVERITIES,
+  SOURCES,
+  timeOf,
+  toInput,
+  TYPES,
+} from "./format.js";
 import { go, link } from "./router.js";
 import { ANY_TYPE, format, parse } from "./tokens.js";
 
@@ -42,7 +50,8 @@ export function read(params) {
  */
 export function notShown(params) {
   const { since, until, range } = timesOf(params);
-  const isUnderstood = since || until ? areTimes(since, until) : !range || isKnown(range);
+  const asksForNone = since === "" && until === "";
+  const isUnderstood = asksForNone ? !range || isKnown(range) : areTimes(since, until);
   if (isUnderstood) return "";
   const [, title] = /** @type {string[]} */ (RANGES.find(([one]) => one === read(params).range));
   return `The address asks for times that cannot be shown. These are the ${title.toLowerCase()}.`;
@@ -50,16 +59,17 @@ export function notShown(params) {
 
 /** @param {URLSearchParams} params */
 const timesOf = (params) => ({
-  since: params.get("since") ?? "",
-  until: params.get("until") ?? "",
+  since: timeOf(params.get("since")),
+  until: timeOf(params.get("until")),
   range: params.get("range") ?? "",
 });
 
 /** @param {string} range */
 const isKnown = (range) => RANGES.some(([hours]) => hours && hours === range);
 
-/** Without an end they go on until now. @param {string} since @param {string} until */
-const areTimes = (since, until) => Date.parse(since) < (until ? Date.parse(until) : Infinity);
+/** Without an end they go on until now. @param {string|null} since @param {string|null} until */
+const areTimes = (since, until) =>
+  Date.parse(since ?? "") < (until === "" ? Infinity : Date.parse(until ?? ""));
 
 /** Whether what is recorded from now on is among them. @param {Filters} filters */
 export const goOn = ({ range, until }) => Boolean(range || !until) || Date.parse(until) > now();
@@ -191,7 +201,7 @@ export function filterForm(choose) {
   /** @param {"since"|"until"} name whose field */
   function changed(name) {
     const moment = fromInput(fields[name].value, times[name]);
-    if (!moment) return; // it is being typed
+    if (!moment || isBeingTyped(fields[name].value)) return;
     times[name] = moment;
     const isInOrder = areTimes(times.since, times.until);
     misplace(isInOrder ? "" : "“From” has to be before “To”.");

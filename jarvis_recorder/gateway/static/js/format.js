@@ -147,9 +147,39 @@ export function laidOut(value) {
 export function toInput(moment) {
   const at = new Date(moment);
   if (Number.isNaN(at.getTime())) return "";
-  const ahead = isUtc() ? 0 : at.getTimezoneOffset() * 60000;
   // It leaves out seconds that are zero.
-  return new Date(at.getTime() - ahead).toISOString().slice(0, 19).replace(/:00$/, "");
+  return (isUtc() ? at : asIfUtc(at)).toISOString().slice(0, 19).replace(/:00$/, "");
+}
+
+/**
+ * The moment at which UTC shows what the reader's zone shows now. The difference is no number of
+ * minutes in years before the zone had a standard time.
+ * @param {Date} at
+ */
+function asIfUtc(at) {
+  const shown = new Date(0);
+  shown.setUTCFullYear(at.getFullYear(), at.getMonth(), at.getDate());
+  shown.setUTCHours(at.getHours(), at.getMinutes(), at.getSeconds());
+  return shown;
+}
+
+/**
+ * Whether the year of such an input is being typed: a browser tells of each of its digits.
+ * @param {string} text
+ */
+export const isBeingTyped = (text) => text !== "" && text < "1970";
+
+const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d))?$/i;
+
+/**
+ * The time that an address asks for, as the recorder takes it; empty where it asks for none, null
+ * where that is not understood.
+ * @param {string|null} given
+ */
+export function timeOf(given) {
+  // A query has a space for a plus.
+  const time = (given ?? "").replace(/ (?=\d\d:?\d\d$)/, "+");
+  return !time || (TIME.test(time) && !Number.isNaN(Date.parse(time))) ? time : null;
 }
 
 /** The hour that an autumn night has twice begins again after so long, on Lord Howe Island sooner. */

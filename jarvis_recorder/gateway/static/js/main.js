@@ -90,7 +90,7 @@ function show() {
   }
   const { path, params } = place();
   const [listed, id = ""] = path;
-  const [parts, one] = ONE[listed] ?? [];
+  const [parts, one] = Object.hasOwn(ONE, listed) ? ONE[listed] : [];
   const asked = parts === path.length && id + path.at(-1) ? String(one) : listed;
   const views = { ...VIEWS, ...FURTHER };
   const name = Object.hasOwn(views, asked) ? asked : "now";

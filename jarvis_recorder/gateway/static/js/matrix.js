@@ -15,6 +15,8 @@ const CELLS = 48;
 /** A finger hits no cell of half an hour. */
 const CELLS_ON_A_TELEPHONE = 8;
 const TIMES = 4;
+/** The recorder leaves out no more values than these. */
+const MOST_EXCLUDED = 50;
 
 const styles = inZone((timeZone) => ({
   clock: new Intl.DateTimeFormat(undefined, { timeStyle: "short", timeZone }),
@@ -65,6 +67,8 @@ export function matrixTable() {
       since + index * width,
     );
     const clusters = Map.groupBy(nodes, (/** @type {any} */ { cluster }) => cluster);
+    // Another cluster may have a node of the same name.
+    const named = clusters.size > 1 || truncated ? names.filter(Boolean) : [];
     const table = h(
       "table",
       { class: "matrix", "data-rows": "matrix", onkeydown: move, onfocusin: stay },
@@ -104,7 +108,9 @@ export function matrixTable() {
                 cluster === null ? "no cluster named" : nameOf(cluster),
               ),
             ),
-          those.map((one) => row(one, ownOf(cluster, names), starts, width)),
+          those.map((one) =>
+            row(one, ownOf(cluster, names), cluster === null ? named : [], starts, width),
+          ),
         ),
       ),
     );
@@ -131,8 +137,11 @@ export function matrixTable() {
   }
 }
 
-/** @param {any} one @param {string} own its cluster @param {number[]} starts @param {number} width */
-function row({ node, cluster, cells }, own, starts, width) {
+/**
+ * @param {any} one @param {string} own its cluster @param {string[]} others not its cluster
+ * @param {number[]} starts @param {number} width
+ */
+function row({ node, cluster, cells }, own, others, starts, width) {
   return h(
     "tr",
     { "data-row": `node-${cluster}-${node}` },
@@ -155,23 +164,24 @@ function row({ node, cluster, cells }, own, starts, width) {
       "td",
       { class: "strip" },
       cells.map((/** @type {any} */ cell, /** @type {number} */ index) =>
-        cellOf({ node, cluster }, cell, starts[index], width),
+        cellOf({ node, cluster, others }, cell, starts[index], width),
       ),
     ),
   );
 }
 
 /**
- * @param {{node: string|null, cluster: string|null}} of @param {any} cell
+ * @param {{node: string|null, cluster: string|null, others: string[]}} of @param {any} cell
  * @param {number} start @param {number} width
  */
-function cellOf({ node, cluster }, { severity, count: number }, start, width) {
+function cellOf({ node, cluster, others }, { severity, count: number }, start, width) {
   const of = `${node ?? "no node named"}, ${times(start, width)}`;
   if (!severity) return h("i", { title: `${of}: nothing` });
   const words = `${of}: ${severity}, ${count(number)} ${number === 1 ? "event" : "events"}`;
   const known = { class: severity, title: words, "aria-label": words };
-  // No filter means those that name no node.
-  if (node === null) return h("span", { ...known, role: "img" }, sign(severity));
+  // No filter means those that name no node, or are of none of so many clusters.
+  if (node === null || others.length > MOST_EXCLUDED)
+    return h("span", { ...known, role: "img" }, sign(severity));
   return h(
     "a",
     {
@@ -181,6 +191,7 @@ function cellOf({ node, cluster }, { severity, count: number }, start, width) {
         type: "any",
         node,
         cluster,
+        exclude: others.map((one) => `cluster:${one}`),
         since: new Date(start).toISOString(),
         until: new Date(start + width).toISOString(),
       }),

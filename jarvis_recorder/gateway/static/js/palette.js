@@ -24,6 +24,8 @@ export function openPalette(views) {
   /** @type {Target[]} */
   let found = [];
   let chosen = 0;
+  /** Whether the reader is about to take one of those that are found. */
+  let aimed = false;
   const field = h("input", {
     type: "text",
     role: "combobox",
@@ -36,11 +38,21 @@ export function openPalette(views) {
     placeholder: "Search or go to …",
     oninput: () => {
       chosen = 0;
+      aimed = false;
       show();
     },
     onkeydown: keys,
   });
-  const list = h("ul", { id: "targets", role: "listbox", "aria-label": "Places" });
+  const aim = () => {
+    aimed = true;
+  };
+  const list = h("ul", {
+    id: "targets",
+    role: "listbox",
+    "aria-label": "Places",
+    onpointermove: aim,
+    onpointerdown: aim,
+  });
   const dialog = h(
     "dialog",
     {
@@ -63,7 +75,8 @@ export function openPalette(views) {
       (more) => {
         if (over.signal.aborted) return;
         all = [...all, ...more];
-        show();
+        if (aimed) append();
+        else show();
       },
       () => {}, // what cannot be asked for now is not offered
     );
@@ -72,23 +85,31 @@ export function openPalette(views) {
   function show() {
     const words = field.value.trim();
     found = [...matching(all, words), ...(words ? searches(words) : [])];
-    list.replaceChildren(
-      ...found.map((one, index) =>
-        h(
-          "li",
-          {
-            id: `target-${index}`,
-            role: "option",
-            "aria-selected": String(index === chosen),
-            onclick: () => take(index),
-          },
-          h("span", { class: "muted" }, one.kind),
-          " ",
-          h("bdi", {}, one.title),
-        ),
-      ),
-    );
+    list.replaceChildren(...found.map(option));
     point();
+  }
+
+  /** Add what came late below the others, which stay where they are. */
+  function append() {
+    const late = matching(all, field.value.trim()).filter((one) => !found.includes(one));
+    list.append(...late.map((one, index) => option(one, found.length + index)));
+    found = [...found, ...late];
+  }
+
+  /** @param {Target} one @param {number} index */
+  function option({ kind, title }, index) {
+    return h(
+      "li",
+      {
+        id: `target-${index}`,
+        role: "option",
+        "aria-selected": String(index === chosen),
+        onclick: () => take(index),
+      },
+      h("span", { class: "muted" }, kind),
+      " ",
+      h("bdi", {}, title),
+    );
   }
 
   function point() {
@@ -107,6 +128,7 @@ export function openPalette(views) {
     else if (event.key === "ArrowUp") chosen = Math.max(chosen - 1, 0);
     else return;
     event.preventDefault();
+    aim();
     point();
   }
 

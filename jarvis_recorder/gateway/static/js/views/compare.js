@@ -12,7 +12,18 @@ import {
 } from "../clusters.js";
 import { machines } from "../cluster.js";
 import { empty, h, panel } from "../dom.js";
-import { bytes, count, fromInput, laidOut, span, tenths, toInput, when } from "../format.js";
+import {
+  bytes,
+  count,
+  fromInput,
+  isBeingTyped,
+  laidOut,
+  span,
+  tenths,
+  timeOf,
+  toInput,
+  when,
+} from "../format.js";
 import { live } from "../live.js";
 import { keep, soon } from "../load.js";
 import { go } from "../router.js";
@@ -42,7 +53,10 @@ const WORDS = {
 };
 const SIZES = ["mem", "maxmem", "disk", "maxdisk", "used", "avail", "total"];
 
-/** @typedef {{a: string, b: string, cluster: string, tolerance: string}} Asked */
+/**
+ * @typedef {{a: string, b: string, cluster: string, tolerance: string, notShown: string}} Asked
+ *   `notShown`: what is said where the address asks for other times
+ */
 
 /** @param {HTMLElement} root @param {URLSearchParams} params @param {AbortSignal} over */
 export function compare(root, params, over) {
@@ -55,6 +69,7 @@ export function compare(root, params, over) {
     { onchange: choose },
     TOLERANCES.map(([value, text]) => h("option", { value }, text)),
   );
+  const misplaced = h("p", { class: "problem", role: "alert", hidden: true });
   const changes = panel("Changes");
   root.append(
     h(
@@ -71,11 +86,13 @@ export function compare(root, params, over) {
       h("label", {}, "To (now where it is empty)", second),
       h("label", {}, "Cluster", cluster),
       h("label", {}, "Numbers that changed by", tolerance),
+      misplaced,
     ),
     changes,
   );
 
   function choose() {
+    if (isBeingTyped(first.value) || isBeingTyped(second.value)) return;
     /** @param {string} given @param {any} field */
     const time = (given, field) =>
       toInput(given) === field.value ? given : fromInput(field.value, given);
@@ -115,6 +132,8 @@ export function compare(root, params, over) {
     first.value = toInput(asked.a);
     second.value = toInput(asked.b);
     tolerance.value = asked.tolerance;
+    misplaced.textContent = asked.notShown;
+    misplaced.hidden = !asked.notShown;
   }
   fill();
   zone.addEventListener("change", fill, { signal: over });
@@ -127,16 +146,19 @@ export function compare(root, params, over) {
 
 /** @param {URLSearchParams} params @returns {Asked} */
 function read(params) {
-  const [a, b] = ["a", "b"].map((name) => {
-    const given = params.get(name) ?? "";
-    return Number.isNaN(Date.parse(given)) ? "" : given;
-  });
+  const [a, b] = ["a", "b"].map((name) => timeOf(params.get(name)));
   const tolerance = params.get("tolerance") ?? "";
   return {
     a: a || iso(HOUR),
-    b,
+    b: b ?? "",
     cluster: params.get("cluster") ?? "",
     tolerance: TOLERANCES.some(([value]) => value === tolerance) ? tolerance : USUAL,
+    notShown: [
+      a === null && "The address asks for a first time that cannot be shown: it is an hour ago.",
+      b === null && "The address asks for a second time that cannot be shown: it is now.",
+    ]
+      .filter(Boolean)
+      .join(" "),
   };
 }
 

@@ -191,8 +191,9 @@ export function events(root, params, over) {
   }
 
   async function more(/** @type {any} */ { currentTarget: button }) {
-    button.disabled = true;
     const from = older;
+    if (!from) return; // others are asked for, and these still shown
+    button.disabled = true;
     try {
       const found = await look(from.question, from, over);
       if (older !== from) return;
@@ -224,8 +225,9 @@ export function events(root, params, over) {
     return [way("only", only), way("not", not)];
   }
 
-  /** @param {any} event */
+  /** It may be of those that were shown before. @param {any} event */
   function changed(event) {
+    if (!rows.some(({ id }) => id === event.id)) return;
     rows = rows.map((one) => (one.id === event.id ? event : one));
     shown.show(table);
   }

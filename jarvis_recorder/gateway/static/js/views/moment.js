@@ -13,7 +13,16 @@ import {
   timelineAround,
 } from "../clusters.js";
 import { empty, h, panel } from "../dom.js";
-import { count, fromInput, severity, span, toInput, when } from "../format.js";
+import {
+  count,
+  fromInput,
+  isBeingTyped,
+  severity,
+  span,
+  timeOf,
+  toInput,
+  when,
+} from "../format.js";
 import { keep } from "../load.js";
 import { go, link } from "../router.js";
 import { zone } from "../zone.js";
@@ -37,6 +46,7 @@ export function moment(root, params, over) {
   const node = h("input", { type: "text", dir: "auto" });
   const { field: cluster, offer } = clusterField(() => choose());
   const choose = () => {
+    if (isBeingTyped(time.value)) return;
     const at = fromInput(time.value, asked.at);
     const same = toInput(asked.at) === time.value;
     go("moment", {
@@ -57,6 +67,7 @@ export function moment(root, params, over) {
       node: asked.node,
       cluster: cluster.value,
     });
+  const misplaced = h("p", { class: "problem", role: "alert", hidden: true });
   const region = h("section", { "aria-label": "The moment" });
   root.append(
     h(
@@ -75,6 +86,7 @@ export function moment(root, params, over) {
       h("label", {}, "Cluster", cluster),
       h("button", { type: "button", class: "quiet", onclick: () => step(-1) }, "Earlier"),
       h("button", { type: "button", class: "quiet", onclick: () => step(1) }, "Later"),
+      misplaced,
     ),
     region,
   );
@@ -113,6 +125,8 @@ export function moment(root, params, over) {
     time.value = toInput(asked.at);
     around.value = asked.window;
     node.value = asked.node;
+    misplaced.textContent = asked.notShown;
+    misplaced.hidden = !asked.notShown;
   }
   fill();
   zone.addEventListener("change", fill, { signal: over });
@@ -124,23 +138,27 @@ export function moment(root, params, over) {
 }
 
 /**
- * @typedef {{event: string, at: string, window: any, node: string, cluster: string}} Asked
+ * @typedef {{event: string, at: string, window: any, node: string, cluster: string,
+ *   notShown: string}} Asked `notShown`: what is said where the address asks for another time
  * @param {URLSearchParams} params
  * @returns {Asked}
  */
 function read(params) {
   const event = params.get("event") ?? "";
-  const given = params.get("at") ?? "";
+  const at = timeOf(params.get("at"));
   const window = WINDOWS.some(([value]) => value === params.get("window"))
     ? params.get("window")
     : "600";
-  const at = Number.isNaN(Date.parse(given)) ? "" : given;
   return {
     event,
     at: at || (event ? "" : iso()),
     window,
     node: params.get("node") ?? "",
     cluster: params.get("cluster") ?? "",
+    notShown:
+      at === null
+        ? `The address asks for a time that cannot be shown. This is ${event ? "the time of the event" : "now"}.`
+        : "",
   };
 }
 

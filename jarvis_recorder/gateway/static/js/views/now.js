@@ -72,19 +72,22 @@ export function now(root, _, over) {
   live.addEventListener("snapshot", soon(state.refresh, over, 500, 10_000), { signal: over });
 }
 
-// Those too large for an overview, kept from visit to visit: a snapshot does not change.
+/**
+ * The newest one of each cluster that is too large for an overview, kept from visit to visit: a
+ * snapshot does not change. Each may take hundreds of KiB.
+ * @type {Map<string, {of: string, snapshot: any}>}
+ */
 const known = new Map();
 
 /** @param {any} head @param {AbortSignal} signal */
 async function whole(head, signal) {
   // A restored database may give a number to another.
-  const key = `${head.id} ${head.timestamp}`;
-  if (!known.has(key)) {
-    const snapshot = await snapshotAt(head.cluster, head.timestamp, signal);
-    if (known.size > 200) known.clear();
-    known.set(key, snapshot);
-  }
-  return known.get(key);
+  const of = `${head.id} ${head.timestamp}`;
+  const before = known.get(head.cluster);
+  if (before?.of === of) return before.snapshot;
+  const snapshot = await snapshotAt(head.cluster, head.timestamp, signal);
+  known.set(head.cluster, { of, snapshot });
+  return snapshot;
 }
 
 /** @param {AbortSignal} signal */

@@ -2,9 +2,12 @@
 
 import { get, mayChange, put, remove } from "../api.js";
 import { confirmed, empty, h, panel } from "../dom.js";
-import { when } from "../format.js";
+import { count, when } from "../format.js";
 import { live } from "../live.js";
 import { act, keep, soon } from "../load.js";
+
+/** So many are listed, of which there may be any number. */
+const MOST = 5_000;
 
 /** @param {string} key */
 const path = (key) => `/api/memory/preferences/${encodeURIComponent(key)}`;
@@ -16,7 +19,14 @@ export function preferences(root, _, over) {
   const editors = new Map();
   /** @type {any[]} */
   let held = [];
-  const filter = h("input", { type: "search", oninput: () => shown.show(lines, true) });
+  /** Whether there are more than are listed: then those that begin with what is typed are asked for. */
+  let areMore = false;
+  /** Whether `held` ends before the last of those asked for. */
+  let isCut = false;
+  const filter = h("input", {
+    type: "search",
+    oninput: () => (areMore ? shown.load() : shown.show(lines, true)),
+  });
   const name = h("input", { type: "text", required: true });
   root.append(
     h(
@@ -42,8 +52,10 @@ export function preferences(root, _, over) {
     ),
     list,
   );
-  const shown = keep(list, over, all, (found) => {
+  const shown = keep(list, over, all, ({ begin, found, cursor }) => {
     held = found;
+    isCut = cursor !== null;
+    if (!begin) areMore = isCut;
     return lines();
   });
   live.addEventListener(
@@ -54,28 +66,41 @@ export function preferences(root, _, over) {
 
   /** @param {AbortSignal} signal */
   async function all(signal) {
+    const begin = areMore ? filter.value.trim() : "";
     const found = [];
     let cursor = null;
     do {
-      const page = await get("/api/memory/preferences", { cursor }, signal);
+      const page = await get("/api/memory/preferences", { prefix: begin, cursor }, signal);
       found.push(...page.preferences);
       cursor = page.nextCursor;
-    } while (cursor && found.length < 5_000);
-    return found;
+    } while (cursor && found.length < MOST);
+    return { begin, found, cursor };
   }
 
   function lines() {
     const wanted = held.filter(({ key }) => key.includes(filter.value.trim()));
     const known = new Set(held.map(({ key }) => key));
     const fresh = [...editors.keys()].filter((key) => !known.has(key));
-    if (!wanted.length && !fresh.length)
-      return empty(held.length ? "None is called so." : "There are no preferences.");
-    return h(
-      "ul",
-      { class: "plain preferences", "data-rows": "preferences" },
-      fresh.map(edited),
-      wanted.map((one) => (editors.has(one.key) ? edited(one.key) : line(one))),
-    );
+    if (!wanted.length && !fresh.length) return empty(noneSo());
+    return [
+      isCut &&
+        h(
+          "p",
+          { class: "muted" },
+          `These are the first ${count(held.length)}. Find looks for how another one begins.`,
+        ),
+      h(
+        "ul",
+        { class: "plain preferences", "data-rows": "preferences" },
+        fresh.map(edited),
+        wanted.map((one) => (editors.has(one.key) ? edited(one.key) : line(one))),
+      ),
+    ];
+  }
+
+  function noneSo() {
+    if (areMore) return "None begins so.";
+    return held.length ? "None is called so." : "There are no preferences.";
   }
 
   /**
