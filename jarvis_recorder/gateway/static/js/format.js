@@ -29,13 +29,12 @@ const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 export function when(moment) {
   if (!moment) return h("span", { class: "muted" }, "–");
   const time = h("time", { datetime: moment, title: String(moment) });
-  write(time);
+  write(time, new Date(moment));
   return time;
 }
 
-/** @param {HTMLTimeElement} time */
-function write(time) {
-  const at = new Date(time.dateTime);
+/** @param {HTMLTimeElement} time @param {Date} at */
+function write(time, at) {
   const [day, today] = [at, new Date(now())].map(dayOf);
   const as = day === today ? "clock" : day.slice(-4) === today.slice(-4) ? "day" : "year";
   time.dataset.as = as;
@@ -47,7 +46,7 @@ zone.addEventListener("change", () => {
   for (const one of /** @type {NodeListOf<HTMLTimeElement>} */ (
     document.querySelectorAll("time[data-as]")
   ))
-    write(one);
+    write(one, new Date(one.dateTime));
 });
 
 /** A day, its year last. @param {Date} at */
