@@ -25,6 +25,7 @@ from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage import incidents
 from jarvis_recorder.storage.postgres import pruner as postgres_pruner
+from jarvis_recorder.storage.postgres import writer as postgres_writer
 from jarvis_recorder.storage.postgres.checks import examine
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.filling import free_numbers
@@ -317,10 +318,10 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up(store):
     with pytest.raises(Conflict):
         await writer.run(fail)
 
-    timeline = (await rows(store, "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"))[0][0]
-    await writer._require_committed(numbers[0], timeline, None)
+    ((era,),) = await rows(store, f"SELECT {postgres_writer._ERA}")
+    await writer._require_committed(numbers[0], era, None)
     with pytest.raises(StorageUnavailable):
-        await writer._require_committed(numbers[1], timeline, None)
+        await writer._require_committed(numbers[1], era, None)
     # A standby that was promoted has given the number to another transaction.
     with pytest.raises(OutcomeUnknown):
         await writer._require_committed(numbers[0], "00000000", None)
