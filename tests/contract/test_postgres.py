@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import subprocess
@@ -41,10 +42,11 @@ from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     GetPreference,
     ListEvents,
+    ReportUsage,
     SearchTurns,
     SetPreference,
 )
-from jarvis_recorder.wire.times import EARLIEST, LATEST
+from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import ask, rows
 
@@ -522,6 +524,17 @@ async def test_a_text_filter_finds_what_it_finds_in_sqlite(store, tmp_path):
                 for which in (store, file)
             ]
             assert found == wanted, part
+
+
+@pytest.mark.parametrize("cluster", ["", "home"])
+async def test_usage_is_answered_over_a_field_with_a_nul(store, postgres_url, cluster):
+    await store.repository.append([turn(f"t{n}", "hello") for n in range(2)], NOW)
+    stored = json.dumps({"cluster": "home", "note": "a\0b", "backslash": "\\u0000"})
+    execute(postgres_url, "UPDATE conversations SET extra = %s WHERE message_id = 't1'", stored)
+
+    found = await ask(store, ReportUsage(since=to_datetime(NOW - DAY), cluster=cluster))
+
+    assert found.total.turns == 1
 
 
 async def test_the_doctor_says_what_is_wrong_with_a_server(store, postgres_url):

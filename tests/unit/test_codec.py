@@ -294,6 +294,19 @@ def test_binary_mode_takes_its_attributes_from_headers(prefix):
     }
 
 
+@pytest.mark.parametrize(
+    "value", ["a\0b", bytearray(b"a\0b"), ["a\0b"], {"a\0b": 1}, {"a": [{"b": "\0"}]}], ids=repr
+)
+def test_a_header_with_a_nul_is_refused_in_a_cloud_event_only(value):
+    """PostgreSQL stores a document with one, and can read nothing of it."""
+    attributes = {
+        "ce-specversion": "1.0", "ce-id": "7", "ce-source": "/m", "ce-type": "t", "ce-note": value
+    }  # fmt: skip
+
+    assert refusal(event(), headers=attributes).reason is Reason.INVALID
+    assert record(event(), headers={"note": value}).extra is None
+
+
 def test_structured_mode_keeps_extensions_beside_unknown_fields():
     found = record(cloud_event(event(weight=1), traceparent="00-ab"), content_type=STRUCTURED)
 
