@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from jarvis_recorder.config.loading import load, server_url
 from jarvis_recorder.demo.private_postgres import _find_programs
-from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage.opening import with_store
 from jarvis_recorder.storage.postgres import admin, expired_months, partitions
@@ -538,6 +538,18 @@ async def test_a_month_of_which_much_is_there_already_stays_where_it_is(
     assert names(divided_url) == NAMED | {"events_other", max(ahead)}
     assert len(execute(divided_url, WHERE)) == 5
     assert (await divided.repository.append([event("more", now)], NOW)).stored == 1
+
+
+async def test_where_partitions_lack_a_time_its_events_wait(divided, divided_url):
+    """It is no fault of theirs: they are recorded once there is a partition."""
+    execute(divided_url, "DROP TABLE events_other")
+    batch = [event("a", IN_JANUARY), event("b", 5)]
+
+    with pytest.raises(StorageUnavailable, match='no partition of relation "events"'):
+        await divided.repository.append(batch, NOW)
+
+    execute(divided_url, "CREATE TABLE events_other PARTITION OF events DEFAULT")
+    assert (await divided.repository.append(batch, NOW)).stored == 2
 
 
 async def test_partitions_that_an_administrator_made_are_respected(divided, divided_url):
