@@ -219,9 +219,8 @@ async def _insert(insert: Insert, table: Table, rows: list[Row]) -> None:
         if len(rows) == 1:
             key = zip(table.primary_key.columns, rows[0], strict=False)
             raise NoCopy(
-                f"{table.name}, {', '.join(f'{one.name} {value}' for one, value in key)}: a value is"
-                f" not of the kind that the recorder writes ({error}): change or delete the row, and"
-                " copy again"
+                f"{table.name}, {', '.join(f'{one.name} {value}' for one, value in key)}: the"
+                f" server does not take a value ({error}): change or delete the row, and copy again"
             ) from None
         half = len(rows) // 2
         await _insert(insert, table, rows[:half])

@@ -234,6 +234,16 @@ async def test_a_value_that_no_server_takes_is_named_by_its_row(file, postgres_u
         await copy_to_server(file, postgres_url, quiet)
 
 
+async def test_an_identity_that_no_index_of_a_server_takes_is_named_by_its_row(file, postgres_url):
+    """An earlier version of the recorder has taken it."""
+    identity = "".join(chr(0x4E00 + number) for number in range(1_000))
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE events SET message_id = ? WHERE id = 1234", (identity,))
+
+    with pytest.raises(NoCopy, match="events, id 1234: the server does not take"):
+        await copy_to_server(file, postgres_url, quiet)
+
+
 async def test_a_recorder_that_runs_while_rows_are_copied_has_their_incidents(
     file, postgres_url, monkeypatch
 ):

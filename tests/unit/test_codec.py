@@ -269,6 +269,16 @@ def test_in_a_batch_each_has_its_own_identity_or_its_place():
 def test_an_identity_that_cannot_be_stored_is_refused():
     assert refusal(cloud_event(event(), id="x" * 1_100), content_type=STRUCTURED).reason
     assert refusal(event(), message_id="a\0b").reason is Reason.INVALID
+    long = cloud_event(event(), source="\u4e2d" * 834, id="1")
+    assert refusal(long, content_type=STRUCTURED).reason is Reason.INVALID
+
+
+def test_an_identity_of_1024_characters_is_taken_up_to_2500_bytes():
+    of_two_bytes = cloud_event(event(), source="\u00fc" * 1_022, id="1")
+    of_three_bytes = cloud_event(event(), source="\u4e2d" * 832, id="1")
+
+    for given in (of_two_bytes, of_three_bytes):
+        assert record(given, content_type=STRUCTURED).message_id == f"{given['source']}#1"
 
 
 # CloudEvents
