@@ -1,5 +1,6 @@
 """The move of a database file to a PostgreSQL server."""
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +21,7 @@ from jarvis_recorder.storage.postgres.filling import ABOUT, SAID, Filling, Row
 from jarvis_recorder.storage.postgres.partitions import Month
 from jarvis_recorder.storage.series import KEY
 from jarvis_recorder.storage.sqlite import connections, files, lock
+from jarvis_recorder.storage.sqlite.trusted_time import known_good
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
     conversations,
@@ -80,25 +82,38 @@ async def copy_to_server(
     """
     source = resolved(source)
     files.require_file(source)
+    with _opened(source) as connection:
+        months, good = [*_months(connection)], known_good(connection)
+    # Not while root acts for the owner of the file: what libpq reads, and whom the server knows,
+    # is root's.
+    target = await Filling.open(url, by_month=by_month, months=months, known_good=good)
+    try:
+        with _opened(source) as connection:
+            return Moved(target.name, await _copy_all(connection, target, report))
+    finally:
+        await target.close()
+
+
+@contextlib.contextmanager
+def _opened(source: Path) -> Iterator[Connection]:
     with lock.locked(source), connections.reading(source) as connection:
         revisions.require_current(connection, source)
-        months = _months(connection)
-        target = await Filling.open(url, by_month=by_month, months=months)
-        try:
-            # All before the first row: a recorder there may number rows of any table meanwhile.
-            reached = [await _begin(connection, target, table) for table in _NUMBERED]
-            # Before the events, which would open again what is over by a signal of a pruned one.
-            await _copy_signals(connection, target, report)
-            rows = {
-                table.name: await _copy(connection, target, table, behind, report)
-                for table, behind in zip((*_NUMBERED, preferences), (*reached, ""), strict=True)
-            }
-            rows[snapshot_measures.name] = await _copy_measures(connection, target, report)
-            # One that runs there already may be beyond the events.
-            await target.fold_again(_highest(connection, events))
-            return Moved(target.name, rows)
-        finally:
-            await target.close()
+        yield connection
+
+
+async def _copy_all(connection: Connection, target: Filling, report: Report) -> dict[str, int]:
+    # All before the first row: a recorder there may number rows of any table meanwhile.
+    reached = [await _begin(connection, target, table) for table in _NUMBERED]
+    # Before the events, which would open again what is over by a signal of a pruned one.
+    await _copy_signals(connection, target, report)
+    rows = {
+        table.name: await _copy(connection, target, table, behind, report)
+        for table, behind in zip((*_NUMBERED, preferences), (*reached, ""), strict=True)
+    }
+    rows[snapshot_measures.name] = await _copy_measures(connection, target, report)
+    # One that runs there already may be beyond the events.
+    await target.fold_again(_highest(connection, events))
+    return rows
 
 
 async def _begin(connection: Connection, target: Filling, table: Table) -> int:
@@ -204,9 +219,8 @@ async def _insert(insert: Insert, table: Table, rows: list[Row]) -> None:
         if len(rows) == 1:
             key = zip(table.primary_key.columns, rows[0], strict=False)
             raise NoCopy(
-                f"{table.name}, {', '.join(f'{one.name} {value}' for one, value in key)}: a value is"
-                f" not of the kind that the recorder writes ({error}): change or delete the row, and"
-                " copy again"
+                f"{table.name}, {', '.join(f'{one.name} {value}' for one, value in key)}: the"
+                f" server does not take a value ({error}): change or delete the row, and copy again"
             ) from None
         half = len(rows) // 2
         await _insert(insert, table, rows[:half])

@@ -69,11 +69,12 @@ def from_binary(attributes: dict[str, Any], data: Any) -> CloudEvent:
             raise _invalid(f"CloudEvent attribute {name} must be a text that is not empty")
     if attributes.get("specversion") not in ("1.0", "1"):
         raise _invalid("CloudEvent attribute specversion must be 1.0")
+    kept = {name: value for name, value in attributes.items() if name not in _ENVELOPE}
+    # A body has none, but a header may.
+    if _holds_nul(kept):
+        raise _invalid("a CloudEvent attribute holds a NUL character")
     return CloudEvent(
-        f"{attributes['source']}#{attributes['id']}",
-        _time(attributes.get("time")),
-        data,
-        {name: value for name, value in attributes.items() if name not in _ENVELOPE},
+        f"{attributes['source']}#{attributes['id']}", _time(attributes.get("time")), data, kept
     )
 
 
@@ -95,6 +96,14 @@ def from_structured(event: Any, parse: Callable[[bytes], Any]) -> CloudEvent:
     elif isinstance(data, str) and data.lstrip().startswith("{"):
         data = parse(data.encode())
     return from_binary(event, data)
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(name) or _holds_nul(inner) for name, inner in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _from_base64(text: Any, parse: Callable[[bytes], Any]) -> Any:

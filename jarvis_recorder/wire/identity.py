@@ -5,6 +5,8 @@ from typing import Final
 from jarvis_recorder.wire.refusal import Reason, Refused
 
 MAX_CHARACTERS: Final = 1_024
+# A row of PostgreSQL's index has 2,704 bytes, with the time or the name of the table.
+_MAX_BYTES: Final = 2_500
 
 
 def first_given(
@@ -20,9 +22,12 @@ def first_given(
         Refused: It is too long, or no database can hold it.
     """
     identity = of_properties or of_cloud_event or of_body or of_place_in_batch
-    if identity is not None and (len(identity) > MAX_CHARACTERS or "\0" in identity):
+    if identity is not None and (
+        len(identity) > MAX_CHARACTERS or len(identity.encode()) > _MAX_BYTES or "\0" in identity
+    ):
         raise Refused(
             Reason.INVALID,
-            f"the identity holds a NUL character or more than {MAX_CHARACTERS} characters",
+            f"the identity holds a NUL character or more than {MAX_CHARACTERS} characters or"
+            f" {_MAX_BYTES} bytes",
         )
     return identity

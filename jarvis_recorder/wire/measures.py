@@ -28,6 +28,8 @@ _UP: Final = frozenset(("online", "running", "available", "active"))
 _OTHER_NAMES: Final = {"used": "disk", "total": "maxdisk"}
 # Beyond it a database could not add up the values of a stretch.
 _LARGEST: Final = 1e18
+# Nearer to 0 a mean could be one that no double holds, which PostgreSQL refuses to compute.
+_SMALLEST: Final = 1e-100
 _LONGEST_NAME: Final = 255
 _MOST_OBJECTS: Final = 5_000
 
@@ -76,7 +78,9 @@ def _value(one: Mapping[str, Any], measure: Measure) -> float | None:
     # True is no number.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if -_LARGEST < value < _LARGEST else None
+    if not -_LARGEST < value < _LARGEST:
+        return None
+    return float(value) if abs(value) >= _SMALLEST else 0.0
 
 
 def _node(one: Mapping[str, Any]) -> str:

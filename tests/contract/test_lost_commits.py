@@ -8,11 +8,13 @@ import pytest
 from jarvis_recorder.errors import OutcomeUnknown, StorageUnavailable
 from jarvis_recorder.storage.postgres import writer
 from jarvis_recorder.storage.postgres.store import open_store
+from jarvis_recorder.storage.postgres.writer import PostgresWriter
 from jarvis_recorder.wire.records import Event, Record
 from jarvis_recorder.wire.rpc.params import GetPreference, RecordEvent, SetPreference
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import NOW, ask, clock, rows
 from tests.support.commit_proxy import CommitProxy, Loss
+from tests.support.postgres import cluster
 
 DARK = SetPreference(key="theme", value="dark", expected_version=0)
 
@@ -32,6 +34,37 @@ async def store(postgres, postgres_url, proxy):
     there = postgres_url.replace(str(postgres.directory), str(proxy.directory))
     async with open_store(there, clock) as store:
         yield store
+
+
+@pytest.fixture
+def fragile():
+    """A server that writes nothing of a transaction to disk before its COMMIT."""
+    with cluster(("autovacuum = off", "wal_writer_delay = 10s")) as made:
+        yield made
+
+
+@pytest.fixture
+async def crashing(fragile):
+    """The store on that server."""
+    async with open_store(fragile.new_database(), clock) as store:
+        yield store
+
+
+def crash(server):
+    server.kill()
+    server.start()
+
+
+def next_number(server):
+    """Commit a transaction of another recorder, and return its number."""
+    ((number,),) = server.execute("SELECT pg_current_xact_id()::text")
+    return int(number)
+
+
+def remember(connection):
+    """Change something, and return the number of the transaction."""
+    connection.exec_driver_sql("INSERT INTO known_time VALUES (now())")
+    return int(connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one())
 
 
 async def stored(store):
@@ -95,3 +128,49 @@ async def test_a_batch_is_tried_again_and_stored_once(store, proxy, loss, new):
     again = await store.repository.append(batch, NOW)
     assert (again.stored, again.duplicates) == (new, 3 - new)
     assert await rows(store, "SELECT count(*) FROM events") == [(3,)]
+
+
+async def test_a_change_that_a_crash_has_undone_is_reported_as_not_made(crashing, fragile):
+    def crashed(connection):
+        remember(connection)
+        crash(fragile)
+
+    with pytest.raises(StorageUnavailable, match="before COMMIT"):
+        await crashing.writer.run(crashed)
+
+    assert await rows(crashing, "SELECT count(*) FROM known_time") == [(0,)]
+
+
+async def test_what_another_has_committed_under_its_number_is_not_taken_for_it(crashing, fragile):
+    """After a crash the server gives out again each number that its log does not hold."""
+
+    def crashed(connection):
+        number = remember(connection)
+        crash(fragile)
+        while (taken := next_number(fragile)) < number:
+            pass
+        assert taken == number
+
+    with pytest.raises(OutcomeUnknown):
+        await crashing.writer.run(crashed)
+
+    assert await rows(crashing, "SELECT count(*) FROM known_time") == [(0,)]
+
+
+async def test_a_commit_is_looked_up_after_a_restart_that_was_no_crash(
+    crashing, fragile, monkeypatch
+):
+    commit = PostgresWriter._commit
+
+    async def lost(self, connection, *, with_standbys):
+        monkeypatch.undo()
+        await commit(self, connection, with_standbys=with_standbys)
+        fragile.stop("fast")
+        fragile.start()
+        await connection.exec_driver_sql("SELECT")
+
+    monkeypatch.setattr(PostgresWriter, "_commit", lost)
+
+    await crashing.writer.run(remember)
+
+    assert await rows(crashing, "SELECT count(*) FROM known_time") == [(1,)]

@@ -4,6 +4,7 @@ import asyncio
 import random
 import subprocess
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pytest
@@ -11,11 +12,12 @@ from structlog.testing import capture_logs
 
 from jarvis_recorder.config.loading import load, server_url
 from jarvis_recorder.demo.private_postgres import _find_programs
-from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage.opening import with_store
 from jarvis_recorder.storage.postgres import admin, expired_months, partitions
 from jarvis_recorder.storage.postgres import store as postgres_store
+from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.partitions import Month, make_ahead, make_months
 from jarvis_recorder.storage.postgres.store import open_store
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
@@ -403,7 +405,7 @@ async def test_signals_that_come_before_the_drop_go_with_it_or_keep_the_month(
     """The keeper has read the events by now; a few are forgotten with the month."""
     dropped = expired_months._dropped
 
-    async def keeper_comes_first(engine, server, month, deleted):
+    async def keeper_comes_first(engine, server, month, deleted, **named):
         if month.name == "events_2022_01":
             records = [
                 event(f"late{n}", IN_JANUARY + n, **(DOWN | {"node": "pve2"})) for n in range(late)
@@ -411,7 +413,7 @@ async def test_signals_that_come_before_the_drop_go_with_it_or_keep_the_month(
             await folded.repository.append(records, NOW)
             await settle(folded, divided_url)
             execute(divided_url, "UPDATE events SET resolved = true")
-        return await dropped(engine, server, month, deleted)
+        return await dropped(engine, server, month, deleted, **named)
 
     monkeypatch.setattr(expired_months, "_dropped", keeper_comes_first)
 
@@ -423,6 +425,28 @@ async def test_signals_that_come_before_the_drop_go_with_it_or_keep_the_month(
     counts = "SELECT count(*), count(event_id) FROM incident_signals"
     assert execute(divided_url, counts) == [(10 + late, late if stays else 0)]
     assert execute(divided_url, WITHOUT_SIGNAL) == [(0,)]
+
+
+async def test_the_command_prunes_in_turn_with_a_recorder(folded, divided_url, monkeypatch):
+    # A busy machine may let it wait for its turn for longer than it waits for a month.
+    monkeypatch.setattr(expired_months, "_TRIES", 100)
+    monkeypatch.setattr(expired_months, "_AGAIN_SECONDS", 0.01)
+    keeping = RetentionPolicy(events={"info": 1, "critical": 1})
+    await folded.repository.append([event(f"{n}", IN_MARCH + n) for n in range(700)], NOW)
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    async with await psycopg.AsyncConnection.connect(divided_url) as recorder:
+        hold = partial(recorder.execute, "SELECT pg_advisory_xact_lock(%s)", (Lock.RETENTION,))
+        await hold()
+        pruning = asyncio.create_task(admin.prune_now(divided_url, keeping, lambda _: None))
+        while not pruning.done():
+            while not pruning.done() and execute(divided_url, waits) == [(0,)]:
+                await asyncio.sleep(0.01)
+            await recorder.commit()
+            await hold()
+
+    assert await pruning == {"events": 725}
+    assert not {"events_2022_01", "events_2022_03"} & names(divided_url)
 
 
 async def test_what_comes_while_a_month_is_dropped_is_kept(divided, divided_url):
@@ -514,6 +538,18 @@ async def test_a_month_of_which_much_is_there_already_stays_where_it_is(
     assert names(divided_url) == NAMED | {"events_other", max(ahead)}
     assert len(execute(divided_url, WHERE)) == 5
     assert (await divided.repository.append([event("more", now)], NOW)).stored == 1
+
+
+async def test_where_partitions_lack_a_time_its_events_wait(divided, divided_url):
+    """It is no fault of theirs: they are recorded once there is a partition."""
+    execute(divided_url, "DROP TABLE events_other")
+    batch = [event("a", IN_JANUARY), event("b", 5)]
+
+    with pytest.raises(StorageUnavailable, match='no partition of relation "events"'):
+        await divided.repository.append(batch, NOW)
+
+    execute(divided_url, "CREATE TABLE events_other PARTITION OF events DEFAULT")
+    assert (await divided.repository.append(batch, NOW)).stored == 2
 
 
 async def test_partitions_that_an_administrator_made_are_respected(divided, divided_url):

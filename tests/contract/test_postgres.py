@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import subprocess
@@ -25,6 +26,7 @@ from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage import incidents
 from jarvis_recorder.storage.postgres import pruner as postgres_pruner
+from jarvis_recorder.storage.postgres import writer as postgres_writer
 from jarvis_recorder.storage.postgres.checks import examine
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.filling import free_numbers
@@ -40,10 +42,11 @@ from jarvis_recorder.wire.rpc.params import (
     DeleteConversation,
     GetPreference,
     ListEvents,
+    ReportUsage,
     SearchTurns,
     SetPreference,
 )
-from jarvis_recorder.wire.times import EARLIEST, LATEST
+from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import ask, rows
 
@@ -317,10 +320,10 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up(store):
     with pytest.raises(Conflict):
         await writer.run(fail)
 
-    timeline = (await rows(store, "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"))[0][0]
-    await writer._require_committed(numbers[0], timeline, None)
+    ((era,),) = await rows(store, f"SELECT {postgres_writer._ERA}")
+    await writer._require_committed(numbers[0], era, None)
     with pytest.raises(StorageUnavailable):
-        await writer._require_committed(numbers[1], timeline, None)
+        await writer._require_committed(numbers[1], era, None)
     # A standby that was promoted has given the number to another transaction.
     with pytest.raises(OutcomeUnknown):
         await writer._require_committed(numbers[0], "00000000", None)
@@ -521,6 +524,17 @@ async def test_a_text_filter_finds_what_it_finds_in_sqlite(store, tmp_path):
                 for which in (store, file)
             ]
             assert found == wanted, part
+
+
+@pytest.mark.parametrize("cluster", ["", "home"])
+async def test_usage_is_answered_over_a_field_with_a_nul(store, postgres_url, cluster):
+    await store.repository.append([turn(f"t{n}", "hello") for n in range(2)], NOW)
+    stored = json.dumps({"cluster": "home", "note": "a\0b", "backslash": "\\u0000"})
+    execute(postgres_url, "UPDATE conversations SET extra = %s WHERE message_id = 't1'", stored)
+
+    found = await ask(store, ReportUsage(since=to_datetime(NOW - DAY), cluster=cluster))
+
+    assert found.total.turns == 1
 
 
 async def test_the_doctor_says_what_is_wrong_with_a_server(store, postgres_url):

@@ -75,6 +75,18 @@ def test_tables_are_made_and_found_again(db, postgres):
     assert json.loads(db("current", "--json", url=url)[1])["revision"] == revisions.HEAD
 
 
+def test_a_user_who_may_not_make_tables_is_a_wrong_setting(db, postgres):
+    url = postgres.new_database()
+    postgres.execute("CREATE ROLE guest LOGIN")
+    try:
+        code, _, err = db("upgrade", url=url.replace("//jarvis@", "//guest@"))
+    finally:
+        postgres.execute("DROP ROLE guest")
+
+    assert code == 78
+    assert "permission denied for schema public" in err
+
+
 def test_new_tables_are_partitioned_if_the_setting_says_so(db, postgres):
     url = postgres.new_database()
 

@@ -19,7 +19,7 @@ from jarvis_recorder.ports import Appended
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.sqlite.store import open_store
-from jarvis_recorder.wire import plain
+from jarvis_recorder.wire import identity, plain
 from jarvis_recorder.wire.codec import decode
 from jarvis_recorder.wire.records import Record
 from jarvis_recorder.wire.refusal import Reason
@@ -90,6 +90,22 @@ async def test_what_is_seldom_given_is_stored_for_the_events_that_give_it(path, 
         ).fetchall()
     extra = '{"more":1}' if "more" in given else None
     assert stored == [(None, None, 7, 0), (given.get("cluster"), extra, 7, 0)]
+
+
+async def test_the_longest_identities_are_stored_in_every_table(durable):
+    """An index of a server is bounded in bytes, and text of few repetitions is not compressed."""
+    longest = "".join(chr(0x4E00 + one) for one in range(identity._MAX_BYTES // 3))
+    given = identity.first_given(None, longest, None, None)
+    bodies = [event(), {"snapshot": {}}, {"session_id": "s", "role": "user", "content": "x"}]
+    records = [
+        record(body, topic, received_at)._replace(message_id=given)
+        for topic, body in zip((EVENTS, SNAPSHOTS, TURNS), bodies, strict=True)
+        for received_at in (5, 6)
+    ]
+
+    stored = await durable.append(records, 7)
+
+    assert (stored.stored, stored.refused) == (3, [])
 
 
 async def test_twins_in_one_batch_are_stored_once(repository):

@@ -80,6 +80,17 @@ async def test_guests_and_storages_have_their_own_names_and_measures(store):
     assert second.total.mean == 10
 
 
+async def test_a_load_that_decays_to_nothing_has_a_mean(store):
+    """A server refuses a quotient that is too small to be told from 0."""
+    await put(
+        store, *(snapshot(one, **node(cpu)) for one, cpu in [(0, 5e-324), (30, 0)]), topic=SNAPSHOTS
+    )
+
+    (point,) = await points(store, "cpu")
+
+    assert (point.cpu.min, point.cpu.mean, point.cpu.max) == (0, 0, 0)
+
+
 async def test_what_is_delivered_again_counts_once_and_what_comes_late_counts(store):
     late = snapshot(10, **node(0.0)) | {"id": "late"}
     first, again = (snapshot(20, **node(1.0)) | {"id": "one"} for _ in range(2))

@@ -211,6 +211,18 @@ async def test_a_database_with_other_rows_is_left_as_it_is(file, postgres_url):
         await copy_to_server(file, postgres_url, quiet)
 
 
+async def test_the_last_known_good_time_goes_along(file, postgres_url):
+    minutes = NOW // 60_000_000 + 7 * 1_440
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA user_version = {minutes}")
+
+    await copy_to_server(file, postgres_url, quiet)
+
+    with psycopg.connect(postgres_url) as connection:
+        moments = connection.execute("SELECT moment FROM known_time").fetchall()
+    assert moments == [(to_datetime(minutes * 60_000_000),)]
+
+
 @pytest.mark.parametrize("value", ["X'00ff'", "'a' || char(0)", "17.5"])
 async def test_a_value_that_no_server_takes_is_named_by_its_row(file, postgres_url, value):
     """Another program has written it: a file has no types."""
@@ -219,6 +231,16 @@ async def test_a_value_that_no_server_takes_is_named_by_its_row(file, postgres_u
         connection.execute(f"UPDATE events SET {column} = {value} WHERE id = 1234")
 
     with pytest.raises(NoCopy, match="events, id 1234"):
+        await copy_to_server(file, postgres_url, quiet)
+
+
+async def test_an_identity_that_no_index_of_a_server_takes_is_named_by_its_row(file, postgres_url):
+    """An earlier version of the recorder has taken it."""
+    identity = "".join(chr(0x4E00 + number) for number in range(1_000))
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE events SET message_id = ? WHERE id = 1234", (identity,))
+
+    with pytest.raises(NoCopy, match="events, id 1234: the server does not take"):
         await copy_to_server(file, postgres_url, quiet)
 
 

@@ -271,6 +271,24 @@ async def test_the_command_says_that_the_clock_is_right(opened, engine, clocks, 
     assert abs(known - clocks.wall) < HOUR
 
 
+async def test_a_recorder_that_runs_hears_that_the_clock_is_right(
+    postgresql_store, clocks, postgres_url
+):
+    store, clocks.wall = postgresql_store, time.time_ns() // 1_000
+    long_ago = clocks.wall - YEAR
+    await store.repository.append([event(n, long_ago) for n in range(700)], long_ago)
+    running = just_started(store, clocks)
+    await prune_once(running)
+    assert await count(store) == 700
+
+    await asyncio.to_thread(
+        jarvis_prune, postgres_url, "--yes", retention=("--set=retention.turns=1",)
+    )
+    await prune_once(running)
+
+    assert await count(store) == 0
+
+
 @pytest.mark.parametrize("future", [NOW + DAY, NOW + 12 * YEAR, LATEST])
 async def test_nothing_of_the_future_is_in_force(store, clocks, future):
     await store.repository.append([snapshot("before", NOW - HOUR), snapshot("future", future)], NOW)

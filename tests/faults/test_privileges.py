@@ -274,3 +274,20 @@ def test_what_a_killed_recorder_has_left_is_restored_over_by_root(state, saved):
     assert kept.stat().st_uid == SERVICE
     with closing(sqlite3.connect(f"file:{kept}?mode=ro", uri=True)) as connection:
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (15,)
+
+
+def test_root_copies_to_a_server_with_its_own_rights(state, reachable, postgres, postgres_url):
+    """The socket, the program and what libpq reads may be for others than the file's owner."""
+    private = reachable / "private"
+    private.mkdir(mode=0o700)
+    shutil.copytree(Path(jarvis_recorder.__file__).parent, private / "jarvis_recorder")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "jarvis_recorder", "db", "copy", state / "recorder.db",
+         f"--set=store.url={postgres_url}"],
+        capture_output=True, text=True, check=False, timeout=300, cwd=private,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert owners(state) == {SERVICE}
+    assert postgres.execute("SELECT count(*) FROM events", "shared") == [(10,)]

@@ -269,6 +269,16 @@ def test_in_a_batch_each_has_its_own_identity_or_its_place():
 def test_an_identity_that_cannot_be_stored_is_refused():
     assert refusal(cloud_event(event(), id="x" * 1_100), content_type=STRUCTURED).reason
     assert refusal(event(), message_id="a\0b").reason is Reason.INVALID
+    long = cloud_event(event(), source="\u4e2d" * 834, id="1")
+    assert refusal(long, content_type=STRUCTURED).reason is Reason.INVALID
+
+
+def test_an_identity_of_1024_characters_is_taken_up_to_2500_bytes():
+    of_two_bytes = cloud_event(event(), source="\u00fc" * 1_022, id="1")
+    of_three_bytes = cloud_event(event(), source="\u4e2d" * 832, id="1")
+
+    for given in (of_two_bytes, of_three_bytes):
+        assert record(given, content_type=STRUCTURED).message_id == f"{given['source']}#1"
 
 
 # CloudEvents
@@ -292,6 +302,19 @@ def test_binary_mode_takes_its_attributes_from_headers(prefix):
     assert found.extra == {
         "cloudevent": {"id": "7", "source": "/m", "type": "t", "subject": "pve1"}
     }
+
+
+@pytest.mark.parametrize(
+    "value", ["a\0b", bytearray(b"a\0b"), ["a\0b"], {"a\0b": 1}, {"a": [{"b": "\0"}]}], ids=repr
+)
+def test_a_header_with_a_nul_is_refused_in_a_cloud_event_only(value):
+    """PostgreSQL stores a document with one, and can read nothing of it."""
+    attributes = {
+        "ce-specversion": "1.0", "ce-id": "7", "ce-source": "/m", "ce-type": "t", "ce-note": value
+    }  # fmt: skip
+
+    assert refusal(event(), headers=attributes).reason is Reason.INVALID
+    assert record(event(), headers={"note": value}).extra is None
 
 
 def test_structured_mode_keeps_extensions_beside_unknown_fields():

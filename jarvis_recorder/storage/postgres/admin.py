@@ -77,14 +77,14 @@ async def count_now(url: str, policy: RetentionPolicy) -> Counter[str]:
 async def prune_now(
     url: str, policy: RetentionPolicy, progress: Callable[[int], None]
 ) -> Counter[str]:
-    """Delete what the policy does not keep; return how many rows of each table."""
+    """Delete what the policy does not keep, in turn with recorders; return how many of each table."""
     now = time.time_ns() // 1_000
     async with _opened(url) as (server, engine):
         async with engine.begin() as connection:
             await connection.run_sync(revisions.require_current, server.name)
             # An operator who runs this confirms that the clock is right.
             await connection.run_sync(partial(pruner.remember, now))
-        return await pruner.prune(engine, server.name, policy, now, progress=progress)
+        return await pruner.prune(engine, server.name, policy, now, progress=progress, waits=True)
 
 
 @contextlib.asynccontextmanager

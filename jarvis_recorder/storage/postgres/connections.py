@@ -110,17 +110,11 @@ async def require_server(server: Server) -> None:
         ConfigurationError: It refuses the user or the database, or its encoding is not UTF-8.
         StorageUnavailable: It cannot be reached.
     """
-    try:
-        with errors.translated_errors(server.name):
-            connection = await server.connect()
-            async with connection:
-                found = await connection.execute("SHOW server_encoding")
-                (encoding,) = await found.fetchone() or ("",)
-    except StorageUnavailable as error:
-        cause = error.__cause__
-        if isinstance(cause, psycopg.Error) and errors.is_not_allowed(cause):
-            raise errors.not_allowed(cause, server.name) from None
-        raise
+    with errors.refusals_are_settings(server.name):
+        connection = await server.connect()
+        async with connection:
+            found = await connection.execute("SHOW server_encoding")
+            (encoding,) = await found.fetchone() or ("",)
     if encoding != "UTF8":
         raise ConfigurationError(
             f"{server.name}: its encoding is {encoding}: create the database with ENCODING 'UTF8'"

@@ -23,6 +23,7 @@ TAKEN: Final = "23505"
 # Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html: data exception,
 # integrity constraint violation, program limit exceeded.
 _REFUSED: Final = ("22", "23", "54")
+_CHECK_VIOLATION: Final = "23514"
 _DAMAGED: Final = frozenset(("XX001", "XX002"))
 # Invalid authorization, no such database, no right to it.
 _NOT_ALLOWED: Final = ("28", "3D", "42501")
@@ -53,6 +54,8 @@ def translated_errors(server: str) -> Iterator[None]:
 def translate(error: psycopg.Error, server: str) -> RecorderError:
     """Return the recorder's error; a lost connection is always a reason to try again."""
     state = error.sqlstate or ""
+    if _lacks_partition(error):
+        return StorageUnavailable(f"{server}: {error.diag.message_primary}")
     if state.startswith(_REFUSED) or (not state and isinstance(error, psycopg.DataError)):
         # Not the message: it repeats the value.
         return RecordRefused(f"{server}: {type(error).__name__} {state}".rstrip())
@@ -62,13 +65,35 @@ def translate(error: psycopg.Error, server: str) -> RecorderError:
     return StorageUnavailable(what)
 
 
+def _lacks_partition(error: psycopg.Error) -> bool:
+    # A value that a constraint refuses comes with its name.
+    return error.sqlstate == _CHECK_VIOLATION and error.diag.constraint_name is None
+
+
+@contextlib.contextmanager
+def refusals_are_settings(server: str) -> Iterator[None]:
+    """
+    Raise as `translated_errors`, but ConfigurationError where no later try will be allowed.
+
+    So it is where the server refuses the user or the database, or the user has no right to do it.
+    """
+    try:
+        with translated_errors(server):
+            yield
+    except StorageUnavailable as error:
+        cause = _driver_error(error)
+        if cause is not None and is_not_allowed(cause):
+            raise not_allowed(cause, server) from None
+        raise
+
+
 def is_not_allowed(error: psycopg.Error) -> bool:
     """Return whether the server refuses the user or the database of the URL."""
+    if error.sqlstate is not None:
+        return error.sqlstate.startswith(_NOT_ALLOWED)
     # libpq gives no SQLSTATE while connecting. A server that speaks another language than
     # English counts as unavailable, with its own words.
-    return (error.sqlstate or "").startswith(_NOT_ALLOWED) or any(
-        words in str(error) for words in _NOT_ALLOWED_WORDS
-    )
+    return any(words in str(error) for words in _NOT_ALLOWED_WORDS)
 
 
 def not_allowed(error: psycopg.Error, server: str) -> ConfigurationError:
@@ -84,10 +109,15 @@ def _first_line(error: psycopg.Error) -> str:
 
 def state_of(error: BaseException) -> str | None:
     """Return the SQLSTATE of the driver's error behind one of the recorder's."""
+    cause = _driver_error(error)
+    return None if cause is None else cause.sqlstate
+
+
+def _driver_error(error: BaseException) -> psycopg.Error | None:
     cause = error.__cause__
     if isinstance(cause, DBAPIError):
         cause = cause.orig
-    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    return cause if isinstance(cause, psycopg.Error) else None
 
 
 def is_at_once(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
 from jarvis_recorder.storage.incident_pruning import forget_events
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.postgres import errors
-from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.postgres.locks import Lock, may_prune, take
 from jarvis_recorder.storage.postgres.partitions import BRIEFLY, partitions
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
 from jarvis_recorder.storage.tables import events
@@ -27,8 +27,6 @@ from jarvis_recorder.wire.times import to_datetime, to_micros
 log = structlog.get_logger(__name__)
 
 _LOCK_TIMEOUT: Final = "55P03"
-_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
-_ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _KEPT: Final = (
     "(type = 'alert' AND (NOT resolved OR coalesce(resolved_at >= :since, false)))"
     " OR severity <> ALL(CAST(:expired AS text[]))"
@@ -78,6 +76,8 @@ async def drop_expired_months(
     keeping: RetentionPolicy,
     now: int,
     enough: Callable[[], bool],
+    *,
+    waits: bool = False,
 ) -> int:
     """
     Drop the months of which the policy keeps nothing; return how many events they had, counted.
@@ -88,23 +88,25 @@ async def drop_expired_months(
     """
     gone = 0
     async with engine.begin() as connection:
-        months = await connection.run_sync(partial(_expired, keeping=keeping, now=now))
+        months = await connection.run_sync(partial(_expired, keeping=keeping, now=now, waits=waits))
     for month in months:
-        deleted = await _delete_named(engine, month, enough)
+        deleted = await _delete_named(engine, month, enough, waits=waits)
         gone += deleted
         if enough():
             break
-        gone += await _dropped(engine, server, month, deleted)
+        gone += await _dropped(engine, server, month, deleted, waits=waits)
     return gone
 
 
-async def _delete_named(engine: AsyncEngine, month: _Expired, enough: Callable[[], bool]) -> int:
+async def _delete_named(
+    engine: AsyncEngine, month: _Expired, enough: Callable[[], bool], *, waits: bool
+) -> int:
     """Delete the events that another table names; return how many."""
     gone = 0
     for named in _NAMED:
         position: int | None = 0
         while position is not None and not enough():
-            step = partial(_delete_some, month=month, named=named, after=position)
+            step = partial(_delete_some, month=month, named=named, after=position, waits=waits)
             async with followed_by_pause(), engine.begin() as connection:
                 part = await connection.run_sync(step)
             gone += part.gone
@@ -112,9 +114,11 @@ async def _delete_named(engine: AsyncEngine, month: _Expired, enough: Callable[[
     return gone
 
 
-def _expired(connection: Connection, keeping: RetentionPolicy, now: int) -> Sequence[_Expired]:
-    """Return the months without a row to keep, oldest first; none while another recorder prunes."""
-    if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
+def _expired(
+    connection: Connection, *, keeping: RetentionPolicy, now: int, waits: bool
+) -> Sequence[_Expired]:
+    """Return the months without a row to keep, oldest first; none if another recorder prunes."""
+    if not may_prune(connection, waits=waits):
         return []
     horizons = event_horizons(keeping, now)
     found = []
@@ -132,12 +136,14 @@ def _expired(connection: Connection, keeping: RetentionPolicy, now: int) -> Sequ
     return found
 
 
-def _delete_some(connection: Connection, *, month: _Expired, named: str, after: int) -> _Part:
+def _delete_some(
+    connection: Connection, *, month: _Expired, named: str, after: int, waits: bool
+) -> _Part:
     """Delete some of the named events, unless another recorder prunes."""
-    if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
+    if not may_prune(connection, waits=waits):
         return _Part(0, None)
     # The keeper of incidents changes the same signals.
-    connection.execute(_ALONE, {"key": Lock.CHANGES})
+    take(connection, Lock.CHANGES)
     ids = _ids(connection, month, named, after, _AT_ONCE)
     gone = _delete(connection, month, ids)
     return _Part(gone, ids[-1] if len(ids) == _AT_ONCE else None)
@@ -162,14 +168,16 @@ def _delete(connection: Connection, month: _Expired, ids: Sequence[int]) -> int:
     return len(found)
 
 
-async def _dropped(engine: AsyncEngine, server: str, month: _Expired, deleted: int) -> int:
+async def _dropped(
+    engine: AsyncEngine, server: str, month: _Expired, deleted: int, *, waits: bool
+) -> int:
     """Drop a month of which so many events are deleted; return how many it had left."""
     why = ""
     for _ in range(_TRIES):
         try:
             with errors.translated_errors(server):
                 async with engine.begin() as connection:
-                    rows = await connection.run_sync(_drop, month)
+                    rows = await connection.run_sync(partial(_drop, month=month, waits=waits))
         except StorageUnavailable as error:
             why = str(error)
             state = errors.state_of(error)
@@ -186,10 +194,10 @@ async def _dropped(engine: AsyncEngine, server: str, month: _Expired, deleted: i
     return 0
 
 
-def _drop(connection: Connection, month: _Expired) -> int | None:
+def _drop(connection: Connection, *, month: _Expired, waits: bool) -> int | None:
     """Drop a month and return how many rows it had, None if it stays."""
     connection.execute(BRIEFLY)
-    if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
+    if not may_prune(connection, waits=waits):
         return None
     there = connection.execute(text("SELECT to_regclass(:name)"), {"name": month.name})
     if there.scalar() is None:
@@ -202,7 +210,7 @@ def _drop(connection: Connection, month: _Expired) -> int | None:
     if kept:
         return None
     # From here on its events get no signal either.
-    connection.execute(_ALONE, {"key": Lock.CHANGES})
+    take(connection, Lock.CHANGES)
     named = [_ids(connection, month, query, 0, _AT_ONCE + 1) for query in _NAMED]
     if any(len(ids) > _AT_ONCE for ids in named):
         return None

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 import psycopg
@@ -19,6 +20,7 @@ from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.insertion import Statement, advanced
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.partitions import make_months
+from jarvis_recorder.storage.postgres.pruner import remember
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.vectors import vector_of
 from jarvis_recorder.storage.tables import (
@@ -79,12 +81,18 @@ class Filling:
 
     @classmethod
     async def open(
-        cls, url: str, *, by_month: bool = False, months: Iterable[datetime] = ()
+        cls,
+        url: str,
+        *,
+        by_month: bool = False,
+        months: Iterable[datetime] = (),
+        known_good: int | None = None,
     ) -> Self:
         """
         Connect, and make the tables where there are none.
 
-        Where the events are partitioned, the months of these times get a partition.
+        Where the events are partitioned, the months of these times get a partition. A time that is
+        known to be good is stored as such.
 
         Raises:
             ConfigurationError, StorageUnavailable: As `require_server` and `upgrade`.
@@ -96,6 +104,9 @@ class Filling:
             await upgrade(engine, server.name, by_month=by_month)
             with errors.translated_errors(server.name):
                 await make_months(engine, months)
+                if known_good is not None:
+                    async with engine.begin() as connection:
+                        await connection.run_sync(partial(remember, known_good))
         finally:
             await engine.dispose()
         with errors.translated_errors(server.name):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.storage.postgres.insertion import advanced
-from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.postgres.locks import Lock, take
 from jarvis_recorder.storage.tables import events
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,6 @@ _PARTITIONS: Final = text(r"""
 BRIEFLY: Final = text(
     "SELECT set_config('lock_timeout', '500ms', true), set_config('statement_timeout', '5s', true)"
 )
-_ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _MOST_MOVED: Final = 1_000
 
 
@@ -136,7 +135,7 @@ def make(connection: Connection, month: Month) -> bool:
     A few events of it that came early are moved there. Return False if there are more: they stay
     in the DEFAULT partition, and so do those to come.
     """
-    connection.execute(_ALONE, {"key": Lock.RETENTION})
+    take(connection, Lock.RETENTION)
     parts = partitions(connection)
     if _is_made(parts, month):
         return True

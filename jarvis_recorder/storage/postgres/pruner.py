@@ -26,7 +26,7 @@ from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.expired_months import drop_expired_months
-from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.postgres.locks import Lock, may_prune, take
 from jarvis_recorder.storage.postgres.partitions import make_ahead
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
@@ -38,8 +38,6 @@ log = structlog.get_logger(__name__)
 
 _FIRST_AFTER_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 3_600.0
-_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
-_ALONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 
 
 class Retention:
@@ -115,16 +113,19 @@ async def prune(
     *,
     enough: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda _: None,
+    waits: bool = False,
 ) -> Counter[str]:
     """
     Delete the rows the policy does not keep, and return how many of each table.
 
     It works in small transactions with pauses, until all is done, `enough` returns True, or
-    another recorder is found at it.
+    another recorder is found at it; if it `waits`, it takes turns with that one.
     """
     gone: Counter[str] = Counter()
     with errors.translated_errors(server):
-        gone[events.name] = await drop_expired_months(engine, server, policy, now, enough)
+        gone[events.name] = await drop_expired_months(
+            engine, server, policy, now, enough, waits=waits
+        )
         if gone.total():
             progress(gone.total())
         async with engine.connect() as connection:
@@ -132,7 +133,7 @@ async def prune(
         for walk in found:
             position: Position | None = walk.beginning
             while position is not None and not enough():
-                step = await _in_turns(engine, partial(_step, walk, position))
+                step = await _in_turns(engine, partial(_step, walk, position, waits))
                 if step is None:
                     log.info("pruning_left_to_another")
                     return +gone
@@ -154,18 +155,18 @@ async def _in_turns(engine: AsyncEngine, work: Callable[[Connection], Any]) -> A
 
 def _leftover_step(leftover: Leftover, place: Any, connection: Connection) -> Any:
     # The keeper of incidents changes the same rows.
-    connection.execute(_ALONE, {"key": Lock.CHANGES})
+    take(connection, Lock.CHANGES)
     return leftover.step(connection, place)
 
 
-def _step(walk: Walk, position: Position, connection: Connection) -> Step | None:
-    """Delete what is expired of the next rows; return None while another recorder prunes."""
-    if not connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one():
+def _step(walk: Walk, position: Position, waits: bool, connection: Connection) -> Step | None:
+    """Delete what is expired of the next rows; return None if another recorder prunes."""
+    if not may_prune(connection, waits=waits):
         return None
     table = walk.table
     if table is events:
         # The keeper of incidents may be storing signals that name them.
-        connection.execute(_ALONE, {"key": Lock.CHANGES})
+        take(connection, Lock.CHANGES)
     step = walk.step(connection, position)
     if step.to_go:
         if table is events:

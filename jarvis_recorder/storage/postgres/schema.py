@@ -27,7 +27,7 @@ async def upgrade(engine: AsyncEngine, server: str, *, by_month: bool = False) -
             the user may not create tables.
         StorageUnavailable: The server cannot be reached.
     """
-    with errors.translated_errors(server):
+    with errors.refusals_are_settings(server):
         async with engine.connect() as connection:
             revision = await connection.run_sync(revisions.current_revision)
         if revisions.judge(revision) is not revisions.SchemaAge.CURRENT:

@@ -30,17 +30,25 @@ _ASKS: Final = 20
 _ASK_AGAIN_SECONDS: Final = 0.25
 # The lock makes the changes of all recorders one queue, as BEGIN IMMEDIATE does in SQLite: what
 # one has read is true until it has written. The number tells later whether it was committed.
-_TIMELINE: Final = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+# It does so in one era only: a server that was promoted, or that a crash has ended, gives the
+# numbers of lost transactions to others. The former has another timeline; the latter has reset
+# its statistics, which a restart without a crash keeps.
+_ERA: Final = (
+    "left(pg_walfile_name(pg_current_wal_lsn()), 8) || ' '"
+    " || pg_stat_get_bgwriter_stat_reset_time()"
+)
 _BEGIN: Final = text(
     "SELECT set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(:key),"
-    f" pg_current_xact_id()::text AS number, {_TIMELINE} AS timeline,"
+    f" pg_current_xact_id()::text AS number, {_ERA} AS era,"
     " current_setting('synchronous_standby_names') <> '' AS has_standbys"
 )
-# A server that was promoted gives the numbers of lost transactions to others.
+_FOUND: Final = "pg_xact_status(CAST(:number AS xid8))"
+# The era comes first: a standby has none, and may not know the number yet.
 _STATUS: Final = text(
-    f"SELECT CASE WHEN {_TIMELINE} = :timeline THEN pg_xact_status(CAST(:number AS xid8))"
-    " ELSE 'lost' END"
+    f"SELECT CASE WHEN {_ERA} = :era THEN {_FOUND}"
+    f" ELSE coalesce(nullif({_FOUND}, 'committed'), 'lost') END"
 )
+_IN_THE_FUTURE: Final = "22023"
 
 
 class PostgresWriter:
@@ -124,7 +132,7 @@ class PostgresWriter:
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-                await self._require_committed(begun.number, begun.timeline, error)
+                await self._require_committed(begun.number, begun.era, error)
             return result
 
     async def _commit(self, connection: AsyncConnection, *, with_standbys: bool) -> None:
@@ -137,20 +145,21 @@ class PostgresWriter:
         if doubt.reason is not None:
             raise OutcomeUnknown(f"{self._server}: the change is made here only: {doubt.reason}")
 
-    async def _require_committed(self, number: str, timeline: str, lost: DBAPIError) -> None:
+    async def _require_committed(self, number: str, era: str, lost: DBAPIError) -> None:
         """
         Return if the transaction of this number was committed, though its connection is lost.
 
         Raises:
             StorageUnavailable: It was not: nothing is changed.
-            OutcomeUnknown: The server cannot be asked, or another was promoted in its place.
+            OutcomeUnknown: The server cannot be asked; or it has crashed, or another was promoted
+                in its place, and the number is that of a committed transaction.
         """
         status = None
         for _ in range(_ASKS):
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
             with contextlib.suppress(DBAPIError, psycopg.Error, OSError, RecorderError):
                 async with self._engine.connect() as connection:
-                    status = await _status(connection, number, timeline)
+                    status = await _status(connection, number, era)
                     if status == "committed":
                         await self._commit(connection, with_standbys=True)
                 log.warning("commit_looked_up", status=status)
@@ -167,7 +176,12 @@ class PostgresWriter:
         ) from lost
 
 
-async def _status(connection: AsyncConnection, number: str, timeline: str) -> str | None:
-    asked = {"number": number, "timeline": timeline}
-    found = (await connection.execute(_STATUS, asked)).scalar()
+async def _status(connection: AsyncConnection, number: str, era: str) -> str | None:
+    try:
+        found = (await connection.execute(_STATUS, {"number": number, "era": era})).scalar()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _IN_THE_FUTURE:
+            raise
+        # A crash has undone the transaction, and no other has its number so far.
+        return "aborted"
     return None if found is None else str(found)

@@ -31,7 +31,7 @@ from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.zones import Zone, zone_between
-from jarvis_recorder.storage.tables import Instant, conversations
+from jarvis_recorder.storage.tables import Instant, JsonText, conversations
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import ReportUsage
 from jarvis_recorder.wire.rpc.results import Usage
@@ -89,9 +89,11 @@ _IN_SQLITE: Final = _Named(
     func.json_type(_columns.extra, _constant("$.cluster")),
     _constant("text"),
 )
+# PostgreSQL stores a NUL in JSON, and cannot read any member of such a document.
+_readable: Final = cast(func.replace(cast(_columns.extra, Text), r"\u0000", r"\ufffd"), JsonText)
 _ELSEWHERE: Final = _Named(
-    _columns.extra.op("->>")(_constant("cluster")),
-    func.json_typeof(_columns.extra.op("->")(_constant("cluster"))),
+    _readable.op("->>", return_type=Text())(_constant("cluster")),
+    func.json_typeof(_readable.op("->")(_constant("cluster"))),
     _constant("string"),
 )
 _point: Final = func.instr(_columns.cost_usd.op("||")(_constant(".")), _constant("."))
