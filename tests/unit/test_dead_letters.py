@@ -187,7 +187,7 @@ def test_any_bytes_are_a_letter(header, key, body):
     reset_delivery_count(hostile)
     properties.delivery_count(hostile.header)
 
-    assert found.size_bytes == (len(body) or int.from_bytes(header[4:12], "big"))
+    assert found.size_bytes == (len(body) or int.from_bytes(hostile.header[4:12], "big"))
 
 
 def test_filters_combine():
