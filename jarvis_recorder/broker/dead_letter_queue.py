@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import aiormq
 from yarl import URL
@@ -24,9 +25,22 @@ from jarvis_recorder.errors import BrokerUnavailable, MessageTooLarge, NotConfir
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.wire.amqp.delivery import Delivery
-from jarvis_recorder.wire.amqp.properties import delivery_count, encode_notification
+from jarvis_recorder.wire.amqp.properties import (
+    body_size,
+    delivery_count,
+    encode_notification,
+    is_without_body,
+)
 from jarvis_recorder.wire.dead_letter import reset_delivery_count
-from jarvis_recorder.wire.topics import DEAD_EXCHANGE, DEAD_QUEUE, RPC_EXCHANGE, RPC_KEY
+from jarvis_recorder.wire.topics import (
+    DEAD_EXCHANGE,
+    DEAD_QUEUE,
+    LARGEST_BYTES,
+    RPC_EXCHANGE,
+    RPC_KEY,
+)
+
+T = TypeVar("T")
 
 # RabbitMQ 4.0 to 4.2 counts each return and drops a message at the twentieth, unless a policy
 # of the operator's says otherwise.
@@ -46,6 +60,9 @@ _CONSUMED_BYTES: Final = 64 * 1024 * 1024
 _MOST_CONSUMED: Final = 20_000
 _FIRST_CONSUMED: Final = 200
 _HELD_BYTES: Final = 16 * 1024 * 1024
+# Above these a look at one takes longer than the way to a thread: a header may hold 65,000 fields.
+_LARGE_HEADER: Final = 4 * 1024
+_LARGE_BODY: Final = 256 * 1024
 # In a few looks all are renewed, and none of them takes long.
 _RENEWED_SHARE: Final = 0.25
 # Without any news for so long another caller has fetched the rest.
@@ -65,6 +82,9 @@ class DeadLetterQueue:
     `deliveries` fetches and does not consume, so that it ends where the queue does; `find` consumes,
     which takes a fraction of the time. `waiting` is their number at opening, `opened_at` on the
     monotonic clock: messages dead-lettered meanwhile, or again, are not fetched.
+
+    A body of more than `LARGEST_BYTES` is not read, unless all are to be `whole`: RabbitMQ before
+    4.0 takes 128 MiB, and anyone may publish that. Only its header gives the size then.
     """
 
     def __init__(
@@ -85,7 +105,7 @@ class DeadLetterQueue:
         self.waiting = waiting
         self.opened_at = opened_at
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self, *, whole: bool = False) -> AsyncIterator[Delivery]:
         """
         Yield each dead letter, the oldest first.
 
@@ -95,7 +115,7 @@ class DeadLetterQueue:
         """
         for position in range(1, self.waiting + 1):
             try:
-                delivery = await self._get()
+                delivery = await self._get(whole=whole)
             except BrokerUnavailable as error:
                 if self._has_failed:
                     raise self._undeliverable(position) from error
@@ -116,6 +136,10 @@ class DeadLetterQueue:
             Undeliverable: The same, and the broker cannot deliver one of them: perhaps the next.
         """
         found: Delivery | None = None
+
+        def look(delivery: Delivery) -> tuple[bool, int]:
+            return found is None and fits(delivery), delivery_count(delivery.header)
+
         seen, most, is_kept = 0, _FIRST_CONSUMED, True
         while found is None and seen < self.waiting:
             most = min(most, self.waiting - seen)
@@ -125,17 +149,19 @@ class DeadLetterQueue:
                 # To the end, although one may be found: each that has come was counted.
                 async for delivery in arriving:
                     taken += 1
-                    size += len(delivery.body)
-                    if found is None and fits(delivery):
+                    # The broker reads and sends also what is not kept here.
+                    size += len(delivery.header) + body_size(delivery.header)
+                    is_it, count = await examined(look, delivery)
+                    if is_it:
                         found = delivery
-                    if delivery_count(delivery.header) < _RENEW_AFTER:
+                    if count < _RENEW_AFTER:
                         continue
                     # The others are renewed at one of the next looks.
                     if len(often) <= most * _RENEWED_SHARE and held < _HELD_BYTES:
                         often.append(delivery)
-                        held += len(delivery.body)
+                        held += _held(delivery)
                     else:
-                        is_kept = is_kept and not self._is_in_danger(delivery)
+                        is_kept = is_kept and not self._is_in_danger(count)
             # Afterwards: one acked before would have the broker send its copy, too.
             kept = await asyncio.gather(*map(self.keep, often))
             is_kept = is_kept and all(kept)
@@ -156,7 +182,7 @@ class DeadLetterQueue:
             nonlocal held
             for delivery in deliveries:
                 arrived.append(delivery)
-                held += len(delivery.body)
+                held += _held(delivery)
             # Once it is over no one would resume.
             if held > _HELD_BYTES and not is_over:
                 reader.pause()
@@ -164,7 +190,7 @@ class DeadLetterQueue:
 
         # A new tag each time: quorum queues mishandle one that is used again.
         tag = f"jarvis-recorder.dead.{uuid.uuid4().hex}"
-        reader.deliver_to(self._channel.number, take)
+        reader.deliver_to(self._channel.number, take, LARGEST_BYTES)
         self._link.lost.add_done_callback(lambda _: news.set())
         with broker_errors():
             await self._channel.basic_qos(prefetch_count=most, timeout=_GET_SECONDS)
@@ -179,7 +205,7 @@ class DeadLetterQueue:
                 if not arrived:
                     break
                 delivery = arrived.popleft()
-                held -= len(delivery.body)
+                held -= _held(delivery)
                 self._unacked += 1
                 yield delivery
         finally:
@@ -219,14 +245,17 @@ class DeadLetterQueue:
         """
         Keep a dead letter in the queue, republished if it was fetched often.
 
-        A full queue accepts no copy; then the original stays. Return False if the broker may
-        drop that at one of the next fetches.
+        A full queue accepts no copy, and of one without its body there is none; then the original
+        stays. Return False if the broker may drop that at one of the next fetches.
         """
-        if delivery_count(delivery.header) < _RENEW_AFTER:
+        count = await examined(_delivery_count, delivery)
+        if count < _RENEW_AFTER:
             return True
+        if is_without_body(delivery.header, delivery.body):
+            return not self._is_in_danger(count)
         # While the queue is full, trying each is of no use; removing one makes room.
         self._may_renew = self._may_renew and await self._is_renewed(delivery)
-        return self._may_renew or not self._is_in_danger(delivery)
+        return self._may_renew or not self._is_in_danger(count)
 
     async def discard_next(self) -> bool:
         """
@@ -236,7 +265,7 @@ class DeadLetterQueue:
         after all is put back, at the end.
         """
         try:
-            delivery = await self._get(no_ack=True)
+            delivery = await self._get(no_ack=True, whole=True)
         except BrokerUnavailable:
             if self._has_failed:
                 return True
@@ -251,9 +280,10 @@ class DeadLetterQueue:
                 return
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _get(self, *, no_ack: bool = False) -> Delivery | None:
+    async def _get(self, *, no_ack: bool = False, whole: bool = False) -> Delivery | None:
         fetched: list[Delivery] = []
-        self._link.reader.fetch_to(self._channel.number, fetched.append)
+        most = sys.maxsize if whole else LARGEST_BYTES
+        self._link.reader.fetch_to(self._channel.number, fetched.append, most)
         try:
             with broker_errors():
                 await self._channel.basic_get(DEAD_QUEUE, no_ack=no_ack, timeout=_GET_SECONDS)
@@ -295,16 +325,16 @@ class DeadLetterQueue:
     async def _is_copied(self, delivery: Delivery) -> bool:
         """Publish a copy to the end of the queue, without the broker's delivery counters."""
         routing_key = delivery.routing_key.decode("utf-8", "surrogateescape")
+        properties = await examined(reset_delivery_count, delivery)
         try:
-            await self.publish(
-                DEAD_EXCHANGE, routing_key, reset_delivery_count(delivery), delivery.body
-            )
+            await self.publish(DEAD_EXCHANGE, routing_key, properties, delivery.body)
         except (NotConfirmed, MessageTooLarge):
             return False
         return True
 
-    def _is_in_danger(self, delivery: Delivery) -> bool:
-        if delivery_count(delivery.header) < _LAST_RETURN:
+    def _is_in_danger(self, count: int) -> bool:
+        """Return whether the broker may drop one that came back so often."""
+        if count < _LAST_RETURN:
             return False
         return self._link.server_version >= (_COUNTS_RETURNS_FROM,)
 
@@ -358,6 +388,21 @@ class DeadLetterQueue:
     async def _ready(self) -> int:
         declared = await self._channel.queue_declare(DEAD_QUEUE, passive=True, timeout=_GET_SECONDS)
         return declared.message_count or 0
+
+
+async def examined(look: Callable[[Delivery], T], delivery: Delivery) -> T:
+    """Return the outcome of a look at a dead letter, taken in a thread if that one is large."""
+    if len(delivery.header) > _LARGE_HEADER or len(delivery.body) > _LARGE_BODY:
+        return await asyncio.to_thread(look, delivery)
+    return look(delivery)
+
+
+def _delivery_count(delivery: Delivery) -> int:
+    return delivery_count(delivery.header)
+
+
+def _held(delivery: Delivery) -> int:
+    return len(delivery.header) + len(delivery.body)
 
 
 @contextlib.asynccontextmanager

@@ -259,7 +259,7 @@ def export(
 
     async def write(letters: "DeadLetterAdmin", out: BinaryIO) -> int:
         written = 0
-        async for found in letters.iterate(wanted):
+        async for found in letters.iterate(wanted, whole=True):
             out.write(_exported(found).encode() + b"\n")
             written += 1
         return written
@@ -339,6 +339,11 @@ def _require_found(ids: list[str] | None, count: int) -> None:
 def _edited(found: "FoundDeadLetter") -> bytes:
     from jarvis_recorder.wire.dead_letter import readable_body
 
+    if found.is_without_body:
+        raise RecorderError(
+            "the body is too large to be edited: export it, fix it elsewhere, and replay it with "
+            "--body FILE"
+        )
     body = readable_body(found.delivery, _MAX_BODY)
     try:
         text = body.decode()
@@ -368,7 +373,7 @@ def _require_valid(found: "FoundDeadLetter", body: bytes, *, force: bool) -> Non
 
 
 def _exported(found: "FoundDeadLetter") -> str:
-    """Return a dead letter, whole, as one line of JSON."""
+    """Return a dead letter, with its body unless that was not read, as one line of JSON."""
     from base64 import b64encode
 
     from jarvis_recorder.cli.output.dead_letters import described
@@ -378,6 +383,8 @@ def _exported(found: "FoundDeadLetter") -> str:
     document = _document(letter)
     document["properties"] = {name: str(value) for name, value in described(delivery.header)}
     document["properties_base64"] = b64encode(properties.unchanged(delivery.header)).decode()
+    if found.is_without_body:
+        return _as_json(document)
     try:
         document["body"] = delivery.body.decode()
     except UnicodeDecodeError:

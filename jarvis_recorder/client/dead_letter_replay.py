@@ -7,10 +7,15 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Final, NamedTuple, Self
 
 from jarvis_recorder.broker.connection import SYSTEM_TLS
-from jarvis_recorder.broker.dead_letter_queue import DeadLetterQueue, open_dead_letter_queue
+from jarvis_recorder.broker.dead_letter_queue import (
+    DeadLetterQueue,
+    examined,
+    open_dead_letter_queue,
+)
 from jarvis_recorder.client.dead_letter_look import Look
 from jarvis_recorder.client.errors import addresses
 from jarvis_recorder.client.publishing import Window
@@ -23,6 +28,7 @@ from jarvis_recorder.errors import (
     Undeliverable,
 )
 from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.dead_letter import (
     DeadLetter,
@@ -37,8 +43,8 @@ from jarvis_recorder.wire.topics import EXCHANGE
 _UNDER_WAY: Final = 64
 _UNDER_WAY_BYTES: Final = 64 * 1024 * 1024
 _LOOKED_AT_TOO_OFTEN: Final = (
-    "the queue of dead letters is full, and one was looked at so often that the broker would throw "
-    "it away soon: make room by `jarvis-recorder dead drop` or `dead replay`"
+    "a dead letter was looked at so often that the broker would throw it away soon, and the queue is "
+    "full, or it is too large to be put back: `jarvis-recorder dead drop` or `dead replay` makes room"
 )
 
 
@@ -84,6 +90,11 @@ class FoundDeadLetter(NamedTuple):
     letter: DeadLetter
     delivery: Delivery
 
+    @property
+    def is_without_body(self) -> bool:
+        """True where the body is larger than any that is recorded, and was not read."""
+        return properties.is_without_body(self.delivery.header, self.delivery.body)
+
 
 ReportProgress = Callable[[int, int], None]
 """Called with the number of dead letters looked at, and the number of all."""
@@ -117,16 +128,20 @@ class DeadLetterAdmin:
         self._looking = asyncio.Lock()
         self._look = Look(0.0)
 
-    async def iterate(self, wanted: Filter) -> AsyncIterator[FoundDeadLetter]:
+    async def iterate(
+        self, wanted: Filter, *, whole: bool = False
+    ) -> AsyncIterator[FoundDeadLetter]:
         """
         Yield the dead letters that fit, oldest first; all stay in the queue.
+
+        One with more than 16 MiB comes without its body, unless they are to be `whole`.
 
         Raises:
             Undeliverable: After those that were yielded is one that the broker cannot deliver.
             RecorderError: The queue is full, and looking at it again might lose a dead letter.
         """
         async with self._queue() as queue:
-            async for found, fits in self._found(queue, wanted):
+            async for found, fits in self._found(queue, wanted, whole=whole):
                 if fits:
                     yield found
                 if not await queue.keep(found.delivery):
@@ -134,7 +149,7 @@ class DeadLetterAdmin:
 
     async def get(self, identity: str) -> FoundDeadLetter:
         """
-        Return one dead letter.
+        Return one dead letter, without its body if that has more than 16 MiB.
 
         Raises:
             NotFound: There is none with this id.
@@ -164,7 +179,9 @@ class DeadLetterAdmin:
             delivery, is_kept = await queue.find(is_it)
             if not is_kept:
                 raise RecorderError(_LOOKED_AT_TOO_OFTEN)
-        return None if delivery is None else FoundDeadLetter(read_dead_letter(delivery), delivery)
+        if delivery is None:
+            return None
+        return FoundDeadLetter(await examined(read_dead_letter, delivery), delivery)
 
     async def _fetch(self, identity: str) -> FoundDeadLetter | None:
         async with self._queue() as queue:
@@ -240,7 +257,7 @@ class DeadLetterAdmin:
             _Replaying(queue, body, outcomes, self._look) as replaying,
         ):
             try:
-                async for found, fits in self._found(queue, wanted):
+                async for found, fits in self._found(queue, wanted, whole=True):
                     if fits:
                         await replaying.begin(found.delivery)
                     else:
@@ -263,14 +280,14 @@ class DeadLetterAdmin:
                 queue.ask_afterwards(await asyncio.to_thread(tuple, self._look.requests()))
 
     async def _found(
-        self, queue: DeadLetterQueue, wanted: Filter
+        self, queue: DeadLetterQueue, wanted: Filter, *, whole: bool = False
     ) -> AsyncIterator[tuple[FoundDeadLetter, bool]]:
         """Yield each dead letter and whether it fits, for the caller to remove or to keep."""
         looked_at = 0
-        async for delivery in queue.deliveries():
+        async for delivery in queue.deliveries(whole=whole):
             looked_at += 1
             self._progress(looked_at, queue.waiting)
-            dead_letter = read_dead_letter(delivery)
+            dead_letter = await examined(read_dead_letter, delivery)
             self._look.saw(dead_letter, delivery)
             yield FoundDeadLetter(dead_letter, delivery), wanted.fits(dead_letter)
         # With fewer than were waiting someone else has fetched some.
@@ -315,7 +332,7 @@ class _Replaying:
         Raises:
             BrokerUnavailable: One before it could not be replayed, or not removed.
         """
-        size = len(delivery.body)
+        size = len(delivery.header) + len(delivery.body)
         async with self._room:
             await self._room.wait_for(lambda: self._window.has_room(size))
             self._window.add(size)
@@ -339,7 +356,8 @@ class _Replaying:
         if topic is None:
             await self._queue.keep(delivery)
             return ReplayOutcome.NO_TOPIC
-        message = to_message(delivery, topic, self._body)
+        make = partial(to_message, topic=topic, body=self._body)
+        message = await examined(make, delivery)
         try:
             await self._queue.publish(EXCHANGE, *message)
         except (NotConfirmed, MessageTooLarge):

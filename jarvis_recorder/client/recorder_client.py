@@ -39,6 +39,7 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 1.0
+_LARGE_REPLY_BYTES: Final = 64 * 1024
 _ALL_KINDS: Final = frozenset(Kind)
 
 
@@ -122,7 +123,7 @@ class RecorderClient(Methods):
         until = asyncio.get_running_loop().time() + seconds
         try:
             reply = await self._reply(jsonrpc.request(params, 1), until, changes=method.changes)
-            answer: ResultT = jsonrpc.read_response(params, reply)
+            answer = await _read(params, reply)
         except TimeoutError:
             raise _no_answer(method.name, seconds, changes=method.changes) from None
         except RpcError as error:
@@ -246,6 +247,15 @@ class RecorderClient(Methods):
         subscription = Subscription(self._addresses, bindings, read, self._tls, on_gap)
         self._subscriptions.add(subscription)
         return subscription
+
+
+async def _read(params: Params[ResultT], reply: bytes) -> ResultT:
+    """Return the result in a reply, which `jsonrpc.read_response` reads; a large one in a thread."""
+    if len(reply) > _LARGE_REPLY_BYTES:
+        large: ResultT = await asyncio.to_thread(jsonrpc.read_response, params, reply)
+        return large
+    small: ResultT = jsonrpc.read_response(params, reply)
+    return small
 
 
 def _no_answer(method: str, seconds: float, *, changes: bool) -> ReplyTimeout:

@@ -15,7 +15,7 @@ from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.ports import Flow
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
-from jarvis_recorder.wire.codec import is_large
+from jarvis_recorder.wire.codec import is_large, most_values
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.topics import EXCHANGE, LARGEST_BYTES, is_smuggled
 
@@ -32,6 +32,8 @@ _ACK_EVERY: Final = 100
 # The prefetch counts messages, and 200 of the largest take gigabytes.
 _MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 _READ_IN_A_TURN: Final = 100
+# Of the slowest kind, each a bad element, so many take some tens of milliseconds.
+_VALUES_A_TURN: Final = 500
 
 
 class Subscription(Generic[T]):
@@ -108,10 +110,10 @@ class Subscription(Generic[T]):
         return self._unread.pop()
 
     async def _decoded(self) -> list[T]:
-        """Return the values of the next message; a large one is decoded in a thread."""
+        """Return the values of the next message; one that takes long is decoded in a thread."""
         if self._decoding is None:
             delivery = await self._next()
-            if not is_large(delivery):
+            if not is_large(delivery) and most_values(delivery) <= _VALUES_A_TURN:
                 return self._values(delivery)
             self._decoding = asyncio.ensure_future(asyncio.to_thread(self._values, delivery))
         # If this is cancelled, the next call waits for the same message.

@@ -1,5 +1,6 @@
 """The gateway's application: REST routes, live stream, page and middleware."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,8 +124,14 @@ async def _openapi(request: Request) -> Response:
     """The document, written once: any caller may fetch it, as often as they like."""
     state = request.app.state
     if state.openapi is None:
-        state.openapi = to_json(request.app.openapi())
-    return Response(state.openapi, media_type="application/json")
+        # It takes most of a second, and the others who ask meanwhile wait for the same.
+        state.openapi = asyncio.ensure_future(asyncio.to_thread(_document, request.app))
+    document = await asyncio.shield(state.openapi)
+    return Response(document, media_type="application/json")
+
+
+def _document(application: FastAPI) -> bytes:
+    return to_json(application.openapi())
 
 
 async def _documentation() -> FileResponse:

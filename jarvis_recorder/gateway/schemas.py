@@ -180,7 +180,11 @@ class DeadLetterPage(Shape):
 
 
 class WholeDeadLetter(DeadLetter):
-    """`body` is text, or hexadecimal where it is none; `bodyIsWhole` says that it is not cut."""
+    """
+    `body` is text, or hexadecimal where it is none; `bodyIsWhole` says that it is not cut.
+
+    Of more than 16 MiB nothing is shown.
+    """
 
     headers: dict[str, str]
     properties: dict[str, str]

@@ -2,9 +2,10 @@
 Live updates for open dashboard pages, as server-sent events.
 
 Source: server-sent events of the HTML standard. One subscription serves all pages, each record
-is encoded once, and those that arrive within 50 ms are sent together. A page that reads too
-slowly is dropped: its queue is bounded, and nothing waits for it. Whenever something may have been
-missed a page is told to fetch again what it shows (`resync`).
+is encoded once, and those that arrive within 50 ms are sent together. Nothing waits for a page: its
+queue is bounded, and what is too much for it is dropped. Whenever something may have been missed a
+page is told to fetch again what it shows (`resync`). One that takes nothing is closed by the bounds
+on connections.
 """
 
 import asyncio
@@ -42,6 +43,9 @@ _SILENCE_SECONDS: Final = 15.0
 _MOST_WAITING_BYTES: Final = 1024 * 1024
 # The most that one send puts into a connection's own buffer; more waits here, where it is shared.
 _MOST_TOGETHER_BYTES: Final = 64 * 1024
+# So long a page that cannot keep up hears nothing: fetching again at once, it would soon fall behind
+# again.
+_BEHIND_SECONDS: Final = 2.0
 _LONGEST_CONTENT: Final = 4_000
 _AGAIN_SECONDS: Final = 2.0
 _MOST_PAGES: Final = 200
@@ -106,18 +110,21 @@ class _Page:
         self.caller = caller
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._is_behind = False
         self._arrived = asyncio.Event()
         self._over = asyncio.Event()
 
     def put(self, text: bytes) -> None:
-        if self._waiting_bytes + len(text) > _MOST_WAITING_BYTES:
-            if not self._over.is_set():
-                log.warning("page_dropped", reason="it reads too slowly")
-            self.end()
+        """Let a text wait; where that is too much, all of it is replaced by one `resync`."""
+        if self._is_behind:
             return
         self._waiting.append(text)
         self._waiting_bytes += len(text)
         self._arrived.set()
+        if self._waiting_bytes > _MOST_WAITING_BYTES:
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._is_behind = True
 
     def end(self) -> None:
         self._over.set()
@@ -133,6 +140,8 @@ class _Page:
         except TimeoutError:
             return b":\n\n"
         await asyncio.sleep(_TOGETHER_SECONDS)
+        if self._is_behind:
+            return await self._caught_up()
         gathered, size = [], 0
         while self._waiting and size < _MOST_TOGETHER_BYTES:
             gathered.append(self._waiting.popleft())
@@ -142,9 +151,15 @@ class _Page:
             self._arrived.clear()
         return b"".join(gathered)
 
+    async def _caught_up(self) -> bytes:
+        await asyncio.sleep(_BEHIND_SECONDS)
+        self._is_behind = False
+        self._arrived.clear()
+        return _RESYNC
+
 
 class LivePage(Response):
-    """Server-sent events until the page leaves, reads too slowly, or has been open for an hour."""
+    """Server-sent events until the page leaves, gives way, or has been open for an hour."""
 
     media_type = "text/event-stream"
 

@@ -257,13 +257,17 @@ def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
         return refusals[:1]
     delivery = origin.delivery
     own = len(delivery.header) + len(delivery.body)
-    letters = sum(
-        len(delivery.header) + _ADDED_BYTES + len(refusal.error) + len(refusal.element.body)
-        for refusal in refusals
-        if refusal.element is not None
-    )
-    most = _AMPLIFICATION * own + _LEAST_LETTERS_BYTES
-    if len(refusals) <= MOST_REFUSED_ALONE and letters <= most:
+    bodies = sum(len(one.element.body) for one in refusals if one.element is not None)
+    errors = sum(_ADDED_BYTES + len(one.error) for one in refusals)
+    letters = len(refusals) * len(delivery.header) + errors + bodies
+    # RabbitMQ counts no headers where it bounds a queue's size: copies of them may not be far more
+    # than what it counts.
+    copied = (len(refusals) - 1) * len(delivery.header)
+    if (
+        len(refusals) <= MOST_REFUSED_ALONE
+        and letters <= _AMPLIFICATION * own + _LEAST_LETTERS_BYTES
+        and copied <= _AMPLIFICATION * bodies + _LEAST_LETTERS_BYTES
+    ):
         return refusals
     return [together(len(refusals), refusals[0])]
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -23,14 +24,36 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 1
 _HINT: Final = 'name another HOST:PORT, or "" for no health and metrics over HTTP'
-_MOST_HEAD_BYTES: Final = 32 * 1024
+_MOST_BYTES: Final = 32 * 1024
+_MOST_LINES: Final = 128
 
 
 class _Connection(Bounded, H11Protocol):
-    """A connection; above the limits the one that kept the server waiting longest is closed."""
+    """
+    A connection; above the limits the one that kept the server waiting longest is closed.
+
+    Its parser is Python on the recorder's own event loop, and takes all that one read brought in
+    one turn. So bytes and lines are bounded before it sees them: a field, a chunk and a pipelined
+    request take a line or more each.
+    """
 
     most = 32
     most_of_one_address = 16
+
+    _bytes = 0
+    _lines = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        self._lines += data.count(b"\n")
+        if self._bytes > _MOST_BYTES or self._lines > _MOST_LINES:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
+            super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self._bytes = self._lines = 0
+        super().on_response_complete()
 
 
 def application(
@@ -69,7 +92,7 @@ async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
         server = Server(
             answering,
             _Connection,
-            h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
+            h11_max_incomplete_event_size=_MOST_BYTES,
             proxy_headers=False,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )

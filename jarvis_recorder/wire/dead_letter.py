@@ -17,7 +17,14 @@ from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.times import parse_rfc3339, to_datetime
-from jarvis_recorder.wire.topics import DEAD_EXCHANGE, EXCHANGE, TOPICS, Topic, is_bound
+from jarvis_recorder.wire.topics import (
+    DEAD_EXCHANGE,
+    EXCHANGE,
+    LARGEST_BYTES,
+    TOPICS,
+    Topic,
+    is_bound,
+)
 from jarvis_recorder.wire.unpacking import unpacked
 
 MOST_INDEXED: Final = 10_000
@@ -45,7 +52,8 @@ class DeadLetter:
     A dead letter without its body.
 
     `id` is a digest of the message, so it never changes; dead letters that are identical to
-    the last byte share one. `reason` is one of `Reason`, or of the broker: `expired`,
+    the last byte share one. Of a body larger than any that is recorded only the size counts, since
+    it may not have been read. `reason` is one of `Reason`, or of the broker: `expired`,
     `rejected`, `delivery_limit`, `maxlen`; `unknown` if none is given. `replays` counts the
     earlier replays after which it came back.
     """
@@ -89,7 +97,7 @@ def read_dead_letter(delivery: Delivery) -> DeadLetter:
         _first_key(delivery, texts),
         _time(texts.get("x-recorder-received-at")),
         others.get("message_id"),
-        len(delivery.body),
+        _size(delivery),
         int(replays) if replays.isdecimal() and len(replays) < 10 else 0,
     )
 
@@ -193,11 +201,19 @@ def identity_of(delivery: Delivery) -> str:
         )
     except Refused:
         stable = properties.unchanged(delivery.header)
+    size = _size(delivery)
+    body = delivery.body if size <= LARGEST_BYTES else b"%d" % size
     # Part by part: the body may have megabytes, and is not copied.
     digest = sha256(b"%d." % len(stable))
-    for part in (stable, delivery.body, delivery.routing_key):
+    for part in (stable, body, delivery.routing_key):
         digest.update(part)
     return digest.hexdigest()[:_ID_LENGTH]
+
+
+def _size(delivery: Delivery) -> int:
+    """Return the size of a body, also where it was not read."""
+    # A content header begins with class, weight and body size.
+    return len(delivery.body) or int.from_bytes(delivery.header[4:12], "big")
 
 
 def _first_key(delivery: Delivery, headers: dict[str, str]) -> str:

@@ -291,6 +291,39 @@ async def test_what_is_exported_is_whole_and_what_is_dropped_is_gone(
     assert await waiting(amqp_url) == 1
 
 
+async def test_one_too_large_to_be_shown_is_named_replayed_exported_and_dropped(
+    amqp_url, start_recorder, jarvis, tmp_path
+):
+    start_recorder(amqp_url).wait_for("recording")
+    body = b"x" * (16 * 1024 * 1024 + 1)
+    # The recorder does not read it, so the broker dead-letters it.
+    await publish(amqp_url, (EVENT_KEY, body, {"message_id": "large"}))
+    await until_waiting(amqp_url, 1)
+    letters = DeadLetterAdmin(amqp_url)
+
+    (listed,) = [found async for found in letters.iterate(Filter())]
+    opened = await letters.get(listed.letter.id)
+    shown = jarvis("show", listed.letter.id)
+    edited = jarvis("replay", listed.letter.id, "--edit", EDITOR="true")
+    file = tmp_path / "dead.jsonl"
+    assert jarvis("export", file).returncode == 0
+    exported = json.loads(file.read_text())
+
+    assert (listed.letter.size_bytes, listed.delivery.body) == (len(body), b"")
+    assert opened.letter == listed.letter
+    assert opened.is_without_body
+    assert "too large to be shown" in shown.stdout
+    assert (edited.returncode, "too large to be edited" in edited.stderr) == (1, True)
+    assert (exported["id"], exported["body"]) == (listed.letter.id, body.decode())
+
+    assert (await letters.replay(Filter(ids=[listed.letter.id])))[ReplayOutcome.REPLAYED] == 1
+    await until_waiting(amqp_url, 1)
+    (again,) = [found async for found in letters.iterate(Filter())]
+    assert (again.letter.replays, again.letter.size_bytes) == (1, len(body))
+    assert await letters.drop(Filter(ids=[again.letter.id])) == 1
+    assert await waiting(amqp_url) == 0
+
+
 async def test_a_dead_letter_that_is_from_elsewhere_stays(amqp_url, start_recorder):
     start_recorder(amqp_url).wait_for("recording")
     connection = await aio_pika.connect(amqp_url, timeout=60)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -26,6 +27,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import decode
+from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.jsonrpc import Code, RpcError
 from jarvis_recorder.wire.rpc.methods import BY_NAME, METHODS
 from jarvis_recorder.wire.times import to_micros
@@ -46,6 +48,28 @@ def as_delivered(record, app_id="tests") -> Delivery:
 
 def delivered(routing_key: str, document: object) -> Delivery:
     return Delivery(1, False, b"jarvis", routing_key.encode(), b"", to_json(document))
+
+
+async def test_a_large_reply_is_read_in_a_thread(monkeypatch):
+    client = RecorderClient("amqp://localhost/")
+    read, by_the_loop = jsonrpc.read_response, []
+
+    def noted(*arguments):
+        by_the_loop.append(threading.current_thread() is threading.main_thread())
+        return read(*arguments)
+
+    async def replied(request, *_, **__):
+        size = 70_000 if b"large" in request else 10
+        preference = {"key": "k", "value": "x" * size, "updated_by": None, "version": 1}
+        preference["updated_at"] = "2026-01-01T00:00:00Z"
+        return to_json({"jsonrpc": "2.0", "id": 1, "result": {"preference": preference}})
+
+    monkeypatch.setattr(jsonrpc, "read_response", noted)
+    monkeypatch.setattr(client, "_reply", replied)
+    answers = [await client.preferences.get(key=key) for key in ("small", "large")]
+
+    assert [len(answer.preference.value) for answer in answers] == [10, 70_000]
+    assert by_the_loop == [True, False]
 
 
 @pytest.mark.parametrize(

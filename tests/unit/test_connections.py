@@ -8,6 +8,7 @@ import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jarvis_recorder.gateway import connection as gateway
+from jarvis_recorder.monitoring import server as health
 from jarvis_recorder.net import connection_limits, http_server
 from jarvis_recorder.net.connection_limits import Bounded
 from jarvis_recorder.net.listen_address import network_of
@@ -72,6 +73,12 @@ async def port(request, application):
 @pytest.fixture
 async def gateway_port(application):
     async with served(application, ByHttptools) as port:
+        yield port
+
+
+@pytest.fixture
+async def health_port(application):
+    async with served(application, health._Connection) as port:
         yield port
 
 
@@ -314,6 +321,35 @@ async def test_only_so_many_requests_wait_for_one_another(application, gateway_p
         async with asyncio.timeout(60):
             for _ in range(9):
                 await few.readuntil(b"well")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 8_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\na: " + b"b" * 40_000 + b"\r\n\r\n",
+        POST + b"Content-Length: 99999\r\n\r\n" + b"x" * 50_000,
+        ASK * 1_500,
+    ],
+    ids=["chunks", "fields", "field", "body", "requests"],
+)
+async def test_of_what_comes_at_once_the_server_of_health_reads_little(
+    application, health_port, sent
+):
+    """Its parser is Python on the recorder's loop: a read's worth of chunks took half a second."""
+    async with connected(health_port, sent) as (reader, _):
+        assert b"HTTP/1.1 200" not in await end_of(reader)
+    assert application.asked == 0
+    assert await is_answered(health_port)
+
+
+async def test_who_asks_for_health_again_is_answered_each_time(health_port):
+    async with connected(health_port) as (reader, writer):
+        for _ in range(100):
+            writer.write(ASK.replace(b"\r\n\r\n", b"\r\na: " + b"b" * 1_000 + b"\r\n\r\n"))
+            async with asyncio.timeout(60):
+                await reader.readuntil(b"well")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class Queue:
         self.opened_at = time.monotonic()
         self.requests: tuple[bytes, ...] = ()
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self, *, whole: bool = False) -> AsyncIterator[Delivery]:
         for number in range(self.waiting):
             yield delivery(b"{}", number, message_id=f"{number}")
 

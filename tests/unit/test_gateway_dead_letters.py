@@ -16,7 +16,7 @@ from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.routes import dead_letters as module
 from jarvis_recorder.gateway.tokens import Role
 from jarvis_recorder.wire.dead_letter import read_dead_letter
-from tests.support.amqp_bytes import delivery
+from tests.support.amqp_bytes import content_header, delivery
 
 MIB = 1024 * 1024
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -127,6 +127,17 @@ async def test_what_a_publisher_wrote_into_its_headers_makes_no_page_long():
     assert len(page["counts"]) == 101
     assert page["counts"]["other"] == 200
     assert len(json.dumps(page)) < MIB
+
+
+async def test_of_one_that_was_not_read_the_size_is_shown():
+    unread = delivery(b"")._replace(header=content_header(128 * MIB, message_id="m"))
+    queue = Queue(FoundDeadLetter(read_dead_letter(unread), unread))
+
+    status, answer = await Caller(queue).ask(f"{LIST}/0123456789ab")
+
+    shown = answer["letter"]
+    assert (status, shown["messageId"], shown["sizeBytes"]) == (200, "m", 128 * MIB)
+    assert (shown["body"], shown["bodyIsWhole"]) == ("", False)
 
 
 LOOKS = [(LIST, b""), (f"{LIST}/0123456789ab", b"")] + [

@@ -65,7 +65,8 @@ async def until(condition):
             await asyncio.sleep(0.001)
 
 
-async def test_a_page_that_reads_nothing_is_dropped_and_the_others_are_not(live):
+async def test_a_page_that_reads_nothing_hears_later_that_it_missed_something(live, monkeypatch):
+    monkeypatch.setattr(module, "_BEHIND_SECONDS", 0.01)
     slow, other = Browser(live), Browser(live)
     other.read.set()
     await until(lambda: slow.sent and other.sent)
@@ -74,11 +75,31 @@ async def test_a_page_that_reads_nothing_is_dropped_and_the_others_are_not(live)
         for _ in range(100):
             tell(live)
         await until(lambda: other.seen == hundreds * 100)  # noqa: B023 - waited for at once
-    await asyncio.wait_for(slow.page, 60)
+    assert sum(page._waiting_bytes for page in live._pages) == 0
+    slow.read.set()
+    await until(lambda: resyncs(slow) == 2)
+    tell(live)
+    await until(lambda: slow.seen == 1)
 
-    assert not other.page.done()
-    assert slow.seen == 0
-    await other.leave()
+    assert (resyncs(other), other.seen) == (1, 1_001)
+    await leave([slow, other])
+
+
+async def test_of_what_is_too_much_at_once_a_page_hears_once_and_stays(live, monkeypatch):
+    """A batch of ten thousand events is more than any page takes: all would come again at once."""
+    monkeypatch.setattr(module, "_BEHIND_SECONDS", 0.01)
+    (page,) = await opened(live, "reader")
+    page.read.set()
+    await until(lambda: len(page.sent) == 2)
+    for _ in range(3_000):
+        tell(live)
+    await until(lambda: resyncs(page) == 2)
+    tell(live)
+    await until(lambda: page.seen == 1)
+
+    assert resyncs(page) == 2
+    assert not page.page.done()
+    await page.leave()
 
 
 async def opened(live, *callers):

@@ -383,6 +383,18 @@ async def test_no_message_becomes_dead_letters_of_many_times_its_size(pipeline, 
     assert pipeline.publisher.published
 
 
+@pytest.mark.parametrize(("text", "letters"), [("", 1), ("x" * 10_000, 15)])
+async def test_large_headers_are_not_repeated_for_small_elements(pipeline, text, letters):
+    """The broker bounds a queue by its bodies: fifteen times a mebibyte of headers would be free."""
+    body = json.dumps([{"bad": text}] * 15).encode()
+    headers = {"large": "v" * 90_000}
+    pipeline.deliver(body, content_header(len(body), headers=headers, message_id="m"))
+
+    await pipeline.run()
+
+    assert len(pipeline.publisher.published) == letters
+
+
 async def test_a_batch_with_too_many_bad_elements_is_one_dead_letter(pipeline):
     good = json.dumps(event(id="good"))
     body = f"[{good},{','.join(['0'] * 100)}]".encode()

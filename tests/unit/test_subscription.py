@@ -19,6 +19,7 @@ from tests.support.fakes import FakeFlow
 
 MIB = 1024 * 1024
 SMALL = b"{}"
+MANY_VALUES = b"[" + b"0," * 500 + b"0]"
 LARGE = gzip.compress(b"[" + b"0," * 10_000 + b"0]")
 
 
@@ -107,12 +108,13 @@ async def test_other_tasks_have_their_turn_within_a_batch(reader):
         assert count[0] >= 50
 
 
-async def test_a_large_message_is_decoded_in_a_thread_and_in_its_order(reader):
+@pytest.mark.parametrize("slow", [LARGE, MANY_VALUES], ids=["large", "many values"])
+async def test_what_takes_long_is_decoded_in_a_thread_and_in_its_order(reader, slow):
     def read(one: Delivery) -> list[tuple[int, bool]]:
         return [(one.tag, threading.current_thread() is threading.main_thread())]
 
     async with subscribed(read) as subscription:
-        reader.deliver(SMALL, LARGE, SMALL)
+        reader.deliver(SMALL, slow, SMALL)
 
         assert [await anext(subscription) for _ in range(3)] == [(1, True), (2, False), (3, True)]
 

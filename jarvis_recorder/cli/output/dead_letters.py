@@ -119,6 +119,10 @@ def show_dead_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> 
         ]
     )
     screen.blank()
+    if found.is_without_body:
+        screen.line((f"body, {size(letter.size_bytes)}: too large to be shown", "dim"), indent=1)
+        screen.note("`jarvis-recorder dead export` writes it to a file")
+        return
     body = readable_body(delivery, _LONGEST_BODY)
     shown = body if whole else _beginning(body)
     screen.line((f"body, {size(len(body))}:", "dim"), indent=1)

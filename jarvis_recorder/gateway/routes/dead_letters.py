@@ -199,5 +199,5 @@ def _whole(found: FoundDeadLetter) -> WholeDeadLetter:
         properties=others,
         body=text,
         body_is_text=is_text,
-        body_is_whole=shown == body,
+        body_is_whole=shown == body and not found.is_without_body,
     )

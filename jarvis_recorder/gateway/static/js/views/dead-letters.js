@@ -289,6 +289,11 @@ function whole({ letter }) {
     // As it came: laid out, a key that occurs twice would occur once.
     h("pre", { tabindex: "0", dir: "auto", "aria-label": "Body" }, letter.body),
     !letter.bodyIsText && h("p", { class: "muted" }, "The body is no text; these are its bytes."),
-    !letter.bodyIsWhole && h("p", { class: "muted" }, "The body is longer; this is its beginning."),
+    !letter.bodyIsWhole &&
+      h(
+        "p",
+        { class: "muted" },
+        letter.body ? "The body is longer; this is its beginning." : "The body is too large to be shown.",
+      ),
   ];
 }
