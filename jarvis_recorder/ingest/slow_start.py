@@ -11,7 +11,7 @@ from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import Consumer, Sink
 from jarvis_recorder.runtime.process import unless_stopped
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
-from jarvis_recorder.wire.amqp.properties import delivery_count
+from jarvis_recorder.wire.amqp.properties import apparent_delivery_count
 from jarvis_recorder.wire.topics import Topic
 
 log = structlog.get_logger(__name__)
@@ -106,7 +106,7 @@ class SlowStart:
             log.warning(
                 "delivery_suspect",
                 queue=self._topic.queue,
-                failed=delivery_count(suspect.header),
+                failed=apparent_delivery_count(suspect.header),
                 error="deliveries have failed again and again; each is recorded alone",
             )
 
@@ -140,7 +140,7 @@ class _Step:
     def _take(self, delivery: Delivery) -> None:
         self.count += 1
         self.is_redelivered = delivery.redelivered
-        if delivery.redelivered and delivery_count(delivery.header) >= _SUSPECT_AFTER:
+        if delivery.redelivered and apparent_delivery_count(delivery.header) >= _SUSPECT_AFTER:
             self.suspect = delivery
         self._kept.append(delivery)
         self._kept_bytes += _size(delivery)

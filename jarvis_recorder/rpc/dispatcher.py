@@ -126,6 +126,8 @@ class Dispatcher:
         self._permissions = permissions
         self._activity = activity
         self._document = document
+        self._written_document: bytes | None = None
+        self._writing_document = asyncio.Lock()
         self._calls = calls
         self._large = large
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -168,6 +170,8 @@ class Dispatcher:
             if reply is not None:
                 replies.append(reply.body)
                 room -= len(reply.body)
+            # Otherwise a hundred that need no database would be answered in one turn.
+            await asyncio.sleep(0)
         return Reply(b"[%b]" % b",".join(replies)) if replies else None
 
     def refuse(self, body: bytes) -> bytes | None:
@@ -253,7 +257,7 @@ class Dispatcher:
     ) -> bytes:
         match params:
             case Discover():
-                answer = jsonrpc.write_answer(method, self._document())
+                answer = await self._discovered(method)
             case ReadStats():
                 holdings = await self._archive.answer(ReadHoldings(), until, room)
                 activity = adapter(Activity).dump_json(self._activity())
@@ -266,6 +270,16 @@ class Dispatcher:
         if len(answer) > room:
             raise ResultTooLarge("there is no room for it")
         return answer
+
+    async def _discovered(self, method: Method) -> bytes:
+        """Return the document, which is generated and written once, and in a thread: it takes long."""
+        async with self._writing_document:
+            if self._written_document is None:
+                self._written_document = await asyncio.to_thread(self._write_document, method)
+            return self._written_document
+
+    def _write_document(self, method: Method) -> bytes:
+        return jsonrpc.write_answer(method, self._document())
 
     async def _from_archive(
         self, params: Params[Any], until: float, room: int, lane: LargeLane | None

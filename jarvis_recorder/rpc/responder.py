@@ -30,7 +30,10 @@ _TRAVEL_SHARE: Final = 0.1
 _LONGEST_TRAVEL_SECONDS: Final = 0.1
 # A refusal costs time, too: the more requests wait, the earlier the first of them is refused.
 _REFUSAL_SECONDS: Final = 0.0005
-_REFUSALS_IN_A_TURN: Final = 20
+# The bytes of small requests that are read in one turn of the event loop, to be answered or
+# refused. One with nearly no bytes takes as long as the least.
+_TURN_BYTES: Final = 64 * 1024
+_LEAST_BYTES: Final = _TURN_BYTES // 20
 _LOOK_SECONDS: Final = 0.02
 # As the loop was late it will be again: replies are due that much earlier. Half is forgotten in a
 # second, and no more is taken off than a few times what is left for travelling.
@@ -94,6 +97,7 @@ class Responder:
         self._late_at = self._loop.time()
         """The event loop was late by so many seconds, and when."""
         self._held_bytes = {False: 0, True: 0}
+        self._turn_bytes_left = _TURN_BYTES
 
     def take(self, deliveries: Deliveries) -> None:
         """Begin to answer requests, have them wait, or turn them away; see `ports.Sink`."""
@@ -156,6 +160,7 @@ class Responder:
         try:
             while self._waiting:
                 taken = heappop(self._waiting)
+                await self._turn_for(taken.delivery)
                 # Nothing is begun, and nothing changed, if the reply would come too late.
                 is_over = self._until(taken) <= self._loop.time()
                 await self._settle(taken, self._refused if is_over else self._answered)
@@ -167,7 +172,6 @@ class Responder:
 
     async def _refuse_in_time(self) -> None:
         """Refuse requests whose turn will not come in time, and see how late the loop is."""
-        refused = 0
         while self._waiting or self._working:
             if not self._waiting:
                 await self._look_again_in(_LOOK_SECONDS)
@@ -177,10 +181,22 @@ class Responder:
             if early > 0:
                 await self._look_again_in(min(early, _LOOK_SECONDS))
                 continue
-            await self._settle(heappop(self._waiting), self._refused)
-            refused += 1
-            if refused % _REFUSALS_IN_A_TURN == 0:
-                await asyncio.sleep(0)
+            taken = heappop(self._waiting)
+            await self._turn_for(taken.delivery)
+            await self._settle(taken, self._refused)
+
+    async def _turn_for(self, delivery: Delivery) -> None:
+        """Return in a turn of the loop in which few bytes are read yet, and count this one's."""
+        while self._turn_bytes_left <= 0:  # noqa: ASYNC110 - one turn later there is room
+            await asyncio.sleep(0)
+        if self._turn_bytes_left == _TURN_BYTES:
+            self._loop.call_soon(self._begin_turn)
+        # A large one is read in a thread, or not at all.
+        size = 0 if _is_large(delivery) else len(delivery.body)
+        self._turn_bytes_left -= max(size, _LEAST_BYTES)
+
+    def _begin_turn(self) -> None:
+        self._turn_bytes_left = _TURN_BYTES
 
     async def _look_again_in(self, seconds: float) -> None:
         due = self._loop.time() + seconds
@@ -207,7 +223,7 @@ class Responder:
             # The channel is gone: the broker will deliver the request again.
             log.debug("reply_lost")
         finally:
-            self._held_bytes[_is_large(taken.delivery)] -= len(taken.delivery.body)
+            self._held_bytes[_is_large(taken.delivery)] -= _size(taken.delivery)
 
     async def _answered(self, taken: _Taken) -> None:
         """Answer, unless no reply could reach the caller: then it is not even tried."""
@@ -261,8 +277,12 @@ class Responder:
     def _holds(self, delivery: Delivery) -> bool:
         """Count the bytes of a request until it is settled; return whether it may wait here."""
         is_large = _is_large(delivery)
-        self._held_bytes[is_large] += len(delivery.body)
+        self._held_bytes[is_large] += _size(delivery)
         return self._held_bytes[is_large] <= _MOST_HELD_BYTES
+
+
+def _size(delivery: Delivery) -> int:
+    return len(delivery.header) + len(delivery.body)
 
 
 def _is_large(delivery: Delivery) -> bool:

@@ -51,6 +51,10 @@ from jarvis_recorder.wire.validation import first_error
 MAX_BATCH: Final = 10_000
 _MAX_PROPERTY: Final = 255
 LARGE: Final = 32 * 1024
+# A table may hold a header in every two bytes. With most publishers the properties take some
+# hundred bytes in all.
+LONG_HEADER: Final = 2 * 1024
+_HEADER_BYTES_A_VALUE: Final = 16
 _LARGE_UNPACKED: Final = 4 * 1024
 SHORT: Final = 512
 _VALIDATE: Final = {
@@ -190,10 +194,10 @@ def _is_array(body: bytes) -> bool:
 
 def is_large(delivery: Delivery) -> bool:
     """Return whether decoding a delivery, or a few like it, would block the event loop too long."""
-    body = delivery.body
-    if len(delivery.header) + len(body) > LARGE:
+    header, body = delivery.header, delivery.body
+    if len(header) > LONG_HEADER or len(header) + len(body) > LARGE:
         return True
-    if not may_be_packed(delivery.header, body):
+    if not may_be_packed(header, body):
         return False
     if not is_packed_by_itself(body):
         return True
@@ -202,8 +206,15 @@ def is_large(delivery: Delivery) -> bool:
 
 
 def most_values(delivery: Delivery) -> int:
-    """Return about how many values a delivery that is not large holds: elements, entries, lines."""
-    body = delivery.body
+    """
+    Return about how many values a delivery that is not large holds: elements, entries, lines.
+
+    Its headers count as the values that take as long to decode.
+    """
+    return _values_of(delivery.body) + len(delivery.header) // _HEADER_BYTES_A_VALUE
+
+
+def _values_of(body: bytes) -> int:
     text = _start_of(body)[0] if is_packed_by_itself(body) else body
     has_commas = text.lstrip()[:1] in (b"{", b"[") or is_wide(text)
     # In EBCDIC a comma is another byte.

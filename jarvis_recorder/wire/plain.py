@@ -27,7 +27,15 @@ from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch, parted
 from jarvis_recorder.wire.amqp.header_templates import Templates
 from jarvis_recorder.wire.amqp.layout import Envelope, layout_of
 from jarvis_recorder.wire.amqp.properties import Properties
-from jarvis_recorder.wire.codec import JSON, LARGE, MAX_BATCH, SHORT, media_type, texts_size
+from jarvis_recorder.wire.codec import (
+    JSON,
+    LARGE,
+    LONG_HEADER,
+    MAX_BATCH,
+    SHORT,
+    media_type,
+    texts_size,
+)
 from jarvis_recorder.wire.liberal import said_by_key
 from jarvis_recorder.wire.records import (
     BODY_CLASSES,
@@ -39,7 +47,7 @@ from jarvis_recorder.wire.records import (
     Instant,
     Record,
 )
-from jarvis_recorder.wire.strict_json import require_few_values
+from jarvis_recorder.wire.strict_json import has_many_slow_numbers, require_few_values
 from jarvis_recorder.wire.times import parse_usual
 from jarvis_recorder.wire.topics import Kind, Topic, is_smuggled
 from jarvis_recorder.wire.unpacking import leaves_as_it_is
@@ -163,6 +171,8 @@ def decode(delivery: Delivery, topic: Topic, received_at: int) -> Plain | None:
             return None
         identity, time = known
         require_few_values(body)
+        if len(body) > LARGE and has_many_slow_numbers(body):
+            return None
         time = received_at if time is None else time
         if topic.kind is Kind.EVENT:
             return _rows(body, routing_key, identity, time)
@@ -248,9 +258,12 @@ def _envelopes(stretch: Stretch, number: int) -> Iterator[Envelope]:
     """
     while number < len(stretch):
         header, body = stretch.header(number), stretch.body(number)
+        # First: to decode a table of thousands of headers would take long.
+        if len(header) > LONG_HEADER or len(header) + len(body) > LARGE:
+            return
         template = _TEMPLATES.get(len(header))
         known = _known(header)
-        if known is None or len(header) + len(body) > LARGE:
+        if known is None:
             return
         yield stretch.route(number), *known, body
         number += 1

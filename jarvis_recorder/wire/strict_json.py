@@ -27,15 +27,19 @@ _LONG: Final = 20
 """The digits of the shortest integer that 64 bits never hold."""
 _MOST_LONG_DIGITS: Final = 30_000 * _LONG
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+# A number is slow by its exponent, or by digits as many as an exponent would stand for.
+_AS_DIGITS: Final = bytes.maketrans(b".123456789E", b"0000000000e")
+_SLOW_DIGITS: Final = 64
+_MOST_SLOW: Final = 3_000
 _LONG_INTEGER: Final = re.compile(rb"(?<![0-9.])[0-9]{%d,}+(?![.eE])" % _LONG)
 _LINES_TYPE: Final = re.compile(r"[^;]*/(?:x-)?(?:ndjson|jsonl|jsonlines)\b", re.IGNORECASE).match
 _MOST_LINES: Final = 10_001
 _WINDOW: Final = 256 * 1024
 # An escape that no window may split: a run of backslashes, and the next character.
 _ESCAPE: Final = re.compile(rb"\\*.?", re.DOTALL)
-# A string, and the colon that makes a key of it. One that never ends is a string to the end of the
-# text: else each escaped quote in it would be tried as the beginning of another.
-_STRING: Final = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:)?|\\?\Z)', re.DOTALL)
+# A string, and the colon that makes a key of it.
+_STRING: Final = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?', re.DOTALL)
+_WITHIN_STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _LONGEST_NAME: Final = 64
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _RAW_ENTRIES: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -106,11 +110,43 @@ def _colons(text: bytes) -> int:
 
 def _require_few_keys(text: bytes) -> None:
     keys = set()
-    for string in _STRING.finditer(text):
-        if string[2] is not None:
-            keys.add(string[1])
-            if len(keys) > MAX_KEYS:
-                raise Refused(Reason.TOO_LARGE, f"more than {MAX_KEYS} different keys")
+    for key in _keys(text):
+        keys.add(key)
+        if len(keys) > MAX_KEYS:
+            raise Refused(Reason.TOO_LARGE, f"more than {MAX_KEYS} different keys")
+
+
+def _keys(text: bytes) -> Iterator[bytes]:
+    """
+    Yield the keys of a text.
+
+    No match goes beyond a window, as it holds Python's lock. A key longer than that is passed
+    over: few of them fit into a text.
+    """
+    begin = text.find(b'"')
+    while begin >= 0:
+        string = _STRING.match(text, begin, begin + _WINDOW)
+        if string is not None and string[2] is not None:
+            yield string[1]
+        end = _end_of_string(text, begin + 1) if string is None else string.end()
+        begin = text.find(b'"', end)
+
+
+def _end_of_string(text: bytes, position: int) -> int:
+    """
+    Return the end of the string that holds a position, behind its quote.
+
+    One that never ends is a string to the end of the text: else each escaped quote in it would
+    be tried as the beginning of another.
+    """
+    while position < len(text):
+        found = _WITHIN_STRING.match(text, position, position + _WINDOW)
+        end = position if found is None else found.end()
+        if text[end : end + 1] == b'"':
+            return end + 1
+        # A backslash that is the last byte of a window is read with the next; no other is left.
+        position = end if end > position else len(text)
+    return len(text)
 
 
 def _require_few_digits(text: bytes) -> None:
@@ -133,11 +169,34 @@ def _require_few_digits(text: bytes) -> None:
 
 
 def _long_runs(text: bytes) -> int:
-    """Count the runs of `_LONG` digits, window by window: a copy of it all would take memory."""
-    return sum(
-        text[position : position + _WINDOW].translate(_DIGITS).count(b"0" * _LONG)
-        for position in range(0, len(text), _WINDOW)
+    """Count the runs of `_LONG` digits."""
+    return sum(part.translate(_DIGITS).count(b"0" * _LONG) for part in _windows(text))
+
+
+def has_many_slow_numbers(text: bytes) -> bool:
+    """
+    Return whether msgspec may take long to read the numbers of a text.
+
+    Near the ends of a double's range it takes up to 15 µs for one, and reads all of them in one
+    call, which holds Python's lock: those of a body of 16 MiB would hold up all other work for
+    seconds. jiter takes less than one.
+    """
+    # Texts are full of such letters and digits: they are skipped only if that may decide.
+    return (
+        sum(map(_slow_numbers, _windows(text))) > _MOST_SLOW
+        and sum(map(_slow_numbers, _between_strings(text))) > _MOST_SLOW
     )
+
+
+def _slow_numbers(text: bytes) -> int:
+    """Count the exponents and the long runs of digits."""
+    digits = text.translate(_AS_DIGITS)
+    return digits.count(b"0e") + digits.count(b"0" * _SLOW_DIGITS)
+
+
+def _windows(text: bytes) -> Iterator[bytes]:
+    """Yield a text window by window: a copy of it all would take memory."""
+    return (text[position : position + _WINDOW] for position in range(0, len(text), _WINDOW))
 
 
 def _digits_of_long_integers(text: bytes) -> int:

@@ -39,7 +39,9 @@ from jarvis_recorder.ingest.recorder import OutageTooLong, Recorder
 from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.telemetry.tracing import NoopTracer
+from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
+from jarvis_recorder.wire.amqp.properties import Properties
 from jarvis_recorder.wire.codec import LARGE, Decoded
 from jarvis_recorder.wire.plain import Plain
 from jarvis_recorder.wire.records import identity_of
@@ -956,6 +958,38 @@ async def test_what_is_abandoned_while_it_is_decoded_is_not_recorded(pipeline):
 
     assert pipeline.effects == []
     assert pipeline.status.waiting_since is None
+
+
+async def test_a_long_header_is_decoded_in_a_thread(pipeline, monkeypatch):
+    """A table of 128 KiB takes a sixth of a second, each of the three times that it is decoded."""
+    decode, in_main = properties.decode, []
+
+    def watched(head: bytes) -> Properties:
+        in_main.append(threading.current_thread() is threading.main_thread())
+        return decode(head)
+
+    monkeypatch.setattr(properties, "decode", watched)
+    body = json.dumps(event(id="a")).encode()
+    long = delivery(body, 1)._replace(header=with_many_headers(body))
+    pipeline.hand_over(long)
+    assert [origin.delivery for origin in pipeline.intake._undecoded] == [long]
+
+    await until(lambda: not pipeline.intake._undecoded)
+
+    assert set(in_main) == {False}
+    assert pipeline.intake._batches[0].count == 1
+
+
+async def test_headers_count_as_values_of_a_turn(pipeline):
+    """Ten deliveries of two kilobytes of headers each took a tenth of a second."""
+    table = b"\0V" * 1_000
+    head = content_header(7)[:12] + pack(">HI", 1 << 13, len(table)) + table
+    for _ in range(30):
+        pipeline.deliver(b'{"a":1}', head)
+
+    assert 0 < len(pipeline.intake._undecoded) < 30
+    await until(lambda: not pipeline.intake._undecoded)
+    assert pipeline.intake._batches[0].count == 30
 
 
 async def test_what_is_held_is_counted_as_it_is_unpacked(pipeline, monkeypatch):

@@ -262,3 +262,34 @@ def test_a_request_is_read_as_it_was_written():
         user_id="guest",
         timestamp=1_795_420_000,
     )
+
+
+COUNT = b"\x10x-delivery-count"
+
+
+@pytest.mark.parametrize(
+    ("table", "count"),
+    [
+        (b"", 0),
+        (COUNT + b"l" + (7).to_bytes(8, "big"), 7),
+        (COUNT + b"I" + (7).to_bytes(4, "big"), 7),
+        (COUNT + b"s\0\x0a", 10),
+        (COUNT + b"b\x0a" + b"\0V" * 40_000, 10),
+        (b"\0V" * 40_000 + COUNT + b"b\x0a", 10),
+        (b"\1aS\0\0\0\x14" + COUNT + b"b\0" + COUNT + b"b\2", 2),
+        (COUNT + b"b\2" + b"\1zS\0\0\0\x14" + COUNT + b"b\0\0", 2),
+        (COUNT + b"S\0\0\0\0", 0),
+        (COUNT + b"l\0", 0),
+    ],
+)
+def test_the_count_of_deliveries_is_found_wherever_it_stands(table, count):
+    head = content_header()[:12] + struct.pack(">HI", 1 << 13, len(table)) + table
+
+    assert properties.apparent_delivery_count(head) == count
+
+
+@given(st.integers(0, 2**62))
+def test_the_count_of_deliveries_is_read_as_a_client_writes_it(count):
+    head = content_header(headers={"a": "b", "x-delivery-count": count, "x-first-death": "c"})
+
+    assert properties.apparent_delivery_count(head) == properties.delivery_count(head)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from jarvis_recorder.rpc.permissions import Permissions
 from jarvis_recorder.rpc.responder import Responder
 from jarvis_recorder.telemetry.metrics import CallMetrics
 from jarvis_recorder.telemetry.tracing import NoopTracer
-from jarvis_recorder.wire.rpc import params, results
+from jarvis_recorder.wire.rpc import jsonrpc, params, results
 from jarvis_recorder.wire.rpc.jsonrpc import Code
 from tests.support.amqp_bytes import delivery
 from tests.support.fakes import CannedArchive, FakeCount, FakeRequests
@@ -340,3 +341,63 @@ async def test_a_request_that_is_too_large_is_told_so_whatever_waits(desk):
 
     assert desk.errors() == [Code.INVALID_REQUEST] * 2
     assert b"at most 4194304 bytes" in desk.requests.replies[0][2]
+
+
+async def test_headers_of_requests_that_wait_count_as_held(desk):
+    """Ten thousand requests of a few bytes, with as large a header each, would take a gigabyte."""
+    desk.archive.answering.clear()
+    for tag in range(1, 121):
+        desk.take(tag, reply_to=REPLY_TO, expiration="60000", headers={"a": "x" * 100_000})
+    await becomes(lambda: desk.requests.replies)
+    desk.archive.answering.set()
+    await desk.responder.drain(30)
+
+    assert desk.errors() == [Code.UNAVAILABLE] * (120 - 8 * 1024 * 1024 // 100_200)
+    assert set(desk.responder._held_bytes.values()) == {0}
+
+
+@pytest.mark.parametrize("expiration", ["0", "60000"])
+async def test_few_bytes_of_requests_are_read_in_one_turn(monkeypatch, expiration):
+    """To read sixty kilobytes takes ten milliseconds, for an answer as for a refusal."""
+    desk, turn, read = Desk(concurrency=40), 0, Counter[int]()
+    parse = jsonrpc.parse_calls
+
+    def watched(body: bytes) -> jsonrpc.Calls:
+        read[turn] += len(body)
+        return parse(body)
+
+    monkeypatch.setattr(jsonrpc, "parse_calls", watched)
+    padded = json.dumps(QUESTION).encode() + b" " * 60_000
+    for tag in range(1, 101):
+        desk.take(tag, padded, reply_to=REPLY_TO, expiration=expiration)
+    while len(desk.requests.replies) < 100:
+        turn += 1
+        await asyncio.sleep(0)
+    await desk.responder.drain(1)
+
+    assert set(desk.errors()) == ({Code.DEADLINE_EXCEEDED} if expiration == "0" else set())
+    assert read.total() == 100 * len(padded)
+    assert max(read.values()) <= 2 * len(padded)
+
+
+async def test_few_small_requests_are_refused_in_one_turn(monkeypatch):
+    desk, turn, read = Desk(concurrency=1), 0, Counter[int]()
+    desk.archive.answering.clear()
+    desk.take(1, reply_to=REPLY_TO, expiration="60000")
+    await becomes(lambda: desk.archive.asked)
+    parse = jsonrpc.parse_calls
+
+    def watched(body: bytes) -> jsonrpc.Calls:
+        read[turn] += 1
+        return parse(body)
+
+    monkeypatch.setattr(jsonrpc, "parse_calls", watched)
+    for tag in range(2, 202):
+        desk.take(tag, reply_to=REPLY_TO, expiration="0")
+    while len(desk.requests.replies) < 200:
+        turn += 1
+        await asyncio.sleep(0)
+
+    assert max(read.values()) <= 25
+    desk.archive.answering.set()
+    await desk.responder.drain(1)

@@ -12,6 +12,7 @@ from jarvis_recorder.ingest.intake import Intake
 from jarvis_recorder.ingest.slow_start import SlowStart
 from jarvis_recorder.ports import Consumer, Sink
 from jarvis_recorder.telemetry.status import RecorderStatus
+from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.topics import TOPICS
 from tests.support.amqp_bytes import delivery
@@ -110,6 +111,17 @@ async def test_after_a_suspect_among_others_the_next_come_alone():
     start = Start(*map(fresh, tags(1, 5)), failed(6, 2), *map(fresh, tags(7, 30)))
 
     assert await start.run() == [[1], tags(2, 17), [18], tags(19, 30)]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_no_table_of_headers_is_read_through_for_the_count_of_failures(monkeypatch, times):
+    """One of thousands took a fourteenth of a second for each delivery."""
+    monkeypatch.setattr(properties, "_entries", lambda _: pytest.fail("it is read through"))
+    step = slow_start._Step(16, lambda _: None)
+
+    step.take([failed(1, times)])
+
+    assert (step.suspect is not None) == (times == 2)
 
 
 async def test_a_step_that_is_cut_off_is_not_recorded():

@@ -1,10 +1,14 @@
 """JSON that every reader reads alike."""
 
 import json
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Reason, Refused
 from jarvis_recorder.wire.strict_json import (
     MAX_KEYS,
@@ -183,3 +187,54 @@ def test_commas_in_texts_are_no_values(text):
 )
 def test_digits_of_texts_and_fractions_are_no_long_integers(text):
     assert parse(text) == json.loads(text)
+
+
+class Watched:
+    """A pattern that keeps the number of bytes of each of its matches."""
+
+    def __init__(self, pattern: re.Pattern[bytes], found: list[int]) -> None:
+        self._pattern = pattern
+        self._found = found
+
+    def match(self, *where: object) -> re.Match[bytes] | None:
+        found = self._pattern.match(*where)
+        self._found += [] if found is None else [len(found[0])]
+        return found
+
+
+@pytest.mark.parametrize("inside", [rb"\n", b"x", rb"\""])
+def test_no_match_of_a_string_is_longer_than_a_window(monkeypatch, inside):
+    """A match holds Python's lock to its end: one of 16 MiB did for a quarter of a second."""
+    found: list[int] = []
+    for name in ("_STRING", "_WITHIN_STRING"):
+        monkeypatch.setattr(strict_json, name, Watched(getattr(strict_json, name), found))
+    few, many = array(b'{"a":1}', MAX_KEYS), keys(MAX_KEYS + 10)
+    long = b'"%b"' % (inside * 500_000)
+
+    assert len(parse(b"[%b,%b]" % (few, long))) == 2
+    with pytest.raises(Refused):
+        parse(b"[%b,%b,%b]" % (few, long, many))
+
+    assert 0 < max(found) <= strict_json._WINDOW
+
+
+texts = st.text(st.sampled_from('"\\:,[ü'), max_size=30)
+documents = st.lists(texts | st.dictionaries(texts, texts | st.dictionaries(texts, texts)))
+
+
+@given(documents, st.integers(2, 40))
+def test_all_keys_that_fit_into_a_window_are_found(document, window):
+    """Each window may end within an escape, and behind it each quote count for the other."""
+    text = json.dumps(document, ensure_ascii=False).encode()
+    expected: list[bytes] = []
+
+    def keep(pairs: list[tuple[str, object]]) -> None:
+        expected.extend(json.dumps(key, ensure_ascii=False).encode()[1:-1] for key, _ in pairs)
+
+    json.loads(text, object_pairs_hook=keep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "_WINDOW", window)
+        found = [*strict_json._keys(text)]
+
+    # With its quotes and the colon.
+    assert sorted(found) == sorted(key for key in expected if len(key) + 3 <= window)
