@@ -783,6 +783,8 @@ async def test_an_upgrade_finds_when_the_events_were_resolved(path):
             f"UPDATE incident_signals SET timestamp = {to_micros(at(-7_200))}",
             "UPDATE incident_progress SET rules = 'before'",
             "ALTER TABLE incident_signals DROP COLUMN problem_at",
+            "DROP INDEX ix_incident_conditions_untold",
+            "ALTER TABLE incident_conditions DROP COLUMN untold",
             "UPDATE alembic_version SET version_num = '0008'",
         ):
             await rows(store, statement)
