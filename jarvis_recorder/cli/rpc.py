@@ -230,7 +230,8 @@ class Listing(NamedTuple):
     """
     A paged request: its params, the field with the items, their view, the text for none.
 
-    `remark` returns what else the last page says, None if that is nothing.
+    `remark` returns what else the last page says, None if that is nothing; of an empty list it is
+    said instead of `nothing`.
     """
 
     params: Any
@@ -327,11 +328,12 @@ class _AsTable:
             self._began = True
 
     def end(self, shown: int, page: Any) -> None:
-        if not shown:
+        remark = self._listing.remark(page)
+        if not shown and remark is None:
             self._screen.note(self._listing.nothing)
-        elif page.next_cursor is not None:
+        elif shown and page.next_cursor is not None:
             self._screen.note(f"{shown:,} shown; there may be more: --limit, --all")
-        if (remark := self._listing.remark(page)) is not None:
+        if remark is not None:
             self._screen.note(remark)
 
 

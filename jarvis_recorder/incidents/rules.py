@@ -18,7 +18,7 @@ from jarvis_recorder.wire.measures import ObjectKind
 
 _HOUR: Final = 3_600 * 1_000_000
 # Raised where the same rules make other incidents of the same events than before.
-_READING: Final = b"5"
+_READING: Final = b"6"
 _LONGEST_PATTERN: Final = 200
 _Word = Annotated[str, Field(min_length=1, max_length=64)]
 _Pattern = Annotated[str, Field(max_length=_LONGEST_PATTERN)]

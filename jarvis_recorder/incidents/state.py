@@ -164,6 +164,7 @@ def changed(incident: Incident, signal: Signal, *, resolves: bool = False) -> In
                 resolved_at=signal.at if resolves else incident.resolved_at,
                 acknowledged_at=None,
                 acknowledged_by=None,
+                note=None,
             )
         case Effect.ACKNOWLEDGE if not incident.is_over:
             return replace(
@@ -214,9 +215,9 @@ def _opened(signal: Signal) -> Incident:
 
 def _continued(incident: Incident, signal: Signal, rules: Rules) -> Incident:
     openings, flapping = incident.openings, incident.flapping
-    seen_at, seen_by = incident.acknowledged_at, incident.acknowledged_by
+    seen_at, seen_by, note = incident.acknowledged_at, incident.acknowledged_by, incident.note
     if incident.is_over:
-        seen_at = seen_by = None
+        seen_at = seen_by = note = None
         openings = (*openings, signal.at)[-rules.flaps :]
         flapping = (
             len(openings) == rules.flaps and openings[-1] - openings[0] <= rules.flapping_span
@@ -234,4 +235,5 @@ def _continued(incident: Incident, signal: Signal, rules: Rules) -> Incident:
         resolved_by=None,
         acknowledged_at=seen_at,
         acknowledged_by=seen_by,
+        note=note,
     )

@@ -20,15 +20,14 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import Incident, changed
 from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.incident_news import tell
 from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.incident_rows import change_incidents, newest_incidents
-from jarvis_recorder.storage.notifications import announce
 from jarvis_recorder.storage.queries.events import nodes_of_events
 from jarvis_recorder.storage.queries.incidents import (
     condition_of,
     found_incident,
     incident_row,
-    is_silenced,
     nodes_of,
     silence_of,
 )
@@ -133,8 +132,7 @@ class _Target:
             self._connection, [self._row._replace(incident=changed(self.incident, signal))]
         )
         answer = self.answer()
-        if not is_silenced(self._connection, self._condition, self._now):
-            announce(self._connection, routing_key, answer, self._now)
+        tell(self._connection, self._condition, [routing_key], answer, self._now)
         return answer
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, LargeBinary, Row, Select, select, type_coerce
 
+from jarvis_recorder.retention_policy import UNSET
 from jarvis_recorder.storage.engine import Readers
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.clusters import clusters_behind
@@ -42,6 +43,7 @@ class ShownObjects(NamedTuple):
 
     cluster: str
     at: int
+    recorded_at: int
     is_up: Mapping[Shown, bool]
 
 
@@ -50,8 +52,27 @@ class Sighting(NamedTuple):
 
     cluster: str
     at: int
+    recorded_at: int
     shown_as: Shown
     is_up: bool
+
+
+class Problem(NamedTuple):
+    """A problem: its time, and how far that was ahead of the clock of the recorder."""
+
+    at: int
+    ahead: int
+
+    def shown_at(self, at: int, recorded_at: int) -> int | None:
+        """
+        Return when a snapshot showed its object, None if it was taken before the problem came.
+
+        What a snapshot shows was so before it was recorded, whatever its own clock says; by the
+        clock of the problem, as both may be of one publisher, that is later.
+        """
+        if recorded_at >= UNSET:
+            at = min(at, recorded_at + self.ahead)
+        return at if at > self.at else None
 
 
 class _Read(NamedTuple):
@@ -134,7 +155,8 @@ class NewestSnapshots:
         found: dict[Shown, list[Sighting]] = defaultdict(list)
         for cluster, read in self._read.items():
             for each in asked & read.shown.is_up.keys():
-                found[each].append(Sighting(cluster, read.shown.at, each, read.shown.is_up[each]))
+                _, at, recorded_at, is_up = read.shown
+                found[each].append(Sighting(cluster, at, recorded_at, each, is_up[each]))
         return found
 
     def compared(self) -> None:
@@ -187,23 +209,26 @@ class OlderSnapshots:
             self._between[asked] = found is not None
         return self._between[asked]
 
-    def first_up(self, cluster: str, shown_as: Shown, after: int, before: int) -> int | None:
+    def first_up(self, problem: Problem, seen: Sighting, after: int, before: int) -> int | None:
         """
-        Return the time of the first snapshot between two times that shows an object up.
+        Return when a snapshot between two times first showed an object up that had a problem.
 
         None if there is none, or if this step has read as much as it may.
         """
         self._searches_left -= 1
         if self._searches_left < 0:
             return None
-        for head in self._heads(cluster, shown_as, after, before):
+        for head in self._heads(seen.cluster, seen.shown_as, after, before):
+            shown_at = problem.shown_at(head.at, head.recorded_at)
+            if shown_at is None:
+                continue
             if head.id not in self._read:
                 self._bytes_left -= head.size_bytes
                 if self._bytes_left < 0:
                     return None
                 self._read[head.id] = _shown_objects(self._connection, head)
-            if self._read[head.id].is_up.get(shown_as):
-                return self._read[head.id].at
+            if self._read[head.id].is_up.get(seen.shown_as):
+                return shown_at
         return None
 
     def _heads(self, cluster: str, shown_as: Shown, after: int, before: int) -> Iterator[Row[Any]]:
@@ -255,7 +280,8 @@ def shown_names(row: Row[Any]) -> tuple[Shown, ...]:
 def _heads() -> Select[Any]:
     """Select snapshots without their bodies."""
     at = micros(_stored.timestamp).label("at")
-    return select(_stored.id, _stored.cluster, at, _stored.size_bytes)
+    recorded_at = micros(_stored.recorded_at).label("recorded_at")
+    return select(_stored.id, _stored.cluster, at, recorded_at, _stored.size_bytes)
 
 
 def _next_piece(after: str | None, known: Mapping[str, int], now: int, reading: Reading) -> _Piece:
@@ -290,10 +316,11 @@ def _shown_objects(connection: Connection, head: Row[Any]) -> ShownObjects:
         )
     ).scalar()
     is_up: dict[Shown, bool] = {}
+    shown = ShownObjects(head.cluster, head.at, head.recorded_at, is_up)
     if packed is None:
-        return ShownObjects(head.cluster, head.at, is_up)
+        return shown
     for _, kind, name, _, *values in values_of(head.cluster, head.at, packed, head.size_bytes):
         if values[_ONLINE] is not None:
             # A shared storage is there once for each node: it is up if it is so on all.
             is_up[kind, name] = values[_ONLINE] > 0 and is_up.get((kind, name), True)
-    return ShownObjects(head.cluster, head.at, is_up)
+    return shown

@@ -26,6 +26,7 @@ from jarvis_recorder.incidents.state import Incident, fold_ordered, next_inciden
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_dates import date_back
 from jarvis_recorder.storage.incident_evidence import NewestSnapshots, Sighting, shown_names
+from jarvis_recorder.storage.incident_news import tell, tell_of_silenced
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
 from jarvis_recorder.storage.incident_recoveries import Recoveries
 from jarvis_recorder.storage.incident_rows import (
@@ -38,8 +39,7 @@ from jarvis_recorder.storage.incident_rows import (
     newest_incidents,
     to_incident_row,
 )
-from jarvis_recorder.storage.notifications import announce
-from jarvis_recorder.storage.queries.incidents import ACTIVE, found_incident, is_silenced
+from jarvis_recorder.storage.queries.incidents import ACTIVE, found_incident, key_of
 from jarvis_recorder.storage.tables import (
     incident_actions,
     incident_conditions,
@@ -97,15 +97,24 @@ class ReadSignal(NamedTuple):
 
 class _Change(NamedTuple):
     """
-    The newest incident of a condition before and after a step; each may be missing.
+    An incident of a condition before and after a step; each may be missing.
 
-    It is `by_hand` where someone has resolved an event of it, or opened one again.
+    It is `by_hand` where someone has resolved an event of it, or opened one again; of one that is
+    not the newest only the end is news.
     """
 
-    key: str
+    condition: str
     before: Incident | None
     after: Incident | None
     by_hand: bool
+    is_newest: bool = True
+
+    @property
+    def key(self) -> str:
+        """The key of the incident, or that of the condition for the newest one."""
+        if self.is_newest or self.after is None:
+            return self.condition
+        return key_of(self.condition, self.after.first_at)
 
 
 class _Known(NamedTuple):
@@ -280,16 +289,13 @@ class Fold:
         return rows.values()
 
     def tell(self) -> bool:
-        """Announce what has changed, except of silenced incidents; return whether there was any."""
+        """Announce what has changed, and what was silenced until now; return whether there was any."""
         told = False
         for change in self._changes:
-            keys = _news(change, self._now)
-            if keys and not is_silenced(self._connection, change.key, self._now):
+            if keys := _news(change, self._now):
                 body = found_incident(self._connection, change.key, self._now)
-                for routing_key in keys:
-                    announce(self._connection, routing_key, body, self._now)
-                told = True
-        return told
+                told |= tell(self._connection, change.condition, keys, body, self._now)
+        return tell_of_silenced(self._connection, self._now) or told
 
     def _stored_signals(self, events_read: set[int]) -> set[tuple[int, int]]:
         """Return the signals that are stored of these events: on a server it may be another's."""
@@ -412,6 +418,7 @@ class Fold:
         """Write the incidents that differ from those there were, and note the changes."""
         self._store(folded)
         for one in folded:
+            self._changes += _ended_before(one)
             before = one.before[-1].incident if one.before else None
             after = one.after[-1] if one.after else None
             # Where there was none before, all is made again by other rules.
@@ -479,6 +486,9 @@ def _news(change: _Change, now: int) -> list[str]:
     before, after = change.before, change.after
     if after is None:
         return []
+    if not change.is_newest:
+        ends = max(after.recovered_at or EARLIEST, after.resolved_at or EARLIEST)
+        return _ends(before, after) if ends >= now - _NEWS_MICROS else []
     # What people do to an old event is news, unless they did it before it was recorded here.
     said_at = max(after.last_at, after.recovered_at or after.last_at)
     if said_at < now - _NEWS_MICROS and not change.by_hand:
@@ -489,11 +499,25 @@ def _news(change: _Change, now: int) -> list[str]:
     if before is None or not is_same or _has_opened(before, after):
         news.append(INCIDENT_OPENED)
         before = None
-    if after.recovered_at is not None and (before is None or before.recovered_at is None):
-        news.append(INCIDENT_RECOVERED)
-    if after.resolved_at is not None and (before is None or before.resolved_at is None):
-        news.append(INCIDENT_RESOLVED)
-    return news
+    return news + _ends(before, after)
+
+
+def _ends(before: Incident | None, after: Incident) -> list[str]:
+    """Return the notifications of the end of an incident, in their order."""
+    ends = (
+        (INCIDENT_RECOVERED, after.recovered_at, before and before.recovered_at),
+        (INCIDENT_RESOLVED, after.resolved_at, before and before.resolved_at),
+    )
+    return [key for key, at, known_at in ends if at is not None and known_at is None]
+
+
+def _ended_before(folded: _Folded) -> Iterator[_Change]:
+    """Yield the changes of the incidents that another one follows."""
+    known = {row.incident.first_at: row.incident for row in folded.before}
+    for incident in folded.after[:-1]:
+        before = known.get(incident.first_at)
+        if before not in (None, incident):
+            yield _Change(folded.key, before, incident, by_hand=False, is_newest=False)
 
 
 def _has_opened(before: Incident, after: Incident) -> bool:

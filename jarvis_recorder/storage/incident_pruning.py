@@ -152,13 +152,21 @@ def _was_over(at: datetime) -> ColumnElement[bool]:
 
 def _are_being_made(connection: Connection) -> bool:
     """Return whether a condition may lack incidents that its signals, or its events, make."""
-    progress = connection.execute(select(incident_progress)).one()
     stale = select(_conditions.id).where(_conditions.stale).limit(1)
-    return (
-        progress.rules == FORGETTING
-        or progress.reached < progress.told_after
-        or connection.execute(stale).first() is not None
-    )
+    return _are_unread(connection) or connection.execute(stale).first() is not None
+
+
+def lack_incidents(connection: Connection) -> bool:
+    """Return whether a condition may have no incident yet, as while they are being made again."""
+    has_one = exists().where(_stored.condition_id == _conditions.id)
+    without = select(_conditions.id).where(_conditions.stale, ~has_one).limit(1)
+    return _are_unread(connection) or connection.execute(without).first() is not None
+
+
+def _are_unread(connection: Connection) -> bool:
+    """Return whether events of before an upgrade, or of other rules, are yet to be read."""
+    progress = connection.execute(select(incident_progress)).one()
+    return bool(progress.rules == FORGETTING or progress.reached < progress.told_after)
 
 
 def _expire(connection: Connection, row: Any, most: int) -> int:

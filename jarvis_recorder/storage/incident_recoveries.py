@@ -7,10 +7,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, func, select
 
 from jarvis_recorder.incidents.signals import Effect
+from jarvis_recorder.retention_policy import UNSET
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_evidence import OlderSnapshots, Sighting
-from jarvis_recorder.storage.tables import incident_actions, incident_signals
-from jarvis_recorder.wire.times import to_datetime
+from jarvis_recorder.storage.incident_evidence import OlderSnapshots, Problem, Sighting
+from jarvis_recorder.storage.tables import events, incident_actions, incident_signals
+from jarvis_recorder.wire.times import to_datetime, to_micros
 
 _MOST_SIGNALS: Final = 200
 
@@ -35,7 +36,8 @@ class Recoveries:
         said = self._said(row.condition_id, since)
         for (at, effect), (following, next_effect) in pairwise(said):
             if effect == next_effect == Effect.PROBLEM:
-                up_at = self._older.first_up(seen.cluster, seen.shown_as, at, following)
+                problem = self._problem(row.condition_id, at)
+                up_at = self._older.first_up(problem, seen, at, following)
                 if up_at is not None:
                     yield up_at
 
@@ -50,11 +52,32 @@ class Recoveries:
         reopened = select(micros(func.max(_actions.timestamp))).where(
             _actions.key == row.key, _actions.effect == int(Effect.REOPEN)
         )
-        after = max(last_at, self._connection.execute(reopened).scalar() or last_at)
+        problem = self._problem(row.condition_id, to_micros(row.last_at))
+        reopened_at = self._connection.execute(reopened).scalar() or problem.at
+        problem = problem._replace(at=max(problem.at, reopened_at))
+        after = max(last_at, problem.at)
         if seen.at <= after:
             return None
-        up_at = self._older.first_up(seen.cluster, seen.shown_as, after, seen.at)
-        return seen.at if up_at is None and seen.is_up else up_at
+        up_at = self._older.first_up(problem, seen, after, seen.at)
+        if up_at is None and seen.is_up:
+            return problem.shown_at(seen.at, seen.recorded_at)
+        return up_at
+
+    def _problem(self, condition_id: int, at: int) -> Problem:
+        """Return a problem by its time; the clock of one whose event is pruned counts as right."""
+        recording = (
+            select(micros(events.c.recorded_at))
+            .join(incident_signals, _signals.event_id == events.c.id)
+            .where(
+                _signals.condition_id == condition_id,
+                _signals.timestamp == to_datetime(at),
+                _signals.effect == int(Effect.PROBLEM),
+            )
+        )
+        recorded_at = self._connection.execute(recording.limit(1)).scalar()
+        if recorded_at is None or recorded_at < UNSET:
+            return Problem(at, 0)
+        return Problem(at, max(0, at - recorded_at))
 
     def _said(self, condition_id: int, since: int) -> list[tuple[int, int]]:
         """Return the newest problems and recoveries with their times, oldest first."""

@@ -51,6 +51,7 @@ from jarvis_recorder.storage.incident_evidence import NewestSnapshots
 from jarvis_recorder.storage.incident_fold import STALE, Fold, ReadSignal
 from jarvis_recorder.storage.incident_pruning import newest_event
 from jarvis_recorder.storage.incident_renewal import Renewal
+from jarvis_recorder.storage.queries.incidents import untold
 from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.tables import (
     cluster_snapshots,
@@ -95,6 +96,7 @@ class _Look(NamedTuple):
     newest_event: int
     newest_snapshot: int
     is_stale: bool
+    is_untold: bool
     reached: int
 
 
@@ -106,13 +108,14 @@ class _Done(NamedTuple):
     has_begun: bool = True
 
 
-def _look(reading: Reading) -> _Look:
+def _look(now: int, reading: Reading) -> _Look:
     newest_snapshot = select(func.coalesce(func.max(cluster_snapshots.c.id), 0))
     reached = select(_progress.reached)
     return _Look(
         newest_event(reading.connection),
         reading.connection.execute(newest_snapshot).scalar_one(),
         reading.connection.execute(STALE).first() is not None,
+        reading.connection.execute(untold(now).limit(1)).first() is not None,
         reading.connection.execute(reached).scalar_one(),
     )
 
@@ -197,9 +200,10 @@ class IncidentKeeper:
     async def _has_news(self) -> bool:
         """Return whether a step could change anything: without that it takes no turn of the writer."""
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
-        look = await self._readers.run(_look, until, 0, pace=Pace.LOOK_UP)
+        look = await self._readers.run(partial(_look, self._clock()), until, 0, pace=Pace.LOOK_UP)
         before, self._looked_at = self._looked_at, look
-        return look != before or look.reached < look.newest_event or look.is_stale
+        is_left = look.is_stale or look.is_untold
+        return look != before or look.reached < look.newest_event or is_left
 
     async def step(self) -> bool:
         """

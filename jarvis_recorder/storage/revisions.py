@@ -13,12 +13,14 @@ from jarvis_recorder.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
-HEAD: Final = "0009"
+HEAD: Final = "0010"
 """The revision this code works with. A test compares it with the migrations."""
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", HEAD)
+REVISIONS: Final = (
+    "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", HEAD,
+)  # fmt: skip
 
 
 class SchemaAge(StrEnum):

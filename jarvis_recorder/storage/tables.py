@@ -221,7 +221,8 @@ dead_letters: Final = Table(
     Index("ix_dead_letters_timestamp", "timestamp"),
 )
 
-# The conditions that events tell of; `stale` ones are to be folded again. See `storage.incidents`.
+# The conditions that events tell of; `stale` ones are to be folded again, `untold` ones opened while
+# they were silenced. See `storage.incidents`.
 incident_conditions: Final = Table(
     "incident_conditions",
     metadata,
@@ -236,6 +237,7 @@ incident_conditions: Final = Table(
     Column("shown_as", Word),
     Column("covers", Boolean, nullable=False),
     Column("stale", Boolean, nullable=False, server_default=false()),
+    Column("untold", Boolean, nullable=False, server_default=false()),
     Index("uq_incident_conditions_key", "key", unique=True),
     Index(
         "ix_incident_conditions_covers",
@@ -246,6 +248,12 @@ incident_conditions: Final = Table(
         "ix_incident_conditions_stale",
         "id",
         sqlite_where=text("stale"),
+    ),
+    Index(
+        "ix_incident_conditions_untold",
+        "id",
+        # As SQLAlchemy writes it: SQLite would not use the index for another spelling.
+        sqlite_where=text("untold = 1"),
     ),
 )
 

@@ -249,6 +249,38 @@ async def test_an_event_dated_years_ahead_counts_when_it_was_recorded(store, at_
     assert incident.first_at.replace(microsecond=0) == to_datetime(NOW)
 
 
+@pytest.mark.parametrize("ahead_too", [0, 7_200])
+async def test_a_snapshot_whose_clock_is_ahead_ends_no_outage_that_came_after_it(store, ahead_too):
+    """Its clock is two hours ahead; that of the events is right, or just as far ahead."""
+
+    async def fail(seconds):
+        now = NOW + seconds * 1_000_000
+        await record(store, event(seconds + ahead_too, id=f"{seconds}"), recorded_at=now)
+        await settle(store)
+        assert (await the_one(store)).state in ("open", "unknown")
+
+    async def show(seconds, status):
+        now = NOW + seconds * 1_000_000
+        shown = snapshot(seconds + 7_200, ("pve1", status))
+        await record(store, shown, topic=SNAPSHOTS, recorded_at=now)
+        await settle(store)
+
+    await show(-60, "online")
+    await fail(0)
+    await show(60, "offline")
+    await show(300, "online")
+    assert (await the_one(store)).recovered_at == at(300 + ahead_too)
+    await fail(1_800)
+    await show(1_860, "offline")
+    assert (await the_one(store)).state == "open"
+    await show(3_600, "online")
+    assert (await the_one(store)).recovered_at == at(3_600 + ahead_too)
+    # Opened again by hand, it is not ended by what was shown before.
+    await ask(store, params.ReopenIncident(key="pve1/NODE_DOWN"))
+    await settle(store)
+    assert (await the_one(store)).state == "open"
+
+
 async def test_events_of_a_wrong_clock_that_were_recorded_at_once_keep_their_order(store):
     ahead = {"timestamp": "2056-11-23T08:00:00Z"}
     story = [event(0, id="1"), up(0, id="2"), event(0, id="3")]
@@ -751,6 +783,8 @@ async def test_an_upgrade_finds_when_the_events_were_resolved(path):
             f"UPDATE incident_signals SET timestamp = {to_micros(at(-7_200))}",
             "UPDATE incident_progress SET rules = 'before'",
             "ALTER TABLE incident_signals DROP COLUMN problem_at",
+            "DROP INDEX ix_incident_conditions_untold",
+            "ALTER TABLE incident_conditions DROP COLUMN untold",
             "UPDATE alembic_version SET version_num = '0008'",
         ):
             await rows(store, statement)
@@ -786,6 +820,16 @@ async def test_of_an_unknown_key_there_is_none(store):
         await ask(store, params.ResolveIncident(key="none", by="anna"))
 
 
+async def test_the_key_of_an_incident_that_is_gone_names_no_later_one(store):
+    await keep(store, event(0))
+    gone = "pve1/NODE_DOWN@" + at(-86_400).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    for request in (params.GetIncident(key=gone), params.ResolveIncident(key=gone, by="anna")):
+        with pytest.raises(NotFound):
+            await ask(store, request)
+    assert (await the_one(store)).state == "open"
+
+
 async def test_only_the_newest_incident_of_a_condition_is_changed(store):
     await keep(store, event(0), event(10 * 86_400))
     _, old = await listed(store)
@@ -809,6 +853,46 @@ async def test_of_a_silenced_incident_nobody_is_told_and_it_is_counted(store):
     assert await announced(store) == []
     (silence,) = (await ask(store, params.ListSilences())).silences
     assert (silence.node, silence.reason, silence.by) == ("pve1", "memory", "anna")
+
+
+async def test_what_opened_in_a_silence_and_is_still_a_problem_is_announced_at_its_end(store):
+    now = to_datetime(NOW)
+
+    async def silence(until, **given):
+        await ask(store, params.SilenceIncidents(until=until, **given))
+
+    await keep(store, crashed(0, 104))
+    told = await announced(store)
+    await silence(now + timedelta(hours=1), node="pve1")
+    await keep(store, event(0), crashed(0, 105), crashed(0, 106, node="pve2"))
+    await keep(store, event(30), crashed(30, 104))
+    await ask(store, params.ResolveIncident(key="pve1/VM_CRASHED/105"))
+    # Another one begins before the end of the first.
+    await silence(now + timedelta(hours=2), kind="NODE_DOWN")
+    told.append("recorder.incident.opened")
+    await silence(now, node="pve1")
+    await settle(store)
+    assert await announced(store) == told, "of the guest on the other node, and of nothing else"
+    await silence(now, kind="NODE_DOWN")
+    for _ in range(3):
+        await store.incidents._timed_step()
+
+    assert await announced(store) == [*told, "recorder.incident.opened"]
+    last = (await store.outbox.waiting(1_000))[-1]
+    assert '"kind":"NODE_DOWN"' in last.body
+
+
+async def test_what_is_opened_again_in_a_silence_is_announced_at_its_end(store):
+    await keep(store, event(0), up(1))
+    told = await announced(store)
+    end = to_datetime(NOW) + timedelta(hours=1)
+    await ask(store, params.SilenceIncidents(until=end, node="pve1"))
+    await ask(store, params.ReopenIncident(key="pve1/NODE_DOWN"))
+    assert await announced(store) == told
+    await ask(store, params.SilenceIncidents(until=to_datetime(NOW), node="pve1"))
+    await settle(store)
+
+    assert await announced(store) == [*told, "recorder.incident.opened"]
 
 
 async def test_a_silence_ends_with_another_of_the_same_values(store):
@@ -978,6 +1062,34 @@ async def test_what_somebody_did_to_an_old_event_is_announced(store):
 
     told = [key for key in await announced(store) if "incident" in key]
     assert told == ["recorder.incident.resolved", "recorder.incident.opened"]
+
+
+async def test_the_end_of_an_incident_that_another_follows_is_announced(store, monkeypatch):
+    """Nothing is heard of it for sixty hours."""
+    began = -60 * 3_600
+    with monkeypatch.context() as then:
+        then.setattr(incident_fold, "_NEWS_MICROS", 100 * 3_600_000_000)
+        await keep(store, event(began))
+    await keep(store, event(0))
+    new, old = await listed(store)
+    told = await store.outbox.waiting(1_000)
+
+    assert [one.routing_key for one in told] == [
+        "recorder.incident.opened", "recorder.incident.resolved", "recorder.incident.opened",
+    ]  # fmt: skip
+    for one, key in zip(told, (old.key, old.key, new.key), strict=True):
+        assert f'"key":"{key}"' in one.body
+
+
+async def test_that_a_recovered_one_is_resolved_is_announced_though_another_follows(store):
+    await keep(store, event(-60 * 3_600), up(-60 * 3_600 + 5), event(0))
+    told = await announced(store)
+    alert = (await ask(store, params.ListEvents(type="alert"))).events[-1]
+    await ask(store, params.ResolveEvent(id=alert.id, resolved_by="bert"))
+    await settle(store)
+
+    now = [one for one in (await announced(store))[len(told) :] if "incident" in one]
+    assert now == ["recorder.incident.resolved"]
 
 
 async def test_of_what_is_imported_and_old_nobody_is_told(store):
@@ -1278,6 +1390,10 @@ async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, reque
 _MADE = ("incident_signals", "incidents", "incident_conditions")
 
 
+async def is_complete(store):
+    return (await ask(store, params.ListIncidents(limit=1))).complete
+
+
 async def made(store):
     return [(await rows(store, f"SELECT count(*) FROM {table}"))[0][0] for table in _MADE]
 
@@ -1294,13 +1410,16 @@ async def test_other_rules_delete_what_was_made_in_small_steps(
         address, opened = request.getfixturevalue("postgres_url"), open_server
     async with opened(address, clock) as store:
         await keep(store, *(crashed(n, 100 + n % 50) for n in range(1_300)), event(0), up(10))
+        assert await is_complete(store)
         await ask(store, params.AcknowledgeIncident(key="pve1/VM_CRASHED/107", by="anna"))
         before, told = await listed(store, limit=100), await announced(store)
         counts = [await made(store)]
     other = load_rules(None, 47)
 
     async with opened(address, clock, rules=other) as store:
+        assert await is_complete(store), "by the former rules"
         assert await store.incidents.step()
+        assert not await is_complete(store)
         counts.append(await made(store))
         await put(store, event(20, id="new"))
         # Nothing is over for good while half of it is gone.
@@ -1308,9 +1427,12 @@ async def test_other_rules_delete_what_was_made_in_small_steps(
         assert await rows(store, "SELECT key FROM incident_actions") == [("pve1/VM_CRASHED/107",)]
     async with opened(address, clock, rules=None if is_taken_back else other) as store:
         while not any(row.count == 2 for row in await listed(store, kind="NODE_DOWN")):
+            if len(await listed(store, limit=100)) < len(before):
+                assert not await is_complete(store)
             await store.incidents.step()
             counts.append(await made(store))
         await settle(store)
+        assert await is_complete(store)
         after = await listed(store, limit=100)
         told_again = (await announced(store))[len(told) :]
 
@@ -1347,6 +1469,25 @@ async def test_each_step_by_other_rules_may_fail_twice_and_be_done_again(
         await store.incidents.step()
 
     assert len(await listed(store)) == 3
+
+
+async def test_a_list_is_complete_once_each_condition_that_is_kept_is_folded_again(by_other_rules):
+    store = by_other_rules
+    found = [(3, True)]
+    while found[-1] != (3, True) or len(found) == 1:
+        await store.incidents.step()
+        found.append((len(await listed(store)), await is_complete(store)))
+
+    assert {number for number, complete in found if not complete} >= {0, 1, 2}
+    assert {number for number, complete in found if complete} == {3}
+
+
+async def test_a_condition_that_is_folded_again_is_in_the_list_all_the_while(store):
+    await keep(store, event(0))
+    (alert,) = (await ask(store, params.ListEvents())).events
+    await ask(store, params.ResolveEvent(id=alert.id))
+
+    assert await is_complete(store)
 
 
 async def test_what_a_third_recorder_made_in_between_is_made_again(by_other_rules):

@@ -156,6 +156,24 @@ async def test_all_is_seen_where_none_is_open_and_no_sooner(page, answers):
     await expect(page.get_by_text("Of 201 the worst 200 are shown.")).to_be_visible()
 
 
+async def test_nothing_is_said_to_be_open_or_seen_while_incidents_are_being_made_again(
+    page, answers
+):
+    said = page.get_by_text("The incidents are being made again: more may be open.")
+    for known, claim in (
+        ([], "Nothing is open."),
+        (incidents(1, "acknowledged", "error"), "Somebody"),
+    ):
+        for complete in (False, True):
+            answer = listed(known)
+            answers.by_path["/api/incidents"] = lambda query, answer=answer, complete=complete: (
+                answer(query) | {"complete": complete}
+            )
+            await page.evaluate(NOW_INCIDENTS)
+            await expect(said).to_have_count(0 if complete else 1)
+            await expect(page.get_by_text(claim)).to_have_count(1 if complete else 0)
+
+
 async def test_what_is_seen_is_not_counted_as_open(page, answers):
     known = incidents(2, "open", "error") + incidents(3, "acknowledged", "error")
     answers.by_path["/api/incidents"] = listed(known)

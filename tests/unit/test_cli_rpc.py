@@ -416,6 +416,17 @@ def test_incidents_of_several_nodes_and_kinds_are_listed(jarvis, recorder):
     assert asked == params.ListIncidents(node=["pve1", "pve2"], kind=["NODE_DOWN"])
 
 
+def test_that_incidents_are_being_made_again_is_said_and_not_that_there_is_none(jarvis):
+    meanwhile = jarvis(
+        "incidents", "list", answer=results.IncidentPage([], None, 0, complete=False)
+    )
+    after = jarvis("incidents", "list", answer=results.IncidentPage([], None, 0))
+
+    assert "being made again" in meanwhile.stderr
+    assert "There is none" not in meanwhile.stderr
+    assert after.stderr == "There is none that fits.\n"
+
+
 @pytest.mark.parametrize("until", ["yesterday", "2026-01-26T10:00:00Z", "2026-01-26 10:00"])
 def test_a_silence_that_has_ended_is_wrong_usage(jarvis, recorder, until):
     ended = jarvis("incidents", "silence", until, "--node=pve3")

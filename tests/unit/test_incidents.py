@@ -337,6 +337,18 @@ class TestStates:
         assert (state_of(recovered, None), recovered.acknowledged_by) == ("recovered", None)
         assert state_of(open_again, None) == "open"
 
+    def test_a_note_goes_with_the_outage_it_was_written_of(self):
+        seen = Signal(5, Effect.ACKNOWLEDGE, by="anna", note="on my way")
+        by_bert = Signal(40, Effect.ACKNOWLEDGE, by="bert")
+        for end in (recovery(20), Signal(20, Effect.RESOLVE, by="anna")):
+            (again,) = folded(problem(0), seen, end, problem(30))
+            (seen_again,) = folded(problem(0), seen, end, problem(30), by_bert)
+
+            assert again.note is None
+            assert (seen_again.acknowledged_by, seen_again.note) == ("bert", None)
+        (recovered,) = folded(problem(0), seen, recovery(20))
+        assert recovered.note is None
+
     def test_what_was_resolved_opens_again_with_the_next_problem_and_by_hand(self):
         resolved = Signal(5, Effect.RESOLVE, by="anna")
         (once,) = folded(problem(0), resolved)

@@ -10,6 +10,7 @@ from jarvis_recorder.cli.output.screen import CLUSTER, NODE, Column, Screen
 from jarvis_recorder.cli.output.units import ago, duration
 from jarvis_recorder.wire.rpc.results import (
     IncidentHistory,
+    IncidentPage,
     OneIncident,
     Silence,
     StoredIncident,
@@ -60,6 +61,13 @@ def show_incidents(
         for incident in incidents
     ]
     screen.table(columns, rows, continued=continued)
+
+
+def not_complete(answer: IncidentPage) -> str | None:
+    """Return that incidents may be missing, None if each is there."""
+    if answer.complete:
+        return None
+    return "The incidents are being made again of the stored events: more may be open."
 
 
 def show_incident(screen: Screen, answer: OneIncident) -> None:

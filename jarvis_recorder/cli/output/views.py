@@ -48,6 +48,7 @@ _LISTS: Final[dict[type, Callable[[], ListView]]] = {
 _REMARKS: Final[dict[type, Callable[[Any], str | None]]] = {
     results.IndexedDeadLetters: dead_letters.not_complete,
     results.IncidentHistory: incidents.history_of,
+    results.IncidentPage: incidents.not_complete,
 }
 
 

@@ -28,6 +28,7 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import transitions
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.incident_pruning import lack_incidents
 from jarvis_recorder.storage.queries.cursors import Beyond, Position, not_shown, read_cursor
 from jarvis_recorder.storage.queries.events import EVENTS
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
@@ -81,7 +82,9 @@ def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> byt
         )
     )
     total = _total(reading, params, filters)
-    return write_page(reading, params, "incidents", lines, more=b',"total":%b' % to_json(total))
+    is_complete = not lack_incidents(reading.connection)
+    more = b',"total":%b,"complete":%b' % (to_json(total), to_json(is_complete))
+    return write_page(reading, params, "incidents", lines, more=more)
 
 
 def _beyond(
@@ -144,7 +147,8 @@ def incident_row(connection: Connection, key: str, now: int) -> Row[Any]:
     """
     Return the incident of this key, or the newest of this condition.
 
-    An event that came late may have moved its beginning: the key stays good.
+    An event that came late may have moved its beginning back: the key stays good. That of one that
+    is deleted names no later one.
 
     Raises:
         NotFound: There is none.
@@ -156,9 +160,6 @@ def incident_row(connection: Connection, key: str, now: int) -> Row[Any]:
     if row is None and at is not None:
         of = newest_first.where(_conditions.key == condition)
         row = connection.execute(of.where(_stored.first_at <= at)).first()
-        if row is None:
-            oldest = of.order_by(None).order_by(_stored.first_at)
-            row = connection.execute(oldest.where(_stored.last_at >= at)).first()
     if row is None:
         raise NotFound(f"there is no incident {key!r}")
     return row
@@ -180,6 +181,11 @@ def is_silenced(connection: Connection, key: str, now: int) -> bool:
     """Return whether nobody is to be told now of the incidents of a condition."""
     found = select(_silenced(now)).select_from(incident_conditions).where(_conditions.key == key)
     return bool(connection.execute(found).scalar())
+
+
+def untold(now: int) -> Select[Any]:
+    """Select the conditions that opened while they were silenced, and are silenced no more."""
+    return select(_conditions.id).where(_conditions.untold, ~_silenced(now))
 
 
 def list_silences(clock: Clock, reading: Reading, params: ListSilences) -> bytes:

@@ -539,11 +539,14 @@ class IncidentPage:
     A page of incidents.
 
     `total` is the number of all that match; null unless only states of problems were asked for.
+    The list is not `complete` while incidents are being made of the stored events, as after an
+    upgrade: those that are missing may be open.
     """
 
     incidents: list[StoredIncident]
     next_cursor: str | None
     total: int | None
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,17 +60,19 @@ function overToday(recovered) {
  * each of RANKS no one has seen. Where there are more than come at once, the worst come: they are
  * asked for by severity then, and what others have seen comes last.
  * @param {string} path @param {object} question @param {AbortSignal} signal
- * @returns {Promise<{active: any[], total: number, open: number[]}>}
+ * They are not complete while the recorder makes the incidents of the stored events again.
+ * @returns {Promise<{active: any[], total: number, open: number[], complete: boolean}>}
  */
 export async function activeIncidents(path, question, signal) {
   /** @param {object} more */
   const ask = (more) => get(path, { ...question, ...more, limit: MOST }, signal);
   const all = await ask({ state: [...OPEN, SEEN] });
+  const { complete = true } = all;
   if (all.incidents.length >= all.total) {
     const open = all.incidents.filter(isOpen);
     const number = (/** @type {string} */ name) =>
       open.filter((/** @type {any} */ one) => one.severity === name).length;
-    return { active: worstFirst(all.incidents), total: all.total, open: RANKS.map(number) };
+    return { active: worstFirst(all.incidents), total: all.total, open: RANKS.map(number), complete };
   }
   const [seen, ...open] = await Promise.all([
     ask({ state: SEEN }),
@@ -82,6 +84,7 @@ export async function activeIncidents(path, question, signal) {
     active: worstFirst([...found.values()]).slice(0, MOST),
     total: [seen, ...open].reduce((sum, { total }) => sum + total, 0),
     open: open.map(({ total }) => total),
+    complete,
   };
 }
 
@@ -101,13 +104,14 @@ export function worstFirst(incidents) {
 }
 
 /** @param {any} found @param {() => void} changed */
-export function incidentList({ active, total, open, recent, silenced }, changed) {
+export function incidentList({ active, total, open, recent, silenced, complete }, changed) {
   const { own, parts } = folded(active);
   return [
     h(
       "div",
       { class: "row" },
-      sentence(active, open),
+      sentence(active, open, complete),
+      !complete && empty("The incidents are being made again: more may be open."),
       // Else what no one is told of would seem to be well. In a line of its own it would move rows.
       silenced > 0 && h("a", { href: link("silences") }, `${count(silenced)} silenced`),
     ),
@@ -156,13 +160,13 @@ export const onlyTheWorst = (active, total) =>
   h("p", { class: "muted" }, `Of ${count(total)} the worst ${count(active.length)} are shown.`);
 
 /**
- * One sentence in the colour of the worst.
- * @param {any[]} active @param {number[]} open how many of each of RANKS
+ * One sentence in the colour of the worst; none where only what is missing may be open.
+ * @param {any[]} active @param {number[]} open how many of each of RANKS @param {boolean} complete
  */
-function sentence(active, open) {
+function sentence(active, open, complete) {
   const worst = RANKS.find((_, rank) => open[rank]);
   if (!worst)
-    return empty(active.length ? "Somebody has seen all that is open." : "Nothing is open.");
+    return complete && empty(active.length ? "Somebody has seen all that is open." : "Nothing is open.");
   const words = RANKS.map((name, rank) => open[rank] && `${count(open[rank])} ${name}`);
   const down = active
     .filter((one) => one.kind === "NODE_DOWN" && isOpen(one))
