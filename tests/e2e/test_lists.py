@@ -212,7 +212,7 @@ ASKED = "fetch('/api/nothing')"
 
 
 @pytest.fixture
-def asked(page):
+async def asked(page):
     """The addresses that a page asks for, without its files."""
     found = []
 

@@ -106,7 +106,7 @@ async def test_a_client_comes_back_with_the_broker(node: PrivateNode):
     record = an_event()
     async with steered_responder(node.url, unanswerable):
         pass
-    async with RecorderClient(node.url, timeout=30) as client:
+    async with RecorderClient(node.url, timeout=90) as client:
         node.kill()
         starting = asyncio.create_task(asyncio.to_thread(node.start))
         assert await client.publish(record) == record.message_id
