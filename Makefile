@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 # For all users, where the units of systemd see it: home directories are hidden from them.
 PREFIX ?= /usr/local
 INSTALLED := $(PREFIX)/lib/jarvis-recorder
+# Recipes remove what is in these, and to a shell a name with a space is two.
+$(foreach name,VENV PREFIX,$(if $(filter 1,$(words $($(name)))),,$(error $(name): one path without spaces, not "$($(name))")))
+# Two recipes that install Debian packages would wait for each other's lock, and fail.
+.NOTPARALLEL:
 export PYTHONWARNINGS := ignore::DeprecationWarning:pip
 
 # Nothing is resolved here, so that no later release of anything changes what is installed.

@@ -73,6 +73,9 @@ def main(
     asking: Annotated[
         bool, typer.Option("--asking", help="Instead: questions there and back, next to a peer.")
     ] = False,
+    deadlines: Annotated[
+        bool, typer.Option("--deadlines", help="Instead: requests with deadlines; see --backlog.")
+    ] = False,
     questions: Annotated[
         bool, typer.Option("--questions", help="Instead: questions on many events; see --events.")
     ] = False,
@@ -91,7 +94,9 @@ def main(
     gateway: Annotated[
         bool, typer.Option("--gateway", help="Instead: REST, and pages that watch or stall.")
     ] = False,
-    backlog: Annotated[int, typer.Option(min=1, help="Events for --memory.")] = 1_000_000,
+    backlog: Annotated[
+        int, typer.Option(min=1, help="Events for --memory and --deadlines.")
+    ] = 1_000_000,
     turns: Annotated[int, typer.Option(min=1, help="Turns for --search.")] = 1_000_000,
     results: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the tables there, as Markdown.")
@@ -103,8 +108,9 @@ def main(
     """Measure the recorder next to its peers, on a private RabbitMQ node."""
     logging.configure("warning", "auto")
     wanted = {
-        _throughput: throughput, _memory: memory, _latency: latency, _asking: asking, _questions: questions,
-        _search: search, _backups: backup, _retention: retention, _gateway: gateway,
+        _throughput: throughput, _memory: memory, _latency: latency, _asking: asking,
+        _deadlines: deadlines, _questions: questions, _search: search, _backups: backup,
+        _retention: retention, _gateway: gateway,
     }  # fmt: skip
     measures = [measure for measure, is_wanted in wanted.items() if is_wanted] or [_throughput]
     checkouts = {CONTENDERS[0].name: THIS}
@@ -183,6 +189,11 @@ def _asking(fresh: Fresh, options: Options) -> Measured:
         "busy": _as_found(busy),
     }
     return Measured({"asking": found}, [report.asking(quiet, peer, busy)])
+
+
+def _deadlines(fresh: Fresh, options: Options) -> Measured:
+    kept = _alternated(fresh, options, lambda bench, at: bench.deadlines(at, options.backlog))
+    return Measured({"deadlines": _as_found(kept)}, [report.deadlines(kept)])
 
 
 def _alternated(

@@ -28,6 +28,7 @@ from bench.contenders import (
     recorder_command,
 )
 from bench.cpu import Cpu
+from bench.deadlines import Kept, ask_in_time
 from bench.gateway import Served, Stalled, Watched
 from bench.load import (
     BETWEEN_EVENTS,
@@ -302,10 +303,16 @@ class Bench:
 
     def asking_busy(self, checkout: Path, backlog: int) -> Busy:
         """Measure requests to a recorder that drains a backlog."""
+        with self._draining(checkout, "asking", backlog) as is_busy:
+            return ask_busy_recorder(self._node.url, is_busy)
+
+    @contextlib.contextmanager
+    def _draining(self, checkout: Path, name: str, backlog: int) -> Iterator[Callable[[], bool]]:
+        """Run a recorder that drains a backlog while entered; yields whether it still does."""
         job = self._job(0, checkout=checkout)
         command = recorder_command(job, "log.format=json")
         declare(self._node.url)
-        self._fill("asking", backlog)
+        self._fill(name, backlog)
         with (
             self._running(command) as process,
             closing(read_only(job.file)) as connection,
@@ -314,10 +321,15 @@ class Bench:
 
             def is_busy() -> bool:
                 (rows,) = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
-                self._report("asking a busy recorder", rows, backlog)
+                self._report(f"{name}: draining", rows, backlog)
                 return int(rows) < backlog
 
-            return ask_busy_recorder(self._node.url, is_busy)
+            yield is_busy
+
+    def deadlines(self, checkout: Path, backlog: int) -> Kept:
+        """Send requests with deadlines to a recorder that drains a backlog."""
+        with self._draining(checkout, "deadlines", backlog) as is_busy:
+            return ask_in_time(self._node.url, is_busy)
 
     def questions(
         self, events: int, *, on_server: bool

@@ -9,6 +9,7 @@ from rich.table import Table
 from bench.asking import Asked, Busy, Echoed
 from bench.backups import Backups
 from bench.contenders import CONTENDERS, Contender
+from bench.deadlines import GRACE_MS, Kept
 from bench.gateway import Served, Stalled, Watched
 from bench.measure import Latency, Memory, Pruned, Throughput
 from bench.questions import FEW
@@ -173,6 +174,25 @@ def asking(quiet: Mapping[str, Asked], peer: Echoed | str, busy: Mapping[str, Bu
     for name, one in busy.items():
         times = (f"{one.median_ms:.2f} ms", f"{one.p99_ms:.2f} ms")
         table.add_row(f"{name}, draining a backlog", *times)
+    return table
+
+
+def deadlines(found: Mapping[str, Kept]) -> Table:
+    """Return a table of the recorders that got requests with deadlines."""
+    headings = ("Requests", "Busy", "Answered", "Refused", "Failed", "Late", "No reply", "Latest")
+    table = _table(f"Requests with deadlines, and late after {GRACE_MS} ms", "", *headings)
+    for name, kept in found.items():
+        table.add_row(
+            name,
+            f"{kept.requests:,}",
+            f"{kept.busy_share:.0%}",
+            f"{kept.answered:,}",
+            f"{kept.refused:,}",
+            f"{kept.failed:,}",
+            f"{kept.late:,}",
+            f"{kept.without_reply:,}",
+            f"{kept.latest_ms:.0f} ms",
+        )
     return table
 
 

@@ -29,6 +29,12 @@ class ConfigurationError(RecorderError):
     exit_code = 78
 
 
+class AddressUnavailable(RecorderError):
+    """The machine does not have the address to listen on yet, as at its start; try again later."""
+
+    exit_code = 69
+
+
 class BrokerUnavailable(RecorderError):
     """The broker cannot be reached or closed the connection; connect again later."""
 

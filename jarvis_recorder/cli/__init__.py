@@ -132,6 +132,14 @@ def _open_missing_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
+def _write_what_is_encodable() -> None:
+    """Replace or escape characters that an output cannot encode, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace" if stream.isatty() else "backslashreplace")
+
+
 def _application(words: Sequence[str] = ()) -> typer.Typer:
     """Return a new command line: of the command that the words begin with, else of all commands."""
     application = typer.Typer(
@@ -173,6 +181,7 @@ def _load_structlog_alone() -> None:
 def main() -> None:
     """Run the command line; print a `RecorderError` as one line and exit with its code."""
     _open_missing_streams()
+    _write_what_is_encodable()
     # Nothing that is loaded is garbage: looking for some took a tenth of the start.
     gc.set_threshold(_COLLECT_AFTER_ALLOCATIONS)
     _load_structlog_alone()

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
-from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.errors import AddressUnavailable, ConfigurationError
 from jarvis_recorder.net.connection_limits import Bounded
 from jarvis_recorder.net.listen_address import host_and_port
+
+_NOT_THERE_YET: Final = (errno.EADDRNOTAVAIL, socket.EAI_AGAIN)
 
 
 class Server(uvicorn.Server):
@@ -52,6 +55,7 @@ def listening(
     Yield a socket that listens on the address in a setting.
 
     Raises:
+        AddressUnavailable: No interface has the address, or the name cannot be looked up now.
         ConfigurationError: The address cannot be used; the message ends with the hint.
     """
     host, port = host_and_port(address)
@@ -59,7 +63,9 @@ def listening(
         family, *_, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(found, family=family)
     except OSError as error:
-        raise ConfigurationError(
+        # Only these two come right by themselves: the network is still being set up.
+        kind = AddressUnavailable if error.errno in _NOT_THERE_YET else ConfigurationError
+        raise kind(
             f"{setting}: cannot listen on {address}: {error.strerror or error}: {hint}"
         ) from None
     with listener:

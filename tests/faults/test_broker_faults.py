@@ -222,24 +222,17 @@ async def records_again(node: PrivateNode, start_recorder) -> None:
 
 
 def seconds_to_record(node: PrivateNode, recorder: RecorderProcess) -> float:
-    """
-    Start a killed node; return how long the recorder takes then to record again.
-
-    RabbitMQ 4.0 may be unable to serve a quorum queue after a kill ("timed out consuming from
-    quorum queue"): each consumer gets INTERNAL_ERROR, until the node is started again.
-    """
+    """Start a killed node; return how long the recorder takes then to record again."""
 
     def is_recording() -> bool:
         return len(recorder.logged("recording")) >= 2
 
-    def unserved() -> int:
-        errors = [line["error"] for line in recorder.logged("broker_unavailable")]
-        return sum("INTERNAL_ERROR" in error for error in errors)
-
     for starts in range(1, 4):
         node.start()
         opened = time.monotonic()
-        wait_until(lambda most=starts: is_recording() or unserved() >= most, "it records", 120)
+        wait_until(
+            lambda most=starts: is_recording() or recorder.unserved() >= most, "it records", 120
+        )
         if is_recording():
             return time.monotonic() - opened
         node.kill()

@@ -141,6 +141,12 @@ def test_a_recorder_that_is_not_there_ends_its_health_with_69(jarvis):
     ended(jarvis("stats"), 69, "no recorder answers")
 
 
+def test_an_address_that_is_not_there_yet_ends_with_69(jarvis, amqp_url):
+    done = jarvis("run", f"--set=broker.url={amqp_url}", "--set=http.listen=192.0.2.7:9464")
+
+    ended(done, 69, "http.listen: cannot listen on 192.0.2.7:9464")
+
+
 def test_a_database_that_is_not_there_ends_with_69(jarvis, database):
     ended(jarvis("db", "verify"), 69, "no such database")
 

@@ -123,6 +123,16 @@ class RecorderProcess:
         """Read the database from outside; see `engines.Database`."""
         return self.database.rows(query, *parameters)
 
+    def unserved(self) -> int:
+        """
+        Return how often the broker could not serve a queue.
+
+        RabbitMQ 4.0 may be unable to serve a quorum queue after a kill ("timed out consuming from
+        quorum queue"): each consumer gets INTERNAL_ERROR, until the node is started again.
+        """
+        errors = [line["error"] for line in self.logged("broker_unavailable")]
+        return sum("INTERNAL_ERROR" in error for error in errors)
+
     def count(self, table: str = "events") -> int:
         found = self.rows(f"SELECT count(*) FROM {table}")
         return int(found[0][0]) if found else 0

@@ -450,6 +450,38 @@ def test_a_command_is_the_same_loaded_alone_or_among_all(word):
     assert alone.output == among_all.output
 
 
+@pytest.mark.parametrize("words", ["run --help", "query events --help", "db upgrade"])
+def test_a_terminal_that_is_not_utf8_shows_what_it_can(tmp_path, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "jarvis_recorder", *words.split()],
+        check=False, capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1",
+             "JARVIS_RECORDER_STORE__URL": f"sqlite:///{tmp_path}/recorder.db"},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", ["db verify", "db stats", "import"])
+def test_a_file_may_have_a_name_that_is_not_utf8(tmp_path, words):
+    created = tmp_path / "created.db"
+    create_file(created)
+    named = os.fsencode(tmp_path) + b"/m\xfcller.db"
+    environment = {**os.environ, "JARVIS_RECORDER_STORE__URL": f"sqlite:///{created}"}
+    made = [sys.executable, "-m", "jarvis_recorder", "db", "upgrade"]
+    subprocess.run(made, check=True, capture_output=True, env=environment)
+    created.rename(os.fsdecode(named))
+    given = [named] if words == "import" else [b"--set=store.url=sqlite:///" + named]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "jarvis_recorder", *words.split(), *given],
+        check=False, capture_output=True, env=environment,
+    )  # fmt: skip
+
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (0 if words != "import" else 1)
+
+
 def test_a_daemon_starts_without_loading_the_other_commands():
     script = (
         "import sys; from jarvis_recorder import cli; cli._application(['run']);"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,25 @@ def test_where_it_is_started_a_newer_checkout_is_an_upgrade():
 
     assert len(typed) >= 4
     assert [line for line in typed if " up -d --build --wait" not in line] == []
+
+
+def test_the_check_of_the_gateway_asks_no_proxy():
+    """Compose hands the proxies of its user to each container."""
+    _, program, option, code = SERVICES["gateway"]["healthcheck"]["test"]
+    answered = 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with subprocess.Popen(
+            [sys.executable, option, code.replace("8080", str(port))],
+            env={"http_proxy": "http://127.0.0.1:1", "PATH": ""},
+        ) as check:
+            asked, _ = listener.accept()
+            with asked:
+                answered = asked.recv(65_536).startswith(b"GET /api/health ")
+                asked.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+            assert check.wait(10) == 1
+
+    assert (program, answered) == ("python", True)
 
 
 OURS = (

@@ -48,6 +48,63 @@ def test_a_user_with_sudo_gets_the_database_server_and_no_cluster(tmp_path, ende
     assert settings.read_text() == "#create_main_cluster = true\n"
 
 
+def apt(tmp_path, update, **environment):
+    """Run apt-install with an `apt-get` whose `update` is given; return it, and what was called."""
+    commands, told = tmp_path / "bin", tmp_path / "told"
+    script(commands / "id", "echo 1000")
+    script(commands / "sudo", 'exec env -i PATH="$PATH" "$@"')
+    script(commands / "sleep", "")
+    script(
+        commands / "apt-get",
+        f'echo "$@" proxy=$http_proxy >> {told}; [ "$1" != update ] || {{ {update}; }}',
+    )
+    done = subprocess.run(
+        [ROOT / "tools" / "apt-install", "one", "two"],
+        check=False, capture_output=True, text=True,
+        env={"PATH": f"{commands}:{os.environ['PATH']}", **environment},
+    )  # fmt: skip
+    return done, told.read_text().splitlines()
+
+
+def test_a_machine_that_installs_its_updates_is_waited_for(tmp_path):
+    marked = tmp_path / "marked"
+    locked = (
+        f"[ -e {marked} ] || {{ touch {marked}; echo 'E: Could not get lock /x' >&2; exit 100; }}"
+    )
+
+    done, called = apt(tmp_path, locked)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [call.split()[0] for call in called[:2]] == ["update", "update"]
+    assert "DPkg::Lock::Timeout=300 install" in called[2]
+
+
+def test_lists_that_cannot_be_fetched_are_not_waited_for(tmp_path):
+    done, called = apt(tmp_path, "echo 'E: no network' >&2; exit 100")
+
+    assert (done.returncode, done.stderr) == (1, "E: no network\n")
+    assert len(called) == 1
+
+
+def test_apt_has_the_proxy_of_a_user_with_sudo(tmp_path):
+    done, called = apt(tmp_path, "true", http_proxy="http://proxy.lan:3128")
+
+    assert done.returncode == 0
+    assert all(call.endswith("proxy=http://proxy.lan:3128") for call in called)
+
+
+@pytest.mark.parametrize("given", ["PREFIX=/srv/my apps", "PREFIX=", "VENV=.venv two"])
+def test_a_directory_with_a_space_is_refused_before_anything_is_removed(given):
+    done = subprocess.run(
+        ["make", "--dry-run", "install", given],
+        check=False, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "one path without spaces" in done.stderr
+
+
 @pytest.mark.parametrize("ended", ["exit 0", "exit 1", "kill -INT $PPID", "kill -TERM $PPID"])
 def test_the_services_of_a_broker_that_is_installed_are_left_disabled(tmp_path, ended):
     """By Ctrl-C too, with which apt goes on."""

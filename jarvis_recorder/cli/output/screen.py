@@ -1,9 +1,8 @@
 """The output of commands: a terminal with a width and colours, or a pipe with neither."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Final, Literal, NamedTuple, TextIO
+from typing import Final, Literal, NamedTuple
 
 from rich import box
 from rich.cells import cell_len
@@ -181,20 +180,11 @@ class Screen:
 
 def open_screen() -> Screen:
     """Return the screen of this process."""
-    for stream in (sys.stdout, sys.stderr):
-        _show_what_is_encodable(stream)
     return Screen(
         Console(highlight=False, emoji=False, markup=False),
         Console(highlight=False, emoji=False, markup=False, stderr=True),
         now=datetime.now(UTC),
     )
-
-
-def _show_what_is_encodable(stream: TextIO) -> None:
-    """Replace or escape characters that the stream cannot encode, instead of failing."""
-    reconfigure: Any = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace" if stream.isatty() else "backslashreplace")
 
 
 def _add_column(table: Table, column: Column) -> None:

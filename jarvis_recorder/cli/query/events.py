@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
@@ -100,7 +100,7 @@ _Text = Annotated[
     str | None, typer.Option("--text", metavar="WORDS", help="Only with this in the summary.")
 ]
 _By = Annotated[
-    Literal["severity", "type", "source", "node", "cluster"] | None,
+    params.CountedBy | None,
     typer.Option("--by", help="What to tell apart, by colour and in numbers."),
 ]
 

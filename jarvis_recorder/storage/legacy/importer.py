@@ -1,6 +1,7 @@
 """The import of a database of the original system."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -271,9 +272,9 @@ def _connected(path: Path, stack: contextlib.ExitStack) -> sqlite3.Connection:
         raise RecorderError(f"{path}: there is no such file")
     readable = _readable_alone(path, stack)
     # `immutable` promises that no one writes, so that SQLite creates no files next to it.
-    uri = f"file:{quote(str(readable.absolute()))}?mode=ro&immutable=1"
+    uri = f"file:{quote(os.fsencode(readable.absolute()))}?mode=ro&immutable=1"
     if readable != path:
-        uri = f"file:{quote(str(readable))}"
+        uri = f"file:{quote(os.fsencode(readable))}"
     connection = stack.enter_context(
         contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
     )

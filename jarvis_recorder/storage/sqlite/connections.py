@@ -1,6 +1,7 @@
 """Connections to a SQLite file: the writing one, the reading ones, and their PRAGMAs."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -91,7 +92,7 @@ def writable(path: Path) -> sqlite3.Connection:
     require_no_orphan(path)
     # `rw`, so that a file just taken away is not created again.
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw",
+        f"file:{quote(os.fsencode(path))}?mode=rw",
         uri=True,
         timeout=_BUSY_SECONDS,
         isolation_level=None,
@@ -220,7 +221,10 @@ def read_only(path: Path) -> sqlite3.Connection:
     """
     require_no_orphan(path)
     return sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
+        f"file:{quote(os.fsencode(path))}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=_BUSY_SECONDS,
     )
 
 
@@ -229,7 +233,7 @@ def read_only_engine(path: Path) -> Engine:
     engine = create_engine(
         URL.create(
             "sqlite",
-            database=f"file:{quote(str(path))}",
+            database=f"file:{quote(os.fsencode(path))}",
             query={"mode": "ro", "uri": "true"},
         ),
         connect_args={
