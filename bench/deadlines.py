@@ -26,7 +26,7 @@ _REQUESTS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("recorder.stats", {}),
     ("events.list", {"limit": 200}),
     ("events.list", {"node": "node-07", "text": "cpu", "limit": 50}),
-    ("events.histogram", {**_ALL, "bucket_seconds": 86_400}),
+    ("events.histogram", {**_ALL, "bucket_seconds": 2_592_000}),
     ("events.matrix", _ALL),
     ("conversations.usage", {"since": "2020-01-01T00:00:00Z"}),
     ("snapshots.list", {"limit": 50}),
