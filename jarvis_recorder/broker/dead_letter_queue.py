@@ -159,7 +159,7 @@ class DeadLetterQueue:
                     # The others are renewed at one of the next looks.
                     if len(often) <= most * _RENEWED_SHARE and held < _HELD_BYTES:
                         often.append(delivery)
-                        held += _held(delivery)
+                        held += delivery.held_bytes
                     else:
                         is_kept = is_kept and not self._is_in_danger(count)
             # Afterwards: one acked before would have the broker send its copy, too.
@@ -182,7 +182,7 @@ class DeadLetterQueue:
             nonlocal held
             for delivery in deliveries:
                 arrived.append(delivery)
-                held += _held(delivery)
+                held += delivery.held_bytes
             # Once it is over no one would resume.
             if held > _HELD_BYTES and not is_over:
                 reader.pause()
@@ -205,7 +205,7 @@ class DeadLetterQueue:
                 if not arrived:
                     break
                 delivery = arrived.popleft()
-                held -= _held(delivery)
+                held -= delivery.held_bytes
                 self._unacked += 1
                 yield delivery
         finally:
@@ -399,10 +399,6 @@ async def examined(look: Callable[[Delivery], T], delivery: Delivery) -> T:
 
 def _delivery_count(delivery: Delivery) -> int:
     return delivery_count(delivery.header)
-
-
-def _held(delivery: Delivery) -> int:
-    return len(delivery.header) + len(delivery.body)
 
 
 @contextlib.asynccontextmanager

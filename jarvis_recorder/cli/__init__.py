@@ -25,8 +25,8 @@ _ALL: Final = (
     "run", "demo", "doctor", "health", "query", "prefs", "resolve", "methods", "tail", "dead_letters",
     "gateway", "database", "import_legacy", "schema", "config", "provision",
 )  # fmt: skip
-# The module of a command that needs no other. Alone it begins a fifth sooner, and a daemon has 3 MB
-# less for as long as it runs.
+# The module of a command that needs no other. Alone it begins sooner, and a daemon has less in memory
+# for as long as it runs.
 _ALONE: Final = {
     "run": "run", "demo": "demo", "doctor": "doctor", "health": "health", "stats": "health",
     "resolve": "resolve", "tail": "tail", "dead": "dead_letters", "gateway": "gateway",

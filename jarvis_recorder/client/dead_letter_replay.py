@@ -332,7 +332,7 @@ class _Replaying:
         Raises:
             BrokerUnavailable: One before it could not be replayed, or not removed.
         """
-        size = len(delivery.header) + len(delivery.body)
+        size = delivery.held_bytes
         async with self._room:
             await self._room.wait_for(lambda: self._window.has_room(size))
             self._window.add(size)

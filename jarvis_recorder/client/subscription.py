@@ -217,7 +217,7 @@ class _Arrivals:
             return
         for delivery in deliveries:
             self._waiting.put_nowait(delivery)
-            self._bytes += _size(delivery)
+            self._bytes += delivery.held_bytes
         self._balance()
 
     async def next(self) -> Delivery | None:
@@ -226,7 +226,7 @@ class _Arrivals:
         await asyncio.sleep(0)
         delivery = await self._waiting.get()
         if delivery is not None:
-            self._bytes -= _size(delivery)
+            self._bytes -= delivery.held_bytes
             self._balance()
         return delivery
 
@@ -249,10 +249,6 @@ class _Arrivals:
             self._flow.pause()
         else:
             self._flow.resume()
-
-
-def _size(delivery: Delivery) -> int:
-    return len(delivery.header) + len(delivery.body)
 
 
 async def _consume(

@@ -188,7 +188,7 @@ class RpcSettings(_Section):
     @field_validator("permissions")
     @classmethod
     def _names_methods(cls, permissions: dict[str, list[str]]) -> dict[str, list[str]]:
-        # Half the start of a command that needs no method for anything else.
+        # Where no permission is given, a command that calls no method begins without them.
         from jarvis_recorder.wire.rpc.methods import BY_NAME
 
         for user, patterns in permissions.items():

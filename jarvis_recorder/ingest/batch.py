@@ -63,7 +63,7 @@ class Batch:
         """Add a delivery with the records and refusals decoded from it."""
         settlement, delivery, received_at, _ = origin
         self.last_tags[settlement] = delivery.tag
-        self.size += len(delivery.header) + len(delivery.body) + decoded.size
+        self.size += delivery.held_bytes + decoded.size
         origin = Origin(settlement, delivery, received_at, len(self.records))
         self.records += decoded.records
         self.origins += [origin] * len(decoded.records)

@@ -184,7 +184,7 @@ class DeadLetterPublisher:
             Refused: Nothing can be added to the properties.
         """
         delivery = origin.delivery
-        if len(delivery.header) + len(delivery.body) > _LARGE_BYTES:
+        if delivery.held_bytes > _LARGE_BYTES:
             async with self._making_large:
                 return await asyncio.to_thread(_letter, origin, refusal)
         async with self._making:
@@ -256,7 +256,7 @@ def _bounded(origin: Origin, refusals: Sequence[Refusal]) -> Sequence[Refusal]:
     if refusals[0].element is None:
         return refusals[:1]
     delivery = origin.delivery
-    own = len(delivery.header) + len(delivery.body)
+    own = delivery.held_bytes
     bodies = sum(len(one.element.body) for one in refusals if one.element is not None)
     errors = sum(_ADDED_BYTES + len(one.error) for one in refusals)
     letters = len(refusals) * len(delivery.header) + errors + bodies
@@ -276,7 +276,7 @@ def _size(origin: Origin, refusals: Sequence[Refusal]) -> int:
     """Return about how many bytes a delivery and its refusals take in memory."""
     delivery = origin.delivery
     elements = sum(len(one.element.body) for one in refusals if one.element is not None)
-    return len(delivery.header) + len(delivery.body) + elements + _REFUSAL_BYTES * len(refusals)
+    return delivery.held_bytes + elements + _REFUSAL_BYTES * len(refusals)
 
 
 def _cut(error: str) -> bytes:

@@ -143,7 +143,7 @@ class _Step:
         if delivery.redelivered and apparent_delivery_count(delivery.header) >= _SUSPECT_AFTER:
             self.suspect = delivery
         self._kept.append(delivery)
-        self._kept_bytes += _size(delivery)
+        self._kept_bytes += delivery.held_bytes
         if self._kept_bytes > _KEPT_BYTES:
             self._sink(self._kept)
             self._kept = []
@@ -154,11 +154,7 @@ class _Step:
         while self._kept:
             delivery = self._kept.pop(0)
             self._sink([delivery])
-            size += _size(delivery)
+            size += delivery.held_bytes
             if size > _TURN_BYTES:
                 size = 0
                 await asyncio.sleep(0)
-
-
-def _size(delivery: Delivery) -> int:
-    return len(delivery.header) + len(delivery.body)

@@ -223,7 +223,7 @@ class Responder:
             # The channel is gone: the broker will deliver the request again.
             log.debug("reply_lost")
         finally:
-            self._held_bytes[_is_large(taken.delivery)] -= _size(taken.delivery)
+            self._held_bytes[_is_large(taken.delivery)] -= taken.delivery.held_bytes
 
     async def _answered(self, taken: _Taken) -> None:
         """Answer, unless no reply could reach the caller: then it is not even tried."""
@@ -277,12 +277,8 @@ class Responder:
     def _holds(self, delivery: Delivery) -> bool:
         """Count the bytes of a request until it is settled; return whether it may wait here."""
         is_large = _is_large(delivery)
-        self._held_bytes[is_large] += _size(delivery)
+        self._held_bytes[is_large] += delivery.held_bytes
         return self._held_bytes[is_large] <= _MOST_HELD_BYTES
-
-
-def _size(delivery: Delivery) -> int:
-    return len(delivery.header) + len(delivery.body)
 
 
 def _is_large(delivery: Delivery) -> bool:

@@ -34,6 +34,11 @@ class Delivery(NamedTuple):
     header: bytes
     body: bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """The bytes that it keeps in memory: a header may be as large as many bodies."""
+        return len(self.header) + len(self.body)
+
 
 class Outline(NamedTuple):
     """

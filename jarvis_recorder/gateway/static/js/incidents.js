@@ -58,9 +58,9 @@ function overToday(recovered) {
 /**
  * Return those that are a problem, the worst first, how many there are of them, and how many of
  * each of RANKS no one has seen. Where there are more than come at once, the worst come: they are
- * asked for by severity then, and what others have seen comes last.
+ * asked for by severity then, and what others have seen comes last. They are not complete while the
+ * recorder makes the incidents of the stored events again.
  * @param {string} path @param {object} question @param {AbortSignal} signal
- * They are not complete while the recorder makes the incidents of the stored events again.
  * @returns {Promise<{active: any[], total: number, open: number[], complete: boolean}>}
  */
 export async function activeIncidents(path, question, signal) {
