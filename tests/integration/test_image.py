@@ -136,7 +136,7 @@ async def test_the_dashboard_opens_with_the_password_that_was_made(start, record
     """As an operator: what was recorded is there, and the dead letters can be looked at."""
     await record_one(volumes, "seen on the dashboard")
     port = free_port()
-    service = json.loads(json.dumps(SERVICES["gateway"]).replace(":8080/", f":{port}/"))
+    service = json.loads(json.dumps(SERVICES["gateway"]).replace(" 8080,", f" {port},"))
     gateway = start(service, JARVIS_RECORDER_GATEWAY__LISTEN=f"127.0.0.1:{port}")
     gateway.wait_until_healthy()
 

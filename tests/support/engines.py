@@ -47,7 +47,8 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "faults/test_postgres_kills.py",
     ),
     "rows are brought from one to the other": (
-        "contract/test_series.py", "contract/test_transfer.py", "integration/test_import.py",
+        "contract/test_series.py", "contract/test_transfer.py", "faults/test_privileges.py",
+        "integration/test_import.py",
     ),
     "it is about the broker, commands or what stands in front of the methods, which are tested": (
         "faults/test_answering_faults.py", "faults/test_broker_faults.py",

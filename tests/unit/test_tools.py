@@ -96,7 +96,7 @@ def test_apt_has_the_proxy_of_a_user_with_sudo(tmp_path):
 @pytest.mark.parametrize("given", ["PREFIX=/srv/my apps", "PREFIX=", "VENV=.venv two"])
 def test_a_directory_with_a_space_is_refused_before_anything_is_removed(given):
     done = subprocess.run(
-        ["make", "--dry-run", "install", given],
+        ["make", "--dry-run", "--no-print-directory", "install", given],
         check=False, capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
 

@@ -162,7 +162,10 @@ METHODS: Final = (
         "incidents.list", params.ListIncidents, results.IncidentPage, route="GET /incidents",
         example=Example(
             {"state": ["open", "unknown"], "node": "pve"},
-            {"incidents": [examples.INCIDENT], "next_cursor": None, "total": 1},
+            {
+                "incidents": [examples.INCIDENT], "next_cursor": None, "total": 1,
+                "complete": True,
+            },
         ),
     ),
     Method(
