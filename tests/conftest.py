@@ -22,6 +22,13 @@ from tests.support.recorder import RecorderProcess
 # Directories of tests that wait for brokers, browsers and machines.
 LONG = {"e2e", "faults", "integration"}
 
+# The first place is read up to 3.13, the second from 4.0 on.
+MESSAGES_OF_128_MIB = """
+    Size = 134217728,
+    application:set_env(rabbit, max_message_size, Size),
+    persistent_term:put(max_message_size, Size).
+"""
+
 # A busy machine is no fault of the code: Hypothesis allows an example 200 ms unless it is told.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -60,6 +67,14 @@ def broker_url() -> Iterator[str]:
         yield url
         return
     with private_node() as node:
+        yield node.url
+
+
+@pytest.fixture(scope="module")
+def generous_url() -> Iterator[str]:
+    """A node that takes messages of 128 MiB, as RabbitMQ does by default up to 3.13."""
+    with private_node() as node:
+        node.ctl("eval", MESSAGES_OF_128_MIB)
         yield node.url
 
 

@@ -32,9 +32,9 @@ from jarvis_recorder.wire.rpc.params import (
 )
 from jarvis_recorder.wire.times import LATEST, to_datetime
 from jarvis_recorder.wire.topics import Kind
-from tests.contract.test_incident_store import history, settle
 from tests.support.archive import NOW, ask, prune, retention, rows
 from tests.support.engines import SQLITE, on_both
+from tests.support.incidents import history, settle
 
 YEAR = 366 * DAY
 

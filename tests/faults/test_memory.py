@@ -12,7 +12,6 @@ import aio_pika
 import pytest
 
 from jarvis_recorder.client import RecorderClient
-from jarvis_recorder.demo.node import private_node
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.wire.rpc import params
 from tests.support.engines import on_both
@@ -50,12 +49,6 @@ if "run" in sys.orig_argv:
                 with open(os.environ["LONGEST_TURN"], "w") as file:
                     file.write(f"{longest} {longest_cpu}")
     process.run = lambda main: run(watched(main))
-"""
-# The first place is read up to 3.13, the second from 4.0 on.
-MESSAGES_OF_128_MIB = """
-    Size = 134217728,
-    application:set_env(rabbit, max_message_size, Size),
-    persistent_term:put(max_message_size, Size).
 """
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 QUESTIONS = (
@@ -191,14 +184,6 @@ async def test_batches_of_many_sizes_leave_nothing_behind(amqp_url, start_record
 
     print(resident)
     assert resident[-1] - resident[0] <= 32
-
-
-@pytest.fixture(scope="module")
-def generous_url():
-    """A node that takes messages of 128 MiB; RabbitMQ does by default up to 3.13."""
-    with private_node() as node:
-        node.ctl("eval", MESSAGES_OF_128_MIB)
-        yield node.url
 
 
 async def test_messages_that_are_larger_than_any_record_are_not_even_read(

@@ -30,10 +30,10 @@ MESSAGE_ID = 1 << 7
 
 @pytest.fixture
 def jarvis(amqp_url):
-    def run(*arguments, **environment):
+    def run(*arguments, url=amqp_url, **environment):
         return subprocess.run(
             [sys.executable, "-m", "jarvis_recorder", "dead", *map(str, arguments),
-             "--set", f"broker.url={amqp_url}"],
+             "--set", f"broker.url={url}"],
             check=False, capture_output=True, text=True, timeout=120,
             env=os.environ | environment,
         )  # fmt: skip
@@ -292,21 +292,21 @@ async def test_what_is_exported_is_whole_and_what_is_dropped_is_gone(
 
 
 async def test_one_too_large_to_be_shown_is_named_replayed_exported_and_dropped(
-    amqp_url, start_recorder, jarvis, tmp_path
+    generous_url, start_recorder, jarvis, tmp_path
 ):
-    start_recorder(amqp_url).wait_for("recording")
+    start_recorder(generous_url).wait_for("recording")
     body = b"x" * (16 * 1024 * 1024 + 1)
     # The recorder does not read it, so the broker dead-letters it.
-    await publish(amqp_url, (EVENT_KEY, body, {"message_id": "large"}))
-    await until_waiting(amqp_url, 1)
-    letters = DeadLetterAdmin(amqp_url)
+    await publish(generous_url, (EVENT_KEY, body, {"message_id": "large"}))
+    await until_waiting(generous_url, 1)
+    letters = DeadLetterAdmin(generous_url)
 
     (listed,) = [found async for found in letters.iterate(Filter())]
     opened = await letters.get(listed.letter.id)
-    shown = jarvis("show", listed.letter.id)
-    edited = jarvis("replay", listed.letter.id, "--edit", EDITOR="true")
+    shown = jarvis("show", listed.letter.id, url=generous_url)
+    edited = jarvis("replay", listed.letter.id, "--edit", url=generous_url, EDITOR="true")
     file = tmp_path / "dead.jsonl"
-    assert jarvis("export", file).returncode == 0
+    assert jarvis("export", file, url=generous_url).returncode == 0
     exported = json.loads(file.read_text())
 
     assert (listed.letter.size_bytes, listed.delivery.body) == (len(body), b"")
@@ -317,11 +317,11 @@ async def test_one_too_large_to_be_shown_is_named_replayed_exported_and_dropped(
     assert (exported["id"], exported["body"]) == (listed.letter.id, body.decode())
 
     assert (await letters.replay(Filter(ids=[listed.letter.id])))[ReplayOutcome.REPLAYED] == 1
-    await until_waiting(amqp_url, 1)
+    await until_waiting(generous_url, 1)
     (again,) = [found async for found in letters.iterate(Filter())]
     assert (again.letter.replays, again.letter.size_bytes) == (1, len(body))
     assert await letters.drop(Filter(ids=[again.letter.id])) == 1
-    assert await waiting(amqp_url) == 0
+    assert await waiting(generous_url) == 0
 
 
 async def test_a_dead_letter_that_is_from_elsewhere_stays(amqp_url, start_recorder):

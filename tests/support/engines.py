@@ -40,7 +40,8 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_two_in_flight.py", "faults/test_faults_in_flight.py",
     ),
     "a server is stopped, loses its sessions, or has several recorders": (
-        "contract/test_incident_store.py", "contract/test_lost_commits.py",
+        "contract/test_incident_actions.py", "contract/test_incident_reading.py",
+        "contract/test_lost_commits.py",
         "contract/test_partitions.py", "contract/test_postgres.py",
         "contract/test_postgres_commands.py", "contract/test_series.py",
         "contract/test_standbys.py",
