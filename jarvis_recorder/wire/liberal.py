@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 from jarvis_recorder.wire.chats import take_content, take_message
 from jarvis_recorder.wire.records import BODIES, BODY_CLASSES, EventType, Record, Source
-from jarvis_recorder.wire.times import format_rfc3339, parse_instant, parse_strictly
+from jarvis_recorder.wire.times import NEVER_SET, format_rfc3339, parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import TOPICS, Kind, is_bound
 
 Document = dict[str, Any]
@@ -250,7 +250,10 @@ def near_misses(records: Sequence[Record]) -> Sequence[NearMiss]:
     for record in records:
         if record.extra is None:
             continue
-        for near in _judged(record.kind, record.extra).resembling:
+        # Of an envelope only the message's names are its publisher's.
+        envelope = name_of_message(record.extra)
+        names = record.extra if envelope is None else record.extra[envelope]
+        for near in _judged(record.kind, names).resembling:
             if _is_empty(record, near.field):
                 before = found.get(near.field)
                 found[near.field] = (
@@ -315,15 +318,19 @@ def _take_envelope(found: Document) -> None:
     """Take the fields of a message out of MassTransit's envelope, or out of NestJS's."""
     match name_of_message(found):
         case "message":
-            for name, value in found["message"].items():
-                if value is not None:
-                    found.setdefault(name, value)
-            found.setdefault("id", found.get("messageId"))
+            # Of its own entries no other: its `conversationId` is new for each message.
+            outer_id = found.get("messageId")
+            _take_off(found, "message")
+            found["id"] = found.get("id") or outer_id
         case "data":
-            message = found["data"]
-            found.clear()
             # Not its `id`: that is of a request, and another one when it is sent again.
-            found.update((name, value) for name, value in message.items() if value is not None)
+            _take_off(found, "data")
+
+
+def _take_off(found: Document, envelope: str) -> None:
+    message = found[envelope]
+    found.clear()
+    found.update((name, value) for name, value in message.items() if value is not None)
 
 
 def name_of_message(document: Document) -> str | None:
@@ -398,10 +405,11 @@ def _word(words: Mapping[str, str]) -> Callable[[Any], Any]:
 def _time(value: Any) -> Any:
     with suppress(ValueError):
         if isinstance(value, str):
-            parse_strictly(value)
-            return value
+            is_set = value != _UNSET_IN_DOTNET and parse_strictly(value) != NEVER_SET
+            return value if is_set else None
     with suppress(ValueError):
-        return format_rfc3339(parse_instant(value))
+        micros = parse_instant(value)
+        return None if micros == NEVER_SET else format_rfc3339(micros)
     return value
 
 
@@ -435,6 +443,8 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "input_tokens": _whole,
     "output_tokens": _whole,
 }
+# The DateTime of .NET has no offset where it was never set.
+_UNSET_IN_DOTNET: Final = "0001-01-01T00:00:00"
 _BINDINGS: Final = {topic.kind: topic.binding for topic in TOPICS}
 # As an identity, a device's own `ID` would make many messages one.
 _BY_PLAIN_NAME: Final = {

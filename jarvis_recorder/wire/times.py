@@ -11,6 +11,8 @@ from jarvis_recorder.wire import spellings
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_IN_UTC: Final = EPOCH.replace(tzinfo=None)
 EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
+NEVER_SET: Final = EARLIEST
+"""The time that Go and .NET write where none was set: as a message's own time it is none."""
 LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 # RFC 3339, section 5.6; `datetime.fromisoformat` alone also accepts much of ISO 8601.
@@ -70,7 +72,12 @@ def _in_range(micros: int) -> int:
 
 
 def parse_usual(text: str) -> int:
-    """Do as `parse_strictly` does, and soon where it is one of many times within a second."""
+    """
+    Do as `parse_strictly` does, and soon where it is one of many times within a second.
+
+    Raises:
+        ValueError: As `parse_strictly`; or it is `NEVER_SET`.
+    """
     try:
         return _SECONDS[text[:20]] + _MILLISECONDS[text[20:23]] + _ENDS[text[23:]]
     except KeyError:
@@ -88,7 +95,10 @@ _MOST_SECONDS: Final = 1_024
 def _learnt(text: str) -> int:
     """Return the instant of a time, and remember its parts if it is a usual one."""
     micros = parse_strictly(text)
-    if _USUAL(text):
+    if micros == NEVER_SET:
+        raise ValueError("no time was set")
+    # Not the second of the time that is none: its parts would be known, and taken.
+    if _USUAL(text) and micros - micros % _ONE_SECOND != NEVER_SET:
         if len(_SECONDS) >= _MOST_SECONDS:
             _SECONDS.clear()
         _SECONDS[text[:20]] = micros - micros % _ONE_SECOND

@@ -160,6 +160,35 @@ def test_what_holds_no_turn_is_refused_by_the_field_that_is_missing(body):
     assert refused({"session_id": "s"} | body, "chat.turn").endswith("Field required")
 
 
+MASSTRANSIT = {
+    "messageId": "0b", "conversationId": "0c", "messageType": ["urn:message:Acme:Turn"],
+    "sentTime": "2026-11-26T03:00:00Z", "headers": {}, "host": {"machineName": "web"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["conversationId", "threadId", "session_id"])
+def test_a_turn_in_the_envelope_of_masstransit_is_of_the_session_that_it_names(name):
+    inner = {name: "s", "role": "user", "content": "hi"}
+
+    for body in (MASSTRANSIT | {"message": inner}, [MASSTRANSIT | {"message": inner}]):
+        found = taken(body, "chat.turn")
+        assert (found.body.session_id, found.message_id) == ("s", "0b")
+
+
+def test_what_the_envelope_of_masstransit_says_is_not_said_by_its_message():
+    without = MASSTRANSIT | {"message": {"role": "user", "content": "hi"}}
+    as_message = MASSTRANSIT | {"message": {"sessionId": "s", "role": "user", "message": "hi"}}
+    unset = MASSTRANSIT | {"message": {"id": "", "sessionId": "s", "role": "user", "content": "hi"}}
+    event = {"type": "alert", "severity": "info", "source": "monitor", "summary": "hot"}
+
+    assert "session_id" in refused(without, "chat.turn")
+    assert taken(as_message, "chat.turn").body.content == "hi"
+    assert taken(unset, "chat.turn").message_id == "0b"
+    assert decoded([MASSTRANSIT | {"message": event}], KEYS[0]).near_misses == ()
+    hosted = MASSTRANSIT | {"message": event | {"host": "pve1"}}
+    assert decoded([hosted], KEYS[0]).near_misses == (("node", "host", 1),)
+
+
 def test_the_envelope_of_masstransit_is_opened():
     inner = {"type": "Alert", "severity": "Warning", "source": "monitor", "summary": "hot"}
     body = {

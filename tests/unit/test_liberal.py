@@ -12,7 +12,7 @@ import pytest
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from jarvis_recorder.wire import liberal
+from jarvis_recorder.wire import liberal, plain
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode, elements_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
@@ -22,7 +22,7 @@ from jarvis_recorder.wire.rpc.methods import BY_NAME
 from jarvis_recorder.wire.rpc.params import RecordEvent
 from jarvis_recorder.wire.strict_json import are_lines
 from jarvis_recorder.wire.times import format_rfc3339
-from jarvis_recorder.wire.topics import TOPICS
+from jarvis_recorder.wire.topics import TOPICS, Topic
 from tests.support.publisher import event
 
 RECEIVED = 1_795_420_000_000_000
@@ -32,12 +32,16 @@ PREFIXES = ("cluster.event", "cluster.snapshot", "chat.turn")
 
 
 def decoded(body: Any, key: str, **properties: Any) -> Decoded:
+    return decode(*delivered(body, key, **properties), RECEIVED)
+
+
+def delivered(body: Any, key: str, **properties: Any) -> tuple[Delivery, Topic]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     header = ContentHeader(0, len(content), Basic.Properties(**properties)).marshal()
     (topic,) = (
         topic for topic, prefix in zip(TOPICS, PREFIXES, strict=True) if key.startswith(prefix)
     )
-    return decode(Delivery(1, False, b"jarvis", key.encode(), header, content), topic, RECEIVED)
+    return Delivery(1, False, b"jarvis", key.encode(), header, content), topic
 
 
 def taken(body: Any, key: str = KEYS[0], **properties: Any) -> Record:
@@ -672,6 +676,51 @@ def test_a_cost_in_an_envelope_is_exact_too(envelope, name):
 
     for text in (body, b"[" + body + b"]"):
         assert taken(text, KEYS[2]).body.cost_usd == Decimal(cost.decode())
+
+
+def test_a_cost_in_another_spelling_keeps_its_digits_and_its_name():
+    body = json.dumps(turn()).encode()[:-1] + b', "costUsd": 0.1000000000000000055}'
+    cost = Decimal("0.1000000000000000055")
+
+    alone = taken(body, KEYS[2])
+    inside = taken(b'{"messageType": ["urn:message:Turn"], "message": %b}' % body, KEYS[2])
+
+    assert alone.body.cost_usd == inside.body.cost_usd == cost
+    assert alone.extra == {"costUsd": cost}
+    assert inside.extra["message"]["costUsd"] == cost
+    assert "cost_usd" not in inside.extra["message"]
+
+
+@pytest.mark.parametrize("kind", range(3))
+@pytest.mark.parametrize(
+    "zero",
+    ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00.000Z",
+     "0001-01-01T00:00:00"],
+)  # fmt: skip
+def test_a_time_that_was_never_set_is_none(kind, zero):
+    """As Go and .NET write one; with its second known, too."""
+    key = KEYS[kind]
+    whole = (event(), {"cluster": "c", "snapshot": {}}, turn())[kind]
+    at = 1_795_000_000
+    near = delivered(whole | {"timestamp": "0001-01-01T00:00:00.001Z"}, key)
+    plain.decode(*near, RECEIVED)
+
+    for body in (whole | {"timestamp": zero}, [whole | {"timestamp": zero}]):
+        found = taken(body, key)
+        assert (found.timestamp, found.stamped) == (RECEIVED, True)
+        assert found.extra == {"timestamp": zero}
+        of_property = taken(body, key, timestamp=datetime.fromtimestamp(at, UTC))
+        assert of_property.timestamp == at * 1_000_000
+        assert plain.decode(*delivered(body, key), RECEIVED) is None
+
+
+def test_the_time_of_a_cloudevent_that_was_never_set_is_none():
+    cloudevent = {
+        "specversion": "1.0", "id": "1", "source": "/a", "type": "t",
+        "time": "0001-01-01T00:00:00Z", "data": event() | {"timestamp": None},
+    }  # fmt: skip
+
+    assert taken(cloudevent).timestamp == RECEIVED
 
 
 @pytest.mark.parametrize(
