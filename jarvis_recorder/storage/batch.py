@@ -54,10 +54,10 @@ class Compared(NamedTuple):
     missing: list[int]
 
 
-def slices(rows: Sequence[Row]) -> Iterator[range]:
-    """Yield the indexes of the rows to look up together."""
-    for start in range(0, len(rows), COMPARED_AT_ONCE):
-        yield range(start, min(start + COMPARED_AT_ONCE, len(rows)))
+def slices(rows: Sequence[Row], most: int = COMPARED_AT_ONCE) -> Iterator[range]:
+    """Yield the indexes of the rows to look up together, `most` at a time."""
+    for start in range(0, len(rows), most):
+        yield range(start, min(start + most, len(rows)))
 
 
 class Comparison:

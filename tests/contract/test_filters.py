@@ -96,6 +96,11 @@ async def test_a_histogram_counts_what_the_list_holds(store, filters):
     assert sum(bucket.count for bucket in counted.buckets) == len(found)
 
 
+@pytest.mark.parametrize("text", ["\u200b", "\u0301", "\ufe0f"])
+async def test_marks_alone_are_in_no_summary(store, text):
+    assert (await ask(store, ListEvents(text=text))).events == []
+
+
 async def test_a_short_page_says_how_far_it_looked(store, monkeypatch):
     monkeypatch.setattr(events_module, "MAX_LOOKED_THROUGH", 100)
 

@@ -1,5 +1,7 @@
 """`events.matrix`: the worst severity and the number of events by node and stretch of time."""
 
+from datetime import timedelta
+
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import event as sqlalchemy_event
@@ -45,6 +47,21 @@ async def test_a_cell_begins_at_its_first_moment_and_ends_before_the_next(store)
     assert seen(await ask(store, minutes(2, buckets=2))) == {
         (None, "pve1"): {0: ("info", 2), 1: ("info", 1)}
     }
+
+
+async def test_a_span_of_centuries_has_a_cell_for_its_last_moment(store):
+    end = at(0)
+    await put(store, event(0, node="pve1"))
+
+    answer = await ask(
+        store,
+        EventMatrix(
+            since="0001-01-01T00:00:00Z", until=end + timedelta(microseconds=1), buckets=48
+        ),
+    )
+
+    assert len(answer.nodes[0].cells) == 48
+    assert answer.nodes[0].cells[-1].count == 1
 
 
 async def test_nodes_of_the_same_name_in_two_clusters_are_two(store):

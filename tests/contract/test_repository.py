@@ -18,6 +18,8 @@ from jarvis_recorder.errors import StorageDamaged, StorageUnavailable, StorageUn
 from jarvis_recorder.ports import Appended
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
+from jarvis_recorder.storage.sqlite import bulk_insert
+from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire import identity, plain
 from jarvis_recorder.wire.codec import decode
@@ -210,6 +212,23 @@ async def test_collisions_are_found_in_every_kind(repository):
 
     assert (appended.stored, appended.duplicates) == (0, 2)
     assert sorted(refused.position for refused in appended.refused) == [0, 1, 3]
+
+
+async def test_redelivered_rows_are_found_where_sqlite_takes_few_variables(sqlite, monkeypatch):
+    """As before SQLite 3.32."""
+
+    def limited(connection):
+        driver = driver_of(connection)
+        driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+        return driver
+
+    monkeypatch.setattr(bulk_insert, "driver_of", limited)
+    untimed = [record(event(1, id=f"u{n}", timestamp=None), received_at=5) for n in range(500)]
+    await sqlite.append(untimed, 7)
+
+    again = await sqlite.append(untimed, 8)
+
+    assert (again.stored, again.duplicates) == (0, 500)
 
 
 async def test_without_identity_each_is_stored(repository):

@@ -10,6 +10,7 @@ from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.storage.postgres import search_turns as on_server
 from jarvis_recorder.storage.queries.cursors import write_cursor
 from jarvis_recorder.storage.sqlite import search_turns as in_file
+from jarvis_recorder.storage.sqlite.store import SqliteStore
 from jarvis_recorder.wire.records import Record, Turn
 from jarvis_recorder.wire.rpc.params import DeleteConversation, SearchTurns
 from jarvis_recorder.wire.topics import Kind
@@ -47,6 +48,18 @@ class Talk:
 @pytest.fixture
 def talk(store):
     return Talk(store)
+
+
+@pytest.mark.parametrize("word", ["क" * 700, "ა" * 700])
+async def test_a_word_too_long_for_a_server_is_in_no_turn_of_it(talk, word):
+    await talk.say(f"{word} and more", "and more")
+
+    with_more, _ = await talk.page(f"{word} more")
+    begun, _ = await talk.page(f"{word[:-1]}*")
+
+    found = [f"{word} and more"] if isinstance(talk.store, SqliteStore) else []
+    assert with_more == begun == found
+    assert len((await talk.page("more"))[0]) == 2
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from jarvis_recorder.storage.erasure import MOST_TURNS, Erasure, Part, few_of, turns_to_go
 from jarvis_recorder.storage.expired_rows import Position
 from jarvis_recorder.storage.expressions import micros
+from jarvis_recorder.storage.postgres.vectors import LONGEST_WORD_BYTES
 from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.search_pages import BEGINNING_CHARACTERS, search_page
@@ -86,8 +87,13 @@ def _query(phrases: Sequence[Phrase]) -> ColumnElement[Any]:
 
 def _spelt(phrase: Phrase) -> str:
     """Return a phrase as PostgreSQL reads a tsquery; no word holds a quote or a backslash."""
-    *others, last = [f"'{word}'" for word in phrase.words]
+    *others, last = [f"'{_as_stored(word)}'" for word in phrase.words]
     return " <-> ".join([*others, f"{last}:*" if phrase.is_prefix else last])
+
+
+def _as_stored(word: str) -> str:
+    """Return a word, or in place of one that is too long to be stored what no turn holds."""
+    return word if len(word.encode()) <= LONGEST_WORD_BYTES else " "
 
 
 def newest_turn(connection: Connection, _: str) -> Position | None:

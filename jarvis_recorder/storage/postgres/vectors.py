@@ -7,7 +7,7 @@ from jarvis_recorder.storage.queries.words import words_of
 # https://www.postgresql.org/docs/current/textsearch-limitations.html
 _LAST_POSITION: Final = 16_383
 _MOST_POSITIONS: Final = 255
-_LONGEST_WORD_BYTES: Final = 2_046
+LONGEST_WORD_BYTES: Final = 2_046
 # A tsvector holds less than 1 MiB; each position takes two bytes, each word some more.
 _MOST_BYTES: Final = 900_000
 _WORD_BYTES: Final = 8
@@ -25,7 +25,7 @@ def vector_of(content: str) -> str:
         known = places.get(word)
         if known is None:
             size = len(word.encode())
-            if size > _LONGEST_WORD_BYTES:
+            if size > LONGEST_WORD_BYTES:
                 continue
             room -= size + _WORD_BYTES
             if room < 0:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     TextClause,
     case,
+    false,
     func,
     literal,
     or_,
@@ -152,7 +153,9 @@ def conditions(reading: Reading, filters: _Filters) -> Conditions:
     if filters.resolved is not None and index != "unresolved":
         others.append(_columns.resolved.is_(filters.resolved))
     if filters.text is not None:
-        others.append(_holds(fold(filters.text)))
+        folded = fold(filters.text)
+        # Marks and characters of no width leave nothing to look for, which each text would hold.
+        others.append(_holds(folded) if folded else false())
     return Conditions(always, values, others)
 
 

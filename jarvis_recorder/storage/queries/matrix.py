@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from heapq import nlargest
 from itertools import groupby
-from math import ceil
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -60,9 +59,10 @@ def event_matrix(reading: Reading, params: EventMatrix) -> bytes:
     Raises:
         ResultTooLarge: The cells do not fit into the room.
     """
-    span = (params.until - params.since).total_seconds()
-    width = max(1, ceil(span / params.buckets))
-    cells = ceil(span / width)
+    # In integers: the seconds of centuries as a double are not exact.
+    span = to_micros(params.until) - to_micros(params.since)
+    width = max(1, -(-span // (params.buckets * _MICROS)))
+    cells = -(-span // (width * _MICROS))
     rows = nlargest(
         MOST_NODES + 1, _rows(reading, _counted(reading, params, width)), key=_Row.weight
     )

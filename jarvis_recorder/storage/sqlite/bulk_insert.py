@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType
 
 from jarvis_recorder.storage import series
-from jarvis_recorder.storage.batch import Rows, compare, slices
+from jarvis_recorder.storage.batch import COMPARED_AT_ONCE, Rows, compare, slices
 from jarvis_recorder.storage.rows import Row, RowShape
 from jarvis_recorder.storage.sqlite.connections import driver_of
 from jarvis_recorder.storage.sqlite.row_inserts import flat, insert_statement
@@ -35,6 +35,9 @@ _SELDOM_FILLED: Final = frozenset(("cluster", "extra"))
 # Rows in one INSERT, largest first: few statements for many rows, and only these to prepare.
 # After each statement SQLite's thread has to win the GIL back from the receiving side.
 _CHUNKS: Final = (2_000, 500, 100, 20, 1)
+
+# Time and identity, and identity once more where the message named no time.
+_VARIABLES_OF_A_PLACE: Final = 3
 
 _insert: Final = cache(insert_statement)
 
@@ -97,13 +100,17 @@ def _insert_many(connection: Connection, part: Rows) -> int:
     driver = driver_of(connection)
     shape, _, rows, recorded_at = _without_empty_columns(part)
     inserted = 0
-    # 32,766 unless SQLite was built otherwise, and 999 before 3.32.
-    most = (driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - 1) // len(shape.columns)
+    most = (_most_variables(connection) - 1) // len(shape.columns)
     for size, chunks in _chunks(rows, most):
         statement = _insert(shape, size)
         bound = [flat(recorded_at, chunk) for chunk in chunks]
         inserted += driver.executemany(statement, bound).rowcount
     return inserted
+
+
+def _most_variables(connection: Connection) -> int:
+    """Return 32,766 unless SQLite was built otherwise, and 999 before 3.32."""
+    return driver_of(connection).getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
 
 
 def _without_empty_columns(part: Rows) -> Rows:
@@ -135,7 +142,8 @@ def _chunks(rows: list[Row], most: int) -> Iterator[tuple[int, list[list[Row]]]]
 def _collisions(connection: Connection, part: Rows) -> list[int]:
     """Return the indexes of the rows whose identity is taken by a row with another content."""
     taken: list[int] = []
-    for asked in slices(part.rows):
+    most = min(COMPARED_AT_ONCE, _most_variables(connection) // _VARIABLES_OF_A_PLACE)
+    for asked in slices(part.rows, most):
         found = connection.execute(_stored_under(part.shape, [part.rows[at] for at in asked]))
         taken += compare(part.shape, part.rows, asked, found).taken
     return taken
