@@ -1,17 +1,21 @@
 """The settings: their names, types, bounds and defaults."""
 
 import json
+import re
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
     SecretStr,
+    ValidationInfo,
     field_validator,
 )
 
@@ -24,6 +28,15 @@ from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false as numbers; take an empty variable for no file."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError("must not be true or false")
+        return None if value == "" and kind == Path | None else value
 
 
 def _parsed(value: Any, example: str) -> Any:
@@ -90,6 +103,29 @@ class BrokerSettings(_Section):
         return url
 
 
+# `ByteSize` takes the beginning of a text: 90% would be 90 bytes.
+_SIZE: Final = re.compile(
+    r"\s*(?:[0-9]+\s*B?|[0-9]+(?:\.[0-9]+)?\s*[KMGTPE]i?B?)\s*", re.IGNORECASE
+)
+# Less than the smallest database takes: a unit was left out.
+LEAST_ROOM: Final = 256 * 1024
+
+
+def _with_its_unit(value: Any) -> Any:
+    if isinstance(value, float) or (isinstance(value, str) and _SIZE.fullmatch(value) is None):
+        raise ValueError("must be a size, such as 20GiB")
+    return value
+
+
+def _of_use(size: ByteSize) -> ByteSize:
+    if 0 < size < LEAST_ROOM:
+        raise ValueError("must be 0, or at least 256 KiB: name a unit, as in 20GiB")
+    return size
+
+
+_Size = Annotated[ByteSize, BeforeValidator(_with_its_unit), AfterValidator(_of_use)]
+
+
 class StoreSettings(_Section):
     """The database that holds the records."""
 
@@ -102,12 +138,12 @@ class StoreSettings(_Section):
         "stop",
         description="a damaged file: stop, or move it aside, begin a new one, and continue",
     )
-    budget: ByteSize = Field(
+    budget: _Size = Field(
         ByteSize(0),
         description="the most the database may take, such as 20GiB; 0: no bound. The least "
         "important records are deleted before it is reached",
     )
-    keep_free: ByteSize = Field(
+    keep_free: _Size = Field(
         ByteSize(0),
         description="room that is left free on its disk in the same way, such as 1GiB; 0: none",
     )

@@ -8,7 +8,12 @@ from jarvis_recorder.net.host_names import check_host
 _SCHEMES: Final = ("postgresql://", "postgres://")
 # Greedy: an @ in a password that is not escaped belongs to the password.
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@?]*):.*@", re.DOTALL)
-_PARAMETER: Final = re.compile(r"(password=)[^&]*", re.IGNORECASE)
+# Any other may hold a password, by its name in percent signs too.
+_PARAMETER: Final = re.compile(
+    r"(?<=[?&])(?!(?:sslmode|sslrootcert|host|port|dbname|user|application_name|connect_timeout"
+    r"|target_session_attrs|load_balance_hosts)=)([^=&]*=)[^&]*"
+)
+_FILE: Final = "sqlite:///"
 _HIDDEN: Final = "***"
 # libpq's own default, `prefer`, goes on without TLS where the server has none.
 _ENCRYPTED: Final = re.compile(r"[?&]sslmode=(?:require|verify-ca|verify-full)(?:&|$)")
@@ -39,7 +44,8 @@ def check(url: str) -> None:
 def redacted(url: str) -> str:
     """Return the URL without passwords."""
     if not is_server(url):
-        return url
+        # What is neither may be a server's in another spelling, with its password.
+        return url if not url or url.startswith(_FILE) else _HIDDEN
     return _PARAMETER.sub(rf"\1{_HIDDEN}", _PASSWORD.sub(rf"\1:{_HIDDEN}@", url))
 
 

@@ -15,6 +15,7 @@ from jarvis_recorder.config.loading import (
     sqlite_path,
 )
 from jarvis_recorder.errors import RecorderError
+from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.storage.sqlite.admin import checks
 from jarvis_recorder.telemetry.check import Finding, green, red, yellow
 
@@ -28,14 +29,27 @@ def examine(loaded: Loaded, *, recorder_is_at_work: bool | None) -> Sequence[Fin
     Nothing is changed. With `recorder_is_at_work`, one consumes from the broker, and a lock is
     taken to be its own; None says that this could not be seen.
     """
+    rules = _rules(loaded)
     try:
         if (url := server_url(loaded)) is not None:
-            return [*_of_server(url), _permissions(loaded, None)]
+            return [*rules, *_of_server(url), _permissions(loaded, None)]
         path = sqlite_path(loaded)
     except RecorderError as error:
-        return [red("database", str(error), "see store.url", error.exit_code)]
+        return [*rules, red("database", str(error), "see store.url", error.exit_code)]
     found = checks.examine(path, recorder_is_at_work=recorder_is_at_work)
-    return [*found, _permissions(loaded, path)]
+    return [*rules, *found, _permissions(loaded, path)]
+
+
+def _rules(loaded: Loaded) -> Sequence[Finding]:
+    """Check the file of rules, without which a recorder that is told of one does not begin."""
+    incidents = loaded.settings.incidents
+    if incidents.rules is None:
+        return []
+    try:
+        load_rules(incidents.rules, incidents.quiet_hours)
+    except RecorderError as error:
+        return [red("rules", str(error), "see docs/incidents.md", error.exit_code)]
+    return [green("rules", f"{incidents.rules} is read")]
 
 
 def _permissions(loaded: Loaded, database: Path | None) -> Finding:

@@ -311,6 +311,18 @@ def test_a_read_only_directory(node, tmp_path):
     assert "Read-only file system" in findings["directory"]["detail"]
 
 
+@pytest.mark.parametrize("text", [None, "[[", "[[rules]]\nunknown = 1"])
+def test_rules_that_are_not_read(node, tmp_path, text):
+    file = tmp_path / "rules.toml"
+    if text is not None:
+        file.write_text(text)
+
+    code, findings = examined(node.url, tmp_path / "recorder.db", f"incidents.rules={file}")
+
+    assert (code, reds(findings)) == (78, ["rules"])
+    assert str(file) in findings["rules"]["detail"]
+
+
 def test_a_full_disk(node, tmp_path):
     with disk(tmp_path / "disk", "size=4m") as directory:
         code, findings = examined(node.url, directory / "recorder.db")

@@ -462,6 +462,22 @@ def test_tables_of_another_form_are_left_or_refused(target, tmp_path):
     assert "its table preferences is not that of the original system" in refused.stderr
 
 
+def test_a_table_of_a_module_that_is_missing_is_left(target, tmp_path):
+    original = tmp_path / "original.db"
+    shutil.copy(SAMPLE, original)
+    with closing(sqlite3.connect(original)) as db, db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(
+            "INSERT INTO sqlite_master VALUES ('table', 'vectors', 'vectors', 0,"
+            " 'CREATE VIRTUAL TABLE vectors USING vec0(of)')"
+        )
+
+    found = tables(jarvis(target, original, "--json"))
+
+    assert found["vectors"]["rows"] == 0
+    assert found["events"]["taken"] == 120
+
+
 def test_a_recorder_that_runs_keeps_its_database(target, database):
     jarvis(target, SAMPLE)
     with locked(database):

@@ -209,6 +209,68 @@ def test_a_secret_is_never_shown():
     assert "geheim" not in settings.model_dump_json()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u:geheim@h/d", "Postgresql://u:geheim@h/d", "mysql://u:geheim@h/d",
+        " postgresql://u:geheim@h/d", "host=h password=geheim", "postgresql://u:geheim@h/d",
+        "postgresql://h/d?pass%77ord=geheim", "postgresql://h/d?a=1&oauth_client_secret=geheim",
+    ],
+)  # fmt: skip
+def test_a_password_in_any_form_of_url_is_hidden(url):
+    settings = load({"store.url": url}, {}).settings
+
+    assert "geheim" not in redacted("store.url", settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////srv/a.db", "postgresql://u@h/d?sslmode=require&port=1"]
+)
+def test_a_url_without_a_password_is_shown_whole(url):
+    assert redacted("store.url", load({"store.url": url}, {}).settings) == url
+
+
+@pytest.mark.parametrize("name", ["store.budget", "store.keep_free"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "90%",
+        "20,5GiB",
+        "1,000GiB",
+        "1.5.0GiB",
+        "20-GiB",
+        "0.5",
+        "20",
+        "90",
+        "0.5 B",
+        "-1",
+        "1e3GiB",
+    ],
+)
+def test_a_size_of_which_only_the_beginning_would_count_is_refused(name, size):
+    with pytest.raises(ConfigurationError, match=name):
+        load({name: size}, {})
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [("0", 0), ("20GiB", 20 << 30), (" 1.5 MB ", 1_500_000), ("300000", 300_000)]
+)
+def test_a_size_has_a_unit_or_is_in_bytes(size, count):
+    assert load({"store.budget": size}, {}).settings.store.budget == count
+
+
+@pytest.mark.parametrize("text", ["[retention]\ninfo = true", "[store]\nbudget = true"])
+def test_true_is_no_number(toml, text):
+    with pytest.raises(ConfigurationError, match="must not be true or false"):
+        load({}, {}, toml(text))
+
+
+def test_an_empty_variable_names_no_file():
+    settings = load({"incidents.rules": "", "broker.ca_file": ""}, {}).settings
+
+    assert (settings.incidents.rules, settings.broker.ca_file) == (None, None)
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o600])
 def test_a_file_with_a_secret_that_everyone_may_read_is_named(toml, credentials, monkeypatch, mode):
     """By a relative path, too: that is how one asks about the file one has just written."""

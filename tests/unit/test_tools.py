@@ -93,6 +93,13 @@ def test_apt_has_the_proxy_of_a_user_with_sudo(tmp_path):
     assert all(call.endswith("proxy=http://proxy.lan:3128") for call in called)
 
 
+def test_blanks_in_the_list_of_hosts_without_a_proxy_part_no_command(tmp_path):
+    done, called = apt(tmp_path, "true", http_proxy="http://proxy:3128", no_proxy="localhost, ::1")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(called) == 2
+
+
 @pytest.mark.parametrize("given", ["PREFIX=/srv/my apps", "PREFIX=", "VENV=.venv two"])
 def test_a_directory_with_a_space_is_refused_before_anything_is_removed(given):
     done = subprocess.run(

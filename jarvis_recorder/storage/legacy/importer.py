@@ -89,7 +89,7 @@ class _Import:
         self._progress = progress
         with _read_errors(original.path):
             self._report: ImportReport = {
-                name: TableReport(_count(original.connection, name))
+                name: TableReport(_rows_of(original.connection, name))
                 for name in _tables(original.connection)
             }
         self._total = sum(table.rows for table in self._report.values())
@@ -318,6 +318,16 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
         " ORDER BY name"
     )
     return [str(name) for (name,) in found]
+
+
+def _rows_of(connection: sqlite3.Connection, table: str) -> int:
+    """Return the rows of a table; of one that is left, and whose module is missing, none."""
+    try:
+        return _count(connection, table)
+    except sqlite3.OperationalError:
+        if table in KINDS or table == PREFERENCES:
+            raise
+        return 0
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
