@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jarvis_recorder.storage.queries import phrases as phrases_module
 from jarvis_recorder.storage.queries.phrases import Phrase, as_prefix, phrases_of, snippet
 from jarvis_recorder.storage.queries.words import Parted, part, words_of
 from jarvis_recorder.storage.sqlite import search, search_turns
@@ -196,3 +197,19 @@ def test_a_word_is_marked_where_it_is(text, query, shown, form):
     assert [found.text[begin:end] for begin, end in found.highlights] == [
         unicodedata.normalize(form, shown)
     ]
+
+
+def test_of_a_phrase_that_a_text_holds_thousands_of_times_some_hundred_places_are_looked_at(
+    monkeypatch,
+):
+    begun = []
+    behind = phrases_module._behind_words
+    monkeypatch.setattr(
+        phrases_module, "_behind_words", lambda *at: (begun.append(at), behind(*at))[1]
+    )
+    query = " ".join('"' + " ".join(["a"] * words) + '"' for words in range(1, 14))
+
+    found = snippet("a " * 8_192, phrases_of(query))
+
+    assert len(begun) < 13 * 300 + 10
+    assert found.highlights

@@ -162,6 +162,7 @@ async def test_a_storage_that_fills_is_foretold_and_one_that_does_not_is_not(sto
 
     assert (found.growing, found.value, found.limit) == (True, 10, 100)
     assert found.per_day == pytest.approx(1)
+    assert found.measured_at == at(0)
     assert found.soonest_at <= found.full_at <= found.latest_at
     assert abs(found.full_at - at(90 * 86_400)) < timedelta(hours=1)
     assert abs(sooner.full_at - at(10 * 86_400)) < timedelta(hours=1)

@@ -42,6 +42,15 @@ async def test_a_conversation_has_a_title_models_tools_and_its_cost(store):
     )  # fmt: skip
 
 
+async def test_what_was_said_after_the_end_is_no_title(store):
+    said = [turn(0, role="assistant", content="Hello."), turn(2, content="said after the end")]
+    await put(store, *said, topic=TURNS)
+
+    (session,) = (await ask(store, ListSessions(until=at(1)))).sessions
+
+    assert (session.turns, session.title) == (1, None)
+
+
 async def test_a_title_is_cut_between_words(store):
     await put(store, turn(0, content="lange Wörter " * 40), topic=TURNS)
 

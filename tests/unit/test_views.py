@@ -439,6 +439,13 @@ def test_a_histogram_fits_and_shows_whatever_happened(width, buckets, by, colour
             results.Forecast(False, None, 50.0, 100.0, None, None, None),
             "Not growing: 50.0% of the limit now.",
         ),
+        (
+            results.Forecast(
+                True, 2.0, 90.0, 100.0, NOW - timedelta(days=9), NOW - timedelta(days=8), None,
+                measured_at=NOW - timedelta(days=12, hours=5),
+            ),
+            "Last measured 12 days ago: 90.0% of the limit then.",
+        ),
     ],
 )  # fmt: skip
 def test_a_forecast_is_a_range_or_says_that_nothing_grows(answer, said):

@@ -68,8 +68,13 @@ def _value(measure: str, value: float) -> str:
 
 
 def show_forecast(screen: Screen, answer: Forecast) -> None:
-    """Show in how many days the limit is reached, as a range, or that nothing grows."""
-    filled = f"{answer.value / answer.limit:.1%} of the limit now"
+    """Show in how many days the limit is reached, as a range; or that nothing grows, or is measured."""
+    share = f"{answer.value / answer.limit:.1%} of the limit"
+    if answer.measured_at is not None and screen.now - answer.measured_at >= 2 * _DAY:
+        age = counted((screen.now - answer.measured_at) // _DAY, "day")
+        screen.line(f"Last measured {age} ago: {share} then.")
+        return
+    filled = f"{share} now"
     if answer.per_day is None:
         screen.line(f"Not growing: {filled}.")
         return

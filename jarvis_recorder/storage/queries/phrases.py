@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -20,6 +21,8 @@ _BEGINNING_CHARACTERS: Final = 240
 # A phrase of many words is as much work as so many words; a prefix may stand for a hundred.
 _MOST_WORDS: Final = 100
 _MOST_PREFIXES: Final = 16
+# A text may hold a phrase ten thousand times.
+_MOST_PLACES: Final = 300
 
 
 class Phrase(NamedTuple):
@@ -122,7 +125,7 @@ def _occurrences(text: str, phrases: Sequence[Phrase]) -> list[_Occurrence]:
     return sorted(
         _Occurrence(begin, number, end)
         for number, phrase in enumerate(phrases)
-        for begin, end in _places(text, phrase)
+        for begin, end in itertools.islice(_places(text, phrase), _MOST_PLACES)
     )
 
 
@@ -143,16 +146,22 @@ def _places(text: str, phrase: Phrase) -> Iterator[tuple[int, int]]:
 def _best_window(found: Sequence[_Occurrence], text: str) -> tuple[int, int]:
     """Return the window with the most distinct phrases, and of these with the most matches."""
     best, begin, end = (0, 0), found[0].begin, found[0].end
+    held = Counter[int]()
     behind = 0
     for number, one in enumerate(found if len(found) > 1 else ()):
         last = _behind_words(text, one.begin)
         behind = max(behind, number)
         while behind < len(found) and found[behind].end <= last:
+            held[found[behind].phrase] += 1
             behind += 1
-        held = found[number:behind]
-        score = (len({each.phrase for each in held}), len(held))
+        score = (len(held), behind - number)
         if score > best:
-            best, begin, end = score, one.begin, max(each.end for each in held)
+            best, begin = score, one.begin
+            end = max(each.end for each in found[number:behind])
+        if behind > number:
+            held[one.phrase] -= 1
+            if not held[one.phrase]:
+                del held[one.phrase]
     words = len(WORD.findall(text, begin, end))
     first = _words_before(text, begin, max(0, _SNIPPET_WORDS - words) // 3)
     last = _behind_words(text, first)

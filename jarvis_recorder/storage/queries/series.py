@@ -151,7 +151,7 @@ def forecast_measure(clock: Clock, reading: Reading, params: ForecastMeasure) ->
         None if growth is None else growth.per_day,
         now.value,
         limit,
-        *(None if at is None else to_datetime(round(at) * _MICROS) for at in times),
+        *(None if at is None else to_datetime(round(at) * _MICROS) for at in (*times, now.at)),
     )
     return adapter(Forecast).dump_json(answer)
 

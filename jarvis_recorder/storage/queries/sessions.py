@@ -224,7 +224,7 @@ def _heads(reading: Reading, names: Sequence[str], end: Any) -> dict[str, _Head]
     of = conversations.alias()
     first_turns = (
         select(of.c.id, of.c.role, of.c.timestamp)
-        .where(of.c.session_id == counted.c.name)
+        .where(of.c.session_id == counted.c.name, of.c.timestamp < end)
         .order_by(of.c.timestamp, of.c.id)
         .limit(_FIRST_TURNS)
         .correlate(counted)

@@ -134,6 +134,7 @@ FORECAST: Final[JSON] = {
     "growing": True, "per_day": 2.0, "value": 76.0, "limit": 100.0,
     "soonest_at": "2026-02-04T08:00:00.000000Z", "full_at": "2026-02-07T08:00:00.000000Z",
     "latest_at": "2026-02-11T08:00:00.000000Z",
+    "measured_at": "2026-01-26T08:00:00.000000Z",
 }  # fmt: skip
 TIMELINE: Final[JSON] = {
     "timestamp": "2026-01-26T08:00:37.000000Z", "since": "2026-01-26T07:59:37.000000Z",

@@ -438,7 +438,8 @@ class Forecast:
     The growth of a measure; where it is not `growing`, the rate and the times are null.
 
     `full_at` is the likely time of reaching `limit`, between `soonest_at` and `latest_at`. A time
-    in more than ten years is null.
+    in more than ten years is null. `value` was measured at `measured_at`: long ago, if no snapshot
+    has the measure any more.
     """
 
     growing: bool
@@ -448,6 +449,7 @@ class Forecast:
     soonest_at: Time | None
     full_at: Time | None
     latest_at: Time | None
+    measured_at: Time | None = None
 
 
 @dataclass(frozen=True, slots=True)

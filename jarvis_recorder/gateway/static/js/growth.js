@@ -27,8 +27,10 @@ export async function growthOf(cluster, name, signal) {
 /** A sentence: when it is full, as a range. @param {any} growth @returns {string} */
 export function outlookOf(growth) {
   if (!growth) return "Nothing is known of its growth.";
-  const { growing, value, limit, soonestAt, latestAt } = growth;
+  const { growing, value, limit, soonestAt, latestAt, measuredAt } = growth;
   const used = `${bytes(value)} of ${bytes(limit)} used`;
+  const age = measuredAt ? Math.floor((now() - Date.parse(measuredAt)) / DAY) : 0;
+  if (age >= 2) return `Last measured ${count(age)} days ago: ${used}.`;
   if (value >= limit) return `Full: ${used}.`;
   if (!growing) return `Not growing, as far as its last 30 days show: ${used}.`;
   if (!soonestAt) return `Growing, and not full within ten years: ${used}.`;
