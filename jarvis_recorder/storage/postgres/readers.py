@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import await_only
 
 from jarvis_recorder.errors import DeadlineExceeded, RecorderError, StorageUnavailable
 from jarvis_recorder.storage.engine import Read
@@ -111,7 +113,12 @@ class PostgresReaders:
 
 async def _read_on(connection: AsyncConnection, read: Read[T], room: int) -> T:
     def at_once(sync: Connection) -> T:
-        with contextlib.closing(Reading(sync, room)) as reading:
+        with contextlib.closing(Reading(sync, room, _in_a_thread)) as reading:
             return read(reading)
 
     return await connection.run_sync(at_once)
+
+
+def _in_a_thread(work: Callable[[], T]) -> T:
+    # A read is on the event loop while it does not wait for the server.
+    return await_only(asyncio.to_thread(work))

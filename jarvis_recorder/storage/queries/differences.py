@@ -1,6 +1,7 @@
 """The differences between two snapshots of a cluster, found by stable keys."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -58,17 +59,24 @@ def diff_snapshots(reading: Reading, params: DiffSnapshots) -> bytes:
     if None in texts:
         raise NotFound("there is no such snapshot: snapshots.list tells which there are")
     first, second = (one for one in texts if one is not None)
+    parts = reading.aside(partial(_parts, reading, first, second, params.tolerance))
+    return b'{%b,"before":%b,"after":%b}' % (b",".join(parts), first.head, second.head)
+
+
+def _parts(
+    reading: Reading, first: SnapshotText, second: SnapshotText, tolerance: float
+) -> list[bytes]:
+    """Return the differences of each kind as a member of the result."""
     found: dict[str, list[bytes]] = {"added": [], "removed": [], "changed": []}
     room = reading.room - _FRAME_BYTES
-    for one in _differences_of(first, second, params.tolerance):
+    for one in _differences_of(first, second, tolerance):
         reading.go_on()
         line = _written(one)
         room -= len(line) + 1
         if room < 0:
             raise ResultTooLarge("the differences are too many: choose a larger tolerance")
         found[one.kind].append(line)
-    parts = [b'"%b":[%b]' % (kind.encode(), b",".join(lines)) for kind, lines in found.items()]
-    return b'{%b,"before":%b,"after":%b}' % (b",".join(parts), first.head, second.head)
+    return [b'"%b":[%b]' % (kind.encode(), b",".join(lines)) for kind, lines in found.items()]
 
 
 def _differences_of(

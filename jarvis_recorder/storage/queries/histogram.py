@@ -1,5 +1,6 @@
 """The number of events in buckets of time."""
 
+from functools import partial
 from math import ceil
 from typing import Final
 
@@ -44,7 +45,8 @@ def histogram(reading: Reading, params: EventHistogram) -> bytes:
     # is refused for all.
     if params.time_zone is not None:
         require_zone(params.time_zone)
-    zone = zone_between(None if width % DAY_SECONDS else params.time_zone, since, until)
+    named = None if width % DAY_SECONDS else params.time_zone
+    zone = reading.aside(partial(zone_between, named, since, until))
     first = zone.local(since) // span
     last = -(-zone.local(until) // span)
     # The first may begin before the first year of a datetime.

@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable
 
 from jarvis_recorder.errors import DeadlineExceeded
 from jarvis_recorder.ports import Clock
+
+T = TypeVar("T")
 
 # A driver of a server would else have all rows of a statement in memory before the first is read. A
 # row may have some 64 KiB.
@@ -44,16 +46,28 @@ Queries = dict[type[Any], Query]
 """The queries of a module, by the class of their params."""
 
 
+def _at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+class Aside(Protocol):
+    """A way to have work done that takes many milliseconds; it raises what the work raises."""
+
+    def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
 class Reading:
     """
     One snapshot of the database, and the bytes that the result may take.
 
-    It belongs to the reading thread; only `end` may be called from another one.
+    It belongs to the thread that reads; only `end` and `go_on` may be called from another one.
+    `aside` does work without the database where that holds up no one but this read.
     """
 
-    def __init__(self, connection: Connection, room: int) -> None:
+    def __init__(self, connection: Connection, room: int, aside: Aside = _at_once) -> None:
         self.connection = connection
         self.room = room
+        self.aside = aside
         self._is_over = False
         self._results: list[CursorResult[Any]] = []
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
@@ -190,7 +191,7 @@ def _shown(
         if turn is None or content is None:
             # Deleted by another program, which has not updated the index.
             continue
-        shown = snippet(content, phrases)
+        shown = reading.aside(partial(snippet, content, phrases))
         text = b'{"turn":%b,"snippet":%b,"highlights":%b}' % (
             turn.text,
             to_json(shown.text),

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
@@ -277,7 +277,7 @@ def _lines(
     # Turns without a key come first; the key of a day is a number.
     position = read_cursor(params, *((int,) if params.by == "day" else (int, str)))
     is_by_day = params.by == "day"
-    zone = zone_between(params.time_zone, asked["since"], asked["until"])
+    zone = reading.aside(partial(zone_between, params.time_zone, asked["since"], asked["until"]))
     shape = whole._replace(by=params.by, zone=zone if is_by_day else None)
     asked["limit"] = 2**62 if params.limit is None else params.limit + 1
     if position is not None:
