@@ -8,8 +8,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
 from jarvis_recorder.broker.topology import EXCHANGES, QUEUES
+from jarvis_recorder.cli import database
 from jarvis_recorder.config.settings import NAMES, Settings
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.spec import openrpc
@@ -146,6 +148,14 @@ def test_an_instance_has_in_its_file_what_it_does_not_read_elsewhere():
     assert {"permissions"} <= named["rpc"]
     assert "retention" in named
     assert "instead of config.toml" in unit.partition("[Unit]")[0]
+
+
+@NAMED
+def test_commands_of_the_database_that_are_named_exist(document):
+    """As `db NAME`, with or without the command's name before it."""
+    named = re.findall(r"(?:`|jarvis-recorder )db ([a-z]+)", document.read_text())
+
+    assert {*named} <= {*typer.main.get_group(database.commands).commands}
 
 
 @NAMED
