@@ -138,12 +138,19 @@ async def pages(store: SqliteStore | PostgresStore, kind: type, **params: Any) -
     return found
 
 
-async def test_a_page_ends_when_its_room_is_used_up(store):
+@pytest.mark.parametrize("others", [0, 2_500])
+async def test_a_page_ends_when_its_room_is_used_up(store, others):
     """Sixty tool results of 30 KB each come in as many pages as needed."""
     result = json.dumps({"result": "l" * 30_000})
-    await insert(store, "events", [event(number, details=result) for number in range(60)])
+    large = [event(number, details=result) for number in range(60)]
+    older = [event(number, source="user") for number in range(60, 60 + others)]
+    await insert(store, "events", large + older)
 
-    found = await pages(store, ListEvents, limit=1_000)
+    found = await pages(store, ListEvents, limit=1_000, exclude="source:user" if others else None)
+
+    first, *_ = found
+    assert first.looked_to == first.events[-1].timestamp, "and not how far it had looked for them"
+    found = [page for page in found if page.events]
 
     assert [e.message_id for page in found for e in page.events] == [f"e{n}" for n in range(60)]
     assert all(e.details == json.loads(result) for page in found for e in page.events)

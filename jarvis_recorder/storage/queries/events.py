@@ -22,7 +22,7 @@ from sqlalchemy import (
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros, octets
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import Position, read_cursor
 from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
@@ -256,11 +256,13 @@ def _page(reading: Reading, params: ListEvents | UnresolvedEvents, chosen: Condi
         (key for way in ways for key in reading.places(places.where(*way, *others))), reverse=True
     )[: params.limit + 1]
     is_short = end is not None and len(keys) <= params.limit
-    looked_to = to_json(format_rfc3339(end[0]) if end is not None and is_short else None)
+
+    def looked_to(cut: Position | None) -> bytes:
+        last = cut or (end if is_short else None)
+        return b',"looked_to":%b' % to_json(None if last is None else format_rfc3339(int(last[0])))
+
     lines = EVENTS.lines(reading, keys)
-    return write_page(
-        reading, params, "events", lines, end=end, more=b',"looked_to":%b' % looked_to
-    )
+    return write_page(reading, params, "events", lines, end=end, more=looked_to)
 
 
 def _place(at: Any, event_id: Any) -> ColumnElement[Any]:

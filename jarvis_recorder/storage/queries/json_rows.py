@@ -5,7 +5,7 @@ Stored JSON is copied unparsed: as objects it would take up to thirty times its 
 read one by one, so a page costs no more memory than its own bytes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -190,27 +190,30 @@ def write_page(
     lines: Iterable[Line],
     *,
     end: Position | None = None,
-    more: bytes = b"",
+    more: bytes | Callable[[Position | None], bytes] = b"",
 ) -> bytes:
     """
     Return a page of the lines; one line beyond `params.limit` shows that more follow.
 
     `end` is the position to continue from if the page holds all lines, None if nothing is
-    left; `more` are further members of the result.
+    left; `more` are further members of the result, or are made of the place of the last line if
+    the page ends before its limit, since no more fits, else of None.
 
     Raises:
         ResultTooLarge: Not even the first line fits, or a page without any.
     """
-    room = reading.room - _FRAME_BYTES - len(more)
+    room = reading.room - _FRAME_BYTES - (len(more) if isinstance(more, bytes) else 0)
     if room < 0:
         raise ResultTooLarge("there is no room for a page")
     read = 0
     taken: list[bytes] = []
     position: Position = ()
+    cut: Position | None = None
     for line in lines:
         room -= len(line.text) + 1
         if taken and (len(taken) == params.limit or room < 0 or read > _MOST_READ_BYTES):
             end = position
+            cut = None if len(taken) == params.limit else position
             break
         if room < 0:
             raise ResultTooLarge("there is no room for the first line")
@@ -222,5 +225,5 @@ def write_page(
         name.encode(),
         b",".join(taken),
         to_json(cursor),
-        more,
+        more if isinstance(more, bytes) else more(cut),
     )
