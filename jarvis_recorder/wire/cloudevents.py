@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.wire.refusal import Reason, Refused
-from jarvis_recorder.wire.times import NEVER_SET, parse_instant
+from jarvis_recorder.wire.times import is_unset, parse_instant
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -115,13 +115,12 @@ def _from_base64(text: Any, parse: Callable[[bytes], Any]) -> Any:
 
 
 def _time(value: Any) -> int | None:
-    if value is None:
+    if value is None or (isinstance(value, str) and is_unset(value)):
         return None
     try:
-        micros = parse_instant(value)
+        return parse_instant(value)
     except ValueError as error:
         raise _invalid(f"CloudEvent attribute time: {error}") from None
-    return None if micros == NEVER_SET else micros
 
 
 def _invalid(error: str) -> Refused:

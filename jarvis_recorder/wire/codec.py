@@ -316,7 +316,7 @@ def _keep_costs(document: Any, text: bytes | Raw) -> None:
                 _keep_costs(element, raw)
     elif isinstance(document, dict):
         if (name := _name_of_cost(document)) is not None:
-            document[name] = Decimal(bytes(raw_entries(text)[name]).decode())
+            document["cost_usd"] = Decimal(bytes(raw_entries(text)[name]).decode())
         inner = _inner(document)
         if inner is not None and _has_cost(document[inner]):
             _keep_costs(document[inner], raw_entries(text)[inner])

@@ -17,7 +17,13 @@ from typing import Any, Final, NamedTuple, get_args
 
 from jarvis_recorder.wire.chats import take_content, take_message
 from jarvis_recorder.wire.records import BODIES, BODY_CLASSES, EventType, Record, Source
-from jarvis_recorder.wire.times import NEVER_SET, format_rfc3339, parse_instant, parse_strictly
+from jarvis_recorder.wire.times import (
+    EARLIEST,
+    format_rfc3339,
+    is_unset,
+    parse_instant,
+    parse_strictly,
+)
 from jarvis_recorder.wire.topics import TOPICS, Kind, is_bound
 
 Document = dict[str, Any]
@@ -405,11 +411,13 @@ def _word(words: Mapping[str, str]) -> Callable[[Any], Any]:
 def _time(value: Any) -> Any:
     with suppress(ValueError):
         if isinstance(value, str):
-            is_set = value != _UNSET_IN_DOTNET and parse_strictly(value) != NEVER_SET
-            return value if is_set else None
+            if is_unset(value):
+                return None
+            parse_strictly(value)
+            return value
     with suppress(ValueError):
         micros = parse_instant(value)
-        return None if micros == NEVER_SET else format_rfc3339(micros)
+        return None if micros == EARLIEST else format_rfc3339(micros)
     return value
 
 
@@ -443,8 +451,6 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "input_tokens": _whole,
     "output_tokens": _whole,
 }
-# The DateTime of .NET has no offset where it was never set.
-_UNSET_IN_DOTNET: Final = "0001-01-01T00:00:00"
 _BINDINGS: Final = {topic.kind: topic.binding for topic in TOPICS}
 # As an identity, a device's own `ID` would make many messages one.
 _BY_PLAIN_NAME: Final = {

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
 from jarvis_recorder.wire.strict_json import dump
-from jarvis_recorder.wire.times import NEVER_SET, parse_instant, parse_strictly
+from jarvis_recorder.wire.times import is_unset, parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import Kind
 
 _COST: Final = r"^[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
@@ -26,14 +26,13 @@ _ZERO: Final = re.compile(r"-?0{1,30}(\.0{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASC
 def _instant(value: Any) -> Any:
     """Return the instant of an RFC 3339 text; the error for any other names the wrong part."""
     if isinstance(value, str):
+        if is_unset(value):
+            raise ValueError("a time must have been set: this is what Go and .NET write for none")
         try:
-            micros = parse_strictly(value)
+            return parse_strictly(value)
         except ValueError as error:
             parse_instant(value)
             raise error from None
-        if micros == NEVER_SET:
-            raise ValueError("a time must have been set: this is what Go and .NET write for none")
-        return micros
     parse_instant(value)
     raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z")
 

@@ -11,8 +11,6 @@ from jarvis_recorder.wire import spellings
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_IN_UTC: Final = EPOCH.replace(tzinfo=None)
 EARLIEST: Final = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
-NEVER_SET: Final = EARLIEST
-"""The time that Go and .NET write where none was set: as a message's own time it is none."""
 LATEST: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 # RFC 3339, section 5.6; `datetime.fromisoformat` alone also accepts much of ISO 8601.
@@ -32,6 +30,15 @@ EPOCH_RANGES: Final = (
 """The numbers read as seconds, milliseconds, microseconds, nanoseconds since 1970."""
 _ONE_SECOND: Final = 1_000_000
 _ONE_DAY: Final = 86_400 * _ONE_SECOND
+
+
+def is_unset(text: str) -> bool:
+    """
+    Return whether Go and .NET write this for a time that was never set, with any offset or none.
+
+    As a message's own time it is none.
+    """
+    return text.startswith("0001-01-01T00:00:00")
 
 
 def parse_rfc3339(text: str) -> int:
@@ -76,7 +83,7 @@ def parse_usual(text: str) -> int:
     Do as `parse_strictly` does, and soon where it is one of many times within a second.
 
     Raises:
-        ValueError: As `parse_strictly`; or it is `NEVER_SET`.
+        ValueError: As `parse_strictly`; or it is unset.
     """
     try:
         return _SECONDS[text[:20]] + _MILLISECONDS[text[20:23]] + _ENDS[text[23:]]
@@ -94,11 +101,10 @@ _MOST_SECONDS: Final = 1_024
 
 def _learnt(text: str) -> int:
     """Return the instant of a time, and remember its parts if it is a usual one."""
-    micros = parse_strictly(text)
-    if micros == NEVER_SET:
+    if is_unset(text):
         raise ValueError("no time was set")
-    # Not the second of the time that is none: its parts would be known, and taken.
-    if _USUAL(text) and micros - micros % _ONE_SECOND != NEVER_SET:
+    micros = parse_strictly(text)
+    if _USUAL(text):
         if len(_SECONDS) >= _MOST_SECONDS:
             _SECONDS.clear()
         _SECONDS[text[:20]] = micros - micros % _ONE_SECOND

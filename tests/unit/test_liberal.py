@@ -678,24 +678,12 @@ def test_a_cost_in_an_envelope_is_exact_too(envelope, name):
         assert taken(text, KEYS[2]).body.cost_usd == Decimal(cost.decode())
 
 
-def test_a_cost_in_another_spelling_keeps_its_digits_and_its_name():
-    body = json.dumps(turn()).encode()[:-1] + b', "costUsd": 0.1000000000000000055}'
-    cost = Decimal("0.1000000000000000055")
-
-    alone = taken(body, KEYS[2])
-    inside = taken(b'{"messageType": ["urn:message:Turn"], "message": %b}' % body, KEYS[2])
-
-    assert alone.body.cost_usd == inside.body.cost_usd == cost
-    assert alone.extra == {"costUsd": cost}
-    assert inside.extra["message"]["costUsd"] == cost
-    assert "cost_usd" not in inside.extra["message"]
-
-
 @pytest.mark.parametrize("kind", range(3))
 @pytest.mark.parametrize(
     "zero",
     ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00.000Z",
-     "0001-01-01T00:00:00"],
+     "0001-01-01T00:00:00", "0001-01-01T00:00:00.0000000", "0001-01-01T00:00:00+01:00",
+     "0001-01-01T00:00:00-05:00"],
 )  # fmt: skip
 def test_a_time_that_was_never_set_is_none(kind, zero):
     """As Go and .NET write one; with its second known, too."""
