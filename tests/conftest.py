@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path not in place:
             place[item.path] = files[item.path.parent]
             files[item.path.parent] += 1
-    items.sort(key=lambda item: (item.path.parent.name not in LONG, place[item.path]))
+    items.sort(key=lambda item: (LONG.isdisjoint(item.path.parts), place[item.path]))
 
 
 @pytest.fixture(scope="session")
