@@ -31,7 +31,7 @@ class _Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+    def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse true and false as numbers; take an empty variable for no file."""
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and kind is not bool:
@@ -108,7 +108,7 @@ _SIZE: Final = re.compile(
     r"\s*(?:[0-9]+\s*B?|[0-9]+(?:\.[0-9]+)?\s*[KMGTPE]i?B?)\s*", re.IGNORECASE
 )
 # Less than the smallest database takes: a unit was left out.
-LEAST_ROOM: Final = 256 * 1024
+_LEAST_ROOM: Final = 256 * 1024
 
 
 def _with_its_unit(value: Any) -> Any:
@@ -117,13 +117,13 @@ def _with_its_unit(value: Any) -> Any:
     return value
 
 
-def _of_use(size: ByteSize) -> ByteSize:
-    if 0 < size < LEAST_ROOM:
+def _large_enough(size: ByteSize) -> ByteSize:
+    if 0 < size < _LEAST_ROOM:
         raise ValueError("must be 0, or at least 256 KiB: name a unit, as in 20GiB")
     return size
 
 
-_Size = Annotated[ByteSize, BeforeValidator(_with_its_unit), AfterValidator(_of_use)]
+_Size = Annotated[ByteSize, BeforeValidator(_with_its_unit), AfterValidator(_large_enough)]
 
 
 class StoreSettings(_Section):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from jarvis_recorder.wire.refusal import Reason, Refused
-from jarvis_recorder.wire.times import is_unset, parse_instant
+from jarvis_recorder.wire.times import own_instant
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -115,10 +115,10 @@ def _from_base64(text: Any, parse: Callable[[bytes], Any]) -> Any:
 
 
 def _time(value: Any) -> int | None:
-    if value is None or (isinstance(value, str) and is_unset(value)):
+    if value is None:
         return None
     try:
-        return parse_instant(value)
+        return own_instant(value)
     except ValueError as error:
         raise _invalid(f"CloudEvent attribute time: {error}") from None
 

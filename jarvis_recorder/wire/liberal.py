@@ -18,10 +18,9 @@ from typing import Any, Final, NamedTuple, get_args
 from jarvis_recorder.wire.chats import take_content, take_message
 from jarvis_recorder.wire.records import BODIES, BODY_CLASSES, EventType, Record, Source
 from jarvis_recorder.wire.times import (
-    EARLIEST,
     format_rfc3339,
     is_unset,
-    parse_instant,
+    own_instant,
     parse_strictly,
 )
 from jarvis_recorder.wire.topics import TOPICS, Kind, is_bound
@@ -409,15 +408,13 @@ def _word(words: Mapping[str, str]) -> Callable[[Any], Any]:
 
 
 def _time(value: Any) -> Any:
-    with suppress(ValueError):
-        if isinstance(value, str):
-            if is_unset(value):
-                return None
+    if isinstance(value, str) and not is_unset(value):
+        with suppress(ValueError):
             parse_strictly(value)
             return value
     with suppress(ValueError):
-        micros = parse_instant(value)
-        return None if micros == EARLIEST else format_rfc3339(micros)
+        micros = own_instant(value)
+        return None if micros is None else format_rfc3339(micros)
     return value
 
 

@@ -38,7 +38,7 @@ def is_unset(text: str) -> bool:
 
     As a message's own time it is none.
     """
-    return text.startswith("0001-01-01T00:00:00")
+    return text[:10] == "0001-01-01" and text[11:19] == "00:00:00"
 
 
 def parse_rfc3339(text: str) -> int:
@@ -136,6 +136,19 @@ def parse_instant(value: Any) -> int:
             "since 1970, of 9 to 10, 13, 16 or 19 digits"
         )
     return micros
+
+
+def own_instant(value: Any) -> int | None:
+    """
+    Return the instant that a publisher names as its message's own, None if it was never set.
+
+    Raises:
+        ValueError: As `parse_instant`.
+    """
+    if isinstance(value, str) and is_unset(value):
+        return None
+    micros = parse_instant(value)
+    return None if micros == EARLIEST else micros
 
 
 def from_epoch(number: float | Decimal) -> int | None:

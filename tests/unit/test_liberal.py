@@ -683,7 +683,9 @@ def test_a_cost_in_an_envelope_is_exact_too(envelope, name):
     "zero",
     ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00.000Z",
      "0001-01-01T00:00:00", "0001-01-01T00:00:00.0000000", "0001-01-01T00:00:00+01:00",
-     "0001-01-01T00:00:00-05:00"],
+     "0001-01-01T00:00:00-05:00", "0001-01-01 00:00:00", "0001-01-01 00:00:00 +0000 UTC",
+     "/Date(-62135596800000)/", {"$date": "0001-01-01T00:00:00Z"},
+     {"$date": {"$numberLong": "-62135596800000"}}],
 )  # fmt: skip
 def test_a_time_that_was_never_set_is_none(kind, zero):
     """As Go and .NET write one; with its second known, too."""
@@ -702,10 +704,13 @@ def test_a_time_that_was_never_set_is_none(kind, zero):
         assert plain.decode(*delivered(body, key), RECEIVED) is None
 
 
-def test_the_time_of_a_cloudevent_that_was_never_set_is_none():
+@pytest.mark.parametrize(
+    "zero", ["0001-01-01T00:00:00Z", "0001-01-01 00:00:00 +0000 UTC", "/Date(-62135596800000)/"]
+)
+def test_the_time_of_a_cloudevent_that_was_never_set_is_none(zero):
     cloudevent = {
         "specversion": "1.0", "id": "1", "source": "/a", "type": "t",
-        "time": "0001-01-01T00:00:00Z", "data": event() | {"timestamp": None},
+        "time": zero, "data": event() | {"timestamp": None},
     }  # fmt: skip
 
     assert taken(cloudevent).timestamp == RECEIVED
