@@ -16,6 +16,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 LOGIN_PATH: Final = "/api/auth/login"
 _MAX_LOGIN_BYTES: Final = 16 * 1024
 _MOST_HELD_BYTES: Final = 4 * 1024 * 1024
+_WITHOUT_BODY: Final = ("GET", "HEAD")
 
 BASIC_POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -42,7 +43,7 @@ class SecurityMiddleware:
     A wrapper of an application; a body that is too large is refused while it arrives.
 
     So is one that is too much together with the bodies of other requests: JSON takes many times
-    its size while it is parsed.
+    its size while it is parsed. The body of a GET or HEAD is dropped.
     """
 
     def __init__(self, application: ASGI) -> None:
@@ -68,11 +69,15 @@ class SecurityMiddleware:
         # A login has no token: its body must be small, and does not count among the others'.
         is_login = scope["path"] == LOGIN_PATH
         most = _MAX_LOGIN_BYTES if is_login else MAX_BODY_BYTES
+        takes_body = scope["method"] not in _WITHOUT_BODY
         taken = 0
 
         async def bounded() -> Message:
             nonlocal taken
             message = await receive()
+            if not takes_body:
+                # A stream reads on until its caller has gone, and would count for as long.
+                return {**message, "body": b""} if "body" in message else message
             size = len(message.get("body", b""))
             taken += size
             self._held_bytes += 0 if is_login else size

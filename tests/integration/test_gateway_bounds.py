@@ -214,6 +214,17 @@ def test_one_readers_streams_shut_out_no_one(gateway, operator, reader_token):
             assert other.status_code == 200
 
 
+def test_the_bodies_of_streams_are_dropped_and_hold_up_no_one(gateway, operator, reader_token):
+    """Four of them are all that the bodies of requests may take together."""
+    head = request("GET", "/api/live", f"Content-Length: {MIB}", token=reader_token)
+    recorded = {"type": "alert", "source": "monitor", "summary": "s"}
+
+    with sockets(gateway, 8, head + bytes(MIB)) as streams:
+        assert all(one.recv(12)[9:12] == b"200" for one in streams)
+        for _ in range(20):
+            assert operator.post(EVENTS, json=recorded).status_code == 201
+
+
 def test_many_logins_at_once_take_little_and_the_right_one_is_let_in(gateway):
     def login(password):
         with gateway.client(None) as client:
