@@ -143,12 +143,7 @@ def with_plus(text: Any) -> Any:
     return f"{split[1]}+{split[2]}"
 
 
-def _time(text: Any) -> Any:
-    if not isinstance(text, str):
-        # A number of a body would be taken for seconds, whatever its magnitude.
-        raise ValueError(  # noqa: TRY004 - pydantic makes a refusal of no other error
-            "a time must be a text, such as 2026-01-31T08:00:00Z"
-        )
+def _time(text: str) -> datetime:
     # The original accepts a day; it is a day of UTC, as all its times are.
     return to_datetime(parse_instant(f"{text}T00:00:00Z" if _DAY(text) else with_plus(text)))
 

@@ -172,6 +172,62 @@ def test_an_idempotency_key_records_once(operator):
     assert len(operator.get("/api/memory/events").json()["events"]) == 1
 
 
+@pytest.mark.parametrize("identity", ["id", "message_id", "messageId"])
+def test_an_event_is_read_as_the_method_reads_it(operator, recorder, identity):
+    body = {
+        "Type": "alert", "source": "monitor", "summary": "s", "Severity": "critical",
+        "node": 5, "extra": {"a": 1}, "shelf": 3, identity: "e-1",
+    }  # fmt: skip
+
+    answers = [operator.post("/api/memory/events", json=body) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [201, 201], answers[0].text
+    event = answers[0].json()["event"]
+    assert event == answers[1].json()["event"]
+    assert (event["severity"], event["node"]) == ("critical", "5")
+    ((message_id, extra),) = recorder.rows("SELECT message_id, extra FROM events")
+    assert message_id == "e-1"
+    assert json.loads(extra) == {
+        "a": 1, "shelf": 3, "Type": "alert", "Severity": "critical", "node": 5
+    }  # fmt: skip
+
+
+def test_an_idempotency_key_counts_before_an_identity_in_the_body(operator, recorder):
+    headers = {"Idempotency-Key": "k-1"}
+
+    operator.post("/api/memory/events", json={**ALERT, "id": "e-1"}, headers=headers)
+
+    assert recorder.rows("SELECT message_id FROM events") == [("k-1",)]
+
+
+async def test_a_cursor_of_long_names_is_taken_back(amqp_url, recorder, operator):
+    turns = [
+        ("chat.turn", {"session_id": name * 255, "role": "user", "content": "hi"}, {})
+        for name in "一二三"
+    ]
+    await publish(amqp_url, *turns)
+    await asyncio.to_thread(wait_until, lambda: recorder.count("conversations") == 3, "recorded")
+
+    seen, cursor = [], None
+    while cursor is not None or not seen:
+        params = {"limit": 1} | ({"cursor": cursor} if cursor else {})
+        page = operator.get("/api/conversations", params=params)
+        assert page.status_code == 200, page.text
+        seen += [one["sessionId"][0] for one in page.json()["sessions"]]
+        cursor = page.json()["nextCursor"]
+
+    assert sorted(seen) == sorted("一二三")
+
+
+def test_a_time_in_a_body_is_read_as_the_method_reads_it(operator):
+    for until in ("2036-12-01T08:00:00 02:00", "2036-12-01"):
+        body = {"until": until, "node": "pve1"}
+        assert operator.post("/api/incidents/silence", json=body).status_code == 400
+    for until in (2_111_000_000, "2036-11-23T05:33:20Z"):
+        body = {"until": until, "node": "pve1"}
+        assert operator.post("/api/incidents/silence", json=body).status_code == 200
+
+
 def test_pages_go_on_by_cursor(operator):
     for number in range(5):
         operator.post("/api/memory/events", json={**ALERT, "summary": f"event {number}"})
@@ -245,7 +301,7 @@ def test_a_newer_preference_is_not_overwritten(operator):
         ("PUT", "/api/memory/preferences/ui.theme", {"value": "red", "expectedversion": 3}),
         ("POST", "/api/dead-letters/replay", {"all": True, "reasons": "not_json"}),
         ("POST", "/api/dead-letters/4f1c09ab27de/check", {"body": "{}", "force": True}),
-        ("POST", "/api/incidents/silence", {"until": "2026-01-26", "nodes": "pve1"}),
+        ("POST", "/api/incidents/silence", {"until": "2026-01-26T00:00:00Z", "nodes": "pve1"}),
         ("GET", "/api/memory/events?min_severity=error", None),
         ("GET", "/api/dead-letters?reasons=not_json", None),
         ("GET", "/api/live?since=2026-01-26", None),

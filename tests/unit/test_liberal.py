@@ -902,6 +902,15 @@ def test_an_event_that_is_asked_for_is_read_as_liberally(changes, severity, extr
         read_params(BY_NAME["events.record"], params | {"severity": "purple"})
 
 
+@pytest.mark.parametrize("wrong", [False, 0, "", [], "a"])
+@pytest.mark.parametrize("severity", ["info", "notice"])
+def test_more_fields_that_are_no_object_are_refused_however_the_rest_is_spelled(wrong, severity):
+    params = {"type": "alert", "source": "monitor", "summary": "hot", "severity": severity}
+
+    with pytest.raises(RpcError, match="valid dictionary"):
+        read_params(BY_NAME["events.record"], params | {"extra": wrong})
+
+
 def test_a_batch_of_other_words_can_be_taken_apart_again():
     bodies = [event(0, severity="notice", id="own"), event(1, severity="page")]
     content = json.dumps(bodies).encode()

@@ -1,9 +1,9 @@
 """`/api/memory`: events and preferences, as the original system's frontend calls them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Header, Response
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from jarvis_recorder.client.rpc_methods import build_params
 from jarvis_recorder.gateway.dependencies import AskFunction, Operating
@@ -36,7 +36,7 @@ def _details(value: Any) -> Any:
     return parsed if isinstance(parsed, dict | list) else value
 
 
-# `RecordEvent` accepts other words for a severity, such as Proxmox VE's, and keeps the word sent.
+# Other words for a severity, such as Proxmox VE's, are taken, and the word sent is kept.
 _AnySeverity = Annotated[
     Any,
     WithJsonSchema(
@@ -59,8 +59,15 @@ _AnyTime = Annotated[
 ]
 
 
+_OWN_NAMES: Final = {"messageId": "message_id"}
+
+
 class NewEvent(Body):
-    """An event to record; `details` is JSON, or JSON as a text. Other fields are kept too."""
+    """
+    An event to record, read as `events.record` reads it.
+
+    `details` is JSON, or JSON as a text. Other fields are kept too.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -72,6 +79,18 @@ class NewEvent(Body):
     cluster: ClusterName | None = None
     details: Annotated[Any, BeforeValidator(_details)] = None
     timestamp: _AnyTime = None
+    id: Identity | None = None
+    message_id: Identity | None = None
+    extra: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _eased(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        if "messageId" in body and "message_id" not in body:
+            body = {_OWN_NAMES.get(name, name): value for name, value in body.items()}
+        return params.eased_event(body)
 
 
 def _value(value: Any) -> Any:
@@ -100,21 +119,10 @@ async def record_event(
     ] = None,
 ) -> Response:
     """Record an event; it is in the database, on disk, before this answers."""
-    recorded = await ask(
-        build_params(
-            params.RecordEvent,
-            type=event.type,
-            source=event.source,
-            summary=event.summary,
-            severity=event.severity,
-            node=event.node,
-            cluster=event.cluster,
-            details=event.details,
-            timestamp=event.timestamp,
-            message_id=idempotency_key,
-            extra=event.model_extra or None,
-        )
-    )
+    given = event.model_dump(exclude_unset=True)
+    if idempotency_key is not None:
+        given["message_id"] = idempotency_key
+    recorded = await ask(build_params(params.RecordEvent, **given))
     return reply(recorded, 201)
 
 

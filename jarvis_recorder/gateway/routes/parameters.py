@@ -8,13 +8,13 @@ from starlette.convertors import PathConvertor, StringConvertor, register_url_co
 
 from jarvis_recorder.gateway.dependencies import StrictRoute, with_plus
 from jarvis_recorder.gateway.problems import MEDIA_TYPE, ProblemDetails
-from jarvis_recorder.wire.rpc.params import MAX_LIMIT
+from jarvis_recorder.wire.rpc.params import LONGEST_CURSOR, MAX_LIMIT
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the most to return")]
 Cursor = Annotated[
     str | None,
     Query(
-        max_length=1_024,
+        max_length=LONGEST_CURSOR,
         pattern=r"^[A-Za-z0-9_-]+$",
         description="`nextCursor` of the page before",
     ),

@@ -56,6 +56,7 @@ def _at_most_64_kib(value: str) -> str:
 
 
 MAX_LIMIT: Final = 1_000
+LONGEST_CURSOR: Final = 8_192
 MAX_BUCKETS: Final = 1_000
 MAX_CELLS: Final = 200
 MAX_POINTS: Final = 1_000
@@ -71,7 +72,7 @@ Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="the m
 # The longest holds two names of 255 characters, each of six bytes in JSON.
 Cursor = Annotated[
     str,
-    Field(min_length=1, max_length=8_192, description="`next_cursor` of the page before"),
+    Field(min_length=1, max_length=LONGEST_CURSOR, description="`next_cursor` of the page before"),
 ]
 RowNumber = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True, description="its number")]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
@@ -219,18 +220,7 @@ class RecordEvent(Params[results.OneEvent]):
     def _read_liberally(cls, params: Any) -> Any:
         if isinstance(params, ArgsKwargs):
             params = params.kwargs or {}
-        if not isinstance(params, dict):
-            return params
-        rest = {name: params[name] for name in ("message_id", "extra") if name in params}
-        body = {name: value for name, value in params.items() if name not in rest}
-        eased = liberal.eased(Kind.EVENT, body, b"")
-        kept = liberal.changed(Kind.EVENT, body, eased)
-        if not kept and eased.keys() == body.keys():
-            return params
-        extra = rest.get("extra") or {}
-        taken = {name: value for name, value in eased.items() if name in _EVENT_PARAMS}
-        extra = (extra | kept) or None if isinstance(extra, dict) else extra
-        return rest | taken | {"extra": extra}
+        return eased_event(params) if isinstance(params, dict) else params
 
     def as_record(self, now: int) -> Record:
         """Return the record that the same event would be as a message; `now` in microseconds."""
@@ -254,6 +244,21 @@ class RecordEvent(Params[results.OneEvent]):
 
 
 _EVENT_PARAMS: Final = frozenset(field.name for field in fields(RecordEvent))
+
+
+def eased_event(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the params of an event as `RecordEvent` names them; see `liberal`."""
+    rest = {name: params[name] for name in ("message_id", "extra") if name in params}
+    body = {name: value for name, value in params.items() if name not in rest}
+    eased = liberal.eased(Kind.EVENT, body, b"")
+    kept = liberal.changed(Kind.EVENT, body, eased)
+    if not kept and eased.keys() == body.keys():
+        return params
+    taken = {name: value for name, value in eased.items() if name in _EVENT_PARAMS}
+    given = rest.get("extra")
+    if given is None or isinstance(given, dict):
+        rest["extra"] = ((given or {}) | kept) or None
+    return rest | taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
