@@ -1,6 +1,7 @@
 """The gateway's application: REST routes, live stream, page and middleware."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,7 +118,7 @@ async def live(request: Request, caller: Reading) -> Any:
     `resync` is sent at the start, and whenever something may have been missed: fetch again.
     """
     stream: Live = request.app.state.live
-    return stream.page(caller.name)
+    return stream.page(caller.name, caller.expires - time.time())
 
 
 async def _openapi(request: Request) -> Response:

@@ -50,7 +50,7 @@ _LONGEST_CONTENT: Final = 4_000
 _AGAIN_SECONDS: Final = 2.0
 _MOST_PAGES: Final = 200
 _MOST_OF_ONE: Final = 50
-# A token is verified only when a page connects, so a page must reconnect now and then.
+# A token is verified only when a page connects, and may have been withdrawn since.
 _LONGEST_SECONDS: Final = 3_600.0
 
 
@@ -93,14 +93,14 @@ class Live:
         for page in self._pages:
             page.put(text)
 
-    def page(self, caller: str) -> "LivePage":
+    def page(self, caller: str, seconds: float) -> "LivePage":
         """
-        Return the response that continues until the page disconnects.
+        Return the response that continues until the page disconnects, for so long at most.
 
         A new page is always served. If its caller has too many, the caller's oldest is ended; if
         there are too many in all, the oldest of the caller with the most.
         """
-        return LivePage(caller, self._pages)
+        return LivePage(caller, min(seconds, _LONGEST_SECONDS), self._pages)
 
 
 class _Page:
@@ -159,14 +159,15 @@ class _Page:
 
 
 class LivePage(Response):
-    """Server-sent events until the page leaves, gives way, or has been open for an hour."""
+    """Server-sent events until the page leaves or gives way, or its time is over."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, caller: str, pages: dict[_Page, None]) -> None:
+    def __init__(self, caller: str, seconds: float, pages: dict[_Page, None]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
         self._caller = caller
+        self._seconds = seconds
         self._pages = pages
 
     async def __call__(self, _: Any, receive: Receive, send: Send) -> None:
@@ -179,7 +180,7 @@ class LivePage(Response):
             asyncio.ensure_future(page.ended()),
         ]
         try:
-            await asyncio.wait(ends, timeout=_LONGEST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._pages.pop(page, None)
             for end in ends:

@@ -35,10 +35,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller that a token authenticates."""
+    """The caller that a token authenticates, until it expires: a Unix time in seconds."""
 
     name: str
     role: Role
+    expires: int
 
 
 class Tokens(Protocol):
@@ -164,7 +165,8 @@ def _caller(token: str, key: Any, algorithm: str, claims: Claims) -> Caller:
             issuer=claims.issuer,
             options={"require": _REQUIRED},
         )
-        return Caller(str(found.get("sub") or found["role"]), Role(found["role"]))
+        name = str(found.get("sub") or found["role"])
+        return Caller(name, Role(found["role"]), int(found["exp"]))
     except (jwt.PyJWTError, ValueError, KeyError):
         raise _not_valid() from None
 

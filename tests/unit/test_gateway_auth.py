@@ -65,13 +65,13 @@ def part(document):
 def test_a_token_given_out_speaks_for_its_role(own):
     token = own.give(Role.READER)
 
-    assert own.read(token) == Caller("reader", Role.READER)
     claims = jwt.decode(token, options={"verify_signature": False})
+    assert own.read(token) == Caller("reader", Role.READER, claims["exp"])
     assert claims["exp"] - claims["iat"] == 7 * 86_400
 
 
 def test_a_token_of_an_operator_is_good(own):
-    assert own.read(signed()) == Caller("ada", Role.OPERATOR)
+    assert own.read(signed()) == Caller("ada", Role.OPERATOR, GOOD["exp"])
 
 
 @pytest.mark.parametrize("role", Role)
@@ -162,7 +162,9 @@ def another(pair, tmp_path):
 
 
 def test_tokens_of_another_issuer_are_read_by_its_public_keys(another, pair):
-    assert another.read(signed(GOOD, pair, "RS256", kid="k1")) == Caller("ada", Role.OPERATOR)
+    assert another.read(signed(GOOD, pair, "RS256", kid="k1")) == Caller(
+        "ada", Role.OPERATOR, GOOD["exp"]
+    )
 
 
 def test_tokens_that_its_keys_have_not_signed_are_refused(another, pair):

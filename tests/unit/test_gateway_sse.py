@@ -23,14 +23,15 @@ EVENT = StoredEvent(
 class Browser:
     """One that opens a page, and reads what comes only while it is told to."""
 
-    def __init__(self, live: Live, caller: str = "reader") -> None:
+    def __init__(self, live: Live, caller: str = "reader", seconds: float = 604_800.0) -> None:
+        self._seconds = seconds
         self.read = asyncio.Event()
         self.sent: list[dict[str, Any]] = []
         self._left = asyncio.Event()
         self.page = asyncio.create_task(self._look(live, caller))
 
     async def _look(self, live: Live, caller: str) -> None:
-        await live.page(caller)({}, self._receive, cast(Any, self._send))
+        await live.page(caller, self._seconds)({}, self._receive, cast(Any, self._send))
 
     async def _receive(self) -> dict[str, Any]:
         await self._left.wait()
@@ -167,6 +168,17 @@ async def test_a_page_has_to_come_again_now_and_then(live, monkeypatch):
     await asyncio.wait_for(page.page, 60)
 
     assert page.sent[0]["status"] == 200
+
+
+async def test_a_page_ends_with_its_token(live):
+    page, later = Browser(live, seconds=0.05), Browser(live)
+    page.read.set()
+
+    await asyncio.wait_for(page.page, 60)
+
+    assert page.sent[0]["status"] == 200
+    assert not later.page.done()
+    await later.leave()
 
 
 class Subscriptions:
