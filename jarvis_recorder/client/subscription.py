@@ -38,7 +38,7 @@ _VALUES_A_TURN: Final = 500
 
 class Subscription(Generic[T]):
     """
-    Messages published from now on, read one by one with `async for`.
+    Messages published from now on, read one by one with `async for`, each by one task.
 
     It has a connection of its own, so that a flood of messages delays no request, and reconnects
     by itself after a loss, also where the broker refuses it at first. Messages published meanwhile
@@ -72,6 +72,8 @@ class Subscription(Generic[T]):
         self._arrived: _Arrivals | None = None
         self._decoding: asyncio.Future[list[T]] | None = None
         self._unread: list[T] = []
+        # Several tasks may read: one of them fetches what the next ones find.
+        self._filling = asyncio.Lock()
         self._taken = self._given = 0
         self._was_subscribed = False
         self._closed = False
@@ -106,7 +108,9 @@ class Subscription(Generic[T]):
             # A batch may hold ten thousand, and taking one of them does not suspend.
             await asyncio.sleep(0)
         while not self._unread:
-            self._unread = (await self._decoded())[::-1]
+            async with self._filling:
+                if not self._unread:
+                    self._unread = (await self._decoded())[::-1]
         return self._unread.pop()
 
     async def _decoded(self) -> list[T]:

@@ -1,6 +1,7 @@
 """The client library in front of a real recorder."""
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -46,7 +47,8 @@ async def recorder(amqp_url, start_recorder):
 
 @pytest.fixture
 async def client(recorder, amqp_url):
-    async with RecorderClient(amqp_url) as client:
+    # A disk that others use may take longer than the default for a confirm.
+    async with RecorderClient(amqp_url, timeout=60) as client:
         yield client
 
 
@@ -192,6 +194,13 @@ async def test_an_absent_broker_and_a_wrong_password_fail_at_once(amqp_url):
     with pytest.raises(ConfigurationError, match="wrong user or password"):
         async with RecorderClient(amqp_url.replace("guest:guest", "guest:wrong")):
             pass
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 5_000_000])
+async def test_a_call_may_wait_for_ever(recorder, amqp_url, seconds):
+    """The broker takes no expiration of more than 49 days, and would close the channel."""
+    async with RecorderClient(amqp_url, timeout=seconds) as client:
+        assert (await client.events.list()).events == []
 
 
 async def test_a_time_without_an_offset_is_refused_before_anything_is_sent(client):

@@ -119,6 +119,31 @@ async def test_what_takes_long_is_decoded_in_a_thread_and_in_its_order(reader, s
         assert [await anext(subscription) for _ in range(3)] == [(1, True), (2, False), (3, True)]
 
 
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=["small", "large"])
+async def test_several_tasks_that_read_get_each_value_once(reader, body):
+    def read(one: Delivery) -> list[tuple[int, int]]:
+        return [(one.tag, number) for number in range(100)]
+
+    heard: list[tuple[int, int]] = []
+
+    async def hear() -> None:
+        async for value in subscription:
+            heard.append(value)
+            await asyncio.sleep(0)
+
+    async with subscribed(read) as subscription:
+        readers = [asyncio.create_task(hear()) for _ in range(3)]
+        await asyncio.sleep(0)
+        reader.deliver(*[body] * 10)
+        async with asyncio.timeout(60):
+            while len(heard) < 1_000:
+                await asyncio.sleep(0.001)
+        await subscription.aclose()
+        await asyncio.wait_for(asyncio.gather(*readers), 60)
+
+    assert sorted(heard) == [(tag, number) for tag in range(1, 11) for number in range(100)]
+
+
 async def test_a_large_message_that_cannot_be_read_is_skipped(reader):
     def read(one: Delivery) -> list[int]:
         if one.tag == 1:
