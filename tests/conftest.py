@@ -57,7 +57,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path not in place:
             place[item.path] = files[item.path.parent]
             files[item.path.parent] += 1
-    items.sort(key=lambda item: (LONG.isdisjoint(item.path.parts), place[item.path]))
+    items.sort(key=lambda item: (not _is_long(item), place[item.path]))
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return not LONG.isdisjoint(item.path.relative_to(item.config.rootpath).parts)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def examine(loaded: Loaded, *, recorder_is_at_work: bool | None) -> Sequence[Fin
 
 
 def _rules(loaded: Loaded) -> Sequence[Finding]:
-    """Check the file of rules, without which a recorder that is told of one does not begin."""
+    """Check the file of rules: a recorder whose settings name one does not start without it."""
     incidents = loaded.settings.incidents
     if incidents.rules is None:
         return []

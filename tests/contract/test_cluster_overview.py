@@ -3,11 +3,11 @@
 import json
 
 from jarvis_recorder.wire.rpc.params import ClusterOverview
-from tests.contract.test_archive import SNAPSHOTS, put
-from tests.contract.test_archive import at as after_start
 from tests.contract.test_series import node
 from tests.contract.test_series import snapshot as snapshot_after_start
 from tests.support.archive import ask
+from tests.support.stored import SNAPSHOTS, put
+from tests.support.stored import at as after_start
 
 _BEFORE = 6 * 3_600
 """The tests begin so long before the time of the stores' clock, rounded up to ten minutes."""

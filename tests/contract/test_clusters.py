@@ -24,9 +24,9 @@ from jarvis_recorder.wire.rpc.params import (
     UnresolvedEvents,
 )
 from jarvis_recorder.wire.times import format_datetime
-from tests.contract.test_archive import NOW, SNAPSHOTS, at, clock, event, put
 from tests.support.amqp_bytes import delivery
-from tests.support.archive import ask
+from tests.support.archive import NOW, ask, clock
+from tests.support.stored import SNAPSHOTS, at, event, put
 
 ASKED_WITHOUT = (LatestSnapshot(), SnapshotAt(timestamp=at(5)), TimelineAround(timestamp=at(5)))
 

@@ -10,8 +10,8 @@ import pytest
 from jarvis_recorder.errors import InvalidParameter
 from jarvis_recorder.wire.rpc.params import EventHistogram, ReportUsage
 from jarvis_recorder.wire.times import format_datetime
-from tests.contract.test_archive import TURNS, event, put, turn
 from tests.support.archive import ask
+from tests.support.stored import TURNS, event, put, turn
 
 DAY = 86_400
 # Clock changes at two, at midnight, over midnight, by half an hour, by a whole day, and none.

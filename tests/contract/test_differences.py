@@ -13,9 +13,9 @@ from jarvis_recorder.errors import InvalidParameter, NotFound, ResultTooLarge
 from jarvis_recorder.storage.queries import differences as differences_module
 from jarvis_recorder.storage.queries.differences import differences
 from jarvis_recorder.wire.rpc.params import DiffSnapshots
-from tests.contract.test_archive import SNAPSHOTS, at, put
 from tests.support.archive import ask
 from tests.support.exchanges import JSON
+from tests.support.stored import SNAPSHOTS, at, put
 
 MINUTE = cluster.MINUTE
 

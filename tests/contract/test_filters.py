@@ -18,8 +18,8 @@ from jarvis_recorder.wire.rpc.jsonrpc import RpcError
 from jarvis_recorder.wire.rpc.methods import BY_NAME
 from jarvis_recorder.wire.rpc.params import MAX_VALUES, EventHistogram, ListEvents
 from jarvis_recorder.wire.rpc.results import EventPage
-from tests.contract.test_archive import all_pages, at, clock, event, put
-from tests.support.archive import ask
+from tests.support.archive import ask, clock
+from tests.support.stored import all_pages, at, event, put
 
 TYPES = ("alert", "action", "status", "metric")
 SEVERITIES = ("info", "warning", "error", "critical")

@@ -15,7 +15,6 @@ from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime, to_micros
-from tests.contract.test_archive import at
 from tests.support.archive import NOW, ask, clock, rows
 from tests.support.incidents import (
     announced,
@@ -29,6 +28,7 @@ from tests.support.incidents import (
     the_one,
     up,
 )
+from tests.support.stored import at
 
 
 async def test_what_was_seen_stays_so_over_a_restart_and_a_further_problem(store):

@@ -1,9 +1,9 @@
 """Snapshots as evidence for events: of which cluster, node, guest and storage."""
 
 from jarvis_recorder.wire.rpc import params
-from tests.contract.test_archive import at
 from tests.support.archive import ask
 from tests.support.incidents import crashed, event, keep, listed, snapshot, the_one, up
+from tests.support.stored import at
 
 
 async def test_an_unnamed_cluster_is_that_of_events_that_name_none(store):

@@ -10,7 +10,6 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.storage import incidents as incident_keeper
 from jarvis_recorder.storage.queries.reading import Pace
-from tests.contract.test_archive import SNAPSHOTS
 from tests.support.archive import rows
 from tests.support.incidents import (
     event,
@@ -23,6 +22,7 @@ from tests.support.incidents import (
     the_one,
     up,
 )
+from tests.support.stored import SNAPSHOTS
 
 
 async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypatch, capsys):

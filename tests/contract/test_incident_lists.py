@@ -4,9 +4,9 @@ import pytest
 
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime
-from tests.contract.test_archive import at
 from tests.support.archive import NOW, ask
 from tests.support.incidents import crashed, event, keep, listed, up
+from tests.support.stored import at
 
 
 @pytest.mark.parametrize(

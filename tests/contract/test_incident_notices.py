@@ -4,9 +4,9 @@ from jarvis_recorder.storage import (
     incident_fold,
 )
 from jarvis_recorder.wire.rpc import params
-from tests.contract.test_archive import at
 from tests.support.archive import ask
 from tests.support.incidents import announced, crashed, event, keep, listed, settle, the_one, up
+from tests.support.stored import at
 
 
 async def test_what_changes_is_announced_once(store):

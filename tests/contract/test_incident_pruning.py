@@ -13,7 +13,6 @@ from jarvis_recorder.storage.incident_pruning import FORGOTTEN
 from jarvis_recorder.storage.tables import incident_conditions, incident_signals
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_micros
-from tests.contract.test_archive import at
 from tests.support.archive import ask, rows, steps_of_pruning
 from tests.support.incidents import (
     announced,
@@ -27,6 +26,7 @@ from tests.support.incidents import (
     the_one,
     up,
 )
+from tests.support.stored import at
 
 
 async def test_what_says_each_minute_that_it_is_well_leaves_little(store):

@@ -9,9 +9,9 @@ from jarvis_recorder.storage.postgres import horizon as server_horizon
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.times import to_micros
-from tests.contract.test_archive import at
 from tests.support.archive import clock, rows
 from tests.support.incidents import announced, event, keep, listed, pruned, put, settle, the_one, up
+from tests.support.stored import at
 
 
 async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read_and_told(sqlite_store):

@@ -7,8 +7,6 @@ import pytest
 
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_datetime
-from tests.contract.test_archive import SNAPSHOTS, at
-from tests.contract.test_archive import put as record
 from tests.support.archive import NOW, ask
 from tests.support.incidents import (
     announced,
@@ -22,6 +20,8 @@ from tests.support.incidents import (
     the_one,
     up,
 )
+from tests.support.stored import SNAPSHOTS, at
+from tests.support.stored import put as record
 
 
 async def test_an_incident_says_what_where_since_when_and_how_often(store):

@@ -12,7 +12,6 @@ from jarvis_recorder.storage import (
 from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.rpc import params
-from tests.contract.test_archive import SNAPSHOTS, at
 from tests.support.archive import ask, clock, rows
 from tests.support.incidents import (
     announced,
@@ -26,6 +25,7 @@ from tests.support.incidents import (
     stale,
     the_one,
 )
+from tests.support.stored import SNAPSHOTS, at
 
 
 async def reached(store):

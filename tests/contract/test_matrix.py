@@ -9,8 +9,8 @@ from sqlalchemy import event as sqlalchemy_event
 from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.storage.queries import matrix
 from jarvis_recorder.wire.rpc.params import MAX_CELLS, EventMatrix
-from tests.contract.test_archive import at, event, put
 from tests.support.archive import ask
+from tests.support.stored import at, event, put
 
 
 def minutes(count, **more):

@@ -34,8 +34,8 @@ from jarvis_recorder.wire.rpc.params import (
 )
 from jarvis_recorder.wire.times import to_datetime, to_micros
 from jarvis_recorder.wire.topics import Kind
-from tests.contract.test_archive import all_pages
 from tests.support.archive import ask, prune, rows
+from tests.support.stored import all_pages
 
 NOW = to_micros(datetime(2022, 11, 23, tzinfo=UTC))
 # The server's own clock is years ahead of them.

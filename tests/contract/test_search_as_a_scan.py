@@ -204,9 +204,12 @@ def test_of_a_phrase_that_a_text_holds_thousands_of_times_some_hundred_places_ar
 ):
     begun = []
     behind = phrases_module._behind_words
-    monkeypatch.setattr(
-        phrases_module, "_behind_words", lambda *at: (begun.append(at), behind(*at))[1]
-    )
+
+    def counted(*at):
+        begun.append(at)
+        return behind(*at)
+
+    monkeypatch.setattr(phrases_module, "_behind_words", counted)
     query = " ".join('"' + " ".join(["a"] * words) + '"' for words in range(1, 14))
 
     found = snippet("a " * 8_192, phrases_of(query))

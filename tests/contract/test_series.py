@@ -20,8 +20,8 @@ from jarvis_recorder.storage.tables import snapshot_measures
 from jarvis_recorder.storage.transfer import copy_to_server
 from jarvis_recorder.wire.rpc.params import ForecastMeasure, MeasureSeries
 from jarvis_recorder.wire.times import to_micros
-from tests.contract.test_archive import SNAPSHOTS, at, put
 from tests.support.archive import ask, clock, prune, steps_of_pruning
+from tests.support.stored import SNAPSHOTS, at, put
 
 
 def snapshot(seconds=0.0, of="home", **state):

@@ -13,8 +13,8 @@ from jarvis_recorder.wire.rpc.params import (
     SetPreference,
 )
 from jarvis_recorder.wire.rpc.results import Session
-from tests.contract.test_archive import TURNS, all_pages, at, put, turn
 from tests.support.archive import ask
+from tests.support.stored import TURNS, all_pages, at, put, turn
 
 
 async def only(store):

@@ -4,8 +4,8 @@ import pytest
 
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.wire.rpc.params import ListTurns
-from tests.contract.test_archive import TURNS, all_pages, put, turn
 from tests.support.archive import ask
+from tests.support.stored import TURNS, all_pages, put, turn
 
 
 @pytest.fixture(scope="module")

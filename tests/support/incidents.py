@@ -12,9 +12,9 @@ from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_micros
-from tests.contract.test_archive import EVENTS, SNAPSHOTS, at
-from tests.contract.test_archive import put as record
 from tests.support.archive import NOW, ask, rows
+from tests.support.stored import EVENTS, SNAPSHOTS, at
+from tests.support.stored import put as record
 
 
 def event(seconds, summary="[Monitor] NODE_DOWN: pve1 changed from online to offline", **fields):

@@ -68,7 +68,7 @@ def _value(measure: str, value: float) -> str:
 
 
 def show_forecast(screen: Screen, answer: Forecast) -> None:
-    """Show in how many days the limit is reached, as a range; or that nothing grows, or is measured."""
+    """Show in how many days the limit is reached, as a range, or the reason for which none is known."""
     share = f"{answer.value / answer.limit:.1%} of the limit"
     if answer.measured_at is not None and screen.now - answer.measured_at >= 2 * _DAY:
         age = counted((screen.now - answer.measured_at) // _DAY, "day")

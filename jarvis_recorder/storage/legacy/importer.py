@@ -321,7 +321,7 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def _rows_of(connection: sqlite3.Connection, table: str) -> int:
-    """Return the rows of a table; of one that is left, and whose module is missing, none."""
+    """Return the number of rows of a table; 0 if it is not imported and its module is missing."""
     try:
         return _count(connection, table)
     except sqlite3.OperationalError:
