@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ _REPLY_TO: Final = "amq.rabbitmq.reply-to"
 _LONGEST_MS: Final = 5_000
 _SHORTEST_MS: Final = 20
 _GIVE_UP_SECONDS: Final = 10
+_ECHO_SECONDS: Final = 0.05
 _ALL: Final = {"since": "2020-01-01T00:00:00Z", "until": "2040-01-01T00:00:00Z"}
 _REQUESTS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("preferences.get", {"key": "theme"}),
@@ -38,7 +40,9 @@ class Kept(NamedTuple):
     The fate of the requests.
 
     `refused` for their deadline, `failed` for another reason; `busy_share` of them were sent while
-    the backlog lasted. `latest_ms` is the most that a reply came after its deadline.
+    the backlog lasted. `latest_ms` is the most that a reply came after its deadline. Beside it the
+    time that messages took from the caller to itself, through the same broker and no recorder:
+    no reply can be faster.
     """
 
     requests: int
@@ -49,6 +53,8 @@ class Kept(NamedTuple):
     late: int
     latest_ms: float
     without_reply: int
+    echo_p99_ms: float
+    echo_most_ms: float
 
 
 class _Sent(NamedTuple):
@@ -78,7 +84,7 @@ class _Caller:
         self._refused += is_refused
         self._failed += error is not None and not is_refused
 
-    def kept(self, busy: int) -> Kept:
+    def kept(self, busy: int, echoes_ms: list[float]) -> Kept:
         late = [beyond for beyond in self._beyond_ms if beyond > GRACE_MS]
         return Kept(
             requests=len(self._beyond_ms) + len(self._sent),
@@ -89,11 +95,27 @@ class _Caller:
             late=len(late),
             latest_ms=max(self._beyond_ms),
             without_reply=len(self._sent),
+            echo_p99_ms=statistics.quantiles(echoes_ms, n=100)[98],
+            echo_most_ms=max(echoes_ms),
         )
 
     @property
     def waits(self) -> bool:
         return bool(self._sent)
+
+
+async def _echo(channel: aio_pika.abc.AbstractChannel, took_ms: list[float]) -> None:
+    """Send messages to a queue of one's own, for ever, and note how long each takes."""
+
+    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        took_ms.append((time.perf_counter() - float(message.body)) * 1_000)
+
+    queue = await channel.declare_queue(exclusive=True)
+    await queue.consume(take, no_ack=True)
+    while True:
+        sent = aio_pika.Message(repr(time.perf_counter()).encode())
+        await channel.default_exchange.publish(sent, queue.name)
+        await asyncio.sleep(_ECHO_SECONDS)
 
 
 def ask_in_time(url: str, is_busy: Callable[[], bool]) -> Kept:
@@ -102,12 +124,13 @@ def ask_in_time(url: str, is_busy: Callable[[], bool]) -> Kept:
     async def main() -> Kept:
         chance = random.Random(1)
         caller = _Caller()
-        busy = 0
+        busy, echoes_ms = 0, list[float]()
         async with await aio_pika.connect(url) as connection:
             channel = await connection.channel(publisher_confirms=False)
             replies = await channel.get_queue(_REPLY_TO, ensure=False)
             exchange = await channel.get_exchange(RPC_EXCHANGE, ensure=False)
             await replies.consume(caller.take, no_ack=True)
+            echo = asyncio.create_task(_echo(channel, echoes_ms))
             began = time.perf_counter()
             for number in range(REQUESTS):
                 await asyncio.sleep(began + number / PER_SECOND - time.perf_counter())
@@ -120,7 +143,8 @@ def ask_in_time(url: str, is_busy: Callable[[], bool]) -> Kept:
             until = time.perf_counter() + _GIVE_UP_SECONDS
             while caller.waits and time.perf_counter() < until:
                 await asyncio.sleep(0.1)
-        return caller.kept(busy * PER_SECOND)
+            echo.cancel()
+        return caller.kept(busy * PER_SECOND, echoes_ms)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())

@@ -179,7 +179,10 @@ def asking(quiet: Mapping[str, Asked], peer: Echoed | str, busy: Mapping[str, Bu
 
 def deadlines(found: Mapping[str, Kept]) -> Table:
     """Return a table of the recorders that got requests with deadlines."""
-    headings = ("Requests", "Busy", "Answered", "Refused", "Failed", "Late", "No reply", "Latest")
+    headings = (
+        *("Requests", "Busy", "Answered", "Refused", "Failed", "Late", "No reply", "Latest"),
+        *("Echo p99", "Most"),
+    )
     table = _table(f"Requests with deadlines, and late after {GRACE_MS} ms", "", *headings)
     for name, kept in found.items():
         table.add_row(
@@ -192,6 +195,8 @@ def deadlines(found: Mapping[str, Kept]) -> Table:
             f"{kept.late:,}",
             f"{kept.without_reply:,}",
             f"{kept.latest_ms:.0f} ms",
+            f"{kept.echo_p99_ms:.0f} ms",
+            f"{kept.echo_most_ms:.0f} ms",
         )
     return table
 

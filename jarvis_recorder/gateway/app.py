@@ -115,7 +115,7 @@ async def live(request: Request, caller: Reading) -> Any:
     """
     Records as they are published, resolutions, changed preferences: server-sent events.
 
-    `resync` is sent at the start, and whenever something may have been missed: fetch again.
+    `resync` is sent at the start, after a lost connection and to a slow reader: fetch again.
     """
     stream: Live = request.app.state.live
     return stream.page(caller.name, caller.expires - time.time())

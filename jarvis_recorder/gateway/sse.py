@@ -3,9 +3,10 @@ Live updates for open dashboard pages, as server-sent events.
 
 Source: server-sent events of the HTML standard. One subscription serves all pages, each record
 is encoded once, and those that arrive within 50 ms are sent together. Nothing waits for a page: its
-queue is bounded, and what is too much for it is dropped. Whenever something may have been missed a
-page is told to fetch again what it shows (`resync`). One that takes nothing is closed by the bounds
-on connections.
+queue is bounded, and what is too much for it is dropped. A page is told to fetch again what it shows
+(`resync`) when something was dropped for it, and when the gateway listens again after a loss. Of what
+the broker drops because the gateway itself is too slow (see `Subscription`) no one is told. A page
+that takes nothing is closed by the bounds on connections.
 """
 
 import asyncio
