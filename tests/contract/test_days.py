@@ -1,5 +1,6 @@
 """Days of a time zone have 23, 24 or 25 hours, and each event and turn is in its own."""
 
+import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -8,10 +9,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jarvis_recorder.errors import InvalidParameter
+from jarvis_recorder.storage.queries.reading import Reading
+from jarvis_recorder.wire.records import SEVERITIES
 from jarvis_recorder.wire.rpc.params import EventHistogram, ReportUsage
 from jarvis_recorder.wire.times import format_datetime
 from tests.support.archive import ask
-from tests.support.stored import TURNS, event, put, turn
+from tests.support.stored import TURNS, at, event, put, turn
 
 DAY = 86_400
 # Clock changes at two, at midnight, over midnight, by half an hour, by a whole day, and none.
@@ -143,3 +146,30 @@ async def test_the_first_and_the_last_day_there_are_have_a_name(store):
         question = ReportUsage(since=since, until=until, by="day", time_zone=zone)
         found = await ask(store, question)
         assert [one.key[:4] for one in found.usage] == ["0001", "9999"]
+
+
+@pytest.mark.parametrize("by", [None, "severity", "node"])
+async def test_buckets_counted_each_alone_are_those_counted_together(sqlite_store, monkeypatch, by):
+    chance = random.Random(1)
+    bodies = [
+        event(
+            chance.choice((chance.randrange(-60, 7_260), chance.randrange(120) * 60, 7_200)),
+            type="alert",
+            severity=chance.choice(SEVERITIES),
+            node=chance.choice(("pve1", "pve2", "PVE1", None)),
+        )
+        for _ in range(500)
+    ]
+    await put(sqlite_store, *bodies)
+    asked = [
+        EventHistogram(since=at(0.5), until=at(7_200), bucket_seconds=seconds, by=by, **more)
+        for seconds in (60, 3_600, 86_400)
+        for more in ({}, {"time_zone": "Europe/Berlin"}, {"type": "alert", "node": "pve2"})
+    ]
+
+    alone = [await ask(sqlite_store, one) for one in asked]
+    monkeypatch.setattr(Reading, "groups_by_sorting", False)
+    together = [await ask(sqlite_store, one) for one in asked]
+
+    assert alone == together
+    assert all(sum(bucket.count for bucket in one.buckets) > 50 for one in alone)

@@ -1,10 +1,13 @@
 """The number of events in buckets of time."""
 
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
 
 from jarvis_recorder.errors import ResultTooLarge
 from jarvis_recorder.storage.expressions import micros
@@ -22,6 +25,8 @@ _WIDTHS: Final = (
     86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
 )  # fmt: skip
 _BUCKETS_BY_DEFAULT: Final = 60
+# A statement takes a tenth of a millisecond, even of an empty bucket.
+_MOST_ALONE: Final = 128
 # The bytes of a bucket in a result, and those of each count next to its value.
 _BUCKET_BYTES: Final = 80
 _COUNT_BYTES: Final = 24
@@ -54,9 +59,14 @@ def histogram(reading: Reading, params: EventHistogram) -> bytes:
     counts = [0] * len(starts)
     by: list[dict[str, int]] = [{} for _ in starts]
     room = reading.room - _BUCKET_BYTES * len(starts)
-    for number, value, count in reading.rows(_counted(reading, params, span, zone)):
+    # Where clocks go back over midnight a day is no one stretch.
+    if reading.groups_by_sorting and len(starts) <= _MOST_ALONE and not zone.changes:
+        found = _counted_alone(reading, params, starts)
+    else:
+        found = _counted_together(reading, params, span, zone, first)
+    for number, value, count in found:
         # When clocks go back over midnight, an event may fall into the day before the first.
-        place = min(max(number - first, 0), len(starts) - 1)
+        place = min(max(number, 0), len(starts) - 1)
         counts[place] += count
         if params.by is not None:
             room -= _COUNT_BYTES + len((value or "").encode())
@@ -74,22 +84,45 @@ def _usual_width(params: EventHistogram) -> int:
     return next((width for width in _WIDTHS if width >= wanted), ceil(wanted))
 
 
-def _counted(
-    reading: Reading, params: EventHistogram, span: int, zone: Zone
-) -> Select[tuple[int, str | None, int]]:
-    """Select bucket number, value and count of the buckets that are not empty."""
+_Found = Iterator[tuple[int, str | None, int]]
+"""Number of a bucket, value, count."""
+
+
+def _counted_together(
+    reading: Reading, params: EventHistogram, span: int, zone: Zone, first: int
+) -> _Found:
+    """Yield the buckets that are not empty, counted by one statement."""
     # Floor division, also before 1970; SQLite's own rounds towards zero.
     time = zone.shifted(_TIME)
     bucket = ((time - (time % span + span) % span) // span).label("bucket")
-    value = literal_column("''") if params.by is None else _columns[params.by]
-    return (
-        select(bucket, value.label("value"), func.count())
-        .where(
-            _columns.timestamp >= params.since,
-            _columns.timestamp < params.until,
-            *conditions(reading, params).together(),
-        )
-        .group_by("bucket", "value")
+    counted = select(bucket, _value(params).label("value"), func.count())
+    statement = _between(reading, params, counted).group_by("bucket", "value")
+    limits = {"begin": params.since, "end": params.until}
+    for number, named, count in reading.rows(statement, limits):
+        yield number - first, named, count
+
+
+def _counted_alone(reading: Reading, params: EventHistogram, starts: Sequence[datetime]) -> _Found:
+    """Yield the buckets, each counted by a statement of its own, which sorts its rows alone."""
+    value = _value(params)
+    statement = _between(reading, params, select(value, func.count()))
+    if params.by is not None:
+        statement = statement.group_by(value)
+    edges = [params.since, *starts[1:], params.until]
+    for number, (begin, end) in enumerate(pairwise(edges)):
+        for named, count in reading.rows(statement, {"begin": begin, "end": end}):
+            yield number, named, count
+
+
+def _value(params: EventHistogram) -> ColumnElement[Any]:
+    return literal_column("''") if params.by is None else _columns[params.by]
+
+
+def _between(reading: Reading, params: EventHistogram, counted: Select[Any]) -> Select[Any]:
+    return counted.where(
+        _columns.timestamp >= bindparam("begin", type_=_columns.timestamp.type),
+        _columns.timestamp < bindparam("end", type_=_columns.timestamp.type),
+        *conditions(reading, params).together(),
     )
 
 

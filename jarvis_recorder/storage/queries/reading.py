@@ -100,13 +100,20 @@ class Reading:
         """Execute a statement whose rows, however many, are fetched as they are read."""
         return self.connection.execute(statement, parameters, execution_options=_FETCHED_AS_READ)
 
-    def rows(self, statement: Executable) -> Iterator[Any]:
+    def rows(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Iterator[Any]:
         """Yield the rows one by one, few held in memory; raises as `go_on` does."""
-        with contextlib.closing(self.execute(statement)) as found:
+        with contextlib.closing(self.execute(statement, parameters)) as found:
             self._results.append(found)
             for row in found:
                 self.go_on()
                 yield row
+
+    @property
+    def groups_by_sorting(self) -> bool:
+        """Say if the database sorts all rows to group them: it sorts those of a stretch sooner."""
+        return self.connection.dialect.name == "sqlite"
 
     def places(self, statement: Executable) -> list[tuple[int, int]]:
         """Return time and id of each row, in the statement's order; raises as `go_on` does."""
