@@ -14,6 +14,7 @@ from jarvis_recorder.config.loading import (
     server_url,
     sqlite_path,
 )
+from jarvis_recorder.config.settings import bounds_of
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.storage.sqlite.admin import checks
@@ -36,7 +37,8 @@ def examine(loaded: Loaded, *, recorder_is_at_work: bool | None) -> Sequence[Fin
         path = sqlite_path(loaded)
     except RecorderError as error:
         return [*rules, red("database", str(error), "see store.url", error.exit_code)]
-    found = checks.examine(path, recorder_is_at_work=recorder_is_at_work)
+    bounds = bounds_of(loaded.settings)
+    found = checks.examine(path, bounds, recorder_is_at_work=recorder_is_at_work)
     return [*rules, *found, _permissions(loaded, path)]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import select
 
-from jarvis_recorder.errors import StorageUnavailable
+from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, HOUR, Bounds, RetentionPolicy
 from jarvis_recorder.storage import expired_rows
 from jarvis_recorder.storage.expressions import micros
@@ -352,6 +353,37 @@ async def test_room_that_is_to_stay_free_is_kept_free(sqlite_store, monkeypatch)
     await maintenance(sqlite_store, keep_free=2_000_000)._keep_to_budget(asyncio.Event())
 
     assert (await sqlite_store.writer.run(page_counts)).used_bytes < used - 1_000_000
+
+
+@pytest.mark.parametrize("free", [0, 1_000_000])
+async def test_nothing_is_deleted_for_room_that_deletion_cannot_make(
+    sqlite_store, monkeypatch, free
+):
+    """Another program has filled the disk: the history would be gone, and the disk as full."""
+    await sqlite_store.repository.append(
+        [event(n, 9 * DAY, summary="i" * 1_000) for n in range(1_000)], NOW
+    )
+    disk = type("Usage", (), {"total": 50_000_000, "free": free})
+    monkeypatch.setattr(
+        "jarvis_recorder.storage.sqlite.maintenance.shutil.disk_usage", lambda _: disk
+    )
+
+    await maintenance(sqlite_store, keep_free=40_000_000)._keep_to_budget(asyncio.Event())
+
+    assert await rows(sqlite_store, "SELECT count(*) FROM events") == [(1_000,)]
+    with pytest.raises(StorageUnavailable, match="no deletion would make it"):
+        await sqlite_store.health()
+    disk.free = 45_000_000
+    await maintenance(sqlite_store, keep_free=40_000_000)._keep_to_budget(asyncio.Event())
+    await sqlite_store.health()
+
+
+async def test_more_room_than_the_disk_has_is_refused_at_the_start(tmp_path):
+    bounds = Bounds(keep_free=shutil.disk_usage(tmp_path).total)
+
+    with pytest.raises(ConfigurationError, match=r"store\.keep_free"):
+        async with open_store(tmp_path / "recorder.db", lambda: NOW, bounds):
+            pass
 
 
 def jarvis(database, *arguments):

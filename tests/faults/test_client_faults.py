@@ -117,7 +117,7 @@ async def test_what_the_broker_refuses_for_a_moment_is_published_again(node: Pri
     """As while a cluster elects a queue's leader: here the queue is full, and then is not."""
     async with (
         steered_responder(node.url, unanswerable),
-        RecorderClient(node.url, timeout=0.5) as hasty,
+        RecorderClient(node.url, timeout=5) as hasty,
         RecorderClient(node.url, timeout=60) as patient,
     ):
         node.ctl("set_policy", "full", "^jarvis.recorder.events$", '{"max-length": 1}')

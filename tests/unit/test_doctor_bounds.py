@@ -8,6 +8,7 @@ import pytest
 
 from jarvis_recorder.config.loading import load
 from jarvis_recorder.monitoring.doctor import _bounds
+from jarvis_recorder.retention_policy import UNBOUNDED
 from jarvis_recorder.storage.checks import _permissions
 from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.sqlite.admin import backup, checks
@@ -183,7 +184,7 @@ def test_a_directory_that_is_closed_is_named_to_a_user_who_is_not_root(reachable
     path = make(reachable / "state" / name, 1)
     (reachable / "state").chmod(0o700)
 
-    found = as_stranger(checks.examine, path, recorder_is_at_work=None)
+    found = as_stranger(checks.examine, path, UNBOUNDED, recorder_is_at_work=None)
 
     reds = {one.name: one for one in found if one.light == "red"}
     assert list(reds) == ["directory", "database"]

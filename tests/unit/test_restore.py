@@ -140,6 +140,21 @@ def test_the_database_itself_is_no_backup(database):
         restore(database, database.with_name("none.db"), nothing)
 
 
+def test_what_an_interrupted_restore_left_is_neither_overwritten_nor_lost(database, saved):
+    left = saved.rename(files.sibling(database, ".restoring"))
+    link = database.with_name("link.db")
+    link.symlink_to(left)
+
+    for named in (left, link):
+        with pytest.raises(ConfigurationError, match="move it to another name"):
+            restore(database, named, nothing)
+
+    assert ids(left) == NEW
+    assert ids(database) == OLD
+    restore(database, left.rename(database.with_name("mine.db")), nothing)
+    assert ids(database) == NEW
+
+
 def test_a_backup_of_an_older_schema_is_brought_to_the_newest(database, tmp_path):
     older = tmp_path / "older.db"
 

@@ -1,6 +1,7 @@
 """The reports of damage in a file, and of its place."""
 
 import os
+import shutil
 import sqlite3
 import tracemalloc
 import zlib
@@ -11,9 +12,11 @@ import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite import files
 from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.lock import create_file
-from tests.support.files import make, nothing, overwrite, overwrite_pages
+from tests.support.disks import fill_up, mounted
+from tests.support.files import leave_log, make, nothing, overwrite, overwrite_pages
 
 
 @pytest.fixture
@@ -75,6 +78,24 @@ def test_each_check_finds_what_it_is_there_for(database, statement, check, probl
 
     assert list(found) == [check]
     assert problem in found[check]
+
+
+def test_a_column_that_is_gone_is_a_problem(database):
+    change(database, "ALTER TABLE events DROP COLUMN details")
+
+    assert "details" in problems(database)["json"]
+
+
+def test_a_sound_file_that_cannot_be_opened_now_is_not_called_damaged(database, tmp_path):
+    """On a full disk SQLite has no room for its index of the log."""
+    with mounted(tmp_path / "disk", 4) as disk:
+        path = disk / "recorder.db"
+        leave_log(shutil.copy(database, path), 1, first=100)
+        files.companions(path)[1].unlink()
+        fill_up(disk)
+
+        with pytest.raises(StorageUnavailable):
+            verify(path, nothing)
 
 
 def test_a_turn_that_only_the_search_knows_is_found(database):

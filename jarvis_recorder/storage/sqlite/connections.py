@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from jarvis_recorder.runtime.ownership import acting_for
 from jarvis_recorder.storage.queries.words import fold
 from jarvis_recorder.storage.sqlite.errors import translated_errors
-from jarvis_recorder.storage.sqlite.wal import require_no_orphan
+from jarvis_recorder.storage.sqlite.files import require_no_orphan
 
 T = TypeVar("T")
 

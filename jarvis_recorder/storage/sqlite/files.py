@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from jarvis_recorder.errors import NoRoom, StorageUnavailable
+from jarvis_recorder.errors import NoRoom, StorageMoved, StorageUnavailable
 from jarvis_recorder.storage.sqlite import errors
 
 Report = Callable[[str, int, int], None]
@@ -16,6 +16,8 @@ Report = Callable[[str, int, int], None]
 
 REPLACED: Final = ".replaced-"
 """The part of a replaced database's name between its former name and the time."""
+# https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+_LOG_HEADER_BYTES: Final = 32
 TIMESTAMP_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 TIMESTAMP: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 """The form that `timestamp` writes; names that contain it sort by time."""
@@ -44,14 +46,33 @@ def size(path: Path) -> int:
         return 0
 
 
+def require_no_orphan(path: Path) -> None:
+    """
+    Make sure that there is no log whose database is missing or empty.
+
+    SQLite deletes such a log, even when it only reads.
+
+    Raises:
+        StorageMoved: There is one.
+    """
+    log, _ = companions(path)
+    # A log no longer than its header holds no commit.
+    if not size(path) and size(log) > _LOG_HEADER_BYTES:
+        raise StorageMoved(
+            f"{log} is there, and holds what was recorded last, but {path}, which it belongs to, "
+            "is not: put that back next to it; or, to begin with a new database, move the log away"
+        )
+
+
 def require_file(path: Path) -> None:
     """
     Make sure that the database file exists.
 
     Raises:
-        StorageUnavailable: It does not.
+        StorageUnavailable: It does not; as `StorageMoved` if its log is there.
     """
     with errors.readable_errors(path):
+        require_no_orphan(path)
         is_there = path.is_file()
     if not is_there:
         raise StorageUnavailable(

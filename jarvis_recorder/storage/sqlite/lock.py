@@ -14,7 +14,7 @@ from jarvis_recorder.errors import AnotherRecorder
 from jarvis_recorder.runtime.ownership import acting_for, is_anothers, resolved
 from jarvis_recorder.storage.revisions import load_migrations
 from jarvis_recorder.storage.sqlite.errors import readable_errors
-from jarvis_recorder.storage.sqlite.wal import require_no_orphan
+from jarvis_recorder.storage.sqlite.files import require_no_orphan
 
 _NO_SUCH_LOCK: Final = frozenset((errno.EBADF, errno.ENOLCK, errno.ENOTSUP))
 

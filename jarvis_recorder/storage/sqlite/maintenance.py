@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from jarvis_recorder.errors import DeadlineExceeded, StorageUnavailable
+from jarvis_recorder.errors import ConfigurationError, DeadlineExceeded, StorageUnavailable
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import Bounds, eviction_steps
 from jarvis_recorder.runtime.process import any_of
@@ -33,6 +33,23 @@ _LOW_MARK: Final = 0.85
 _FULL_MARK: Final = 0.95
 _LOG_SHARE: Final = 20
 _FREE_SHARE: Final = 0.02
+# The least that a database takes: its tables, with nothing in them.
+_EMPTY_BYTES: Final = 200 * 1024
+
+
+def require_disk(directory: Path, bounds: Bounds) -> None:
+    """
+    Make sure that `keep_free` is less than the disk has.
+
+    Raises:
+        ConfigurationError: It is not, and no database could be kept.
+    """
+    total = shutil.disk_usage(directory).total
+    if bounds.keep_free >= total:
+        raise ConfigurationError(
+            f"store.keep_free: {bounds.keep_free:,} bytes are to be free, and the disk of "
+            f"{directory} has {total:,}: name less"
+        )
 
 
 class Maintenance:
@@ -40,8 +57,8 @@ class Maintenance:
     The pruning of a running recorder's database while it records.
 
     Every hour it deletes what the policy does not keep. If a budget is nearly used up, it also
-    deletes by `eviction_steps`; if that is not enough, the writer refuses work that takes
-    more room until there is some again.
+    deletes by `eviction_steps`, unless the budget would be exceeded by an empty database too. If
+    that is not enough, the writer refuses work that takes more room until there is some again.
     """
 
     def __init__(
@@ -122,11 +139,16 @@ class Maintenance:
             self._writer, least=use.few_pages, go_on=_until(stop)
         ):
             use = await self._without_log(needed)
-        if use.is_high:
+        if use.is_high and use.is_within_reach:
             await self._sacrifice(use, stop)
             use = await self._without_log(needed)
         if not use.is_high:
             self._writer.admit()
+        elif not use.is_within_reach:
+            self._writer.refuse(
+                f"the disk of {self._path} has not the room that store.keep_free leaves to others, "
+                "and no deletion would make it: delete other files there, or lower store.keep_free"
+            )
         elif use.taken >= use.limit * _FULL_MARK:
             self._writer.refuse(
                 f"the database takes {use.taken:,} bytes of the {use.limit:,} that store.budget "
@@ -205,6 +227,11 @@ class _Use(NamedTuple):
     @property
     def is_high(self) -> bool:
         return self.taken >= min(self.limit * _HIGH_MARK, self._most)
+
+    @property
+    def is_within_reach(self) -> bool:
+        """If not, deleting all that may go would not be enough: nothing is deleted then."""
+        return self.low >= _EMPTY_BYTES
 
     @property
     def low(self) -> float:

@@ -31,7 +31,7 @@ from jarvis_recorder.storage.sqlite import (
 )
 from jarvis_recorder.storage.sqlite.bulk_insert import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.sqlite.health import storage_health
-from jarvis_recorder.storage.sqlite.maintenance import Maintenance
+from jarvis_recorder.storage.sqlite.maintenance import Maintenance, require_disk
 from jarvis_recorder.storage.sqlite.outbox import SqliteOutbox
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
@@ -85,13 +85,15 @@ async def open_store(
 
     Raises:
         AnotherRecorder: Another process holds it.
-        ConfigurationError: The file is not a recorder database, or belongs to a newer version.
+        ConfigurationError: The file is not a recorder database, or belongs to a newer version; or
+            its disk has less than is to be kept free.
         StorageUnavailable: It is locked, or cannot be read or written.
         StorageDamaged: It is corrupt; every later call raises this too, until another file is in
             its place or `damage.acknowledge` is called.
     """
     with errors.readable_errors(path):
         path = lock.create_file(path)
+        require_disk(path.parent, bounds)
     with lock.locked(path), damage.remembered(path):
         if sqlite3.sqlite_version_info < connections.FIRST_SAFE_VERSION:
             log.warning("sqlite_version_has_wal_bug", version=sqlite3.sqlite_version)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from jarvis_recorder.errors import StorageMoved
 from jarvis_recorder.storage.sqlite import files
 
 # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
@@ -21,24 +20,6 @@ _BIG_ENDIAN_MAGIC: Final = 0x377F0683
 _MAGIC: Final = (0x377F0682, _BIG_ENDIAN_MAGIC)
 # https://www.sqlite.org/walformat.html: the number of valid frames, in native byte order.
 _ACCEPTED_FRAMES: Final = struct.Struct("=16xI")
-
-
-def require_no_orphan(path: Path) -> None:
-    """
-    Make sure that there is no log whose database is missing or empty.
-
-    SQLite deletes such a log, even when it only reads.
-
-    Raises:
-        StorageMoved: There is one.
-    """
-    log, _ = files.companions(path)
-    # A log no longer than its header holds no commit.
-    if not files.size(path) and files.size(log) > _HEADER.size:
-        raise StorageMoved(
-            f"{log} is there, and holds what was recorded last, but {path}, which it belongs to, "
-            "is not: put that back next to it; or, to begin with a new database, move the log away"
-        )
 
 
 def lost_commits(path: Path, page_size: int, later: contextlib.ExitStack) -> int:

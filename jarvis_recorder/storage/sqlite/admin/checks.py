@@ -21,11 +21,13 @@ from jarvis_recorder.errors import (
     StorageDamaged,
     StorageUnavailable,
 )
+from jarvis_recorder.retention_policy import Bounds
 from jarvis_recorder.runtime.ownership import as_owner
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, damage, errors, files, upgrade
 from jarvis_recorder.storage.sqlite.admin.backup import FUTURE_SECONDS, made_at, newest_backup
 from jarvis_recorder.storage.sqlite.lock import holder_in, holder_pid
+from jarvis_recorder.storage.sqlite.maintenance import require_disk
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.telemetry.check import LEAST_FREE_BYTES, Finding, green, red, yellow
 
@@ -42,14 +44,14 @@ _TIMEX_BYTES: Final = 256
 _OLD_BACKUP_SECONDS: Final = 2 * 86_400
 
 
-def examine(path: Path, *, recorder_is_at_work: bool | None) -> list[Finding]:
+def examine(path: Path, bounds: Bounds, *, recorder_is_at_work: bool | None) -> list[Finding]:
     """
-    Return all findings about a database file and its machine.
+    Return all findings about a database file, its bounds and its machine.
 
     With `recorder_is_at_work`, one consumes from the broker, and a lock is taken to be its own;
     None says that this could not be seen.
     """
-    found = [_directory(path.parent), _room(path.parent), _library()]
+    found = [_directory(path.parent), _room(path.parent, bounds), _library()]
     try:
         with errors.readable_errors(path):
             return [
@@ -91,8 +93,12 @@ def _nearest(directory: Path) -> Path:
     return Path(directory.anchor)
 
 
-def _room(directory: Path) -> Finding:
+def _room(directory: Path, bounds: Bounds) -> Finding:
     directory = _nearest(directory)
+    try:
+        require_disk(directory, bounds)
+    except ConfigurationError as error:
+        return red("room", str(error), f"df -h {directory}", error.exit_code)
     free = shutil.disk_usage(directory).free
     remedy = "df -h " + str(directory) + "; `jarvis-recorder db prune` takes out what is old"
     if free < LEAST_FREE_BYTES:
@@ -115,6 +121,10 @@ def _library() -> Finding:
 
 def _file(path: Path) -> list[Finding]:
     """Return the findings about the schema and about damage."""
+    try:
+        files.require_no_orphan(path)
+    except StorageUnavailable as error:
+        return [red("database", str(error), f"ls -l {path.parent}", error.exit_code)]
     if not path.exists():
         return [green("schema", f"{path} is made when the recorder starts")]
     found = []

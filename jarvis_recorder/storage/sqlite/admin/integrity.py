@@ -1,5 +1,6 @@
 """The integrity checks of a database file, from the pages to the values."""
 
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -68,7 +69,8 @@ def verify(path: Path, report: Report) -> list[IntegrityCheck]:
     Each check is a transaction of its own, so that the log can be emptied between them.
 
     Raises:
-        StorageUnavailable: There is no such file.
+        StorageUnavailable: There is no such file, or it cannot be opened or read now.
+        ConfigurationError: The file may not be read.
     """
     files.require_file(path)
     return [_run(path, name, _CHECKS[name], report) for name in _CHECKS]
@@ -106,9 +108,19 @@ def _run(path: Path, name: str, checking: _Checking, report: Report) -> Integrit
         with connections.reading(path) as connection:
             connection.exec_driver_sql(_CACHE)
             found = tuple(checking.find(connection))
-    except (StorageDamaged, StorageUnavailable, ConfigurationError) as error:
+    except StorageDamaged as error:
+        found = (str(error),)
+    except StorageUnavailable as error:
+        if not _is_in_the_content(error):
+            raise
         found = (str(error),)
     return IntegrityCheck(name, checking.about, found)
+
+
+def _is_in_the_content(error: StorageUnavailable) -> bool:
+    """Say if a statement failed for what the file holds, such as a table without a column."""
+    cause = getattr(error.__cause__, "orig", error.__cause__)
+    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
 def _structure(connection: Connection) -> _Problems:
@@ -125,7 +137,11 @@ def _foreign_keys(connection: Connection) -> _Problems:
 
 def _schema(connection: Connection) -> _Problems:
     revision = revisions.current_revision(connection)
-    found = revisions.judge(revision)
+    try:
+        found = revisions.judge(revision)
+    except ConfigurationError as error:
+        yield str(error)
+        return
     if found is revisions.SchemaAge.NOTHING:
         yield "there are no tables: `jarvis-recorder db upgrade` makes them"
     if found is revisions.SchemaAge.CURRENT:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from jarvis_recorder.errors import ConfigurationError, StorageDamaged, StorageUnavailable
 from jarvis_recorder.runtime.ownership import acting_for, as_owner, resolved
@@ -13,6 +13,8 @@ from jarvis_recorder.storage.sqlite import connections, copy, damage, errors, fi
 from jarvis_recorder.storage.sqlite.admin import integrity
 from jarvis_recorder.storage.sqlite.files import Report
 from jarvis_recorder.storage.sqlite.writer import open_writer
+
+_UNFINISHED: Final = ".restoring"
 
 
 class Restored(NamedTuple):
@@ -31,7 +33,8 @@ def restore(path: Path, backup: Path, report: Report) -> Restored:
 
     Raises:
         AnotherRecorder: A recorder holds the database.
-        ConfigurationError: The backup is not a recorder database, or belongs to a newer version.
+        ConfigurationError: The backup is not a recorder database, or belongs to a newer version; or
+            it is the database itself, or what an interrupted restore has left.
         StorageDamaged: The backup is not sound.
         StorageUnavailable: There is no such backup, or another program has the database open.
         NoRoom: It does not fit next to the database.
@@ -40,8 +43,13 @@ def restore(path: Path, backup: Path, report: Report) -> Restored:
     with errors.readable_errors(path), acting_for(path):
         path = resolved(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and os.path.samestat(path.stat(), about):
+        if _is(path, about):
             raise ConfigurationError(f"{backup} is the database itself: name a backup of it")
+        if _is(files.sibling(path, _UNFINISHED), about):
+            raise ConfigurationError(
+                f"{backup} is what an interrupted restore has left, and the next one overwrites: "
+                "move it to another name, and restore that"
+            )
         with lock.locked(path):
             return _restore(path, backup, report)
 
@@ -52,13 +60,17 @@ def _about(backup: Path) -> os.stat_result:
     return backup.stat()
 
 
+def _is(path: Path, about: os.stat_result) -> bool:
+    return path.exists() and os.path.samestat(path.stat(), about)
+
+
 def _restore(path: Path, backup: Path, report: Report) -> Restored:
     with connections.reading(backup) as connection:
         revision = revisions.current_revision(connection)
     if revision is None or revisions.judge(revision) is revisions.SchemaAge.NOTHING:
         raise ConfigurationError(f"{backup}: holds no tables: name a backup of the recorder's")
     integrity.require_sound(backup, integrity.RESTORABLE, report)
-    new = files.sibling(path, ".restoring")
+    new = files.sibling(path, _UNFINISHED)
     # Left by a killed restore.
     copy.discard(new)
     copy.copy(backup, new, report)
