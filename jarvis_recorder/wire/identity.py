@@ -1,12 +1,19 @@
 """The identity of a message: messages with the same one are the same, and recorded once."""
 
-from typing import Final
+from typing import Any, Final
 
 from jarvis_recorder.wire.refusal import Reason, Refused
 
+NIL: Final = "00000000-0000-0000-0000-000000000000"
+"""The UUID (RFC 9562, section 5.9) of .NET and Go for an identity that was never set."""
 MAX_CHARACTERS: Final = 1_024
 # A row of PostgreSQL's index has 2,704 bytes, with the time or the name of the table.
 _MAX_BYTES: Final = 2_500
+
+
+def is_unset(identity: Any) -> bool:
+    """Say if this stands for an identity that was never set: nothing, a zero, the nil UUID."""
+    return identity in (None, "", NIL) or (type(identity) is int and identity == 0)
 
 
 def first_given(

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, get_args
 
 from jarvis_recorder.wire.chats import take_content, take_message
+from jarvis_recorder.wire.identity import is_unset as is_unset_identity
 from jarvis_recorder.wire.records import BODIES, BODY_CLASSES, EventType, Record, Source
 from jarvis_recorder.wire.times import (
     format_rfc3339,
@@ -73,8 +74,10 @@ _TOTAL: Final = frozenset(("totaltokens", "totaltokencount"))
 _USAGES: Final = frozenset(("usage", "usagemetadata", "tokenusage"))
 _METADATA: Final = frozenset(("responsemetadata",))
 _NESTJS: Final = frozenset(("pattern", "data", "id"))
-# The conversation as OpenAI's and LangGraph's programs name it.
-_SESSIONS: Final = ("conversation_id", "conversationId", "thread_id", "threadId")
+# The conversation as OpenAI's and LangGraph's programs name it, without capitals and underscores.
+_SESSIONS: Final = ("conversationid", "threadid")
+# Go writes a text that was never set as an empty one; these may be left out.
+_MAY_BE_UNSET: Final = ("timestamp", "severity", "session_id")
 # Names often meant for a field, but ambiguous: counted and logged, not taken.
 _NEAR: Final = {
     Kind.EVENT: {
@@ -100,8 +103,8 @@ _LONGEST_NAME: Final = 32
 _MOST_REMEMBERED: Final = 512
 _MOST_SETS_REMEMBERED: Final = 256
 _MOST_NAMES_REMEMBERED: Final = 4_096
-# Of more names than these no one reads what they resemble.
-_NAMES_LOOKED_AT: Final = 64
+# Records of collectors have some hundred labels in front of their own fields.
+_NAMES_LOOKED_AT: Final = 1_024
 _TURN: Final = BODIES[Kind.TURN].fields
 _KEYS: Final = 2  # words of a routing key in front of its fields: cluster.event, chat.turn
 
@@ -144,21 +147,18 @@ def eased(kind: Kind, document: Document, routing_key: bytes) -> Document:
     found = {name: value for name, value in document.items() if value is not None}
     _take_envelope(found)
     _take_other_names(kind, found)
+    _drop_unset(found)
     if kind is Kind.TURN:
         take_message(found, _is_role)
         take_content(found)
         _take_usage(found)
-        for name in _SESSIONS:
-            if name in found:
-                found.setdefault("session_id", found[name])
+        _take_session(found)
     for name, word in said_by_key(kind, routing_key).items():
-        found.setdefault(name, word)
+        if found.get(name) in (None, ""):
+            found[name] = word
     for name, read in _READ.items():
         if name in found:
             found[name] = read(found[name])
-    # Go writes a field that was never set as an empty text.
-    if found.get("id") in ("", None):
-        found.pop("id", None)
     return found
 
 
@@ -319,6 +319,26 @@ def _take_other_names(kind: Kind, found: Document) -> None:
             found.setdefault(field, found[name])
 
 
+def _drop_unset(found: Document) -> None:
+    """Drop what the publisher's program wrote for a field that was never set."""
+    for name in _MAY_BE_UNSET:
+        if found.get(name) == "":
+            del found[name]
+    if is_unset_identity(found.get("id")):
+        found.pop("id", None)
+
+
+def _take_session(found: Document) -> None:
+    named = {
+        _plain(name): name
+        for name in reversed([*islice(found, _NAMES_LOOKED_AT)])
+        if len(name) <= _LONGEST_NAME
+    }
+    for plain in _SESSIONS:
+        if plain in named:
+            found.setdefault("session_id", found[named[plain]])
+
+
 def _take_envelope(found: Document) -> None:
     """Take the fields of a message out of MassTransit's envelope, or out of NestJS's."""
     match name_of_message(found):
@@ -326,7 +346,8 @@ def _take_envelope(found: Document) -> None:
             # Of its own entries no other: its `conversationId` is new for each message.
             outer_id = found.get("messageId")
             _take_off(found, "message")
-            found["id"] = found.get("id") or outer_id
+            if is_unset_identity(found.get("id")):
+                found["id"] = outer_id
         case "data":
             # Not its `id`: that is of a request, and another one when it is sent again.
             _take_off(found, "data")

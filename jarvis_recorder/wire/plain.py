@@ -36,6 +36,7 @@ from jarvis_recorder.wire.codec import (
     media_type,
     texts_size,
 )
+from jarvis_recorder.wire.identity import NIL
 from jarvis_recorder.wire.liberal import said_by_key
 from jarvis_recorder.wire.records import (
     BODY_CLASSES,
@@ -44,7 +45,9 @@ from jarvis_recorder.wire.records import (
     Cost,
     Event,
     EventRow,
+    Identity,
     Instant,
+    OwnIdentity,
     Record,
 )
 from jarvis_recorder.wire.strict_json import has_many_slow_numbers, require_few_values
@@ -78,6 +81,8 @@ def _struct_type(rule: Any) -> Any:
     """
     if rule == Instant:
         return str  # a text that `parse_usual` reads
+    if rule == OwnIdentity:
+        return _struct_type(Identity)
     if rule == Cost | None:
         return Raw
     if rule is Any:
@@ -302,6 +307,8 @@ def _row(  # noqa: PLR0912 - a branch for each field that may be left out; calls
         identity = None
     else:
         quotes += 2 if identity is None else 4
+        if identity == NIL:
+            raise ValueError("an identity that was never set")
     if level is UNSET:
         level = severity
     else:
@@ -423,6 +430,8 @@ def _record(reader: _Reader, found: Any, envelope: _Envelope, position: int) -> 
         _set(body, OPEN[kind], bytes(open_value))
     if kind is Kind.TURN and body.cost_usd is not None:
         _set(body, "cost_usd", _cost(bytes(body.cost_usd)))
+    if body.id == NIL:
+        raise ValueError("an identity that was never set")
     silent = SILENT[kind]
     if getattr(found, silent) in (UNSET, ""):
         _set(body, silent, _said(kind, routing_key, silent, getattr(body, silent)))

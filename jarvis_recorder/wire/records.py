@@ -10,10 +10,11 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
+from jarvis_recorder.wire.identity import NIL
 from jarvis_recorder.wire.strict_json import dump
 from jarvis_recorder.wire.times import is_unset, parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import Kind
@@ -35,6 +36,12 @@ def _instant(value: Any) -> Any:
             raise error from None
     parse_instant(value)
     raise ValueError("a time must be a text, such as 2026-01-31T08:00:00Z")
+
+
+def _that_was_set(identity: str) -> str:
+    if identity == NIL:
+        raise ValueError("an identity must have been set: this is what .NET and Go write for none")
+    return identity
 
 
 def _decimal(value: Any) -> Any:
@@ -59,6 +66,7 @@ Instant = Annotated[
     ),
 ]
 Identity = Annotated[str, Field(min_length=1, max_length=255)]
+OwnIdentity = Annotated[Identity, AfterValidator(_that_was_set)]
 EventType = Literal["alert", "action", "status", "metric"]
 Severity = Literal["info", "warning", "error", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
@@ -102,7 +110,8 @@ class _Body:
     """
 
     id: Annotated[
-        Identity | None, Field(description="identity, where the message itself has no `message_id`")
+        OwnIdentity | None,
+        Field(description="identity, where the message itself has no `message_id`"),
     ] = None
     timestamp: Annotated[Instant | None, Field(description="when it happened")] = None
 

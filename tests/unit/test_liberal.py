@@ -459,7 +459,7 @@ def test_the_words_of_others_are_severities(word, severity):
     assert found.extra == {"severity": word}
 
 
-@pytest.mark.parametrize("word", ["purple", "", 8, -1, True, 4.5, ["warning"]])
+@pytest.mark.parametrize("word", ["purple", " ", 8, -1, True, 4.5, ["warning"]])
 def test_a_word_of_no_one_s_is_refused(word):
     assert refused(event() | {"severity": word}).startswith("severity: ")
 
@@ -702,6 +702,82 @@ def test_a_time_that_was_never_set_is_none(kind, zero):
         of_property = taken(body, key, timestamp=datetime.fromtimestamp(at, UTC))
         assert of_property.timestamp == at * 1_000_000
         assert plain.decode(*delivered(body, key), RECEIVED) is None
+
+
+@pytest.mark.parametrize("kind", range(3))
+@pytest.mark.parametrize("unset", ["00000000-0000-0000-0000-000000000000", 0, ""])
+def test_an_identity_that_was_never_set_is_none(kind, unset):
+    """As .NET and Go write one: all messages of such a publisher would be one."""
+    key = KEYS[kind]
+    whole = (event(), {"cluster": "c", "snapshot": {}}, turn())[kind] | {"id": unset}
+
+    assert taken(whole, key).message_id is None
+    assert taken(whole, key, message_id="m").message_id == "m"
+    assert [
+        one.message_id
+        for one in decoded(json.dumps([whole, whole]).encode(), key, message_id="m").records
+    ] == ["m/0", "m/1"]
+    assert plain.decode(*delivered(whole, key), RECEIVED) is None
+    assert taken(whole | {"id": "0"}, key).message_id == "0"
+
+
+@pytest.mark.parametrize("zero", ["00000000-0000-0000-0000-000000000000", 0, ""])
+def test_an_identity_that_was_never_set_hides_none_of_the_envelope(zero):
+    envelope = {"messageId": "m1", "messageType": ["x"], "message": event(id=zero)}
+
+    assert taken(envelope).message_id == "m1"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"timestamp": 1_769_846_400_000}, {"id": 7}, {"Timestamp": "2026-11-20T08:00:00Z"}, {}],
+)
+def test_a_snapshot_of_an_empty_cluster_is_of_the_one_in_the_routing_key(more):
+    body = {"snapshot": {"a": 1}, "cluster": ""} | more
+
+    assert taken(body, "cluster.snapshot.alpha").body.cluster == "alpha"
+    assert taken(body, "cluster.snapshot").body.cluster == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["conversation_id", "conversationId", "ConversationId", "conversation-id",
+             "thread_id", "ThreadId", "THREAD_ID"],
+)  # fmt: skip
+def test_a_session_is_named_in_any_capitals(name):
+    body = {"role": "user", "content": "hi", name: "c1"}
+
+    assert taken(body, KEYS[2]).body.session_id == "c1"
+    assert taken(body | {"session_id": ""}, KEYS[2]).body.session_id == "c1"
+    assert taken(body | {"session_id": "own"}, KEYS[2]).body.session_id == "own"
+
+
+def test_a_conversation_comes_before_a_thread():
+    body = {"role": "user", "content": "hi", "ThreadId": "t", "ConversationId": "c"}
+
+    assert taken(body, KEYS[2]).body.session_id == "c"
+
+
+def test_of_texts_that_were_never_set_key_and_properties_speak():
+    """Go writes an empty text for a field that was never set."""
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    empty = event() | {"type": "", "severity": "", "timestamp": ""}
+    found = taken(empty, "cluster.event.alert.warning", timestamp=at)
+
+    assert (found.body.type, found.body.severity) == ("alert", "warning")
+    assert found.timestamp == 1_795_132_800_000_000
+    assert taken(event() | {"severity": ""}, "cluster.event").body.severity == "info"
+    said = taken(turn() | {"role": ""}, "chat.turn.assistant")
+    assert said.body.role == "assistant"
+
+
+def test_fields_behind_many_labels_are_found_too():
+    """Collectors put the labels of Kubernetes in front of a record's own fields."""
+    labels = {f"label{number:03}_kubernetes_io_name": "x" for number in range(300)}
+    fields = {"type": "alert", "source": "monitor", "summary": "x", "Severity": "critical"}
+
+    assert taken(labels | fields, "cluster.event.alert.warning").body.severity == "critical"
+    said = {"SessionId": "s", "Role": "user", "Content": "hi"}
+    assert taken(labels | said, KEYS[2]).body.session_id == "s"
 
 
 @pytest.mark.parametrize(
