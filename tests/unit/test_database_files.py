@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -18,13 +19,14 @@ from alembic.script import ScriptDirectory
 
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, upgrade
+from jarvis_recorder.storage.sqlite import connections, files, upgrade
 from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.connections import open_to_write, page_counts, reading
-from jarvis_recorder.storage.sqlite.lock import create_file
+from jarvis_recorder.storage.sqlite.lock import create_file, locked
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.writer import open_writer
 from jarvis_recorder.storage.tables import metadata
+from tests.support.disks import fill_up, mounted
 from tests.support.files import leave_log, nothing
 
 ORIGINAL = Path(__file__).parents[1] / "samples" / "origin-2026-01.db"
@@ -307,3 +309,33 @@ async def test_a_connection_whose_first_use_fails_still_ends_its_thread(tmp_path
     for thread in set(threading.enumerate()) - before:
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
+
+
+async def test_a_disk_that_is_read_only_is_tried_again(tmp_path):
+    """As after an error of the disk; 78 would tell systemd that no other start helps."""
+    with mounted(tmp_path / "disk", 4) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+
+        with pytest.raises(StorageUnavailable, match="Read-only file system"):
+            async with open_store(disk / "recorder.db", lambda: 0):
+                pass
+
+
+async def test_on_a_full_disk_the_lock_is_held_all_the_same(tmp_path):
+    """`db prune`, which makes room, needs it."""
+    with mounted(tmp_path / "disk", 4) as disk:
+        path = disk / "recorder.db"
+        await make(path)
+        files.sibling(path, ".lock").unlink(missing_ok=True)
+        fill_up(disk)
+
+        with locked(path), pytest.raises(AnotherRecorder), locked(path):
+            pass
+
+
+async def test_a_place_that_cannot_be_used_is_a_mistake_of_the_settings(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match=r"store\.url"):
+        async with open_store(tmp_path / "file" / "recorder.db", lambda: 0):
+            pass

@@ -1,6 +1,7 @@
 """The translation of driver errors into the recorder's own."""
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,13 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 
+# What only another setting, or another right, mends.
+_LASTING: Final = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+    )
+)
 _IOERR_SYNCS: Final = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
 _DAMAGED: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 _REFUSED: Final = frozenset(
@@ -49,10 +57,20 @@ def translated_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def readable_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` into a `ConfigurationError` that names the file."""
+    """
+    Turn an `OSError` into an error that names the file.
+
+    Raises:
+        ConfigurationError: The file or its directory cannot be used as the settings name it.
+        StorageUnavailable: The disk is full, read-only or away, which another try may find mended.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno not in _LASTING:
+            raise StorageUnavailable(
+                f"{path}: {error.strerror}: see its disk: findmnt -T {path.parent}"
+            ) from error
         raise ConfigurationError(
             f"{path}: {error.strerror}: set store.url to a file in a directory that you own"
         ) from error

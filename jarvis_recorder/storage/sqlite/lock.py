@@ -62,11 +62,16 @@ def locked(path: Path) -> Iterator[None]:
             database = os.open(path, os.O_RDONLY)
             held.callback(os.close, database)
             _hold(database, path, file)
-        file.truncate(0)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        json.dump({"pid": os.getpid(), "since": since}, file)
-        file.flush()
+        # For people only: on a full disk there may be no room for it.
+        with contextlib.suppress(OSError):
+            _sign(descriptor)
         yield
+
+
+def _sign(descriptor: int) -> None:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "since": since}).encode(), 0)
 
 
 def _hold(descriptor: int, path: Path, holder: TextIO) -> None:

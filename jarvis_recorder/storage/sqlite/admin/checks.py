@@ -62,8 +62,10 @@ def examine(path: Path, bounds: Bounds, *, recorder_is_at_work: bool | None) -> 
                 _backups(path),
                 _copies(path),
             ]
-    except ConfigurationError as error:
+    except (ConfigurationError, StorageUnavailable) as error:
         remedy = "run it as root, or as the user that the recorder runs as"
+        if isinstance(error, StorageUnavailable):
+            remedy = f"findmnt -T {path.parent}; df -h {path.parent}"
         return [*found, red("database", str(error), remedy, error.exit_code)]
 
 
