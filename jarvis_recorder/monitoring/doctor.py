@@ -7,7 +7,9 @@ from jarvis_recorder.broker import checks as broker
 from jarvis_recorder.broker import policies
 from jarvis_recorder.config.loading import Loaded
 from jarvis_recorder.config.settings import Settings
+from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net import database_url
+from jarvis_recorder.net.http_server import listening
 from jarvis_recorder.storage import checks as storage
 from jarvis_recorder.telemetry.check import Finding, Status, green, yellow
 
@@ -22,6 +24,8 @@ async def examine(loaded: Loaded) -> list[Finding]:
     if not any(one.name == "broker" and one.light is Status.RED for one in found):
         found += await policies.examine(addresses, settings.broker.tls)
     found += _bounds(settings)
+    if seen.recorder_is_at_work is False:
+        found += _port(settings.http.listen)
     found += await asyncio.to_thread(
         storage.examine, loaded, recorder_is_at_work=seen.recorder_is_at_work
     )
@@ -45,6 +49,18 @@ def _bounds(settings: Settings) -> list[Finding]:
         return [*found, green("budget", "the database keeps to its room")]
     text = "none is set: a flood of messages may fill the disk"
     return [*found, yellow("budget", text, "set store.budget, such as 20GiB, or store.keep_free")]
+
+
+def _port(listen: str) -> list[Finding]:
+    """Check that the port of health and metrics is free, where no recorder at work has it."""
+    name = "port"
+    if not listen:
+        return []
+    try:
+        with listening("http.listen", listen):
+            return [green(name, f"{listen} is free")]
+    except RecorderError as error:
+        return [yellow(name, str(error), "ss -ltnp names the program that has it")]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
