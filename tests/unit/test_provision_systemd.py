@@ -211,6 +211,21 @@ def test_settings_that_are_there_stay_and_a_missing_database_is_reported(provisi
     assert "names no store.url" in out
 
 
+@pytest.mark.parametrize("wrong", [b'[stor]\nurl = ""\n', b"\xff", b"[["])
+def test_nothing_is_replaced_where_the_settings_cannot_be_read(
+    provision, units, settings, credential, wrong
+):
+    settings.parent.mkdir(parents=True)
+    settings.write_bytes(wrong)
+
+    code, _, err = provision()
+
+    assert code == 78
+    assert str(settings) in err
+    assert not units.exists()
+    assert not credential.exists()
+
+
 def test_twice_is_as_good_as_once_and_keeps_the_url(provision, units, credential):
     provision()
     before = {path: path.stat().st_mtime_ns for path in units.iterdir()}

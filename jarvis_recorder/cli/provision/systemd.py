@@ -134,13 +134,15 @@ def provision(
 def _install(standings: dict[Installation, InstalledFile], config: Path, credential: Path) -> None:
     for path in (*(file.path for file in standings), config, credential):
         require_writable(path)
+    # Settings that cannot be read are refused before anything is replaced.
+    lacks_database = _lacks_database(config)
     with readable_errors(credential):
         url = None if credential.exists() else _asked_url()
     for file, standing in standings.items():
         if standing is not InstalledFile.SAME:
             file.install()
         typer.echo(f"{file.path}: {_DONE[standing]}")
-    _install_settings(config)
+    _install_settings(config, lacks_database=lacks_database)
     if url is None:
         typer.echo(f"{credential}: is there already, and kept")
         return
@@ -151,7 +153,19 @@ def _install(standings: dict[Installation, InstalledFile], config: Path, credent
     typer.echo(f"{credential}: written, for root only")
 
 
-def _install_settings(config: Path) -> None:
+def _lacks_database(config: Path) -> bool:
+    """
+    Say if there are settings already, which name no `store.url`.
+
+    Raises:
+        ConfigurationError: They cannot be read.
+    """
+    with readable_errors(config):
+        is_there = config.exists()
+    return is_there and load({}, {}, config).origins["store.url"] == "default"
+
+
+def _install_settings(config: Path, *, lacks_database: bool) -> None:
     with readable_errors(config):
         if not config.exists():
             make_open(config.parent)
@@ -159,7 +173,7 @@ def _install_settings(config: Path) -> None:
             typer.echo(f"{config}: written")
             return
     typer.echo(f"{config}: is there already, and kept")
-    if load({}, {}, config).origins["store.url"] == "default":
+    if lacks_database:
         typer.echo(
             f"{config}: names no store.url, by which commands find the service's database: "
             f'[store] url = "sqlite:///{SERVICE_DATABASE}"'
