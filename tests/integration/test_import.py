@@ -23,6 +23,7 @@ from jarvis_recorder.wire.records import Event, Record, Turn
 from jarvis_recorder.wire.rpc.params import ListIncidents
 from jarvis_recorder.wire.topics import Kind
 from tests.support.archive import NOW, ask, clock
+from tests.support.disks import fill_up, mounted
 from tests.support.engines import POSTGRESQL, SQLITE, File, on_both, rows
 
 pytestmark = pytest.mark.slow
@@ -247,6 +248,19 @@ def test_the_source_is_untouched_and_its_log_is_read_too(target, later, tmp_path
 
     assert tables(ended)["preferences"]["taken"] == 4
     assert state() == before
+
+
+def test_no_room_for_a_copy_of_a_file_with_a_log_is_said(later, tmp_path):
+    """/tmp is small in a container, and the file is sound."""
+    later.with_name("later.db-wal").write_bytes(b"x" * 100)
+    with mounted(tmp_path / "disk", 1) as disk:
+        fill_up(disk, but=4_096)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TMPDIR", str(disk))
+            ended = jarvis(File(tmp_path / "recorder.db"), later)
+
+    assert ended.returncode == 1
+    assert "TMPDIR names another directory" in ended.stderr
 
 
 @on_both

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 
 from jarvis_recorder.errors import AnotherRecorder, ConfigurationError, StorageUnavailable
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.sqlite import connections, files, upgrade
+from jarvis_recorder.storage.sqlite import connections, errors, files, upgrade
 from jarvis_recorder.storage.sqlite.admin.integrity import verify
 from jarvis_recorder.storage.sqlite.connections import open_to_write, page_counts, reading
 from jarvis_recorder.storage.sqlite.lock import create_file, locked
@@ -309,6 +309,20 @@ async def test_a_connection_whose_first_use_fails_still_ends_its_thread(tmp_path
     for thread in set(threading.enumerate()) - before:
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_thread_behind(tmp_path):
+    """It would speak to an event loop that has ended, beneath the error."""
+    for _ in range(20):
+        with pytest.raises(StorageUnavailable):
+            asyncio.run(refused(tmp_path / "none.db"))
+
+        assert not [one for one in threading.enumerate() if "connection_worker" in one.name]
+
+
+async def refused(path):
+    with errors.translated_errors(path):
+        await open_to_write(path)
 
 
 async def test_a_disk_that_is_read_only_is_tried_again(tmp_path):

@@ -47,6 +47,13 @@ def everything(directory):
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
+def is_of(url, users):
+    """Say if the definitions have the password of a URL."""
+    kept = base64.b64decode(users[url.user]["password_hash"])
+    salt, digest = kept[:4], kept[4:]
+    return hashlib.sha256(salt + url.password.encode()).digest() == digest
+
+
 def test_each_role_has_a_url_whose_password_is_in_the_definitions_as_a_hash(written):
     directory, said = written
     users = {
@@ -58,9 +65,7 @@ def test_each_role_has_a_url_whose_password_is_in_the_definitions_as_a_hash(writ
         url = URL((directory / role.name / "broker.url").read_text().strip())
         assert (url.scheme, url.host, url.port) == ("amqps", "broker.lan", 5671)
         assert (url.user, url.raw_path) == (role.name, "/a%2Fb")
-        kept = base64.b64decode(users[role.name]["password_hash"])
-        salt, digest = kept[:4], kept[4:]
-        assert hashlib.sha256(salt + url.password.encode()).digest() == digest
+        assert is_of(url, users)
         assert url.password not in said
         passwords.add(url.password)
     assert len(passwords) == len(users) == len(ROLES)
@@ -104,6 +109,24 @@ def test_what_is_there_is_kept_unless_forced(written):
     assert provision(directory, "--force").returncode == 0
     assert all(before[path] != text for path, text in everything(directory).items()
                if path.name != "rpc.permissions")  # fmt: skip
+
+
+def test_after_a_forced_one_that_was_interrupted_no_password_is_of_before(written):
+    """Compose's `--keep` would find definitions with other passwords, and no one could log in."""
+    directory, _ = written
+    last = directory / ROLES[-1].name / "broker.url"
+    last.unlink()
+    (last / "in the way").mkdir(parents=True)
+    assert provision(directory, "--force").returncode != 0
+    (last / "in the way").rmdir()
+    last.rmdir()
+
+    assert provision(directory, "--keep").returncode == 0
+
+    document = json.loads((directory / "definitions.json").read_text())
+    users = {user["name"]: user for user in document["users"]}
+    for role in ROLES:
+        assert is_of(URL((directory / role.name / "broker.url").read_text().strip()), users)
 
 
 def test_a_forced_one_leaves_nothing_of_the_broker_before(tmp_path):

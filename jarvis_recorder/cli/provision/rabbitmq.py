@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote as quoted
 from typing import Annotated, Final
@@ -121,9 +121,21 @@ def provision(
     for path in stale:
         _remove(path)
         typer.echo(f"{path}: removed: --also names no other node")
+    _replace(directory, written)
+    _tell(directory, written, show_urls=show_urls)
+
+
+def _replace(directory: Path, written: Mapping[str, str]) -> None:
+    """
+    Write the files, the definitions last.
+
+    What a kill leaves in between has no definitions, and `--keep` makes all of it anew.
+    """
+    before = directory / _DEFINITIONS
+    if any(name.endswith(_URL) for name in written) and before.exists():
+        _remove(before)
     for name, text in written.items():
         _write(directory / name, text)
-    _tell(directory, written, show_urls=show_urls)
 
 
 def _renewed(directory: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -31,6 +31,7 @@ from jarvis_recorder.storage.legacy.rows import (
 )
 from jarvis_recorder.storage.legacy.targets import Opening, Target
 from jarvis_recorder.storage.rows import SHAPES
+from jarvis_recorder.storage.sqlite.files import require_room
 from jarvis_recorder.storage.tables import events, incident_progress, preferences
 from jarvis_recorder.wire.rpc.params import MAX_VALUE_BYTES
 
@@ -290,6 +291,9 @@ def _readable_alone(path: Path, stack: contextlib.ExitStack) -> Path:
     present = [log for log in logs if log.exists() and log.stat().st_size]
     if not present:
         return path
+    size = sum(file.stat().st_size for file in (path, *present))
+    purpose = f"a copy of {path}, whose log has to be applied (TMPDIR names another directory),"
+    require_room(Path(gettempdir()), size, purpose)
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="jarvis-recorder-import-")))
     for file in (path, *present):
         # Without its mode: SQLite changes the copy.

@@ -1,5 +1,6 @@
 """Connections to a SQLite file: the writing one, the reading ones, and their PRAGMAs."""
 
+import asyncio
 import contextlib
 import os
 import sqlite3
@@ -69,6 +70,10 @@ class WritingConnection(aiosqlite.Connection):
             # Otherwise its thread would keep the process from ending.
             await super().close()
 
+    def join(self) -> None:
+        """Return once the thread has ended, of a connection that was never opened."""
+        self._thread.join()
+
     def _run(self, work: Callable[[Connection], T]) -> T:
         if self._sqlalchemy is None:
             self._sqlalchemy = _writing_engine(self._conn).connect()
@@ -78,7 +83,12 @@ class WritingConnection(aiosqlite.Connection):
 async def open_to_write(path: Path) -> WritingConnection:
     """Open a file that exists; each transaction takes the write lock as it begins."""
     connection = WritingConnection(path)
-    await connection
+    try:
+        await connection
+    except BaseException:
+        # Its thread tells the event loop that it has stopped, and the loop may end with this error.
+        await asyncio.to_thread(connection.join)
+        raise
     return connection
 
 
