@@ -120,6 +120,27 @@ def test_a_database_before_its_upgrade_is_counted_and_not_pruned(db, monkeypatch
     assert db.json("stats")["revision"] == revision
 
 
+def test_a_database_that_is_a_circle_of_links_is_a_wrong_setting(db):
+    db.database = db.database.with_name("circle.db")
+    db.database.symlink_to(db.database)
+
+    code, out, err = db("upgrade")
+
+    assert (code, out) == (78, "")
+    assert err == f"jarvis-recorder: {db.database}: its links lead in a circle: name the file\n"
+
+
+def test_a_directory_that_is_a_circle_of_links_is_a_wrong_setting(db):
+    circle = db.database.with_name("circle")
+    circle.symlink_to(circle)
+    db.database = circle / "recorder.db"
+
+    code, out, err = db("upgrade")
+
+    assert (code, out) == (78, "")
+    assert err.startswith(f"jarvis-recorder: {db.database}: Too many levels of symbolic links")
+
+
 def test_a_file_that_is_no_database_ends_with_1(db):
     overwrite(db.database, 0, 100)
 
