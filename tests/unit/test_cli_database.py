@@ -11,6 +11,7 @@ import pytest
 
 from jarvis_recorder import cli
 from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.admin.backup import newest_backup
 from tests.support.files import ids, make, overwrite
 
 
@@ -75,6 +76,18 @@ def test_a_backup_needs_a_directory_and_keeps_one_at_least(db, tmp_path):
     assert db("backup", "--to", tmp_path, "--keep", 0)[0] == 2
     code, _, err = db("backup", "--to", tmp_path / "no" / "such")
     assert (code, len(err.splitlines())) == (78, 1)
+
+
+def test_backups_lie_in_a_directory_whose_name_is_not_utf_8(db, tmp_path):
+    """A mount that an old system has named: its bytes are the name."""
+    to = tmp_path / os.fsdecode(b"b\xff")
+    assert db("backup", "--to", to)[0] == 0
+
+    made = db.json("backup", "--to", to, "--keep", 1)
+
+    assert [str(path) for path in to.iterdir()] == [made["path"]]
+    assert newest_backup(db.database) == Path(made["path"])
+    assert not list(db.database.parent.glob("*.unfinished"))
 
 
 def test_a_sound_file_is_said_to_be(db):
