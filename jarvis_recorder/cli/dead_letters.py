@@ -28,6 +28,7 @@ commands = typer.Typer(
 )
 
 DEFAULT_LIMIT: Final = 50
+_MOST_SHOWN: Final = 1_000_000
 _MAX_BODY: Final = 16 * 1024 * 1024
 _NO_ONE_TO_ASK: Final = "there is no one to ask: --yes drops without asking"
 
@@ -54,7 +55,10 @@ def list_(
     since: Since = None,
     until: Until = None,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, help="The most to show, the newest.")
+        int,
+        typer.Option(
+            "--limit", metavar="N", min=1, max=_MOST_SHOWN, help="The most to show, the newest."
+        ),
     ] = DEFAULT_LIMIT,
     config: ConfigFile = None,
     set_: Overrides = None,

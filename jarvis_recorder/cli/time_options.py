@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from pathlib import Path
+from os.path import realpath
 from typing import Annotated, Final
 
 import typer
@@ -170,7 +170,7 @@ def _local_name() -> str:
     """Return what TZ, or else /etc/localtime, names: a time zone, a rule, or nothing."""
     name = os.environ.get("TZ", "/etc/localtime").removeprefix(":") or "UTC"
     if name.startswith("/"):
-        _, _, name = str(Path(name).resolve()).partition("/zoneinfo/")
+        _, _, name = realpath(name).partition("/zoneinfo/")
     return name.removeprefix("posix/")
 
 

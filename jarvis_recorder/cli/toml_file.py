@@ -4,7 +4,6 @@ import os
 import re
 import stat
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from jarvis_recorder.cli.files import readable_errors, write_new
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.runtime.ownership import acting_for, resolved
+from jarvis_recorder.runtime.texts import from_toml
 
 
 def set_lines(path: Path, section: str, lines: Sequence[str]) -> None:
@@ -35,12 +35,15 @@ def _set_lines(path: Path, section: str, lines: Sequence[str]) -> None:
         status = path.stat() if before is not None else None
     there = before or ""
     try:
-        expected = tomllib.loads(there)
-    except tomllib.TOMLDecodeError as error:
+        expected = from_toml(there)
+    except ValueError as error:
         raise ConfigurationError(f"{path}: not TOML: {error}; nothing was written") from None
-    expected[section] = expected.get(section, {}) | tomllib.loads("\n".join(lines))
+    settings = expected.setdefault(section, {})
+    is_section = isinstance(settings, dict)
+    if is_section:
+        settings |= from_toml("\n".join(lines))
     text = _with(there, section, lines)
-    if _parsed(text) != expected:
+    if not is_section or _parsed(text) != expected:
         raise ConfigurationError(
             f"{path}: [{section}] is not written as one line a setting, and was left as it is: "
             "put the settings there by hand"
@@ -90,6 +93,6 @@ def _with(there: str, section: str, lines: Sequence[str]) -> str:
 
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        return from_toml(text)
+    except ValueError:
         return None

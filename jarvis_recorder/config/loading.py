@@ -11,7 +11,6 @@ import importlib.util
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote as quoted
@@ -25,6 +24,7 @@ from pydantic import (
 from jarvis_recorder.config.settings import NAMES, Settings
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import amqp_url, database_url
+from jarvis_recorder.runtime.texts import from_toml
 from jarvis_recorder.wire.validation import first_error
 
 PREFIX: Final = "JARVIS_RECORDER_"
@@ -172,8 +172,8 @@ def _from_file(given: Path | None) -> _Layer:
     if given is None and not _is_file(path):
         return _Layer({}, {})
     try:
-        document = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
+        document = from_toml(_read(path))
+    except ValueError as error:
         raise ConfigurationError(f"{path}: not TOML: {error}") from None
     values = dict(_dotted(document, path))
     return _Layer(values, {name: str(path) for name in values})

@@ -1,7 +1,7 @@
 """The settings: their names, types, bounds and defaults."""
 
-import json
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from pathlib import Path
@@ -24,6 +24,7 @@ from jarvis_recorder.net.addresses import Addresses, check_node
 from jarvis_recorder.net.listen_address import host_and_port
 from jarvis_recorder.net.tls import Tls
 from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
+from jarvis_recorder.runtime.texts import from_json
 
 
 class _Section(BaseModel):
@@ -32,11 +33,26 @@ class _Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false as numbers; take an empty variable for no file."""
+        """Refuse true and false as numbers, and a NUL; take an empty variable for no file."""
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and kind is not bool:
             raise ValueError("must not be true or false")
+        if any("\0" in text for text in _texts_of(value)):
+            raise ValueError("must not hold a NUL character")
         return None if value == "" and kind == Path | None else value
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    """Yield the texts in a value of TOML or JSON, however deep they lie."""
+    ahead = [value]
+    while ahead:
+        one = ahead.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, list):
+            ahead += one
+        elif isinstance(one, dict):
+            ahead += (*one, *one.values())
 
 
 def _parsed(value: Any, example: str) -> Any:
@@ -44,7 +60,7 @@ def _parsed(value: Any, example: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return from_json(value)
     except ValueError:
         raise ValueError(f"must be JSON, such as {example}") from None
 
@@ -109,6 +125,7 @@ _SIZE: Final = re.compile(
 )
 # Less than the smallest database takes: a unit was left out.
 _LEAST_ROOM: Final = 256 * 1024
+_MOST_ROOM: Final = 2**63 - 1
 
 
 def _with_its_unit(value: Any) -> Any:
@@ -117,13 +134,15 @@ def _with_its_unit(value: Any) -> Any:
     return value
 
 
-def _large_enough(size: ByteSize) -> ByteSize:
+def _of_a_disk(size: ByteSize) -> ByteSize:
     if 0 < size < _LEAST_ROOM:
         raise ValueError("must be 0, or at least 256 KiB: name a unit, as in 20GiB")
+    if size > _MOST_ROOM:
+        raise ValueError("must be less than 8 EiB")
     return size
 
 
-_Size = Annotated[ByteSize, BeforeValidator(_with_its_unit), AfterValidator(_large_enough)]
+_Size = Annotated[ByteSize, BeforeValidator(_with_its_unit), AfterValidator(_of_a_disk)]
 
 
 class StoreSettings(_Section):
@@ -313,8 +332,10 @@ class GatewaySettings(_Section):
         return proxies
 
 
-class Settings(_Section):
+class Settings(BaseModel):
     """All settings, valid and frozen."""
+
+    model_config = _Section.model_config
 
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()

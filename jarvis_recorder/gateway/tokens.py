@@ -1,7 +1,6 @@
 """The tokens of callers, made and checked, and the two roles."""
 
 import hmac
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import jwt
 
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway.problems import Problem
+from jarvis_recorder.runtime.texts import from_json
 
 LONGEST_TOKEN: Final = 8_192
 SHORTEST_SECRET: Final = 32
@@ -139,7 +139,7 @@ def read_jwks(path: Path, claims: Claims) -> TokensOfAnother:
         ConfigurationError: It cannot be read, or holds a key that is invalid or not public.
     """
     try:
-        keys = jwt.PyJWKSet.from_dict(json.loads(path.read_text(encoding="utf-8"))).keys
+        keys = jwt.PyJWKSet.from_dict(from_json(path.read_text(encoding="utf-8"))).keys
     except (OSError, ValueError, jwt.PyJWTError, AttributeError, TypeError) as error:
         raise ConfigurationError(
             f"gateway.jwks_file: {path} is no JSON Web Key Set: {error}"

@@ -1,7 +1,6 @@
 """The rules that say which events open and end which conditions, as data that one can extend."""
 
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import field
 from functools import cache
@@ -14,13 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.dataclasses import dataclass
 
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.runtime.texts import from_toml
 from jarvis_recorder.wire.measures import ObjectKind
 
 _HOUR: Final = 3_600 * 1_000_000
 # Raised where the same rules make other incidents of the same events than before.
 _READING: Final = b"6"
 _LONGEST_PATTERN: Final = 200
-_Word = Annotated[str, Field(min_length=1, max_length=64)]
+# PostgreSQL stores no NUL.
+_Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 _Pattern = Annotated[str, Field(max_length=_LONGEST_PATTERN)]
 
 
@@ -46,7 +47,7 @@ class Rule(BaseModel):
             return None
         try:
             groups = re.compile(text).groups
-        except re.error as error:
+        except (re.error, OverflowError) as error:
             raise ValueError(f"must be a regular expression: {error}") from None
         if groups != 1:
             raise ValueError("must have one group, which is the name")
@@ -101,12 +102,12 @@ def load_rules(path: Path | None, quiet_hours: int) -> Rules:
     if path is not None:
         try:
             added = _parsed(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"incidents.rules: {path}: {error}") from None
         except ValidationError as error:
             first: Any = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise ConfigurationError(f"incidents.rules: {path}: {where}: {first['msg']}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"incidents.rules: {path}: {error}") from None
     own = {rule.kind for rule in added}
     kept = (rule for rule in shipped_rules().rules if rule.kind not in own)
     return Rules((*added, *kept), quiet=quiet_hours * _HOUR)
@@ -120,4 +121,4 @@ def shipped_rules() -> Rules:
 
 
 def _parsed(text: str) -> tuple[Rule, ...]:
-    return _File.model_validate(tomllib.loads(text)).rule
+    return _File.model_validate(from_toml(text)).rule

@@ -1,1 +1,1 @@
-"""The process: its event loop and signals, its log, its user and its service manager."""
+"""The process: its event loop and signals, log, user, service manager, and the texts it is given."""

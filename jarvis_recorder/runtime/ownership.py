@@ -40,16 +40,22 @@ def acting_for(path: Path) -> Iterator[None]:
     whole process: no other thread may need root's rights meanwhile.
 
     Raises:
-        ConfigurationError: Root may not become that user here; the message says what to do.
+        ConfigurationError: The path cannot be looked at; or root may not become that user here,
+            and the message says what to do.
     """
     if _ROOT not in os.getresuid():
         yield
         return
     before = _current()
+    owner = None
     try:
-        _become(_owner_as_root_sees(path))
+        owner = _owner_as_root_sees(path)
+        _become(owner)
     except OSError as error:
         _become(before)
+        if owner is None and not isinstance(error, PermissionError):
+            # No right is missing: a name is too long, or the disk fails.
+            raise ConfigurationError(f"{path}: {error.strerror}") from None
         raise ConfigurationError(
             f"{path}: lies in a directory of another user, whom root may not act as here "
             f"({error.strerror}): run the command as that user"
@@ -83,9 +89,13 @@ def resolved(path: Path) -> Path:
     Return the path of a file without links; the same user controls it as the given path.
 
     Raises:
-        ConfigurationError: A link of another user would lead root to a file that is not theirs.
+        ConfigurationError: Its links lead in a circle; or a link of another user would lead root to
+            a file that is not theirs.
     """
-    true = path.resolve()
+    # `Path.resolve` has a RuntimeError of its own for a circle, until Python 3.13.
+    true = Path(os.path.realpath(path))
+    if _is_link(true):
+        raise ConfigurationError(f"{path}: its links lead in a circle: name the file")
     with acting_for(path):
         acted_for = _current()
         with acting_for(true):
@@ -94,6 +104,13 @@ def resolved(path: Path) -> Path:
                     f"{path}: is, by a link of user {acted_for.uid}, {true}: name that file itself"
                 )
     return true
+
+
+def _is_link(path: Path) -> bool:
+    """Return whether a path is a link; no too where it cannot be looked at."""
+    with contextlib.suppress(OSError):
+        return path.is_symlink()
+    return False
 
 
 def _owner_as_root_sees(path: Path) -> _Identity:

@@ -251,6 +251,16 @@ def test_a_process_of_the_owner_is_never_root(state, monkeypatch):
     assert became == []
 
 
+def test_a_name_that_is_too_long_is_no_missing_right(reachable):
+    with (
+        pytest.raises(ConfigurationError, match=r"File name too long$"),
+        acting_for(reachable / ("n" * 256)),
+    ):
+        pass
+
+    assert os.geteuid() == 0
+
+
 def test_a_damaged_database_is_marked_by_its_own_user(state, secret):
     overwrite_pages(state / "recorder.db", 5)
     plant(state / "recorder.db.damaged.unfinished", secret)

@@ -495,6 +495,13 @@ def test_a_daemon_starts_without_loading_the_other_commands():
     assert set(loaded.stdout.split()) == {"jarvis_recorder.cli.run", "jarvis_recorder.cli.options"}
 
 
+def test_more_dead_letters_than_can_be_held_are_wrong_usage(jarvis):
+    ended = jarvis("dead", "list", "--limit", 10**20)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--limit" in ended.stderr
+
+
 @pytest.mark.parametrize("option", ["--config=/nonexistent.toml", "--set=no.such=1"])
 def test_settings_of_the_gateway_before_another_command_are_wrong_usage(jarvis, option):
     ended = jarvis("gateway", option, "passwd")

@@ -11,6 +11,7 @@ import pytest
 
 from jarvis_recorder import cli
 from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.sqlite.admin.backup import newest_backup
 from tests.support.files import ids, make, overwrite
 
 
@@ -77,6 +78,18 @@ def test_a_backup_needs_a_directory_and_keeps_one_at_least(db, tmp_path):
     assert (code, len(err.splitlines())) == (78, 1)
 
 
+def test_backups_lie_in_a_directory_whose_name_is_not_utf_8(db, tmp_path):
+    """A mount that an old system has named: its bytes are the name."""
+    to = tmp_path / os.fsdecode(b"b\xff")
+    assert db("backup", "--to", to)[0] == 0
+
+    made = db.json("backup", "--to", to, "--keep", 1)
+
+    assert [str(path) for path in to.iterdir()] == [made["path"]]
+    assert newest_backup(db.database) == Path(made["path"])
+    assert not list(db.database.parent.glob("*.unfinished"))
+
+
 def test_a_sound_file_is_said_to_be(db):
     code, out, err = db("verify")
 
@@ -118,6 +131,27 @@ def test_a_database_before_its_upgrade_is_counted_and_not_pruned(db, monkeypatch
         assert (code, err) == (0, "")
         assert out
     assert db.json("stats")["revision"] == revision
+
+
+def test_a_database_that_is_a_circle_of_links_is_a_wrong_setting(db):
+    db.database = db.database.with_name("circle.db")
+    db.database.symlink_to(db.database)
+
+    code, out, err = db("upgrade")
+
+    assert (code, out) == (78, "")
+    assert err == f"jarvis-recorder: {db.database}: its links lead in a circle: name the file\n"
+
+
+def test_a_directory_that_is_a_circle_of_links_is_a_wrong_setting(db):
+    circle = db.database.with_name("circle")
+    circle.symlink_to(circle)
+    db.database = circle / "recorder.db"
+
+    code, out, err = db("upgrade")
+
+    assert (code, out) == (78, "")
+    assert err.startswith(f"jarvis-recorder: {db.database}: Too many levels of symbolic links")
 
 
 def test_a_file_that_is_no_database_ends_with_1(db):

@@ -9,13 +9,12 @@ import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from jarvis_recorder import cli
-from jarvis_recorder.cli import rpc
+from jarvis_recorder.cli import rpc, time_options
 from jarvis_recorder.cli.rpc import in_words_of_commands
 from jarvis_recorder.errors import (
     BrokerUnavailable,
@@ -321,7 +320,7 @@ def test_a_histogram_of_days_is_one_of_local_days(jarvis, recorder, monkeypatch)
 def test_an_empty_time_zone_is_utc_and_none_is_that_of_the_machine(
     jarvis, recorder, monkeypatch, machine, asked
 ):
-    monkeypatch.setattr(Path, "resolve", lambda _: Path("/usr/share/zoneinfo/Europe/Berlin"))
+    monkeypatch.setattr(time_options, "realpath", lambda _: "/usr/share/zoneinfo/Europe/Berlin")
     monkeypatch.delenv("TZ")
     if machine is not None:
         monkeypatch.setenv("TZ", machine)
@@ -330,6 +329,18 @@ def test_an_empty_time_zone_is_utc_and_none_is_that_of_the_machine(
     jarvis("query", "usage", "--by", "day", answer=NO_USAGE)
 
     assert recorder.asked[0].time_zone == asked
+
+
+def test_a_time_zone_that_is_a_circle_of_links_is_none(jarvis, recorder, monkeypatch, tmp_path):
+    circle = tmp_path / "localtime"
+    circle.symlink_to(circle)
+    monkeypatch.setenv("TZ", str(circle))
+    time.tzset()
+
+    ended = jarvis("query", "usage", "--by", "day", answer=NO_USAGE)
+
+    assert ended.returncode == 0, ended.stderr
+    assert recorder.asked[0].time_zone is None
 
 
 @pytest.mark.parametrize("colon", ["", ":"])

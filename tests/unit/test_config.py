@@ -184,7 +184,17 @@ def test_a_number_has_to_be_one_that_works(name, value):
         load({name: value}, {})
 
 
-@pytest.mark.parametrize("text", ["[log\n", "log = 1\n", "\0"])
+# Of the two last ones the parser raises no TOMLDecodeError.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[log\n",
+        "log = 1\n",
+        "\0",
+        pytest.param(f"[store]\nbudget = {'9' * 5_000}\n", id="long"),
+        pytest.param(f"[broker]\nalso = {'[' * 3_000}{']' * 3_000}\n", id="deep"),
+    ],
+)
 def test_a_file_that_is_no_configuration_is_named(toml, text):
     file = toml(text)
 
@@ -195,6 +205,26 @@ def test_a_file_that_is_no_configuration_is_named(toml, text):
 def test_a_file_that_is_asked_for_has_to_be_there(tmp_path):
     with pytest.raises(ConfigurationError, match=r"gone\.toml: cannot be read: No such file"):
         load({}, {}, tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_setting_takes_a_nul(name):
+    """No path and no database takes one, and what they raise is no error of the settings."""
+    with pytest.raises(ConfigurationError, match=name):
+        load({name: "a\0b"}, {})
+
+
+@pytest.mark.parametrize("name", ["broker.also", "gateway.cors_origins", "gateway.trusted_proxies"])
+def test_a_nul_may_be_an_escape_in_json(name):
+    with pytest.raises(ConfigurationError, match=f"{name}: must not hold a NUL"):
+        load({name: '["a\\u0000b"]'}, {})
+
+
+def test_a_nul_in_a_file_of_settings_is_named(toml):
+    file = toml('[store]\nurl = "sqlite:////var/a\\u0000b"\n')
+
+    with pytest.raises(ConfigurationError, match=rf"store\.url: must not hold a NUL .*{file}"):
+        load({}, {}, file)
 
 
 SECRET = "amqp://jarvis:geheim@broker:5672/v"
@@ -245,11 +275,20 @@ def test_a_url_without_a_password_is_shown_whole(url):
         "0.5 B",
         "-1",
         "1e3GiB",
+        "8EiB",
+        "9" * 400,
     ],
 )
 def test_a_size_of_which_only_the_beginning_would_count_is_refused(name, size):
     with pytest.raises(ConfigurationError, match=name):
         load({name: size}, {})
+
+
+def test_a_size_with_more_digits_than_python_writes_is_refused(toml):
+    file = toml(f"[store]\nbudget = 0x{'f' * 5_000}\n")
+
+    with pytest.raises(ConfigurationError, match=r"store\.budget: must be less than 8 EiB"):
+        load({}, {}, file)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +482,12 @@ def test_permissions_are_json_where_a_source_knows_only_text():
 
 @pytest.mark.parametrize(
     ("rules", "hint"),
-    [("{", "must be JSON, such as"), ('{"dashboard": ["event.*"]}', "fits no method")],
+    [
+        ("{", "must be JSON, such as"),
+        pytest.param("[" * 100_000, "must be JSON, such as", id="deep"),
+        ('{"dashboard": ["event.*"]}', "fits no method"),
+        ('{"dash\\u0000": ["events.*"]}', "NUL"),
+    ],
 )
 def test_permissions_that_allow_nothing_are_an_error(rules, hint):
     with pytest.raises(ConfigurationError, match=hint):

@@ -145,6 +145,13 @@ def test_a_backup_of_a_clock_ahead_is_not_the_newest(database, tmp_path):
     assert (with_new.light, str(made) in with_new.detail) == ("green", True)
 
 
+@pytest.mark.parametrize("name", [b"b\xfc", b"", b"b\0"])
+def test_a_note_that_names_no_directory_with_a_backup_is_a_warning(database, name):
+    files.sibling(database, ".backups").write_bytes(name)
+
+    assert _backups(database).light == "yellow"
+
+
 def test_a_backup_that_is_gone_is_none(database, tmp_path):
     backup.backup(database, tmp_path / "elsewhere", None, nothing).path.unlink()
 

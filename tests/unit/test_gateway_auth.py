@@ -187,7 +187,13 @@ def test_tokens_that_its_keys_have_not_signed_are_refused(another, pair):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", '{"keys":[]}', '{"keys":[{"kty":"oct","k":"c2VjcmV0c2VjcmV0","alg":"HS256"}]}'],
+    [
+        "",
+        "[]",
+        '{"keys":[]}',
+        '{"keys":[{"kty":"oct","k":"c2VjcmV0c2VjcmV0","alg":"HS256"}]}',
+        pytest.param("[" * 100_000, id="deep"),
+    ],
 )
 def test_keys_that_would_let_anybody_sign_are_refused(tmp_path, content):
     path = tmp_path / "keys.json"

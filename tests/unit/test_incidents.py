@@ -268,7 +268,11 @@ class TestRules:
             ("[[rule]]\nkind = 7", "rule.0.kind"),
             ('[[rule]]\nkind = "A"\ntext = "("', "regular expression"),
             ('[[rule]]\nkind = "A"\ntext = "a"', "one group"),
+            ('[[rule]]\nkind = "A"\ntext = "(a{99999999999})"', "regular expression"),
+            ('[[rule]]\nkind = "A\\u0000"', "rule.0.kind"),
             ("[[rule]", "line 1"),
+            pytest.param("rule = " + "[" * 3_000, "nested too deeply", id="deep"),
+            pytest.param("rule = " + "9" * 5_000, "too many digits", id="long"),
         ],
     )
     def test_a_wrong_rule_is_named(self, tmp_path, text, said):

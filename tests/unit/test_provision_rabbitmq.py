@@ -172,7 +172,17 @@ def test_after_an_upgrade_rights_are_written_again_and_no_passwords(tmp_path, al
     assert "broker.url: written" not in done.stdout
 
 
-@pytest.mark.parametrize("there", [None, "", "[]", '{"vhosts": []}', '{"vhosts": 1}'])
+@pytest.mark.parametrize(
+    "there",
+    [
+        None,
+        "",
+        "[]",
+        '{"vhosts": []}',
+        '{"vhosts": 1}',
+        pytest.param("[" * 100_000, id="deep"),
+    ],
+)
 def test_without_definitions_there_are_no_passwords_to_write_again(tmp_path, there):
     if there is not None:
         (tmp_path / "definitions.json").write_text(there)

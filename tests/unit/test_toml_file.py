@@ -66,6 +66,10 @@ def test_as_often_as_one_likes_and_all_else_stays(file):
         'gateway = {password_hash = "old"}\n',
         '[gateway]\npassword_hash = """\nold"""\n',
         "[gateway\n",
+        "gateway = 1\n",
+        "[[gateway]]\nissuer = 'me'\n",
+        pytest.param("a = " + "[" * 3_000, id="deep"),
+        pytest.param("a = " + "9" * 5_000, id="long"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_changed_line_by_line_stays_as_it_is(file, text):

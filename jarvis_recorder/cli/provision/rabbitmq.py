@@ -16,6 +16,7 @@ from jarvis_recorder.config.loading import SYSTEM_CREDENTIALS
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net.addresses import check_node
 from jarvis_recorder.runtime.ownership import as_owner
+from jarvis_recorder.runtime.texts import from_json
 
 _DEFINITIONS: Final = "definitions.json"
 _URL: Final = "broker.url"
@@ -151,7 +152,7 @@ def _renewed(directory: Path) -> dict[str, str]:
     path = directory / _DEFINITIONS
     try:
         with readable_errors(path):
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = from_json(path.read_text(encoding="utf-8"))
         vhost = before["vhosts"][0]["name"]
         hashes = {user["name"]: user["password_hash"] for user in before["users"]}
     except (ValueError, LookupError, TypeError):

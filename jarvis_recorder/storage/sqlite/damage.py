@@ -109,7 +109,7 @@ def _mark(path: Path, error: StorageDamaged) -> None:
     log.error("database_damaged", error=str(error))
     if _read_mark(path) is None:
         found = Mark(_inode(path), files.timestamp(), str(error))
-        files.write_whole(files.sibling(path, _MARK), json.dumps(found._asdict()))
+        files.write_whole(files.sibling(path, _MARK), json.dumps(found._asdict()).encode())
 
 
 def forget(path: Path) -> None:
@@ -173,7 +173,7 @@ def acknowledge(path: Path) -> list[Path]:
     seen = []
     with errors.readable_errors(path):
         while (directory := quarantined(path)) is not None:
-            files.write_whole(directory / _ACKNOWLEDGED, "")
+            files.write_whole(directory / _ACKNOWLEDGED, b"")
             seen.append(directory)
         if _read_mark(path):
             forget(path)
@@ -183,7 +183,7 @@ def acknowledge(path: Path) -> list[Path]:
 
 def _read_mark(path: Path) -> Mark | None:
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-        fields: dict[str, Any] = json.loads(files.sibling(path, _MARK).read_text())
+        fields: dict[str, Any] = json.loads(files.sibling(path, _MARK).read_bytes())
         return Mark(**fields)
     return None
 

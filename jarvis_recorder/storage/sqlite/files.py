@@ -95,14 +95,14 @@ def require_room(directory: Path, needed: int, purpose: str) -> None:
         )
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Create or replace a small file for its owner only; it is on disk when this returns."""
     unfinished = sibling(path, ".unfinished")
     # Left by a killed write, or a link that another user has put there.
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(descriptor)
     unfinished.rename(path)

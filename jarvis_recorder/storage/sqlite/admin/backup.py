@@ -87,7 +87,22 @@ def _backup(path: Path, directory: Path, report: Report) -> Backup:
 def _remember(path: Path, directory: Path) -> None:
     """Note the backup directory in a file next to the database; a failure to do so is ignored."""
     with contextlib.suppress(OSError, ConfigurationError), acting_for(path):
-        files.write_whole(_note(path), str(directory))
+        # Bytes, as the file system has them: a name need not be text in any encoding.
+        files.write_whole(_note(path), os.fsencode(directory))
+
+
+def _noted(path: Path) -> Path:
+    """
+    Return the backup directory from the note.
+
+    Raises:
+        OSError: There is no note, or it cannot be read.
+        ConfigurationError: It names no directory.
+    """
+    directory = os.fsdecode(_note(path).read_bytes())
+    if not directory or "\0" in directory:
+        raise ConfigurationError(f"{_note(path)}: names no directory; the next backup writes it")
+    return Path(directory)
 
 
 def _note(path: Path) -> Path:
@@ -103,7 +118,7 @@ def newest_backup(path: Path) -> Path | None:
     """
     directory = USUAL_DIRECTORY
     with contextlib.suppress(FileNotFoundError), acting_for(path):
-        directory = Path(_note(path).read_text())
+        directory = _noted(path)
     try:
         with acting_for(directory):
             return next(iter(backups(directory)), None)
