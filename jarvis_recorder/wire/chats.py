@@ -19,6 +19,11 @@ _CALLS: Final = frozenset(
 _CALL_KEYS: Final = ("functionCall", "function_call", "toolUse")
 # A model's reasoning is no part of its content.
 _THOUGHTS: Final = frozenset(("thinking", "redacted_thinking", "reasoning"))
+_OF_A_MESSAGE: Final = (
+    "role", "content", "parts", "tool_calls", "model",
+    # LangChain's, which are read like those of a body.
+    "usage_metadata", "response_metadata", "additional_kwargs",
+)  # fmt: skip
 # The other fields that hold a text where there is no content.
 _TEXTS: Final = ("response", "message", "text")
 
@@ -29,7 +34,7 @@ def take_message(found: Document, is_role: Callable[[Any], bool]) -> None:
     for message in _messages(found):
         if "content" in found:
             break
-        for name in ("role", "content", "parts", "tool_calls", "model"):
+        for name in _OF_A_MESSAGE:
             if message.get(name) is not None:
                 found.setdefault(name, message[name])
         if "tool_calls" in found or "refusal" in message:
@@ -71,10 +76,12 @@ def _messages(found: Document) -> Iterator[Document]:
         case {"type": str(), "data": dict(message)}:
             yield message
         case {"lc": int(), "kwargs": dict(message)}:
-            yield message
-            # A path to the class, and no identity.
-            if isinstance(found.get("id"), list):
+            path = found.get("id")
+            if isinstance(path, list):
+                # No identity, but the path to a class. LangChain.js names the role only there.
                 del found["id"]
+                message = {"type": path[-1] if path else None, **message}
+            yield message
 
 
 def _take_item(found: Document) -> None:

@@ -69,6 +69,9 @@ def recorded(body: dict[str, Any], key: str = "chat.turn") -> Turn:
         ({"type": "human", "data": {"type": "human", "content": "hi"}}, "user", "hi", None),
         ({"lc": 1, "type": "constructor", "id": ["langchain", "HumanMessage"],
           "kwargs": {"content": "hi", "type": "human"}}, "user", "hi", None),
+        ({"type": "ai", "data": {"type": "ai", "content": "", "tool_calls": [],
+                                 "additional_kwargs": {"tool_calls": [FUNCTION]}}},
+         "assistant", "", [FUNCTION]),
         # Vercel's AI SDK.
         ({"role": "assistant", "parts": [
             {"type": "step-start"}, {"type": "reasoning", "text": "hm"},
@@ -93,6 +96,47 @@ def test_a_turn_is_taken_as_its_library_writes_it(body, role, content, calls):
     found = recorded(body)
 
     assert (found.role, found.content, found.tool_calls) == (role, content, calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("HumanMessage", "user"), ("AIMessage", "assistant"), ("AIMessageChunk", "assistant"),
+        ("SystemMessage", "system"), ("ToolMessage", "tool"),
+    ],
+)  # fmt: skip
+def test_langchain_for_javascript_names_the_role_in_the_path_to_the_class(name, role):
+    kwargs = {"content": "hi", "additional_kwargs": {}, "response_metadata": {}}
+    path = ["langchain_core", "messages", name]
+
+    found = recorded({"lc": 1, "type": "constructor", "id": path, "kwargs": kwargs})
+
+    assert (found.role, found.content, found.id) == (role, "hi", None)
+
+
+@pytest.mark.parametrize("path", [[], ["langchain_core", 7], ["langchain_core", "Document"]])
+def test_a_class_of_langchain_that_is_no_message_names_no_role(path):
+    body = {"session_id": "s", "lc": 1, "id": path, "kwargs": {"content": "hi"}}
+
+    assert refused(body, "chat.turn") == "role: Field required"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda message: {"lc": 1, "type": "constructor", "id": ["AIMessage"], "kwargs": message},
+        lambda message: {"type": "ai", "data": message},
+    ],
+)
+def test_tokens_and_model_are_within_a_message_of_langchain(shape):
+    usage = {"input_tokens": 5, "output_tokens": 6, "total_tokens": 11}
+    message = {"content": "up", "type": "ai", "usage_metadata": usage,
+               "response_metadata": {"model_name": "m"}}  # fmt: skip
+
+    found = recorded(shape(message))
+
+    assert (found.input_tokens, found.output_tokens, found.tokens_used) == (5, 6, 11)
+    assert found.model == "m"
 
 
 @pytest.mark.parametrize(
