@@ -156,6 +156,35 @@ def test_costs_are_exact_in_every_wrapping():
         assert stored.cost_usd == exact
 
 
+def in_envelopes(depth: int, text: bytes) -> bytes:
+    return b'{"messageType":[],"message":' * depth + text + b"}" * depth
+
+
+@pytest.mark.parametrize("list_of_lists", [False, True])
+def test_of_envelopes_in_envelopes_no_more_are_looked_into_than_are_read(
+    monkeypatch, list_of_lists
+):
+    """Each was looked into from each around it: 2.7 kB of gzip took six seconds."""
+    looks: list[str] = []
+
+    def watch(module: Any, name: str) -> None:
+        look = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda seen: looks.append(name) or look(seen))
+
+    for name in ("raw_entries", "raw_elements", "_name_of_cost", "_inner"):
+        watch(codec, name)
+    text = raw(turn(cost_usd=0.5))
+
+    def looks_into(depth: int) -> int:
+        looks.clear()
+        nested = b'[{"cost_usd":0.5},' * depth + text + b"]" * depth
+        body = b"[%b]" % (nested if list_of_lists else in_envelopes(depth, text))
+        assert decode(delivery(body), TURNS, RECEIVED).refusals
+        return len(looks)
+
+    assert looks_into(90) == looks_into(45)
+
+
 @pytest.mark.parametrize(
     "cost", ["-1", "NaN", "lots", "1e999999999", "1e99", 1e31, 1e-31, "1" * 31, True, [1], -0.5]
 )
