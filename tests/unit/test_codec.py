@@ -691,6 +691,29 @@ def test_elements_of_any_fault_leave_the_others_alone():
     assert SECRET not in "".join(bad.error for bad in decoded.refusals)
 
 
+@pytest.mark.parametrize("levels", [900, 1_000, 100_000])
+def test_an_element_of_any_depth_leaves_the_others_alone(levels):
+    """Beyond about a thousand levels it was the whole batch that was refused."""
+    inner = rb'{"]":"}\"]"}'
+    deep = b'{"details":' + b"[" * levels + inner + b"]" * levels + b"}"
+    batch = b"[%b , %b,%b]" % (raw(event(id="first")), deep, raw(event(id="last")))
+    message = delivery(batch)
+
+    decoded = decode(message, EVENTS, RECEIVED)
+
+    assert [kept.message_id for kept in decoded.records] == ["first", "last"]
+    (bad,) = decoded.refusals
+    assert bad.error.startswith("element 1: ")
+    assert bad.element.body == deep
+    (last,) = elements_of(message, EVENTS, [(2, "last")])
+    assert last.body == raw(event(id="last"))
+
+
+@pytest.mark.parametrize("end", [b"", b"]", b'"', b'"' + rb"\"" * 100_000, b"]" * 2_001 + b"}"])
+def test_an_array_with_a_deep_element_that_never_ends_is_refused_whole(end):
+    assert refusal(b"[1," + b"[" * 2_000 + end).reason in (Reason.INVALID, Reason.NOT_JSON)
+
+
 @pytest.mark.parametrize("own", ["m", "\u00fc" * 255])
 def test_an_identity_too_long_for_a_property_is_left_in_the_body(own):
     """A short string has 255 bytes; the index of an element or its umlauts may not fit."""
