@@ -63,6 +63,8 @@ _VALIDATE: Final = {
 }
 JSON: Final = "application/json"
 _WHITE: Final = b" \t\r\n"
+# A CloudEvent, in it MassTransit's envelope or NestJS's, and in that the turn.
+_MOST_ENVELOPED: Final = 3
 # Looked up in a fifth of the time in which the beginning of a body is matched.
 _USUAL_BEGINNINGS: Final = frozenset((b'{"', b"[{", b"{\n", b"{ ", b"[\n", b"[ "))
 # Media types that may hold JSON too: libraries send them by default.
@@ -310,23 +312,42 @@ def _parse(text: bytes, kind: Kind) -> Any:
 
 def _keep_costs(document: Any, text: bytes | Raw) -> None:
     """Restore each `cost_usd` as it was written: a double would round it."""
-    if isinstance(document, list):
-        if any(map(_has_cost, document)):
-            for element, raw in zip(document, raw_elements(text), strict=True):
-                _keep_costs(element, raw)
-    elif isinstance(document, dict):
+    if not isinstance(document, list):
+        _keep_cost(_way_to_cost(document), text)
+        return
+    ways = [_way_to_cost(element) for element in document]
+    if any(ways):
+        for way, raw in zip(ways, raw_elements(text), strict=True):
+            _keep_cost(way, raw)
+
+
+_Way = Sequence[tuple[dict[str, Any], str | None]]
+
+
+def _keep_cost(way: _Way, text: bytes | Raw) -> None:
+    for document, inner in way:
+        entries = raw_entries(text)
         if (name := _name_of_cost(document)) is not None:
-            document["cost_usd"] = Decimal(bytes(raw_entries(text)[name]).decode())
+            document["cost_usd"] = Decimal(bytes(entries[name]).decode())
+        if inner is not None:
+            text = entries[inner]
+
+
+def _way_to_cost(document: Any) -> _Way:
+    """
+    Return the objects from a document to the innermost with a cost, each with its name of the next.
+
+    Empty where there is no cost. No envelope is looked into that no one reads: a small body may hold
+    a hundred, one in another.
+    """
+    way: list[tuple[dict[str, Any], str | None]] = []
+    while isinstance(document, dict) and len(way) < _MOST_ENVELOPED:
         inner = _inner(document)
-        if inner is not None and _has_cost(document[inner]):
-            _keep_costs(document[inner], raw_entries(text)[inner])
-
-
-def _has_cost(document: Any) -> bool:
-    if not isinstance(document, dict):
-        return False
-    inner = _inner(document)
-    return _name_of_cost(document) is not None or (inner is not None and _has_cost(document[inner]))
+        way.append((document, inner))
+        document = None if inner is None else document[inner]
+    while way and _name_of_cost(way[-1][0]) is None:
+        way.pop()
+    return way
 
 
 def _inner(document: dict[str, Any]) -> str | None:

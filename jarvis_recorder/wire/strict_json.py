@@ -383,6 +383,8 @@ def lines_of(text: bytes) -> list[bytes]:
 
 
 _WHITE: Final = " \t\n\r"
+# A string that never ends is one to the end of the text, as in `_end_of_string`.
+_BRACKET_OR_STRING: Final = re.compile(r'[\[\]{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL).finditer
 _LENIENT: Final = json.JSONDecoder(parse_int=len, parse_float=len, strict=False)
 
 
@@ -394,7 +396,7 @@ def _elements(source: str) -> Iterator[str]:
     if source[position] == "]":
         return
     while True:
-        _, end = _LENIENT.raw_decode(source, position)
+        end = _end_of_element(source, position)
         yield source[position:end]
         position = _skip_white(source, end)
         if source[position] == "]":
@@ -404,6 +406,31 @@ def _elements(source: str) -> Iterator[str]:
         position = _skip_white(source, position + 1)
     if source[position + 1 :].strip(_WHITE):
         raise ValueError
+
+
+def _end_of_element(source: str, position: int) -> int:
+    try:
+        return _LENIENT.raw_decode(source, position)[1]
+    except RecursionError:
+        # Too deep to be read: its end alone is looked for, so that the others can be.
+        end = _end_of_brackets(source, position)
+        if end is None:
+            raise
+        return end
+
+
+def _end_of_brackets(source: str, position: int) -> int | None:
+    """Return the position behind the bracket that closes the one here, None if nothing does."""
+    depth = 0
+    for found in _BRACKET_OR_STRING(source, position):
+        piece = found[0]
+        if piece in "[{":
+            depth += 1
+        elif piece in "]}":
+            depth -= 1
+            if depth == 0:
+                return found.end()
+    return None
 
 
 def _skip_white(source: str, position: int) -> int:

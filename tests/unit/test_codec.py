@@ -156,6 +156,35 @@ def test_costs_are_exact_in_every_wrapping():
         assert stored.cost_usd == exact
 
 
+def in_envelopes(depth: int, text: bytes) -> bytes:
+    return b'{"messageType":[],"message":' * depth + text + b"}" * depth
+
+
+@pytest.mark.parametrize("list_of_lists", [False, True])
+def test_of_envelopes_in_envelopes_no_more_are_looked_into_than_are_read(
+    monkeypatch, list_of_lists
+):
+    """Each was looked into from each around it: 2.7 kB of gzip took six seconds."""
+    looks: list[str] = []
+
+    def watch(module: Any, name: str) -> None:
+        look = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda seen: looks.append(name) or look(seen))
+
+    for name in ("raw_entries", "raw_elements", "_name_of_cost", "_inner"):
+        watch(codec, name)
+    text = raw(turn(cost_usd=0.5))
+
+    def looks_into(depth: int) -> int:
+        looks.clear()
+        nested = b'[{"cost_usd":0.5},' * depth + text + b"]" * depth
+        body = b"[%b]" % (nested if list_of_lists else in_envelopes(depth, text))
+        assert decode(delivery(body), TURNS, RECEIVED).refusals
+        return len(looks)
+
+    assert looks_into(90) == looks_into(45)
+
+
 @pytest.mark.parametrize(
     "cost", ["-1", "NaN", "lots", "1e999999999", "1e99", 1e31, 1e-31, "1" * 31, True, [1], -0.5]
 )
@@ -660,6 +689,29 @@ def test_elements_of_any_fault_leave_the_others_alone():
         f"element {number}" for number in range(1, 6)
     ]
     assert SECRET not in "".join(bad.error for bad in decoded.refusals)
+
+
+@pytest.mark.parametrize("levels", [900, 1_000, 100_000])
+def test_an_element_of_any_depth_leaves_the_others_alone(levels):
+    """Beyond about a thousand levels it was the whole batch that was refused."""
+    inner = rb'{"]":"}\"]"}'
+    deep = b'{"details":' + b"[" * levels + inner + b"]" * levels + b"}"
+    batch = b"[%b , %b,%b]" % (raw(event(id="first")), deep, raw(event(id="last")))
+    message = delivery(batch)
+
+    decoded = decode(message, EVENTS, RECEIVED)
+
+    assert [kept.message_id for kept in decoded.records] == ["first", "last"]
+    (bad,) = decoded.refusals
+    assert bad.error.startswith("element 1: ")
+    assert bad.element.body == deep
+    (last,) = elements_of(message, EVENTS, [(2, "last")])
+    assert last.body == raw(event(id="last"))
+
+
+@pytest.mark.parametrize("end", [b"", b"]", b'"', b'"' + rb"\"" * 100_000, b"]" * 2_001 + b"}"])
+def test_an_array_with_a_deep_element_that_never_ends_is_refused_whole(end):
+    assert refusal(b"[1," + b"[" * 2_000 + end).reason in (Reason.INVALID, Reason.NOT_JSON)
 
 
 @pytest.mark.parametrize("own", ["m", "\u00fc" * 255])

@@ -668,6 +668,10 @@ def test_a_cost_in_camel_case_is_exact_too():
         b'{"pattern": "chat.turn", "data": %b}',
         b'{"messageType": ["urn:message:Turn"], "message": %b}',
         b'{"specversion": "1.0", "id": "1", "source": "/a", "type": "t", "data": %b}',
+        (
+            b'{"specversion": "1.0", "id": "1", "source": "/a", "type": "t",'
+            b' "data": {"messageType": [], "message": %b}}'
+        ),
     ],
 )
 def test_a_cost_in_an_envelope_is_exact_too(envelope, name):
