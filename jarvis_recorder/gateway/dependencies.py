@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
@@ -22,6 +22,7 @@ from jarvis_recorder.gateway.tokens import Caller, Role, Tokens, unauthenticated
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc.params import Params, ResultT
+from jarvis_recorder.wire.rpc.times import GIVEN_SCHEMA
 from jarvis_recorder.wire.times import parse_instant, to_datetime
 
 LONGEST_WAIT: Final = 60.0
@@ -143,12 +144,16 @@ def with_plus(text: Any) -> Any:
     return f"{split[1]}+{split[2]}"
 
 
-def _time(text: str) -> datetime:
+def _time(value: Any) -> datetime:
     # The original accepts a day; it is a day of UTC, as all its times are.
-    return to_datetime(parse_instant(f"{text}T00:00:00Z" if _DAY(text) else with_plus(text)))
+    is_day = isinstance(value, str) and _DAY(value)
+    return to_datetime(parse_instant(f"{value}T00:00:00Z" if is_day else value))
 
 
-When = Annotated[datetime, BeforeValidator(_time)]
+When = Annotated[datetime, BeforeValidator(_time), BeforeValidator(with_plus)]
+"""A time in a URL."""
+WhenInBody = Annotated[datetime, BeforeValidator(_time), WithJsonSchema(GIVEN_SCHEMA)]
+"""A time in a body, where a space is no plus sign, and a number is one."""
 TIME_FORMAT: Final = (
     "RFC 3339 with an offset, a day of UTC, or seconds since 1970 (ms, µs and ns by magnitude)"
 )

@@ -219,11 +219,10 @@ async def test_a_cursor_of_long_names_is_taken_back(amqp_url, recorder, operator
     assert sorted(seen) == sorted("一二三")
 
 
-def test_a_time_in_a_body_is_read_as_the_method_reads_it(operator):
-    for until in ("2036-12-01T08:00:00 02:00", "2036-12-01"):
-        body = {"until": until, "node": "pve1"}
-        assert operator.post("/api/incidents/silence", json=body).status_code == 400
-    for until in (2_111_000_000, "2036-11-23T05:33:20Z"):
+def test_a_time_in_a_body_is_not_read_as_one_in_a_url(operator):
+    lost_plus = {"until": "2036-12-01T08:00:00 02:00", "node": "pve1"}
+    assert operator.post("/api/incidents/silence", json=lost_plus).status_code == 400
+    for until in (2_111_000_000, "2036-11-23T05:33:20Z", "2036-11-24"):
         body = {"until": until, "node": "pve1"}
         assert operator.post("/api/incidents/silence", json=body).status_code == 200
 

@@ -18,6 +18,7 @@ from jarvis_recorder.gateway.dependencies import (
     Operating,
     Reading,
     When,
+    WhenInBody,
 )
 from jarvis_recorder.gateway.routes.parameters import Cursor, TimeZone, router
 from jarvis_recorder.gateway.schemas import Body, reply, shape
@@ -25,7 +26,6 @@ from jarvis_recorder.gateway.tokens import Caller
 from jarvis_recorder.spec.parameters import parameters_of
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.rpc.methods import METHODS, Method
-from jarvis_recorder.wire.rpc.times import GivenTime
 
 # Their routes are in `legacy.py`.
 _BY_HAND: Final = (params.RecordEvent, params.SetPreference)
@@ -109,9 +109,9 @@ def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parame
         kind, description = given, explained
         if given in (datetime, datetime | None):
             # What a URL does to a time happens to none in a body.
-            time = GivenTime if has_body else When
+            time = WhenInBody if has_body else When
             kind = time if given is datetime else time | None
-            description = explained if has_body else f"{explained}: {TIME_FORMAT}"
+            description = f"{explained}: {TIME_FORMAT}"
         if f"{{{name}}}" in path:
             yield _keyword(name, Annotated[kind, Path(description=description)])
         elif has_body:
