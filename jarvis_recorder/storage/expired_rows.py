@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -30,11 +31,10 @@ from jarvis_recorder.retention_policy import (
     snapshots_to_go,
 )
 from jarvis_recorder.storage.expressions import micros, stored_bytes
-from jarvis_recorder.storage.queries.clusters import clusters_behind
-from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.tables import (
     CompressedText,
     Instant,
+    Word,
     cluster_snapshots,
     conversations,
     events,
@@ -42,6 +42,10 @@ from jarvis_recorder.storage.tables import (
 
 # Rows read in one transaction: some milliseconds in which no one else writes.
 _AT_ONCE: Final = 500
+# Snapshots are read in small parts, so that little is read in vain of a cluster of which nothing may
+# go. Several parts make a step: each step has its pause, and there may be any number of clusters.
+_SNAPSHOTS_IN_PART: Final = 50
+_PARTS_AT_ONCE: Final = _AT_ONCE // _SNAPSHOTS_IN_PART
 # Of the rows deleted in one transaction: each adds as much to the log as it takes in the database.
 _BYTES_AT_ONCE: Final = 1024 * 1024
 
@@ -49,6 +53,14 @@ _BYTES_AT_ONCE: Final = 1024 * 1024
 class Position(NamedTuple):
     """The last row that was read of a table."""
 
+    timestamp: int
+    id: int
+
+
+class Place(NamedTuple):
+    """The last row that was read of the snapshots, which are read cluster by cluster."""
+
+    cluster: str
     timestamp: int
     id: int
 
@@ -62,20 +74,20 @@ class Step(NamedTuple):
     """The ids to delete among the rows read, and the next position, None at the end."""
 
     to_go: list[int]
-    following: Position | None
+    following: Position | Place | None
 
 
-Look = Callable[[Connection, Position], Step]
+Look = Callable[[Connection, Any], Step]
 
 
 class Walk(NamedTuple):
-    """One pass through a table, oldest rows first, from a position on."""
+    """One pass through a table, or through each cluster of it, oldest rows first."""
 
     table: Table
     look: Look
-    beginning: Position
+    beginning: Position | Place
 
-    def step(self, connection: Connection, position: Position) -> Step:
+    def step(self, connection: Connection, position: Position | Place) -> Step:
         """
         Return the rows to delete in one transaction: few bytes together, or a single row.
 
@@ -86,11 +98,17 @@ class Walk(NamedTuple):
         return step if len(few) == len(step.to_go) else Step(few, position)
 
 
-def walks(connection: Connection, keeping: RetentionPolicy, now: int) -> list[Walk]:
+def walks(keeping: RetentionPolicy, now: int) -> list[Walk]:
     """Return the passes that together find every row the policy does not keep."""
     present = _Stretch(BEGINNING, is_future=False)
-    stretches = present, _Stretch(Position(now + FUTURE, _LAST), is_future=True)
-    return [walk for one in stretches for walk in _walks(connection, keeping, now, one)]
+    future = _Stretch(Position(now + FUTURE, _LAST), is_future=True)
+    return [
+        *_events(keeping, now, present),
+        *_snapshots(keeping, now),
+        *_turns(keeping, now, present),
+        *_events(keeping, now, future),
+        *_turns(keeping, now, future),
+    ]
 
 
 class _Stretch(NamedTuple):
@@ -112,31 +130,33 @@ class _Stretch(NamedTuple):
         return rows_from(at, position, horizon, micros(at), *columns)
 
 
-def _walks(
-    connection: Connection, keeping: RetentionPolicy, now: int, stretch: _Stretch
-) -> Iterator[Walk]:
-    begin = stretch.beginning
+def _events(keeping: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Walk]:
     if (horizon := keeping.event_horizon(now)) is not None:
-        yield Walk(events, _events_of(keeping, now, horizon, stretch), begin)
+        yield Walk(events, _events_of(keeping, now, horizon, stretch), stretch.beginning)
+
+
+def _snapshots(keeping: RetentionPolicy, now: int) -> Iterator[Walk]:
     if (horizon := keeping.snapshot_horizon(now)) is not None:
-        for cluster in clusters_behind(Reading(connection, 0), None):
-            look = _snapshots_of(cluster, keeping, now, horizon, stretch)
-            yield Walk(cluster_snapshots, look, begin)
+        look = partial(_look_at_snapshots, keeping, now, horizon)
+        yield Walk(cluster_snapshots, look, Place("", *BEGINNING))
+
+
+def _turns(keeping: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Walk]:
     if (horizon := keeping.turn_horizon(now)) is not None:
-        yield Walk(conversations, partial(_look_at_turns, horizon, stretch), begin)
+        yield Walk(conversations, partial(_look_at_turns, horizon, stretch), stretch.beginning)
 
 
 def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
     """Return how many rows of each table `prune` would delete."""
     counts: Counter[str] = Counter()
-    for walk in walks(connection, keeping, now):
+    for walk in walks(keeping, now):
         for step in _steps(connection, walk):
             counts[walk.table.name] += len(step.to_go)
     return counts
 
 
 def _steps(connection: Connection, walk: Walk) -> Iterator[Step]:
-    position: Position | None = walk.beginning
+    position: Position | Place | None = walk.beginning
     while position is not None:
         step = walk.look(connection, position)
         yield step
@@ -217,21 +237,54 @@ def _look_at_turns(
     return Step([row[0] for row in rows if row[2] < horizon], following(rows))
 
 
-def _snapshots_of(
-    cluster: str, keeping: RetentionPolicy, now: int, horizon: int, stretch: _Stretch
-) -> Look:
-    is_its = cluster_snapshots.c.cluster == cluster
+def _look_at_snapshots(
+    keeping: RetentionPolicy, now: int, horizon: int, connection: Connection, place: Place
+) -> Step:
+    to_go: list[int] = []
+    following: Place | None = place
+    for _ in range(_PARTS_AT_ONCE):
+        if following is None:
+            break
+        rows = connection.execute(_part(following, now)).all()
+        to_go += _snapshots_to_go(rows, keeping, now)
+        following = _behind_part(rows, now, horizon)
+    return Step(to_go, following)
 
-    def look(connection: Connection, position: Position) -> Step:
-        query = stretch.rows(cluster_snapshots, position, horizon).where(is_its)
-        rows = connection.execute(query).all()
-        if not rows:
-            return Step([], None)
-        # The last of them can be judged only with its successor.
-        end = Position(rows[-1][1], rows[-1][0])
-        beyond = stretch.rows(cluster_snapshots, end, _NEVER).where(is_its).limit(1)
-        found = [*rows, *connection.execute(beyond)]
-        known = [SnapshotFacts(row[0], row[2]) for row in found]
-        return Step(snapshots_to_go(known, keeping, now), following(rows))
 
-    return look
+def _part(place: Place, now: int) -> Any:
+    """
+    Select cluster, time, id and age of the next snapshots; an index serves it.
+
+    The row beyond the part tells what succeeds the last of it, and is read again in the next one.
+    """
+    columns = cluster_snapshots.c
+    here = columns.cluster, columns.timestamp, columns.id
+    reached = tuple_(
+        literal(place.cluster, Word),
+        literal(place.timestamp, Instant()),
+        literal(place.id, BigInteger()),
+    )
+    age = case((columns.timestamp > now + FUTURE, columns.recorded_at), else_=columns.timestamp)
+    return (
+        select(columns.cluster, micros(columns.timestamp), columns.id, micros(age))
+        .where(tuple_(*here) > reached)
+        .order_by(*here)
+        .limit(_SNAPSHOTS_IN_PART + 1)
+    )
+
+
+def _snapshots_to_go(rows: Sequence[Any], keeping: RetentionPolicy, now: int) -> list[int]:
+    """Return the ids that go; of a cluster, the present and the future are judged apart."""
+    apart = groupby(rows, lambda row: (row[0], row[1] > now + FUTURE))
+    known = ([SnapshotFacts(row[2], row[3]) for row in alike] for _, alike in apart)
+    return [gone for facts in known for gone in snapshots_to_go(facts, keeping, now)]
+
+
+def _behind_part(rows: Sequence[Any], now: int, horizon: int) -> Place | None:
+    """Return the place behind a part: beyond what is too young to go, None at the end."""
+    if len(rows) <= _SNAPSHOTS_IN_PART:
+        return None
+    last = Place(*rows[-2][:3])
+    if horizon <= last.timestamp <= now + FUTURE:
+        return Place(last.cluster, now + FUTURE, _LAST)
+    return last

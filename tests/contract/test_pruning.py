@@ -37,7 +37,15 @@ from jarvis_recorder.wire.rpc.params import (
     SetPreference,
 )
 from jarvis_recorder.wire.topics import Kind
-from tests.support.archive import NOW, ask, prune, retention, rows
+from tests.support.archive import (
+    NOW,
+    ask,
+    prune,
+    reads_of_transactions,
+    retention,
+    rows,
+    steps_of_pruning,
+)
 from tests.support.engines import SQLITE, on_both
 
 SEVERITIES = ("info", "warning", "error", "critical")
@@ -159,6 +167,60 @@ async def test_snapshots_of_each_cluster_are_thinned_apart(store):
         hours = {at // HOUR for at in left}
         assert len(left) == len(hours) in (50, 51)
         assert max(left) == NOW - 10 * DAY
+
+
+async def test_very_many_clusters_are_looked_at_a_few_at_a_time(store):
+    """Any publisher may invent names, and of each the newest snapshot stays."""
+    records = [snapshot(n, 10 * DAY, f"c{n}") for n in range(600)]
+    await store.repository.append([*records, snapshot(600, 9 * DAY, "c599")], NOW)
+
+    with reads_of_transactions(cluster_snapshots) as at_once:
+        gone = await prune(store, RetentionPolicy(snapshots=1), NOW)
+
+    assert gone == {"cluster_snapshots": 1}
+    assert max(at_once) <= 12, "no transaction lists them all"
+    assert len(at_once) <= 4, "none has steps of its own"
+
+
+async def test_the_later_snapshots_of_a_cluster_are_passed_over(store, monkeypatch):
+    """A year of them may lie behind the few that are old enough to be thinned out."""
+    monkeypatch.setattr(expired_rows, "_SNAPSHOTS_IN_PART", 2)
+    later = [snapshot(n, HOUR - n, "home") for n in range(400)]
+    old = [snapshot((name, n), 10 * DAY - n, name) for name in ("home", "lab") for n in range(2)]
+    await store.repository.append([*old, *later], NOW)
+
+    with reads_of_transactions(cluster_snapshots) as at_once:
+        gone = await prune(store, RetentionPolicy(snapshots=1), NOW)
+
+    assert gone == {"cluster_snapshots": 3}
+    assert sum(at_once) < 10
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 50])
+async def test_wherever_a_part_ends_the_newest_of_each_cluster_stays(store, monkeypatch, part):
+    monkeypatch.setattr(expired_rows, "_SNAPSHOTS_IN_PART", part)
+    chance = random.Random(part)
+    future = -365 * DAY
+    held = {
+        f"c{n}": [
+            age + m for age in (10 * DAY, 9 * DAY, HOUR, future) for m in range(chance.randrange(4))
+        ]
+        for n in range(30)
+    }
+    records = [snapshot((name, age), age, name) for name, ages in held.items() for age in ages]
+    await store.repository.append(records, NOW)
+
+    await prune(store, RetentionPolicy(snapshots=5), NOW)
+
+    columns = cluster_snapshots.c
+    left = await rows(store, select(columns.cluster, micros(columns.timestamp)))
+    kept = {
+        (name, NOW - age)
+        for name, ages in held.items()
+        for age in ages
+        if age < 5 * DAY or age == min(one for one in ages if one > future + DAY)
+    }
+    assert {*left} == kept
 
 
 async def test_turns_go_and_so_do_their_words(store):
@@ -315,6 +377,24 @@ async def test_a_budget_lets_go_of_what_is_least_missed_first(sqlite_store):
     assert left["error"] == 500
     assert 0 < left["info"] < 3_000
     await sqlite_store.repository.append([event(99_999, 0)], NOW)
+
+
+async def test_a_budget_comes_to_the_events_however_many_clusters_there_are(
+    sqlite_store, monkeypatch
+):
+    await sqlite_store.repository.append(
+        [snapshot(n, 9 * DAY, f"c{n}") for n in range(600)]
+        + [event(n, 9 * DAY, summary="i" * 1_000) for n in range(3_000)],
+        NOW,
+    )
+    used = (await sqlite_store.writer.run(page_counts)).used_bytes
+    at_once = steps_of_pruning(monkeypatch, events)
+
+    await maintenance(sqlite_store, budget=used * 3 // 4)._keep_to_budget(asyncio.Event())
+
+    before = next(step for step, gone in enumerate(at_once) if gone)
+    assert before <= 8
+    assert await rows(sqlite_store, "SELECT count(*) FROM cluster_snapshots") == [(600,)]
 
 
 async def test_where_nothing_may_go_intake_stops_and_continues_when_there_is_room(sqlite_store):

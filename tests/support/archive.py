@@ -1,12 +1,13 @@
 """Calls to an archive as the dispatcher makes them, and what its store does by itself."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Executable, FromClause, func, select, text
+from sqlalchemy import Connection, Engine, Executable, FromClause, Table, event, func, select, text
 
 from jarvis_recorder.ports import Clock, Store
 from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
@@ -87,6 +88,27 @@ def steps_of_pruning(monkeypatch: Any, table: FromClause) -> list[int]:
     for pruner in (file_pruner, server_pruner):
         monkeypatch.setattr(pruner, "_in_turns", watched(pruner._in_turns))
     return found
+
+
+@contextlib.contextmanager
+def reads_of_transactions(table: Table) -> Iterator[list[int]]:
+    """Yield a list that gets how often each transaction that reads a table selects from it."""
+    found: list[int] = []
+
+    def count(connection: Connection, _: Any, statement: str, *__: Any) -> None:
+        if not statement.startswith("SELECT") or f"FROM {table.name}" not in statement:
+            return
+        transaction = connection.get_transaction()
+        if connection.info.get("transaction") is not transaction:
+            connection.info["transaction"] = transaction
+            found.append(0)
+        found[-1] += 1
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
 
 
 def retention(

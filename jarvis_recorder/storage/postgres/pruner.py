@@ -20,7 +20,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.expired_rows import Position, Step, Walk, walks
+from jarvis_recorder.storage.expired_rows import Place, Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
@@ -128,10 +128,8 @@ async def prune(
         )
         if gone.total():
             progress(gone.total())
-        async with engine.connect() as connection:
-            found = await connection.run_sync(partial(walks, keeping=policy, now=now))
-        for walk in found:
-            position: Position | None = walk.beginning
+        for walk in walks(policy, now):
+            position: Position | Place | None = walk.beginning
             while position is not None and not enough():
                 step = await _in_turns(engine, partial(_step, walk, position, waits))
                 if step is None:
@@ -159,7 +157,9 @@ def _leftover_step(leftover: Leftover, place: Any, connection: Connection) -> An
     return leftover.step(connection, place)
 
 
-def _step(walk: Walk, position: Position, waits: bool, connection: Connection) -> Step | None:
+def _step(
+    walk: Walk, position: Position | Place, waits: bool, connection: Connection
+) -> Step | None:
     """Delete what is expired of the next rows; return None if another recorder prunes."""
     if not may_prune(connection, waits=waits):
         return None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, delete
 
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.expired_rows import Position, Step, Walk, walks
+from jarvis_recorder.storage.expired_rows import Place, Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import clamp_progress, forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
@@ -38,10 +38,9 @@ async def prune(
     of deleted turns in the search index, as long as `go_on` returns True.
     """
     gone: Counter[str] = Counter()
-    ways = await writer.run(partial(walks, keeping=keeping, now=now))
     room = await writer.run(page_counts)
-    for walk in ways:
-        position: Position | None = walk.beginning
+    for walk in walks(keeping, now):
+        position: Position | Place | None = walk.beginning
         while position is not None and not enough(room) and await go_on():
             step, room = await _in_turns(writer, partial(_prune_step, walk, position))
             gone[walk.table.name] += len(step.to_go)
@@ -56,7 +55,9 @@ async def prune(
     return +gone
 
 
-def _prune_step(walk: Walk, position: Position, connection: Connection) -> tuple[Step, PageCounts]:
+def _prune_step(
+    walk: Walk, position: Position | Place, connection: Connection
+) -> tuple[Step, PageCounts]:
     step = walk.step(connection, position)
     if step.to_go:
         _delete(walk.table, step.to_go, connection)
