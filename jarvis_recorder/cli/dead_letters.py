@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 import typer
 
 from jarvis_recorder.cli.editor import edited
+from jarvis_recorder.cli.files import new_file
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
 from jarvis_recorder.cli.time_options import Since, Until
 from jarvis_recorder.errors import RecorderError, Undeliverable
@@ -256,7 +257,12 @@ def export(
     config: ConfigFile = None,
     set_: Overrides = None,
 ) -> None:
-    """Write dead letters to a file of JSON lines, whole; all stay where they are."""
+    """
+    Write dead letters to a file of JSON lines, whole; all stay where they are.
+
+    The file gets its name when all are in it and on disk. If the command fails before, there is
+    none.
+    """
     from jarvis_recorder.client.dead_letter_replay import Filter
 
     wanted = Filter(reasons=reasons or (), queue=queue, since=since, until=until)
@@ -433,7 +439,7 @@ def _output(file: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     try:
-        with Path(file).open("xb") as out:
+        with new_file(Path(file)) as out:
             yield out
     except OSError as error:
         raise RecorderError(f"{file}: {error.strerror}") from None

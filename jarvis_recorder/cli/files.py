@@ -1,6 +1,7 @@
 """Files that the recorder installs, compared with those already installed."""
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from jarvis_recorder import __version__
 from jarvis_recorder.errors import ConfigurationError
@@ -85,6 +86,52 @@ def write_new(path: Path, text: str, mode: int) -> None:
         os.fchmod(descriptor, mode)
         file.write(text)
     unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """
+    Yield a file that gets its name once it is whole and on disk; after any error there is none.
+
+    Raises:
+        OSError: It cannot be written; or there is a file of that name, at the beginning or at the
+            end, which stays as it is.
+    """
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    # Left by a command that was killed.
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("xb") as out:
+        try:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+            if not _leads_to(unfinished, out):
+                raise FileExistsError(errno.EEXIST, "another command writes it too", str(path))
+            # The name is taken first: a rename alone would replace another's file.
+            path.touch(exist_ok=False)
+            unfinished.rename(path)
+        finally:
+            if _leads_to(unfinished, out):
+                unfinished.unlink()
+    _sync_names(path.parent)
+
+
+def _leads_to(path: Path, file: BinaryIO) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False
+
+
+def _sync_names(directory: Path) -> None:
+    """Sync the names in a directory to disk; some file systems cannot, and need not."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_untouched(changed: Sequence[Path]) -> None:

@@ -495,6 +495,16 @@ def test_a_daemon_starts_without_loading_the_other_commands():
     assert set(loaded.stdout.split()) == {"jarvis_recorder.cli.run", "jarvis_recorder.cli.options"}
 
 
+def test_an_export_that_fails_leaves_no_file_and_may_be_repeated(tmp_path):
+    export = ("dead", "export", tmp_path / "dead.jsonl", "--set=broker.url=amqp://127.0.0.1:1/")
+
+    first, second = process(*export), process(*export)
+
+    assert list(tmp_path.iterdir()) == []
+    assert (first.returncode, second.returncode) == (69, 69)
+    assert second.stderr == first.stderr
+
+
 def test_more_dead_letters_than_can_be_held_are_wrong_usage(jarvis):
     ended = jarvis("dead", "list", "--limit", 10**20)
 
