@@ -8,6 +8,7 @@ tool goes to `tool_calls`, and what is none of these is left to the rules.
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from jarvis_recorder.wire.parts import is_data
 from jarvis_recorder.wire.strict_json import dump
 
 Document = dict[str, Any]
@@ -19,6 +20,11 @@ _CALLS: Final = frozenset(
 _CALL_KEYS: Final = ("functionCall", "function_call", "toolUse")
 # A model's reasoning is no part of its content.
 _THOUGHTS: Final = frozenset(("thinking", "redacted_thinking", "reasoning"))
+# The roles of those that hand back a tool's result, as publishers write them.
+_TOOLS: Final = frozenset(
+    ("tool", "function", "ipython", "tool_result", "tool_response", "observation", "toolmessage",
+     "toolmessagechunk")
+)  # fmt: skip
 _OF_A_MESSAGE: Final = (
     "role", "content", "parts", "tool_calls", "model",
     # LangChain's, which are read like those of a body.
@@ -91,7 +97,7 @@ def _take_item(found: Document) -> None:
             call = {name: value for name, value in found.items() if name != "session_id"}
             found.setdefault("role", "assistant")
             found.setdefault("tool_calls", [call])
-        case {"type": "function_call_output", "output": str() | list() as output}:
+        case {"type": "function_call_output", "output": str() | list() | dict() as output}:
             found.setdefault("role", "tool")
             found.setdefault("content", output)
 
@@ -103,11 +109,11 @@ def take_content(found: Document) -> None:
     if isinstance(content, list | dict):
         texts: list[str] = []
         calls: list[Any] = []
-        if not _read_parts(content, texts, calls):
+        is_result = _is_of_a_tool(found) and is_data(content)
+        if not _read_parts(content, texts, calls) and not is_result:
             return
-        if isinstance(content, dict) and not texts and not calls and "type" not in content:
-            # The result of a tool, as an object.
-            texts.append(dump(content))
+        if is_result or (not texts and not calls and _may_be_result(content, found)):
+            texts = [dump(content)]
         found["content"] = "\n".join(texts)
         if calls:
             found.setdefault("tool_calls", calls)
@@ -115,6 +121,19 @@ def take_content(found: Document) -> None:
         found["content"] = found["refusal"]
     elif content is None and any(found.get(name) for name in _INSTEAD_OF_CONTENT):
         found["content"] = ""
+
+
+def _is_of_a_tool(found: Document) -> bool:
+    role = found.get("role")
+    return isinstance(role, str) and role.lower() in _TOOLS
+
+
+def _may_be_result(content: list[Any] | Document, found: Document) -> bool:
+    """Say whether a content without a text may be a tool's result, as JSON."""
+    if isinstance(content, dict) and "type" not in content:
+        return True
+    # The routing key may yet name a role.
+    return "role" not in found and is_data(content)
 
 
 def _take_calls(found: Document) -> None:
@@ -135,16 +154,20 @@ def _read_parts(part: Any, texts: list[str], calls: list[Any]) -> bool:
             return all(_read_parts(one, texts, calls) for one in part if one is not None)
         case dict() if _is_call(part):
             calls.append(part)
-        case {"thought": True}:
-            pass
-        case {"type": str(name)} if name in _THOUGHTS:
+        case dict() if _is_thought(part):
             pass
         case (
             {"functionResponse": {"response": result}}
+            | {"function_response": {"response": result}}
             | {"type": "tool-result", "output": result}
             | {"type": "tool-result", "result": result}
             | {"toolResult": {"content": result}}
         ):
+            _read_result(result, texts, calls)
+        case dict() if result := _result_in(part):
+            if not is_data(result):
+                # Images alone are no text.
+                return _read_parts(result, texts, calls)
             _read_result(result, texts, calls)
         case (
             {"text": str() | list() | dict() as inner}
@@ -171,17 +194,42 @@ def _is_call(part: Document) -> bool:
     return any(isinstance(part.get(name), dict) for name in _CALL_KEYS)
 
 
+def _is_thought(part: Document) -> bool:
+    match part:
+        case {"type": str(name)} if name in _THOUGHTS:
+            return True
+    return part.get("thought") is True
+
+
+def _result_in(part: Document) -> Any:
+    """Return the result of a tool that is in a part, None if there is none."""
+    match part:
+        case (
+            {"codeExecutionResult": {"output": result}}
+            | {"code_execution_result": {"output": result}}
+            | {"type": "function_call_output", "output": result}
+            | {"type": "resource", "resource": {"text": result}}
+        ):
+            return result
+        case {"type": str(name), "content": list() | dict() as result}:
+            return result if name.endswith("tool_result") else None
+    return None
+
+
 def _read_result(result: Any, texts: list[str], calls: list[Any]) -> None:
     """Gather the text of a tool's result: of its parts, or as JSON where it has none."""
     match result:
         case {"type": "text" | "json" | "error-text" | "error-json" | "content", "value": value}:
             result = value
-        case [{"json": _}, *_]:
+        case [{"json": _}, *_] if not any(
+            isinstance(one, dict) and "text" in one for one in result
+        ):
             result = [one.get("json") if isinstance(one, dict) else one for one in result]
     if isinstance(result, str):
         texts.append(result)
         return
     before = len(texts)
-    if not (isinstance(result, list) and _read_parts(result, texts, calls)) or len(texts) == before:
+    is_content = isinstance(result, list) and not is_data(result)
+    if not (is_content and _read_parts(result, texts, calls)) or len(texts) == before:
         del texts[before:]
         texts.append(dump(result))

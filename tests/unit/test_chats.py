@@ -1,9 +1,11 @@
 """Turns as models and their libraries write them by default, recorded as docs/publishers.md says."""
 
+import json
 from typing import Any
 
 import pytest
 
+from jarvis_recorder.wire import chats, liberal
 from jarvis_recorder.wire.records import Turn
 from tests.unit.test_liberal import KEYS, decoded, refused, taken
 
@@ -96,6 +98,121 @@ def test_a_turn_is_taken_as_its_library_writes_it(body, role, content, calls):
     found = recorded(body)
 
     assert (found.role, found.content, found.tool_calls) == (role, content, calls)
+
+
+def recorded_content(content: Any, role: str = "tool") -> str:
+    return recorded({"role": role, "content": content}).content
+
+
+IMAGE = {"type": "image", "source": {"type": "base64", "data": "AAAA"}}
+FOUND = {"title": "T", "url": "U", "content": "C"}
+RUN = {"type": "code_execution_result", "stdout": "42\n", "stderr": "", "return_code": 0}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"city": "X", "temp": 3}],
+        [{"type": "node", "name": "pve1"}, {"type": "storage", "content": "iso", "shared": 1}],
+        [{"type": "text", "text": "a"}, {"city": "X"}],
+        {"type": "Node", "name": "pve1", "cpu": 0.3},
+        {"text": "T", "score": 3, "url": "U"},
+        [{"name": "pve1", "status": "online"}],
+        [1, [2, 3]],
+        {},
+    ],
+)
+@pytest.mark.parametrize("role", ["tool", "Function", "observation"])
+def test_a_result_of_a_tool_that_is_data_is_its_json(content, role):
+    assert json.loads(recorded_content(content, role)) == content
+
+
+def test_data_is_a_content_where_only_the_routing_key_says_that_it_is_of_a_tool():
+    found = recorded({"content": [{"city": "X"}]}, "chat.turn.tool")
+
+    assert (found.role, found.content) == ("tool", '[{"city":"X"}]')
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        # Vercel's AI SDK.
+        ({"type": "tool-result", "output": {"type": "json", "value": [FOUND]}},
+         '[{"title":"T","url":"U","content":"C"}]'),
+        # Amazon.
+        ({"toolResult": {"content": [{"text": "a"}, {"json": {"x": 1}}]}},
+         '[{"text":"a"},{"json":{"x":1}}]'),
+        ({"toolResult": {"content": [{"json": {"x": 1}}, {"text": "a"}]}},
+         '[{"json":{"x":1}},{"text":"a"}]'),
+        # Anthropic.
+        ({"type": "code_execution_tool_result", "tool_use_id": "t", "content": RUN},
+         '{"type":"code_execution_result","stdout":"42\\n","stderr":"","return_code":0}'),
+        ({"type": "tool_result", "tool_use_id": "t", "content": [{"city": "X"}]}, '[{"city":"X"}]'),
+        # Google.
+        ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42"}}, "42"),
+        ({"code_execution_result": {"outcome": "OUTCOME_OK", "output": "42"}}, "42"),
+        ({"function_response": {"name": "f", "response": {"a": 1}}}, '{"a":1}'),
+        # OpenAI; MCP.
+        ({"type": "function_call_output", "call_id": "c1", "output": "res"}, "res"),
+        ({"type": "function_call_output", "call_id": "c1",
+          "output": [{"type": "input_text", "text": "res"}]}, "res"),
+        ({"type": "function_call_output", "call_id": "c1", "output": {"a": 1}}, '{"a":1}'),
+        ({"type": "resource", "resource": {"uri": "u", "text": "BODY"}}, "BODY"),
+    ],
+)  # fmt: skip
+def test_a_result_within_a_content_is_a_text_of_it(part, text):
+    assert recorded_content([part]) == text
+    assert recorded_content([{"type": "text", "text": "a"}, part], "assistant") == f"a\n{text}"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([IMAGE], ""),
+        (IMAGE, ""),
+        ([{"type": "text", "text": "a", "annotations": []}, IMAGE], "a"),
+        ([{"type": "paragraph", "text": "a"}], "a"),
+        ([{"kind": "text", "text": "a", "metadata": {}}], "a"),
+        ([{"part_kind": "tool-return", "tool_name": "f", "content": "a", "timestamp": "T"}], "a"),
+        ([{"text": "a", "thoughtSignature": "x"}, {"inlineData": {"data": "AAAA"}}], "a"),
+        ({"content_type": "execution_output", "text": "42"}, "42"),
+        ({"content": [{"type": "text", "text": "a"}], "isError": False}, "a"),
+        ([{"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]}], ""),
+        ([{"type": "tool_result", "tool_use_id": "t", "content": [{"text": "a"}, IMAGE]}], "a"),
+        ([{"toolResult": {"content": [{"text": "a"}, {"image": {"format": "png"}}]}}], "a"),
+        ([{"toolResult": {"content": [{"json": {"x": 1}}, {"json": {"x": 2}}]}}],
+         '[{"x":1},{"x":2}]'),
+        ([{"type": "tool-result", "output": {"type": "json", "value": ["a", {"text": "b"}]}}],
+         "a\nb"),
+        ([{"type": "web_search_tool_result", "tool_use_id": "t",
+           "content": [{"type": "web_search_result", "encrypted_content": "AAAA"}]}], ""),
+        (["a", {"codeExecutionResult": {"output": ""}}], "a"),
+    ],
+)  # fmt: skip
+def test_a_result_of_a_tool_in_parts_is_their_texts(content, text):
+    assert recorded_content(content) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"text": "hi", "lang": "en"}, "hi"),
+        ([{"type": "text", "text": "hi"}, {"type": "sticker", "of": 7}], "hi"),
+        ([{"type": "sticker", "of": 7}], ""),
+    ],
+)
+def test_what_no_tool_says_is_its_texts(content, text):
+    assert recorded_content(content, "user") == text
+
+
+def test_the_output_of_a_function_is_a_turn_whatever_its_type():
+    found = recorded({"type": "function_call_output", "call_id": "c1", "output": {"a": 1}})
+
+    assert (found.role, found.content) == ("tool", '{"a":1}')
+
+
+def test_the_roles_of_tools_are_those_that_are_read_as_tool():
+    assert {word for word, role in liberal._ROLES.items() if role == "tool"} == chats._TOOLS
 
 
 @pytest.mark.parametrize(
