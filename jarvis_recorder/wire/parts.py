@@ -16,16 +16,16 @@ _WORDS_OF_PARTS: Final = frozenset(
 )  # fmt: skip
 _WORDS: Final = re.compile(r"[a-z]+").findall
 # The objects in Amazon's and Google's parts, which have no type.
-_BLOCKS: Final = (
+_BLOCKS: Final = frozenset((
     "image", "audio", "video", "document", "reasoningContent", "cachePoint", "guardContent",
     "citationsContent", "searchResult", "toolUse", "toolResult", "inlineData", "inline_data",
     "fileData", "file_data", "functionCall", "function_call", "functionResponse",
     "function_response", "executableCode", "executable_code", "codeExecutionResult",
     "code_execution_result",
-)  # fmt: skip
+))  # fmt: skip
 _HOLD_TEXT: Final = frozenset(("text", "content", "parts"))
 # What stands next to a text and is no part of a tool's result.
-_NEXT_TO_TEXT: Final = frozenset(
+_WITH_TEXT: Final = _HOLD_TEXT | frozenset(
     ("type", "role", "id", "name", "index", "status", "annotations", "citations", "cache_control",
      "metadata", "isError", "is_error", "structuredContent", "_meta", "tool_name", "toolName",
      "tool_call_id", "tool_use_id", "toolCallId", "toolUseId")
@@ -46,6 +46,8 @@ def is_data(value: Any) -> bool:
 
 def _is_part(value: dict[str, Any]) -> bool:
     """Say whether an object is a part of a content as makers of models have them."""
+    if not _HOLD_TEXT.isdisjoint(value) and value.keys() <= _WITH_TEXT:
+        return True
     match value:
         case {"type": str(name)} | {"kind": str(name)} if _has_word_of_parts(name):
             return True
@@ -53,9 +55,7 @@ def _is_part(value: dict[str, Any]) -> bool:
             return True
         case {"thought": True} | {"thoughtSignature": str()}:
             return True
-    if any(isinstance(value.get(name), dict) for name in _BLOCKS):
-        return True
-    return not _HOLD_TEXT.isdisjoint(value) and value.keys() <= _HOLD_TEXT | _NEXT_TO_TEXT
+    return any(isinstance(value[name], dict) for name in value.keys() & _BLOCKS)
 
 
 def _has_word_of_parts(type_: str) -> bool:

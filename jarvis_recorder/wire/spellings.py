@@ -20,11 +20,12 @@ _MONTHS: Final = (
 _MONTH_OF: Final = {
     name: number for number, month in enumerate(_MONTHS, 1) for name in (month, month[:3])
 }
-_CLOCK: Final = (
-    r"(?P<hour>[0-9]{2}):?(?P<minute>[0-9]{2})(?::?(?P<second>[0-9]{2}))?"
-    r"(?:[.,](?P<fraction>[0-9]+))?"
+_BEHIND_HOUR: Final = (
+    r":?(?P<minute>[0-9]{2})(?::?(?P<second>[0-9]{2}))?(?:[.,](?P<fraction>[0-9]+))?"
 )
+_CLOCK: Final = rf"(?P<hour>[0-9]{{2}}){_BEHIND_HOUR}"
 _ZONE: Final = r"(?P<zone>[^0-9.,].*)?"
+_BEFORE_YEAR: Final = r"[A-Z]+|(?:GMT|UTC)?[+-][0-9]{2}(?::?[0-9]{2})?"
 _DAY_NAME: Final = r"(?:(?:MON|TUES?|WED(?:NES)?|THU(?:RS)?|FRI|SAT(?:UR)?|SUN)(?:DAY)?,? )?"
 _NAMED_MONTH: Final = r"(?P<name>[A-Z]{3,9})"
 _YEAR: Final = r"(?P<year>[0-9]{4})"
@@ -36,15 +37,18 @@ _FORMS: Final = tuple(
         # ISO 8601, extended and basic: days of a month, of a year, of a week.
         rf"{_YEAR}(?P<between>[-/]){_IN_NUMBERS}[T ]{_CLOCK}{_ZONE}",
         rf"{_YEAR}(?P<between>){_IN_NUMBERS}[T ]?{_CLOCK}{_ZONE}",
+        # Rust's `time` writes an hour before ten as one digit.
+        rf"{_YEAR}(?P<between>-){_IN_NUMBERS} (?P<hour>[0-9])(?=:){_BEHIND_HOUR}{_ZONE}",
         rf"{_YEAR}-?(?P<of_year>[0-9]{{3}})T{_CLOCK}{_ZONE}",
         rf"{_YEAR}-?W(?P<week>[0-9]{{2}})-?(?P<weekday>[1-7])T{_CLOCK}{_ZONE}",
         # RFC 5322 and HTTP; the common log format of web servers.
         rf"{_DAY_NAME}{_OF_MONTH}[ -]{_NAMED_MONTH}[ -]{_YEAR} {_CLOCK}{_ZONE}",
         rf"{_OF_MONTH}/{_NAMED_MONTH}/{_YEAR}:{_CLOCK}{_ZONE}",
-        # JavaScript; then C, which has the year last: git's with an offset, date's with a zone.
+        # JavaScript; then C, which has the year last: git's with an offset behind it, date's,
+        # Java's and Ruby's with a zone or an offset before it.
         rf"{_DAY_NAME}{_NAMED_MONTH} {_OF_MONTH} {_YEAR} {_CLOCK}{_ZONE}",
         rf"{_DAY_NAME}{_NAMED_MONTH} {_OF_MONTH} {_CLOCK} {_YEAR}{_ZONE}",
-        rf"{_DAY_NAME}{_NAMED_MONTH} {_OF_MONTH} {_CLOCK} (?P<zone>[A-Z]+) {_YEAR}",
+        rf"{_DAY_NAME}{_NAMED_MONTH} {_OF_MONTH} {_CLOCK} (?P<zone>{_BEFORE_YEAR}) {_YEAR}",
     )
 )
 # Java adds the place, Go the zone's name, mail and JavaScript a comment; the offset alone counts
@@ -65,6 +69,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}").fullmatch
 _SECONDS_AND: Final = (
     ("seconds", "nanos"), ("seconds", "nanoseconds"), ("_seconds", "_nanoseconds"),
 )  # fmt: skip
+_OF_FIRESTORE: Final = "firestore/timestamp/"
 
 
 def respelt(text: str) -> str:
@@ -86,7 +91,7 @@ def respelt(text: str) -> str:
     parts = found.groupdict()
     if parts["fraction"] and not parts["second"]:
         raise ValueError("a time with a fraction must have seconds")
-    clock = f"{parts['hour']}:{parts['minute']}:{parts['second'] or '00'}"
+    clock = f"{parts['hour']:0>2}:{parts['minute']}:{parts['second'] or '00'}"
     fraction = f".{parts['fraction']}" if parts["fraction"] else ""
     return f"{_day(parts)}T{clock}{fraction}{_offset(parts['zone'] or '')}"
 
@@ -153,6 +158,16 @@ def unwrapped(value: Mapping[str, Any]) -> int | str | None:
             inner = inner["$numberLong"]
         millis = _whole(inner)
         return None if millis is None else millis * 1_000
+    return _of_seconds(value)
+
+
+def _of_seconds(value: Mapping[str, Any]) -> int | None:
+    match value:
+        case {"type": str(type_), **others} if type_.startswith(_OF_FIRESTORE):
+            value = others
+    # Go writes no `nanos` where there are none.
+    if value.keys() == {"seconds"}:
+        value = {"seconds": value["seconds"], "nanos": 0}
     for seconds_name, nanos_name in _SECONDS_AND:
         if value.keys() == {seconds_name, nanos_name}:
             seconds, nanos = _whole(value[seconds_name]), _whole(value[nanos_name])

@@ -58,6 +58,13 @@ def test_a_time_is_read_in_every_spelling(text, same):
         ("2026-01-31 08:00:00 Europe/Berlin", "the name of a zone"),
         ("2026-01-31T08:00:00[Europe/Berlin]", "the name of a zone"),
         ("Saturday, 31-Jan-26 08:00:00 GMT", "RFC 3339"),
+        ("31 Jan 26 09:00 +0100", "RFC 3339"),
+        ("Sat Jan 31 09:00:00 CET+01:00 2026", "RFC 3339"),
+        ("Sat Jan 31 09:00:00 CET 2026", "the name of a zone"),
+        ("2026-01-31 9Z", "RFC 3339"),
+        ("2026-01-31 900Z", "RFC 3339"),
+        ("202601319:00Z", "RFC 3339"),
+        ("2026-01-31 9:00", "names no instant"),
         ("31 Foo 2026 08:00:00 GMT", "RFC 3339"),
         ("31 Feb 2026 08:00:00 GMT", "its day"),
         ("31.01.2026 08:00:00", "RFC 3339"),
@@ -96,6 +103,8 @@ def test_what_names_no_instant_is_refused(text, why):
         ("2026-01-31T09:00:00+0100", "2026-01-31T08:00:00.000000Z"),
         # Rust's `time` writes the seconds of the offset, too.
         ("2026-01-31 09:00:00.0 +01:00:00", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31 9:00:00.0 +01:00:00", "2026-01-31T08:00:00.000000Z"),
+        ("2026-01-31 0:00:00.25 +00:00:00", "2026-01-31T00:00:00.250000Z"),
         ("2026-01-31T09:00:00+01", "2026-01-31T08:00:00.000000Z"),
         ("2026-01-31T03:00:00.5-0500", "2026-01-31T08:00:00.500000Z"),
         ("2026-01-31T03:00:00\u221205:00", "2026-01-31T08:00:00.000000Z"),
@@ -121,6 +130,10 @@ def test_what_names_no_instant_is_refused(text, why):
         ("Sun, 1 Feb 2026 08:00:00 UT", "2026-02-01T08:00:00.000000Z"),
         ("Sat Jan 31 09:00:00 2026 +0100", "2026-01-31T08:00:00.000000Z"),
         ("Sun Feb  1 08:00:00 UTC 2026", "2026-02-01T08:00:00.000000Z"),
+        # Java's Date in a zone without a name; Ruby's, which Go and Twitter have too.
+        ("Sat Jan 31 09:00:00 GMT+01:00 2026", "2026-01-31T08:00:00.000000Z"),
+        ("Sat Jan 31 09:00:00 +0100 2026", "2026-01-31T08:00:00.000000Z"),
+        ("Sat Jan 31 05:00:00 -03 2026", "2026-01-31T08:00:00.000000Z"),
         ("31/Jan/2026:09:00:00 +0100", "2026-01-31T08:00:00.000000Z"),
         ("2026/01/31 08:00:00Z", "2026-01-31T08:00:00.000000Z"),
         # ISO 8601, basic, and by the day of the year and of the week.
@@ -170,6 +183,12 @@ def test_twenty_four_is_the_end_of_the_day(read, text):
         ({"$date": 1_769_414_437_123}, "2026-01-26T08:00:37.123000Z"),
         ({"$date": {"$numberLong": "-1000"}}, "1969-12-31T23:59:59.000000Z"),
         ({"seconds": "1769414437", "nanos": 123_456_789}, "2026-01-26T08:00:37.123456Z"),
+        # Go's encoding/json of protocol buffers leaves out what is 0.
+        ({"seconds": 1_769_414_437}, "2026-01-26T08:00:37.000000Z"),
+        (
+            {"type": "firestore/timestamp/1.0", "seconds": 1_769_414_437, "nanoseconds": 5_000},
+            "2026-01-26T08:00:37.000005Z",
+        ),
         ({"_seconds": 1_769_414_437, "_nanoseconds": 0}, "2026-01-26T08:00:37.000000Z"),
         ("/Date(1769414437123+0100)/", "2026-01-26T08:00:37.123000Z"),
         ("/Date(0)/", "1970-01-01T00:00:00.000000Z"),
@@ -185,7 +204,8 @@ def test_a_number_is_of_the_unit_that_its_magnitude_tells(number, same):
     "number",
     [0, 7, -1_769_414_437, 20_260_131, 202_601_310_800, 20_260_131_080_000, 2**64, 2**70,
      {}, {"$date": None}, {"$date": {}}, {"$date": 2**63}, {"$date": True}, {"time": 1_769_414_437},
-     {"seconds": 1_769_414_437}, {"seconds": 1_769_414_437, "nanos": 10**9}, "/Date(9" + "9" * 14,
+     {"seconds": 1_769_414_437, "nanos": 10**9}, {"seconds": None}, {"nanos": 5},
+     {"seconds": 1_769_414_437, "minutes": 5}, {"seconds": 1_769_414_437, "type": "duration"}, "/Date(9" + "9" * 14,
      "/Date(999999999999999)/", {"seconds": 1, "nanos": 0.5}, True, None, [], float("nan"), float("inf"), 1e300],
 )  # fmt: skip
 def test_a_number_that_is_no_instant_is_refused(number):
