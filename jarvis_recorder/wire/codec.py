@@ -388,6 +388,10 @@ def _record(document: Any, envelope: _Envelope) -> Record:
     else:
         extra = None
         if not document.keys() <= known:
+            if event is None and cloudevents.is_structured(document):
+                # Its attributes may be a body, too. Where its data is none, the body is this.
+                with contextlib.suppress(Refused):
+                    return _record_of_event(document, envelope)
             body, extra = _with_others(document, body, envelope)
     time = body.timestamp
     if event is not None:
