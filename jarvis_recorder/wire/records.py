@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
-from jarvis_recorder.wire.strict_json import dump
+from jarvis_recorder.wire.strict_json import Fraction, dump
 from jarvis_recorder.wire.times import is_unset, parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import Kind
 
@@ -39,6 +39,8 @@ def _instant(value: Any) -> Any:
 
 def _decimal(value: Any) -> Any:
     """Accept a number or its text; refuse an absurd magnitude before it is written out."""
+    if isinstance(value, Fraction):
+        value = value.written
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return value
     if isinstance(value, str) and _DECIMAL(value) is None and _ZERO(value) is None:

@@ -709,6 +709,30 @@ def test_a_cost_in_an_envelope_is_exact_too(envelope, name):
         assert taken(text, KEYS[2]).body.cost_usd == Decimal(cost.decode())
 
 
+@pytest.mark.parametrize("name", ["cost_usd", "costUsd"])
+@pytest.mark.parametrize("around", [b"%b", b'{"data": %b, "specversion": "1.0", %b}'])
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        b'{"pattern": "chat.turn", "data": %b}',
+        b'{"messageType": ["urn:message:Turn"], "message": %b}',
+    ],
+)
+def test_an_envelope_is_kept_with_the_cost_that_was_sent(envelope, around, name):
+    """As a number, under its own name, and under no other."""
+    cost = b"0.1000000000000000000001"
+    sent = envelope % (json.dumps(turn()).encode()[:-1] + b', "%b": %b}' % (name.encode(), cost))
+    attributes = b'"id": "1", "source": "/a", "type": "t"'
+    body = around % ((sent, attributes) if b"data" in around else (sent,))
+
+    for text in (body, b"[" + body + b"]"):
+        (found,) = decode(*delivered(text, KEYS[2]), RECEIVED, as_text=True).records
+        kept = json.loads(found.extra)
+        kept.pop("cloudevent", None)
+        assert found.body.cost_usd == Decimal(cost.decode())
+        assert kept == json.loads(sent)
+
+
 @pytest.mark.parametrize("kind", range(3))
 @pytest.mark.parametrize(
     "zero",
