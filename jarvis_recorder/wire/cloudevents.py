@@ -73,9 +73,11 @@ def from_binary(attributes: dict[str, Any], data: Any) -> CloudEvent:
     # A body has none, but a header may.
     if _holds_nul(kept):
         raise _invalid("a CloudEvent attribute holds a NUL character")
-    return CloudEvent(
-        f"{attributes['source']}#{attributes['id']}", _time(attributes.get("time")), data, kept
-    )
+    written = attributes.get("time")
+    time = _time(written)
+    if time is None and written is not None:
+        kept["time"] = written
+    return CloudEvent(f"{attributes['source']}#{attributes['id']}", time, data, kept)
 
 
 def from_structured(event: Any, parse: Callable[[bytes], Any]) -> CloudEvent:
@@ -115,7 +117,8 @@ def _from_base64(text: Any, parse: Callable[[bytes], Any]) -> Any:
 
 
 def _time(value: Any) -> int | None:
-    if value is None:
+    # Go writes a text that was never set as an empty one.
+    if value is None or value == "":
         return None
     try:
         return own_instant(value)

@@ -5,7 +5,6 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +28,7 @@ from jarvis_recorder.wire.refusal import (
 )
 from jarvis_recorder.wire.strict_json import (
     BYTE_ORDER_MARK,
+    Fraction,
     are_lines,
     lines_of,
     parse,
@@ -311,7 +311,7 @@ def _parse(text: bytes, kind: Kind) -> Any:
 
 
 def _keep_costs(document: Any, text: bytes | Raw) -> None:
-    """Restore each `cost_usd` as it was written: a double would round it."""
+    """Keep the digits of each turn's cost as they were written."""
     if not isinstance(document, list):
         _keep_cost(_way_to_cost(document), text)
         return
@@ -328,7 +328,7 @@ def _keep_cost(way: _Way, text: bytes | Raw) -> None:
     for document, inner in way:
         entries = raw_entries(text)
         if (name := _name_of_cost(document)) is not None:
-            document["cost_usd"] = Decimal(bytes(entries[name]).decode())
+            document[name] = Fraction(document[name], bytes(entries[name]).decode())
         if inner is not None:
             text = entries[inner]
 
@@ -388,6 +388,10 @@ def _record(document: Any, envelope: _Envelope) -> Record:
     else:
         extra = None
         if not document.keys() <= known:
+            if event is None and cloudevents.is_structured(document):
+                # Its attributes may be a body, too. Where its data is none, the body is this.
+                with contextlib.suppress(Refused):
+                    return _record_of_event(document, envelope)
             body, extra = _with_others(document, body, envelope)
     time = body.timestamp
     if event is not None:

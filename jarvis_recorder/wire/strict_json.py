@@ -10,9 +10,10 @@ common programs send them: a byte order mark, and integers of any size, kept dig
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import islice
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import jiter
 import msgspec
@@ -44,6 +45,18 @@ _LONGEST_NAME: Final = 64
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _RAW_ENTRIES: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Fraction(float):
+    """A fraction as a double, which is what `dump` writes, and as the decimal that was written."""
+
+    __slots__ = ("written",)
+    written: Decimal
+
+    def __new__(cls, double: float, text: str) -> Self:
+        fraction = super().__new__(cls, double)
+        fraction.written = Decimal(text)
+        return fraction
 
 
 def parse(text: bytes) -> Any:

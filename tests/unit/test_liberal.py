@@ -422,6 +422,33 @@ def test_a_structured_cloud_event_is_known_by_its_specversion(content_type, data
         assert found.extra["cloudevent"]["subject"] == "pve1"
 
 
+def test_a_cloud_event_whose_attributes_are_a_body_is_one_all_the_same():
+    body = event(summary="outer") | {"specversion": "1.0", "id": "1", "time": AT}
+    inner = event(timestamp=None, summary="inner")
+
+    for wrapped in (body | {"data": inner}, [body | {"data": inner}]):
+        found = taken(wrapped)
+        assert found.message_id == "monitor#1"
+        assert (format_rfc3339(found.timestamp), found.stamped) == (
+            "2026-11-20T08:00:00.000000Z",
+            False,
+        )
+        assert found.body.summary == "inner"
+
+
+@pytest.mark.parametrize(
+    "others", [{"data": {"vmid": 100}}, {"data": None}, {"specversion": "7", "data": event()}]
+)
+def test_a_body_that_only_resembles_a_cloud_event_stays_a_body(others):
+    body = event(id="own", specversion="1.0") | others
+
+    found = taken(body)
+
+    assert found.message_id == "own"
+    assert found.extra["data"] == others["data"]
+    assert "cloudevent" not in found.extra
+
+
 def test_a_bad_cloud_event_among_good_ones_keeps_its_identity():
     bad = ATTRIBUTES | {"id": "bad", "data": {"type": "alert"}}
     good = ATTRIBUTES | {"id": "good", "data": event()}
@@ -682,6 +709,30 @@ def test_a_cost_in_an_envelope_is_exact_too(envelope, name):
         assert taken(text, KEYS[2]).body.cost_usd == Decimal(cost.decode())
 
 
+@pytest.mark.parametrize("name", ["cost_usd", "costUsd"])
+@pytest.mark.parametrize("around", [b"%b", b'{"data": %b, "specversion": "1.0", %b}'])
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        b'{"pattern": "chat.turn", "data": %b}',
+        b'{"messageType": ["urn:message:Turn"], "message": %b}',
+    ],
+)
+def test_an_envelope_is_kept_with_the_cost_that_was_sent(envelope, around, name):
+    """As a number, under its own name, and under no other."""
+    cost = b"0.1000000000000000000001"
+    sent = envelope % (json.dumps(turn()).encode()[:-1] + b', "%b": %b}' % (name.encode(), cost))
+    attributes = b'"id": "1", "source": "/a", "type": "t"'
+    body = around % ((sent, attributes) if b"data" in around else (sent,))
+
+    for text in (body, b"[" + body + b"]"):
+        (found,) = decode(*delivered(text, KEYS[2]), RECEIVED, as_text=True).records
+        kept = json.loads(found.extra)
+        kept.pop("cloudevent", None)
+        assert found.body.cost_usd == Decimal(cost.decode())
+        assert kept == json.loads(sent)
+
+
 @pytest.mark.parametrize("kind", range(3))
 @pytest.mark.parametrize(
     "zero",
@@ -785,15 +836,18 @@ def test_fields_behind_many_labels_are_found_too():
 
 
 @pytest.mark.parametrize(
-    "zero", ["0001-01-01T00:00:00Z", "0001-01-01 00:00:00 +0000 UTC", "/Date(-62135596800000)/"]
+    "zero",
+    ["", "0001-01-01T00:00:00Z", "0001-01-01 00:00:00 +0000 UTC", "/Date(-62135596800000)/"],
 )
 def test_the_time_of_a_cloudevent_that_was_never_set_is_none(zero):
-    cloudevent = {
-        "specversion": "1.0", "id": "1", "source": "/a", "type": "t",
-        "time": zero, "data": event() | {"timestamp": None},
-    }  # fmt: skip
+    body = event(timestamp=None)
 
-    assert taken(cloudevent).timestamp == RECEIVED
+    for found in (
+        taken(ATTRIBUTES | {"time": zero, "data": body}),
+        taken(body, headers=in_headers(time=zero)),
+    ):
+        assert (found.timestamp, found.stamped) == (RECEIVED, True)
+        assert found.extra["cloudevent"]["time"] == zero
 
 
 @pytest.mark.parametrize(
