@@ -55,6 +55,8 @@ LARGE: Final = 32 * 1024
 # hundred bytes in all.
 LONG_HEADER: Final = 2 * 1024
 _HEADER_BYTES_A_VALUE: Final = 16
+# To refuse a body, with the words for what is wrong, takes as long as to read a few values.
+_VALUES_OF_AN_OBJECT: Final = 4
 _LARGE_UNPACKED: Final = 4 * 1024
 SHORT: Final = 512
 _VALIDATE: Final = {
@@ -211,7 +213,7 @@ def most_values(delivery: Delivery) -> int:
     """
     Return about how many values a delivery that is not large holds: elements, entries, lines.
 
-    Its headers count as the values that take as long to decode.
+    Its objects and its headers count as the values that take as long to decode.
     """
     return _values_of(delivery.body) + len(delivery.header) // _HEADER_BYTES_A_VALUE
 
@@ -220,7 +222,10 @@ def _values_of(body: bytes) -> int:
     text = _start_of(body)[0] if is_packed_by_itself(body) else body
     has_commas = text.lstrip()[:1] in (b"{", b"[") or is_wide(text)
     # In EBCDIC a comma is another byte.
-    return 1 + text.count(b",") + text.count(b"\n") if has_commas else max(1, len(text))
+    if not has_commas:
+        return max(1, len(text))
+    of_objects = text.count(b"{") * _VALUES_OF_AN_OBJECT
+    return 1 + text.count(b",") + text.count(b"\n") + of_objects
 
 
 def _start_of(body: bytes) -> tuple[bytes, bool]:

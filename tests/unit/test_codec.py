@@ -601,7 +601,7 @@ def test_a_body_in_another_alphabet_counts_each_of_its_bytes():
     batch = ("[" + ",".join(["{}"] * 5_000) + "]").encode("cp037")
 
     assert most_values(delivery(batch, content_type="application/json; charset=cp037")) > 10_000
-    assert most_values(delivery(b'\r\n{"a":[1,2]}')) == 3
+    assert most_values(delivery(b'\r\n{"a":[1,2]}')) == 7
 
 
 @pytest.mark.parametrize("code", [0xA0, 0xA1, 0xB0, 0xB1])
@@ -855,8 +855,8 @@ def test_what_takes_long_to_decode_is_known_before(large, message):
     [
         (1, b"7"),
         (10_000, b"[%b]" % b",".join([b"0"] * 10_000)),
-        (1_000, b"\n".join([b"{}"] * 1_000)),
-        (1_000, gzip.compress(b"[%b]" % b",".join([b"{}"] * 1_000), mtime=0)),
+        (5_000, b"\n".join([b"{}"] * 1_000)),
+        (5_000, gzip.compress(b"[%b]" % b",".join([b"{}"] * 1_000), mtime=0)),
         (1_000, json.dumps([0] * 1_000).encode("utf-16")),
         (1, gzip.compress(b"[0,0]", mtime=0)[:-20]),
     ],
