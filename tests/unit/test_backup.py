@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.errors import ConfigurationError, NoCopy, NoRoom, StorageUnavailable
-from jarvis_recorder.storage.sqlite import files
+from jarvis_recorder.storage.sqlite import damage, files
 from jarvis_recorder.storage.sqlite.admin import backup as backups
 from jarvis_recorder.storage.sqlite.admin.backup import backup
 from tests.support.files import add, ids, leave_log, make, nothing
@@ -73,6 +73,33 @@ def test_the_oldest_beyond_the_number_kept_are_removed(database, to):
 
     assert names(to) == [each.path.name for each in made[2:]]
     assert made[3].removed == [made[1].path]
+
+
+def test_until_a_quarantine_is_acknowledged_no_backup_is_removed(database, to):
+    """The older ones have the history of the database that was damaged."""
+    before = [backup(database, to, None, nothing).path for _ in range(2)]
+    quarantine = database.with_name("recorder.db.quarantine-20261123T000000.000000Z")
+    quarantine.mkdir()
+
+    made = backup(database, to, 1, nothing)
+
+    assert (made.removed, made.quarantine) == ([], quarantine)
+    assert names(to) == [each.name for each in (*before, made.path)]
+
+    damage.acknowledge(database)
+    last = backup(database, to, 1, nothing)
+
+    assert last.quarantine is None
+    assert names(to) == [last.path.name]
+
+
+def test_the_quarantine_of_a_database_that_a_link_names_is_found(database, to, tmp_path):
+    quarantine = database.with_name("recorder.db.quarantine-20261123T000000.000000Z")
+    quarantine.mkdir()
+    link = tmp_path / "link.db"
+    link.symlink_to(database)
+
+    assert backup(link, to, 1, nothing).quarantine == quarantine
 
 
 def test_what_is_not_a_backup_is_never_removed(database, to):

@@ -71,6 +71,22 @@ def test_a_backup_is_made_and_restored(db, tmp_path):
     assert db.json("restore", made["path"])["revision"] == revisions.HEAD
 
 
+def test_a_backup_says_that_a_quarantine_keeps_the_older_ones(db, tmp_path):
+    quarantine = db.database.with_name("recorder.db.quarantine-20261123T000000.000000Z")
+    quarantine.mkdir()
+    to = tmp_path / "backups"
+
+    made = db.json("backup", "--to", to, "--keep", 1)
+    code, out, err = db("backup", "--to", to, "--keep", 1)
+
+    assert (made["removed"], made["quarantine"]) == ([], str(quarantine))
+    assert (code, err) == (0, "")
+    (line,) = out.splitlines()[1:]
+    assert line.startswith(f"{quarantine}: the database before was damaged; until ")
+    assert "db acknowledge" in line
+    assert len([*to.iterdir()]) == 2
+
+
 def test_a_backup_needs_a_directory_and_keeps_one_at_least(db, tmp_path):
     assert db("backup")[0] == 2
     assert db("backup", "--to", tmp_path, "--keep", 0)[0] == 2

@@ -46,7 +46,8 @@ def backup(
 
     The backup is one file, `recorder-TIME.db`, that holds everything committed before the
     command began. It gets this name when it has been verified and is on disk. Only then
-    are older ones removed, and never a file of another name.
+    are older ones removed, and never a file of another name; none is while a damaged
+    database waits in quarantine for `db acknowledge`.
     """
     # The unit's system call filter forbids it; the unit sets Nice= itself.
     with contextlib.suppress(PermissionError):
@@ -64,6 +65,7 @@ def backup(
             "rows": made.rows,
             "seconds": round(made.seconds, 3),
             "removed": [str(each) for each in made.removed],
+            "quarantine": None if made.quarantine is None else str(made.quarantine),
         }
         typer.echo(json.dumps(facts))
         return
@@ -71,6 +73,11 @@ def backup(
     typer.echo(f"{made.path}: {size(made.size_bytes)}, {rows}, verified, {made.seconds:.1f} s")
     for each in made.removed:
         typer.echo(f"{each}: removed")
+    if made.quarantine is not None:
+        typer.echo(
+            f"{made.quarantine}: the database before was damaged; until "
+            "`jarvis-recorder db acknowledge` no backup is removed"
+        )
 
 
 def restore(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from jarvis_recorder.errors import ConfigurationError, NoCopy, StorageDamaged
-from jarvis_recorder.runtime.ownership import acting_for
-from jarvis_recorder.storage.sqlite import copy, files
+from jarvis_recorder.runtime.ownership import acting_for, resolved
+from jarvis_recorder.storage.sqlite import copy, damage, files
 from jarvis_recorder.storage.sqlite.admin import integrity
 from jarvis_recorder.storage.sqlite.files import Report
 
@@ -33,6 +33,8 @@ class Backup(NamedTuple):
     rows: Mapping[str, int]
     seconds: float
     removed: Sequence[Path]
+    quarantine: Path | None = None
+    """The damaged database that waits for an operator; until then no backup is removed."""
 
 
 def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Backup:
@@ -42,6 +44,8 @@ def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Bac
     It holds everything committed before the call; see `copy.copy` for the effect on a running
     recorder. It gets its name only once it is verified, and only then are the oldest ones
     beyond `keep` removed. On an error there is no new backup, and the old ones are unchanged.
+    None is removed while a damaged database is in quarantine: they have its history, the new one
+    has none of it.
 
     Raises:
         NoRoom: It does not fit.
@@ -52,13 +56,15 @@ def backup(path: Path, directory: Path, keep: int | None, report: Report) -> Bac
     files.require_file(path)
     with acting_for(path):
         live = path.stat()
+        quarantine = damage.quarantined(resolved(path))
     with _directory_errors(directory), acting_for(directory):
         directory.mkdir(mode=0o700, exist_ok=True)
         with _alone(directory):
             made = _backup(path, directory, report)
-            removed = [] if keep is None else _remove_oldest(directory, made.path, live, keep)
+            if keep is not None and quarantine is None:
+                made = made._replace(removed=_remove_oldest(directory, made.path, live, keep))
     _remember(path, directory)
-    return made._replace(removed=removed)
+    return made._replace(quarantine=quarantine)
 
 
 def _backup(path: Path, directory: Path, report: Report) -> Backup:
