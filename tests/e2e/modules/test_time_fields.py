@@ -106,6 +106,18 @@ async def test_from_after_to_is_said_and_waits_for_the_other(page):
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
+async def test_from_a_time_to_come_waits_for_an_end(page):
+    await page.evaluate(FORM, "since=2026-01-20T10:00:00Z")
+
+    assert await choose(page, "From", "2126-10-25T12:00:00") is None
+    await expect(page.get_by_role("alert")).to_have_text("“From” has to be before “To”.")
+
+    chosen = await choose(page, "To", "2126-10-25T13:00:00")
+    assert (chosen["since"], chosen["until"]) == (
+        "2126-10-25T10:00:00.000Z", "2126-10-25T11:00:00.000Z",
+    )  # fmt: skip
+
+
 async def test_a_text_that_two_moments_have_is_the_nearer_one(page):
     twice = "2026-10-25T02:30"
     given = [
@@ -202,6 +214,7 @@ async def test_what_is_recorded_comes_into_times_that_have_not_ended(page, answe
         ("since=1", 24),
         ("since=2026-01-20T10:00:00Z&until=tomorrow", 24),
         ("since=2026-01-20T10:00:00Z&until=2026-01-20T09:00:00Z&range=6", 6),
+        ("since=2126-01-20T10:00:00Z", 24),
         ("range=48", 24),
     ],
 )

@@ -116,17 +116,16 @@ async function call(
     clearTimeout(timer);
   }
   /** @type {any} */
-  let read = {};
+  let read = null;
   try {
     read = JSON.parse(text);
   } catch {
-    /* an answer of a proxy's, perhaps */
+    /* an answer of a proxy's, perhaps: its login page comes with 200 */
   }
-  if (answer.ok) return read;
-  const failed = new ApiError(
-    answer.status,
-    read.error || `The gateway answered ${answer.status}.`,
-  );
+  if (answer.ok && read) return read;
+  const failed = answer.ok
+    ? new ApiError(0, "What answers is not the gateway.")
+    : new ApiError(answer.status, read?.error || `The gateway answered ${answer.status}.`);
   // A late answer to an old token must not end the login that came after it.
   if (answer.status === 401 && used && used === token.get()) loginNeeded();
   if (failed.passes) state.dispatchEvent(new Event("doubt"));

@@ -67,9 +67,12 @@ const timesOf = (params) => ({
 /** @param {string} range */
 const isKnown = (range) => RANGES.some(([hours]) => hours && hours === range);
 
+/** The end of times that have none, in milliseconds: clocks may be a little apart. */
+const present = () => now() + 1_000;
+
 /** Without an end they go on until now. @param {string|null} since @param {string|null} until */
 const areTimes = (since, until) =>
-  Date.parse(since ?? "") < (until === "" ? Infinity : Date.parse(until ?? ""));
+  Date.parse(since ?? "") < (until === "" ? present() : Date.parse(until ?? ""));
 
 /** Whether what is recorded from now on is among them. @param {Filters} filters */
 export const goOn = ({ range, until }) => Boolean(range || !until) || Date.parse(until) > now();
@@ -114,10 +117,10 @@ export function withMetrics(filters) {
 
 /** @param {Filters} filters */
 export function bounds({ range, since, until }) {
-  const present = now() / 1000;
+  const end = present() / 1000;
   return range
-    ? [iso(present - /** @type {any} */ (range) * 3600), iso(present + 1)]
-    : [since, until || iso(present + 1)];
+    ? [iso(end - 1 - /** @type {any} */ (range) * 3600), iso(end)]
+    : [since, until || iso(end)];
 }
 
 /** @param {(changed: object) => void} choose */

@@ -41,13 +41,14 @@ function write(time, at) {
   time.textContent = styles()[as].format(at);
 }
 
-// In its place, by which a row keeps what is typed in it and can be undone.
-zone.addEventListener("change", () => {
+/** Write all in their places, by which a row keeps what is typed in it and can be undone. */
+function writeAgain() {
   for (const one of /** @type {NodeListOf<HTMLTimeElement>} */ (
     document.querySelectorAll("time[data-as]")
   ))
     write(one, new Date(one.dateTime));
-});
+}
+zone.addEventListener("change", writeAgain);
 
 /** A day, its year last. @param {Date} at */
 const dayOf = (at) =>
@@ -77,9 +78,13 @@ export function ago(moment) {
   return h("time", { "data-ago": true, datetime: moment, title: String(moment) }, age(moment));
 }
 
-/** Have all ages go on, whether anything else comes or not. */
+/** Have all ages go on, and times get their day when it is over, whether anything else comes or not. */
 export function keepAges() {
+  let day = dayOf(new Date(now()));
   setInterval(() => {
+    const today = dayOf(new Date(now()));
+    if (today !== day) writeAgain();
+    day = today;
     for (const one of /** @type {NodeListOf<HTMLTimeElement>} */ (
       document.querySelectorAll("time[data-ago]")
     )) {
