@@ -34,7 +34,10 @@ export function clusterField(onchange) {
     offer(names, name) {
       const all = name === null || names.includes(name) ? names : [...names, name];
       field.disabled = all.length < 2;
-      field.replaceChildren(...all.map((one) => h("option", { value: nameOf(one) }, nameOf(one))));
+      const titles = all.map(nameOf);
+      // A list that is open would close.
+      if (titles.join("\n") !== [...field.options].map(({ value }) => value).join("\n"))
+        field.replaceChildren(...titles.map((value) => h("option", { value }, value)));
       field.value = name === null ? "" : nameOf(name);
     },
   };
