@@ -80,6 +80,40 @@ async def test_no_more_than_the_end_of_a_conversation_is_asked_for_again(page, a
     await expect(page.locator(".turn")).to_have_count(202)
 
 
+async def long_one(page, answers):
+    """Show a conversation of which only the end is asked for again; return its turns."""
+    turns, _, answers.by_path["/api/conversations/long/turns"] = told(600)
+    await page.evaluate(SAID)
+    await page.get_by_text("turn 599", exact=True).wait_for()
+    turns.append(said(600, "turn 600"))
+    await page.evaluate("kept.refresh()")
+    await page.get_by_text("turn 600", exact=True).wait_for()
+    return turns
+
+
+async def test_a_long_conversation_that_is_deleted_is_shown_no_more(page, answers):
+    turns = await long_one(page, answers)
+
+    turns.clear()
+    await page.evaluate("kept.refresh()")
+
+    await expect(page.locator(".turn")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Show earlier ones")).to_have_count(0)
+
+
+async def test_turns_that_came_or_went_while_the_stream_was_away_are_seen(page, answers):
+    turns = await long_one(page, answers)
+    earlier = page.get_by_role("button", name="Show earlier ones (500)")
+    await earlier.wait_for()
+
+    del turns[:450]
+    await page.evaluate(PUBLISHED, ["resync", None])
+
+    await page.get_by_role("button", name="Show earlier ones (51)").wait_for()
+    await expect(earlier).to_have_count(0)
+    await expect(page.locator(".turn")).to_have_count(100)
+
+
 async def test_a_conversation_is_not_asked_for_again_where_another_one_goes_on(
     page, answers, asked
 ):

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.async_api import expect
@@ -9,6 +10,11 @@ from playwright.async_api import expect
 from tests.support.page_modules import EVENTS, PUBLISHED, hold_back
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+FILTERS = {
+    "severity", "minSeverity", "type", "source", "node", "cluster", "resolved", "exclude", "text",
+}  # fmt: skip
 
 
 # Events that are followed
@@ -235,3 +241,33 @@ async def test_a_file_has_each_column_filled_and_is_read_as_utf_8(page):
     as_texts = {name: str(value) for name, value in event.items()} | {"resolved": "true"}
     assert first == as_texts | {"details": "", "omitted": "details"}
     assert second == as_texts | {"details": '{"a":1}', "omitted": ""}
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "severity=loud", "minSeverity=loud", "type=x", "source=x", "resolved=maybe",
+        "resolved=constructor", "exclude=foo:x", "exclude=node", "exclude=5", "exclude=a+b:c",
+        "exclude=type:any", "severity=in%22fo",
+    ],
+)  # fmt: skip
+async def test_what_an_address_has_that_is_not_understood_filters_nothing(
+    page, answers, asked, part
+):
+    known = [recorded(60, summary="what fits")]
+    answers.by_path["/api/memory/events"] = newest_first(known)
+    await page.evaluate(EVENTS, f"{part}&node=pve1&exclude=cluster:&resolved=false&text=what+fits")
+    await page.get_by_text("what fits").wait_for()
+
+    [address] = [one for one in asked if one.startswith("/api/memory/events")]
+    query = parse_qs(urlsplit(address).query, keep_blank_values=True)
+    assert {name: query[name] for name in query.keys() & FILTERS} == {
+        "type": ["alert", "action", "status"], "node": ["pve1"], "exclude": ["cluster:"],
+        "text": ["what fits"],
+    } | ({} if part.startswith("resolved") else {"resolved": ["false"]})  # fmt: skip
+    line = page.get_by_role("searchbox", name="Words and filters")
+    assert (await line.input_value()).startswith("node:pve1")
+    await expect(page.locator("#not-understood")).to_be_visible()

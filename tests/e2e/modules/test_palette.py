@@ -1,4 +1,4 @@
-"""The search over everything."""
+"""The search over everything, and the cluster that a node is found in."""
 
 import pytest
 from playwright.async_api import expect
@@ -77,3 +77,40 @@ async def test_what_comes_late_moves_no_place_under_the_pointer(page):
     assert await said.bounding_box() == before
     await said.click()
     await page.wait_for_url("**/#/conversations?q=pve3")
+
+
+# One cluster of two cannot be had
+
+
+CLUSTER_OF_NODE = """async (node) => {
+    const { clusterOfNode } = await import("/static/js/clusters.js");
+    const { signal } = new AbortController();
+    return clusterOfNode(node, ["away", "home"], "2026-01-20T10:00:00Z", signal)
+        .catch(({ status }) => status);
+}"""
+
+
+@pytest.fixture
+async def one_away(page, answers):
+    """Two clusters: the snapshots of one are refused, in the other there is pve3."""
+    snapshot = {"cluster": "home", "snapshot": {"nodes": [{"name": "pve3"}]}}
+    answers.by_path |= {
+        "/api/stats": lambda _: {"holdings": {"clusters": ["away", "home"]}},
+        "/api/snapshots/latest": lambda _: {"snapshot": snapshot},
+        "/api/snapshots/at": lambda _: {"snapshot": snapshot},
+    }
+    await page.route("**/api/snapshots/*cluster=away*", lambda route: route.fulfill(status=503))
+
+
+@pytest.mark.usefixtures("one_away")
+async def test_what_is_of_the_other_clusters_is_found(page):
+    await page.evaluate(PALETTE)
+    await page.get_by_role("combobox", name="Search or go to").fill("pve3")
+
+    await page.get_by_role("option", name="Node pve3 · home").wait_for()
+
+
+@pytest.mark.usefixtures("one_away")
+async def test_a_node_is_found_in_its_cluster_and_no_other_one_is_guessed(page):
+    assert await page.evaluate(CLUSTER_OF_NODE, "pve3") == "home"
+    assert await page.evaluate(CLUSTER_OF_NODE, "pve9") == 503

@@ -34,7 +34,10 @@ export function clusterField(onchange) {
     offer(names, name) {
       const all = name === null || names.includes(name) ? names : [...names, name];
       field.disabled = all.length < 2;
-      field.replaceChildren(...all.map((one) => h("option", { value: nameOf(one) }, nameOf(one))));
+      const titles = all.map(nameOf);
+      // A list that is open would close.
+      if (titles.join("\n") !== [...field.options].map(({ value }) => value).join("\n"))
+        field.replaceChildren(...titles.map((value) => h("option", { value }, value)));
       field.value = name === null ? "" : nameOf(name);
     },
   };
@@ -125,16 +128,19 @@ export async function within(path, cluster) {
 
 /**
  * The cluster that a node belonged to, as its snapshot of then says; null where none or several do.
+ * It fails where the node may be in one that cannot be had.
  * @param {string} node @param {string[]} names @param {string} timestamp
  * @param {AbortSignal} signal
  */
 export async function clusterOfNode(node, names, timestamp, signal) {
-  const found = await Promise.all(
+  const found = await Promise.allSettled(
     names.map(async (name) => {
       const { nodes } = machines(await snapshotAt(name, timestamp, signal));
       return nodes.some((one) => one.name === node);
     }),
   );
-  const those = names.filter((_, index) => found[index]);
+  const those = names.filter((_, index) => /** @type {any} */ (found[index]).value);
+  const failed = found.find(({ status }) => status === "rejected");
+  if (failed && !those.length) throw /** @type {PromiseRejectedResult} */ (failed).reason;
   return those.length === 1 ? those[0] : null;
 }

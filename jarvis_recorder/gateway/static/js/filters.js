@@ -33,16 +33,25 @@ export function iso(seconds) {
   return new Date(seconds * 1000).toISOString();
 }
 
-/** @param {URLSearchParams} params @returns {Filters} */
+/** The line that says the same as an address, besides times. @param {URLSearchParams} params */
+const lineOf = (params) =>
+  format(
+    Object.fromEntries([
+      ...ONE.map((name) => [name, params.get(name) ?? ""]),
+      ...SEVERAL.map((name) => [name, [...new Set(params.getAll(name))].filter(Boolean)]),
+    ]),
+  );
+
+/** What is not understood filters nothing. @param {URLSearchParams} params @returns {Filters} */
 export function read(params) {
-  const found = Object.fromEntries([
-    ...ONE.map((name) => [name, params.get(name) ?? ""]),
-    ...SEVERAL.map((name) => [name, [...new Set(params.getAll(name))].filter(Boolean)]),
-  ]);
+  const { filters } = parse(lineOf(params));
   const { since, until, range } = timesOf(params);
   const usual = isKnown(range) ? range : USUAL;
-  return { ...found, since, until, range: areTimes(since, until) ? "" : usual };
+  return { ...filters, since, until, range: areTimes(since, until) ? "" : usual };
 }
+
+/** What an address has besides times that is not understood. @param {URLSearchParams} params */
+export const notUnderstoodOf = (params) => parse(lineOf(params)).rest;
 
 /**
  * A sentence where the times that an address asks for are not those that are shown.
@@ -162,7 +171,7 @@ export function filterForm(choose) {
       choose(filters);
     },
   });
-  /** What someone typed that is no token stays in the line until it is put right. */
+  /** What someone typed, or an address has, that is no token stays in the line until it is put right. */
   let notUnderstood = "";
   const severities = SEVERITIES.map((name) =>
     h("input", {
@@ -298,9 +307,13 @@ export function filterForm(choose) {
   /** @type {Filters} */
   let shown = {};
 
-  /** @param {Filters} filters @param {string} [notTaken] what the address has that is not shown */
-  function show(filters, notTaken = "") {
+  /**
+   * @param {Filters} filters @param {string} [notTaken] why the times of the address are not shown
+   * @param {string} [rest] what else it has that is not understood
+   */
+  function show(filters, notTaken = "", rest = "") {
     shown = filters;
+    notUnderstood = rest || notUnderstood;
     showLine();
     showClusters();
     for (const [name, field] of Object.entries(fields)) field.value = filters[name];
@@ -328,10 +341,9 @@ export function filterForm(choose) {
 
   /** The line says what is filtered, and then what is not understood. */
   function showLine() {
-    const { filters } = parse(format(shown));
     const { rest, problems } = parse(`${format(shown)} ${notUnderstood}`);
     notUnderstood = rest;
-    line.value = [format(filters), rest].filter(Boolean).join(" ");
+    line.value = [format(shown), rest].filter(Boolean).join(" ");
     line.setAttribute("aria-invalid", String(problems.length > 0));
     problem.hidden = problems.length === 0;
     problem.replaceChildren(...text(problems.map((words) => h("span", { dir: "auto" }, `${words} `))));

@@ -172,7 +172,7 @@ async function saved(signal) {
 
 /** @param {AbortSignal} signal @returns {Promise<Target[]>} */
 async function things(signal) {
-  const found = await Promise.all(
+  const found = await Promise.allSettled(
     (await clusterNames()).map(async (cluster) => {
       const snapshot = await latestSnapshot(cluster, signal);
       const of = nameOf(cluster);
@@ -191,7 +191,7 @@ async function things(signal) {
       );
     }),
   );
-  return found.flat();
+  return found.flatMap((one) => (one.status === "fulfilled" ? one.value : []));
 }
 
 /** @param {AbortSignal} signal @returns {Promise<Target[]>} */

@@ -27,8 +27,7 @@ const TOKENS = {
   resolved: { filter: "resolved", values: ["yes", "no"] },
 };
 const ALSO = new Map([["severity", "sev"]]);
-/** @type {Record<string, string>} */
-const RESOLVED = { true: "yes", false: "no" };
+const RESOLVED = new Map([["true", "yes"], ["false", "no"]]);
 
 /** Its group is empty where a quotation mark is not closed. */
 const PART = /(?:[^\s"]|"(?:[^"\\]|\\.?)*("|$))+/gs;
@@ -74,7 +73,7 @@ export function format({ severity, minSeverity, node, cluster, type, source, res
     cluster && written("cluster", cluster),
     type && written("type", type),
     source && written("source", source),
-    resolved && written("resolved", RESOLVED[resolved] ?? resolved),
+    resolved && written("resolved", RESOLVED.get(resolved) ?? resolved),
     ...exclude.map(without),
     text && (isPlain(text) ? text : quoted(text)),
   ]
@@ -147,8 +146,9 @@ function known(name, values, value) {
 /** @param {string} name @param {string} value */
 const written = (name, value) => `${name}:${!value || /[\s"]/.test(value) ? quoted(value) : value}`;
 
-/** @param {string} excluded as `type:metric` */
+/** @param {string} excluded as `type:metric`; what is not so stays what is not understood */
 function without(excluded) {
+  if (!TOKEN.test(`-${excluded}`)) return `-${quoted(excluded)}`;
   const [name] = excluded.split(":", 1);
   return `-${written(name === "severity" ? "sev" : name, excluded.slice(name.length + 1))}`;
 }

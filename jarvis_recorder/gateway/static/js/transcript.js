@@ -3,23 +3,25 @@
 import { get } from "./api.js";
 import { h } from "./dom.js";
 import { count, laidOut, when } from "./format.js";
+import { live } from "./live.js";
 import { act, keep } from "./load.js";
 import { reader } from "./markdown.js";
 import { link } from "./router.js";
 
 const SHOWN = 100;
 const PAGE = 1_000;
+/** @typedef {{cursor: string|null, turns: any[]}} Page @type {Page[]} */
+const UNKNOWN = [{ cursor: null, turns: [] }];
 
 /**
  * @param {HTMLElement} region @param {AbortSignal} over @param {string} session
  * @param {string} marked the number of a turn, empty for the last one
  */
 export function transcript(region, over, session, marked) {
-  /**
-   * All pages; the last one is asked for again, for what was said since, and is kept short for that.
-   * @type {{cursor: string|null, turns: any[]}[]}
-   */
-  let pages = [{ cursor: null, turns: [] }];
+  /** All pages; the last one is asked for again, for what was said since, and is kept short for that. */
+  let pages = UNKNOWN;
+  /** @type {any[]} */
+  let shown = [];
   let first = 0;
   let opened = false;
   /** What the pages have of them is cut. @type {Map<number, any>} */
@@ -27,13 +29,15 @@ export function transcript(region, over, session, marked) {
   /** @type {((source: string) => HTMLElement)|null} */
   let read = null;
   const path = `/api/conversations/${encodeURIComponent(session)}/turns`;
+  // Turns may have gone, or come late, in each of them. It is heard before `keep` asks again.
+  live.addEventListener("resync", () => (pages = UNKNOWN), { signal: over });
 
-  /** @param {AbortSignal} signal */
+  /** @param {AbortSignal} signal @returns {Promise<any[]>} */
   async function fetch(signal) {
     read ??= await reader();
-    const found = pages.slice(0, -1);
-    /** @type {{cursor: string|null, turns: any[]}} */
-    let { cursor, turns } = /** @type {any} */ (pages.at(-1));
+    const before = pages;
+    const found = before.slice(0, -1);
+    let { cursor, turns } = /** @type {Page} */ (before.at(-1));
     let limit = turns.length > 2 * SHOWN ? turns.length - SHOWN : PAGE;
     do {
       const page = await get(path, { limit, cursor }, signal);
@@ -41,14 +45,19 @@ export function transcript(region, over, session, marked) {
       cursor = page.nextCursor;
       limit = PAGE;
     } while (cursor);
-    pages = found;
-    return all();
+    // Else the stream was away meanwhile.
+    if (pages === before) pages = found;
+    // The end has been deleted, and what is before it may be, too.
+    if (before.length > 1 && !found[before.length - 1].turns.length) {
+      pages = UNKNOWN;
+      return fetch(signal);
+    }
+    shown = found.flatMap((page) => page.turns);
+    first = Math.max(0, Math.min(first, shown.length - SHOWN));
+    return shown;
   }
 
-  const all = () => pages.flatMap(({ turns }) => turns);
-
   function list() {
-    const turns = all();
     return [
       first > 0 &&
         h(
@@ -59,7 +68,7 @@ export function transcript(region, over, session, marked) {
       h(
         "ol",
         { class: "turns", "data-rows": "turns" },
-        turns
+        shown
           .slice(first)
           .map((turn) => turnItem(whole.get(turn.id) ?? turn, { marked, changed, read })),
       ),

@@ -207,16 +207,20 @@ function differences(cluster, { added, removed, changed, before, after }, guests
                 "tr",
                 { "data-row": thing },
                 h("th", { scope: "row", dir: "auto" }, thing),
-                h("td", {}, h("ul", {}, those.slice(0, MOST).map(change))),
+                h("td", {}, h("ul", {}, those.slice(0, MOST).map(change)), notAll(those)),
               ),
             ),
           ),
         )
       : empty("Nothing changed."),
-    things.length > MOST &&
-      h("p", { class: "problem" }, `${count(things.length - MOST)} more are not shown.`),
+    notAll(things),
   ];
 }
+
+/** @param {any[]} all */
+const notAll = (all) =>
+  all.length > MOST &&
+  h("p", { class: "problem" }, `${count(all.length - MOST)} more are not shown.`);
 
 const ORDER = ["Node", "Guest", "Storage"];
 

@@ -13,6 +13,7 @@ import {
   goOn,
   iso,
   notShown,
+  notUnderstoodOf,
   read,
   refined,
   typesOf,
@@ -83,7 +84,7 @@ export function events(root, params, over) {
   );
   form.element.append(savedList(over));
   root.append(h("div", { class: "searched" }, form.element, histogram, list));
-  form.show(filters, notShown(params));
+  form.show(filters, notShown(params), notUnderstoodOf(params));
   zone.addEventListener("change", form.showTimes, { signal: over });
   clusterNames()
     .then(form.offer)
@@ -285,7 +286,7 @@ export function events(root, params, over) {
     rows = [];
     older = null;
     most = MOST_FOLLOWED;
-    form.show(filters, notShown(next));
+    form.show(filters, notShown(next), notUnderstoodOf(next));
     bars.load();
     const known = before();
     if (known) shown.startFrom(known);

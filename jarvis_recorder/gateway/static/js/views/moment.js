@@ -111,16 +111,19 @@ export function moment(root, params, over) {
         ),
         name === null ? null : snapshotAt(name, at, signal),
       ]);
-      if (mine === asked) asked = { ...mine, at };
+      if (mine === asked && !mine.at) {
+        asked = { ...mine, at };
+        time.value = toInput(at);
+      }
       return { event, at, names, name, timeline: { ...timeline, snapshot } };
     },
     ({ event, at, names, name, timeline }) => {
       offer(names, name);
-      fill();
       return sides({ event, at, name, several: name && names.length > 1 }, timeline);
     },
   );
 
+  /** With what the reader asked for; not with what comes by itself, which may come while one types. */
   function fill() {
     time.value = toInput(asked.at);
     around.value = asked.window;
