@@ -34,7 +34,7 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "faults/test_storage_faults.py", "integration/test_service.py",
     ),
     "SQLite is a part of the process: its threads, its syncs, its plans, its index of words": (
-        "contract/test_archive.py", "contract/test_bounds.py", "contract/test_clusters.py",
+        "contract/test_archive.py", "contract/test_bounds.py", "contract/test_clusters.py", "contract/test_days.py",
         "contract/test_erasure.py", "contract/test_matrix.py", "contract/test_search.py",
         "contract/test_search_as_a_scan.py", "contract/test_search_pages.py",
         "contract/test_two_in_flight.py", "faults/test_faults_in_flight.py",
