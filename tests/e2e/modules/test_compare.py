@@ -1,4 +1,4 @@
-"""What changed between two snapshots."""
+"""The changes between two snapshots, as the page lists them."""
 
 import pytest
 from playwright.async_api import expect
