@@ -146,7 +146,7 @@ async def test_a_dead_letter_that_cannot_be_delivered_is_named_and_can_be_thrown
         assert "cannot deliver dead letter 3 of 4" in said.stderr
         assert "drop --undeliverable" in said.stderr
         assert "Traceback" not in said.stderr
-    assert len((tmp_path / "dead.jsonl").read_text().splitlines()) == 2
+    assert not [*tmp_path.glob("*dead.jsonl*")], "a file of that name would be taken for all"
     # The broker closes the connection as it meets the third; by then none, one or both are confirmed.
     assert re.search("[012] are replayed", others[-1].stderr)
     assert (shown.returncode, "cannot deliver dead letter" in shown.stderr) == (1, True)

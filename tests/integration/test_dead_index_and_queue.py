@@ -58,7 +58,7 @@ async def bury(url, count):
 
 async def until(client, is_so):
     """Return a page of the index once it is so."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(240):
         while not is_so(page := await client.dead.list(limit=1_000)):
             await asyncio.sleep(0.05)
     return page
