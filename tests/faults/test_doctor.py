@@ -129,12 +129,13 @@ def test_a_broker_that_is_down(tmp_path):
     assert findings["directory"]["light"] == "green"
 
 
-def test_a_port_that_another_program_has(node, tmp_path):
-    """Without it the recorder ends at once."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        listen = f"http.listen=127.0.0.1:{other.getsockname()[1]}"
-        taken = examined(node.url, tmp_path / "recorder.db", listen)[1]["port"]
-    free = examined(node.url, tmp_path / "recorder.db", listen)[1]["port"]
+def test_a_port_that_another_program_has(tmp_path):
+    """Without it the recorder ends at once. One at work would have it."""
+    with private_node() as node:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            listen = f"http.listen=127.0.0.1:{other.getsockname()[1]}"
+            taken = examined(node.url, tmp_path / "recorder.db", listen)[1]["port"]
+        free = examined(node.url, tmp_path / "recorder.db", listen)[1]["port"]
 
     assert (taken["light"], free["light"]) == ("yellow", "green")
     assert "Address already in use" in taken["detail"]
