@@ -52,8 +52,8 @@ _AnyTime = Annotated[
     Any,
     WithJsonSchema(
         {
-            "anyOf": [*GIVEN_SCHEMA["anyOf"], {"type": "null"}],
-            "description": GIVEN_SCHEMA["description"],
+            "anyOf": [*GIVEN_SCHEMA["anyOf"], {"const": ""}, {"type": "null"}],
+            "description": f"{GIVEN_SCHEMA['description']}; an empty text is none",
         }
     ),
 ]
