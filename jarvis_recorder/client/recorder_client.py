@@ -37,6 +37,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+# Of a request: a recorder answers within a minute, and the broker refuses too long an expiration.
+_LONGEST_SECONDS: Final = 3_600.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 _LARGE_REPLY_BYTES: Final = 64 * 1024
@@ -107,7 +109,7 @@ class RecorderClient(Methods):
         """
         Send a request with params of `jarvis_recorder.wire.rpc.params` and return its result.
 
-        A request that changes nothing is sent again by itself if the connection is lost
+        It waits for `timeout` seconds, an hour at most.         A request that changes nothing is sent again by itself if the connection is lost
         meanwhile.
 
         Raises:
@@ -119,7 +121,7 @@ class RecorderClient(Methods):
                 whether something is changed is unknown.
         """
         method = BY_PARAMS[type(params)]
-        seconds = self._timeout if timeout is None else timeout
+        seconds = min(self._timeout if timeout is None else timeout, _LONGEST_SECONDS)
         until = asyncio.get_running_loop().time() + seconds
         try:
             reply = await self._reply(jsonrpc.request(params, 1), until, changes=method.changes)

@@ -29,8 +29,6 @@ _GZIP: Final = zlib.MAX_WBITS | 16
 # More than any record that can be stored takes.
 _MOST_UNPACKED_BYTES: Final = 128 * 1024 * 1024
 _REPLY_TO: Final = "amq.rabbitmq.reply-to"
-# A request waits for its recorder no longer; the broker takes 49 days, and closes the channel beyond.
-_LONGEST_SECONDS: Final = 3_600.0
 
 
 class RpcChannel:
@@ -93,7 +91,7 @@ class RpcChannel:
         properties = encode_request(
             reply_to=_REPLY_TO,
             correlation_id=correlation_id,
-            expiration_ms=_expiration_ms(until - self._loop.time()),
+            expiration_ms=max(1, round((until - self._loop.time()) * 1_000)),
             app_id=self._app_id,
             user_id=self._user_id,
             timestamp=int(time.time()),
@@ -180,10 +178,6 @@ class RpcChannel:
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(lost(self._channel.current))
-
-
-def _expiration_ms(seconds: float) -> int:
-    return round(min(max(seconds, 0.001), _LONGEST_SECONDS) * 1_000)
 
 
 def _unpacked(body: bytes) -> bytes:

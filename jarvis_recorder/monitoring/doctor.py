@@ -25,7 +25,7 @@ async def examine(loaded: Loaded) -> list[Finding]:
         found += await policies.examine(addresses, settings.broker.tls)
     found += _bounds(settings)
     if seen.recorder_is_at_work is False:
-        found += _port(settings.http.listen)
+        found += await asyncio.to_thread(_port, settings.http.listen)
     found += await asyncio.to_thread(
         storage.examine, loaded, recorder_is_at_work=seen.recorder_is_at_work
     )

@@ -2,10 +2,8 @@
 
 import json
 import tomllib
-from typing import Any, Final
-
-_TOO_DEEP: Final = "what it holds is nested too deeply"
-_TOO_LONG: Final = "a number in it has too many digits"
+from collections.abc import Callable
+from typing import Any
 
 
 def from_toml(text: str) -> dict[str, Any]:
@@ -15,15 +13,8 @@ def from_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: It is none, or is nested too deeply, or a number in it is too long.
     """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    except ValueError:
-        # Python reads decimal numbers of up to 4,300 digits; its words for it name no line.
-        raise ValueError(_TOO_LONG) from None
+    document: dict[str, Any] = _parsed(tomllib.loads, text)
+    return document
 
 
 def from_json(text: str) -> Any:
@@ -31,13 +22,18 @@ def from_json(text: str) -> Any:
     Parse a JSON document.
 
     Raises:
-        ValueError: It is none, or is nested too deeply, or a number in it is too long.
+        ValueError: As `from_toml`.
     """
+    return _parsed(json.loads, text)
+
+
+def _parsed(parse: Callable[[str], Any], text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError):
         raise
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError("what it holds is nested too deeply") from None
     except ValueError:
-        raise ValueError(_TOO_LONG) from None
+        # Python reads decimal numbers of up to 4,300 digits; its words for it name no line.
+        raise ValueError("a number in it has too many digits") from None

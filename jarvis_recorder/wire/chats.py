@@ -20,11 +20,6 @@ _CALLS: Final = frozenset(
 _CALL_KEYS: Final = ("functionCall", "function_call", "toolUse")
 # A model's reasoning is no part of its content.
 _THOUGHTS: Final = frozenset(("thinking", "redacted_thinking", "reasoning"))
-# The roles of those that hand back a tool's result, as publishers write them.
-_TOOLS: Final = frozenset(
-    ("tool", "function", "ipython", "tool_result", "tool_response", "observation", "toolmessage",
-     "toolmessagechunk")
-)  # fmt: skip
 _OF_A_MESSAGE: Final = (
     "role", "content", "parts", "tool_calls", "model",
     # LangChain's, which are read like those of a body.
@@ -102,14 +97,18 @@ def _take_item(found: Document) -> None:
             found.setdefault("content", output)
 
 
-def take_content(found: Document) -> None:
-    """Turn a content in parts into a text; a missing one next to tool calls becomes empty."""
+def take_content(found: Document, is_tool: Callable[[Any], bool]) -> None:
+    """
+    Turn a content in parts into a text; a missing one next to tool calls becomes empty.
+
+    `is_tool` tells the roles whose content is a tool's result.
+    """
     _take_calls(found)
     content = found.get("content", found.get("parts"))
     if isinstance(content, list | dict):
         texts: list[str] = []
         calls: list[Any] = []
-        is_result = _is_of_a_tool(found) and is_data(content)
+        is_result = is_tool(found.get("role")) and is_data(content)
         if not _read_parts(content, texts, calls) and not is_result:
             return
         if is_result or (not texts and not calls and _may_be_result(content, found)):
@@ -121,11 +120,6 @@ def take_content(found: Document) -> None:
         found["content"] = found["refusal"]
     elif content is None and any(found.get(name) for name in _INSTEAD_OF_CONTENT):
         found["content"] = ""
-
-
-def _is_of_a_tool(found: Document) -> bool:
-    role = found.get("role")
-    return isinstance(role, str) and role.lower() in _TOOLS
 
 
 def _may_be_result(content: list[Any] | Document, found: Document) -> bool:

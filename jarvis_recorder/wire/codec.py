@@ -28,7 +28,7 @@ from jarvis_recorder.wire.refusal import (
 )
 from jarvis_recorder.wire.strict_json import (
     BYTE_ORDER_MARK,
-    Fraction,
+    WrittenFloat,
     are_lines,
     lines_of,
     parse,
@@ -333,7 +333,7 @@ def _keep_cost(way: _Way, text: bytes | Raw) -> None:
     for document, inner in way:
         entries = raw_entries(text)
         if (name := _name_of_cost(document)) is not None:
-            document[name] = Fraction(document[name], bytes(entries[name]).decode())
+            document[name] = WrittenFloat(document[name], bytes(entries[name]).decode())
         if inner is not None:
             text = entries[inner]
 

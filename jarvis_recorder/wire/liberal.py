@@ -150,7 +150,7 @@ def eased(kind: Kind, document: Document, routing_key: bytes) -> Document:
     _drop_unset(found)
     if kind is Kind.TURN:
         take_message(found, _is_role)
-        take_content(found)
+        take_content(found, _is_tool)
         _take_usage(found)
         _take_session(found)
     for name, word in said_by_key(kind, routing_key).items():
@@ -417,6 +417,10 @@ def _count_tokens(plain: str, value: Any, counts: dict[str, int]) -> None:
 
 def _is_role(value: Any) -> bool:
     return isinstance(value, str) and value.lower() in _ROLES
+
+
+def _is_tool(value: Any) -> bool:
+    return isinstance(value, str) and _ROLES.get(value.lower()) == "tool"
 
 
 def _word(words: Mapping[str, str]) -> Callable[[Any], Any]:

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
 from jarvis_recorder.wire.identity import NIL
-from jarvis_recorder.wire.strict_json import Fraction, dump
+from jarvis_recorder.wire.strict_json import WrittenFloat, dump
 from jarvis_recorder.wire.times import is_unset, parse_instant, parse_strictly
 from jarvis_recorder.wire.topics import Kind
 
@@ -46,7 +46,7 @@ def _that_was_set(identity: str) -> str:
 
 def _decimal(value: Any) -> Any:
     """Accept a number or its text; refuse an absurd magnitude before it is written out."""
-    if isinstance(value, Fraction):
+    if isinstance(value, WrittenFloat):
         value = value.written
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return value

@@ -47,16 +47,16 @@ _RAW_ENTRIES: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Fraction(float):
+class WrittenFloat(float):
     """A fraction as a double, which is what `dump` writes, and as the decimal that was written."""
 
     __slots__ = ("written",)
     written: Decimal
 
     def __new__(cls, double: float, text: str) -> Self:
-        fraction = super().__new__(cls, double)
-        fraction.written = Decimal(text)
-        return fraction
+        number = super().__new__(cls, double)
+        number.written = Decimal(text)
+        return number
 
 
 def parse(text: bytes) -> Any:

@@ -196,9 +196,9 @@ async def test_an_absent_broker_and_a_wrong_password_fail_at_once(amqp_url):
             pass
 
 
-@pytest.mark.parametrize("seconds", [math.inf, 5_000_000])
-async def test_a_call_may_wait_for_ever(recorder, amqp_url, seconds):
-    """The broker takes no expiration of more than 49 days, and would close the channel."""
+@pytest.mark.parametrize("seconds", [math.inf, 1e12])
+async def test_a_timeout_may_be_of_any_length(recorder, amqp_url, seconds):
+    """The broker refuses an expiration that is too long."""
     async with RecorderClient(amqp_url, timeout=seconds) as client:
         assert (await client.events.list()).events == []
 

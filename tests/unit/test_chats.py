@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from jarvis_recorder.wire import chats, liberal
 from jarvis_recorder.wire.records import Turn
 from tests.unit.test_liberal import KEYS, decoded, refused, taken
 
@@ -209,10 +208,6 @@ def test_the_output_of_a_function_is_a_turn_whatever_its_type():
     found = recorded({"type": "function_call_output", "call_id": "c1", "output": {"a": 1}})
 
     assert (found.role, found.content) == ("tool", '{"a":1}')
-
-
-def test_the_roles_of_tools_are_those_that_are_read_as_tool():
-    assert {word for word, role in liberal._ROLES.items() if role == "tool"} == chats._TOOLS
 
 
 @pytest.mark.parametrize(

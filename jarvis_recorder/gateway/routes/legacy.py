@@ -1,6 +1,6 @@
 """`/api/memory`: events and preferences, as the original system's frontend calls them."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Header, Response
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -59,9 +59,6 @@ _AnyTime = Annotated[
 ]
 
 
-_OWN_NAMES: Final = {"messageId": "message_id"}
-
-
 class NewEvent(Body):
     """
     An event to record, read as `events.record` reads it.
@@ -89,7 +86,8 @@ class NewEvent(Body):
         if not isinstance(body, dict):
             return body
         if "messageId" in body and "message_id" not in body:
-            body = {_OWN_NAMES.get(name, name): value for name, value in body.items()}
+            body = body | {"message_id": body["messageId"]}
+            del body["messageId"]
         return params.eased_event(body)
 
 

@@ -108,7 +108,7 @@ def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parame
     for name, given, explained, is_required, default in parameters_of(method):
         kind, description = given, explained
         if given in (datetime, datetime | None):
-            # What a URL does to a time happens to none in a body.
+            # A URL turns the plus sign of an offset into a space; a body does not.
             time = WhenInBody if has_body else When
             kind = time if given is datetime else time | None
             description = f"{explained}: {TIME_FORMAT}"

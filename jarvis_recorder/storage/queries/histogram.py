@@ -25,7 +25,7 @@ _WIDTHS: Final = (
     86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000,
 )  # fmt: skip
 _BUCKETS_BY_DEFAULT: Final = 60
-# A statement takes a tenth of a millisecond, even of an empty bucket.
+# Each takes a statement, even where its bucket is empty.
 _MOST_ALONE: Final = 128
 # The bytes of a bucket in a result, and those of each count next to its value.
 _BUCKET_BYTES: Final = 80

@@ -146,8 +146,8 @@ class Maintenance:
             self._writer.admit()
         elif not use.is_within_reach:
             self._writer.refuse(
-                f"the disk of {self._path} has not the room that store.keep_free leaves to others, "
-                "and no deletion would make it: delete other files there, or lower store.keep_free"
+                f"{self._path}: store.budget and store.keep_free leave less than an empty database "
+                "takes, so nothing is deleted: make room on its disk, or allow it more"
             )
         elif use.taken >= use.limit * _FULL_MARK:
             self._writer.refuse(
