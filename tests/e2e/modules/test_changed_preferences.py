@@ -127,6 +127,38 @@ async def test_no_saved_view_moves_under_the_pointer(page, preferences):
     await expect(page.get_by_role("listitem")).to_have_text(["before", "mine"])
 
 
+@pytest.mark.parametrize(
+    ("module", "function", "path", "rows"),
+    [
+        (
+            "saved",
+            "savedViews",
+            "/api/memory/preferences",
+            [{"key": f"view.{name}", "value": "#/events"} for name in "abc"],
+        ),
+        ("silences", "silencesNow", "/api/incidents/silences", [{"node": n} for n in "abc"]),
+    ],
+)
+async def test_a_list_is_read_to_its_end(page, answers, module, function, path, rows):
+    """A page of it ends at its limit of bytes, too: 17 large values may stand before the rest."""
+    name = path.rpartition("/")[2]
+    following = {None: "1", "1": "2", "2": None}
+
+    def answer(query):
+        [cursor] = query.get("cursor", [None])
+        return {name: [rows[int(cursor or 0)]], "nextCursor": following[cursor]}
+
+    answers.by_path[path] = answer
+    found = await page.evaluate(
+        f"""async () => {{
+            const {{ {function} }} = await import("/static/js/{module}.js");
+            return {function}(new AbortController().signal);
+        }}"""
+    )
+
+    assert len(found) == len(rows)
+
+
 async def test_a_view_that_another_one_saved_is_replaced_only_where_that_is_confirmed(
     page, preferences
 ):

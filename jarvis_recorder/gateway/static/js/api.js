@@ -134,6 +134,24 @@ async function call(
 
 /** @param {string} path @param {object} [query] @param {AbortSignal} [signal] @param {number} [longest] */
 export const get = (path, query, signal, longest) => call("GET", path, { query, signal, longest });
+
+/**
+ * Return all of a list, page for page: a page ends at its limit of rows or of bytes.
+ * @param {string} path @param {string} name of the list in the answer
+ * @param {object} query @param {AbortSignal} [signal] @returns {Promise<any[]>}
+ */
+export async function getAll(path, name, query, signal) {
+  const found = [];
+  let cursor = null;
+  do {
+    /** @type {any} */
+    const page = await get(path, { ...query, cursor }, signal);
+    found.push(...page[name]);
+    cursor = page.nextCursor;
+  } while (cursor);
+  return found;
+}
+
 /** @param {string} path @param {any} [body] @param {object} [options] */
 export const post = (path, body, options) => call("POST", path, { body, ...options });
 /** @param {string} path @param {any} body */

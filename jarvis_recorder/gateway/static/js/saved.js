@@ -1,6 +1,6 @@
 /** Views that somebody has given a name: preferences, so that each browser has them. */
 
-import { get, mayChange, put, remove } from "./api.js";
+import { get, getAll, mayChange, put, remove } from "./api.js";
 import { confirmed, h } from "./dom.js";
 import { live } from "./live.js";
 import { keep, soon } from "./load.js";
@@ -12,7 +12,12 @@ const path = (name) => `/api/memory/preferences/${encodeURIComponent(PREFIX + na
 
 /** @param {AbortSignal} signal @returns {Promise<{name: string, hash: string}[]>} */
 export async function savedViews(signal) {
-  const { preferences } = await get("/api/memory/preferences", { prefix: PREFIX }, signal);
+  const preferences = await getAll(
+    "/api/memory/preferences",
+    "preferences",
+    { prefix: PREFIX },
+    signal,
+  );
   return preferences
     .map((/** @type {any} */ { key, value }) => ({ name: key.slice(PREFIX.length), hash: value }))
     // Nothing but a place in this page.

@@ -1,20 +1,18 @@
 /** Silences: of what no one is told, until when; each can be ended. */
 
-import { get, mayChange, post } from "./api.js";
+import { getAll, mayChange, post } from "./api.js";
 import { now } from "./clock.js";
 import { nameOf } from "./clusters.js";
 import { h } from "./dom.js";
 import { when } from "./format.js";
 import { undoable } from "./undo.js";
 
-/** The recorder keeps no more. */
-const MOST = 1_000;
+const AT_ONCE = 1_000;
 const VALUES = ["key", "node", "kind", "cluster"];
 
 /** @param {AbortSignal} signal @returns {Promise<any[]>} those that have not ended */
-export async function silencesNow(signal) {
-  return (await get("/api/incidents/silences", { limit: MOST }, signal)).silences;
-}
+export const silencesNow = (signal) =>
+  getAll("/api/incidents/silences", "silences", { limit: AT_ONCE }, signal);
 
 /** The condition that an incident is of. @param {string} key */
 export const conditionOf = (key) => key.replace(/@[^@]*$/, "");

@@ -1,6 +1,6 @@
 /** What could not be recorded, why, and another try. */
 
-import { get, mayChange, post } from "../api.js";
+import { get, getAll, mayChange, post } from "../api.js";
 import { confirmed, empty, factList, h, panel } from "../dom.js";
 import { bytes, count, when } from "../format.js";
 import { act, keep } from "../load.js";
@@ -202,15 +202,8 @@ function read(params) {
 
 /** @param {Of} of @param {AbortSignal} signal @returns {Promise<string[]>} */
 async function idsOf(of, signal) {
-  const ids = [];
-  let cursor = null;
-  do {
-    /** @type {any} */
-    const page = await get("/api/dead/list", { ...of, limit: AT_ONCE, cursor }, signal);
-    ids.push(...page.letters.map((/** @type {any} */ { id }) => id));
-    cursor = page.nextCursor;
-  } while (cursor);
-  return ids;
+  const letters = await getAll("/api/dead/list", "letters", { ...of, limit: AT_ONCE }, signal);
+  return letters.map(({ id }) => id);
 }
 
 /** @param {any} one */
