@@ -1,13 +1,13 @@
 """Supervision of a session: one attempt after another, with a pause between."""
 
 import asyncio
-import contextlib
 import random
 from typing import Final, Protocol
 
 import structlog
 
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, LostAtStart, RecorderError
+from jarvis_recorder.runtime.process import set_within
 
 log = structlog.get_logger(__name__)
 
@@ -101,5 +101,4 @@ async def supervise(
                 error=str(error),
                 retry_seconds=round(pause, 2),
             )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+            await set_within(stop, pause)

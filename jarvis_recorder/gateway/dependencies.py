@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -157,10 +157,6 @@ WhenInBody = Annotated[datetime, BeforeValidator(_time), WithJsonSchema(GIVEN_SC
 TIME_FORMAT: Final = (
     "RFC 3339 with an offset, a day of UTC, or seconds since 1970 (ms, µs and ns by magnitude)"
 )
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def disconnected(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:

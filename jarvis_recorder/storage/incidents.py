@@ -44,6 +44,7 @@ from jarvis_recorder.incidents.signals import (
 )
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import FUTURE, UNSET
+from jarvis_recorder.runtime.process import set_within
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incident_dates import end_of_known
@@ -182,9 +183,7 @@ class IncidentKeeper:
                 self.failure = defect(error)
                 log.error("incidents_not_folded", error=self.failure)
                 pause = _AGAIN_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
+            await set_within(stop, pause)
 
     async def _timed_step(self) -> float:
         """Do a step, and return how long to leave the writer to others."""
