@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import sys
 from typing import Annotated
 
 import typer
 
 from jarvis_recorder.cli.database.options import EXAMPLE, progress
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, Yes, confirm, loaded
 from jarvis_recorder.errors import ConfigurationError
 
 
@@ -21,7 +20,7 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count what would go; a recorder may run.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     config: ConfigFile = None,
     set_: Overrides = None,
     as_json: Json = False,
@@ -59,7 +58,8 @@ def prune(
     # With --yes even if no row goes: it confirms that the clock is right.
     if not dry_run and (counts or yes):
         if not yes:
-            _ask(sum(counts.values()))
+            rows = sum(counts.values())
+            confirm(lambda: f"Take out {rows:,} rows for good?", "--yes prunes without asking")
         with progress() as report:
             if url is not None:
                 counts = asyncio.run(
@@ -73,9 +73,3 @@ def prune(
     verb = "would go" if dry_run else "are gone"
     parts = [f"{count:,} of {table}" for table, count in sorted(counts.items())]
     typer.echo(f"{where}: {', '.join(parts)} {verb}" if parts else f"{where}: nothing to prune")
-
-
-def _ask(rows: int) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("there is no one to ask: --yes prunes without asking")
-    typer.confirm(f"Take out {rows:,} rows for good?", abort=True, err=True)
