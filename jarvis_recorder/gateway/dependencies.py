@@ -46,8 +46,8 @@ class StrictRoute(APIRoute):
     """
     A route that authenticates the caller before it reads the body, and reads JSON strictly.
 
-    A caller who needs a token is told of what the route does not take (400): a filter with a wrong
-    name would otherwise ask for everything, one given twice for what its last value says.
+    If the route needs a token, unknown and repeated query parameters are refused (400). Otherwise
+    a misspelt filter would return everything, and of a repeated one only the last value would count.
     """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]

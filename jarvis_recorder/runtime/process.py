@@ -117,6 +117,12 @@ async def set_within(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
+def read_error(future: asyncio.Future[Any]) -> None:
+    """Mark the error of a future as retrieved: perhaps no one waits for it any longer."""
+    if not future.cancelled():
+        future.exception()
+
+
 async def any_of(*events: asyncio.Event) -> None:
     """Return once one of them is set."""
     waiting = [asyncio.create_task(event.wait()) for event in events]

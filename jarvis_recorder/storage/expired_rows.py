@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -30,6 +31,7 @@ from jarvis_recorder.retention_policy import (
     events_to_go,
     snapshots_to_go,
 )
+from jarvis_recorder.storage.chunks import first_within
 from jarvis_recorder.storage.expressions import micros, stored_bytes
 from jarvis_recorder.storage.tables import (
     CompressedText,
@@ -191,17 +193,10 @@ def _of_few_bytes(connection: Connection, table: Table, ids: Sequence[int]) -> l
     """Return the first of these rows, as many as together have few bytes, and at least one."""
     if not ids:
         return []
-    few: list[int] = []
-    size_bytes = 0
     sizes = select(table.c.id, row_bytes(table)).where(table.c.id.in_(ids)).order_by(table.c.id)
     # SQLite reads each row as it is asked for: none is read beyond the first that is too much.
     with connection.execute(sizes) as rows:
-        for row_id, its_bytes in rows:
-            size_bytes += its_bytes
-            if few and size_bytes > _BYTES_AT_ONCE:
-                break
-            few.append(row_id)
-    return few
+        return [row[0] for row in first_within(rows, itemgetter(1), _BYTES_AT_ONCE)]
 
 
 def following(rows: Sequence[Any]) -> Position | None:

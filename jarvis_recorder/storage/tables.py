@@ -257,10 +257,10 @@ incident_conditions: Final = Table(
     ),
 )
 
-# What events, and snapshots, said of the conditions. It outlives the events, of which the pruned
-# ones are named no more. Where an incident has expired, an alert that stays has the condition 0.
-# Of one that says that an event was resolved, `problem_at` is that event's time; one of before
-# revision 0009 stands there itself.
+# Signals derived from events and snapshots. They outlive their events: `event_id` is NULL once the
+# event is pruned. `condition_id` 0: the incident has expired, the unresolved alert has not.
+# `problem_at`: the time of the resolved event's problem; NULL in rows written before revision 0009,
+# whose `timestamp` is that time.
 incident_signals: Final = Table(
     "incident_signals",
     metadata,
