@@ -7,13 +7,8 @@ from pathlib import Path
 from shlex import quote as quoted
 from typing import Final
 
-from jarvis_recorder.config.loading import (
-    Loaded,
-    exposed_secrets,
-    protection,
-    server_url,
-    sqlite_path,
-)
+from jarvis_recorder.config.loading import Loaded, server_url, sqlite_path
+from jarvis_recorder.config.secrets import exposed_secrets, protection
 from jarvis_recorder.config.settings import bounds_of
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.incidents.rules import load_rules
