@@ -77,7 +77,7 @@ async def supervise(
     Have a part work until `stop` is set, again after every loss, with a `Backoff` between.
 
     A refusal of the broker ends it only if the part has never worked: a setting is wrong then.
-    Later the broker itself has changed, perhaps for a moment: its users are imported anew, its
+    Later the broker itself has changed, perhaps for a moment: its users are imported again, its
     virtual host is made again, the service behind its logins is away.
 
     Raises:

@@ -375,9 +375,9 @@ def _read(file: str) -> bytes:
 
 
 def _require_valid(found: "FoundDeadLetter", body: bytes, *, force: bool) -> None:
-    from jarvis_recorder.client.dead_letter_replay import what_is_wrong
+    from jarvis_recorder.client.dead_letter_replay import validation_error
 
-    wrong = what_is_wrong(found, body)
+    wrong = validation_error(found, body)
     if wrong is not None and not force:
         raise RecorderError(f"it would be refused again: {wrong}; --force replays it all the same")
 
@@ -386,12 +386,12 @@ def _exported(found: "FoundDeadLetter") -> str:
     """Return a dead letter, with its body unless that was not read, as one line of JSON."""
     from base64 import b64encode
 
-    from jarvis_recorder.cli.output.dead_letters import described
+    from jarvis_recorder.cli.output.dead_letters import property_rows
     from jarvis_recorder.wire.amqp import properties
 
     letter, delivery = found
     document = _document(letter)
-    document["properties"] = {name: str(value) for name, value in described(delivery.header)}
+    document["properties"] = {name: str(value) for name, value in property_rows(delivery.header)}
     document["properties_base64"] = b64encode(properties.unchanged(delivery.header)).decode()
     if found.is_without_body:
         return _as_json(document)

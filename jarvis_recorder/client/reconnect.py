@@ -30,7 +30,7 @@ class ReconnectingConnection:
 
     Entering waits for the first one and fails if it fails. If the broker refuses a later one, all
     callers that wait get the error, and it is asked again: it may refuse only while its users are
-    imported anew, its virtual host is made again, or the service behind its logins is away.
+    imported again, its virtual host is made again, or the service behind its logins is away.
     """
 
     def __init__(self, addresses: Addresses, app_id: str, tls: Tls) -> None:

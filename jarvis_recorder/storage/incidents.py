@@ -248,7 +248,7 @@ class IncidentKeeper:
         progress = connection.execute(select(incident_progress)).one()
         if progress.rules != self._rules.version():
             if self._has_begun:
-                # The two would begin anew in turn, without end.
+                # The two would begin again in turn, without end.
                 raise ConfigurationError(
                     "another recorder of this database has other rules: give all of them the same "
                     "incidents.rules, incidents.quiet_hours and version, and restart this one"
@@ -421,7 +421,7 @@ def _if_short(text: ColumnElement[str]) -> ColumnElement[str]:
 
 
 def _signals(candidate: _Candidate, rules: Rules, names: Collection[str]) -> Iterable[ReadSignal]:
-    """Yield the signals of an event: what it says, and that somebody has resolved it."""
+    """Yield the signals of an event: what it says, and that a person has resolved it."""
     row = candidate.row
     event = EventFacts(
         row.type, row.severity, row.node, row.cluster, row.summary,

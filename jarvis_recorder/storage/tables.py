@@ -276,7 +276,7 @@ incident_signals: Final = Table(
     Index("uq_incident_signals_event", "event_id", "effect", unique=True),
 )
 
-# What people did about the conditions; by key, as those are made anew where the rules change.
+# What people did about the conditions; by key, as those are made again when the rules change.
 incident_actions: Final = Table(
     "incident_actions",
     metadata,
@@ -320,7 +320,7 @@ incidents: Final = Table(
     ),
 )
 
-# Incidents that nobody is told of, for a time.
+# Incidents that no one is notified of, for a time.
 silences: Final = Table(
     "silences",
     metadata,
@@ -336,7 +336,7 @@ silences: Final = Table(
     Index("ix_silences_until", "until"),
 )
 
-# One row: the event up to which signals are read, the one up to which nobody is told of them, and
+# One row: the event up to which signals are read, the one up to which no one is notified of them, and
 # the version of the rules.
 incident_progress: Final = Table(
     "incident_progress",

@@ -41,9 +41,9 @@ def prune(
 
     found = loaded(config, set_)
     logging.configure("warning", found.settings.log.format)
-    url, keeping = server_url(found), policy_of(found.settings.retention)
+    url, policy = server_url(found), policy_of(found.settings.retention)
     store = found.settings.store
-    if keeping.keeps_everything and not (yes and (store.budget or store.keep_free)):
+    if policy.keeps_everything and not (yes and (store.budget or store.keep_free)):
         raise ConfigurationError(
             "retention keeps everything: set retention.info and the like to a number of days"
         )
@@ -51,10 +51,10 @@ def prune(
     if url is not None:
         from jarvis_recorder.storage.postgres import admin
 
-        counts = asyncio.run(admin.count_now(url, keeping))
+        counts = asyncio.run(admin.count_now(url, policy))
     else:
         path = sqlite_path(found)
-        where, counts = str(path), count_now(path, keeping)
+        where, counts = str(path), count_now(path, policy)
     # With --yes even if no row goes: it confirms that the clock is right.
     if not dry_run and (counts or yes):
         if not yes:
@@ -63,10 +63,10 @@ def prune(
         with progress() as report:
             if url is not None:
                 counts = asyncio.run(
-                    admin.prune_now(url, keeping, lambda rows: report("pruning", rows, 0))
+                    admin.prune_now(url, policy, lambda rows: report("pruning", rows, 0))
                 )
             else:
-                counts = asyncio.run(prune_now(path, keeping, report))
+                counts = asyncio.run(prune_now(path, policy, report))
     if as_json:
         typer.echo(json.dumps({"path": where, "dry_run": dry_run, "gone": dict(counts)}))
         return
