@@ -60,17 +60,19 @@ class Screen:
         notes: Console,
         *,
         now: datetime,
+        zone: tzinfo | None = None,
     ) -> None:
         self._console = console
         self._notes = notes
         self.now = now
+        self.zone = zone
         self.is_terminal = console.is_terminal
         self.has_colours = console.is_terminal and not console.no_color
         self.width = console.width
 
     def clock(self, moments: Iterable[datetime | None], zone: tzinfo | None = None) -> TimeFormat:
-        """Return a format for these times, in this zone, else the machine's."""
-        return TimeFormat(moments, zone)
+        """Return a format for these times, in this zone instead of the screen's."""
+        return TimeFormat(moments, zone or self.zone)
 
     def table(
         self,
