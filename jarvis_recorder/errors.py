@@ -156,7 +156,7 @@ class DeadlineExceeded(RecorderError):
 
 class OutcomeUnknown(RecorderError):
     """
-    Nobody can say whether a change is made: read it before trying again.
+    No one can say whether a change is made: read it before trying again.
 
     The deadline passed meanwhile, the connection was lost, or no standby of the database has it.
     """

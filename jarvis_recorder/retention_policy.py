@@ -91,14 +91,14 @@ class SnapshotFacts(NamedTuple):
     timestamp: int
 
 
-def event_horizons(keeping: RetentionPolicy, now: int) -> dict[Severity, int]:
+def event_horizons(policy: RetentionPolicy, now: int) -> dict[Severity, int]:
     """Return for each severity the time before which its events expire, none where none does."""
-    return {severity: now - days * DAY for severity, days in keeping.events.items() if days}
+    return {severity: now - days * DAY for severity, days in policy.events.items() if days}
 
 
-def events_to_go(events: Sequence[EventFacts], keeping: RetentionPolicy, now: int) -> list[int]:
+def events_to_go(events: Sequence[EventFacts], policy: RetentionPolicy, now: int) -> list[int]:
     """Return the ids of the expired events."""
-    horizons = event_horizons(keeping, now)
+    horizons = event_horizons(policy, now)
     return [
         event.id
         for event in events
@@ -109,7 +109,7 @@ def events_to_go(events: Sequence[EventFacts], keeping: RetentionPolicy, now: in
 
 
 def snapshots_to_go(
-    snapshots: Sequence[SnapshotFacts], keeping: RetentionPolicy, now: int
+    snapshots: Sequence[SnapshotFacts], policy: RetentionPolicy, now: int
 ) -> list[int]:
     """
     Return the ids of one cluster's snapshots that are expired or thinned out.
@@ -117,9 +117,9 @@ def snapshots_to_go(
     `snapshots` are in the order of their times. The last one is never returned, as its successor
     is not known. A snapshot in the future succeeds none: the newest before it stays.
     """
-    gone = _before(keeping.snapshots, now)
-    daily = _before(keeping.snapshots_daily_after, now)
-    hourly = _before(keeping.snapshots_hourly_after, now)
+    gone = _before(policy.snapshots, now)
+    daily = _before(policy.snapshots_daily_after, now)
+    hourly = _before(policy.snapshots_hourly_after, now)
     return [
         this.id
         for this, following in pairwise(snapshots)

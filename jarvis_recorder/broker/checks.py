@@ -60,7 +60,7 @@ class QueueDepth(NamedTuple):
 
 
 @dataclass
-class Examination:
+class BrokerFindings:
     """
     The findings about a broker, as far as it has come.
 
@@ -97,14 +97,14 @@ async def _depth(link: Link, queue: Queue) -> QueueDepth:
     return QueueDepth(queue.name, declared.message_count or 0, declared.consumer_count or 0)
 
 
-async def examine(addresses: Addresses, tls: Tls, mode: TopologyMode) -> Examination:
-    """Return all findings about a broker, as far as it can be examined, and about each address."""
-    seen = Examination()
+async def check(addresses: Addresses, tls: Tls, mode: TopologyMode) -> BrokerFindings:
+    """Return all findings about a broker, as far as it can be checked, and about each address."""
+    seen = BrokerFindings()
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
             async with open_link(addresses, "doctor", tls=tls) as link:
                 with broker_errors():
-                    await _examine(link, mode, seen, in_a_cluster=addresses.are_several)
+                    await _check(link, mode, seen, in_a_cluster=addresses.are_several)
             seen.findings += await _other_nodes(addresses, tls)
     except TimeoutError:
         text = f"has not answered within {_LONGEST_SECONDS:.0f} s"
@@ -135,8 +135,8 @@ async def _other_node(url: str, tls: Tls) -> Finding:
         return yellow(name, f"cannot be connected to: {error}", remedy)
 
 
-async def _examine(
-    link: Link, mode: TopologyMode, seen: Examination, *, in_a_cluster: bool
+async def _check(
+    link: Link, mode: TopologyMode, seen: BrokerFindings, *, in_a_cluster: bool
 ) -> None:
     seen.findings.append(_version(link))
     for exchange in EXCHANGES:

@@ -24,6 +24,7 @@ from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, Record
 from jarvis_recorder.net import amqp_url
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.runtime.process import read_error
 
 T = TypeVar("T")
 
@@ -189,7 +190,7 @@ async def open_link(
         ConfigurationError: The broker refuses this configuration, and will again.
     """
     lost = lost or asyncio.get_running_loop().create_future()
-    lost.add_done_callback(_retrieve)
+    lost.add_done_callback(read_error)
     url, connection, reader = await _connect_to_one(addresses, purpose, tls, heartbeat)
     connection.close_callbacks.add(lambda _, error: _lose(lost, f"{purpose} connection", error))
     watch = asyncio.create_task(_watch_silence(reader, heartbeat))
@@ -305,11 +306,6 @@ def _refused_for_good(reader: DeliveryReader | None) -> ConfigurationError | Non
     if code not in _REFUSED_FOR_GOOD or "limit" in text:
         return None
     return ConfigurationError(f"the broker refuses the connection: {text}")
-
-
-def _retrieve(future: asyncio.Future[None]) -> None:
-    if not future.cancelled():
-        future.exception()
 
 
 async def _watch_silence(reader: DeliveryReader, heartbeat: int) -> None:

@@ -151,7 +151,7 @@ class DeadLetterQueue:
                     taken += 1
                     # The broker reads and sends also what is not kept here.
                     size += len(delivery.header) + body_size(delivery.header)
-                    is_it, count = await examined(look, delivery)
+                    is_it, count = await run_maybe_in_thread(look, delivery)
                     if is_it:
                         found = delivery
                     if count < _RENEW_AFTER:
@@ -248,7 +248,7 @@ class DeadLetterQueue:
         A full queue accepts no copy, and of one without its body there is none; then the original
         stays. Return False if the broker may drop that at one of the next fetches.
         """
-        count = await examined(_delivery_count, delivery)
+        count = await run_maybe_in_thread(_delivery_count, delivery)
         if count < _RENEW_AFTER:
             return True
         if is_without_body(delivery.header, delivery.body):
@@ -325,7 +325,7 @@ class DeadLetterQueue:
     async def _is_copied(self, delivery: Delivery) -> bool:
         """Publish a copy to the end of the queue, without the broker's delivery counters."""
         routing_key = delivery.routing_key.decode("utf-8", "surrogateescape")
-        properties = await examined(reset_delivery_count, delivery)
+        properties = await run_maybe_in_thread(reset_delivery_count, delivery)
         try:
             await self.publish(DEAD_EXCHANGE, routing_key, properties, delivery.body)
         except (NotConfirmed, MessageTooLarge):
@@ -390,11 +390,11 @@ class DeadLetterQueue:
         return declared.message_count or 0
 
 
-async def examined(look: Callable[[Delivery], T], delivery: Delivery) -> T:
-    """Return the outcome of a look at a dead letter, taken in a thread if that one is large."""
+async def run_maybe_in_thread(function: Callable[[Delivery], T], delivery: Delivery) -> T:
+    """Return what a function makes of a dead letter, called in a thread if that one is large."""
     if len(delivery.header) > _LARGE_HEADER or len(delivery.body) > _LARGE_BODY:
-        return await asyncio.to_thread(look, delivery)
-    return look(delivery)
+        return await asyncio.to_thread(function, delivery)
+    return function(delivery)
 
 
 def _delivery_count(delivery: Delivery) -> int:

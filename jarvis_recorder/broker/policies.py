@@ -44,7 +44,7 @@ class _Policy(NamedTuple):
     is_operators: bool
 
 
-async def examine(addresses: Addresses, tls: Tls) -> list[Finding]:
+async def check(addresses: Addresses, tls: Tls) -> list[Finding]:
     """Return all findings about a broker's policies and bindings; none if it cannot be reached."""
     try:
         async with (
@@ -83,7 +83,7 @@ async def _found(vhost: str) -> list[Finding] | None:
         known = [_policy(one, is_operators=False) for one in policies]
         known += [_policy(one, is_operators=True) for one in operators]
         well = green(_NAME, "none deletes a queue or what is in it")
-        return [*(judged(known, vhost) or [well]), *unbound(bindings)]
+        return [*(harmful(known, vhost) or [well]), *unbound(bindings)]
     except (TimeoutError, OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -117,7 +117,7 @@ def _policy(listed: Mapping[str, Any], *, is_operators: bool) -> _Policy:
     )
 
 
-def judged(policies: Sequence[_Policy], vhost: str) -> list[Finding]:
+def harmful(policies: Sequence[_Policy], vhost: str) -> list[Finding]:
     """Return a warning for each policy that is in force on a queue and would harm it."""
     harmed: dict[tuple[bool, str, str], list[str]] = {}
     for queue in QUEUES:

@@ -9,6 +9,7 @@ from typing import Self
 from aiormq.abc import AbstractChannel
 
 from jarvis_recorder.broker.connection import GONE, Link
+from jarvis_recorder.runtime.process import read_error
 
 
 class RenewableChannel:
@@ -59,7 +60,7 @@ class RenewableChannel:
         """Return once there is another; one that is being opened is waited for by all."""
         if self._replacing is None:
             self._replacing = asyncio.create_task(self._replace())
-            self._replacing.add_done_callback(_retrieve)
+            self._replacing.add_done_callback(read_error)
         await asyncio.shield(self._replacing)
 
     async def _replace(self) -> None:
@@ -81,9 +82,3 @@ class RenewableChannel:
     async def _close(self, channel: AbstractChannel) -> None:
         with contextlib.suppress(*GONE):
             await self._link.close_channel(channel)
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """Read the error of a task: perhaps no one waits for it any longer."""
-    if not task.cancelled():
-        task.exception()

@@ -1,13 +1,13 @@
 """Supervision of a session: one attempt after another, with a pause between."""
 
 import asyncio
-import contextlib
 import random
 from typing import Final, Protocol
 
 import structlog
 
 from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, LostAtStart, RecorderError
+from jarvis_recorder.runtime.process import set_within
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ async def supervise(
     Have a part work until `stop` is set, again after every loss, with a `Backoff` between.
 
     A refusal of the broker ends it only if the part has never worked: a setting is wrong then.
-    Later the broker itself has changed, perhaps for a moment: its users are imported anew, its
+    Later the broker itself has changed, perhaps for a moment: its users are imported again, its
     virtual host is made again, the service behind its logins is away.
 
     Raises:
@@ -101,5 +101,4 @@ async def supervise(
                 error=str(error),
                 retry_seconds=round(pause, 2),
             )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+            await set_within(stop, pause)

@@ -23,7 +23,7 @@ def register(application: typer.Typer) -> None:
 @commands.command(epilog=_ORDER)
 def show(config: ConfigFile = None, set_: Overrides = None, as_json: Json = False) -> None:
     """Print every setting: its value, where that came from, what it is for. No passwords."""
-    from jarvis_recorder.config.loading import redacted
+    from jarvis_recorder.config.secrets import redacted
     from jarvis_recorder.config.settings import NAMES
 
     settings, origins = loaded(config, set_)
@@ -49,7 +49,8 @@ def check(config: ConfigFile = None, set_: Overrides = None) -> None:
 
     Exit code 78 and one line that says what to change if they are not.
     """
-    from jarvis_recorder.config.loading import exposed_secrets, protection, server_url, sqlite_path
+    from jarvis_recorder.config.loading import server_url, sqlite_path
+    from jarvis_recorder.config.secrets import exposed_secrets, protection
     from jarvis_recorder.config.settings import NAMES
     from jarvis_recorder.incidents.rules import load_rules
 

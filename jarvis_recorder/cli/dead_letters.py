@@ -13,7 +13,7 @@ import typer
 
 from jarvis_recorder.cli.editor import edited
 from jarvis_recorder.cli.files import new_file
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, Yes, confirm, loaded
 from jarvis_recorder.cli.time_options import Since, Until
 from jarvis_recorder.errors import RecorderError, Undeliverable
 
@@ -31,7 +31,7 @@ commands = typer.Typer(
 DEFAULT_LIMIT: Final = 50
 _MOST_SHOWN: Final = 1_000_000
 _MAX_BODY: Final = 16 * 1024 * 1024
-_NO_ONE_TO_ASK: Final = "there is no one to ask: --yes drops without asking"
+_WITHOUT_ASKING: Final = "--yes drops without asking"
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="As `dead list` shows.")]
 Reasons = Annotated[
@@ -208,7 +208,7 @@ def drop(
         bool,
         typer.Option("--undeliverable", help="Those that the broker cannot deliver, unread."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     config: ConfigFile = None,
     set_: Overrides = None,
     as_json: Json = False,
@@ -223,12 +223,14 @@ def drop(
         return
     wanted = _wanted(ids, everything, reasons, queue, since, until)
     with _letters(config, set_) as letters:
-        if not yes:
-            if not sys.stdin.isatty():
-                raise typer.BadParameter(_NO_ONE_TO_ASK)
+
+        def question() -> str:
             count = asyncio.run(_count(letters, wanted))
             _require_found(ids, count)
-            typer.confirm(f"Throw away {count:,} dead letters for good?", abort=True, err=True)
+            return f"Throw away {count:,} dead letters for good?"
+
+        if not yes:
+            confirm(question, _WITHOUT_ASKING)
         dropped = asyncio.run(letters.drop(wanted))
     _report({"dropped": dropped}, as_json=as_json)
     _require_found(ids, dropped)
@@ -238,9 +240,7 @@ def _drop_undeliverable(
     yes: bool, config: Path | None, overrides: list[str] | None, *, as_json: bool
 ) -> None:
     if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter(_NO_ONE_TO_ASK)
-        typer.confirm("Throw them away for good, unread?", abort=True, err=True)
+        confirm(lambda: "Throw them away for good, unread?", _WITHOUT_ASKING)
     with _letters(config, overrides) as letters:
         dropped = asyncio.run(letters.drop_undeliverable())
     _report({"dropped": dropped}, as_json=as_json)
@@ -375,9 +375,9 @@ def _read(file: str) -> bytes:
 
 
 def _require_valid(found: "FoundDeadLetter", body: bytes, *, force: bool) -> None:
-    from jarvis_recorder.client.dead_letter_replay import what_is_wrong
+    from jarvis_recorder.client.dead_letter_replay import validation_error
 
-    wrong = what_is_wrong(found, body)
+    wrong = validation_error(found, body)
     if wrong is not None and not force:
         raise RecorderError(f"it would be refused again: {wrong}; --force replays it all the same")
 
@@ -386,12 +386,12 @@ def _exported(found: "FoundDeadLetter") -> str:
     """Return a dead letter, with its body unless that was not read, as one line of JSON."""
     from base64 import b64encode
 
-    from jarvis_recorder.cli.output.dead_letters import described
+    from jarvis_recorder.cli.output.dead_letters import property_rows
     from jarvis_recorder.wire.amqp import properties
 
     letter, delivery = found
     document = _document(letter)
-    document["properties"] = {name: str(value) for name, value in described(delivery.header)}
+    document["properties"] = {name: str(value) for name, value in property_rows(delivery.header)}
     document["properties_base64"] = b64encode(properties.unchanged(delivery.header)).decode()
     if found.is_without_body:
         return _as_json(document)

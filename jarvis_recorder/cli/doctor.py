@@ -27,18 +27,18 @@ def doctor(config: ConfigFile = None, set_: Overrides = None, as_json: Json = Fa
     that of the first red finding: 69 where broker or disk cannot be used, 75 where another
     process holds the database, 78 where a setting, a right or a queue is wrong, 1 for damage.
     """
-    from jarvis_recorder.monitoring import doctor as examination
+    from jarvis_recorder.monitoring import doctor as monitoring
     from jarvis_recorder.runtime import logging
 
     settings = loaded(config, set_)
     logging.configure("error", settings.settings.log.format)
-    found = asyncio.run(examination.examine(settings))
+    found = asyncio.run(monitoring.check(settings))
     if as_json:
         findings = [one._asdict() | {"light": one.light.value} for one in found]
         typer.echo(json.dumps({"findings": findings}))
     else:
         _show(found)
-    raise typer.Exit(examination.exit_code(found))
+    raise typer.Exit(monitoring.exit_code(found))
 
 
 def _show(found: "Sequence[Finding]") -> None:

@@ -39,7 +39,7 @@ class Installation(NamedTuple):
             f"# Written by jarvis-recorder {__version__}, sha256 {_digest(self.text)}\n{self.text}"
         )
 
-    def standing(self) -> InstalledFile:
+    def state(self) -> InstalledFile:
         """
         Compare the file at the path with the text to install and with its own hash.
 

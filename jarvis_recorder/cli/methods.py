@@ -18,7 +18,6 @@ from jarvis_recorder.cli.rpc import (
     Limit,
     Listing,
     build_params,
-    keyword,
     requests,
     show,
     show_pages,
@@ -29,9 +28,11 @@ from jarvis_recorder.cli.time_options import (
     HOW_TO_WRITE_COMING,
     read_coming_time,
     read_time,
+    require_order,
 )
+from jarvis_recorder.errors import NotFound
 from jarvis_recorder.spec import parameters as spec
-from jarvis_recorder.spec.parameters import parameters_of
+from jarvis_recorder.spec.parameters import keyword, parameters_of
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc import params
@@ -42,6 +43,12 @@ _TO_COME: Final = frozenset(
     {(params.SilenceIncidents, "since"), (params.SilenceIncidents, "until")}
 )
 _EXAMPLE_TO_COME: Final = "4h"
+# In an example a person types these instead of the times of the table.
+_EXAMPLE_PAST: Final = {"since": "7d", "from": "7d", "until": "now", "to": "now"}
+# The params of which one names an event or an incident.
+_NAMES_ONE: Final = {"id", "key"}
+# The order of the commands in a group's help.
+_ORDER: Final = {words: at for at, method in enumerate(METHODS) if (words := method.words())}
 
 
 def register(application: typer.Typer) -> None:
@@ -54,9 +61,12 @@ def register(application: typer.Typer) -> None:
         for group in groups:
             commands = _group(commands, group)
         if name not in map(_name, commands.registered_commands):
-            add = commands.command(name, help=cleandoc(method.params.__doc__ or ""),
-                                   epilog=_example(method, words))  # fmt: skip
+            add = commands.command(name, help=_help(method), epilog=_example(method, words))
             add(_command(method))
+        if groups:
+            commands.registered_commands.sort(
+                key=lambda one: _ORDER[" ".join((*groups, _name(one)))]
+            )
 
 
 def _name(command: CommandInfo) -> str:
@@ -73,6 +83,13 @@ def _group(commands: typer.Typer, name: str) -> typer.Typer:
     return added
 
 
+def _help(method: Method) -> str:
+    text = cleandoc(method.params.__doc__ or "")
+    if method.fails is NotFound and _NAMES_ONE & method.params.__dataclass_fields__.keys():
+        text += f"\n\nExit code 1 if there is no such {method.group.removesuffix('s')}."
+    return text
+
+
 def _example(method: Method, words: str) -> str | None:
     if method.example is None:
         return None
@@ -81,7 +98,9 @@ def _example(method: Method, words: str) -> str | None:
     # Arguments come before options.
     shown.sort(key=lambda one: not one.is_required)
     typed = [word for one in shown for word in _typed(method, one, given[one.spelled])]
-    how = next((f". {_how_to_write(method, one)}" for one in shown if one.kind is datetime), "")
+    how = next(
+        (f". {_how_to_write(method, one)}" for one in shown if _plain(one.kind) is datetime), ""
+    )
     return f"Example: `{shlex.join(('jarvis-recorder', *words.split(), *typed))}`{how}"
 
 
@@ -90,7 +109,10 @@ def _typed(method: Method, one: spec.Parameter, value: Any) -> Iterator[str]:
     for each in value if isinstance(value, list) else [value]:
         if not one.is_required:
             yield _option(one)
-        yield _EXAMPLE_TO_COME if _is_to_come(method, one) else str(each)
+        if _is_to_come(method, one):
+            yield _EXAMPLE_TO_COME
+        else:
+            yield _EXAMPLE_PAST.get(one.spelled, str(each))
 
 
 def _option(one: spec.Parameter) -> str:
@@ -109,16 +131,22 @@ def _command(method: Method) -> Callable[..., None]:
     """Return a function that Typer calls with the params as its own parameters."""
 
     def command(whom: Connection, **given: Any) -> None:
-        from jarvis_recorder.cli.output.views import remark_on_page, view_of, view_of_page
+        from jarvis_recorder.cli.output import views
 
         if method.items is None:
-            show(whom, build_params(method.params, **given), view_of(method.result))
+            show(whom, build_params(method.params, **given), views.view_of(method.result))
             return
+        require_order(given.get("since"), given.get("until"))
         most = wanted(given.pop("limit"), given.pop("everything"))
         request = build_params(method.params, **given)
-        view = view_of_page(method.result)
-        nothing, remark = "There is none that fits.", remark_on_page(method.result)
-        show_pages(whom, Listing(request, method.items, view, nothing, remark), most)
+        listing = Listing(
+            request,
+            method.items,
+            views.view_of_page(method.result),
+            views.nothing_in(method.result),
+            views.remark_on_page(method.result),
+        )
+        show_pages(whom, listing, most)
 
     parameters = [keyword("whom", Connection), *_parameters(method)]
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -140,6 +168,8 @@ def _parameters(method: Method) -> Iterator[Parameter]:
             place = typer.Argument(**explained | {"metavar": one.spelled.upper()})
             yield keyword(name, getitem(Annotated, (plain, place)))
         else:
+            if name in OF_PARAMS:
+                explained["metavar"] = "NAME"
             place = typer.Option(_option(one), show_default=default is not None, **explained)
             yield keyword(name, getitem(Annotated, (plain | None, place)), default)
     if method.items is not None:

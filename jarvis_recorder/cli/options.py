@@ -1,6 +1,8 @@
 """Options that several commands share, and the settings that result."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +31,20 @@ JsonLines = Annotated[
     bool,
     typer.Option("--jsonl", help="Print JSON Lines: of a list each item by itself, as it arrives."),
 ]
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def confirm(question: Callable[[], str], without: str) -> None:
+    """
+    Ask a question on the terminal, and abort unless the answer is yes.
+
+    Raises:
+        typer.BadParameter: There is no terminal, and so the question is not even made.
+    """
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"there is no one to ask: {without}")
+    typer.confirm(question(), abort=True, err=True)
 
 
 def loaded(config_file: Path | None, overrides: list[str] | None) -> Loaded:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import fields, replace
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from jarvis_recorder.cli.options import ConfigFile, Json, JsonLines, Overrides, loaded
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.spec.parameters import keyword
 from jarvis_recorder.wire.rpc.methods import METHODS, adapter
 from jarvis_recorder.wire.rpc.params import MAX_LIMIT, Params
 from jarvis_recorder.wire.validation import FieldError, first_error
@@ -106,11 +107,6 @@ def requests(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
-
-
-def keyword(name: str, annotation: Any, default: Any = Parameter.empty) -> Parameter:
-    """Return a parameter of a signature that is made for Typer."""
-    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 _OPTIONS: Final = (

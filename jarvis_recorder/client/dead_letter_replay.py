@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, Self
 from jarvis_recorder.broker.connection import SYSTEM_TLS
 from jarvis_recorder.broker.dead_letter_queue import (
     DeadLetterQueue,
-    examined,
     open_dead_letter_queue,
+    run_maybe_in_thread,
 )
 from jarvis_recorder.client.dead_letter_look import Look
 from jarvis_recorder.client.errors import addresses
@@ -181,7 +181,7 @@ class DeadLetterAdmin:
                 raise RecorderError(_LOOKED_AT_TOO_OFTEN)
         if delivery is None:
             return None
-        return FoundDeadLetter(await examined(read_dead_letter, delivery), delivery)
+        return FoundDeadLetter(await run_maybe_in_thread(read_dead_letter, delivery), delivery)
 
     async def _fetch(self, identity: str) -> FoundDeadLetter | None:
         async with self._queue() as queue:
@@ -287,7 +287,7 @@ class DeadLetterAdmin:
         async for delivery in queue.deliveries(whole=whole):
             looked_at += 1
             self._progress(looked_at, queue.waiting)
-            dead_letter = await examined(read_dead_letter, delivery)
+            dead_letter = await run_maybe_in_thread(read_dead_letter, delivery)
             self._look.saw(dead_letter, delivery)
             yield FoundDeadLetter(dead_letter, delivery), wanted.fits(dead_letter)
         # With fewer than were waiting someone else has fetched some.
@@ -357,7 +357,7 @@ class _Replaying:
             await self._queue.keep(delivery)
             return ReplayOutcome.NO_TOPIC
         make = partial(to_message, topic=topic, body=self._body)
-        message = await examined(make, delivery)
+        message = await run_maybe_in_thread(make, delivery)
         try:
             await self._queue.publish(EXCHANGE, *message)
         except (NotConfirmed, MessageTooLarge):
@@ -368,7 +368,7 @@ class _Replaying:
         return ReplayOutcome.REPLAYED
 
 
-def what_is_wrong(found: FoundDeadLetter, body: bytes) -> str | None:
+def validation_error(found: FoundDeadLetter, body: bytes) -> str | None:
     """Return why a dead letter with this body would be refused again, None if it would not be."""
     topic = topic_of(found.delivery)
     if topic is None:

@@ -13,6 +13,7 @@ from jarvis_recorder.errors import BrokerUnavailable, ConfigurationError, Record
 from jarvis_recorder.net import amqp_url
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.net.tls import Tls
+from jarvis_recorder.runtime.process import read_error
 
 
 class Connected(NamedTuple):
@@ -29,7 +30,7 @@ class ReconnectingConnection:
 
     Entering waits for the first one and fails if it fails. If the broker refuses a later one, all
     callers that wait get the error, and it is asked again: it may refuse only while its users are
-    imported anew, its virtual host is made again, or the service behind its logins is away.
+    imported again, its virtual host is made again, or the service behind its logins is away.
     """
 
     def __init__(self, addresses: Addresses, app_id: str, tls: Tls) -> None:
@@ -95,7 +96,7 @@ class ReconnectingConnection:
         """Make all callers wait for the next connection, unless they already do."""
         if past is None or (self._state.done() and self._state.result() is past):
             self._state = asyncio.get_running_loop().create_future()
-            self._state.add_done_callback(_retrieve)
+            self._state.add_done_callback(read_error)
 
     def _fail(self, error: BaseException) -> None:
         if not self._state.done():
@@ -145,8 +146,3 @@ class ReconnectingConnection:
         self._leaving.set_result(None)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-
-
-def _retrieve(future: asyncio.Future[Connected]) -> None:
-    if not future.cancelled():
-        future.exception()

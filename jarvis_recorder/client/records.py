@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import uuid_utils
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from jarvis_recorder.wire.records import (
     Event,
     EventType,
     Record,
+    Role,
     Severity,
     Snapshot,
     Source,
@@ -34,7 +35,6 @@ from jarvis_recorder.wire.times import format_datetime, format_rfc3339, to_micro
 from jarvis_recorder.wire.topics import TOPICS, Kind
 
 Extra = Mapping[str, Any]
-Role = Literal["user", "assistant", "system", "tool"]
 
 _MAX_SHORT_STRING: Final = 255
 _MAX_BYTES: Final = {topic.kind: topic.max_bytes for topic in TOPICS}

@@ -15,6 +15,7 @@ from typing import Final, Self
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, refusals
+from jarvis_recorder.broker.consumer import unreachable
 from jarvis_recorder.broker.frame_writer import FrameWriter
 from jarvis_recorder.broker.renewable import RenewableChannel
 from jarvis_recorder.client.errors import NO_RECORDER, lost, unsent
@@ -36,7 +37,7 @@ class RpcChannel:
     A channel for requests, as long as its connection lasts.
 
     A reply is matched to its request by the correlation id. One that comes too late, when its
-    caller no longer waits, is dropped and counted in `dropped`. Where no reply at all comes for
+    caller no longer waits, is dropped. Where no reply at all comes for
     as long as a request waits, the channel is renewed.
     """
 
@@ -50,7 +51,6 @@ class RpcChannel:
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._asked = 0
         self._heard_at = -math.inf
-        self.dropped = 0
         link.lost.add_done_callback(self._fail_all)
 
     async def open(self) -> Self:
@@ -70,7 +70,7 @@ class RpcChannel:
         self._link.reader.return_to(channel.number, self._came_back)
         with refusals("replies cannot be received"):
             # The broker refuses requests on a channel that does not consume this.
-            await channel.basic_consume(_REPLY_TO, _unreachable, no_ack=True)
+            await channel.basic_consume(_REPLY_TO, unreachable, no_ack=True)
         return channel
 
     async def ask(self, request: bytes, until: float) -> bytes:
@@ -140,8 +140,8 @@ class RpcChannel:
         self._heard_at = self._loop.time()
         reply = self._of(delivery.header)
         if reply is None:
-            self.dropped += 1
-        elif decode_request(delivery.header).content_encoding == "gzip":
+            return
+        if decode_request(delivery.header).content_encoding == "gzip":
             self._unpack(delivery.body, reply)
         else:
             reply.set_result(delivery.body)
@@ -202,7 +202,3 @@ async def open_rpc_channel(link: Link, app_id: str, user_id: str | None) -> RpcC
         BrokerUnavailable: The connection went away.
     """
     return await RpcChannel(link, app_id, user_id).open()
-
-
-async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:
-    raise AssertionError("the reader keeps every delivery of a consumed channel")

@@ -8,6 +8,7 @@ from typing import Final, Generic, Self, TypeVar
 import aiormq
 
 from jarvis_recorder.broker.connection import Link, open_link, refusals
+from jarvis_recorder.broker.consumer import unreachable
 from jarvis_recorder.broker.supervisor import Backoff
 from jarvis_recorder.client.errors import NO_RECORDER
 from jarvis_recorder.errors import RecorderError, RecorderUnavailable
@@ -278,8 +279,4 @@ async def _declare_and_consume(
     queue = declared.queue or ""
     for binding in bindings:
         await channel.queue_bind(queue, EXCHANGE, binding)
-    await channel.basic_consume(queue, _unreachable, exclusive=True)
-
-
-async def _unreachable(message: aiormq.abc.DeliveredMessage) -> None:
-    raise AssertionError("the reader keeps every delivery of a consumed channel")
+    await channel.basic_consume(queue, unreachable, exclusive=True)

@@ -5,25 +5,19 @@ that names a setting wins. A name that is not a setting is an error, in every so
 credentials directory may hold other files, whose names are not nearly that of a setting.
 """
 
-import contextlib
 import difflib
 import importlib.util
 import os
 import re
-import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from shlex import quote as quoted
 from typing import Any, Final, NamedTuple
 
-from pydantic import (
-    SecretStr,
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from jarvis_recorder.config.settings import NAMES, Settings
 from jarvis_recorder.errors import ConfigurationError
-from jarvis_recorder.net import amqp_url, database_url
+from jarvis_recorder.net import database_url
 from jarvis_recorder.runtime.texts import from_toml
 from jarvis_recorder.wire.validation import first_error
 
@@ -33,9 +27,6 @@ DELIMITER: Final = "__"
 SYSTEM_FILE: Final = Path("/etc/jarvis-recorder/config.toml")
 SYSTEM_CREDENTIALS: Final = Path("/etc/jarvis-recorder/credentials")
 SERVICE_DATABASE: Final = Path("/var/lib/jarvis-recorder/recorder.db")
-_SERVICE_GROUP: Final = "jarvis-recorder"
-# In the directory of SYSTEM_FILE; systemd hands it to the gateway.
-_GATEWAY_FILE: Final = "gateway.toml"
 # As `config_file`: neither the system's file nor its credentials.
 NO_FILE: Final = Path("/dev/null")
 # How alike the names of a file and of a setting are where the file is most likely that setting.
@@ -300,58 +291,3 @@ def _is_service_elsewhere(path: Path) -> bool:
     except PermissionError:
         # The directory exists, and is not the caller's.
         return True
-
-
-def exposed_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[Path, list[str]]:
-    """Return the files with secrets that every user of the machine may read: path → settings."""
-    found: dict[Path, list[str]] = {}
-    for name in NAMES:
-        path = _file_with_secret(name, settings, origins[name])
-        with contextlib.suppress(OSError):
-            if path is not None and path.stat().st_mode & stat.S_IROTH:
-                found.setdefault(path, []).append(name)
-    return found
-
-
-def protection(path: Path, names: Sequence[str]) -> str:
-    """
-    Return the advice that keeps others from a file in which `exposed_secrets` found these names.
-
-    The service can still read the file: as its own user, or as a credential that root hands it.
-    """
-    file = quoted(str(path))
-    there = path.resolve()
-    if there == SYSTEM_FILE:
-        return "; ".join(
-            f"move {name} to {SYSTEM_CREDENTIALS / name}, for root alone, and have the unit read it: "
-            f"LoadCredential={name}:{SYSTEM_CREDENTIALS / name}"
-            for name in names
-        )
-    is_an_instances = there.parent == SYSTEM_FILE.parent and there.name != _GATEWAY_FILE
-    if (is_an_instances or "broker.key_file" in names) and path.stat().st_uid == 0:
-        return f"chgrp {_SERVICE_GROUP} {file}; chmod 640 {file}"
-    return f"chmod 600 {file}"
-
-
-def _file_with_secret(name: str, settings: Settings, origin: str) -> Path | None:
-    """Return the file that holds the secret of a setting, None if there is none."""
-    if name == "broker.key_file":
-        return settings.broker.key_file or settings.broker.cert_file
-    section, _, field = name.partition(".")
-    value = getattr(getattr(settings, section), field)
-    secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
-    if origin == "default" or not secret or secret == redacted(name, settings):
-        return None
-    # The origin may also be a variable or an option: a path that does not exist.
-    return Path(origin.removeprefix("credential (").removesuffix(")"))
-
-
-def redacted(name: str, settings: Settings) -> str:
-    """Return the value of a setting as text, without passwords."""
-    section, _, field = name.partition(".")
-    value = getattr(getattr(settings, section), field)
-    if name == "broker.url":
-        return amqp_url.redacted(value.get_secret_value())
-    if name == "store.url":
-        return database_url.redacted(value.get_secret_value())
-    return "" if value is None else str(value)

@@ -25,7 +25,7 @@ from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ingest.slow_start import SlowStart
 from jarvis_recorder.net.addresses import Addresses
 from jarvis_recorder.ports import Clock, Consumer, DeadLetterIndex, Repository, Tracer
-from jarvis_recorder.runtime.process import first_of, raise_first, unless_stopped
+from jarvis_recorder.runtime.process import first_of, raise_first, set_within, unless_stopped
 from jarvis_recorder.telemetry.metrics import MeasuredPublisher
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 from jarvis_recorder.wire.records import EventRow, Record
@@ -291,8 +291,7 @@ class Recording:
             except StorageUnavailable as error:
                 self.status.state = State.STORAGE_UNAVAILABLE
                 log.warning("storage_unavailable", error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), _RETRY_SECONDS)
+                await set_within(self._stop, _RETRY_SECONDS)
             else:
                 return
 

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -46,8 +46,8 @@ class StrictRoute(APIRoute):
     """
     A route that authenticates the caller before it reads the body, and reads JSON strictly.
 
-    A caller who needs a token is told of what the route does not take (400): a filter with a wrong
-    name would otherwise ask for everything, one given twice for what its last value says.
+    If the route needs a token, unknown and repeated query parameters are refused (400). Otherwise
+    a misspelt filter would return everything, and of a repeated one only the last value would count.
     """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
@@ -157,10 +157,6 @@ WhenInBody = Annotated[datetime, BeforeValidator(_time), WithJsonSchema(GIVEN_SC
 TIME_FORMAT: Final = (
     "RFC 3339 with an offset, a day of UTC, or seconds since 1970 (ms, µs and ns by magnitude)"
 )
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def disconnected(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:

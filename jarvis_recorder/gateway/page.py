@@ -29,7 +29,7 @@ class Page(StaticFiles):
 
     A browser keeps what it gets below the present digest and does not ask for it again. Where any
     file has changed, the next index names another path. Below any other digest, and without one,
-    the files are the same and are asked for anew: another gateway may still have the files of
+    the files are the same and are requested again: another gateway may still have the files of
     before.
     """
 

@@ -4,9 +4,9 @@ Live updates for open dashboard pages, as server-sent events.
 Source: server-sent events of the HTML standard. One subscription serves all pages, each record
 is encoded once, and those that arrive within 50 ms are sent together. Nothing waits for a page: its
 queue is bounded, and what is too much for it is dropped. A page is told to fetch again what it shows
-(`resync`) when something was dropped for it, and when the gateway listens again after a loss. Of what
-the broker drops because the gateway itself is too slow (see `Subscription`) no one is told. A page
-that takes nothing is closed by the bounds on connections.
+(`resync`) when something was dropped for it, and when the gateway listens again after a loss. If the
+gateway is too slow and the broker drops messages, pages are not notified (see `Subscription`).
+`net.connection_limits` closes a page that stops reading.
 """
 
 import asyncio

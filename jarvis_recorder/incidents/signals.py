@@ -86,8 +86,8 @@ class Signal(NamedTuple):
     """
     Something that happened to a condition, at a time in microseconds.
 
-    One that says that somebody has resolved an event is `of` the time of that problem: it closes
-    the incident which that is the newest problem of.
+    If a person resolved an event, `of` is the time of that event's problem. The signal closes an
+    incident only if that problem is its newest.
     """
 
     at: int

@@ -9,7 +9,7 @@ from jarvis_recorder.ingest.settlement import Settlement
 from jarvis_recorder.ports import RefusedRecord
 from jarvis_recorder.wire.amqp.delivery import Delivery, Stretch
 from jarvis_recorder.wire.codec import Decoded, elements_of
-from jarvis_recorder.wire.liberal import NearMiss
+from jarvis_recorder.wire.near_misses import NearMiss
 from jarvis_recorder.wire.plain import Plain
 from jarvis_recorder.wire.records import EventRow, Record, identity_of
 from jarvis_recorder.wire.refusal import Refusal

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from jarvis_recorder.monitoring.collector import Facts, registry
-from jarvis_recorder.monitoring.health import HealthCheck, Storage, judge
+from jarvis_recorder.monitoring.health import HealthCheck, Storage, health_checks
 from jarvis_recorder.monitoring.server import application, serving
 from jarvis_recorder.monitoring.storage_probe import StorageProbe
 from jarvis_recorder.ports import Clock, StorageHealth
@@ -35,12 +35,10 @@ async def monitored(
     watch = StorageProbe(probe)
 
     def checks() -> Sequence[HealthCheck]:
-        found = watch.condition
-        more = (found.free_bytes, found.quarantined, found.incidents_failure) if found else (None,)
-        storage = Storage(watch.refusal, watch.silent_seconds, *more)
-        return judge(status, storage, clock())
+        storage = Storage(watch.refusal, watch.silent_seconds, watch.health)
+        return health_checks(status, storage, clock())
 
-    facts = Facts(status=status, condition=lambda: watch.condition, checks=checks, clock=clock)
+    facts = Facts(status=status, health=lambda: watch.health, checks=checks, clock=clock)
     watching = asyncio.create_task(watch.run())
     try:
         async with serving(listen, application(checks, registry(status, calls, facts))):

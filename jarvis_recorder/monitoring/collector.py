@@ -43,12 +43,12 @@ class Facts(Collector):
         self,
         *,
         status: RecorderStatus,
-        condition: Callable[[], StorageHealth | None],
+        health: Callable[[], StorageHealth | None],
         checks: Callable[[], Sequence[HealthCheck]],
         clock: Clock,
     ) -> None:
         self._status = status
-        self._condition = condition
+        self._storage_health = health
         self._checks = checks
         self._clock = clock
 
@@ -103,15 +103,15 @@ class Facts(Collector):
         yield by_name
 
     def _storage(self) -> Iterable[Metric]:
-        condition = self._condition()
-        if condition is None:
+        health = self._storage_health()
+        if health is None:
             return
-        yield _gauge(metrics.DATABASE_BYTES, condition.database_bytes)
-        if condition.wal_bytes is not None:
-            yield _gauge(metrics.WAL_BYTES, condition.wal_bytes)
-        if condition.free_bytes is not None:
-            yield _gauge(metrics.DISK_FREE_BYTES, condition.free_bytes)
-        yield _gauge(metrics.ANNOUNCEMENTS_WAITING, condition.announcements_waiting)
+        yield _gauge(metrics.DATABASE_BYTES, health.database_bytes)
+        if health.wal_bytes is not None:
+            yield _gauge(metrics.WAL_BYTES, health.wal_bytes)
+        if health.free_bytes is not None:
+            yield _gauge(metrics.DISK_FREE_BYTES, health.free_bytes)
+        yield _gauge(metrics.ANNOUNCEMENTS_WAITING, health.announcements_waiting)
 
 
 def _counter(metric: metrics.Metric, value: int) -> Metric:

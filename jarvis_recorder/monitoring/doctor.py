@@ -14,20 +14,20 @@ from jarvis_recorder.storage import checks as storage
 from jarvis_recorder.telemetry.check import Finding, Status, green, yellow
 
 
-async def examine(loaded: Loaded) -> list[Finding]:
+async def check(loaded: Loaded) -> list[Finding]:
     """Run all checks within half a minute, even if one hangs; nothing is changed."""
     settings = loaded.settings
     found = [green("settings", "valid")]
     addresses = settings.broker.new_addresses()
-    seen = await broker.examine(addresses, settings.broker.tls, settings.broker.topology)
+    seen = await broker.check(addresses, settings.broker.tls, settings.broker.topology)
     found += seen.findings
     if not any(one.name == "broker" and one.light is Status.RED for one in found):
-        found += await policies.examine(addresses, settings.broker.tls)
+        found += await policies.check(addresses, settings.broker.tls)
     found += _bounds(settings)
     if seen.recorder_is_at_work is False:
         found += await asyncio.to_thread(_port, settings.http.listen)
     found += await asyncio.to_thread(
-        storage.examine, loaded, recorder_is_at_work=seen.recorder_is_at_work
+        storage.check, loaded, recorder_is_at_work=seen.recorder_is_at_work
     )
     return found
 

@@ -1,9 +1,9 @@
 """Health checks of a running recorder, each with a remedy."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
+from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.telemetry.check import LEAST_FREE_BYTES
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 
@@ -22,16 +22,14 @@ class HealthCheck(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """The storage's latest answer; `free_bytes` is None before the first."""
+    """The storage's latest answer; `health` is None before the first."""
 
     refusal: str | None
     silent_seconds: float
-    free_bytes: int | None
-    quarantined: Path | None = None
-    incidents_failure: str | None = None
+    health: StorageHealth | None
 
 
-def judge(status: RecorderStatus, storage: Storage, now: int) -> Sequence[HealthCheck]:
+def health_checks(status: RecorderStatus, storage: Storage, now: int) -> Sequence[HealthCheck]:
     """Return all checks; the recorder is ready if each is ok. `now` is in microseconds."""
     return (
         _broker(status),
@@ -40,9 +38,9 @@ def judge(status: RecorderStatus, storage: Storage, now: int) -> Sequence[Health
         _commits(status, now),
         _dead_letters(status),
         _storage(status, storage),
-        _disk(storage),
-        _damage(storage),
-        _incidents(storage),
+        _disk(storage.health),
+        _damage(storage.health),
+        _incidents(storage.health),
     )
 
 
@@ -137,8 +135,8 @@ def _storage(status: RecorderStatus, storage: Storage) -> HealthCheck:
     )
 
 
-def _disk(storage: Storage) -> HealthCheck:
-    free = storage.free_bytes
+def _disk(health: StorageHealth | None) -> HealthCheck:
+    free = health.free_bytes if health else None
     if free is None:
         return HealthCheck("disk", True, "not known: it is a server's, or was not asked yet")
     if free >= LEAST_FREE_BYTES:
@@ -151,23 +149,23 @@ def _disk(storage: Storage) -> HealthCheck:
     )
 
 
-def _damage(storage: Storage) -> HealthCheck:
-    if storage.quarantined is None:
+def _damage(health: StorageHealth | None) -> HealthCheck:
+    if health is None or health.quarantined is None:
         return HealthCheck("damage", True, "none is waiting to be looked at")
     return HealthCheck(
         "damage",
         False,
-        f"the database was damaged, and recording continues in a new one; {storage.quarantined}",
+        f"the database was damaged, and recording continues in a new one; {health.quarantined}",
         "see what can be saved of it, then `jarvis-recorder db acknowledge`",
     )
 
 
-def _incidents(storage: Storage) -> HealthCheck:
-    if storage.incidents_failure is None:
+def _incidents(health: StorageHealth | None) -> HealthCheck:
+    if health is None or health.incidents_failure is None:
         return HealthCheck("incidents", True, "they are kept")
     return HealthCheck(
         "incidents",
         False,
-        f"they are not kept, though events are recorded: {storage.incidents_failure}",
+        f"they are not kept, though events are recorded: {health.incidents_failure}",
         "do what it says; where it names a line of the program, report it as a bug",
     )

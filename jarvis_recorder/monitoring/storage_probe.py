@@ -23,7 +23,7 @@ class StorageProbe:
         self._probe = probe
         self._pause_seconds = pause_seconds
         self._loop = asyncio.get_running_loop()
-        self.condition: StorageHealth | None = None
+        self.health: StorageHealth | None = None
         self.refusal: str | None = None
         self.answered_at = self._loop.time()
 
@@ -36,7 +36,7 @@ class StorageProbe:
         """Probe the storage until cancelled."""
         while True:
             try:
-                self.condition = await self._probe()
+                self.health = await self._probe()
                 self.refusal = None
             except (StorageUnavailable, StorageUncertain, StorageDamaged) as error:
                 self.refusal = str(error)

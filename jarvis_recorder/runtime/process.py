@@ -109,6 +109,20 @@ async def first_of(stop: asyncio.Event, *futures: asyncio.Future[Any]) -> None:
         stopping.cancel()
 
 
+async def set_within(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event for so many seconds at most, and return whether it is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    return stop.is_set()
+
+
+def read_error(future: asyncio.Future[Any]) -> None:
+    """Mark the error of a future as retrieved: perhaps no one waits for it any longer."""
+    if not future.cancelled():
+        future.exception()
+
+
 async def any_of(*events: asyncio.Event) -> None:
     """Return once one of them is set."""
     waiting = [asyncio.create_task(event.wait()) for event in events]

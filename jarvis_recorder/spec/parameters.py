@@ -3,6 +3,7 @@
 from dataclasses import MISSING, fields
 from datetime import datetime
 from functools import reduce
+from inspect import Parameter as Argument
 from operator import getitem, or_
 from types import UnionType
 from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -49,6 +50,11 @@ def parameters_of(method: Method) -> list[Parameter]:
         for field in sorted(fields(method.params), key=lambda field: field.name in _LAST)
         if field.name != method.caller
     ]
+
+
+def keyword(name: str, annotation: Any, default: Any = Argument.empty) -> Argument:
+    """Return a keyword of a signature that is made for Typer or FastAPI."""
+    return Argument(name, Argument.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 def _unstrict(kind: Any) -> Any:

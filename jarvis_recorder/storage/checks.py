@@ -7,13 +7,8 @@ from pathlib import Path
 from shlex import quote as quoted
 from typing import Final
 
-from jarvis_recorder.config.loading import (
-    Loaded,
-    exposed_secrets,
-    protection,
-    server_url,
-    sqlite_path,
-)
+from jarvis_recorder.config.loading import Loaded, server_url, sqlite_path
+from jarvis_recorder.config.secrets import exposed_secrets, protection
 from jarvis_recorder.config.settings import bounds_of
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.incidents.rules import load_rules
@@ -23,7 +18,7 @@ from jarvis_recorder.telemetry.check import Finding, green, red, yellow
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def examine(loaded: Loaded, *, recorder_is_at_work: bool | None) -> Sequence[Finding]:
+def check(loaded: Loaded, *, recorder_is_at_work: bool | None) -> Sequence[Finding]:
     """
     Return all findings about the database, its files, and those of the settings.
 
@@ -38,7 +33,7 @@ def examine(loaded: Loaded, *, recorder_is_at_work: bool | None) -> Sequence[Fin
     except RecorderError as error:
         return [*rules, red("database", str(error), "see store.url", error.exit_code)]
     bounds = bounds_of(loaded.settings)
-    found = checks.examine(path, bounds, recorder_is_at_work=recorder_is_at_work)
+    found = checks.check(path, bounds, recorder_is_at_work=recorder_is_at_work)
     return [*rules, *found, _permissions(loaded, path)]
 
 

@@ -9,6 +9,16 @@ _AT_ONCE_BYTES: Final = 8 * 1024 * 1024
 T = TypeVar("T")
 
 
+def first_within(rows: Iterable[T], size_of: Callable[[T], int], most_bytes: int) -> Iterator[T]:
+    """Yield the first rows that fit into so many bytes, at least one; read no row beyond the next."""
+    left = most_bytes
+    for at, row in enumerate(rows):
+        left -= size_of(row)
+        if at and left < 0:
+            return
+        yield row
+
+
 def chunks(rows: Iterable[T], values_of: Callable[[T], Iterable[Any]]) -> Iterator[list[T]]:
     """Yield the rows in lists, of which each ends with the row that makes it 8 MiB long."""
     chunk: list[T] = []

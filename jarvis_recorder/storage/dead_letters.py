@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 
 from jarvis_recorder.errors import OutcomeUnknown, RecordRefused, StorageUnavailable
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.runtime.process import any_of
+from jarvis_recorder.runtime.process import any_of, set_within
 from jarvis_recorder.storage.engine import EngineStatements, NoRoomForIt, Writer
 from jarvis_recorder.storage.tables import dead_letters
 from jarvis_recorder.wire.dead_letter import MOST_INDEXED, DeadLetter, bounded, fault_of
@@ -89,9 +89,7 @@ class DeadLetterIndex:
             except (StorageUnavailable, OutcomeUnknown) as error:
                 log.warning("dead_letters_not_indexed", error=str(error), waiting=len(self._noted))
                 pause = _AGAIN_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
+            await set_within(stop, pause)
 
     async def finish(self) -> None:
         """Write what is still noted, if that is possible soon; raises nothing."""

@@ -15,6 +15,7 @@ from jarvis_recorder.errors import (
     RecorderError,
     StorageUnavailable,
 )
+from jarvis_recorder.runtime.process import read_error
 from jarvis_recorder.storage.engine import EngineStatements, Readers, Writer
 from jarvis_recorder.storage.erasure import Erasure
 from jarvis_recorder.storage.expired_rows import BEGINNING
@@ -105,9 +106,7 @@ class Eraser:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._erasing.discard(task)
-        if not task.cancelled():
-            # Marks it as retrieved, in case the caller has gone.
-            task.exception()
+        read_error(task)
 
     async def _erase(self, session_id: str, progress: _Progress, until: float) -> None:
         async with self._alone(session_id):

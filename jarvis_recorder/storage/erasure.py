@@ -1,10 +1,12 @@
 """The turns of a conversation that is erased, found in small steps, oldest first."""
 
 from collections.abc import Iterable
+from itertools import islice, starmap
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Select, select
 
+from jarvis_recorder.storage.chunks import first_within
 from jarvis_recorder.storage.expired_rows import BEGINNING, Position, behind, row_bytes
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.tables import conversations
@@ -64,14 +66,5 @@ def found_turns() -> Select[Any]:
 
 def few_of(turns: Iterable[Any]) -> list[FoundTurn]:
     """Return the first of the turns, as many as go in one transaction, and at least one."""
-    few: list[FoundTurn] = []
-    size_bytes = 0
-    for row in turns:
-        turn = FoundTurn(*row)
-        size_bytes += turn.size_bytes
-        if few and size_bytes > MOST_BYTES:
-            break
-        few.append(turn)
-        if len(few) == MOST_TURNS:
-            break
-    return few
+    found = first_within(starmap(FoundTurn, turns), lambda turn: turn.size_bytes, MOST_BYTES)
+    return list(islice(found, MOST_TURNS))

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -30,6 +31,7 @@ from jarvis_recorder.retention_policy import (
     events_to_go,
     snapshots_to_go,
 )
+from jarvis_recorder.storage.chunks import first_within
 from jarvis_recorder.storage.expressions import micros, stored_bytes
 from jarvis_recorder.storage.tables import (
     CompressedText,
@@ -98,16 +100,16 @@ class Walk(NamedTuple):
         return step if len(few) == len(step.to_go) else Step(few, position)
 
 
-def walks(keeping: RetentionPolicy, now: int) -> list[Walk]:
+def walks(policy: RetentionPolicy, now: int) -> list[Walk]:
     """Return the passes that together find every row the policy does not keep."""
     present = _Stretch(BEGINNING, is_future=False)
     future = _Stretch(Position(now + FUTURE, _LAST), is_future=True)
     return [
-        *_events(keeping, now, present),
-        *_snapshots(keeping, now),
-        *_turns(keeping, now, present),
-        *_events(keeping, now, future),
-        *_turns(keeping, now, future),
+        *_events(policy, now, present),
+        *_snapshots(policy, now),
+        *_turns(policy, now, present),
+        *_events(policy, now, future),
+        *_turns(policy, now, future),
     ]
 
 
@@ -130,19 +132,19 @@ class _Stretch(NamedTuple):
         return rows_from(at, position, horizon, micros(at), *columns)
 
 
-def _events(keeping: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Walk]:
-    if (horizon := keeping.event_horizon(now)) is not None:
-        yield Walk(events, _events_of(keeping, now, horizon, stretch), stretch.beginning)
+def _events(policy: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Walk]:
+    if (horizon := policy.event_horizon(now)) is not None:
+        yield Walk(events, _events_of(policy, now, horizon, stretch), stretch.beginning)
 
 
-def _snapshots(keeping: RetentionPolicy, now: int) -> Iterator[Walk]:
-    if (horizon := keeping.snapshot_horizon(now)) is not None:
-        look = partial(_look_at_snapshots, keeping, now, horizon)
+def _snapshots(policy: RetentionPolicy, now: int) -> Iterator[Walk]:
+    if (horizon := policy.snapshot_horizon(now)) is not None:
+        look = partial(_look_at_snapshots, policy, now, horizon)
         yield Walk(cluster_snapshots, look, Place("", *BEGINNING))
 
 
-def _turns(keeping: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Walk]:
-    if (horizon := keeping.turn_horizon(now)) is not None:
+def _turns(policy: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Walk]:
+    if (horizon := policy.turn_horizon(now)) is not None:
         yield Walk(conversations, partial(_look_at_turns, horizon, stretch), stretch.beginning)
 
 
@@ -191,17 +193,10 @@ def _of_few_bytes(connection: Connection, table: Table, ids: Sequence[int]) -> l
     """Return the first of these rows, as many as together have few bytes, and at least one."""
     if not ids:
         return []
-    few: list[int] = []
-    size_bytes = 0
     sizes = select(table.c.id, row_bytes(table)).where(table.c.id.in_(ids)).order_by(table.c.id)
     # SQLite reads each row as it is asked for: none is read beyond the first that is too much.
     with connection.execute(sizes) as rows:
-        for row_id, its_bytes in rows:
-            size_bytes += its_bytes
-            if few and size_bytes > _BYTES_AT_ONCE:
-                break
-            few.append(row_id)
-    return few
+        return [row[0] for row in first_within(rows, itemgetter(1), _BYTES_AT_ONCE)]
 
 
 def following(rows: Sequence[Any]) -> Position | None:
@@ -209,7 +204,7 @@ def following(rows: Sequence[Any]) -> Position | None:
     return Position(rows[-1][1], rows[-1][0]) if len(rows) == _AT_ONCE else None
 
 
-def _events_of(keeping: RetentionPolicy, now: int, horizon: int, stretch: _Stretch) -> Look:
+def _events_of(policy: RetentionPolicy, now: int, horizon: int, stretch: _Stretch) -> Look:
     columns = events.c
     # To find `resolved`, SQLite follows the pages of all that is stored before it.
     is_alert = columns.type == "alert"
@@ -225,7 +220,7 @@ def _events_of(keeping: RetentionPolicy, now: int, horizon: int, stretch: _Stret
             EventFacts(row_id, max(at, resolved or at), severity, is_open)
             for row_id, _, at, severity, is_open, resolved in rows
         ]
-        return Step(events_to_go(facts, keeping, now), following(rows))
+        return Step(events_to_go(facts, policy, now), following(rows))
 
     return look
 
@@ -238,7 +233,7 @@ def _look_at_turns(
 
 
 def _look_at_snapshots(
-    keeping: RetentionPolicy, now: int, horizon: int, connection: Connection, place: Place
+    policy: RetentionPolicy, now: int, horizon: int, connection: Connection, place: Place
 ) -> Step:
     to_go: list[int] = []
     following: Place | None = place
@@ -246,7 +241,7 @@ def _look_at_snapshots(
         if following is None:
             break
         rows = connection.execute(_part(following, now)).all()
-        to_go += _snapshots_to_go(rows, keeping, now)
+        to_go += _snapshots_to_go(rows, policy, now)
         following = _behind_part(rows, now, horizon)
     return Step(to_go, following)
 
@@ -273,11 +268,11 @@ def _part(place: Place, now: int) -> Any:
     )
 
 
-def _snapshots_to_go(rows: Sequence[Any], keeping: RetentionPolicy, now: int) -> list[int]:
+def _snapshots_to_go(rows: Sequence[Any], policy: RetentionPolicy, now: int) -> list[int]:
     """Return the ids that go; of a cluster, the present and the future are judged apart."""
     apart = groupby(rows, lambda row: (row[0], row[1] > now + FUTURE))
     known = ([SnapshotFacts(row[2], row[3]) for row in alike] for _, alike in apart)
-    return [gone for facts in known for gone in snapshots_to_go(facts, keeping, now)]
+    return [gone for facts in known for gone in snapshots_to_go(facts, policy, now)]
 
 
 def _behind_part(rows: Sequence[Any], now: int, horizon: int) -> Place | None:

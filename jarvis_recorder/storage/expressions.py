@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, LargeBinary
+from sqlalchemy import BigInteger, Boolean, LargeBinary
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -22,9 +22,6 @@ class micros(FunctionElement[int]):  # noqa: N801 - reads as the functions of `s
     type = BigInteger()
     inherit_cache = True
     name = "micros"
-
-    def __init__(self, time: ColumnElement[Any]) -> None:
-        super().__init__(time)
 
 
 @compiles(micros)
@@ -46,9 +43,6 @@ class second(FunctionElement[datetime]):  # noqa: N801
     inherit_cache = True
     name = "second"
 
-    def __init__(self, seconds: ColumnElement[int]) -> None:
-        super().__init__(seconds)
-
 
 @compiles(second)
 def _as_micros(element: second, compiler: SQLCompiler, **options: Any) -> str:
@@ -66,9 +60,6 @@ class octets(FunctionElement[bytes]):  # noqa: N801
     type = LargeBinary()
     inherit_cache = True
     name = "octets"
-
-    def __init__(self, text: ColumnElement[Any]) -> None:
-        super().__init__(text)
 
 
 @compiles(octets)
@@ -89,9 +80,6 @@ class stored_bytes(FunctionElement[int]):  # noqa: N801
     inherit_cache = True
     name = "stored_bytes"
 
-    def __init__(self, value: ColumnElement[Any]) -> None:
-        super().__init__(value)
-
 
 @compiles(stored_bytes)
 def _length_of_blob(element: stored_bytes, compiler: SQLCompiler, **options: Any) -> str:
@@ -111,9 +99,6 @@ class has_tag(FunctionElement[bool]):  # noqa: N801
     type = Boolean()
     inherit_cache = True
     name = "has_tag"
-
-    def __init__(self, text: ColumnElement[Any]) -> None:
-        super().__init__(text)
 
 
 @compiles(has_tag)

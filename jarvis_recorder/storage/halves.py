@@ -1,6 +1,6 @@
 """The search for the records that a database refuses, by halving a batch."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
@@ -16,6 +16,13 @@ Append = Callable[[Records, int], Awaitable[Appended]]
 """Stores a slice of a batch, given the position of its first record, in transactions of its own."""
 
 
+def outcome(records: Records, first: int, stored: int, collided: Iterable[int]) -> Appended:
+    """Return the result of a transaction, given the places of the records that collided in it."""
+    why = "another message is stored under this identity"
+    collisions = [RefusedRecord(first + at, Reason.ID_COLLISION, why) for at in collided]
+    return Appended(stored, len(records) - stored - len(collisions), collisions)
+
+
 async def append_halves(
     append: Append, records: Records, first: int, error: RecordRefused
 ) -> Appended:
@@ -27,7 +34,7 @@ async def append_halves(
     middle = len(records) // 2
     left = await append(records[:middle], first)
     right = await append(records[middle:], first + middle)
-    known, refused = await _judge_again(append, left.refused, records, first)
+    known, refused = await _retry_collisions(append, left.refused, records, first)
     return Appended(
         left.stored + right.stored,
         left.duplicates + known + right.duplicates,
@@ -35,7 +42,7 @@ async def append_halves(
     )
 
 
-async def _judge_again(
+async def _retry_collisions(
     append: Append, refused: Sequence[RefusedRecord], records: Records, first: int
 ) -> tuple[int, list[RefusedRecord]]:
     """

@@ -44,6 +44,7 @@ from jarvis_recorder.incidents.signals import (
 )
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import FUTURE, UNSET
+from jarvis_recorder.runtime.process import set_within
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
 from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incident_dates import end_of_known
@@ -182,9 +183,7 @@ class IncidentKeeper:
                 self.failure = defect(error)
                 log.error("incidents_not_folded", error=self.failure)
                 pause = _AGAIN_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
+            await set_within(stop, pause)
 
     async def _timed_step(self) -> float:
         """Do a step, and return how long to leave the writer to others."""
@@ -249,7 +248,7 @@ class IncidentKeeper:
         progress = connection.execute(select(incident_progress)).one()
         if progress.rules != self._rules.version():
             if self._has_begun:
-                # The two would begin anew in turn, without end.
+                # The two would begin again in turn, without end.
                 raise ConfigurationError(
                     "another recorder of this database has other rules: give all of them the same "
                     "incidents.rules, incidents.quiet_hours and version, and restart this one"
@@ -422,7 +421,7 @@ def _if_short(text: ColumnElement[str]) -> ColumnElement[str]:
 
 
 def _signals(candidate: _Candidate, rules: Rules, names: Collection[str]) -> Iterable[ReadSignal]:
-    """Yield the signals of an event: what it says, and that somebody has resolved it."""
+    """Yield the signals of an event: what it says, and that a person has resolved it."""
     row = candidate.row
     event = EventFacts(
         row.type, row.severity, row.node, row.cluster, row.summary,

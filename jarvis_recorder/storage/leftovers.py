@@ -23,18 +23,18 @@ class Leftover(NamedTuple):
     """Deletes a little from a place on; returns the next place, None at the end."""
 
 
-def leftovers(keeping: RetentionPolicy, now: int, gone: Counter[str]) -> list[Leftover]:
+def leftovers(policy: RetentionPolicy, now: int, gone: Counter[str]) -> list[Leftover]:
     """
     Return the passes to make after those through the rows, of which so many of each table are gone.
 
     A pass that was cut short is made again with the next rows that go: it looks at everything.
     """
     found = []
-    horizon = keeping.snapshot_horizon(now)
+    horizon = policy.snapshot_horizon(now)
     if horizon is not None and gone[cluster_snapshots.name]:
         measures = partial(series.forget_some, horizon, now + FUTURE)
         found.append(Leftover(series.BEGINNING, measures))
-    if horizons := event_horizons(keeping, now):
+    if horizons := event_horizons(policy, now):
         incidents = partial(incident_pruning.expire_incidents, horizons)
         found.append(Leftover(BEGINNING, incidents))
         well = partial(incident_pruning.expire_well, min(horizons.values()))

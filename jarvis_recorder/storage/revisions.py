@@ -6,12 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
 from sqlalchemy import Connection, inspect, text
 
 from jarvis_recorder.errors import ConfigurationError
-
-log = structlog.get_logger(__name__)
 
 HEAD: Final = "0010"
 """The revision this code works with. A test compares it with the migrations."""

@@ -257,10 +257,10 @@ incident_conditions: Final = Table(
     ),
 )
 
-# What events, and snapshots, said of the conditions. It outlives the events, of which the pruned
-# ones are named no more. Where an incident has expired, an alert that stays has the condition 0.
-# Of one that says that an event was resolved, `problem_at` is that event's time; one of before
-# revision 0009 stands there itself.
+# Signals derived from events and snapshots. They outlive their events: `event_id` is NULL once the
+# event is pruned. `condition_id` 0: the incident has expired, the unresolved alert has not.
+# `problem_at`: the time of the resolved event's problem; NULL in rows written before revision 0009,
+# whose `timestamp` is that time.
 incident_signals: Final = Table(
     "incident_signals",
     metadata,
@@ -276,7 +276,7 @@ incident_signals: Final = Table(
     Index("uq_incident_signals_event", "event_id", "effect", unique=True),
 )
 
-# What people did about the conditions; by key, as those are made anew where the rules change.
+# What people did about the conditions; by key, as those are made again when the rules change.
 incident_actions: Final = Table(
     "incident_actions",
     metadata,
@@ -320,7 +320,7 @@ incidents: Final = Table(
     ),
 )
 
-# Incidents that nobody is told of, for a time.
+# Incidents that no one is notified of, for a time.
 silences: Final = Table(
     "silences",
     metadata,
@@ -336,7 +336,7 @@ silences: Final = Table(
     Index("ix_silences_until", "until"),
 )
 
-# One row: the event up to which signals are read, the one up to which nobody is told of them, and
+# One row: the event up to which signals are read, the one up to which no one is notified of them, and
 # the version of the rules.
 incident_progress: Final = Table(
     "incident_progress",

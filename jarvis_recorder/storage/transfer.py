@@ -47,10 +47,6 @@ _MOST_MONTHS: Final = 240
 # A time of the last day that has no month behind it.
 _LAST_MONTH: Final = LATEST - 31 * DAY
 
-Report = Callable[[str, int, int], None]
-"""Receives what is being done, and how much of it."""
-
-
 Insert = Callable[[list[Row]], Awaitable[None]]
 """Inserts rows in one transaction."""
 
@@ -63,13 +59,13 @@ class Moved(NamedTuple):
 
 
 async def copy_to_server(
-    source: Path, url: str, report: Report, *, by_month: bool = False
+    source: Path, url: str, report: files.Report, *, by_month: bool = False
 ) -> Moved:
     """
     Copy all records to a database on a server, ids included, and compare each row afterwards.
 
     The index of the dead letters is not copied: the next look through their queue makes it. Nor are
-    incidents: a recorder makes them anew of the events, of what pruned events said, and of what
+    incidents: a recorder makes them again from the events, of what pruned events said, and of what
     people did.
     With `by_month` the events there are partitioned as long as there are none.
     An interrupted copy continues where it was. The file is only read; no recorder may hold it.
@@ -101,7 +97,9 @@ def _opened(source: Path) -> Iterator[Connection]:
         yield connection
 
 
-async def _copy_all(connection: Connection, target: Filling, report: Report) -> dict[str, int]:
+async def _copy_all(
+    connection: Connection, target: Filling, report: files.Report
+) -> dict[str, int]:
     # All before the first row: a recorder there may number rows of any table meanwhile.
     reached = [await _begin(connection, target, table) for table in _NUMBERED]
     # Before the events, which would open again what is over by a signal of a pruned one.
@@ -144,7 +142,7 @@ def _highest(connection: Connection, table: Table) -> int:
 
 
 async def _copy(
-    connection: Connection, target: Filling, table: Table, reached: object, report: Report
+    connection: Connection, target: Filling, table: Table, reached: object, report: files.Report
 ) -> int:
     (total,) = _one(connection, f"SELECT count(*) FROM {table.name}")
     done = 0
@@ -160,7 +158,7 @@ async def _copy(
     return done
 
 
-async def _copy_signals(connection: Connection, target: Filling, report: Report) -> None:
+async def _copy_signals(connection: Connection, target: Filling, report: files.Report) -> None:
     """Copy the signals that no event makes again, with their conditions."""
     (total,) = _one(connection, f"SELECT count(*) {_PRUNED_SIGNALS}")
     columns = ", ".join((*(f"s.{name}" for name in SAID), *(f"c.{name}" for name in ABOUT)))
@@ -174,7 +172,7 @@ async def _copy_signals(connection: Connection, target: Filling, report: Report)
         report("copying incident_signals", done, total)
 
 
-async def _copy_measures(connection: Connection, target: Filling, report: Report) -> int:
+async def _copy_measures(connection: Connection, target: Filling, report: files.Report) -> int:
     """Copy the measures behind their snapshots, as retention deletes those that have none."""
     table = snapshot_measures
     (total,) = _one(connection, f"SELECT count(*) FROM {table.name}")

@@ -16,7 +16,7 @@ from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.cloudevents import CloudEvent
 from jarvis_recorder.wire.identity import first_given
-from jarvis_recorder.wire.liberal import NearMiss
+from jarvis_recorder.wire.near_misses import NearMiss, find_near_misses, has_other_names
 from jarvis_recorder.wire.records import BODIES, SILENT, Body, Record, packed
 from jarvis_recorder.wire.refusal import (
     MOST_REFUSED_ALONE,
@@ -114,7 +114,7 @@ def decode(delivery: Delivery, topic: Topic, received_at: int, *, as_text: bool 
         decoded = _decode(delivery, topic, received_at)
         for record in decoded.records:
             if record.extra is not None:
-                near_misses = liberal.near_misses(decoded.records)
+                near_misses = find_near_misses(decoded.records)
                 decoded = decoded._replace(near_misses=near_misses) if near_misses else decoded
                 break
         if as_text:
@@ -437,7 +437,7 @@ def _with_others(
     kind = envelope.topic.kind
     known = _VALIDATE[kind][1]
     extra = {name: value for name, value in document.items() if name not in known}
-    if liberal.has_other_names(kind, extra):
+    if has_other_names(kind, extra):
         with contextlib.suppress(Refused):
             return _eased(document, envelope)
     return body, extra

@@ -62,13 +62,13 @@ NOTICES: Final = (
     Notification(
         INCIDENT_OPENED,
         OneIncident,
-        "A condition becomes a problem, or does again; somebody opens an incident again.",
+        "A condition becomes a problem, or does again; a person opens an incident again.",
         {"incident": examples.INCIDENT},
     ),
     Notification(
         INCIDENT_ACKNOWLEDGED,
         OneIncident,
-        "Somebody has seen an incident.",
+        "A person has seen an incident.",
         {"incident": examples.ACKNOWLEDGED},
     ),
     Notification(
@@ -80,7 +80,7 @@ NOTICES: Final = (
     Notification(
         INCIDENT_RESOLVED,
         OneIncident,
-        "Somebody resolves an incident, or its rule does.",
+        "A person resolves an incident, or its rule does.",
         {"incident": examples.CLOSED},
     ),
     Notification(

@@ -73,6 +73,7 @@ EventType = Literal["alert", "action", "status", "metric"]
 Severity = Literal["info", "warning", "error", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
 """From the least to the most severe."""
+RANKS: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 Source = Literal["monitor", "user", "jarvis", "system"]
 Role = Literal["user", "assistant", "system", "tool"]
 TypeField = Annotated[EventType, Field(description="what kind of event")]

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from jarvis_recorder import cli
-from jarvis_recorder.config.loading import load, redacted, server_url
+from jarvis_recorder.config.loading import load, server_url
+from jarvis_recorder.config.secrets import redacted
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import database_url
 from jarvis_recorder.storage import revisions

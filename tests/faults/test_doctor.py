@@ -295,7 +295,7 @@ async def test_a_connection_that_is_lost_meanwhile(node, at_work, monkeypatch):
     node.ctl("set_permissions", "looker", ".*", ".*", ".*")
     url = node.url.replace("guest:guest", "looker:rights")
 
-    seen = await checks.examine(Addresses(url), SYSTEM_TLS, "declare")
+    seen = await checks.check(Addresses(url), SYSTEM_TLS, "declare")
 
     assert seen.findings[-1].name == "broker"
     assert seen.findings[-1].exit_code == 69

@@ -57,15 +57,15 @@ async def rows(store: SqliteStore | PostgresStore, query: str | Executable) -> l
 
 async def prune(
     store: SqliteStore | PostgresStore,
-    keeping: RetentionPolicy,
+    policy: RetentionPolicy,
     now: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:
     """Delete what the policy does not keep."""
     if isinstance(store, SqliteStore):
-        return await file_pruner.prune(store.writer, keeping, now, progress=progress)
+        return await file_pruner.prune(store.writer, policy, now, progress=progress)
     engine, server = store.writer._engine, store.writer._server
-    return await server_pruner.prune(engine, server, keeping, now, progress=progress)
+    return await server_pruner.prune(engine, server, policy, now, progress=progress)
 
 
 def steps_of_pruning(monkeypatch: Any, table: FromClause) -> list[int]:

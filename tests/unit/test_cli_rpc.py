@@ -462,10 +462,42 @@ def test_a_command_is_helped_by_an_example_that_it_takes(jarvis, recorder, metho
     assert len(recorder.asked) == 1, (typed, ended.stderr)
 
 
-def test_a_since_after_its_until_is_said_to_be(jarvis):
-    ended = jarvis(
-        "query", "events", "--since=2026-11-24T00:00:00Z", "--until=2026-11-23T00:00:00Z"
-    )
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        ("query snapshots", "query snapshots --cluster home --since 7d. TIME is 30m"),
+        ("query matrix", "query matrix 7d now --buckets 2"),
+        ("query diff", "query diff 7d now"),
+        ("incidents silence", "incidents silence 4h"),
+    ],
+)
+def test_times_in_an_example_are_written_as_people_write_them(jarvis, command, example):
+    assert example in " ".join(jarvis(*command.split(), "--help").stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code"),
+    [("reopen", "no such event."), ("incidents get", "no such incident."), ("query stats", None)],
+)
+def test_the_help_of_what_names_one_says_how_it_ends_without_it(jarvis, command, exit_code):
+    helped = " ".join(jarvis(*command.split(), "--help").stdout.split())
+
+    assert (f"Exit code 1 if there is {exit_code}" in helped) is (exit_code is not None)
+
+
+def test_the_commands_of_a_group_have_the_order_of_the_methods(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jarvis-recorder", "query", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+
+    names = re.findall(r"^[│ ] *([a-z]+)  +[A-Z]", capsys.readouterr().out, re.MULTILINE)
+    assert names[:4] == ["events", "event", "histogram", "matrix"]
+    assert names[-1] == "stats"
+
+
+@pytest.mark.parametrize("command", ["query events", "query sessions", "query snapshots"])
+def test_a_since_after_its_until_is_said_to_be(jarvis, command):
+    ended = jarvis(*command.split(), "--since=2026-11-24T00:00:00Z", "--until=2026-11-23T00:00:00Z")
 
     said = " ".join(ended.stderr.replace("│", " ").split())
     assert "--since (2026-11-24T00:00:00.000000Z) is later than --until (2026-11-23T00:" in said

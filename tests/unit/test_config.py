@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 
 from jarvis_recorder.config import loading
-from jarvis_recorder.config.loading import (
-    exposed_secrets,
-    load,
-    protection,
-    redacted,
-    sqlite_path,
-)
+from jarvis_recorder.config.loading import load, sqlite_path
+from jarvis_recorder.config.secrets import exposed_secrets, protection, redacted
 from jarvis_recorder.config.settings import NAMES
 from jarvis_recorder.errors import ConfigurationError
 

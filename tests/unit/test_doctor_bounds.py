@@ -191,7 +191,7 @@ def test_a_directory_that_is_closed_is_named_to_a_user_who_is_not_root(reachable
     path = make(reachable / "state" / name, 1)
     (reachable / "state").chmod(0o700)
 
-    found = as_stranger(checks.examine, path, UNBOUNDED, recorder_is_at_work=None)
+    found = as_stranger(checks.check, path, UNBOUNDED, recorder_is_at_work=None)
 
     reds = {one.name: one for one in found if one.light == "red"}
     assert list(reds) == ["directory", "database"]

@@ -1,5 +1,7 @@
 """The health checks, and their texts for each failure."""
 
+from pathlib import Path
+
 import pytest
 
 from jarvis_recorder.monitoring.health import (
@@ -7,14 +9,16 @@ from jarvis_recorder.monitoring.health import (
     LONGEST_LAG_SECONDS,
     LONGEST_SILENCE_SECONDS,
     Storage,
+    health_checks,
     is_ready,
-    judge,
 )
 from jarvis_recorder.net.listen_address import host_and_port, reachable_at
+from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.telemetry.status import RecorderStatus, State
 
 NOW = 1_800_000_000_000_000
-WELL = Storage(None, 0.0, LEAST_FREE_BYTES)
+HEALTH = StorageHealth(0, 4096, 0, LEAST_FREE_BYTES)
+WELL = Storage(None, 0.0, HEALTH)
 
 
 def at_work() -> RecorderStatus:
@@ -24,7 +28,7 @@ def at_work() -> RecorderStatus:
 
 
 def failed(status: RecorderStatus, storage: Storage = WELL) -> set[str]:
-    checks = judge(status, storage, NOW)
+    checks = health_checks(status, storage, NOW)
     assert all(check.remedy for check in checks if not check.ok), "each says what to do"
     assert is_ready(checks) is all(check.ok for check in checks)
     return {check.name for check in checks if not check.ok}
@@ -44,7 +48,7 @@ def test_an_alarm_of_the_broker_is_told_with_its_reason_until_it_ends_everywhere
     status.note_alarm("answering", "low on disk")
 
     assert failed(status) == {"broker"}
-    (check,) = [check for check in judge(status, WELL, NOW) if not check.ok]
+    (check,) = [check for check in health_checks(status, WELL, NOW) if not check.ok]
     assert check.detail.endswith("accepts nothing: low on disk")
 
     status.note_alarm("answering", None)
@@ -58,7 +62,7 @@ def test_messages_that_wait_for_the_queue_of_dead_letters_are_told_with_their_nu
     status.dead_letters_waiting = 2_000
 
     assert failed(status) == {"dead_letters"}
-    (check,) = [check for check in judge(status, WELL, NOW) if not check.ok]
+    (check,) = [check for check in health_checks(status, WELL, NOW) if not check.ok]
     assert "2,000 messages wait" in check.detail
 
 
@@ -78,14 +82,19 @@ def test_what_stops_is_not_ready_while_it_finishes():
 @pytest.mark.parametrize(
     ("storage", "check"),
     [
-        (Storage("the database is locked", 0.0, LEAST_FREE_BYTES), "storage"),
-        (Storage(None, LONGEST_SILENCE_SECONDS + 0.1, LEAST_FREE_BYTES), "storage"),
-        (Storage(None, 0.0, LEAST_FREE_BYTES - 1), "disk"),
-        (WELL._replace(incidents_failure="OverflowError: date value out of range"), "incidents"),
+        (Storage("the database is locked", 0.0, HEALTH), "storage"),
+        (Storage(None, LONGEST_SILENCE_SECONDS + 0.1, HEALTH), "storage"),
+        (Storage(None, 0.0, HEALTH._replace(free_bytes=LEAST_FREE_BYTES - 1)), "disk"),
+        (Storage(None, 0.0, HEALTH._replace(quarantined=Path("damaged"))), "damage"),
+        (Storage(None, 0.0, HEALTH._replace(incidents_failure="OverflowError")), "incidents"),
     ],
 )
 def test_a_storage_that_refuses_hangs_or_is_full_is_reported(storage, check):
     assert failed(at_work(), storage) == {check}
+
+
+def test_a_storage_that_was_not_probed_yet_is_no_fault():
+    assert failed(at_work(), Storage(None, 0.0, None)) == set()
 
 
 def test_a_storage_that_did_not_take_the_last_batch_is_reported():

@@ -12,7 +12,7 @@ import pytest
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from jarvis_recorder.wire import liberal, plain
+from jarvis_recorder.wire import near_misses, plain
 from jarvis_recorder.wire.amqp.delivery import Delivery
 from jarvis_recorder.wire.codec import Decoded, decode, elements_of, is_large
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
@@ -1062,8 +1062,8 @@ def test_names_in_another_order_are_judged_once():
     """Each set of names is another one, and there are more of them than are remembered."""
     names = [f"name-{number}" for number in range(16)]
     bodies = [event(**dict.fromkeys(names[at:] + names[:at], 1)) for at in range(16)]
-    before = liberal._judged_alone.cache_info().misses
+    before = near_misses._classify_name.cache_info().misses
 
     decoded(json.dumps(bodies * 40).encode(), KEYS[0])
 
-    assert liberal._judged_alone.cache_info().misses - before == len(names)
+    assert near_misses._classify_name.cache_info().misses - before == len(names)

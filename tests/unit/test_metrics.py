@@ -11,7 +11,7 @@ from prometheus_client import Metric as PrometheusMetric
 
 from jarvis_recorder.errors import NotConfirmed
 from jarvis_recorder.monitoring.collector import Facts, registry
-from jarvis_recorder.monitoring.health import Storage, judge
+from jarvis_recorder.monitoring.health import Storage, health_checks
 from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.telemetry.metrics import (
     METRICS,
@@ -25,13 +25,14 @@ from jarvis_recorder.wire.refusal import Reason
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NOW = 1_800_000_000_000_000
+HEALTH = StorageHealth(3, 4096, 8192, 1_000_000_000)
 
 
 def of(status: RecorderStatus, calls: CallMetrics | None = None) -> CollectorRegistry:
     facts = Facts(
         status=status,
-        condition=lambda: StorageHealth(3, 4096, 8192, 1_000_000_000),
-        checks=lambda: judge(status, Storage(None, 0.0, 1_000_000_000), NOW),
+        health=lambda: HEALTH,
+        checks=lambda: health_checks(status, Storage(None, 0.0, HEALTH), NOW),
         clock=lambda: NOW,
     )
     return registry(status, calls or CallMetrics(), facts)

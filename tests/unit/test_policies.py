@@ -2,7 +2,7 @@
 
 import pytest
 
-from jarvis_recorder.broker.policies import _Policy, judged, unbound
+from jarvis_recorder.broker.policies import _Policy, harmful, unbound
 from jarvis_recorder.broker.topology import QUEUES
 
 
@@ -13,7 +13,7 @@ def policy(pattern="^jarvis", *, applies_to="all", priority=0, operators=False, 
 
 
 def found(*policies):
-    return [(one.name, one.detail) for one in judged(policies, "/")]
+    return [(one.name, one.detail) for one in harmful(policies, "/")]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from yarl import URL
 from jarvis_recorder.broker.provisioning.definitions import definitions
 from jarvis_recorder.broker.provisioning.roles import ROLES, permissions
 from jarvis_recorder.cli.provision import rabbitmq
-from jarvis_recorder.config.loading import exposed_secrets, load
+from jarvis_recorder.config.loading import load
+from jarvis_recorder.config.secrets import exposed_secrets
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway.tokens import SHORTEST_SECRET
 from jarvis_recorder.wire.notifications import NOTICES

@@ -46,7 +46,7 @@ async def test_a_refusal_is_kept_until_it_takes_something_again():
         await asyncio.sleep(0)
         assert watch.refusal is None
     assert "the database is locked" in seen
-    assert watch.condition == SOUND
+    assert watch.health == SOUND
 
 
 async def test_a_storage_that_hangs_is_silent_for_longer_and_longer():

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import sys
 from typing import Annotated
 
 import typer
 
 from jarvis_recorder.cli.database.options import EXAMPLE, progress
-from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, loaded
+from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, Yes, confirm, loaded
 from jarvis_recorder.errors import ConfigurationError
 
 
@@ -21,7 +20,7 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count what would go; a recorder may run.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     config: ConfigFile = None,
     set_: Overrides = None,
     as_json: Json = False,
@@ -42,9 +41,9 @@ def prune(
 
     found = loaded(config, set_)
     logging.configure("warning", found.settings.log.format)
-    url, keeping = server_url(found), policy_of(found.settings.retention)
+    url, policy = server_url(found), policy_of(found.settings.retention)
     store = found.settings.store
-    if keeping.keeps_everything and not (yes and (store.budget or store.keep_free)):
+    if policy.keeps_everything and not (yes and (store.budget or store.keep_free)):
         raise ConfigurationError(
             "retention keeps everything: set retention.info and the like to a number of days"
         )
@@ -52,30 +51,25 @@ def prune(
     if url is not None:
         from jarvis_recorder.storage.postgres import admin
 
-        counts = asyncio.run(admin.count_now(url, keeping))
+        counts = asyncio.run(admin.count_now(url, policy))
     else:
         path = sqlite_path(found)
-        where, counts = str(path), count_now(path, keeping)
+        where, counts = str(path), count_now(path, policy)
     # With --yes even if no row goes: it confirms that the clock is right.
     if not dry_run and (counts or yes):
         if not yes:
-            _ask(sum(counts.values()))
+            rows = sum(counts.values())
+            confirm(lambda: f"Take out {rows:,} rows for good?", "--yes prunes without asking")
         with progress() as report:
             if url is not None:
                 counts = asyncio.run(
-                    admin.prune_now(url, keeping, lambda rows: report("pruning", rows, 0))
+                    admin.prune_now(url, policy, lambda rows: report("pruning", rows, 0))
                 )
             else:
-                counts = asyncio.run(prune_now(path, keeping, report))
+                counts = asyncio.run(prune_now(path, policy, report))
     if as_json:
         typer.echo(json.dumps({"path": where, "dry_run": dry_run, "gone": dict(counts)}))
         return
     verb = "would go" if dry_run else "are gone"
     parts = [f"{count:,} of {table}" for table, count in sorted(counts.items())]
     typer.echo(f"{where}: {', '.join(parts)} {verb}" if parts else f"{where}: nothing to prune")
-
-
-def _ask(rows: int) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("there is no one to ask: --yes prunes without asking")
-    typer.confirm(f"Take out {rows:,} rows for good?", abort=True, err=True)

@@ -115,7 +115,7 @@ def show_dead_letter(screen: Screen, found: FoundDeadLetter, *, whole: bool) -> 
             ("routing key", letter.routing_key or "-"),
             ("queue", letter.queue),
             ("replayed", f"{letter.replays} times" if letter.replays else "never"),
-            *described(delivery.header),
+            *property_rows(delivery.header),
         ]
     )
     screen.blank()
@@ -141,7 +141,7 @@ def _beginning(body: bytes) -> bytes:
     return beginning.decode(errors="ignore").encode()
 
 
-def described(header: bytes) -> list[tuple[str, str | Text]]:
+def property_rows(header: bytes) -> list[tuple[str, str | Text]]:
     """Return the properties and headers of a message for people."""
     try:
         pairs: list[tuple[str, str | Text]] = list(properties.others(header).items())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jarvis_recorder.cli.output.sanitize import harmless_lines
+from jarvis_recorder.cli.output.sanitize import sanitized_lines
 from jarvis_recorder.cli.output.screen import NODE, Column, Screen
 from jarvis_recorder.cli.output.units import ago
 from jarvis_recorder.wire.rpc.results import OnePreference, Preference
@@ -31,7 +31,7 @@ def show_preference(screen: Screen, answer: OnePreference) -> None:
     """Show the value of a preference, and in a note its version, author and time."""
     one = answer.preference
     clock = screen.clock([one.updated_at])
-    for line in harmless_lines(one.value):
+    for line in sanitized_lines(one.value):
         screen.line(line)
     by = f" by {one.updated_by}" if one.updated_by else ""
     when = f"{clock.named(one.updated_at)}, {ago(one.updated_at, screen.now)}"

@@ -46,7 +46,7 @@ def sanitize(text: str) -> str:
     return text.translate(_TABLE)
 
 
-def harmless_lines(text: str) -> list[str]:
+def sanitized_lines(text: str) -> list[str]:
     """Return the lines of a text, each harmless."""
     lines = text.expandtabs(4).replace("\r\n", "\n").split("\n")
     return [sanitize(line) for line in lines]

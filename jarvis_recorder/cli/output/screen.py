@@ -12,7 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from jarvis_recorder.cli.output.sanitize import cut, harmless_lines, sanitize
+from jarvis_recorder.cli.output.sanitize import cut, sanitize, sanitized_lines
 from jarvis_recorder.cli.output.units import TimeFormat
 
 SEVERITY: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "info": "green"}
@@ -128,7 +128,7 @@ class Screen:
 
     def paragraphs(self, content: str, *, style: str = "", indent: int = 0) -> None:
         """Show a text of several lines, indented to set it apart from ours."""
-        for line in harmless_lines(content):
+        for line in sanitized_lines(content):
             self.line(Text(line, style), indent=indent)
 
     def drawing(self, lines: Iterable[Text]) -> None:

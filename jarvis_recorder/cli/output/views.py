@@ -11,9 +11,7 @@ from jarvis_recorder.cli.output import (
     events,
     incidents,
     matrix,
-    preferences,
     series,
-    timeline,
 )
 from jarvis_recorder.cli.output.screen import Screen
 from jarvis_recorder.cli.rpc import ListView
@@ -22,28 +20,25 @@ from jarvis_recorder.wire.rpc.methods import adapter
 
 _VIEWS: Final[dict[type, Callable[[Screen, Any], None]]] = {
     results.OneEvent: events.show_event,
-    results.OneSnapshot: cluster.show_snapshot,
-    results.OnePreference: preferences.show_preference,
     results.SnapshotDifferences: differences.show_differences,
     results.DeadLetterFaults: dead_letters.show_faults,
     results.OneIncident: incidents.show_incident,
     results.Forecast: series.show_forecast,
     results.Matrix: matrix.show_matrix,
     results.Series: series.show_series,
-    results.Timeline: timeline.show_timeline,
     results.Stats: cluster.show_stats,
 }
 _LISTS: Final[dict[type, Callable[[], ListView]]] = {
-    results.EventPage: events.EventTable,
     results.SessionPage: lambda: conversations.show_sessions,
-    results.TurnPage: lambda: conversations.show_turns,
-    results.FoundTurns: lambda: conversations.show_found,
     results.SnapshotPage: lambda: cluster.show_snapshots,
-    results.PreferencePage: lambda: preferences.show_preferences,
     results.IndexedDeadLetters: lambda: dead_letters.show_dead_letters,
     results.IncidentPage: lambda: incidents.show_incidents,
     results.IncidentHistory: events.EventTable,
     results.SilencePage: lambda: incidents.show_silences,
+}
+_NOTHING: Final[dict[type, str]] = {
+    results.SessionPage: "No conversation fits. Try an earlier --since, or none.",
+    results.SnapshotPage: "No snapshot fits. Try an earlier --since, or no --cluster.",
 }
 _REMARKS: Final[dict[type, Callable[[Any], str | None]]] = {
     results.IndexedDeadLetters: dead_letters.not_complete,
@@ -60,6 +55,11 @@ def view_of(result: type) -> Callable[[Screen, Any], None]:
 def view_of_page(result: type) -> ListView:
     """Return the view of the items of a page; where it has none, a table of all their fields."""
     return _LISTS.get(result, lambda: _show_items)()
+
+
+def nothing_in(result: type) -> str:
+    """Return the text for a list without items."""
+    return _NOTHING.get(result, "There is none that fits.")
 
 
 def remark_on_page(result: type) -> Callable[[Any], str | None]:

@@ -130,7 +130,7 @@ def _replace(directory: Path, written: Mapping[str, str]) -> None:
     """
     Write the files, the definitions last.
 
-    What a kill leaves in between has no definitions, and `--keep` makes all of it anew.
+    What a kill leaves in between has no definitions, and `--keep` makes all of it again.
     """
     before = directory / _DEFINITIONS
     if any(name.endswith(_URL) for name in written) and before.exists():

@@ -111,11 +111,11 @@ def provision(
             _EXECUTABLE_IN_TEMPLATES, str(program)))
         for place, name in _PLACES.items()
     ]  # fmt: skip
-    standings = {file: file.standing() for file in planned}
+    states = {file: file.state() for file in planned}
     config, credential = root / _CONFIG, root / _CREDENTIAL
     if dry_run:
-        for file, standing in standings.items():
-            typer.echo(f"{file.path}: {_TO_DO[standing]}")
+        for file, state in states.items():
+            typer.echo(f"{file.path}: {_TO_DO[state]}")
         with readable_errors(config):
             kept = "is there already" if config.exists() else "would be written"
         typer.echo(f"{config}: {kept}")
@@ -125,23 +125,23 @@ def provision(
         return
     if not force:
         require_untouched(
-            [file.path for file, standing in standings.items() if standing is InstalledFile.CHANGED]
+            [file.path for file, state in states.items() if state is InstalledFile.CHANGED]
         )
-    _install(standings, config, credential)
+    _install(states, config, credential)
     typer.echo(_NEXT)
 
 
-def _install(standings: dict[Installation, InstalledFile], config: Path, credential: Path) -> None:
-    for path in (*(file.path for file in standings), config, credential):
+def _install(states: dict[Installation, InstalledFile], config: Path, credential: Path) -> None:
+    for path in (*(file.path for file in states), config, credential):
         require_writable(path)
     # Settings that cannot be read are refused before anything is replaced.
     lacks_database = _lacks_database(config)
     with readable_errors(credential):
         url = None if credential.exists() else _asked_url()
-    for file, standing in standings.items():
-        if standing is not InstalledFile.SAME:
+    for file, state in states.items():
+        if state is not InstalledFile.SAME:
             file.install()
-        typer.echo(f"{file.path}: {_DONE[standing]}")
+        typer.echo(f"{file.path}: {_DONE[state]}")
     _install_settings(config, lacks_database=lacks_database)
     if url is None:
         typer.echo(f"{credential}: is there already, and kept")

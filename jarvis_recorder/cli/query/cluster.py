@@ -1,4 +1,4 @@
-"""`query snapshot`, `query snapshots`, `query timeline` and `query stats`."""
+"""`query snapshot` and `query timeline`."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -7,26 +7,8 @@ import typer
 
 from jarvis_recorder.cli import rpc
 from jarvis_recorder.cli.completion import complete_cluster, complete_node
-from jarvis_recorder.cli.rpc import (
-    All,
-    Connection,
-    Limit,
-    Listing,
-    build_params,
-    requests,
-    show,
-    show_pages,
-    wanted,
-)
-from jarvis_recorder.cli.time_options import (
-    HOW_TO_WRITE,
-    At,
-    Since,
-    Time,
-    Until,
-    Window,
-    require_order,
-)
+from jarvis_recorder.cli.rpc import Connection, build_params, requests, show
+from jarvis_recorder.cli.time_options import HOW_TO_WRITE, At, Time, Window
 from jarvis_recorder.errors import Forbidden, NotFound, RecorderError
 from jarvis_recorder.wire.rpc import params, results
 
@@ -41,7 +23,6 @@ _Cluster = Annotated[
 ]
 # The tolerance with which all numbers of one sign are the same.
 _ANY_NUMBER: Final = 1.0
-_NO_SNAPSHOT: Final = "No snapshot fits. Try an earlier --since, or no --cluster."
 _Node = Annotated[
     str | None,
     typer.Option(
@@ -58,13 +39,9 @@ def register(commands: typer.Typer) -> None:
         epilog="Example: `jarvis-recorder query snapshot --at 2h --cluster home`. " + HOW_TO_WRITE
     )(snapshot)
     commands.command(
-        epilog="Example: `jarvis-recorder query snapshots --since 1d`. " + HOW_TO_WRITE
-    )(snapshots)
-    commands.command(
         epilog="Example: `jarvis-recorder query timeline '2026-11-23 08:00' --window 30m`. "
         + HOW_TO_WRITE
     )(timeline)
-    commands.command(epilog="Example: `jarvis-recorder query stats --json`")(stats)
 
 
 @requests
@@ -83,33 +60,6 @@ def snapshot(
     else:
         request = build_params(params.SnapshotAt, timestamp=at, cluster=cluster)
     show(whom, request, show_snapshot)
-
-
-@requests
-def snapshots(
-    whom: Connection,
-    *,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="NAME",
-            help="Only of this cluster.",
-            autocompletion=complete_cluster,
-        ),
-    ] = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    everything: All = False,
-) -> None:
-    """List snapshots without what is in them, newest first."""
-    from jarvis_recorder.cli.output.cluster import show_snapshots
-
-    most = wanted(limit, everything)
-    require_order(since, until)
-    request = build_params(params.ListSnapshots, cluster=cluster, since=since, until=until)
-    show_pages(whom, Listing(request, "snapshots", show_snapshots, _NO_SNAPSHOT), most)
 
 
 @requests
@@ -168,11 +118,3 @@ async def _around(
             return answer, None
         except RecorderError as error:
             return answer, error
-
-
-@requests
-def stats(whom: Connection) -> None:
-    """Show what the recorder holds and what it does now."""
-    from jarvis_recorder.cli.output.cluster import show_stats
-
-    show(whom, params.ReadStats(), show_stats)

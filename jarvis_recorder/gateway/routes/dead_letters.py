@@ -14,7 +14,7 @@ from jarvis_recorder.client.dead_letter_replay import (
     Filter,
     FoundDeadLetter,
     ReplayOutcome,
-    what_is_wrong,
+    validation_error,
 )
 from jarvis_recorder.gateway.dependencies import LONGEST_WAIT, Operating, Reading, disconnected
 from jarvis_recorder.gateway.problems import Problem
@@ -176,7 +176,7 @@ async def _looked(request: Request, look: Coroutine[Any, Any, T]) -> T:
 
 async def _fault_of(found: FoundDeadLetter, edited: Edited) -> str | None:
     # As large a body as a request may have takes tens of milliseconds.
-    return await asyncio.to_thread(what_is_wrong, found, edited.body.encode())
+    return await asyncio.to_thread(validation_error, found, edited.body.encode())
 
 
 def _whole(found: FoundDeadLetter) -> WholeDeadLetter:

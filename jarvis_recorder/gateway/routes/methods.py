@@ -23,7 +23,7 @@ from jarvis_recorder.gateway.dependencies import (
 from jarvis_recorder.gateway.routes.parameters import Cursor, TimeZone, router
 from jarvis_recorder.gateway.schemas import Body, reply, shape
 from jarvis_recorder.gateway.tokens import Caller
-from jarvis_recorder.spec.parameters import parameters_of
+from jarvis_recorder.spec.parameters import keyword, parameters_of
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.rpc.methods import METHODS, Method
 
@@ -89,17 +89,13 @@ def _handler(method: Method, verb: str, path: str) -> Callable[..., Awaitable[Re
     role = Operating if method.changes else Reading
     signature = Signature(
         [
-            _keyword("caller", role),
-            _keyword("ask", AskFunction),
+            keyword("caller", role),
+            keyword("ask", AskFunction),
             *_parameters(method, path, has_body=verb in ("POST", "PUT")),
         ]
     )
     handle.__signature__ = signature  # type: ignore[attr-defined]
     return handle
-
-
-def _keyword(name: str, annotation: Any, default: Any = Parameter.empty) -> Parameter:
-    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parameter]:
@@ -113,7 +109,7 @@ def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parame
             kind = time if given is datetime else time | None
             description = f"{explained}: {TIME_FORMAT}"
         if f"{{{name}}}" in path:
-            yield _keyword(name, Annotated[kind, Path(description=description)])
+            yield keyword(name, Annotated[kind, Path(description=description)])
         elif has_body:
             member = Field(... if is_required else default, description=description)
             members[name] = (kind, member)
@@ -123,6 +119,6 @@ def _parameters(method: Method, path: str, *, has_body: bool) -> Iterator[Parame
             )
             place = _SPELLED.get(name) or Annotated[kind, query]
             first = _DEFAULTS.get((method.params, name), default)
-            yield _keyword(name, place, Parameter.empty if is_required else first)
+            yield keyword(name, place, Parameter.empty if is_required else first)
     if members:
-        yield _keyword("body", create_model(method.params.__name__, __base__=Body, **members))
+        yield keyword("body", create_model(method.params.__name__, __base__=Body, **members))

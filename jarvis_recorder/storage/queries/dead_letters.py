@@ -3,20 +3,20 @@
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select
 
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import Beyond, read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
-from jarvis_recorder.storage.tables import Instant, dead_letters
+from jarvis_recorder.storage.tables import dead_letters
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import ListDeadFaults, ListDeadLetters, ReadDeadLetters
 from jarvis_recorder.wire.rpc.results import DeadLetterFault, DeadLetterFaults, IndexedDeadLetter
 from jarvis_recorder.wire.times import to_datetime
 
 _columns: Final = dead_letters.c
-_AT: Final = tuple_(_columns.timestamp, _columns.id)
+_PLACE: Final = (_columns.timestamp, _columns.id)
 
 
 def read_dead_letters(reading: Reading, params: ReadDeadLetters) -> bytes:
@@ -42,15 +42,12 @@ def _letters(reading: Reading, asked: ListDeadLetters, extent: dict[str, Any]) -
             _columns.size_bytes, _columns.replays, _columns.copies,
             micros(_columns.timestamp), _columns.id,
         )
-        .where(*_conditions(asked))
+        .where(*_conditions(asked), *Beyond(read_cursor(asked, int, int)).only(*_PLACE))
         .order_by(_columns.timestamp.desc(), _columns.id.desc())
         .limit(asked.limit + 1)
     )  # fmt: skip
     if asked.fault is not None:
         newest_first = newest_first.where(_columns.fault == asked.fault)
-    if (position := read_cursor(asked, int, int)) is not None:
-        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
-        newest_first = newest_first.where(end > _AT)
     shape = adapter(IndexedDeadLetter)
     lines = (
         Line(shape.dump_json(IndexedDeadLetter(*row[:-2])), tuple(row[-2:]))

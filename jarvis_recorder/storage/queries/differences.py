@@ -15,6 +15,7 @@ from jarvis_recorder.storage.queries.snapshots import (
     too_large_to_compare,
 )
 from jarvis_recorder.wire.rpc.params import DiffSnapshots
+from jarvis_recorder.wire.rpc.results import Step
 
 # The most that two snapshots take together as JSON, and their most values as `_values` counts them:
 # as objects values take up to thirty times as much. A snapshot of a thousand guests has some 25,000.
@@ -32,8 +33,6 @@ _KEYS: Final = (
     ("node",),
 )
 
-Step = str | int | dict[str, Any]
-"""The name of a member, the place of an element, or the members that are its key."""
 Path = tuple[Step, ...]
 
 

@@ -13,7 +13,7 @@ from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.events import conditions
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.tables import events
-from jarvis_recorder.wire.records import SEVERITIES
+from jarvis_recorder.wire.records import RANKS, SEVERITIES
 from jarvis_recorder.wire.rpc.methods import adapter
 from jarvis_recorder.wire.rpc.params import EventMatrix, ListEvents
 from jarvis_recorder.wire.rpc.results import Cell, Matrix, MatrixNode
@@ -29,7 +29,6 @@ _MICROS: Final = 1_000_000
 
 _columns: Final = events.c
 _TIME: Final = micros(_columns.timestamp)
-_RANKS: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 _EMPTY: Final = Cell(None, 0)
 
 _Counted = tuple[str | None, str | None, int, int, int]
@@ -90,7 +89,7 @@ def _counted(reading: Reading, params: EventMatrix, width: int) -> Select[_Count
     filters = ListEvents(node=params.node, cluster=params.cluster)
     since = to_micros(params.since)
     number = ((_TIME - since) // (width * _MICROS)).label("number")
-    rank: ColumnElement[int] = case(_RANKS, value=_columns.severity, else_=0)
+    rank: ColumnElement[int] = case(RANKS, value=_columns.severity, else_=0)
     return (
         select(
             _columns.cluster, _columns.node, number, func.max(rank), func.count(),

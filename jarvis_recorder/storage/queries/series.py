@@ -102,7 +102,7 @@ def _points(
         for place, measure in enumerate(params.measures):
             low, mean, high = values[3 * place : 3 * place + 3]
             if low is not None:
-                # A mean of equal values may lie beside them by its rounding.
+                # A mean of equal values may lie next to them by its rounding.
                 mean = min(max(mean, low), high)
                 point[measure] = {"min": low, "mean": mean, "max": high}
         if len(point) > 1:

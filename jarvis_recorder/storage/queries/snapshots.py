@@ -6,15 +6,12 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import (
-    BigInteger,
     LargeBinary,
     Row,
     Select,
     bindparam,
     func,
-    literal,
     select,
-    tuple_,
     type_coerce,
 )
 
@@ -26,11 +23,11 @@ from jarvis_recorder.storage.queries.clusters import (
     clusters_of_snapshots,
     known_clusters,
 )
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import Beyond, read_cursor
 from jarvis_recorder.storage.queries.json_rows import Line, named, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
-from jarvis_recorder.storage.tables import Instant, cluster_snapshots
+from jarvis_recorder.storage.tables import cluster_snapshots
 from jarvis_recorder.wire.rpc.params import LatestSnapshot, ListSnapshots, SnapshotAt
 from jarvis_recorder.wire.times import format_rfc3339
 
@@ -166,9 +163,9 @@ def list_snapshots(clock: Clock, reading: Reading, params: ListSnapshots) -> byt
     if params.since is not None:
         heads = heads.where(_columns.timestamp >= params.since)
     heads = heads.where(_columns.timestamp < (params.until or end_of_present(clock)))
-    if (position := read_cursor(params, int, int)) is not None:
-        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
-        heads = heads.where(tuple_(_columns.timestamp, _columns.id) < end)
+    heads = heads.where(
+        *Beyond(read_cursor(params, int, int)).only(_columns.timestamp, _columns.id)
+    )
     newest_first = heads.order_by(*_NEWEST_FIRST).limit(params.limit + 1)
     lines = (_line(row) for row in reading.rows(newest_first))
     return write_page(reading, params, "snapshots", lines)

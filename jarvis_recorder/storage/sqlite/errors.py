@@ -18,7 +18,7 @@ from jarvis_recorder.errors import (
     StorageUncertain,
 )
 
-# What only another setting, or another right, mends.
+# Only another setting or another right fixes these.
 _LASTING: Final = frozenset(
     (
         *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
@@ -62,7 +62,7 @@ def readable_errors(path: Path) -> Iterator[None]:
 
     Raises:
         ConfigurationError: The file or its directory cannot be used as the settings name it.
-        StorageUnavailable: The disk is full, read-only or away, which another try may find mended.
+        StorageUnavailable: The disk is full, read-only or away, which may be over at another try.
     """
     try:
         yield

@@ -70,7 +70,7 @@ class Maintenance:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keeping = bounds.policy
+        self._policy = bounds.policy
         self._budget = bounds.budget
         self._keep_free = bounds.keep_free
         self._path = path
@@ -82,11 +82,11 @@ class Maintenance:
         due = time.monotonic() + _FIRST_AFTER_SECONDS
         while not stop.is_set():
             if self._is_bounded:
-                with _harmless():
+                with _logged():
                     await self._keep_to_budget(stop)
             if time.monotonic() >= due:
                 due = time.monotonic() + _AGAIN_SECONDS
-                with _harmless():
+                with _logged():
                     await self._prune(stop)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -99,15 +99,15 @@ class Maintenance:
     async def _prune(self, stop: asyncio.Event) -> None:
         # Asked also if everything is kept, so that the time is known once the policy changes.
         now = await self._time.now()
-        if self._keeping.keeps_everything and not self._is_bounded:
+        if self._policy.keeps_everything and not self._is_bounded:
             return
         if self._time.is_doubted(now):
             self._time.say_doubted(now)
             return
-        if self._keeping.keeps_everything:
+        if self._policy.keeps_everything:
             return
         go_on = self._within_budget_until(stop)
-        gone = await pruner.prune(self._writer, self._keeping, now, go_on=go_on)
+        gone = await pruner.prune(self._writer, self._policy, now, go_on=go_on)
         pages = await pruner.give_back(self._writer, go_on=go_on)
         if gone or pages:
             log.info("pruned", reason="retention", pages_given_back=pages, **gone)
@@ -119,7 +119,7 @@ class Maintenance:
         async def go_on() -> bool:
             nonlocal due
             if self._is_bounded and (self._writer.crowded.is_set() or time.monotonic() >= due):
-                with _harmless():
+                with _logged():
                     await self._keep_to_budget(stop)
                 due = time.monotonic() + _LOOK_SECONDS
             return not stop.is_set()
@@ -140,7 +140,7 @@ class Maintenance:
         ):
             use = await self._without_log(needed)
         if use.is_high and use.is_within_reach:
-            await self._sacrifice(use, stop)
+            await self._evict(use, stop)
             use = await self._without_log(needed)
         if not use.is_high:
             self._writer.admit()
@@ -189,7 +189,7 @@ class Maintenance:
         few = min(pruner.FEW_FREE_PAGES, int(limit * _FREE_SHARE) // room.page_size)
         return _Use(taken, limit, needed, few)
 
-    async def _sacrifice(self, use: "_Use", stop: asyncio.Event) -> None:
+    async def _evict(self, use: "_Use", stop: asyncio.Event) -> None:
         """Prune by one eviction step after the other until enough is free."""
 
         def enough(room: PageCounts) -> bool:
@@ -198,8 +198,8 @@ class Maintenance:
         go_on = _until(stop)
         now = await self._time.now()
         gone: Counter[str] = Counter()
-        for keeping in eviction_steps():
-            gone += await pruner.prune(self._writer, keeping, now, enough=enough, go_on=go_on)
+        for policy in eviction_steps():
+            gone += await pruner.prune(self._writer, policy, now, enough=enough, go_on=go_on)
         pages = await pruner.give_back(self._writer, least=use.few_pages, go_on=go_on)
         if gone or pages:
             log.warning("pruned", reason="disk_budget", pages_given_back=pages, **gone)
@@ -244,7 +244,7 @@ class _Use(NamedTuple):
 
 
 @contextlib.contextmanager
-def _harmless() -> Iterator[None]:
+def _logged() -> Iterator[None]:
     """Log an error that prevents pruning; it prevents recording too, which reports it."""
     try:
         yield

@@ -4,18 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from jarvis_recorder.ports import PendingNotification
+from jarvis_recorder.storage.pending import few_pending, oldest_pending
 from jarvis_recorder.storage.queries.reading import Reading
 from jarvis_recorder.storage.sqlite.readers import Readers
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.tables import outbox
 
 _PATIENCE_SECONDS: Final = 5.0
-
-# The most that the notifications of one read take together, unless the first alone takes more.
-_OUTBOX_BYTES: Final = 1024 * 1024
 
 
 class SqliteOutbox:
@@ -32,22 +30,10 @@ class SqliteOutbox:
         self._changed.clear()
 
     async def waiting(self, limit: int) -> Sequence[PendingNotification]:
-        """Return the oldest notifications, as many as fit into `_OUTBOX_BYTES`."""
-        oldest_first = (
-            select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
-            .order_by(outbox.c.id)
-            .limit(limit)
-        )
+        """Return the oldest notifications, as many as are held at once."""
 
         def read(reading: Reading) -> list[PendingNotification]:
-            room = _OUTBOX_BYTES
-            oldest: list[PendingNotification] = []
-            for row in reading.rows(oldest_first):
-                room -= len(row.body)
-                if oldest and room < 0:
-                    break
-                oldest.append(PendingNotification(*row))
-            return oldest
+            return few_pending(reading.rows(oldest_pending(limit)))
 
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         return await self._readers.run(read, until)

@@ -23,7 +23,7 @@ FEW_FREE_PAGES: Final = 1_024
 
 async def prune(
     writer: Writer,
-    keeping: RetentionPolicy,
+    policy: RetentionPolicy,
     now: int,
     *,
     enough: Callable[[PageCounts], bool] = lambda _: False,
@@ -39,14 +39,14 @@ async def prune(
     """
     gone: Counter[str] = Counter()
     room = await writer.run(page_counts)
-    for walk in walks(keeping, now):
+    for walk in walks(policy, now):
         position: Position | Place | None = walk.beginning
         while position is not None and not enough(room) and await go_on():
             step, room = await _in_turns(writer, partial(_prune_step, walk, position))
             gone[walk.table.name] += len(step.to_go)
             position = step.following
             progress(gone.total())
-    for leftover in leftovers(keeping, now, gone):
+    for leftover in leftovers(policy, now, gone):
         place = leftover.beginning
         while place is not None and not enough(room) and await go_on():
             place, room = await _in_turns(writer, partial(_leftover_step, leftover, place))

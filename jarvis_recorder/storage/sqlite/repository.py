@@ -7,14 +7,13 @@ from functools import partial
 from sqlalchemy import Connection
 
 from jarvis_recorder.errors import RecordRefused
-from jarvis_recorder.ports import Appended, RefusedRecord
+from jarvis_recorder.ports import Appended
 from jarvis_recorder.storage.batch import Rows, rows_of
-from jarvis_recorder.storage.halves import Records, append_halves
+from jarvis_recorder.storage.halves import Records, append_halves, outcome
 from jarvis_recorder.storage.sqlite.bulk_insert import insert_all
 from jarvis_recorder.storage.sqlite.writer import Writer
 from jarvis_recorder.storage.turn import Place
 from jarvis_recorder.wire.records import kind_of
-from jarvis_recorder.wire.refusal import Reason
 from jarvis_recorder.wire.topics import Kind
 
 
@@ -48,8 +47,7 @@ class SqliteRepository:
                 return self._append(part, at, recorded_at, Place())
 
             return await append_halves(append, records, first, error)
-        collisions = [_collision(first + position) for position in collided]
-        return Appended(stored, len(records) - stored - len(collisions), collisions)
+        return outcome(records, first, stored, collided)
 
 
 def _insert(connection: Connection, parts: list[Rows]) -> tuple[int, list[int]]:
@@ -70,8 +68,3 @@ async def _rows_of(records: Records, recorded_at: int) -> list[Rows]:
     if any(kind_of(record) is Kind.SNAPSHOT for record in records):
         return await asyncio.to_thread(rows_of, records, recorded_at)
     return rows_of(records, recorded_at)
-
-
-def _collision(index: int) -> RefusedRecord:
-    why = "another message is stored under this identity"
-    return RefusedRecord(index, Reason.ID_COLLISION, why)

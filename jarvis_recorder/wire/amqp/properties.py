@@ -151,9 +151,9 @@ def encode_reply(
     content_encoding: str | None = None,
 ) -> bytes:
     """Return the properties of a reply in JSON; `correlation_id` is a field as it came."""
-    fields = _CONTENT_TYPE_JSON | {"expiration": _short(str(expiration_ms))}
+    fields = _CONTENT_TYPE_JSON | {"expiration": short_string(str(expiration_ms))}
     if content_encoding is not None:
-        fields["content_encoding"] = _short(content_encoding)
+        fields["content_encoding"] = short_string(content_encoding)
     if headers:
         table = b"".join(_text_entry(name, text.encode()) for name, text in headers.items())
         fields["headers"] = _PACK_LONG(len(table)) + table
@@ -177,19 +177,19 @@ def encode_request(
     `timestamp`, in seconds, is when it is published: its time is counted from there.
     """
     fields = _CONTENT_TYPE_JSON | {
-        "correlation_id": _short(correlation_id),
-        "reply_to": _short(reply_to),
-        "expiration": _short(str(expiration_ms)),
-        "app_id": _short(app_id),
+        "correlation_id": short_string(correlation_id),
+        "reply_to": short_string(reply_to),
+        "expiration": short_string(str(expiration_ms)),
+        "app_id": short_string(app_id),
         "timestamp": _PACK_LONG_LONG(timestamp),
     }
-    return _joined(fields if user_id is None else fields | {"user_id": _short(user_id)})
+    return _joined(fields if user_id is None else fields | {"user_id": short_string(user_id)})
 
 
 def encode_notification(expiration_ms: int, user_id: str | None) -> bytes:
     """Return the properties of a request in JSON that wants no reply."""
-    fields = _CONTENT_TYPE_JSON | {"expiration": _short(str(expiration_ms))}
-    return _joined(fields if user_id is None else fields | {"user_id": _short(user_id)})
+    fields = _CONTENT_TYPE_JSON | {"expiration": short_string(str(expiration_ms))}
+    return _joined(fields if user_id is None else fields | {"user_id": short_string(user_id)})
 
 
 def encode_message(message_id: str, timestamp: int, app_id: str = "jarvis-recorder") -> bytes:
@@ -198,9 +198,9 @@ def encode_message(message_id: str, timestamp: int, app_id: str = "jarvis-record
         _CONTENT_TYPE_JSON
         | {
             "delivery_mode": b"\x02",
-            "message_id": _short(message_id),
+            "message_id": short_string(message_id),
             "timestamp": _PACK_LONG_LONG(timestamp // 1_000_000),
-            "app_id": _short(app_id),
+            "app_id": short_string(app_id),
         }
     )
 
@@ -264,7 +264,7 @@ def with_headers(
     for name, text in (replaced or {}).items():
         fields.pop(name, None)
         if text is not None:
-            fields[name] = _short(text)
+            fields[name] = short_string(text)
     entries = [
         (key, entry)
         for key, entry in _entries(fields.get("headers", b"\0\0\0\0"))
@@ -366,12 +366,13 @@ def _joined(fields: Mapping[str, bytes]) -> bytes:
     return _PACK_SHORT(flags) + b"".join(fields[name] for name, _, _ in _FIELDS if name in fields)
 
 
-def _short(text: str) -> bytes:
+def short_string(text: str) -> bytes:
+    """Return an AMQP short string: its length in one byte, then the text."""
     raw = text.encode()
     return bytes([len(raw)]) + raw
 
 
-_CONTENT_TYPE_JSON: Final = {"content_type": _short("application/json")}
+_CONTENT_TYPE_JSON: Final = {"content_type": short_string("application/json")}
 
 
 @lru_cache(maxsize=256)

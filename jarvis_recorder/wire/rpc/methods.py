@@ -216,7 +216,10 @@ METHODS: Final = (
     Method(
         "conversations.sessions", params.ListSessions, results.SessionPage,
         route="GET /conversations", command="query sessions",
-        example=Example({}, {"sessions": [examples.SESSION], "next_cursor": None}),
+        example=Example(
+            {"since": "2026-01-26T08:00:00.000000Z"},
+            {"sessions": [examples.SESSION], "next_cursor": None},
+        ),
     ),
     Method(
         "conversations.turns", params.ListTurns, results.TurnPage,
@@ -265,7 +268,7 @@ METHODS: Final = (
         "snapshots.list", params.ListSnapshots, results.SnapshotPage,
         route="GET /snapshots", command="query snapshots",
         example=Example(
-            {"cluster": "home"},
+            {"cluster": "home", "since": "2026-01-26T08:00:00.000000Z"},
             {"snapshots": [examples.SNAPSHOT_HEAD], "next_cursor": None},
         ),
     ),

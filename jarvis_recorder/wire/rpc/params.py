@@ -662,7 +662,7 @@ class GetIncident(Params[results.IncidentHistory]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class AcknowledgeIncident(Params[results.OneIncident]):
-    """Say that somebody has seen an incident; it stays so until it recovers."""
+    """Note that a person has seen an incident; it stays so until it recovers."""
 
     key: IncidentKey
     by: ByWhom = None

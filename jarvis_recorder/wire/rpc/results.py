@@ -578,7 +578,7 @@ class IncidentHistory:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Incidents that nobody is told of from `since` to `until`: those that match every value."""
+    """Incidents that no one is notified of from `since` to `until`: those that match every value."""
 
     key: str | None
     node: str | None

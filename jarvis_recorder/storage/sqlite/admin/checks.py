@@ -44,7 +44,7 @@ _TIMEX_BYTES: Final = 256
 _OLD_BACKUP_SECONDS: Final = 2 * 86_400
 
 
-def examine(path: Path, bounds: Bounds, *, recorder_is_at_work: bool | None) -> list[Finding]:
+def check(path: Path, bounds: Bounds, *, recorder_is_at_work: bool | None) -> list[Finding]:
     """
     Return all findings about a database file, its bounds and its machine.
 

@@ -12,7 +12,7 @@ from jarvis_recorder.storage.sqlite import connections, files, lock, pruner, tru
 from jarvis_recorder.storage.sqlite.writer import open_writer
 
 
-def count_now(path: Path, keeping: RetentionPolicy) -> Counter[str]:
+def count_now(path: Path, policy: RetentionPolicy) -> Counter[str]:
     """
     Return how many rows of each table `prune_now` would delete, without changing the file.
 
@@ -23,10 +23,10 @@ def count_now(path: Path, keeping: RetentionPolicy) -> Counter[str]:
     files.require_file(path)
     with connections.reading(path) as connection:
         revisions.require_current(connection, path)
-        return +expired_rows.count(connection, keeping, time.time_ns() // 1_000)
+        return +expired_rows.count(connection, policy, time.time_ns() // 1_000)
 
 
-async def prune_now(path: Path, keeping: RetentionPolicy, report: files.Report) -> Counter[str]:
+async def prune_now(path: Path, policy: RetentionPolicy, report: files.Report) -> Counter[str]:
     """
     Prune a file that no recorder holds, and return how many rows of each table were deleted.
 
@@ -43,7 +43,7 @@ async def prune_now(path: Path, keeping: RetentionPolicy, report: files.Report) 
             # An operator who runs this confirms that the clock is right.
             await writer.run(partial(trusted_time.remember, now))
             gone = await pruner.prune(
-                writer, keeping, now, progress=lambda rows: report("pruning", rows, 0)
+                writer, policy, now, progress=lambda rows: report("pruning", rows, 0)
             )
             report("giving room back", 0, 0)
             await pruner.give_back(writer, least=0)
