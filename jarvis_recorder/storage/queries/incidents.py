@@ -1,7 +1,7 @@
 """Queries for incidents and silences."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -26,8 +26,9 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.errors import NotFound
+from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Effect, Signal
-from jarvis_recorder.incidents.state import transitions
+from jarvis_recorder.incidents.state import Transition, transitions
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_pruning import lack_incidents
@@ -61,6 +62,7 @@ ACTIVE: Final = ("open", "acknowledged", "unknown")
 """The states, as they are stored, of an incident that is a problem."""
 _PROBLEMS: Final = frozenset((*ACTIVE, "silenced"))
 _MOST_SIGNALS: Final = 2_000
+_HOUR: Final = 3_600 * 1_000_000
 
 _stored: Final = incidents.c
 _conditions: Final = incident_conditions.c
@@ -126,9 +128,11 @@ def _total(
     return total
 
 
-def get_incident(clock: Clock, reading: Reading, params: GetIncident) -> bytes:
+def get_incident(rules: Rules, clock: Clock, reading: Reading, params: GetIncident) -> bytes:
     """
     Return one incident with its transitions and a page of its events.
+
+    The rules say whether a recovery closed it.
 
     Raises:
         NotFound: There is none with this key.
@@ -136,7 +140,8 @@ def get_incident(clock: Clock, reading: Reading, params: GetIncident) -> bytes:
     row = incident_row(reading.connection, params.key, clock())
     last = _end(reading.connection, row)
     signals = _signals_of(reading, row, last)
-    changes = list(transitions(signals[-_MOST_SIGNALS:], resolves=_resolves(row)))
+    newest = signals[-_MOST_SIGNALS:]
+    changes = _transitions(row, newest, last, resolves=rules.resolves(row.kind))
     shape = adapter(IncidentTransition)
     told = b",".join(
         shape.dump_json(IncidentTransition(to_datetime(one.at), *one[1:])) for one in changes
@@ -436,9 +441,14 @@ def _signal(at: int, effect: int, severity: Severity, by: str | None, of: int | 
     return Signal(at, Effect(effect), severity, by, of=of)
 
 
-def _resolves(row: Row[Any]) -> bool:
-    # By its outcome: other rules may be in force than those shipped.
-    return row.resolved_at is not None and row.resolved_at == row.recovered_at
+def _transitions(
+    row: Row[Any], signals: Iterable[Signal], end: datetime | None, *, resolves: bool
+) -> Iterator[Transition]:
+    """Yield the changes of state of an incident; the last one may be that the next one began."""
+    yield from transitions(signals, resolves=resolves)
+    if row.resolved_at is not None and end == to_datetime(row.resolved_at):
+        hours = (row.resolved_at - row.last_at) // _HOUR
+        yield Transition(row.resolved_at, "resolved", None, f"no alert for {hours} hours")
 
 
 def _events(
@@ -463,8 +473,10 @@ def _events(
     return iter([(at, event_id) for at, event_id in reading.rows(asked)])
 
 
-QUERIES: Final[Queries] = {
-    ListIncidents: Query(list_incidents, needs_clock=True),
-    GetIncident: Query(get_incident, needs_clock=True),
-    ListSilences: Query(list_silences, needs_clock=True),
-}
+def queries(rules: Rules) -> Queries:
+    """Return the queries, for incidents that are made by these rules."""
+    return {
+        ListIncidents: Query(list_incidents, needs_clock=True),
+        GetIncident: Query(partial(get_incident, rules), needs_clock=True),
+        ListSilences: Query(list_silences, needs_clock=True),
+    }
