@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from jarvis_recorder.wire.times import format_datetime, parse_instant, to_datetime
+from jarvis_recorder.wire.times import EARLIEST, format_datetime, parse_instant, to_datetime
 from jarvis_recorder.wire.zones import find_zone
 
 HOW_TO_WRITE: Final = (
@@ -140,6 +140,11 @@ def require_order(since: datetime | None, until: datetime | None) -> None:
         raise typer.BadParameter(
             f"--since ({format_datetime(since)}) is later than --until ({format_datetime(until)})"
         )
+
+
+def before(until: datetime, span: timedelta) -> datetime:
+    """Return the time so long before another one, or the first of the calendar."""
+    return until - min(span, until - to_datetime(EARLIEST))
 
 
 def parse_duration(text: str) -> timedelta:

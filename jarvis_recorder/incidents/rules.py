@@ -84,6 +84,11 @@ class Rules:
         )
         return blake2b(content, digest_size=8, salt=_READING).hexdigest()
 
+    def resolves(self, kind: str) -> bool:
+        """Return whether the end of a condition of this kind is final."""
+        rule = self.kinds.get(kind)
+        return rule is not None and rule.resolves
+
 
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from jarvis_recorder.errors import ResultTooLarge
+from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.command_queue import CommandQueue
 from jarvis_recorder.storage.commands import CHANGES
@@ -43,7 +44,6 @@ _QUERIES: Final[Queries] = (
     | timeline.QUERIES
     | preferences.QUERIES
     | dead_letters.QUERIES
-    | incidents.QUERIES
 )
 
 
@@ -51,10 +51,15 @@ class EngineArchive:
     """The implementation of `ports.Archive` on any engine."""
 
     def __init__(
-        self, writer: Writer, readers: Readers, statements: EngineStatements, clock: Clock
+        self,
+        writer: Writer,
+        readers: Readers,
+        statements: EngineStatements,
+        clock: Clock,
+        rules: Rules,
     ) -> None:
         self._readers = readers
-        queries = _QUERIES | statements.queries
+        queries = _QUERIES | incidents.queries(rules) | statements.queries
         self._queries = {one: query.given(clock) for one, query in queries.items()}
         self.changed = asyncio.Event()
         """Set after each change: it may have left a notification."""

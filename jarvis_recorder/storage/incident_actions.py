@@ -1,5 +1,7 @@
 """The changes people make to incidents, each folded in its own transaction."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -7,9 +9,11 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    case,
     delete,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -33,6 +37,7 @@ from jarvis_recorder.storage.queries.incidents import (
 )
 from jarvis_recorder.storage.queries.words import same_names
 from jarvis_recorder.storage.tables import (
+    Instant,
     incident_actions,
     incident_conditions,
     incident_signals,
@@ -196,13 +201,15 @@ def silence_incidents(
     connection: Connection, params: SilenceIncidents, now: int, _: EngineStatements
 ) -> bytes:
     """
-    Tell nobody of the incidents that match, in place of a silence with the same values.
+    Publish no notification of the incidents that match, in place of silences with the same values.
+
+    One of those that began before it ends with its beginning, and one that begins after its end
+    stays. Where only an end is given that has come, all of them end.
 
     Raises:
         InvalidParameter: It ends before it begins.
         Conflict: There are a thousand already.
     """
-    # One whose end has passed ends those before it: a clock that is behind may send it too.
     since = params.since or min(to_datetime(now), params.until)
     if params.until < since:
         raise InvalidParameter("until", "must not be before since")
@@ -212,15 +219,19 @@ def silence_incidents(
         "cluster": params.cluster,
     }
     nodes = _spelt(connection, params.node)
-    connection.execute(
-        delete(silences).where(
-            # It may have been named so before any event was.
-            or_(*(_is(_silences.node, node) for node in (params.node, *nodes))),
-            *(_is(_silences[name], value) for name, value in values.items()),
-        )
-    )
-    connection.execute(delete(silences).where(_silences.until <= to_datetime(now)))
-    count = connection.execute(select(func.count()).select_from(silences)).scalar_one()
+    same = [
+        # It may have been named so before any event was.
+        or_(*(_is(_silences.node, node) for node in (params.node, *nodes))),
+        *(_is(_silences[name], value) for name, value in values.items()),
+    ]
+    # A clock that is behind may send such an end, too.
+    if params.since is None and params.until <= to_datetime(now):
+        connection.execute(delete(silences).where(*same))
+    else:
+        _end_those_within(connection, same, since, params.until)
+    is_over = or_(_silences.until <= to_datetime(now), _silences.until <= _silences.since)
+    counted = select(func.count()).select_from(silences).where(~is_over)
+    count = connection.execute(counted).scalar_one()
     if count >= _MOST_SILENCES:
         raise Conflict(f"there are {count} silences: end one, or name less in it")
     values |= {"since": since, "until": params.until, "reason": params.reason, "by": params.by}
@@ -230,7 +241,19 @@ def silence_incidents(
         ).scalar_one()
         for node in nodes
     ]
-    return adapter(OneSilence).dump_json(OneSilence(silence_of(connection, added[0])))
+    answer = adapter(OneSilence).dump_json(OneSilence(silence_of(connection, added[0])))
+    connection.execute(delete(silences).where(is_over))
+    return answer
+
+
+def _end_those_within(
+    connection: Connection, same: Iterable[ColumnElement[bool]], since: datetime, until: datetime
+) -> None:
+    """End silences at a time if they last then; those that begin by `until` have no length left."""
+    ends = case((_silences.since < since, literal(since, Instant())), else_=_silences.since)
+    begins = or_(_silences.since < until, _silences.since <= since)
+    within = (_silences.until > since, begins)
+    connection.execute(update(silences).where(*same, *within).values(until=ends))
 
 
 def _spelt(connection: Connection, node: str | None) -> list[str | None]:

@@ -6,6 +6,7 @@ from jarvis_recorder.errors import (
     Conflict,
     NotFound,
 )
+from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.storage import (
     incident_renewal,
 )
@@ -299,3 +300,35 @@ async def test_only_the_newest_incident_of_a_condition_is_changed(store):
         await ask(store, params.ReopenIncident(key=old.key))
     with pytest.raises(Conflict):
         await ask(store, params.AcknowledgeIncident(key=old.key, by="anna"))
+
+
+async def test_the_history_of_one_that_was_given_up_says_when_and_why(store):
+    hours = 60 * 3_600
+    await keep(store, event(0), event(60), event(hours))
+    newer, given_up = await listed(store)
+
+    changes = (await history(store, given_up.key)).transitions
+
+    assert [(one.at, one.state, one.by, one.reason) for one in changes] == [
+        (at(0), "open", None, None),
+        (at(hours), "resolved", None, "no alert for 59 hours"),
+    ]
+    assert [one.state for one in (await history(store, newer.key)).transitions] == ["open"]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_a_history_says_how_it_was_closed_by_the_rules_in_force(engine, request, tmp_path):
+    """While it is open again, too."""
+    rule = '[[rule]]\nkind = "NODE_DOWN"\nproblem = ["NODE_DOWN"]\nrecovery = ["NODE_UP"]\n'
+    path = tmp_path / "rules.toml"
+    path.write_text(f"{rule}resolves = true\n")
+    if engine == "sqlite":
+        address, opened = tmp_path / "recorder.db", open_file
+    else:
+        address, opened = request.getfixturevalue("postgres_url"), open_server
+    async with opened(address, clock, rules=load_rules(path, 48)) as store:
+        await keep(store, event(0), up(10), event(20))
+
+        changes = (await history(store)).transitions
+
+    assert [one.state for one in changes] == ["open", "resolved", "open"]

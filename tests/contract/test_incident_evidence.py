@@ -1,8 +1,20 @@
 """Snapshots as evidence for events: of which cluster, node, guest and storage."""
 
+import pytest
+
+from jarvis_recorder.storage.tables import incident_signals
 from jarvis_recorder.wire.rpc import params
-from tests.support.archive import ask
-from tests.support.incidents import crashed, event, keep, listed, snapshot, the_one, up
+from tests.support.archive import ask, reads_of_transactions
+from tests.support.incidents import (
+    crashed,
+    event,
+    history,
+    keep,
+    listed,
+    snapshot,
+    the_one,
+    up,
+)
 from tests.support.stored import at
 
 
@@ -103,5 +115,62 @@ async def test_a_guest_that_failed_while_its_node_was_up_is_part_of_nothing(stor
     """The node was down before, and is again: its incident is the same."""
     hour = 3_600
     await keep(store, event(0), up(600), crashed(9 * hour), event(24 * hour, id="again"))
+
+    assert (await the_one(store, kind="VM_CRASHED")).caused_by is None
+
+
+async def test_what_was_so_of_a_node_is_looked_up_once_for_its_guests(store):
+    nodes = ("pve1", "pve2")
+    guests = [crashed(5 + n, 100 + n, node=nodes[n % 2]) for n in range(20)]
+    await keep(store, *(event(0, node=node) for node in nodes), *guests)
+
+    with reads_of_transactions(incident_signals) as reads:
+        found = await listed(store, limit=100)
+
+    causes = [one.caused_by for one in found if one.object]
+    assert {*causes} == {one.key for one in found if not one.object}
+    assert (len(causes), reads) == (20, [2])
+
+
+async def test_guests_that_failed_in_and_between_outages_are_told_apart(store):
+    """A page finds for each of them what it finds for that one alone."""
+    hour = 3_600
+    alerts = [event(0), event(300), event(4 * hour), event(90 * hour)]
+    ends = [up(600), up(700), up(5 * hour)]
+    failures = [-300, -60, 5, 420, 700, 1_300, hour, 4.5 * hour, 6 * hour, 91 * hour, 300 * hour]
+    guests = [crashed(seconds, 100 + n) for n, seconds in enumerate(failures)]
+    await keep(store, *alerts, *ends, *guests)
+
+    found = await listed(store, kind="VM_CRASHED")
+    alone = [(await history(store, one.key)).incident for one in found]
+    newer, older = [one.key for one in await listed(store, kind="NODE_DOWN")]
+
+    causes = [one.caused_by for one in sorted(found, key=lambda one: int(one.object))]
+    assert causes == [None, *[older] * 4, None, None, older, None, newer, newer]
+    assert [one.caused_by for one in found] == [one.caused_by for one in alone]
+
+
+@pytest.mark.parametrize("is_reported_again", [False, True])
+async def test_a_guest_that_is_closed_and_opened_by_hand_stays_a_part_of_its_node(
+    store, is_reported_again
+):
+    """The node is up by then: that somebody did so is no failure of the guest."""
+    await keep(store, event(-7_200), crashed(-7_195), up(-3_600))
+    before = await the_one(store, kind="VM_CRASHED")
+    await ask(store, params.ResolveIncident(key=before.key))
+    await ask(store, params.ReopenIncident(key=before.key))
+    if is_reported_again:
+        await keep(store, crashed(600, id="again"))
+
+    after = await the_one(store, kind="VM_CRASHED")
+
+    assert after.caused_by == before.caused_by == (await the_one(store, kind="NODE_DOWN")).key
+
+
+async def test_a_guest_that_fails_again_after_its_end_is_a_part_of_what_was_so_then(store):
+    started = crashed(600, id="up") | {
+        "type": "status", "severity": "info", "summary": "[Monitor] VM_STARTED: mail (105) runs",
+    }  # fmt: skip
+    await keep(store, event(0), crashed(5), up(500), started, crashed(3_600, id="again"))
 
     assert (await the_one(store, kind="VM_CRASHED")).caused_by is None

@@ -122,3 +122,62 @@ async def test_a_silence_and_a_list_take_a_node_in_any_spelling(store):
     for node in ("büro", "pve9", "Pve3"):
         await ask(store, params.SilenceIncidents(until=now, node=node))
     assert (await ask(store, params.ListSilences())).silences == []
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def silence(store):
+    """Silence pve1 between two times; without a beginning, from now on."""
+
+    async def silenced(until, **given):
+        times = {name: to_datetime(NOW) + hours * HOUR for name, hours in given.items()}
+        until = to_datetime(NOW) + until * HOUR
+        await ask(store, params.SilenceIncidents(until=until, node="pve1", **times))
+
+    return silenced
+
+
+async def windows(store):
+    """Return the hours from now at which each silence begins and ends."""
+    found = (await ask(store, params.ListSilences())).silences
+    return [
+        tuple((time - to_datetime(NOW)) / HOUR for time in (one.since, one.until)) for one in found
+    ]
+
+
+async def test_a_window_that_is_planned_leaves_the_silence_in_force(store, silence):
+    await silence(2)
+    await keep(store, event(0))
+    await silence(26, since=24)
+    await settle(store)
+
+    assert await announced(store) == []
+    assert (await the_one(store)).state == "silenced"
+    assert await windows(store) == [(0, 2), (24, 26)]
+
+
+async def test_a_window_begins_where_it_meets_one_of_the_same_values_and_takes_its_place(
+    store, silence
+):
+    await silence(2)
+    await silence(4, since=1)
+    assert await windows(store) == [(0, 1), (1, 4)]
+
+    await silence(30, since=24)
+    await silence(5)
+    assert await windows(store) == [(0, 5), (24, 30)]
+
+
+async def test_one_window_is_ended_alone_and_all_of_them_at_once(store, silence):
+    planned = [(0, 2), (24, 26), (48, 50)]
+    for since, until in planned:
+        await silence(until, since=since)
+
+    await silence(24, since=24)
+    assert await windows(store) == [(0, 2), (48, 50)]
+    await silence(1, since=1)
+    assert await windows(store) == [(0, 1), (48, 50)], "at a time within it"
+    await silence(0)
+    assert await windows(store) == []

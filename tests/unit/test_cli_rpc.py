@@ -284,6 +284,22 @@ NO_USAGE = results.UsageReport([], results.Usage(None, 0, 0, 0, 0, 0))
 
 
 @pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("query histogram", results.Histogram(300, [results.Bucket(AT, 1, {})])),
+        ("query usage", NO_USAGE),
+    ],
+)
+def test_a_stretch_that_would_begin_before_the_calendar_begins_with_it(
+    jarvis, recorder, command, answer
+):
+    ended = jarvis(*command.split(), "--until=0001-01-01T12:00:00Z", answer=answer)
+
+    assert ended.returncode == 0, ended.stderr
+    assert recorder.asked[0].since == datetime(1, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
     ("command", "machine", "asked"),
     [
         ("query usage --by day", "Europe/Berlin", "Europe/Berlin"),

@@ -24,6 +24,7 @@ from jarvis_recorder.cli.time_options import (
     Since,
     TimeZone,
     Until,
+    before,
     local_zone,
     require_order,
 )
@@ -175,7 +176,7 @@ def usage(
             screen.note("No turns in that time. Try an earlier --since.")
 
     require_order(since, until)
-    begin = since or (until or datetime.now(UTC)) - _MONTH
+    begin = since or before(until or datetime.now(UTC), _MONTH)
     if by == "day" and time_zone is None and not whom.as_json:
         time_zone = local_zone()
     request = build_params(

@@ -24,6 +24,7 @@ from jarvis_recorder.cli.time_options import (
     Since,
     TimeZone,
     Until,
+    before,
     local_zone,
     require_order,
 )
@@ -216,7 +217,7 @@ def histogram(
     require_order(since, end)
     request = build_params(
         params.EventHistogram,
-        since=since or end - _DAY,
+        since=since or before(end, _DAY),
         until=end,
         bucket_seconds=bucket,
         time_zone=time_zone or (None if whom.as_json else local_zone()),

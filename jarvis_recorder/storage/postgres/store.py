@@ -102,7 +102,8 @@ async def open_store(
         writer = PostgresWriter(writing, server.name)
         readers = PostgresReaders(reading, server.name)
         stack.push_async_callback(readers.close)
-        archive = EngineArchive(writer, readers, _STATEMENTS, clock)
+        rules = rules or shipped_rules()
+        archive = EngineArchive(writer, readers, _STATEMENTS, clock, rules)
         stack.push_async_callback(archive.aclose)
         outbox = PostgresOutbox(writing, server.name, archive.changed)
         stack.push_async_callback(outbox.release)
@@ -120,7 +121,7 @@ async def open_store(
                 readers,
                 horizon,
                 known_good,
-                rules=rules or shipped_rules(),
+                rules=rules,
                 clock=clock,
                 changed=archive.changed,
             ),

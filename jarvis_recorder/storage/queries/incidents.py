@@ -1,7 +1,7 @@
 """Queries for incidents and silences."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -13,8 +13,10 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Text,
     and_,
     case,
+    cast,
     exists,
     func,
     literal,
@@ -24,13 +26,15 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.errors import NotFound
+from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Effect, Signal
-from jarvis_recorder.incidents.state import transitions
+from jarvis_recorder.incidents.state import Transition, transitions
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_pruning import lack_incidents
 from jarvis_recorder.storage.queries.cursors import Beyond, Position, not_shown, read_cursor
 from jarvis_recorder.storage.queries.events import EVENTS
+from jarvis_recorder.storage.queries.incident_causes import Causes
 from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
 from jarvis_recorder.storage.queries.words import same_names
@@ -52,14 +56,13 @@ from jarvis_recorder.wire.rpc.results import (
     Silence,
     StoredIncident,
 )
-from jarvis_recorder.wire.times import LATEST, format_rfc3339, parse_instant, to_datetime
+from jarvis_recorder.wire.times import format_rfc3339, parse_instant, to_datetime
 
 ACTIVE: Final = ("open", "acknowledged", "unknown")
 """The states, as they are stored, of an incident that is a problem."""
 _PROBLEMS: Final = frozenset((*ACTIVE, "silenced"))
-# A guest may be reported some seconds before its node, or with the next look.
-_TOGETHER: Final = 120 * 1_000_000
 _MOST_SIGNALS: Final = 2_000
+_HOUR: Final = 3_600 * 1_000_000
 
 _stored: Final = incidents.c
 _conditions: Final = incident_conditions.c
@@ -69,14 +72,27 @@ _silences: Final = silences.c
 _PLACE: Final = (_stored.last_at, _stored.id)
 
 
+# The times at which people opened an incident again, in one text.
+_REOPENED: Final = (
+    select(func.aggregate_strings(cast(micros(_actions.timestamp), Text), " "))
+    .where(
+        _actions.key == _conditions.key,
+        _actions.effect == int(Effect.REOPEN),
+        _actions.timestamp >= _stored.first_at,
+    )
+    .correlate(incident_conditions, incidents)
+    .scalar_subquery()
+)
+
+
 def list_incidents(clock: Clock, reading: Reading, params: ListIncidents) -> bytes:
     """Return a page of the incidents that match every filter."""
     now = clock()
     filters = [*_filters(reading.connection, params, now)]
     asked = _selected(now).where(*filters).limit(params.limit + 1)
-    shape = adapter(StoredIncident)
+    shape, causes = adapter(StoredIncident), Causes(reading.connection)
     lines = (
-        Line(shape.dump_json(_incident(reading.connection, row)), shown)
+        Line(shape.dump_json(_incident(causes, row)), shown)
         for row, shown in not_shown(
             read_cursor(params, int, int, int, int), partial(_beyond, reading, asked)
         )
@@ -112,9 +128,11 @@ def _total(
     return total
 
 
-def get_incident(clock: Clock, reading: Reading, params: GetIncident) -> bytes:
+def get_incident(rules: Rules, clock: Clock, reading: Reading, params: GetIncident) -> bytes:
     """
     Return one incident with its transitions and a page of its events.
+
+    The rules say whether a recovery closed it.
 
     Raises:
         NotFound: There is none with this key.
@@ -122,14 +140,15 @@ def get_incident(clock: Clock, reading: Reading, params: GetIncident) -> bytes:
     row = incident_row(reading.connection, params.key, clock())
     last = _end(reading.connection, row)
     signals = _signals_of(reading, row, last)
-    changes = list(transitions(signals[-_MOST_SIGNALS:], resolves=_resolves(row)))
+    newest = signals[-_MOST_SIGNALS:]
+    changes = _transitions(row, newest, last, resolves=rules.resolves(row.kind))
     shape = adapter(IncidentTransition)
     told = b",".join(
         shape.dump_json(IncidentTransition(to_datetime(one.at), *one[1:])) for one in changes
     )
     is_cut = len(signals) > _MOST_SIGNALS
     more = b',"incident":%b,"transitions":[%b],"truncated":%b' % (
-        adapter(StoredIncident).dump_json(_incident(reading.connection, row)),
+        adapter(StoredIncident).dump_json(_incident(Causes(reading.connection), row)),
         told,
         to_json(is_cut),
     )
@@ -140,7 +159,7 @@ def get_incident(clock: Clock, reading: Reading, params: GetIncident) -> bytes:
 def found_incident(connection: Connection, key: str, now: int) -> bytes:
     """Return an incident as JSON; raises as `incident_row`."""
     row = incident_row(connection, key, now)
-    return adapter(OneIncident).dump_json(OneIncident(_incident(connection, row)))
+    return adapter(OneIncident).dump_json(OneIncident(_incident(Causes(connection), row)))
 
 
 def incident_row(connection: Connection, key: str, now: int) -> Row[Any]:
@@ -249,6 +268,7 @@ def _selected(now: int) -> Select[Any]:
         _conditions.evidence,
         micros(_stored.acknowledged_at).label("acknowledged_at"),
         micros(_stored.resolved_at).label("resolved_at"), _stored.resolved_by, _stored.openings,
+        _REOPENED.label("reopened"),
     ).join(incident_conditions, _conditions.id == _stored.condition_id)  # fmt: skip
 
 
@@ -311,7 +331,7 @@ def _in_states(states: list[str], now: int) -> ColumnElement[bool]:
     return and_(active, chosen) if {*states} <= _PROBLEMS else chosen
 
 
-def _incident(connection: Connection, row: Row[Any]) -> StoredIncident:
+def _incident(causes: Causes, row: Row[Any]) -> StoredIncident:
     return StoredIncident(
         key_of(row.key, row.first_at),
         row.state,
@@ -329,7 +349,7 @@ def _incident(connection: Connection, row: Row[Any]) -> StoredIncident:
         row.note,
         row.guessed,
         _time(row.evidence_at),
-        _cause(connection, row) if row.evidence == "guest" and row.node else None,
+        _cause(causes, row),
         _time(row.acknowledged_at),
         _time(row.resolved_at),
         row.resolved_by,
@@ -345,47 +365,19 @@ def _time(moment: int | None) -> datetime | None:
     return None if moment is None else to_datetime(moment)
 
 
-def _cause(connection: Connection, row: Row[Any]) -> str | None:
+def _cause(causes: Causes, row: Row[Any]) -> str | None:
     """Return the key of the incident of the node, if that was down when the guest last failed."""
-    failed_at = json.loads(row.openings)[-1]
-    after = to_datetime(min(LATEST, failed_at + _TOGETHER))
-    nodes = connection.execute(
-        select(_conditions.id, _conditions.key).where(
-            _conditions.covers,
-            _conditions.node == row.node,
-            func.coalesce(_conditions.cluster, "") == (row.cluster or ""),
-        )
-    )
-    since = failed_at - _TOGETHER
-    for condition_id, key in nodes.all():
-        if not _was_down(connection, condition_id, after, since):
-            continue
-        newest = (
-            select(micros(_stored.first_at), micros(_stored.resolved_at))
-            .where(_stored.condition_id == condition_id, _stored.first_at <= after)
-            .order_by(_stored.first_at.desc())
-            .limit(1)
-        )
-        found = connection.execute(newest).first()
-        if found is not None and (found[1] is None or found[1] >= since):
-            return key_of(key, found[0])
-    return None
+    if row.evidence != "guest" or not row.node:
+        return None
+    found = causes.of(row.cluster or "", row.node, _failed_at(row))
+    return None if found is None else key_of(*found)
 
 
-def _was_down(connection: Connection, condition_id: int, until: datetime, since: int) -> bool:
-    """Return whether a condition was a problem at any time between two, by its last signal."""
-    said = (
-        select(micros(_signals.timestamp), _signals.effect)
-        .where(
-            _signals.condition_id == condition_id,
-            _signals.effect.in_((int(Effect.PROBLEM), int(Effect.RECOVERY))),
-            _signals.timestamp <= until,
-        )
-        .order_by(_signals.timestamp.desc(), _signals.effect.desc())
-        .limit(1)
-    )
-    last = connection.execute(said).first()
-    return last is not None and (last.effect == Effect.PROBLEM or last[0] >= since)
+def _failed_at(row: Row[Any]) -> int:
+    """Return the newest opening by a problem: what people opened again did not fail then."""
+    by_hand = {*map(int, (row.reopened or "").split())}
+    openings: list[int] = json.loads(row.openings)
+    return next((at for at in reversed(openings) if at not in by_hand), row.first_at)
 
 
 def _end(connection: Connection, row: Row[Any]) -> datetime | None:
@@ -449,9 +441,14 @@ def _signal(at: int, effect: int, severity: Severity, by: str | None, of: int | 
     return Signal(at, Effect(effect), severity, by, of=of)
 
 
-def _resolves(row: Row[Any]) -> bool:
-    # By its outcome: other rules may be in force than those shipped.
-    return row.resolved_at is not None and row.resolved_at == row.recovered_at
+def _transitions(
+    row: Row[Any], signals: Iterable[Signal], end: datetime | None, *, resolves: bool
+) -> Iterator[Transition]:
+    """Yield the changes of state of an incident; the last one may be that the next one began."""
+    yield from transitions(signals, resolves=resolves)
+    if row.resolved_at is not None and end == to_datetime(row.resolved_at):
+        hours = (row.resolved_at - row.last_at) // _HOUR
+        yield Transition(row.resolved_at, "resolved", None, f"no alert for {hours} hours")
 
 
 def _events(
@@ -476,8 +473,10 @@ def _events(
     return iter([(at, event_id) for at, event_id in reading.rows(asked)])
 
 
-QUERIES: Final[Queries] = {
-    ListIncidents: Query(list_incidents, needs_clock=True),
-    GetIncident: Query(get_incident, needs_clock=True),
-    ListSilences: Query(list_silences, needs_clock=True),
-}
+def queries(rules: Rules) -> Queries:
+    """Return the queries, for incidents that are made by these rules."""
+    return {
+        ListIncidents: Query(list_incidents, needs_clock=True),
+        GetIncident: Query(partial(get_incident, rules), needs_clock=True),
+        ListSilences: Query(list_silences, needs_clock=True),
+    }

@@ -101,7 +101,8 @@ async def open_store(
         gate = Gate()
         async with open_writer(path) as writer, open_readers(path, gate) as readers:
             await upgrade.upgrade(writer, path)
-            archive = EngineArchive(writer, readers, _statements(path), clock)
+            rules = rules or shipped_rules()
+            archive = EngineArchive(writer, readers, _statements(path), clock, rules)
             async with contextlib.aclosing(archive):
                 outbox = SqliteOutbox(writer, readers, archive.changed)
                 upkeep = Upkeep(writer, gate)
@@ -113,7 +114,7 @@ async def open_store(
                     readers,
                     newest_event,
                     known_good,
-                    rules=rules or shipped_rules(),
+                    rules=rules,
                     clock=clock,
                     changed=archive.changed,
                 )

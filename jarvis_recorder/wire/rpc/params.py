@@ -695,8 +695,9 @@ class SilenceIncidents(Params[results.OneSilence]):
     Publish no notification of some incidents for a time, as during maintenance.
 
     Silenced are those that match every value given; give at least one. They are still recorded and
-    counted. A silence with the same values is replaced, so one that ends now, or has ended, ends
-    it.
+    counted. A silence with the same values is replaced from the beginning of this one on, and stays
+    if it begins after its end. Without `since`, one that ends now, or has ended, ends all of them;
+    one that ends as it begins, the one that lasts then.
     """
 
     until: Annotated[GivenTime, Field(description="the end")]

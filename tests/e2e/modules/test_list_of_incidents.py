@@ -152,3 +152,36 @@ async def test_a_note_that_could_not_be_saved_is_still_there(page, answers):
 
     await expect(page.locator("dl").first).to_contain_text("77")
     await expect(note).to_have_value("typed at three in the morning")
+
+
+SILENCES = """async (silences) => {
+    const { silenceRows } = await import("/static/js/silences.js");
+    document.querySelector("main").replaceChildren(silenceRows(silences, () => {}));
+}"""
+SETTLE = """async () => {
+    const { settle } = await import("/static/js/undo.js");
+    settle();
+}"""
+
+
+async def test_of_two_windows_of_one_node_the_one_that_is_chosen_is_ended(page):
+    window = {
+        "key": None,
+        "node": "pve1",
+        "kind": None,
+        "cluster": None,
+        "by": None,
+        "reason": None,
+    }
+    since = ["2026-01-20T10:00:00.000001Z", "2026-01-21T10:00:00.000001Z"]
+    await page.evaluate(
+        SILENCES, [window | {"since": one, "until": ago(hours=-99)} for one in since]
+    )
+    await page.get_by_role("button", name="End it").last.click()
+    await expect(page.get_by_role("button", name="Undo")).to_have_count(1)
+
+    async with page.expect_request("**/api/incidents/silence") as asked:
+        await page.evaluate(SETTLE)
+
+    sent = (await asked.value).post_data_json
+    assert (sent["node"], sent["since"], sent["until"]) == ("pve1", since[1], since[1])

@@ -10,7 +10,17 @@ let behind = 0;
 export const now = () => Date.now() + behind;
 
 /** @param {number} [ago] milliseconds @returns {string} */
-export const iso = (ago = 0) => new Date(now() - ago).toISOString();
+export const iso = (ago = 0) => isoOf(now() - ago);
+
+/** The times that the recorder takes: the years 1 to 9999. */
+const EARLIEST = Date.parse("0001-01-01T00:00:00.000Z");
+const LATEST = Date.parse("9999-12-31T23:59:59.999Z");
+
+/**
+ * A time as it is sent, or the first or last of the calendar in place of one beyond it.
+ * @param {number} moment milliseconds since 1970 @returns {string}
+ */
+export const isoOf = (moment) => new Date(Math.min(Math.max(moment, EARLIEST), LATEST)).toISOString();
 
 /**
  * Learn from an answer: it was written after it was asked for and before it came.

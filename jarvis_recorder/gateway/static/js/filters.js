@@ -1,6 +1,6 @@
 /** Which events are meant: in the address, in a form, in a question. */
 
-import { now } from "./clock.js";
+import { isoOf, now } from "./clock.js";
 import { h, refill, text } from "./dom.js";
 import {
   fromInput,
@@ -29,9 +29,7 @@ const SEVERAL = ["severity", "node", "exclude"];
 /** @typedef {Record<string, any>} Filters as they stand in the address, a list of each of SEVERAL */
 
 /** @param {number} seconds */
-export function iso(seconds) {
-  return new Date(seconds * 1000).toISOString();
-}
+export const iso = (seconds) => isoOf(seconds * 1000);
 
 /** The line that says the same as an address, besides times. @param {URLSearchParams} params */
 const lineOf = (params) =>

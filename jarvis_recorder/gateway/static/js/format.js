@@ -1,6 +1,6 @@
 /** Times, sizes and numbers as people read them; times are local, the title has the exact UTC. */
 
-import { now } from "./clock.js";
+import { isoOf, now } from "./clock.js";
 import { h } from "./dom.js";
 import { inZone, isUtc, zone } from "./zone.js";
 
@@ -197,13 +197,10 @@ const TWICE = [0, 1_800_000, 3_600_000];
 export function fromInput(text, near) {
   const at = Date.parse(isUtc() && text ? `${text}Z` : text);
   if (Number.isNaN(at)) return "";
-  const [shown, before] = [toInput(iso(at)), Date.parse(near)];
+  const [shown, before] = [toInput(isoOf(at)), Date.parse(near)];
   const away = (/** @type {number} */ moment) => Math.abs(moment - before) || 0;
   const [nearest] = TWICE.map((later) => at + later)
-    .filter((moment) => toInput(iso(moment)) === shown)
+    .filter((moment) => toInput(isoOf(moment)) === shown)
     .sort((one, other) => away(one) - away(other));
-  return iso(nearest);
+  return isoOf(nearest);
 }
-
-/** @param {number} milliseconds */
-const iso = (milliseconds) => new Date(milliseconds).toISOString();

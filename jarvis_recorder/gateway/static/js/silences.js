@@ -32,9 +32,11 @@ export function silenceRows(silences, changed) {
     { class: "events", "data-rows": "silences" },
     silences.map((one) => {
       const what = words(one);
+      // There may be several of the same words, one after the other.
+      const name = `${what}-${one.since}`;
       return h(
         "li",
-        { class: "event", "data-row": `silence-${what}` },
+        { class: "event", "data-row": `silence-${name}` },
         h(
           "div",
           { class: "incident" },
@@ -49,7 +51,7 @@ export function silenceRows(silences, changed) {
             one.reason && `: ${one.reason}`,
           ),
         ),
-        mayChange() && end(one, what, changed),
+        mayChange() && end(one, name, what, changed),
       );
     }),
   );
@@ -61,17 +63,17 @@ const words = ({ key, node, kind, cluster }) =>
     .filter(Boolean)
     .join(", ");
 
-/** @param {any} silence @param {string} what @param {() => void} changed */
-function end({ key, node, kind, cluster }, what, changed) {
+/** @param {any} silence @param {string} name @param {string} what @param {() => void} changed */
+function end({ key, node, kind, cluster, since }, name, what, changed) {
   return undoable({
-    key: `end-${what}`,
+    key: `end-${name}`,
     verb: "End it",
     past: "ended",
     what,
     work: async (options) => {
-      // One of the same values replaces it; this has ended whatever the time is here.
-      const until = new Date(0).toISOString();
-      await post("/api/incidents/silence", { key, node, kind, cluster, until }, options);
+      // One without length ends the one that it is in, and no other, whatever the time is here.
+      const asked = { key, node, kind, cluster, since, until: since };
+      await post("/api/incidents/silence", asked, options);
       changed();
     },
   });

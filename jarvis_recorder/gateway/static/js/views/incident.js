@@ -1,7 +1,7 @@
 /** One incident: how long, who has seen it, what was measured and what happened in it. */
 
 import { get, mayChange, post } from "../api.js";
-import { iso, now } from "../clock.js";
+import { iso, isoOf, now } from "../clock.js";
 import { clusterNames, ownOf, pathOf } from "../clusters.js";
 import { factList, h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
@@ -259,8 +259,8 @@ async function measuresOf({ incident: one, events }, signal) {
   const first = Date.parse(one.firstAt);
   const end = Date.parse(one.recoveredAt ?? one.resolvedAt ?? iso());
   const times = {
-    since: new Date(first - AROUND).toISOString(),
-    until: new Date(Math.max(first, end, Math.min(now(), end + AROUND))).toISOString(),
+    since: isoOf(first - AROUND),
+    until: isoOf(Math.max(first, end, Math.min(now(), end + AROUND))),
   };
   const all = await Promise.all(
     placesOf(one).map(async ({ view, kind, name, measure }) => {

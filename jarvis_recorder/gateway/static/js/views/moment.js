@@ -1,7 +1,7 @@
 /** What the cluster was like when something happened: its state, events and talk side by side. */
 
 import { get } from "../api.js";
-import { iso } from "../clock.js";
+import { iso, isoOf } from "../clock.js";
 import { clusterView } from "../cluster.js";
 import {
   clusterField,
@@ -62,7 +62,7 @@ export function moment(root, params, over) {
   const step = (direction) =>
     asked.at &&
     go("moment", {
-      at: new Date(Date.parse(asked.at) + direction * asked.window * 500).toISOString(),
+      at: isoOf(Date.parse(asked.at) + direction * asked.window * 500),
       window: asked.window,
       node: asked.node,
       cluster: cluster.value,

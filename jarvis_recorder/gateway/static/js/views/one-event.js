@@ -1,6 +1,7 @@
 /** One event, by its own address. */
 
 import { get } from "../api.js";
+import { isoOf } from "../clock.js";
 import { h, panel } from "../dom.js";
 import { eventRow } from "../event-row.js";
 import { keep } from "../load.js";
@@ -33,6 +34,5 @@ export function oneEvent(root, _, over, [, id]) {
 /** @param {any} event */
 function around({ timestamp }) {
   const at = Date.parse(timestamp);
-  const [since, until] = [at - AROUND, at + AROUND].map((one) => new Date(one).toISOString());
-  return { since, until };
+  return { since: isoOf(at - AROUND), until: isoOf(at + AROUND) };
 }
