@@ -1,5 +1,7 @@
 """Connections to a PostgreSQL server: its URL, and the settings of each session."""
 
+import ipaddress
+from itertools import zip_longest
 from typing import Any, Final
 
 import psycopg
@@ -21,6 +23,8 @@ _USUAL: Final = {
     "tcp_user_timeout": "15000",
     "client_encoding": "UTF8",
 }
+# libpq's own default, `prefer`, goes on without TLS where the server has none.
+_ENCRYPTED: Final = ("require", "verify-ca", "verify-full")
 # As a query, not as `options`, which poolers of connections refuse. Of the settings of
 # synchronous_commit the weaker ones would have rows acknowledged that a failure takes back. A
 # change reads what others have committed while it waited for its turn.
@@ -55,6 +59,8 @@ class Server:
         # Several hosts are one server with standbys: only the one that takes writes will do.
         if "," in given.get("host", ""):
             given.setdefault("target_session_attrs", "read-write")
+        self.is_exposed = _is_remote(given) and given.get("sslmode") not in _ENCRYPTED
+        """True if traffic to it can be read on the network."""
         self.conninfo = make_conninfo(**{**_USUAL, **given})
         """For libpq, with the password: for no log."""
         host, name = given.get("host", "localhost"), given.get("dbname", "")
@@ -100,6 +106,23 @@ class Server:
             pool_timeout=30,
             use_native_hstore=False,
         )
+
+
+def _is_remote(given: dict[str, str]) -> bool:
+    """Return whether one of the hosts, by its address where that is given, is another machine."""
+    names, addresses = (given.get(name, "").split(",") for name in ("host", "hostaddr"))
+    both = zip_longest(names, addresses, fillvalue="")
+    return not all(_is_local(address or name) for name, address in both)
+
+
+def _is_local(host: str) -> bool:
+    # Sockets are paths, or abstract names.
+    if host.lower() == "localhost" or host[:1] in ("", "/", "@"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def require_server(server: Server) -> None:
