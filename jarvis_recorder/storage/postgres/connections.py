@@ -23,6 +23,8 @@ _USUAL: Final = {
     "tcp_user_timeout": "15000",
     "client_encoding": "UTF8",
 }
+# One that is away may come before the one that is not, and a request waits for five seconds.
+_ONE_OF_SEVERAL_SECONDS: Final = "3"
 # libpq's own default, `prefer`, goes on without TLS where the server has none.
 _ENCRYPTED: Final = ("require", "verify-ca", "verify-full")
 # As a query, not as `options`, which poolers of connections refuse. Of the settings of
@@ -59,6 +61,7 @@ class Server:
         # Several hosts are one server with standbys: only the one that takes writes will do.
         if "," in given.get("host", ""):
             given.setdefault("target_session_attrs", "read-write")
+            given.setdefault("connect_timeout", _ONE_OF_SEVERAL_SECONDS)
         self.is_exposed = _is_remote(given) and given.get("sslmode") not in _ENCRYPTED
         """True if traffic to it can be read on the network."""
         self.conninfo = make_conninfo(**{**_USUAL, **given})

@@ -6,6 +6,7 @@ from typing import Final
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -45,6 +46,8 @@ def translated_errors(server: str) -> Iterator[None]:
         raise translate(original, server) from error
     except psycopg.Error as error:
         raise translate(error, server) from error
+    except PoolTimeout:
+        raise StorageUnavailable(f"{server}: all connections are in use") from None
     except UnicodeEncodeError as error:
         raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
     except OSError as error:
