@@ -44,7 +44,7 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_lost_commits.py",
         "contract/test_partitions.py", "contract/test_postgres.py",
         "contract/test_postgres_commands.py", "contract/test_postgres_connections.py",
-        "contract/test_series.py",
+        "contract/test_postgres_refusals.py", "contract/test_series.py",
         "contract/test_standbys.py",
         "faults/test_postgres_kills.py",
     ),

@@ -70,7 +70,7 @@ async def on_server(url: str, *, by_month: bool = False) -> AsyncIterator[Target
     await require_server(server)
     engine = server.engine(1)
     try:
-        await upgrade_server(engine, server.name, by_month=by_month)
+        await upgrade_server(engine, server, by_month=by_month)
         writer = PostgresWriter(engine, server.name)
         await _note_time(writer, Memory(pruner.known_good, pruner.remember))
         yield Target(writer, filling.insert_numbered, filling.free_numbers)

@@ -39,12 +39,12 @@ def examine(url: str) -> Sequence[Finding]:
         with psycopg.connect(server.conninfo) as connection:
             return [green("database", server.name), *_examined(server, connection)]
     except psycopg.Error as error:
-        if errors.is_not_allowed(error):
+        if errors.is_not_allowed(error, server.hosts):
             return [
                 red(
                     "database",
                     str(errors.not_allowed(error, server.name)),
-                    "see its user, password, and pg_hba.conf",
+                    "see its user, password and sslmode, and pg_hba.conf",
                     _WRONG,
                 )
             ]

@@ -58,8 +58,10 @@ class Server:
             raise ConfigurationError(
                 "store.url must be postgresql://user:password@host:port/database"
             ) from None
+        hosts = given.get("host", "").split(",")
+        self.hosts = len(hosts)
         # Several hosts are one server with standbys: only the one that takes writes will do.
-        if "," in given.get("host", ""):
+        if self.hosts > 1:
             given.setdefault("target_session_attrs", "read-write")
             given.setdefault("connect_timeout", _ONE_OF_SEVERAL_SECONDS)
         self.is_exposed = _is_remote(given) and given.get("sslmode") not in _ENCRYPTED
@@ -133,10 +135,10 @@ async def require_server(server: Server) -> None:
     Make sure that the server can be reached and used.
 
     Raises:
-        ConfigurationError: It refuses the user or the database, or its encoding is not UTF-8.
+        ConfigurationError: Each host refuses the user or the database, or its encoding is not UTF-8.
         StorageUnavailable: It cannot be reached.
     """
-    with errors.refusals_are_settings(server.name):
+    with errors.refusals_are_settings(server.name, server.hosts):
         connection = await server.connect()
         async with connection:
             found = await connection.execute("SHOW server_encoding")

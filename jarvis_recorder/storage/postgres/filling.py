@@ -101,7 +101,7 @@ class Filling:
         await require_server(server)
         engine: AsyncEngine = server.engine(1)
         try:
-            await upgrade(engine, server.name, by_month=by_month)
+            await upgrade(engine, server, by_month=by_month)
             with errors.translated_errors(server.name):
                 await make_months(engine, months)
                 if known_good is not None:

@@ -140,7 +140,7 @@ async def _made_ready(server: Server, engine: AsyncEngine, *, by_month: bool) ->
     for left in reversed(range(_TRIES)):
         try:
             await require_server(server)
-            await upgrade(engine, server.name, by_month=by_month)
+            await upgrade(engine, server, by_month=by_month)
         except StorageUnavailable as error:
             if not left:
                 raise
