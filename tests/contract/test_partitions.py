@@ -453,6 +453,18 @@ async def test_the_command_prunes_in_turn_with_a_recorder(folded, divided_url, m
     assert not {"events_2022_01", "events_2022_03"} & names(divided_url)
 
 
+async def test_a_month_may_go_that_was_to_be_read_before_anything_is_told(divided, divided_url):
+    kept = [event("kept", IN_MARCH, type="alert")]
+    gone = [event(f"{n}", IN_JANUARY + n) for n in range(10)]
+    await divided.repository.append(kept + gone, NOW)
+    newest = "(SELECT max(id) FROM events)"
+    execute(divided_url, f"UPDATE incident_progress SET reached = 0, told_after = {newest}")
+    assert await drop_months(divided) == 10
+
+    (left,) = execute(divided_url, "SELECT id FROM events")
+    assert execute(divided_url, "SELECT told_after FROM incident_progress") == [left]
+
+
 async def test_an_import_keeps_no_id_of_a_row_that_is_being_recorded(
     divided, divided_url, tmp_path
 ):
