@@ -82,7 +82,7 @@ class Recording:
         self._clock = clock
         self._stop = stop
         self.has_worked = False
-        # Of several recorders the one with the highest number takes all turns, in their order.
+        # Of several recorders the one with the highest number takes the turns while it has room.
         self._priority = random.randrange(1, 2**31)  # noqa: S311 - no secret
         self.status = status
 

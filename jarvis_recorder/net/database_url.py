@@ -2,6 +2,7 @@
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 from jarvis_recorder.net.host_names import check_host
 
@@ -15,12 +16,9 @@ _PARAMETER: Final = re.compile(
 )
 _FILE: Final = "sqlite:///"
 _HIDDEN: Final = "***"
-# libpq's own default, `prefer`, goes on without TLS where the server has none.
-_ENCRYPTED: Final = re.compile(r"[?&]sslmode=(?:require|verify-ca|verify-full)(?:&|$)")
 _HOSTS: Final = re.compile(r"://(?:.*@)?([^/?]*)", re.DOTALL)
+_HOSTS_INSTEAD: Final = re.compile(r"[?&]host=([^&]*)")
 _PORT: Final = re.compile(r":[0-9]*$")
-_SOCKET: Final = re.compile("%2F|/", re.IGNORECASE)
-_LOCAL: Final = re.compile(r"|localhost|127\..*|\[::1\]|%2F.*", re.IGNORECASE)
 
 
 def is_server(url: str) -> bool:
@@ -35,9 +33,11 @@ def check(url: str) -> None:
     Raises:
         ValueError: One of them cannot.
     """
-    found = _HOSTS.search(url) if is_server(url) else None
-    for host in found[1].split(",") if found else ():
-        if not _SOCKET.match(host):
+    if not is_server(url):
+        return
+    found = [one[1] for one in (_HOSTS.search(url), _HOSTS_INSTEAD.search(url)) if one]
+    for host in unquote(",".join(found)).split(","):
+        if not host.startswith("/"):
             check_host(_PORT.sub("", host))
 
 
@@ -47,11 +47,3 @@ def redacted(url: str) -> str:
         # What is neither may be a server's in another spelling, with its password.
         return url if not url or url.startswith(_FILE) else _HIDDEN
     return _PARAMETER.sub(rf"\1{_HIDDEN}", _PASSWORD.sub(rf"\1:{_HIDDEN}@", url))
-
-
-def is_exposed(url: str) -> bool:
-    """Return whether traffic to the server can be read on the network."""
-    found = _HOSTS.search(url)
-    hosts = [host.rpartition(":")[0] or host for host in (found[1] if found else "").split(",")]
-    is_remote = any(_LOCAL.fullmatch(host) is None for host in hosts)
-    return is_remote and _ENCRYPTED.search(url) is None

@@ -66,6 +66,19 @@ def forget_events(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(delete(incident_signals).where(_signals.event_id.in_(ids), expired))
     named = update(incident_signals).where(_signals.event_id.in_(ids))
     connection.execute(named.values(event_id=None))
+    tell_after_another(connection, ids)
+
+
+def tell_after_another(connection: Connection, gone: Sequence[int]) -> None:
+    """
+    Tell after the last event that is left, if it was to be after one of these, which go.
+
+    Of an event that is gone it would never be known that it was read.
+    """
+    told_after = incident_progress.c.told_after
+    left = select(func.max(events.c.id)).where(events.c.id < told_after, events.c.id.not_in(gone))
+    beyond = update(incident_progress).where(told_after.in_(gone))
+    connection.execute(beyond.values(told_after=func.coalesce(left.scalar_subquery(), 0)))
 
 
 def clamp_progress(connection: Connection) -> None:

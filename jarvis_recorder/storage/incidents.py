@@ -76,6 +76,8 @@ _MOST_TEXT: Final = 2 * 1024 * 1024
 _PAUSE_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 10.0
+# More snapshots than are recorded while one is on its way.
+_RECENT: Final = 500
 # After each step recording has the writer for so many times as long.
 _YIELD: Final = 4.0
 # Longer texts are read one by one: a server sends many rows at a time. What is longer than any
@@ -89,13 +91,14 @@ _MOST_SUMMARY: Final = 1_000
 _ORDERED: Final = 1_000_000
 
 _progress: Final = incident_progress.c
+_snapshots: Final = cluster_snapshots.c
 
 
 class _Look(NamedTuple):
     """The newest of what incidents are made of, and how far they are."""
 
     newest_event: int
-    newest_snapshot: int
+    recent_snapshots: tuple[int | None, ...]
     is_stale: bool
     is_untold: bool
     reached: int
@@ -110,11 +113,13 @@ class _Done(NamedTuple):
 
 
 def _look(now: int, reading: Reading) -> _Look:
-    newest_snapshot = select(func.coalesce(func.max(cluster_snapshots.c.id), 0))
+    recent = select(_snapshots.id).order_by(_snapshots.id.desc()).limit(_RECENT).subquery().c.id
+    # Not the highest alone: on a server one may be committed behind others with higher ids.
+    known_by = select(func.max(recent), func.min(recent), func.count(recent))
     reached = select(_progress.reached)
     return _Look(
         newest_event(reading.connection),
-        reading.connection.execute(newest_snapshot).scalar_one(),
+        tuple(reading.connection.execute(known_by).one()),
         reading.connection.execute(STALE).first() is not None,
         reading.connection.execute(untold(now).limit(1)).first() is not None,
         reading.connection.execute(reached).scalar_one(),

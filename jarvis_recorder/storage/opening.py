@@ -10,7 +10,6 @@ from jarvis_recorder.config.loading import Loaded, server_url, sqlite_path
 from jarvis_recorder.config.settings import bounds_of
 from jarvis_recorder.errors import StorageDamaged
 from jarvis_recorder.incidents.rules import Rules, load_rules
-from jarvis_recorder.net.database_url import is_exposed, redacted
 from jarvis_recorder.ports import Clock, Store
 from jarvis_recorder.retention_policy import Bounds
 from jarvis_recorder.storage.sqlite import damage
@@ -38,10 +37,6 @@ async def with_store(loaded: Loaded, clock: Clock, use: Callable[[Store], Awaita
     settings = loaded.settings
     rules = load_rules(settings.incidents.rules, settings.incidents.quiet_hours)
     if (url := server_url(loaded)) is not None:
-        if is_exposed(url):
-            log.warning(
-                "database_connection_not_encrypted", url=redacted(url), use="sslmode=require"
-            )
         by_month = settings.store.by_month
         async with _on_server(url, clock, bounds_of(settings), rules, by_month=by_month) as store:
             await use(store)

@@ -189,6 +189,21 @@ async def test_what_never_was_a_problem_goes_a_few_at_a_time(store, monkeypatch)
         assert max(at_once) <= 500
 
 
+async def test_what_was_to_be_read_before_anything_is_told_may_be_pruned(store):
+    await put(store, event(0), *(up(n, node=f"pve{n}") for n in range(2, 5)))
+    newest = "(SELECT max(id) FROM events)"
+    await rows(store, f"UPDATE incident_progress SET reached = 0, told_after = {newest}")
+    await pruned(store, info=1)
+    await settle(store)
+    found = await ask(store, params.ListIncidents())
+    (alert,) = (await ask(store, params.ListEvents())).events
+    await ask(store, params.ResolveEvent(id=alert.id, resolved_by="anna"))
+    await settle(store)
+
+    assert (len(found.incidents), found.complete) == (1, True)
+    assert await announced(store) == ["recorder.event.resolved", "recorder.incident.resolved"]
+
+
 async def test_pruned_events_leave_the_incident_as_it_was(store):
     await keep(store, event(0), up(10))
     before = await the_one(store)

@@ -1,6 +1,10 @@
 """Events that the fold reads: late, large, of any kind, with the number of a deleted one."""
 
+import json
+import zlib
+
 import pytest
+import sqlalchemy
 
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
@@ -10,8 +14,19 @@ from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.times import to_micros
 from tests.support.archive import clock, rows
-from tests.support.incidents import announced, event, keep, listed, pruned, put, settle, the_one, up
-from tests.support.stored import at
+from tests.support.incidents import (
+    announced,
+    event,
+    keep,
+    listed,
+    pruned,
+    put,
+    settle,
+    snapshot,
+    the_one,
+    up,
+)
+from tests.support.stored import SNAPSHOTS, at
 
 
 async def test_an_event_that_gets_the_number_of_a_deleted_one_is_read_and_told(sqlite_store):
@@ -53,6 +68,31 @@ async def test_events_that_are_committed_late_are_read_on_a_server(postgresql_st
 
     assert early == []
     assert {one.node for one in await listed(store)} == {"slow", "pve1"}
+
+
+async def test_a_snapshot_that_is_committed_late_is_news_on_a_server(postgresql_store):
+    """A lower id may be committed after a higher one."""
+    store = postgresql_store
+    shown = zlib.compress(json.dumps(snapshot(20, ("pve1", "online"))["snapshot"]).encode())
+    await keep(store, event(0))
+    async with store.writer._engine.connect() as other:
+        await other.execute(
+            sqlalchemy.text(
+                "INSERT INTO cluster_snapshots (cluster, timestamp, stamped, snapshot, size_bytes,"
+                " recorded_at) VALUES ('home', :at, false, :shown, 100, now())"
+            ),
+            {"at": at(20), "shown": shown},
+        )
+        await put(store, snapshot(30, of="other"), topic=SNAPSHOTS)
+        while await store.incidents._has_news():
+            await store.incidents.step()
+        early = (await the_one(store)).state
+        await other.commit()
+    while await store.incidents._has_news():
+        await store.incidents.step()
+
+    assert early == "open"
+    assert (await the_one(store)).state == "recovered"
 
 
 async def test_what_others_write_elsewhere_on_the_server_holds_up_no_incident(postgresql_store):

@@ -1,7 +1,9 @@
 """The events on PostgreSQL in partitions, one for each month."""
 
 import asyncio
+import contextlib
 import random
+import sqlite3
 import subprocess
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +16,8 @@ from jarvis_recorder.config.loading import load, server_url
 from jarvis_recorder.demo.private_postgres import _find_programs
 from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
+from jarvis_recorder.storage.legacy.importer import import_original
+from jarvis_recorder.storage.legacy.targets import on_server
 from jarvis_recorder.storage.opening import with_store
 from jarvis_recorder.storage.postgres import admin, expired_months, partitions
 from jarvis_recorder.storage.postgres import store as postgres_store
@@ -447,6 +451,51 @@ async def test_the_command_prunes_in_turn_with_a_recorder(folded, divided_url, m
 
     assert await pruning == {"events": 725}
     assert not {"events_2022_01", "events_2022_03"} & names(divided_url)
+
+
+async def test_a_month_may_go_that_was_to_be_read_before_anything_is_told(divided, divided_url):
+    kept = [event("kept", IN_MARCH, type="alert")]
+    gone = [event(f"{n}", IN_JANUARY + n) for n in range(10)]
+    await divided.repository.append(kept + gone, NOW)
+    newest = "(SELECT max(id) FROM events)"
+    execute(divided_url, f"UPDATE incident_progress SET reached = 0, told_after = {newest}")
+    assert await drop_months(divided) == 10
+
+    (left,) = execute(divided_url, "SELECT id FROM events")
+    assert execute(divided_url, "SELECT told_after FROM incident_progress") == [left]
+
+
+async def test_an_import_keeps_no_id_of_a_row_that_is_being_recorded(
+    divided, divided_url, tmp_path
+):
+    original = tmp_path / "original.db"
+    with contextlib.closing(sqlite3.connect(original)) as file, file:
+        file.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, timestamp, type, severity,"
+                     " source, node, summary, details, resolved, resolved_at, resolved_by)")  # fmt: skip
+        file.executemany(
+            "INSERT INTO events VALUES (?, '2022-01-05 10:00:00', 'status', 'info', 'monitor', NULL, ?,"
+            " '{}', 0, NULL, NULL)",
+            [(n, f"imported {n}") for n in range(1, 11)],
+        )
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted"
+    with psycopg.connect(divided_url) as recorder:
+        recorder.execute(
+            "INSERT INTO events (id, timestamp, stamped, type, severity, source, summary,"
+            " recorded_at) SELECT nextval('events_id_seq'), now(), false, 'status', 'info', 'monitor', 'x',"
+            " now() FROM generate_series(1, 3)"
+        )
+        importing = asyncio.create_task(
+            import_original(original, on_server(divided_url, by_month=True), lambda *_: None)
+        )
+        while not importing.done() and not execute(divided_url, waiting):
+            await asyncio.sleep(0.01)
+        recorder.commit()
+    report = await importing
+    await divided.repository.append([event("later", NOW)], NOW)
+
+    assert report["events"].taken == 10
+    assert execute(divided_url, "SELECT count(*), count(DISTINCT id) FROM events") == [(14, 14)]
+    assert execute(divided_url, "SELECT min(id) FROM events WHERE message_id = 'later'") > [(10,)]
 
 
 async def test_what_comes_while_a_month_is_dropped_is_kept(divided, divided_url):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from jarvis_recorder import cli
 from jarvis_recorder.config.loading import load, server_url
@@ -15,8 +16,11 @@ from jarvis_recorder.config.secrets import redacted
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import database_url
 from jarvis_recorder.storage import revisions
+from jarvis_recorder.storage.postgres.checks import examine
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
+from jarvis_recorder.storage.postgres.store import open_store
+from jarvis_recorder.telemetry.check import Status
 from jarvis_recorder.wire.records import Event, Record
 from jarvis_recorder.wire.topics import Kind
 
@@ -180,16 +184,44 @@ def test_a_password_is_not_shown(url, shown):
     [
         ("postgresql://db/r", True),
         ("postgresql://localhost,db/r", True),
+        ("postgresql://127.evil.com/r", True),
+        ("postgresql:///r?host=db", True),
+        ("postgresql:///r?host=/run/postgresql,db", True),
+        ("postgresql://127.0.0.1/r?hostaddr=10.0.0.7", True),
+        ("postgresql://db,localhost/r?hostaddr=,127.0.0.1", True),
         ("postgresql://db/r?sslmode=prefer", True),
         ("postgresql://db/r?sslmode=verify-full", False),
+        ("postgresql:///r?host=db&sslmode=require", False),
+        ("postgresql://db/r?hostaddr=127.0.0.1", False),
         ("postgresql://u:p@localhost:5432/r", False),
+        ("postgresql://127.0.0.2/r", False),
         ("postgresql://[::1]:5432/r", False),
         ("postgresql:///r", False),
         ("postgresql:///r?host=/run/postgresql", False),
+        ("postgresql://%2Frun%2Fpostgresql/r", False),
     ],
 )
 def test_traffic_in_plain_text_is_noticed(url, exposed):
-    assert database_url.is_exposed(url) is exposed
+    assert Server(url).is_exposed is exposed
+
+
+def test_traffic_in_plain_text_is_logged_and_found(postgres_url):
+    urls = (postgres_url, f"{postgres_url},203.0.113.1")
+
+    async def opened():
+        for url in urls:
+            async with open_store(url, lambda: 0):
+                pass
+
+    with capture_logs() as logs:
+        asyncio.run(opened())
+    lights = [
+        finding.light for url in urls for finding in examine(url) if finding.name == "encryption"
+    ]
+
+    said = [line["url"] for line in logs if line["event"] == "database_connection_not_encrypted"]
+    assert said == [urls[1]]
+    assert lights == [Status.GREEN, Status.YELLOW]
 
 
 @pytest.mark.parametrize("url", ["postgresql://[", "postgresql://u:geheim@h:port/d?none=1"])

@@ -60,6 +60,7 @@ IMPOSSIBLE = ["node1..lan", ".lan", "n" * 64, "node1.lan.."]
         ("broker.also", '["node2", "{}"]'),
         ("store.url", "postgresql://u:p@{}/recorder"),
         ("store.url", "postgresql://u:p@db1:5432,{}:5432/recorder"),
+        ("store.url", "postgresql://u:p@/recorder?sslmode=require&host=db1,{}"),
         ("http.listen", "{}:9464"),
         ("gateway.listen", "{}:8080"),
     ],
@@ -83,6 +84,7 @@ def test_any_other_host_is_taken(host):
         "postgresql://u:p@[fd00::1]:5432,db2/recorder",
         f"postgresql://u@%2Frun%2F{'s' * 64}/recorder",
         "postgresql:///recorder",
+        f"postgresql:///recorder?host=/run/{'s' * 64},%2Frun%2F{'s' * 64}",
         "sqlite:///a..b/recorder.db",
     ],
 )

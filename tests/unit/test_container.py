@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from jsonschema.validators import validator_for
 
 from jarvis_recorder.config.loading import load, server_url
-from jarvis_recorder.net.database_url import is_exposed
+from jarvis_recorder.storage.postgres.connections import Server
 
 pytestmark = pytest.mark.long
 
@@ -145,7 +145,7 @@ def test_the_recorders_of_the_cluster_share_a_database_that_no_one_else_reaches(
 
     assert CLUSTER["recorder-2"]["environment"] == settings
     url = server_url(load({"store.url": settings["JARVIS_RECORDER_STORE__URL"]}, {}))
-    assert not is_exposed(url)
+    assert not Server(url).is_exposed
     assert url.endswith(f"/recorder?host={Path('/') / socket.relative_to('/var')}")
     holders = {
         name

@@ -111,6 +111,7 @@ class _Import:
         table = SHAPES[KINDS[name]].table
         with _read_errors(self._original.path):
             highest = _highest(self._original.connection, name)
+        await self._target.writer.run(lambda one: self._target.begin(one, table, highest))
         for rows in _chunks(self._original, name, "id"):
             taken = list(_readable(partial(_record_row, name), rows, report))
             await self._store(partial(_insert_new, self._target, table, highest), taken, report)

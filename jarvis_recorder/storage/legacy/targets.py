@@ -28,6 +28,8 @@ class Target(NamedTuple):
     writer: Writer
     insert: Callable[[Connection, Table, Sequence[Values]], None]
     """Inserts rows of the same columns, with all that follows from them."""
+    begin: Callable[[Connection, Table, int], None]
+    """Has rows that are recorded from now on numbered beyond an id; no other is on its way then."""
     free_numbers: Callable[[Connection, Table, int, int], Sequence[int]]
     """Returns so many ids that no row has, beyond an id that is not to be used either."""
 
@@ -49,7 +51,7 @@ async def in_file(path: Path) -> AsyncIterator[Target]:
         async with open_writer(path) as writer:
             await upgrade.upgrade(writer, path)
             await _note_time(writer, Memory(trusted_time.known_good, trusted_time.remember))
-            yield Target(writer, _insert_into_file, _numbers_of_file)
+            yield Target(writer, _insert_into_file, _begin_alone, _numbers_of_file)
 
 
 @contextlib.asynccontextmanager
@@ -70,10 +72,10 @@ async def on_server(url: str, *, by_month: bool = False) -> AsyncIterator[Target
     await require_server(server)
     engine = server.engine(1)
     try:
-        await upgrade_server(engine, server.name, by_month=by_month)
+        await upgrade_server(engine, server, by_month=by_month)
         writer = PostgresWriter(engine, server.name)
         await _note_time(writer, Memory(pruner.known_good, pruner.remember))
-        yield Target(writer, filling.insert_numbered, filling.free_numbers)
+        yield Target(writer, filling.insert_numbered, filling.number_beyond, filling.free_numbers)
     finally:
         await engine.dispose()
 
@@ -106,6 +108,10 @@ def _insert_statement(table: Table, columns: tuple[str, ...]) -> str:
 
 
 _SQLITE: Final = dialect(paramstyle="named")
+
+
+def _begin_alone(_: Connection, __: Table, ___: int) -> None:
+    """Do nothing: no one else records into the file."""
 
 
 def _numbers_of_file(connection: Connection, table: Table, highest: int, count: int) -> range:

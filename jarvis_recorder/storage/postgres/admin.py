@@ -46,7 +46,7 @@ class ServerStats(NamedTuple):
 async def upgrade_now(url: str, *, by_month: bool) -> tuple[str, str | None]:
     """Do as `schema.upgrade` does; return the server's name and the revision before."""
     async with _opened(url) as (server, engine):
-        return server.name, await upgrade(engine, server.name, by_month=by_month)
+        return server.name, await upgrade(engine, server, by_month=by_month)
 
 
 async def state(url: str) -> tuple[str, str | None, int]:

@@ -8,7 +8,6 @@ import psycopg
 from sqlalchemy import create_engine
 
 from jarvis_recorder.errors import ConfigurationError, RecorderError, StorageUnavailable
-from jarvis_recorder.net.database_url import is_exposed
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.connections import FIRST_VERSION, Server
@@ -38,14 +37,14 @@ def examine(url: str) -> Sequence[Finding]:
         return [red("database", str(error), "see store.url", _WRONG)]
     try:
         with psycopg.connect(server.conninfo) as connection:
-            return [green("database", server.name), *_examined(url, server, connection)]
+            return [green("database", server.name), *_examined(server, connection)]
     except psycopg.Error as error:
-        if errors.is_not_allowed(error):
+        if errors.is_not_allowed(error, server.hosts):
             return [
                 red(
                     "database",
                     str(errors.not_allowed(error, server.name)),
-                    "see its user, password, and pg_hba.conf",
+                    "see its user, password and sslmode, and pg_hba.conf",
                     _WRONG,
                 )
             ]
@@ -53,7 +52,7 @@ def examine(url: str) -> Sequence[Finding]:
         return [red("database", what, "see that the server runs and is reached from here", _AWAY)]
 
 
-def _examined(url: str, server: Server, connection: psycopg.Connection[Any]) -> Sequence[Finding]:
+def _examined(server: Server, connection: psycopg.Connection[Any]) -> Sequence[Finding]:
     row = connection.execute(_FACTS).fetchone()
     assert row is not None
     version, encoding, fsync, pages, commit, standbys, is_standby, now, most, used, may_create = row
@@ -72,7 +71,7 @@ def _examined(url: str, server: Server, connection: psycopg.Connection[Any]) -> 
         if free >= 2 * _CONNECTIONS_OF_ONE
         else yellow("connections", f"{used} of {most} are used", f"raise max_connections: a recorder opens up to {_CONNECTIONS_OF_ONE}"),
         yellow("encryption", "traffic to the server can be read", "add ?sslmode=verify-full to store.url")
-        if is_exposed(url)
+        if server.is_exposed
         else green("encryption", "local, or by TLS"),
     ]  # fmt: skip
 

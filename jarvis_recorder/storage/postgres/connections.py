@@ -1,5 +1,7 @@
 """Connections to a PostgreSQL server: its URL, and the settings of each session."""
 
+import ipaddress
+from itertools import zip_longest
 from typing import Any, Final
 
 import psycopg
@@ -21,6 +23,10 @@ _USUAL: Final = {
     "tcp_user_timeout": "15000",
     "client_encoding": "UTF8",
 }
+# One that is away may come before the one that is not, and a request waits for five seconds.
+_ONE_OF_SEVERAL_SECONDS: Final = "3"
+# libpq's own default, `prefer`, goes on without TLS where the server has none.
+_ENCRYPTED: Final = ("require", "verify-ca", "verify-full")
 # As a query, not as `options`, which poolers of connections refuse. Of the settings of
 # synchronous_commit the weaker ones would have rows acknowledged that a failure takes back. A
 # change reads what others have committed while it waited for its turn.
@@ -52,9 +58,14 @@ class Server:
             raise ConfigurationError(
                 "store.url must be postgresql://user:password@host:port/database"
             ) from None
+        hosts = given.get("host", "").split(",")
+        self.hosts = len(hosts)
         # Several hosts are one server with standbys: only the one that takes writes will do.
-        if "," in given.get("host", ""):
+        if self.hosts > 1:
             given.setdefault("target_session_attrs", "read-write")
+            given.setdefault("connect_timeout", _ONE_OF_SEVERAL_SECONDS)
+        self.is_exposed = _is_remote(given) and given.get("sslmode") not in _ENCRYPTED
+        """True if traffic to it can be read on the network."""
         self.conninfo = make_conninfo(**{**_USUAL, **given})
         """For libpq, with the password: for no log."""
         host, name = given.get("host", "localhost"), given.get("dbname", "")
@@ -102,15 +113,32 @@ class Server:
         )
 
 
+def _is_remote(given: dict[str, str]) -> bool:
+    """Return whether one of the hosts, by its address where that is given, is another machine."""
+    names, addresses = (given.get(name, "").split(",") for name in ("host", "hostaddr"))
+    both = zip_longest(names, addresses, fillvalue="")
+    return not all(_is_local(address or name) for name, address in both)
+
+
+def _is_local(host: str) -> bool:
+    # Sockets are paths, or abstract names.
+    if host.lower() == "localhost" or host[:1] in ("", "/", "@"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 async def require_server(server: Server) -> None:
     """
     Make sure that the server can be reached and used.
 
     Raises:
-        ConfigurationError: It refuses the user or the database, or its encoding is not UTF-8.
+        ConfigurationError: Each host refuses the user or the database, or its encoding is not UTF-8.
         StorageUnavailable: It cannot be reached.
     """
-    with errors.refusals_are_settings(server.name):
+    with errors.refusals_are_settings(server.name, server.hosts):
         connection = await server.connect()
         async with connection:
             found = await connection.execute("SHOW server_encoding")

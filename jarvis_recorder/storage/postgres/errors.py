@@ -1,11 +1,13 @@
 """The translation of psycopg's errors into the recorder's own."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -31,7 +33,20 @@ _NOT_ALLOWED: Final = ("28", "3D", "42501")
 # Syntax errors, which quote a part of what was sent.
 _REPEATS_VALUES: Final = ("22", "23", "42601", "54")
 _LONGEST: Final = 300
-_NOT_ALLOWED_WORDS: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry")
+_NOT_ALLOWED_WORDS: Final = (
+    "authentication failed",
+    "no password supplied",
+    "is not permitted to log in",
+    "does not exist",
+    "permission denied for database",
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "SSL was required",
+    "certificate verify failed",
+)
+# As psycopg says it where it has tried several addresses, of one host or of several.
+_SEVERAL: Final = "Multiple connection attempts failed"
+_ATTEMPT: Final = re.compile(r"^- (host: .*, port: .*), hostaddr: (?:'.*?'|None): ", re.MULTILINE)
 
 
 @contextlib.contextmanager
@@ -45,6 +60,8 @@ def translated_errors(server: str) -> Iterator[None]:
         raise translate(original, server) from error
     except psycopg.Error as error:
         raise translate(error, server) from error
+    except PoolTimeout:
+        raise StorageUnavailable(f"{server}: all connections are in use") from None
     except UnicodeEncodeError as error:
         raise RecordRefused("a value cannot be bound: it is no Unicode text") from error
     except OSError as error:
@@ -71,29 +88,45 @@ def _lacks_partition(error: psycopg.Error) -> bool:
 
 
 @contextlib.contextmanager
-def refusals_are_settings(server: str) -> Iterator[None]:
+def refusals_are_settings(server: str, hosts: int) -> Iterator[None]:
     """
     Raise as `translated_errors`, but ConfigurationError where no later try will be allowed.
 
-    So it is where the server refuses the user or the database, or the user has no right to do it.
+    So it is where each of its hosts refuses the user or the database, or the user has no right to
+    do it.
     """
     try:
         with translated_errors(server):
             yield
     except StorageUnavailable as error:
         cause = _driver_error(error)
-        if cause is not None and is_not_allowed(cause):
+        if cause is not None and is_not_allowed(cause, hosts):
             raise not_allowed(cause, server) from None
         raise
 
 
-def is_not_allowed(error: psycopg.Error) -> bool:
-    """Return whether the server refuses the user or the database of the URL."""
+def is_not_allowed(error: psycopg.Error, hosts: int) -> bool:
+    """Return whether each of so many hosts refuses the user or the database of the URL."""
     if error.sqlstate is not None:
         return error.sqlstate.startswith(_NOT_ALLOWED)
     # libpq gives no SQLSTATE while connecting. A server that speaks another language than
     # English counts as unavailable, with its own words.
-    return any(words in str(error) for words in _NOT_ALLOWED_WORDS)
+    refusing = {
+        host
+        for host, said in _attempts(error)
+        if any(words in said for words in _NOT_ALLOWED_WORDS)
+    }
+    # One that is away, or whose name is not found, may be the one that takes this user.
+    return len(refusing) >= hosts
+
+
+def _attempts(error: psycopg.Error) -> list[tuple[str, str]]:
+    """Return the host and the error of each attempt to connect; a host may have several addresses."""
+    _, several, found = str(error).partition(_SEVERAL)
+    if not several:
+        return [("", str(error))]
+    _, *parts = _ATTEMPT.split(found)
+    return [*zip(parts[::2], parts[1::2], strict=True)] or [("", found)]
 
 
 def not_allowed(error: psycopg.Error, server: str) -> ConfigurationError:
@@ -103,8 +136,14 @@ def not_allowed(error: psycopg.Error, server: str) -> ConfigurationError:
 def _first_line(error: psycopg.Error) -> str:
     if (error.sqlstate or "").startswith(_REPEATS_VALUES):
         return f"{type(error).__name__} {error.sqlstate}"
-    lines = (error.diag.message_primary or str(error)).strip().splitlines()
-    return lines[0][:_LONGEST] if lines else type(error).__name__
+    if error.diag.message_primary:
+        return _first_line_of(error.diag.message_primary)
+    said = {_first_line_of(said): None for _, said in _attempts(error)}
+    return "; ".join(said) or type(error).__name__
+
+
+def _first_line_of(said: str) -> str:
+    return said.strip().partition("\n")[0][:_LONGEST]
 
 
 def state_of(error: BaseException) -> str | None:

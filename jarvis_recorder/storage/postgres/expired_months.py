@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
-from jarvis_recorder.storage.incident_pruning import forget_events
+from jarvis_recorder.storage.incident_pruning import forget_events, tell_after_another
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock, may_prune, take
@@ -43,6 +43,7 @@ _STAMPED: Final = (
     "SELECT id FROM {month} WHERE id > :after AND stamped AND message_id IS NOT NULL"
     " ORDER BY id LIMIT :most"
 )
+_TOLD_AFTER: Final = "SELECT id FROM {month} WHERE id = (SELECT told_after FROM incident_progress)"
 _NAMED: Final = (_SIGNALLED, _STAMPED)
 """The events that another table names: a signal, or an identity without a time."""
 
@@ -216,5 +217,7 @@ def _drop(connection: Connection, *, month: _Expired, waits: bool) -> int | None
         return None
     for ids in named:
         _delete(connection, month, ids)
+    told_after = connection.execute(text(_TOLD_AFTER.format(month=month.name))).scalars().all()
     connection.exec_driver_sql(f"DROP TABLE {month.name}")
+    tell_after_another(connection, told_after)
     return int(rows)

@@ -101,7 +101,7 @@ class Filling:
         await require_server(server)
         engine: AsyncEngine = server.engine(1)
         try:
-            await upgrade(engine, server.name, by_month=by_month)
+            await upgrade(engine, server, by_month=by_month)
             with errors.translated_errors(server.name):
                 await make_months(engine, months)
                 if known_good is not None:
@@ -265,9 +265,18 @@ def insert_numbered(connection: Connection, table: Table, rows: Sequence[dict[st
             measures.add_to_server(connection, added)
 
 
-def free_numbers(connection: Connection, table: Table, highest: int, count: int) -> Sequence[int]:
-    """Return ids for new rows, and have later ones numbered from beyond these and `highest`."""
+def number_beyond(connection: Connection, table: Table, highest: int) -> None:
+    """
+    Have later rows numbered from beyond `highest`, and those that have their numbers committed.
+
+    The lock waits for the latter, and lets no one take a number meanwhile.
+    """
+    connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE MODE")
     connection.execute(text(advanced(table.name, ":highest")), {"highest": max(highest, 1)})
+
+
+def free_numbers(connection: Connection, table: Table, _: int, count: int) -> Sequence[int]:
+    """Return ids for new rows, beyond those that `number_beyond` was told of."""
     numbers = text(f"SELECT nextval('{table.name}_id_seq') FROM generate_series(1, :count)")
     return connection.execute(numbers, {"count": count}).scalars().all()
 

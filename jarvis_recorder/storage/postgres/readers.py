@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, text
@@ -28,7 +28,8 @@ class PostgresReaders:
     A pool of connections; each read is a transaction that cannot write.
 
     Reads that scan many rows have half of the connections at most. However many of them wait, a
-    read served by an index starts at once.
+    read served by an index starts at once. A connection that takes longer to open than a read may
+    wait, as where the first of several hosts is away, is there for the reads after it.
     """
 
     def __init__(self, engine: AsyncEngine, server: str) -> None:
@@ -36,7 +37,9 @@ class PostgresReaders:
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
         self._server = server
+        self._free = asyncio.Semaphore(READERS)
         self._scanning = asyncio.Semaphore(READERS // 2)
+        self._opening: set[asyncio.Task[AsyncConnection]] = set()
         self._ending: set[asyncio.Task[object]] = set()
 
     async def run(
@@ -71,7 +74,9 @@ class PostgresReaders:
             del task
 
     async def close(self) -> None:
-        """Return once no read is under way."""
+        """Return once no read is under way, and no connection is being opened."""
+        for opening in self._opening:
+            opening.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
 
     def _ended(self, task: "asyncio.Task[object]") -> None:
@@ -102,13 +107,34 @@ class PostgresReaders:
             raise
 
     async def _attempt(self, read: Read[T], until: float, room: int) -> T:
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 raise DeadlineExceeded(_TOO_LATE)
             milliseconds = str(max(1, round(min(left, 86_400.0) * 1_000)))
             await connection.execute(_LIMIT, {"milliseconds": milliseconds})
             return await _read_on(connection, read, room)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection. If this is cancelled while it is being opened, the pool gets it."""
+        async with self._free:
+            opening = asyncio.create_task(_opened(self._engine))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+            try:
+                connection = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await asyncio.wait((opening,))
+                if not opening.cancelled() and opening.exception() is None:
+                    await opening.result().close()
+                raise
+            async with contextlib.aclosing(connection):
+                yield connection
+
+
+async def _opened(engine: AsyncEngine) -> AsyncConnection:
+    return await engine.connect()
 
 
 async def _read_on(connection: AsyncConnection, read: Read[T], room: int) -> T:

@@ -8,12 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.postgres import errors, partitions
+from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.locks import Lock
 
 log = structlog.get_logger(__name__)
 
 
-async def upgrade(engine: AsyncEngine, server: str, *, by_month: bool = False) -> str | None:
+async def upgrade(engine: AsyncEngine, server: Server, *, by_month: bool = False) -> str | None:
     """
     Bring the database to the newest revision and return the one it had.
 
@@ -27,14 +28,14 @@ async def upgrade(engine: AsyncEngine, server: str, *, by_month: bool = False) -
             the user may not create tables.
         StorageUnavailable: The server cannot be reached.
     """
-    with errors.refusals_are_settings(server):
+    with errors.refusals_are_settings(server.name, server.hosts):
         async with engine.connect() as connection:
             revision = await connection.run_sync(revisions.current_revision)
         if revisions.judge(revision) is not revisions.SchemaAge.CURRENT:
             # Off the event loop: Alembic alone takes a tenth of a second.
             await asyncio.to_thread(revisions.load_migrations)
         async with engine.begin() as connection:
-            return await connection.run_sync(_upgrade, server, by_month)
+            return await connection.run_sync(_upgrade, server.name, by_month)
 
 
 def _upgrade(connection: Connection, server: str, by_month: bool) -> str | None:

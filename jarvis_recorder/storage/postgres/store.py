@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.incidents.rules import Rules, shipped_rules
+from jarvis_recorder.net.database_url import redacted
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
@@ -92,6 +93,8 @@ async def open_store(
         StorageUnavailable: The server cannot be reached for half a minute.
     """
     server = Server(url)
+    if server.is_exposed:
+        log.warning("database_connection_not_encrypted", url=redacted(url), use="sslmode=require")
     async with contextlib.AsyncExitStack() as stack:
         reading, writing = server.engine(READERS), server.engine(_WRITERS)
         stack.push_async_callback(reading.dispose)
@@ -138,7 +141,7 @@ async def _made_ready(server: Server, engine: AsyncEngine, *, by_month: bool) ->
     for left in reversed(range(_TRIES)):
         try:
             await require_server(server)
-            await upgrade(engine, server.name, by_month=by_month)
+            await upgrade(engine, server, by_month=by_month)
         except StorageUnavailable as error:
             if not left:
                 raise
