@@ -167,7 +167,11 @@ class Forbidden(RecorderError):
 
 
 class ResultTooLarge(RecorderError):
-    """The result does not fit one message; request less, and the rest by its cursor."""
+    """The result does not fit one message; request less, as `hint` says, or the rest by its cursor."""
+
+    def __init__(self, text: str = "", hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class MoreRoomNeeded(ResultTooLarge):

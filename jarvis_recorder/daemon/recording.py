@@ -146,9 +146,10 @@ class Recording:
             raise LostAtStart(str(error)) from error
         finally:
             attaching.cancel()
-        self.status.attach()
-        self.has_worked = True
-        log.info("recording", queues=[topic.queue for topic in TOPICS])
+        if not self._stop.is_set():
+            self.status.attach()
+            self.has_worked = True
+            log.info("recording", queues=[topic.queue for topic in TOPICS])
         await first_of(self._stop, working, session.lost)
         await raise_first(working, session.lost)
         if await self._drain(session, consumers, pipeline, working):
@@ -208,8 +209,8 @@ class Recording:
         """
         Stop consuming, record the deliveries held, close once the broker has read every ack.
 
-        Return False if the storage or the broker does not answer: the deliveries held return to
-        the broker.
+        Return False if the storage or the broker does not answer, or accepts no dead letters:
+        the deliveries held return to the broker.
         """
         self.status.state = State.STOPPING
         cancelling = asyncio.create_task(_cancel(consumers))
@@ -228,10 +229,11 @@ class Recording:
         if not working.done():
             _report_given_up(pipeline.intake)
             return False
-        await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
+        are_confirmed = await pipeline.dead_letters.drain(_DRAIN_SECONDS / 3)
         for consumer in consumers:
             await consumer.close()
-        return True
+        # To fetch those once more would count a second failed delivery of each.
+        return are_confirmed
 
     async def _sweep(self, session: BrokerSession) -> None:
         """

@@ -94,7 +94,7 @@ class DeadLetterPublisher:
         refusals = _bounded(origin, refusals)
         size = _size(origin, refusals)
         whole = properties.is_without_body(delivery.header, delivery.body) or (
-            settlement.waiting > 0 and not settlement.may_wait
+            self._status.dead_letters_waiting > 0 and not settlement.may_wait
         )
         if not whole:
             whole = not await self._room_for(size)
@@ -120,15 +120,20 @@ class DeadLetterPublisher:
                     await self._has_room.wait()
         return not self._held_bytes or self._held_bytes + size <= MAX_HELD_BYTES
 
-    async def drain(self, seconds: float) -> None:
-        """Wait for pending dead letters; deliveries not confirmed by then stay unsettled."""
+    async def drain(self, seconds: float) -> bool:
+        """
+        Return whether all pending dead letters are confirmed, after so many seconds at most.
+
+        Deliveries whose dead letters are not confirmed by then stay unsettled.
+        """
         tasks = set(self._under_way)
         if not tasks:
-            return
+            return True
         _, late = await asyncio.wait(tasks, timeout=seconds)
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        return not late
 
     async def _bury(self, origin: Origin, refusals: Sequence[Refusal], *, whole: bool) -> None:
         settlement, delivery = origin.settlement, origin.delivery

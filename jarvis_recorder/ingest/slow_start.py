@@ -22,6 +22,9 @@ _LARGEST_WINDOW: Final = 256
 _LEAST_WINDOW: Final = 4
 # A message that has failed so often is a suspect: any other one fails once, by bad luck.
 _SUSPECT_AFTER: Final = 2
+# After so many suspects that did no harm, steps grow among them, too: each alone takes a channel of
+# its own, and thousands may have been returned twice, or look so by a header of their publisher's.
+_MOST_ALONE: Final = 100
 _KEPT_BYTES: Final = 1024 * 1024
 _TURN_BYTES: Final = 128 * 1024
 _LOOK_SECONDS: Final = 0.002
@@ -51,6 +54,8 @@ class SlowStart:
         self._intake = intake
         self._stop = stop
         self._is_reported = False
+        self._harmless = 0
+        self._left_open: list[Settlement] = []
 
     async def run(self) -> None:
         """
@@ -65,6 +70,8 @@ class SlowStart:
             step = await self._step(window)
             if step.suspect is not None:
                 self._report(step.suspect)
+                self._harmless += step.count
+            if step.suspect is not None and self._harmless < _MOST_ALONE:
                 window = 1
             elif not step.count or (window == _LARGEST_WINDOW and not step.is_redelivered):
                 return
@@ -75,11 +82,17 @@ class SlowStart:
         """
         Record `window` deliveries, or all there are.
 
+        Of those that wait for their dead letter to be confirmed one step keeps its channel. Until
+        the broker accepts dead letters again, it has to dead-letter the next ones whole.
+
         On a channel that is then closed: deliveries that the broker assigned to the consumer
         while it was being cancelled return to the queue.
         """
         consumer = await self._open_consumer(self._topic.queue, window)
-        settlement = Settlement(self._topic, consumer, max(window, _LEAST_WINDOW))
+        none_may_wait = any(settlement.waiting for settlement in self._left_open)
+        settlement = Settlement(
+            self._topic, consumer, 1 if none_may_wait else max(window, _LEAST_WINDOW)
+        )
         step = _Step(window, self._intake.sink(settlement))
         await consumer.start(step.take)
         # The broker does not report that the queue is empty.
@@ -94,6 +107,7 @@ class SlowStart:
                 await settlement.released()
         except TimeoutError:
             # A delivery that waits longer for its dead letter's confirm keeps its channel.
+            self._left_open.append(settlement)
             return step
         # Not within that time: a call that is cut off would end the channel, and all others with it.
         await consumer.close()

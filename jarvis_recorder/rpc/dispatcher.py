@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 # Sources that are programs of their own; `user` and `jarvis` record through others.
 _VOICES_OF_MACHINES: Final = frozenset(("monitor", "system"))
 _LONGEST_NAME: Final = 255
+_ASK_FOR_LESS: Final = "ask for less: a smaller limit, and the rest by cursor; a shorter window"
 _TRY_LATER: Final = "ask again in a few seconds"
 
 SMALL_REQUEST_BYTES: Final = 64 * 1024
@@ -63,6 +64,11 @@ class Reply(NamedTuple):
 
     body: bytes
     content_encoding: str | None = None
+
+
+async def _next_turn() -> None:
+    """Return in the next turn of the event loop: a batch may need no database."""
+    await asyncio.sleep(0)
 
 
 class LargeLane:
@@ -152,13 +158,18 @@ class Dispatcher:
         return await asyncio.to_thread(jsonrpc.parse_calls, body)
 
     async def dispatch(
-        self, calls: Calls, user: str | None, until: float, lane: LargeLane | None
+        self,
+        calls: Calls,
+        user: str | None,
+        until: float,
+        lane: LargeLane | None,
+        between: Callable[[], Awaitable[None]] = _next_turn,
     ) -> Reply | None:
         """
         Return the reply to the calls of a body, None if all are notifications.
 
-        The calls of a batch run in their order, and their changes are in the database when this
-        returns. `until` is the deadline by the event loop's clock. A reply above one mebibyte
+        The calls of a batch run in their order, with `between` awaited after each, and their
+        changes are in the database when this returns. `until` is the deadline by the event loop's clock. A reply above one mebibyte
         holds the lane; without a lane it is refused.
         """
         if not calls.is_batch:
@@ -170,8 +181,7 @@ class Dispatcher:
             if reply is not None:
                 replies.append(reply.body)
                 room -= len(reply.body)
-            # Otherwise a hundred that need no database would be answered in one turn.
-            await asyncio.sleep(0)
+            await between()
         return Reply(b"[%b]" % b",".join(replies)) if replies else None
 
     def refuse(self, body: bytes) -> bytes | None:
@@ -390,8 +400,10 @@ def _rpc_error(error: Exception, method: Method | None) -> RpcError:
         case ResultTooLarge():
             return RpcError(
                 Code.RESULT_TOO_LARGE,
-                f"the reply would be larger than {jsonrpc.MAX_REPLY_BYTES} bytes",
-                hint="ask for less: a smaller limit, and the rest by cursor; a shorter window",
+                str(error)
+                if error.hint
+                else f"the reply would be larger than {jsonrpc.MAX_REPLY_BYTES} bytes",
+                hint=error.hint or _ASK_FOR_LESS,
             )
         case RecordRefused():
             return RpcError(Code.INVALID_PARAMS, "the database cannot hold one of the values")

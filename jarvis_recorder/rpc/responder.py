@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -42,19 +43,24 @@ _MOST_LATENESS_IN_TRAVELS: Final = 3
 # The limit for all small requests together, and for all large ones, which wait for one another:
 # any more are turned away at once. Left in the broker, they would expire without a reply.
 _MOST_HELD_BYTES: Final = 8 * 1024 * 1024
+# Batches that wait between two calls, each with up to a mebibyte of replies.
+_MOST_GIVEN_WAY: Final = 64
 
 # The recorder may publish to the default exchange, hence to any queue, so a reply goes only
 # where nothing but replies can be expected. RabbitMQ generates the first two names itself.
 _REPLY_ADDRESS: Final = re.compile(
-    r"amq\.rabbitmq\.reply-to(\..+)?|amq\.gen-.+|jarvis\.reply\..+", re.DOTALL
+    r"amq\.rabbitmq\.reply-to(\.[\w+/=-]+){0,2}|amq\.gen-.+|jarvis\.reply\..+",
+    re.DOTALL | re.ASCII,
 ).fullmatch
+_DIRECT: Final = "amq.rabbitmq.reply-to."
 
 
 class _Taken(NamedTuple):
     """
     A request that waits for its turn; the one with the earliest deadline comes first.
 
-    `until` and `deadline`, at which its caller stops waiting, are on the event loop's clock.
+    `until` and `deadline`, at which its caller stops waiting, are on the event loop's clock. A
+    batch that waits between two of its calls has `turn`, which is set once it may go on.
     """
 
     until: float
@@ -62,6 +68,7 @@ class _Taken(NamedTuple):
     deadline: float
     delivery: Delivery
     asked: RequestProperties | Refused
+    turn: asyncio.Future[None] | None = None
 
 
 class Responder:
@@ -70,7 +77,9 @@ class Responder:
 
     Here because a request's time runs out while it waits, and only here can it be refused in
     time. Requests beyond the memory limit are turned away. A request is acked when its
-    reply is on the way, so one that dies with the process is delivered and answered again.
+    reply is on the way, so one that dies with the process is delivered and answered again. Its
+    second reply to a direct address leaves after its ack: the first one may have ended the
+    connection.
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class Responder:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Taken] = []
         self._working = 0
+        self._given_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing: asyncio.Task[None] | None = None
         self._taken = 0
@@ -115,10 +125,11 @@ class Responder:
         deadline = received + allowed
         self._taken += 1
         taken = _Taken(deadline - travel, self._taken, deadline, delivery, asked)
+        has_room = self._holds(delivery)
         if properties.body_size(delivery.header) > jsonrpc.MAX_REQUEST_BYTES:
             self._start(self._settle(taken, self._passed_over))
             return
-        if not self._holds(delivery):
+        if not has_room:
             self._start(self._settle(taken, self._turned_away))
             return
         heappush(self._waiting, taken)
@@ -160,6 +171,10 @@ class Responder:
         try:
             while self._waiting:
                 taken = heappop(self._waiting)
+                if taken.turn is not None:
+                    taken.turn.set_result(None)
+                    self._working += 1
+                    return
                 await self._turn_for(taken.delivery)
                 # Nothing is begun, and nothing changed, if the reply would come too late.
                 is_over = self._until(taken) <= self._loop.time()
@@ -182,8 +197,29 @@ class Responder:
                 await self._look_again_in(min(early, _LOOK_SECONDS))
                 continue
             taken = heappop(self._waiting)
+            if taken.turn is not None:
+                # Each of its calls that are left is refused.
+                taken.turn.set_result(None)
+                self._working += 1
+                continue
             await self._turn_for(taken.delivery)
             await self._settle(taken, self._refused)
+
+    async def _give_way(self, taken: _Taken) -> None:
+        """Let requests that are due before it have this batch's place, between two of its calls."""
+        await asyncio.sleep(0)
+        is_next = not self._waiting or taken < self._waiting[0]
+        if is_next or self._given_way == _MOST_GIVEN_WAY:
+            return
+        turn = self._loop.create_future()
+        heappush(self._waiting, taken._replace(turn=turn))
+        # It takes the place over, and gives one back as it comes to the batch.
+        self._start(self._work())
+        self._given_way += 1
+        try:
+            await turn
+        finally:
+            self._given_way -= 1
 
     async def _turn_for(self, delivery: Delivery) -> None:
         """Return in a turn of the loop in which few bytes are read yet, and count this one's."""
@@ -215,56 +251,59 @@ class Responder:
         travel = taken.deadline - taken.until
         return taken.until - min(self._lateness(), _MOST_LATENESS_IN_TRAVELS * travel)
 
-    async def _settle(self, taken: _Taken, by: Callable[[_Taken], Awaitable[None]]) -> None:
+    async def _settle(self, taken: _Taken, by: Callable[[_Taken], Awaitable[bool]]) -> None:
+        """Have a request replied to by a function that returns whether it has acked it, too."""
         try:
-            await by(taken)
-            await self._requests.ack(taken.delivery.tag)
+            if not await by(taken):
+                await self._requests.ack(taken.delivery.tag)
         except BrokerUnavailable:
             # The channel is gone: the broker will deliver the request again.
             log.debug("reply_lost")
         finally:
             self._held_bytes[_is_large(taken.delivery)] -= taken.delivery.held_bytes
 
-    async def _answered(self, taken: _Taken) -> None:
+    async def _answered(self, taken: _Taken) -> bool:
         """Answer, unless no reply could reach the caller: then it is not even tried."""
         delivery, asked = taken.delivery, taken.asked
         if not _can_be_heard(asked):
-            return
+            return False
         until = self._until(taken)
         async with self._dispatcher.lane() as lane:
             calls = await self._dispatcher.read(delivery.body, until, lane)
             if asked.reply_to is None and not jsonrpc.wants_no_reply(calls):
                 log.warning("request_dropped", error="it has no reply_to", user=asked.user_id)
-                return
+                return False
             # A reply that was too large for this broker may have closed the channel before.
             large = None if delivery.redelivered else lane
             with self._tracer.request(delivery) as carried:
-                reply = await self._dispatcher.dispatch(calls, asked.user_id, until, large)
-            if reply is not None:
-                await self._reply(taken, asked, reply, carried)
+                reply = await self._dispatcher.dispatch(
+                    calls, asked.user_id, until, large, partial(self._give_way, taken)
+                )
+            return reply is not None and await self._reply(taken, asked, reply, carried)
 
-    async def _refused(self, taken: _Taken) -> None:
-        await self._answered_with(taken, self._dispatcher.refuse)
+    async def _refused(self, taken: _Taken) -> bool:
+        return await self._answered_with(taken, self._dispatcher.refuse)
 
-    async def _passed_over(self, taken: _Taken) -> None:
+    async def _passed_over(self, taken: _Taken) -> bool:
         """Refuse a body that is too large, of which only the size is known."""
-        await self._answered_with(taken, self._dispatcher.pass_over)
+        return await self._answered_with(taken, self._dispatcher.pass_over)
 
-    async def _turned_away(self, taken: _Taken) -> None:
-        await self._answered_with(taken, self._dispatcher.turn_away)
+    async def _turned_away(self, taken: _Taken) -> bool:
+        return await self._answered_with(taken, self._dispatcher.turn_away)
 
-    async def _answered_with(self, taken: _Taken, refusal: Callable[[bytes], bytes | None]) -> None:
+    async def _answered_with(self, taken: _Taken, refusal: Callable[[bytes], bytes | None]) -> bool:
         asked = taken.asked
-        if _can_be_heard(asked) and asked.reply_to is not None:
-            body = refusal(taken.delivery.body)
-            if body is not None:
-                await self._reply(taken, asked, Reply(body), {})
+        if not _can_be_heard(asked) or asked.reply_to is None:
+            return False
+        body = refusal(taken.delivery.body)
+        return body is not None and await self._reply(taken, asked, Reply(body), {})
 
     async def _reply(
         self, taken: _Taken, asked: RequestProperties, reply: Reply, carried: Mapping[str, str]
-    ) -> None:
+    ) -> bool:
+        """Send a reply; return whether the request is acked already."""
         if asked.reply_to is None:
-            return
+            return False
         # The reply expires when its caller no longer waits.
         keep = _KEEP_REPLY_SECONDS
         if asked.expiration_ms is not None:
@@ -272,13 +311,27 @@ class Responder:
         answer_properties = properties.encode_reply(
             asked.correlation_id, round(keep * 1_000), carried, reply.content_encoding
         )
+        may_end_connection = taken.delivery.redelivered and _is_direct(asked.reply_to)
+        if may_end_connection:
+            await self._requests.ack(taken.delivery.tag)
         await self._requests.reply(asked.reply_to, answer_properties, reply.body)
+        return may_end_connection
 
     def _holds(self, delivery: Delivery) -> bool:
         """Count the bytes of a request until it is settled; return whether it may wait here."""
         is_large = _is_large(delivery)
         self._held_bytes[is_large] += delivery.held_bytes
         return self._held_bytes[is_large] <= _MOST_HELD_BYTES
+
+
+def _is_direct(reply_to: str) -> bool:
+    """
+    Return whether a reply goes to a caller's own channel.
+
+    RabbitMQ ends the connection that sends one (`INTERNAL_ERROR`) to a node which is not of its
+    cluster, as in a request that a shovel has brought.
+    """
+    return reply_to.startswith(_DIRECT)
 
 
 def _is_large(delivery: Delivery) -> bool:

@@ -118,8 +118,17 @@ async def test_of_too_many_nodes_the_worst_are_shown(store):
 async def test_cells_for_which_there_is_no_room_are_refused(store):
     await put(store, *(event(1, node=f"n{number}") for number in range(100)))
 
-    with pytest.raises(ResultTooLarge, match="fewer buckets"):
+    with pytest.raises(ResultTooLarge) as refused:
         await ask(store, minutes(300, buckets=MAX_CELLS), room=100_000)
+    assert "fewer buckets" in refused.value.hint
+
+
+async def test_as_many_empty_cells_as_fit_are_in_a_reply(store):
+    await put(store, *(event(1, node=f"n{number}") for number in range(100)))
+
+    found = await ask(store, minutes(300, buckets=MAX_CELLS), room=600_000)
+
+    assert sum(len(row.cells) for row in found.nodes) == 100 * MAX_CELLS
 
 
 @pytest.mark.parametrize("more", [{}, {"cluster": "home"}, {"node": "pve1"}])

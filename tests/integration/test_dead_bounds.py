@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import aio_pika
 import pytest
@@ -94,6 +95,36 @@ async def test_good_messages_are_recorded_while_the_queue_of_dead_letters_is_ful
     (check,) = [one for one in readiness["checks"] if one["name"] == "dead_letters"]
     assert "10 messages wait" in check["detail"]
     assert len(recorder.logged("dead_letter_refused")) == 1
+
+
+def waiting(recorder):
+    """Return how many messages wait for their dead letters to be accepted."""
+    found = re.search(r"(\d+) messages wait", str(recorder.readiness()))
+    return int(found[1]) if found else 0
+
+
+@pytest.mark.parametrize("kills", [0, 2])
+async def test_good_messages_are_recorded_soon_after_a_restart_with_that_queue_full(
+    url, full, start_recorder, kills
+):
+    """A stop returns what waits once; what a kill returns twice comes alone."""
+    recorder = start_recorder(url)
+    recorder.wait_for("recording")
+    full(100)
+    await publish(url, *((EVENT_KEY, {"bad": n}, {"message_id": f"bad-{n}"}) for n in range(300)))
+    await asyncio.to_thread(wait_until, lambda: waiting(recorder) > 250, "they wait", 60.0)
+    for _ in range(kills):
+        recorder.kill()
+        recorder = start_recorder(url)
+        recorder.wait_for("recording")
+    recorder.stop()
+    again = start_recorder(url)
+
+    began = time.monotonic()
+    await publish(url, (EVENT_KEY, event(1), {"message_id": "good"}))
+    await asyncio.to_thread(wait_until, again.count, "the good one is recorded", 60.0)
+    print(f"recorded after {time.monotonic() - began:.1f} s")
+    assert not again.logged("delivery_suspect") or kills
 
 
 async def test_nothing_of_a_full_queue_keeps_its_dead_letters_from_an_operator(

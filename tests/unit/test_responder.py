@@ -59,10 +59,18 @@ class Desk:
             concurrency=concurrency,
         )
 
-    def take(self, tag: int = 1, question: Any = QUESTION, **properties: Any) -> None:
+    def take(
+        self,
+        tag: int = 1,
+        question: Any = QUESTION,
+        *,
+        redelivered: bool = False,
+        **properties: Any,
+    ) -> None:
         self.requests.hand_over(tag)
         body = question if isinstance(question, bytes) else json.dumps(question).encode()
-        self.responder.take([delivery(body, tag, **properties)])
+        taken = delivery(body, tag, **properties)
+        self.responder.take([taken._replace(redelivered=redelivered)])
 
     def errors(self) -> list[int]:
         """Return the codes of the errors that were answered, in order."""
@@ -98,6 +106,16 @@ async def test_the_reply_leaves_before_the_ack(desk):
     assert to == REPLY_TO
     assert properties_of(properties).correlation_id == "c-1"
     assert json.loads(body)["result"]["preference"]["value"] == "dark"
+
+
+async def test_a_second_reply_to_a_direct_address_leaves_after_the_ack(desk):
+    """The first may have ended the connection: the broker does so over an address of another cluster."""
+    desk.take(1, redelivered=True, reply_to=REPLY_TO)
+    await desk.responder.drain(1)
+    desk.take(2, redelivered=True, reply_to="jarvis.reply.ada")
+    await desk.responder.drain(1)
+
+    assert desk.requests.effects == ["ack 1", "reply", "reply", "ack 2"]
 
 
 async def test_a_reply_vanishes_when_nobody_waits_for_it_any_more(desk):
@@ -354,6 +372,50 @@ async def test_headers_of_requests_that_wait_count_as_held(desk):
 
     assert desk.errors() == [Code.UNAVAILABLE] * (120 - 8 * 1024 * 1024 // 100_200)
     assert set(desk.responder._held_bytes.values()) == {0}
+
+
+async def test_what_is_refused_is_held_no_more(desk):
+    """Each request that is too large would let so many more bytes wait, for good."""
+    desk.take(1, b" " * 5_000_000, reply_to=REPLY_TO, headers={"a": "x" * 100_000})
+    desk.take(2, b" " * 5_000_000, reply_to="elsewhere")
+    desk.take(3, b"{", reply_to=REPLY_TO)
+    await desk.responder.drain(30)
+
+    assert set(desk.responder._held_bytes.values()) == {0}
+
+
+async def test_between_two_calls_of_a_batch_whoever_is_due_earlier_is_answered():
+    desk = Desk(concurrency=1)
+    desk.archive.answers[params.SearchTurns] = results.FoundTurns([])
+    desk.archive.answering.clear()
+    search = QUESTION | {"method": "conversations.search", "params": {"query": "a"}}
+    desk.take(1, [search] * 3, reply_to=REPLY_TO, expiration="60000")
+    await becomes(lambda: desk.archive.asked)
+    desk.take(2, reply_to=REPLY_TO, expiration="20000")
+    desk.take(3, [QUESTION] * 2, reply_to=REPLY_TO, expiration="30000")
+    desk.archive.answering.set()
+    await desk.responder.drain(30)
+
+    asked = [type(one) for one in desk.archive.asked]
+    assert asked == [params.SearchTurns, *[params.GetPreference] * 3, *[params.SearchTurns] * 2]
+    assert desk.requests.settled == [2, 3, 1]
+    assert desk.responder._working == 0
+
+
+async def test_a_batch_whose_time_is_over_between_two_calls_is_answered_in_time():
+    desk = Desk(concurrency=1)
+    desk.archive.answering.clear()
+    set_it = {"method": "preferences.set", "params": {"key": "theme", "value": "dark"}}
+    desk.take(1, [QUESTION] * 3, reply_to=REPLY_TO, expiration="1000")
+    await becomes(lambda: desk.archive.asked)
+    desk.take(2, QUESTION | set_it, reply_to=REPLY_TO, expiration="900")
+    await asyncio.sleep(0)
+    desk.archive.answering.set()
+    await becomes(lambda: desk.archive.asked[1:])
+    await desk.responder.drain(30)
+
+    assert sorted(desk.requests.settled) == [1, 2]
+    assert desk.responder._working == 0
 
 
 @pytest.mark.parametrize("expiration", ["0", "60000"])

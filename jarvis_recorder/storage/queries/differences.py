@@ -12,6 +12,7 @@ from jarvis_recorder.storage.queries.snapshots import (
     SnapshotText,
     cluster_of,
     snapshot_text,
+    too_large_to_compare,
 )
 from jarvis_recorder.wire.rpc.params import DiffSnapshots
 from jarvis_recorder.wire.rpc.results import Step
@@ -73,7 +74,10 @@ def _parts(
         line = _written(one)
         room -= len(line) + 1
         if room < 0:
-            raise ResultTooLarge("the differences are too many: choose a larger tolerance")
+            raise ResultTooLarge(
+                "the differences do not fit into a reply",
+                "choose a larger tolerance, or times that are closer",
+            )
         found[one.kind].append(line)
     return [b'"%b":[%b]' % (kind.encode(), b",".join(lines)) for kind, lines in found.items()]
 
@@ -87,7 +91,7 @@ def _differences_of(
         len(first.text) + len(second.text) > MOST_BYTES
         or _values(first.text, second.text) > MOST_VALUES
     ):
-        raise ResultTooLarge("the snapshots are too large to be compared")
+        raise too_large_to_compare()
     yield from differences(from_json(first.text), from_json(second.text), tolerance)
 
 

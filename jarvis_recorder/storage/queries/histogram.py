@@ -72,7 +72,9 @@ def histogram(reading: Reading, params: EventHistogram) -> bytes:
             room -= _COUNT_BYTES + len((value or "").encode())
             by[place][value or ""] = by[place].get(value or "", 0) + count
         if room < 0:
-            raise ResultTooLarge("there are too many values in too many buckets")
+            raise ResultTooLarge(
+                "the counts do not fit into a reply", "ask for fewer buckets, or without `by`"
+            )
     buckets = [Bucket(*bucket) for bucket in zip(starts, counts, by, strict=True)]
     return adapter(Histogram).dump_json(Histogram(width, buckets))
 

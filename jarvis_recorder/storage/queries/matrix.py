@@ -21,8 +21,9 @@ from jarvis_recorder.wire.times import to_micros
 
 # A publisher may invent any number of nodes.
 MOST_NODES: Final = 200
-# The most bytes of a cell in a result, and those of a row next to its names.
+# The most bytes of a cell in a result, those of an empty one, and those of a row next to its names.
 _CELL_BYTES: Final = 48
+_EMPTY_BYTES: Final = 28
 _ROW_BYTES: Final = 64
 _MICROS: Final = 1_000_000
 
@@ -67,8 +68,13 @@ def event_matrix(reading: Reading, params: EventMatrix) -> bytes:
     )
     shown = rows[:MOST_NODES]
     size = sum(_ROW_BYTES + sum(map(_length, (row.cluster, row.node))) for row in shown)
-    if size + _CELL_BYTES * cells * len(shown) > reading.room:
-        raise ResultTooLarge("there are too many nodes: ask for fewer buckets, or for one cluster")
+    filled = sum(len(row.cells) for row in shown)
+    size += _CELL_BYTES * filled + _EMPTY_BYTES * (cells * len(shown) - filled)
+    if size > reading.room:
+        raise ResultTooLarge(
+            "the cells do not fit into a reply",
+            "ask for fewer buckets, for one cluster, or one node",
+        )
     nodes = [_node(row, cells) for row in sorted(shown, key=_Row.name)]
     return adapter(Matrix).dump_json(Matrix(nodes, width, len(rows) > len(shown)))
 

@@ -61,7 +61,9 @@ def measure_series(reading: Reading, params: MeasureSeries) -> bytes:
     for line in _points(reading, params, cluster, stretches):
         room -= len(line) + 1
         if room < 0:
-            raise ResultTooLarge("ask for fewer points, or fewer measures")
+            raise ResultTooLarge(
+                "the points do not fit into a reply", "ask for fewer points, or fewer measures"
+            )
         lines.append(line)
     return b'{"points":[%b],"bucket_seconds":%d}' % (b",".join(lines), stretches.width)
 

@@ -143,9 +143,16 @@ def snapshot_text(
     if head is None:
         return None
     if head.size_bytes > most:
-        raise ResultTooLarge("the snapshot is too large to be compared")
+        raise too_large_to_compare()
     packed, _ = reading.connection.execute(_BODY, {"id": head.id}).one()
     return SnapshotText(_line(head).text, zlib.decompress(packed, bufsize=head.size_bytes + 1))
+
+
+def too_large_to_compare() -> ResultTooLarge:
+    """Return the error for snapshots of which one, or both together, are too large to be compared."""
+    return ResultTooLarge(
+        "the snapshots are too large to be compared", "get both by `snapshots.at` and compare them"
+    )
 
 
 def list_snapshots(clock: Clock, reading: Reading, params: ListSnapshots) -> bytes:

@@ -29,7 +29,7 @@ _PACK_LONG_LONG: Final = Struct(">Q").pack
 _PACK_SHORT: Final = Struct(">H").pack
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
 _DELIVERY_COUNT: Final = re.compile(
-    rb"x-delivery-count(?:b(.)|s(.{2})|I(.{4})|[lL](.{8}))", re.DOTALL
+    rb"\x10x-delivery-count(?:b(.)|s(.{2})|I(.{4})|[lL](.{8}))", re.DOTALL
 )
 FLAGS_AT: Final = 12
 _FIELDS_AT: Final = 14
