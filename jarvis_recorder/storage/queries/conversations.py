@@ -1,21 +1,22 @@
 """Queries for turns."""
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, literal, select, tuple_
+from sqlalchemy import Select, select, tuple_
 
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.queries.cursors import read_cursor
+from jarvis_recorder.storage.queries.cursors import Beyond, read_cursor, row_of
 from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
-from jarvis_recorder.storage.tables import Instant, conversations
+from jarvis_recorder.storage.tables import conversations
 from jarvis_recorder.wire.rpc.params import GetTurn, ListTurns
 
 TURNS: Final = RowsOf(conversations, ("tool_calls", "extra"), text="content")
 
 _columns: Final = conversations.c
-_AT: Final = tuple_(_columns.timestamp, _columns.id)
+_PLACE: Final = (_columns.timestamp, _columns.id)
+_AT: Final = tuple_(*_PLACE)
 
 
 def list_turns(reading: Reading, params: ListTurns) -> bytes:
@@ -28,23 +29,17 @@ def list_turns(reading: Reading, params: ListTurns) -> bytes:
     is_newest = params.order == "newest"
     following = _turns_of(params.session_id, newest_first=is_newest).limit(params.limit + 1)
     if (position := read_cursor(params, int, int)) is not None:
-        end = _place(*position)
-        following = following.where(end > _AT if is_newest else end < _AT)
+        following = following.where(*Beyond(position, is_above=not is_newest).only(*_PLACE))
     elif params.around is not None:
-        first = _place(*_first_around(reading, params, newest_first=is_newest))
+        first = row_of(_first_around(reading, params, newest_first=is_newest), *_PLACE)
         following = following.where(first >= _AT if is_newest else first <= _AT)
     return write_page(reading, params, "turns", TURNS.lines(reading, reading.places(following)))
 
 
 def _turns_of(session_id: str, *, newest_first: bool) -> Select[tuple[int, int]]:
     """Select time and id of the turns of a conversation, in order."""
-    order = (_columns.timestamp, _columns.id)
     turns = select(micros(_columns.timestamp), _columns.id).where(_columns.session_id == session_id)
-    return turns.order_by(*(one.desc() if newest_first else one for one in order))
-
-
-def _place(at: Any, turn_id: Any) -> ColumnElement[Any]:
-    return tuple_(literal(at, Instant()), literal(turn_id, BigInteger()))
+    return turns.order_by(*(one.desc() if newest_first else one for one in _PLACE))
 
 
 def _first_around(reading: Reading, params: ListTurns, *, newest_first: bool) -> tuple[int, int]:
@@ -54,8 +49,8 @@ def _first_around(reading: Reading, params: ListTurns, *, newest_first: bool) ->
     if not found:
         raise NotFound(f"the conversation has no turn {params.around}")
     back = _turns_of(params.session_id, newest_first=not newest_first).limit(params.limit // 2)
-    middle = _place(*found[0])
-    before = reading.places(back.where(middle < _AT if newest_first else middle > _AT))
+    beyond = Beyond(found[0], is_above=newest_first)
+    before = reading.places(back.where(*beyond.only(*_PLACE)))
     return before[-1] if before else found[0]
 
 

@@ -47,6 +47,12 @@ def read_cursor(params: Any, *kinds: type[int] | type[str]) -> Position | None:
     return tuple(position)
 
 
+def row_of(place: Position, *columns: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a place as a row of values, to compare with a row of these columns."""
+    # With their types a time stays an integer: in a forged cursor it may lie beyond all years.
+    return tuple_(*(literal(part, one.type) for part, one in zip(place, columns, strict=True)))
+
+
 class Beyond(NamedTuple):
     """The rows of a list, the newest first, below a place, downwards; or above it, upwards."""
 
@@ -57,9 +63,7 @@ class Beyond(NamedTuple):
         """Return the condition of these rows, by the columns of their place."""
         if self.place is None:
             return []
-        place = tuple_(
-            *(literal(part, one.type) for part, one in zip(self.place, columns, strict=True))
-        )
+        place = row_of(self.place, *columns)
         return [tuple_(*columns) > place if self.is_above else tuple_(*columns) < place]
 
     def order(self, *columns: ColumnElement[Any]) -> list[ColumnElement[Any]]:

@@ -5,14 +5,12 @@ from typing import Any, Final, NamedTuple, get_args
 
 from pydantic_core import to_json
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     TextClause,
     case,
     false,
     func,
-    literal,
     or_,
     select,
     text,
@@ -22,12 +20,12 @@ from sqlalchemy import (
 from jarvis_recorder.errors import NotFound
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros, octets
-from jarvis_recorder.storage.queries.cursors import Position, read_cursor
+from jarvis_recorder.storage.queries.cursors import Beyond, Position, read_cursor, row_of
 from jarvis_recorder.storage.queries.json_rows import RowsOf, write_page
 from jarvis_recorder.storage.queries.present import end_of_present
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Reading
 from jarvis_recorder.storage.queries.words import fold, same_names
-from jarvis_recorder.storage.tables import Instant, events
+from jarvis_recorder.storage.tables import events
 from jarvis_recorder.wire.records import SEVERITIES, EventType
 from jarvis_recorder.wire.rpc.params import EventHistogram, GetEvent, ListEvents, UnresolvedEvents
 from jarvis_recorder.wire.times import format_rfc3339
@@ -42,7 +40,7 @@ _Condition = ColumnElement[bool] | TextClause
 _Filters = ListEvents | EventHistogram
 _columns: Final = events.c
 _TIME: Final = micros(_columns.timestamp)
-_AT: Final = tuple_(_columns.timestamp, _columns.id)
+_PLACE: Final = (_columns.timestamp, _columns.id)
 _NEWEST_FIRST: Final = (_columns.timestamp.desc(), _columns.id.desc())
 _TYPES: Final[tuple[str, ...]] = get_args(EventType)
 _MOST_NODES: Final = 500
@@ -243,13 +241,12 @@ def _page(reading: Reading, params: ListEvents | UnresolvedEvents, chosen: Condi
     """Return the matches among the next events in the index."""
     always, others = [*chosen.always], [*chosen.others]
     position = read_cursor(params, int, int)
-    if position is not None:
-        always.append(_place(*position) > _AT)
+    always += Beyond(position).only(*_PLACE)
     # Each value by itself is in the order of the page; of several SQLite would sort all rows.
     ways = [[*always, value] for value in chosen.values] or [always]
     end = _place_of_last_looked_at(reading.connection, ways) if others else None
     if end is not None:
-        others.append(_place(*end) <= _AT)
+        others.append(tuple_(*_PLACE) >= row_of(end, *_PLACE))
     # Only times and ids: SQLite would sort whole rows if times are equal.
     places = select(_TIME, _columns.id).order_by(*_NEWEST_FIRST).limit(params.limit + 1)
     keys = sorted(
@@ -263,11 +260,6 @@ def _page(reading: Reading, params: ListEvents | UnresolvedEvents, chosen: Condi
 
     lines = EVENTS.lines(reading, keys)
     return write_page(reading, params, "events", lines, end=end, more=looked_to)
-
-
-def _place(at: Any, event_id: Any) -> ColumnElement[Any]:
-    # As an integer: the position in a forged cursor may lie beyond the years of a datetime.
-    return tuple_(literal(at, Instant()), literal(event_id, BigInteger()))
 
 
 def _place_of_last_looked_at(
