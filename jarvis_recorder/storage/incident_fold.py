@@ -318,10 +318,17 @@ class Fold:
             found |= self._conditions(one["key"] for one in new)
         for key, one in newest.items():
             if self._says_more(one, found[key]):
-                this = update(incident_conditions).where(_conditions.id == found[key].id)
-                self._connection.execute(this.values(one.condition._asdict()))
+                self._change_condition(found[key], one.condition)
                 found[key] = _Stored(found[key].id, one.condition)
         return {key: _Known(stored.id, stored.condition.kind) for key, stored in found.items()}
+
+    def _change_condition(self, stored: _Stored, condition: Condition) -> None:
+        """Write what a condition is about; by another rule all of it may have ended otherwise."""
+        values: dict[str, Any] = condition._asdict()
+        if self._rules.resolves(condition.kind) != self._rules.resolves(stored.condition.kind):
+            values["stale"] = True
+        this = update(incident_conditions).where(_conditions.id == stored.id)
+        self._connection.execute(this.values(values))
 
     def _says_more(self, one: ReadSignal, stored: _Stored) -> bool:
         """Return whether this is a problem, not older than those stored, of another kind or object."""
@@ -375,7 +382,7 @@ class Fold:
     ) -> tuple[Incident, ...] | None:
         """Return the incidents after these signals, None if one came too late for that."""
         now: tuple[Incident, ...] = (last,)
-        resolves = self._resolves(known)
+        resolves = self._rules.resolves(known.kind)
         for signal in signals:
             if signal.of is not None and signal.of < last.first_at:
                 return None
@@ -396,7 +403,7 @@ class Fold:
         with self._read(_said(known.id, since)) as said, self._read(_done(key, since)) as done:
             signals = heapq.merge(map(_signal, said), map(_signal, done), key=Signal.order)
             after = fold_ordered(
-                self._counted(signals), self._rules, resolves=self._resolves(known)
+                self._counted(signals), self._rules, resolves=self._rules.resolves(known.kind)
             )
         return _Folded(key, known.id, before, after)
 
@@ -409,10 +416,6 @@ class Fold:
         for signal in signals:
             self._signals_left -= 1
             yield signal
-
-    def _resolves(self, known: _Known) -> bool:
-        rule = self._rules.kinds.get(known.kind)
-        return rule is not None and rule.resolves
 
     def _write(self, folded: Sequence["_Folded"], *, by_hand: bool = False) -> None:
         """Write the incidents that differ from those there were, and note the changes."""

@@ -76,6 +76,35 @@ async def test_a_named_condition_ends_by_the_rule_of_its_newest_problem(store, a
     assert (await the_one(store)).state == "resolved"
 
 
+async def test_in_any_order_all_of_a_named_condition_ends_by_the_rule_of_its_newest_problem(store):
+    """Of two rules, one resolves with a recovery; each order is a condition of its own."""
+    hour = 3_600
+    story = [
+        (0, "THRESHOLD", {}), (hour, "THRESHOLD", {"severity": "info"}),
+        (100 * hour, "HEARTBEAT_MISSED", {}), (101 * hour, "HEARTBEAT", {"severity": "info"}),
+    ]  # fmt: skip
+    orders = [*itertools.permutations(story)]
+    for place in range(4):
+        some = ((n, *order[place]) for n, order in enumerate(orders))
+        await keep(
+            store,
+            *(
+                event(
+                    seconds,
+                    f"{tag}: it is",
+                    details={"incident": f"I{n}"},
+                    id=f"{n} {tag} {seconds}",
+                    **fields,
+                )
+                for n, seconds, tag, fields in some
+            ),
+        )
+    found = await listed(store, limit=100)
+
+    assert len(found) == 2 * len(orders)
+    assert {one.state for one in found} == {"resolved"}
+
+
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("has_events", [True, False])
 async def test_of_a_condition_that_is_kept_the_rules_in_force_count(
