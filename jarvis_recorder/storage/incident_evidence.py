@@ -18,12 +18,13 @@ from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.series import MOST_BYTES, SPAN_SECONDS, start_of, values_of
 from jarvis_recorder.storage.tables import cluster_snapshots, snapshot_measures
 from jarvis_recorder.wire.measures import MEASURES
-from jarvis_recorder.wire.times import to_datetime
+from jarvis_recorder.wire.times import EARLIEST, LATEST, to_datetime
 
 _ONLINE: Final = MEASURES.index("online")
 _stored: Final = cluster_snapshots.c
 _measures: Final = snapshot_measures.c
-# As much as a step of the incidents reads again of older snapshots; it takes a tenth of a second.
+# As much as a step of the incidents reads again of older snapshots, and one of them at least; it
+# takes a tenth of a second.
 _MOST_SEARCHES: Final = 200
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _MOST_IN_A_STRETCH: Final = 200
@@ -75,6 +76,49 @@ class Problem(NamedTuple):
         return at if at > self.at else None
 
 
+class Look(NamedTuple):
+    """
+    What of a condition is yet to be compared with snapshots.
+
+    Its problems from one time on, and that before them, with what was shown after another time.
+    """
+
+    problems: int = LATEST
+    snapshots: int = EARLIEST
+
+    def with_problem(self, at: int) -> "Look":
+        """Return a look at one more problem, and at all that follows it."""
+        return self if at >= self.problems else Look(at)
+
+
+class Up(NamedTuple):
+    """The time at which an object was shown up, and that at which this was recorded."""
+
+    at: int
+    recorded_at: int
+
+
+class SearchedEnough(Exception):
+    """As much was searched as a step may; `upto` a time the search is done."""
+
+    def __init__(self, upto: int) -> None:
+        super().__init__(upto)
+        self.upto = upto
+
+
+class _Compared(NamedTuple):
+    """
+    What was compared: all objects asked for, as they were shown by then, but for what is left.
+
+    `events` are those of which something may be left.
+    """
+
+    changes: int = 0
+    asked: AbstractSet[Shown] = frozenset()
+    left: Mapping[str, Look] = {}
+    events: AbstractSet[int] = frozenset()
+
+
 class _Read(NamedTuple):
     """A snapshot by its id, and what it shows; without its objects if they were too many to keep."""
 
@@ -103,8 +147,7 @@ class NewestSnapshots:
         self._read: dict[str, _Read] = {}
         self._reached: list[str] = []
         self._changes = 0
-        self._compared: tuple[int, AbstractSet[Shown]] = (0, frozenset())
-        self._looked_at: tuple[int, AbstractSet[Shown]] = self._compared
+        self._compared = self._looked_at = _Compared()
         self.are_wanted = False
         """True if the last step had incidents of whose objects snapshots may show something."""
         self.is_complete = False
@@ -136,28 +179,44 @@ class NewestSnapshots:
             return new
         return new._replace(shown=new.shown._replace(is_up={}), is_kept=False)
 
+    @property
+    def left(self) -> Mapping[str, Look]:
+        """What the steps before have left to be looked at, by the key of its condition."""
+        return self._compared.left
+
+    @property
+    def events_left(self) -> AbstractSet[int]:
+        """The events of whose conditions something may be left."""
+        return self._compared.events
+
+    def has_news(self, asked: AbstractSet[Shown]) -> bool:
+        """Return whether one of these objects, or what is shown by now, was not compared."""
+        return self._compared.changes != self._changes or not asked <= self._compared.asked
+
     def look(
         self, asked: AbstractSet[Shown], *, anyway: bool
     ) -> Mapping[Shown, Sequence[Sighting]] | None:
         """
         Return who shows these objects; None if that was compared, or not each cluster is read yet.
 
-        They count as compared once `compared` is called.
+        They count as compared once `compared` is called, but for what is left by `leave`.
         """
-        changes, before = self._compared
-        is_known = changes == self._changes and asked <= before
         self.are_wanted = bool(asked)
         # What a step that was rolled back has looked at is to be looked at again.
-        self._looked_at = self._compared
-        if not self.is_complete or not asked or (is_known and not anyway):
+        self._looked_at = self._compared._replace(left={}, events=frozenset())
+        if not self.is_complete or not asked or not (anyway or self.has_news(asked)):
             return None
-        self._looked_at = (self._changes, asked)
+        self._looked_at = _Compared(self._changes, asked)
         found: dict[Shown, list[Sighting]] = defaultdict(list)
         for cluster, read in self._read.items():
             for each in asked & read.shown.is_up.keys():
                 _, at, recorded_at, is_up = read.shown
                 found[each].append(Sighting(cluster, at, recorded_at, each, is_up[each]))
         return found
+
+    def leave(self, left: Mapping[str, Look], events: AbstractSet[int]) -> None:
+        """Have the next step look at this, of the conditions of some events among others."""
+        self._looked_at = self._looked_at._replace(left=left, events=events)
 
     def compared(self) -> None:
         """Note that what the last look has led to is stored."""
@@ -209,26 +268,33 @@ class OlderSnapshots:
             self._between[asked] = found is not None
         return self._between[asked]
 
-    def first_up(self, problem: Problem, seen: Sighting, after: int, before: int) -> int | None:
+    def first_up(self, problem: Problem, seen: Sighting, after: int, before: int) -> Up | None:
         """
         Return when a snapshot between two times first showed an object up that had a problem.
 
-        None if there is none, or if this step has read as much as it may.
+        None if there is none.
+
+        Raises:
+            SearchedEnough: This step has read as much as it may; the next one goes on behind that.
         """
+        if after + 1 >= before:
+            return None
         self._searches_left -= 1
         if self._searches_left < 0:
-            return None
+            raise SearchedEnough(after)
+        upto = after
         for head in self._heads(seen.cluster, seen.shown_as, after, before):
             shown_at = problem.shown_at(head.at, head.recorded_at)
             if shown_at is None:
                 continue
             if head.id not in self._read:
+                if self._bytes_left <= 0:
+                    raise SearchedEnough(upto)
                 self._bytes_left -= head.size_bytes
-                if self._bytes_left < 0:
-                    return None
                 self._read[head.id] = _shown_objects(self._connection, head)
+            upto = head.at
             if self._read[head.id].is_up.get(seen.shown_as):
-                return shown_at
+                return Up(shown_at, head.recorded_at)
         return None
 
     def _heads(self, cluster: str, shown_as: Shown, after: int, before: int) -> Iterator[Row[Any]]:

@@ -25,7 +25,14 @@ from jarvis_recorder.incidents.signals import Condition, Effect, Signal
 from jarvis_recorder.incidents.state import Incident, fold_ordered, next_incidents, with_late
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_dates import date_back
-from jarvis_recorder.storage.incident_evidence import NewestSnapshots, Sighting, shown_names
+from jarvis_recorder.storage.incident_evidence import (
+    Look,
+    NewestSnapshots,
+    SearchedEnough,
+    Sighting,
+    Up,
+    shown_names,
+)
 from jarvis_recorder.storage.incident_news import tell, tell_of_silenced
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
 from jarvis_recorder.storage.incident_recoveries import Recoveries
@@ -57,6 +64,8 @@ _NEWS_MICROS: Final = 24 * 3_600 * 1_000_000
 _MOST_DOUBTFUL: Final = 5_000
 # As many as a step folds again before it leaves further conditions to those behind it.
 _MOST_FOLDED: Final = 5_000
+# As many conditions as snapshots end in one step: to fold and tell of each takes milliseconds.
+_MOST_RECOVERED: Final = 50
 # Not all in memory before the first is folded, and on a server not all in one turn of the loop.
 _FETCHED_AS_READ: Final = {"stream_results": True, "max_row_buffer": 1_000}
 
@@ -145,13 +154,23 @@ class Fold:
         self._now = now
         self._end = end
         self._changes: list[_Change] = []
-        self._first_problems: dict[str, int] = {}
+        self._looks: dict[str, Look] = {}
+        self._asked: set[str] = set()
+        self._events: set[int] = set()
+        self._taken_before: list[ReadSignal] = []
         self._signals_left = _MOST_FOLDED
+        self.has_left = self.is_held = False
 
     def take(self, read: Sequence[ReadSignal]) -> None:
         """Store the signals that are new, and fold the conditions they are about."""
         known = self._stored_signals({one.event_id for one in read}) if read else set()
-        new = [one for one in read if (one.event_id, int(one.signal.effect)) not in known]
+        new: list[ReadSignal] = []
+        for one in read:
+            is_known = (one.event_id, int(one.signal.effect)) in known
+            (self._taken_before if is_known else new).append(one)
+            if one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None:
+                self._asked.add(one.condition.key)
+                self._events.add(one.event_id)
         if not new:
             return
         conditions = self._made_conditions(new)
@@ -171,9 +190,11 @@ class Fold:
             if recovered := [one.at for one in said if one.effect is Effect.RECOVERY]:
                 thin_recoveries(self._connection, conditions[key].id, recovered)
         for one in new:
-            if one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None:
-                first = self._first_problems.get(one.condition.key, one.signal.at)
-                self._first_problems[one.condition.key] = min(first, one.signal.at)
+            if one.event_id in self._events:
+                self._look_at(one.condition.key, one.signal.at)
+
+    def _look_at(self, key: str, problem_at: int) -> None:
+        self._looks[key] = self._looks.get(key, Look()).with_problem(problem_at)
 
     def refold_stale(self) -> None:
         """
@@ -187,7 +208,7 @@ class Fold:
             self._write([again], by_hand=not again.is_heard_otherwise)
             self._mark(stale.id, stale=False)
             if again.is_begun:
-                self._first_problems[stale.key] = again.after[-1].first_at
+                self._look_at(stale.key, again.after[-1].first_at)
 
     def _date_back(
         self, conditions: Mapping[str, _Known], new: Mapping[str, Sequence[Signal]]
@@ -215,7 +236,14 @@ class Fold:
         self._connection.execute(this.values(stale=stale))
 
     def show(self, snapshots: NewestSnapshots) -> None:
-        """Note what snapshots show of the objects of incidents that are a problem, or were."""
+        """
+        Note what snapshots show of the objects of incidents that are a problem, or were.
+
+        What is more than a step may do is left to the next one. `has_left` says whether anything
+        is; if it `is_held`, the next step has to read the same events again: after a restart no
+        one else knows what was left of them.
+        """
+        self._go_on(snapshots)
         rows = self._to_be_shown()
         ahead = {
             row.key: _Known(row.condition_id, row.kind)
@@ -226,24 +254,57 @@ class Fold:
             self._date_back(ahead, {})
             rows = self._to_be_shown()
         asked = {name for row in rows for name in shown_names(row)}
-        shown = snapshots.look(asked, anyway=bool(self._first_problems))
-        if shown is not None:
-            self._compare(rows, {row.id: snapshots.seen_once(shown, row) for row in rows})
+        is_news = snapshots.has_news(asked)
+        shown = snapshots.look(asked, anyway=bool(self._looks))
+        if shown is None:
+            return
+        looked_at = [row for row in rows if is_news or row.key in self._looks]
+        # So that each comes to its turn, however often there is a newer snapshot.
+        looked_at.sort(key=lambda row: row.key not in self._looks)
+        left = self._compare(
+            (row, seen)
+            for row in looked_at
+            if (seen := snapshots.seen_once(shown, row)) is not None
+        )
+        snapshots.leave(left, self._events)
+        self.has_left = bool(left)
+        self.is_held = not self._asked.isdisjoint(left)
 
-    def _compare(self, rows: Iterable[Row[Any]], seen_by: Mapping[int, Sighting | None]) -> None:
+    def _go_on(self, snapshots: NewestSnapshots) -> None:
+        """Look at what was left too, and at the problems of which a restart may have left something."""
+        asked, self._looks = self._looks, {**snapshots.left}
+        for key, look in asked.items():
+            self._look_at(key, look.problems)
+        unknown = self._events - snapshots.events_left
+        for one in self._taken_before:
+            if one.event_id in unknown:
+                self._look_at(one.condition.key, one.signal.at)
+
+    def _compare(self, sightings: Iterable[tuple[Row[Any], Sighting]]) -> dict[str, Look]:
+        """Store what these show, and return what is left, as the step has done enough."""
         recoveries = Recoveries(self._connection)
         newer = []
         recovered: dict[str, list[Signal]] = {}
         conditions = {}
-        for row in rows:
-            if (seen := seen_by[row.id]) is None:
+        left: dict[str, Look] = {}
+        is_enough = False
+        for row, seen in sightings:
+            if is_enough or len(recovered) == _MOST_RECOVERED:
+                left[row.key] = self._looks.get(row.key, Look())
                 continue
             kept = to_incident_row(row)
-            times = [*self._recoveries(recoveries, row, kept, seen)]
-            if not kept.incident.is_over and _is_older(kept.evidence_at, seen.at):
-                newer.append(kept._replace(evidence_at=seen.at))
-            if times:
-                recovered[row.key] = [Signal(at, Effect.RECOVERY) for at in times]
+            ups = []
+            try:
+                for up in self._recoveries(recoveries, row, kept, seen):
+                    ups.append(up)  # noqa: PERF402 - those before an exception count
+            except SearchedEnough as searched:
+                is_enough = True
+                left[row.key] = Look(searched.upto, searched.upto)
+            else:
+                if not kept.incident.is_over and _is_older(kept.evidence_at, seen.at):
+                    newer.append(kept._replace(evidence_at=seen.at))
+            if ups:
+                recovered[row.key] = [Signal(up.at, Effect.RECOVERY) for up in ups]
                 conditions[row.key] = _Known(row.condition_id, row.kind)
         change_incidents(self._connection, newer)
         if recovered:
@@ -256,33 +317,37 @@ class Fold:
                 ],
             )
             self._fold(conditions, recovered)
+        return left
 
     def _recoveries(
         self, recoveries: Recoveries, row: Row[Any], kept: IncidentRow, seen: Sighting
-    ) -> Iterator[int]:
+    ) -> Iterator[Up]:
         incident = kept.incident
-        since = self._first_problems.get(row.key, incident.last_at)
-        if _is_older(kept.evidence_at, min(incident.last_at, seen.at)):
+        look = self._looks.get(row.key, Look())
+        since = look.problems
+        is_begun = look.snapshots > EARLIEST
+        if not is_begun and _is_older(kept.evidence_at, min(incident.last_at, seen.at)):
             since = min(since, kept.evidence_at or incident.first_at)
-        if since < incident.last_at or row.key in self._first_problems:
-            yield from recoveries.between_problems(row, seen, since)
+        if since < incident.last_at or look.problems <= incident.last_at:
+            yield from recoveries.between_problems(row, seen, look._replace(problems=since))
         if not incident.is_over and seen.at > incident.last_at:
             # It is down again, maybe: what was looked at before has nothing new of that.
             looked_at = incident.last_at if seen.is_up else kept.evidence_at or incident.last_at
-            last = recoveries.since_last_problem(row, seen, max(incident.last_at, looked_at))
+            after = max(incident.last_at, looked_at, look.snapshots)
+            last = recoveries.since_last_problem(row, seen, after)
             if last is not None:
                 yield last
 
     def _to_be_shown(self) -> Collection[Row[Any]]:
         """Return the incidents that are a problem, and the newest of those with a new one."""
         rows = {row.id: row for row in self._connection.execute(_DOUBTFUL)}
-        if self._first_problems:
+        if self._looks:
             same = incidents.alias()
             newest = select(func.max(same.c.first_at)).where(
                 same.c.condition_id == _stored.condition_id
             )
             touched = _SHOWN.where(
-                _conditions.key.in_(self._first_problems),
+                _conditions.key.in_(self._looks),
                 _stored.first_at == newest.scalar_subquery(),
             )
             rows |= {row.id: row for row in self._connection.execute(touched)}

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 from jarvis_recorder.incidents.signals import Effect
 from jarvis_recorder.retention_policy import UNSET
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_evidence import OlderSnapshots, Problem, Sighting
+from jarvis_recorder.storage.incident_evidence import Look, OlderSnapshots, Problem, Sighting, Up
 from jarvis_recorder.storage.tables import events, incident_actions, incident_signals
 from jarvis_recorder.wire.times import to_datetime, to_micros
 
@@ -27,25 +27,28 @@ class Recoveries:
         self._connection = connection
         self._older = OlderSnapshots(connection)
 
-    def between_problems(self, row: Row[Any], seen: Sighting, since: int) -> Iterator[int]:
+    def between_problems(self, row: Row[Any], seen: Sighting, look: Look) -> Iterator[Up]:
         """
         Yield when the object of a condition was first shown up, after each problem that was not over.
 
-        Only the problems after `since` are looked at, and the last one before it.
+        Raises:
+            SearchedEnough: As `OlderSnapshots.first_up`.
         """
-        said = self._said(row.condition_id, since)
+        said = self._said(row.condition_id, look.problems)
         for (at, effect), (following, next_effect) in pairwise(said):
             if effect == next_effect == Effect.PROBLEM:
                 problem = self._problem(row.condition_id, at)
-                up_at = self._older.first_up(problem, seen, at, following)
+                after = max(at, look.snapshots)
+                up_at = self._older.first_up(problem, seen, after, following)
                 if up_at is not None:
                     yield up_at
 
-    def since_last_problem(self, row: Row[Any], seen: Sighting, last_at: int) -> int | None:
+    def since_last_problem(self, row: Row[Any], seen: Sighting, last_at: int) -> Up | None:
         """
         Return when an object was first shown up, since it failed or was opened again.
 
-        It may be down in the newest snapshot, and up in one that was stored with it.
+        It may be down in the newest snapshot, and up in one that was stored with it. Raises as
+        `between_problems`.
         """
         if not seen.is_up and not self._older.has_any(seen.cluster, last_at, seen.at):
             return None
@@ -60,7 +63,8 @@ class Recoveries:
             return None
         up_at = self._older.first_up(problem, seen, after, seen.at)
         if up_at is None and seen.is_up:
-            return problem.shown_at(seen.at, seen.recorded_at)
+            shown_at = problem.shown_at(seen.at, seen.recorded_at)
+            return None if shown_at is None else Up(shown_at, seen.recorded_at)
         return up_at
 
     def _problem(self, condition_id: int, at: int) -> Problem:

@@ -286,12 +286,13 @@ class IncidentKeeper:
         if is_any_stale and not is_told:
             # Before the first step that tells they are folded, too.
             upto = min(upto, progress.told_after - 1)
-        if upto > progress.reached:
+        if upto > progress.reached and not fold_now.is_held:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()
         if read:
             self._writer.require_bounds(connection)
-        return _Done(upto < horizon or is_any_stale, told)
+        is_behind = upto < horizon or is_any_stale or fold_now.has_left
+        return _Done(is_behind, told)
 
     def _wanting_snapshots(self) -> _Done:
         """
