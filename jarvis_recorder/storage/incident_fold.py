@@ -33,7 +33,12 @@ from jarvis_recorder.storage.incident_evidence import (
     Up,
     shown_names,
 )
-from jarvis_recorder.storage.incident_news import tell, tell_of_silenced
+from jarvis_recorder.storage.incident_news import (
+    has_problem_in_time,
+    tell,
+    tell_of_silenced,
+    was_recorded,
+)
 from jarvis_recorder.storage.incident_pruning import thin_recoveries
 from jarvis_recorder.storage.incident_recoveries import Recoveries
 from jarvis_recorder.storage.incident_rows import (
@@ -158,6 +163,7 @@ class Fold:
         self._asked: set[str] = set()
         self._events: set[int] = set()
         self._taken_before: list[ReadSignal] = []
+        self._shown: dict[tuple[str, int], int] = {}
         self._signals_left = _MOST_FOLDED
         self.has_left = self.is_held = False
 
@@ -305,6 +311,7 @@ class Fold:
                     newer.append(kept._replace(evidence_at=seen.at))
             if ups:
                 recovered[row.key] = [Signal(up.at, Effect.RECOVERY) for up in ups]
+                self._shown |= {(row.key, up.at): up.recorded_at for up in ups}
                 conditions[row.key] = _Known(row.condition_id, row.kind)
         change_incidents(self._connection, newer)
         if recovered:
@@ -357,10 +364,39 @@ class Fold:
         """Announce what has changed, and what was silenced until now; return whether there was any."""
         told = False
         for change in self._changes:
-            if keys := _news(change, self._now):
+            if keys := _news(change, self._now) or self._late_news(change):
                 body = found_incident(self._connection, change.key, self._now)
                 told |= tell(self._connection, change.condition, keys, body, self._now)
         return tell_of_silenced(self._connection, self._now) or told
+
+    def _late_news(self, change: _Change) -> list[str]:
+        """
+        Return the notifications of what was read too late for `_news`, as after a weekend.
+
+        These are the end of what was told, and the next problem of what was not. What was imported
+        has neither: it was recorded long ago, or long after its time.
+        """
+        before, after = change.before, change.after
+        begin = self._now - _NEWS_MICROS
+        if before is None or after is None or before.is_over or before.openings[-1] >= begin:
+            return []
+        if ends := _ends(before, after):
+            ended_at = max(after.recovered_at or EARLIEST, after.resolved_at or EARLIEST)
+            is_new = self._was_recorded(change.condition, ended_at, begin)
+            return ends if is_new and self._was_told(change.condition, before) else []
+        is_again = before.last_at < after.last_at >= begin and before.acknowledged_at is None
+        is_told = not is_again or self._was_told(change.condition, before)
+        return [] if is_told else [INCIDENT_OPENED]
+
+    def _was_recorded(self, key: str, at: int, since: int) -> bool:
+        """Return whether that which ended an incident was recorded since a time."""
+        if (recorded_at := self._shown.get((key, at))) is not None:
+            return recorded_at >= since
+        return was_recorded(self._connection, key, at, since)
+
+    def _was_told(self, key: str, incident: Incident) -> bool:
+        times = incident.openings[-1], incident.last_at
+        return has_problem_in_time(self._connection, key, *times, _NEWS_MICROS)
 
     def _stored_signals(self, events_read: set[int]) -> set[tuple[int, int]]:
         """Return the signals that are stored of these events: on a server it may be another's."""

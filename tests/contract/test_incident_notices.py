@@ -1,12 +1,27 @@
 """Notices of incidents: each change once, and none of what is old."""
 
+import pytest
+
 from jarvis_recorder.storage import (
     incident_fold,
 )
 from jarvis_recorder.wire.rpc import params
-from tests.support.archive import ask
-from tests.support.incidents import announced, crashed, event, keep, listed, settle, the_one, up
-from tests.support.stored import at
+from tests.support.archive import NOW, ask
+from tests.support.incidents import (
+    announced,
+    crashed,
+    event,
+    keep,
+    listed,
+    settle,
+    snapshot,
+    the_one,
+    up,
+)
+from tests.support.stored import EVENTS, SNAPSHOTS, at
+from tests.support.stored import put as record
+
+HOUR = 3_600
 
 
 async def test_what_changes_is_announced_once(store):
@@ -104,3 +119,53 @@ async def test_of_old_signals_that_a_step_leaves_to_the_next_nobody_is_told(stor
 
     assert [one.count for one in await listed(store)] == [2, 2]
     assert await announced(store) == []
+
+
+async def read(store, body, hours, topic=EVENTS):
+    """Record a message so many hours ago, and fold it now."""
+    await record(store, body, topic=topic, recorded_at=NOW - hours * HOUR * 1_000_000)
+    await settle(store)
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+async def test_the_end_of_what_was_told_is_announced_however_late_it_is_read(
+    store, monkeypatch, is_shown
+):
+    """The recorder was away from Friday to Monday."""
+    with monkeypatch.context() as then:
+        then.setattr(incident_fold, "_NEWS_MICROS", 100 * HOUR * 1_000_000)
+        await read(store, event(-60 * HOUR), 60)
+    if is_shown:
+        await read(store, snapshot(-30 * HOUR, ("pve1", "online")), 0, SNAPSHOTS)
+    else:
+        await read(store, up(-30 * HOUR), 0)
+
+    assert (await the_one(store)).recovered_at == at(-30 * HOUR)
+    assert await announced(store) == ["recorder.incident.opened", "recorder.incident.recovered"]
+
+
+@pytest.mark.parametrize("hours", [(0, 0), (40, 30)])
+@pytest.mark.parametrize("is_shown", [True, False])
+async def test_the_end_of_what_is_imported_and_old_is_no_news_in_a_later_step(
+    store, hours, is_shown
+):
+    """It is recorded late, or brought with the time at which it was."""
+    failed, ended = hours
+    await read(store, event(-40 * HOUR), failed)
+    if is_shown:
+        await read(store, snapshot(-30 * HOUR, ("pve1", "online")), ended, SNAPSHOTS)
+    else:
+        await read(store, up(-30 * HOUR), ended)
+
+    assert (await the_one(store)).state == "recovered"
+    assert await announced(store) == []
+
+
+async def test_a_problem_that_was_read_too_late_is_announced_with_the_next_once(store):
+    await read(store, event(-30 * HOUR), 0)
+    assert await announced(store) == []
+    for n in range(3):
+        await read(store, event(n), 0)
+
+    assert (await the_one(store)).count == 4
+    assert await announced(store) == ["recorder.incident.opened"]
