@@ -1,4 +1,4 @@
-"""`query sessions`, `query turns`, `query turn`, `query search` and `query usage`."""
+"""`query turns`, `query turn`, `query search` and `query usage`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -30,7 +30,6 @@ from jarvis_recorder.cli.time_options import (
 )
 from jarvis_recorder.wire.rpc import params, results
 
-_NO_SESSION: Final = "No conversation fits. Try an earlier --since, or none."
 _NO_TURN: Final = (
     "No turn of such a session. `jarvis-recorder query sessions` lists those there are."
 )
@@ -39,33 +38,12 @@ _MONTH: Final = timedelta(days=30)
 
 
 def register(commands: typer.Typer) -> None:
-    commands.command(
-        epilog="Example: `jarvis-recorder query sessions --since 7d`. " + HOW_TO_WRITE
-    )(sessions)
     commands.command(epilog="Example: `jarvis-recorder query turns 0190f3a2-session --all`")(turns)
     commands.command(epilog="Example: `jarvis-recorder query turn 1204`")(turn)
     commands.command(epilog="Example: `jarvis-recorder query search power supply`")(search)
     commands.command(
         epilog="Example: `jarvis-recorder query usage --since 7d --by day`. " + HOW_TO_WRITE
     )(usage)
-
-
-@requests
-def sessions(
-    whom: Connection,
-    *,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    everything: All = False,
-) -> None:
-    """List conversations that have a turn in the time given, the latest first, with their titles."""
-    from jarvis_recorder.cli.output.conversations import show_sessions
-
-    most = wanted(limit, everything)
-    require_order(since, until)
-    request = build_params(params.ListSessions, since=since, until=until)
-    show_pages(whom, Listing(request, "sessions", show_sessions, _NO_SESSION), most)
 
 
 @requests
