@@ -6,11 +6,11 @@ from typing import Annotated, Final
 import typer
 
 from jarvis_recorder.cli.completion import complete_cluster, complete_session
+from jarvis_recorder.cli.output.pages import Listing
 from jarvis_recorder.cli.rpc import (
     All,
-    Connection,
     Limit,
-    Listing,
+    RequestOptions,
     ask_every_page,
     build_params,
     requests,
@@ -48,7 +48,7 @@ def register(commands: typer.Typer) -> None:
 
 @requests
 def turns(
-    whom: Connection,
+    options: RequestOptions,
     session: Annotated[
         str,
         typer.Argument(
@@ -76,12 +76,12 @@ def turns(
     most = wanted(limit, everything)
     order = "newest" if newest else "oldest"
     request = build_params(params.ListTurns, session_id=session, order=order, around=around)
-    show_pages(whom, Listing(request, "turns", show_turns, _NO_TURN), most)
+    show_pages(options, Listing(request, "turns", show_turns, _NO_TURN), most)
 
 
 @requests
 def turn(
-    whom: Connection,
+    options: RequestOptions,
     number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `turns` names it.")],
 ) -> None:
     """Show one turn whole, however large it is. Exit code 1 if there is none."""
@@ -92,7 +92,7 @@ def turn(
         show_turns(screen, [answer.turn])
 
     show(
-        whom,
+        options,
         build_params(params.GetTurn, id=number),
         view,
     )
@@ -100,7 +100,7 @@ def turn(
 
 @requests
 def search(
-    whom: Connection,
+    options: RequestOptions,
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be in a turn.")],
     *,
     session: Annotated[
@@ -120,12 +120,12 @@ def search(
 
     most = wanted(limit, everything)
     request = build_params(params.SearchTurns, query=" ".join(words), session_id=session)
-    show_pages(whom, Listing(request, "turns", show_found, _NOT_FOUND), most)
+    show_pages(options, Listing(request, "turns", show_found, _NOT_FOUND), most)
 
 
 @requests
 def usage(
-    whom: Connection,
+    options: RequestOptions,
     *,
     since: Since = None,
     until: Until = None,
@@ -155,9 +155,9 @@ def usage(
 
     require_order(since, until)
     begin = since or before(until or datetime.now(UTC), _MONTH)
-    if by == "day" and time_zone is None and not whom.as_json:
+    if by == "day" and time_zone is None and not options.as_json:
         time_zone = local_zone()
     request = build_params(
         params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone, cluster=cluster
     )
-    show_answer(whom, ask_every_page(whom, request, "usage"), view)
+    show_answer(options, ask_every_page(options, request, "usage"), view)

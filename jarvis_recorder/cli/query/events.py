@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final, get_args
 import typer
 
 from jarvis_recorder.cli.completion import complete_cluster, complete_node
+from jarvis_recorder.cli.output.pages import Listing
 from jarvis_recorder.cli.rpc import (
     All,
-    Connection,
     Limit,
-    Listing,
+    RequestOptions,
     build_params,
     requests,
     show,
@@ -144,17 +144,17 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
     """Add the filters of events to a command, which gets them as params in its `filters`."""
 
     @wraps(command)
-    def run(whom: Connection, **given: Any) -> None:
+    def run(options: RequestOptions, **given: Any) -> None:
         filters = {one.name: given.pop(one.name) for one in _FILTERS}
         several = {
             name: _several(filters[name]) for name in ("severity", "source", "node", "exclude")
         }
         types = _types_of(filters.pop("type_"), filters["resolved"])
-        command(whom, filters={**filters, **several, "type": types}, **given)
+        command(options, filters={**filters, **several, "type": types}, **given)
 
     parameters = {one.name: [one] for one in signature(command).parameters.values()}
     parameters["filters"] = [*_FILTERS]
-    run.__signature__ = Signature(chain(*parameters.values()))  # type: ignore[attr-defined]
+    run.__signature__ = Signature([*chain(*parameters.values())])  # type: ignore[attr-defined]
     return run
 
 
@@ -173,7 +173,7 @@ def _several(values: Sequence[Any] | None) -> Any:
 @requests
 @_filtered
 def events(
-    whom: Connection,
+    options: RequestOptions,
     *,
     filters: dict[str, Any],
     since: Since = None,
@@ -187,13 +187,13 @@ def events(
     most = wanted(limit, everything)
     require_order(since, until)
     request = build_params(params.ListEvents, **filters, since=since, until=until)
-    show_pages(whom, Listing(request, "events", EventTable(), _NOTHING), most)
+    show_pages(options, Listing(request, "events", EventTable(), _NOTHING), most)
 
 
 @requests
 @_filtered
 def histogram(
-    whom: Connection,
+    options: RequestOptions,
     *,
     since: Since = None,
     until: Until = None,
@@ -216,9 +216,9 @@ def histogram(
         since=since or before(end, _DAY),
         until=end,
         bucket_seconds=bucket,
-        time_zone=time_zone or (None if whom.as_json else local_zone()),
+        time_zone=time_zone or (None if options.as_json else local_zone()),
         by=by,
         **filters,
     )
     zone = find_zone(request.time_zone or "UTC") or UTC
-    show(whom, request, lambda screen, answer: show_histogram(screen, answer, by, zone))
+    show(options, request, lambda screen, answer: show_histogram(screen, answer, by, zone))
