@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
-from jarvis_recorder.cli.rpc import ask, load_connection
+from jarvis_recorder.cli.rpc import ask, load_options
 from jarvis_recorder.errors import RecorderError
 from jarvis_recorder.wire.rpc.params import EventMatrix, ListSessions, Params, ReadStats
 
@@ -73,6 +73,6 @@ def _asked(ctx: typer.Context, params: Params[ResultT]) -> ResultT | None:
     """Return the recorder's result, None if there is none: a shell is told nothing of errors."""
     given: dict[str, Any] = ctx.params
     with contextlib.suppress(RecorderError, typer.BadParameter):
-        whom = load_connection(given.get("config"), given.get("set_"), _SECONDS)
-        return ask(whom, params)
+        options = load_options(given.get("config"), given.get("set_"), _SECONDS)
+        return ask(options, params)
     return None

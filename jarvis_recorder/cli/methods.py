@@ -12,11 +12,11 @@ import typer
 from typer.models import CommandInfo
 
 from jarvis_recorder.cli.completion import OF_PARAMS
+from jarvis_recorder.cli.output.pages import Listing
 from jarvis_recorder.cli.rpc import (
     All,
-    Connection,
     Limit,
-    Listing,
+    RequestOptions,
     build_params,
     requests,
     show,
@@ -65,7 +65,7 @@ def register(application: typer.Typer) -> None:
             add(_command(method))
         if groups:
             commands.registered_commands.sort(
-                key=lambda one: _ORDER[" ".join((*groups, _name(one)))]
+                key=lambda one: _ORDER.get(" ".join((*groups, _name(one))), len(_ORDER))
             )
 
 
@@ -130,11 +130,11 @@ def _how_to_write(method: Method, one: spec.Parameter) -> str:
 def _command(method: Method) -> Callable[..., None]:
     """Return a function that Typer calls with the params as its own parameters."""
 
-    def command(whom: Connection, **given: Any) -> None:
+    def command(options: RequestOptions, **given: Any) -> None:
         from jarvis_recorder.cli.output import views
 
         if method.items is None:
-            show(whom, build_params(method.params, **given), views.view_of(method.result))
+            show(options, build_params(method.params, **given), views.view_of(method.result))
             return
         require_order(given.get("since"), given.get("until"))
         most = wanted(given.pop("limit"), given.pop("everything"))
@@ -146,9 +146,9 @@ def _command(method: Method) -> Callable[..., None]:
             views.nothing_in(method.result),
             views.remark_on_page(method.result),
         )
-        show_pages(whom, listing, most)
+        show_pages(options, listing, most)
 
-    parameters = [keyword("whom", Connection), *_parameters(method)]
+    parameters = [keyword("options", RequestOptions), *_parameters(method)]
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return requests(command)
 

@@ -5,11 +5,11 @@ from typing import Annotated, Final
 import typer
 
 from jarvis_recorder.cli import standard_input
+from jarvis_recorder.cli.output.pages import Listing
 from jarvis_recorder.cli.rpc import (
     All,
-    Connection,
     Limit,
-    Listing,
+    RequestOptions,
     ask,
     build_params,
     print_json,
@@ -35,7 +35,7 @@ def register(application: typer.Typer) -> None:
 @commands.command(name="list", epilog=_EXAMPLE.format("list --prefix voice."))
 @requests
 def list_(
-    whom: Connection,
+    options: RequestOptions,
     *,
     prefix: Annotated[
         str, typer.Option("--prefix", metavar="TEXT", help="Only keys that begin with this.")
@@ -51,12 +51,12 @@ def list_(
     nothing = f"No preference begins with {prefix!r}." if prefix else (
         "There are no preferences yet: `jarvis-recorder prefs set KEY VALUE` makes one."
     )  # fmt: skip
-    show_pages(whom, Listing(request, "preferences", show_preferences, nothing), most)
+    show_pages(options, Listing(request, "preferences", show_preferences, nothing), most)
 
 
 @commands.command(epilog=_EXAMPLE.format("get voice.language"))
 @requests
-def get(whom: Connection, key: _Key) -> None:
+def get(options: RequestOptions, key: _Key) -> None:
     """
     Print the value of a preference. Exit code 1 if there is none.
 
@@ -72,13 +72,13 @@ def get(whom: Connection, key: _Key) -> None:
             typer.echo(answer.preference.value)
 
     request = build_params(params.GetPreference, key=key)
-    show(whom, request, view)
+    show(options, request, view)
 
 
 @commands.command(name="set", epilog=_EXAMPLE.format("set voice.language de --expected-version 3"))
 @requests
 def set_value(
-    whom: Connection,
+    options: RequestOptions,
     key: _Key,
     value: Annotated[
         str, typer.Argument(metavar="VALUE", help="Up to 64 KiB; - reads standard input.")
@@ -101,8 +101,8 @@ def set_value(
     request = build_params(
         params.SetPreference, key=key, value=value, expected_version=expected_version
     )
-    answer = ask(whom, request)
-    if whom.as_json:
+    answer = ask(options, request)
+    if options.as_json:
         print_json(answer)
     else:
         typer.echo(f"{sanitize(key)} is set, version {answer.preference.version}")
@@ -110,12 +110,12 @@ def set_value(
 
 @commands.command(epilog=_EXAMPLE.format("delete voice.language"))
 @requests
-def delete(whom: Connection, key: _Key) -> None:
+def delete(options: RequestOptions, key: _Key) -> None:
     """Delete a preference; that there is none is no failure."""
     from jarvis_recorder.cli.output.sanitize import sanitize
 
-    answer = ask(whom, build_params(params.DeletePreference, key=key))
-    if whom.as_json:
+    answer = ask(options, build_params(params.DeletePreference, key=key))
+    if options.as_json:
         print_json(answer)
     else:
         what = "is deleted" if answer.deleted else "was not set"

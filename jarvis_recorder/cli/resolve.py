@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from jarvis_recorder.cli.rpc import (
-    Connection,
+    RequestOptions,
     build_params,
     requests,
     show,
@@ -21,7 +21,7 @@ def register(application: typer.Typer) -> None:
 
 @requests
 def resolve(
-    whom: Connection,
+    options: RequestOptions,
     number: Annotated[
         int, typer.Argument(metavar="ID", help="Its id, as `query events` lists it.")
     ],
@@ -46,4 +46,4 @@ def resolve(
         screen.line(f"event {event.id} is resolved by {event.resolved_by} since {when}: {summary}")
 
     request = build_params(params.ResolveEvent, id=number, resolved_by=by)
-    show(whom, request, view)
+    show(options, request, view)

@@ -9,10 +9,10 @@ import typer
 from jarvis_recorder.cli.options import ConfigFile, Overrides
 from jarvis_recorder.cli.rpc import (
     DEFAULT_TIMEOUT_SECONDS,
-    Connection,
+    RequestOptions,
     Timeout,
     connected,
-    load_connection,
+    load_options,
 )
 from jarvis_recorder.runtime import process
 from jarvis_recorder.wire.records import Record, Severity
@@ -64,8 +64,8 @@ def tail(
         raise typer.BadParameter(
             "--severity, --min-severity and --node are of events: add --kind event"
         )
-    whom = load_connection(config, set_, timeout, as_json=as_json)
-    asyncio.run(_until_stopped(whom, wanted))
+    options = load_options(config, set_, timeout, as_json=as_json)
+    asyncio.run(_until_stopped(options, wanted))
 
 
 class _Wanted(NamedTuple):
@@ -82,10 +82,10 @@ class _Wanted(NamedTuple):
         return self.severity in (None, getattr(record.body, "severity", None))
 
 
-async def _until_stopped(whom: Connection, wanted: _Wanted) -> None:
+async def _until_stopped(options: RequestOptions, wanted: _Wanted) -> None:
     stop = asyncio.Event()
     process.stop_on_signals(stop)
-    following = asyncio.create_task(_follow(whom, wanted))
+    following = asyncio.create_task(_follow(options, wanted))
     await process.first_of(stop, following)
     if following.done():
         await following
@@ -93,24 +93,24 @@ async def _until_stopped(whom: Connection, wanted: _Wanted) -> None:
     await asyncio.gather(following, return_exceptions=True)
 
 
-async def _follow(whom: Connection, wanted: _Wanted) -> None:
+async def _follow(options: RequestOptions, wanted: _Wanted) -> None:
     from jarvis_recorder.cli.output.records import record_json, show_record
     from jarvis_recorder.cli.output.screen import open_screen
 
     screen = open_screen()
-    async with connected(whom) as client, client.tail(
+    async with connected(options) as client, client.tail(
         wanted.kinds,
         severity=wanted.min_severity or wanted.severity,
         node=wanted.node,
         cluster=wanted.cluster,
         on_gap=lambda: screen.note("Listening again; what was published meanwhile is in `query`."),
     ) as records:  # fmt: skip
-        if screen.is_terminal and not whom.as_json:
+        if screen.is_terminal and not options.as_json:
             screen.note("Listening; Ctrl-C ends.")
         async for record in records:
             if not wanted.is_shown(record):
                 continue
-            if whom.as_json:
+            if options.as_json:
                 typer.echo(record_json(record, sys.stdout.encoding))
                 screen.flush()
             else:

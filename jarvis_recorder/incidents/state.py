@@ -8,14 +8,13 @@ from typing import Final, Literal, NamedTuple
 
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Effect, Signal
-from jarvis_recorder.wire.records import SEVERITIES, Severity
+from jarvis_recorder.wire.records import RANKS, Severity
 
 State = Literal["open", "acknowledged", "unknown", "recovered", "resolved"]
 
 # Of signals that are known to belong together.
 _ENDLESS: Final = Rules((), quiet=2**62)
 _MOST_OPENINGS: Final = 16
-_RANKS: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,7 @@ def next_incidents(
 
     Only the last two can differ, and the one that the signal is `of`. The signals come in their
     order, so that the same ones give the same incidents whenever each of them arrived. `resolves`
-    says that a recovery needs nobody to look at it.
+    says that a recovery needs no one to look at it.
     """
     last = before[-1] if before else None
     if signal.effect is Effect.PROBLEM:
@@ -100,21 +99,14 @@ def with_late(incident: Incident, signal: Signal) -> Incident | None:
     return replace(
         incident,
         count=incident.count + 1,
-        severity=max(incident.severity, signal.severity, key=_RANKS.__getitem__),
+        severity=max(incident.severity, signal.severity, key=RANKS.__getitem__),
     )
 
 
 def fold(
     signals: Iterable[Signal], rules: Rules, *, resolves: bool = False
 ) -> tuple[Incident, ...]:
-    """Return the incidents that the signals of a condition make, in whatever order they are given."""
-    return fold_ordered(sorted(signals, key=Signal.order), rules, resolves=resolves)
-
-
-def fold_ordered(
-    signals: Iterable[Signal], rules: Rules, *, resolves: bool = False
-) -> tuple[Incident, ...]:
-    """Do as `fold` does, with signals in their order, of which it holds one at a time."""
+    """Return the incidents that the signals of a condition make, given in their order, one at a time."""
     incidents: list[Incident] = []
     for signal in signals:
         since = -1 if signal.of is None else _place(incidents, signal.of)
@@ -227,7 +219,7 @@ def _continued(incident: Incident, signal: Signal, rules: Rules) -> Incident:
         last_at=signal.at,
         heard_at=signal.order(),
         count=incident.count + 1,
-        severity=max(incident.severity, signal.severity, key=_RANKS.__getitem__),
+        severity=max(incident.severity, signal.severity, key=RANKS.__getitem__),
         openings=openings,
         flapping=flapping,
         recovered_at=None,

@@ -61,6 +61,6 @@ def _permissions(loaded: Loaded, database: Path | None) -> Finding:
 
 
 def _of_server(url: str) -> Sequence[Finding]:
-    from jarvis_recorder.storage.postgres.checks import examine as examine_server
+    from jarvis_recorder.storage.postgres.checks import check as check_server
 
-    return examine_server(url)
+    return check_server(url)

@@ -148,10 +148,10 @@ def _turns(policy: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Wal
         yield Walk(conversations, partial(_look_at_turns, horizon, stretch), stretch.beginning)
 
 
-def count(connection: Connection, keeping: RetentionPolicy, now: int) -> Counter[str]:
+def count(connection: Connection, policy: RetentionPolicy, now: int) -> Counter[str]:
     """Return how many rows of each table `prune` would delete."""
     counts: Counter[str] = Counter()
-    for walk in walks(keeping, now):
+    for walk in walks(policy, now):
         for step in _steps(connection, walk):
             counts[walk.table.name] += len(step.to_go)
     return counts

@@ -70,7 +70,7 @@ def acknowledge_incident(
     connection: Connection, params: AcknowledgeIncident, now: int, _: EngineStatements
 ) -> bytes:
     """
-    Note that somebody has seen an incident.
+    Note that a person has seen an incident.
 
     Raises:
         NotFound: There is none with this key.
@@ -154,9 +154,9 @@ def problem_of(connection: Connection, event_id: int) -> Row[Any] | None:
 
 def time_of_resolution(connection: Connection, problem: Row[Any], now: int) -> int:
     """
-    Return the time at which somebody resolves the event of a problem now.
+    Return the time at which a person resolves the event of a problem now.
 
-    It is after the last time that somebody opened its incident again, even by a clock ahead.
+    It is after the last time that a person opened its incident again, even by a clock ahead.
     """
     this = incident_conditions.c.id == problem.condition_id
     key = select(incident_conditions.c.key).where(this).scalar_subquery()

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, Signal
-from jarvis_recorder.incidents.state import Incident, fold_ordered, next_incidents, with_late
+from jarvis_recorder.incidents.state import Incident, fold, next_incidents, with_late
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incident_dates import date_back
 from jarvis_recorder.storage.incident_evidence import (
@@ -63,7 +63,7 @@ from jarvis_recorder.wire.notifications import (
     INCIDENT_RECOVERED,
     INCIDENT_RESOLVED,
 )
-from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
+from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_datetime_or_none, to_micros
 
 _NEWS_MICROS: Final = 24 * 3_600 * 1_000_000
 _MOST_DOUBTFUL: Final = 5_000
@@ -83,8 +83,8 @@ STALE: Final = (
     select(_conditions.id, _conditions.key, _conditions.kind).where(_conditions.stale).limit(1)
 )
 """
-A condition of which an event was resolved, or opened again, or of which a signal came late in a step
-that had folded enough: all is to be folded again.
+Selects one condition whose incidents must be recomputed from all its signals: an event was resolved
+or reopened by hand, or a late signal exceeded the limit of its step.
 """
 
 _SHOWN: Final = (
@@ -113,8 +113,8 @@ class _Change(NamedTuple):
     """
     An incident of a condition before and after a step; each may be missing.
 
-    It is `by_hand` where someone has resolved an event of it, or opened one again; of one that is
-    not the newest only the end is news.
+    `by_hand`: a person resolved or reopened one of its events. Of an older incident only the end is
+    announced.
     """
 
     condition: str
@@ -153,7 +153,7 @@ class Fold:
     """
 
     def __init__(self, connection: Connection, rules: Rules, now: int, end: int) -> None:
-        """Take what is dated after `end` for wrong: it is dated back before more is folded with it."""
+        """Treat times after `end` as errors of a clock: correct them before folding new signals."""
         self._connection = connection
         self._rules = rules
         self._now = now
@@ -503,7 +503,7 @@ class Fold:
         since = to_datetime(begin)
         with self._read(_said(known.id, since)) as said, self._read(_done(key, since)) as done:
             signals = heapq.merge(map(_signal, said), map(_signal, done), key=Signal.order)
-            after = fold_ordered(
+            after = fold(
                 self._counted(signals), self._rules, resolves=self._rules.resolves(known.kind)
             )
         return _Folded(key, known.id, before, after)
@@ -638,7 +638,7 @@ def _signal_row(condition_id: int, signal: Signal, event_id: int | None) -> dict
         "severity": signal.severity,
         "by": signal.by,
         "event_id": event_id,
-        "problem_at": None if signal.of is None else to_datetime(signal.of),
+        "problem_at": to_datetime_or_none(signal.of),
     }
 
 

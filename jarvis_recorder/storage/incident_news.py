@@ -1,4 +1,8 @@
-"""The announcements of incidents: none of a silenced one, and at the end of the silence what is left."""
+"""
+Notifications of incidents.
+
+A silenced incident is not announced; if it is still open when the silence ends, it is announced then.
+"""
 
 from collections.abc import Iterable
 from typing import Any, Final

@@ -50,10 +50,10 @@ class _Walked(NamedTuple):
 
 class Renewal:
     """
-    The deletion, a thousand rows a step; then the events are read from the first again.
+    The deletion of what the former rules derived, 1,000 rows a step; then all events are read again.
 
-    What people did is kept, and what is pruned; where these rules give its events another key,
-    that has it too. After a restart, with these rules or with the former ones, it continues.
+    People's actions and the signals of pruned events are kept; actions are copied to the new key of
+    a condition. It resumes after a restart, with these rules or with the former ones.
     """
 
     def __init__(self, read: ReadSome) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, s
 
 from jarvis_recorder.incidents.state import Incident, state_of
 from jarvis_recorder.storage.tables import incidents
-from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_micros
+from jarvis_recorder.wire.times import EARLIEST, to_datetime, to_datetime_or_none, to_micros
 
 _columns: Final = incidents.c
 _WRITTEN: Final = (
@@ -135,20 +135,16 @@ def _values(incident: Incident, evidence_at: int | None) -> dict[str, Any]:
         "severity": incident.severity,
         "openings": json.dumps(incident.openings),
         "flapping": incident.flapping,
-        "recovered_at": _datetime(incident.recovered_at),
-        "resolved_at": _datetime(incident.resolved_at),
+        "recovered_at": to_datetime_or_none(incident.recovered_at),
+        "resolved_at": to_datetime_or_none(incident.resolved_at),
         "resolved_by": incident.resolved_by,
-        "acknowledged_at": _datetime(incident.acknowledged_at),
+        "acknowledged_at": to_datetime_or_none(incident.acknowledged_at),
         "acknowledged_by": incident.acknowledged_by,
         "note": incident.note,
-        "evidence_at": _datetime(evidence_at),
+        "evidence_at": to_datetime_or_none(evidence_at),
         "state": state_of(incident, evidence_at),
     }
 
 
 def _micros(time: datetime | None) -> int | None:
     return None if time is None else to_micros(time)
-
-
-def _datetime(moment: int | None) -> datetime | None:
-    return None if moment is None else to_datetime(moment)

@@ -51,7 +51,7 @@ def current_revision(connection: Connection) -> str | None:
     )
 
 
-def judge(revision: str | None) -> SchemaAge:
+def age_of(revision: str | None) -> SchemaAge:
     """
     Compare a revision with the one this code works with.
 
@@ -76,7 +76,7 @@ def require_current(connection: Connection, where: object) -> None:
         ConfigurationError: Its schema is older, newer, or not there; or see `current_revision`.
     """
     revision = current_revision(connection)
-    if judge(revision) is not SchemaAge.CURRENT:
+    if age_of(revision) is not SchemaAge.CURRENT:
         raise ConfigurationError(
             f"{where}: its schema is older ({revision or 'no tables'}, and this version needs "
             f"{HEAD}): jarvis-recorder db upgrade"

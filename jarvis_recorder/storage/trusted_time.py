@@ -88,7 +88,11 @@ class TrustedTime:
         """Return whether the clock is so far ahead that nothing may be pruned by age."""
         return self._clock() - trusted > _DOUBT
 
-    def say_doubted(self, trusted: int) -> None:
+    async def believed(self) -> int | None:
+        """Return the trusted time; None, and log it, if the clock is too far ahead to prune by age."""
+        trusted = await self.now()
+        if not self.is_doubted(trusted):
+            return trusted
         log.warning(
             "clock_not_believed",
             clock=to_datetime(self._clock()).isoformat(timespec="seconds"),
@@ -96,6 +100,7 @@ class TrustedTime:
             so="nothing is pruned for its age",
             command="if the clock is right: stop the recorder, jarvis-recorder db prune --yes",
         )
+        return None
 
 
 def newest_recorded(connection: Connection) -> int | None:

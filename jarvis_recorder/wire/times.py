@@ -206,6 +206,11 @@ def to_datetime(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+def to_datetime_or_none(micros: int | None) -> datetime | None:
+    """Return the aware datetime in UTC, None for none."""
+    return None if micros is None else to_datetime(micros)
+
+
 def format_rfc3339(micros: int) -> str:
     """Return the instant as RFC 3339 in UTC with microseconds."""
     # Without a zone to convert: pages have a time or two in each row.

@@ -27,7 +27,7 @@ from jarvis_recorder.retention_policy import DAY, RetentionPolicy
 from jarvis_recorder.storage import incidents
 from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres import writer as postgres_writer
-from jarvis_recorder.storage.postgres.checks import examine
+from jarvis_recorder.storage.postgres.checks import check
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.filling import free_numbers
 from jarvis_recorder.storage.postgres.locks import Lock
@@ -538,7 +538,7 @@ async def test_usage_is_answered_over_a_field_with_a_nul(store, postgres_url, cl
 
 
 async def test_the_doctor_says_what_is_wrong_with_a_server(store, postgres_url):
-    found = {finding.name: finding for finding in await asyncio.to_thread(examine, postgres_url)}
+    found = {finding.name: finding for finding in await asyncio.to_thread(check, postgres_url)}
 
     # The tests' own server gives up its durability for speed.
     assert found["durability"].light is Status.RED
@@ -555,7 +555,7 @@ async def test_a_server_that_is_not_there_is_unavailable_and_the_password_unsaid
         await require_server(Server(url))
 
     assert "secret" not in str(caught.value)
-    (finding,) = examine(url)
+    (finding,) = check(url)
     assert (finding.light, finding.exit_code) == (Status.RED, 69)
     assert "secret" not in finding.detail
 

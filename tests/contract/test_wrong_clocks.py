@@ -12,8 +12,8 @@ import pytest
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, FUTURE, HOUR, Bounds, RetentionPolicy
-from jarvis_recorder.storage.postgres.pruner import known_good as server_known_good
 from jarvis_recorder.storage.postgres.store import open_store as open_server
+from jarvis_recorder.storage.postgres.trusted_time import known_good as server_known_good
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.storage.sqlite.trusted_time import known_good as file_known_good
 from jarvis_recorder.wire.records import Event, Record, Snapshot, Turn

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, Executable, FromClause, Table, event,
 
 from jarvis_recorder.ports import Clock, Store
 from jarvis_recorder.retention_policy import Bounds, RetentionPolicy
+from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres import pruner as server_pruner
-from jarvis_recorder.storage.postgres.pruner import Retention
 from jarvis_recorder.storage.postgres.store import PostgresStore
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.maintenance import Maintenance
@@ -116,9 +116,9 @@ def retention(
     clock: Clock,
     bounds: Bounds,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Maintenance | Retention:
+) -> Maintenance | postgres_pruner.Maintenance:
     """Return the retention of a recorder that has just been started on the store's database."""
     if isinstance(store, SqliteStore):
         return Maintenance(bounds, store.path, store.writer, clock, monotonic=monotonic)
     engine, server = store.writer._engine, store.writer._server
-    return Retention(bounds.policy, engine, server, clock, monotonic=monotonic)
+    return postgres_pruner.Maintenance(bounds.policy, engine, server, clock, monotonic=monotonic)

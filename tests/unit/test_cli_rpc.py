@@ -61,8 +61,8 @@ def recorder(monkeypatch):
     recorder = Recorder()
 
     @asynccontextmanager
-    async def connected(whom):
-        recorder.whom = whom
+    async def connected(options):
+        recorder.options = options
         yield recorder
 
     monkeypatch.setattr(rpc, "connected", connected)
@@ -106,7 +106,9 @@ def test_options_become_a_request(jarvis, recorder):
         type="alert", severity="critical", source="monitor", node="pve1", resolved=False,
         since=datetime(2026, 11, 23, 8, tzinfo=UTC), until=asked.until, text="NODE_DOWN", limit=7,
     )  # fmt: skip
-    assert recorder.whom == rpc.Connection("amqp://monitor:geheim@broker/", 1.5, as_json=False)
+    assert recorder.options == rpc.RequestOptions(
+        "amqp://monitor:geheim@broker/", 1.5, as_json=False
+    )
 
 
 @pytest.mark.parametrize(

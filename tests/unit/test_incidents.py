@@ -14,7 +14,9 @@ from jarvis_recorder.incidents.signals import (
     read_event,
 )
 from jarvis_recorder.incidents.state import (
-    fold,
+    fold as fold_ordered,
+)
+from jarvis_recorder.incidents.state import (
     next_incidents,
     state_of,
     transitions,
@@ -47,6 +49,11 @@ def problem(at, severity="error"):
 
 def recovery(at):
     return Signal(at, Effect.RECOVERY)
+
+
+def fold(signals, rules, **options):
+    """Return the incidents of signals in whatever order they are given."""
+    return fold_ordered(sorted(signals, key=Signal.order), rules, **options)
 
 
 def folded(*signals, **options):

@@ -13,8 +13,8 @@ from jarvis_recorder.cli.output import (
     matrix,
     series,
 )
+from jarvis_recorder.cli.output.pages import ListView
 from jarvis_recorder.cli.output.screen import Screen
-from jarvis_recorder.cli.rpc import ListView
 from jarvis_recorder.wire.rpc import results
 from jarvis_recorder.wire.rpc.methods import adapter
 

@@ -7,7 +7,7 @@ import typer
 
 from jarvis_recorder.cli import rpc
 from jarvis_recorder.cli.completion import complete_cluster, complete_node
-from jarvis_recorder.cli.rpc import Connection, build_params, requests, show
+from jarvis_recorder.cli.rpc import RequestOptions, build_params, requests, show
 from jarvis_recorder.cli.time_options import HOW_TO_WRITE, At, Time, Window
 from jarvis_recorder.errors import Forbidden, NotFound, RecorderError
 from jarvis_recorder.wire.rpc import params, results
@@ -46,7 +46,7 @@ def register(commands: typer.Typer) -> None:
 
 @requests
 def snapshot(
-    whom: Connection,
+    options: RequestOptions,
     *,
     at: At = None,
     cluster: _Cluster = None,
@@ -59,12 +59,12 @@ def snapshot(
         request = build_params(params.LatestSnapshot, cluster=cluster)
     else:
         request = build_params(params.SnapshotAt, timestamp=at, cluster=cluster)
-    show(whom, request, show_snapshot)
+    show(options, request, show_snapshot)
 
 
 @requests
 def timeline(
-    whom: Connection,
+    options: RequestOptions,
     time: Time,
     *,
     window: Window = None,
@@ -83,13 +83,13 @@ def timeline(
     request = build_params(
         params.TimelineAround, timestamp=time, node=node, cluster=cluster, **width
     )
-    if whom.as_json:
-        show(whom, request, show_timeline)
+    if options.as_json:
+        show(options, request, show_timeline)
         return
     from jarvis_recorder.cli.output.screen import open_screen
 
     screen = open_screen()
-    answer, changes = asyncio.run(_around(whom, request))
+    answer, changes = asyncio.run(_around(options, request))
     if isinstance(changes, RecorderError):
         show_timeline(screen, answer)
         screen.note(f"not compared: {rpc.in_words_of_commands(str(changes))}")
@@ -98,10 +98,10 @@ def timeline(
 
 
 async def _around(
-    whom: Connection, request: params.TimelineAround
+    options: RequestOptions, request: params.TimelineAround
 ) -> tuple[results.Timeline, results.SnapshotDifferences | RecorderError | None]:
     """Return a timeline and what changed in it: why not if that failed, None if nothing can be."""
-    async with rpc.connected(whom) as client:
+    async with rpc.connected(options) as client:
         answer = await client.ask(request)
         if answer.snapshot is None:
             return answer, None

@@ -1,4 +1,4 @@
-"""`query sessions`, `query turns`, `query turn`, `query search` and `query usage`."""
+"""`query turns`, `query turn`, `query search` and `query usage`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -6,11 +6,11 @@ from typing import Annotated, Final
 import typer
 
 from jarvis_recorder.cli.completion import complete_cluster, complete_session
+from jarvis_recorder.cli.output.pages import Listing
 from jarvis_recorder.cli.rpc import (
     All,
-    Connection,
     Limit,
-    Listing,
+    RequestOptions,
     ask_every_page,
     build_params,
     requests,
@@ -30,7 +30,6 @@ from jarvis_recorder.cli.time_options import (
 )
 from jarvis_recorder.wire.rpc import params, results
 
-_NO_SESSION: Final = "No conversation fits. Try an earlier --since, or none."
 _NO_TURN: Final = (
     "No turn of such a session. `jarvis-recorder query sessions` lists those there are."
 )
@@ -39,9 +38,6 @@ _MONTH: Final = timedelta(days=30)
 
 
 def register(commands: typer.Typer) -> None:
-    commands.command(
-        epilog="Example: `jarvis-recorder query sessions --since 7d`. " + HOW_TO_WRITE
-    )(sessions)
     commands.command(epilog="Example: `jarvis-recorder query turns 0190f3a2-session --all`")(turns)
     commands.command(epilog="Example: `jarvis-recorder query turn 1204`")(turn)
     commands.command(epilog="Example: `jarvis-recorder query search power supply`")(search)
@@ -51,26 +47,8 @@ def register(commands: typer.Typer) -> None:
 
 
 @requests
-def sessions(
-    whom: Connection,
-    *,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    everything: All = False,
-) -> None:
-    """List conversations that have a turn in the time given, the latest first, with their titles."""
-    from jarvis_recorder.cli.output.conversations import show_sessions
-
-    most = wanted(limit, everything)
-    require_order(since, until)
-    request = build_params(params.ListSessions, since=since, until=until)
-    show_pages(whom, Listing(request, "sessions", show_sessions, _NO_SESSION), most)
-
-
-@requests
 def turns(
-    whom: Connection,
+    options: RequestOptions,
     session: Annotated[
         str,
         typer.Argument(
@@ -98,12 +76,12 @@ def turns(
     most = wanted(limit, everything)
     order = "newest" if newest else "oldest"
     request = build_params(params.ListTurns, session_id=session, order=order, around=around)
-    show_pages(whom, Listing(request, "turns", show_turns, _NO_TURN), most)
+    show_pages(options, Listing(request, "turns", show_turns, _NO_TURN), most)
 
 
 @requests
 def turn(
-    whom: Connection,
+    options: RequestOptions,
     number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `turns` names it.")],
 ) -> None:
     """Show one turn whole, however large it is. Exit code 1 if there is none."""
@@ -114,7 +92,7 @@ def turn(
         show_turns(screen, [answer.turn])
 
     show(
-        whom,
+        options,
         build_params(params.GetTurn, id=number),
         view,
     )
@@ -122,7 +100,7 @@ def turn(
 
 @requests
 def search(
-    whom: Connection,
+    options: RequestOptions,
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="All must be in a turn.")],
     *,
     session: Annotated[
@@ -142,12 +120,12 @@ def search(
 
     most = wanted(limit, everything)
     request = build_params(params.SearchTurns, query=" ".join(words), session_id=session)
-    show_pages(whom, Listing(request, "turns", show_found, _NOT_FOUND), most)
+    show_pages(options, Listing(request, "turns", show_found, _NOT_FOUND), most)
 
 
 @requests
 def usage(
-    whom: Connection,
+    options: RequestOptions,
     *,
     since: Since = None,
     until: Until = None,
@@ -177,9 +155,9 @@ def usage(
 
     require_order(since, until)
     begin = since or before(until or datetime.now(UTC), _MONTH)
-    if by == "day" and time_zone is None and not whom.as_json:
+    if by == "day" and time_zone is None and not options.as_json:
         time_zone = local_zone()
     request = build_params(
         params.ReportUsage, since=begin, until=until, by=by, time_zone=time_zone, cluster=cluster
     )
-    show_answer(whom, ask_every_page(whom, request, "usage"), view)
+    show_answer(options, ask_every_page(options, request, "usage"), view)

@@ -1,17 +1,20 @@
-"""`query events`, `query event` and `query histogram`."""
+"""`query events` and `query histogram`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import wraps
+from inspect import Signature, signature
+from itertools import chain
 from typing import Annotated, Any, Final, get_args
 
 import typer
 
 from jarvis_recorder.cli.completion import complete_cluster, complete_node
+from jarvis_recorder.cli.output.pages import Listing
 from jarvis_recorder.cli.rpc import (
     All,
-    Connection,
     Limit,
-    Listing,
+    RequestOptions,
     build_params,
     requests,
     show,
@@ -28,6 +31,7 @@ from jarvis_recorder.cli.time_options import (
     local_zone,
     require_order,
 )
+from jarvis_recorder.spec.parameters import keyword
 from jarvis_recorder.wire.records import EventType, Severity, Source
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.zones import find_zone
@@ -105,6 +109,20 @@ _By = Annotated[
     typer.Option("--by", help="What to tell apart, by colour and in numbers."),
 ]
 
+_FILTERS: Final = tuple(
+    keyword(name, annotation, None)
+    for name, annotation in (
+        ("type_", _Type),
+        ("severity", _Severity),
+        ("min_severity", _MinSeverity),
+        ("source", _Source),
+        ("node", _Node),
+        ("cluster", _Cluster),
+        ("resolved", _Resolved),
+        ("text", _Text),
+        ("exclude", _Exclude),
+    )
+)
 _NOTHING: Final = (
     "No event fits. Try fewer filters or an earlier --since; `query stats` says what there is."
 )
@@ -116,11 +134,28 @@ def register(commands: typer.Typer) -> None:
         epilog="Example: `jarvis-recorder query events --min-severity error --since yesterday`. "
         + HOW_TO_WRITE
     )(events)
-    commands.command(epilog="Example: `jarvis-recorder query event 1204`")(event)
     commands.command(
         epilog="Example: `jarvis-recorder query histogram --since 2h --by severity`. "
         + HOW_TO_WRITE
     )(histogram)
+
+
+def _filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the filters of events to a command, which gets them as params in its `filters`."""
+
+    @wraps(command)
+    def run(options: RequestOptions, **given: Any) -> None:
+        filters = {one.name: given.pop(one.name) for one in _FILTERS}
+        several = {
+            name: _several(filters[name]) for name in ("severity", "source", "node", "exclude")
+        }
+        types = _types_of(filters.pop("type_"), filters["resolved"])
+        command(options, filters={**filters, **several, "type": types}, **given)
+
+    parameters = {one.name: [one] for one in signature(command).parameters.values()}
+    parameters["filters"] = [*_FILTERS]
+    run.__signature__ = Signature([*chain(*parameters.values())])  # type: ignore[attr-defined]
+    return run
 
 
 def _types_of(named: list[str] | None, resolved: bool | None) -> Any:
@@ -136,20 +171,13 @@ def _several(values: Sequence[Any] | None) -> Any:
 
 
 @requests
+@_filtered
 def events(
-    whom: Connection,
+    options: RequestOptions,
     *,
-    type_: _Type = None,
-    severity: _Severity = None,
-    min_severity: _MinSeverity = None,
-    source: _Source = None,
-    node: _Node = None,
-    cluster: _Cluster = None,
-    resolved: _Resolved = None,
+    filters: dict[str, Any],
     since: Since = None,
     until: Until = None,
-    text: _Text = None,
-    exclude: _Exclude = None,
     limit: Limit = None,
     everything: All = False,
 ) -> None:
@@ -158,53 +186,21 @@ def events(
 
     most = wanted(limit, everything)
     require_order(since, until)
-    request = build_params(
-        params.ListEvents,
-        type=_types_of(type_, resolved),
-        severity=_several(severity),
-        min_severity=min_severity,
-        source=_several(source),
-        node=_several(node),
-        cluster=cluster,
-        resolved=resolved,
-        since=since,
-        until=until,
-        text=text,
-        exclude=_several(exclude),
-    )
-    show_pages(whom, Listing(request, "events", EventTable(), _NOTHING), most)
+    request = build_params(params.ListEvents, **filters, since=since, until=until)
+    show_pages(options, Listing(request, "events", EventTable(), _NOTHING), most)
 
 
 @requests
-def event(
-    whom: Connection,
-    number: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `events` lists it.")],
-) -> None:
-    """Show one event with everything that is known of it. Exit code 1 if there is none."""
-    from jarvis_recorder.cli.output.events import show_event
-
-    request = build_params(params.GetEvent, id=number)
-    show(whom, request, show_event)
-
-
-@requests
+@_filtered
 def histogram(
-    whom: Connection,
+    options: RequestOptions,
     *,
     since: Since = None,
     until: Until = None,
     by: _By = None,
     bucket: Bucket = None,
     time_zone: TimeZone = None,
-    type_: _Type = None,
-    severity: _Severity = None,
-    min_severity: _MinSeverity = None,
-    source: _Source = None,
-    node: _Node = None,
-    cluster: _Cluster = None,
-    resolved: _Resolved = None,
-    text: _Text = None,
-    exclude: _Exclude = None,
+    filters: dict[str, Any],
 ) -> None:
     """
     Draw how many events there were and when; of the last day, unless asked otherwise.
@@ -220,17 +216,9 @@ def histogram(
         since=since or before(end, _DAY),
         until=end,
         bucket_seconds=bucket,
-        time_zone=time_zone or (None if whom.as_json else local_zone()),
+        time_zone=time_zone or (None if options.as_json else local_zone()),
         by=by,
-        type=_types_of(type_, resolved),
-        severity=_several(severity),
-        min_severity=min_severity,
-        source=_several(source),
-        node=_several(node),
-        cluster=cluster,
-        resolved=resolved,
-        text=text,
-        exclude=_several(exclude),
+        **filters,
     )
     zone = find_zone(request.time_zone or "UTC") or UTC
-    show(whom, request, lambda screen, answer: show_histogram(screen, answer, by, zone))
+    show(options, request, lambda screen, answer: show_histogram(screen, answer, by, zone))

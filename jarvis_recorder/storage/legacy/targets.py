@@ -63,7 +63,8 @@ async def on_server(url: str, *, by_month: bool = False) -> AsyncIterator[Target
         ConfigurationError, StorageUnavailable: As `postgres.store.open_store`.
     """
     # With a file the process needs no driver of a server.
-    from jarvis_recorder.storage.postgres import filling, pruner
+    from jarvis_recorder.storage.postgres import filling
+    from jarvis_recorder.storage.postgres import trusted_time as server_time
     from jarvis_recorder.storage.postgres.connections import Server, require_server
     from jarvis_recorder.storage.postgres.schema import upgrade as upgrade_server
     from jarvis_recorder.storage.postgres.writer import PostgresWriter
@@ -74,7 +75,7 @@ async def on_server(url: str, *, by_month: bool = False) -> AsyncIterator[Target
     try:
         await upgrade_server(engine, server, by_month=by_month)
         writer = PostgresWriter(engine, server.name)
-        await _note_time(writer, Memory(pruner.known_good, pruner.remember))
+        await _note_time(writer, Memory(server_time.known_good, server_time.remember))
         yield Target(writer, filling.insert_numbered, filling.number_beyond, filling.free_numbers)
     finally:
         await engine.dispose()

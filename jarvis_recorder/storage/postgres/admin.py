@@ -8,19 +8,18 @@ from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, Table, func, select, text
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage import expired_rows, revisions
-from jarvis_recorder.storage.postgres import errors, pruner
+from jarvis_recorder.storage.postgres import errors, pruner, trusted_time
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.schema import upgrade
-from jarvis_recorder.storage.postgres.sizes import estimated_rows, size_bytes
+from jarvis_recorder.storage.postgres.sizes import DATABASE_BYTES, estimated_rows, size_bytes
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 
 _TABLES: Final = (events, conversations, cluster_snapshots)
-_DATABASE: Final = text("SELECT pg_database_size(current_database())")
 
 
 class TableStats(NamedTuple):
@@ -53,7 +52,7 @@ async def state(url: str) -> tuple[str, str | None, int]:
     """Return the server's name, the schema revision, and the bytes of the database."""
     async with _opened(url) as (server, engine), engine.connect() as connection:
         revision = await connection.run_sync(revisions.current_revision)
-        size = int((await connection.execute(_DATABASE)).scalar_one())
+        size = int((await connection.execute(DATABASE_BYTES)).scalar_one())
         return server.name, revision, size
 
 
@@ -61,7 +60,7 @@ async def stats(url: str, *, exact: bool) -> ServerStats:
     """Return what the tables hold; with `exact` the rows are counted."""
     async with _opened(url) as (server, engine), engine.connect() as connection:
         revision = await connection.run_sync(revisions.current_revision)
-        size = int((await connection.execute(_DATABASE)).scalar_one())
+        size = int((await connection.execute(DATABASE_BYTES)).scalar_one())
         found = [] if revision is None else await connection.run_sync(partial(_tables, exact=exact))
         return ServerStats(server.name, size, revision, exact, found)
 
@@ -71,7 +70,7 @@ async def count_now(url: str, policy: RetentionPolicy) -> Counter[str]:
     now = time.time_ns() // 1_000
     async with _opened(url) as (server, engine), engine.connect() as connection:
         await connection.run_sync(revisions.require_current, server.name)
-        return +await connection.run_sync(partial(expired_rows.count, keeping=policy, now=now))
+        return +await connection.run_sync(partial(expired_rows.count, policy=policy, now=now))
 
 
 async def prune_now(
@@ -83,7 +82,7 @@ async def prune_now(
         async with engine.begin() as connection:
             await connection.run_sync(revisions.require_current, server.name)
             # An operator who runs this confirms that the clock is right.
-            await connection.run_sync(partial(pruner.remember, now))
+            await connection.run_sync(partial(trusted_time.remember, now))
         return await pruner.prune(engine, server.name, policy, now, progress=progress, waits=True)
 
 

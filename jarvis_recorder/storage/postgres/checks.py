@@ -29,7 +29,7 @@ _FACTS: Final = """
 """
 
 
-def examine(url: str) -> Sequence[Finding]:
+def check(url: str) -> Sequence[Finding]:
     """Return all findings about the server and the database."""
     try:
         server = Server(url)
@@ -37,7 +37,7 @@ def examine(url: str) -> Sequence[Finding]:
         return [red("database", str(error), "see store.url", _WRONG)]
     try:
         with psycopg.connect(server.conninfo) as connection:
-            return [green("database", server.name), *_examined(server, connection)]
+            return [green("database", server.name), *_checked(server, connection)]
     except psycopg.Error as error:
         if errors.is_not_allowed(error, server.hosts):
             return [
@@ -52,7 +52,7 @@ def examine(url: str) -> Sequence[Finding]:
         return [red("database", what, "see that the server runs and is reached from here", _AWAY)]
 
 
-def _examined(server: Server, connection: psycopg.Connection[Any]) -> Sequence[Finding]:
+def _checked(server: Server, connection: psycopg.Connection[Any]) -> Sequence[Finding]:
     row = connection.execute(_FACTS).fetchone()
     assert row is not None
     version, encoding, fsync, pages, commit, standbys, is_standby, now, most, used, may_create = row
@@ -108,7 +108,7 @@ def _schema(server: Server, *, may_create: bool) -> Finding:
     try:
         with errors.translated_errors(server.name), engine.connect() as connection:
             revision = revisions.current_revision(connection)
-            age = revisions.judge(revision)
+            age = revisions.age_of(revision)
     except RecorderError as error:
         return red(name, str(error), "see store.url", error.exit_code)
     finally:

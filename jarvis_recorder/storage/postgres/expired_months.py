@@ -74,7 +74,7 @@ class _Part(NamedTuple):
 async def drop_expired_months(
     engine: AsyncEngine,
     server: str,
-    keeping: RetentionPolicy,
+    policy: RetentionPolicy,
     now: int,
     enough: Callable[[], bool],
     *,
@@ -89,7 +89,7 @@ async def drop_expired_months(
     """
     gone = 0
     async with engine.begin() as connection:
-        months = await connection.run_sync(partial(_expired, keeping=keeping, now=now, waits=waits))
+        months = await connection.run_sync(partial(_expired, policy=policy, now=now, waits=waits))
     for month in months:
         deleted = await _delete_named(engine, month, enough, waits=waits)
         gone += deleted
@@ -116,12 +116,12 @@ async def _delete_named(
 
 
 def _expired(
-    connection: Connection, *, keeping: RetentionPolicy, now: int, waits: bool
+    connection: Connection, *, policy: RetentionPolicy, now: int, waits: bool
 ) -> Sequence[_Expired]:
     """Return the months without a row to keep, oldest first; none if another recorder prunes."""
     if not may_prune(connection, waits=waits):
         return []
-    horizons = event_horizons(keeping, now)
+    horizons = event_horizons(policy, now)
     found = []
     for part in partitions(connection):
         if part.is_rest or not part.is_leaf:

@@ -20,8 +20,8 @@ from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.insertion import Statement, advanced
 from jarvis_recorder.storage.postgres.locks import Lock
 from jarvis_recorder.storage.postgres.partitions import make_months
-from jarvis_recorder.storage.postgres.pruner import remember
 from jarvis_recorder.storage.postgres.schema import upgrade
+from jarvis_recorder.storage.postgres.trusted_time import remember
 from jarvis_recorder.storage.postgres.vectors import vector_of
 from jarvis_recorder.storage.tables import (
     Decimals,

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.ports import StorageHealth
 from jarvis_recorder.storage.postgres import errors
+from jarvis_recorder.storage.postgres.sizes import DATABASE_BYTES
 from jarvis_recorder.storage.tables import outbox
 
 # The server looks at every file to answer.
@@ -16,7 +17,6 @@ _SIZE_SECONDS: Final = 60.0
 _IS_READ_ONLY: Final = text(
     "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
 )
-_SIZE: Final = text("SELECT pg_database_size(current_database())")
 
 
 class HealthProbe:
@@ -44,6 +44,6 @@ class HealthProbe:
                 ).scalar_one()
                 now = time.monotonic()
                 if self._measured_at is None or now - self._measured_at > _SIZE_SECONDS:
-                    self._bytes = int((await connection.execute(_SIZE)).scalar_one())
+                    self._bytes = int((await connection.execute(DATABASE_BYTES)).scalar_one())
                     self._measured_at = now
         return StorageHealth(waiting, self._bytes, None, None)

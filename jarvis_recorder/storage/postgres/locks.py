@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 _WAIT: Final = text("SELECT pg_advisory_xact_lock(:key)")
-_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 
 class Lock(IntEnum):
@@ -32,4 +32,4 @@ def may_prune(connection: Connection, *, waits: bool) -> bool:
     if waits:
         take(connection, Lock.RETENTION)
         return True
-    return bool(connection.execute(_TRY, {"key": Lock.RETENTION}).scalar_one())
+    return bool(connection.execute(TRY, {"key": Lock.RETENTION}).scalar_one())

@@ -5,20 +5,19 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jarvis_recorder.ports import PendingNotification
+from jarvis_recorder.runtime.process import set_within
+from jarvis_recorder.storage.pending import few_pending, oldest_pending
 from jarvis_recorder.storage.postgres import errors
-from jarvis_recorder.storage.postgres.locks import Lock
+from jarvis_recorder.storage.postgres.locks import TRY, Lock
 from jarvis_recorder.storage.tables import outbox
 
 # Another recorder may have left some.
 _LOOK_SECONDS: Final = 5.0
-_OUTBOX_BYTES: Final = 1024 * 1024
-# Not SKIP LOCKED: two recorders would publish alternate parts, in no order.
-_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 
 class PostgresOutbox:
@@ -38,26 +37,20 @@ class PostgresOutbox:
     async def wait(self) -> None:
         """Return once something was changed, or after a while; see `ports.Outbox`."""
         await self._end_round()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                await self._changed.wait()
+        await set_within(self._changed, _LOOK_SECONDS)
         self._changed.clear()
 
     async def waiting(self, limit: int) -> Sequence[PendingNotification]:
         """Return the oldest notifications; none while another recorder publishes them."""
         await self._end_round()
-        oldest_first = (
-            select(outbox.c.id, outbox.c.routing_key, outbox.c.message_id, outbox.c.body)
-            .order_by(outbox.c.id)
-            .limit(limit)
-        )
         with errors.translated_errors(self._server):
             connection = self._round = await self._engine.connect()
-            is_mine = (await connection.execute(_TRY, {"key": Lock.OUTBOX})).scalar_one()
-            rows = (await connection.execute(oldest_first)).all() if is_mine else ()
+            # Not SKIP LOCKED: two recorders would publish alternate parts, in no order.
+            is_mine = (await connection.execute(TRY, {"key": Lock.OUTBOX})).scalar_one()
+            rows = (await connection.execute(oldest_pending(limit))).all() if is_mine else ()
         if not rows:
             await self._end_round()
-        return _within(_OUTBOX_BYTES, [PendingNotification(*row) for row in rows])
+        return few_pending(rows)
 
     async def announced(self, notifications: Sequence[PendingNotification]) -> None:
         """Remove these notifications and no others, and end the round."""
@@ -86,14 +79,3 @@ async def _closed(connection: AsyncConnection) -> None:
     # Rolled back where it was not committed; a lost connection is lost either way.
     with contextlib.suppress(SQLAlchemyError, OSError):
         await asyncio.shield(connection.close())
-
-
-def _within(room: int, oldest: list[PendingNotification]) -> list[PendingNotification]:
-    """Return the first ones that fit into `room` bytes, at least one."""
-    kept: list[PendingNotification] = []
-    for one in oldest:
-        room -= len(one.body)
-        if kept and room < 0:
-            break
-        kept.append(one)
-    return kept

@@ -1,7 +1,6 @@
 """The deletion of expired rows, by one recorder at a time, alongside the recording of all."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import (
@@ -20,6 +19,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
+from jarvis_recorder.runtime.process import set_within
 from jarvis_recorder.storage.expired_rows import Place, Position, Step, Walk, walks
 from jarvis_recorder.storage.incident_pruning import forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
@@ -29,10 +29,10 @@ from jarvis_recorder.storage.postgres.expired_months import drop_expired_months
 from jarvis_recorder.storage.postgres.locks import Lock, may_prune, take
 from jarvis_recorder.storage.postgres.partitions import make_ahead
 from jarvis_recorder.storage.postgres.search_turns import forget_identities
+from jarvis_recorder.storage.postgres.trusted_time import known_good, remember
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
 from jarvis_recorder.storage.tables import events
-from jarvis_recorder.storage.trusted_time import Memory, TrustedTime, newest_recorded
-from jarvis_recorder.wire.times import to_datetime, to_micros
+from jarvis_recorder.storage.trusted_time import Memory, TrustedTime
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ _FIRST_AFTER_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 3_600.0
 
 
-class Retention:
+class Maintenance:
     """
     The deletion, every hour, of what the policy does not keep.
 
@@ -67,11 +67,7 @@ class Retention:
     async def run(self, stop: asyncio.Event) -> None:
         """Prune until `stop` is set; a failed attempt is logged and tried again."""
         pause = _FIRST_AFTER_SECONDS
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
-                return
+        while not await set_within(stop, pause):
             pause = _AGAIN_SECONDS
             await self.make_months()
             try:
@@ -93,12 +89,12 @@ class Retention:
         self._left |= {*left}
 
     async def _prune(self, stop: asyncio.Event) -> None:
-        # Asked also if everything is kept, so that the time is known once the policy changes.
-        now = await self._time.now()
         if self._policy.keeps_everything:
+            # So that the time is known once the policy changes.
+            await self._time.now()
             return
-        if self._time.is_doubted(now):
-            self._time.say_doubted(now)
+        now = await self._time.believed()
+        if now is None:
             return
         gone = await prune(self._engine, self._server, self._policy, now, enough=stop.is_set)
         if gone:
@@ -178,19 +174,3 @@ def _step(
         )
         forget_identities(connection, table.name, [one for one, stamped in gone if stamped])
     return step
-
-
-def known_good(connection: Connection) -> int | None:
-    """Return the last known good time in microseconds; None if nothing is recorded."""
-    moment = connection.execute(text("SELECT max(moment) FROM known_time")).scalar()
-    return newest_recorded(connection) if moment is None else to_micros(moment)
-
-
-def remember(moment: int, connection: Connection) -> None:
-    """Store a time as known good; of several recorders the latest counts."""
-    at = {"moment": to_datetime(moment)}
-    changed = connection.execute(
-        text("UPDATE known_time SET moment = greatest(moment, :moment)"), at
-    )
-    if not changed.rowcount:
-        connection.execute(text("INSERT INTO known_time VALUES (:moment)"), at)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only
 
 from jarvis_recorder.errors import DeadlineExceeded, RecorderError, StorageUnavailable
+from jarvis_recorder.runtime.process import read_error
 from jarvis_recorder.storage.engine import Read
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.queries.reading import Pace, Reading
@@ -81,9 +82,7 @@ class PostgresReaders:
 
     def _ended(self, task: "asyncio.Task[object]") -> None:
         self._ending.discard(task)
-        if not task.cancelled():
-            # Marks it as retrieved.
-            task.exception()
+        read_error(task)
 
     async def _run(self, read: Read[T], until: float, room: int, pace: Pace) -> T:
         if pace is not Pace.SCAN:

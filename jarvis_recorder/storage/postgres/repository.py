@@ -11,9 +11,9 @@ from psycopg import capabilities
 from psycopg.pq import TransactionStatus
 
 from jarvis_recorder.errors import RecordRefused, StorageUnavailable
-from jarvis_recorder.ports import Appended, RefusedRecord
+from jarvis_recorder.ports import Appended
 from jarvis_recorder.storage.batch import Comparison, Rows, rows_of, slices
-from jarvis_recorder.storage.halves import Records, append_halves
+from jarvis_recorder.storage.halves import Records, append_halves, outcome
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.insertion import (
@@ -26,7 +26,6 @@ from jarvis_recorder.storage.postgres.standbys import AWAIT_STANDBYS, noted_comm
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 from jarvis_recorder.storage.turn import Place
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
-from jarvis_recorder.wire.refusal import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -88,9 +87,7 @@ class PostgresRepository:
                 return self._append(part, at, recorded_at, Place())
 
             return await append_halves(append, records, first, error)
-        why = "another message is stored under this identity"
-        collisions = [RefusedRecord(first + at, Reason.ID_COLLISION, why) for at in collided]
-        return Appended(stored, len(records) - stored - len(collisions), collisions)
+        return outcome(records, first, stored, collided)
 
     async def _shielded(self, made: list[Insertion]) -> tuple[int, list[int]]:
         # Cancelled, psycopg would ask the server to cancel; and COMMIT, while it waits for a

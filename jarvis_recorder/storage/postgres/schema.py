@@ -24,14 +24,14 @@ async def upgrade(engine: AsyncEngine, server: Server, *, by_month: bool = False
     wait for it, and find nothing left to do.
 
     Raises:
-        ConfigurationError: See `revisions.current_revision`, `judge` and `partitions.divide`; or
+        ConfigurationError: See `revisions.current_revision`, `age_of` and `partitions.divide`; or
             the user may not create tables.
         StorageUnavailable: The server cannot be reached.
     """
     with errors.refusals_are_settings(server.name, server.hosts):
         async with engine.connect() as connection:
             revision = await connection.run_sync(revisions.current_revision)
-        if revisions.judge(revision) is not revisions.SchemaAge.CURRENT:
+        if revisions.age_of(revision) is not revisions.SchemaAge.CURRENT:
             # Off the event loop: Alembic alone takes a tenth of a second.
             await asyncio.to_thread(revisions.load_migrations)
         async with engine.begin() as connection:
@@ -41,7 +41,7 @@ async def upgrade(engine: AsyncEngine, server: Server, *, by_month: bool = False
 def _upgrade(connection: Connection, server: str, by_month: bool) -> str | None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": Lock.MIGRATIONS})
     revision = revisions.current_revision(connection)
-    if revisions.judge(revision) is not revisions.SchemaAge.CURRENT:
+    if revisions.age_of(revision) is not revisions.SchemaAge.CURRENT:
         log.info("database_upgrade_begun", server=server, before=revision, now=revisions.HEAD)
         revisions.load_migrations()(connection)
         log.info("database_upgraded", server=server, before=revision, now=revisions.HEAD)

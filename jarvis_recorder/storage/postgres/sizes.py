@@ -1,4 +1,4 @@
-"""The size of a table, with all of its partitions where it has them."""
+"""The sizes of the database and of a table, with all of its partitions where it has them."""
 
 from typing import Final
 
@@ -12,6 +12,8 @@ _FILES: Final = (
 # -1 as long as the server has not looked at the table.
 _ROWS: Final = text(f"SELECT CAST(sum(greatest(reltuples, 0)) AS bigint) {_FILES}")
 _SIZE: Final = text(f"SELECT CAST(sum(pg_total_relation_size(oid)) AS bigint) {_FILES}")
+
+DATABASE_BYTES: Final = text("SELECT pg_database_size(current_database())")
 
 
 def estimated_rows(connection: Connection, table: str) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
-from sqlalchemy import Table, text
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import StorageUnavailable
@@ -24,12 +24,13 @@ from jarvis_recorder.storage.postgres.health import HealthProbe
 from jarvis_recorder.storage.postgres.horizon import Horizon
 from jarvis_recorder.storage.postgres.insertion import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.postgres.outbox import PostgresOutbox
-from jarvis_recorder.storage.postgres.pruner import Retention, known_good
+from jarvis_recorder.storage.postgres.pruner import Maintenance
 from jarvis_recorder.storage.postgres.readers import READERS, PostgresReaders
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.search_turns import QUERIES, erase_turns, newest_turn
-from jarvis_recorder.storage.postgres.sizes import estimated_rows
+from jarvis_recorder.storage.postgres.sizes import DATABASE_BYTES, estimated_rows
+from jarvis_recorder.storage.postgres.trusted_time import known_good
 from jarvis_recorder.storage.postgres.writer import PostgresWriter
 from jarvis_recorder.storage.queries.reading import Query, Reading
 from jarvis_recorder.storage.queries.totals import count_rows, holdings
@@ -55,7 +56,7 @@ class PostgresStore(NamedTuple):
     incidents: IncidentKeeper
     horizon: Horizon
     writer: PostgresWriter
-    retention: Retention
+    retention: Maintenance
     probe: HealthProbe
 
     async def health(self) -> StorageHealth:
@@ -100,7 +101,7 @@ async def open_store(
         stack.push_async_callback(reading.dispose)
         stack.push_async_callback(writing.dispose)
         await _made_ready(server, writing, by_month=by_month)
-        retention = Retention(bounds.policy, writing, server.name, clock)
+        retention = Maintenance(bounds.policy, writing, server.name, clock)
         await retention.make_months()
         writer = PostgresWriter(writing, server.name)
         readers = PostgresReaders(reading, server.name)
@@ -157,9 +158,8 @@ def _count(reading: Reading, table: Table) -> int:
 
 
 def _sizes(reading: Reading) -> tuple[int, int]:
-    size = text("SELECT pg_database_size(current_database())")
     # The write-ahead log is the server's, and of all its databases.
-    return int(reading.connection.execute(size).scalar_one()), 0
+    return int(reading.connection.execute(DATABASE_BYTES).scalar_one()), 0
 
 
 _STATEMENTS: Final = EngineStatements(

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Row,
@@ -19,10 +18,8 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
     or_,
     select,
-    tuple_,
 )
 
 from jarvis_recorder.errors import NotFound
@@ -39,7 +36,6 @@ from jarvis_recorder.storage.queries.json_rows import Line, write_page
 from jarvis_recorder.storage.queries.reading import Queries, Query, Reading
 from jarvis_recorder.storage.queries.words import same_names
 from jarvis_recorder.storage.tables import (
-    Instant,
     events,
     incident_actions,
     incident_conditions,
@@ -56,7 +52,12 @@ from jarvis_recorder.wire.rpc.results import (
     Silence,
     StoredIncident,
 )
-from jarvis_recorder.wire.times import format_rfc3339, parse_instant, to_datetime
+from jarvis_recorder.wire.times import (
+    format_rfc3339,
+    parse_instant,
+    to_datetime,
+    to_datetime_or_none,
+)
 
 ACTIVE: Final = ("open", "acknowledged", "unknown")
 """The states, as they are stored, of an incident that is a problem."""
@@ -70,6 +71,10 @@ _signals: Final = incident_signals.c
 _actions: Final = incident_actions.c
 _silences: Final = silences.c
 _PLACE: Final = (_stored.last_at, _stored.id)
+_SILENCES: Final = select(
+    _silences.key, _silences.node, _silences.kind, _silences.cluster, micros(_silences.since),
+    micros(_silences.until), _silences.reason, _silences.by, _silences.id,
+)  # fmt: skip
 
 
 # The times at which people opened an incident again, in one text.
@@ -197,7 +202,7 @@ def condition_of(connection: Connection, key: str) -> str:
 
 
 def is_silenced(connection: Connection, key: str, now: int) -> bool:
-    """Return whether nobody is to be told now of the incidents of a condition."""
+    """Return whether no one is to be notified now of the incidents of a condition."""
     found = select(_silenced(now)).select_from(incident_conditions).where(_conditions.key == key)
     return bool(connection.execute(found).scalar())
 
@@ -210,20 +215,10 @@ def untold(now: int) -> Select[Any]:
 def list_silences(clock: Clock, reading: Reading, params: ListSilences) -> bytes:
     """Return a page of the silences that have not ended."""
     now = to_datetime(clock())
-    order = tuple_(_silences.until, _silences.id)
-    asked = (
-        select(
-            _silences.key, _silences.node, _silences.kind, _silences.cluster,
-            micros(_silences.since), micros(_silences.until), _silences.reason, _silences.by,
-            _silences.id,
-        )
-        .where(_silences.until > now)
-        .order_by(_silences.until, _silences.id)
-        .limit(params.limit + 1)
-    )  # fmt: skip
-    if (position := read_cursor(params, int, int)) is not None:
-        end = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
-        asked = asked.where(end < order)
+    place = (_silences.until, _silences.id)
+    beyond = Beyond(read_cursor(params, int, int), is_above=True)
+    asked = _SILENCES.where(_silences.until > now, *beyond.only(*place))
+    asked = asked.order_by(*place).limit(params.limit + 1)
     shape = adapter(Silence)
     lines = (Line(shape.dump_json(_silence(row)), (row[5], row[8])) for row in reading.rows(asked))
     return write_page(reading, params, "silences", lines)
@@ -231,11 +226,7 @@ def list_silences(clock: Clock, reading: Reading, params: ListSilences) -> bytes
 
 def silence_of(connection: Connection, row_id: int) -> Silence:
     """Return the silence with this id."""
-    asked = select(
-        _silences.key, _silences.node, _silences.kind, _silences.cluster,
-        micros(_silences.since), micros(_silences.until), _silences.reason, _silences.by,
-    ).where(_silences.id == row_id)  # fmt: skip
-    return _silence(connection.execute(asked).one())
+    return _silence(connection.execute(_SILENCES.where(_silences.id == row_id)).one())
 
 
 def _silence(row: Row[Any]) -> Silence:
@@ -343,15 +334,15 @@ def _incident(causes: Causes, row: Row[Any]) -> StoredIncident:
         row.problems,
         to_datetime(row.first_at),
         to_datetime(row.last_at),
-        _time(row.recovered_at),
+        to_datetime_or_none(row.recovered_at),
         row.flapping,
         row.acknowledged_by,
         row.note,
         row.guessed,
-        _time(row.evidence_at),
+        to_datetime_or_none(row.evidence_at),
         _cause(causes, row),
-        _time(row.acknowledged_at),
-        _time(row.resolved_at),
+        to_datetime_or_none(row.acknowledged_at),
+        to_datetime_or_none(row.resolved_at),
         row.resolved_by,
     )
 
@@ -359,10 +350,6 @@ def _incident(causes: Causes, row: Row[Any]) -> StoredIncident:
 def key_of(condition: str, first_at: int) -> str:
     """Return the key of the incident of a condition that began at a time in microseconds."""
     return f"{condition}@{format_rfc3339(first_at)}"
-
-
-def _time(moment: int | None) -> datetime | None:
-    return None if moment is None else to_datetime(moment)
 
 
 def _cause(causes: Causes, row: Row[Any]) -> str | None:
@@ -416,7 +403,7 @@ def _signals_of(reading: Reading, row: Row[Any], end: datetime | None) -> list[S
     )
     signals = [_signal(*said) for said in reading.rows(newest)]
     if end is not None and row.resolved_at is not None:
-        # Somebody has resolved its newest event while the next incident was there already.
+        # A person has resolved its newest event while the next incident was there already.
         resolved_later = _said(row).where(
             _signals.timestamp == to_datetime(row.resolved_at),
             _signals.timestamp >= end,
@@ -455,7 +442,7 @@ def _events(
     reading: Reading, row: Row[Any], end: datetime | None, params: GetIncident
 ) -> Iterator[tuple[int, int]]:
     """Yield time and id of the events of an incident, newest first, one more than are asked for."""
-    order = tuple_(_signals.timestamp, _signals.event_id)
+    beyond = Beyond(read_cursor(params, int, int))
     asked = (
         select(micros(_signals.timestamp), _signals.event_id)
         .join(events, events.c.id == _signals.event_id)
@@ -463,13 +450,11 @@ def _events(
             _signals.condition_id == row.condition_id,
             _signals.effect.in_((int(Effect.PROBLEM), int(Effect.RECOVERY))),
             _within(_signals.timestamp, row, end),
+            *beyond.only(_signals.timestamp, _signals.event_id),
         )
         .order_by(_signals.timestamp.desc(), _signals.event_id.desc())
         .limit(params.limit + 1)
     )
-    if (position := read_cursor(params, int, int)) is not None:
-        place = tuple_(literal(position[0], Instant()), literal(position[1], BigInteger()))
-        asked = asked.where(place > order)
     return iter([(at, event_id) for at, event_id in reading.rows(asked)])
 
 

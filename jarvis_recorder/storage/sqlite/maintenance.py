@@ -97,14 +97,12 @@ class Maintenance:
         return bool(self._budget or self._keep_free)
 
     async def _prune(self, stop: asyncio.Event) -> None:
-        # Asked also if everything is kept, so that the time is known once the policy changes.
-        now = await self._time.now()
         if self._policy.keeps_everything and not self._is_bounded:
+            # So that the time is known once the policy changes.
+            await self._time.now()
             return
-        if self._time.is_doubted(now):
-            self._time.say_doubted(now)
-            return
-        if self._policy.keeps_everything:
+        now = await self._time.believed()
+        if now is None or self._policy.keeps_everything:
             return
         go_on = self._within_budget_until(stop)
         gone = await pruner.prune(self._writer, self._policy, now, go_on=go_on)

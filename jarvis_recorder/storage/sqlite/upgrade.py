@@ -30,11 +30,11 @@ async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str
     one: those of earlier upgrades are removed.
 
     Raises:
-        ConfigurationError: See `current_revision` and `judge`.
+        ConfigurationError: See `current_revision` and `age_of`.
         StorageUnavailable: There is no space for the copy, or the database is locked.
     """
     revision = await writer.run(revisions.current_revision)
-    found = revisions.judge(revision)
+    found = revisions.age_of(revision)
     if found is revisions.SchemaAge.CURRENT:
         return revision
     if found is revisions.SchemaAge.OLDER and copy_aside:

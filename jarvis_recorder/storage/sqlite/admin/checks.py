@@ -148,7 +148,7 @@ def _file(path: Path) -> list[Finding]:
 
 
 def _revision(path: Path, revision: str | None) -> Finding:
-    if revisions.judge(revision) is revisions.SchemaAge.OLDER:
+    if revisions.age_of(revision) is revisions.SchemaAge.OLDER:
         size = files.size(path) * 2 // _MIB
         text = f"revision {revision}: the next start brings it to {revisions.HEAD}"
         return yellow("schema", text, f"have {size:,} MiB free for the copy it makes before")

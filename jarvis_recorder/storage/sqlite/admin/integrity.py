@@ -138,7 +138,7 @@ def _foreign_keys(connection: Connection) -> _Problems:
 def _schema(connection: Connection) -> _Problems:
     revision = revisions.current_revision(connection)
     try:
-        found = revisions.judge(revision)
+        found = revisions.age_of(revision)
     except ConfigurationError as error:
         yield str(error)
         return

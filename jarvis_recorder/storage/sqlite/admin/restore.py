@@ -67,7 +67,7 @@ def _is(path: Path, about: os.stat_result) -> bool:
 def _restore(path: Path, backup: Path, report: Report) -> Restored:
     with connections.reading(backup) as connection:
         revision = revisions.current_revision(connection)
-    if revision is None or revisions.judge(revision) is revisions.SchemaAge.NOTHING:
+    if revision is None or revisions.age_of(revision) is revisions.SchemaAge.NOTHING:
         raise ConfigurationError(f"{backup}: holds no tables: name a backup of the recorder's")
     integrity.require_sound(backup, integrity.RESTORABLE, report)
     new = files.sibling(path, _UNFINISHED)
@@ -75,7 +75,7 @@ def _restore(path: Path, backup: Path, report: Report) -> Restored:
     copy.discard(new)
     copy.copy(backup, new, report)
     try:
-        if revisions.judge(revision) is revisions.SchemaAge.OLDER:
+        if revisions.age_of(revision) is revisions.SchemaAge.OLDER:
             report("migrating", 0, 0)
             asyncio.run(_migrate(new))
         integrity.require_sound(new, integrity.RESTORABLE, report)

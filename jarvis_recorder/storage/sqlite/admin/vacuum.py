@@ -54,7 +54,7 @@ def vacuum(path: Path, report: Report) -> Vacuumed:
     path = resolved(path)
     with lock.locked(path):
         with connections.reading(path) as connection:
-            revisions.judge(revisions.current_revision(connection))
+            revisions.age_of(revisions.current_revision(connection))
             room = connections.page_counts(connection)
         # Once in SQLite's temporary file, then in the write-ahead log.
         files.require_room(path.parent, 2 * room.used_bytes, "vacuuming")
