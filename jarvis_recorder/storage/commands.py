@@ -10,7 +10,7 @@ from jarvis_recorder.errors import Conflict
 from jarvis_recorder.storage.batch import rows_of
 from jarvis_recorder.storage.dead_letters import reconcile
 from jarvis_recorder.storage.engine import EngineStatements
-from jarvis_recorder.storage.incident_actions import (
+from jarvis_recorder.storage.incidents.actions import (
     acknowledge_incident,
     note_reopened,
     note_resolved,

@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection
 
 from jarvis_recorder.retention_policy import FUTURE, RetentionPolicy, event_horizons
-from jarvis_recorder.storage import incident_pruning, series
+from jarvis_recorder.storage import series
 from jarvis_recorder.storage.expired_rows import BEGINNING
+from jarvis_recorder.storage.incidents import pruning as incident_pruning
 from jarvis_recorder.storage.tables import cluster_snapshots
 
 _FIRST_ID: Final = 0

@@ -222,7 +222,7 @@ dead_letters: Final = Table(
 )
 
 # The conditions that events tell of; `stale` ones are to be folded again, `untold` ones opened while
-# they were silenced. See `storage.incidents`.
+# they were silenced. See `storage.incidents.fold`.
 incident_conditions: Final = Table(
     "incident_conditions",
     metadata,

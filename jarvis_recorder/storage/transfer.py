@@ -16,7 +16,7 @@ from jarvis_recorder.retention_policy import DAY
 from jarvis_recorder.runtime.ownership import resolved
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.chunks import chunks
-from jarvis_recorder.storage.incident_pruning import FORGOTTEN
+from jarvis_recorder.storage.incidents.pruning import FORGOTTEN
 from jarvis_recorder.storage.postgres.filling import ABOUT, SAID, Filling, Row
 from jarvis_recorder.storage.postgres.partitions import Month
 from jarvis_recorder.storage.series import KEY

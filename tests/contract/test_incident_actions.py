@@ -7,10 +7,8 @@ from jarvis_recorder.errors import (
     NotFound,
 )
 from jarvis_recorder.incidents.rules import load_rules
-from jarvis_recorder.storage import (
-    incident_renewal,
-)
-from jarvis_recorder.storage import incidents as incident_keeper
+from jarvis_recorder.storage.incidents import candidates
+from jarvis_recorder.storage.incidents import renewal as incident_renewal
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.storage.transfer import copy_to_server
@@ -99,13 +97,13 @@ async def by_other_rules_again(store, monkeypatch):
 
 def known_without_nodes(monkeypatch):
     """Have all of a kind be one condition, as before the node was read."""
-    read_event = incident_keeper.read_event
+    read_event = candidates.read_event
 
     def read(event, rules):
         condition, effect = read_event(event, rules)
         return condition._replace(key=condition.kind), effect
 
-    monkeypatch.setattr(incident_keeper, "read_event", read)
+    monkeypatch.setattr(candidates, "read_event", read)
 
 
 async def test_what_people_did_goes_along_where_the_key_of_an_event_is_another(store, monkeypatch):
@@ -116,7 +114,7 @@ async def test_what_people_did_goes_along_where_the_key_of_an_event_is_another(s
         until = to_datetime(NOW + 3_600_000_000)
         await ask(store, params.SilenceIncidents(key="NODE_DOWN", until=until, by="bert"))
     monkeypatch.setattr(incident_renewal, "_AT_ONCE", 2)
-    monkeypatch.setattr(incident_keeper, "_SIGNALS_AT_ONCE", 1)
+    monkeypatch.setattr(candidates, "_SIGNALS_AT_ONCE", 1)
     for _ in range(2):
         await by_other_rules_again(store, monkeypatch)
 

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
-from jarvis_recorder.storage import incident_evidence, incident_fold
-from jarvis_recorder.storage.incident_evidence import NewestSnapshots
+from jarvis_recorder.storage.incidents import evidence as incident_evidence
+from jarvis_recorder.storage.incidents import fold as incident_fold
+from jarvis_recorder.storage.incidents.evidence import NewestSnapshots
 from tests.support.incidents import (
     crashed,
     event,

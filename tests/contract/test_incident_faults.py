@@ -8,7 +8,8 @@ from jarvis_recorder.errors import (
     DeadlineExceeded,
     RecordRefused,
 )
-from jarvis_recorder.storage import incidents as incident_keeper
+from jarvis_recorder.storage.incidents import candidates
+from jarvis_recorder.storage.incidents import keeper as incident_keeper
 from jarvis_recorder.storage.queries.reading import Pace
 from tests.support.archive import rows
 from tests.support.incidents import (
@@ -30,7 +31,7 @@ async def test_a_fault_of_the_fold_ends_nothing_and_is_reported(store, monkeypat
         raise OverflowError("date value out of range")
 
     with monkeypatch.context() as patched:
-        patched.setattr(incident_keeper, "_candidates", fail)
+        patched.setattr(incident_keeper, "read_candidates", fail)
         patched.setattr(incident_keeper, "_AGAIN_SECONDS", 0.01)
         stop = asyncio.Event()
         running = asyncio.create_task(store.incidents.run(stop))
@@ -93,7 +94,7 @@ async def test_a_first_step_by_other_rules_may_fail_and_be_done_again(store, mon
 
 
 async def test_an_event_that_is_refused_is_left_out_alone(store, monkeypatch, capsys):
-    read_event = incident_keeper.read_event
+    read_event = candidates.read_event
 
     def read_without_kind(event, rules):
         found = read_event(event, rules)
@@ -101,7 +102,7 @@ async def test_an_event_that_is_refused_is_left_out_alone(store, monkeypatch, ca
             return found
         return found[0]._replace(kind=None), found[1]
 
-    monkeypatch.setattr(incident_keeper, "read_event", read_without_kind)
+    monkeypatch.setattr(candidates, "read_event", read_without_kind)
     await keep(store, event(0), event(1, node="pve2"), event(2, node="pve3"), up(3))
 
     assert {one.node: one.state for one in await listed(store)} == {
@@ -114,7 +115,7 @@ async def test_a_step_that_is_refused_is_a_failure(store, monkeypatch):
     def refuse(*_):
         raise RecordRefused("it cannot be stored")
 
-    monkeypatch.setattr(incident_keeper, "_candidates", refuse)
+    monkeypatch.setattr(incident_keeper, "read_candidates", refuse)
     monkeypatch.setattr(incident_keeper, "_AGAIN_SECONDS", 0.01)
     stop = asyncio.Event()
     running = asyncio.create_task(store.incidents.run(stop))

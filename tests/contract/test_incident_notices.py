@@ -2,9 +2,7 @@
 
 import pytest
 
-from jarvis_recorder.storage import (
-    incident_fold,
-)
+from jarvis_recorder.storage.incidents import fold as incident_fold
 from jarvis_recorder.wire.rpc import params
 from tests.support.archive import NOW, ask
 from tests.support.incidents import (

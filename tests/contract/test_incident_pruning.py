@@ -5,11 +5,9 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from jarvis_recorder.storage import (
-    expired_rows,
-    incident_pruning,
-)
-from jarvis_recorder.storage.incident_pruning import FORGOTTEN
+from jarvis_recorder.storage import expired_rows
+from jarvis_recorder.storage.incidents import pruning as incident_pruning
+from jarvis_recorder.storage.incidents.pruning import FORGOTTEN
 from jarvis_recorder.storage.tables import incident_conditions, incident_signals
 from jarvis_recorder.wire.rpc import params
 from jarvis_recorder.wire.times import to_micros

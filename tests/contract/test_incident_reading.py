@@ -8,7 +8,7 @@ import sqlalchemy
 
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage import incidents as incident_keeper
+from jarvis_recorder.storage.incidents import candidates
 from jarvis_recorder.storage.postgres import horizon as server_horizon
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
@@ -183,7 +183,7 @@ async def test_a_cloudevent_with_long_attributes_names_its_condition(store):
 
 
 async def test_details_longer_than_any_message_name_nothing_and_end_nothing(store, monkeypatch):
-    monkeypatch.setattr(incident_keeper, "_LONGER_THAN_ANY", 50_000)
+    monkeypatch.setattr(candidates, "_LONGER_THAN_ANY", 50_000)
     await keep(store, *(event(n, details={"incident": "ups-1", "log": LOG}) for n in range(3)))
 
     assert (await the_one(store)).guessed

@@ -7,9 +7,7 @@ import pytest
 from pydantic_core import from_json
 
 from jarvis_recorder.incidents.rules import load_rules
-from jarvis_recorder.storage import (
-    incident_renewal,
-)
+from jarvis_recorder.storage.incidents import renewal as incident_renewal
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.rpc import params

@@ -5,10 +5,8 @@ import pytest
 from jarvis_recorder.incidents import state as incident_state
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.incidents.state import next_incidents
-from jarvis_recorder.storage import (
-    incident_evidence,
-    incident_fold,
-)
+from jarvis_recorder.storage.incidents import evidence as incident_evidence
+from jarvis_recorder.storage.incidents import fold as incident_fold
 from jarvis_recorder.storage.series import values_of
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.rpc import params

@@ -24,7 +24,7 @@ from jarvis_recorder.errors import (
 )
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.retention_policy import DAY, RetentionPolicy
-from jarvis_recorder.storage import incidents
+from jarvis_recorder.storage.incidents import keeper as incidents
 from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres import writer as postgres_writer
 from jarvis_recorder.storage.postgres.checks import check

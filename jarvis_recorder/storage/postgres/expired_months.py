@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import RetentionPolicy, event_horizons
-from jarvis_recorder.storage.incident_pruning import forget_events, tell_after_another
+from jarvis_recorder.storage.incidents.pruning import forget_events, tell_after_another
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.postgres import errors
 from jarvis_recorder.storage.postgres.locks import Lock, may_prune, take

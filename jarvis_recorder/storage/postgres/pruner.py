@@ -21,7 +21,7 @@ from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.runtime.process import set_within
 from jarvis_recorder.storage.expired_rows import Place, Position, Step, Walk, walks
-from jarvis_recorder.storage.incident_pruning import forget_events
+from jarvis_recorder.storage.incidents.pruning import forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.postgres import errors

@@ -18,7 +18,7 @@ from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.dead_letters import DeadLetterIndex
 from jarvis_recorder.storage.engine import EngineStatements
-from jarvis_recorder.storage.incidents import IncidentKeeper
+from jarvis_recorder.storage.incidents.keeper import IncidentKeeper
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.health import HealthProbe
 from jarvis_recorder.storage.postgres.horizon import Horizon

@@ -28,7 +28,7 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import Transition, transitions
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_pruning import lack_incidents
+from jarvis_recorder.storage.incidents.pruning import lack_incidents
 from jarvis_recorder.storage.queries.cursors import Beyond, Position, not_shown, read_cursor
 from jarvis_recorder.storage.queries.events import EVENTS
 from jarvis_recorder.storage.queries.incident_causes import Causes

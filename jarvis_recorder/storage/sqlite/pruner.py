@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, delete
 
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.storage.expired_rows import Place, Position, Step, Walk, walks
-from jarvis_recorder.storage.incident_pruning import clamp_progress, forget_events
+from jarvis_recorder.storage.incidents.pruning import clamp_progress, forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts

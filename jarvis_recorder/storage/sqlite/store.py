@@ -16,8 +16,8 @@ from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
 from jarvis_recorder.storage.dead_letters import DeadLetterIndex
 from jarvis_recorder.storage.engine import EngineStatements
-from jarvis_recorder.storage.incident_pruning import newest_event
-from jarvis_recorder.storage.incidents import IncidentKeeper
+from jarvis_recorder.storage.incidents.keeper import IncidentKeeper
+from jarvis_recorder.storage.incidents.pruning import newest_event
 from jarvis_recorder.storage.queries.reading import Query, Reading
 from jarvis_recorder.storage.queries.totals import count_rows, holdings
 from jarvis_recorder.storage.sqlite import (

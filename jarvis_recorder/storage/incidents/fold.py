@@ -24,8 +24,8 @@ from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect, Signal
 from jarvis_recorder.incidents.state import Incident, fold, next_incidents, with_late
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_dates import date_back
-from jarvis_recorder.storage.incident_evidence import (
+from jarvis_recorder.storage.incidents.dates import date_back
+from jarvis_recorder.storage.incidents.evidence import (
     Look,
     NewestSnapshots,
     SearchedEnough,
@@ -33,15 +33,15 @@ from jarvis_recorder.storage.incident_evidence import (
     Up,
     shown_names,
 )
-from jarvis_recorder.storage.incident_news import (
+from jarvis_recorder.storage.incidents.news import (
     has_problem_in_time,
     tell,
     tell_of_silenced,
     was_recorded,
 )
-from jarvis_recorder.storage.incident_pruning import thin_recoveries
-from jarvis_recorder.storage.incident_recoveries import Recoveries
-from jarvis_recorder.storage.incident_rows import (
+from jarvis_recorder.storage.incidents.pruning import thin_recoveries
+from jarvis_recorder.storage.incidents.recoveries import Recoveries
+from jarvis_recorder.storage.incidents.rows import (
     IncidentRow,
     add_incidents,
     begin_of_incident,

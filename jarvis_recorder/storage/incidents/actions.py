@@ -24,9 +24,9 @@ from jarvis_recorder.incidents.signals import Effect, Signal
 from jarvis_recorder.incidents.state import Incident, changed
 from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_news import tell
-from jarvis_recorder.storage.incident_pruning import FORGOTTEN
-from jarvis_recorder.storage.incident_rows import change_incidents, newest_incidents
+from jarvis_recorder.storage.incidents.news import tell
+from jarvis_recorder.storage.incidents.pruning import FORGOTTEN
+from jarvis_recorder.storage.incidents.rows import change_incidents, newest_incidents
 from jarvis_recorder.storage.queries.events import nodes_of_events
 from jarvis_recorder.storage.queries.incidents import (
     condition_of,

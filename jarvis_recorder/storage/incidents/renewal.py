@@ -19,8 +19,8 @@ from sqlalchemy import (
 
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import Condition, Effect
-from jarvis_recorder.storage.incident_fold import ReadSignal
-from jarvis_recorder.storage.incident_pruning import FORGETTING, FORGOTTEN, newest_event
+from jarvis_recorder.storage.incidents.fold import ReadSignal
+from jarvis_recorder.storage.incidents.pruning import FORGETTING, FORGOTTEN, newest_event
 from jarvis_recorder.storage.tables import (
     incident_actions,
     incident_conditions,

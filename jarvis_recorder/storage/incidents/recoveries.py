@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 from jarvis_recorder.incidents.signals import Effect
 from jarvis_recorder.retention_policy import UNSET
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incident_evidence import Look, OlderSnapshots, Problem, Sighting, Up
+from jarvis_recorder.storage.incidents.evidence import Look, OlderSnapshots, Problem, Sighting, Up
 from jarvis_recorder.storage.tables import events, incident_actions, incident_signals
 from jarvis_recorder.wire.times import to_datetime, to_micros
 

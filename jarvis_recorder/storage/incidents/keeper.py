@@ -1,25 +1,14 @@
 """The incidents, folded from the events next to recording: never in its way, and never in its transaction."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
 import structlog
-from pydantic_core import from_json
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Row,
-    Select,
-    Text,
-    case,
-    cast,
-    false,
     func,
-    or_,
     select,
     update,
 )
@@ -37,21 +26,17 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.incidents.rules import Rules
 from jarvis_recorder.incidents.signals import (
     Effect,
-    EventFacts,
-    Signal,
     details_read,
-    read_event,
 )
 from jarvis_recorder.ports import Clock
-from jarvis_recorder.retention_policy import FUTURE, UNSET
 from jarvis_recorder.runtime.process import set_within
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
-from jarvis_recorder.storage.expressions import has_tag, micros
-from jarvis_recorder.storage.incident_dates import end_of_known
-from jarvis_recorder.storage.incident_evidence import NewestSnapshots
-from jarvis_recorder.storage.incident_fold import STALE, Fold, ReadSignal
-from jarvis_recorder.storage.incident_pruning import newest_event
-from jarvis_recorder.storage.incident_renewal import Renewal
+from jarvis_recorder.storage.incidents.candidates import Candidate, read_candidates, signals_of
+from jarvis_recorder.storage.incidents.dates import end_of_known
+from jarvis_recorder.storage.incidents.evidence import NewestSnapshots
+from jarvis_recorder.storage.incidents.fold import STALE, Fold, ReadSignal
+from jarvis_recorder.storage.incidents.pruning import newest_event
+from jarvis_recorder.storage.incidents.renewal import Renewal
 from jarvis_recorder.storage.queries.incidents import untold
 from jarvis_recorder.storage.queries.reading import Pace, Reading
 from jarvis_recorder.storage.tables import (
@@ -67,12 +52,8 @@ Horizon = Callable[[Connection], int]
 KnownGood = Callable[[Connection], int | None]
 """Returns the last known good time in microseconds; None if nothing is recorded."""
 
-# As much as one transaction does; it is some milliseconds. An event is large that has more text than
-# it takes to name a condition: those are counted by their characters.
+# As many as one transaction reads; it is some milliseconds.
 _EVENTS_AT_ONCE: Final = 10_000
-_SIGNALS_AT_ONCE: Final = 200
-_LARGE: Final = 2_048
-_MOST_TEXT: Final = 2 * 1024 * 1024
 _PAUSE_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 10.0
@@ -80,15 +61,6 @@ _AGAIN_SECONDS: Final = 10.0
 _RECENT: Final = 500
 # After each step recording has the writer for so many times as long.
 _YIELD: Final = 4.0
-# Longer texts are read one by one: a server sends many rows at a time. What is longer than any
-# message another program has written.
-_LONG: Final = 4_096
-_LONGER_THAN_ANY: Final = 8 * 1024 * 1024
-# The members as they are written: to make objects of megabytes takes a tenth of a second and more.
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MOST_SUMMARY: Final = 1_000
-# A second.
-_ORDERED: Final = 1_000_000
 
 _progress: Final = incident_progress.c
 _snapshots: Final = cluster_snapshots.c
@@ -267,7 +239,7 @@ class IncidentKeeper:
         is_told = progress.reached >= progress.told_after
         if not is_told:
             upto = min(upto, progress.told_after)
-        found, upto = _candidates(connection, progress.reached, upto)
+        found, upto = read_candidates(connection, progress.reached, upto)
         read = [one for candidate in found for one in self._read(candidate)]
         now = self._clock()
         end = end_of_known(now, self._known_good(connection))
@@ -309,14 +281,14 @@ class IncidentKeeper:
     def _read_some(
         self, connection: Connection, ids: Collection[int], upto: int
     ) -> tuple[Iterable[ReadSignal], int]:
-        found, upto = _candidates(connection, 0, upto, among=ids)
+        found, upto = read_candidates(connection, 0, upto, among=ids)
         return [one for candidate in found for one in self._read(candidate)], upto
 
-    def _read(self, candidate: "_Candidate") -> Iterable[ReadSignal]:
-        return _signals(candidate, self._rules, self._details_read)
+    def _read(self, candidate: Candidate) -> Iterable[ReadSignal]:
+        return signals_of(candidate, self._rules, self._details_read)
 
     def _take_each(
-        self, connection: Connection, fold_now: Fold, found: Sequence["_Candidate"]
+        self, connection: Connection, fold_now: Fold, found: Sequence[Candidate]
     ) -> None:
         """Fold one event after the other, and leave out those that the database refuses."""
         for candidate in found:
@@ -327,14 +299,6 @@ class IncidentKeeper:
                 log.error("incident_event_refused", event_id=candidate.row.id)
 
 
-class _Candidate(NamedTuple):
-    """An event that may be a signal; `details` and `extra` as JSON."""
-
-    row: Row[Any]
-    details: str | None
-    extra: str | None
-
-
 def _next_event(connection: Connection, after: int) -> int:
     """Return the id of the next event: an imported one may have left a gap of any length."""
     following = select(func.min(events.c.id)).where(events.c.id > after)
@@ -343,144 +307,3 @@ def _next_event(connection: Connection, after: int) -> int:
 
 def _may_be_shown(one: ReadSignal) -> bool:
     return one.signal.effect is Effect.PROBLEM and one.condition.evidence is not None
-
-
-def _candidates(
-    connection: Connection, after: int, upto: int, among: Collection[int] | None = None
-) -> tuple[list[_Candidate], int]:
-    """
-    Return the events that may be signals, with what of them decides, and up to which all are read.
-
-    It stops before `upto` where that would be too many, or too much text. With `among` it reads these
-    events alone.
-    """
-    found, text_left, read_upto = [], _MOST_TEXT, upto
-    following = _events_between(after, upto)
-    if among is not None:
-        following = following.where(events.c.id.in_(among))
-    with contextlib.closing(Reading(connection, 0)) as reading:
-        for row in reading.rows(following):
-            if row.may_be_signal:
-                found.append(row)
-            if row.size > _LARGE:
-                text_left -= row.size
-            if len(found) == _SIGNALS_AT_ONCE or text_left < 0:
-                read_upto = row.id
-                break
-    return [one for row in found for one in _in_full(connection, row)], read_upto
-
-
-def _in_full(connection: Connection, row: Row[Any]) -> Iterator[_Candidate]:
-    """Yield an event with its details and extra, but none longer than any message."""
-    if not row.is_long:
-        yield _Candidate(row, row.details, row.extra)
-        return
-    texts = (cast(column, Text) for column in (events.c.details, events.c.extra))
-    readable = (case((func.length(one) <= _LONGER_THAN_ANY, one)) for one in texts)
-    # On a server another recorder may have pruned it since.
-    for found in connection.execute(select(*readable).where(events.c.id == row.id)).all():
-        yield _Candidate(row, found[0], found[1])
-
-
-def _events_between(after: int, upto: int) -> Select[Any]:
-    """Select the events that may be signals, and those that are large; no long text."""
-    columns = events.c
-    details, extra = cast(columns.details, Text), cast(columns.extra, Text)
-    says = (columns.type == "alert", has_tag(columns.summary))
-    may_be_signal = or_(
-        *says,
-        func.coalesce(details.contains('"incident"'), false()),
-        func.coalesce(extra.contains('"subject"'), false()),
-    )
-    is_long = or_(*(func.coalesce(func.length(one) > _LONG, false()) for one in (details, extra)))
-    size = (
-        func.length(columns.summary)
-        + func.coalesce(func.length(details), 0)
-        + func.coalesce(func.length(extra), 0)
-    )
-    return (
-        select(
-            columns.id, micros(columns.timestamp).label("at"), columns.type, columns.severity,
-            columns.node, columns.cluster,
-            func.substr(columns.summary, 1, _MOST_SUMMARY).label("summary"),
-            _if_short(details).label("details"), _if_short(extra).label("extra"),
-            is_long.label("is_long"),
-            columns.resolved, columns.resolved_by,
-            micros(columns.resolved_at).label("resolved_at"),
-            micros(columns.recorded_at).label("recorded_at"),
-            may_be_signal.label("may_be_signal"), size.label("size"),
-        )
-        .where(columns.id > after, columns.id <= upto, columns.type != "metric")
-        # In this order: no more long texts are searched than a step reads.
-        .where(
-            or_(
-                *says, func.length(details) > _LARGE, func.length(extra) > _LARGE,
-                details.contains('"incident"'), extra.contains('"subject"'),
-            )
-        )
-        .order_by(columns.id)
-    )  # fmt: skip
-
-
-def _if_short(text: ColumnElement[str]) -> ColumnElement[str]:
-    return case((func.length(text) <= _LONG, text))
-
-
-def _signals(candidate: _Candidate, rules: Rules, names: Collection[str]) -> Iterable[ReadSignal]:
-    """Yield the signals of an event: what it says, and that a person has resolved it."""
-    row = candidate.row
-    event = EventFacts(
-        row.type, row.severity, row.node, row.cluster, row.summary,
-        _members(candidate.details, names), _subject(candidate.extra),
-    )  # fmt: skip
-    if (found := read_event(event, rules)) is None:
-        return
-    condition, effect = found
-    at = _time_of(row)
-    yield ReadSignal(row.id, condition, Signal(at, effect, row.severity))
-    if row.resolved and effect is Effect.PROBLEM:
-        resolved_at = max(at, row.resolved_at or at)
-        resolved = Signal(resolved_at, Effect.RESOLVE, by=row.resolved_by, of=at)
-        yield ReadSignal(row.id, condition, resolved)
-
-
-def _time_of(row: Row[Any]) -> int:
-    """
-    Return the time of an event, or that of its recording if a wrong clock dated it far ahead.
-
-    Otherwise no other event of its condition would count until then.
-    """
-    if row.recorded_at < UNSET or row.at <= row.recorded_at + FUTURE:
-        return int(row.at)
-    # The events of a batch have one such time: so they stay in their order.
-    return int(row.recorded_at) + int(row.id) % _ORDERED
-
-
-def _members(text: str | None, names: Iterable[str]) -> dict[str, Any]:
-    """Return the texts and numbers with these names of an object, of anything else none."""
-    written = _written(text, names)
-    try:
-        return {
-            name: from_json(one) for name, one in written.items() if not one.startswith(("{", "["))
-        }
-    except ValueError:  # a number of thousands of digits
-        return {}
-
-
-def _written(text: str | None, names: Iterable[str]) -> dict[str, str]:
-    """Return the members with these names of an object as they are written, of anything else none."""
-    if text is None:
-        return {}
-    try:
-        members = _OBJECT.decode(text)
-    except (ValueError, RecursionError):  # written by another program
-        return {}
-    return {name: bytes(members[name]).decode() for name in names if name in members}
-
-
-def _subject(extra: str | None) -> str | None:
-    if extra is None or '"subject"' not in extra:
-        return None
-    event = _written(extra, ["cloudevent"]).get("cloudevent")
-    subject = _members(event, ["subject"]).get("subject")
-    return subject if isinstance(subject, str) and subject else None
