@@ -1,18 +1,15 @@
 """Named conditions, and incidents that other rules make anew."""
 
 import itertools
-from datetime import timedelta
 
 import pytest
-from pydantic_core import from_json
 
 from jarvis_recorder.incidents.rules import load_rules
 from jarvis_recorder.storage.incidents import renewal as incident_renewal
 from jarvis_recorder.storage.postgres.store import open_store as open_server
 from jarvis_recorder.storage.sqlite.store import open_store as open_file
 from jarvis_recorder.wire.rpc import params
-from jarvis_recorder.wire.times import to_datetime
-from tests.support.archive import NOW, ask, clock, rows
+from tests.support.archive import ask, clock, rows
 from tests.support.incidents import (
     announced,
     crashed,
@@ -181,36 +178,6 @@ async def test_other_rules_make_the_incidents_anew_and_tell_nobody(engine, reque
 
     assert {*found} == {"NODE_DOWN", "GUEST"}
     assert (found["NODE_DOWN"].state, found["GUEST"].object) == ("acknowledged", "mail")
-
-
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_what_opened_in_a_silence_is_announced_at_its_end_after_other_rules(
-    engine, request, tmp_path
-):
-    """One has another key by them; of a guest that has started meanwhile no one is told."""
-    if engine == "sqlite":
-        address, opened = tmp_path / "recorder.db", open_file
-    else:
-        address, opened = request.getfixturevalue("postgres_url"), open_server
-    end = to_datetime(NOW) + timedelta(hours=1)
-    async with opened(address, clock) as store:
-        await ask(store, params.SilenceIncidents(until=end, node="pve1"))
-        await keep(store, event(0), event(0, "[Monitor] STORAGE_FULL: local"), crashed(0))
-        assert len(await listed(store, state="silenced")) == 3
-    path = tmp_path / "rules.toml"
-    path.write_text('[[rule]]\nkind = "DISK"\nproblem = ["STORAGE_FULL"]\ntext = "(local)"\n')
-
-    async with opened(address, clock, rules=load_rules(path, 48)) as store:
-        await keep(
-            store, event(5, "[Monitor] VM_STARTED: mail (105) runs", type="status", severity="info")
-        )
-        assert await announced(store) == []
-        await ask(store, params.SilenceIncidents(until=to_datetime(NOW), node="pve1"))
-        await settle(store)
-        told = await store.outbox.waiting(1_000)
-
-    assert {one.routing_key for one in told} == {"recorder.incident.opened"}
-    assert sorted(from_json(one.body)["incident"]["kind"] for one in told) == ["DISK", "NODE_DOWN"]
 
 
 _MADE = ("incident_signals", "incidents", "incident_conditions")

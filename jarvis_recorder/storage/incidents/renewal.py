@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.incidents.rules import Rules
-from jarvis_recorder.incidents.signals import Condition, Effect
+from jarvis_recorder.incidents.signals import Effect
 from jarvis_recorder.storage.incidents.fold import ReadSignal
 from jarvis_recorder.storage.incidents.pruning import FORGETTING, FORGOTTEN, newest_event
 from jarvis_recorder.storage.tables import (
@@ -111,37 +111,26 @@ class Renewal:
         """
         Copy what people did to the keys that these rules give to the problems among some signals.
 
-        So is that no one has been told of it yet, in a silence. The former keys have it still, for
-        the pruned events. It reads the events again, as many as a step may; return the one up to
-        which it is done.
+        The former keys have it still, for the pruned events. It reads the events again, as many as
+        a step may; return the one up to which it is done.
         """
         has_any = or_(*(_conditions.key.in_(select(table.c.key)) for table in _BY_PEOPLE))
         problems = (
-            select(_signals.event_id, _conditions.key, _conditions.untold)
+            select(_signals.event_id, _conditions.key)
             .join(incident_conditions, _conditions.id == _signals.condition_id)
-            .where(_signals.id.in_(signals), _signals.effect == int(Effect.PROBLEM))
-            .where(or_(has_any, _conditions.untold))
+            .where(_signals.id.in_(signals), _signals.effect == int(Effect.PROBLEM), has_any)
         )
-        former = {row.event_id: (row.key, row.untold) for row in connection.execute(problems)}
+        former = {row.event_id: row.key for row in connection.execute(problems)}
         if not former:
             return upto
         read, upto = self._read(connection, former.keys(), upto)
-        named = {(*former[one.event_id], one.condition) for one in read}
-        for before, is_untold, condition in named:
-            if condition.key == before:
-                continue
-            for table in _BY_PEOPLE:
-                _copy(connection, table, before, condition.key)
-            if is_untold:
-                _keep_untold(connection, condition)
+        for before, key in {(former[one.event_id], one.condition.key) for one in read}:
+            for table in _BY_PEOPLE if key != before else ():
+                _copy(connection, table, before, key)
         return upto
 
     def _forget_conditions(self, connection: Connection, rules: Rules) -> bool:
-        """
-        Delete the next conditions without a signal, and have the others folded again.
-
-        One that opened in a silence stays: no one has been told of it yet.
-        """
+        """Delete the next conditions without a signal, and have the others folded again."""
         following = select(_conditions.id).where(_conditions.id > self._walked.condition_id)
         found = connection.execute(following.order_by(_conditions.id).limit(_AT_ONCE)).scalars()
         these = found.all()
@@ -149,8 +138,7 @@ class Renewal:
             self._walked = _Walked()
             return False
         among = _conditions.id.in_(these)
-        has_signal = exists().where(_signals.condition_id == _conditions.id)
-        is_kept = or_(_conditions.untold, has_signal)
+        is_kept = exists().where(_signals.condition_id == _conditions.id)
         connection.execute(delete(incident_conditions).where(among, ~is_kept))
         kept = update(incident_conditions).where(among)
         connection.execute(kept.values(stale=True, **_ruled(rules)))
@@ -168,13 +156,6 @@ def _copy(connection: Connection, table: Table, before: str, key: str) -> None:
     missing = select(literal(key), *kept).where(table.c.key == before, ~is_there)
     names = ["key", *(one.name for one in kept)]
     connection.execute(insert(table).from_select(names, missing))
-
-
-def _keep_untold(connection: Connection, condition: Condition) -> None:
-    """Remember that no one has been told of a condition, which may be a new one."""
-    this = update(incident_conditions).where(_conditions.key == condition.key)
-    if connection.execute(this.values(untold=True)).rowcount == 0:
-        connection.execute(insert(incident_conditions).values(**condition._asdict(), untold=True))
 
 
 def _forget_incidents(connection: Connection) -> bool:
