@@ -500,10 +500,15 @@ def test_an_incident_shows_who_has_seen_it_and_what_became_of_it():
     assert said.endswith("Z open → 2026-11-23 08:00:00Z acknowledged by anna (on my way)")
 
 
-def test_silences_say_for_whom_and_until_when():
+def test_silences_say_for_whom_from_when_and_until_when():
+    """One that is planned is not in force."""
     screen = Seen(120)
+    end = AT + timedelta(hours=2)
 
-    show_silences(screen, [results.Silence(None, "pve1", None, None, AT, AT, "memory", "anna")])
+    show_silences(screen, [results.Silence(None, "pve1", None, None, AT, end, "memory", "anna")])
+
+    assert "09:00:00" in screen.text
+    assert "11:00:00" in screen.text
 
     assert "any" in screen.text
     assert "pve1" in screen.text

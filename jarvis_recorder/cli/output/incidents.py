@@ -90,16 +90,16 @@ def history_of(answer: IncidentHistory) -> str:
 
 def show_silences(screen: Screen, silences: Sequence[Silence], *, continued: bool = False) -> None:
     """Show silences, one a row."""
-    clock = screen.clock(one.until for one in silences)
+    clock = screen.clock(at for one in silences for at in (one.since, one.until))
     columns = (
         Column("key"), Column("node", "cyan", most=NODE), Column("kind"), CLUSTER,
-        Column(clock.heading("until")), Column("by", most=NODE), Column("reason", wraps=True),
+        Column(clock.heading("from")), Column(clock.heading("until")), Column("by", most=NODE), Column("reason", wraps=True),
     )  # fmt: skip
     rows = [
         (
             one.key or "any", one.node or "any", one.kind or "any",
             "any" if one.cluster is None else one.cluster or "-",
-            clock.text(one.until), one.by or "-", one.reason or "-",
+            clock.text(one.since), clock.text(one.until), one.by or "-", one.reason or "-",
         )
         for one in silences
     ]  # fmt: skip
