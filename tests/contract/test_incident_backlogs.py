@@ -1,4 +1,4 @@
-"""What snapshots show after a backlog, however little of it a step looks at."""
+"""Recoveries that snapshots show after a backlog, however little of it a step looks at."""
 
 import itertools
 

@@ -16,7 +16,7 @@ from jarvis_recorder.config.secrets import redacted
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.net import database_url
 from jarvis_recorder.storage import revisions
-from jarvis_recorder.storage.postgres.checks import examine
+from jarvis_recorder.storage.postgres.checks import check
 from jarvis_recorder.storage.postgres.connections import Server
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.store import open_store
@@ -216,7 +216,7 @@ def test_traffic_in_plain_text_is_logged_and_found(postgres_url):
     with capture_logs() as logs:
         asyncio.run(opened())
     lights = [
-        finding.light for url in urls for finding in examine(url) if finding.name == "encryption"
+        finding.light for url in urls for finding in check(url) if finding.name == "encryption"
     ]
 
     said = [line["url"] for line in logs if line["event"] == "database_connection_not_encrypted"]

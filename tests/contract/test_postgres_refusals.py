@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from jarvis_recorder.errors import ConfigurationError, StorageUnavailable
-from jarvis_recorder.storage.postgres.checks import examine
+from jarvis_recorder.storage.postgres.checks import check
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.errors import is_not_allowed
 from jarvis_recorder.telemetry.check import Status

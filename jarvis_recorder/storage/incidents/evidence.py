@@ -78,7 +78,7 @@ class Problem(NamedTuple):
 
 class Look(NamedTuple):
     """
-    What of a condition is yet to be compared with snapshots.
+    The part of a condition that is yet to be compared with snapshots.
 
     Its problems from one time on, and that before them, with what was shown after another time.
     """
@@ -108,7 +108,7 @@ class SearchedEnough(Exception):
 
 class _Compared(NamedTuple):
     """
-    What was compared: all objects asked for, as they were shown by then, but for what is left.
+    The objects compared: all that were asked for, as they were shown by then, but for what is left.
 
     `events` are those of which something may be left.
     """
@@ -181,12 +181,12 @@ class NewestSnapshots:
 
     @property
     def left(self) -> Mapping[str, Look]:
-        """What the steps before have left to be looked at, by the key of its condition."""
+        """Return what the steps before have left to be looked at, by the key of its condition."""
         return self._compared.left
 
     @property
     def events_left(self) -> AbstractSet[int]:
-        """The events of whose conditions something may be left."""
+        """Return the events of whose conditions something may be left."""
         return self._compared.events
 
     def has_news(self, asked: AbstractSet[Shown]) -> bool:
