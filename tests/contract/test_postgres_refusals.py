@@ -83,7 +83,7 @@ async def test_a_server_without_the_tls_that_is_asked_for_is_a_wrong_setting(wit
 async def require_refused(url, said):
     with pytest.raises(ConfigurationError, match=said):
         await require_server(Server(url))
-    (finding,) = await asyncio.to_thread(examine, url)
+    (finding,) = await asyncio.to_thread(check, url)
     assert (finding.light, finding.exit_code) == (Status.RED, 78)
     assert "pg_hba.conf" in finding.remedy
 
@@ -97,7 +97,7 @@ async def test_a_host_that_refuses_says_nothing_of_one_that_is_away(guarded):
 
     assert "/nonexistent" in str(caught.value)
     assert "authentication failed" in str(caught.value)
-    (finding,) = await asyncio.to_thread(examine, away)
+    (finding,) = await asyncio.to_thread(check, away)
     assert finding.exit_code == 69
 
 
