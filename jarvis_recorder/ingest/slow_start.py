@@ -22,9 +22,11 @@ _LARGEST_WINDOW: Final = 256
 _LEAST_WINDOW: Final = 4
 # A message that has failed so often is a suspect: any other one fails once, by bad luck.
 _SUSPECT_AFTER: Final = 2
-# After so many suspects that did no harm, steps grow among them, too: each alone takes a channel of
-# its own, and thousands may have been returned twice, or look so by a header of their publisher's.
+# After so many suspects that did no harm, a few come together: each alone takes a channel of its own,
+# and thousands may have been returned twice, or look so by a header of their publisher's. So few that
+# one among them which does harm is alone at the next start.
 _MOST_ALONE: Final = 100
+_FEW: Final = 16
 _KEPT_BYTES: Final = 1024 * 1024
 _TURN_BYTES: Final = 128 * 1024
 _LOOK_SECONDS: Final = 0.002
@@ -71,8 +73,7 @@ class SlowStart:
             if step.suspect is not None:
                 self._report(step.suspect)
                 self._harmless += step.count
-            if step.suspect is not None and self._harmless < _MOST_ALONE:
-                window = 1
+                window = 1 if self._harmless < _MOST_ALONE else _FEW
             elif not step.count or (window == _LARGEST_WINDOW and not step.is_redelivered):
                 return
             else:
