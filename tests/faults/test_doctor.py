@@ -409,5 +409,5 @@ def test_it_ends_though_the_broker_hangs(tmp_path):
         code, findings = examined(url, tmp_path / "recorder.db")
 
     assert (code, reds(findings)) == (69, ["broker"])
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert findings["room"]["light"] != "red"
