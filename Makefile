@@ -67,10 +67,10 @@ wheel: $(VENV)/run  ## Build the package, dist/*.whl and *.tar.gz.
 	$(BIN)/python -m hatchling build
 
 # The unit tests alone cover what coverage counts; to count the others, too, would double their time.
-WORKED := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 30
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 30
 test: $(VENV)/ready rabbitmq test-parts  ## Everything; coverage of what reads strangers' bytes.
-	$(BIN)/python -m pytest tests/unit $(WORKED) --cov
-	$(BIN)/python -m pytest $(WORKED) --ignore tests/unit
+	$(BIN)/python -m pytest tests/unit $(PARALLEL) --cov
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/unit
 
 test-fast: $(VENV)/ready test-parts  ## The unit tests that are quick, on all cores.
 	$(BIN)/python -m pytest tests/unit -m "not broker and not slow and not long" --numprocesses auto

@@ -1,6 +1,7 @@
 """A request's bytes in, the reply's bytes out: one well-formed response to each call."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -71,22 +72,28 @@ async def _next_turn() -> None:
     await asyncio.sleep(0)
 
 
+Aside = Callable[[], contextlib.AbstractContextManager[None]]
+"""A function whose block is entered while a request waits for another one."""
+
+
 class LargeLane:
     """
     The lane for large requests and replies through the process, one at a time.
 
-    A request that has entered holds it until the block ends: until the reply is on its way.
+    A request that has entered holds it until the block ends: until the reply is on its way. While
+    it waits to enter it is in a block of `aside`.
     """
 
-    def __init__(self, lock: asyncio.Lock) -> None:
+    def __init__(self, lock: asyncio.Lock, aside: Aside) -> None:
         self._lock = lock
-        self._holds = False
+        self._aside = aside
+        self.is_held = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._holds:
+        if self.is_held:
             try:
                 await asyncio.to_thread(give_memory_back)
             finally:
@@ -99,11 +106,12 @@ class LargeLane:
         Raises:
             DeadlineExceeded: Another one was in it until then.
         """
-        if self._holds:
+        if self.is_held:
             return
         try:
             async with asyncio.timeout_at(until):
-                self._holds = await self._lock.acquire()
+                with self._aside():
+                    self.is_held = await self._lock.acquire()
         except TimeoutError:
             raise DeadlineExceeded("others asked for much until it was too late") from None
 
@@ -138,9 +146,9 @@ class Dispatcher:
         self._large = large
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def lane(self) -> LargeLane:
+    def lane(self, aside: Aside = contextlib.nullcontext) -> LargeLane:
         """Return the lane for one request, to be left when its reply is on the way."""
-        return LargeLane(self._large)
+        return LargeLane(self._large, aside)
 
     async def read(self, body: bytes, until: float, lane: LargeLane) -> Calls:
         """
@@ -169,8 +177,8 @@ class Dispatcher:
         Return the reply to the calls of a body, None if all are notifications.
 
         The calls of a batch run in their order, with `between` awaited after each, and their
-        changes are in the database when this returns. `until` is the deadline by the event loop's clock. A reply above one mebibyte
-        holds the lane; without a lane it is refused.
+        changes are in the database when this returns. `until` is the deadline by the event loop's
+        clock. A reply above one mebibyte holds the lane; without a lane it is refused.
         """
         if not calls.is_batch:
             return await self._reply(calls.calls[0], user, until, jsonrpc.MAX_REPLY_BYTES, lane)

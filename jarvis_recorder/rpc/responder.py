@@ -1,9 +1,10 @@
 """The loop of requests: delivery, dispatch, reply, ack, or a refusal while there is time."""
 
 import asyncio
+import contextlib
 import math
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple, TypeGuard
@@ -12,7 +13,7 @@ import structlog
 
 from jarvis_recorder.errors import BrokerUnavailable
 from jarvis_recorder.ports import Clock, Requests, Tracer
-from jarvis_recorder.rpc.dispatcher import SMALL_REQUEST_BYTES, Dispatcher, Reply
+from jarvis_recorder.rpc.dispatcher import SMALL_REQUEST_BYTES, Dispatcher, LargeLane, Reply
 from jarvis_recorder.wire.amqp import properties
 from jarvis_recorder.wire.amqp.delivery import Deliveries, Delivery
 from jarvis_recorder.wire.amqp.properties import RequestProperties
@@ -49,8 +50,7 @@ _MOST_GIVEN_WAY: Final = 64
 # The recorder may publish to the default exchange, hence to any queue, so a reply goes only
 # where nothing but replies can be expected. RabbitMQ generates the first two names itself.
 _REPLY_ADDRESS: Final = re.compile(
-    r"amq\.rabbitmq\.reply-to(\.[\w+/=-]+){0,2}|amq\.gen-.+|jarvis\.reply\..+",
-    re.DOTALL | re.ASCII,
+    r"amq\.rabbitmq\.reply-to(\..+)?|amq\.gen-.+|jarvis\.reply\..+", re.DOTALL
 ).fullmatch
 _DIRECT: Final = "amq.rabbitmq.reply-to."
 
@@ -133,9 +133,7 @@ class Responder:
             self._start(self._settle(taken, self._turned_away))
             return
         heappush(self._waiting, taken)
-        if self._working < self._concurrency:
-            self._working += 1
-            self._start(self._work())
+        self._start_worker()
         if self._refusing is None or self._refusing.done():
             self._refusing = self._start(self._refuse_in_time())
 
@@ -169,11 +167,12 @@ class Responder:
     async def _work(self) -> None:
         """Answer one request after the other while any waits."""
         try:
-            while self._waiting:
+            # One that waited for the lane goes on though its place is another's by now.
+            while self._waiting and self._working <= self._concurrency:
                 taken = heappop(self._waiting)
                 if taken.turn is not None:
+                    # It goes on in this place.
                     taken.turn.set_result(None)
-                    self._working += 1
                     return
                 await self._turn_for(taken.delivery)
                 # Nothing is begun, and nothing changed, if the reply would come too late.
@@ -200,26 +199,44 @@ class Responder:
             if taken.turn is not None:
                 # Each of its calls that are left is refused.
                 taken.turn.set_result(None)
-                self._working += 1
                 continue
             await self._turn_for(taken.delivery)
             await self._settle(taken, self._refused)
 
-    async def _give_way(self, taken: _Taken) -> None:
-        """Let requests that are due before it have this batch's place, between two of its calls."""
+    async def _give_way(self, taken: _Taken, lane: LargeLane) -> None:
+        """
+        Let requests that are due before it have this batch's place, between two of its calls.
+
+        Not while it holds the lane, for which they may wait.
+        """
         await asyncio.sleep(0)
         is_next = not self._waiting or taken < self._waiting[0]
-        if is_next or self._given_way == _MOST_GIVEN_WAY:
+        if is_next or lane.is_held or self._given_way == _MOST_GIVEN_WAY:
             return
         turn = self._loop.create_future()
         heappush(self._waiting, taken._replace(turn=turn))
-        # It takes the place over, and gives one back as it comes to the batch.
-        self._start(self._work())
         self._given_way += 1
         try:
-            await turn
+            with self._giving_place():
+                await turn
         finally:
             self._given_way -= 1
+
+    @contextlib.contextmanager
+    def _giving_place(self) -> Iterator[None]:
+        """Let another request have a worker's place while its own waits in the block."""
+        self._working -= 1
+        self._start_worker()
+        try:
+            yield
+        finally:
+            self._working += 1
+
+    def _start_worker(self) -> None:
+        """Have the next request answered, unless none waits or all places are taken."""
+        if self._waiting and self._working < self._concurrency:
+            self._working += 1
+            self._start(self._work())
 
     async def _turn_for(self, delivery: Delivery) -> None:
         """Return in a turn of the loop in which few bytes are read yet, and count this one's."""
@@ -257,7 +274,7 @@ class Responder:
             if not await by(taken):
                 await self._requests.ack(taken.delivery.tag)
         except BrokerUnavailable:
-            # The channel is gone: the broker will deliver the request again.
+            # The channel is gone: the broker delivers the request again, if it is not acked.
             log.debug("reply_lost")
         finally:
             self._held_bytes[_is_large(taken.delivery)] -= taken.delivery.held_bytes
@@ -268,7 +285,7 @@ class Responder:
         if not _can_be_heard(asked):
             return False
         until = self._until(taken)
-        async with self._dispatcher.lane() as lane:
+        async with self._dispatcher.lane(self._giving_place) as lane:
             calls = await self._dispatcher.read(delivery.body, until, lane)
             if asked.reply_to is None and not jsonrpc.wants_no_reply(calls):
                 log.warning("request_dropped", error="it has no reply_to", user=asked.user_id)
@@ -277,7 +294,7 @@ class Responder:
             large = None if delivery.redelivered else lane
             with self._tracer.request(delivery) as carried:
                 reply = await self._dispatcher.dispatch(
-                    calls, asked.user_id, until, large, partial(self._give_way, taken)
+                    calls, asked.user_id, until, large, partial(self._give_way, taken, lane)
                 )
             return reply is not None and await self._reply(taken, asked, reply, carried)
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jarvis_recorder.errors import ConfigurationError
+from jarvis_recorder.incidents import state
 from jarvis_recorder.incidents.rules import load_rules, shipped_rules
 from jarvis_recorder.incidents.signals import (
     Effect,
@@ -13,15 +14,7 @@ from jarvis_recorder.incidents.signals import (
     details_read,
     read_event,
 )
-from jarvis_recorder.incidents.state import (
-    fold as fold_ordered,
-)
-from jarvis_recorder.incidents.state import (
-    next_incidents,
-    state_of,
-    transitions,
-    with_late,
-)
+from jarvis_recorder.incidents.state import next_incidents, state_of, transitions, with_late
 from jarvis_recorder.wire.records import SEVERITIES
 
 RULES = shipped_rules()
@@ -53,7 +46,7 @@ def recovery(at):
 
 def fold(signals, rules, **options):
     """Return the incidents of signals in whatever order they are given."""
-    return fold_ordered(sorted(signals, key=Signal.order), rules, **options)
+    return state.fold(sorted(signals, key=Signal.order), rules, **options)
 
 
 def folded(*signals, **options):

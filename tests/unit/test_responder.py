@@ -41,13 +41,14 @@ class Desk:
         self.archive.answers[params.GetPreference] = results.OnePreference(THEME)
         self.archive.answers[params.SetPreference] = results.OnePreference(THEME)
         self.requests = FakeRequests()
+        self.large = asyncio.Lock()
         dispatcher = Dispatcher(
             archive=self.archive,
             permissions=Permissions({}),
             activity=lambda: results.Activity("1", "recording", THEME.updated_at, 0, 0, 0, 0.0),
             document=dict,
             calls=CallMetrics(),
-            large=asyncio.Lock(),
+            large=self.large,
             dead_letters=FakeCount(),
         )
         self.now = 1_795_420_000_000_000
@@ -402,20 +403,75 @@ async def test_between_two_calls_of_a_batch_whoever_is_due_earlier_is_answered()
     assert desk.responder._working == 0
 
 
-async def test_a_batch_whose_time_is_over_between_two_calls_is_answered_in_time():
+async def test_a_batch_is_answered_in_time_though_the_one_that_has_its_place_is_not_done():
     desk = Desk(concurrency=1)
+    is_over = asyncio.Event()
+    answer = desk.archive.answer
+
+    async def answer_late(question, until, room):
+        if isinstance(question, params.SetPreference):
+            await is_over.wait()
+        return await answer(question, until, room)
+
+    desk.archive.answer = answer_late
     desk.archive.answering.clear()
-    set_it = {"method": "preferences.set", "params": {"key": "theme", "value": "dark"}}
+    setting = {"method": "preferences.set", "params": {"key": "theme", "value": "dark"}}
     desk.take(1, [QUESTION] * 3, reply_to=REPLY_TO, expiration="1000")
     await becomes(lambda: desk.archive.asked)
-    desk.take(2, QUESTION | set_it, reply_to=REPLY_TO, expiration="900")
-    await asyncio.sleep(0)
+    desk.take(2, QUESTION | setting, reply_to=REPLY_TO, expiration="900")
     desk.archive.answering.set()
-    await becomes(lambda: desk.archive.asked[1:])
-    await desk.responder.drain(30)
 
+    await becomes(lambda: desk.requests.settled)
+    assert desk.requests.settled == [1]
+    assert "result" in json.loads(desk.requests.replies[0][2])[0]
+    is_over.set()
+    await desk.responder.drain(30)
     assert sorted(desk.requests.settled) == [1, 2]
     assert desk.responder._working == 0
+
+
+async def test_large_requests_that_wait_for_one_another_keep_no_one_waiting():
+    desk = Desk(concurrency=2)
+    await desk.large.acquire()
+    large = json.dumps(QUESTION).encode() + b" " * 70_000
+    for tag in range(1, 21):
+        desk.take(tag, large, reply_to=REPLY_TO, expiration="60000")
+    desk.take(21, reply_to=REPLY_TO, expiration="60000")
+
+    await becomes(lambda: desk.requests.settled)
+    assert desk.requests.settled == [21]
+    desk.large.release()
+    await desk.responder.drain(30)
+    assert sorted(desk.requests.settled) == list(range(1, 22))
+    assert desk.responder._working == 0
+
+
+async def test_no_more_are_answered_at_a_time_after_large_ones_have_waited():
+    desk = Desk(concurrency=2)
+    is_over = asyncio.Event()
+    answer = desk.archive.answer
+
+    async def answer_late(question, until, room):
+        if isinstance(question, params.SetPreference):
+            desk.archive.asked.append(question)
+            await is_over.wait()
+        return await answer(question, until, room)
+
+    desk.archive.answer = answer_late
+    await desk.large.acquire()
+    large = json.dumps(QUESTION).encode() + b" " * 70_000
+    for tag in range(1, 11):
+        desk.take(tag, large, reply_to=REPLY_TO, expiration="60000")
+    setting = {"method": "preferences.set", "params": {"key": "theme", "value": "dark"}}
+    for tag in range(11, 31):
+        desk.take(tag, QUESTION | setting, reply_to=REPLY_TO, expiration="60000")
+    desk.large.release()
+    await becomes(lambda: len(desk.requests.settled) == 10)
+
+    assert [type(one) for one in desk.archive.asked].count(params.SetPreference) == 2
+    is_over.set()
+    await desk.responder.drain(30)
+    assert len(desk.requests.settled) == 30
 
 
 @pytest.mark.parametrize("expiration", ["0", "60000"])

@@ -21,19 +21,12 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.incidents.rules import Rules
-from jarvis_recorder.incidents.signals import (
-    Effect,
-    EventFacts,
-    Signal,
-    read_event,
-)
+from jarvis_recorder.incidents.signals import Effect, EventFacts, Signal, read_event
 from jarvis_recorder.retention_policy import FUTURE, UNSET
 from jarvis_recorder.storage.expressions import has_tag, micros
 from jarvis_recorder.storage.incidents.fold import ReadSignal
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.tables import (
-    events,
-)
+from jarvis_recorder.storage.tables import events
 
 # As much as one step folds. An event is large that has more text than it takes to name a condition:
 # those are counted by their characters.

@@ -6,12 +6,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
-from sqlalchemy import (
-    Connection,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Connection, func, select, update
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -24,10 +19,7 @@ from jarvis_recorder.errors import (
     defect,
 )
 from jarvis_recorder.incidents.rules import Rules
-from jarvis_recorder.incidents.signals import (
-    Effect,
-    details_read,
-)
+from jarvis_recorder.incidents.signals import Effect, details_read
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.runtime.process import set_within
 from jarvis_recorder.storage.engine import NoRoomForIt, Readers, Writer
