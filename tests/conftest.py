@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from jarvis_recorder.broker.topology import QUEUES
 from jarvis_recorder.demo.node import private_node
-from tests.support.engines import POSTGRESQL, SQLITE, Database, File, OnServer
+from tests.support.engines import POSTGRESQL, SQLITE, Database, File, OnServer, on_one_unnamed
 from tests.support.files import make
 from tests.support.gateway import Gateway
 from tests.support.postgres import Cluster, cluster
@@ -50,7 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Begin with the files that take minutes, so that no worker is left with one at the end.
 
     The directories take turns: browsers need the processors that tests of faults leave idle.
+    A file whose tests run on one kind of database and that is not named as such ends the run.
     """
+    if unnamed := on_one_unnamed(items, Path(__file__).parent):
+        raise pytest.UsageError(
+            f"{', '.join(sorted(unnamed))}: mark the tests on_both, or say in ON_ONE of "
+            "tests/support/engines.py why they run on one kind of database"
+        )
     place: dict[Path, int] = {}
     files = Counter[Path]()
     for item in items:

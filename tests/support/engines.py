@@ -6,7 +6,7 @@ A test runs on both by the mark `on_both`, or by the contract tests' fixture `st
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -58,7 +58,8 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
         "integration/test_answering.py", "integration/test_client.py",
         "integration/test_command_line.py", "integration/test_dead.py",
         "integration/test_dead_bounds.py", "integration/test_examples.py",
-        "integration/test_exit_codes.py", "integration/test_gateway.py",
+        "integration/test_exit_codes.py", "integration/test_forged_replies.py",
+        "integration/test_gateway.py",
         "integration/test_gateway_bounds.py", "integration/test_gateway_document.py",
         "integration/test_publishers_run.py", "integration/test_roles.py",
         "integration/test_several_recorders.py", "integration/test_tls.py",
@@ -68,10 +69,30 @@ ON_ONE: Final[dict[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 
+# Fixtures by which a test chooses a kind, and those by which it has a database.
+_CHOOSING: Final = frozenset({"engine", "store", "module_store"})
+_ON_A_DATABASE: Final = frozenset(
+    {"postgres", "postgres_url", "recorded", "sqlite_store", "start_recorder", "store"}
+)
+
 Rows = list[tuple[Any, ...]]
 
 _COLUMNS: Final = "timestamp, stamped, type, severity, source, summary, recorded_at"
 _EVENT: Final = "'metric', 'info', 'monitor', 'event ' || i"
+
+
+def on_one_unnamed(items: Iterable[pytest.Item], tests: Path) -> set[str]:
+    """Return the files below `tests` with a test on one kind of database that ON_ONE does not name."""
+    alone = {
+        str(item.path.relative_to(tests))
+        for item in items
+        if isinstance(item, pytest.Function)
+        # Those have fakes, and fixtures of these names for other things.
+        and not item.path.is_relative_to(tests / "unit")
+        and not _CHOOSING & set(item.callspec.params if hasattr(item, "callspec") else ())
+        and _ON_A_DATABASE & set(item.fixturenames)
+    }
+    return alone - {file for files in ON_ONE.values() for file in files}
 
 
 class Database(Protocol):
