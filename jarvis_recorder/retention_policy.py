@@ -75,7 +75,7 @@ UNBOUNDED: Final = Bounds()
 """Keeps everything, whatever space it takes."""
 
 
-class EventFacts(NamedTuple):
+class ExpiringEvent(NamedTuple):
     """The facts that decide about an event; its age counts from `timestamp`, in microseconds."""
 
     id: int
@@ -96,7 +96,7 @@ def event_horizons(policy: RetentionPolicy, now: int) -> dict[Severity, int]:
     return {severity: now - days * DAY for severity, days in policy.events.items() if days}
 
 
-def events_to_go(events: Sequence[EventFacts], policy: RetentionPolicy, now: int) -> list[int]:
+def events_to_go(events: Sequence[ExpiringEvent], policy: RetentionPolicy, now: int) -> list[int]:
     """Return the ids of the expired events."""
     horizons = event_horizons(policy, now)
     return [

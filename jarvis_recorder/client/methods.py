@@ -60,7 +60,7 @@ class Snapshots(Group):
     at = rpc_method(params.SnapshotAt)
     list = rpc_method(params.ListSnapshots)
     diff = rpc_method(params.DiffSnapshots)
-    overview = rpc_method(params.ClusterOverview)
+    overview = rpc_method(params.GetClusterOverview)
     series = rpc_method(params.MeasureSeries)
     forecast = rpc_method(params.ForecastMeasure)
     iter = paged_method(params.ListSnapshots, lambda page: page.snapshots)

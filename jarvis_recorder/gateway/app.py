@@ -35,9 +35,9 @@ from jarvis_recorder.gateway.routes.parameters import router
 from jarvis_recorder.gateway.sse import Live
 from jarvis_recorder.gateway.tokens import (
     SHORTEST_SECRET,
+    CallerRole,
     Claims,
     OwnTokens,
-    Role,
     Tokens,
     read_jwks,
 )
@@ -152,16 +152,16 @@ def _tokens(settings: GatewaySettings) -> Tokens:
     return OwnTokens(secret, _hashes(settings), claims, settings.token_days)
 
 
-def _hashes(settings: GatewaySettings) -> dict[Role, str]:
+def _hashes(settings: GatewaySettings) -> dict[CallerRole, str]:
     """Return the hash of the password of each role, empty where it has none."""
     return {
-        Role.OPERATOR: settings.password_hash.get_secret_value(),
-        Role.READER: settings.reader_password_hash.get_secret_value(),
+        CallerRole.OPERATOR: settings.password_hash.get_secret_value(),
+        CallerRole.READER: settings.reader_password_hash.get_secret_value(),
     }
 
 
 def _passwords(settings: GatewaySettings) -> Passwords:
     hashes = _hashes(settings)
-    if not settings.jwks_file and not hashes[Role.OPERATOR]:
+    if not settings.jwks_file and not hashes[CallerRole.OPERATOR]:
         raise ConfigurationError(f"gateway.password_hash is not set: {_HOW}")
     return Passwords({role: hashed for role, hashed in hashes.items() if hashed})

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from jarvis_recorder.client import RecorderClient
 from jarvis_recorder.client.rpc_methods import Ask
 from jarvis_recorder.gateway.problems import Problem
-from jarvis_recorder.gateway.tokens import Caller, Role, Tokens, unauthenticated
+from jarvis_recorder.gateway.tokens import Caller, CallerRole, Tokens, unauthenticated
 from jarvis_recorder.wire import strict_json
 from jarvis_recorder.wire.refusal import Refused
 from jarvis_recorder.wire.rpc.params import Params, ResultT
@@ -62,7 +62,7 @@ class StrictRoute(APIRoute):
             # FastAPI reads the body before it resolves the dependencies of a handler.
             if wants_caller:
                 request.state.caller = caller = _caller_of(request)
-                if wants_operator and caller.role is not Role.OPERATOR:
+                if wants_operator and caller.role is not CallerRole.OPERATOR:
                     raise Problem(
                         HTTPStatus.FORBIDDEN, f"{caller.name} may read, and change nothing"
                     )

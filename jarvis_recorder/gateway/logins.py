@@ -12,7 +12,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from jarvis_recorder.errors import ConfigurationError
 from jarvis_recorder.gateway.problems import Problem
-from jarvis_recorder.gateway.tokens import Role
+from jarvis_recorder.gateway.tokens import CallerRole
 
 LONGEST_PASSWORD: Final = 1_024
 _WINDOW_SECONDS: Final = 60.0
@@ -25,7 +25,7 @@ _LONGEST_WAIT_SECONDS: Final = 10.0
 class Passwords:
     """The passwords of the roles, as argon2 hashes."""
 
-    def __init__(self, hashes: Mapping[Role, str]) -> None:
+    def __init__(self, hashes: Mapping[CallerRole, str]) -> None:
         """
         Take the hashes.
 
@@ -43,7 +43,7 @@ class Passwords:
                     "`jarvis-recorder gateway passwd` makes one"
                 ) from None
 
-    async def role_of(self, password: str) -> Role | None:
+    async def role_of(self, password: str) -> CallerRole | None:
         """
         Return the role of a password, None if no role has it.
 
@@ -51,7 +51,7 @@ class Passwords:
         """
         return await asyncio.to_thread(self._role_of, password)
 
-    def _role_of(self, password: str) -> Role | None:
+    def _role_of(self, password: str) -> CallerRole | None:
         for role, hashed in self._hashes.items():
             try:
                 if self._hasher.verify(hashed, password):
@@ -78,7 +78,7 @@ class Logins:
         self._checking = False
         self._newest_first = False
 
-    async def role_of(self, password: str, address: str) -> Role:
+    async def role_of(self, password: str, address: str) -> CallerRole:
         """
         Return the role of a password.
 

@@ -11,7 +11,7 @@ from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin
 from jarvis_recorder.config.settings import Settings
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.connection import Connection
-from jarvis_recorder.net.http_server import Server, listening
+from jarvis_recorder.net.http_server import HttpServer, listening
 from jarvis_recorder.runtime.process import first_of, raise_first
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         application = create(client, DeadLetterAdmin(url, also=also, tls=tls), settings.gateway)
         with listening("gateway.listen", settings.gateway.listen) as listener:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
-            server = Server(
+            server = HttpServer(
                 application,
                 Connection,
                 proxy_headers=bool(settings.gateway.trusted_proxies),

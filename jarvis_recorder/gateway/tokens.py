@@ -26,7 +26,7 @@ _PUBLIC_ALGORITHMS: Final = frozenset(
 )
 
 
-class Role(StrEnum):
+class CallerRole(StrEnum):
     """The permissions of a caller: read only, or read and change."""
 
     READER = "reader"
@@ -38,7 +38,7 @@ class Caller:
     """The caller that a token authenticates, until it expires: a Unix time in seconds."""
 
     name: str
-    role: Role
+    role: CallerRole
     expires: int
 
 
@@ -71,12 +71,14 @@ class OwnTokens:
     role end with its password, and all of them with the secret.
     """
 
-    def __init__(self, secret: str, hashes: Mapping[Role, str], claims: Claims, days: int) -> None:
-        self._keys = {role: signing_key(secret, role, hashes.get(role, "")) for role in Role}
+    def __init__(
+        self, secret: str, hashes: Mapping[CallerRole, str], claims: Claims, days: int
+    ) -> None:
+        self._keys = {role: signing_key(secret, role, hashes.get(role, "")) for role in CallerRole}
         self._claims = claims
         self.days = days
 
-    def give(self, role: Role) -> str:
+    def give(self, role: CallerRole) -> str:
         """Return a token for a role, valid for `days` from now."""
         now = int(time.time())
         claims = {
@@ -94,12 +96,12 @@ class OwnTokens:
         return _caller(token, self._keys[_named_role(token)], "HS256", self._claims)
 
 
-def signing_key(secret: str, role: Role, password_hash: str) -> bytes:
+def signing_key(secret: str, role: CallerRole, password_hash: str) -> bytes:
     """Return the key of the tokens of a role, 32 bytes; the hash is empty for one without."""
     return hmac.digest(secret.encode(), f"{role}:{password_hash}".encode(), "sha256")
 
 
-def _named_role(token: str) -> Role:
+def _named_role(token: str) -> CallerRole:
     """
     Return the role that a token names, unverified.
 
@@ -108,7 +110,7 @@ def _named_role(token: str) -> Role:
     """
     try:
         claims = jwt.decode(token[: LONGEST_TOKEN + 1], options={"verify_signature": False})
-        return Role(claims["role"])
+        return CallerRole(claims["role"])
     except (jwt.PyJWTError, ValueError, KeyError):
         raise _not_valid() from None
 
@@ -166,7 +168,7 @@ def _caller(token: str, key: Any, algorithm: str, claims: Claims) -> Caller:
             options={"require": _REQUIRED},
         )
         name = str(found.get("sub") or found["role"])
-        return Caller(name, Role(found["role"]), int(found["exp"]))
+        return Caller(name, CallerRole(found["role"]), int(found["exp"]))
     except (jwt.PyJWTError, ValueError, KeyError):
         raise _not_valid() from None
 

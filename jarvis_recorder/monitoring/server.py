@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from jarvis_recorder import __version__
 from jarvis_recorder.monitoring.health import HealthCheck, is_ready
 from jarvis_recorder.net.connection_limits import Bounded
-from jarvis_recorder.net.http_server import Server, listening
+from jarvis_recorder.net.http_server import HttpServer, listening
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +89,7 @@ async def serving(listen: str, answering: Starlette) -> AsyncIterator[None]:
         ConfigurationError: The address is not available.
     """
     with listening("http.listen", listen, _HINT) as listener:
-        server = Server(
+        server = HttpServer(
             answering,
             _Connection,
             h11_max_incomplete_event_size=_MOST_BYTES,

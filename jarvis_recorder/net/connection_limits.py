@@ -27,7 +27,7 @@ class Bounded(asyncio.Protocol):
     A mixin for a uvicorn protocol: one connection out of a bounded number.
 
     uvicorn keeps the open ones in `connections` and closes those idle between two requests;
-    `Server` calls `close_if_late`.
+    `HttpServer` calls `close_if_late`.
     """
 
     most: ClassVar[int]

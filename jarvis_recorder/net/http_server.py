@@ -16,7 +16,7 @@ from jarvis_recorder.net.listen_address import host_and_port
 _NOT_THERE_YET: Final = (errno.EADDRNOTAVAIL, socket.EAI_AGAIN)
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """A server that leaves signals to the process, and closes connections that take too long."""
 
     def __init__(self, application: Any, protocol: type[Bounded], **options: Any) -> None:

@@ -29,7 +29,7 @@ from jarvis_recorder.wire.topics import (
     Topic,
 )
 
-Part = dict[str, Any]
+Fragment = dict[str, Any]
 
 JSON: Final = "application/json"
 _BINDING: Final = "0.3.0"
@@ -42,7 +42,7 @@ _ADDRESSES: Final = {
 }
 
 
-def document() -> Part:
+def document() -> Fragment:
     """Return the AsyncAPI document."""
     schemas: dict[str, Schema] = {**ENVELOPES, "DeadLetter": messages.dead_letter()}
     channels = {
@@ -86,7 +86,7 @@ _SERVER: Final = {
 # Recorded messages.
 
 
-def _recorded(topic: Topic, schemas: dict[str, Schema]) -> Part:
+def _recorded(topic: Topic, schemas: dict[str, Schema]) -> Fragment:
     name = topic.kind.capitalize()
     schemas[f"{name}Batch"] = shared(messages.batch(topic, refs=IN_COMPONENTS), schemas)
     schemas[name] = messages.body(topic)
@@ -103,7 +103,7 @@ def _recorded(topic: Topic, schemas: dict[str, Schema]) -> Part:
     }
 
 
-def _parameters(topic: Topic, body: Schema) -> Part:
+def _parameters(topic: Topic, body: Schema) -> Fragment:
     """Describe each part of the address by the field of the body that it repeats."""
     parameters = {}
     for part in _ADDRESSES[topic.kind].split("."):
@@ -116,7 +116,7 @@ def _parameters(topic: Topic, body: Schema) -> Part:
     return parameters
 
 
-def _shapes(topic: Topic, name: str) -> Part:
+def _shapes(topic: Topic, name: str) -> Fragment:
     """Return the five formats that a record may come in."""
     body = BODIES[topic.kind]
     event = {
@@ -155,7 +155,7 @@ def _shapes(topic: Topic, name: str) -> Part:
     }
 
 
-def _record(title: str, content_type: str, payload: Part, example: Any) -> Part:
+def _record(title: str, content_type: str, payload: Fragment, example: Any) -> Fragment:
     return {
         "title": title,
         "contentType": content_type,
@@ -168,7 +168,7 @@ def _record(title: str, content_type: str, payload: Part, example: Any) -> Part:
 # Dead letters.
 
 
-def _dead_letters() -> Part:
+def _dead_letters() -> Fragment:
     return {
         "address": "{queue}",
         "title": "Dead letters",
@@ -194,7 +194,7 @@ def _dead_letters() -> Part:
 # Notifications.
 
 
-def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
+def _announced(announced: Notification, schemas: dict[str, Schema]) -> Fragment:
     name = _notice_name(announced)
     schema = _capital(name)
     schemas[schema] = shared(messages.notice(announced, refs=IN_COMPONENTS), schemas)
@@ -220,7 +220,7 @@ def _announced(announced: Notification, schemas: dict[str, Schema]) -> Part:
 _CORRELATION: Final = {"location": "$message.header#/correlation_id"}
 
 
-def _requests() -> Part:
+def _requests() -> Fragment:
     return {
         "address": RPC_KEY,
         "title": "Requests",
@@ -233,7 +233,7 @@ def _requests() -> Part:
     }
 
 
-def _replies() -> Part:
+def _replies() -> Fragment:
     return {
         "address": None,
         "title": "Replies",
@@ -246,7 +246,7 @@ def _replies() -> Part:
     }
 
 
-def _rpc_message(name: str, properties: str) -> Part:
+def _rpc_message(name: str, properties: str) -> Fragment:
     return {
         "title": name,
         "contentType": JSON,
@@ -259,7 +259,7 @@ def _rpc_message(name: str, properties: str) -> Part:
 # The operations on all of them.
 
 
-def _operations() -> Part:
+def _operations() -> Fragment:
     return {
         **{
             f"record{_capital(_channel_name(topic))}": _receive(
@@ -282,11 +282,11 @@ def _operations() -> Part:
     }
 
 
-def _send(channel: str, summary: str) -> Part:
+def _send(channel: str, summary: str) -> Fragment:
     return {"action": "send", "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
 
 
-def _receive(channel: str, summary: str) -> Part:
+def _receive(channel: str, summary: str) -> Fragment:
     return {
         "action": "receive",
         "channel": {"$ref": f"#/channels/{channel}"},
@@ -295,7 +295,7 @@ def _receive(channel: str, summary: str) -> Part:
     }
 
 
-def _reply(message: str) -> Part:
+def _reply(message: str) -> Fragment:
     return {
         "address": {"location": "$message.header#/reply_to"},
         "channel": {"$ref": "#/channels/replies"},
@@ -303,7 +303,7 @@ def _reply(message: str) -> Part:
     }
 
 
-def _message(channel: str, message: str) -> Part:
+def _message(channel: str, message: str) -> Fragment:
     return {"$ref": f"#/channels/{channel}/messages/{message}"}
 
 
@@ -321,10 +321,10 @@ def _capital(name: str) -> str:
     return name[0].upper() + name[1:]
 
 
-def _exchange(name: str, kind: str, queue: str | None = None, key: str | None = None) -> Part:
+def _exchange(name: str, kind: str, queue: str | None = None, key: str | None = None) -> Fragment:
     """Return the binding of a channel: its exchange, and the queue that reads from it."""
     exchange = {"name": name, "type": kind, "durable": True, "autoDelete": False}
-    amqp: Part = {"is": "routingKey", "exchange": exchange, "bindingVersion": _BINDING}
+    amqp: Fragment = {"is": "routingKey", "exchange": exchange, "bindingVersion": _BINDING}
     if queue is not None:
         amqp["x-queue"] = {"name": queue, "durable": True, "routingKey": key}
     return {"amqp": amqp}

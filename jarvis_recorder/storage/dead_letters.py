@@ -51,7 +51,7 @@ class _Noted(NamedTuple):
         return _NOTED_BYTES + len(letter.message_id or "") + sum(map(len, texts))
 
 
-class DeadLetterIndex:
+class EngineDeadLetterIndex:
     """
     The implementation of `ports.DeadLetterIndex` on any engine.
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Table
 
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage.batch import Rows
-from jarvis_recorder.storage.erasure import Erasure, Part
+from jarvis_recorder.storage.erasure import ErasedPart, Erasure
 from jarvis_recorder.storage.expired_rows import Position
 from jarvis_recorder.storage.queries.reading import Pace, Queries, Reading
 
@@ -107,7 +107,7 @@ class EngineStatements(NamedTuple):
     """Returns the condition for the row that is stored under an identity without a time."""
     newest_turn: Callable[[Connection, str], Position | None]
     """Returns a turn whose id no turn of a conversation exceeds yet; None if there is none."""
-    erase_turns: Callable[[Connection, Erasure], Part]
+    erase_turns: Callable[[Connection, Erasure], ErasedPart]
     """Deletes the next turns of an erasure, with their words in the search."""
     queries: Queries
     """The queries that are the engine's own: of the search, and of its totals."""

@@ -29,14 +29,14 @@ class Erasure(NamedTuple):
     """The last turn that is gone."""
 
 
-class Part(NamedTuple):
+class ErasedPart(NamedTuple):
     """The number of turns that a step has deleted, and the last of them, None at the end."""
 
     deleted: int
     reached: Position | None
 
 
-class FoundTurn(NamedTuple):
+class ErasableTurn(NamedTuple):
     """A turn that is to go."""
 
     id: int
@@ -45,7 +45,7 @@ class FoundTurn(NamedTuple):
 
 
 def turns_to_go(erasure: Erasure, *, up_to: int) -> Select[Any]:
-    """Select the next turns of an erasure as a `FoundTurn` each, those with an id up to `up_to`."""
+    """Select the next turns of an erasure as a `ErasableTurn` each, those with an id up to `up_to`."""
     at = _columns.timestamp
     return (
         found_turns()
@@ -60,11 +60,11 @@ def turns_to_go(erasure: Erasure, *, up_to: int) -> Select[Any]:
 
 
 def found_turns() -> Select[Any]:
-    """Select turns as a `FoundTurn` each."""
+    """Select turns as a `ErasableTurn` each."""
     return select(_columns.id, micros(_columns.timestamp), row_bytes(conversations))
 
 
-def few_of(turns: Iterable[Any]) -> list[FoundTurn]:
+def few_of(turns: Iterable[Any]) -> list[ErasableTurn]:
     """Return the first of the turns, as many as go in one transaction, and at least one."""
-    found = first_within(starmap(FoundTurn, turns), lambda turn: turn.size_bytes, MOST_BYTES)
+    found = first_within(starmap(ErasableTurn, turns), lambda turn: turn.size_bytes, MOST_BYTES)
     return list(islice(found, MOST_TURNS))

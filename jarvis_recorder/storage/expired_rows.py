@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from jarvis_recorder.retention_policy import (
     FUTURE,
-    EventFacts,
+    ExpiringEvent,
     RetentionPolicy,
     SnapshotFacts,
     events_to_go,
@@ -59,7 +59,7 @@ class Position(NamedTuple):
     id: int
 
 
-class Place(NamedTuple):
+class ClusterPosition(NamedTuple):
     """The last row that was read of the snapshots, which are read cluster by cluster."""
 
     cluster: str
@@ -72,24 +72,24 @@ _LAST: Final = 2**63 - 1
 BEGINNING: Final = Position(-_NEVER, 0)
 
 
-class Step(NamedTuple):
+class PruneStep(NamedTuple):
     """The ids to delete among the rows read, and the next position, None at the end."""
 
     to_go: list[int]
-    following: Position | Place | None
+    following: Position | ClusterPosition | None
 
 
-Look = Callable[[Connection, Any], Step]
+NextStep = Callable[[Connection, Any], PruneStep]
 
 
 class Walk(NamedTuple):
     """One pass through a table, or through each cluster of it, oldest rows first."""
 
     table: Table
-    look: Look
-    beginning: Position | Place
+    look: NextStep
+    beginning: Position | ClusterPosition
 
-    def step(self, connection: Connection, position: Position | Place) -> Step:
+    def step(self, connection: Connection, position: Position | ClusterPosition) -> PruneStep:
         """
         Return the rows to delete in one transaction: few bytes together, or a single row.
 
@@ -97,7 +97,7 @@ class Walk(NamedTuple):
         """
         step = self.look(connection, position)
         few = _of_few_bytes(connection, self.table, step.to_go)
-        return step if len(few) == len(step.to_go) else Step(few, position)
+        return step if len(few) == len(step.to_go) else PruneStep(few, position)
 
 
 def walks(policy: RetentionPolicy, now: int) -> list[Walk]:
@@ -140,7 +140,7 @@ def _events(policy: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Wa
 def _snapshots(policy: RetentionPolicy, now: int) -> Iterator[Walk]:
     if (horizon := policy.snapshot_horizon(now)) is not None:
         look = partial(_look_at_snapshots, policy, now, horizon)
-        yield Walk(cluster_snapshots, look, Place("", *BEGINNING))
+        yield Walk(cluster_snapshots, look, ClusterPosition("", *BEGINNING))
 
 
 def _turns(policy: RetentionPolicy, now: int, stretch: _Stretch) -> Iterator[Walk]:
@@ -157,8 +157,8 @@ def count(connection: Connection, policy: RetentionPolicy, now: int) -> Counter[
     return counts
 
 
-def _steps(connection: Connection, walk: Walk) -> Iterator[Step]:
-    position: Position | Place | None = walk.beginning
+def _steps(connection: Connection, walk: Walk) -> Iterator[PruneStep]:
+    position: Position | ClusterPosition | None = walk.beginning
     while position is not None:
         step = walk.look(connection, position)
         yield step
@@ -204,49 +204,49 @@ def following(rows: Sequence[Any]) -> Position | None:
     return Position(rows[-1][1], rows[-1][0]) if len(rows) == _AT_ONCE else None
 
 
-def _events_of(policy: RetentionPolicy, now: int, horizon: int, stretch: _Stretch) -> Look:
+def _events_of(policy: RetentionPolicy, now: int, horizon: int, stretch: _Stretch) -> NextStep:
     columns = events.c
     # To find `resolved`, SQLite follows the pages of all that is stored before it.
     is_alert = columns.type == "alert"
     is_open_alert = case((is_alert, not_(columns.resolved)), else_=false())
     resolved_at = case((is_alert, micros(columns.resolved_at)))
 
-    def look(connection: Connection, position: Position) -> Step:
+    def look(connection: Connection, position: Position) -> PruneStep:
         of_alert = is_open_alert, resolved_at
         query = stretch.rows(events, position, horizon, columns.severity, *of_alert)
         rows = connection.execute(query).all()
         # For as long as others are kept it may be opened again.
         facts = [
-            EventFacts(row_id, max(at, resolved or at), severity, is_open)
+            ExpiringEvent(row_id, max(at, resolved or at), severity, is_open)
             for row_id, _, at, severity, is_open, resolved in rows
         ]
-        return Step(events_to_go(facts, policy, now), following(rows))
+        return PruneStep(events_to_go(facts, policy, now), following(rows))
 
     return look
 
 
 def _look_at_turns(
     horizon: int, stretch: _Stretch, connection: Connection, position: Position
-) -> Step:
+) -> PruneStep:
     rows = connection.execute(stretch.rows(conversations, position, horizon)).all()
-    return Step([row[0] for row in rows if row[2] < horizon], following(rows))
+    return PruneStep([row[0] for row in rows if row[2] < horizon], following(rows))
 
 
 def _look_at_snapshots(
-    policy: RetentionPolicy, now: int, horizon: int, connection: Connection, place: Place
-) -> Step:
+    policy: RetentionPolicy, now: int, horizon: int, connection: Connection, place: ClusterPosition
+) -> PruneStep:
     to_go: list[int] = []
-    following: Place | None = place
+    following: ClusterPosition | None = place
     for _ in range(_PARTS_AT_ONCE):
         if following is None:
             break
         rows = connection.execute(_part(following, now)).all()
         to_go += _snapshots_to_go(rows, policy, now)
         following = _behind_part(rows, now, horizon)
-    return Step(to_go, following)
+    return PruneStep(to_go, following)
 
 
-def _part(place: Place, now: int) -> Any:
+def _part(place: ClusterPosition, now: int) -> Any:
     """
     Select cluster, time, id and age of the next snapshots; an index serves it.
 
@@ -275,11 +275,11 @@ def _snapshots_to_go(rows: Sequence[Any], policy: RetentionPolicy, now: int) -> 
     return [gone for facts in known for gone in snapshots_to_go(facts, policy, now)]
 
 
-def _behind_part(rows: Sequence[Any], now: int, horizon: int) -> Place | None:
+def _behind_part(rows: Sequence[Any], now: int, horizon: int) -> ClusterPosition | None:
     """Return the place behind a part: beyond what is too young to go, None at the end."""
     if len(rows) <= _SNAPSHOTS_IN_PART:
         return None
-    last = Place(*rows[-2][:3])
+    last = ClusterPosition(*rows[-2][:3])
     if horizon <= last.timestamp <= now + FUTURE:
-        return Place(last.cluster, now + FUTURE, _LAST)
+        return ClusterPosition(last.cluster, now + FUTURE, _LAST)
     return last

@@ -11,7 +11,7 @@ import pytest
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.retention_policy import DAY, Bounds, RetentionPolicy
 from jarvis_recorder.storage.sqlite import connections, files, pruner, upkeep
-from jarvis_recorder.storage.sqlite.maintenance import Maintenance
+from jarvis_recorder.storage.sqlite.maintenance import SqliteMaintenance
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.records import Event, Record, Turn
 from jarvis_recorder.wire.rpc.params import DeletePreference, ListEvents, SetPreference
@@ -187,7 +187,9 @@ async def test_no_record_is_refused_because_others_have_filled_the_disk(store, p
     """It only has to wait, whatever its size; for good it would be in the dead letters."""
     await store.repository.append(events(0, 100), NOW)
     disk = shutil.disk_usage(path.parent)
-    kept = Maintenance(Bounds(keep_free=disk.free + 64 * MIB), path, store.writer, lambda: NOW)
+    kept = SqliteMaintenance(
+        Bounds(keep_free=disk.free + 64 * MIB), path, store.writer, lambda: NOW
+    )
     with contextlib.suppress(StorageUnavailable):
         await kept._keep_to_budget(asyncio.Event())
     store.writer.admit()
@@ -206,7 +208,7 @@ async def test_recording_at_full_speed_never_takes_more_than_the_budget(
     store, path, asked, in_flight
 ):
     budget = 24 * MIB
-    kept = Maintenance(Bounds(budget=budget), path, store.writer, lambda: NOW)
+    kept = SqliteMaintenance(Bounds(budget=budget), path, store.writer, lambda: NOW)
     most = first = refused = 0
     said = ""
     async with running(kept.run, store.upkeep.run, *(overlapping(store) if asked else [])):
@@ -232,7 +234,7 @@ async def test_recording_at_full_speed_never_takes_more_than_the_budget(
 
 async def test_a_batch_larger_than_the_room_between_the_marks_gets_it_from_what_may_go(store, path):
     budget = 24 * MIB
-    kept = Maintenance(Bounds(budget=budget), path, store.writer, lambda: NOW)
+    kept = SqliteMaintenance(Bounds(budget=budget), path, store.writer, lambda: NOW)
     async with running(kept.run, store.upkeep.run):
         await kept._keep_to_budget(asyncio.Event())
         for first in range(0, 20_000, 500):
@@ -246,7 +248,7 @@ async def test_a_batch_larger_than_the_room_between_the_marks_gets_it_from_what_
 async def test_a_record_that_would_need_most_of_the_budget_is_refused_and_costs_nothing_stored(
     store, path
 ):
-    kept = Maintenance(Bounds(budget=20 * MIB), path, store.writer, lambda: NOW)
+    kept = SqliteMaintenance(Bounds(budget=20 * MIB), path, store.writer, lambda: NOW)
     async with running(kept.run, store.upkeep.run):
         await kept._keep_to_budget(asyncio.Event())
         await stored(store, events(0, 2_000, 10 * DAY))

@@ -2,7 +2,7 @@
 
 import json
 
-from jarvis_recorder.wire.rpc.params import ClusterOverview
+from jarvis_recorder.wire.rpc.params import GetClusterOverview
 from tests.contract.test_series import node
 from tests.contract.test_series import snapshot as snapshot_after_start
 from tests.support.archive import ask
@@ -22,7 +22,7 @@ def snapshot(seconds=0.0, of="home", **state):
 
 
 async def overview(store, since=0, **more):
-    return await ask(store, ClusterOverview(since=at(since), **more))
+    return await ask(store, GetClusterOverview(since=at(since), **more))
 
 
 async def test_each_cluster_has_its_newest_snapshot_and_lines_of_its_nodes(store):
@@ -85,7 +85,7 @@ async def test_what_does_not_fit_is_said_to_be_left_out(store):
 
     found = await overview(store)
     small = json.loads(
-        await store.archive.answer(ClusterOverview(since=at(0)), float("inf"), 4_096)
+        await store.archive.answer(GetClusterOverview(since=at(0)), float("inf"), 4_096)
     )
 
     assert len(found.clusters) == 50

@@ -8,7 +8,7 @@ from datetime import timedelta
 from jarvis_recorder.client.dead_letter_look import Look
 from jarvis_recorder.errors import StorageUnavailable
 from jarvis_recorder.storage import dead_letters as module
-from jarvis_recorder.storage.dead_letters import DeadLetterIndex
+from jarvis_recorder.storage.dead_letters import EngineDeadLetterIndex
 from jarvis_recorder.wire.dead_letter import DeadLetter, fault_of
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.methods import adapter
@@ -38,7 +38,7 @@ def letter(number, error="line 1: no JSON", **more):
 
 
 async def indexed(store, *letters, seconds_ago=60):
-    index = DeadLetterIndex(store.writer, lambda: NOW - seconds_ago * 1_000_000)
+    index = EngineDeadLetterIndex(store.writer, lambda: NOW - seconds_ago * 1_000_000)
     for one in letters:
         index.note(one)
     await index.finish()
@@ -274,7 +274,7 @@ async def test_while_the_database_is_unavailable_dead_letters_wait_bounded(store
     monkeypatch.setattr(module, "_MOST_NOTED_BYTES", 3_000)
     monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.01)
     writer = Unavailable(store.writer, failures=3)
-    index = DeadLetterIndex(writer, lambda: NOW)
+    index = EngineDeadLetterIndex(writer, lambda: NOW)
     stop = asyncio.Event()
     running = asyncio.create_task(index.run(stop))
 
@@ -290,7 +290,7 @@ async def test_while_the_database_is_unavailable_dead_letters_wait_bounded(store
 
 
 async def test_what_is_noted_as_the_recorder_stops_is_indexed_or_given_up_in_silence(store):
-    index = DeadLetterIndex(Unavailable(store.writer, failures=1), lambda: NOW)
+    index = EngineDeadLetterIndex(Unavailable(store.writer, failures=1), lambda: NOW)
     index.note(letter(1))
 
     await index.finish()

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.gateway.app import create
-from jarvis_recorder.gateway.tokens import Role
+from jarvis_recorder.gateway.tokens import CallerRole
 from jarvis_recorder.storage.queries import events as events_module
 from jarvis_recorder.storage.sqlite.store import open_store
 from jarvis_recorder.wire.rpc import jsonrpc
@@ -167,7 +167,7 @@ async def test_a_parameter_of_a_url_is_repeated(query, given):
         token_secret="x" * 32, password_hash=PasswordHasher(1, 8, 1).hash("a password")
     )
     application = create(SimpleNamespace(ask=answer), Mock(), settings)
-    token = application.state.tokens.give(Role.READER)
+    token = application.state.tokens.give(CallerRole.READER)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         reply = await client.get(

@@ -41,15 +41,15 @@ if "run" in sys.orig_argv:
     import asyncio, os
     from jarvis_recorder.monitoring.storage_probe import StorageProbe
     from jarvis_recorder.storage.sqlite import maintenance, upkeep
-    from jarvis_recorder.storage.turn import Turn
+    from jarvis_recorder.storage.write_queue import WriteQueue
     maintenance._FIRST_AFTER_SECONDS = upkeep._LOOK_SECONDS = 3_600.0
     StorageProbe.run = lambda _: asyncio.sleep(3_600.0)
-    take = Turn.take
+    take = WriteQueue.take
     async def watched(turn, place):
         await take(turn, place)
         if len(turn._holders) == 2:
             open(os.environ["TWO_IN_FLIGHT"], "w").close()
-    Turn.take = watched
+    WriteQueue.take = watched
 """
 
 

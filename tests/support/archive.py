@@ -15,7 +15,7 @@ from jarvis_recorder.storage.postgres import pruner as postgres_pruner
 from jarvis_recorder.storage.postgres import pruner as server_pruner
 from jarvis_recorder.storage.postgres.store import PostgresStore
 from jarvis_recorder.storage.sqlite import pruner as file_pruner
-from jarvis_recorder.storage.sqlite.maintenance import Maintenance
+from jarvis_recorder.storage.sqlite.maintenance import SqliteMaintenance
 from jarvis_recorder.storage.sqlite.store import SqliteStore
 from jarvis_recorder.wire.rpc import jsonrpc
 from jarvis_recorder.wire.rpc.methods import BY_PARAMS, adapter
@@ -116,9 +116,11 @@ def retention(
     clock: Clock,
     bounds: Bounds,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Maintenance | postgres_pruner.Maintenance:
+) -> SqliteMaintenance | postgres_pruner.PostgresMaintenance:
     """Return the retention of a recorder that has just been started on the store's database."""
     if isinstance(store, SqliteStore):
-        return Maintenance(bounds, store.path, store.writer, clock, monotonic=monotonic)
+        return SqliteMaintenance(bounds, store.path, store.writer, clock, monotonic=monotonic)
     engine, server = store.writer._engine, store.writer._server
-    return postgres_pruner.Maintenance(bounds.policy, engine, server, clock, monotonic=monotonic)
+    return postgres_pruner.PostgresMaintenance(
+        bounds.policy, engine, server, clock, monotonic=monotonic
+    )

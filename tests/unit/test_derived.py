@@ -19,7 +19,7 @@ from jarvis_recorder.cli import rpc
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.routes import methods as routes
-from jarvis_recorder.gateway.tokens import Role
+from jarvis_recorder.gateway.tokens import CallerRole
 from jarvis_recorder.runtime import logging
 from jarvis_recorder.wire.rpc.methods import Example, Method
 from jarvis_recorder.wire.rpc.params import (
@@ -153,7 +153,7 @@ def gateway(recorder):
     return create(recorder, None, settings)
 
 
-async def answer_to(gateway, method, path, role=Role.OPERATOR, **request):
+async def answer_to(gateway, method, path, role=CallerRole.OPERATOR, **request):
     """Return the response to a caller of this role, to one without a token if it is None."""
     token = None if role is None else gateway.state.tokens.give(role)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -166,7 +166,7 @@ async def answer_to(gateway, method, path, role=Role.OPERATOR, **request):
 
 async def test_a_read_takes_its_params_from_the_query(gateway, recorder):
     query = {"shape": "flat", "since": "2026-01-26", "isLost": "true", "limit": "5"}
-    answer = await answer_to(gateway, "GET", "list", Role.READER, params=query)
+    answer = await answer_to(gateway, "GET", "list", CallerRole.READER, params=query)
 
     assert answer.json() == {
         "things": [
@@ -215,7 +215,7 @@ async def test_a_wrong_parameter_is_a_problem_that_names_it(gateway, recorder, q
 async def test_a_parameter_that_a_route_does_not_have_is_refused_with_the_nearest(
     gateway, recorder, name, near
 ):
-    answer = await answer_to(gateway, "GET", "list", Role.READER, params={name: "1"})
+    answer = await answer_to(gateway, "GET", "list", CallerRole.READER, params={name: "1"})
 
     assert answer.status_code == 400
     assert answer.json()["error"] == f"{name}: not a parameter of this route; did you mean {near}?"
@@ -226,9 +226,9 @@ async def test_a_parameter_that_takes_one_value_is_refused_where_it_is_given_twi
     gateway, recorder
 ):
     several = {"kind": ["wheel", "rim"]}
-    answer = await answer_to(gateway, "GET", "list", Role.READER, params=several)
+    answer = await answer_to(gateway, "GET", "list", CallerRole.READER, params=several)
     twice = await answer_to(
-        gateway, "GET", "list", Role.READER, params=several | {"shape": ["round", "flat"]}
+        gateway, "GET", "list", CallerRole.READER, params=several | {"shape": ["round", "flat"]}
     )
 
     assert answer.status_code == 200
@@ -277,7 +277,7 @@ async def test_a_change_takes_nothing_that_it_does_not_have(gateway, recorder):
 
 async def test_only_an_operator_changes_something(gateway, recorder):
     body = {"newName": "rim"}
-    refused = await answer_to(gateway, "POST", "7/change", Role.READER, json=body)
+    refused = await answer_to(gateway, "POST", "7/change", CallerRole.READER, json=body)
     unknown = await answer_to(gateway, "GET", "list", role=None)
 
     assert (refused.status_code, unknown.status_code) == (403, 401)

@@ -24,9 +24,9 @@ from jarvis_recorder.gateway.logins import Logins, Passwords
 from jarvis_recorder.gateway.problems import Problem
 from jarvis_recorder.gateway.tokens import (
     Caller,
+    CallerRole,
     Claims,
     OwnTokens,
-    Role,
     read_jwks,
     signing_key,
 )
@@ -41,8 +41,8 @@ GOOD = {
 }  # fmt: skip
 
 
-HASHES = {Role.OPERATOR: "$argon2id$operator", Role.READER: "$argon2id$reader"}
-KEY = signing_key(SECRET, Role.OPERATOR, HASHES[Role.OPERATOR])
+HASHES = {CallerRole.OPERATOR: "$argon2id$operator", CallerRole.READER: "$argon2id$reader"}
+KEY = signing_key(SECRET, CallerRole.OPERATOR, HASHES[CallerRole.OPERATOR])
 
 
 @pytest.fixture
@@ -63,21 +63,21 @@ def part(document):
 
 
 def test_a_token_given_out_speaks_for_its_role(own):
-    token = own.give(Role.READER)
+    token = own.give(CallerRole.READER)
 
     claims = jwt.decode(token, options={"verify_signature": False})
-    assert own.read(token) == Caller("reader", Role.READER, claims["exp"])
+    assert own.read(token) == Caller("reader", CallerRole.READER, claims["exp"])
     assert claims["exp"] - claims["iat"] == 7 * 86_400
 
 
 def test_a_token_of_an_operator_is_good(own):
-    assert own.read(signed()) == Caller("ada", Role.OPERATOR, GOOD["exp"])
+    assert own.read(signed()) == Caller("ada", CallerRole.OPERATOR, GOOD["exp"])
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", CallerRole)
 @pytest.mark.parametrize("hashed", ["$argon2id$another", ""])
 def test_the_tokens_of_a_role_end_with_its_password(own, role, hashed):
-    tokens = {one: own.give(one) for one in Role}
+    tokens = {one: own.give(one) for one in CallerRole}
 
     after = OwnTokens(SECRET, {**HASHES, role: hashed}, CLAIMS, 7)
 
@@ -95,17 +95,17 @@ def test_a_gateway_that_has_another_password_of_readers_takes_none_of_their_toke
         return create(RecorderClient(URL), DeadLetterAdmin(URL), settings).state.tokens
 
     before = tokens(reader_password_hash=first)
-    given = before.give(Role.READER)
+    given = before.give(CallerRole.READER)
 
-    assert before.read(given).role is Role.READER
+    assert before.read(given).role is CallerRole.READER
     for after in (tokens(reader_password_hash=second), tokens()):
         with pytest.raises(Problem, match="Invalid or expired"):
             after.read(given)
-        assert after.read(before.give(Role.OPERATOR)).role is Role.OPERATOR
+        assert after.read(before.give(CallerRole.OPERATOR)).role is CallerRole.OPERATOR
 
 
 def tampered():
-    key = signing_key(SECRET, Role.READER, HASHES[Role.READER])
+    key = signing_key(SECRET, CallerRole.READER, HASHES[CallerRole.READER])
     header, _, signature = signed({**GOOD, "role": "reader"}, key).split(".")
     return f"{header}.{part(GOOD)}.{signature}"
 
@@ -123,9 +123,13 @@ BAD = {
     "without iss": signed(without("iss")),
     "alg none": f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(GOOD)}.",
     "another algorithm": signed(key=KEY * 2, algorithm="HS512"),
-    "another secret": signed(key=signing_key(SECRET[::-1], Role.OPERATOR, HASHES[Role.OPERATOR])),
+    "another secret": signed(
+        key=signing_key(SECRET[::-1], CallerRole.OPERATOR, HASHES[CallerRole.OPERATOR])
+    ),
     "the secret alone": signed(key=SECRET),
-    "another role's key": signed(key=signing_key(SECRET, Role.READER, HASHES[Role.READER])),
+    "another role's key": signed(
+        key=signing_key(SECRET, CallerRole.READER, HASHES[CallerRole.READER])
+    ),
     "of roles": signed({**GOOD, "role": ["operator"]}),
     "tampered": tampered(),
     "oversized": signed({**GOOD, "padding": "x" * 10_000}),
@@ -163,7 +167,7 @@ def another(pair, tmp_path):
 
 def test_tokens_of_another_issuer_are_read_by_its_public_keys(another, pair):
     assert another.read(signed(GOOD, pair, "RS256", kid="k1")) == Caller(
-        "ada", Role.OPERATOR, GOOD["exp"]
+        "ada", CallerRole.OPERATOR, GOOD["exp"]
     )
 
 
@@ -208,13 +212,13 @@ def hashed(password):
 
 @pytest.fixture
 def passwords():
-    return Passwords({Role.OPERATOR: hashed("one"), Role.READER: hashed("two")})
+    return Passwords({CallerRole.OPERATOR: hashed("one"), CallerRole.READER: hashed("two")})
 
 
 async def test_a_password_is_of_its_role_or_of_none(passwords):
     roles = [await passwords.role_of(typed) for typed in ("one", "two", "three", "")]
 
-    assert roles == [Role.OPERATOR, Role.READER, None, None]
+    assert roles == [CallerRole.OPERATOR, CallerRole.READER, None, None]
 
 
 async def refused(logins, address, password="wrong"):
@@ -244,7 +248,7 @@ async def test_a_right_password_is_let_in_however_many_were_wrong(passwords):
     for number in range(40):
         await refused(logins, f"a-{number % 2}")
 
-    assert await logins.role_of("one", "a-0") is Role.OPERATOR
+    assert await logins.role_of("one", "a-0") is CallerRole.OPERATOR
 
 
 class Slow:
@@ -257,7 +261,7 @@ class Slow:
     async def role_of(self, password):
         self.checked.append(password)
         await self._ends.acquire()
-        return None if password.startswith("wrong") else Role.OPERATOR
+        return None if password.startswith("wrong") else CallerRole.OPERATOR
 
     def end(self):
         self._ends.release()
@@ -295,7 +299,7 @@ async def test_one_password_is_checked_at_a_time_those_of_quiet_addresses_first(
         assert slow.checked[0] == "wrong-0"
         assert "right" in slow.checked[1:3]
         await until(tasks[9].done)
-        assert tasks[9].result() is Role.OPERATOR
+        assert tasks[9].result() is CallerRole.OPERATOR
 
 
 async def test_neither_the_first_nor_the_newest_of_an_address_waits_behind_all():
@@ -320,7 +324,7 @@ async def test_only_so_many_wait_for_a_check_and_only_so_long(monkeypatch):
         slow.end()
         await asyncio.wait(tasks[:1], timeout=10)
         slow.end()
-        assert await logins.role_of("right", "a") is Role.OPERATOR
+        assert await logins.role_of("right", "a") is CallerRole.OPERATOR
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin, Filter, F
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.gateway.app import create
 from jarvis_recorder.gateway.routes import dead_letters as module
-from jarvis_recorder.gateway.tokens import Role
+from jarvis_recorder.gateway.tokens import CallerRole
 from jarvis_recorder.wire.dead_letter import read_dead_letter
 from tests.support.amqp_bytes import content_header, delivery
 
@@ -67,7 +67,7 @@ class Caller:
         self._application = create(
             cast(RecorderClient, None), cast(DeadLetterAdmin, queue), settings
         )
-        token = self._application.state.tokens.give(Role.OPERATOR)
+        token = self._application.state.tokens.give(CallerRole.OPERATOR)
         self._headers = [
             (b"authorization", b"Bearer " + token.encode()),
             (b"content-type", b"application/json"),

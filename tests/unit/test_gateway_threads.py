@@ -13,7 +13,7 @@ from jarvis_recorder.client.dead_letter_replay import DeadLetterAdmin
 from jarvis_recorder.config.settings import GatewaySettings
 from jarvis_recorder.gateway import app as module
 from jarvis_recorder.gateway.routes import methods
-from jarvis_recorder.gateway.tokens import Role
+from jarvis_recorder.gateway.tokens import CallerRole
 from jarvis_recorder.wire.rpc.results import OnePreference, Preference
 from jarvis_recorder.wire.times import to_datetime
 
@@ -35,7 +35,7 @@ async def caller():
     application = module.create(
         cast(RecorderClient, Client()), cast(DeadLetterAdmin, None), settings
     )
-    token = application.state.tokens.give(Role.OPERATOR)
+    token = application.state.tokens.give(CallerRole.OPERATOR)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(application),
         base_url="http://gateway",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jarvis_recorder.retention_policy import (
     DAY,
     HOUR,
-    EventFacts,
+    ExpiringEvent,
     RetentionPolicy,
     SnapshotFacts,
     events_to_go,
@@ -34,7 +34,7 @@ keepings = st.builds(
     st.lists(st.tuples(moments, st.sampled_from(SEVERITIES), st.booleans()), max_size=30), keepings
 )
 def test_events_go_by_their_severity_and_open_alerts_never(rows, policy):
-    events = [EventFacts(number, *row) for number, row in enumerate(rows)]
+    events = [ExpiringEvent(number, *row) for number, row in enumerate(rows)]
 
     gone = set(events_to_go(events, policy, NOW))
 
@@ -74,7 +74,7 @@ def test_each_step_of_eviction_keeps_less_than_the_one_before_and_all_keep_the_l
             before = one.events.get(severity, 0)
             assert not before or 0 < following.events[severity] <= before
     for policy in eviction_steps():
-        event = EventFacts(1, yesterday, "info", False)
+        event = ExpiringEvent(1, yesterday, "info", False)
         assert events_to_go([event], policy, NOW) == []
         pair = [SnapshotFacts(1, yesterday), SnapshotFacts(2, yesterday + 1)]
         assert snapshots_to_go(pair, policy, NOW) == []

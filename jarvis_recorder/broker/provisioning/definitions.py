@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from jarvis_recorder.broker.provisioning.roles import ROLES, Role
+from jarvis_recorder.broker.provisioning.roles import ROLES, BrokerUser
 from jarvis_recorder.broker.topology import whole
 from jarvis_recorder.wire.topics import EXCHANGE
 
@@ -86,7 +86,7 @@ def definitions(
     }
 
 
-def _user(role: Role, password: str) -> dict[str, Any]:
+def _user(role: BrokerUser, password: str) -> dict[str, Any]:
     return {
         "name": role.name,
         "password_hash": password,

@@ -13,7 +13,7 @@ _BY_NAME: Final = ("recorder", "rpc")
 _TAILED: Final = r"^(cluster\.(event|snapshot)|chat\.turn|recorder)(\.|$)"
 
 
-class Role(NamedTuple):
+class BrokerUser(NamedTuple):
     """
     A user's permissions, as regular expressions; `publishes` and `tails` match keys on `jarvis`.
 
@@ -62,7 +62,7 @@ def _callable_by(user: str) -> tuple[str, ...]:
 
 
 ROLES: Final = (
-    Role(
+    BrokerUser(
         "recorder",
         configure=_OWN,
         # The default exchange for replies, its own exchanges and queues to publish and bind.
@@ -76,7 +76,7 @@ ROLES: Final = (
         # As its operator, looking through the dead letters.
         methods=_callable_by("recorder"),
     ),
-    Role(
+    BrokerUser(
         "monitor",
         configure=_NOTHING,
         write=_any(_named(EXCHANGE)),
@@ -84,7 +84,7 @@ ROLES: Final = (
         publishes=r"^cluster\.(event|snapshot)(\.|$)",
         tails=_NOTHING,
     ),
-    Role(
+    BrokerUser(
         "chat",
         # It gets replies by direct reply-to, which needs no permissions. With a queue of its own,
         # bound to `jarvis` and dead-lettering to it, it could publish by any key: RabbitMQ checks
@@ -96,7 +96,7 @@ ROLES: Final = (
         tails=_NOTHING,
         methods=_callable_by("chat"),
     ),
-    Role(
+    BrokerUser(
         "dashboard",
         configure=_any(_SERVER_NAMED, _replies("dashboard")),
         write=_any(_named(RPC_EXCHANGE), _SERVER_NAMED),
@@ -105,7 +105,7 @@ ROLES: Final = (
         tails=_TAILED,
         methods=_callable_by("dashboard"),
     ),
-    Role(
+    BrokerUser(
         "admin",
         configure=_any(_SERVER_NAMED, _replies("admin")),
         # Replays dead letters by publishing them to `jarvis`, which needs the permission for any

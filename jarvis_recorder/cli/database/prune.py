@@ -2,13 +2,20 @@
 
 import asyncio
 import json
-from typing import Annotated
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from jarvis_recorder.cli.database.options import EXAMPLE, progress
 from jarvis_recorder.cli.options import ConfigFile, Json, Overrides, Yes, confirm, loaded
 from jarvis_recorder.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from jarvis_recorder.retention_policy import RetentionPolicy
+    from jarvis_recorder.storage.sqlite.files import Report
 
 
 def register(commands: typer.Typer) -> None:
@@ -35,9 +42,7 @@ def prune(
     """
     from jarvis_recorder.config.loading import server_url, sqlite_path
     from jarvis_recorder.config.settings import policy_of
-    from jarvis_recorder.net.database_url import redacted
     from jarvis_recorder.runtime import logging
-    from jarvis_recorder.storage.sqlite.admin.prune import count_now, prune_now
 
     found = loaded(config, set_)
     logging.configure("warning", found.settings.log.format)
@@ -47,29 +52,48 @@ def prune(
         raise ConfigurationError(
             "retention keeps everything: set retention.info and the like to a number of days"
         )
-    where = "" if url is None else redacted(url)
-    if url is not None:
-        from jarvis_recorder.storage.postgres import admin
-
-        counts = asyncio.run(admin.count_now(url, policy))
-    else:
-        path = sqlite_path(found)
-        where, counts = str(path), count_now(path, policy)
+    database = _in_file(sqlite_path(found), policy) if url is None else _on_server(url, policy)
+    counts = database.count_rows()
     # With --yes even if no row goes: it confirms that the clock is right.
     if not dry_run and (counts or yes):
         if not yes:
             rows = sum(counts.values())
             confirm(lambda: f"Take out {rows:,} rows for good?", "--yes prunes without asking")
         with progress() as report:
-            if url is not None:
-                counts = asyncio.run(
-                    admin.prune_now(url, policy, lambda rows: report("pruning", rows, 0))
-                )
-            else:
-                counts = asyncio.run(prune_now(path, policy, report))
+            counts = database.prune_rows(report)
     if as_json:
-        typer.echo(json.dumps({"path": where, "dry_run": dry_run, "gone": dict(counts)}))
+        typer.echo(json.dumps({"path": database.name, "dry_run": dry_run, "gone": dict(counts)}))
         return
     verb = "would go" if dry_run else "are gone"
     parts = [f"{count:,} of {table}" for table, count in sorted(counts.items())]
-    typer.echo(f"{where}: {', '.join(parts)} {verb}" if parts else f"{where}: nothing to prune")
+    result = f"{', '.join(parts)} {verb}" if parts else "nothing to prune"
+    typer.echo(f"{database.name}: {result}")
+
+
+class _Database(NamedTuple):
+    name: str
+    count_rows: Callable[[], Counter[str]]
+    prune_rows: "Callable[[Report], Counter[str]]"
+
+
+def _in_file(path: Path, policy: "RetentionPolicy") -> _Database:
+    from jarvis_recorder.storage.sqlite.admin import prune
+
+    return _Database(
+        str(path),
+        lambda: prune.count_now(path, policy),
+        lambda report: asyncio.run(prune.prune_now(path, policy, report)),
+    )
+
+
+def _on_server(url: str, policy: "RetentionPolicy") -> _Database:
+    from jarvis_recorder.net.database_url import redacted
+    from jarvis_recorder.storage.postgres import admin
+
+    return _Database(
+        redacted(url),
+        lambda: asyncio.run(admin.count_now(url, policy)),
+        lambda report: asyncio.run(
+            admin.prune_now(url, policy, lambda rows: report("pruning", rows, 0))
+        ),
+    )

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from jarvis_recorder.cli.output.screen import Screen
     from jarvis_recorder.storage.postgres.admin import ServerStats
-    from jarvis_recorder.storage.postgres.admin import TableStats as ServerTableStats
-    from jarvis_recorder.storage.sqlite.admin.stats import FileStats, TableStats
+    from jarvis_recorder.storage.sqlite.admin.stats import FileStats
+    from jarvis_recorder.storage.table_stats import TableStats
 
 _DAY: Final = "%Y-%m-%d"
 _MINUTE: Final = "%Y-%m-%d %H:%M"
@@ -65,7 +65,7 @@ def _as_json(found: "FileStats") -> dict[str, object]:
     return found._asdict() | {"path": str(found.path), "tables": _tables_as_json(found.tables)}
 
 
-def _tables_as_json(tables: "Sequence[TableStats | ServerTableStats]") -> list[dict[str, object]]:
+def _tables_as_json(tables: "Sequence[TableStats]") -> list[dict[str, object]]:
     return [
         each._asdict()
         | {
@@ -111,9 +111,7 @@ def _show(found: "FileStats") -> None:
     screen.facts(facts)
 
 
-def _show_tables(
-    screen: "Screen", tables: "Sequence[TableStats | ServerTableStats]", rows: str, bytes_: str
-) -> None:
+def _show_tables(screen: "Screen", tables: "Sequence[TableStats]", rows: str, bytes_: str) -> None:
     from jarvis_recorder.cli.output.screen import Column
     from jarvis_recorder.cli.output.units import size
 

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote as quoted
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import quote
 
 import typer
@@ -97,45 +97,62 @@ def provision(
         is_kept = keep and not renew and (directory / _DEFINITIONS).exists()
         # A gateway that is there has to get the new password of `admin`.
         gateway = gateway or (not is_kept and (directory / _GATEWAY / _URL).exists())
-        written = _renewed(directory) if renew else _files(url, also, vhost, gateway=gateway)
-        there = [] if renew else [name for name in written if (directory / name).exists()]
-        roles = [(directory / name).parent for name in written if name.endswith(_URL)]
-        stale = [] if also else [role / _ALSO for role in roles if (role / _ALSO).exists()]
+        if renew:
+            plan = _Plan(_renewed(directory))
+        else:
+            plan = _plan(directory, _files(url, also, vhost, gateway=gateway))
     if dry_run:
-        there_already = "would be replaced" if force else "is there: only --force would replace it"
-        for name in written:
-            done = there_already if name in there else "would be written"
-            typer.echo(f"{directory / name}: {done}")
-        for path in stale if force else ():
-            typer.echo(f"{path}: would be removed")
-        return
-    if is_kept:
+        _show(directory, plan, force=force)
+    elif is_kept:
         typer.echo(f"{directory / _DEFINITIONS}: is there already; all is kept")
-        if gateway and _TOKEN_SECRET not in there:
+        if gateway and _TOKEN_SECRET not in plan.there:
             _add_gateway(directory, also)
-        return
-    if there and not force and not keep:
+    elif plan.there and not force and not keep:
         raise ConfigurationError(
-            f"{directory / there[0]}: is there already; nothing was written. Its passwords may be "
-            "in use: name another directory, or replace all of it with --force"
+            f"{directory / plan.there[0]}: is there already; nothing was written. Its passwords may "
+            "be in use: name another directory, or replace all of it with --force"
         )
-    for path in stale:
-        _remove(path)
-        typer.echo(f"{path}: removed: --also names no other node")
-    _replace(directory, written)
-    _tell(directory, written, show_urls=show_urls)
+    else:
+        _replace(directory, plan)
+        _tell(directory, plan.written, show_urls=show_urls)
 
 
-def _replace(directory: Path, written: Mapping[str, str]) -> None:
+class _Plan(NamedTuple):
+    """Texts by the names of files, the names that are taken, and files that would be wrong."""
+
+    written: Mapping[str, str]
+    there: Sequence[str] = ()
+    stale: Sequence[Path] = ()
+
+
+def _plan(directory: Path, written: Mapping[str, str]) -> _Plan:
+    there = [name for name in written if (directory / name).exists()]
+    others = [f"{Path(name).parent}/{_ALSO}" for name in written if name.endswith(_URL)]
+    stale = [directory / name for name in others if name not in written]
+    return _Plan(written, there, [path for path in stale if path.exists()])
+
+
+def _show(directory: Path, plan: _Plan, *, force: bool) -> None:
+    is_there = "would be replaced" if force else "is there: only --force would replace it"
+    for name in plan.written:
+        typer.echo(f"{directory / name}: {is_there if name in plan.there else 'would be written'}")
+    for path in plan.stale if force else ():
+        typer.echo(f"{path}: would be removed")
+
+
+def _replace(directory: Path, plan: _Plan) -> None:
     """
-    Write the files, the definitions last.
+    Remove what is stale, and write the files, the definitions last.
 
     What a kill leaves in between has no definitions, and `--keep` makes all of it again.
     """
+    for path in plan.stale:
+        _remove(path)
+        typer.echo(f"{path}: removed: --also names no other node")
     before = directory / _DEFINITIONS
-    if any(name.endswith(_URL) for name in written) and before.exists():
+    if any(name.endswith(_URL) for name in plan.written) and before.exists():
         _remove(before)
-    for name, text in written.items():
+    for name, text in plan.written.items():
         _write(directory / name, text)
 
 
@@ -243,7 +260,7 @@ def _remove(path: Path) -> None:
         raise ConfigurationError(f"{path}: cannot be removed: {error.strerror}") from None
 
 
-def _tell(directory: Path, written: dict[str, str], *, show_urls: bool) -> None:
+def _tell(directory: Path, written: Mapping[str, str], *, show_urls: bool) -> None:
     for name, text in written.items():
         shown = f": {text.strip()}" if show_urls and name.endswith(_URL) else ""
         typer.echo(f"{directory / name}: written, for its owner only{shown}")

@@ -58,7 +58,7 @@ class Sighting(NamedTuple):
     is_up: bool
 
 
-class Problem(NamedTuple):
+class ProblemTime(NamedTuple):
     """A problem: its time, and how far that was ahead of the clock of the recorder."""
 
     at: int
@@ -76,7 +76,7 @@ class Problem(NamedTuple):
         return at if at > self.at else None
 
 
-class Look(NamedTuple):
+class SearchRange(NamedTuple):
     """
     The part of a condition that is yet to be compared with snapshots.
 
@@ -86,9 +86,9 @@ class Look(NamedTuple):
     problems: int = LATEST
     snapshots: int = EARLIEST
 
-    def with_problem(self, at: int) -> "Look":
+    def with_problem(self, at: int) -> "SearchRange":
         """Return a look at one more problem, and at all that follows it."""
-        return self if at >= self.problems else Look(at)
+        return self if at >= self.problems else SearchRange(at)
 
 
 class Up(NamedTuple):
@@ -115,7 +115,7 @@ class _Compared(NamedTuple):
 
     changes: int = 0
     asked: AbstractSet[Shown] = frozenset()
-    left: Mapping[str, Look] = {}
+    left: Mapping[str, SearchRange] = {}
     events: AbstractSet[int] = frozenset()
 
 
@@ -180,7 +180,7 @@ class NewestSnapshots:
         return new._replace(shown=new.shown._replace(is_up={}), is_kept=False)
 
     @property
-    def left(self) -> Mapping[str, Look]:
+    def left(self) -> Mapping[str, SearchRange]:
         """Return what the steps before have left to be looked at, by the key of its condition."""
         return self._compared.left
 
@@ -214,7 +214,7 @@ class NewestSnapshots:
                 found[each].append(Sighting(cluster, at, recorded_at, each, is_up[each]))
         return found
 
-    def leave(self, left: Mapping[str, Look], events: AbstractSet[int]) -> None:
+    def leave(self, left: Mapping[str, SearchRange], events: AbstractSet[int]) -> None:
         """Have the next step look at this, of the conditions of some events among others."""
         self._looked_at = self._looked_at._replace(left=left, events=events)
 
@@ -268,7 +268,7 @@ class OlderSnapshots:
             self._between[asked] = found is not None
         return self._between[asked]
 
-    def first_up(self, problem: Problem, seen: Sighting, after: int, before: int) -> Up | None:
+    def first_up(self, problem: ProblemTime, seen: Sighting, after: int, before: int) -> Up | None:
         """
         Return when a snapshot between two times first showed an object up that had a problem.
 

@@ -26,9 +26,9 @@ from jarvis_recorder.incidents.state import Incident, fold, next_incidents, with
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.incidents.dates import date_back
 from jarvis_recorder.storage.incidents.evidence import (
-    Look,
     NewestSnapshots,
     SearchedEnough,
+    SearchRange,
     Sighting,
     Up,
     shown_names,
@@ -159,7 +159,7 @@ class Fold:
         self._now = now
         self._end = end
         self._changes: list[_Change] = []
-        self._looks: dict[str, Look] = {}
+        self._ranges: dict[str, SearchRange] = {}
         self._asked: set[str] = set()
         self._events: set[int] = set()
         self._taken_before: list[ReadSignal] = []
@@ -200,7 +200,7 @@ class Fold:
                 self._look_at(one.condition.key, one.signal.at)
 
     def _look_at(self, key: str, problem_at: int) -> None:
-        self._looks[key] = self._looks.get(key, Look()).with_problem(problem_at)
+        self._ranges[key] = self._ranges.get(key, SearchRange()).with_problem(problem_at)
 
     def refold_stale(self) -> None:
         """
@@ -261,12 +261,12 @@ class Fold:
             rows = self._to_be_shown()
         asked = {name for row in rows for name in shown_names(row)}
         is_news = snapshots.has_news(asked)
-        shown = snapshots.look(asked, anyway=bool(self._looks))
+        shown = snapshots.look(asked, anyway=bool(self._ranges))
         if shown is None:
             return
-        looked_at = [row for row in rows if is_news or row.key in self._looks]
+        looked_at = [row for row in rows if is_news or row.key in self._ranges]
         # So that each comes to its turn, however often there is a newer snapshot.
-        looked_at.sort(key=lambda row: row.key not in self._looks)
+        looked_at.sort(key=lambda row: row.key not in self._ranges)
         left = self._compare(
             (row, seen)
             for row in looked_at
@@ -278,7 +278,7 @@ class Fold:
 
     def _go_on(self, snapshots: NewestSnapshots) -> None:
         """Look at what was left too, and at the problems of which a restart may have left something."""
-        asked, self._looks = self._looks, {**snapshots.left}
+        asked, self._ranges = self._ranges, {**snapshots.left}
         for key, look in asked.items():
             self._look_at(key, look.problems)
         unknown = self._events - snapshots.events_left
@@ -286,17 +286,17 @@ class Fold:
             if one.event_id in unknown:
                 self._look_at(one.condition.key, one.signal.at)
 
-    def _compare(self, sightings: Iterable[tuple[Row[Any], Sighting]]) -> dict[str, Look]:
+    def _compare(self, sightings: Iterable[tuple[Row[Any], Sighting]]) -> dict[str, SearchRange]:
         """Store what these show, and return what is left, as the step has done enough."""
         recoveries = Recoveries(self._connection)
         newer = []
         recovered: dict[str, list[Signal]] = {}
         conditions = {}
-        left: dict[str, Look] = {}
+        left: dict[str, SearchRange] = {}
         is_enough = False
         for row, seen in sightings:
             if is_enough or len(recovered) == _MOST_RECOVERED:
-                left[row.key] = self._looks.get(row.key, Look())
+                left[row.key] = self._ranges.get(row.key, SearchRange())
                 continue
             kept = to_incident_row(row)
             ups = []
@@ -305,7 +305,7 @@ class Fold:
                     ups.append(up)  # noqa: PERF402 - those before an exception count
             except SearchedEnough as searched:
                 is_enough = True
-                left[row.key] = Look(searched.upto, searched.upto)
+                left[row.key] = SearchRange(searched.upto, searched.upto)
             else:
                 if not kept.incident.is_over and _is_older(kept.evidence_at, seen.at):
                     newer.append(kept._replace(evidence_at=seen.at))
@@ -330,7 +330,7 @@ class Fold:
         self, recoveries: Recoveries, row: Row[Any], kept: IncidentRow, seen: Sighting
     ) -> Iterator[Up]:
         incident = kept.incident
-        look = self._looks.get(row.key, Look())
+        look = self._ranges.get(row.key, SearchRange())
         since = look.problems
         is_begun = look.snapshots > EARLIEST
         if not is_begun and _is_older(kept.evidence_at, min(incident.last_at, seen.at)):
@@ -348,13 +348,13 @@ class Fold:
     def _to_be_shown(self) -> Collection[Row[Any]]:
         """Return the incidents that are a problem, and the newest of those with a new one."""
         rows = {row.id: row for row in self._connection.execute(_DOUBTFUL)}
-        if self._looks:
+        if self._ranges:
             same = incidents.alias()
             newest = select(func.max(same.c.first_at)).where(
                 same.c.condition_id == _stored.condition_id
             )
             touched = _SHOWN.where(
-                _conditions.key.in_(self._looks),
+                _conditions.key.in_(self._ranges),
                 _stored.first_at == newest.scalar_subquery(),
             )
             rows |= {row.id: row for row in self._connection.execute(touched)}

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from jarvis_recorder.errors import (
     ConfigurationError,
@@ -214,23 +214,11 @@ class IncidentKeeper:
             return await self._writer.run(partial(self._work, one_by_one=True))
 
     def _work(self, connection: Connection, *, one_by_one: bool = False) -> _Done:
-        progress = connection.execute(select(incident_progress)).one()
-        if progress.rules != self._rules.version():
-            if self._has_begun:
-                # The two would begin again in turn, without end.
-                raise ConfigurationError(
-                    "another recorder of this database has other rules: give all of them the same "
-                    "incidents.rules, incidents.quiet_hours and version, and restart this one"
-                )
-            if not self._renewal.step(connection, progress.rules, self._rules):
-                return _Done(is_behind=True, has_begun=False)
-            progress = connection.execute(select(incident_progress)).one()
+        progress = self._ready(connection)
+        if progress is None:
+            return _Done(is_behind=True, has_begun=False)
         horizon = self._horizon(connection)
-        begin = _next_event(connection, progress.reached) - 1
-        upto = max(progress.reached, min(horizon, begin + _EVENTS_AT_ONCE))
-        is_told = progress.reached >= progress.told_after
-        if not is_told:
-            upto = min(upto, progress.told_after)
+        upto = _upto(connection, progress, horizon)
         found, upto = read_candidates(connection, progress.reached, upto)
         read = [one for candidate in found for one in self._read(candidate)]
         now = self._clock()
@@ -244,19 +232,46 @@ class IncidentKeeper:
             self._take_each(connection, fold_now, found)
         else:
             fold_now.take(read)
+        done = self._finish(connection, fold_now, progress, upto)
+        if read:
+            self._writer.require_bounds(connection)
+        return done._replace(is_behind=done.is_behind or upto < horizon)
+
+    def _ready(self, connection: Connection) -> Row[Any] | None:
+        """
+        Return the row of the progress, None while incidents are made again by these rules.
+
+        Raises:
+            ConfigurationError: Another recorder of this database has other rules.
+        """
+        progress = connection.execute(select(incident_progress)).one()
+        if progress.rules == self._rules.version():
+            return progress
+        if self._has_begun:
+            # The two would begin again in turn, without end.
+            raise ConfigurationError(
+                "another recorder of this database has other rules: give all of them the same "
+                "incidents.rules, incidents.quiet_hours and version, and restart this one"
+            )
+        if not self._renewal.step(connection, progress.rules, self._rules):
+            return None
+        return connection.execute(select(incident_progress)).one()
+
+    def _finish(
+        self, connection: Connection, fold_now: Fold, progress: Row[Any], upto: int
+    ) -> _Done:
+        """Fold what is left of earlier steps, note the progress, and announce what is news."""
         fold_now.refold_stale()
         fold_now.show(self._snapshots)
         is_any_stale = fold_now.is_any_stale()
+        is_told = progress.reached >= progress.told_after
         if is_any_stale and not is_told:
             # Before the first step that tells they are folded, too.
             upto = min(upto, progress.told_after - 1)
         if upto > progress.reached and not fold_now.is_held:
             connection.execute(update(incident_progress).values(reached=upto))
         told = is_told and fold_now.tell()
-        if read:
-            self._writer.require_bounds(connection)
-        is_behind = upto < horizon or is_any_stale or fold_now.has_left
-        return _Done(is_behind, told)
+        return _Done(is_any_stale or fold_now.has_left, told)
 
     def _wanting_snapshots(self) -> _Done:
         """
@@ -289,6 +304,15 @@ class IncidentKeeper:
                     fold_now.take([*self._read(candidate)])
             except RecordRefused:
                 log.error("incident_event_refused", event_id=candidate.row.id)
+
+
+def _upto(connection: Connection, progress: Row[Any], horizon: int) -> int:
+    """Return the last id to read in a step: no step reads both what it announces and what it does not."""
+    reached: int = progress.reached
+    told_after: int = progress.told_after
+    begin = _next_event(connection, reached) - 1
+    upto = max(reached, min(horizon, begin + _EVENTS_AT_ONCE))
+    return upto if reached >= told_after else min(upto, told_after)
 
 
 def _next_event(connection: Connection, after: int) -> int:

@@ -9,7 +9,13 @@ from sqlalchemy import Connection, Row, func, select
 from jarvis_recorder.incidents.signals import Effect
 from jarvis_recorder.retention_policy import UNSET
 from jarvis_recorder.storage.expressions import micros
-from jarvis_recorder.storage.incidents.evidence import Look, OlderSnapshots, Problem, Sighting, Up
+from jarvis_recorder.storage.incidents.evidence import (
+    OlderSnapshots,
+    ProblemTime,
+    SearchRange,
+    Sighting,
+    Up,
+)
 from jarvis_recorder.storage.tables import events, incident_actions, incident_signals
 from jarvis_recorder.wire.times import to_datetime, to_micros
 
@@ -27,7 +33,7 @@ class Recoveries:
         self._connection = connection
         self._older = OlderSnapshots(connection)
 
-    def between_problems(self, row: Row[Any], seen: Sighting, look: Look) -> Iterator[Up]:
+    def between_problems(self, row: Row[Any], seen: Sighting, look: SearchRange) -> Iterator[Up]:
         """
         Yield when the object of a condition was first shown up, after each problem that was not over.
 
@@ -67,7 +73,7 @@ class Recoveries:
             return None if shown_at is None else Up(shown_at, seen.recorded_at)
         return up_at
 
-    def _problem(self, condition_id: int, at: int) -> Problem:
+    def _problem(self, condition_id: int, at: int) -> ProblemTime:
         """Return a problem by its time; the clock of one whose event is pruned counts as right."""
         recording = (
             select(micros(events.c.recorded_at))
@@ -80,8 +86,8 @@ class Recoveries:
         )
         recorded_at = self._connection.execute(recording.limit(1)).scalar()
         if recorded_at is None or recorded_at < UNSET:
-            return Problem(at, 0)
-        return Problem(at, max(0, at - recorded_at))
+            return ProblemTime(at, 0)
+        return ProblemTime(at, max(0, at - recorded_at))
 
     def _said(self, condition_id: int, since: int) -> list[tuple[int, int]]:
         """Return the newest problems and recoveries with their times, oldest first."""

@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -17,19 +16,10 @@ from jarvis_recorder.storage.postgres import errors, pruner, trusted_time
 from jarvis_recorder.storage.postgres.connections import Server, require_server
 from jarvis_recorder.storage.postgres.schema import upgrade
 from jarvis_recorder.storage.postgres.sizes import DATABASE_BYTES, estimated_rows, size_bytes
+from jarvis_recorder.storage.table_stats import TableStats
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
 
 _TABLES: Final = (events, conversations, cluster_snapshots)
-
-
-class TableStats(NamedTuple):
-    """A table's rows and bytes, with its indexes, and the times of its rows."""
-
-    name: str
-    rows: int
-    size_bytes: int
-    oldest: datetime | None
-    newest: datetime | None
 
 
 class ServerStats(NamedTuple):

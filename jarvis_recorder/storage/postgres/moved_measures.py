@@ -12,7 +12,7 @@ from jarvis_recorder.storage.postgres.arrays import Array, array
 from jarvis_recorder.storage.tables import snapshot_measures
 
 Row = tuple[Any, ...]
-Server = psycopg.AsyncConnection[Any]
+Connection = psycopg.AsyncConnection[Any]
 
 _KEY_LENGTH: Final = len(series.KEY)
 _NAMES: Final = tuple(column.name for column in snapshot_measures.columns)
@@ -45,7 +45,7 @@ _SNAPSHOTS: Final = (
 _SNAPSHOTS_AT_ONCE: Final = 20
 
 
-async def insert(server: Server, rows: Sequence[Row], highest: int) -> None:
+async def insert(server: Connection, rows: Sequence[Row], highest: int) -> None:
     """Insert rows inside a transaction; see `Filling.insert_measures`."""
     # No recorder adds to a row meanwhile, which would be in another order than this.
     await server.execute("LOCK TABLE snapshot_measures IN SHARE ROW EXCLUSIVE MODE")
@@ -57,7 +57,7 @@ async def insert(server: Server, rows: Sequence[Row], highest: int) -> None:
         await _complete(server, other, stored, highest)
 
 
-async def first_lost(server: Server, rows: Sequence[Row]) -> Row | None:
+async def first_lost(server: Connection, rows: Sequence[Row]) -> Row | None:
     """Return the key of the first row that is not stored with all its values, None if all are."""
     stored = await _stored(server, rows)
     lost = (_key_of(row) for row in rows if not _holds(stored.get(_key_of(row)), row))
@@ -65,7 +65,7 @@ async def first_lost(server: Server, rows: Sequence[Row]) -> Row | None:
 
 
 async def _complete(
-    server: Server, rows: Mapping[Row, Row], stored: Mapping[Row, Row], highest: int
+    server: Connection, rows: Mapping[Row, Row], stored: Mapping[Row, Row], highest: int
 ) -> None:
     """Replace the rows, by key, whose stored ones lack some of what they and the server's own count."""
     due = {key: _counts(row) for key, row in rows.items()}
@@ -86,7 +86,7 @@ async def _complete(
 
 
 async def _own_values(
-    server: Server, keys: Collection[Row], highest: int
+    server: Connection, keys: Collection[Row], highest: int
 ) -> AsyncIterator[series.Values]:
     """Yield what each snapshot beyond this id adds to the rows of these keys."""
     clusters = array("text", [cluster for cluster, *_ in keys])
@@ -99,7 +99,7 @@ async def _own_values(
                     yield values
 
 
-async def _stored(server: Server, rows: Sequence[Row]) -> dict[Row, Row]:
+async def _stored(server: Connection, rows: Sequence[Row]) -> dict[Row, Row]:
     keys = zip(*map(_key_of, rows), strict=True)
     asked = [array(kind, key) for kind, key in zip(_KINDS, keys, strict=False)]
     async with server.cursor(binary=True) as cursor:

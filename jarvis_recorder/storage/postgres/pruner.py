@@ -20,7 +20,7 @@ from jarvis_recorder.errors import (
 from jarvis_recorder.ports import Clock
 from jarvis_recorder.retention_policy import RetentionPolicy
 from jarvis_recorder.runtime.process import set_within
-from jarvis_recorder.storage.expired_rows import Place, Position, Step, Walk, walks
+from jarvis_recorder.storage.expired_rows import ClusterPosition, Position, PruneStep, Walk, walks
 from jarvis_recorder.storage.incidents.pruning import forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
@@ -40,7 +40,7 @@ _FIRST_AFTER_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 3_600.0
 
 
-class Maintenance:
+class PostgresMaintenance:
     """
     The deletion, every hour, of what the policy does not keep.
 
@@ -125,7 +125,7 @@ async def prune(
         if gone.total():
             progress(gone.total())
         for walk in walks(policy, now):
-            position: Position | Place | None = walk.beginning
+            position: Position | ClusterPosition | None = walk.beginning
             while position is not None and not enough():
                 step = await _in_turns(engine, partial(_step, walk, position, waits))
                 if step is None:
@@ -154,8 +154,8 @@ def _leftover_step(leftover: Leftover, place: Any, connection: Connection) -> An
 
 
 def _step(
-    walk: Walk, position: Position | Place, waits: bool, connection: Connection
-) -> Step | None:
+    walk: Walk, position: Position | ClusterPosition, waits: bool, connection: Connection
+) -> PruneStep | None:
     """Delete what is expired of the next rows; return None if another recorder prunes."""
     if not may_prune(connection, waits=waits):
         return None

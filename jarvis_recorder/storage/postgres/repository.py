@@ -24,7 +24,7 @@ from jarvis_recorder.storage.postgres.insertion import (
 )
 from jarvis_recorder.storage.postgres.standbys import AWAIT_STANDBYS, noted_commits
 from jarvis_recorder.storage.tables import cluster_snapshots, conversations, events
-from jarvis_recorder.storage.turn import Place
+from jarvis_recorder.storage.write_queue import Ticket
 from jarvis_recorder.wire.records import Record, Snapshot, Turn
 
 log = structlog.get_logger(__name__)
@@ -49,42 +49,42 @@ class PostgresRepository:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._turn = asyncio.Lock()
-        self._newest: Place | None = None
+        self._queue = asyncio.Lock()
+        self._newest: Ticket | None = None
 
     async def append(self, records: Records, recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
-        place = self._newest = Place(self._newest)
-        with place.kept():
-            return await self._append(records, 0, recorded_at, place)
+        ticket = self._newest = Ticket(self._newest)
+        with ticket.kept():
+            return await self._append(records, 0, recorded_at, ticket)
 
     def release_memory(self) -> None:
         """Do nothing: psycopg keeps no values of a statement that has ended."""
 
     async def close(self) -> None:
         """Return once no transaction is under way and the connection is closed."""
-        async with self._turn:
+        async with self._queue:
             await self._drop()
 
     async def _append(
-        self, records: Records, first: int, recorded_at: int, place: Place
+        self, records: Records, first: int, recorded_at: int, ticket: Ticket
     ) -> Appended:
         """Store a slice of the batch that begins at the position `first`."""
         try:
             made = await _made(records, recorded_at)
-            if place.before is not None:
-                await place.before.handed_over.wait()
-            with place.trying():
-                place.before = None
+            if ticket.before is not None:
+                await ticket.before.handed_over.wait()
+            with ticket.trying():
+                ticket.before = None
                 stored, collided = await self._shielded(made)
         except RecordRefused as error:
-            if place.before is not None:
-                await place.before.handed_over.wait()
-            with place.trying():
-                place.before = None
+            if ticket.before is not None:
+                await ticket.before.handed_over.wait()
+            with ticket.trying():
+                ticket.before = None
 
             def append(part: Records, at: int) -> Awaitable[Appended]:
-                return self._append(part, at, recorded_at, Place())
+                return self._append(part, at, recorded_at, Ticket())
 
             return await append_halves(append, records, first, error)
         return outcome(records, first, stored, collided)
@@ -95,7 +95,7 @@ class PostgresRepository:
         return await asyncio.shield(asyncio.ensure_future(self._transaction(made)))
 
     async def _transaction(self, made: list[Insertion]) -> tuple[int, list[int]]:
-        async with self._turn:
+        async with self._queue:
             with errors.translated_errors(self._server.name):
                 for _ in range(_TRIES):
                     try:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, delete, func, literal_column, select, text
 from sqlalchemy.engine import Connection
 
-from jarvis_recorder.storage.erasure import MOST_TURNS, Erasure, Part, few_of, turns_to_go
+from jarvis_recorder.storage.erasure import MOST_TURNS, ErasedPart, Erasure, few_of, turns_to_go
 from jarvis_recorder.storage.expired_rows import Position
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.postgres.vectors import LONGEST_WORD_BYTES
@@ -103,12 +103,12 @@ def newest_turn(connection: Connection, _: str) -> Position | None:
     return None if found is None else Position(*found)
 
 
-def erase_turns(connection: Connection, erasure: Erasure) -> Part:
+def erase_turns(connection: Connection, erasure: Erasure) -> ErasedPart:
     """Delete the next turns of an erasure and their identities; the words go with the rows."""
     found = connection.execute(turns_to_go(erasure, up_to=erasure.last.id)).all()
     few = few_of(found)
     if not few:
-        return Part(0, None)
+        return ErasedPart(0, None)
     gone = connection.execute(
         delete(conversations)
         .where(_columns.id.in_([turn.id for turn in few]))
@@ -116,7 +116,7 @@ def erase_turns(connection: Connection, erasure: Erasure) -> Part:
     ).all()
     forget_identities(connection, conversations.name, [one for one, stamped in gone if stamped])
     is_end = len(few) == len(found) < MOST_TURNS
-    return Part(len(gone), None if is_end else Position(few[-1].timestamp, few[-1].id))
+    return ErasedPart(len(gone), None if is_end else Position(few[-1].timestamp, few[-1].id))
 
 
 def forget_identities(connection: Connection, kind: str, identities: Sequence[str | None]) -> None:

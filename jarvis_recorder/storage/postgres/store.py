@@ -16,7 +16,7 @@ from jarvis_recorder.net.database_url import redacted
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
-from jarvis_recorder.storage.dead_letters import DeadLetterIndex
+from jarvis_recorder.storage.dead_letters import EngineDeadLetterIndex
 from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.incidents.keeper import IncidentKeeper
 from jarvis_recorder.storage.postgres.connections import Server, require_server
@@ -24,7 +24,7 @@ from jarvis_recorder.storage.postgres.health import HealthProbe
 from jarvis_recorder.storage.postgres.horizon import Horizon
 from jarvis_recorder.storage.postgres.insertion import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.postgres.outbox import PostgresOutbox
-from jarvis_recorder.storage.postgres.pruner import Maintenance
+from jarvis_recorder.storage.postgres.pruner import PostgresMaintenance
 from jarvis_recorder.storage.postgres.readers import READERS, PostgresReaders
 from jarvis_recorder.storage.postgres.repository import PostgresRepository
 from jarvis_recorder.storage.postgres.schema import upgrade
@@ -52,11 +52,11 @@ class PostgresStore(NamedTuple):
     repository: PostgresRepository
     archive: EngineArchive
     outbox: PostgresOutbox
-    dead_letters: DeadLetterIndex
+    dead_letters: EngineDeadLetterIndex
     incidents: IncidentKeeper
     horizon: Horizon
     writer: PostgresWriter
-    retention: Maintenance
+    retention: PostgresMaintenance
     probe: HealthProbe
 
     async def health(self) -> StorageHealth:
@@ -101,7 +101,7 @@ async def open_store(
         stack.push_async_callback(reading.dispose)
         stack.push_async_callback(writing.dispose)
         await _made_ready(server, writing, by_month=by_month)
-        retention = Maintenance(bounds.policy, writing, server.name, clock)
+        retention = PostgresMaintenance(bounds.policy, writing, server.name, clock)
         await retention.make_months()
         writer = PostgresWriter(writing, server.name)
         readers = PostgresReaders(reading, server.name)
@@ -113,7 +113,7 @@ async def open_store(
         stack.push_async_callback(outbox.release)
         repository = PostgresRepository(server)
         stack.push_async_callback(repository.close)
-        dead_letters = DeadLetterIndex(writer, clock)
+        dead_letters = EngineDeadLetterIndex(writer, clock)
         horizon = Horizon()
         yield PostgresStore(
             repository,

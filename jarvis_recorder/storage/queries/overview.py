@@ -16,7 +16,7 @@ from jarvis_recorder.storage.queries.reading import Pace, Queries, Query, Readin
 from jarvis_recorder.storage.queries.series import Stretches, stretches_of
 from jarvis_recorder.storage.queries.snapshots import newest_snapshot
 from jarvis_recorder.storage.tables import cluster_snapshots, snapshot_measures
-from jarvis_recorder.wire.rpc.params import ClusterOverview
+from jarvis_recorder.wire.rpc.params import GetClusterOverview
 from jarvis_recorder.wire.times import format_rfc3339, to_micros
 
 _columns: Final = snapshot_measures.c
@@ -39,7 +39,7 @@ class _Asked(NamedTuple):
     stretches: Stretches
 
 
-def cluster_overview(clock: Clock, reading: Reading, params: ClusterOverview) -> bytes:
+def cluster_overview(clock: Clock, reading: Reading, params: GetClusterOverview) -> bytes:
     """
     Return the newest snapshot of each cluster, and the means of its nodes' measures since a time.
 
@@ -150,5 +150,5 @@ def _nodes(cluster: str) -> Select[Any]:
 
 
 QUERIES: Final[Queries] = {
-    ClusterOverview: Query(cluster_overview, Pace.SCAN, needs_clock=True),
+    GetClusterOverview: Query(cluster_overview, Pace.SCAN, needs_clock=True),
 }

@@ -19,7 +19,7 @@ _SECOND: Final = 1_000_000
 _YEARS: Final = range(1900, 2100)
 
 
-class Step(NamedTuple):
+class OffsetChange(NamedTuple):
     """A time, and the lead of local time over UTC from then on; both in microseconds."""
 
     since: int
@@ -31,7 +31,7 @@ class Zone(NamedTuple):
 
     zone: tzinfo
     first: int
-    changes: tuple[Step, ...]
+    changes: tuple[OffsetChange, ...]
 
     def shifted(self, time: ColumnElement[Any]) -> ColumnElement[Any]:
         """Convert a column to local time, in microseconds as if it were UTC."""
@@ -82,7 +82,7 @@ def require_zone(name: str) -> tzinfo:
     return zone
 
 
-def _changes_between(zone: tzinfo, since: int, until: int) -> Iterator[Step]:
+def _changes_between(zone: tzinfo, since: int, until: int) -> Iterator[OffsetChange]:
     if not isinstance(zone, ZoneInfo):
         return
     years = range(to_datetime(since).year, to_datetime(until).year + 1)
@@ -93,7 +93,7 @@ def _changes_between(zone: tzinfo, since: int, until: int) -> Iterator[Step]:
 
 
 @lru_cache(maxsize=4_096)
-def _changes(zone: ZoneInfo, year: int) -> Sequence[Step]:
+def _changes(zone: ZoneInfo, year: int) -> Sequence[OffsetChange]:
     """Return the changes of a zone's offset in a year, found by comparing each day."""
     start = datetime(year, 1, 1, tzinfo=UTC)
     days = (datetime(year + 1, 1, 1, tzinfo=UTC) - start).days
@@ -103,7 +103,7 @@ def _changes(zone: ZoneInfo, year: int) -> Sequence[Step]:
     for day in range(days):
         if offsets[day] != offsets[day + 1]:
             change = _change_in(zone, marks[day], marks[day + 1])
-            steps.append(Step(change, offsets[day + 1]))
+            steps.append(OffsetChange(change, offsets[day + 1]))
     return steps
 
 
@@ -127,7 +127,9 @@ def _offset_at(zone: tzinfo, micros: int) -> int:
     return to_micros(EPOCH + ahead)
 
 
-def _offset(time: ColumnElement[Any], first: int, changes: Sequence[Step]) -> ColumnElement[Any]:
+def _offset(
+    time: ColumnElement[Any], first: int, changes: Sequence[OffsetChange]
+) -> ColumnElement[Any]:
     """Return the offset as a balanced CASE, so that each row takes a few comparisons at most."""
     if not changes:
         return literal_column(str(first), Integer())

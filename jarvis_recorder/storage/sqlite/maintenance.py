@@ -18,7 +18,7 @@ from jarvis_recorder.runtime.process import any_of
 from jarvis_recorder.storage.sqlite import connections, pruner
 from jarvis_recorder.storage.sqlite.connections import PageCounts
 from jarvis_recorder.storage.sqlite.trusted_time import known_good, remember
-from jarvis_recorder.storage.sqlite.writer import GoOn, Writer
+from jarvis_recorder.storage.sqlite.writer import GoOn, SqliteWriter
 from jarvis_recorder.storage.trusted_time import Memory, TrustedTime
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ def require_disk(directory: Path, bounds: Bounds) -> None:
         )
 
 
-class Maintenance:
+class SqliteMaintenance:
     """
     The pruning of a running recorder's database while it records.
 
@@ -65,7 +65,7 @@ class Maintenance:
         self,
         bounds: Bounds,
         path: Path,
-        writer: Writer,
+        writer: SqliteWriter,
         clock: Clock,
         *,
         monotonic: Callable[[], float] = time.monotonic,

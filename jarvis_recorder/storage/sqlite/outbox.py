@@ -9,8 +9,8 @@ from sqlalchemy import delete
 from jarvis_recorder.ports import PendingNotification
 from jarvis_recorder.storage.pending import few_pending, oldest_pending
 from jarvis_recorder.storage.queries.reading import Reading
-from jarvis_recorder.storage.sqlite.readers import Readers
-from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.sqlite.readers import SqliteReaders
+from jarvis_recorder.storage.sqlite.writer import SqliteWriter
 from jarvis_recorder.storage.tables import outbox
 
 _PATIENCE_SECONDS: Final = 5.0
@@ -19,7 +19,9 @@ _PATIENCE_SECONDS: Final = 5.0
 class SqliteOutbox:
     """The implementation of `ports.Outbox` on the same file."""
 
-    def __init__(self, writer: Writer, readers: Readers, changed: asyncio.Event) -> None:
+    def __init__(
+        self, writer: SqliteWriter, readers: SqliteReaders, changed: asyncio.Event
+    ) -> None:
         self._writer = writer
         self._readers = readers
         self._changed = changed

@@ -8,13 +8,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, delete
 
 from jarvis_recorder.retention_policy import RetentionPolicy
-from jarvis_recorder.storage.expired_rows import Place, Position, Step, Walk, walks
+from jarvis_recorder.storage.expired_rows import ClusterPosition, Position, PruneStep, Walk, walks
 from jarvis_recorder.storage.incidents.pruning import clamp_progress, forget_events
 from jarvis_recorder.storage.leftovers import Leftover, leftovers
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.sqlite.connections import PageCounts, driver_of, page_counts
 from jarvis_recorder.storage.sqlite.search import take_words_out
-from jarvis_recorder.storage.sqlite.writer import GoOn, Writer, always
+from jarvis_recorder.storage.sqlite.writer import GoOn, SqliteWriter, always
 from jarvis_recorder.storage.tables import conversations, events
 
 _PAGES_AT_ONCE: Final = 256
@@ -22,7 +22,7 @@ FEW_FREE_PAGES: Final = 1_024
 
 
 async def prune(
-    writer: Writer,
+    writer: SqliteWriter,
     policy: RetentionPolicy,
     now: int,
     *,
@@ -40,7 +40,7 @@ async def prune(
     gone: Counter[str] = Counter()
     room = await writer.run(page_counts)
     for walk in walks(policy, now):
-        position: Position | Place | None = walk.beginning
+        position: Position | ClusterPosition | None = walk.beginning
         while position is not None and not enough(room) and await go_on():
             step, room = await _in_turns(writer, partial(_prune_step, walk, position))
             gone[walk.table.name] += len(step.to_go)
@@ -56,8 +56,8 @@ async def prune(
 
 
 def _prune_step(
-    walk: Walk, position: Position | Place, connection: Connection
-) -> tuple[Step, PageCounts]:
+    walk: Walk, position: Position | ClusterPosition, connection: Connection
+) -> tuple[PruneStep, PageCounts]:
     step = walk.step(connection, position)
     if step.to_go:
         _delete(walk.table, step.to_go, connection)
@@ -81,7 +81,9 @@ def _delete(table: Table, ids: list[int], connection: Connection) -> None:
         clamp_progress(connection)
 
 
-async def give_back(writer: Writer, *, least: int = FEW_FREE_PAGES, go_on: GoOn = always) -> int:
+async def give_back(
+    writer: SqliteWriter, *, least: int = FEW_FREE_PAGES, go_on: GoOn = always
+) -> int:
     """
     Return free pages to the file system in small steps, except for `least`; return how many.
 
@@ -106,7 +108,7 @@ def _vacuum(pages: int, connection: Connection) -> None:
         driver.execute("PRAGMA incremental_vacuum(1)").close()
 
 
-async def _in_turns(writer: Writer, work: Callable[[Connection], Any]) -> Any:
+async def _in_turns(writer: SqliteWriter, work: Callable[[Connection], Any]) -> Any:
     """Do a step, then leave the writer to others for longer than the step took."""
     async with followed_by_pause():
         return await writer.run_with_room(work)

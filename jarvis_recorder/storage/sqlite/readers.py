@@ -31,7 +31,7 @@ UNBOUNDED: Final = 2**62
 _MOST_TOGETHER: Final = 16
 
 
-class Readers:
+class SqliteReaders:
     """
     Threads that read, each read from start to end in one call.
 
@@ -229,10 +229,10 @@ class _Handed(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def open_readers(path: Path, gate: Gate) -> AsyncIterator[Readers]:
+async def open_readers(path: Path, gate: Gate) -> AsyncIterator[SqliteReaders]:
     """Yield the readers of a file; a connection is opened when it is first needed."""
     engine = connections.read_only_engine(path)
-    readers = Readers(path, engine, gate)
+    readers = SqliteReaders(path, engine, gate)
     try:
         yield readers
     finally:

@@ -11,8 +11,8 @@ from jarvis_recorder.ports import Appended
 from jarvis_recorder.storage.batch import Rows, rows_of
 from jarvis_recorder.storage.halves import Records, append_halves, outcome
 from jarvis_recorder.storage.sqlite.bulk_insert import insert_all
-from jarvis_recorder.storage.sqlite.writer import Writer
-from jarvis_recorder.storage.turn import Place
+from jarvis_recorder.storage.sqlite.writer import SqliteWriter
+from jarvis_recorder.storage.write_queue import Ticket
 from jarvis_recorder.wire.records import kind_of
 from jarvis_recorder.wire.topics import Kind
 
@@ -20,31 +20,31 @@ from jarvis_recorder.wire.topics import Kind
 class SqliteRepository:
     """The implementation of `ports.Repository` on one SQLite file."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: SqliteWriter) -> None:
         self._writer = writer
-        self._newest: Place | None = None
+        self._newest: Ticket | None = None
 
     async def append(self, records: Records, recorded_at: int) -> Appended:
         """Store the records in one transaction; see `ports.Repository`."""
-        place = self._newest = Place(self._newest)
-        with place.kept():
-            return await self._append(records, 0, recorded_at, place)
+        ticket = self._newest = Ticket(self._newest)
+        with ticket.kept():
+            return await self._append(records, 0, recorded_at, ticket)
 
     def release_memory(self) -> None:
         """See `ports.Repository`, and `connections.release_memory`."""
         self._writer.release_memory()
 
     async def _append(
-        self, records: Records, first: int, recorded_at: int, place: Place
+        self, records: Records, first: int, recorded_at: int, ticket: Ticket
     ) -> Appended:
         """Store a slice of the batch that begins at the position `first`."""
         parts = await _rows_of(records, recorded_at)
         try:
-            stored, collided = await self._writer.grow(partial(_insert, parts=parts), place)
+            stored, collided = await self._writer.grow(partial(_insert, parts=parts), ticket)
         except RecordRefused as error:
 
             def append(part: Records, at: int) -> Awaitable[Appended]:
-                return self._append(part, at, recorded_at, Place())
+                return self._append(part, at, recorded_at, Ticket())
 
             return await append_halves(append, records, first, error)
         return outcome(records, first, stored, collided)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from jarvis_recorder.errors import OutcomeUnknown
-from jarvis_recorder.storage.erasure import Erasure, Part, few_of, found_turns, turns_to_go
+from jarvis_recorder.storage.erasure import ErasedPart, Erasure, few_of, found_turns, turns_to_go
 from jarvis_recorder.storage.expired_rows import Position
 from jarvis_recorder.storage.expressions import micros
 from jarvis_recorder.storage.queries.phrases import Phrase
@@ -80,11 +80,11 @@ def newest_turn(connection: Connection, session_id: str) -> Position | None:
     return None if found is None else Position(*found)
 
 
-def erase_turns(connection: Connection, erasure: Erasure) -> Part:
+def erase_turns(connection: Connection, erasure: Erasure) -> ErasedPart:
     """
     Delete the next turns of an erasure, and their words from the index.
 
-    The words stay in the file until `Writer.forget_deleted` has merged them away.
+    The words stay in the file until `SqliteWriter.forget_deleted` has merged them away.
 
     Raises:
         OutcomeUnknown: The last turn is gone, so that a new one may have got an id below its id.
@@ -92,7 +92,7 @@ def erase_turns(connection: Connection, erasure: Erasure) -> Part:
     with contextlib.closing(_turns_to_go(connection, erasure)) as turns:
         few = few_of(turns)
     if not few:
-        return Part(0, None)
+        return ErasedPart(0, None)
     last = select(conversations.c.id).where(_is_last(erasure))
     if connection.execute(last).first() is None:
         raise OutcomeUnknown("turns of it were pruned meanwhile: ask again for the others")
@@ -100,7 +100,7 @@ def erase_turns(connection: Connection, erasure: Erasure) -> Part:
     take_words_out(connection, to_go)
     deleted = connection.execute(delete(conversations).where(to_go)).rowcount
     reached = Position(few[-1].timestamp, few[-1].id)
-    return Part(deleted, None if reached == erasure.last else reached)
+    return ErasedPart(deleted, None if reached == erasure.last else reached)
 
 
 def _turns_to_go(connection: Connection, erasure: Erasure) -> Generator[Row[Any], None, None]:

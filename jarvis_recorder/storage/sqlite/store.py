@@ -14,7 +14,7 @@ from jarvis_recorder.incidents.rules import Rules, shipped_rules
 from jarvis_recorder.ports import Clock, StorageHealth
 from jarvis_recorder.retention_policy import UNBOUNDED, Bounds
 from jarvis_recorder.storage.archive import EngineArchive
-from jarvis_recorder.storage.dead_letters import DeadLetterIndex
+from jarvis_recorder.storage.dead_letters import EngineDeadLetterIndex
 from jarvis_recorder.storage.engine import EngineStatements
 from jarvis_recorder.storage.incidents.keeper import IncidentKeeper
 from jarvis_recorder.storage.incidents.pruning import newest_event
@@ -31,14 +31,14 @@ from jarvis_recorder.storage.sqlite import (
 )
 from jarvis_recorder.storage.sqlite.bulk_insert import insert_all, is_stamped_as, newest_id
 from jarvis_recorder.storage.sqlite.health import storage_health
-from jarvis_recorder.storage.sqlite.maintenance import Maintenance, require_disk
+from jarvis_recorder.storage.sqlite.maintenance import SqliteMaintenance, require_disk
 from jarvis_recorder.storage.sqlite.outbox import SqliteOutbox
 from jarvis_recorder.storage.sqlite.readers import open_readers
 from jarvis_recorder.storage.sqlite.repository import SqliteRepository
 from jarvis_recorder.storage.sqlite.search import erase_turns, newest_turn
 from jarvis_recorder.storage.sqlite.trusted_time import known_good
 from jarvis_recorder.storage.sqlite.upkeep import Gate, Upkeep
-from jarvis_recorder.storage.sqlite.writer import Writer, open_writer
+from jarvis_recorder.storage.sqlite.writer import SqliteWriter, open_writer
 from jarvis_recorder.wire.rpc.params import ReadHoldings
 
 log = structlog.get_logger(__name__)
@@ -50,11 +50,11 @@ class SqliteStore(NamedTuple):
     repository: SqliteRepository
     archive: EngineArchive
     outbox: SqliteOutbox
-    dead_letters: DeadLetterIndex
+    dead_letters: EngineDeadLetterIndex
     incidents: IncidentKeeper
-    writer: Writer
+    writer: SqliteWriter
     upkeep: Upkeep
-    maintenance: Maintenance
+    maintenance: SqliteMaintenance
     path: Path
 
     async def health(self) -> StorageHealth:
@@ -106,9 +106,9 @@ async def open_store(
             async with contextlib.aclosing(archive):
                 outbox = SqliteOutbox(writer, readers, archive.changed)
                 upkeep = Upkeep(writer, gate)
-                maintenance = Maintenance(bounds, path, writer, clock)
+                maintenance = SqliteMaintenance(bounds, path, writer, clock)
                 repository = SqliteRepository(writer)
-                dead_letters = DeadLetterIndex(writer, clock)
+                dead_letters = EngineDeadLetterIndex(writer, clock)
                 incidents = IncidentKeeper(
                     writer,
                     readers,

@@ -13,7 +13,7 @@ from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite.copy import copy, discard
 from jarvis_recorder.storage.sqlite.errors import translated_errors
 from jarvis_recorder.storage.sqlite.files import sibling
-from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.sqlite.writer import SqliteWriter
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ COPY: Final = ".before-"
 """The part of a copy's name between those of the database and of the new revision."""
 
 
-async def upgrade(writer: Writer, path: Path, *, copy_aside: bool = True) -> str | None:
+async def upgrade(writer: SqliteWriter, path: Path, *, copy_aside: bool = True) -> str | None:
     """
     Bring the database to the newest revision and return the one it had.
 

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from jarvis_recorder.runtime.process import any_of
-from jarvis_recorder.storage.sqlite.writer import Writer
+from jarvis_recorder.storage.sqlite.writer import SqliteWriter
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class Gate:
 class Upkeep:
     """A watch over the files of one open database, which also keeps its log short."""
 
-    def __init__(self, writer: Writer, gate: Gate) -> None:
+    def __init__(self, writer: SqliteWriter, gate: Gate) -> None:
         self._writer = writer
         self._gate = gate
 
@@ -81,7 +81,7 @@ class Upkeep:
 
         Raises:
             StorageMoved: One of its files is not where it was.
-            StorageUncertain, StorageDamaged: As `Writer.run`.
+            StorageUncertain, StorageDamaged: As `SqliteWriter.run`.
         """
         loop = asyncio.get_running_loop()
         due = loop.time()

@@ -23,7 +23,7 @@ from jarvis_recorder.storage.engine import NoRoomForIt, Work
 from jarvis_recorder.storage.pauses import followed_by_pause
 from jarvis_recorder.storage.sqlite import connections, errors, files, word_merge
 from jarvis_recorder.storage.sqlite.connections import PageCounts
-from jarvis_recorder.storage.turn import Place, Turn
+from jarvis_recorder.storage.write_queue import Ticket, WriteQueue
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ async def always() -> bool:
     return True
 
 
-class Writer:
+class SqliteWriter:
     """
     The implementation of `engine.Writer`: one transaction after the other, in the order of the calls.
 
@@ -79,7 +79,7 @@ class Writer:
         """Set when the log is to be emptied although reads overlap; see `upkeep`."""
         self._connection: connections.WritingConnection | None = None
         # Held through a whole transaction, which continues after its caller was cancelled.
-        self._turn = Turn()
+        self._queue = WriteQueue()
         self._releasing: asyncio.Task[None] | None = None
         self._failed: StorageUncertain | StorageDamaged | None = None
         self._refusal: str | None = None
@@ -119,11 +119,11 @@ class Writer:
 
     async def run_gathered(self, gather: Callable[[], Work[T]]) -> T:
         """Do as `run` does, with the work that `gather` returns at the beginning of its turn."""
-        place = Place()
-        await self._turn.take(place)
-        return await self._run(gather(), place)
+        ticket = Ticket()
+        await self._queue.take(ticket)
+        return await self._run(gather(), ticket)
 
-    async def grow(self, work: Work[T], place: Place) -> T:
+    async def grow(self, work: Work[T], ticket: Ticket) -> T:
         """
         Do as `run` does, with work that takes more room, within `most_bytes`.
 
@@ -135,16 +135,16 @@ class Writer:
             StorageUnavailable: There is no room for it; and all that `run` raises.
         """
         self.require_room()
-        await self._turn.take(place)
+        await self._queue.take(ticket)
         try:
-            return await self._run(partial(self._within_bounds, work), place)
+            return await self._run(partial(self._within_bounds, work), ticket)
         except NoRoomForIt:
             self.crowded.set()
             raise
 
-    async def _run(self, work: Work[T], place: Place) -> T:
+    async def _run(self, work: Work[T], ticket: Ticket) -> T:
         # A cancelled await would not stop SQLite's thread, only lose the result.
-        return await asyncio.shield(asyncio.ensure_future(self._in_turn(work, place)))
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(work, ticket)))
 
     async def run_with_room(self, work: Work[T], begin: Callable[[], None] = lambda: None) -> T:
         """
@@ -254,10 +254,10 @@ class Writer:
 
         Return False if the turn has not come by `until`, a time of the event loop's clock.
         """
-        place = Place()
+        ticket = Ticket()
         try:
             async with asyncio.timeout_at(until):
-                await self._turn.take(place)
+                await self._queue.take(ticket)
         except TimeoutError:
             return False
         try:
@@ -269,7 +269,7 @@ class Writer:
                 await self._require_files()
                 return emptied
         finally:
-            self._turn.leave(place)
+            self._queue.leave(ticket)
         return False
 
     async def shorten_log(self) -> bool:
@@ -286,7 +286,7 @@ class Writer:
         """Keep the write-ahead log within `most_bytes`, as far as readers permit."""
         if most_bytes == self.longest_log:
             return
-        async with self._turn.alone():
+        async with self._queue.alone():
             self.longest_log = most_bytes
             if self._connection is not None:
                 await self._connection.run(partial(connections.bound_log, most_bytes))
@@ -297,7 +297,7 @@ class Writer:
             self._releasing = asyncio.create_task(self._release_memory())
 
     async def _release_memory(self) -> None:
-        async with self._turn.alone():
+        async with self._queue.alone():
             with contextlib.suppress(RecorderError), errors.translated_errors(self._path):
                 if self._connection is not None:
                     await self._connection.run(connections.release_memory)
@@ -311,7 +311,7 @@ class Writer:
                 checkpointed into the database file if that is still possible.
             StorageUncertain, StorageDamaged: There was such an outcome before.
         """
-        async with self._turn.alone():
+        async with self._queue.alone():
             if self._failed is not None:
                 raise self._failed
             try:
@@ -326,42 +326,42 @@ class Writer:
 
         This waits for its turn, so it hangs while a commit hangs.
         """
-        async with self._turn.alone():
+        async with self._queue.alone():
             with contextlib.suppress(RecorderError), errors.translated_errors(self._path):
                 connection = await self._open()
                 await connection.run(lambda _: None)
 
     async def close(self) -> None:
         """Return once no transaction is under way and the file is closed."""
-        async with self._turn.alone():
+        async with self._queue.alone():
             await self._drop()
             if self._database >= 0:
                 os.close(self._database)
                 self._database = -1
 
-    async def _in_turn(self, work: Work[T], place: Place) -> T:
+    async def _in_turn(self, work: Work[T], ticket: Ticket) -> T:
         try:
             if self._failed is not None:
                 raise self._failed
             # Looked at here too: after a failure the connection may be about to be closed.
-            with place.trying(), errors.translated_errors(self._path):
-                answer = await self._transaction(work, place)
+            with ticket.trying(), errors.translated_errors(self._path):
+                answer = await self._transaction(work, ticket)
             if (missing := self._missing()) is not None:
                 # At once: none may follow while the committed transactions are saved.
-                place.has_failed = True
+                ticket.has_failed = True
                 raise await self._moved(missing)
         except (StorageUncertain, StorageDamaged) as error:
             self._failed = error
             raise
         finally:
-            self._turn.leave(place)
+            self._queue.leave(ticket)
         return answer
 
-    async def _transaction(self, work: Work[T], place: Place) -> T:
+    async def _transaction(self, work: Work[T], ticket: Ticket) -> T:
         connection = await self._open()
-        place.handed_over.set()
+        ticket.handed_over.set()
         try:
-            return await connection.run(partial(self._transact, work, place))
+            return await connection.run(partial(self._transact, work, ticket))
         except RecorderError:
             # An error for the caller, such as a conflict; the transaction is rolled back.
             raise
@@ -372,8 +372,8 @@ class Writer:
             await self._drop()
             raise
 
-    def _transact(self, work: Work[T], place: Place, connection: Connection) -> T:
-        with place.trying(), connection.begin():
+    def _transact(self, work: Work[T], ticket: Ticket, connection: Connection) -> T:
+        with ticket.trying(), connection.begin():
             if self.most_bytes is not None:
                 self._note_room(connection)
             return work(connection)
@@ -469,9 +469,9 @@ class Writer:
 
 
 @contextlib.asynccontextmanager
-async def open_writer(path: Path) -> AsyncIterator[Writer]:
+async def open_writer(path: Path) -> AsyncIterator[SqliteWriter]:
     """Yield the writer of a file that exists; the file is closed at the end."""
-    writer = Writer(path)
+    writer = SqliteWriter(path)
     try:
         yield writer
     finally:

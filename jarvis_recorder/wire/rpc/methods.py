@@ -284,7 +284,7 @@ METHODS: Final = (
         ),
     ),
     Method(
-        "snapshots.overview", params.ClusterOverview, results.ClusterOverview,
+        "snapshots.overview", params.GetClusterOverview, results.ClusterOverview,
         example=Example({"since": "2026-01-26T08:00:00.000000Z"}, examples.OVERVIEW),
     ),
     Method(

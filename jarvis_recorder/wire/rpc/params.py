@@ -488,7 +488,7 @@ def _require_measures(kind: ObjectKind, measures: Iterable[Measure]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class ClusterOverview(Params[results.ClusterOverview]):
+class GetClusterOverview(Params[results.ClusterOverview]):
     """The newest snapshot of every cluster, and the means of its nodes' measures since a time."""
 
     since: Since

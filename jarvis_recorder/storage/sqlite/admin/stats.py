@@ -9,6 +9,7 @@ from sqlalchemy import Connection, LargeBinary, Table, cast, func, inspect, sele
 
 from jarvis_recorder.storage import revisions
 from jarvis_recorder.storage.sqlite import connections, files
+from jarvis_recorder.storage.table_stats import TableStats
 from jarvis_recorder.storage.tables import metadata
 
 _SAMPLE: Final = 500
@@ -26,16 +27,6 @@ class FileState(NamedTuple):
 
     revision: str | None
     size_bytes: int
-
-
-class TableStats(NamedTuple):
-    """A table's rows, its bytes including indexes, and its oldest and newest times."""
-
-    name: str
-    rows: int
-    size_bytes: int
-    oldest: datetime | None
-    newest: datetime | None
 
 
 class FileStats(NamedTuple):

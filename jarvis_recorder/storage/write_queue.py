@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from jarvis_recorder.errors import NotTried
 
 
-class Place:
+class Ticket:
     """
     A transaction's place in a line: it is not begun if the one before it has failed.
 
     It knows the one before only as long as that one is under way.
     """
 
-    def __init__(self, before: "Place | None" = None) -> None:
+    def __init__(self, before: "Ticket | None" = None) -> None:
         self.is_over = False
         self.has_failed = False
         self.handed_over = asyncio.Event()
@@ -51,7 +51,7 @@ class Place:
             self.handed_over.set()
 
 
-class Turn:
+class WriteQueue:
     """
     The right to write, in the order of asking.
 
@@ -61,38 +61,38 @@ class Turn:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._holders: list[Place] = []
+        self._holders: list[Ticket] = []
         self._waiting = 0
 
-    async def take(self, place: Place) -> None:
-        """Return once `place` has the turn; it has to be given back by `leave`."""
-        if place.before is not None:
-            await place.before.handed_over.wait()
-        if not self._may_share(place):
+    async def take(self, ticket: Ticket) -> None:
+        """Return once `ticket` has the turn; it has to be given back by `leave`."""
+        if ticket.before is not None:
+            await ticket.before.handed_over.wait()
+        if not self._may_share(ticket):
             self._waiting += 1
             try:
                 await self._lock.acquire()
             finally:
                 self._waiting -= 1
-        self._holders.append(place)
+        self._holders.append(ticket)
 
-    def leave(self, place: Place) -> None:
+    def leave(self, ticket: Ticket) -> None:
         """Give the turn back."""
-        self._holders.remove(place)
+        self._holders.remove(ticket)
         # Otherwise each would keep all before it.
-        place.before = None
+        ticket.before = None
         if not self._holders:
             self._lock.release()
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Hold the turn inside, shared with no one."""
-        place = Place()
-        await self.take(place)
+        ticket = Ticket()
+        await self.take(ticket)
         try:
             yield
         finally:
-            self.leave(place)
+            self.leave(ticket)
 
-    def _may_share(self, place: Place) -> bool:
-        return not self._waiting and self._holders == [place.before]
+    def _may_share(self, ticket: Ticket) -> bool:
+        return not self._waiting and self._holders == [ticket.before]
