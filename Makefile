@@ -78,10 +78,10 @@ test-fast: $(VENV)/ready test-parts  ## The unit tests that are quick, on all co
 test-image: $(VENV)/ready rabbitmq image-parts  ## The image, built on a base made from Debian; as root.
 	$(BIN)/python -m pytest tests/integration/test_image.py
 
-# What differs between versions: the exit codes, and all that is tried without a broker.
+# What differs between versions: the exit codes, and all that is tried without a broker or a server.
 test-version: $(VENV)/ready rabbitmq test-parts  ## With PYTHON=, in an environment of its own (VENV=).
 	$(BIN)/python -m pytest tests/integration/test_exit_codes.py
-	$(BIN)/python -m pytest -m "not broker and not slow" --numprocesses auto
+	$(BIN)/python -m pytest -m "not broker and not slow" -k "not postgresql" --numprocesses auto
 
 lint: $(VENV)/ready page-tools  ## Format, lint, types (bench/ too), import contracts, the page's code.
 	$(BIN)/ruff format --check .
