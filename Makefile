@@ -31,7 +31,7 @@ IMAGE_PARTS := \
 # processors: many tests wait.
 WORKERS := $(if $(JARVIS_TEST_AMQP_URL),0,$(shell expr $$(nproc) + 1))
 
-.PHONY: help demo demo-ui demo-cluster run install installed wheel test test-fast test-image test-version lint bench schemas docs picture lock clean
+.PHONY: help demo demo-ui demo-cluster run install installed wheel test test-slow test-fast test-image test-version lint bench schemas docs picture lock clean
 
 demo: $(VENV)/run rabbitmq  ## Play a stretch of cluster life and show what was recorded.
 	$(BIN)/jarvis-recorder demo
@@ -68,9 +68,12 @@ wheel: $(VENV)/run  ## Build the package, dist/*.whl and *.tar.gz.
 
 # The unit tests alone cover what coverage counts; to count the others, too, would double their time.
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 30
-test: $(VENV)/ready rabbitmq test-parts  ## Everything; coverage of what reads strangers' bytes.
-	$(BIN)/python -m pytest tests/unit $(PARALLEL) --cov
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/unit
+test: $(VENV)/ready rabbitmq test-parts  ## All but the slow ones; coverage of what reads strangers' bytes.
+	$(BIN)/python -m pytest tests/unit -m "not slow" $(PARALLEL) --cov
+	$(BIN)/python -m pytest --ignore tests/unit -m "not slow" $(PARALLEL)
+
+test-slow: $(VENV)/ready rabbitmq test-parts  ## Kills, broken disks and networks, real browsers.
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 test-fast: $(VENV)/ready test-parts  ## The unit tests that are quick, on all cores.
 	$(BIN)/python -m pytest tests/unit -m "not broker and not slow and not long" --numprocesses auto

@@ -19,8 +19,9 @@ from tests.support.gateway import Gateway
 from tests.support.postgres import Cluster, cluster
 from tests.support.recorder import RecorderProcess
 
-# Directories of tests that wait for brokers, browsers and machines.
+# Directories of tests that wait for brokers, browsers and machines, and of those that `make test-slow` runs.
 LONG = {"e2e", "faults", "integration"}
+SLOW = {"e2e", "faults"}
 
 # The first place is read up to 3.13, the second from 4.0 on.
 MESSAGES_OF_128_MIB = """
@@ -45,11 +46,13 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     Begin with the files that take minutes, so that no worker is left with one at the end.
 
     The directories take turns: browsers need the processors that tests of faults leave idle.
+    Tests of faults and of the page get the mark `slow`, before `-m` looks for it.
     A file whose tests run on one kind of database and that is not named as such ends the run.
     """
     if unnamed := on_one_unnamed(items, Path(__file__).parent):
@@ -57,17 +60,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             f"{', '.join(sorted(unnamed))}: mark the tests on_both, or say in ON_ONE of "
             "tests/support/engines.py why they run on one kind of database"
         )
+    for item in items:
+        if _is_in(SLOW, item):
+            item.add_marker(pytest.mark.slow)
     place: dict[Path, int] = {}
     files = Counter[Path]()
     for item in items:
         if item.path not in place:
             place[item.path] = files[item.path.parent]
             files[item.path.parent] += 1
-    items.sort(key=lambda item: (not _is_long(item), place[item.path]))
+    items.sort(key=lambda item: (not _is_in(LONG, item), place[item.path]))
 
 
-def _is_long(item: pytest.Item) -> bool:
-    return not LONG.isdisjoint(item.path.relative_to(item.config.rootpath).parts)
+def _is_in(directories: set[str], item: pytest.Item) -> bool:
+    return not directories.isdisjoint(item.path.relative_to(item.config.rootpath).parts)
 
 
 @pytest.fixture(scope="session")

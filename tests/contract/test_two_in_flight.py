@@ -129,7 +129,7 @@ def append(store: SqliteStore, *batches: list[Record]) -> list[Appending]:
 async def two_in_flight(store: SqliteStore, disk: Disk, *batches: list[Record]) -> list[Appending]:
     """Append the batches; return once SQLite's thread has two of them and works on the first."""
     tasks = append(store, *batches)
-    await until(lambda: len(store.writer._turn._holders) == 2 and disk.begun)
+    await until(lambda: len(store.writer._queue._holders) == 2 and disk.begun)
     return tasks
 
 
@@ -187,7 +187,7 @@ async def test_what_has_its_own_turn_behind_a_failed_sync_does_not_run_either(st
     disk.outcomes = [SYNC_FAILED]
     tasks = await two_in_flight(store, disk, records("e1"), records("e2"))
     change = asyncio.create_task(ask(store, SetPreference(key="k", value="1"), 20))
-    await until(lambda: store.writer._turn._waiting)
+    await until(lambda: store.writer._queue._waiting)
     tasks += append(store, records("e3"))
     disk.answers.set()
 
@@ -316,7 +316,7 @@ async def test_another_writer_waits_for_two_at_most(store, disk, path):
     order: list[str] = []
     tasks = await two_in_flight(store, disk, records("e1"), records("e2"))
     change = asyncio.create_task(ask(store, SetPreference(key="k", value="1"), 20))
-    await until(lambda: store.writer._turn._waiting)
+    await until(lambda: store.writer._queue._waiting)
     tasks += append(store, records("e3"), records("e4"))
     await asyncio.sleep(0.01)
     for name, task in (*zip(("e1", "e2", "e3", "e4"), tasks, strict=True), ("change", change)):
@@ -336,11 +336,11 @@ async def test_a_batch_does_not_join_the_one_before_it_while_another_writer_wait
     (first,) = append(store, records("e1"))
     await until(lambda: disk.begun)
     change = asyncio.create_task(ask(store, SetPreference(key="k", value="1"), 20))
-    await until(lambda: store.writer._turn._waiting)
+    await until(lambda: store.writer._queue._waiting)
     (second,) = append(store, records("e2"))
     for name, task in (("first", first), ("second", second), ("change", change)):
         task.add_done_callback(lambda _, name=name: order.append(name))
-    await until(lambda: store.writer._turn._waiting == 2)
+    await until(lambda: store.writer._queue._waiting == 2)
     disk.answers.set()
 
     await outcomes([first, second])
@@ -365,7 +365,7 @@ async def test_two_that_no_one_waits_for_are_finished_before_the_file_is_closed(
         for task in tasks:
             task.cancel()
         closing_ = asyncio.create_task(store.writer.close())
-        await until(lambda: store.writer._turn._waiting)
+        await until(lambda: store.writer._queue._waiting)
         assert not closing_.done()
         disk.answers.set()
         await closing_
@@ -376,9 +376,9 @@ async def test_two_that_no_one_waits_for_are_finished_before_the_file_is_closed(
 
 async def test_one_that_is_cancelled_before_its_turn_lets_none_overtake(store, disk, path):
     other = asyncio.create_task(store.writer.run(lambda _: disk.answers.wait(30)))
-    await until(store.writer._turn._lock.locked)
+    await until(store.writer._queue._lock.locked)
     first, second = append(store, records("e1"), records("e2"))
-    await until(lambda: store.writer._turn._waiting)
+    await until(lambda: store.writer._queue._waiting)
     first.cancel()
     disk.answers.set()
 
@@ -448,7 +448,7 @@ class FaultyDisk(Disk):
     def insert(self, connection: Connection, parts: list[Rows]) -> tuple[int, list[int]]:
         found = insert_all(connection, parts)
         assert self.store is not None
-        self.most_in_flight = max(self.most_in_flight, len(self.store.writer._turn._holders))
+        self.most_in_flight = max(self.most_in_flight, len(self.store.writer._queue._holders))
         if self._chance.random() < 0.2:
             raise FULL
         return found
