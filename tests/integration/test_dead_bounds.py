@@ -19,7 +19,7 @@ from tests.support.amqp10 import node_with_amqp10, publish_with_number
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 DEAD = "/exchange/jarvis.dead/jarvis.recorder.events"
 

@@ -18,7 +18,7 @@ from tests.support.gateway import PASSWORD, READER_PASSWORD, Gateway
 from tests.support.publisher import publish
 from tests.support.recorder import wait_until
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 MIB = 1024 * 1024
 EVENTS = "/api/memory/events"

@@ -9,7 +9,7 @@ import pytest
 from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 

@@ -19,7 +19,7 @@ from tests.support.publisher import EVENT_KEY, event, publish
 from tests.support.recorder import wait_until
 from tests.support.service_manager import notify_socket
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 WATCHDOG_SECONDS = 1.0
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/"

@@ -85,7 +85,7 @@ async def health_port(application):
 @contextlib.asynccontextmanager
 async def served(application, protocol):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = http_server.Server(
+        server = http_server.HttpServer(
             application, protocol, proxy_headers=False, timeout_graceful_shutdown=1
         )
         task = asyncio.create_task(server.serve(sockets=[listener]))
